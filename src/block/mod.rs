@@ -1,0 +1,73 @@
+//! The data plane: plaintext sectors of an opened volume.
+
+use std::{fmt, io, ops::Range};
+
+use crate::units::{Sector, SectorSize};
+
+/// Plaintext sectors. What an export serves and what a file system is made on. Shared between threads.
+pub trait BlockDevice: fmt::Debug + Send + Sync {
+    /// Sizes and abilities; they do not change while the device lives.
+    fn geometry(&self) -> Geometry;
+
+    /// Fills `buf`, a whole number of sectors, from `first` on. Past the end is an error, not a short read.
+    fn read(&self, buf: &mut [u8], first: Sector) -> Result<(), BlockError>;
+
+    /// Writes `buf`, a whole number of sectors, from `first` on.
+    fn write(&self, buf: &[u8], first: Sector) -> Result<(), BlockError>;
+
+    /// Returns once every write that has returned before survives a power cut.
+    fn flush(&self) -> Result<(), BlockError>;
+
+    /// Makes `range` read as zeros.
+    fn write_zeroes(&self, range: Range<Sector>) -> Result<(), BlockError>;
+
+    /// Tells the medium that `range` is unused. On a thin volume it reads as zeros then; elsewhere nothing changes.
+    fn discard(&self, range: Range<Sector>) -> Result<(), BlockError>;
+}
+
+/// The shape of a block device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Geometry {
+    /// The smallest unit of reading and writing.
+    pub sector_size: SectorSize,
+    /// How many there are.
+    pub sectors: u64,
+    /// Whether writes are refused.
+    pub read_only: bool,
+    /// Whether discard gives space back.
+    pub can_discard: bool,
+}
+
+impl Geometry {
+    /// The size in bytes.
+    pub const fn bytes(&self) -> u64 {
+        self.sectors << self.sector_size.shift()
+    }
+}
+
+/// Why a block device refuses or fails.
+#[derive(Debug, thiserror::Error)]
+pub enum BlockError {
+    /// Sectors past the end.
+    #[error("{sectors} sectors from sector {first} pass the end at {end}")]
+    OutOfRange {
+        /// The first sector asked for.
+        first: u64,
+        /// How many.
+        sectors: u64,
+        /// The device's number of sectors.
+        end: u64,
+    },
+    /// A buffer that is not a whole number of sectors.
+    #[error("{len} bytes are no whole number of sectors")]
+    PartialSector {
+        /// The buffer's length.
+        len: usize,
+    },
+    /// A write to a read-only device.
+    #[error("the volume is read-only")]
+    ReadOnly,
+    /// The container could not be read or written.
+    #[error("container: {0}")]
+    Io(#[from] io::Error),
+}

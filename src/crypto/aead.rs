@@ -1,0 +1,1 @@
+//! XChaCha20-Poly1305, which wraps the volume key in a keyslot.

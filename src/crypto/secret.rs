@@ -1,0 +1,94 @@
+//! Secrets as types: locked in memory, wiped on drop, no `Clone`, no `Display`, `Debug` prints the name only.
+
+use std::{fmt, io};
+
+use subtle::ConstantTimeEq;
+
+use crate::sys::memory::LockedBytes;
+
+/// Makes a secret type around [`LockedBytes`].
+macro_rules! secret {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        pub struct $name(LockedBytes);
+
+        impl $name {
+            /// Copies `bytes` into locked memory. The caller wipes its own copy.
+            pub fn copy_of(bytes: &[u8]) -> io::Result<Self> {
+                let mut locked = LockedBytes::zeroed(bytes.len())?;
+                locked.as_mut_slice().copy_from_slice(bytes);
+                Ok(Self(locked))
+            }
+
+            /// The bytes, for the primitive that needs them.
+            pub fn expose(&self) -> &[u8] {
+                self.0.as_slice()
+            }
+
+            /// The number of bytes.
+            pub const fn len(&self) -> usize {
+                self.0.len()
+            }
+
+            /// Whether there are none.
+            pub const fn is_empty(&self) -> bool {
+                self.0.is_empty()
+            }
+        }
+
+        impl From<LockedBytes> for $name {
+            fn from(bytes: LockedBytes) -> Self {
+                Self(bytes)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(stringify!($name))
+            }
+        }
+
+        impl ConstantTimeEq for $name {
+            fn ct_eq(&self, other: &Self) -> subtle::Choice {
+                self.expose().ct_eq(other.expose())
+            }
+        }
+    };
+}
+
+secret! {
+    /// What the user typed, or the content of a password file: bytes as given, not normalised.
+    Password
+}
+secret! {
+    /// The random key that all keys of one volume come from (native: 64 bytes).
+    VolumeKey
+}
+secret! {
+    /// A key made from another: a subkey, the key of one keyslot.
+    DerivedKey
+}
+secret! {
+    /// The digest of one keyfile's whole content.
+    KeyfileDigest
+}
+
+/// What the user presents to open a keyslot.
+#[derive(Debug)]
+pub struct Credentials {
+    /// The password; empty where keyfiles alone open the volume.
+    pub password: Password,
+    /// One digest a keyfile, in the order given.
+    pub keyfiles: Vec<KeyfileDigest>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_prints_the_name_only() {
+        let password = Password::copy_of(b"correct horse").unwrap();
+        assert_eq!(format!("{password:?}"), "Password");
+    }
+}

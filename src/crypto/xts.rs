@@ -1,0 +1,1 @@
+//! AES-XTS (IEEE 1619), batched over the `aes` crate.

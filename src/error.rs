@@ -1,0 +1,183 @@
+//! The one error that crosses layers: a kind, what was attempted, why it failed.
+
+use std::{fmt, io};
+
+/// `std::result::Result` with [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, in the classes that a caller acts on. The command line turns each into an exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The request itself makes no sense: a bad option, size or name.
+    Usage,
+    /// No keyslot opens with the password and keyfiles given.
+    Credentials,
+    /// The system refuses access.
+    Permission,
+    /// Not enough memory for the key derivation.
+    OutOfMemory,
+    /// No header of any known format.
+    NotAContainer,
+    /// A header or container that was whole once and is not now.
+    Damaged,
+    /// The header is intact by its checksum, but not by its MAC: somebody changed it.
+    Tampered,
+    /// A valid container that asks for something this version refuses or does not know.
+    Unsupported,
+    /// In use: mounted, or locked by another process.
+    Busy,
+    /// The target exists and holds something.
+    Exists,
+    /// Nothing of that name is mounted, or the file is not there.
+    NotFound,
+    /// Reading or writing failed.
+    Io,
+    /// The medium is full.
+    NoSpace,
+    /// A part of the system is missing: FUSE, a file-system tool.
+    Missing,
+    /// The user stopped it.
+    Interrupted,
+}
+
+impl ErrorKind {
+    /// A stable lower-case name for machine-readable output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::Credentials => "credentials",
+            Self::Permission => "permission",
+            Self::OutOfMemory => "out-of-memory",
+            Self::NotAContainer => "not-a-container",
+            Self::Damaged => "damaged",
+            Self::Tampered => "tampered",
+            Self::Unsupported => "unsupported",
+            Self::Busy => "busy",
+            Self::Exists => "exists",
+            Self::NotFound => "not-found",
+            Self::Io => "io",
+            Self::NoSpace => "no-space",
+            Self::Missing => "missing",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// A failure: its kind, the action that failed, the reason, and sometimes a way out.
+///
+/// Displays as `action: reason`, one line, lower case, no full stop. Never holds a secret.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    action: Option<String>,
+    reason: String,
+    hint: Option<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of `kind` because of `reason` (lower case, no full stop).
+    pub fn new(kind: ErrorKind, reason: impl Into<String>) -> Self {
+        Self { kind, action: None, reason: reason.into(), hint: None, source: None }
+    }
+
+    /// An error whose reason is another error's text, kept as its source.
+    pub fn caused_by(kind: ErrorKind, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self { kind, action: None, reason: source.to_string(), hint: None, source: Some(Box::new(source)) }
+    }
+
+    /// Says what was attempted. The first, innermost action stays; later ones are dropped.
+    #[must_use]
+    pub fn during(mut self, action: impl Into<String>) -> Self {
+        self.action.get_or_insert_with(|| action.into());
+        self
+    }
+
+    /// Adds the way out. The first one given stays.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint.get_or_insert_with(|| hint.into());
+        self
+    }
+
+    /// The class of the failure.
+    pub const fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// What was attempted, where it is known.
+    pub fn action(&self) -> Option<&str> {
+        self.action.as_deref()
+    }
+
+    /// Why it failed.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// The way out, where there is one.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.action {
+            Some(action) => write!(f, "{action}: {}", self.reason),
+            None => f.write_str(&self.reason),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(source: io::Error) -> Self {
+        let kind = match source.kind() {
+            io::ErrorKind::PermissionDenied => ErrorKind::Permission,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+            io::ErrorKind::OutOfMemory => ErrorKind::OutOfMemory,
+            io::ErrorKind::AlreadyExists => ErrorKind::Exists,
+            io::ErrorKind::NotFound => ErrorKind::NotFound,
+            io::ErrorKind::ResourceBusy => ErrorKind::Busy,
+            io::ErrorKind::Interrupted => ErrorKind::Interrupted,
+            _ => ErrorKind::Io,
+        };
+        let reason = without_os_code(&source.to_string());
+        Self { kind, action: None, reason, hint: None, source: Some(Box::new(source)) }
+    }
+}
+
+/// `Permission denied (os error 13)` as `permission denied`.
+fn without_os_code(text: &str) -> String {
+    let text = text.split(" (os error").next().unwrap_or(text);
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) => first.to_lowercase().chain(letters).collect(),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_io_error_reads_as_one_lower_case_line() {
+        let error = Error::from(io::Error::from_raw_os_error(13)).during("cannot open photos.vault");
+        assert_eq!(error.to_string(), "cannot open photos.vault: permission denied");
+        assert_eq!(error.kind(), ErrorKind::Permission);
+    }
+
+    #[test]
+    fn the_innermost_action_stays() {
+        let error = Error::new(ErrorKind::Damaged, "bad").during("cannot read header").during("cannot mount");
+        assert_eq!(error.action(), Some("cannot read header"));
+    }
+}

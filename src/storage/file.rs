@@ -1,0 +1,77 @@
+use std::{
+    fs::File,
+    io,
+    ops::Range,
+    os::{
+        fd::AsFd,
+        unix::fs::{FileExt, FileTypeExt},
+    },
+};
+
+use rustix::fs::{FallocateFlags, OFlags, SeekFrom, fallocate, fcntl_getfl, seek};
+
+use super::{Limits, Storage};
+
+/// A container in a regular file or on a block device.
+#[derive(Debug)]
+pub struct FileStorage {
+    file: File,
+    limits: Limits,
+}
+
+impl FileStorage {
+    /// Takes over an open descriptor. Its access mode decides whether the storage is read-only.
+    ///
+    /// # Errors
+    /// `InvalidInput` where it is neither a regular file nor a block device.
+    pub fn new(file: File) -> io::Result<Self> {
+        let kind = file.metadata()?.file_type();
+        if !kind.is_file() && !kind.is_block_device() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "neither a regular file nor a block device",
+            ));
+        }
+        let read_only = fcntl_getfl(&file)?.intersection(OFlags::ACCMODE) == OFlags::RDONLY;
+        let limits = Limits { read_only, can_punch: !read_only, can_resize: kind.is_file() && !read_only };
+        Ok(Self { file, limits })
+    }
+
+    /// The open file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Storage for FileStorage {
+    fn size(&self) -> io::Result<u64> {
+        // A block device's metadata says 0; seeking to the end tells for both. No one uses the file's own position.
+        Ok(seek(self.file.as_fd(), SeekFrom::End(0))?)
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buf, offset)
+    }
+
+    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(buf, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn set_size(&self, size: u64) -> io::Result<()> {
+        self.file.set_len(size)
+    }
+
+    fn punch_hole(&self, range: Range<u64>) -> io::Result<()> {
+        let len = range.end.checked_sub(range.start).ok_or(io::ErrorKind::InvalidInput)?;
+        let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(fallocate(&self.file, how, range.start, len)?)
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+}

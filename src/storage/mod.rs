@@ -1,0 +1,47 @@
+//! Ciphertext bytes at rest: a file, a block device, memory.
+//!
+//! What goes in and out here is what lies on the medium. Plaintext has another trait,
+//! [`BlockDevice`](crate::block::BlockDevice), so that neither can be passed for the other.
+
+mod file;
+mod memory;
+
+pub use file::FileStorage;
+pub use memory::MemoryStorage;
+
+use std::{fmt, io, ops::Range};
+
+/// Positional access to the bytes of a container. Shared between threads; every call is independent.
+pub trait Storage: fmt::Debug + Send + Sync {
+    /// The size in bytes, asked anew on each call.
+    fn size(&self) -> io::Result<u64>;
+
+    /// Fills `buf` from `offset`. Past the end is `UnexpectedEof`, never a short read.
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Writes all of `buf` at `offset`.
+    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Returns once everything written so far survives a power cut.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Grows (with a hole, where there are holes) or cuts the storage to `size` bytes.
+    fn set_size(&self, size: u64) -> io::Result<()>;
+
+    /// Gives the bytes of `range` back to the medium; they read as zeros afterwards.
+    fn punch_hole(&self, range: Range<u64>) -> io::Result<()>;
+
+    /// What this storage can do.
+    fn limits(&self) -> Limits;
+}
+
+/// What a storage can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Opened without write access.
+    pub read_only: bool,
+    /// Whether [`Storage::punch_hole`] works.
+    pub can_punch: bool,
+    /// Whether [`Storage::set_size`] works (not on a block device).
+    pub can_resize: bool,
+}

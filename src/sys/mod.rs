@@ -1,0 +1,5 @@
+//! What the kernel must be asked for directly: locked memory, ioctls, process hardening.
+//!
+//! With the SIMD module of `crypto::xts` the only place for `unsafe`: one operation a block, each with its invariant.
+
+pub mod memory;

@@ -1,0 +1,117 @@
+use std::{
+    fs::File,
+    io,
+    os::{
+        fd::OwnedFd,
+        unix::fs::{FileTypeExt, OpenOptionsExt},
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustix::fs::{FlockOperation, OFlags, flock};
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    format::{FORMATS, Format, Header, Probe},
+    storage::{FileStorage, Storage},
+};
+
+/// How a container is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Any number of readers at a time.
+    ReadOnly,
+    /// One writer and nobody else.
+    ReadWrite,
+}
+
+/// A container's open descriptor with the lock on it. The lock belongs to the open file, so it goes with the descriptor
+/// to the process that serves the volume, and ends when the last copy of the descriptor is closed.
+#[derive(Debug)]
+pub struct Container {
+    path: PathBuf,
+    storage: Arc<FileStorage>,
+}
+
+impl Container {
+    /// Opens and locks the container at `path`.
+    ///
+    /// # Errors
+    /// `NotFound`, `Permission`, `Busy` where another process holds the lock.
+    pub fn open(path: &Path, access: Access) -> Result<Self> {
+        let writable = access == Access::ReadWrite;
+        let flags = OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+        let open = |extra: OFlags| {
+            std::fs::OpenOptions::new()
+                .read(true)
+                .write(writable)
+                .custom_flags((flags | extra).bits().cast_signed())
+                .open(path)
+        };
+        let mut file = open(OFlags::empty())?;
+        if writable && file.metadata()?.file_type().is_block_device() {
+            // O_EXCL on a block device is refused while the kernel uses it: mounted, part of RAID, swap.
+            file = open(OFlags::EXCL)?;
+        }
+        Self::lock(&file, access)?;
+        Self::from_file(file, path)
+    }
+
+    /// Takes over a descriptor that is locked already (inherited from the process that opened it).
+    pub fn from_fd(fd: OwnedFd, path: &Path) -> Result<Self> {
+        Self::from_file(File::from(fd), path)
+    }
+
+    fn from_file(file: File, path: &Path) -> Result<Self> {
+        let storage = FileStorage::new(file)?;
+        Ok(Self { path: path.to_path_buf(), storage: Arc::new(storage) })
+    }
+
+    fn lock(file: &File, access: Access) -> Result<()> {
+        let operation = match access {
+            Access::ReadOnly => FlockOperation::NonBlockingLockShared,
+            Access::ReadWrite => FlockOperation::NonBlockingLockExclusive,
+        };
+        match flock(file, operation) {
+            Ok(()) => Ok(()),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                Err(Error::new(ErrorKind::Busy, "another process has it open"))
+            }
+            Err(error) => Err(io::Error::from(error).into()),
+        }
+    }
+
+    /// Where it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The open file, to hand to another process.
+    pub fn file(&self) -> &File {
+        self.storage.file()
+    }
+
+    /// Its bytes.
+    pub fn storage(&self) -> Arc<dyn Storage> {
+        Arc::clone(&self.storage) as Arc<dyn Storage>
+    }
+
+    /// Finds the format by its signature.
+    ///
+    /// # Errors
+    /// `NotAContainer` where no format claims it.
+    pub fn format(&self) -> Result<&'static dyn Format> {
+        for &format in FORMATS {
+            if format.probe(&*self.storage)? == Probe::Match {
+                return Ok(format);
+            }
+        }
+        Err(Error::new(ErrorKind::NotAContainer, "no known header"))
+    }
+
+    /// Reads the header.
+    pub fn header(&self) -> Result<Box<dyn Header>> {
+        self.format()?.read_header(&*self.storage)
+    }
+}
