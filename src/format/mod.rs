@@ -50,6 +50,12 @@ pub trait Header: fmt::Debug + Send + Sync {
     /// What can be told without a secret.
     fn describe(&self) -> HeaderInfo;
 
+    /// Whether this version may write to the container as it lies there.
+    ///
+    /// # Errors
+    /// `Unsupported` where writing needs features that are not known, `Damaged` where the container is cut off.
+    fn allows_writing(&self) -> Result<()>;
+
     /// Opens a keyslot and checks the header against the volume key.
     ///
     /// # Errors

@@ -63,6 +63,12 @@ impl Container {
         Self::from_file(File::from(fd), path)
     }
 
+    /// Takes over a file that nobody else has open yet, and locks it.
+    pub(super) fn adopt(file: File, path: &Path) -> Result<Self> {
+        Self::lock(&file, Access::ReadWrite)?;
+        Self::from_file(file, path)
+    }
+
     fn from_file(file: File, path: &Path) -> Result<Self> {
         let storage = FileStorage::new(file)?;
         Ok(Self { path: path.to_path_buf(), storage: Arc::new(storage) })
@@ -90,6 +96,11 @@ impl Container {
     /// The open file, to hand to another process.
     pub fn file(&self) -> &File {
         self.storage.file()
+    }
+
+    /// Whether it was opened without write access.
+    pub fn is_read_only(&self) -> bool {
+        self.storage.limits().read_only
     }
 
     /// Its bytes.

@@ -1,15 +1,20 @@
 //! The control plane: containers on disk become volumes.
 
 mod container;
+mod draft;
+mod fill;
 
 pub use container::{Access, Container};
+pub use draft::{Draft, Occupant, occupant};
+pub use fill::{Progress, prepare};
 
-use std::sync::Arc;
+use std::{fs::File, path::Path, sync::Arc};
 
 use crate::{
-    block::BlockDevice,
-    error::Result,
-    format::{HeaderInfo, Unlocked},
+    block::{BlockDevice, CryptDevice},
+    crypto::secret::KeyfileDigest,
+    error::{Error, Result},
+    format::{Header, HeaderInfo, Unlocked, native},
 };
 
 /// An opened volume: plaintext sectors, and what is known of the container behind them.
@@ -20,10 +25,10 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// The volume of `container`, through what its keyslot gave.
-    pub fn open(container: &Container, info: HeaderInfo, unlocked: &Unlocked) -> Result<Self> {
-        let _ = (container, info, unlocked);
-        Err(crate::Error::new(crate::ErrorKind::Unsupported, "being built"))
+    /// The volume of `container`, through what its keyslot gave. Read-only where the container was opened so.
+    pub fn open(container: &Container, info: HeaderInfo, unlocked: &Unlocked) -> Self {
+        let device = CryptDevice::new(container.storage(), unlocked.mapping.clone());
+        Self { info, device: Arc::new(device) }
     }
 
     /// What `info` shows of the container.
@@ -35,4 +40,23 @@ impl Volume {
     pub fn device(&self) -> Arc<dyn BlockDevice> {
         Arc::clone(&self.device)
     }
+}
+
+/// Makes a container that is about to be written whole again: refuses one that must not be written, repairs header copies.
+/// Says what it did, a line each. Does nothing where the container was opened read-only.
+///
+/// # Errors
+/// `Damaged` where the container is cut off, `Unsupported` where writing needs unknown features.
+pub fn make_writable(container: &Container, header: &dyn Header, unlocked: &Unlocked) -> Result<Vec<String>> {
+    if container.is_read_only() {
+        return Ok(Vec::new());
+    }
+    header.allows_writing()?;
+    header.heal(&*container.storage(), unlocked)
+}
+
+/// The digest of a keyfile's whole content, whatever its length.
+pub fn keyfile_digest(path: &Path) -> Result<KeyfileDigest> {
+    let digest = File::open(path).and_then(native::keyfile_digest);
+    digest.map_err(|error| Error::from(error).during(format!("cannot read keyfile {}", path.display())))
 }

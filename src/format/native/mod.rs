@@ -1,7 +1,27 @@
-//! The native format, version 1 (`spec/native-v1.md`).
+//! The native format, version 1: `spec/native-v1.md`, whose rule numbers (`NAT-...`) the code cites.
+
+mod copy;
+mod create;
+mod error;
+mod header;
+mod keys;
+mod keyslot;
+mod layout;
+mod superblock;
+#[cfg(test)]
+mod tests;
+
+pub use copy::HeaderCopy;
+pub use create::{MIN_CONTAINER_LEN, NewContainer, NewHeader, new_uuid};
+pub use error::HeaderError;
+pub use header::{NativeHeader, hyphenated};
+pub use keys::{data_key, keyfile_digest};
+pub use keyslot::{Keyslot, SlotKind};
+pub use layout::COPY_LEN;
+pub use superblock::{CopyIndex, Geometry, Label, Provision, Superblock};
 
 use crate::{
-    error::{Error, ErrorKind, Result},
+    error::Result,
     format::{Format, Header, Probe},
     storage::Storage,
 };
@@ -15,11 +35,11 @@ impl Format for Native {
         "native"
     }
 
-    fn probe(&self, _storage: &dyn Storage) -> Result<Probe> {
-        Ok(Probe::NoMatch)
+    fn probe(&self, storage: &dyn Storage) -> Result<Probe> {
+        Ok(if header::has_magic(storage)? { Probe::Match } else { Probe::NoMatch })
     }
 
-    fn read_header(&self, _storage: &dyn Storage) -> Result<Box<dyn Header>> {
-        Err(Error::new(ErrorKind::NotAContainer, "being built"))
+    fn read_header(&self, storage: &dyn Storage) -> Result<Box<dyn Header>> {
+        Ok(Box::new(NativeHeader::read(storage)?))
     }
 }

@@ -1,0 +1,153 @@
+//! One whole header copy: its sums, its superblock, its keyslots.
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+
+use std::fmt;
+
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
+use super::{
+    error::HeaderError,
+    keys,
+    keyslot::Keyslot,
+    layout::{COPY_LEN, MAGIC, RawCopy, RawKeyslot, VOLUME_KEY_LEN},
+    superblock::{CopyIndex, Superblock},
+};
+use crate::{
+    crypto::{hash, secret::VolumeKey},
+    error::{Error, ErrorKind, Result},
+    storage::Storage,
+};
+
+/// A header copy that is whole: checksum, superblock and keyslots are right. Its MAC is not checked yet.
+#[derive(Clone)]
+pub struct HeaderCopy {
+    raw: Box<RawCopy>,
+    /// The superblock.
+    pub superblock: Superblock,
+    /// The keyslots in use.
+    pub keyslots: Vec<Keyslot>,
+}
+
+impl HeaderCopy {
+    /// Parses a copy of [`COPY_LEN`] bytes.
+    pub fn parse(bytes: &[u8]) -> Result<Self, HeaderError> {
+        let raw = RawCopy::read_from_bytes(bytes).map_err(|_| HeaderError::CutOff)?;
+        if raw.superblock.magic != MAGIC {
+            return Err(HeaderError::NoMagic); // NAT-SB-01
+        }
+        if raw.superblock.checksum != checksum(&raw) {
+            return Err(HeaderError::Checksum); // NAT-SUM-01
+        }
+        let superblock = Superblock::parse(&raw.superblock)?;
+        let mut keyslots = Vec::new();
+        for (slot, index) in raw.keyslots.iter().zip(0_u32..) {
+            keyslots.extend(Keyslot::parse(slot, index)?);
+        }
+        Ok(Self { raw: Box::new(raw), superblock, keyslots })
+    }
+
+    /// A new copy with its sums, of a superblock and the keyslots in use.
+    pub fn seal(superblock: &Superblock, keyslots: &[RawKeyslot], volume_key: &VolumeKey) -> Result<Self> {
+        let mut raw = superblock.to_raw();
+        for slot in keyslots {
+            let index = usize::try_from(slot.index.get()).unwrap_or(usize::MAX);
+            let place = raw.keyslots.get_mut(index).ok_or_else(|| {
+                Error::new(ErrorKind::Usage, format!("there is no keyslot {}", slot.index.get()))
+            })?;
+            *place = *slot;
+        }
+        sum(&mut raw, volume_key)?;
+        Ok(Self::parse(raw.as_bytes())?)
+    }
+
+    /// The same header as the other copy: only the index and the sums differ.
+    pub fn for_index(&self, index: CopyIndex, volume_key: &VolumeKey) -> Result<Self> {
+        let mut raw = *self.raw;
+        raw.superblock.copy_index = index.number().into();
+        sum(&mut raw, volume_key)?;
+        Ok(Self::parse(raw.as_bytes())?)
+    }
+
+    /// NAT-SUM-02: whether the MAC is that of this volume key.
+    ///
+    /// # Errors
+    /// `Tampered` where it is not.
+    pub fn check_mac(&self, volume_key: &VolumeKey) -> Result<()> {
+        if volume_key.len() != VOLUME_KEY_LEN {
+            return Err(Error::new(ErrorKind::Usage, format!("a volume key has {VOLUME_KEY_LEN} bytes")));
+        }
+        let expected = mac(&self.raw, volume_key)?;
+        if hash::equal(&expected, &self.raw.superblock.mac) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Tampered, "the header was changed by someone without the key"))
+    }
+
+    /// Whether both copies say the same, index and sums aside.
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        body(&self.raw).as_bytes() == body(&other.raw).as_bytes()
+    }
+
+    /// Where this copy belongs.
+    pub const fn offset(&self) -> u64 {
+        match self.superblock.index {
+            CopyIndex::A => 0,
+            CopyIndex::B => self.superblock.geometry.backup_offset,
+        }
+    }
+
+    /// The bytes of the copy.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.raw.as_bytes()
+    }
+
+    /// Writes the copy where it belongs, syncs, reads it back and compares (NAT-UPD-02).
+    pub fn write(&self, storage: &dyn Storage) -> Result<()> {
+        storage.write_all_at(self.as_bytes(), self.offset())?;
+        storage.sync_data()?;
+        let mut back = vec![0; COPY_LEN];
+        storage.read_exact_at(&mut back, self.offset())?;
+        if back == self.as_bytes() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Io, "a header copy does not read back as it was written"))
+    }
+}
+
+impl fmt::Debug for HeaderCopy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeaderCopy").field("superblock", &self.superblock).finish_non_exhaustive()
+    }
+}
+
+/// NAT-SUM-01: SHA-256 of the copy with zeros for checksum and MAC.
+fn checksum(raw: &RawCopy) -> [u8; 32] {
+    let mut copy = *raw;
+    copy.superblock.checksum.zero();
+    copy.superblock.mac.zero();
+    hash::sha256(&[copy.as_bytes()])
+}
+
+/// NAT-SUM-02: HMAC-SHA-512 of the copy, checksum included, with zeros for the MAC.
+fn mac(raw: &RawCopy, volume_key: &VolumeKey) -> Result<[u8; 64]> {
+    let mut copy = *raw;
+    copy.superblock.mac.zero();
+    keys::copy_mac(volume_key, &raw.superblock.uuid, copy.as_bytes())
+}
+
+/// Fills in both sums, in the order in which they depend on each other.
+fn sum(raw: &mut RawCopy, volume_key: &VolumeKey) -> Result<()> {
+    raw.superblock.checksum = checksum(raw);
+    raw.superblock.mac = mac(raw, volume_key)?;
+    Ok(())
+}
+
+/// The copy without what differs between A and B.
+fn body(raw: &RawCopy) -> RawCopy {
+    let mut body = *raw;
+    body.superblock.copy_index = 0.into();
+    body.superblock.checksum.zero();
+    body.superblock.mac.zero();
+    body
+}

@@ -1,0 +1,115 @@
+//! A new header: geometry, volume key, first keyslot, both copies.
+
+use std::sync::Arc;
+
+use super::{
+    copy::HeaderCopy,
+    keyslot::NewKeyslot,
+    layout::{ALIGNMENT, COPY_LEN, DATA_OFFSET, MAX_DATA_LEN, TAIL_LEN, VOLUME_KEY_LEN},
+    superblock::{CopyIndex, Geometry, Label, Provision, Superblock},
+};
+use crate::{
+    crypto::{
+        kdf::Argon2Cost,
+        rng::Rng,
+        secret::{Credentials, VolumeKey},
+    },
+    error::{Error, ErrorKind, Result},
+    storage::Storage,
+    sys::memory::LockedBytes,
+    units::SectorSize,
+};
+
+/// The smallest container, in bytes: header, 64 KiB of data, tail.
+pub const MIN_CONTAINER_LEN: u64 = DATA_OFFSET + 64 * 1024 + TAIL_LEN;
+
+/// What a new container is to be.
+#[derive(Debug, Clone)]
+pub struct NewContainer {
+    /// Its identity: RFC 9562, version 4.
+    pub uuid: [u8; 16],
+    /// The user's name for it.
+    pub label: Label,
+    /// The size of one sector: 512 or 4096.
+    pub sector_size: SectorSize,
+    /// How the data area comes to be.
+    pub provision: Provision,
+    /// Where everything lies.
+    pub geometry: Geometry,
+    /// The costs of the first keyslot.
+    pub cost: Argon2Cost,
+}
+
+/// A header that was made and not written yet.
+#[derive(Debug)]
+pub struct NewHeader {
+    a: HeaderCopy,
+    b: HeaderCopy,
+    /// The volume key.
+    pub volume_key: Arc<VolumeKey>,
+}
+
+impl Geometry {
+    /// The geometry of a new container of `container_len` bytes; a rest of less than 4 KiB is left unused.
+    ///
+    /// # Errors
+    /// `Usage` where it is smaller than [`MIN_CONTAINER_LEN`] or larger than the format allows.
+    pub fn for_container(container_len: u64) -> Result<Self> {
+        let container_len = container_len / ALIGNMENT * ALIGNMENT;
+        if container_len < MIN_CONTAINER_LEN {
+            let reason = format!("a container needs at least {} KiB", MIN_CONTAINER_LEN / 1024);
+            return Err(Error::new(ErrorKind::Usage, reason));
+        }
+        let backup_offset = container_len - TAIL_LEN;
+        let data_len = backup_offset - DATA_OFFSET;
+        if data_len > MAX_DATA_LEN {
+            return Err(Error::new(ErrorKind::Usage, "a container holds at most 4 PiB"));
+        }
+        Ok(Self { data_offset: DATA_OFFSET, data_len, container_len, backup_offset })
+    }
+}
+
+/// Sixteen random bytes with version and variant set (RFC 9562, 5.4).
+pub fn new_uuid(rng: &dyn Rng) -> Result<[u8; 16]> {
+    let mut uuid = [0; 16];
+    rng.fill(&mut uuid)?;
+    uuid[6] = (uuid[6] & 0x0f) | 0x40;
+    uuid[8] = (uuid[8] & 0x3f) | 0x80;
+    Ok(uuid)
+}
+
+impl NewHeader {
+    /// Makes the volume key and keyslot 0. Runs the key derivation; writes nothing.
+    pub fn new(container: &NewContainer, credentials: &Credentials, rng: &dyn Rng) -> Result<Self> {
+        let mut key = LockedBytes::zeroed(VOLUME_KEY_LEN)?;
+        rng.fill(key.as_mut_slice())?;
+        let volume_key = VolumeKey::from(key);
+        let slot = NewKeyslot { index: 0, label: Label::default(), cost: container.cost, credentials };
+        let slot = slot.seal(&container.uuid, &volume_key, rng)?;
+        let superblock = Superblock {
+            index: CopyIndex::A,
+            uuid: container.uuid,
+            label: container.label.clone(),
+            sequence: 1,
+            sector_size: container.sector_size,
+            provision: container.provision,
+            geometry: container.geometry,
+            unknown_writing_features: 0,
+        };
+        let a = HeaderCopy::seal(&superblock, &[slot], &volume_key)?;
+        let b = a.for_index(CopyIndex::B, &volume_key)?;
+        Ok(Self { a, b, volume_key: Arc::new(volume_key) })
+    }
+
+    /// Writes copy B, then copy A: the container is recognised only when it is whole (NAT-UPD-01).
+    pub fn write(&self, storage: &dyn Storage) -> Result<()> {
+        self.b.write(storage)?;
+        self.a.write(storage)
+    }
+
+    /// The bytes of copy A.
+    pub fn as_bytes(&self) -> &[u8] {
+        debug_assert_eq!(self.a.as_bytes().len(), COPY_LEN);
+        self.a.as_bytes()
+    }
+}

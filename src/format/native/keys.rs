@@ -1,0 +1,100 @@
+//! Every key of the native format (`spec/native-v1.md`, section 5): which bytes go into which derivation.
+
+use std::io::{self, Read};
+
+use zeroize::Zeroizing;
+
+use super::layout::{RawKeyslot, SUITE_AES_256_XTS};
+use crate::{
+    crypto::{
+        hash::{self, Sha512},
+        kdf::{self, Argon2Cost},
+        secret::{Credentials, DerivedKey, KeyfileDigest, VolumeKey},
+    },
+    error::Result,
+    sys::memory::LockedBytes,
+};
+
+const CREDENTIALS_LABEL: &[u8] = b"strongroom/v1/credentials";
+const KEYFILE_LABEL: &[u8] = b"strongroom/v1/keyfile";
+const MAC_LABEL: &[u8] = b"strongroom/v1/header-mac";
+const DATA_LABEL: &[u8] = b"strongroom/v1/data";
+const KEYSLOT_LABEL: &[u8] = b"strongroom/v1/keyslot";
+
+const SLOT_KEY_LEN: usize = 32;
+const MAC_KEY_LEN: usize = 64;
+const DATA_KEY_LEN: usize = 64;
+const KEYFILE_DIGEST_LEN: usize = 64;
+
+/// NAT-KEY-03: SHA-512(label ‖ content ‖ LE64(length)) over a keyfile's whole content.
+pub fn keyfile_digest(mut content: impl Read) -> io::Result<KeyfileDigest> {
+    let mut hash = Sha512::new();
+    hash.update(KEYFILE_LABEL);
+    let mut buffer = Zeroizing::new(vec![0_u8; 64 * 1024]);
+    let mut len = 0_u64;
+    loop {
+        let read = match content.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        hash.update(buffer.get(..read).unwrap_or_default());
+        len = len.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+    }
+    hash.update(&len.to_le_bytes());
+    KeyfileDigest::copy_of(&*Zeroizing::new(hash.finish()))
+}
+
+/// NAT-KEY-04: label ‖ LE64(|password|) ‖ password ‖ LE32(n) ‖ the n keyfile digests in ascending order.
+fn credential_input(credentials: &Credentials) -> io::Result<LockedBytes> {
+    let mut keyfiles: Vec<&[u8]> = credentials.keyfiles.iter().map(KeyfileDigest::expose).collect();
+    keyfiles.sort_unstable();
+    let password = credentials.password.expose();
+    let password_len = u64::try_from(password.len()).map_err(io::Error::other)?.to_le_bytes();
+    let count = u32::try_from(keyfiles.len()).map_err(io::Error::other)?.to_le_bytes();
+
+    let head: [&[u8]; 4] = [CREDENTIALS_LABEL, &password_len, password, &count];
+    let head_len: usize = head.iter().map(|part| part.len()).sum();
+    let mut input = LockedBytes::zeroed(head_len.saturating_add(keyfiles.len().saturating_mul(KEYFILE_DIGEST_LEN)))?;
+    let mut rest = input.as_mut_slice();
+    for part in head.into_iter().chain(keyfiles) {
+        let (place, after) = rest.split_at_mut_checked(part.len()).ok_or(io::ErrorKind::InvalidInput)?;
+        place.copy_from_slice(part);
+        rest = after;
+    }
+    Ok(input)
+}
+
+/// NAT-KEY-05: the key of one keyslot, Argon2id over the credentials.
+///
+/// The costs were checked against the caller's limits before.
+pub fn slot_key(credentials: &Credentials, salt: &[u8; 32], cost: &Argon2Cost) -> Result<DerivedKey> {
+    kdf::argon2id(credential_input(credentials)?.as_slice(), salt, cost, SLOT_KEY_LEN)
+}
+
+/// NAT-KEY-06: what the wrapped volume key is bound to: label ‖ uuid ‖ the slot's bytes before the nonce.
+pub fn keyslot_aad(uuid: &[u8; 16], slot_head: &[u8]) -> Vec<u8> {
+    [KEYSLOT_LABEL, uuid, slot_head].concat()
+}
+
+/// NAT-KEY-07: the key of the header's MAC.
+fn mac_key(volume_key: &VolumeKey, uuid: &[u8; 16]) -> Result<DerivedKey> {
+    kdf::hkdf_sha512(volume_key.expose(), uuid, MAC_LABEL, MAC_KEY_LEN)
+}
+
+/// NAT-SUM-02: HMAC-SHA-512 of a copy whose MAC field is zero.
+pub fn copy_mac(volume_key: &VolumeKey, uuid: &[u8; 16], copy: &[u8]) -> Result<[u8; 64]> {
+    Ok(hash::hmac_sha512(mac_key(volume_key, uuid)?.expose(), &[copy]))
+}
+
+/// NAT-KEY-08: the data key of one region of 1 TiB.
+pub fn data_key(volume_key: &VolumeKey, uuid: &[u8; 16], region: u64) -> Result<DerivedKey> {
+    let info = [DATA_LABEL, &SUITE_AES_256_XTS.to_le_bytes(), &region.to_le_bytes()].concat();
+    kdf::hkdf_sha512(volume_key.expose(), uuid, &info, DATA_KEY_LEN)
+}
+
+/// The Argon2id costs that a keyslot names.
+pub fn slot_cost(slot: &RawKeyslot) -> Argon2Cost {
+    Argon2Cost { memory_kib: slot.memory_kib.get(), passes: slot.passes.get(), lanes: slot.lanes.get() }
+}

@@ -1,0 +1,203 @@
+//! One keyslot: parsed without a secret, sealed and opened with one.
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+
+use zerocopy::{FromZeros, IntoBytes};
+
+use super::{
+    error::HeaderError,
+    keys,
+    layout::{KDF_ARGON2ID, KEYSLOT_AAD_LEN, RawKeyslot, VOLUME_KEY_LEN},
+    superblock::Label,
+};
+use crate::{
+    crypto::{
+        aead,
+        kdf::{Argon2Cost, KdfLimits},
+        rng::Rng,
+        secret::{Credentials, VolumeKey},
+    },
+    error::{Error, ErrorKind, Result},
+    format::{KdfInfo, KeyslotInfo},
+    sys::memory::LockedBytes,
+};
+
+/// What opens a keyslot (`kind` in the specification).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotKind {
+    /// A password.
+    Password,
+    /// One or more keyfiles, with a password or an empty one.
+    Keyfile,
+    /// A kind of a later version: shown, never opened.
+    Other(u32),
+}
+
+impl SlotKind {
+    const fn number(self) -> u32 {
+        match self {
+            Self::Password => 1,
+            Self::Keyfile => 2,
+            Self::Other(number) => number,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::Keyfile => "keyfile",
+            Self::Other(3) => "recovery-key",
+            Self::Other(4) => "fido2",
+            Self::Other(5) => "tpm2",
+            Self::Other(_) => "unknown",
+        }
+    }
+
+    /// The kind that these credentials open (NAT-SLOT-03).
+    pub fn of(credentials: &Credentials) -> Self {
+        if credentials.keyfiles.is_empty() { Self::Password } else { Self::Keyfile }
+    }
+}
+
+/// A keyslot in use.
+#[derive(Debug, Clone)]
+pub struct Keyslot {
+    /// Its number.
+    pub index: u32,
+    /// What opens it.
+    pub kind: SlotKind,
+    /// 0 only by number, 1 normal, 2 first.
+    pub priority: u32,
+    /// The user's name for it.
+    pub label: Label,
+    raw: RawKeyslot,
+}
+
+/// How opening a keyslot ended without an error.
+#[derive(Debug)]
+pub enum Opened {
+    /// The volume key.
+    Key(VolumeKey),
+    /// The credentials are not those of this slot.
+    WrongCredentials,
+}
+
+impl Keyslot {
+    /// Reads the slot that stands at `index`; `None` where it is empty.
+    pub fn parse(raw: &RawKeyslot, index: u32) -> Result<Option<Self>, HeaderError> {
+        let wrong = |field: &'static str, value: u32| HeaderError::Keyslot { slot: index, field, value: value.into() };
+        if raw.index.get() != index {
+            return Err(wrong("index", raw.index.get())); // NAT-SLOT-01
+        }
+        let kind = match raw.kind.get() {
+            0 if is_empty(raw) => return Ok(None),
+            0 => return Err(HeaderError::Reserved { place: "empty keyslot" }), // NAT-SLOT-02
+            1 => SlotKind::Password,
+            2 => SlotKind::Keyfile,
+            number => SlotKind::Other(number), // NAT-SLOT-04: not looked into
+        };
+        if !matches!(kind, SlotKind::Other(_)) {
+            if raw.priority.get() > 2 {
+                return Err(wrong("priority", raw.priority.get())); // NAT-SLOT-05
+            }
+            if raw.kdf.get() != KDF_ARGON2ID {
+                return Err(wrong("key derivation", raw.kdf.get())); // NAT-SLOT-06
+            }
+            if raw.reserved_a.iter().chain(&raw.reserved_b).any(|&byte| byte != 0) {
+                return Err(HeaderError::Reserved { place: "keyslot" }); // NAT-SLOT-07
+            }
+        }
+        let label = Label::parse(&raw.label, "keyslot")?;
+        Ok(Some(Self { index, kind, priority: raw.priority.get(), label, raw: *raw }))
+    }
+
+    /// What `info` shows.
+    pub fn describe(&self) -> KeyslotInfo {
+        let cost = self.cost();
+        KeyslotInfo {
+            slot: self.index,
+            kind: self.kind.name(),
+            label: self.label.text().map(str::to_owned),
+            kdf: KdfInfo {
+                name: "argon2id",
+                memory: Some(u64::from(cost.memory_kib).saturating_mul(1024)),
+                passes: Some(cost.passes),
+                lanes: Some(cost.lanes),
+                iterations: None,
+            },
+        }
+    }
+
+    fn cost(&self) -> Argon2Cost {
+        keys::slot_cost(&self.raw)
+    }
+
+    /// Derives the slot's key and opens the volume key with it.
+    ///
+    /// # Errors
+    /// `Unsupported` where the costs pass `limits` (nothing is allocated then), `OutOfMemory`.
+    pub fn open(&self, uuid: &[u8; 16], credentials: &Credentials, limits: &KdfLimits) -> Result<Opened> {
+        // NAT-SLOT-08: before anything is allocated.
+        limits.check(&self.cost()).map_err(|error| {
+            Error::new(ErrorKind::Unsupported, format!("keyslot {} {error}", self.index))
+        })?;
+        let key = keys::slot_key(credentials, &self.raw.salt, &self.cost())?;
+        let mut volume_key = LockedBytes::zeroed(VOLUME_KEY_LEN)?;
+        volume_key.as_mut_slice().copy_from_slice(&self.raw.wrapped_key);
+        let aad = keys::keyslot_aad(uuid, head(&self.raw));
+        match aead::open(&key, &self.raw.nonce, &aad, volume_key.as_mut_slice(), &self.raw.tag) {
+            Ok(()) => Ok(Opened::Key(volume_key.into())),
+            Err(_) => Ok(Opened::WrongCredentials),
+        }
+    }
+}
+
+/// What a new keyslot is to hold.
+#[derive(Debug)]
+pub struct NewKeyslot<'a> {
+    /// Its number.
+    pub index: u32,
+    /// The user's name for it.
+    pub label: Label,
+    /// Its costs.
+    pub cost: Argon2Cost,
+    /// What is to open it.
+    pub credentials: &'a Credentials,
+}
+
+impl NewKeyslot<'_> {
+    /// Derives the slot's key with a fresh salt and seals `volume_key` under it.
+    pub fn seal(&self, uuid: &[u8; 16], volume_key: &VolumeKey, rng: &dyn Rng) -> Result<RawKeyslot> {
+        let mut raw = RawKeyslot::new_zeroed();
+        raw.kind = SlotKind::of(self.credentials).number().into();
+        raw.index = self.index.into();
+        raw.priority = 1.into();
+        raw.kdf = KDF_ARGON2ID.into();
+        raw.memory_kib = self.cost.memory_kib.into();
+        raw.passes = self.cost.passes.into();
+        raw.lanes = self.cost.lanes.into();
+        raw.label = self.label.to_field();
+        rng.fill(&mut raw.salt)?;
+        rng.fill(&mut raw.nonce)?;
+
+        let key = keys::slot_key(self.credentials, &raw.salt, &self.cost)?;
+        let aad = keys::keyslot_aad(uuid, head(&raw));
+        let mut wrapped = LockedBytes::zeroed(VOLUME_KEY_LEN)?;
+        wrapped.as_mut_slice().copy_from_slice(volume_key.expose());
+        raw.tag = aead::seal(&key, &raw.nonce, &aad, wrapped.as_mut_slice())?;
+        raw.wrapped_key.copy_from_slice(wrapped.as_slice());
+        Ok(raw)
+    }
+}
+
+/// An empty slot holds its number and nothing else.
+fn is_empty(raw: &RawKeyslot) -> bool {
+    let bytes = raw.as_bytes();
+    let (before, after) = (bytes.get(..4), bytes.get(8..));
+    before.into_iter().chain(after).flatten().all(|&byte| byte == 0)
+}
+
+/// The slot's bytes before the nonce.
+fn head(raw: &RawKeyslot) -> &[u8] {
+    raw.as_bytes().get(..KEYSLOT_AAD_LEN).unwrap_or_default()
+}

@@ -1,0 +1,139 @@
+//! The bytes of a header copy, as in `spec/native-v1.md`, section 4. Little-endian, no padding.
+
+use zerocopy::{
+    FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
+    little_endian::{U32, U64},
+};
+
+/// NAT-SB-01: a byte above 127, the name, and line ends that a text-mode transfer would change.
+pub const MAGIC: [u8; 16] = *b"\x89STRONGROOM\r\n\x1a\n\0";
+/// The version of the format described here.
+pub const VERSION: u32 = 1;
+
+/// The size of a header copy in bytes.
+pub const COPY_LEN: usize = 65_536;
+/// The size of the superblock in bytes.
+pub const SUPERBLOCK_LEN: usize = 4_096;
+/// The size of a keyslot in bytes.
+pub const KEYSLOT_LEN: usize = 2_048;
+/// The number of keyslots.
+pub const KEYSLOTS: usize = 30;
+/// The unit to which all offsets are aligned, in bytes.
+pub const ALIGNMENT: u64 = 4_096;
+/// The size of the tail that holds copy B, in bytes.
+pub const TAIL_LEN: u64 = 1 << 20;
+/// Where the data area of a new container starts, in bytes.
+pub const DATA_OFFSET: u64 = 1 << 20;
+/// The largest data area, in bytes: 4096 regions.
+pub const MAX_DATA_LEN: u64 = 1 << 52;
+/// The data under one data key, in bytes.
+pub const REGION_LEN: u64 = 1 << 40;
+
+/// The size of the volume key in bytes.
+pub const VOLUME_KEY_LEN: usize = 64;
+/// The size of a label in bytes.
+pub const LABEL_LEN: usize = 64;
+
+/// Suite 1: AES-256-XTS.
+pub const SUITE_AES_256_XTS: u32 = 1;
+/// KDF 1: Argon2id, version 0x13.
+pub const KDF_ARGON2ID: u32 = 1;
+
+/// Section 4.1.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct RawSuperblock {
+    /// [`MAGIC`].
+    pub magic: [u8; 16],
+    /// [`VERSION`].
+    pub version: U32,
+    /// [`COPY_LEN`].
+    pub header_len: U32,
+    /// Features a reader must understand.
+    pub features_required: U64,
+    /// Features a writer must understand.
+    pub features_writing: U64,
+    /// Features that may be ignored.
+    pub features_ignorable: U64,
+    /// The container's identity, RFC 9562 byte order.
+    pub uuid: [u8; 16],
+    /// UTF-8, padded with zeros.
+    pub label: [u8; LABEL_LEN],
+    /// Counts the updates of the header.
+    pub sequence: U64,
+    /// 0 for copy A, 1 for copy B.
+    pub copy_index: U32,
+    /// The cipher suite.
+    pub suite: U32,
+    /// Bytes a sector.
+    pub sector_size: U32,
+    /// 0 thick, 1 quick, 2 thin.
+    pub provision: U32,
+    /// Where the data area starts.
+    pub data_offset: U64,
+    /// The data area's size.
+    pub data_len: U64,
+    /// The container's size.
+    pub container_len: U64,
+    /// Where copy B lies.
+    pub backup_offset: U64,
+    /// Zero.
+    pub reserved: [u8; 3_816],
+    /// SHA-256 of the copy.
+    pub checksum: [u8; 32],
+    /// HMAC-SHA-512 of the copy.
+    pub mac: [u8; 64],
+}
+
+/// Section 4.2. The first [`KEYSLOT_AAD_LEN`] bytes are associated data of the wrapped key.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct RawKeyslot {
+    /// What opens it.
+    pub kind: U32,
+    /// The slot's number.
+    pub index: U32,
+    /// 0 only by number, 1 normal, 2 first.
+    pub priority: U32,
+    /// The key derivation.
+    pub kdf: U32,
+    /// Argon2id memory in KiB.
+    pub memory_kib: U32,
+    /// Argon2id passes.
+    pub passes: U32,
+    /// Argon2id lanes.
+    pub lanes: U32,
+    /// Zero.
+    pub reserved_a: [u8; 4],
+    /// Argon2id salt.
+    pub salt: [u8; 32],
+    /// UTF-8, padded with zeros.
+    pub label: [u8; LABEL_LEN],
+    /// XChaCha20 nonce.
+    pub nonce: [u8; 24],
+    /// The volume key, encrypted.
+    pub wrapped_key: [u8; VOLUME_KEY_LEN],
+    /// Poly1305 tag.
+    pub tag: [u8; 16],
+    /// Zero.
+    pub reserved_b: [u8; 1_816],
+}
+
+/// The bytes of a keyslot before the nonce.
+pub const KEYSLOT_AAD_LEN: usize = 128;
+
+/// A whole header copy.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct RawCopy {
+    /// The first 4 KiB.
+    pub superblock: RawSuperblock,
+    /// The rest.
+    pub keyslots: [RawKeyslot; KEYSLOTS],
+}
+
+const _: () = assert!(size_of::<RawSuperblock>() == SUPERBLOCK_LEN);
+const _: () = assert!(size_of::<RawKeyslot>() == KEYSLOT_LEN);
+const _: () = assert!(size_of::<RawCopy>() == COPY_LEN);
+const _: () = assert!(std::mem::offset_of!(RawSuperblock, checksum) == 4_000);
+const _: () = assert!(std::mem::offset_of!(RawKeyslot, nonce) == KEYSLOT_AAD_LEN);

@@ -1,0 +1,256 @@
+//! The first 4 KiB of a header copy as a value that cannot be wrong.
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+
+use super::{
+    error::HeaderError,
+    layout::{
+        ALIGNMENT, COPY_LEN, KEYSLOTS, LABEL_LEN, MAGIC, MAX_DATA_LEN, RawCopy, RawSuperblock, SUITE_AES_256_XTS, TAIL_LEN,
+        VERSION,
+    },
+};
+use crate::units::SectorSize;
+use zerocopy::FromZeros;
+
+/// Which of the two copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyIndex {
+    /// At offset 0.
+    A,
+    /// In the last 1 MiB.
+    B,
+}
+
+impl CopyIndex {
+    /// The number in the superblock.
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::A => 0,
+            Self::B => 1,
+        }
+    }
+}
+
+/// How the data area came to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provision {
+    /// Filled with random bytes.
+    Thick,
+    /// Allocated, not filled.
+    Quick,
+    /// Sectors take space when they are written; unwritten ones read as zeros.
+    Thin,
+}
+
+impl Provision {
+    /// The name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Thick => "thick",
+            Self::Quick => "quick",
+            Self::Thin => "thin",
+        }
+    }
+
+    const fn number(self) -> u32 {
+        match self {
+            Self::Thick => 0,
+            Self::Quick => 1,
+            Self::Thin => 2,
+        }
+    }
+
+    const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            0 => Some(Self::Thick),
+            1 => Some(Self::Quick),
+            2 => Some(Self::Thin),
+            _ => None,
+        }
+    }
+}
+
+/// Where everything lies, in bytes. Each value was checked against the others (NAT-GEO-01 to -05).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Geometry {
+    /// Where the data area starts.
+    pub data_offset: u64,
+    /// The data area's size.
+    pub data_len: u64,
+    /// The container's size.
+    pub container_len: u64,
+    /// Where copy B lies.
+    pub backup_offset: u64,
+}
+
+/// A text of at most 64 bytes without control characters.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Label(String);
+
+impl Label {
+    /// The label `text`; `None` where it is too long or holds control characters.
+    pub fn new(text: &str) -> Option<Self> {
+        let is_clean = text.len() <= LABEL_LEN && !text.chars().any(char::is_control);
+        is_clean.then(|| Self(text.to_owned()))
+    }
+
+    /// NAT-SB-06: UTF-8 without control characters, padded with zeros.
+    pub fn parse(field: &[u8; LABEL_LEN], place: &'static str) -> Result<Self, HeaderError> {
+        let end = field.iter().rposition(|&byte| byte != 0).map_or(0, |last| last.saturating_add(1));
+        let text = field.get(..end).and_then(|bytes| std::str::from_utf8(bytes).ok());
+        text.and_then(Self::new).ok_or(HeaderError::Label { place })
+    }
+
+    /// The bytes of the field.
+    pub fn to_field(&self) -> [u8; LABEL_LEN] {
+        let mut field = [0; LABEL_LEN];
+        for (place, byte) in field.iter_mut().zip(self.0.bytes()) {
+            *place = byte;
+        }
+        field
+    }
+
+    /// The text; `None` where it is empty.
+    pub fn text(&self) -> Option<&str> {
+        (!self.0.is_empty()).then_some(self.0.as_str())
+    }
+}
+
+/// A superblock, parsed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Superblock {
+    /// Which copy it stands in.
+    pub index: CopyIndex,
+    /// The container's identity.
+    pub uuid: [u8; 16],
+    /// The user's name for it.
+    pub label: Label,
+    /// Counts the updates of the header.
+    pub sequence: u64,
+    /// The size of one sector: 512 or 4096.
+    pub sector_size: SectorSize,
+    /// How the data area came to be.
+    pub provision: Provision,
+    /// Where everything lies.
+    pub geometry: Geometry,
+    /// Features that a writer must understand and this one does not.
+    pub unknown_writing_features: u64,
+}
+
+impl Superblock {
+    /// Reads the superblock of a copy whose magic and checksum are right.
+    pub fn parse(raw: &RawSuperblock) -> Result<Self, HeaderError> {
+        if raw.version.get() != VERSION {
+            return Err(HeaderError::Version { version: raw.version.get() }); // NAT-SB-02
+        }
+        if raw.features_required.get() != 0 {
+            return Err(HeaderError::Features { bits: raw.features_required.get() }); // NAT-SB-03
+        }
+        if raw.suite.get() != SUITE_AES_256_XTS {
+            return Err(HeaderError::Suite { suite: raw.suite.get() }); // NAT-SB-08
+        }
+        if u32::try_from(COPY_LEN) != Ok(raw.header_len.get()) {
+            return Err(field("header length", raw.header_len.get())); // NAT-SB-02
+        }
+        if raw.reserved.iter().any(|&byte| byte != 0) {
+            return Err(HeaderError::Reserved { place: "superblock" }); // NAT-SB-10
+        }
+        Ok(Self {
+            index: match raw.copy_index.get() {
+                0 => CopyIndex::A,
+                1 => CopyIndex::B,
+                other => return Err(field("copy index", other)), // NAT-SB-07
+            },
+            uuid: raw.uuid,
+            label: Label::parse(&raw.label, "container")?,
+            sequence: raw.sequence.get(),
+            sector_size: sector_size(raw.sector_size.get())?,
+            provision: Provision::from_number(raw.provision.get())
+                .ok_or_else(|| field("provision", raw.provision.get()))?, // NAT-SB-09
+            geometry: Geometry::parse(raw)?,
+            unknown_writing_features: raw.features_writing.get(), // NAT-SB-04
+        })
+    }
+
+    /// The copy that this superblock starts, its keyslots empty, checksum and MAC still zero.
+    pub fn to_raw(&self) -> RawCopy {
+        let mut copy = RawCopy::new_zeroed();
+        let raw = &mut copy.superblock;
+        raw.magic = MAGIC;
+        raw.version = VERSION.into();
+        raw.header_len = u32::try_from(COPY_LEN).unwrap_or_default().into();
+        raw.features_writing = self.unknown_writing_features.into();
+        raw.uuid = self.uuid;
+        raw.label = self.label.to_field();
+        raw.sequence = self.sequence.into();
+        raw.copy_index = self.index.number().into();
+        raw.suite = SUITE_AES_256_XTS.into();
+        raw.sector_size = u32::try_from(self.sector_size.bytes()).unwrap_or_default().into();
+        raw.provision = self.provision.number().into();
+        raw.data_offset = self.geometry.data_offset.into();
+        raw.data_len = self.geometry.data_len.into();
+        raw.container_len = self.geometry.container_len.into();
+        raw.backup_offset = self.geometry.backup_offset.into();
+        for (slot, index) in copy.keyslots.iter_mut().zip(0_u32..) {
+            slot.index = index.into();
+        }
+        debug_assert_eq!(copy.keyslots.len(), KEYSLOTS);
+        copy
+    }
+}
+
+impl Geometry {
+    fn parse(raw: &RawSuperblock) -> Result<Self, HeaderError> {
+        let geometry = Self {
+            data_offset: raw.data_offset.get(),
+            data_len: raw.data_len.get(),
+            container_len: raw.container_len.get(),
+            backup_offset: raw.backup_offset.get(),
+        };
+        geometry.check().map_err(|(name, value)| HeaderError::Field { field: name, value })?;
+        Ok(geometry)
+    }
+
+    /// The first value that does not fit, by its name in the specification.
+    fn check(&self) -> Result<(), (&'static str, u64)> {
+        let copy_len = u64::try_from(COPY_LEN).unwrap_or(u64::MAX);
+        let is_aligned = |value: u64| value.is_multiple_of(ALIGNMENT);
+        // NAT-GEO-01
+        if self.container_len > i64::MAX.unsigned_abs() || !is_aligned(self.container_len) {
+            return Err(("container length", self.container_len));
+        }
+        // NAT-GEO-02
+        if self.data_offset < copy_len || !is_aligned(self.data_offset) {
+            return Err(("data offset", self.data_offset));
+        }
+        // NAT-GEO-03
+        if self.data_len == 0 || self.data_len > MAX_DATA_LEN || !is_aligned(self.data_len) {
+            return Err(("data length", self.data_len));
+        }
+        let data_end = self.data_offset.checked_add(self.data_len).ok_or(("data offset", self.data_offset))?;
+        let copy_end = self.backup_offset.checked_add(copy_len).ok_or(("backup offset", self.backup_offset))?;
+        // NAT-GEO-04
+        let is_in_tail = self.container_len.saturating_sub(self.backup_offset) <= TAIL_LEN;
+        if !is_aligned(self.backup_offset) || copy_end > self.container_len || !is_in_tail {
+            return Err(("backup offset", self.backup_offset));
+        }
+        // NAT-GEO-05
+        if data_end > self.backup_offset {
+            return Err(("data length", self.data_len));
+        }
+        Ok(())
+    }
+}
+
+/// NAT-SB-08: 512 or 4096.
+fn sector_size(bytes: u32) -> Result<SectorSize, HeaderError> {
+    match bytes {
+        512 => Ok(SectorSize::B512),
+        4096 => Ok(SectorSize::B4096),
+        _ => Err(field("sector size", bytes)),
+    }
+}
+
+fn field(name: &'static str, value: u32) -> HeaderError {
+    HeaderError::Field { field: name, value: u64::from(value) }
+}

@@ -1,0 +1,215 @@
+//! A container in the making: nobody sees it before it is whole, and nothing stays when it is given up.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::{
+        fd::AsRawFd,
+        unix::fs::{FileTypeExt, OpenOptionsExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags, linkat, renameat_with};
+
+use crate::{
+    crypto::rng::Rng,
+    error::{Error, ErrorKind, Result},
+    format::native::{COPY_LEN, Geometry},
+    storage::Storage,
+    volume::{Access, Container},
+};
+
+/// What a new container would take the place of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occupant {
+    /// A file of so many bytes.
+    File(u64),
+    /// A block device of so many bytes that holds something.
+    Device(u64),
+    /// Something else: a directory, a socket.
+    Other,
+}
+
+/// What stands at `path` and would be lost; `None` for nothing and for a block device that holds only zeros where
+/// partition tables, file systems and headers leave traces (its first and its last MiB).
+pub fn occupant(path: &Path) -> Result<Option<Occupant>> {
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let kind = metadata.file_type();
+    if kind.is_file() {
+        return Ok(Some(Occupant::File(metadata.len())));
+    }
+    if !kind.is_block_device() {
+        return Ok(Some(Occupant::Other));
+    }
+    let container = Container::open(path, Access::ReadOnly)?;
+    let storage = container.storage();
+    let size = storage.size()?;
+    Ok(has_traces(&*storage, size)?.then_some(Occupant::Device(size)))
+}
+
+fn has_traces(storage: &dyn Storage, size: u64) -> io::Result<bool> {
+    let mut bytes = vec![0; usize::try_from(size.min(1 << 20)).unwrap_or(1 << 20)];
+    for offset in [0, size.saturating_sub(1 << 20)] {
+        storage.read_exact_at(&mut bytes, offset)?;
+        if bytes.iter().any(|&byte| byte != 0) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A new container before it is committed. Dropped uncommitted, a file is gone and a device bears no header.
+#[derive(Debug)]
+pub struct Draft {
+    container: Container,
+    target: PathBuf,
+    place: Place,
+    committed: bool,
+}
+
+/// Where the bytes are while the container is made.
+#[derive(Debug)]
+enum Place {
+    /// A file without a name: it vanishes with its last descriptor, even when the process is killed.
+    Unnamed { replace: bool },
+    /// A file under a name of its own, on file systems that have no unnamed ones.
+    Named { name: PathBuf, replace: bool },
+    /// A block device, written where it is.
+    Device,
+}
+
+impl Draft {
+    /// Starts a container that is to stand at `target`. `replace` lets it take the place of a file, or of a device's content.
+    ///
+    /// # Errors
+    /// `Exists` where something is there and `replace` is not set, `NotFound` without the directory, `Busy`, `Permission`.
+    pub fn new(target: &Path, replace: bool, rng: &dyn Rng) -> Result<Self> {
+        match occupant(target)? {
+            Some(Occupant::Other) => return Err(Error::new(ErrorKind::Exists, "it is not a file")),
+            Some(_) if !replace => return Err(Error::new(ErrorKind::Exists, "it exists")),
+            _ => {}
+        }
+        if std::fs::metadata(target).is_ok_and(|metadata| metadata.file_type().is_block_device()) {
+            let container = Container::open(target, Access::ReadWrite)?;
+            return Ok(Self::of(container, target, Place::Device));
+        }
+        if replace && target.exists() {
+            // Nobody may be using the file that is about to go.
+            drop(Container::open(target, Access::ReadWrite)?);
+        }
+        let directory = directory_of(target);
+        let (file, place) = match unnamed_file(&directory) {
+            Ok(file) => (file, Place::Unnamed { replace }),
+            Err(error) if is_unsupported(&error) => {
+                let name = directory.join(temporary_name(rng)?);
+                (named_file(&name)?, Place::Named { name, replace })
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Self::of(Container::adopt(file, target)?, target, place))
+    }
+
+    fn of(container: Container, target: &Path, place: Place) -> Self {
+        Self { container, target: target.to_path_buf(), place, committed: false }
+    }
+
+    /// The container that is being made, locked.
+    pub fn container(&self) -> &Container {
+        &self.container
+    }
+
+    /// Makes it durable and visible under its name.
+    ///
+    /// # Errors
+    /// `Exists` where a file of that name has come up meanwhile.
+    pub fn commit(mut self, rng: &dyn Rng) -> Result<()> {
+        self.container.file().sync_all()?;
+        match &self.place {
+            Place::Device => {}
+            Place::Unnamed { replace: false } => link(self.container.file(), &self.target)?,
+            Place::Unnamed { replace: true } => {
+                let name = directory_of(&self.target).join(temporary_name(rng)?);
+                link(self.container.file(), &name)?;
+                std::fs::rename(&name, &self.target).inspect_err(|_| drop(std::fs::remove_file(&name)))?;
+            }
+            Place::Named { name, replace } => rename(name, &self.target, *replace)?,
+        }
+        self.committed = true;
+        if !matches!(self.place, Place::Device) {
+            File::open(directory_of(&self.target))?.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if self.committed {
+            return;
+        }
+        match &self.place {
+            Place::Unnamed { .. } => {}
+            Place::Named { name, .. } => drop(std::fs::remove_file(name)),
+            Place::Device => erase_header(&*self.container.storage()),
+        }
+    }
+}
+
+/// Leaves no header where one may have been written: half a container is none.
+fn erase_header(storage: &dyn Storage) {
+    let Ok(geometry) = storage.size().map_err(Error::from).and_then(Geometry::for_container) else { return };
+    let zeros = vec![0; COPY_LEN];
+    for offset in [0, geometry.backup_offset] {
+        // Failing here changes nothing for the caller, who is told the first error already.
+        drop(storage.write_all_at(&zeros, offset));
+    }
+    drop(storage.sync_data());
+}
+
+fn directory_of(target: &Path) -> PathBuf {
+    match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    }
+}
+
+fn unnamed_file(directory: &Path) -> io::Result<File> {
+    let flags = (OFlags::TMPFILE | OFlags::CLOEXEC).bits().cast_signed();
+    OpenOptions::new().read(true).write(true).custom_flags(flags).mode(0o600).open(directory)
+}
+
+fn named_file(name: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(name)
+}
+
+fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.raw_os_error().map(rustix::io::Errno::from_raw_os_error),
+        Some(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL))
+}
+
+fn temporary_name(rng: &dyn Rng) -> io::Result<String> {
+    let mut bytes = [0; 8];
+    rng.fill(&mut bytes)?;
+    Ok(format!(".strongroom-{:016x}.partial", u64::from_le_bytes(bytes)))
+}
+
+fn link(file: &File, name: &Path) -> io::Result<()> {
+    let descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(linkat(CWD, descriptor, CWD, name, AtFlags::SYMLINK_FOLLOW)?)
+}
+
+fn rename(from: &Path, to: &Path, replace: bool) -> io::Result<()> {
+    if replace {
+        return std::fs::rename(from, to);
+    }
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // vfat before Linux 4.9 and some network file systems have no such flag; linking refuses an existing name too.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if !to.exists() => std::fs::rename(from, to),
+        result => Ok(result?),
+    }
+}

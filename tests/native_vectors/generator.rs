@@ -1,0 +1,491 @@
+//! Makes the vectors from `spec/native-v1.md` alone: a second implementation, written with other crates' calls and byte
+//! offsets, so that what it agrees on with `src/format/native` is the text and not one program's habits.
+
+use std::collections::BTreeMap;
+
+use aes::cipher::{Array, KeyInit as _};
+use argon2::{Algorithm, Argon2, Params, Version};
+use chacha20poly1305::{AeadInOut, KeyInit as _, XChaCha20Poly1305};
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256, Sha512};
+use xts_mode::Xts128;
+
+pub const COPY: usize = 65_536;
+const DATA: usize = 16_384;
+const CONTAINER: usize = COPY + DATA + COPY;
+const BACKUP: usize = COPY + DATA;
+const SUM: std::ops::Range<usize> = 4_000..4_032;
+const MAC: std::ops::Range<usize> = 4_032..4_096;
+
+pub const PASSWORD: &str = "correct horse battery staple";
+pub const KEYFILES: [&[u8]; 2] = [b"first keyfile\n", b"\0second\xff"];
+
+/// One vector: an image, changes to it, and what a reader must answer.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Vector {
+    pub comment: String,
+    pub rules: Vec<String>,
+    /// The image beside this file.
+    pub base: String,
+    pub password: String,
+    /// The contents of the keyfiles, in hexadecimal.
+    pub keyfiles: Vec<String>,
+    /// The size to which the image is cut or grown (with zeros) before the edits.
+    pub length: Option<u64>,
+    pub read_only: bool,
+    /// `success`, `no match`, `header failure`, `unlock failure`, `digest failure`, `payload failure`, `unsupported`
+    pub expect: String,
+    /// Of the whole volume, on success.
+    pub sha256: Option<String>,
+    /// Whether opening for writing brings the image back to the base.
+    pub heals: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edit: Vec<Edit>,
+}
+
+/// Bytes to be put into the image.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Edit {
+    pub offset: u64,
+    pub bytes: String,
+}
+
+/// Random bytes that are the same each time: SHA-256 in counter mode over a name.
+struct Fixed(String, u64);
+
+impl Fixed {
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        let mut out = [0; N];
+        for chunk in out.chunks_mut(32) {
+            let block = Sha256::digest(format!("{} {}", self.0, self.1));
+            self.1 += 1;
+            chunk.copy_from_slice(&block[..chunk.len()]);
+        }
+        out
+    }
+}
+
+/// A container and what it was made from.
+pub struct Made {
+    pub bytes: Vec<u8>,
+    pub uuid: [u8; 16],
+    pub volume_key: [u8; 64],
+    pub slot_key: [u8; 32],
+    pub plaintext: Vec<u8>,
+}
+
+struct Slot<'a> {
+    index: u32,
+    kind: u32,
+    priority: u32,
+    label: &'a str,
+    password: &'a str,
+    keyfiles: &'a [&'a [u8]],
+}
+
+fn put(bytes: &mut [u8], offset: usize, value: &[u8]) {
+    bytes[offset..offset + value.len()].copy_from_slice(value);
+}
+
+pub fn hkdf(volume_key: &[u8; 64], uuid: &[u8; 16], info: &[u8]) -> [u8; 64] {
+    let mut out = [0; 64];
+    Hkdf::<Sha512>::new(Some(uuid), volume_key).expand(info, &mut out).unwrap();
+    out
+}
+
+pub fn data_key(volume_key: &[u8; 64], uuid: &[u8; 16], region: u64) -> [u8; 64] {
+    let mut info = b"strongroom/v1/data".to_vec();
+    info.extend(1_u32.to_le_bytes());
+    info.extend(region.to_le_bytes());
+    hkdf(volume_key, uuid, &info)
+}
+
+fn credentials(password: &str, keyfiles: &[&[u8]]) -> Vec<u8> {
+    let digest = |content: &&[u8]| {
+        let mut hash = Sha512::new();
+        hash.update(b"strongroom/v1/keyfile");
+        hash.update(content);
+        hash.update((content.len() as u64).to_le_bytes());
+        hash.finalize().to_vec()
+    };
+    let mut digests: Vec<Vec<u8>> = keyfiles.iter().map(digest).collect();
+    digests.sort();
+    let mut input = b"strongroom/v1/credentials".to_vec();
+    input.extend((password.len() as u64).to_le_bytes());
+    input.extend(password.as_bytes());
+    input.extend((digests.len() as u32).to_le_bytes());
+    input.extend(digests.concat());
+    input
+}
+
+/// A keyslot of 64 KiB, one pass, one lane; and its slot key.
+fn keyslot(slot: &Slot<'_>, uuid: &[u8; 16], volume_key: &[u8; 64], random: &mut Fixed) -> ([u8; 2048], [u8; 32]) {
+    let mut bytes = [0; 2048];
+    for (place, value) in [slot.kind, slot.index, slot.priority, 1, 64, 1, 1].into_iter().enumerate() {
+        put(&mut bytes, 4 * place, &value.to_le_bytes());
+    }
+    let (salt, nonce) = (random.take::<32>(), random.take::<24>());
+    put(&mut bytes, 32, &salt);
+    put(&mut bytes, 64, slot.label.as_bytes());
+    put(&mut bytes, 128, &nonce);
+
+    let mut key = [0; 32];
+    let params = Params::new(64, 1, 1, Some(32)).unwrap();
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_into(&credentials(slot.password, slot.keyfiles), &salt, &mut key)
+        .unwrap();
+    let aad = [b"strongroom/v1/keyslot".as_slice(), uuid, &bytes[..128]].concat();
+    let mut wrapped = *volume_key;
+    let tag = XChaCha20Poly1305::new(&key.into())
+        .encrypt_inout_detached(&nonce.into(), &aad, wrapped.as_mut_slice().into())
+        .unwrap();
+    put(&mut bytes, 152, &wrapped);
+    put(&mut bytes, 216, &tag);
+    (bytes, key)
+}
+
+fn superblock(uuid: &[u8; 16], sector_size: u32, provision: u32, label: &str) -> Vec<u8> {
+    let mut bytes = vec![0; COPY];
+    put(&mut bytes, 0, b"\x89STRONGROOM\r\n\x1a\n\0");
+    put(&mut bytes, 16, &1_u32.to_le_bytes());
+    put(&mut bytes, 20, &65_536_u32.to_le_bytes());
+    put(&mut bytes, 48, uuid);
+    put(&mut bytes, 64, label.as_bytes());
+    put(&mut bytes, 128, &1_u64.to_le_bytes());
+    put(&mut bytes, 140, &1_u32.to_le_bytes());
+    put(&mut bytes, 144, &sector_size.to_le_bytes());
+    put(&mut bytes, 148, &provision.to_le_bytes());
+    for (place, value) in [COPY, DATA, CONTAINER, BACKUP].into_iter().enumerate() {
+        put(&mut bytes, 152 + 8 * place, &(value as u64).to_le_bytes());
+    }
+    for index in 0..30_u32 {
+        put(&mut bytes, 4096 + 2048 * index as usize + 4, &index.to_le_bytes());
+    }
+    bytes
+}
+
+fn checksum(copy: &mut [u8]) {
+    copy[SUM].fill(0);
+    copy[MAC].fill(0);
+    let sum = Sha256::digest(&*copy);
+    put(copy, SUM.start, &sum);
+}
+
+/// Both sums of a copy.
+fn seal(copy: &mut [u8], volume_key: &[u8; 64], uuid: &[u8; 16]) {
+    checksum(copy);
+    let key = hkdf(volume_key, uuid, b"strongroom/v1/header-mac");
+    let mac = Hmac::<Sha512>::new_from_slice(&key).unwrap().chain_update(&*copy).finalize();
+    put(copy, MAC.start, &mac.into_bytes());
+}
+
+fn with_index(copy: &[u8], index: u32, made: &([u8; 64], [u8; 16])) -> Vec<u8> {
+    let mut copy = copy.to_vec();
+    put(&mut copy, 136, &index.to_le_bytes());
+    seal(&mut copy, &made.0, &made.1);
+    copy
+}
+
+fn make(name: &str, sector_size: u32, provision: u32, holes: &[usize], slots: &[Slot<'_>]) -> Made {
+    let mut random = Fixed(name.to_owned(), 0);
+    let (volume_key, mut uuid) = (random.take::<64>(), random.take::<16>());
+    uuid[6] = uuid[6] & 0x0f | 0x40;
+    uuid[8] = uuid[8] & 0x3f | 0x80;
+    let mut copy = superblock(&uuid, sector_size, provision, "vector \u{1F512}");
+    let mut slot_key = [0; 32];
+    for slot in slots {
+        let (bytes, key) = keyslot(slot, &uuid, &volume_key, &mut random);
+        put(&mut copy, 4096 + 2048 * slot.index as usize, &bytes);
+        slot_key = key;
+    }
+    let mut plaintext: Vec<u8> = (0..DATA).map(|i| (i * 7 + i / 4096) as u8).collect();
+    let mut data = plaintext.clone();
+    let key = data_key(&volume_key, &uuid, 0);
+    let half = |range: std::ops::Range<usize>| {
+        aes::Aes256::new(&Array::try_from(&key[range]).unwrap())
+    };
+    let xts = Xts128::new(half(0..32), half(32..64));
+    let size = sector_size as usize;
+    for (sector, bytes) in data.chunks_mut(size).enumerate() {
+        xts.encrypt_sector(bytes, (sector as u128).to_le_bytes());
+    }
+    for &sector in holes {
+        plaintext[sector * size..][..size].fill(0);
+        data[sector * size..][..size].fill(0);
+    }
+    let keys = (volume_key, uuid);
+    let bytes = [with_index(&copy, 0, &keys), data, with_index(&copy, 1, &keys)].concat();
+    Made { bytes, uuid, volume_key, slot_key, plaintext }
+}
+
+/// The images that the vectors start from.
+pub fn bases() -> BTreeMap<&'static str, Made> {
+    let password = |index, priority| Slot {
+        index,
+        kind: 1,
+        priority,
+        label: "",
+        password: PASSWORD,
+        keyfiles: &[],
+    };
+    let keyfile = |index, password| Slot { index, kind: 2, priority: 1, label: "stick", password, keyfiles: &KEYFILES };
+    BTreeMap::from([
+        ("password.img", make("password", 4096, 0, &[], &[password(0, 1)])),
+        ("keyfiles.img", make("keyfiles", 4096, 1, &[], &[keyfile(0, PASSWORD), keyfile(29, "")])),
+        ("thin.img", make("thin", 512, 2, &[0, 7, 31], &[password(3, 2)])),
+        ("by-number-only.img", make("by-number-only", 4096, 0, &[], &[password(0, 0)])),
+    ])
+}
+
+/// The fields of a copy: name, offset, length, and what a reader says when both copies carry another value with a right checksum.
+const FIELDS: &[(&str, usize, usize, &str, &str)] = &[
+    ("magic", 1, 1, "no match", "NAT-SB-01"),
+    ("version", 16, 4, "unsupported", "NAT-SB-02"),
+    ("header-length", 20, 4, "header failure", "NAT-SB-02"),
+    ("features-required", 24, 8, "unsupported", "NAT-SB-03"),
+    ("features-writing", 32, 8, "digest failure", "NAT-SUM-02"),
+    ("features-ignorable", 40, 8, "digest failure", "NAT-SUM-02"),
+    ("uuid", 48, 16, "unlock failure", "NAT-KEY-06"),
+    ("label", 64, 1, "digest failure", "NAT-SUM-02"),
+    ("sequence", 128, 8, "digest failure", "NAT-SUM-02"),
+    ("copy-index", 136, 4, "header failure", "NAT-RD-02"),
+    ("suite", 140, 4, "unsupported", "NAT-SB-08"),
+    ("sector-size", 144, 4, "header failure", "NAT-SB-08"),
+    ("provision", 148, 4, "digest failure", "NAT-SUM-02"),
+    ("data-offset", 152, 8, "header failure", "NAT-GEO-02"),
+    ("data-length", 160, 8, "header failure", "NAT-GEO-03"),
+    ("container-length", 168, 8, "header failure", "NAT-GEO-01"),
+    ("backup-offset", 176, 8, "header failure", "NAT-GEO-04"),
+    ("reserved", 2000, 1, "header failure", "NAT-SB-10"),
+    ("mac", 4040, 1, "digest failure", "NAT-SUM-02"),
+    ("slot-kind", 4096, 4, "unlock failure", "NAT-KEY-06"),
+    ("slot-index", 4100, 4, "header failure", "NAT-SLOT-01"),
+    ("slot-priority", 4104, 4, "unlock failure", "NAT-SLOT-05"),
+    ("slot-kdf", 4108, 4, "header failure", "NAT-SLOT-06"),
+    ("slot-memory", 4112, 4, "unlock failure", "NAT-KEY-05"),
+    ("slot-passes", 4116, 4, "unsupported", "NAT-SLOT-08"),
+    ("slot-lanes", 4120, 4, "unsupported", "NAT-SLOT-08"),
+    ("slot-reserved", 4124, 4, "header failure", "NAT-SLOT-07"),
+    ("slot-salt", 4128, 1, "unlock failure", "NAT-KEY-05"),
+    ("slot-label", 4160, 1, "unlock failure", "NAT-KEY-06"),
+    ("slot-nonce", 4224, 1, "unlock failure", "NAT-KEY-06"),
+    ("slot-wrapped-key", 4248, 1, "unlock failure", "NAT-KEY-06"),
+    ("slot-tag", 4312, 1, "unlock failure", "NAT-KEY-06"),
+    ("slot-reserved-tail", 6000, 1, "header failure", "NAT-SLOT-07"),
+    ("empty-slot", 6144 + 100, 1, "header failure", "NAT-SLOT-02"),
+];
+
+/// Values of fields that single vectors set in both copies: name, offset, value, expected answer, rule.
+fn forgeries() -> Vec<(&'static str, usize, Vec<u8>, &'static str, &'static str)> {
+    let le4 = |value: u32| value.to_le_bytes().to_vec();
+    let le8 = |value: u64| value.to_le_bytes().to_vec();
+    vec![
+        ("memory-1-tib", 4112, le4(1 << 30), "unsupported", "NAT-SLOT-08"),
+        ("memory-below-lanes", 4112, le4(7), "unsupported", "NAT-SLOT-08"),
+        ("passes-65", 4116, le4(65), "unsupported", "NAT-SLOT-08"),
+        ("lanes-17", 4120, le4(17), "unsupported", "NAT-SLOT-08"),
+        ("unknown-kind", 4096, le4(77), "unlock failure", "NAT-SLOT-04"),
+        ("priority-3", 4104, le4(3), "header failure", "NAT-SLOT-05"),
+        ("provision-3", 148, le4(3), "header failure", "NAT-SB-09"),
+        ("copy-index-2", 136, le4(2), "header failure", "NAT-SB-07"),
+        ("label-control-character", 64, b"\x1b[2J".to_vec(), "header failure", "NAT-SB-06"),
+        ("label-not-utf8", 64, vec![0xff], "header failure", "NAT-SB-06"),
+        ("label-zero-inside", 65, vec![0], "header failure", "NAT-SB-06"),
+        ("slot-label-not-utf8", 4160, vec![0xff], "header failure", "NAT-SB-06"),
+        ("data-offset-below-copy", 152, le8(61_440), "header failure", "NAT-GEO-02"),
+        ("data-length-zero", 160, le8(0), "header failure", "NAT-GEO-03"),
+        ("data-length-max", 160, le8(u64::MAX - 4095), "header failure", "NAT-GEO-03"),
+        ("data-over-backup", 160, le8(20_480), "header failure", "NAT-GEO-05"),
+        ("container-beyond-63-bits", 168, le8(1 << 63), "header failure", "NAT-GEO-01"),
+        ("backup-past-the-end", 176, le8(BACKUP as u64 + 4096), "header failure", "NAT-GEO-04"),
+        ("backup-overflow", 176, le8(u64::MAX - 4095), "header failure", "NAT-GEO-04"),
+        ("shorter-data", 160, le8(12_288), "digest failure", "NAT-SUM-02"),
+    ]
+}
+
+struct Suite {
+    bases: BTreeMap<&'static str, Made>,
+    vectors: BTreeMap<String, Vector>,
+}
+
+impl Suite {
+    fn success(&mut self, name: &str, base: &str, rules: &[&str], comment: &str) -> &mut Vector {
+        let sha256 = hex::encode(Sha256::digest(&self.bases[base].plaintext));
+        let vector = Vector {
+            comment: comment.to_owned(),
+            rules: rules.iter().map(|&rule| rule.to_owned()).collect(),
+            base: base.to_owned(),
+            password: PASSWORD.to_owned(),
+            keyfiles: Vec::new(),
+            length: None,
+            read_only: false,
+            expect: "success".to_owned(),
+            sha256: Some(sha256),
+            heals: true,
+            edit: Vec::new(),
+        };
+        self.vectors.entry(name.to_owned()).or_insert(vector)
+    }
+
+    fn failure(&mut self, name: &str, rules: &[&str], expect: &str, comment: &str) -> &mut Vector {
+        let vector = self.success(name, "password.img", rules, comment);
+        (vector.expect, vector.sha256, vector.heals) = (expect.to_owned(), None, false);
+        vector
+    }
+
+    /// The copies of `password.img` with `value` at `offset`, checksums made right again where `fix` is set, as edits.
+    fn edits(&self, copies: &[usize], offset: usize, value: &[u8], fix: bool) -> Vec<Edit> {
+        let mut edits = Vec::new();
+        for start in copies.iter().map(|copy| [0, BACKUP][*copy]) {
+            edits.push(Edit { offset: (start + offset) as u64, bytes: hex::encode(value) });
+            if fix {
+                let mut copy = self.bases["password.img"].bytes[start..start + COPY].to_vec();
+                let mac = copy[MAC].to_vec();
+                put(&mut copy, offset, value);
+                checksum(&mut copy);
+                edits.push(Edit { offset: (start + SUM.start) as u64, bytes: hex::encode(&copy[SUM]) });
+                debug_assert_eq!(mac.len(), 64);
+            }
+        }
+        edits
+    }
+
+    /// A whole copy re-sealed by the owner of the key after `change`.
+    fn resealed(&self, copy: usize, change: impl Fn(&mut [u8])) -> Edit {
+        let made = &self.bases["password.img"];
+        let start = [0, BACKUP][copy];
+        let mut bytes = made.bytes[start..start + COPY].to_vec();
+        change(&mut bytes);
+        seal(&mut bytes, &made.volume_key, &made.uuid);
+        Edit { offset: start as u64, bytes: hex::encode(bytes) }
+    }
+}
+
+/// Every vector by name.
+pub fn vectors() -> BTreeMap<String, Vector> {
+    let mut suite = Suite { bases: bases(), vectors: BTreeMap::new() };
+    openings(&mut suite);
+    field_faults(&mut suite);
+    copies(&mut suite);
+    lengths(&mut suite);
+    suite.vectors
+}
+
+fn openings(suite: &mut Suite) {
+    let keyfiles: Vec<String> = KEYFILES.iter().map(hex::encode).collect();
+    let data = ["NAT-DATA-01", "NAT-DATA-03", "NAT-KEY-05", "NAT-KEY-07", "NAT-KEY-08", "NAT-SUM-01", "NAT-SUM-02", "NAT-RD-01"];
+    suite.success("password", "password.img", &data, "thick, 4096-byte sectors, keyslot 0");
+    suite.success("thin", "thin.img", &["NAT-DATA-04", "NAT-DATA-01"], "thin, 512-byte sectors, sectors 0, 7 and 31 never written, keyslot 3 first");
+    let rules = ["NAT-KEY-03", "NAT-KEY-04", "NAT-SLOT-03"];
+    suite.success("keyfiles", "keyfiles.img", &rules, "a password and two keyfiles, keyslot 0").keyfiles = keyfiles.clone();
+    let vector = suite.success("keyfiles-swapped", "keyfiles.img", &["NAT-KEY-04"], "the order of keyfiles does not count");
+    vector.keyfiles = keyfiles.iter().rev().cloned().collect();
+    let vector = suite.success("keyfiles-alone", "keyfiles.img", &["NAT-KEY-02"], "an empty password, keyslot 29");
+    (vector.keyfiles, vector.password) = (keyfiles.clone(), String::new());
+
+    let vector = suite.failure("keyfiles-missing", &["NAT-SLOT-03"], "unlock failure", "slots that take keyfiles are not tried without");
+    vector.base = "keyfiles.img".to_owned();
+    let vector = suite.failure("keyfiles-one-of-two", &["NAT-KEY-04"], "unlock failure", "each keyfile counts");
+    (vector.base, vector.keyfiles) = ("keyfiles.img".to_owned(), keyfiles[..1].to_vec());
+    let vector = suite.failure("keyfile-twice", &["NAT-KEY-04"], "unlock failure", "a keyfile given twice counts twice");
+    (vector.base, vector.keyfiles) = ("keyfiles.img".to_owned(), [&keyfiles[..], &keyfiles[..1]].concat());
+    suite.failure("wrong-password", &["NAT-KEY-05"], "unlock failure", "one letter wrong").password = PASSWORD.to_uppercase();
+    suite.failure("password-with-newline", &["NAT-KEY-02"], "unlock failure", "nothing is trimmed").password = format!("{PASSWORD}\n");
+    suite.failure("by-number-only", &["NAT-SLOT-05"], "unlock failure", "a slot of priority 0 is not tried unasked").base =
+        "by-number-only.img".to_owned();
+}
+
+fn field_faults(suite: &mut Suite) {
+    for &(name, offset, len, forged, rule) in FIELDS {
+        let mut value = suite.bases["password.img"].bytes[offset..offset + len].to_vec();
+        value[0] ^= 1;
+        if name == "slot-priority" || name == "slot-memory" {
+            value[0] ^= 3; // 2 stays a priority, 67 KiB stays enough
+        }
+        let one = suite.edits(&[0], offset, &value, false);
+        let both = suite.edits(&[0, 1], offset, &value, false);
+        let fixed_one = suite.edits(&[0], offset, &value, true);
+        let fixed_both = suite.edits(&[0, 1], offset, &value, true);
+        let damaged = if name == "magic" { "no match" } else if name == "mac" { "digest failure" } else { "header failure" };
+        suite.success(&format!("flip-{name}-a"), "password.img", &["NAT-SUM-01", "NAT-UPD-04"], "one bit of copy A; copy B opens").edit = one;
+        suite.failure(&format!("flip-{name}-both"), &["NAT-SUM-01"], damaged, "the same bit in both copies").edit = both;
+        suite.failure(&format!("forged-{name}-both"), &[rule], forged, "the same bit in both copies, checksums made right").edit = fixed_both;
+        if name == "magic" || forged == "unsupported" && !name.starts_with("slot") || name == "sequence" {
+            continue;
+        }
+        let rules = ["NAT-RD-05", "NAT-RD-06", "NAT-UPD-04"];
+        suite.success(&format!("forged-{name}-a"), "password.img", &rules, "copy A changed, its checksum made right; copy B opens").edit = fixed_one;
+    }
+    for (name, offset, value, expect, rule) in forgeries() {
+        let edits = suite.edits(&[0, 1], offset, &value, true);
+        suite.failure(&format!("forged-{name}"), &[rule], expect, "both copies, checksums made right").edit = edits;
+    }
+    let edits = suite.edits(&[0], 128, &9_u64.to_le_bytes(), true);
+    suite.success("forged-sequence-a", "password.img", &["NAT-RD-06", "NAT-UPD-04"], "copy A pretends to be newer; its MAC betrays it").edit = edits;
+    for (name, offset) in [("version", 16), ("features-required", 24), ("suite", 140)] {
+        let edits = suite.edits(&[0], offset, &[9], true);
+        suite.failure(&format!("unsupported-{name}-a"), &["NAT-RD-04"], "unsupported", "one whole copy of another time").edit = edits;
+    }
+    let both = |suite: &Suite, change: &dyn Fn(&mut [u8])| vec![suite.resealed(0, change), suite.resealed(1, change)];
+    let edits = both(suite, &|copy| copy[40] = 0x80);
+    let vector = suite.success("unknown-ignorable-feature", "password.img", &["NAT-SB-05"], "a feature that may be ignored");
+    (vector.edit, vector.heals) = (edits, false);
+    let edits = both(suite, &|copy| copy[32] = 1);
+    let vector = suite.failure("unknown-writing-feature", &["NAT-SB-04"], "unsupported", "opened for writing");
+    vector.edit = edits.clone();
+    let vector = suite.success("unknown-writing-feature-read-only", "password.img", &["NAT-SB-04"], "opened read-only");
+    (vector.edit, vector.read_only, vector.heals) = (edits, true, false);
+    // The wrapped key of slot 0, byte for byte, in slot 1.
+    let edits = both(suite, &|copy| {
+        copy.copy_within(4096..6144, 6144);
+        copy[4096..6144].fill(0);
+        copy[6148] = 1;
+    });
+    suite.failure("slot-at-another-index", &["NAT-KEY-06"], "unlock failure", "slot 0 moved to slot 1, its index with it").edit = edits;
+}
+
+fn copies(suite: &mut Suite) {
+    let zeros = |offset: usize, len: usize| Edit { offset: offset as u64, bytes: hex::encode(vec![0; len]) };
+    let a = zeros(0, COPY);
+    let b = zeros(BACKUP, COPY);
+    suite.success("copy-a-zeros", "password.img", &["NAT-RD-03", "NAT-UPD-04"], "copy A overwritten").edit = vec![a.clone()];
+    suite.success("copy-b-zeros", "password.img", &["NAT-UPD-04"], "copy B overwritten").edit = vec![b.clone()];
+    suite.failure("both-copies-zeros", &["NAT-RD-04"], "no match", "no trace of a header").edit = vec![a, b];
+    // A sector of zeros in the middle of copy A: what a power cut leaves of a write.
+    suite.success("torn-copy-a", "password.img", &["NAT-SUM-01", "NAT-UPD-03"], "copy A half written").edit = vec![zeros(512, 4096)];
+    let newer = suite.resealed(1, |copy| {
+        copy[128] = 2;
+        copy[64] = b'V';
+    });
+    let vector = suite.success("newer-copy-b", "password.img", &["NAT-RD-04", "NAT-UPD-03"], "an update that got as far as copy B");
+    (vector.edit, vector.heals) = (vec![newer], false);
+    // Copy B of sequence 1 opens with the password; copy A of sequence 2 has had that slot removed.
+    let removed = suite.resealed(0, |copy| {
+        copy[128] = 2;
+        copy[4096..6144].fill(0);
+    });
+    suite.failure("removed-slot", &["NAT-RD-05"], "unlock failure", "the older copy still has the slot, and must not be tried").edit =
+        vec![removed];
+    let other = suite.bases["thin.img"].bytes[BACKUP..].to_vec();
+    let edit = Edit { offset: BACKUP as u64, bytes: hex::encode(other) };
+    suite.success("copy-b-of-another-container", "password.img", &["NAT-RD-02", "NAT-UPD-04"], "copy B of another uuid").edit = vec![edit];
+}
+
+fn lengths(suite: &mut Suite) {
+    let cut = |vector: &mut Vector, length: u64| vector.length = Some(length);
+    cut(suite.failure("empty", &["NAT-RD-04"], "no match", "no byte"), 0);
+    cut(suite.failure("within-the-magic", &["NAT-RD-04"], "no match", "ten bytes"), 10);
+    cut(suite.failure("within-copy-a", &["NAT-RD-04"], "header failure", "cut off within copy A"), 40_000);
+    cut(suite.failure("cut-off", &["NAT-GEO-06"], "header failure", "the end is missing; opened for writing"), CONTAINER as u64 - 4096);
+    let vector = suite.success("cut-off-read-only", "password.img", &["NAT-GEO-06"], "the end is missing; read-only");
+    (vector.length, vector.read_only, vector.heals) = (Some(CONTAINER as u64 - 4096), true, false);
+    let vector = suite.failure("cut-off-data", &["NAT-GEO-06"], "payload failure", "the last data sector is missing; read-only");
+    (vector.length, vector.read_only) = (Some(COPY as u64 + 12_288), true);
+    let vector = suite.success("surplus", "password.img", &["NAT-GEO-06"], "bytes behind the container");
+    (vector.length, vector.heals) = (Some(CONTAINER as u64 + 5_000), false);
+    let edit = Edit { offset: 0, bytes: hex::encode(vec![0; COPY]) };
+    let vector = suite.success("surplus-and-no-copy-a", "password.img", &["NAT-RD-03"], "copy B is searched for, not computed");
+    (vector.length, vector.edit, vector.heals) = (Some(CONTAINER as u64 + 900_000), vec![edit], false);
+}
