@@ -1,6 +1,7 @@
 //! Primitives and secrets. No I/O, no clock, no globals; randomness is a parameter.
 
 pub mod aead;
+pub mod hash;
 pub mod kdf;
 pub mod rng;
 pub mod secret;

@@ -3,7 +3,10 @@
 #![allow(unsafe_code, reason = "mmap and the pointer into it; each block states its invariant")]
 
 use std::{
-    fmt, io, ptr,
+    fmt, io,
+    marker::PhantomData,
+    ops::Deref,
+    ptr::{self, NonNull},
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -11,7 +14,7 @@ use rustix::{
     mm::{Advice, MapFlags, ProtFlags, madvise, mlock, mmap_anonymous, munmap},
     param::page_size,
 };
-use zeroize::Zeroize;
+use zeroize::{Zeroize, zeroize_stack};
 
 /// Whether some secret of this process could not be locked and may reach swap.
 static UNLOCKED: AtomicBool = AtomicBool::new(false);
@@ -25,15 +28,9 @@ pub fn is_any_secret_unlocked() -> bool {
 ///
 /// `Debug` prints the length only. There is no `Clone`.
 pub struct LockedBytes {
-    pages: ptr::NonNull<u8>,
-    mapped: usize,
+    pages: Pages,
     len: usize,
 }
-
-// SAFETY: the pages belong to this value alone; shared access is through `&self`, exclusive through `&mut self`.
-unsafe impl Send for LockedBytes {}
-// SAFETY: as above: `&LockedBytes` gives out `&[u8]` only.
-unsafe impl Sync for LockedBytes {}
 
 impl LockedBytes {
     /// `len` zero bytes.
@@ -41,23 +38,7 @@ impl LockedBytes {
     /// # Errors
     /// The kernel's, where there is no memory. A failing `mlock` is no error: see [`is_any_secret_unlocked`].
     pub fn zeroed(len: usize) -> io::Result<Self> {
-        let page = page_size();
-        let mapped = len.max(1).checked_next_multiple_of(page).ok_or(io::ErrorKind::OutOfMemory)?;
-        // SAFETY: a new private anonymous mapping at an address of the kernel's choice touches no existing memory.
-        let start = unsafe {
-            mmap_anonymous(ptr::null_mut(), mapped, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)?
-        };
-        let pages = ptr::NonNull::new(start.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
-        let bytes = Self { pages, mapped, len };
-        // SAFETY: the range is exactly the mapping made above.
-        if unsafe { mlock(start, mapped) }.is_err() {
-            UNLOCKED.store(true, Ordering::Relaxed);
-        }
-        for advice in [Advice::LinuxDontDump, Advice::LinuxWipeOnFork] {
-            // SAFETY: neither advice changes what this process reads from the mapping made above.
-            unsafe { madvise(start, mapped, advice)? };
-        }
-        Ok(bytes)
+        Ok(Self { pages: Pages::locked(len)?, len })
     }
 
     /// The number of bytes.
@@ -73,22 +54,13 @@ impl LockedBytes {
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
         // SAFETY: the mapping is live and readable, `len` bytes lie within it, and all are initialised (zero at first).
-        unsafe { std::slice::from_raw_parts(self.pages.as_ptr(), self.len) }
+        unsafe { std::slice::from_raw_parts(self.pages.start.as_ptr(), self.len) }
     }
 
     /// The bytes, to be changed.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         // SAFETY: as in `as_slice`, and `&mut self` is the only access.
-        unsafe { std::slice::from_raw_parts_mut(self.pages.as_ptr(), self.len) }
-    }
-}
-
-impl Drop for LockedBytes {
-    fn drop(&mut self) {
-        self.as_mut_slice().zeroize();
-        // SAFETY: the mapping was made by `zeroed` with this length and is not used again.
-        let unmapped = unsafe { munmap(self.pages.as_ptr().cast(), self.mapped) };
-        debug_assert!(unmapped.is_ok());
+        unsafe { std::slice::from_raw_parts_mut(self.pages.start.as_ptr(), self.len) }
     }
 }
 
@@ -97,6 +69,162 @@ impl fmt::Debug for LockedBytes {
         write!(f, "LockedBytes({} bytes)", self.len)
     }
 }
+
+/// A value that holds secrets, such as a key schedule, in pages like those of [`LockedBytes`]: dropped, then wiped.
+///
+/// `Debug` prints the name only. There is no `Clone`. A forked child finds the pages zeroed and must not use the value.
+pub struct LockedBox<T> {
+    pages: Pages,
+    value: PhantomData<T>,
+}
+
+// SAFETY: a `LockedBox<T>` owns its `T` as a `Box<T>` does.
+unsafe impl<T: Send> Send for LockedBox<T> {}
+// SAFETY: as above: `&LockedBox<T>` gives out `&T` only.
+unsafe impl<T: Sync> Sync for LockedBox<T> {}
+
+impl<T> LockedBox<T> {
+    /// Moves the result of `build` into locked memory and wipes what building it left on the stack (16 KiB of it).
+    ///
+    /// # Errors
+    /// As [`LockedBytes::zeroed`].
+    pub fn new(build: impl FnOnce() -> T) -> io::Result<Self> {
+        const { assert!(align_of::<T>() <= 4096, "pages are aligned to 4096 bytes at least") };
+        let pages = Pages::locked(size_of::<T>())?;
+        build_at(pages.start.cast(), build);
+        zeroize_stack::<STACK_WIPED>();
+        Ok(Self { pages, value: PhantomData })
+    }
+
+    fn at(&self) -> NonNull<T> {
+        self.pages.start.cast()
+    }
+}
+
+impl<T> Deref for LockedBox<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: `new` wrote a `T` there; it lives until `drop`, and only shared references are given out.
+        unsafe { self.at().as_ref() }
+    }
+}
+
+impl<T> Drop for LockedBox<T> {
+    fn drop(&mut self) {
+        // SAFETY: the value is initialised and dropped here once; the pages are wiped and unmapped after it.
+        unsafe { self.at().drop_in_place() };
+    }
+}
+
+impl<T> fmt::Debug for LockedBox<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LockedBox")
+    }
+}
+
+/// A large working memory, such as Argon2's: left out of core dumps, wiped on drop, not locked.
+#[derive(Debug)]
+pub struct WipedSlice<T> {
+    pages: Pages,
+    len: usize,
+    items: PhantomData<T>,
+}
+
+impl<T: Copy> WipedSlice<T> {
+    /// `len` copies of `item`.
+    ///
+    /// # Errors
+    /// Of the kind `OutOfMemory` where the kernel grants no such mapping.
+    pub fn filled(len: usize, item: T) -> io::Result<Self> {
+        const { assert!(align_of::<T>() <= 4096, "pages are aligned to 4096 bytes at least") };
+        let bytes = len.checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let pages = Pages::undumped(bytes)?;
+        let first = pages.start.cast::<T>();
+        for index in 0..len {
+            // SAFETY: `index` is below `len`, and `len` items lie within the mapping.
+            let place = unsafe { first.add(index) };
+            // SAFETY: the place is writable, aligned by the assertion above, and nothing else refers to it.
+            unsafe { place.write(item) };
+        }
+        Ok(Self { pages, len, items: PhantomData })
+    }
+
+    /// The items, to be changed.
+    pub fn as_mut_slice(&mut self) -> &mut [T] {
+        // SAFETY: `filled` wrote `len` items there, and `&mut self` is the only access.
+        unsafe { std::slice::from_raw_parts_mut(self.pages.start.cast().as_ptr(), self.len) }
+    }
+}
+
+/// An anonymous private mapping: wiped, then unmapped on drop.
+struct Pages {
+    start: NonNull<u8>,
+    mapped: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone; the types around it decide who reaches the content.
+unsafe impl Send for Pages {}
+// SAFETY: as above: `&Pages` gives no access to the content.
+unsafe impl Sync for Pages {}
+
+impl Pages {
+    /// At least `len` bytes and one page, zeroed, left out of core dumps.
+    fn undumped(len: usize) -> io::Result<Self> {
+        let mapped = len.max(1).checked_next_multiple_of(page_size()).ok_or(io::ErrorKind::OutOfMemory)?;
+        // SAFETY: a new private anonymous mapping at an address of the kernel's choice touches no existing memory.
+        let start = unsafe {
+            mmap_anonymous(ptr::null_mut(), mapped, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)?
+        };
+        let start = NonNull::new(start.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let pages = Self { start, mapped };
+        pages.advise(Advice::LinuxDontDump)?;
+        Ok(pages)
+    }
+
+    /// As [`undumped`](Self::undumped), locked where the limit allows, and zeros in a forked child.
+    fn locked(len: usize) -> io::Result<Self> {
+        let pages = Self::undumped(len)?;
+        // SAFETY: the range is exactly the mapping.
+        if unsafe { mlock(pages.start.as_ptr().cast(), pages.mapped) }.is_err() {
+            UNLOCKED.store(true, Ordering::Relaxed);
+        }
+        pages.advise(Advice::LinuxWipeOnFork)?;
+        Ok(pages)
+    }
+
+    fn advise(&self, advice: Advice) -> io::Result<()> {
+        // SAFETY: the range is exactly the mapping, and neither advice used changes what this process reads from it.
+        unsafe { madvise(self.start.as_ptr().cast(), self.mapped, advice)? };
+        Ok(())
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is live, writable and initialised to the last byte, and nothing refers to it any more.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.mapped) };
+        bytes.zeroize();
+        // SAFETY: the mapping was made by `undumped` with this length and is not used again.
+        let unmapped = unsafe { munmap(self.start.as_ptr().cast(), self.mapped) };
+        debug_assert!(unmapped.is_ok());
+    }
+}
+
+impl fmt::Debug for Pages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.mapped)
+    }
+}
+
+/// In a frame of its own, so that the copy which the value leaves there lies below the caller's and can be wiped.
+#[inline(never)]
+fn build_at<T>(place: NonNull<T>, build: impl FnOnce() -> T) {
+    // SAFETY: both callers' pages are writable, large enough for a `T`, aligned for it, and hold no value yet.
+    unsafe { place.write(build()) };
+}
+
+const STACK_WIPED: usize = 16 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -116,5 +244,38 @@ mod tests {
         let mut bytes = LockedBytes::zeroed(4).unwrap();
         bytes.as_mut_slice().copy_from_slice(b"pass");
         assert_eq!(format!("{bytes:?}"), "LockedBytes(4 bytes)");
+    }
+
+    #[test]
+    fn a_locked_box_drops_its_value_once() {
+        let counted = std::sync::Arc::new(());
+        let boxed = LockedBox::new(|| std::sync::Arc::clone(&counted)).unwrap();
+        assert_eq!(std::sync::Arc::strong_count(&boxed), 2);
+        drop(boxed);
+        assert_eq!(std::sync::Arc::strong_count(&counted), 1);
+    }
+
+    #[test]
+    fn a_wiped_slice_holds_what_it_was_filled_with() {
+        let mut slice = WipedSlice::filled(3000, 0x0102_0304_u32).unwrap();
+        assert_eq!(slice.as_mut_slice().len(), 3000);
+        assert!(slice.as_mut_slice().iter().all(|&item| item == 0x0102_0304));
+    }
+
+    #[test]
+    fn a_slice_larger_than_the_address_space_is_out_of_memory() {
+        let refused = WipedSlice::filled(1 << 57, 0_u64).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::OutOfMemory);
+    }
+
+    #[test]
+    fn locked_pages_are_locked_and_left_out_of_dumps() {
+        let bytes = LockedBytes::zeroed(1).unwrap();
+        let start = format!("{:x}-", bytes.as_slice().as_ptr().addr());
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let flags =
+            smaps.split(&start).nth(1).unwrap().lines().find(|line| line.starts_with("VmFlags:")).unwrap();
+        assert!(flags.contains(" dd") && flags.contains(" wf"), "{flags}");
+        assert!(flags.contains(" lo") || is_any_secret_unlocked(), "{flags}");
     }
 }

@@ -1,0 +1,106 @@
+//! SHA-256 against damage, HMAC-SHA-512 against tampering, SHA-512 over streams, comparison in constant time.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+/// SHA-256 (FIPS 180-4) of the parts joined; where one ends and the next begins leaves no trace.
+pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}
+
+/// HMAC-SHA-512 (RFC 2104) of the parts joined, under a key of any length.
+pub fn hmac_sha512(key: &[u8], parts: &[&[u8]]) -> [u8; 64] {
+    // RFC 2104, 2: a key longer than a block is hashed, a shorter one padded with zeros. Done here because the
+    // crate's constructor for any length returns a `Result` that is never an error.
+    let mut block = Zeroizing::new([0; 128]);
+    if key.len() > block.len() {
+        block[..64].copy_from_slice(Sha512::of(key).as_slice());
+    } else {
+        block[..key.len()].copy_from_slice(key);
+    }
+    let mut mac = <Hmac<sha2::Sha512> as KeyInit>::new((&*block).into());
+    for part in parts {
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
+}
+
+/// Whether two byte strings are equal, in a time that depends on their lengths only.
+pub fn equal(a: &[u8], b: &[u8]) -> bool {
+    a.ct_eq(b).into()
+}
+
+/// SHA-512 (FIPS 180-4) of a stream, piece by piece. Its state is wiped on drop.
+#[derive(Clone, Default)]
+pub struct Sha512(sha2::Sha512);
+
+impl Sha512 {
+    /// The digest of `bytes`.
+    pub fn of(bytes: &[u8]) -> Zeroizing<[u8; 64]> {
+        let mut hasher = Self::default();
+        hasher.update(bytes);
+        hasher.finish()
+    }
+
+    /// Takes in the next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The digest of all pieces.
+    pub fn finish(self) -> Zeroizing<[u8; 64]> {
+        Zeroizing::new(self.0.finalize().into())
+    }
+}
+
+impl fmt::Debug for Sha512 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sha512")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sha256_of_parts_is_the_digest_of_their_concatenation() {
+        // FIPS 180-2, appendix B.1.
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(hex::encode(sha256(&[b"a", b"", b"bc"])), abc);
+    }
+
+    #[test]
+    fn sha512_of_pieces_is_the_digest_of_their_concatenation() {
+        let mut pieces = Sha512::default();
+        pieces.update(b"a");
+        pieces.update(b"bc");
+        // FIPS 180-2, appendix C.1.
+        let abc = "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a\
+                   2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f";
+        assert_eq!(hex::encode(pieces.finish()), abc);
+    }
+
+    #[test]
+    fn hmac_of_parts_is_the_mac_of_their_concatenation() {
+        // RFC 4231, test case 2.
+        let mac = "164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea250554\
+                   9758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737";
+        assert_eq!(hex::encode(hmac_sha512(b"Jefe", &[b"what do ya want ", b"for nothing?"])), mac);
+    }
+
+    #[test]
+    fn equality_looks_at_length_and_content() {
+        assert!(equal(b"same", b"same"));
+        assert!(!equal(b"same", b"sane"));
+        assert!(!equal(b"same", b"same\0"));
+    }
+}

@@ -1,0 +1,137 @@
+//! What an Argon2id call costs, and how much of it an untrusted header may ask for.
+
+use std::fmt;
+
+/// The costs of one Argon2id call (RFC 9106).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Argon2Cost {
+    /// Memory in KiB.
+    pub memory_kib: u32,
+    /// Passes over the memory.
+    pub passes: u32,
+    /// Lanes.
+    pub lanes: u32,
+}
+
+/// The most that an untrusted header may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KdfLimits {
+    /// Memory in KiB (4 GiB).
+    pub memory_kib: u64,
+    /// Passes (64).
+    pub passes: u32,
+    /// Lanes (16).
+    pub lanes: u32,
+}
+
+/// One of the three numbers of an [`Argon2Cost`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quantity {
+    /// Memory, in KiB.
+    Memory,
+    /// Passes.
+    Passes,
+    /// Lanes.
+    Lanes,
+}
+
+/// A cost that is not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CostError {
+    /// More than the limit.
+    #[error("argon2id {quantity} {value} exceeds the limit of {limit}")]
+    TooMuch {
+        /// Which number.
+        quantity: Quantity,
+        /// What was asked for.
+        value: u64,
+        /// The most that is allowed.
+        limit: u64,
+    },
+    /// Less than RFC 9106 (section 3.1) asks for: 8 KiB a lane, one pass, one lane.
+    #[error("argon2id {quantity} {value} is below the minimum of {minimum}")]
+    TooLittle {
+        /// Which number.
+        quantity: Quantity,
+        /// What was asked for.
+        value: u64,
+        /// The least that works.
+        minimum: u64,
+    },
+}
+
+impl KdfLimits {
+    /// Refuses a cost outside RFC 9106 or above these limits, before anything is allocated for it.
+    pub fn check(&self, cost: &Argon2Cost) -> Result<(), CostError> {
+        in_range(Quantity::Lanes, cost.lanes.into(), 1, self.lanes.into())?;
+        in_range(Quantity::Passes, cost.passes.into(), 1, self.passes.into())?;
+        in_range(Quantity::Memory, cost.memory_kib.into(), 8 * u64::from(cost.lanes), self.memory_kib)
+    }
+}
+
+impl Default for KdfLimits {
+    fn default() -> Self {
+        Self { memory_kib: 4 << 20, passes: 64, lanes: 16 }
+    }
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "memory in KiB",
+            Self::Passes => "passes",
+            Self::Lanes => "lanes",
+        })
+    }
+}
+
+fn in_range(quantity: Quantity, value: u64, minimum: u64, limit: u64) -> Result<(), CostError> {
+    if value > limit {
+        return Err(CostError::TooMuch { quantity, value, limit });
+    }
+    if value < minimum {
+        return Err(CostError::TooLittle { quantity, value, minimum });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAIR: Argon2Cost = Argon2Cost { memory_kib: 4 << 20, passes: 64, lanes: 16 };
+
+    fn check(cost: Argon2Cost) -> Result<(), CostError> {
+        KdfLimits::default().check(&cost)
+    }
+
+    #[test]
+    fn a_cost_at_every_limit_passes() {
+        assert_eq!(check(FAIR), Ok(()));
+        assert_eq!(check(Argon2Cost { memory_kib: 8, passes: 1, lanes: 1 }), Ok(()));
+    }
+
+    #[test]
+    fn each_number_above_its_limit_is_named() {
+        let too_much = |quantity, value, limit| Err(CostError::TooMuch { quantity, value, limit });
+        let one_tib = Argon2Cost { memory_kib: 1 << 30, ..FAIR };
+        assert_eq!(check(one_tib), too_much(Quantity::Memory, 1 << 30, 4 << 20));
+        assert_eq!(check(Argon2Cost { passes: 65, ..FAIR }), too_much(Quantity::Passes, 65, 64));
+        assert_eq!(check(Argon2Cost { lanes: u32::MAX, ..FAIR }), too_much(Quantity::Lanes, 0xffff_ffff, 16));
+    }
+
+    #[test]
+    fn each_number_below_its_minimum_is_named() {
+        let too_little = |quantity, value, minimum| Err(CostError::TooLittle { quantity, value, minimum });
+        let starved = Argon2Cost { memory_kib: 31, passes: 1, lanes: 4 };
+        assert_eq!(check(starved), too_little(Quantity::Memory, 31, 32));
+        assert_eq!(check(Argon2Cost { passes: 0, ..FAIR }), too_little(Quantity::Passes, 0, 1));
+        assert_eq!(check(Argon2Cost { lanes: 0, ..FAIR }), too_little(Quantity::Lanes, 0, 1));
+    }
+
+    #[test]
+    fn the_message_names_quantity_value_and_limit() {
+        let error = check(Argon2Cost { memory_kib: 1 << 30, ..FAIR }).unwrap_err();
+        assert_eq!(error.to_string(), "argon2id memory in KiB 1073741824 exceeds the limit of 4194304");
+    }
+}

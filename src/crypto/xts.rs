@@ -1,1 +1,0 @@
-//! AES-XTS (IEEE 1619), batched over the `aes` crate.
