@@ -50,12 +50,6 @@ pub trait Header: fmt::Debug + Send + Sync {
     /// What can be told without a secret.
     fn describe(&self) -> HeaderInfo;
 
-    /// Whether this version may write to the container as it lies there.
-    ///
-    /// # Errors
-    /// `Unsupported` where writing needs features that are not known, `Damaged` where the container is cut off.
-    fn allows_writing(&self) -> Result<()>;
-
     /// Opens a keyslot and checks the header against the volume key.
     ///
     /// # Errors
@@ -66,8 +60,12 @@ pub trait Header: fmt::Debug + Send + Sync {
     /// Checks the header against a volume key that a keyslot gave earlier (in another process).
     fn unlock_with_key(&self, key: VolumeKey) -> Result<Unlocked>;
 
-    /// Brings damaged and stale header copies up to the one in use; says what it did, a line each.
-    fn heal(&self, storage: &dyn Storage, unlocked: &Unlocked) -> Result<Vec<String>>;
+    /// Makes sure that the container may be written, and brings damaged and stale header copies up to the authentic one;
+    /// says what it did, a line each.
+    ///
+    /// # Errors
+    /// `Unsupported` where writing needs features that are not known, `Damaged` where the container is cut off.
+    fn prepare_writing(&self, storage: &dyn Storage, unlocked: &Unlocked) -> Result<Vec<String>>;
 }
 
 /// What unlocking gives.

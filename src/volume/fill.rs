@@ -103,7 +103,8 @@ impl Noise {
     fn new(rng: &dyn Rng) -> Result<Self> {
         let mut key = LockedBytes::zeroed(64)?;
         rng.fill(key.as_mut_slice())?;
-        let cipher = AesXts::aes256(key.as_slice()).map_err(|error| Error::caused_by(ErrorKind::Io, error))?;
+        let cipher =
+            AesXts::aes256(key.as_slice()).map_err(|error| Error::caused_by(ErrorKind::Io, error))?;
         Ok(Self(cipher))
     }
 

@@ -51,8 +51,7 @@ pub fn make_writable(container: &Container, header: &dyn Header, unlocked: &Unlo
     if container.is_read_only() {
         return Ok(Vec::new());
     }
-    header.allows_writing()?;
-    header.heal(&*container.storage(), unlocked)
+    header.prepare_writing(&*container.storage(), unlocked)
 }
 
 /// The digest of a keyfile's whole content, whatever its length.

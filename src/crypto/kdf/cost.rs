@@ -22,6 +22,8 @@ pub struct KdfLimits {
     pub passes: u32,
     /// Lanes (16).
     pub lanes: u32,
+    /// Memory in KiB that the machine has to give; a derivation that needs more is not begun.
+    pub available_kib: u64,
 }
 
 /// One of the three numbers of an [`Argon2Cost`].
@@ -71,7 +73,7 @@ impl KdfLimits {
 
 impl Default for KdfLimits {
     fn default() -> Self {
-        Self { memory_kib: 4 << 20, passes: 64, lanes: 16 }
+        Self { memory_kib: 4 << 20, passes: 64, lanes: 16, available_kib: u64::MAX }
     }
 }
 

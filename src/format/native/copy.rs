@@ -89,6 +89,11 @@ impl HeaderCopy {
         body(&self.raw).as_bytes() == body(&other.raw).as_bytes()
     }
 
+    /// Whether both bear the same uuid.
+    pub fn is_of_same_container(&self, other: &Self) -> bool {
+        self.superblock.uuid == other.superblock.uuid
+    }
+
     /// Where this copy belongs.
     pub const fn offset(&self) -> u64 {
         match self.superblock.index {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     copy::HeaderCopy,
     keyslot::NewKeyslot,
-    layout::{ALIGNMENT, COPY_LEN, DATA_OFFSET, MAX_DATA_LEN, TAIL_LEN, VOLUME_KEY_LEN},
+    layout::{ALIGNMENT, DATA_OFFSET, MAX_DATA_LEN, TAIL_LEN, VOLUME_KEY_LEN},
     superblock::{CopyIndex, Geometry, Label, Provision, Superblock},
 };
 use crate::{
@@ -80,11 +80,15 @@ pub fn new_uuid(rng: &dyn Rng) -> Result<[u8; 16]> {
 
 impl NewHeader {
     /// Makes the volume key and keyslot 0. Runs the key derivation; writes nothing.
+    ///
+    /// # Errors
+    /// `Usage` where the costs are below the least that a keyslot takes, or above what a reader accepts.
     pub fn new(container: &NewContainer, credentials: &Credentials, rng: &dyn Rng) -> Result<Self> {
+        let slot = NewKeyslot { index: 0, label: Label::default(), cost: container.cost, credentials };
+        slot.check_cost()?;
         let mut key = LockedBytes::zeroed(VOLUME_KEY_LEN)?;
         rng.fill(key.as_mut_slice())?;
         let volume_key = VolumeKey::from(key);
-        let slot = NewKeyslot { index: 0, label: Label::default(), cost: container.cost, credentials };
         let slot = slot.seal(&container.uuid, &volume_key, rng)?;
         let superblock = Superblock {
             index: CopyIndex::A,
@@ -105,11 +109,5 @@ impl NewHeader {
     pub fn write(&self, storage: &dyn Storage) -> Result<()> {
         self.b.write(storage)?;
         self.a.write(storage)
-    }
-
-    /// The bytes of copy A.
-    pub fn as_bytes(&self) -> &[u8] {
-        debug_assert_eq!(self.a.as_bytes().len(), COPY_LEN);
-        self.a.as_bytes()
     }
 }

@@ -14,6 +14,12 @@ pub enum HeaderError {
     /// The bytes are not those that were written.
     #[error("the header's checksum is wrong")]
     Checksum,
+    /// A copy that says it belongs elsewhere.
+    #[error("the header copy belongs at offset {offset}")]
+    Misplaced {
+        /// Where it says it belongs.
+        offset: u64,
+    },
     /// A version of another time.
     #[error("format version {version} is not known to this strongroom")]
     Version {

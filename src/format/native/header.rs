@@ -6,7 +6,7 @@ use super::{
     copy::HeaderCopy,
     error::HeaderError,
     keys,
-    keyslot::{Opened, SlotKind},
+    keyslot::{Keyslot, Opened, SlotKind},
     layout::{ALIGNMENT, COPY_LEN, REGION_LEN, TAIL_LEN, VERSION},
     superblock::{CopyIndex, Provision, Superblock},
 };
@@ -54,7 +54,7 @@ pub struct NativeHeader {
 }
 
 /// Whether the magic of the format is there: at the start, or on a copy B near the end.
-pub fn has_magic(storage: &dyn Storage) -> Result<bool> {
+pub(super) fn has_magic(storage: &dyn Storage) -> Result<bool> {
     let a = read_copy(storage, 0)?;
     if !matches!(a, Err(HeaderError::NoMagic)) {
         return Ok(true);
@@ -89,6 +89,7 @@ impl NativeHeader {
 
     fn state(&self, place: &Place) -> CopyState {
         match &place.found {
+            Ok(copy) if !copy.is_of_same_container(&self.copies.current) => CopyState::Damaged,
             Ok(copy) if copy.superblock.sequence == self.current().sequence => CopyState::Current,
             Ok(_) => CopyState::Stale,
             Err(HeaderError::NoMagic | HeaderError::CutOff) => CopyState::Missing,
@@ -99,6 +100,21 @@ impl NativeHeader {
     fn describe_place(&self, place: &Place) -> CopyInfo {
         let sequence = place.found.as_ref().ok().map(|copy| copy.superblock.sequence);
         CopyInfo { offset: place.offset, state: self.state(place), sequence }
+    }
+
+    fn check_writable(&self, superblock: &Superblock) -> Result<()> {
+        let bits = superblock.unknown_writing_features;
+        if bits != 0 {
+            let reason = format!("writing needs features that this strongroom does not know ({bits:#x})");
+            return Err(Error::new(ErrorKind::Unsupported, reason).with_hint("--read-only opens it")); // NAT-SB-04
+        }
+        let (expected, actual) = (superblock.geometry.container_len, self.actual_len);
+        if actual < expected {
+            let reason = format!("the container is cut off: {actual} of {expected} bytes are there");
+            let hint = "bring the missing end back; --read-only opens what is left";
+            return Err(Error::new(ErrorKind::Damaged, reason).with_hint(hint)); // NAT-GEO-06
+        }
+        Ok(())
     }
 
     /// The first copy that is authentic under `key` (NAT-RD-06).
@@ -117,7 +133,6 @@ impl NativeHeader {
 impl Header for NativeHeader {
     fn describe(&self) -> HeaderInfo {
         let superblock = self.current();
-        let keyslots = self.candidates.first().map(|copy| copy.keyslots.as_slice()).unwrap_or_default();
         HeaderInfo {
             format: "native",
             version: VERSION,
@@ -132,25 +147,8 @@ impl Header for NativeHeader {
             provision: superblock.provision.name(),
             authenticated_header: true,
             headers: vec![self.describe_place(&self.a), self.describe_place(&self.b)],
-            keyslots: keyslots.iter().map(super::keyslot::Keyslot::describe).collect(),
+            keyslots: self.copies.current.keyslots.iter().map(Keyslot::describe).collect(),
         }
-    }
-
-    fn allows_writing(&self) -> Result<()> {
-        let superblock = self.current();
-        if superblock.unknown_writing_features != 0 {
-            let bits = superblock.unknown_writing_features;
-            let reason = format!("writing needs features that this strongroom does not know ({bits:#x})");
-            return Err(Error::new(ErrorKind::Unsupported, reason).with_hint("--read-only opens it"));
-        }
-        let expected = superblock.geometry.container_len;
-        if self.actual_len < expected {
-            let reason =
-                format!("the container is cut off: {} of {expected} bytes are there", self.actual_len);
-            return Err(Error::new(ErrorKind::Damaged, reason)
-                .with_hint("bring the missing end back; --read-only opens what is left"));
-        }
-        Ok(())
     }
 
     fn unlock(&self, credentials: &Credentials, limits: &KdfLimits) -> Result<Unlocked> {
@@ -162,7 +160,8 @@ impl Header for NativeHeader {
         // NAT-RD-05: the same number, but other words: somebody changed one of them, and the other may still open.
         // An older copy is never tried: a password removed since would open it.
         let rival = other.as_ref().filter(|other| {
-            other.superblock.sequence == current.superblock.sequence && !other.says_the_same_as(current)
+            let is_as_new = other.superblock.sequence == current.superblock.sequence;
+            (is_as_new || !other.is_of_same_container(current)) && !other.says_the_same_as(current)
         });
         let Some(rival) = rival else { return Err(error) };
         let (key, slot) = open_keyslot(rival, credentials, limits).map_err(|_| error)?;
@@ -173,8 +172,9 @@ impl Header for NativeHeader {
         self.accept(key, None)
     }
 
-    fn heal(&self, storage: &dyn Storage, unlocked: &Unlocked) -> Result<Vec<String>> {
+    fn prepare_writing(&self, storage: &dyn Storage, unlocked: &Unlocked) -> Result<Vec<String>> {
         let good = self.authentic(&unlocked.volume_key)?;
+        self.check_writable(&good.superblock)?;
         let mut done = Vec::new();
         for (place, index, name) in [(&self.a, CopyIndex::A, "A"), (&self.b, CopyIndex::B, "B")] {
             let is_whole = place.found.as_ref().is_ok_and(|copy| {
@@ -197,7 +197,11 @@ impl Header for NativeHeader {
 }
 
 /// Tries the keyslots of one copy, those with the highest priority first (NAT-SLOT-03, -05).
-fn open_keyslot(copy: &HeaderCopy, credentials: &Credentials, limits: &KdfLimits) -> Result<(VolumeKey, u32)> {
+fn open_keyslot(
+    copy: &HeaderCopy,
+    credentials: &Credentials,
+    limits: &KdfLimits,
+) -> Result<(VolumeKey, u32)> {
     let kind = SlotKind::of(credentials);
     let mut slots: Vec<_> =
         copy.keyslots.iter().filter(|slot| slot.kind == kind && slot.priority > 0).collect();
@@ -225,20 +229,29 @@ const fn wrong_credentials(kind: SlotKind) -> &'static str {
 
 fn no_slot_of(kind: SlotKind) -> Error {
     match kind {
-        SlotKind::Keyfile => Error::new(ErrorKind::Credentials, "no keyslot takes a keyfile")
-            .with_hint("leave --keyfile out"),
-        _ => Error::new(ErrorKind::Credentials, "every keyslot needs a keyfile").with_hint("add --keyfile FILE"),
+        SlotKind::Keyfile => {
+            Error::new(ErrorKind::Credentials, "no keyslot takes a keyfile").with_hint("leave --keyfile out")
+        }
+        _ => Error::new(ErrorKind::Credentials, "every keyslot needs a keyfile")
+            .with_hint("add --keyfile FILE"),
     }
 }
 
 /// Reads and parses the copy at `offset`. Only failing reads are errors of the outer kind.
 fn read_copy(storage: &dyn Storage, offset: u64) -> Result<Result<HeaderCopy, HeaderError>> {
     let left = storage.size()?.saturating_sub(offset);
+    if left == 0 {
+        return Ok(Err(HeaderError::NoMagic));
+    }
     let len = usize::try_from(left).unwrap_or(COPY_LEN).min(COPY_LEN);
     let mut bytes = vec![0; len];
     storage.read_exact_at(&mut bytes, offset)?;
     if !bytes.starts_with(&super::layout::MAGIC) {
-        return Ok(Err(if len == COPY_LEN || offset == 0 { HeaderError::NoMagic } else { HeaderError::CutOff }));
+        return Ok(Err(if len == COPY_LEN || offset == 0 {
+            HeaderError::NoMagic
+        } else {
+            HeaderError::CutOff
+        }));
     }
     Ok(HeaderCopy::parse(&bytes))
 }
@@ -256,8 +269,7 @@ fn expect_index(found: Result<HeaderCopy, HeaderError>, index: CopyIndex) -> Res
 fn read_backup_of(storage: &dyn Storage, a: &Superblock) -> Result<Place> {
     let offset = a.geometry.backup_offset;
     let found = expect_index(read_copy(storage, offset)?, CopyIndex::B).and_then(|copy| {
-        let is_of_same_container = copy.superblock.uuid == a.uuid && copy.offset() == offset;
-        if is_of_same_container { Ok(copy) } else { Err(HeaderError::NoMagic) }
+        if copy.offset() == offset { Ok(copy) } else { Err(HeaderError::Misplaced { offset: copy.offset() }) }
     });
     Ok(Place { offset, found })
 }
@@ -297,7 +309,7 @@ fn choose(a: &Result<HeaderCopy, HeaderError>, b: &Result<HeaderCopy, HeaderErro
         }
     }
     match (a, b) {
-        (Ok(a), Ok(b)) if b.superblock.sequence > a.superblock.sequence => {
+        (Ok(a), Ok(b)) if b.is_of_same_container(a) && b.superblock.sequence > a.superblock.sequence => {
             Ok(Copies { current: b.clone(), other: Some(a.clone()) })
         }
         (Ok(a), Ok(b)) => Ok(Copies { current: a.clone(), other: Some(b.clone()) }),
@@ -312,14 +324,15 @@ fn choose(a: &Result<HeaderCopy, HeaderError>, b: &Result<HeaderCopy, HeaderErro
 }
 
 /// The mapping of the data area: one segment, one key, for each region (NAT-DATA-01 to -03).
-fn mapping(superblock: &Superblock, volume_key: &VolumeKey) -> Result<Mapping> {
+pub(super) fn mapping(superblock: &Superblock, volume_key: &VolumeKey) -> Result<Mapping> {
     let geometry = &superblock.geometry;
     let mut segments = Vec::new();
     for region in 0..geometry.data_len.div_ceil(REGION_LEN) {
         let start = region * REGION_LEN;
         let bytes = REGION_LEN.min(geometry.data_len - start);
         let key = keys::data_key(volume_key, &superblock.uuid, region)?;
-        let cipher = AesXts::aes256(key.expose()).map_err(|error| Error::caused_by(ErrorKind::Damaged, error))?;
+        let cipher =
+            AesXts::aes256(key.expose()).map_err(|error| Error::caused_by(ErrorKind::Damaged, error))?;
         let first = Sector(start >> superblock.sector_size.shift());
         segments.push(Segment {
             first,
@@ -333,7 +346,8 @@ fn mapping(superblock: &Superblock, volume_key: &VolumeKey) -> Result<Mapping> {
         Provision::Thin => Holes::ReadAsZeros,
         Provision::Thick | Provision::Quick => Holes::AreCiphertext,
     };
-    Mapping::new(superblock.sector_size, segments, holes).map_err(|error| Error::caused_by(ErrorKind::Damaged, error))
+    Mapping::new(superblock.sector_size, segments, holes)
+        .map_err(|error| Error::caused_by(ErrorKind::Damaged, error))
 }
 
 /// A UUID as RFC 9562 writes it.

@@ -28,7 +28,7 @@ const KEYFILE_DIGEST_LEN: usize = 64;
 
 /// NAT-KEY-03: SHA-512(label ‖ content ‖ LE64(length)) over a keyfile's whole content.
 pub fn keyfile_digest(mut content: impl Read) -> io::Result<KeyfileDigest> {
-    let mut hash = Sha512::new();
+    let mut hash = Sha512::default();
     hash.update(KEYFILE_LABEL);
     let mut buffer = Zeroizing::new(vec![0_u8; 64 * 1024]);
     let mut len = 0_u64;
@@ -43,7 +43,7 @@ pub fn keyfile_digest(mut content: impl Read) -> io::Result<KeyfileDigest> {
         len = len.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
     }
     hash.update(&len.to_le_bytes());
-    KeyfileDigest::copy_of(&*Zeroizing::new(hash.finish()))
+    KeyfileDigest::copy_of(hash.finish().as_slice())
 }
 
 /// NAT-KEY-04: label ‖ LE64(|password|) ‖ password ‖ LE32(n) ‖ the n keyfile digests in ascending order.
@@ -56,7 +56,8 @@ fn credential_input(credentials: &Credentials) -> io::Result<LockedBytes> {
 
     let head: [&[u8]; 4] = [CREDENTIALS_LABEL, &password_len, password, &count];
     let head_len: usize = head.iter().map(|part| part.len()).sum();
-    let mut input = LockedBytes::zeroed(head_len.saturating_add(keyfiles.len().saturating_mul(KEYFILE_DIGEST_LEN)))?;
+    let mut input =
+        LockedBytes::zeroed(head_len.saturating_add(keyfiles.len().saturating_mul(KEYFILE_DIGEST_LEN)))?;
     let mut rest = input.as_mut_slice();
     for part in head.into_iter().chain(keyfiles) {
         let (place, after) = rest.split_at_mut_checked(part.len()).ok_or(io::ErrorKind::InvalidInput)?;
@@ -69,12 +70,12 @@ fn credential_input(credentials: &Credentials) -> io::Result<LockedBytes> {
 /// NAT-KEY-05: the key of one keyslot, Argon2id over the credentials.
 ///
 /// The costs were checked against the caller's limits before.
-pub fn slot_key(credentials: &Credentials, salt: &[u8; 32], cost: &Argon2Cost) -> Result<DerivedKey> {
+pub(super) fn slot_key(credentials: &Credentials, salt: &[u8; 32], cost: &Argon2Cost) -> Result<DerivedKey> {
     kdf::argon2id(credential_input(credentials)?.as_slice(), salt, cost, SLOT_KEY_LEN)
 }
 
 /// NAT-KEY-06: what the wrapped volume key is bound to: label ‖ uuid ‖ the slot's bytes before the nonce.
-pub fn keyslot_aad(uuid: &[u8; 16], slot_head: &[u8]) -> Vec<u8> {
+pub(super) fn keyslot_aad(uuid: &[u8; 16], slot_head: &[u8]) -> Vec<u8> {
     [KEYSLOT_LABEL, uuid, slot_head].concat()
 }
 
@@ -84,7 +85,7 @@ fn mac_key(volume_key: &VolumeKey, uuid: &[u8; 16]) -> Result<DerivedKey> {
 }
 
 /// NAT-SUM-02: HMAC-SHA-512 of a copy whose MAC field is zero.
-pub fn copy_mac(volume_key: &VolumeKey, uuid: &[u8; 16], copy: &[u8]) -> Result<[u8; 64]> {
+pub(super) fn copy_mac(volume_key: &VolumeKey, uuid: &[u8; 16], copy: &[u8]) -> Result<[u8; 64]> {
     Ok(hash::hmac_sha512(mac_key(volume_key, uuid)?.expose(), &[copy]))
 }
 
@@ -95,6 +96,6 @@ pub fn data_key(volume_key: &VolumeKey, uuid: &[u8; 16], region: u64) -> Result<
 }
 
 /// The Argon2id costs that a keyslot names.
-pub fn slot_cost(slot: &RawKeyslot) -> Argon2Cost {
+pub(super) fn slot_cost(slot: &RawKeyslot) -> Argon2Cost {
     Argon2Cost { memory_kib: slot.memory_kib.get(), passes: slot.passes.get(), lanes: slot.lanes.get() }
 }

@@ -22,6 +22,11 @@ use crate::{
     sys::memory::LockedBytes,
 };
 
+/// The least memory of a new keyslot.
+pub const MIN_MEMORY_KIB: u32 = 64 << 10;
+/// The fewest passes of a new keyslot.
+pub const MIN_PASSES: u32 = 3;
+
 /// What opens a keyslot (`kind` in the specification).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SlotKind {
@@ -75,7 +80,7 @@ pub struct Keyslot {
 
 /// How opening a keyslot ended without an error.
 #[derive(Debug)]
-pub enum Opened {
+pub(super) enum Opened {
     /// The volume key.
     Key(VolumeKey),
     /// The credentials are not those of this slot.
@@ -85,7 +90,11 @@ pub enum Opened {
 impl Keyslot {
     /// Reads the slot that stands at `index`; `None` where it is empty.
     pub fn parse(raw: &RawKeyslot, index: u32) -> Result<Option<Self>, HeaderError> {
-        let wrong = |field: &'static str, value: u32| HeaderError::Keyslot { slot: index, field, value: value.into() };
+        let wrong = |field: &'static str, value: u32| HeaderError::Keyslot {
+            slot: index,
+            field,
+            value: value.into(),
+        };
         if raw.index.get() != index {
             return Err(wrong("index", raw.index.get())); // NAT-SLOT-01
         }
@@ -135,12 +144,24 @@ impl Keyslot {
     /// Derives the slot's key and opens the volume key with it.
     ///
     /// # Errors
-    /// `Unsupported` where the costs pass `limits` (nothing is allocated then), `OutOfMemory`.
+    /// `Unsupported` where the costs pass `limits` and `OutOfMemory` where the machine has less to give; nothing is allocated
+    /// then.
     pub fn open(&self, uuid: &[u8; 16], credentials: &Credentials, limits: &KdfLimits) -> Result<Opened> {
         // NAT-SLOT-08: before anything is allocated.
-        limits.check(&self.cost()).map_err(|error| {
-            Error::new(ErrorKind::Unsupported, format!("keyslot {} {error}", self.index))
-        })?;
+        limits
+            .check(&self.cost())
+            .map_err(|error| Error::new(ErrorKind::Unsupported, format!("keyslot {} {error}", self.index)))?;
+        let needed = u64::from(self.cost().memory_kib);
+        if needed > limits.available_kib {
+            let reason = format!(
+                "keyslot {} needs {} MiB of memory, {} MiB are free",
+                self.index,
+                needed / 1024,
+                limits.available_kib / 1024
+            );
+            return Err(Error::new(ErrorKind::OutOfMemory, reason)
+                .with_hint("close other programs, or open it on a machine with more memory"));
+        }
         let key = keys::slot_key(credentials, &self.raw.salt, &self.cost())?;
         let mut volume_key = LockedBytes::zeroed(VOLUME_KEY_LEN)?;
         volume_key.as_mut_slice().copy_from_slice(&self.raw.wrapped_key);
@@ -154,7 +175,7 @@ impl Keyslot {
 
 /// What a new keyslot is to hold.
 #[derive(Debug)]
-pub struct NewKeyslot<'a> {
+pub(super) struct NewKeyslot<'a> {
     /// Its number.
     pub index: u32,
     /// The user's name for it.
@@ -166,8 +187,19 @@ pub struct NewKeyslot<'a> {
 }
 
 impl NewKeyslot<'_> {
+    /// NAT-KEY-09: no keyslot of ours is cheaper than this.
+    pub(super) fn check_cost(&self) -> Result<()> {
+        let Argon2Cost { memory_kib, passes, .. } = self.cost;
+        if memory_kib < MIN_MEMORY_KIB || passes < MIN_PASSES {
+            let reason =
+                format!("a keyslot takes at least {} MiB and {MIN_PASSES} passes", MIN_MEMORY_KIB / 1024);
+            return Err(Error::new(ErrorKind::Usage, reason));
+        }
+        KdfLimits::default().check(&self.cost).map_err(|error| Error::caused_by(ErrorKind::Usage, error))
+    }
+
     /// Derives the slot's key with a fresh salt and seals `volume_key` under it.
-    pub fn seal(&self, uuid: &[u8; 16], volume_key: &VolumeKey, rng: &dyn Rng) -> Result<RawKeyslot> {
+    pub(super) fn seal(&self, uuid: &[u8; 16], volume_key: &VolumeKey, rng: &dyn Rng) -> Result<RawKeyslot> {
         let mut raw = RawKeyslot::new_zeroed();
         raw.kind = SlotKind::of(self.credentials).number().into();
         raw.index = self.index.into();

@@ -6,43 +6,43 @@ use zerocopy::{
 };
 
 /// NAT-SB-01: a byte above 127, the name, and line ends that a text-mode transfer would change.
-pub const MAGIC: [u8; 16] = *b"\x89STRONGROOM\r\n\x1a\n\0";
+pub(super) const MAGIC: [u8; 16] = *b"\x89STRONGROOM\r\n\x1a\n\0";
 /// The version of the format described here.
-pub const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 /// The size of a header copy in bytes.
 pub const COPY_LEN: usize = 65_536;
 /// The size of the superblock in bytes.
-pub const SUPERBLOCK_LEN: usize = 4_096;
+pub(super) const SUPERBLOCK_LEN: usize = 4_096;
 /// The size of a keyslot in bytes.
-pub const KEYSLOT_LEN: usize = 2_048;
+pub(super) const KEYSLOT_LEN: usize = 2_048;
 /// The number of keyslots.
-pub const KEYSLOTS: usize = 30;
+pub(super) const KEYSLOTS: usize = 30;
 /// The unit to which all offsets are aligned, in bytes.
-pub const ALIGNMENT: u64 = 4_096;
+pub(super) const ALIGNMENT: u64 = 4_096;
 /// The size of the tail that holds copy B, in bytes.
-pub const TAIL_LEN: u64 = 1 << 20;
+pub(super) const TAIL_LEN: u64 = 1 << 20;
 /// Where the data area of a new container starts, in bytes.
-pub const DATA_OFFSET: u64 = 1 << 20;
+pub(super) const DATA_OFFSET: u64 = 1 << 20;
 /// The largest data area, in bytes: 4096 regions.
-pub const MAX_DATA_LEN: u64 = 1 << 52;
+pub(super) const MAX_DATA_LEN: u64 = 1 << 52;
 /// The data under one data key, in bytes.
-pub const REGION_LEN: u64 = 1 << 40;
+pub(super) const REGION_LEN: u64 = 1 << 40;
 
 /// The size of the volume key in bytes.
-pub const VOLUME_KEY_LEN: usize = 64;
+pub(super) const VOLUME_KEY_LEN: usize = 64;
 /// The size of a label in bytes.
-pub const LABEL_LEN: usize = 64;
+pub(super) const LABEL_LEN: usize = 64;
 
 /// Suite 1: AES-256-XTS.
-pub const SUITE_AES_256_XTS: u32 = 1;
+pub(super) const SUITE_AES_256_XTS: u32 = 1;
 /// KDF 1: Argon2id, version 0x13.
-pub const KDF_ARGON2ID: u32 = 1;
+pub(super) const KDF_ARGON2ID: u32 = 1;
 
 /// Section 4.1.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-pub struct RawSuperblock {
+pub(super) struct RawSuperblock {
     /// [`MAGIC`].
     pub magic: [u8; 16],
     /// [`VERSION`].
@@ -88,7 +88,7 @@ pub struct RawSuperblock {
 /// Section 4.2. The first [`KEYSLOT_AAD_LEN`] bytes are associated data of the wrapped key.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-pub struct RawKeyslot {
+pub(super) struct RawKeyslot {
     /// What opens it.
     pub kind: U32,
     /// The slot's number.
@@ -120,12 +120,12 @@ pub struct RawKeyslot {
 }
 
 /// The bytes of a keyslot before the nonce.
-pub const KEYSLOT_AAD_LEN: usize = 128;
+pub(super) const KEYSLOT_AAD_LEN: usize = 128;
 
 /// A whole header copy.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-pub struct RawCopy {
+pub(super) struct RawCopy {
     /// The first 4 KiB.
     pub superblock: RawSuperblock,
     /// The rest.

@@ -16,7 +16,7 @@ pub use create::{MIN_CONTAINER_LEN, NewContainer, NewHeader, new_uuid};
 pub use error::HeaderError;
 pub use header::{NativeHeader, hyphenated};
 pub use keys::{data_key, keyfile_digest};
-pub use keyslot::{Keyslot, SlotKind};
+pub use keyslot::{Keyslot, MIN_MEMORY_KIB, MIN_PASSES, SlotKind};
 pub use layout::COPY_LEN;
 pub use superblock::{CopyIndex, Geometry, Label, Provision, Superblock};
 

@@ -5,8 +5,8 @@
 use super::{
     error::HeaderError,
     layout::{
-        ALIGNMENT, COPY_LEN, KEYSLOTS, LABEL_LEN, MAGIC, MAX_DATA_LEN, RawCopy, RawSuperblock, SUITE_AES_256_XTS, TAIL_LEN,
-        VERSION,
+        ALIGNMENT, COPY_LEN, KEYSLOTS, LABEL_LEN, MAGIC, MAX_DATA_LEN, RawCopy, RawSuperblock,
+        SUITE_AES_256_XTS, TAIL_LEN, VERSION,
     },
 };
 use crate::units::SectorSize;
@@ -227,8 +227,10 @@ impl Geometry {
         if self.data_len == 0 || self.data_len > MAX_DATA_LEN || !is_aligned(self.data_len) {
             return Err(("data length", self.data_len));
         }
-        let data_end = self.data_offset.checked_add(self.data_len).ok_or(("data offset", self.data_offset))?;
-        let copy_end = self.backup_offset.checked_add(copy_len).ok_or(("backup offset", self.backup_offset))?;
+        let data_end =
+            self.data_offset.checked_add(self.data_len).ok_or(("data offset", self.data_offset))?;
+        let copy_end =
+            self.backup_offset.checked_add(copy_len).ok_or(("backup offset", self.backup_offset))?;
         // NAT-GEO-04
         let is_in_tail = self.container_len.saturating_sub(self.backup_offset) <= TAIL_LEN;
         if !is_aligned(self.backup_offset) || copy_end > self.container_len || !is_in_tail {

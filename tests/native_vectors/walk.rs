@@ -1,0 +1,119 @@
+//! Opens every vector with the product.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use strongroom::{
+    Error, ErrorKind,
+    block::{BlockDevice, CryptDevice},
+    crypto::{
+        kdf::KdfLimits,
+        secret::{Credentials, Password},
+    },
+    format::{
+        CopyState, Format, Probe,
+        native::{Native, keyfile_digest},
+    },
+    storage::{MemoryStorage, Storage},
+    units::Sector,
+};
+
+use crate::{folder, generator::Vector, stored};
+
+/// The layer that answered, in the words of the vectors.
+fn layer(error: &Error, at_header: bool) -> &'static str {
+    match error.kind() {
+        ErrorKind::NotAContainer => "no match",
+        ErrorKind::Damaged if at_header => "header failure",
+        ErrorKind::Unsupported => "unsupported",
+        ErrorKind::Credentials => "unlock failure",
+        ErrorKind::Tampered => "digest failure",
+        kind => panic!("{kind:?}: {error}"),
+    }
+}
+
+fn image(vector: &Vector) -> Vec<u8> {
+    let mut bytes = std::fs::read(folder().join(&vector.base)).unwrap();
+    if let Some(length) = vector.length {
+        bytes.resize(usize::try_from(length).unwrap(), 0);
+    }
+    for edit in &vector.edit {
+        let (start, value) = (usize::try_from(edit.offset).unwrap(), hex::decode(&edit.bytes).unwrap());
+        bytes[start..start + value.len()].copy_from_slice(&value);
+    }
+    bytes
+}
+
+/// Opens the vector; gives the layer that ended it, and the plaintext where none did.
+fn open(vector: &Vector, storage: &Arc<MemoryStorage>) -> Result<Vec<u8>, &'static str> {
+    let credentials = Credentials {
+        password: Password::copy_of(vector.password.as_bytes()).unwrap(),
+        keyfiles: vector
+            .keyfiles
+            .iter()
+            .map(|hex| keyfile_digest(hex::decode(hex).unwrap().as_slice()).unwrap())
+            .collect(),
+    };
+    if Native.probe(&**storage).unwrap() == Probe::NoMatch {
+        let error = Native.read_header(&**storage).unwrap_err();
+        return Err(layer(&error, true));
+    }
+    let header = Native.read_header(&**storage).map_err(|error| layer(&error, true))?;
+    let unlocked =
+        header.unlock(&credentials, &KdfLimits::default()).map_err(|error| layer(&error, false))?;
+    if !vector.read_only {
+        header.prepare_writing(&**storage, &unlocked).map_err(|error| layer(&error, true))?;
+    }
+    let device = CryptDevice::new(Arc::clone(storage) as Arc<dyn Storage>, unlocked.mapping);
+    let mut plaintext = vec![0; usize::try_from(device.geometry().bytes()).unwrap()];
+    device.read(&mut plaintext, Sector(0)).map_err(|_| "payload failure")?;
+    Ok(plaintext)
+}
+
+#[test]
+fn every_vector_gets_the_answer_that_it_names() {
+    let vectors = stored();
+    assert!(vectors.len() > 120, "only {} vectors", vectors.len());
+    for (name, vector) in &vectors {
+        let storage = Arc::new(MemoryStorage::new(image(vector)));
+        match open(vector, &storage) {
+            Ok(plaintext) => {
+                assert_eq!(vector.expect, "success", "{name}");
+                assert_eq!(vector.sha256, Some(hex::encode(Sha256::digest(&plaintext))), "{name}");
+            }
+            Err(layer) => assert_eq!(vector.expect, layer, "{name}"),
+        }
+        if vector.expect != "success" {
+            assert!(storage.to_vec() == image(vector), "{name}: a refused container was written to");
+        }
+    }
+}
+
+// proves: NAT-UPD-04
+#[test]
+fn opening_for_writing_makes_both_copies_whole_and_the_same() {
+    for (name, vector) in stored() {
+        if vector.expect != "success" {
+            continue;
+        }
+        let storage = Arc::new(MemoryStorage::new(image(&vector)));
+        open(&vector, &storage).unwrap();
+        if vector.read_only {
+            assert!(storage.to_vec() == image(&vector), "{name}: a read-only opening wrote");
+            continue;
+        }
+        let states: Vec<_> = Native
+            .read_header(&*storage)
+            .unwrap()
+            .describe()
+            .headers
+            .into_iter()
+            .map(|copy| copy.state)
+            .collect();
+        assert_eq!(states, [CopyState::Current; 2], "{name}");
+        if vector.heals {
+            let base = std::fs::read(folder().join(&vector.base)).unwrap();
+            assert!(storage.to_vec() == base, "{name}: healing did not bring the base back");
+        }
+    }
+}
