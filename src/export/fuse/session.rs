@@ -82,21 +82,22 @@ impl FuseExport {
             self.flush_caches();
         }
         self.mount.take_away(lazy)?;
-        if !self.has_ended_within(PATIENCE) {
-            if !lazy {
-                return Err(
-                    Error::new(ErrorKind::Busy, "the volume file is open").during(self.mount.unmounting())
-                );
-            }
-            let _only_where_fusectl_is = fuse_mount::abort_connection(self.mount.device_number);
+        if lazy {
+            // Root's unmount has done it already, and without fusectl nobody else can.
+            let _where_possible = fuse_mount::abort_connection(self.mount.device_number);
+        }
+        let ended = self.has_ended_within(if lazy { BRIEFLY } else { PATIENCE });
+        if !ended && !lazy {
+            return Err(
+                Error::new(ErrorKind::Busy, "the volume file is open").during(self.mount.unmounting())
+            );
         }
         self.served.retire();
         // A holder whom the kernel cannot cut off keeps the threads alive; they own no device now and answer EIO.
-        if let Some(session) = self.session.take()
-            && self.has_ended_within(PATIENCE)
-        {
+        if let Some(session) = self.session.take_if(|_| ended) {
             let _panicked = session.join();
         }
+        self.session = None;
         Ok(())
     }
 
@@ -189,4 +190,7 @@ fn run(session: Session<Server>, log: &LogSink, _closes_at_end: PipeWriter) {
 const MAX_THREADS: usize = 4;
 
 /// How long the threads of an unmounted session may take to notice.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The same for a session that somebody may keep from ending.
+const BRIEFLY: Duration = Duration::from_millis(300);
