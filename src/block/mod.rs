@@ -1,4 +1,16 @@
 //! The data plane: plaintext sectors of an opened volume.
+//!
+//! [`CryptDevice`] reads and writes sectors through a [`Mapping`](crate::mapping::Mapping); [`ByteDevice`] shows any
+//! [`BlockDevice`] at byte grain, for exports.
+
+mod buffers;
+mod bytes;
+mod crypt;
+mod range_lock;
+
+pub use buffers::{Buffer, BufferPool};
+pub use bytes::ByteDevice;
+pub use crypt::CryptDevice;
 
 use std::{fmt, io, ops::Range};
 

@@ -1,1 +1,10 @@
 //! A volume made visible: the decrypted block file. Knows no key and no format.
+
+mod fuse;
+
+pub use fuse::{CacheMode, FuseExport, LogSink};
+
+pub use crate::sys::fuse_mount::unmount as unmount_fuse;
+
+/// The name of the one file that an export shows in its directory.
+pub const VOLUME_FILE: &str = "volume";

@@ -3,4 +3,5 @@
 //! With the SIMD module of `crypto::xts` the only place for `unsafe`: one operation a block, each with its invariant.
 
 pub mod alloc;
+pub mod fuse_mount;
 pub mod memory;

@@ -1,0 +1,167 @@
+use std::{ops::Range, sync::Arc};
+
+use zeroize::Zeroizing;
+
+use super::{BlockDevice, BlockError, Geometry, range_lock::RangeLocks};
+use crate::units::{Sector, SectorSize};
+
+/// A [`BlockDevice`] at byte grain: any offset, any length.
+///
+/// Writes that do not cover whole sectors are read-modify-write. Every access locks its sectors, reads shared and writes
+/// exclusive, so no write is lost beside another in the same sector and no read sees one half done.
+#[derive(Debug)]
+pub struct ByteDevice {
+    device: Arc<dyn BlockDevice>,
+    geometry: Geometry,
+    locks: RangeLocks,
+}
+
+impl ByteDevice {
+    /// A view of `device`. All writers have to use this one view: another does not know its locks.
+    pub fn new(device: Arc<dyn BlockDevice>) -> Self {
+        let geometry = device.geometry();
+        Self { device, geometry, locks: RangeLocks::default() }
+    }
+
+    /// The device's sizes and abilities.
+    pub const fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// The size in bytes.
+    pub const fn size(&self) -> u64 {
+        self.geometry.bytes()
+    }
+
+    /// Fills `buf` from byte `offset` on. Past the end is an error, not a short read.
+    pub fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), BlockError> {
+        let range = self.checked(buf.len() as u64, offset)?;
+        let _held = self.locks.shared(self.touched(&range));
+        let mut rest = buf;
+        for part in self.parts(range) {
+            let (data, after) = rest.split_at_mut(part.len());
+            match part {
+                Part::Whole(sectors, _) => self.device.read(data, sectors.start)?,
+                Part::Within(sector, bytes) => data.copy_from_slice(&self.read_sector(sector)?[bytes]),
+            }
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// Writes all of `buf` at byte `offset`. Past the end is an error, and nothing is written.
+    pub fn write_at(&self, buf: &[u8], offset: u64) -> Result<(), BlockError> {
+        let range = self.checked_for_writing(buf.len() as u64, offset)?;
+        let _held = self.locks.exclusive(self.touched(&range));
+        let mut rest = buf;
+        for part in self.parts(range) {
+            let (data, after) = rest.split_at(part.len());
+            match part {
+                Part::Whole(sectors, _) => self.device.write(data, sectors.start)?,
+                Part::Within(sector, bytes) => {
+                    self.modify_sector(sector, |old| old[bytes].copy_from_slice(data))?;
+                }
+            }
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// Makes the bytes of `range` read as zeros.
+    pub fn zero_range(&self, range: Range<u64>) -> Result<(), BlockError> {
+        let range = self.checked_for_writing(range.end.saturating_sub(range.start), range.start)?;
+        let _held = self.locks.exclusive(self.touched(&range));
+        for part in self.parts(range) {
+            match part {
+                Part::Whole(sectors, _) => self.device.write_zeroes(sectors)?,
+                Part::Within(sector, bytes) => self.modify_sector(sector, |old| old[bytes].fill(0))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns once every write that has returned before survives a power cut.
+    pub fn flush(&self) -> Result<(), BlockError> {
+        self.device.flush()
+    }
+
+    fn checked(&self, len: u64, offset: u64) -> Result<Range<u64>, BlockError> {
+        let Geometry { sector_size, sectors: end, .. } = self.geometry;
+        let past_end = BlockError::OutOfRange {
+            first: offset >> sector_size.shift(),
+            sectors: len.div_ceil(sector_size.bytes_u64()),
+            end,
+        };
+        offset.checked_add(len).filter(|&end| end <= self.size()).map(|end| offset..end).ok_or(past_end)
+    }
+
+    fn checked_for_writing(&self, len: u64, offset: u64) -> Result<Range<u64>, BlockError> {
+        if self.geometry.read_only {
+            return Err(BlockError::ReadOnly);
+        }
+        self.checked(len, offset)
+    }
+
+    /// The sectors that `range` touches.
+    const fn touched(&self, range: &Range<u64>) -> Range<u64> {
+        let sector_size = self.geometry.sector_size;
+        range.start >> sector_size.shift()..range.end.div_ceil(sector_size.bytes_u64())
+    }
+
+    /// Splits `range` into whole sectors and parts of one: at most three parts, in order.
+    fn parts(&self, range: Range<u64>) -> impl Iterator<Item = Part> + use<> {
+        let (sector_size, mut next) = (self.geometry.sector_size, range.start);
+        std::iter::from_fn(move || {
+            let left = range.end.checked_sub(next).filter(|&left| left > 0)?;
+            let (sector, skipped) = (next >> sector_size.shift(), next % sector_size.bytes_u64());
+            let whole = left >> sector_size.shift();
+            let part = if skipped == 0 && whole > 0 {
+                Part::Whole(Sector(sector)..Sector(sector + whole), sector_size)
+            } else {
+                let end = (skipped + left).min(sector_size.bytes_u64());
+                Part::Within(Sector(sector), to_usize(skipped)..to_usize(end))
+            };
+            next += part.len() as u64;
+            Some(part)
+        })
+    }
+
+    /// One sector; the first bytes of what is returned. The caller holds its lock.
+    fn read_sector(&self, sector: Sector) -> Result<Zeroizing<[u8; MAX_SECTOR]>, BlockError> {
+        let mut bytes = Zeroizing::new([0; MAX_SECTOR]);
+        self.device.read(&mut bytes[..self.geometry.sector_size.bytes()], sector)?;
+        Ok(bytes)
+    }
+
+    /// Reads a sector, changes it and writes it back. The caller holds its lock exclusively.
+    fn modify_sector(&self, sector: Sector, change: impl FnOnce(&mut [u8])) -> Result<(), BlockError> {
+        let mut bytes = self.read_sector(sector)?;
+        let bytes = &mut bytes[..self.geometry.sector_size.bytes()];
+        change(bytes);
+        self.device.write(bytes, sector)
+    }
+}
+
+/// A part of a byte range.
+enum Part {
+    /// Whole sectors, and the size of one.
+    Whole(Range<Sector>, SectorSize),
+    /// Some bytes of one sector.
+    Within(Sector, Range<usize>),
+}
+
+impl Part {
+    fn len(&self) -> usize {
+        match self {
+            Self::Whole(sectors, size) => to_usize((sectors.end.0 - sectors.start.0) << size.shift()),
+            Self::Within(_, bytes) => bytes.len(),
+        }
+    }
+}
+
+/// A length within a buffer or a sector, which therefore fits.
+fn to_usize(len: u64) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
+}
+
+const MAX_SECTOR: usize = SectorSize::B4096.bytes();

@@ -1,0 +1,196 @@
+use std::{
+    fmt,
+    fs::File,
+    io::{self, PipeReader, PipeWriter},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use fuser::{Config, Session, SessionACL};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::retry_on_intr,
+};
+
+use super::{
+    CacheMode, LogSink,
+    server::{Served, Server},
+};
+use crate::{
+    block::{BlockDevice, ByteDevice},
+    error::{Error, ErrorKind, Result},
+    export::VOLUME_FILE,
+    sys::fuse_mount,
+};
+
+/// A block file that is being served. Dropping it unmounts, by force if need be.
+pub struct FuseExport {
+    mount: OwnMount,
+    served: Arc<Served>,
+    session: Option<JoinHandle<()>>,
+    end: PipeReader,
+}
+
+impl FuseExport {
+    /// Mounts on `dir` and serves `device` there as one file. Returns when the file can be opened.
+    ///
+    /// `dir` is a directory of this process's own. `log` hears of each kind of failure once.
+    ///
+    /// # Errors
+    /// `Missing` where FUSE or `fusermount3` is, `Permission`, `NotFound`, or what the system gave. Nothing stays mounted.
+    pub fn start(device: Arc<dyn BlockDevice>, dir: &Path, cache: CacheMode, log: LogSink) -> Result<Self> {
+        let (mount, descriptor) = OwnMount::new(dir, device.geometry().read_only)?;
+        let served = Arc::new(Served::new(ByteDevice::new(device), Arc::clone(&log)));
+        let started = serve(Server::new(Arc::clone(&served), cache), descriptor, log);
+        let (session, end) = started.inspect_err(|_| {
+            let _the_first_error_counts = mount.take_away(true);
+        })?;
+        let export = Self { mount, served, session: Some(session), end };
+        // The first answer; from here on an error drops the export, which unmounts.
+        std::fs::metadata(export.path())?;
+        // Only root may raise it; others keep the kernel's 128 KiB.
+        let _unchanged = fuse_mount::set_read_ahead(export.mount.device_number, fuse_mount::MAX_READ);
+        Ok(export)
+    }
+
+    /// The block file.
+    pub fn path(&self) -> PathBuf {
+        self.mount.dir.join(VOLUME_FILE)
+    }
+
+    /// Whether requests are still answered: `false` after an unmount from outside.
+    pub fn is_alive(&self) -> bool {
+        self.session.is_some() && !self.has_ended_within(Duration::ZERO)
+    }
+
+    /// Becomes readable (end of file) when the session ends, for `poll` beside other descriptors.
+    pub fn end(&self) -> BorrowedFd<'_> {
+        self.end.as_fd()
+    }
+
+    /// Unmounts, waits for the threads, and lets go of the device. Harmless where it was unmounted from outside.
+    ///
+    /// `lazy` does not ask whether the file is still open: what was written is flushed, then whoever holds it gets errors.
+    ///
+    /// # Errors
+    /// `Busy` where the file is open and `lazy` is not set; the export then goes on and `stop` may be called again.
+    pub fn stop(&mut self, lazy: bool) -> Result<()> {
+        if lazy {
+            self.flush_caches();
+        }
+        self.mount.take_away(lazy)?;
+        if lazy {
+            // Root's unmount has done it already, and without fusectl nobody else can.
+            let _where_possible = fuse_mount::abort_connection(self.mount.device_number);
+        }
+        let ended = self.has_ended_within(if lazy { BRIEFLY } else { PATIENCE });
+        if !ended && !lazy {
+            return Err(
+                Error::new(ErrorKind::Busy, "the volume file is open").during(self.mount.unmounting())
+            );
+        }
+        self.served.retire();
+        // A holder whom the kernel cannot cut off keeps the threads alive; they own no device now and answer EIO.
+        if let Some(session) = self.session.take_if(|_| ended) {
+            let _panicked = session.join();
+        }
+        self.session = None;
+        Ok(())
+    }
+
+    /// Brings what the kernel holds back in its cache to the device, and that to the medium, as well as it goes.
+    fn flush_caches(&self) {
+        let Some(device) = self.served.device() else { return };
+        if self.is_alive() && self.mount.is_there() {
+            let _best_effort = File::open(self.path()).and_then(|file| file.sync_all());
+        }
+        let _best_effort = device.flush();
+    }
+
+    fn has_ended_within(&self, limit: Duration) -> bool {
+        let limit = Timespec::try_from(limit).ok();
+        let ended = retry_on_intr(|| {
+            let mut polled = [PollFd::new(&self.end, PollFlags::IN)];
+            poll(&mut polled, limit.as_ref())
+        });
+        ended.is_ok_and(|ready| ready > 0)
+    }
+}
+
+impl Drop for FuseExport {
+    fn drop(&mut self) {
+        if self.session.is_some() && self.stop(false).is_err() {
+            let _nothing_more_to_do = self.stop(true);
+        }
+    }
+}
+
+impl fmt::Debug for FuseExport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FuseExport({})", self.mount.dir.display())
+    }
+}
+
+/// A mount that this process made, told from any other on the same directory by its device number.
+struct OwnMount {
+    dir: PathBuf,
+    device_number: (u32, u32),
+}
+
+impl OwnMount {
+    fn new(dir: &Path, read_only: bool) -> Result<(Self, OwnedFd)> {
+        let action = || format!("cannot mount FUSE on {}", dir.display());
+        let descriptor = fuse_mount::mount(dir, read_only).map_err(|error| error.during(action()))?;
+        let device_number =
+            fuse_mount::device_number(dir).map_err(|error| Error::from(error).during(action()))?;
+        Ok((Self { dir: dir.to_owned(), device_number }, descriptor))
+    }
+
+    fn is_there(&self) -> bool {
+        fuse_mount::device_number(&self.dir).is_ok_and(|found| found == self.device_number)
+    }
+
+    /// Unmounts it, unless somebody already has.
+    fn take_away(&self, lazy: bool) -> Result<()> {
+        if !self.is_there() {
+            return Ok(());
+        }
+        fuse_mount::unmount(&self.dir, lazy).map_err(|error| error.during(self.unmounting()))
+    }
+
+    fn unmounting(&self) -> String {
+        format!("cannot unmount {}", self.dir.display())
+    }
+}
+
+/// Greets the kernel and starts the threads that answer it. The pipe closes when the last of them has ended.
+fn serve(server: Server, descriptor: OwnedFd, log: LogSink) -> Result<(JoinHandle<()>, PipeReader)> {
+    let mut config = Config::default();
+    config.n_threads = Some(thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS));
+    config.clone_fd = fuse_mount::can_clone(&descriptor);
+    // The mount lets only its owner in, and the kernel sees to it. fuser's own check on top would refuse what the kernel
+    // asks on nobody's behalf, such as writeback.
+    let session = Session::from_fd(server, descriptor, SessionACL::All, config)?;
+    let (end, closes_at_end) = io::pipe()?;
+    let thread =
+        thread::Builder::new().name("fuse".to_owned()).spawn(move || run(session, &log, closes_at_end))?;
+    Ok((thread, end))
+}
+
+fn run(session: Session<Server>, log: &LogSink, _closes_at_end: PipeWriter) {
+    if let Err(error) = session.run() {
+        log(&format!("the FUSE session ended: {error}"));
+    }
+}
+
+/// More threads gain nothing: the copies are the limit.
+const MAX_THREADS: usize = 4;
+
+/// How long the threads of an unmounted session may take to notice.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The same for a session that somebody may keep from ending.
+const BRIEFLY: Duration = Duration::from_millis(300);

@@ -1,0 +1,492 @@
+//! The block file over real FUSE mounts: what programs see is what a block device would show.
+
+mod devices;
+
+use std::{
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, BufRead, BufReader, Seek, SeekFrom},
+    os::unix::{
+        fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown},
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use devices::{container_size, crypt_device};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{FallocateFlags, fallocate},
+    io::Errno,
+};
+use strongroom::{
+    ErrorKind,
+    block::{BlockDevice, CryptDevice},
+    export::{CacheMode, FuseExport, unmount_fuse},
+    mapping::Holes,
+    storage::{Limits, MemoryStorage, Storage},
+    units::{Sector, SectorSize},
+};
+use tempfile::TempDir;
+
+const SECTORS: u64 = 1024;
+const SIZE: u64 = SECTORS * 4096;
+const MODES: [CacheMode; 2] = [CacheMode::Direct, CacheMode::Writeback];
+
+/// Says which test is left out where this machine has no FUSE; under `STRONGROOM_REQUIRE=1` that is a failure.
+fn has_fuse(test: &str) -> bool {
+    let found = Path::new("/dev/fuse").exists();
+    assert!(found || std::env::var_os("STRONGROOM_REQUIRE").is_none_or(|value| value != "1"), "no /dev/fuse");
+    if !found {
+        println!("skipped: {test}: no /dev/fuse");
+    }
+    found
+}
+
+/// A storage in memory that counts syncs and fails on demand.
+#[derive(Debug)]
+struct Medium {
+    bytes: MemoryStorage,
+    syncs: AtomicUsize,
+    fails: AtomicBool,
+    read_only: bool,
+}
+
+impl Medium {
+    fn new(read_only: bool) -> Arc<Self> {
+        let size = usize::try_from(container_size(SectorSize::B4096, SECTORS)).unwrap();
+        let bytes = MemoryStorage::new(vec![0; size]);
+        Arc::new(Self { bytes, syncs: AtomicUsize::new(0), fails: AtomicBool::new(false), read_only })
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.fails.load(Ordering::SeqCst) { Err(Errno::NXIO.into()) } else { Ok(()) }
+    }
+}
+
+impl Storage for Medium {
+    fn size(&self) -> io::Result<u64> {
+        self.bytes.size()
+    }
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.check()?;
+        self.bytes.read_exact_at(buf, offset)
+    }
+    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.check()?;
+        self.bytes.write_all_at(buf, offset)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.check()?;
+        self.syncs.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+    fn set_size(&self, size: u64) -> io::Result<()> {
+        self.bytes.set_size(size)
+    }
+    fn punch_hole(&self, range: std::ops::Range<u64>) -> io::Result<()> {
+        self.check()?;
+        self.bytes.punch_hole(range)
+    }
+    fn limits(&self) -> Limits {
+        Limits { read_only: self.read_only, ..self.bytes.limits() }
+    }
+}
+
+/// A mounted volume of zeros.
+struct Mounted {
+    export: FuseExport,
+    device: Arc<CryptDevice>,
+    medium: Arc<Medium>,
+    log: Arc<Mutex<Vec<String>>>,
+    dir: TempDir,
+}
+
+impl Mounted {
+    fn new(cache: CacheMode, holes: Holes) -> Self {
+        Self::on(Medium::new(false), cache, holes)
+    }
+
+    fn on(medium: Arc<Medium>, cache: CacheMode, holes: Holes) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let device = Arc::new(crypt_device(medium.clone(), SectorSize::B4096, SECTORS, holes));
+        if !medium.read_only {
+            device.write_zeroes(Sector(0)..Sector(SECTORS)).unwrap();
+        }
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let lines = Arc::clone(&log);
+        let sink = Arc::new(move |line: &str| lines.lock().unwrap().push(line.to_owned()));
+        let export = FuseExport::start(device.clone(), dir.path(), cache, sink).unwrap();
+        Self { export, device, medium, log, dir }
+    }
+
+    fn open(&self) -> File {
+        OpenOptions::new().read(true).write(true).open(self.export.path()).unwrap()
+    }
+}
+
+fn errno(result: io::Result<impl Sized>) -> Option<Errno> {
+    result.err().as_ref().and_then(Errno::from_io_error)
+}
+
+/// A fixed sequence of numbers (xorshift).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+
+    fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let start = self.below(251);
+        (start..).take(len).map(|n| u8::try_from(n % 251).unwrap()).collect()
+    }
+}
+
+/// Random reads and writes, aligned and not, small and large, with and without `O_DIRECT`, against a model.
+fn compare_with_model(path: &Path, seed: u64) {
+    let cached = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let direct = OpenOptions::new().read(true).write(true).custom_flags(libc::O_DIRECT).open(path).unwrap();
+    let mut numbers = Numbers(seed);
+    let mut model = vec![0_u8; usize::try_from(SIZE).unwrap()];
+    for _ in 0..400 {
+        let unit = [1, 512, 4096][usize::try_from(numbers.below(3)).unwrap()];
+        let file = if unit >= 512 && numbers.below(2) == 0 { &direct } else { &cached };
+        let longest = if numbers.below(8) == 0 { 2 << 20 } else { 20_000 };
+        let offset = numbers.below(SIZE / unit) * unit;
+        let len = ((numbers.below(longest) / unit + 1) * unit).min(SIZE - offset);
+        let range = usize::try_from(offset).unwrap()..usize::try_from(offset + len).unwrap();
+        if numbers.below(2) == 0 {
+            let data = numbers.bytes(range.len());
+            file.write_all_at(&data, offset).unwrap();
+            model[range].copy_from_slice(&data);
+        } else {
+            let mut found = vec![1; range.len()];
+            file.read_exact_at(&mut found, offset).unwrap();
+            assert!(found == model[range], "read of {len} at {offset}");
+        }
+    }
+    cached.sync_all().unwrap();
+    assert!(fs::read(path).unwrap() == model, "the block file differs from the model");
+}
+
+#[test]
+fn the_block_file_follows_the_model_in_both_cache_modes() {
+    if !has_fuse("model") {
+        return;
+    }
+    for (seed, cache) in (1..).zip(MODES) {
+        let mut mounted = Mounted::new(cache, Holes::AreCiphertext);
+        compare_with_model(&mounted.export.path(), seed);
+        let through_fuse = fs::read(mounted.export.path()).unwrap();
+        mounted.export.stop(false).unwrap();
+        let mut at_rest = vec![0; usize::try_from(SIZE).unwrap()];
+        mounted.device.read(&mut at_rest, Sector(0)).unwrap();
+        assert!(at_rest == through_fuse, "what was written did not reach the container");
+        assert!(mounted.log.lock().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn the_file_looks_like_a_private_file_of_the_volumes_size() {
+    if !has_fuse("attributes") {
+        return;
+    }
+    let mounted = Mounted::new(CacheMode::Direct, Holes::AreCiphertext);
+    let found = fs::metadata(mounted.export.path()).unwrap();
+    assert_eq!((found.len(), found.mode() & 0o7777, found.nlink()), (SIZE, 0o600, 1));
+    let names: Vec<_> =
+        fs::read_dir(mounted.dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["volume"]);
+    assert_eq!(errno(fs::metadata(mounted.dir.path().join("other"))), Some(Errno::NOENT));
+    assert_eq!(errno(File::create(mounted.dir.path().join("other"))), Some(Errno::PERM));
+    assert_eq!(errno(fs::remove_file(mounted.export.path())), Some(Errno::PERM));
+}
+
+#[test]
+fn fsync_reaches_the_medium_in_both_cache_modes() {
+    if !has_fuse("fsync") {
+        return;
+    }
+    for cache in MODES {
+        let mounted = Mounted::new(cache, Holes::AreCiphertext);
+        let file = mounted.open();
+        file.write_all_at(b"kept", 5000).unwrap();
+        let before = mounted.medium.syncs.load(Ordering::SeqCst);
+        file.sync_data().unwrap();
+        assert_eq!(mounted.medium.syncs.load(Ordering::SeqCst), before + 1);
+        let mut sector = vec![0; 4096];
+        mounted.device.read(&mut sector, Sector(1)).unwrap();
+        assert_eq!(&sector[904..908], b"kept");
+    }
+}
+
+#[test]
+fn a_failing_medium_gives_eio_is_logged_once_and_the_server_lives() {
+    if !has_fuse("failing medium") {
+        return;
+    }
+    let mounted = Mounted::new(CacheMode::Direct, Holes::AreCiphertext);
+    let file = mounted.open();
+    mounted.medium.fails.store(true, Ordering::SeqCst);
+    for _ in 0..3 {
+        assert_eq!(errno(file.read_at(&mut [0; 10], 0)), Some(Errno::IO));
+        assert_eq!(errno(file.write_at(&[0; 4096], 0)), Some(Errno::IO));
+        assert_eq!(errno(file.sync_all()), Some(Errno::IO));
+    }
+    mounted.medium.fails.store(false, Ordering::SeqCst);
+    assert_eq!(file.write_at(&[1; 10], 0).unwrap(), 10);
+    let log = mounted.log.lock().unwrap();
+    assert_eq!(log.len(), 3, "{log:?}");
+    assert!(log[0].starts_with("reading the volume failed: container: No such device"), "{log:?}");
+}
+
+#[test]
+fn at_the_end_reads_are_short_and_writes_find_no_space() {
+    if !has_fuse("end of the volume") {
+        return;
+    }
+    let mounted = Mounted::new(CacheMode::Direct, Holes::AreCiphertext);
+    let file = mounted.open();
+    assert_eq!(file.write_at(&[7; 100], SIZE - 60).unwrap(), 60);
+    assert_eq!(errno(file.write_at(&[7; 100], SIZE)), Some(Errno::NOSPC));
+    assert_eq!(errno(file.write_at(&[7; 100], SIZE + 5000)), Some(Errno::NOSPC));
+    let mut found = [0; 100];
+    assert_eq!(file.read_at(&mut found, SIZE - 60).unwrap(), 60);
+    assert_eq!(found[..60], [7; 60]);
+    assert_eq!(file.read_at(&mut found, SIZE).unwrap(), 0);
+    assert_eq!(file.metadata().unwrap().len(), SIZE);
+}
+
+#[test]
+fn the_size_and_the_owner_cannot_be_changed() {
+    if !has_fuse("truncate") {
+        return;
+    }
+    for cache in MODES {
+        let mounted = Mounted::new(cache, Holes::AreCiphertext);
+        let file = mounted.open();
+        file.write_all_at(b"still here", 0).unwrap();
+        assert_eq!(errno(file.set_len(SIZE + 1)), Some(Errno::INVAL));
+        assert_eq!(errno(file.set_len(0)), Some(Errno::INVAL));
+        file.set_len(SIZE).unwrap();
+        let truncating = OpenOptions::new().write(true).truncate(true).open(mounted.export.path());
+        assert_eq!(truncating.unwrap().metadata().unwrap().len(), SIZE);
+        let mut found = [0; 10];
+        file.read_exact_at(&mut found, 0).unwrap();
+        assert_eq!(&found, b"still here");
+        assert_eq!(
+            errno(fs::set_permissions(mounted.export.path(), Permissions::from_mode(0o644))),
+            Some(Errno::PERM)
+        );
+        assert_eq!(errno(chown(mounted.export.path(), Some(12), None)), Some(Errno::PERM));
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    }
+}
+
+#[test]
+fn fallocate_zeroes_and_punches_only_where_that_gives_space_back() {
+    if !has_fuse("fallocate") {
+        return;
+    }
+    for (cache, holes) in [
+        (CacheMode::Direct, Holes::AreCiphertext),
+        (CacheMode::Direct, Holes::ReadAsZeros),
+        (CacheMode::Writeback, Holes::ReadAsZeros),
+    ] {
+        let mounted = Mounted::new(cache, holes);
+        let file = mounted.open();
+        file.write_all_at(&[5; 40_000], 0).unwrap();
+        let keep = FallocateFlags::KEEP_SIZE;
+        let punched = fallocate(&file, FallocateFlags::PUNCH_HOLE | keep, 100, 20_000);
+        let expected = if holes == Holes::ReadAsZeros { Ok(()) } else { Err(Errno::OPNOTSUPP) };
+        assert_eq!(punched, expected);
+        fallocate(&file, FallocateFlags::ZERO_RANGE | keep, 100, 20_000).unwrap();
+        let mut found = vec![1; 40_000];
+        file.read_exact_at(&mut found, 0).unwrap();
+        let mut wanted = vec![5; 40_000];
+        wanted[100..20_100].fill(0);
+        assert!(found == wanted);
+        fallocate(&file, keep, 0, SIZE).unwrap();
+        assert_eq!(fallocate(&file, keep, 0, SIZE + 1), Err(Errno::NOSPC));
+        assert_eq!(fallocate(&file, FallocateFlags::COLLAPSE_RANGE, 0, 4096), Err(Errno::OPNOTSUPP));
+    }
+}
+
+#[test]
+fn the_volume_is_all_data() {
+    if !has_fuse("lseek") {
+        return;
+    }
+    let mounted = Mounted::new(CacheMode::Direct, Holes::ReadAsZeros);
+    let mut file = mounted.open();
+    assert_eq!(file.seek(SeekFrom::End(-1)).unwrap(), SIZE - 1);
+    assert_eq!(rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(4097)), Ok(4097));
+    assert_eq!(rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(4097)), Ok(SIZE));
+    assert_eq!(rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(SIZE)), Err(Errno::NXIO));
+}
+
+#[test]
+fn a_read_only_volume_is_read_only_at_every_level() {
+    if !has_fuse("read-only") {
+        return;
+    }
+    let mounted = Mounted::on(Medium::new(true), CacheMode::Writeback, Holes::ReadAsZeros);
+    assert_eq!(fs::metadata(mounted.export.path()).unwrap().mode() & 0o7777, 0o400);
+    assert_eq!(errno(OpenOptions::new().write(true).open(mounted.export.path())), Some(Errno::ROFS));
+    assert_eq!(fs::read(mounted.export.path()).unwrap().len() as u64, SIZE);
+}
+
+#[test]
+fn an_open_file_makes_stop_busy_and_a_lazy_stop_cuts_it_off() {
+    if !has_fuse("busy") {
+        return;
+    }
+    for cache in MODES {
+        let mut mounted = Mounted::new(cache, Holes::AreCiphertext);
+        let file = mounted.open();
+        file.write_all_at(&[3; 5000], 0).unwrap();
+        let error = mounted.export.stop(false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+        assert!(mounted.export.is_alive());
+        file.write_all_at(&[4; 5000], 5000).unwrap();
+        mounted.export.stop(true).unwrap();
+        assert!(!mounted.export.is_alive());
+        assert!(file.write_all_at(&[5; 5000], 0).and_then(|()| file.sync_all()).is_err());
+        assert_eq!(Arc::strong_count(&mounted.device), 1, "the device is still held");
+        let mut found = vec![0; 12288];
+        mounted.device.read(&mut found, Sector(0)).unwrap();
+        assert!(found[..5000] == [3; 5000] && found[5000..10_000] == [4; 5000]);
+    }
+}
+
+#[test]
+fn an_unmount_from_outside_ends_the_session_and_is_noticed() {
+    if !has_fuse("outside unmount") {
+        return;
+    }
+    let mut mounted = Mounted::new(CacheMode::Direct, Holes::AreCiphertext);
+    assert!(mounted.export.is_alive());
+    unmount_fuse(mounted.dir.path(), false).unwrap();
+    let end = mounted.export.end();
+    let limit = Timespec { tv_sec: 5, tv_nsec: 0 };
+    assert_eq!(poll(&mut [PollFd::new(&end, PollFlags::IN)], Some(&limit)), Ok(1));
+    assert!(!mounted.export.is_alive());
+    mounted.export.stop(false).unwrap();
+    assert_eq!(Arc::strong_count(&mounted.device), 1);
+    let error = unmount_fuse(mounted.dir.path(), false).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+}
+
+#[test]
+fn dropping_an_export_unmounts_it() {
+    if !has_fuse("drop") {
+        return;
+    }
+    let mounted = Mounted::new(CacheMode::Direct, Holes::AreCiphertext);
+    let held = mounted.open();
+    let Mounted { export, device, dir, .. } = mounted;
+    drop(export);
+    assert_eq!(Arc::strong_count(&device), 1);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    drop(held);
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_not_found() {
+    if !has_fuse("no directory") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let device = Arc::new(crypt_device(Medium::new(false), SectorSize::B4096, SECTORS, Holes::ReadAsZeros));
+    let started =
+        FuseExport::start(device, &dir.path().join("none"), CacheMode::Direct, Arc::new(|_: &str| ()));
+    assert_eq!(started.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn parts_of_one_sector_written_by_many_processes_threads_are_all_kept() {
+    if !has_fuse("parallel writes") {
+        return;
+    }
+    let mounted = Mounted::new(CacheMode::Direct, Holes::AreCiphertext);
+    thread::scope(|scope| {
+        for writer in 0..8_u8 {
+            let file = mounted.open();
+            scope.spawn(move || {
+                let offset = u64::from(writer) * 512;
+                for round in 0..200_u8 {
+                    file.write_all_at(&[round; 512], offset).unwrap();
+                    let mut found = [0; 512];
+                    file.read_exact_at(&mut found, offset).unwrap();
+                    assert_eq!(found, [round; 512]);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_mount_whose_server_was_killed_can_be_taken_away() {
+    if !has_fuse("killed server") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = child("serve_until_killed", dir.path()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("serving")));
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!(errno(fs::read_dir(dir.path())), Some(Errno::NOTCONN));
+    unmount_fuse(dir.path(), false).unwrap();
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn an_ordinary_user_can_do_all_this() {
+    if !has_fuse("ordinary user") || !rustix::process::geteuid().is_root() {
+        return;
+    }
+    if !Path::new("/usr/bin/fusermount3").exists() && !Path::new("/bin/fusermount3").exists() {
+        assert!(std::env::var_os("STRONGROOM_REQUIRE").is_none_or(|value| value != "1"), "no fusermount3");
+        return println!("skipped: ordinary user: no fusermount3");
+    }
+    // As udev's rule has it wherever fuse3 is installed; a bare container lacks udev.
+    fs::set_permissions("/dev/fuse", Permissions::from_mode(0o666)).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    chown(home.path(), Some(USER), Some(USER)).unwrap();
+    let program = home.path().join("tests");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let mut command = Command::new(&program);
+    command.args(["--test-threads=1", "--skip=killed"]).current_dir("/").env("TMPDIR", home.path());
+    let output = command.uid(USER).gid(USER).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// This test program, running one of the tests below in a process of its own.
+fn child(test: &str, dir: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--ignored", "--nocapture"]).env("STRONGROOM_TEST_DIR", dir);
+    command
+}
+
+#[test]
+#[ignore = "the killed server's part"]
+fn serve_until_killed() {
+    let dir = PathBuf::from(std::env::var_os("STRONGROOM_TEST_DIR").unwrap());
+    let device = Arc::new(crypt_device(Medium::new(false), SectorSize::B4096, SECTORS, Holes::ReadAsZeros));
+    let export = FuseExport::start(device, &dir, CacheMode::Direct, Arc::new(|_: &str| ())).unwrap();
+    println!("serving {}", export.path().display());
+    thread::park();
+}
+
+/// An ordinary user that every system has (`nobody`).
+const USER: u32 = 65534;
