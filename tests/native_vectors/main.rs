@@ -2,6 +2,14 @@
 //!
 //! `STRONGROOM_WRITE_VECTORS=1 cargo test --test native_vectors` writes them anew after a change of the specification.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::assigning_clones,
+    reason = "a test stops at the first thing that is not as it must be; its sizes are its own"
+)]
+
 mod generator;
 mod rules;
 mod walk;

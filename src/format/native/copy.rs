@@ -48,7 +48,11 @@ impl HeaderCopy {
     }
 
     /// A new copy with its sums, of a superblock and the keyslots in use.
-    pub fn seal(superblock: &Superblock, keyslots: &[RawKeyslot], volume_key: &VolumeKey) -> Result<Self> {
+    pub(super) fn seal(
+        superblock: &Superblock,
+        keyslots: &[RawKeyslot],
+        volume_key: &VolumeKey,
+    ) -> Result<Self> {
         let mut raw = superblock.to_raw();
         for slot in keyslots {
             let index = usize::try_from(slot.index.get()).unwrap_or(usize::MAX);

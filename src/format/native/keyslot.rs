@@ -89,7 +89,7 @@ pub(super) enum Opened {
 
 impl Keyslot {
     /// Reads the slot that stands at `index`; `None` where it is empty.
-    pub fn parse(raw: &RawKeyslot, index: u32) -> Result<Option<Self>, HeaderError> {
+    pub(super) fn parse(raw: &RawKeyslot, index: u32) -> Result<Option<Self>, HeaderError> {
         let wrong = |field: &'static str, value: u32| HeaderError::Keyslot {
             slot: index,
             field,
@@ -146,7 +146,12 @@ impl Keyslot {
     /// # Errors
     /// `Unsupported` where the costs pass `limits` and `OutOfMemory` where the machine has less to give; nothing is allocated
     /// then.
-    pub fn open(&self, uuid: &[u8; 16], credentials: &Credentials, limits: &KdfLimits) -> Result<Opened> {
+    pub(super) fn open(
+        &self,
+        uuid: &[u8; 16],
+        credentials: &Credentials,
+        limits: &KdfLimits,
+    ) -> Result<Opened> {
         // NAT-SLOT-08: before anything is allocated.
         limits
             .check(&self.cost())

@@ -139,7 +139,7 @@ pub struct Superblock {
 
 impl Superblock {
     /// Reads the superblock of a copy whose magic and checksum are right.
-    pub fn parse(raw: &RawSuperblock) -> Result<Self, HeaderError> {
+    pub(super) fn parse(raw: &RawSuperblock) -> Result<Self, HeaderError> {
         if raw.version.get() != VERSION {
             return Err(HeaderError::Version { version: raw.version.get() }); // NAT-SB-02
         }
@@ -173,7 +173,7 @@ impl Superblock {
     }
 
     /// The copy that this superblock starts, its keyslots empty, checksum and MAC still zero.
-    pub fn to_raw(&self) -> RawCopy {
+    pub(super) fn to_raw(&self) -> RawCopy {
         let mut copy = RawCopy::new_zeroed();
         let raw = &mut copy.superblock;
         raw.magic = MAGIC;
