@@ -101,7 +101,7 @@ pub(crate) fn data_key(volume_key: &[u8; 64], uuid: &[u8; 16], region: u64) -> [
     hkdf(volume_key, uuid, &info)
 }
 
-fn credentials(password: &str, keyfiles: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn credentials(password: &str, keyfiles: &[&[u8]]) -> Vec<u8> {
     let digest = |content: &&[u8]| {
         let mut hash = Sha512::new();
         hash.update(b"strongroom/v1/keyfile");
@@ -119,6 +119,16 @@ fn credentials(password: &str, keyfiles: &[&[u8]]) -> Vec<u8> {
     input
 }
 
+/// Argon2id with 64 KiB, one pass, one lane.
+pub(crate) fn slot_key(input: &[u8], salt: &[u8]) -> [u8; 32] {
+    let mut key = [0; 32];
+    let params = Params::new(64, 1, 1, Some(32)).unwrap();
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_into(input, salt, &mut key)
+        .unwrap();
+    key
+}
+
 /// A keyslot of 64 KiB, one pass, one lane.
 fn keyslot(slot: &Slot<'_>, uuid: &[u8; 16], volume_key: &[u8; 64], random: &mut Fixed) -> [u8; 2048] {
     let mut bytes = [0; 2048];
@@ -130,11 +140,7 @@ fn keyslot(slot: &Slot<'_>, uuid: &[u8; 16], volume_key: &[u8; 64], random: &mut
     put(&mut bytes, 64, slot.label.as_bytes());
     put(&mut bytes, 128, &nonce);
 
-    let mut key = [0; 32];
-    let params = Params::new(64, 1, 1, Some(32)).unwrap();
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-        .hash_password_into(&credentials(slot.password, slot.keyfiles), &salt, &mut key)
-        .unwrap();
+    let key = slot_key(&credentials(slot.password, slot.keyfiles), &salt);
     let aad = [b"strongroom/v1/keyslot".as_slice(), uuid, &bytes[..128]].concat();
     let mut wrapped = *volume_key;
     let tag = XChaCha20Poly1305::new(&key.into())
