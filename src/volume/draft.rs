@@ -215,3 +215,77 @@ fn rename(from: &Path, to: &Path, replace: bool) -> io::Result<()> {
         result => Ok(result?),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::rng::OsRng;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(directory).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_dropped_draft_leaves_nothing_and_a_committed_one_leaves_one_private_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("new.vault");
+        let draft = Draft::new(&target, false, &OsRng).unwrap();
+        draft.container().storage().write_all_at(b"half", 0).unwrap();
+        assert_eq!(names(directory.path()), Vec::<String>::new());
+        drop(draft);
+        assert_eq!(names(directory.path()), Vec::<String>::new());
+
+        let draft = Draft::new(&target, false, &OsRng).unwrap();
+        draft.container().storage().write_all_at(b"whole", 0).unwrap();
+        draft.commit(&OsRng).unwrap();
+        assert_eq!(names(directory.path()), ["new.vault"]);
+        assert_eq!(std::fs::read(&target).unwrap(), b"whole");
+        let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&target).unwrap());
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn an_existing_file_is_refused_and_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("old.vault");
+        std::fs::write(&target, b"precious").unwrap();
+        assert_eq!(Draft::new(&target, false, &OsRng).unwrap_err().kind(), ErrorKind::Exists);
+        assert_eq!(occupant(&target).unwrap(), Some(Occupant::File(8)));
+        assert_eq!(std::fs::read(&target).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_file_that_comes_up_meanwhile_is_not_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("raced.vault");
+        let draft = Draft::new(&target, false, &OsRng).unwrap();
+        std::fs::write(&target, b"precious").unwrap();
+        assert_eq!(draft.commit(&OsRng).unwrap_err().kind(), ErrorKind::Exists);
+        assert_eq!(std::fs::read(&target).unwrap(), b"precious");
+        assert_eq!(names(directory.path()), ["raced.vault"]);
+    }
+
+    #[test]
+    fn a_replaced_file_stays_until_the_new_one_is_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("old.vault");
+        std::fs::write(&target, b"precious").unwrap();
+        drop(Draft::new(&target, true, &OsRng).unwrap());
+        assert_eq!(std::fs::read(&target).unwrap(), b"precious");
+        let draft = Draft::new(&target, true, &OsRng).unwrap();
+        draft.container().storage().write_all_at(b"new", 0).unwrap();
+        draft.commit(&OsRng).unwrap();
+        assert_eq!(std::fs::read(&target).unwrap(), b"new");
+        assert_eq!(names(directory.path()), ["old.vault"]);
+    }
+
+    #[test]
+    fn a_container_in_use_is_not_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("busy.vault");
+        std::fs::write(&target, b"precious").unwrap();
+        let _held = Container::open(&target, Access::ReadOnly).unwrap();
+        assert_eq!(Draft::new(&target, true, &OsRng).unwrap_err().kind(), ErrorKind::Busy);
+    }
+}

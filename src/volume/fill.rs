@@ -113,3 +113,58 @@ impl Noise {
         self.0.encrypt(chunk, SectorSize::B4096, Sector(offset >> SectorSize::B4096.shift()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{crypto::rng::OsRng, format::native::MIN_CONTAINER_LEN, volume::Draft};
+
+    fn prepared(provision: Provision, progress: Progress<'_>) -> (tempfile::TempDir, Draft, Result<()>) {
+        let directory = tempfile::tempdir().unwrap();
+        let draft = Draft::new(&directory.path().join("new.vault"), false, &OsRng).unwrap();
+        let geometry = Geometry::for_container(MIN_CONTAINER_LEN + (3 << 20)).unwrap();
+        let result = prepare(draft.container(), &geometry, provision, &OsRng, progress);
+        (directory, draft, result)
+    }
+
+    fn data(draft: &Draft) -> Vec<u8> {
+        let geometry = Geometry::for_container(MIN_CONTAINER_LEN + (3 << 20)).unwrap();
+        let mut bytes = vec![0; usize::try_from(geometry.data_len).unwrap()];
+        draft.container().storage().read_exact_at(&mut bytes, geometry.data_offset).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_thick_container_has_no_sector_that_looks_empty_and_no_two_alike() {
+        let mut seen = Vec::new();
+        let (_directory, draft, result) = prepared(Provision::Thick, &mut |done, total| {
+            seen.push((done, total));
+            ControlFlow::Continue(())
+        });
+        result.unwrap();
+        let bytes = data(&draft);
+        let sectors: std::collections::HashSet<&[u8]> = bytes.chunks(512).collect();
+        assert_eq!(sectors.len(), bytes.len() / 512);
+        // One byte value in 256 is zero; a run of 16 zeros is none of chance's.
+        assert!(!bytes.windows(16).any(|run| run.iter().all(|&byte| byte == 0)));
+        assert_eq!(seen.last().unwrap().0, seen.last().unwrap().1);
+    }
+
+    #[test]
+    fn a_quick_container_has_its_space_and_a_thin_one_does_not() {
+        use std::os::unix::fs::MetadataExt;
+        for (provision, takes_space) in [(Provision::Quick, true), (Provision::Thin, false)] {
+            let (_directory, draft, result) = prepared(provision, &mut |_, _| ControlFlow::Continue(()));
+            result.unwrap();
+            let metadata = draft.container().file().metadata().unwrap();
+            assert_eq!(metadata.len(), MIN_CONTAINER_LEN + (3 << 20));
+            assert_eq!(metadata.blocks() * 512 >= metadata.len(), takes_space, "{provision:?}");
+        }
+    }
+
+    #[test]
+    fn breaking_off_the_fill_is_an_interruption() {
+        let (_directory, _draft, result) = prepared(Provision::Thick, &mut |_, _| ControlFlow::Break(()));
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Interrupted);
+    }
+}

@@ -1,0 +1,76 @@
+//! What each fuzz target does with its input. Shared with `tests/fuzz_corpus.rs`, which runs the corpus as an ordinary test.
+
+use sha2::{Digest, Sha256};
+use strongroom::{
+    crypto::{
+        kdf::KdfLimits,
+        secret::{Credentials, Password},
+    },
+    format::{Format, Header, native::Native},
+    storage::{MemoryStorage, Storage},
+};
+
+/// A whole container: what the input does not overwrite is right.
+const BASE: &[u8] = include_bytes!("../tests/vectors/native/password.img");
+const COPY_LEN: usize = 65_536;
+const BACKUP_OFFSET: usize = COPY_LEN + 16_384;
+
+/// So little that the real key derivation is cheap; nothing in the product is built differently for fuzzing.
+const LIMITS: KdfLimits = KdfLimits { memory_kib: 128, passes: 2, lanes: 2, available_kib: u64::MAX };
+
+/// The first byte tells where the rest goes and what is made right again; the next two cut the container's end.
+///
+/// Bit 0: overwrite copy A. Bit 1: copy B. Bit 2: make their checksums right. Bit 3: open for writing.
+/// Bit 4: at the keyslots instead of the superblock.
+pub fn native_header(data: &[u8]) {
+    let [flags, cut_low, cut_high, rest @ ..] = data else { return };
+    let is_set = |bit: u8| flags >> bit & 1 == 1;
+    let rest = &rest[..rest.len().min(COPY_LEN - 4096)];
+    let place = if is_set(4) { 4096 } else { 0 };
+
+    let mut bytes = BASE.to_vec();
+    for (bit, start) in [(0, 0), (1, BACKUP_OFFSET)] {
+        if !is_set(bit) {
+            continue;
+        }
+        bytes[start + place..start + place + rest.len()].copy_from_slice(rest);
+        if is_set(2) {
+            make_checksum_right(&mut bytes[start..start + COPY_LEN]);
+        }
+    }
+    let cut = usize::from(u16::from_le_bytes([*cut_low, *cut_high])) * 4;
+    bytes.truncate(bytes.len().saturating_sub(cut));
+    open(&MemoryStorage::new(bytes), is_set(3));
+}
+
+fn open(storage: &dyn Storage, for_writing: bool) {
+    let Ok(probe) = Native.probe(storage) else { return };
+    let Ok(header) = Native.read_header(storage) else { return };
+    assert_eq!(probe, strongroom::format::Probe::Match, "a header was read where none was seen");
+    let info = header.describe();
+    assert!(info.data_offset + info.data_size <= info.container_size);
+    let password = Password::copy_of(b"correct horse battery staple").expect("memory");
+    let Ok(unlocked) = header.unlock(&Credentials { password, keyfiles: Vec::new() }, &LIMITS) else {
+        return;
+    };
+    assert!(unlocked.mapping.sectors() > 0);
+    if for_writing && header.prepare_writing(storage, &unlocked).is_ok() {
+        again_whole(storage);
+    }
+}
+
+/// After healing, both copies are whole.
+fn again_whole(storage: &dyn Storage) {
+    let header = Native.read_header(storage).expect("a healed header is read");
+    let is_current =
+        |copy: &strongroom::format::CopyInfo| copy.state == strongroom::format::CopyState::Current;
+    assert!(header.describe().headers.iter().all(is_current));
+}
+
+fn make_checksum_right(copy: &mut [u8]) {
+    let mac: Vec<u8> = copy[4032..4096].to_vec();
+    copy[4000..4096].fill(0);
+    let sum = Sha256::digest(&*copy);
+    copy[4000..4032].copy_from_slice(&sum);
+    copy[4032..4096].copy_from_slice(&mac);
+}

@@ -1,0 +1,26 @@
+//! The fuzz targets over their corpora, as an ordinary test: it always builds, and a finding once fixed stays fixed.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test stops at the first thing that is not as it must be"
+)]
+
+#[path = "../fuzz/targets.rs"]
+mod targets;
+
+use std::path::Path;
+
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    std::fs::read_dir(folder).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect()
+}
+
+#[test]
+fn no_input_of_the_native_header_corpus_panics() {
+    let inputs = corpus("native_header");
+    assert!(inputs.len() >= 100, "only {} inputs", inputs.len());
+    for input in &inputs {
+        targets::native_header(input);
+    }
+}
