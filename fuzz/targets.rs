@@ -6,7 +6,7 @@ use strongroom::{
         kdf::KdfLimits,
         secret::{Credentials, Password},
     },
-    format::{Format, Header, native::Native},
+    format::{Format, native::Native},
     storage::{MemoryStorage, Storage},
 };
 
@@ -22,7 +22,7 @@ const LIMITS: KdfLimits = KdfLimits { memory_kib: 128, passes: 2, lanes: 2, avai
 ///
 /// Bit 0: overwrite copy A. Bit 1: copy B. Bit 2: make their checksums right. Bit 3: open for writing.
 /// Bit 4: at the keyslots instead of the superblock.
-pub fn native_header(data: &[u8]) {
+pub(crate) fn native_header(data: &[u8]) {
     let [flags, cut_low, cut_high, rest @ ..] = data else { return };
     let is_set = |bit: u8| flags >> bit & 1 == 1;
     let rest = &rest[..rest.len().min(COPY_LEN - 4096)];

@@ -281,7 +281,7 @@ fn discarding_on_a_thin_mapping_leaves_zeros_and_on_a_thick_one_changes_nothing(
         let storage = Arc::new(MemoryStorage::new(vec![0; 64 * 512]));
         let mapping = Mapping::new(SectorSize::B512, vec![segment], holes).unwrap();
         let device = CryptDevice::new(storage, mapping);
-        device.write(&[0x5a; 64 * 512], Sector(0)).unwrap();
+        device.write(&vec![0x5a; 64 * 512], Sector(0)).unwrap();
         // Neither end on a 4 KiB border.
         device.discard(Sector(3)..Sector(43)).unwrap();
         let mut bytes = vec![1; 64 * 512];
