@@ -74,7 +74,8 @@ fn block_size(contents: Contents, head: &[u8]) -> Option<u32> {
 impl Contents {
     /// Recognises a file system by the first bytes of the volume.
     pub fn recognise(head: &[u8]) -> Self {
-        let has = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|rest| rest.starts_with(magic));
+        let has =
+            |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|rest| rest.starts_with(magic));
         // ext4 disk layout, "The Super Block": magic at 0x38, s_feature_incompat at 0x60, bit 2 is RECOVER.
         if has(EXT_SUPERBLOCK + 0x38, &[0x53, 0xEF]) {
             let incompat = head.get(EXT_SUPERBLOCK + 0x60).copied().unwrap_or_default();

@@ -95,12 +95,17 @@ fn mapped_file(line: &[u8]) -> Option<FileId> {
     let mut fields = line.split(|&byte| byte == b' ').filter_map(|field| std::str::from_utf8(field).ok());
     let (major, minor) = fields.nth(3)?.split_once(':')?;
     let inode = fields.next()?.parse().ok().filter(|&inode| inode != 0)?;
-    Some(FileId { major: u32::from_str_radix(major, 16).ok()?, minor: u32::from_str_radix(minor, 16).ok()?, inode })
+    Some(FileId {
+        major: u32::from_str_radix(major, 16).ok()?,
+        minor: u32::from_str_radix(minor, 16).ok()?,
+        inode,
+    })
 }
 
 fn command(pid: i32) -> String {
     let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
-    let name: String = String::from_utf8_lossy(&name).trim_end().chars().filter(|c| !c.is_control()).collect();
+    let name: String =
+        String::from_utf8_lossy(&name).trim_end().chars().filter(|c| !c.is_control()).collect();
     if name.is_empty() { "?".to_owned() } else { name }
 }
 
@@ -113,16 +118,17 @@ mod tests {
     #[test]
     fn a_process_with_the_file_open_is_named() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let mut child = Command::new("/bin/sleep")
-            .arg("60")
-            .stdin(Stdio::from(file.reopen().unwrap()))
-            .spawn()
-            .unwrap();
+        let mut child =
+            Command::new("/bin/sleep").arg("60").stdin(Stdio::from(file.reopen().unwrap())).spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         let holders = holders_of_file(file.path());
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(holders.iter().any(|holder| matches!(holder, Holder::Process { pid: found, .. } if *found == pid)));
+        assert!(
+            holders
+                .iter()
+                .any(|holder| matches!(holder, Holder::Process { pid: found, .. } if *found == pid))
+        );
     }
 
     #[test]

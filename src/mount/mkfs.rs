@@ -1,12 +1,6 @@
 //! Making a file system in a volume, with the system's own tools on the block file.
 
-use std::{
-    fmt,
-    path::Path,
-    process::Command,
-    str::FromStr,
-    sync::atomic::AtomicBool,
-};
+use std::{fmt, path::Path, process::Command, str::FromStr, sync::atomic::AtomicBool};
 
 use super::program;
 use crate::error::{Error, ErrorKind, Result};
@@ -142,7 +136,9 @@ impl NewFilesystem<'_> {
                 command.args(["-q", "-F", "-Q", "-s", &sector_size]);
             }
         }
-        if let Some(label) = self.label.map(|label| cut(label, self.kind.label_limit())).filter(|l| !l.is_empty()) {
+        if let Some(label) =
+            self.label.map(|label| cut(label, self.kind.label_limit())).filter(|l| !l.is_empty())
+        {
             command.args([if self.kind == FilesystemKind::Vfat { "-n" } else { "-L" }, label]);
         }
     }
@@ -179,7 +175,12 @@ mod tests {
         }
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(bytes).unwrap();
-        let new = NewFilesystem { kind, sector_size: 4096, owner: (1234, 1234), label: Some("a label that is long") };
+        let new = NewFilesystem {
+            kind,
+            sector_size: 4096,
+            owner: (1234, 1234),
+            label: Some("a label that is long"),
+        };
         new.make(file.path(), &AtomicBool::new(false)).unwrap();
         Some(Superblock::probe(file.path()).unwrap())
     }

@@ -135,7 +135,8 @@ mod tests {
     #[test]
     fn mounts_below_a_path_are_listed_unescaped() {
         let table = MountTable::parse(TABLE);
-        let below: Vec<_> = table.below(Path::new("/home/a/my vault")).map(|mount| &mount.mountpoint).collect();
+        let below: Vec<_> =
+            table.below(Path::new("/home/a/my vault")).map(|mount| &mount.mountpoint).collect();
         assert_eq!(below, [Path::new("/home/a/my vault/in\\side")]);
     }
 

@@ -76,8 +76,10 @@ fn unreachable(path: &Path, error: io::Error) -> Error {
         io::ErrorKind::NotFound => Error::new(ErrorKind::NotFound, "there is no such directory")
             .with_hint(format!("make it first: mkdir -p '{}'", path.display())),
         // What a FUSE mount says whose server was killed.
-        io::ErrorKind::NotConnected => Error::new(ErrorKind::Busy, "a dead FUSE mount of another program is there")
-            .with_hint(format!("clear it: fusermount3 -u '{}'", path.display())),
+        io::ErrorKind::NotConnected => {
+            Error::new(ErrorKind::Busy, "a dead FUSE mount of another program is there")
+                .with_hint(format!("clear it: fusermount3 -u '{}'", path.display()))
+        }
         _ => error.into(),
     }
 }
@@ -169,7 +171,8 @@ mod tests {
 
     #[test]
     fn system_directories_are_known() {
-        for path in ["/", "/etc", "/etc/ssl", "/usr/local/vault", "/lib64", "/home", "/tmp", "/mnt", "/root"] {
+        for path in ["/", "/etc", "/etc/ssl", "/usr/local/vault", "/lib64", "/home", "/tmp", "/mnt", "/root"]
+        {
             assert!(is_system_directory(Path::new(path)), "{path}");
         }
         for path in ["/home/ann", "/tmp/vault", "/mnt/vault", "/root/vault", "/data", "/run/user/1000/v"] {

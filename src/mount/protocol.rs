@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{driver::DriverChoice, registry::Entry};
 use crate::{
-    error::{Error, ErrorKind, Result},
+    error::{Error, ErrorKind},
     sys::memory::LockedBytes,
 };
 

@@ -134,7 +134,9 @@ pub fn list() -> Vec<Entry> {
 /// The session that holds the container with this device and inode number.
 pub fn holding(container_file: (u64, u64)) -> Option<Entry> {
     let mut records = sessions().into_iter().filter_map(|session| session.record);
-    records.find(|record| record.container_file == container_file && record.is_alive()).map(|record| record.entry)
+    records
+        .find(|record| record.container_file == container_file && record.is_alive())
+        .map(|record| record.entry)
 }
 
 /// `path` as an absolute path, its links followed as far as that goes.

@@ -69,7 +69,10 @@ fn is_usable_parent(path: &Path) -> bool {
 fn check(path: &Path) -> Result<()> {
     let meta = fs::symlink_metadata(path)?;
     if !meta.is_dir() || meta.uid() != effective_user() || meta.mode() & 0o777 != 0o700 {
-        return Err(Error::new(ErrorKind::Permission, "it is not a private directory (mode 0700) of this user"));
+        return Err(Error::new(
+            ErrorKind::Permission,
+            "it is not a private directory (mode 0700) of this user",
+        ));
     }
     Ok(())
 }

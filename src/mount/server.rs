@@ -113,7 +113,7 @@ impl Server {
         let container = Container::from_fd(container, &order.container)?;
         let header = container.header()?;
         let unlocked = header.unlock_with_key(key.into())?;
-        let volume = Volume::open(&container, header.describe(), &unlocked)?;
+        let volume = Volume::open(&container, header.describe(), &unlocked);
         drop(unlocked);
 
         let place = Place::check(&order.target)?;
@@ -326,7 +326,8 @@ fn warn_of_swap(session: &mut Session) {
     let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
     if is_any_secret_unlocked() && has_disk_swap(&swaps) {
         session.warnings.push(
-            "the keys could not be locked in memory (ulimit -l) and swap is on: they may be written to disk".to_owned(),
+            "the keys could not be locked in memory (ulimit -l) and swap is on: they may be written to disk"
+                .to_owned(),
         );
     }
 }

@@ -3,7 +3,10 @@
 //! Nothing is touched but what a record names and what the system still shows as exactly that: a mount by number and
 //! device, a loop device by the file behind it, a process by its start time.
 
-use std::{thread::sleep, time::{Duration, Instant}};
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use rustix::{
     mount::{UnmountFlags, unmount},
@@ -80,7 +83,10 @@ fn detach(id: MountId, path: &std::path::Path) -> Result<()> {
     let table = MountTable::read()?;
     let Some(mount) = table.find(id) else { return Ok(()) };
     if table.at(&mount.mountpoint).is_none_or(|top| top.id != id) {
-        return Err(Error::new(ErrorKind::Busy, format!("something else is mounted over {}", path.display())));
+        return Err(Error::new(
+            ErrorKind::Busy,
+            format!("something else is mounted over {}", path.display()),
+        ));
     }
     if is_root() {
         let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;

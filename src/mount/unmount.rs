@@ -109,9 +109,11 @@ fn take_down(directory: &Path, record: &Record, force: bool, interrupted: &Atomi
             Err(Error::new(ErrorKind::Interrupted, "interrupted; the server goes on").during(action()))
         }
         Err(_) if force => kill(record).map_err(|error| error.during(action())),
-        Err(error) => Err(Error::new(ErrorKind::Io, format!("its server does not answer ({})", error.kind()))
-            .during(action())
-            .with_hint("unmount --force ends it")),
+        Err(error) => {
+            Err(Error::new(ErrorKind::Io, format!("its server does not answer ({})", error.kind()))
+                .during(action())
+                .with_hint("unmount --force ends it"))
+        }
     }
 }
 

@@ -91,7 +91,8 @@ pub fn detach_stale(path: &Path, backing: &Path) -> io::Result<bool> {
 
 /// The file behind the loop device `path`; `None` where it is free.
 pub fn backing_file(path: &Path) -> Option<PathBuf> {
-    let text = fs::read_to_string(Path::new("/sys/block").join(path.file_name()?).join("loop/backing_file")).ok()?;
+    let text =
+        fs::read_to_string(Path::new("/sys/block").join(path.file_name()?).join("loop/backing_file")).ok()?;
     let text = text.trim_end_matches('\n');
     Some(PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(text)))
 }

@@ -84,11 +84,10 @@ fn mount_device(device: &Path, kind: &str, volume: Volume<'_>, mountpoint: &Moun
     // By descriptor: what was checked is what is mounted on.
     let target = mountpoint.by_descriptor();
     let options = without_replay(volume);
-    rustix::mount::mount(device, &target, kind, flags, options)
-        .map_err(|error| refused(error, volume.superblock.contents).during(format!(
-            "cannot mount on {}",
-            mountpoint.path().display()
-        )))
+    rustix::mount::mount(device, &target, kind, flags, options).map_err(|error| {
+        refused(error, volume.superblock.contents)
+            .during(format!("cannot mount on {}", mountpoint.path().display()))
+    })
 }
 
 /// Replaying a journal writes. On a read-only volume the kernel must be told to leave it.
@@ -126,7 +125,11 @@ impl Part for FileSystem {
 
     fn undo(&mut self, how: Undo) -> Result<()> {
         if how == Undo::Clean {
-            return if is_on_top(&self.path, self.id)? { unmount_directly(&self.path, false) } else { Ok(()) };
+            return if is_on_top(&self.path, self.id)? {
+                unmount_directly(&self.path, false)
+            } else {
+                Ok(())
+            };
         }
         if is_on_top(&self.path, self.id)? {
             // What was written reaches the disk even though its writers are cut off.

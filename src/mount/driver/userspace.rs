@@ -45,7 +45,8 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
         session.warnings.push(warning(version));
     }
     let options = options(volume.read_only, needs_recovery, version);
-    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(session.directory.join(DRIVER_LOG))?;
+    let log =
+        OpenOptions::new().create(true).append(true).mode(0o600).open(session.directory.join(DRIVER_LOG))?;
     let child = program::command(fuse2fs)
         .current_dir(&session.directory)
         .args(["-f", BLOCK_NAME])
@@ -87,9 +88,12 @@ fn check_file_system(session: &mut Session) -> Result<()> {
             session.warnings.push("the file system was not left clean; e2fsck repaired it".to_owned());
             Ok(())
         }
-        _ => Err(Error::new(ErrorKind::Io, format!("e2fsck cannot repair it by itself: {}", finished.last_line()))
-            .during("cannot mount the file system")
-            .with_hint("strongroom mount --block CONTAINER DIR, then: e2fsck -f DIR/volume")),
+        _ => Err(Error::new(
+            ErrorKind::Io,
+            format!("e2fsck cannot repair it by itself: {}", finished.last_line()),
+        )
+        .during("cannot mount the file system")
+        .with_hint("strongroom mount --block CONTAINER DIR, then: e2fsck -f DIR/volume")),
     }
 }
 
@@ -114,7 +118,8 @@ fn options(read_only: bool, needs_recovery: bool, version: Option<Version>) -> S
 }
 
 fn warning(version: Option<Version>) -> String {
-    let found = version.map_or_else(|| "this fuse2fs".to_owned(), |v| format!("fuse2fs {}.{}.{}", v.0, v.1, v.2));
+    let found =
+        version.map_or_else(|| "this fuse2fs".to_owned(), |v| format!("fuse2fs {}.{}.{}", v.0, v.1, v.2));
     format!(
         "{found} has known bugs that can damage data (fixed in 1.47.3 and 1.47.4) and writes no journal: \
          update it, or mount as root with the kernel driver, and keep a backup"
