@@ -35,7 +35,7 @@ impl fmt::Display for Holder {
 /// Who uses the mount `id` on `path`: open files, working directories, programs, mapped files, mounts below it.
 ///
 /// Processes of other users stay unseen, except for root.
-pub fn holders_of_mount(id: MountId, path: &Path) -> Vec<Holder> {
+pub(super) fn holders_of_mount(id: MountId, path: &Path) -> Vec<Holder> {
     let mut holders = processes(|file| (file.major, file.minor) == (id.major, id.minor));
     if let Ok(table) = MountTable::read() {
         holders.extend(table.below(path).map(|mount| Holder::Mount(mount.mountpoint.clone())));

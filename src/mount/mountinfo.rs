@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// One line of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mount {
+pub(super) struct Mount {
     /// Which mount it is.
     pub id: MountId,
     /// Where it shows.
@@ -35,37 +35,37 @@ pub struct MountId {
 
 /// The mounts of one moment, in the kernel's order: what lies on top comes last.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MountTable(Vec<Mount>);
+pub(super) struct MountTable(Vec<Mount>);
 
 impl MountTable {
     /// Reads the table of the calling process's mount namespace.
-    pub fn read() -> io::Result<Self> {
+    pub(super) fn read() -> io::Result<Self> {
         Ok(Self::parse(&fs::read(PATH)?))
     }
 
     /// Parses the table's bytes. Lines that no kernel writes are passed over.
-    pub fn parse(bytes: &[u8]) -> Self {
+    pub(super) fn parse(bytes: &[u8]) -> Self {
         Self(bytes.split(|&byte| byte == b'\n').filter_map(parse_line).collect())
     }
 
     /// The mount that shows at exactly `path`, the topmost where there are several.
-    pub fn at(&self, path: &Path) -> Option<&Mount> {
+    pub(super) fn at(&self, path: &Path) -> Option<&Mount> {
         self.0.iter().rev().find(|mount| mount.mountpoint == path)
     }
 
     /// The mount `id`, while it is there.
-    pub fn find(&self, id: MountId) -> Option<&Mount> {
+    pub(super) fn find(&self, id: MountId) -> Option<&Mount> {
         self.0.iter().find(|mount| mount.id == id)
     }
 
     /// What is mounted somewhere below `path`.
-    pub fn below(&self, path: &Path) -> impl Iterator<Item = &Mount> {
+    pub(super) fn below(&self, path: &Path) -> impl Iterator<Item = &Mount> {
         self.0.iter().filter(move |mount| mount.mountpoint != path && mount.mountpoint.starts_with(path))
     }
 }
 
 /// The file that [`MountTable::read`] reads. Polling it for `POLLPRI` tells of changes.
-pub const PATH: &str = "/proc/self/mountinfo";
+pub(super) const PATH: &str = "/proc/self/mountinfo";
 
 /// `36 35 98:0 /root /mnt rw,noatime shared:1 - ext3 /dev/root rw`, with any number of optional fields before the `-`.
 fn parse_line(line: &[u8]) -> Option<Mount> {

@@ -13,7 +13,7 @@ use std::{
 use crate::error::{Error, ErrorKind, Result};
 
 /// The absolute path of the program `name`; `None` where it is not installed. `PATH` plays no part.
-pub fn find(name: &str) -> Option<PathBuf> {
+pub(super) fn find(name: &str) -> Option<PathBuf> {
     DIRECTORIES.iter().map(|directory| PathBuf::from(directory).join(name)).find(|path| path.is_file())
 }
 
@@ -21,7 +21,7 @@ pub fn find(name: &str) -> Option<PathBuf> {
 ///
 /// # Errors
 /// `Missing`, naming the `package` that brings it.
-pub fn require(name: &str, package: &str) -> Result<PathBuf> {
+pub(super) fn require(name: &str, package: &str) -> Result<PathBuf> {
     find(name).ok_or_else(|| {
         Error::new(ErrorKind::Missing, format!("{name} is not installed"))
             .with_hint(format!("install the package {package}"))
@@ -29,7 +29,7 @@ pub fn require(name: &str, package: &str) -> Result<PathBuf> {
 }
 
 /// A command without input, with nothing in its environment but a fixed `PATH` and the C locale.
-pub fn command(program: impl AsRef<OsStr>) -> Command {
+pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env("PATH", SEARCH_PATH).env("LC_ALL", "C").stdin(Stdio::null());
     command
@@ -37,7 +37,7 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
 
 /// What a finished program left.
 #[derive(Debug)]
-pub struct Finished {
+pub(super) struct Finished {
     /// Its exit status; `None` where a signal ended it.
     pub status: Option<i32>,
     /// What it wrote to standard output and standard error.
@@ -46,7 +46,7 @@ pub struct Finished {
 
 impl Finished {
     /// The last line that says something.
-    pub fn last_line(&self) -> &str {
+    pub(super) fn last_line(&self) -> &str {
         self.output.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("no reason given")
     }
 }
@@ -55,7 +55,7 @@ impl Finished {
 ///
 /// # Errors
 /// `Interrupted`, or what starting it gave.
-pub fn run(command: &mut Command, interrupted: &AtomicBool) -> Result<Finished> {
+pub(super) fn run(command: &mut Command, interrupted: &AtomicBool) -> Result<Finished> {
     let (reader, writer) = io::pipe()?;
     let mut child = command.stdout(writer.try_clone()?).stderr(writer).spawn()?;
     // The command holds the writing ends; without this the reader would wait for them for ever.

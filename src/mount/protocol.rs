@@ -40,7 +40,7 @@ pub enum Target {
 
 /// What the server is to do. Nothing secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Order {
+pub(super) struct Order {
     /// The container's path, to show.
     pub container: PathBuf,
     /// The runtime directory.
@@ -54,7 +54,7 @@ pub struct Order {
 /// The server's answer to an order.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Answer {
+pub(super) enum Answer {
     /// The volume is usable.
     Ready {
         /// What `list` shows.
@@ -69,7 +69,7 @@ pub enum Answer {
 /// What a command asks of a running server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Command {
+pub(super) enum Command {
     /// Take everything down, wipe the keys and end.
     Unmount {
         /// Also where it is in use.
@@ -80,7 +80,7 @@ pub enum Command {
 /// The server's answer to a command.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub(super) enum Outcome {
     /// Done; the keys are wiped.
     Done,
     /// Not done.
@@ -122,7 +122,7 @@ impl From<Failure> for Error {
 }
 
 /// Sends the order and the volume key.
-pub fn send_order(mut stream: &UnixStream, order: &Order, key: &[u8]) -> io::Result<()> {
+pub(super) fn send_order(mut stream: &UnixStream, order: &Order, key: &[u8]) -> io::Result<()> {
     let order = serde_json::to_vec(order)?;
     for part in [order.as_slice(), key] {
         let length = u32::try_from(part.len()).map_err(io::Error::other)?;
@@ -136,7 +136,7 @@ pub fn send_order(mut stream: &UnixStream, order: &Order, key: &[u8]) -> io::Res
 ///
 /// # Errors
 /// `InvalidData` where either is longer than any can be.
-pub fn receive_order(mut stream: &UnixStream) -> io::Result<(Order, LockedBytes)> {
+pub(super) fn receive_order(mut stream: &UnixStream) -> io::Result<(Order, LockedBytes)> {
     let mut order = vec![0; receive_length(stream, MAX_ORDER)?];
     stream.read_exact(&mut order)?;
     let mut key = LockedBytes::zeroed(receive_length(stream, MAX_KEY)?)?;
@@ -152,7 +152,7 @@ fn receive_length(mut stream: &UnixStream, most: usize) -> io::Result<usize> {
 }
 
 /// Sends one line of JSON.
-pub fn send<T: Serialize>(mut stream: &UnixStream, message: &T) -> io::Result<()> {
+pub(super) fn send<T: Serialize>(mut stream: &UnixStream, message: &T) -> io::Result<()> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
     stream.write_all(&line)
@@ -162,7 +162,7 @@ pub fn send<T: Serialize>(mut stream: &UnixStream, message: &T) -> io::Result<()
 ///
 /// # Errors
 /// `UnexpectedEof` where the other end is closed without a word, `WouldBlock` where the stream's timeout passed.
-pub fn receive<T: DeserializeOwned>(stream: &UnixStream) -> io::Result<T> {
+pub(super) fn receive<T: DeserializeOwned>(stream: &UnixStream) -> io::Result<T> {
     let mut line = Vec::new();
     BufReader::new(stream.take(MAX_LINE)).read_until(b'\n', &mut line)?;
     if line.is_empty() {

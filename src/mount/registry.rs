@@ -66,7 +66,7 @@ pub struct Record {
 
 /// A session directory with what its record says.
 #[derive(Debug, Clone)]
-pub struct Session {
+pub(super) struct Session {
     /// The directory.
     pub directory: PathBuf,
     /// Its record; none where the server was killed before it wrote one.
@@ -106,7 +106,7 @@ impl Record {
 }
 
 /// All sessions of the caller, dead ones too.
-pub fn sessions() -> Vec<Session> {
+pub(super) fn sessions() -> Vec<Session> {
     let mut sessions = Vec::new();
     for runtime in runtime::existing() {
         let Ok(entries) = fs::read_dir(runtime) else { continue };
@@ -152,7 +152,7 @@ fn resolve(path: &Path) -> PathBuf {
 }
 
 /// Now, as RFC 3339 in UTC.
-pub fn now() -> String {
+pub(super) fn now() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     timestamp(seconds)
 }

@@ -15,7 +15,7 @@ use crate::{
 ///
 /// # Errors
 /// `Permission` where the place is taken by something that another user controls.
-pub fn prepare() -> Result<PathBuf> {
+pub(super) fn prepare() -> Result<PathBuf> {
     let path = candidates().into_iter().next().unwrap_or_else(last_resort);
     let action = || format!("cannot use {}", path.display());
     match fs::DirBuilder::new().mode(0o700).create(&path) {
@@ -28,7 +28,7 @@ pub fn prepare() -> Result<PathBuf> {
 }
 
 /// The caller's runtime directories that exist. Several, where the environment changed between two commands.
-pub fn existing() -> Vec<PathBuf> {
+pub(super) fn existing() -> Vec<PathBuf> {
     let mut paths = candidates();
     if !is_root() {
         paths.push(last_resort());

@@ -73,7 +73,7 @@ impl Session {
 }
 
 /// Removes a session's directory: the files that are known and nothing else, so that no mount is ever walked into.
-pub fn remove_directory(directory: &Path) -> io::Result<()> {
+pub(super) fn remove_directory(directory: &Path) -> io::Result<()> {
     for name in FILES {
         ignore_missing(fs::remove_file(directory.join(name)))?;
     }
@@ -113,11 +113,11 @@ fn open_log(directory: &Path) -> Result<Log> {
 }
 
 /// The control socket's name in a session's directory.
-pub const CONTROL: &str = "control";
+pub(super) const CONTROL: &str = "control";
 /// The directory of the block file in a session's directory.
-pub const BLOCK: &str = "block";
+pub(super) const BLOCK: &str = "block";
 /// What the driver's process says.
-pub const DRIVER_LOG: &str = "driver.log";
+pub(super) const DRIVER_LOG: &str = "driver.log";
 const LOG: &str = "log";
 const FILES: [&str; 5] = ["session.json", "session.json.new", CONTROL, LOG, DRIVER_LOG];
 

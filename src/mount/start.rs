@@ -33,14 +33,13 @@ use crate::{
 /// What to mount, and where.
 #[derive(Debug)]
 pub struct Request<'a> {
-    /// The container, open and locked. The server keeps the lock; the caller may drop its end.
+    /// The container, open and locked. The server keeps the lock; the caller may drop its end. Opened read-only, it
+    /// makes everything above it read-only.
     pub container: &'a Container,
     /// The volume key that a keyslot gave.
     pub key: &'a [u8],
     /// Where the volume becomes visible.
     pub target: Target,
-    /// Refuse writes, on every level. The container is then best opened read-only, too.
-    pub read_only: bool,
 }
 
 /// A volume that is mounted. Dropping this leaves it mounted.
@@ -81,7 +80,7 @@ pub fn start(request: &Request<'_>, interrupted: &AtomicBool) -> Result<Mounted>
         container: shown(&absolute(request.container.path())?),
         runtime: runtime::prepare()?,
         target: absolute_target(&request.target)?,
-        read_only: request.read_only,
+        read_only: request.container.is_read_only(),
     };
     let (channel, theirs) = UnixStream::pair()?;
     let mut server = Server::spawn(theirs)?;

@@ -36,7 +36,7 @@ pub struct UndoStack {
 }
 
 /// Where parts that fail to go are reported. No secret and no name from inside a volume goes there.
-pub type Log = std::sync::Arc<dyn Fn(&str) + Send + Sync>;
+pub(super) type Log = std::sync::Arc<dyn Fn(&str) + Send + Sync>;
 
 impl UndoStack {
     /// An empty stack that reports to `log`.
