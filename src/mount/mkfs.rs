@@ -158,7 +158,8 @@ fn tool(kind: FilesystemKind) -> Result<std::path::PathBuf> {
 
 /// The longest beginning of `label` within `limit` bytes.
 fn cut(label: &str, limit: usize) -> &str {
-    label.get(..label.floor_char_boundary(limit)).unwrap_or_default()
+    let end = (0..=limit.min(label.len())).rev().find(|&end| label.is_char_boundary(end));
+    label.get(..end.unwrap_or_default()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -92,15 +92,15 @@ fn unescape(field: &[u8]) -> OsString {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&first, tail)) = rest.split_first() {
-        let escaped = if first == b'\\' { tail.first_chunk::<3>().and_then(octal) } else { None };
+        let escaped = if first == b'\\' { tail.first_chunk::<3>().copied().and_then(octal) } else { None };
         bytes.push(escaped.unwrap_or(first));
         rest = if escaped.is_some() { tail.get(3..).unwrap_or_default() } else { tail };
     }
     OsString::from_vec(bytes)
 }
 
-fn octal(digits: &[u8; 3]) -> Option<u8> {
-    u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()
+fn octal(digits: [u8; 3]) -> Option<u8> {
+    u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 8).ok()
 }
 
 #[cfg(test)]

@@ -122,7 +122,9 @@ impl Server {
         let record = record(&order, &place, &directory, &container, &volume, process)?;
         let (mut session, log) = Session::create(directory, record, signals.stop())?;
         warn_of_swap(&mut session);
-        let watch = Self::build(&order, place, volume, &mut session, &log)?;
+        let watch = Self::build(&order, &place, &volume, &mut session, &log)?;
+        // From here on the keys are the export's alone, and go with it.
+        drop(volume);
         let control = UnixListener::bind(session.directory.join(CONTROL))?;
         session.check_stop()?;
         session.note(|record| record.ready = true)?;
@@ -130,7 +132,13 @@ impl Server {
     }
 
     /// Makes the volume visible, up to where the order says.
-    fn build(order: &Order, place: Place, volume: Volume, session: &mut Session, log: &Log) -> Result<Watch> {
+    fn build(
+        order: &Order,
+        place: &Place,
+        volume: &Volume,
+        session: &mut Session,
+        log: &Log,
+    ) -> Result<Watch> {
         let directory = session.record().block_directory.clone();
         if !matches!(place, Place::Block(_)) {
             fs::DirBuilder::new().mode(0o700).create(&directory)?;
@@ -148,7 +156,7 @@ impl Server {
         session.note(|record| record.block_mount = Some(id))?;
         session.check_stop()?;
 
-        if let Place::FileSystem(mountpoint, driver) = &place {
+        if let Place::FileSystem(mountpoint, driver) = place {
             let superblock = Superblock::probe(&block)?;
             let sector_size = volume.info().sector_size;
             let volume = DriverVolume { block: &block, superblock, sector_size, read_only: order.read_only };

@@ -145,13 +145,11 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .map_err(|error| Error::from(error).during("cannot start the server"))?;
-        match i32::try_from(child.id()).ok().and_then(ProcessId::of) {
-            Some(id) => Ok(Self { child, id }),
-            None => {
-                child.wait()?;
-                Err(Error::new(ErrorKind::Io, "it ended at once").during("cannot start the server"))
-            }
-        }
+        let Some(id) = i32::try_from(child.id()).ok().and_then(ProcessId::of) else {
+            child.wait()?;
+            return Err(Error::new(ErrorKind::Io, "it ended at once").during("cannot start the server"));
+        };
+        Ok(Self { child, id })
     }
 
     fn failed_early(&mut self, error: io::Error) -> Error {

@@ -50,9 +50,8 @@ impl DriverChoice {
     /// `Permission` where an ordinary user asks for the kernel's.
     pub fn resolve(self) -> Result<Driver> {
         match self {
-            Self::Auto if is_root() => Ok(Driver::Kernel),
+            Self::Auto | Self::Kernel if is_root() => Ok(Driver::Kernel),
             Self::Auto | Self::Userspace => Ok(Driver::Userspace),
-            Self::Kernel if is_root() => Ok(Driver::Kernel),
             Self::Kernel => Err(Error::new(ErrorKind::Permission, "only root may use the kernel driver")
                 .with_hint("leave out --driver, or run it as root")),
         }
