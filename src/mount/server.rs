@@ -33,7 +33,7 @@ use crate::{
     export::{CacheMode, FuseExport},
     sys::{
         memory::{LockedBytes, is_any_secret_unlocked},
-        process::{ProcessId, boot_id, harden, is_root},
+        process::{ProcessId, boot_id, close_inherited, harden, is_root},
         socket::receive_descriptor,
     },
     volume::{Container, Volume},
@@ -53,6 +53,7 @@ pub fn serve() -> ExitCode {
 
 /// Hardens the process before any secret comes in, and takes the socket off standard input.
 fn prepare() -> Result<(UnixStream, Signals)> {
+    close_inherited();
     harden()?;
     // Only a name in process lists; the file that was started is called /proc/self/exe.
     let _ = rustix::thread::set_name(c"strongroom");
