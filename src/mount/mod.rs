@@ -1,1 +1,32 @@
-//! A file system made visible: the server behind each mount, the registry of what is mounted, the file-system drivers.
+//! A volume's file system made visible, and everything that this leaves running.
+//!
+//! One server process a volume: it owns the container's lock, the keys, the FUSE export, the driver and the registry
+//! entry. [`start`] makes one, [`unmount`](unmount()) ends one, [`list`] shows them all, [`clean_stale`] takes away what
+//! killed ones left.
+
+mod driver;
+mod filesystem;
+mod holders;
+mod mkfs;
+mod mountinfo;
+mod mountpoint;
+mod program;
+mod protocol;
+mod registry;
+mod runtime;
+mod server;
+mod session;
+mod stale;
+mod start;
+mod undo;
+mod unmount;
+
+pub use driver::DriverChoice;
+pub use holders::{Holder, holders_of_file};
+pub use mkfs::{FilesystemKind, NewFilesystem, is_available};
+pub use protocol::Target;
+pub use registry::{Entry, holding, list};
+pub use server::{SERVE, serve};
+pub use stale::clean as clean_stale;
+pub use start::{Mounted, Request, check_target, start};
+pub use unmount::{Selection, unmount};

@@ -4,4 +4,7 @@
 
 pub mod alloc;
 pub mod fuse_mount;
+pub mod loopdev;
 pub mod memory;
+pub mod process;
+pub mod socket;

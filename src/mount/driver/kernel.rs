@@ -1,0 +1,199 @@
+//! The kernel's own file systems, over a loop device on the block file. For root.
+
+use std::{
+    ffi::CStr,
+    fs::OpenOptions,
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use rustix::{fs::OFlags, io::Errno, mount::MountFlags};
+
+use super::{Volume, find_mount, is_on_top, sync_file_system, unmount_directly};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    mount::{
+        filesystem::Contents,
+        mountinfo::MountId,
+        mountpoint::MountPoint,
+        session::Session,
+        undo::{Part, Undo},
+    },
+    sys::loopdev::{LoopDevice, LoopOptions, backing_file},
+};
+
+pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut Session) -> Result<()> {
+    let Some(kind) = volume.superblock.contents.kernel_name() else {
+        return Err(Error::new(ErrorKind::Unsupported, "the volume holds no file system that is known here")
+            .with_hint("see the volume as a file with mount --block, and use other tools on it"));
+    };
+    let device = attach(volume, session)?;
+    session.check_stop()?;
+    mount_device(&device, kind, volume, mountpoint)?;
+    let path = mountpoint.path().to_path_buf();
+    // The mount is there: if it cannot be found in the table, it must still go.
+    let Some(mount) = find_mount(&path, kind)? else {
+        unmount_directly(&path, true)?;
+        return Err(Error::new(ErrorKind::Io, "the mount does not show in the table of mounts"));
+    };
+    session.parts.push(FileSystem { path, id: mount.id });
+    session.note(|record| record.mount = Some(mount.id))
+}
+
+/// Makes the block file a loop device.
+fn attach(volume: Volume<'_>, session: &mut Session) -> Result<PathBuf> {
+    let options = LoopOptions { sector_size: loop_sector_size(volume), read_only: volume.read_only };
+    let backing = OpenOptions::new()
+        .read(true)
+        .write(!volume.read_only)
+        .custom_flags((OFlags::DIRECT | OFlags::CLOEXEC).bits().cast_signed())
+        .open(volume.block)?;
+    let device = LoopDevice::attach(&backing, options).map_err(no_loop_device)?;
+    let path = device.path().to_path_buf();
+    let has_direct_io = device.has_direct_io();
+    session.parts.push(Loop { device: Some(device), path: path.clone(), block: volume.block.to_path_buf() });
+    session.note(|record| record.loop_device = Some(path.clone()))?;
+    if !has_direct_io? {
+        session.warnings.push("the loop device refused direct I/O: reads and writes are slower".to_owned());
+    }
+    Ok(path)
+}
+
+/// The volume's sector size, or the file system's own unit where that is smaller: the kernel refuses to mount a file
+/// system that writes less than a sector, and the block file takes any size.
+fn loop_sector_size(volume: Volume<'_>) -> u32 {
+    volume.superblock.block_size.map_or(volume.sector_size, |block| block.min(volume.sector_size))
+}
+
+fn no_loop_device(error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => Error::new(ErrorKind::Missing, "the kernel offers no loop device")
+            .with_hint("load the module: modprobe loop; or use --driver userspace"),
+        _ => Error::from(error).during("cannot attach a loop device"),
+    }
+}
+
+fn mount_device(device: &Path, kind: &str, volume: Volume<'_>, mountpoint: &MountPoint) -> Result<()> {
+    let mut flags = MountFlags::NOSUID | MountFlags::NODEV;
+    if volume.read_only {
+        flags |= MountFlags::RDONLY;
+    }
+    // By descriptor: what was checked is what is mounted on.
+    let target = mountpoint.by_descriptor();
+    let options = without_replay(volume);
+    rustix::mount::mount(device, &target, kind, flags, options).map_err(|error| {
+        refused(error, volume.superblock.contents)
+            .during(format!("cannot mount on {}", mountpoint.path().display()))
+    })
+}
+
+/// Replaying a journal writes. On a read-only volume the kernel must be told to leave it.
+fn without_replay(volume: Volume<'_>) -> Option<&'static CStr> {
+    match volume.superblock.contents {
+        Contents::Ext { needs_recovery: true } if volume.read_only => Some(c"noload"),
+        Contents::Xfs if volume.read_only => Some(c"norecovery"),
+        _ => None,
+    }
+}
+
+fn refused(error: Errno, contents: Contents) -> Error {
+    match error {
+        Errno::NODEV => Error::new(ErrorKind::Missing, format!("this kernel cannot read {contents}"))
+            .with_hint("install or load the kernel's module for it, or use mount --block"),
+        Errno::INVAL | Errno::UCLEAN | Errno::BADMSG | Errno::IO => {
+            Error::new(ErrorKind::Io, format!("the kernel refuses the {contents} file system (damaged?)"))
+                .with_hint("use mount --block, then the file system's own check on the block file")
+        }
+        other => io::Error::from(other).into(),
+    }
+}
+
+/// The mounted file system.
+#[derive(Debug)]
+struct FileSystem {
+    path: PathBuf,
+    id: MountId,
+}
+
+impl Part for FileSystem {
+    fn name(&self) -> &'static str {
+        "file system"
+    }
+
+    fn undo(&mut self, how: Undo) -> Result<()> {
+        if how == Undo::Clean {
+            return if is_on_top(&self.path, self.id)? {
+                unmount_directly(&self.path, false)
+            } else {
+                Ok(())
+            };
+        }
+        if is_on_top(&self.path, self.id)? {
+            // What was written reaches the disk even though its writers are cut off.
+            let synced = sync_file_system(&self.path);
+            unmount_directly(&self.path, true)?;
+            synced?;
+        }
+        Ok(())
+    }
+}
+
+/// The loop device.
+#[derive(Debug)]
+struct Loop {
+    device: Option<LoopDevice>,
+    path: PathBuf,
+    block: PathBuf,
+}
+
+impl Part for Loop {
+    fn name(&self) -> &'static str {
+        "loop device"
+    }
+
+    fn undo(&mut self, how: Undo) -> Result<()> {
+        if let Some(device) = self.device.take() {
+            device.detach()?;
+        }
+        // udev may look at the device for a moment; while it does, the block file stays open.
+        let deadline = Instant::now() + if how == Undo::Clean { PATIENCE } else { HASTE };
+        while backing_file(&self.path).as_deref() == Some(&*self.block) {
+            if Instant::now() >= deadline {
+                return Err(Error::new(ErrorKind::Busy, format!("{} is in use", self.path.display())));
+            }
+            sleep(TICK);
+        }
+        Ok(())
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(5);
+const HASTE: Duration = Duration::from_millis(500);
+const TICK: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mount::filesystem::Superblock;
+
+    fn volume(contents: Contents, block_size: Option<u32>) -> Volume<'static> {
+        let superblock = Superblock { contents, block_size };
+        Volume { block: Path::new("/nowhere"), superblock, sector_size: 4096, read_only: true }
+    }
+
+    #[test]
+    fn a_file_system_of_small_blocks_makes_the_loop_sectors_small() {
+        assert_eq!(loop_sector_size(volume(Contents::Exfat, Some(512))), 512);
+        assert_eq!(loop_sector_size(volume(Contents::Btrfs, Some(65536))), 4096);
+        assert_eq!(loop_sector_size(volume(Contents::Xfs, None)), 4096);
+    }
+
+    #[test]
+    fn a_read_only_volume_replays_no_journal() {
+        assert_eq!(without_replay(volume(Contents::Ext { needs_recovery: true }, None)), Some(c"noload"));
+        assert_eq!(without_replay(volume(Contents::Ext { needs_recovery: false }, None)), None);
+    }
+}

@@ -1,0 +1,133 @@
+//! Drivers: who makes the file system in a volume visible.
+
+mod kernel;
+mod userspace;
+
+use std::{fs::File, io, path::Path};
+
+use rustix::{
+    fs::syncfs,
+    mount::{UnmountFlags, unmount},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    filesystem::Superblock,
+    mountinfo::{Mount, MountId, MountTable},
+    mountpoint::MountPoint,
+    session::Session,
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    sys::process::is_root,
+};
+
+/// What the user asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DriverChoice {
+    /// The kernel for root, else userspace.
+    Auto,
+    /// A loop device and the kernel's file system. Root only.
+    Kernel,
+    /// `fuse2fs`: ext4 without privileges.
+    Userspace,
+}
+
+/// A driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Driver {
+    /// A loop device and the kernel's file system.
+    Kernel,
+    /// `fuse2fs`.
+    Userspace,
+}
+
+impl DriverChoice {
+    /// The driver for the calling user.
+    ///
+    /// # Errors
+    /// `Permission` where an ordinary user asks for the kernel's.
+    pub fn resolve(self) -> Result<Driver> {
+        match self {
+            Self::Auto | Self::Kernel if is_root() => Ok(Driver::Kernel),
+            Self::Auto | Self::Userspace => Ok(Driver::Userspace),
+            Self::Kernel => Err(Error::new(ErrorKind::Permission, "only root may use the kernel driver")
+                .with_hint("leave out --driver, or run it as root")),
+        }
+    }
+}
+
+impl Driver {
+    /// The name that `--driver` takes and `list` shows.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Userspace => "userspace",
+        }
+    }
+
+    /// Mounts the file system in `block` on `mountpoint`, and puts what must be undone on the session's stack.
+    ///
+    /// # Errors
+    /// `Missing` where a tool or the kernel's file system is, `Unsupported`, `Io` where the file system is damaged,
+    /// `Interrupted`.
+    pub fn mount(self, volume: Volume<'_>, mountpoint: &MountPoint, session: &mut Session) -> Result<()> {
+        match self {
+            Self::Kernel => kernel::mount(volume, mountpoint, session),
+            Self::Userspace => userspace::mount(volume, mountpoint, session),
+        }
+    }
+}
+
+/// The block file as a driver sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Volume<'a> {
+    /// The block file.
+    pub block: &'a Path,
+    /// What it holds.
+    pub superblock: Superblock,
+    /// The volume's sector size in bytes.
+    pub sector_size: u32,
+    /// Whether writes are refused.
+    pub read_only: bool,
+}
+
+/// The mount on `path` that was just made there: of a type that starts with `kind`.
+fn find_mount(path: &Path, kind: &str) -> Result<Option<Mount>> {
+    let table = MountTable::read()?;
+    Ok(table.at(path).filter(|mount| mount.kind.starts_with(kind)).cloned())
+}
+
+/// Whether the mount `id` on `path` is to be unmounted: it is there, and on top.
+///
+/// # Errors
+/// `Busy` where another mount lies over it: unmounting by path would hit that one.
+fn is_on_top(path: &Path, id: MountId) -> Result<bool> {
+    let table = MountTable::read()?;
+    if table.find(id).is_none() {
+        return Ok(false);
+    }
+    match table.at(path) {
+        Some(top) if top.id == id => Ok(true),
+        _ => Err(Error::new(ErrorKind::Busy, format!("something else is mounted over {}", path.display()))),
+    }
+}
+
+/// Brings all that was written to the file system on `path` to the volume.
+fn sync_file_system(path: &Path) -> io::Result<()> {
+    Ok(syncfs(File::open(path)?)?)
+}
+
+/// Unmounts by the system call, for root.
+fn unmount_directly(path: &Path, lazy: bool) -> Result<()> {
+    let flags = if lazy { UnmountFlags::DETACH } else { UnmountFlags::empty() };
+    unmount(path, flags | UnmountFlags::NOFOLLOW).map_err(|error| {
+        let action = format!("cannot unmount {}", path.display());
+        match error {
+            rustix::io::Errno::BUSY => Error::new(ErrorKind::Busy, "it is in use"),
+            other => io::Error::from(other).into(),
+        }
+        .during(action)
+    })
+}

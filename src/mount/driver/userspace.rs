@@ -1,0 +1,291 @@
+//! ext4 without privileges: `fuse2fs`, kept as a child of the server.
+//!
+//! What every version of it (1.47.4 is the newest known here) asks of us: it exits 0 even where it could not mount, so
+//! the table of mounts is asked; it writes no journal, so `e2fsck -p` runs before each writable mount; it goes on
+//! flushing after the unmount, so its end is awaited; it puts the device's name unescaped into mount options, so it is
+//! given a fixed relative one.
+
+use std::{
+    fs::{self, OpenOptions},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    process::{Child, ExitStatus, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+
+use super::{Volume, find_mount, is_on_top, unmount_directly};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    export::unmount_fuse,
+    mount::{
+        filesystem::Contents,
+        mountinfo::MountId,
+        mountpoint::MountPoint,
+        program,
+        session::{DRIVER_LOG, Session},
+        undo::{Part, Undo},
+    },
+    sys::process::{ProcessId, is_root},
+};
+
+pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut Session) -> Result<()> {
+    let Contents::Ext { needs_recovery } = volume.superblock.contents else {
+        return Err(unmountable(volume.superblock.contents));
+    };
+    let fuse2fs = program::require("fuse2fs", "fuse2fs")?;
+    if !volume.read_only {
+        check_file_system(session)?;
+    }
+    let version = Version::of(&fuse2fs, session.stop())?;
+    if !volume.read_only && version.is_none_or(|version| version < FIXED) {
+        session.warnings.push(warning(version));
+    }
+    let options = options(volume.read_only, needs_recovery, version);
+    let log =
+        OpenOptions::new().create(true).append(true).mode(0o600).open(session.directory.join(DRIVER_LOG))?;
+    let child = program::command(fuse2fs)
+        .current_dir(&session.directory)
+        .args(["-f", BLOCK_NAME])
+        .arg(mountpoint.path())
+        .args(["-o", &options])
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()?;
+    let process = i32::try_from(child.id()).ok().and_then(ProcessId::of);
+    let mut driver = Fuse2fs { child, path: mountpoint.path().to_path_buf(), id: None };
+    let mounted = session
+        .note(|record| record.driver_process = process)
+        .and_then(|()| driver.wait_until_mounted(&session.directory, session.stop()));
+    session.parts.push(driver);
+    let id = mounted?;
+    session.note(|record| record.mount = Some(id))
+}
+
+fn unmountable(contents: Contents) -> Error {
+    let error = match contents {
+        Contents::Unknown => {
+            Error::new(ErrorKind::Unsupported, "the volume holds no file system that is known here")
+        }
+        other => Error::new(ErrorKind::Missing, format!("no driver mounts {other} without root")),
+    };
+    error.with_hint("mount it as root, or see the volume as a file with mount --block")
+}
+
+/// Repairs what can be repaired without questions. A clean file system costs one look at its superblock.
+fn check_file_system(session: &mut Session) -> Result<()> {
+    let e2fsck = program::require("e2fsck", "e2fsprogs")?;
+    let mut command = program::command(e2fsck);
+    command.current_dir(&session.directory).args(["-p", BLOCK_NAME]);
+    let finished = program::run(&mut command, session.stop())?;
+    // e2fsck(8): 0 clean, 1 corrected, 2 corrected and the system should be restarted, which no volume needs.
+    match finished.status {
+        Some(0) => Ok(()),
+        Some(1 | 2) => {
+            session.warnings.push("the file system was not left clean; e2fsck repaired it".to_owned());
+            Ok(())
+        }
+        _ => Err(Error::new(
+            ErrorKind::Io,
+            format!("e2fsck cannot repair it by itself: {}", finished.last_line()),
+        )
+        .during("cannot mount the file system")
+        .with_hint("strongroom mount --block CONTAINER DIR, then: e2fsck -f DIR/volume")),
+    }
+}
+
+/// The options for `fuse2fs`.
+///
+/// `fakeroot` always: without it `fuse2fs` checks the owners written in the volume against the caller, and a vault from
+/// a machine where its owner had another number could not be written. It opens nothing to anyone: the kernel lets only
+/// the mounting user in, and that user holds the whole volume anyway.
+fn options(read_only: bool, needs_recovery: bool, version: Option<Version>) -> String {
+    let mut options = String::from("fakeroot");
+    if read_only {
+        options.push_str(",ro");
+    }
+    if read_only && needs_recovery {
+        options.push_str(",norecovery");
+    }
+    // From 1.47.3 on there is a cache of 32 MiB that is searched linearly: five times slower than a small one.
+    if version.is_some_and(|version| version >= FIXED) {
+        options.push_str(",cache_size=1m");
+    }
+    options
+}
+
+fn warning(version: Option<Version>) -> String {
+    let found =
+        version.map_or_else(|| "this fuse2fs".to_owned(), |v| format!("fuse2fs {}.{}.{}", v.0, v.1, v.2));
+    format!(
+        "{found} has known bugs that can damage data (fixed in 1.47.3 and 1.47.4) and writes no journal: \
+         update it, or mount as root with the kernel driver, and keep a backup"
+    )
+}
+
+/// The mounted file system and the process behind it.
+#[derive(Debug)]
+struct Fuse2fs {
+    child: Child,
+    path: PathBuf,
+    id: Option<MountId>,
+}
+
+impl Fuse2fs {
+    fn wait_until_mounted(&mut self, directory: &Path, stop: &AtomicBool) -> Result<MountId> {
+        let action = || format!("cannot mount on {}", self.path.display());
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            if let Some(mount) = find_mount(&self.path, "fuse")? {
+                self.id = Some(mount.id);
+                return Ok(mount.id);
+            }
+            if self.child.try_wait()?.is_some() {
+                let reason = format!("fuse2fs ended: {}", last_words(directory));
+                return Err(Error::new(ErrorKind::Io, reason).during(action()));
+            }
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
+            }
+            if Instant::now() >= deadline {
+                let reason = format!("fuse2fs did not mount within {} s", START_LIMIT.as_secs());
+                return Err(Error::new(ErrorKind::Io, reason).during(action()));
+            }
+            sleep(TICK);
+        }
+    }
+
+    fn unmount(&self, lazy: bool) -> Result<()> {
+        let Some(id) = self.id else { return Ok(()) };
+        if !is_on_top(&self.path, id)? {
+            return Ok(());
+        }
+        if is_root() { unmount_directly(&self.path, lazy) } else { unmount_fuse(&self.path, lazy) }
+    }
+
+    /// Waits for the process's end; `None` where `limit` passed.
+    fn wait(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(Some(status));
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            sleep(TICK);
+        }
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        match i32::try_from(self.child.id()).ok().and_then(ProcessId::of) {
+            Some(process) => Ok(process.signal(signal)?),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Part for Fuse2fs {
+    fn name(&self) -> &'static str {
+        "fuse2fs"
+    }
+
+    fn undo(&mut self, how: Undo) -> Result<()> {
+        if how == Undo::Clean && self.id.is_some() {
+            self.unmount(false)?;
+            // It writes back what it holds; cutting that short would lose data.
+            return match self.wait(FLUSH_LIMIT)? {
+                Some(_) => Ok(()),
+                None => Err(Error::new(ErrorKind::Busy, "fuse2fs is still writing")),
+            };
+        }
+        let unmounted = self.unmount(true);
+        // On SIGTERM it writes back what it holds and ends, whoever still has files open.
+        self.signal(Signal::TERM)?;
+        if self.wait(FORCED_FLUSH_LIMIT)?.is_none() {
+            self.child.kill()?;
+            self.child.wait()?;
+        }
+        unmounted
+    }
+}
+
+/// A version of e2fsprogs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Version(u32, u32, u32);
+
+impl Version {
+    /// Asks the program; `None` where its answer is not understood.
+    fn of(program: &Path, stop: &AtomicBool) -> Result<Option<Self>> {
+        let finished = program::run(program::command(program).arg("-V"), stop)?;
+        Ok(Self::parse(&finished.output))
+    }
+
+    /// `fuse2fs 1.47.0 (5-Feb-2023)` and more lines; a version may have two numbers, or end in `-WIP`.
+    fn parse(output: &str) -> Option<Self> {
+        let version = output.lines().find_map(|line| line.strip_prefix("fuse2fs "))?;
+        let version = version.split([' ', '-', '~']).next()?;
+        let mut numbers = version.split('.').map(str::parse);
+        let major = numbers.next()?.ok()?;
+        let minor = numbers.next()?.ok()?;
+        let patch = numbers.next().unwrap_or(Ok(0)).ok()?;
+        Some(Self(major, minor, patch))
+    }
+}
+
+/// The last line that `fuse2fs` wrote, without its prefix.
+fn last_words(directory: &Path) -> String {
+    let text = fs::read_to_string(directory.join(DRIVER_LOG)).unwrap_or_default();
+    let last = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("no reason given");
+    last.strip_prefix("fuse: ").unwrap_or(last).to_owned()
+}
+
+/// The block file as seen from the session's directory: no path of the user's can carry mount options here.
+const BLOCK_NAME: &str = "block/volume";
+/// The first version without the known data bugs of its forerunners, and the first with `cache_size`.
+const FIXED: Version = Version(1, 47, 3);
+const START_LIMIT: Duration = Duration::from_secs(60);
+const FLUSH_LIMIT: Duration = Duration::from_secs(600);
+const FORCED_FLUSH_LIMIT: Duration = Duration::from_secs(30);
+const TICK: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_and_ordered() {
+        let old = Version::parse("fuse2fs 1.47.0 (5-Feb-2023)\nFUSE library version: 2.9.9\n").unwrap();
+        assert_eq!(old, Version(1, 47, 0));
+        assert!(old < FIXED);
+        assert_eq!(Version::parse("fuse2fs 1.48 (1-Jan-2027)"), Some(Version(1, 48, 0)));
+        assert_eq!(Version::parse("fuse2fs 1.47.4-rc1 (1-Jan-2026)"), Some(Version(1, 47, 4)));
+        assert_eq!(Version::parse("what?"), None);
+    }
+
+    #[test]
+    fn the_cache_is_made_small_where_there_is_one() {
+        assert_eq!(options(false, false, Some(Version(1, 47, 2))), "fakeroot");
+        assert_eq!(options(false, false, Some(FIXED)), "fakeroot,cache_size=1m");
+    }
+
+    #[test]
+    fn a_read_only_mount_replays_no_journal() {
+        assert_eq!(options(true, true, None), "fakeroot,ro,norecovery");
+        assert_eq!(options(true, false, None), "fakeroot,ro");
+    }
+
+    #[test]
+    fn other_file_systems_need_root() {
+        assert_eq!(unmountable(Contents::Xfs).kind(), ErrorKind::Missing);
+        assert_eq!(unmountable(Contents::Unknown).kind(), ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn an_old_version_is_named_in_the_warning() {
+        assert!(warning(Some(Version(1, 47, 0))).starts_with("fuse2fs 1.47.0 has known bugs"));
+    }
+}

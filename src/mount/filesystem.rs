@@ -1,0 +1,188 @@
+//! File systems inside a volume: recognised by their superblock.
+
+use std::{fmt, fs::File, io, os::unix::fs::FileExt, path::Path};
+
+/// What the first bytes of a volume say of the file system in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Superblock {
+    /// Which file system.
+    pub contents: Contents,
+    /// The smallest unit that it writes, in bytes, where the superblock tells.
+    pub block_size: Option<u32>,
+}
+
+/// A file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contents {
+    /// ext2, ext3 or ext4; whether its journal must be replayed first.
+    Ext {
+        /// The last use ended without unmounting.
+        needs_recovery: bool,
+    },
+    /// XFS.
+    Xfs,
+    /// btrfs.
+    Btrfs,
+    /// FAT12, FAT16 or FAT32.
+    Fat,
+    /// exFAT.
+    Exfat,
+    /// NTFS.
+    Ntfs,
+    /// None that is known here.
+    Unknown,
+}
+
+impl Superblock {
+    /// Looks at the block file `path`. A volume too small for some superblock holds no such file system.
+    pub fn probe(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let mut head = vec![0; PROBED];
+        let mut filled = 0;
+        while let Some(rest) = head.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match file.read_at(rest, u64::try_from(filled).map_err(io::Error::other)?)? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        Ok(Self::parse(head.get(..filled).unwrap_or_default()))
+    }
+
+    /// Reads the superblock in the first bytes of a volume.
+    pub fn parse(head: &[u8]) -> Self {
+        let contents = Contents::recognise(head);
+        let block_size = block_size(contents, head).filter(|size| size.is_power_of_two() && *size >= 512);
+        Self { contents, block_size }
+    }
+}
+
+/// Where each superblock keeps its unit: ext4 `s_log_block_size`, XFS `sb_sectsize` (big-endian), btrfs `sectorsize`,
+/// exFAT `BytesPerSectorShift`, FAT and NTFS `BPB_BytsPerSec`.
+fn block_size(contents: Contents, head: &[u8]) -> Option<u32> {
+    let byte = |offset: usize| head.get(offset).copied();
+    let bytes = |offset: usize| head.get(offset..);
+    match contents {
+        Contents::Ext { .. } => 1024_u32.checked_shl(u32::from(byte(EXT_SUPERBLOCK + 0x18)?)),
+        Contents::Xfs => Some(u32::from(u16::from_be_bytes(*bytes(102)?.first_chunk()?))),
+        Contents::Btrfs => Some(u32::from_le_bytes(*bytes(BTRFS_SUPERBLOCK + 0x90)?.first_chunk()?)),
+        Contents::Exfat => 1_u32.checked_shl(u32::from(byte(108)?)),
+        Contents::Fat | Contents::Ntfs => Some(u32::from(u16::from_le_bytes(*bytes(11)?.first_chunk()?))),
+        Contents::Unknown => None,
+    }
+}
+
+impl Contents {
+    /// Recognises a file system by the first bytes of the volume.
+    pub fn recognise(head: &[u8]) -> Self {
+        let has =
+            |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|rest| rest.starts_with(magic));
+        // ext4 disk layout, "The Super Block": magic at 0x38, s_feature_incompat at 0x60, bit 2 is RECOVER.
+        if has(EXT_SUPERBLOCK + 0x38, &[0x53, 0xEF]) {
+            let incompat = head.get(EXT_SUPERBLOCK + 0x60).copied().unwrap_or_default();
+            return Self::Ext { needs_recovery: incompat & 4 != 0 };
+        }
+        if has(0, b"XFSB") {
+            return Self::Xfs;
+        }
+        if has(BTRFS_SUPERBLOCK + 0x40, b"_BHRfS_M") {
+            return Self::Btrfs;
+        }
+        if has(3, b"EXFAT   ") {
+            return Self::Exfat;
+        }
+        if has(3, b"NTFS    ") {
+            return Self::Ntfs;
+        }
+        let boot_sector = has(510, &[0x55, 0xAA]);
+        if boot_sector && (has(82, b"FAT32   ") || has(54, b"FAT12   ") || has(54, b"FAT16   ")) {
+            return Self::Fat;
+        }
+        Self::Unknown
+    }
+
+    /// The kernel's name for it; `None` for an unknown one.
+    pub const fn kernel_name(self) -> Option<&'static str> {
+        match self {
+            Self::Ext { .. } => Some("ext4"),
+            Self::Xfs => Some("xfs"),
+            Self::Btrfs => Some("btrfs"),
+            Self::Fat => Some("vfat"),
+            Self::Exfat => Some("exfat"),
+            Self::Ntfs => Some("ntfs3"),
+            Self::Unknown => None,
+        }
+    }
+}
+
+impl fmt::Display for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ext { .. } => "ext4",
+            Self::Xfs => "XFS",
+            Self::Btrfs => "btrfs",
+            Self::Fat => "FAT",
+            Self::Exfat => "exFAT",
+            Self::Ntfs => "NTFS",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+const EXT_SUPERBLOCK: usize = 1024;
+const BTRFS_SUPERBLOCK: usize = 64 * 1024;
+/// Enough for the farthest superblock, that of btrfs.
+const PROBED: usize = 68 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(offset: usize, magic: &[u8]) -> Vec<u8> {
+        let mut head = vec![0; PROBED];
+        head[offset..offset + magic.len()].copy_from_slice(magic);
+        head
+    }
+
+    #[test]
+    fn superblocks_are_recognised() {
+        assert_eq!(Contents::recognise(&with(0x438, &[0x53, 0xEF])), Contents::Ext { needs_recovery: false });
+        assert_eq!(Contents::recognise(&with(0, b"XFSB")), Contents::Xfs);
+        assert_eq!(Contents::recognise(&with(0x10040, b"_BHRfS_M")), Contents::Btrfs);
+        assert_eq!(Contents::recognise(&with(3, b"EXFAT   ")), Contents::Exfat);
+        assert_eq!(Contents::recognise(&with(3, b"NTFS    ")), Contents::Ntfs);
+    }
+
+    #[test]
+    fn a_fat_name_without_boot_signature_is_unknown() {
+        let mut head = with(82, b"FAT32   ");
+        assert_eq!(Contents::recognise(&head), Contents::Unknown);
+        head[510] = 0x55;
+        head[511] = 0xAA;
+        assert_eq!(Contents::recognise(&head), Contents::Fat);
+    }
+
+    #[test]
+    fn an_ext_journal_to_replay_is_seen() {
+        let mut head = with(0x438, &[0x53, 0xEF]);
+        head[0x460] = 0x44;
+        assert_eq!(Contents::recognise(&head), Contents::Ext { needs_recovery: true });
+    }
+
+    #[test]
+    fn the_unit_of_writing_is_read_from_the_superblock() {
+        let mut ext = with(0x438, &[0x53, 0xEF]);
+        ext[0x418] = 2;
+        assert_eq!(Superblock::parse(&ext).block_size, Some(4096));
+        let mut exfat = with(3, b"EXFAT   ");
+        exfat[108] = 9;
+        assert_eq!(Superblock::parse(&exfat).block_size, Some(512));
+        exfat[108] = 200;
+        assert_eq!(Superblock::parse(&exfat).block_size, None);
+    }
+
+    #[test]
+    fn random_bytes_and_a_short_volume_are_unknown() {
+        assert_eq!(Contents::recognise(&[0xA5; 4096]), Contents::Unknown);
+        assert_eq!(Contents::recognise(b"XFS"), Contents::Unknown);
+    }
+}

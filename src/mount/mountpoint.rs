@@ -1,0 +1,187 @@
+//! The directory that a volume is mounted on: opened once by descriptor, checked by that descriptor.
+
+use std::{
+    fs, io,
+    os::fd::{AsRawFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{Dir, Mode, OFlags, fstat, open, openat};
+
+use super::mountinfo::MountTable;
+use crate::{
+    error::{Error, ErrorKind, Result},
+    sys::process::{effective_user, is_root},
+};
+
+/// An empty directory that the caller may hide under a volume.
+#[derive(Debug)]
+pub struct MountPoint {
+    path: PathBuf,
+    directory: OwnedFd,
+}
+
+impl MountPoint {
+    /// Opens and checks `path`. Symbolic links are followed before the check, never after.
+    ///
+    /// # Errors
+    /// `NotFound`; `Usage` for a system directory, a name that cannot be passed on, or what is no directory;
+    /// `Permission` for another user's; `Busy` where something is mounted; `Exists` where it is not empty.
+    pub fn open(path: &Path) -> Result<Self> {
+        let action = || format!("cannot mount on {}", path.display());
+        let resolved = fs::canonicalize(path).map_err(|error| unreachable(path, error).during(action()))?;
+        check_name(&resolved).map_err(|error| error.during(action()))?;
+        Self::open_resolved(resolved).map_err(|error| error.during(action()))
+    }
+
+    fn open_resolved(path: PathBuf) -> Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = match open(&path, flags, Mode::empty()) {
+            Ok(directory) => directory,
+            Err(rustix::io::Errno::NOTDIR) => {
+                return Err(Error::new(ErrorKind::Usage, "it is not a directory"));
+            }
+            Err(error) => return Err(unreachable(&path, error.into())),
+        };
+        if let Some(mount) = MountTable::read()?.at(&path) {
+            let kind = &mount.kind;
+            return Err(Error::new(ErrorKind::Busy, format!("something is mounted there already ({kind})")));
+        }
+        let owner = fstat(&directory).map_err(io::Error::from)?.st_uid;
+        if !is_root() && owner != effective_user() {
+            return Err(Error::new(ErrorKind::Permission, "the directory belongs to another user")
+                .with_hint("mount on an empty directory of your own"));
+        }
+        if !is_empty(&directory)? {
+            return Err(Error::new(ErrorKind::Exists, "the directory is not empty")
+                .with_hint("what it holds would be hidden; choose an empty directory"));
+        }
+        Ok(Self { path, directory })
+    }
+
+    /// Its name, without symbolic links.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A name for exactly the directory that was checked, for system calls of this process.
+    pub fn by_descriptor(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.directory.as_raw_fd()))
+    }
+}
+
+/// Why a path leads nowhere.
+fn unreachable(path: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => Error::new(ErrorKind::NotFound, "there is no such directory")
+            .with_hint(format!("make it first: mkdir -p '{}'", path.display())),
+        // What a FUSE mount says whose server was killed.
+        io::ErrorKind::NotConnected => {
+            Error::new(ErrorKind::Busy, "a dead FUSE mount of another program is there")
+                .with_hint(format!("clear it: fusermount3 -u '{}'", path.display()))
+        }
+        _ => error.into(),
+    }
+}
+
+/// Refuses system directories, and names that the table of mounts or a helper's options could not carry.
+fn check_name(path: &Path) -> Result<()> {
+    let Some(text) = path.to_str() else {
+        return Err(Error::new(ErrorKind::Usage, "the path is not UTF-8"));
+    };
+    if text.chars().any(char::is_control) {
+        return Err(Error::new(ErrorKind::Usage, "the path holds control characters"));
+    }
+    if is_system_directory(path) {
+        return Err(Error::new(ErrorKind::Usage, "it is a system directory")
+            .with_hint("mount on an empty directory of your own, or below /mnt or /media"));
+    }
+    Ok(())
+}
+
+/// Whether mounting on `path` would hide a part of the system.
+fn is_system_directory(path: &Path) -> bool {
+    let mut parts = path.components().skip(1).map(|part| part.as_os_str().to_string_lossy());
+    let Some(top) = parts.next() else { return true };
+    let whole_tree = TREES.contains(&&*top) || top.starts_with("lib");
+    whole_tree || (parts.next().is_none() && TOPS.contains(&&*top))
+}
+
+fn is_empty(directory: &OwnedFd) -> Result<bool> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let readable = openat(directory, ".", flags, Mode::empty()).map_err(io::Error::from)?;
+    for entry in Dir::new(readable).map_err(io::Error::from)? {
+        let entry = entry.map_err(io::Error::from)?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Neither these nor anything below them (`lib*` too).
+const TREES: &[&str] = &["bin", "boot", "dev", "etc", "proc", "sbin", "sys", "usr"];
+
+/// Not these themselves; what is below is the owner's affair.
+const TOPS: &[&str] = &["home", "media", "mnt", "opt", "root", "run", "srv", "tmp", "var"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind_of(path: &Path) -> ErrorKind {
+        MountPoint::open(path).unwrap_err().kind()
+    }
+
+    #[test]
+    fn an_empty_directory_of_ones_own_is_accepted() {
+        let directory = tempfile::tempdir().unwrap();
+        let mountpoint = MountPoint::open(directory.path()).unwrap();
+        assert_eq!(fs::read_link(mountpoint.by_descriptor()).unwrap(), mountpoint.path());
+    }
+
+    #[test]
+    fn a_directory_that_holds_something_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(".hidden"), "").unwrap();
+        assert_eq!(kind_of(directory.path()), ErrorKind::Exists);
+    }
+
+    #[test]
+    fn a_missing_directory_comes_with_the_command_that_makes_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = MountPoint::open(&directory.path().join("absent")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(error.hint().unwrap().contains("mkdir -p"));
+    }
+
+    #[test]
+    fn a_file_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(kind_of(file.path()), ErrorKind::Usage);
+    }
+
+    #[test]
+    fn a_link_to_a_system_directory_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink("/etc", &link).unwrap();
+        assert_eq!(kind_of(&link), ErrorKind::Usage);
+    }
+
+    #[test]
+    fn system_directories_are_known() {
+        for path in ["/", "/etc", "/etc/ssl", "/usr/local/vault", "/lib64", "/home", "/tmp", "/mnt", "/root"]
+        {
+            assert!(is_system_directory(Path::new(path)), "{path}");
+        }
+        for path in ["/home/ann", "/tmp/vault", "/mnt/vault", "/root/vault", "/data", "/run/user/1000/v"] {
+            assert!(!is_system_directory(Path::new(path)), "{path}");
+        }
+    }
+
+    #[test]
+    fn control_characters_are_refused() {
+        assert_eq!(check_name(Path::new("/tmp/a\nb")).unwrap_err().kind(), ErrorKind::Usage);
+    }
+}

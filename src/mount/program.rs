@@ -1,0 +1,132 @@
+//! Programs of the system: found in fixed directories only, run with a clean environment.
+
+use std::{
+    ffi::OsStr,
+    io,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+    thread::sleep,
+    time::Duration,
+};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The absolute path of the program `name`; `None` where it is not installed. `PATH` plays no part.
+pub(super) fn find(name: &str) -> Option<PathBuf> {
+    DIRECTORIES.iter().map(|directory| PathBuf::from(directory).join(name)).find(|path| path.is_file())
+}
+
+/// The absolute path of the program `name`.
+///
+/// # Errors
+/// `Missing`, naming the `package` that brings it.
+pub(super) fn require(name: &str, package: &str) -> Result<PathBuf> {
+    find(name).ok_or_else(|| {
+        Error::new(ErrorKind::Missing, format!("{name} is not installed"))
+            .with_hint(format!("install the package {package}"))
+    })
+}
+
+/// A command without input, with nothing in its environment but a fixed `PATH` and the C locale.
+pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().env("PATH", SEARCH_PATH).env("LC_ALL", "C").stdin(Stdio::null());
+    command
+}
+
+/// What a finished program left.
+#[derive(Debug)]
+pub(super) struct Finished {
+    /// Its exit status; `None` where a signal ended it.
+    pub status: Option<i32>,
+    /// What it wrote to standard output and standard error.
+    pub output: String,
+}
+
+impl Finished {
+    /// The last line that says something.
+    pub(super) fn last_line(&self) -> &str {
+        self.output.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("no reason given")
+    }
+}
+
+/// Runs `command` to its end, or ends it once `interrupted` is set.
+///
+/// # Errors
+/// `Interrupted`, or what starting it gave.
+pub(super) fn run(command: &mut Command, interrupted: &AtomicBool) -> Result<Finished> {
+    let (reader, writer) = io::pipe()?;
+    let mut child = command.stdout(writer.try_clone()?).stderr(writer).spawn()?;
+    // The command holds the writing ends; without this the reader would wait for them for ever.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let collector = std::thread::spawn(move || collect(reader));
+    let status = wait(&mut child, interrupted);
+    let output = collector.join().unwrap_or_default();
+    Ok(Finished { status: status?.code(), output })
+}
+
+/// Waits for `child`, or ends it once `interrupted` is set.
+fn wait(child: &mut Child, interrupted: &AtomicBool) -> Result<std::process::ExitStatus> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if interrupted.load(Ordering::Relaxed) {
+            child.kill()?;
+            child.wait()?;
+            return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
+        }
+        sleep(TICK);
+    }
+}
+
+/// Reads all that comes, and keeps the first 64 KiB.
+fn collect(reader: io::PipeReader) -> String {
+    use io::Read;
+    let mut kept = Vec::new();
+    let mut limited = reader.take(KEPT_OUTPUT);
+    // What cannot be read is missing from an error text, no more.
+    let _ = limited.read_to_end(&mut kept);
+    let _ = io::copy(&mut limited.into_inner(), &mut io::sink());
+    String::from_utf8_lossy(&kept).into_owned()
+}
+
+const DIRECTORIES: &[&str] = &["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+const SEARCH_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+const TICK: Duration = Duration::from_millis(20);
+const KEPT_OUTPUT: u64 = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_no_package_brings_is_missing() {
+        let error = require("no-such-program", "nothing").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Missing);
+        assert_eq!(error.hint(), Some("install the package nothing"));
+    }
+
+    #[test]
+    fn the_environment_is_clean() {
+        let finished = run(&mut command(find("env").unwrap()), &AtomicBool::new(false)).unwrap();
+        assert_eq!(finished.output, format!("LC_ALL=C\nPATH={SEARCH_PATH}\n"));
+    }
+
+    #[test]
+    fn the_status_and_the_last_line_are_kept() {
+        let mut shell = command("/bin/sh");
+        shell.args(["-c", "echo one; echo two >&2; echo; exit 3"]);
+        let finished = run(&mut shell, &AtomicBool::new(false)).unwrap();
+        assert_eq!((finished.status, finished.last_line()), (Some(3), "two"));
+    }
+
+    #[test]
+    fn an_interrupt_ends_the_program() {
+        let mut sleeper = command("/bin/sleep");
+        sleeper.arg("60");
+        let error = run(&mut sleeper, &AtomicBool::new(true)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Interrupted);
+    }
+}

@@ -1,0 +1,248 @@
+//! What the command and the server of a volume say to each other.
+//!
+//! At the start, over a socket pair that is the server's standard input: the container's descriptor, then the order
+//! and the volume key, each as a 32-bit little-endian length and as many bytes. The order is JSON; the key is not, and
+//! is read straight into locked memory. The answer is one line of JSON. Later, over the control socket: one line each.
+
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    os::unix::net::UnixStream,
+    path::PathBuf,
+};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{driver::DriverChoice, registry::Entry};
+use crate::{
+    error::{Error, ErrorKind},
+    sys::memory::LockedBytes,
+};
+
+/// Where a volume becomes visible.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// The block file in the session's own directory, for this program's use.
+    Private,
+    /// The block file in a directory of the user's choice.
+    Block {
+        /// An empty directory.
+        directory: PathBuf,
+    },
+    /// The file system inside the volume.
+    FileSystem {
+        /// An empty directory.
+        mountpoint: PathBuf,
+        /// Who mounts it.
+        driver: DriverChoice,
+    },
+}
+
+/// What the server is to do. Nothing secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Order {
+    /// The container's path, to show.
+    pub container: PathBuf,
+    /// The runtime directory.
+    pub runtime: PathBuf,
+    /// Where the volume becomes visible.
+    pub target: Target,
+    /// Refuse writes, on every level.
+    pub read_only: bool,
+}
+
+/// The server's answer to an order.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Answer {
+    /// The volume is usable.
+    Ready {
+        /// What `list` shows.
+        entry: Entry,
+        /// What the user should know, a sentence each.
+        warnings: Vec<String>,
+    },
+    /// It is not, and everything is undone.
+    Failed(Failure),
+}
+
+/// What a command asks of a running server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Command {
+    /// Take everything down, wipe the keys and end.
+    Unmount {
+        /// Also where it is in use.
+        force: bool,
+    },
+}
+
+/// The server's answer to a command.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Outcome {
+    /// Done; the keys are wiped.
+    Done,
+    /// Not done.
+    Failed(Failure),
+}
+
+/// An [`Error`] on its way to another process.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Failure {
+    kind: String,
+    action: Option<String>,
+    reason: String,
+    hint: Option<String>,
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        Self {
+            kind: error.kind().name().to_owned(),
+            action: error.action().map(str::to_owned),
+            reason: error.reason().to_owned(),
+            hint: error.hint().map(str::to_owned),
+        }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        let kind = KINDS.into_iter().find(|kind| kind.name() == failure.kind).unwrap_or(ErrorKind::Io);
+        let mut error = Self::new(kind, failure.reason);
+        if let Some(action) = failure.action {
+            error = error.during(action);
+        }
+        if let Some(hint) = failure.hint {
+            error = error.with_hint(hint);
+        }
+        error
+    }
+}
+
+/// Sends the order and the volume key.
+pub(super) fn send_order(mut stream: &UnixStream, order: &Order, key: &[u8]) -> io::Result<()> {
+    let order = serde_json::to_vec(order)?;
+    for part in [order.as_slice(), key] {
+        let length = u32::try_from(part.len()).map_err(io::Error::other)?;
+        stream.write_all(&length.to_le_bytes())?;
+        stream.write_all(part)?;
+    }
+    Ok(())
+}
+
+/// Receives the order and the volume key.
+///
+/// # Errors
+/// `InvalidData` where either is longer than any can be.
+pub(super) fn receive_order(mut stream: &UnixStream) -> io::Result<(Order, LockedBytes)> {
+    let mut order = vec![0; receive_length(stream, MAX_ORDER)?];
+    stream.read_exact(&mut order)?;
+    let mut key = LockedBytes::zeroed(receive_length(stream, MAX_KEY)?)?;
+    stream.read_exact(key.as_mut_slice())?;
+    Ok((serde_json::from_slice(&order)?, key))
+}
+
+fn receive_length(mut stream: &UnixStream, most: usize) -> io::Result<usize> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length)?;
+    let length = usize::try_from(u32::from_le_bytes(length)).map_err(io::Error::other)?;
+    if length > most { Err(io::ErrorKind::InvalidData.into()) } else { Ok(length) }
+}
+
+/// Sends one line of JSON.
+pub(super) fn send<T: Serialize>(mut stream: &UnixStream, message: &T) -> io::Result<()> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    stream.write_all(&line)
+}
+
+/// Receives one line of JSON.
+///
+/// # Errors
+/// `UnexpectedEof` where the other end is closed without a word, `WouldBlock` where the stream's timeout passed.
+pub(super) fn receive<T: DeserializeOwned>(stream: &UnixStream) -> io::Result<T> {
+    let mut line = Vec::new();
+    BufReader::new(stream.take(MAX_LINE)).read_until(b'\n', &mut line)?;
+    if line.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(serde_json::from_slice(&line)?)
+}
+
+const MAX_ORDER: usize = 64 * 1024;
+const MAX_KEY: usize = 4096;
+const MAX_LINE: u64 = 256 * 1024;
+
+const KINDS: [ErrorKind; 15] = [
+    ErrorKind::Usage,
+    ErrorKind::Credentials,
+    ErrorKind::Permission,
+    ErrorKind::OutOfMemory,
+    ErrorKind::NotAContainer,
+    ErrorKind::Damaged,
+    ErrorKind::Tampered,
+    ErrorKind::Unsupported,
+    ErrorKind::Busy,
+    ErrorKind::Exists,
+    ErrorKind::NotFound,
+    ErrorKind::Io,
+    ErrorKind::NoSpace,
+    ErrorKind::Missing,
+    ErrorKind::Interrupted,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order() -> Order {
+        Order {
+            container: "/home/a/photos.vault".into(),
+            runtime: "/run/user/1000/strongroom".into(),
+            target: Target::FileSystem { mountpoint: "/home/a/photos".into(), driver: DriverChoice::Auto },
+            read_only: true,
+        }
+    }
+
+    #[test]
+    fn an_order_arrives_with_its_key() {
+        let (left, right) = UnixStream::pair().unwrap();
+        send_order(&left, &order(), &[7; 64]).unwrap();
+        let (received, key) = receive_order(&right).unwrap();
+        assert_eq!(received, order());
+        assert_eq!(key.as_slice(), [7; 64]);
+    }
+
+    #[test]
+    fn a_length_beyond_the_limit_is_refused_before_memory_is_taken() {
+        let (mut left, right) = UnixStream::pair().unwrap();
+        left.write_all(&u32::MAX.to_le_bytes()).unwrap();
+        assert_eq!(receive_order(&right).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn an_error_crosses_with_all_its_parts() {
+        for kind in KINDS {
+            let sent = Error::new(kind, "it is open").during("cannot unmount x").with_hint("close it");
+            let received = Error::from(Failure::from(&sent));
+            assert_eq!(received.kind(), kind);
+            assert_eq!((received.to_string(), received.hint()), (sent.to_string(), sent.hint()));
+        }
+    }
+
+    #[test]
+    fn a_closed_socket_is_an_unexpected_end() {
+        let (left, right) = UnixStream::pair().unwrap();
+        drop(left);
+        assert_eq!(receive::<Command>(&right).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_command_is_one_line() {
+        let (left, right) = UnixStream::pair().unwrap();
+        send(&left, &Command::Unmount { force: true }).unwrap();
+        assert_eq!(receive::<Command>(&right).unwrap(), Command::Unmount { force: true });
+    }
+}

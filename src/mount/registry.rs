@@ -1,0 +1,243 @@
+//! What is mounted: one file a session, written by its server, believed only while that server lives.
+
+use std::{
+    fs, io,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{mountinfo::MountId, runtime};
+use crate::{
+    error::Result,
+    sys::process::{ProcessId, boot_id},
+};
+
+/// One mounted volume, as `list` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The container's path. Where it is not UTF-8, with replacement characters.
+    pub container: PathBuf,
+    /// Where the file system shows; none with `--block`.
+    pub mountpoint: Option<PathBuf>,
+    /// The decrypted block file.
+    pub block: PathBuf,
+    /// `kernel`, `userspace`, or `none`.
+    pub driver: String,
+    /// The container's format.
+    pub format: String,
+    /// Whether writes are refused.
+    pub read_only: bool,
+    /// The server.
+    pub pid: i32,
+    /// The container's identity, where its format knows one.
+    pub uuid: Option<String>,
+    /// RFC 3339, UTC.
+    pub mounted_at: String,
+}
+
+/// All that a session leaves behind, should its server be killed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// What `list` shows.
+    #[serde(flatten)]
+    pub entry: Entry,
+    /// False until the volume is usable, and again while it is taken down.
+    pub ready: bool,
+    /// The run of the kernel that all numbers below belong to.
+    pub boot_id: String,
+    /// The server.
+    pub server: ProcessId,
+    /// The container's device and inode number: its name may change meanwhile.
+    pub container_file: (u64, u64),
+    /// The directory that the block file's mount is on.
+    pub block_directory: PathBuf,
+    /// The mount of the block file.
+    pub block_mount: Option<MountId>,
+    /// The mount of the file system.
+    pub mount: Option<MountId>,
+    /// The loop device of the kernel driver.
+    pub loop_device: Option<PathBuf>,
+    /// The process of the userspace driver.
+    pub driver_process: Option<ProcessId>,
+}
+
+/// A session directory with what its record says.
+#[derive(Debug, Clone)]
+pub(super) struct Session {
+    /// The directory.
+    pub directory: PathBuf,
+    /// Its record; none where the server was killed before it wrote one.
+    pub record: Option<Record>,
+}
+
+impl Record {
+    /// Writes the record into `directory`, whole or not at all.
+    pub fn write(&self, directory: &Path) -> Result<()> {
+        let text = serde_json::to_vec(self).map_err(io::Error::from)?;
+        let new = directory.join("session.json.new");
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        io::Write::write_all(&mut file, &text)?;
+        fs::rename(&new, directory.join(RECORD))?;
+        Ok(())
+    }
+
+    /// Whether the server still runs.
+    pub fn is_alive(&self) -> bool {
+        boot_id().is_ok_and(|boot| boot == self.boot_id) && self.server.is_alive()
+    }
+
+    /// Whether `path` names this session: its container (by any name), its mount point, block file or directory.
+    pub fn is_named(&self, path: &Path) -> bool {
+        let by_name = |path: &Path| {
+            self.entry.mountpoint.as_deref() == Some(path)
+                || self.entry.block == path
+                || self.block_directory == path
+                || self.entry.container == path
+        };
+        // A dead mount cannot be resolved, nor can a container that was deleted: their names alone must do.
+        let resolved = resolve(path);
+        let same_file = fs::metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.container_file);
+        same_file || by_name(path) || by_name(&resolved)
+    }
+}
+
+/// All sessions of the caller, dead ones too.
+pub(super) fn sessions() -> Vec<Session> {
+    let mut sessions = Vec::new();
+    for runtime in runtime::existing() {
+        let Ok(entries) = fs::read_dir(runtime) else { continue };
+        for entry in entries.flatten() {
+            let directory = entry.path();
+            let record = fs::read(directory.join(RECORD)).ok();
+            let record = record.and_then(|text| serde_json::from_slice(&text).ok());
+            sessions.push(Session { directory, record });
+        }
+    }
+    sessions.sort_by(|a, b| a.directory.cmp(&b.directory));
+    sessions
+}
+
+/// What the caller has mounted: sessions that are ready and whose server lives. Root does not see other users' volumes,
+/// as their directories are private.
+pub fn list() -> Vec<Entry> {
+    let alive = sessions().into_iter().filter_map(|session| session.record);
+    let mut entries: Vec<_> =
+        alive.filter(|record| record.ready && record.is_alive()).map(|record| record.entry).collect();
+    entries.sort_by(|a, b| a.mounted_at.cmp(&b.mounted_at).then(a.pid.cmp(&b.pid)));
+    entries
+}
+
+/// The session that holds the container with this device and inode number.
+pub fn holding(container_file: (u64, u64)) -> Option<Entry> {
+    let mut records = sessions().into_iter().filter_map(|session| session.record);
+    records
+        .find(|record| record.container_file == container_file && record.is_alive())
+        .map(|record| record.entry)
+}
+
+/// `path` as an absolute path, its links followed as far as that goes.
+fn resolve(path: &Path) -> PathBuf {
+    if let Ok(resolved) = fs::canonicalize(path) {
+        return resolved;
+    }
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    match (absolute.parent().map(fs::canonicalize), absolute.file_name()) {
+        (Some(Ok(parent)), Some(name)) => parent.join(name),
+        _ => absolute,
+    }
+}
+
+/// Now, as RFC 3339 in UTC.
+pub(super) fn now() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    timestamp(seconds)
+}
+
+/// Seconds since 1970 as RFC 3339 in UTC (days to civil date after H. Hinnant, with years that start in March).
+fn timestamp(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+const RECORD: &str = "session.json";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        Record {
+            entry: Entry {
+                container: "/home/a/photos.vault".into(),
+                mountpoint: Some("/home/a/photos".into()),
+                block: "/run/user/1000/strongroom/7-9/block/volume".into(),
+                driver: "userspace".into(),
+                format: "native".into(),
+                read_only: false,
+                pid: 7,
+                uuid: None,
+                mounted_at: timestamp(0),
+            },
+            ready: true,
+            boot_id: boot_id().unwrap(),
+            server: ProcessId::current().unwrap(),
+            container_file: (1, 2),
+            block_directory: "/run/user/1000/strongroom/7-9/block".into(),
+            block_mount: Some(MountId { number: 5, major: 0, minor: 44 }),
+            mount: None,
+            loop_device: None,
+            driver_process: None,
+        }
+    }
+
+    #[test]
+    fn a_record_is_read_back_as_written() {
+        let directory = tempfile::tempdir().unwrap();
+        record().write(directory.path()).unwrap();
+        let text = fs::read(directory.path().join(RECORD)).unwrap();
+        assert_eq!(serde_json::from_slice::<Record>(&text).unwrap(), record());
+    }
+
+    #[test]
+    fn a_record_of_another_boot_is_dead() {
+        assert!(record().is_alive());
+        assert!(!Record { boot_id: "another".into(), ..record() }.is_alive());
+    }
+
+    #[test]
+    fn a_session_answers_to_its_container_mount_point_and_block() {
+        let record = record();
+        for name in ["/home/a/photos.vault", "/home/a/photos", "/run/user/1000/strongroom/7-9/block/volume"] {
+            assert!(record.is_named(Path::new(name)), "{name}");
+        }
+        assert!(!record.is_named(Path::new("/home/a")));
+    }
+
+    #[test]
+    fn a_renamed_container_still_names_its_session() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let meta = file.as_file().metadata().unwrap();
+        let record = Record { container_file: (meta.dev(), meta.ino()), ..record() };
+        assert!(record.is_named(file.path()));
+    }
+
+    #[test]
+    fn timestamps_are_civil_dates() {
+        assert_eq!(timestamp(0), "1970-01-01T00:00:00Z");
+        assert_eq!(timestamp(951_868_799), "2000-02-29T23:59:59Z");
+        assert_eq!(timestamp(1_795_374_245), "2026-11-22T19:04:05Z");
+    }
+}

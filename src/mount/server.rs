@@ -1,0 +1,384 @@
+//! The server: one process a volume, from the order to the last wiped key.
+
+mod events;
+
+use std::{
+    fs::{self, File},
+    io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::{
+            fs::{DirBuilderExt, MetadataExt},
+            net::{UnixListener, UnixStream},
+        },
+    },
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use events::{Event, Signals, Watch};
+
+use super::{
+    driver::{Driver, Volume as DriverVolume},
+    filesystem::Superblock,
+    mountinfo::{MountId, MountTable},
+    mountpoint::MountPoint,
+    protocol::{self, Answer, Command, Failure, Order, Outcome, Target},
+    registry::{Entry, Record, now},
+    session::{BLOCK, CONTROL, Session},
+    undo::{Log, Part, Undo},
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    export::{CacheMode, FuseExport},
+    sys::{
+        memory::{LockedBytes, is_any_secret_unlocked},
+        process::{ProcessId, boot_id, close_inherited, harden, is_root},
+        socket::receive_descriptor,
+    },
+    volume::{Container, Volume},
+};
+
+/// The hidden first argument that makes this program a server.
+pub const SERVE: &str = "__serve";
+
+/// The server's whole life. The order comes over standard input, which is a socket.
+pub fn serve() -> ExitCode {
+    match prepare() {
+        Ok((channel, signals)) => run(channel, signals),
+        // Nobody listens: the other end sees the socket close.
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Hardens the process before any secret comes in, and takes the socket off standard input.
+fn prepare() -> Result<(UnixStream, Signals)> {
+    close_inherited();
+    harden()?;
+    // Only a name in process lists; the file that was started is called /proc/self/exe.
+    let _ = rustix::thread::set_name(c"strongroom");
+    let signals = Signals::catch()?;
+    let channel = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null).map_err(io::Error::from)?;
+    Ok((channel, signals))
+}
+
+fn run(channel: UnixStream, signals: Signals) -> ExitCode {
+    let server = match receive(&channel).and_then(|order| Server::start(order, signals)) {
+        Ok(server) => server,
+        Err(error) => {
+            // Whoever gave the order may be gone; everything is undone already.
+            let _ = protocol::send(&channel, &Answer::Failed(Failure::from(&error)));
+            return ExitCode::FAILURE;
+        }
+    };
+    let entry = server.session.record().entry.clone();
+    let answer = Answer::Ready { entry, warnings: server.session.warnings.clone() };
+    if protocol::send(&channel, &answer).is_err() {
+        // The command was killed meanwhile: nobody knows of this volume, so it must not stay.
+        drop(server);
+        return ExitCode::FAILURE;
+    }
+    drop(channel);
+    server.serve();
+    ExitCode::SUCCESS
+}
+
+/// An order with the container and the key that came with it.
+struct Received {
+    container: OwnedFd,
+    order: Order,
+    key: LockedBytes,
+}
+
+fn receive(channel: &UnixStream) -> Result<Received> {
+    let container = receive_descriptor(channel)?;
+    let (order, key) = protocol::receive_order(channel)?;
+    Ok(Received { container, order, key })
+}
+
+/// A volume that is being served.
+struct Server {
+    session: Session,
+    log: Log,
+    signals: Signals,
+    control: UnixListener,
+    watch: Watch,
+}
+
+impl Server {
+    /// Builds the session up. Where a step fails, the undo stack takes down what was built.
+    fn start(received: Received, signals: Signals) -> Result<Self> {
+        let Received { container, order, key } = received;
+        let container = Container::from_fd(container, &order.container)?;
+        let header = container.header()?;
+        let unlocked = header.unlock_with_key(key.into())?;
+        let volume = Volume::open(&container, header.describe(), &unlocked);
+        drop(unlocked);
+
+        let place = Place::check(&order.target)?;
+        let process = ProcessId::current()?;
+        let directory = order.runtime.join(format!("{}-{}", process.pid, process.started));
+        let record = record(&order, &place, &directory, &container, &volume, process)?;
+        let (mut session, log) = Session::create(directory, record, signals.stop())?;
+        warn_of_swap(&mut session);
+        let watch = Self::build(&order, &place, &volume, &mut session, &log)?;
+        // From here on the keys are the export's alone, and go with it.
+        drop(volume);
+        let control = UnixListener::bind(session.directory.join(CONTROL))?;
+        session.check_stop()?;
+        session.note(|record| record.ready = true)?;
+        Ok(Self { session, log, signals, control, watch })
+    }
+
+    /// Makes the volume visible, up to where the order says.
+    fn build(
+        order: &Order,
+        place: &Place,
+        volume: &Volume,
+        session: &mut Session,
+        log: &Log,
+    ) -> Result<Watch> {
+        let directory = session.record().block_directory.clone();
+        if !matches!(place, Place::Block(_)) {
+            fs::DirBuilder::new().mode(0o700).create(&directory)?;
+        }
+        let cache = place.cache_mode();
+        let mut export = FuseExport::start(volume.device(), &directory, cache, std::sync::Arc::clone(log))?;
+        let block = export.path();
+        let end = export.end().try_clone_to_owned();
+        let id = mount_at(&directory);
+        if end.is_err() || id.is_err() {
+            export.stop(true)?;
+        }
+        session.parts.push(Export { export, read_only: order.read_only });
+        let (end, id) = (end?, id?);
+        session.note(|record| record.block_mount = Some(id))?;
+        session.check_stop()?;
+
+        if let Place::FileSystem(mountpoint, driver) = place {
+            let superblock = Superblock::probe(&block)?;
+            let sector_size = volume.info().sector_size;
+            let volume = DriverVolume { block: &block, superblock, sector_size, read_only: order.read_only };
+            driver.mount(volume, mountpoint, session)?;
+        }
+        let record = session.record();
+        Watch::new(end, record.block_mount, record.mount, record.driver_process)
+    }
+
+    /// Serves until the volume is taken down, by whomever.
+    fn serve(mut self) {
+        loop {
+            let event = match self.watch.next(&self.signals, &self.control) {
+                Ok(event) => event,
+                Err(error) => {
+                    (self.log)(&format!("cannot wait for events: {error}"));
+                    Event::Signal
+                }
+            };
+            match event {
+                Event::Signal | Event::Gone => return self.end_at_any_rate(),
+                Event::Command(stream) => {
+                    if self.obey(&stream) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Carries out one command. True when the session has ended.
+    fn obey(&mut self, stream: &UnixStream) -> bool {
+        let command = match events::receive_command(stream) {
+            Ok(command) => command,
+            Err(error) => {
+                (self.log)(&format!("a command was not understood: {error}"));
+                return false;
+            }
+        };
+        let Command::Unmount { force } = command;
+        let done = if force { self.session.parts.undo(Undo::Forced) } else { self.end_cleanly() };
+        let outcome = match &done {
+            Ok(()) => Outcome::Done,
+            Err(error) => Outcome::Failed(Failure::from(error)),
+        };
+        // Whoever asked may have gone; the volume is down all the same.
+        let _ = protocol::send(stream, &outcome);
+        done.is_ok()
+    }
+
+    /// Takes everything down in order, or leaves a volume that is in use as it is.
+    fn end_cleanly(&mut self) -> Result<()> {
+        let Err(error) = self.session.parts.undo(Undo::Clean) else { return Ok(()) };
+        if self.is_visible() {
+            return Err(error);
+        }
+        // The user's file system is unmounted whole; what hangs on below it (udev looking at the loop device) must not
+        // keep the keys alive.
+        (self.log)(&format!("{error}; going on by force"));
+        self.session.parts.undo(Undo::Forced)
+    }
+
+    /// For signals, and after somebody else has unmounted a part: a logout must not hang on an open file.
+    fn end_at_any_rate(&mut self) {
+        if let Err(error) = self.end_cleanly() {
+            (self.log)(&format!("{error}; detaching"));
+            // Forced undoing logs its failures and returns none.
+            let _ = self.session.parts.undo(Undo::Forced);
+        }
+    }
+
+    /// Whether what the user was given is still there.
+    fn is_visible(&self) -> bool {
+        let record = self.session.record();
+        let visible = record.mount.or(record.block_mount);
+        MountTable::read().is_ok_and(|table| visible.is_some_and(|id| table.find(id).is_some()))
+    }
+}
+
+/// The target of an order, checked.
+enum Place {
+    Private,
+    Block(MountPoint),
+    FileSystem(MountPoint, Driver),
+}
+
+impl Place {
+    fn check(target: &Target) -> Result<Self> {
+        Ok(match target {
+            Target::Private => Self::Private,
+            Target::Block { directory } => Self::Block(MountPoint::open(directory)?),
+            Target::FileSystem { mountpoint, driver } => {
+                Self::FileSystem(MountPoint::open(mountpoint)?, driver.resolve()?)
+            }
+        })
+    }
+
+    /// A loop device has the file system's cache above it. Everything else reads and writes in small pieces, which the
+    /// kernel shall gather; but root may put a loop device of its own on `--block`.
+    fn cache_mode(&self) -> CacheMode {
+        match self {
+            Self::FileSystem(_, Driver::Kernel) => CacheMode::Direct,
+            Self::Block(_) if is_root() => CacheMode::Direct,
+            _ => CacheMode::Writeback,
+        }
+    }
+
+    fn mountpoint(&self) -> Option<PathBuf> {
+        match self {
+            Self::FileSystem(mountpoint, _) => Some(mountpoint.path().to_path_buf()),
+            _ => None,
+        }
+    }
+
+    fn driver(&self) -> &'static str {
+        match self {
+            Self::FileSystem(_, driver) => driver.name(),
+            _ => "none",
+        }
+    }
+
+    fn block_directory(&self, session: &Path) -> PathBuf {
+        match self {
+            Self::Block(directory) => directory.path().to_path_buf(),
+            _ => session.join(BLOCK),
+        }
+    }
+}
+
+fn record(
+    order: &Order,
+    place: &Place,
+    directory: &Path,
+    container: &Container,
+    volume: &Volume,
+    server: ProcessId,
+) -> Result<Record> {
+    let file = container.file().metadata()?;
+    let block_directory = place.block_directory(directory);
+    let entry = Entry {
+        container: order.container.clone(),
+        mountpoint: place.mountpoint(),
+        block: block_directory.join(crate::export::VOLUME_FILE),
+        driver: place.driver().to_owned(),
+        format: volume.info().format.to_owned(),
+        read_only: order.read_only,
+        pid: server.pid,
+        uuid: volume.info().uuid.clone(),
+        mounted_at: now(),
+    };
+    Ok(Record {
+        entry,
+        ready: false,
+        boot_id: boot_id()?,
+        server,
+        container_file: (file.dev(), file.ino()),
+        block_directory,
+        block_mount: None,
+        mount: None,
+        loop_device: None,
+        driver_process: None,
+    })
+}
+
+fn mount_at(directory: &Path) -> Result<MountId> {
+    let table = MountTable::read()?;
+    let mount = table.at(directory).ok_or_else(|| {
+        Error::new(ErrorKind::Io, format!("the mount on {} does not show", directory.display()))
+    })?;
+    Ok(mount.id)
+}
+
+/// Says so where keys may reach a disk by way of swap.
+fn warn_of_swap(session: &mut Session) {
+    let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
+    if is_any_secret_unlocked() && has_disk_swap(&swaps) {
+        session.warnings.push(
+            "the keys could not be locked in memory (ulimit -l) and swap is on: they may be written to disk"
+                .to_owned(),
+        );
+    }
+}
+
+/// Whether `/proc/swaps` lists anything but compressed memory.
+fn has_disk_swap(swaps: &str) -> bool {
+    swaps.lines().skip(1).any(|line| !line.trim().is_empty() && !line.starts_with("/dev/zram"))
+}
+
+/// The block file: above it the drivers, below it the keys.
+#[derive(Debug)]
+struct Export {
+    export: FuseExport,
+    read_only: bool,
+}
+
+impl Part for Export {
+    fn name(&self) -> &'static str {
+        "block file"
+    }
+
+    fn undo(&mut self, how: Undo) -> Result<()> {
+        if how == Undo::Clean && !self.read_only && self.export.is_alive() {
+            // What the kernel's cache still holds goes to the container now, while a failure can be told.
+            let block = self.export.path();
+            File::open(&block)
+                .and_then(|file| file.sync_all())
+                .map_err(|error| Error::from(error).during("cannot flush the volume"))?;
+        }
+        self.export.stop(how == Undo::Forced)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compressed_memory_is_no_disk_swap() {
+        let header = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n";
+        assert!(!has_disk_swap(header));
+        assert!(!has_disk_swap(&format!("{header}/dev/zram0 partition 8388604 0 100\n")));
+        assert!(has_disk_swap(&format!("{header}/dev/zram0 partition 1 0 100\n/swapfile file 2 0 -2\n")));
+    }
+}

@@ -1,0 +1,157 @@
+//! What a server waits for.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::{UnixListener, UnixStream},
+    },
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    flag,
+    low_level::pipe,
+};
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    mount::{
+        mountinfo::{self, MountId, MountTable},
+        protocol::{self, Command},
+    },
+    sys::{
+        process::{ProcessId, effective_user},
+        socket::peer_user,
+    },
+};
+
+/// Something that happened.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// SIGTERM or SIGINT.
+    Signal,
+    /// Somebody connected to the control socket.
+    Command(UnixStream),
+    /// A part went away from outside: unmounted, or the driver's process ended.
+    Gone,
+}
+
+/// The signals that end a server, as a flag and as a descriptor to poll.
+#[derive(Debug)]
+pub(super) struct Signals {
+    stop: Arc<AtomicBool>,
+    pipe: UnixStream,
+}
+
+impl Signals {
+    /// Catches SIGTERM and SIGINT; SIGHUP is none of a server's business.
+    pub(super) fn catch() -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (pipe, sender) = UnixStream::pair()?;
+        for signal in [SIGTERM, SIGINT] {
+            flag::register(signal, Arc::clone(&stop))?;
+            pipe::register(signal, sender.try_clone()?)?;
+        }
+        flag::register(SIGHUP, Arc::default())?;
+        Ok(Self { stop, pipe })
+    }
+
+    /// Set by the first signal.
+    pub(super) fn stop(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
+    }
+}
+
+/// The parts whose end is the session's end.
+#[derive(Debug)]
+pub(super) struct Watch {
+    mounts: Vec<MountId>,
+    table: File,
+    export: OwnedFd,
+    driver: Option<OwnedFd>,
+}
+
+impl Watch {
+    /// Watches the end of the export, both mounts, and the driver's process.
+    pub(super) fn new(
+        export: OwnedFd,
+        block: Option<MountId>,
+        mount: Option<MountId>,
+        driver: Option<ProcessId>,
+    ) -> Result<Self> {
+        Ok(Self {
+            mounts: block.into_iter().chain(mount).collect(),
+            table: File::open(mountinfo::PATH)?,
+            export,
+            driver: driver.map(ProcessId::watch).transpose()?,
+        })
+    }
+
+    /// Waits for the next event.
+    pub(super) fn next(&self, signals: &Signals, control: &UnixListener) -> io::Result<Event> {
+        loop {
+            let ready = self.wait(signals, control)?;
+            if ready.signal {
+                let _ = (&signals.pipe).read(&mut [0; 16])?;
+                return Ok(Event::Signal);
+            }
+            if ready.gone || !self.all_mounted()? {
+                return Ok(Event::Gone);
+            }
+            if ready.command {
+                let (stream, _) = control.accept()?;
+                return Ok(Event::Command(stream));
+            }
+        }
+    }
+
+    fn wait(&self, signals: &Signals, control: &UnixListener) -> io::Result<Ready> {
+        let mut descriptors = vec![
+            PollFd::new(&signals.pipe, PollFlags::IN),
+            PollFd::new(control, PollFlags::IN),
+            // The kernel tells of changed mounts in this way only (proc_pid_mountinfo(5)).
+            PollFd::from_borrowed_fd(self.table.as_fd(), PollFlags::PRI),
+            PollFd::from_borrowed_fd(self.export.as_fd(), PollFlags::IN),
+        ];
+        descriptors.extend(self.driver.as_ref().map(|driver| PollFd::new(driver, PollFlags::IN)));
+        match poll(&mut descriptors, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let fired = |index: usize| descriptors.get(index).is_some_and(|fd| !fd.revents().is_empty());
+        Ok(Ready { signal: fired(0), command: fired(1), gone: fired(3) || fired(4) })
+    }
+
+    fn all_mounted(&self) -> io::Result<bool> {
+        let table = MountTable::read()?;
+        Ok(self.mounts.iter().all(|&id| table.find(id).is_some()))
+    }
+}
+
+/// Which descriptors have something to say.
+#[derive(Debug)]
+struct Ready {
+    signal: bool,
+    command: bool,
+    gone: bool,
+}
+
+/// Reads one command from somebody who may give it: the volume's owner or root.
+///
+/// # Errors
+/// `Permission` for others; `Io` where nothing comes within a few seconds.
+pub(super) fn receive_command(stream: &UnixStream) -> Result<Command> {
+    let peer = peer_user(stream)?;
+    if peer != 0 && peer != effective_user() {
+        return Err(Error::new(ErrorKind::Permission, format!("user {peer} may not command this volume")));
+    }
+    stream.set_read_timeout(Some(COMMAND_LIMIT))?;
+    Ok(protocol::receive(stream)?)
+}
+
+const COMMAND_LIMIT: Duration = Duration::from_secs(5);

@@ -1,0 +1,145 @@
+//! Remains of killed servers: recognised by their records, and taken away.
+//!
+//! Nothing is touched but what a record names and what the system still shows as exactly that: a mount by number and
+//! device, a loop device by the file behind it, a process by its start time.
+
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    mount::{UnmountFlags, unmount},
+    process::Signal,
+};
+
+use super::{
+    mountinfo::{MountId, MountTable},
+    registry::{Record, Session, sessions},
+    session::{BLOCK, remove_directory},
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    export::unmount_fuse,
+    sys::{
+        loopdev::detach_stale,
+        process::{ProcessId, boot_id, is_root},
+    },
+};
+
+/// Clears all remains of the caller's killed servers. What cannot be cleared stays for the next time.
+pub fn clean() {
+    for session in sessions() {
+        let is_dead = match &session.record {
+            Some(record) => !record.is_alive(),
+            None => !is_being_made(&session),
+        };
+        if is_dead {
+            // `mount` would go on without; `unmount` of this very session reports its failure.
+            let _ = clear(&session);
+        }
+    }
+}
+
+/// Clears the remains of one session.
+///
+/// # Errors
+/// `Busy` where something stays that cannot be detached.
+pub(super) fn clear(session: &Session) -> Result<()> {
+    if let Some(record) = &session.record {
+        // Numbers of another boot mean nothing now; that boot's mounts are gone with it.
+        if boot_id()? == record.boot_id {
+            take_away(record)?;
+        }
+    } else if let Some(mount) = MountTable::read()?.at(&session.directory.join(BLOCK)) {
+        detach(mount.id, &mount.mountpoint)?;
+    }
+    Ok(remove_directory(&session.directory)?)
+}
+
+/// From the top: the file system, its driver, the loop device, the block file.
+fn take_away(record: &Record) -> Result<()> {
+    if let (Some(id), Some(mountpoint)) = (record.mount, &record.entry.mountpoint) {
+        detach(id, mountpoint)?;
+    }
+    if let Some(driver) = record.driver_process {
+        end(driver)?;
+        // A driver that mounted just before its server was killed is in no record but by its own number.
+        if let (None, Some(mountpoint)) = (record.mount, &record.entry.mountpoint) {
+            detach_driver_mount(mountpoint)?;
+        }
+    }
+    if let Some(device) = &record.loop_device {
+        detach_stale(device, &record.entry.block)?;
+    }
+    if let Some(id) = record.block_mount {
+        detach(id, &record.block_directory)?;
+    }
+    Ok(())
+}
+
+/// Detaches the mount `id`, wherever it shows now, if nothing lies over it.
+fn detach(id: MountId, path: &std::path::Path) -> Result<()> {
+    let table = MountTable::read()?;
+    let Some(mount) = table.find(id) else { return Ok(()) };
+    if table.at(&mount.mountpoint).is_none_or(|top| top.id != id) {
+        return Err(Error::new(
+            ErrorKind::Busy,
+            format!("something else is mounted over {}", path.display()),
+        ));
+    }
+    if is_root() {
+        let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
+        return Ok(unmount(&mount.mountpoint, flags).map_err(std::io::Error::from)?);
+    }
+    unmount_fuse(&mount.mountpoint, true)
+}
+
+/// Detaches a mount of `fuse2fs` on a block file of ours, which is the only one with that source.
+fn detach_driver_mount(mountpoint: &std::path::Path) -> Result<()> {
+    let table = MountTable::read()?;
+    match table.at(mountpoint) {
+        Some(mount) if mount.kind == "fuse.ext4" && mount.source == "block/volume" => {
+            detach(mount.id, mountpoint)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Ends a driver that lost its server: first by asking, since it still writes back nothing that could be read again.
+fn end(driver: ProcessId) -> Result<()> {
+    for (signal, limit) in [(Signal::TERM, Duration::from_secs(2)), (Signal::KILL, Duration::from_secs(2))] {
+        driver.signal(signal)?;
+        let deadline = Instant::now() + limit;
+        while driver.is_alive() {
+            if Instant::now() >= deadline {
+                break;
+            }
+            sleep(Duration::from_millis(10));
+        }
+    }
+    Ok(())
+}
+
+/// A directory without a record belongs to a server that is just starting, while that lives. Its name tells which.
+fn is_being_made(session: &Session) -> bool {
+    let name = session.directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let numbers = name.split_once('-').and_then(|(pid, started)| {
+        Some(ProcessId { pid: pid.parse().ok()?, started: started.parse().ok()? })
+    });
+    numbers.is_some_and(ProcessId::is_alive)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_named_after_a_living_process_is_being_made() {
+        let process = ProcessId::current().unwrap();
+        let name = format!("/nowhere/{}-{}", process.pid, process.started);
+        assert!(is_being_made(&Session { directory: name.into(), record: None }));
+        assert!(!is_being_made(&Session { directory: "/nowhere/1-0".into(), record: None }));
+        assert!(!is_being_made(&Session { directory: "/nowhere/lost+found".into(), record: None }));
+    }
+}

@@ -1,0 +1,244 @@
+//! The command's side of mounting: starts a server, hands over the volume, waits until it is usable.
+
+use std::{
+    io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::{net::UnixStream, process::CommandExt},
+    },
+    path::{Path, PathBuf},
+    process::{Child, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+
+use super::{
+    mountpoint::MountPoint,
+    program,
+    protocol::{self, Answer, Order, Target},
+    registry::Entry,
+    runtime,
+    server::SERVE,
+    stale, unmount,
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    sys::{process::ProcessId, socket::send_descriptor},
+    volume::Container,
+};
+
+/// What to mount, and where.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The container, open and locked. The server keeps the lock; the caller may drop its end. Opened read-only, it
+    /// makes everything above it read-only.
+    pub container: &'a Container,
+    /// The volume key that a keyslot gave.
+    pub key: &'a [u8],
+    /// Where the volume becomes visible.
+    pub target: Target,
+}
+
+/// A volume that is mounted. Dropping this leaves it mounted.
+#[derive(Debug)]
+pub struct Mounted {
+    /// What `list` shows.
+    pub entry: Entry,
+    /// What the user should know, a sentence each.
+    pub warnings: Vec<String>,
+    server: Server,
+}
+
+/// Whether `target` can be mounted on. For a word before the user is asked for a password; the server looks again.
+///
+/// # Errors
+/// As [`start`] for a bad mount point, and `Permission` for a driver that only root may use.
+pub fn check_target(target: &Target) -> Result<()> {
+    stale::clean();
+    match target {
+        Target::Private => Ok(()),
+        Target::Block { directory } => MountPoint::open(directory).map(|_| ()),
+        Target::FileSystem { mountpoint, driver } => {
+            driver.resolve()?;
+            MountPoint::open(mountpoint).map(|_| ())
+        }
+    }
+}
+
+/// Starts a server for the volume and returns when it is usable: visible in the kernel's table of mounts.
+///
+/// Remains of killed servers are cleared first. Setting `interrupted` undoes everything.
+///
+/// # Errors
+/// `Interrupted`, or what failed in the server; everything is undone then.
+pub fn start(request: &Request<'_>, interrupted: &AtomicBool) -> Result<Mounted> {
+    stale::clean();
+    let order = Order {
+        container: shown(&absolute(request.container.path())?),
+        runtime: runtime::prepare()?,
+        target: absolute_target(&request.target)?,
+        read_only: request.container.is_read_only(),
+    };
+    let (channel, theirs) = UnixStream::pair()?;
+    let mut server = Server::spawn(theirs)?;
+    send_descriptor(&channel, request.container.file().as_fd())
+        .and_then(|()| protocol::send_order(&channel, &order, request.key))
+        .map_err(|error| server.failed_early(error))?;
+    match await_answer(&channel, &mut server, interrupted)? {
+        Answer::Ready { entry, warnings } => Ok(Mounted { entry, warnings, server }),
+        Answer::Failed(failure) => {
+            server.wait(END_LIMIT);
+            Err(failure.into())
+        }
+    }
+}
+
+impl Mounted {
+    /// The block file.
+    pub fn block(&self) -> &Path {
+        &self.entry.block
+    }
+
+    /// Takes the volume down and waits until its server has ended.
+    ///
+    /// # Errors
+    /// `Busy` where it is in use; it stays mounted then, unless `force`.
+    pub fn stop(mut self, force: bool) -> Result<()> {
+        unmount::one(&self.entry, force, &AtomicBool::new(false))?;
+        self.server.wait(END_LIMIT);
+        Ok(())
+    }
+
+    /// Stays until the volume is taken down, by whomever. Setting `interrupted` takes it down as SIGTERM to the server does.
+    pub fn wait(mut self, interrupted: &AtomicBool) -> Result<()> {
+        let mut told = false;
+        while !self.server.has_ended()? {
+            if interrupted.load(Ordering::Relaxed) && !told {
+                self.server.id.signal(Signal::TERM)?;
+                told = true;
+            }
+            sleep(TICK);
+        }
+        Ok(())
+    }
+}
+
+/// The server process, a child until its parent ends.
+#[derive(Debug)]
+struct Server {
+    child: Child,
+    id: ProcessId,
+}
+
+impl Server {
+    /// Starts this program again as a server, with one end of the socket as its standard input and nothing else of ours.
+    fn spawn(theirs: UnixStream) -> Result<Self> {
+        let mut child = program::command("/proc/self/exe")
+            .arg0("strongroom")
+            .arg(SERVE)
+            .current_dir("/")
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| Error::from(error).during("cannot start the server"))?;
+        let Some(id) = i32::try_from(child.id()).ok().and_then(ProcessId::of) else {
+            child.wait()?;
+            return Err(Error::new(ErrorKind::Io, "it ended at once").during("cannot start the server"));
+        };
+        Ok(Self { child, id })
+    }
+
+    fn failed_early(&mut self, error: io::Error) -> Error {
+        self.wait(END_LIMIT);
+        Error::from(error).during("cannot start the server")
+    }
+
+    fn has_ended(&mut self) -> io::Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
+    /// Waits for the end, so that neither a zombie nor a lock on the container is left.
+    fn wait(&mut self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        while matches!(self.has_ended(), Ok(false)) && Instant::now() < deadline {
+            sleep(TICK);
+        }
+    }
+}
+
+/// Waits for the server's answer. An interrupt is passed on once; the server then undoes what it did and says so.
+fn await_answer(channel: &UnixStream, server: &mut Server, interrupted: &AtomicBool) -> Result<Answer> {
+    channel.set_read_timeout(Some(TICK))?;
+    let mut told = false;
+    loop {
+        if interrupted.load(Ordering::Relaxed) && !told {
+            server.id.signal(Signal::TERM)?;
+            told = true;
+        }
+        match wait_readable(channel) {
+            Ok(false) => continue,
+            Ok(true) => channel.set_read_timeout(Some(ANSWER_LIMIT))?,
+            Err(error) => return Err(server.failed_early(error)),
+        }
+        return match protocol::receive(channel) {
+            Ok(Answer::Ready { .. }) if told => {
+                // It was ready before the signal came, and ends by the signal.
+                server.wait(END_LIMIT);
+                Err(Error::new(ErrorKind::Interrupted, "interrupted"))
+            }
+            Ok(answer) => Ok(answer),
+            Err(_) if told => {
+                server.wait(END_LIMIT);
+                Err(Error::new(ErrorKind::Interrupted, "interrupted"))
+            }
+            Err(_) => {
+                server.wait(END_LIMIT);
+                stale::clean();
+                Err(Error::new(ErrorKind::Io, "the server ended without a word").during("cannot mount"))
+            }
+        };
+    }
+}
+
+/// Whether the other end has written or closed, within one tick.
+fn wait_readable(channel: &UnixStream) -> io::Result<bool> {
+    use rustix::{
+        event::{PollFd, PollFlags, Timespec, poll},
+        io::Errno,
+    };
+    let tick = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+    match poll(&mut [PollFd::new(channel, PollFlags::IN)], Some(&tick)) {
+        Ok(count) => Ok(count > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn absolute(path: &Path) -> io::Result<PathBuf> {
+    std::fs::canonicalize(path).or_else(|_| std::path::absolute(path))
+}
+
+/// A path that JSON can carry.
+fn shown(path: &Path) -> PathBuf {
+    PathBuf::from(path.to_string_lossy().into_owned())
+}
+
+/// The target with absolute paths: the server lives in `/`.
+fn absolute_target(target: &Target) -> Result<Target> {
+    let place = |path: &Path| MountPoint::open(path).map(|mountpoint| mountpoint.path().to_path_buf());
+    Ok(match target {
+        Target::Private => Target::Private,
+        Target::Block { directory } => Target::Block { directory: place(directory)? },
+        Target::FileSystem { mountpoint, driver } => {
+            Target::FileSystem { mountpoint: place(mountpoint)?, driver: *driver }
+        }
+    })
+}
+
+const TICK: Duration = Duration::from_millis(20);
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+const END_LIMIT: Duration = Duration::from_secs(60);

@@ -1,0 +1,174 @@
+//! The command's side of unmounting.
+
+use std::{
+    io,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+
+use super::{
+    holders::holders_of_mount,
+    protocol::{self, Command, Failure, Outcome},
+    registry::{Entry, Record, Session, sessions},
+    session::CONTROL,
+    stale,
+};
+use crate::error::{Error, ErrorKind, Result};
+
+/// What to unmount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// The volume of this container, mount point, block file or `--block` directory.
+    One(PathBuf),
+    /// Everything that the caller has mounted.
+    All,
+}
+
+/// Takes volumes down and waits until their servers have ended. Clears what killed servers left. Returns what was
+/// taken down, remains of killed servers included.
+///
+/// # Errors
+/// `NotFound` where nothing mounted bears the name; `Busy`, naming the processes, unless `force`. With
+/// [`Selection::All`] the others are still taken down, and the first failure is returned.
+pub fn unmount(selection: &Selection, force: bool, interrupted: &AtomicBool) -> Result<Vec<Entry>> {
+    let chosen = choose(selection);
+    if let (Selection::One(path), true) = (selection, chosen.is_empty()) {
+        return Err(Error::new(ErrorKind::NotFound, "nothing mounted bears this name")
+            .during(format!("cannot unmount {}", path.display()))
+            .with_hint("strongroom list shows what is mounted"));
+    }
+    let mut done = Vec::new();
+    let mut failure = None;
+    for (session, record) in chosen {
+        let result = if record.is_alive() {
+            take_down(&session.directory, &record, force, interrupted)
+        } else {
+            stale::clear(&session)
+        };
+        match result {
+            Ok(()) => done.push(record.entry),
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    stale::clean();
+    failure.map_or(Ok(done), Err)
+}
+
+/// Takes down the volume of one entry.
+pub(super) fn one(entry: &Entry, force: bool, interrupted: &AtomicBool) -> Result<()> {
+    let found = sessions().into_iter().find_map(|session| {
+        let record = session.record.clone()?;
+        (record.entry == *entry).then_some((session, record))
+    });
+    match found {
+        Some((session, record)) if record.is_alive() => {
+            take_down(&session.directory, &record, force, interrupted)
+        }
+        Some((session, _)) => stale::clear(&session),
+        None => Ok(()),
+    }
+}
+
+fn choose(selection: &Selection) -> Vec<(Session, Record)> {
+    let all = sessions().into_iter().filter_map(|session| {
+        let record = session.record.clone()?;
+        Some((session, record))
+    });
+    match selection {
+        Selection::All => all.collect(),
+        Selection::One(path) => {
+            let mut named: Vec<_> = all.filter(|(_, record)| record.is_named(path)).collect();
+            // A name may fit a live session and the remains of a dead one: the live one is meant, the other goes anyway.
+            if named.iter().any(|(_, record)| record.is_alive()) {
+                named.retain(|(_, record)| record.is_alive());
+            }
+            named
+        }
+    }
+}
+
+/// Has a live server take its volume down.
+fn take_down(directory: &Path, record: &Record, force: bool, interrupted: &AtomicBool) -> Result<()> {
+    let shown = record.entry.mountpoint.as_ref().unwrap_or(&record.block_directory);
+    let action = || format!("cannot unmount {}", shown.display());
+    let outcome = ask(&directory.join(CONTROL), force, interrupted);
+    match outcome {
+        Ok(Outcome::Done) => {
+            wait_for_end(record, END_LIMIT);
+            Ok(())
+        }
+        Ok(Outcome::Failed(failure)) => Err(explained(failure, record).during(action())),
+        // It ended before it could answer (by a signal, say).
+        Err(_) if !record.is_alive() => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+            Err(Error::new(ErrorKind::Interrupted, "interrupted; the server goes on").during(action()))
+        }
+        Err(_) if force => kill(record).map_err(|error| error.during(action())),
+        Err(error) => {
+            Err(Error::new(ErrorKind::Io, format!("its server does not answer ({})", error.kind()))
+                .during(action())
+                .with_hint("unmount --force ends it"))
+        }
+    }
+}
+
+/// Sends the command and waits for the outcome: as long as flushing takes, but with `force` only so long.
+fn ask(control: &Path, force: bool, interrupted: &AtomicBool) -> io::Result<Outcome> {
+    let stream = UnixStream::connect(control)?;
+    protocol::send(&stream, &Command::Unmount { force })?;
+    stream.set_read_timeout(Some(TICK))?;
+    let start = Instant::now();
+    loop {
+        match protocol::receive(&stream) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            other => return other,
+        }
+        if interrupted.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        if force && start.elapsed() > FORCE_LIMIT {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+    }
+}
+
+/// The server's failure; where the volume is in use, with who uses it.
+fn explained(failure: Failure, record: &Record) -> Error {
+    let error = Error::from(failure);
+    if error.kind() != ErrorKind::Busy {
+        return error;
+    }
+    let path = record.entry.mountpoint.as_ref().unwrap_or(&record.block_directory);
+    let Some(id) = record.mount.or(record.block_mount) else { return error };
+    let holders = holders_of_mount(id, path);
+    if holders.is_empty() {
+        return error.with_hint("close what uses it, or use --force");
+    }
+    let names: Vec<_> = holders.iter().map(ToString::to_string).collect();
+    Error::new(ErrorKind::Busy, format!("in use by {}", names.join(", ")))
+        .with_hint("close what uses it, or use --force")
+}
+
+/// Ends a server that does not answer; then its remains are cleared.
+fn kill(record: &Record) -> Result<()> {
+    record.server.signal(Signal::KILL)?;
+    wait_for_end(record, END_LIMIT);
+    stale::clean();
+    Ok(())
+}
+
+fn wait_for_end(record: &Record, limit: Duration) {
+    let deadline = Instant::now() + limit;
+    while record.server.is_alive() && Instant::now() < deadline {
+        sleep(Duration::from_millis(10));
+    }
+}
+
+const TICK: Duration = Duration::from_millis(200);
+const FORCE_LIMIT: Duration = Duration::from_secs(60);
+const END_LIMIT: Duration = Duration::from_secs(20);

@@ -1,0 +1,221 @@
+//! Loop devices: a file as a block device (`loop(4)`).
+
+#![allow(unsafe_code, reason = "the loop driver's ioctls; each block states its invariant")]
+
+use std::{
+    ffi::c_void,
+    fs::{self, File, OpenOptions},
+    io,
+    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::OFlags,
+    io::Errno,
+    ioctl::{Getter, Ioctl, IoctlOutput, NoArg, Opcode, Setter, ioctl},
+};
+
+/// How a file becomes a loop device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoopOptions {
+    /// The logical sector size: 512 to 4096.
+    pub sector_size: u32,
+    /// Refuse writes.
+    pub read_only: bool,
+}
+
+/// An attached loop device. It is freed by the kernel when its last user closes it (autoclear), also after a crash.
+#[derive(Debug)]
+pub struct LoopDevice {
+    file: File,
+    path: PathBuf,
+}
+
+impl LoopDevice {
+    /// Attaches `backing` to a free loop device, with direct I/O where the file allows it.
+    ///
+    /// # Errors
+    /// `NotFound` where the system has no loop devices, `PermissionDenied` for ordinary users.
+    pub fn attach(backing: &File, options: LoopOptions) -> io::Result<Self> {
+        let control = OpenOptions::new().read(true).write(true).open("/dev/loop-control")?;
+        for _ in 0..ATTEMPTS {
+            // SAFETY: the control device is open; the ioctl takes no argument.
+            let number = unsafe { ioctl(&control, GetFree)? };
+            let path = PathBuf::from(format!("/dev/loop{number}"));
+            let file = OpenOptions::new()
+                .read(true)
+                .write(!options.read_only)
+                .custom_flags(OFlags::CLOEXEC.bits().cast_signed())
+                .open(&path)?;
+            match configure(&file, backing, options) {
+                Ok(()) => return Ok(Self { file, path }),
+                // Somebody else took it meanwhile.
+                Err(Errno::BUSY) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(io::ErrorKind::ResourceBusy.into())
+    }
+
+    /// Its name under `/dev`.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the kernel kept direct I/O on: it drops it silently where the file does not allow it.
+    pub fn has_direct_io(&self) -> io::Result<bool> {
+        // SAFETY: LOOP_GET_STATUS64 fills a `loop_info64`, which is what `LoopInfo` lays out.
+        let getter = unsafe { Getter::<LOOP_GET_STATUS64, LoopInfo>::new() };
+        // SAFETY: the device is open, and the getter holds room for the whole structure.
+        let info = unsafe { ioctl(&self.file, getter)? };
+        Ok(info.flags & FLAG_DIRECT_IO != 0)
+    }
+
+    /// Lets go of the file. While something else still uses the device, the kernel does it at that one's end.
+    pub fn detach(self) -> io::Result<()> {
+        clear(&self.file)
+    }
+}
+
+/// Detaches the loop device `path`, but only while `backing` is what lies behind it.
+///
+/// True where it was detached (or will be, when its last user closes it).
+pub fn detach_stale(path: &Path, backing: &Path) -> io::Result<bool> {
+    if backing_file(path).as_deref() != Some(backing) {
+        return Ok(false);
+    }
+    clear(&File::open(path)?)?;
+    Ok(true)
+}
+
+/// The file behind the loop device `path`; `None` where it is free.
+pub fn backing_file(path: &Path) -> Option<PathBuf> {
+    let text =
+        fs::read_to_string(Path::new("/sys/block").join(path.file_name()?).join("loop/backing_file")).ok()?;
+    let text = text.trim_end_matches('\n');
+    Some(PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(text)))
+}
+
+fn configure(device: &File, backing: &File, options: LoopOptions) -> Result<(), Errno> {
+    let mut flags = FLAG_AUTOCLEAR | FLAG_DIRECT_IO;
+    if options.read_only {
+        flags |= FLAG_READ_ONLY;
+    }
+    let descriptor = u32::try_from(backing.as_raw_fd()).map_err(|_| Errno::BADF)?;
+    let info = LoopInfo { flags, ..LoopInfo::default() };
+    let config = LoopConfig { descriptor, block_size: options.sector_size, info, reserved: [0; 8] };
+    // SAFETY: LOOP_CONFIGURE reads a `loop_config`, which is what `LoopConfig` lays out.
+    let setter = unsafe { Setter::<LOOP_CONFIGURE, LoopConfig>::new(config) };
+    // SAFETY: both descriptors are open for the whole call.
+    unsafe { ioctl(device, setter) }
+}
+
+fn clear(device: &File) -> io::Result<()> {
+    // SAFETY: LOOP_CLR_FD takes no argument.
+    let request = unsafe { NoArg::<LOOP_CLR_FD>::new() };
+    // SAFETY: the device is open for the whole call.
+    match unsafe { ioctl(device, request) } {
+        // Free already: its last user has gone.
+        Ok(()) | Err(Errno::NXIO) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `struct loop_info64` of `linux/loop.h`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+struct LoopInfo {
+    device: u64,
+    inode: u64,
+    rdevice: u64,
+    offset: u64,
+    sizelimit: u64,
+    number: u32,
+    encrypt_type: u32,
+    encrypt_key_size: u32,
+    flags: u32,
+    file_name: [u8; 64],
+    crypt_name: [u8; 64],
+    encrypt_key: [u8; 32],
+    init: [u64; 2],
+}
+
+impl Default for LoopInfo {
+    fn default() -> Self {
+        Self {
+            device: 0,
+            inode: 0,
+            rdevice: 0,
+            offset: 0,
+            sizelimit: 0,
+            number: 0,
+            encrypt_type: 0,
+            encrypt_key_size: 0,
+            flags: 0,
+            file_name: [0; 64],
+            crypt_name: [0; 64],
+            encrypt_key: [0; 32],
+            init: [0; 2],
+        }
+    }
+}
+
+/// `struct loop_config` of `linux/loop.h` (Linux 5.8).
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+struct LoopConfig {
+    descriptor: u32,
+    block_size: u32,
+    info: LoopInfo,
+    reserved: [u64; 8],
+}
+
+/// `LOOP_CTL_GET_FREE`: the number of a free device, made where there is none.
+struct GetFree;
+
+// SAFETY: the ioctl takes no argument, changes no memory of ours and returns the number.
+unsafe impl Ioctl for GetFree {
+    type Output = IoctlOutput;
+
+    const IS_MUTATING: bool = false;
+
+    fn opcode(&self) -> Opcode {
+        LOOP_CTL_GET_FREE
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        std::ptr::null_mut()
+    }
+
+    unsafe fn output_from_ptr(number: IoctlOutput, _: *mut c_void) -> rustix::io::Result<IoctlOutput> {
+        Ok(number)
+    }
+}
+
+const ATTEMPTS: u32 = 16;
+
+// linux/loop.h
+const LOOP_CLR_FD: Opcode = 0x4C01;
+const LOOP_GET_STATUS64: Opcode = 0x4C05;
+const LOOP_CONFIGURE: Opcode = 0x4C0A;
+const LOOP_CTL_GET_FREE: Opcode = 0x4C82;
+const FLAG_READ_ONLY: u32 = 1;
+const FLAG_AUTOCLEAR: u32 = 4;
+const FLAG_DIRECT_IO: u32 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_structures_have_the_kernels_sizes() {
+        assert_eq!(size_of::<LoopInfo>(), 232);
+        assert_eq!(size_of::<LoopConfig>(), 304);
+    }
+
+    #[test]
+    fn a_name_that_is_no_loop_device_has_no_backing_file() {
+        assert_eq!(backing_file(Path::new("/dev/no-such-loop")), None);
+    }
+}

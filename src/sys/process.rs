@@ -1,0 +1,143 @@
+//! Processes: names that outlive the reuse of process numbers, and hardening of the one that holds keys.
+
+#![allow(unsafe_code, reason = "closing descriptors that no value owns; the block states the invariant")]
+
+use std::{fs, io, os::fd::OwnedFd};
+
+use rustix::{
+    fs::Mode,
+    process::{
+        DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signal, geteuid, getpid, pidfd_open,
+        pidfd_send_signal, set_dumpable_behavior, setrlimit, setsid, umask,
+    },
+};
+use serde::{Deserialize, Serialize};
+
+/// A process for good: the kernel reuses numbers, but not together with the start time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// The process number.
+    pub pid: i32,
+    /// When it started, in clock ticks since boot (`proc_pid_stat(5)`, field 22).
+    pub started: u64,
+}
+
+impl ProcessId {
+    /// The calling process.
+    pub fn current() -> io::Result<Self> {
+        Self::of(getpid().as_raw_pid()).ok_or_else(|| io::Error::other("/proc is not mounted"))
+    }
+
+    /// The process that has the number `pid` now; `None` where there is none, or only its exit status is left.
+    pub fn of(pid: i32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let started = start_time(&stat)?;
+        Some(Self { pid, started })
+    }
+
+    /// Whether it still runs.
+    pub fn is_alive(self) -> bool {
+        Self::of(self.pid) == Some(self)
+    }
+
+    /// Sends `signal` to it and to no later process of the same number. Nothing happens where it has ended.
+    pub fn signal(self, signal: Signal) -> io::Result<()> {
+        let Ok(handle) = self.watch() else { return Ok(()) };
+        if !self.is_alive() {
+            return Ok(());
+        }
+        match pidfd_send_signal(&handle, signal) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A descriptor that becomes readable when it ends.
+    pub fn watch(self) -> io::Result<OwnedFd> {
+        let pid = Pid::from_raw(self.pid).ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(pidfd_open(pid, PidfdFlags::empty())?)
+    }
+}
+
+/// Field 22 of a `stat` line; `None` for a zombie, unless threads of it (field 20) still run: they hold its descriptors, and
+/// so its locks. The command's name (field 2) may hold blanks and brackets.
+fn start_time(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace();
+    let state = fields.next()?;
+    let threads: u64 = fields.nth(16)?.parse().ok()?;
+    if matches!(state, "Z" | "X") && threads <= 1 {
+        return None;
+    }
+    fields.nth(1)?.parse().ok()
+}
+
+/// Closes every descriptor above standard error that was inherited: a pipe with a password, or one whose other end waits
+/// for the last writer to go. To be called first of all, while the process has opened nothing itself.
+///
+/// Does nothing before Linux 5.9.
+pub fn close_inherited() {
+    // SAFETY: the caller has opened nothing yet, so no value of this process owns a descriptor from 3 on.
+    unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+}
+
+/// Cuts the calling process off from its terminal and keeps its memory from tracers and core dumps.
+///
+/// A new session, not dumpable, core limit 0, umask 077.
+pub fn harden() -> io::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    umask(Mode::RWXG | Mode::RWXO);
+    setsid()?;
+    Ok(())
+}
+
+/// The effective user number.
+pub fn effective_user() -> u32 {
+    geteuid().as_raw()
+}
+
+/// Whether the effective user is root.
+pub fn is_root() -> bool {
+    geteuid().is_root()
+}
+
+/// A name of this run of the kernel: process numbers, mounts and loop devices of another run mean nothing.
+pub fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_alive() {
+        assert!(ProcessId::current().unwrap().is_alive());
+    }
+
+    #[test]
+    fn another_start_time_is_another_process() {
+        let mut process = ProcessId::current().unwrap();
+        process.started += 1;
+        assert!(!process.is_alive());
+    }
+
+    #[test]
+    fn a_command_name_with_brackets_does_not_shift_the_fields() {
+        let stat = "42 (a) b (c)) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1000 10";
+        assert_eq!(start_time(stat), Some(98765));
+    }
+
+    #[test]
+    fn a_zombie_is_no_process() {
+        let stat = "42 (sh) Z 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 0 0";
+        assert_eq!(start_time(stat), None);
+    }
+
+    #[test]
+    fn a_process_lives_until_its_last_thread_has_ended() {
+        let stat = "42 (sh) Z 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 98765 0 0";
+        assert_eq!(start_time(stat), Some(98765));
+    }
+}
