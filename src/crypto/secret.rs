@@ -4,7 +4,7 @@ use std::{fmt, io};
 
 use subtle::ConstantTimeEq;
 
-use crate::sys::memory::LockedBytes;
+pub use crate::sys::memory::LockedBytes;
 
 /// Makes a secret type around [`LockedBytes`].
 macro_rules! secret {

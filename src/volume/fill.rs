@@ -5,11 +5,10 @@ use std::{io, ops::ControlFlow};
 use rustix::fs::{FallocateFlags, fallocate};
 
 use crate::{
-    crypto::{SectorCipher, rng::Rng, xts::AesXts},
+    crypto::{SectorCipher, rng::Rng, secret::LockedBytes, xts::AesXts},
     error::{Error, ErrorKind, Result},
     format::native::{Geometry, Provision},
     storage::Storage,
-    sys::memory::LockedBytes,
     units::{Sector, SectorSize},
     volume::Container,
 };

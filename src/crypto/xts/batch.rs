@@ -17,7 +17,7 @@ pub(super) type Block = Array<u8, U16>;
 pub(super) struct Batch<'a> {
     /// The blocks: `blocks_per_unit` of each unit, in place.
     pub(super) blocks: &'a mut [Block],
-    /// Blocks of one unit. A multiple of 16 where there is more than one unit.
+    /// Blocks of one unit. A multiple of [`LANES`] where there is more than one unit.
     pub(super) blocks_per_unit: usize,
     /// One start a unit.
     pub(super) starts: &'a [Block],

@@ -1,12 +1,12 @@
 //! The tweak sequence of a data unit: its start, times x, times x squared, ... in GF(2^128) (IEEE 1619-2018, 5.2).
 
-/// Blocks of one [`Lanes`] step.
-pub(super) const LANES: usize = 16;
+/// Blocks of one [`Lanes`] step: as many as the smallest sector has.
+pub(super) const LANES: usize = 32;
 
 /// The low byte of the field's polynomial, x^128 + x^7 + x^2 + x + 1.
 const POLYNOMIAL: u128 = 0x87;
 
-/// The tweaks of 16 consecutive blocks, low and high halves apart, so that one step is the same arithmetic in every lane.
+/// The tweaks of 32 consecutive blocks, low and high halves apart, so that one step is the same arithmetic in every lane.
 ///
 /// Compilers turn that into vector instructions; with one `u128` a lane they do not.
 #[derive(Clone, Copy)]
@@ -19,7 +19,7 @@ impl Lanes {
     /// No tweaks yet.
     pub(super) const EMPTY: Self = Self { low: [0; LANES], high: [0; LANES] };
 
-    /// The tweaks of a unit's first 16 blocks, from its encrypted start.
+    /// The tweaks of a unit's first 32 blocks, from its encrypted start.
     #[inline(always)]
     pub(super) fn starting_at(start: [u8; 16]) -> Self {
         let start = u128::from_le_bytes(start);
@@ -34,13 +34,13 @@ impl Lanes {
         lanes
     }
 
-    /// The tweaks of the next 16 blocks: every lane times x^16.
+    /// The tweaks of the next 32 blocks: every lane times x^32.
     #[inline(always)]
     pub(super) fn step(&mut self) {
         for (low, high) in self.low.iter_mut().zip(&mut self.high) {
-            let carry = *high >> 48;
-            *high = (*high << 16) | (*low >> 48);
-            *low = (*low << 16) ^ reduced(carry);
+            let carry = *high >> 32;
+            *high = (*high << 32) | (*low >> 32);
+            *low = (*low << 32) ^ reduced(carry);
         }
     }
 

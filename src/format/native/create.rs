@@ -12,11 +12,10 @@ use crate::{
     crypto::{
         kdf::Argon2Cost,
         rng::Rng,
-        secret::{Credentials, VolumeKey},
+        secret::{Credentials, LockedBytes, VolumeKey},
     },
     error::{Error, ErrorKind, Result},
     storage::Storage,
-    sys::memory::LockedBytes,
     units::SectorSize,
 };
 

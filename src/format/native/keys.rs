@@ -9,10 +9,9 @@ use crate::{
     crypto::{
         hash::{self, Sha512},
         kdf::{self, Argon2Cost},
-        secret::{Credentials, DerivedKey, KeyfileDigest, VolumeKey},
+        secret::{Credentials, DerivedKey, KeyfileDigest, LockedBytes, VolumeKey},
     },
     error::Result,
-    sys::memory::LockedBytes,
 };
 
 const CREDENTIALS_LABEL: &[u8] = b"strongroom/v1/credentials";

@@ -15,11 +15,10 @@ use crate::{
         aead,
         kdf::{Argon2Cost, KdfLimits},
         rng::Rng,
-        secret::{Credentials, VolumeKey},
+        secret::{Credentials, LockedBytes, VolumeKey},
     },
     error::{Error, ErrorKind, Result},
     format::{KdfInfo, KeyslotInfo},
-    sys::memory::LockedBytes,
 };
 
 /// The least memory of a new keyslot.
