@@ -46,6 +46,11 @@ pub(crate) fn is_requested() -> bool {
     REQUESTED.load(Ordering::SeqCst)
 }
 
+/// True once the user asked to stop, for work that looks at it itself.
+pub(crate) fn flag() -> &'static AtomicBool {
+    &REQUESTED
+}
+
 /// An error once the user asked to stop.
 ///
 /// # Errors
