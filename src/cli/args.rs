@@ -101,14 +101,14 @@ pub(crate) struct CreateOptions {
 #[command(next_help_heading = "Key derivation (Argon2id; what is not given is measured for one second)")]
 pub(crate) struct CostOptions {
     /// Memory, from 64M to 4G
-    #[arg(long, value_name = "SIZE", value_parser = parse_kdf_memory)]
-    pub(crate) kdf_memory: Option<u32>,
+    #[arg(long = "kdf-memory", value_name = "SIZE", value_parser = parse_kdf_memory)]
+    pub(crate) memory: Option<u32>,
     /// Passes over the memory, from 3 to 64
-    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(3..=64))]
-    pub(crate) kdf_passes: Option<u32>,
+    #[arg(long = "kdf-passes", value_name = "N", value_parser = value_parser!(u32).range(3..=64))]
+    pub(crate) passes: Option<u32>,
     /// Lanes, from 1 to 16
-    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=16))]
-    pub(crate) kdf_lanes: Option<u32>,
+    #[arg(long = "kdf-lanes", value_name = "N", value_parser = value_parser!(u32).range(1..=16))]
+    pub(crate) lanes: Option<u32>,
 }
 
 #[derive(Debug, Args)]

@@ -6,7 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::{fs::statvfs, process::{getgid, getuid}, system::sysinfo};
+use rustix::{
+    fs::statvfs,
+    process::{getgid, getuid},
+    system::sysinfo,
+};
 use serde::Serialize;
 use strongroom::{
     crypto::{
@@ -62,7 +66,9 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
     let draft = Draft::new(path, options.force, &OsRng)?;
     let container = draft.container();
     let progress = ByteProgress::start(console, "filling");
-    prepare(container, &plan.geometry, plan.provision, &OsRng, &mut |done, total| progress.step(done, total))?;
+    prepare(container, &plan.geometry, plan.provision, &OsRng, &mut |done, total| {
+        progress.step(done, total)
+    })?;
     drop(progress);
     header.write(&*container.storage())?;
     container.storage().sync_data()?;
@@ -113,9 +119,15 @@ impl Plan {
     fn new(options: &CreateOptions) -> Result<Self> {
         let path = options.container.as_path();
         let label = options.label.as_deref().map_or(Some(Label::default()), Label::new);
-        let label = label.ok_or_else(|| usage("--label must be at most 64 bytes without control characters"))?;
-        let sector_size = options.sector_size.parse::<u32>().ok().and_then(|bytes| SectorSize::try_from(bytes).ok());
+        let label =
+            label.ok_or_else(|| usage("--label must be at most 64 bytes without control characters"))?;
+        let sector_size =
+            options.sector_size.parse::<u32>().ok().and_then(|bytes| SectorSize::try_from(bytes).ok());
         let sector_size = sector_size.ok_or_else(|| usage("the sector size must be 512 or 4096"))?;
+        let directory = directory_of(path);
+        if !directory.is_dir() {
+            return Err(usage(format!("there is no directory {}", directory.display())));
+        }
         let replaced = occupant(path)?;
         match replaced {
             Some(Occupant::Other) => return Err(usage("it is neither a file nor a block device")),
@@ -152,8 +164,7 @@ impl Plan {
         if self.is_device || self.provision == Provision::Thin {
             return Ok(());
         }
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let space = statvfs(directory).map_err(std::io::Error::from)?;
+        let space = statvfs(directory_of(path)).map_err(std::io::Error::from)?;
         let free = space.f_bavail.saturating_mul(space.f_frsize);
         let needed = self.geometry.container_len;
         if free >= needed {
@@ -199,13 +210,18 @@ fn make_filesystem(plan: &Plan, kind: FilesystemKind, container: &Container, key
     let mounted = mount::start(&request, interrupt::flag())?;
     let filesystem = NewFilesystem {
         kind,
-        sector_size: u32::try_from(plan.sector_size.bytes()).map_err(|error| Error::caused_by(ErrorKind::Io, error))?,
+        sector_size: u32::try_from(plan.sector_size.bytes())
+            .map_err(|error| Error::caused_by(ErrorKind::Io, error))?,
         owner: (getuid().as_raw(), getgid().as_raw()),
         label: plan.label.text(),
     };
     let made = filesystem.make(mounted.block(), interrupt::flag());
     let stopped = mounted.stop(made.is_err());
     made.and(stopped)
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn filesystem_kind(choice: FileSystemChoice) -> Result<Option<FilesystemKind>> {
@@ -242,11 +258,11 @@ fn container_size(asked: Option<u64>, device: Option<u64>) -> Result<u64> {
 
 /// What the options ask for; what they leave open is measured, so that opening takes about a second here.
 fn settle_cost(console: Console, options: CostOptions) -> Result<Argon2Cost> {
-    let lanes = options.kdf_lanes.unwrap_or_else(usual_lanes);
-    if let (Some(memory_kib), Some(passes)) = (options.kdf_memory, options.kdf_passes) {
+    let lanes = options.lanes.unwrap_or_else(usual_lanes);
+    if let (Some(memory_kib), Some(passes)) = (options.memory, options.passes) {
         return Ok(Argon2Cost { memory_kib, passes, lanes });
     }
-    let most_memory = options.kdf_memory.unwrap_or_else(usual_memory);
+    let most_memory = options.memory.unwrap_or_else(usual_memory);
     let measured = spin(console, "measuring this machine", || {
         calibrate(TARGET, most_memory, lanes, &mut |cost| {
             let start = Instant::now();
@@ -260,7 +276,7 @@ fn settle_cost(console: Console, options: CostOptions) -> Result<Argon2Cost> {
 /// The same work with what the options fix.
 fn adjust(measured: Argon2Cost, options: CostOptions, most_memory: u32) -> Argon2Cost {
     let work = u64::from(measured.memory_kib) * u64::from(measured.passes);
-    match (options.kdf_memory, options.kdf_passes) {
+    match (options.memory, options.passes) {
         (None, None) | (Some(_), Some(_)) => measured,
         (Some(memory_kib), None) => {
             let passes = (work / u64::from(memory_kib)).clamp(3, 64);
@@ -276,13 +292,16 @@ fn adjust(measured: Argon2Cost, options: CostOptions, most_memory: u32) -> Argon
 
 /// As many lanes as processors, and at most four: more help a thief more than the owner.
 fn usual_lanes() -> u32 {
-    available_parallelism().ok().and_then(|count| u32::try_from(count.get()).ok()).map_or(1, |count| count.min(4))
+    available_parallelism()
+        .ok()
+        .and_then(|count| u32::try_from(count.get()).ok())
+        .map_or(1, |count| count.min(4))
 }
 
 /// Half of the machine's memory, in KiB.
 fn usual_memory() -> u32 {
     let system = sysinfo();
-    let bytes = u64::from(system.totalram).saturating_mul(system.mem_unit.into());
+    let bytes = system.totalram.saturating_mul(system.mem_unit.into());
     u32::try_from(bytes / 2 / 1024).unwrap_or(u32::MAX)
 }
 
@@ -312,25 +331,25 @@ mod tests {
     use super::*;
 
     const MEASURED: Argon2Cost = Argon2Cost { memory_kib: 1 << 20, passes: 4, lanes: 4 };
-    const OPEN: CostOptions = CostOptions { kdf_memory: None, kdf_passes: None, kdf_lanes: None };
+    const OPEN: CostOptions = CostOptions { memory: None, passes: None, lanes: None };
 
     #[test]
     fn less_memory_is_made_up_for_by_passes() {
-        let options = CostOptions { kdf_memory: Some(256 << 10), ..OPEN };
+        let options = CostOptions { memory: Some(256 << 10), ..OPEN };
         let expected = Argon2Cost { memory_kib: 256 << 10, passes: 16, lanes: 4 };
         assert_eq!(adjust(MEASURED, options, 256 << 10), expected);
     }
 
     #[test]
     fn more_passes_are_made_up_for_by_less_memory() {
-        let options = CostOptions { kdf_passes: Some(16), ..OPEN };
+        let options = CostOptions { passes: Some(16), ..OPEN };
         let expected = Argon2Cost { memory_kib: 256 << 10, passes: 16, lanes: 4 };
         assert_eq!(adjust(MEASURED, options, 1 << 20), expected);
     }
 
     #[test]
     fn memory_never_falls_below_the_least() {
-        let options = CostOptions { kdf_passes: Some(64), ..OPEN };
+        let options = CostOptions { passes: Some(64), ..OPEN };
         let slow = Argon2Cost { memory_kib: 64 << 10, passes: 3, lanes: 1 };
         assert_eq!(adjust(slow, options, 1 << 20).memory_kib, LEAST_MEMORY_KIB);
     }

@@ -24,7 +24,7 @@ fn describe(info: &HeaderInfo) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
         // Writing to a string does not fail.
-        drop(writeln!(text, "{name:<15}{value}"));
+        let _ = writeln!(text, "{name:<15}{value}");
     };
     line("Format:", &format!("{}, version {}", info.format, info.version));
     line("UUID:", info.uuid.as_deref().unwrap_or("none"));

@@ -104,7 +104,7 @@ fn interrupted() -> Error {
 fn restore_terminal() {
     if let Some((terminal, settings)) = terminal_slot().take() {
         // Where the terminal is gone there is nothing to restore.
-        drop(tcsetattr(&terminal, OptionalActions::Now, &settings));
+        let _ = tcsetattr(&terminal, OptionalActions::Now, &settings);
     }
 }
 

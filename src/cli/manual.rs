@@ -88,7 +88,8 @@ fn describe(roff: &mut Roff, leaf: &Leaf<'_>) {
     roff.control("SS", [leaf.path.as_str()]);
     let about = leaf.command.get_about().map(ToString::to_string).unwrap_or_default();
     let aliases: Vec<_> = leaf.command.get_visible_aliases().collect();
-    let also = if aliases.is_empty() { String::new() } else { format!(" Also called {}.", aliases.join(", ")) };
+    let also =
+        if aliases.is_empty() { String::new() } else { format!(" Also called {}.", aliases.join(", ")) };
     roff.text([roman(format!("{about}.{also}"))]);
     for argument in leaf.arguments() {
         describe_argument(roff, argument);
@@ -126,7 +127,8 @@ fn describe_argument(roff: &mut Roff, argument: &Arg) {
         });
         roff.control("br", []).text([roman(format!("One of: {}.", values.collect::<Vec<_>>().join(", ")))]);
     }
-    let defaults: Vec<_> = argument.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+    let defaults: Vec<_> =
+        argument.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
     if argument.get_action().takes_values() && !defaults.is_empty() {
         roff.control("br", []).text([roman(format!("Default: {}.", defaults.join(", ")))]);
     }
@@ -173,7 +175,10 @@ const EXIT_STATUSES: [(&str, &str); 9] = [
     ("1", "Wrong usage or parameters; a password source that cannot be read."),
     ("2", "Wrong password or keyfile, or no permission."),
     ("3", "Not enough memory for the key derivation."),
-    ("4", "Nothing there (no such container, nothing mounted), not a container, damaged, tampered with, or not supported."),
+    (
+        "4",
+        "Nothing there (no such container, nothing mounted), not a container, damaged, tampered with, or not supported.",
+    ),
     ("5", "Busy: mounted, in use, locked by another process; or the target exists."),
     ("6", "Input or output failed, no space left, or strongroom itself failed."),
     ("7", "A part of the system is missing: FUSE, a file-system tool. The message names the package."),

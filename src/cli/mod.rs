@@ -25,7 +25,10 @@ use std::{
 
 use clap::{CommandFactory, Parser, error::ErrorKind as Clap};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-use strongroom::error::{Error, ErrorKind, Result};
+use strongroom::{
+    error::{Error, ErrorKind, Result},
+    mount,
+};
 
 use args::{Arguments, Command, CompletionsOptions};
 use output::{Console, complain, print};
@@ -34,8 +37,12 @@ use report::report;
 /// Runs the command that the program's arguments ask for.
 pub(crate) fn main() -> ExitCode {
     panic::set_hook(Box::new(tell_of_panic));
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if arguments.get(1).is_some_and(|argument| argument == mount::SERVE) {
+        return mount::serve();
+    }
     // Not a panic's own exit status 101, which is none of ours: what was begun has been undone by unwinding.
-    let status = panic::catch_unwind(|| run(std::env::args_os().collect()));
+    let status = panic::catch_unwind(|| run(&arguments));
     ExitCode::from(status.unwrap_or_else(|_| report::exit_status(ErrorKind::Io)))
 }
 
@@ -44,23 +51,22 @@ fn command() -> clap::Command {
     Arguments::command()
 }
 
-fn run(arguments: Vec<OsString>) -> u8 {
-    if arguments.get(1).is_some_and(|argument| argument == SERVER) {
-        return strongroom::mount::serve().into();
-    }
-    match Arguments::try_parse_from(&arguments) {
-        Ok(arguments) => {
-            let console = Console::new(arguments.output);
-            match forbid_dumps().and_then(|()| interrupt::watch(console)).and_then(|()| dispatch(console, &arguments.command)) {
-                Ok(()) => 0,
-                Err(error) => report(console, &error),
-            }
-        }
-        Err(refusal) => refuse(&refusal, &arguments),
+/// Gives the exit status.
+fn run(arguments: &[OsString]) -> u8 {
+    let parsed = match Arguments::try_parse_from(arguments) {
+        Ok(parsed) => parsed,
+        Err(refusal) => return refuse(&refusal, arguments),
+    };
+    let console = Console::new(parsed.output);
+    match obey(console, &parsed.command) {
+        Ok(()) => 0,
+        Err(error) => report(console, &error),
     }
 }
 
-fn dispatch(console: Console, command: &Command) -> Result<()> {
+fn obey(console: Console, command: &Command) -> Result<()> {
+    forbid_dumps()?;
+    interrupt::watch(console)?;
     match command {
         Command::Create(options) => create::run(console, options),
         Command::Mount(options) => mounting::mount(console, options),
@@ -106,6 +112,3 @@ fn tell_of_panic(panic: &PanicHookInfo<'_>) {
     complain(&format!("strongroom: error: strongroom failed: internal error at {place}"));
     complain("strongroom: hint: please report this line");
 }
-
-/// The first argument of the process that serves a volume; for internal use.
-const SERVER: &str = "__serve";

@@ -117,11 +117,18 @@ fn name_holder(error: Error, path: &Path) -> Error {
     let Ok(metadata) = std::fs::metadata(path) else { return error };
     if let Some(entry) = mount::holding((metadata.dev(), metadata.ino())) {
         let place = place(&entry);
-        return Error::new(ErrorKind::Busy, format!("mounted on {} (process {})", place.display(), entry.pid))
-            .with_hint(format!("strongroom unmount {}", place.display()));
+        return Error::new(
+            ErrorKind::Busy,
+            format!("mounted on {} (process {})", place.display(), entry.pid),
+        )
+        .with_hint(format!("strongroom unmount {}", place.display()));
     }
     let holders: Vec<_> = mount::holders_of_file(path).iter().map(ToString::to_string).collect();
-    if holders.is_empty() { error } else { Error::new(ErrorKind::Busy, format!("in use by {}", holders.join(", "))) }
+    if holders.is_empty() {
+        error
+    } else {
+        Error::new(ErrorKind::Busy, format!("in use by {}", holders.join(", ")))
+    }
 }
 
 /// Where a volume shows: its mount point, or the directory of its block file.

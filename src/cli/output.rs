@@ -55,7 +55,8 @@ impl Console {
         if !self.json {
             return Ok(());
         }
-        let mut line = serde_json::to_string(object).map_err(|error| Error::caused_by(ErrorKind::Io, error))?;
+        let mut line =
+            serde_json::to_string(object).map_err(|error| Error::caused_by(ErrorKind::Io, error))?;
         line.push('\n');
         print(&line)
     }
@@ -93,5 +94,5 @@ pub(crate) fn print(text: &str) -> Result<()> {
 
 /// Writes a line to standard error. Where that fails there is nobody left to tell.
 pub(crate) fn complain(line: &str) {
-    drop(writeln!(io::stderr().lock(), "{line}"));
+    let _ = writeln!(io::stderr().lock(), "{line}");
 }

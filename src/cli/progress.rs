@@ -61,11 +61,11 @@ pub(crate) fn spin<T>(console: Console, what: &'static str, work: impl FnOnce() 
             remember(&spinner);
             spinner.enable_steady_tick(Duration::from_millis(100));
             // Ends with the message, or with the sender when `work` panics.
-            drop(waiting.recv());
+            let _ = waiting.recv();
             clear();
         });
         let result = work();
-        drop(finished.send(()));
+        let _ = finished.send(());
         result
     })
 }

@@ -35,7 +35,9 @@ pub(crate) fn ask_secret(question: &str) -> Result<Zeroizing<String>> {
     }
     // rpassword puts this character for whatever is not UTF-8: different passwords would become one.
     if answer.contains('\u{FFFD}') {
-        return Err(refused("the terminal sent bytes that are not UTF-8").with_hint("give it with --password-file"));
+        return Err(
+            refused("the terminal sent bytes that are not UTF-8").with_hint("give it with --password-file")
+        );
     }
     Ok(answer)
 }

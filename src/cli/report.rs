@@ -12,11 +12,10 @@ pub(crate) fn report(console: Console, error: &Error) -> u8 {
     let message = single_line(&error.to_string());
     let hint = error.hint().or_else(|| advice(error.kind())).map(single_line);
     let code = exit_status(error.kind());
-    let object = Report {
-        error: Body { code, kind: error.kind().name(), message: &message, hint: hint.as_deref() },
-    };
+    let object =
+        Report { error: Body { code, kind: error.kind().name(), message: &message, hint: hint.as_deref() } };
     // A standard output that cannot be written leaves the line on standard error.
-    drop(console.object(&object));
+    let _ = console.object(&object);
     complain(&format!("strongroom: error: {message}"));
     if let Some(hint) = hint {
         complain(&format!("strongroom: hint: {hint}"));
@@ -50,7 +49,9 @@ pub(crate) const INTERRUPTED: u8 = 130;
 const fn advice(kind: ErrorKind) -> Option<&'static str> {
     match kind {
         ErrorKind::OutOfMemory => Some("close other programs, or use a machine with more memory"),
-        ErrorKind::Tampered => Some("somebody changed the header; take the container from a backup that you trust"),
+        ErrorKind::Tampered => {
+            Some("somebody changed the header; take the container from a backup that you trust")
+        }
         _ => None,
     }
 }

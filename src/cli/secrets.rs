@@ -114,7 +114,8 @@ fn read_standard_input() -> Result<Password> {
     let cannot = "cannot read the password from standard input";
     let stdin = io::stdin();
     if stdin.is_terminal() {
-        let error = Error::new(ErrorKind::Usage, "it is a terminal and would show the password").during(cannot);
+        let error =
+            Error::new(ErrorKind::Usage, "it is a terminal and would show the password").during(cannot);
         return Err(error.with_hint("leave --password-file out to be asked without echo"));
     }
     // A descriptor of our own: the standard handle would keep a copy in its buffer.

@@ -18,7 +18,8 @@ pub(crate) fn inspect(path: &Path) -> Result<(Container, Box<dyn Header>)> {
     // A FIFO must not block, a terminal must not become ours.
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(Error::from);
-    let container = file.and_then(|file| Container::from_fd(file.into(), path)).map_err(|e| cannot_open(e, path))?;
+    let container =
+        file.and_then(|file| Container::from_fd(file.into(), path)).map_err(|e| cannot_open(e, path))?;
     let header = container.header().map_err(|error| cannot_open(error, path))?;
     Ok((container, header))
 }
@@ -81,6 +82,8 @@ fn explain(error: Error, path: &Path) -> Error {
 /// One line where locked memory does not suffice for the secrets.
 fn warn_of_swap(console: Console) {
     if is_any_secret_unlocked() {
-        console.detail("strongroom: warning: the keys may reach swap: the limit on locked memory is too low (ulimit -l)");
+        console.detail(
+            "strongroom: warning: the keys may reach swap: the limit on locked memory is too low (ulimit -l)",
+        );
     }
 }

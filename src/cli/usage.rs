@@ -12,7 +12,7 @@ pub(crate) fn from_clap(error: &clap::Error, arguments: &[String]) -> Error {
 
 /// What the complaint is about, and what is wrong with it.
 fn complaint(error: &clap::Error) -> (String, String) {
-    let argument = text(error, ContextKind::InvalidArg);
+    let argument = bare(text(error, ContextKind::InvalidArg));
     match error.kind() {
         Clap::UnknownArgument if argument.starts_with('-') => (argument, "unknown option".to_owned()),
         Clap::UnknownArgument => (argument, "one argument too many".to_owned()),
@@ -25,7 +25,9 @@ fn complaint(error: &clap::Error) -> (String, String) {
         Clap::MissingRequiredArgument => ("missing argument".to_owned(), argument),
         Clap::ArgumentConflict => conflict(error, argument),
         Clap::InvalidValue | Clap::ValueValidation => bad_value(error, argument),
-        Clap::TooFewValues | Clap::WrongNumberOfValues | Clap::NoEquals => (argument, "needs a value".to_owned()),
+        Clap::TooFewValues | Clap::WrongNumberOfValues | Clap::NoEquals => {
+            (argument, "needs a value".to_owned())
+        }
         Clap::TooManyValues => (argument, "takes one value".to_owned()),
         Clap::InvalidUtf8 => ("unreadable argument".to_owned(), "not UTF-8".to_owned()),
         kind => ("wrong usage".to_owned(), kind.to_string()),
@@ -33,7 +35,7 @@ fn complaint(error: &clap::Error) -> (String, String) {
 }
 
 fn conflict(error: &clap::Error, argument: String) -> (String, String) {
-    let prior = text(error, ContextKind::PriorArg);
+    let prior = bare(text(error, ContextKind::PriorArg));
     let why = if prior == argument || prior.is_empty() {
         "given twice".to_owned()
     } else {
@@ -49,7 +51,7 @@ fn bad_value(error: &clap::Error, argument: String) -> (String, String) {
         _ if value.is_empty() => "needs a value".to_owned(),
         Some(source) => format!("{value:?}: {source}"),
         None if valid.is_empty() => format!("{value:?} is no valid value"),
-        None => format!("{value:?} is none of {valid}"),
+        None => format!("{value:?} is not known; there is {valid}"),
     };
     (argument, why)
 }
@@ -60,7 +62,7 @@ fn hint(error: &clap::Error, arguments: &[String]) -> String {
         return "everybody on this machine could see it there; use --password-file, --password-fd or --password-command"
             .to_owned();
     }
-    for kind in [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue] {
+    for kind in [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand] {
         let suggested = text(error, kind);
         if !suggested.is_empty() {
             return format!("did you mean {suggested}?");
@@ -69,7 +71,15 @@ fn hint(error: &clap::Error, arguments: &[String]) -> String {
     format!("see {} --help", command_of(arguments))
 }
 
-/// A context as text: strings are joined, what is not there is empty. Without the dressing of usage lines.
+/// `--size <SIZE>` as `--size`; an argument without a dash keeps its name.
+fn bare(argument: String) -> String {
+    match argument.split_once(' ') {
+        Some((option, _)) if option.starts_with('-') => option.to_owned(),
+        _ => argument,
+    }
+}
+
+/// A context as text: strings are joined, what is not there is empty.
 fn text(error: &clap::Error, kind: ContextKind) -> String {
     match error.get(kind) {
         Some(ContextValue::String(text)) => text.clone(),
