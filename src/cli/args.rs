@@ -1,0 +1,332 @@
+//! What the command line takes. The doc comments here are the help texts and the manual.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint, value_parser};
+use clap_complete::Shell;
+
+use super::size::parse_size;
+
+/// Encrypted containers: made, opened and mounted by an ordinary user
+#[derive(Debug, Parser)]
+#[command(name = "strongroom", version, after_help = TOP_EXAMPLES, max_term_width = 100)]
+#[command(subcommand_value_name = "COMMAND", subcommand_help_heading = "Commands")]
+#[command(disable_help_subcommand = true, infer_long_args = false)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) output: OutputOptions,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How results and messages are shown.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputOptions {
+    /// Print one JSON object on standard output; sizes are in bytes
+    #[arg(long, global = true, display_order = 900)]
+    pub(crate) json: bool,
+    /// Print nothing but data and errors
+    #[arg(short, long, global = true, display_order = 901, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say what is being done
+    #[arg(short, long, global = true, display_order = 902)]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a container
+    #[command(after_help = CREATE_EXAMPLES)]
+    Create(Box<CreateOptions>),
+    /// Open a container and mount what is inside
+    #[command(after_help = MOUNT_EXAMPLES)]
+    Mount(Box<MountOptions>),
+    /// Unmount and forget the keys
+    #[command(visible_aliases = ["umount", "dismount"], after_help = UNMOUNT_EXAMPLES)]
+    Unmount(UnmountOptions),
+    /// Show what is mounted
+    #[command(visible_alias = "status")]
+    List,
+    /// Show a container's header and keyslots; needs no password
+    Info(InfoOptions),
+    /// Work with the keyslots of a container
+    #[command(subcommand, subcommand_value_name = "COMMAND", subcommand_help_heading = "Commands")]
+    Key(KeyCommand),
+    /// Print a completion script for a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(CompletionsOptions),
+    /// Print the manual page (roff)
+    #[command(after_help = MAN_EXAMPLES)]
+    Man,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateOptions {
+    /// The file to make, or a block device
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) container: PathBuf,
+    /// Size of the container: 10G or 10GiB is 10·2^30 bytes, 10GB is 10·10^9; a device is taken whole without it
+    #[arg(short, long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) size: Option<u64>,
+    /// Container format
+    #[arg(long, value_enum, default_value_t = NewFormat::Native, value_name = "FORMAT")]
+    pub(crate) format: NewFormat,
+    /// File system to make inside, owned by the calling user
+    #[arg(long, value_enum, default_value_t = FileSystemChoice::Ext4, value_name = "TYPE")]
+    pub(crate) filesystem: FileSystemChoice,
+    /// How the space comes to be
+    #[arg(long, value_enum, default_value_t = ProvisionChoice::Thick, value_name = "HOW")]
+    pub(crate) provision: ProvisionChoice,
+    /// A name for the container, readable without the password (64 bytes at most)
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) label: Option<String>,
+    /// Bytes in a sector
+    #[arg(long, value_name = "BYTES", default_value = "4096", value_parser = ["512", "4096"])]
+    pub(crate) sector_size: String,
+    /// Overwrite what is there, after asking
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Do not ask before overwriting (with --force)
+    #[arg(short, long, requires = "force")]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) cost: CostOptions,
+    #[command(flatten)]
+    pub(crate) secrets: SecretOptions,
+}
+
+/// What opening the new container shall cost. Measured for one second on this machine where not given.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Key derivation (Argon2id; what is not given is measured for one second)")]
+pub(crate) struct CostOptions {
+    /// Memory, from 64M to 4G
+    #[arg(long = "kdf-memory", value_name = "SIZE", value_parser = parse_kdf_memory)]
+    pub(crate) memory: Option<u32>,
+    /// Passes over the memory, from 3 to 64
+    #[arg(long = "kdf-passes", value_name = "N", value_parser = value_parser!(u32).range(3..=64))]
+    pub(crate) passes: Option<u32>,
+    /// Lanes, from 1 to 16
+    #[arg(long = "kdf-lanes", value_name = "N", value_parser = value_parser!(u32).range(1..=16))]
+    pub(crate) lanes: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MountOptions {
+    /// The container
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) container: PathBuf,
+    /// An empty directory of yours
+    #[arg(value_hint = ValueHint::DirPath, value_name = "MOUNTPOINT")]
+    pub(crate) mountpoint: PathBuf,
+    /// Only show the decrypted block device, as the file MOUNTPOINT/volume
+    #[arg(long, conflicts_with = "driver")]
+    pub(crate) block: bool,
+    /// Write nothing, neither to the file system nor to the container
+    #[arg(short, long, alias = "readonly")]
+    pub(crate) read_only: bool,
+    /// Container format
+    #[arg(long, value_enum, default_value_t = OpenFormat::Auto, value_name = "FORMAT")]
+    pub(crate) format: OpenFormat,
+    /// What mounts the file system
+    #[arg(long, value_enum, default_value_t = DriverChoice::Auto, value_name = "DRIVER")]
+    pub(crate) driver: DriverChoice,
+    /// Stay in the foreground until the volume is unmounted
+    #[arg(long)]
+    pub(crate) foreground: bool,
+    #[command(flatten)]
+    pub(crate) unlock: UnlockOptions,
+}
+
+/// How far to go to open a container.
+#[derive(Debug, Args)]
+pub(crate) struct UnlockOptions {
+    /// Passwords to ask for before giving up [default: 3]
+    #[arg(short = 'T', long, value_name = "N", value_parser = value_parser!(u32).range(1..=100))]
+    pub(crate) tries: Option<u32>,
+    /// The most memory that a keyslot may ask for [default: 4G]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) max_kdf_memory: Option<u64>,
+    #[command(flatten)]
+    pub(crate) secrets: SecretOptions,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).args(["target", "all"]))]
+pub(crate) struct UnmountOptions {
+    /// A container or a mount point
+    #[arg(value_hint = ValueHint::AnyPath, value_name = "CONTAINER|MOUNTPOINT")]
+    pub(crate) target: Option<PathBuf>,
+    /// Everything that strongroom mounted for you
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Also when files are open: detach, and wipe the keys; what was not written yet is lost
+    #[arg(short, long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InfoOptions {
+    /// The container
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) container: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Show the keyslots; needs no password
+    List(InfoOptions),
+    /// Say whether a password opens the container
+    #[command(after_help = KEY_TEST_EXAMPLES)]
+    Test(KeyTestOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyTestOptions {
+    /// The container
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) container: PathBuf,
+    #[command(flatten)]
+    pub(crate) unlock: UnlockOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsOptions {
+    /// The shell
+    #[arg(value_parser = shell_parser())]
+    pub(crate) shell: Shell,
+}
+
+/// Where the password and the keyfiles come from. Without any of these the password is asked for on the terminal.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Secrets (the password is asked for on the terminal where no source is given)")]
+#[command(group = ArgGroup::new("password").multiple(false))]
+pub(crate) struct SecretOptions {
+    /// Read the password from a file; one newline at its end is dropped; - is standard input
+    #[arg(long, value_name = "FILE", group = "password", value_hint = ValueHint::FilePath)]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Read the password from an open file descriptor; one newline at its end is dropped
+    #[arg(long, value_name = "N", group = "password", value_parser = value_parser!(i32).range(0..))]
+    pub(crate) password_fd: Option<i32>,
+    /// Take as password what a shell command prints; one newline at its end is dropped
+    #[arg(long, value_name = "CMD", group = "password", value_hint = ValueHint::CommandString)]
+    pub(crate) password_command: Option<String>,
+    /// There is no password: the keyfiles alone open the container
+    #[arg(long, group = "password", requires = "keyfile")]
+    pub(crate) no_password: bool,
+    /// A file whose content is needed too; repeat for several, in any order
+    #[arg(short, long, alias = "key-file", value_name = "FILE", action = ArgAction::Append)]
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) keyfile: Vec<PathBuf>,
+}
+
+/// The formats that can be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NewFormat {
+    /// strongroom's own
+    Native,
+}
+
+/// The formats that can be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OpenFormat {
+    /// Found by its signature
+    Auto,
+    /// strongroom's own
+    Native,
+}
+
+/// What may be made inside a new container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FileSystemChoice {
+    Ext4,
+    Exfat,
+    Vfat,
+    Xfs,
+    Btrfs,
+    Ntfs,
+    /// Only the volume
+    None,
+}
+
+/// How the space of a container comes to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProvisionChoice {
+    /// Filled with random bytes: nobody sees what is in use
+    Thick,
+    /// Set aside, but not filled
+    Quick,
+    /// Grows with use; shows which sectors are in use
+    Thin,
+}
+
+/// What mounts the file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DriverChoice {
+    /// The kernel for root, else userspace
+    Auto,
+    /// Loop device and the kernel's file system; needs root
+    Kernel,
+    /// A FUSE file system such as fuse2fs
+    Userspace,
+}
+
+/// Reads Argon2id's memory into KiB, within what a new keyslot may have.
+fn parse_kdf_memory(text: &str) -> Result<u32, String> {
+    let bytes = parse_size(text).map_err(|error| error.to_string())?;
+    if !(64 << 20..=4 << 30).contains(&bytes) {
+        return Err("must be from 64M to 4G".to_owned());
+    }
+    if !bytes.is_multiple_of(1024) {
+        return Err("must be a multiple of 1K".to_owned());
+    }
+    u32::try_from(bytes / 1024).map_err(|error| error.to_string())
+}
+
+/// The shells that the manual promises.
+fn shell_parser() -> impl clap::builder::TypedValueParser<Value = Shell> {
+    use clap::builder::TypedValueParser;
+    clap::builder::PossibleValuesParser::new(["bash", "zsh", "fish", "elvish"])
+        .try_map(|name| name.parse::<Shell>())
+}
+
+const TOP_EXAMPLES: &str = "\
+Examples:
+  strongroom create photos.vault --size 10G     make a container
+  strongroom mount photos.vault ~/photos        open it
+  strongroom unmount ~/photos                   close it
+  strongroom man | man -l -                     read the manual";
+
+const CREATE_EXAMPLES: &str = "\
+Examples:
+  strongroom create photos.vault --size 10G
+  strongroom create work.vault --size 100G --provision thin --keyfile ~/.keys/work
+  strongroom create /dev/sdX --force --label backup";
+
+const MOUNT_EXAMPLES: &str = "\
+Examples:
+  strongroom mount photos.vault ~/photos
+  strongroom mount photos.vault ~/photos --read-only --password-command 'pass show photos'
+  strongroom mount --block disk.vault ~/disk    then use ~/disk/volume";
+
+const UNMOUNT_EXAMPLES: &str = "\
+Examples:
+  strongroom unmount ~/photos
+  strongroom unmount photos.vault
+  strongroom unmount --all --force";
+
+const KEY_TEST_EXAMPLES: &str = "\
+Examples:
+  strongroom key test photos.vault
+  strongroom key test photos.vault --keyfile ~/.keys/work --no-password";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  strongroom completions bash > ~/.local/share/bash-completion/completions/strongroom
+  strongroom completions zsh > ~/.zfunc/_strongroom
+  strongroom completions fish > ~/.config/fish/completions/strongroom.fish";
+
+const MAN_EXAMPLES: &str = "\
+Examples:
+  strongroom man | man -l -
+  strongroom man > ~/.local/share/man/man1/strongroom.1";

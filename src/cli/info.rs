@@ -1,0 +1,83 @@
+//! `info`: what the header tells without a password.
+
+use std::fmt::Write;
+
+use strongroom::{
+    error::Result,
+    format::{CopyState, HeaderInfo, KeyslotInfo},
+};
+
+use super::{args::InfoOptions, output::Console, size::show_size, unlock::inspect};
+
+/// Prints a container's header.
+pub(crate) fn run(console: Console, options: &InfoOptions) -> Result<()> {
+    let (_, header) = inspect(&options.container)?;
+    console.result(&header.describe(), |info| {
+        let mut text = describe(info);
+        text.push_str("Keyslots:\n");
+        text.push_str(&describe_keyslots(&info.keyslots));
+        text
+    })
+}
+
+fn describe(info: &HeaderInfo) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{name:<15}{value}");
+    };
+    line("Format:", &format!("{}, version {}", info.format, info.version));
+    line("UUID:", info.uuid.as_deref().unwrap_or("none"));
+    line("Label:", info.label.as_deref().unwrap_or("none"));
+    line("Cipher:", &format!("{}, {}-bit key", info.cipher, info.key_bits));
+    line("Sector size:", &format!("{} bytes", info.sector_size));
+    line("Container:", &exact_size(info.container_size));
+    line("Data:", &format!("{} at offset {}", exact_size(info.data_size), info.data_offset));
+    line("Provision:", info.provision);
+    line("Header:", if info.authenticated_header { "authenticated" } else { "not authenticated" });
+    for (index, copy) in info.headers.iter().enumerate() {
+        let state = state_name(copy.state);
+        let sequence = copy.sequence.map(|number| format!(", sequence {number}")).unwrap_or_default();
+        let name = if index == 0 { "Header copies:" } else { "" };
+        line(name, &format!("{state} at offset {}{sequence}", copy.offset));
+    }
+    text
+}
+
+/// One line for each keyslot, indented.
+pub(crate) fn describe_keyslots(keyslots: &[KeyslotInfo]) -> String {
+    let mut text = String::new();
+    for keyslot in keyslots {
+        let kdf = &keyslot.kdf;
+        let mut parts = vec![format!("{:>4}: {:<13}{}", keyslot.slot, keyslot.kind, kdf.name)];
+        parts.extend(kdf.memory.map(|bytes| format!("{} memory", show_size(bytes))));
+        parts.extend(kdf.passes.map(|count| format!("{count} passes")));
+        parts.extend(kdf.lanes.map(|count| counted(count, "lane")));
+        parts.extend(kdf.iterations.map(|count| format!("{count} iterations")));
+        parts.extend(keyslot.label.as_ref().map(|label| format!("label {label:?}")));
+        text.push_str(&parts.join(", "));
+        text.push('\n');
+    }
+    if keyslots.is_empty() {
+        text.push_str("      none\n");
+    }
+    text
+}
+
+fn counted(count: u32, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+fn exact_size(bytes: u64) -> String {
+    let size = show_size(bytes);
+    if size.ends_with("bytes") { size } else { format!("{size} ({bytes} bytes)") }
+}
+
+const fn state_name(state: CopyState) -> &'static str {
+    match state {
+        CopyState::Current => "current",
+        CopyState::Stale => "stale",
+        CopyState::Damaged => "damaged",
+        CopyState::Missing => "missing",
+    }
+}

@@ -1,0 +1,221 @@
+//! The manual page: what clap knows of the commands, and what only words can say.
+
+use clap::{Arg, Command};
+use clap_mangen::{
+    Man,
+    roff::{Inline, Roff, bold, italic, roman},
+};
+use strongroom::error::Result;
+
+use super::output::print;
+
+/// Prints the whole manual as one roff page.
+pub(crate) fn run() -> Result<()> {
+    let command = super::command();
+    let mut page = Vec::new();
+    let man = Man::new(command.clone()).manual("User Commands");
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+
+    let mut roff = Roff::new();
+    roff.control("SH", ["SYNOPSIS"]);
+    for leaf in leaves(&command, &command, "strongroom") {
+        roff.text(usage(&leaf));
+        roff.control("br", []);
+    }
+    section(&mut roff, "DESCRIPTION", DESCRIPTION);
+    roff.control("SH", ["COMMANDS"]);
+    for leaf in leaves(&command, &command, "strongroom") {
+        describe(&mut roff, &leaf);
+    }
+    roff.control("SH", ["OPTIONS OF EVERY COMMAND"]);
+    for argument in command.get_arguments() {
+        describe_argument(&mut roff, argument);
+    }
+    roff.control("SH", ["EXIT STATUS"]);
+    for (status, meaning) in EXIT_STATUSES {
+        roff.control("TP", []).text([bold(status)]).text([roman(meaning)]);
+    }
+    for (name, text) in SECTIONS {
+        section(&mut roff, name, text);
+    }
+    roff.to_writer(&mut page)?;
+    print(&String::from_utf8_lossy(&page))
+}
+
+/// A command that does something, with the words that call it.
+struct Leaf<'a> {
+    path: String,
+    command: &'a Command,
+    /// Options that every command has are described once.
+    shared: &'a Command,
+}
+
+impl Leaf<'_> {
+    fn arguments(&self) -> impl Iterator<Item = &Arg> {
+        self.command.get_arguments().filter(|argument| {
+            let is_shared = self.shared.get_arguments().any(|shared| shared.get_id() == argument.get_id());
+            !is_shared && !argument.is_hide_set() && argument.get_id() != "help"
+        })
+    }
+}
+
+fn leaves<'a>(shared: &'a Command, command: &'a Command, path: &str) -> Vec<Leaf<'a>> {
+    let mut found = Vec::new();
+    for child in command.get_subcommands().filter(|child| !child.is_hide_set()) {
+        let path = format!("{path} {}", child.get_name());
+        if child.has_subcommands() {
+            found.extend(leaves(shared, child, &path));
+        } else {
+            found.push(Leaf { path, command: child, shared });
+        }
+    }
+    found
+}
+
+fn usage(leaf: &Leaf<'_>) -> Vec<Inline> {
+    let mut line = vec![bold(leaf.path.as_str())];
+    for argument in leaf.arguments().filter(|argument| argument.is_positional()) {
+        let name = value_name(argument);
+        let shown = if argument.is_required_set() { name } else { format!("[{name}]") };
+        line.extend([roman(" "), italic(shown)]);
+    }
+    line.push(roman(" [options]"));
+    line
+}
+
+fn describe(roff: &mut Roff, leaf: &Leaf<'_>) {
+    roff.control("SS", [leaf.path.as_str()]);
+    let about = leaf.command.get_about().map(ToString::to_string).unwrap_or_default();
+    let aliases: Vec<_> = leaf.command.get_visible_aliases().collect();
+    let also =
+        if aliases.is_empty() { String::new() } else { format!(" Also called {}.", aliases.join(", ")) };
+    roff.text([roman(format!("{about}.{also}"))]);
+    for argument in leaf.arguments() {
+        describe_argument(roff, argument);
+    }
+    if let Some(examples) = leaf.command.get_after_help() {
+        roff.control("PP", []).text([roman("Examples:")]);
+        roff.control("PP", []).control("nf", []);
+        for line in examples.to_string().lines().skip(1) {
+            roff.text([roman(line)]);
+        }
+        roff.control("fi", []);
+    }
+}
+
+fn describe_argument(roff: &mut Roff, argument: &Arg) {
+    let mut header = Vec::new();
+    if argument.is_positional() {
+        header.push(italic(value_name(argument)));
+    } else {
+        let short = argument.get_short().map(|letter| format!("-{letter}"));
+        let long = argument.get_long().map(|name| format!("--{name}"));
+        header.push(bold(short.into_iter().chain(long).collect::<Vec<_>>().join(", ")));
+        if argument.get_action().takes_values() {
+            header.extend([roman(" "), italic(value_name(argument))]);
+        }
+    }
+    let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+    roff.control("TP", []).text(header).text([roman(help)]);
+
+    let values = argument.get_possible_values();
+    if argument.get_action().takes_values() && !values.is_empty() {
+        let values = values.iter().map(|value| match value.get_help() {
+            Some(help) => format!("{} ({help})", value.get_name()),
+            None => value.get_name().to_owned(),
+        });
+        roff.control("br", []).text([roman(format!("One of: {}.", values.collect::<Vec<_>>().join(", ")))]);
+    }
+    let defaults: Vec<_> =
+        argument.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+    if argument.get_action().takes_values() && !defaults.is_empty() {
+        roff.control("br", []).text([roman(format!("Default: {}.", defaults.join(", ")))]);
+    }
+}
+
+fn value_name(argument: &Arg) -> String {
+    let names = argument.get_value_names().unwrap_or_default();
+    names.first().map_or_else(|| argument.get_id().as_str().to_uppercase(), ToString::to_string)
+}
+
+/// A section of paragraphs, parted by blank lines.
+fn section(roff: &mut Roff, name: &str, text: &str) {
+    roff.control("SH", [name]);
+    for (index, paragraph) in text.split("\n\n").enumerate() {
+        if index > 0 {
+            roff.control("PP", []);
+        }
+        for line in paragraph.lines() {
+            roff.text([roman(line)]);
+        }
+    }
+}
+
+const DESCRIPTION: &str = "\
+A container is one file (or a block device) that holds an encrypted file system. strongroom makes it, opens it with a
+password, keyfiles, or both, and mounts it. An ordinary user needs no privileges for any of this.
+
+mount returns when the files can be used. A background process serves the volume: it survives the terminal, holds the
+keys in locked memory, and unmounts cleanly when it is told to stop (SIGTERM). One writer has a container at a time.
+
+Passwords are bytes as they are given, not normalised. At most 1 MiB. One newline at the end of a password file, a
+descriptor or a command's output is dropped; a carriage return is not. Control characters typed at a prompt are ignored.
+A password is never taken from the command line or from the environment, where others could see it.
+
+Keyfiles join the password, and each counts with its whole content, in any order. With --no-password, or an empty
+password file, the keyfiles alone open the container.
+
+With --json exactly one object is printed on standard output, also for an error:
+{\"error\":{\"code\",\"kind\",\"message\",\"hint\"}}. Otherwise standard output carries data only; notes, progress and errors go to
+standard error.";
+
+const EXIT_STATUSES: [(&str, &str); 9] = [
+    ("0", "Done."),
+    ("1", "Wrong usage or parameters; a password source that cannot be read."),
+    ("2", "Wrong password or keyfile, or no permission."),
+    ("3", "Not enough memory for the key derivation."),
+    (
+        "4",
+        "Nothing there (no such container, nothing mounted), not a container, damaged, tampered with, or not supported.",
+    ),
+    ("5", "Busy: mounted, in use, locked by another process; or the target exists."),
+    ("6", "Input or output failed, no space left, or strongroom itself failed."),
+    ("7", "A part of the system is missing: FUSE, a file-system tool. The message names the package."),
+    ("130", "Interrupted. Nothing half-made is left."),
+];
+
+const SECTIONS: [(&str, &str); 4] = [
+    ("FILES", FILES),
+    ("EXAMPLES", EXAMPLES),
+    ("SECURITY", SECURITY),
+    ("SEE ALSO", "cryptsetup(8), fuse2fs(1), e2fsck(8), fusermount3(1), umount(8)"),
+];
+
+const FILES: &str = "\
+$XDG_RUNTIME_DIR/strongroom, or /run/strongroom for root: what is mounted, one private directory for each volume. It
+holds no keys.";
+
+const EXAMPLES: &str = "\
+strongroom create photos.vault --size 10G
+
+strongroom mount photos.vault ~/photos
+
+strongroom unmount ~/photos
+
+strongroom key test photos.vault --password-command 'pass show photos' && echo it opens
+
+strongroom list --json | jq -r '.mounts[].mountpoint'";
+
+const SECURITY: &str = "\
+A container is safe at rest: whoever finds the file and not the password learns its size, its label, the costs of its
+keyslots, and, where it was made with --provision thin, which parts are in use. It is recognisable as a container.
+
+AES-XTS hides content and does not detect changes: who can write to the container can damage what is in it, and who sees
+it twice sees which sectors changed. The header is authenticated; a changed one is refused.
+
+While a volume is mounted its files are as safe as your account. Root can read them. Hibernation writes the memory, and
+with it the keys, to disk; unmount before. Programs may leave copies of what they open in other places, such as ~/.cache.
+
+A password is guessed at the speed that --kdf-memory and --kdf-passes leave. No cost makes a weak password a good one.
+There is no way to open a container whose password is lost.";

@@ -1,0 +1,114 @@
+//! The command line: arguments in; data, messages and an exit status out.
+
+mod args;
+mod create;
+mod info;
+mod interrupt;
+mod key;
+mod manual;
+mod mounting;
+mod output;
+mod progress;
+mod prompt;
+mod report;
+mod secrets;
+mod size;
+mod strength;
+mod unlock;
+mod usage;
+
+use std::{
+    ffi::OsString,
+    panic::{self, PanicHookInfo},
+    process::ExitCode,
+};
+
+use clap::{CommandFactory, Parser, error::ErrorKind as Clap};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use strongroom::{
+    error::{Error, ErrorKind, Result},
+    mount,
+};
+
+use args::{Arguments, Command, CompletionsOptions};
+use output::{Console, complain, print};
+use report::report;
+
+/// Runs the command that the program's arguments ask for.
+pub(crate) fn main() -> ExitCode {
+    panic::set_hook(Box::new(tell_of_panic));
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if arguments.get(1).is_some_and(|argument| argument == mount::SERVE) {
+        return mount::serve();
+    }
+    // Not a panic's own exit status 101, which is none of ours: what was begun has been undone by unwinding.
+    let status = panic::catch_unwind(|| run(&arguments));
+    ExitCode::from(status.unwrap_or_else(|_| report::exit_status(ErrorKind::Io)))
+}
+
+/// All of clap's knowledge of the command line.
+fn command() -> clap::Command {
+    Arguments::command()
+}
+
+/// Gives the exit status.
+fn run(arguments: &[OsString]) -> u8 {
+    let parsed = match Arguments::try_parse_from(arguments) {
+        Ok(parsed) => parsed,
+        Err(refusal) => return refuse(&refusal, arguments),
+    };
+    let console = Console::new(parsed.output);
+    match obey(console, &parsed.command) {
+        Ok(()) => 0,
+        Err(error) => report(console, &error),
+    }
+}
+
+fn obey(console: Console, command: &Command) -> Result<()> {
+    forbid_dumps()?;
+    interrupt::watch(console)?;
+    match command {
+        Command::Create(options) => create::run(console, options),
+        Command::Mount(options) => mounting::mount(console, options),
+        Command::Unmount(options) => mounting::unmount(console, options),
+        Command::List => mounting::list(console),
+        Command::Info(options) => info::run(console, options),
+        Command::Key(command) => key::run(console, command),
+        Command::Completions(options) => completions(options),
+        Command::Man => manual::run(),
+    }
+}
+
+/// Help and version are answers; everything else is wrong usage.
+fn refuse(refusal: &clap::Error, arguments: &[OsString]) -> u8 {
+    let words: Vec<String> =
+        arguments.iter().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let console = Console::before_options(words.iter().any(|word| word == "--json"));
+    if matches!(refusal.kind(), Clap::DisplayHelp | Clap::DisplayVersion) {
+        return match print(&refusal.render().to_string()) {
+            Ok(()) => 0,
+            Err(error) => report(console, &error),
+        };
+    }
+    report(console, &usage::from_clap(refusal, &words))
+}
+
+fn completions(options: &CompletionsOptions) -> Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(options.shell, &mut command(), "strongroom", &mut script);
+    print(&String::from_utf8_lossy(&script))
+}
+
+/// Keeps the passwords in this process from core dumps and from other processes of the same user.
+fn forbid_dumps() -> Result<()> {
+    let cannot = |errno| Error::from(std::io::Error::from(errno)).during("cannot forbid core dumps");
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).map_err(cannot)?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(cannot)
+}
+
+/// One line that says where, and nothing of what was being worked on.
+fn tell_of_panic(panic: &PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    complain(&format!("strongroom: error: strongroom failed: internal error at {place}"));
+    complain("strongroom: hint: please report this line");
+}

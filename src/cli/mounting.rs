@@ -1,0 +1,157 @@
+//! `mount`, `unmount` and `list`.
+
+use std::{
+    fs::File,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use comfy_table::{Table, presets};
+use serde::Serialize;
+use strongroom::{
+    error::{Error, ErrorKind, Result},
+    mount::{self, Entry, Request, Selection, Target},
+    volume::{Access, Container, make_writable},
+};
+
+use super::{
+    args::{DriverChoice, MountOptions, UnmountOptions},
+    interrupt,
+    output::Console,
+    unlock::{cannot_open, unlock},
+};
+
+/// Opens a container and makes what is inside visible.
+pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
+    let path = &options.container;
+    let target = target(options);
+    // All that can fail without a password fails before it is asked for.
+    let container = open(path, options.read_only)?;
+    let header = container.header().map_err(|error| cannot_open(error, path))?;
+    mount::check_target(&target)?;
+    options.unlock.secrets.check_source()?;
+
+    let unlocked = unlock(console, path, &*header, &options.unlock)?;
+    for repair in make_writable(&container, &*header, &unlocked).map_err(|error| cannot_open(error, path))? {
+        console.warn(&format!("{}: {repair}", path.display()));
+    }
+    let request = Request { container: &container, key: unlocked.volume_key.expose(), target };
+    let mounted = mount::start(&request, interrupt::flag())?;
+    // The server has its own copies.
+    drop((unlocked, container));
+
+    for warning in &mounted.warnings {
+        console.warn(warning);
+    }
+    console.done(&mounted.entry, |entry| match &entry.mountpoint {
+        Some(mountpoint) => format!("mounted {} on {}", path.display(), mountpoint.display()),
+        None => format!("{} is open as {}", path.display(), entry.block.display()),
+    })?;
+    if options.foreground { mounted.wait(interrupt::flag()) } else { Ok(()) }
+}
+
+/// Takes volumes down.
+pub(crate) fn unmount(console: Console, options: &UnmountOptions) -> Result<()> {
+    let selection = options.target.clone().map_or(Selection::All, Selection::One);
+    let unmounted = mount::unmount(&selection, options.force, interrupt::flag())?;
+    console.done(&Unmounted { unmounted }, |done| {
+        if done.unmounted.is_empty() {
+            return "nothing is mounted".to_owned();
+        }
+        let lines = done.unmounted.iter().map(|entry| format!("unmounted {}", place(entry).display()));
+        lines.collect::<Vec<_>>().join("\n")
+    })
+}
+
+/// Shows what is mounted.
+pub(crate) fn list(console: Console) -> Result<()> {
+    let mounts = mount::list();
+    if mounts.is_empty() && !console.is_json() {
+        console.note("nothing is mounted");
+        return Ok(());
+    }
+    console.result(&Mounts { mounts }, |list| table(&list.mounts))
+}
+
+#[derive(Debug, Serialize)]
+struct Unmounted {
+    unmounted: Vec<Entry>,
+}
+
+#[derive(Debug, Serialize)]
+struct Mounts {
+    mounts: Vec<Entry>,
+}
+
+fn target(options: &MountOptions) -> Target {
+    let place = options.mountpoint.clone();
+    if options.block {
+        return Target::Block { directory: place };
+    }
+    let driver = match options.driver {
+        DriverChoice::Auto => mount::DriverChoice::Auto,
+        DriverChoice::Kernel => mount::DriverChoice::Kernel,
+        DriverChoice::Userspace => mount::DriverChoice::Userspace,
+    };
+    Target::FileSystem { mountpoint: place, driver }
+}
+
+/// Opens and locks the container, or says who has it.
+fn open(path: &Path, read_only: bool) -> Result<Container> {
+    let access = if read_only { Access::ReadOnly } else { Access::ReadWrite };
+    Container::open(path, access).map_err(|error| {
+        let error = match error.kind() {
+            ErrorKind::Busy => name_holder(error, path),
+            // It can be read, so it is the writing that is refused.
+            ErrorKind::Permission | ErrorKind::Io if !read_only && File::open(path).is_ok() => {
+                error.with_hint("--read-only opens what must not be written")
+            }
+            _ => error,
+        };
+        cannot_open(error, path)
+    })
+}
+
+/// The same error, naming the mount or the processes that keep the container to themselves.
+fn name_holder(error: Error, path: &Path) -> Error {
+    let Ok(metadata) = std::fs::metadata(path) else { return error };
+    if let Some(entry) = mount::holding((metadata.dev(), metadata.ino())) {
+        let place = place(&entry);
+        return Error::new(
+            ErrorKind::Busy,
+            format!("mounted on {} (process {})", place.display(), entry.pid),
+        )
+        .with_hint(format!("strongroom unmount {}", place.display()));
+    }
+    let holders: Vec<_> = mount::holders_of_file(path).iter().map(ToString::to_string).collect();
+    if holders.is_empty() {
+        error
+    } else {
+        Error::new(ErrorKind::Busy, format!("in use by {}", holders.join(", ")))
+    }
+}
+
+/// Where a volume shows: its mount point, or the directory of its block file.
+fn place(entry: &Entry) -> PathBuf {
+    let block_directory = || entry.block.parent().unwrap_or(&entry.block).to_path_buf();
+    entry.mountpoint.clone().unwrap_or_else(block_directory)
+}
+
+fn table(mounts: &[Entry]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).force_no_tty();
+    table.set_header(["CONTAINER", "MOUNTED ON", "DRIVER", "ACCESS", "PROCESS", "SINCE"]);
+    for entry in mounts {
+        table.add_row([
+            entry.container.display().to_string(),
+            place(entry).display().to_string(),
+            entry.driver.clone(),
+            if entry.read_only { "read-only" } else { "read-write" }.to_owned(),
+            entry.pid.to_string(),
+            entry.mounted_at.clone(),
+        ]);
+    }
+    let mut text = table.trim_fmt();
+    text.push('\n');
+    text
+}

@@ -1,0 +1,98 @@
+//! Where words go: data to standard output, everything else to standard error.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+use strongroom::error::{Error, ErrorKind, Result};
+
+use super::args::OutputOptions;
+
+/// How much is said, and in which form.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Console {
+    json: bool,
+    quiet: bool,
+    verbose: bool,
+}
+
+impl Console {
+    /// As the options ask.
+    pub(crate) const fn new(options: OutputOptions) -> Self {
+        Self { json: options.json, quiet: options.quiet, verbose: options.verbose }
+    }
+
+    /// For an error in the options themselves: they say no more than whether JSON was wanted.
+    pub(crate) const fn before_options(json: bool) -> Self {
+        Self { json, quiet: false, verbose: false }
+    }
+
+    /// Whether results are JSON.
+    pub(crate) const fn is_json(self) -> bool {
+        self.json
+    }
+
+    /// Whether progress may be drawn: standard error is a terminal, and the user did not ask for quiet.
+    pub(crate) fn shows_progress(self) -> bool {
+        !self.quiet && io::stderr().is_terminal()
+    }
+
+    /// Prints the result: `object` as JSON, or else what `text` makes of it.
+    pub(crate) fn result<T: Serialize>(self, object: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
+        if self.json { self.object(object) } else { print(&text(object)) }
+    }
+
+    /// Tells that something was done: a JSON object on standard output, or a line on standard error unless quiet.
+    pub(crate) fn done<T: Serialize>(self, object: &T, line: impl FnOnce(&T) -> String) -> Result<()> {
+        if self.json {
+            return self.object(object);
+        }
+        self.note(&line(object));
+        Ok(())
+    }
+
+    /// Prints one JSON object on one line, where JSON is wanted.
+    pub(crate) fn object<T: Serialize>(self, object: &T) -> Result<()> {
+        if !self.json {
+            return Ok(());
+        }
+        let mut line =
+            serde_json::to_string(object).map_err(|error| Error::caused_by(ErrorKind::Io, error))?;
+        line.push('\n');
+        print(&line)
+    }
+
+    /// A line on standard error, unless quiet.
+    pub(crate) fn note(self, line: &str) {
+        if !self.quiet {
+            complain(line);
+        }
+    }
+
+    /// A line on standard error for the curious.
+    pub(crate) fn detail(self, line: &str) {
+        if self.verbose {
+            complain(line);
+        }
+    }
+
+    /// A warning on standard error, unless quiet.
+    pub(crate) fn warn(self, warning: &str) {
+        self.note(&format!("strongroom: warning: {warning}"));
+    }
+}
+
+/// Writes data to standard output. A reader that went away (`| head`) is no error.
+pub(crate) fn print(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::from(error).during("cannot write to standard output"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a line to standard error. Where that fails there is nobody left to tell.
+pub(crate) fn complain(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}

@@ -1,0 +1,92 @@
+//! Long work on a terminal: a bar with rate and time left, or a spinner.
+
+use std::{
+    ops::ControlFlow,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{interrupt, output::Console};
+
+/// The one that is drawn now, so that it can be wiped from another thread.
+static DRAWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Progress over a number of bytes. Drawn on standard error where it is a terminal, and gone when dropped.
+#[derive(Debug)]
+pub(crate) struct ByteProgress {
+    bar: Option<ProgressBar>,
+}
+
+impl ByteProgress {
+    /// Starts `what` ("filling"); the total comes with the first step.
+    pub(crate) fn start(console: Console, what: &'static str) -> Self {
+        let bar = console.shows_progress().then(|| {
+            let bar = ProgressBar::new(0).with_style(style(BYTES)).with_message(what);
+            remember(&bar);
+            bar
+        });
+        Self { bar }
+    }
+
+    /// Shows how far the work is; `Break` once the user asked to stop.
+    pub(crate) fn step(&self, done: u64, total: u64) -> ControlFlow<()> {
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
+            bar.set_position(done);
+        }
+        if interrupt::is_requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+impl Drop for ByteProgress {
+    fn drop(&mut self) {
+        clear();
+    }
+}
+
+/// Runs `work`; from the second second on a spinner says what is being done.
+pub(crate) fn spin<T>(console: Console, what: &'static str, work: impl FnOnce() -> T) -> T {
+    if !console.shows_progress() {
+        return work();
+    }
+    let (finished, waiting) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            if waiting.recv_timeout(PATIENCE).is_ok() {
+                return;
+            }
+            let spinner = ProgressBar::new_spinner().with_style(style(SPINNER)).with_message(what);
+            remember(&spinner);
+            spinner.enable_steady_tick(Duration::from_millis(100));
+            // Ends with the message, or with the sender when `work` panics.
+            let _ = waiting.recv();
+            clear();
+        });
+        let result = work();
+        let _ = finished.send(());
+        result
+    })
+}
+
+/// Wipes what is drawn.
+pub(crate) fn clear() {
+    if let Some(bar) = DRAWN.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        bar.finish_and_clear();
+    }
+}
+
+fn remember(bar: &ProgressBar) {
+    *DRAWN.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
+}
+
+/// A template that is a constant here; the default style stands in for one that is wrong.
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// Less than this is not worth a word.
+const PATIENCE: Duration = Duration::from_secs(2);
+const BYTES: &str = "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
+const SPINNER: &str = "{spinner} {msg} ({elapsed})";

@@ -1,0 +1,223 @@
+//! Where passwords and keyfiles come from.
+
+use std::{
+    fs::File,
+    io::{self, IsTerminal, Read},
+    os::fd::AsFd,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use strongroom::{
+    crypto::secret::{Credentials, KeyfileDigest, Password},
+    error::{Error, ErrorKind, Result},
+    sys::descriptor,
+    volume::keyfile_digest,
+};
+use zeroize::Zeroizing;
+
+use super::{args::SecretOptions, interrupt, prompt, strength};
+
+/// The longest password taken, in bytes. What is longer is a keyfile.
+pub(crate) const MAX_PASSWORD_LEN: usize = 1 << 20;
+
+impl SecretOptions {
+    /// Whether the password comes from the terminal, where a wrong one can be corrected.
+    pub(crate) fn is_prompt(&self) -> bool {
+        self.password_file.is_none()
+            && self.password_fd.is_none()
+            && self.password_command.is_none()
+            && !self.no_password
+    }
+
+    /// Fails early where the password is to be asked for and there is no terminal.
+    ///
+    /// # Errors
+    /// `Usage`.
+    pub(crate) fn check_source(&self) -> Result<()> {
+        if self.is_prompt() && !prompt::has_terminal() {
+            return Err(Error::new(ErrorKind::Usage, "there is no terminal")
+                .during("cannot ask for the password")
+                .with_hint("give --password-file, --password-fd or --password-command"));
+        }
+        Ok(())
+    }
+
+    /// The digests of the keyfiles, in the order given.
+    pub(crate) fn read_keyfiles(&self) -> Result<Vec<KeyfileDigest>> {
+        self.keyfile
+            .iter()
+            .map(|path| {
+                let cannot = format!("cannot read keyfile {}", path.display());
+                keyfile_digest(path).map_err(|error| as_usage(error, cannot))
+            })
+            .collect()
+    }
+
+    /// The password of a container that exists, asked for once.
+    pub(crate) fn read_password(&self, container: &Path) -> Result<Password> {
+        if !self.is_prompt() {
+            return self.read_source();
+        }
+        let answer = prompt::ask_secret(&format!("Password for {}: ", container.display()))?;
+        Ok(Password::copy_of(answer.as_bytes())?)
+    }
+
+    /// The password for a new container: asked for twice, and weighed. The warning, where it is weak, goes to `warn`.
+    pub(crate) fn read_new(&self, container: &Path, warn: impl Fn(&str)) -> Result<Credentials> {
+        let keyfiles = self.read_keyfiles()?;
+        let password = if self.is_prompt() { ask_twice(container)? } else { self.read_source()? };
+        let is_judged = self.is_prompt() || self.password_file.is_some();
+        if is_judged && let Some(weakness) = strength::weakness(&password) {
+            warn(&weakness);
+        }
+        Ok(Credentials { password, keyfiles })
+    }
+
+    /// The password from the one source that is given.
+    fn read_source(&self) -> Result<Password> {
+        let password = if let Some(path) = &self.password_file {
+            read_file(path)
+        } else if let Some(number) = self.password_fd {
+            read_descriptor(number)
+        } else if let Some(command) = &self.password_command {
+            read_command(command)
+        } else {
+            return Ok(Password::copy_of(&[])?);
+        }?;
+        if password.is_empty() && self.keyfile.is_empty() {
+            return Err(Error::new(ErrorKind::Usage, "it is empty").during("cannot take the password"));
+        }
+        Ok(password)
+    }
+}
+
+fn ask_twice(container: &Path) -> Result<Password> {
+    let first = prompt::ask_secret(&format!("New password for {}: ", container.display()))?;
+    let second = prompt::ask_secret("The same again: ")?;
+    if *first != *second {
+        return Err(Error::new(ErrorKind::Usage, "the two differ").during("cannot take the password"));
+    }
+    Ok(Password::copy_of(first.as_bytes())?)
+}
+
+fn read_file(path: &Path) -> Result<Password> {
+    let cannot = || format!("cannot read password file {}", path.display());
+    if path.as_os_str() == "-" {
+        return read_standard_input();
+    }
+    let file = File::open(path).map_err(|error| as_usage(error.into(), cannot()))?;
+    read(file).map_err(|error| as_usage(error, cannot()))
+}
+
+fn read_standard_input() -> Result<Password> {
+    let cannot = "cannot read the password from standard input";
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        let error =
+            Error::new(ErrorKind::Usage, "it is a terminal and would show the password").during(cannot);
+        return Err(error.with_hint("leave --password-file out to be asked without echo"));
+    }
+    // A descriptor of our own: the standard handle would keep a copy in its buffer.
+    let file = File::from(stdin.as_fd().try_clone_to_owned()?);
+    read(file).map_err(|error| as_usage(error, cannot.to_owned()))
+}
+
+fn read_descriptor(number: i32) -> Result<Password> {
+    let cannot = || format!("cannot read the password from file descriptor {number}");
+    let file = descriptor::inherited(number).map_err(|error| as_usage(error.into(), cannot()))?;
+    read(File::from(file)).map_err(|error| as_usage(error, cannot()))
+}
+
+fn read_command(command: &str) -> Result<Password> {
+    let failed = |why: String| Error::new(ErrorKind::Usage, why).during("the password command failed");
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", command])
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| failed(format!("cannot run /bin/sh: {error}")))?;
+    let password = child.stdout.take().map_or_else(|| Ok(Password::copy_of(&[])?), read);
+    let status = child.wait()?;
+    interrupt::check()?;
+    if !status.success() {
+        return Err(failed(status.to_string()));
+    }
+    password.map_err(|error| as_usage(error, "cannot take the password from the command".to_owned()))
+}
+
+/// Reads to the end, and drops one newline there.
+fn read(mut source: impl Read) -> Result<Password> {
+    let mut buffer = Zeroizing::new(vec![0; MAX_PASSWORD_LEN + 2]);
+    let mut len = 0;
+    while let Some(rest) = buffer.get_mut(len..).filter(|rest| !rest.is_empty()) {
+        match source.read(rest) {
+            Ok(0) => break,
+            Ok(count) => len += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => interrupt::check()?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let password = buffer.get(..len).unwrap_or_default();
+    let password = password.strip_suffix(b"\n").unwrap_or(password);
+    if password.len() > MAX_PASSWORD_LEN {
+        let error = Error::new(ErrorKind::Usage, "it is longer than 1 MiB");
+        return Err(error.with_hint("what is longer is no password; give it as --keyfile"));
+    }
+    Ok(Password::copy_of(password)?)
+}
+
+/// A source that the user named wrongly is wrong usage, whatever the system said about it.
+fn as_usage(error: Error, action: String) -> Error {
+    if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::OutOfMemory) {
+        return error;
+    }
+    let usage = Error::new(ErrorKind::Usage, error.reason()).during(action);
+    match error.hint() {
+        Some(hint) => usage.with_hint(hint),
+        None => usage,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_newline_at_the_end_is_dropped_and_nothing_else() {
+        for (source, password) in [
+            (&b"secret"[..], &b"secret"[..]),
+            (b"secret\n", b"secret"),
+            (b"secret\n\n", b"secret\n"),
+            (b"secret\r\n", b"secret\r"),
+            (b"\n", b""),
+            (b" a\0b ", b" a\0b "),
+        ] {
+            assert_eq!(read(source).unwrap().expose(), password);
+        }
+    }
+
+    #[test]
+    fn the_longest_password_may_end_in_a_newline() {
+        let mut source = vec![b'x'; MAX_PASSWORD_LEN];
+        source.push(b'\n');
+        assert_eq!(read(&source[..]).unwrap().len(), MAX_PASSWORD_LEN);
+    }
+
+    #[test]
+    fn a_longer_password_is_refused() {
+        let source = vec![b'x'; MAX_PASSWORD_LEN + 1];
+        assert_eq!(read(&source[..]).unwrap_err().kind(), ErrorKind::Usage);
+    }
+
+    #[test]
+    fn a_command_gives_its_output() {
+        assert_eq!(read_command("printf 'a\\nb\\n'").unwrap().expose(), b"a\nb");
+    }
+
+    #[test]
+    fn a_failing_command_gives_no_password() {
+        let error = read_command("printf secret; exit 3").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert_eq!(error.to_string(), "the password command failed: exit status: 3");
+    }
+}

@@ -1,0 +1,147 @@
+//! Sizes as people write them: exact, in powers of 1024 or of 1000.
+
+/// A size that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SizeError {
+    /// Not digits, then perhaps a unit.
+    #[error("not a whole number with a unit, such as 10G")]
+    NotANumber,
+    /// A unit that is none.
+    #[error("unknown unit {unit:?} (K, M, G, T, P: powers of 1024; KB, MB, GB, TB, PB: powers of 1000)")]
+    UnknownUnit {
+        /// What stood after the digits.
+        unit: String,
+    },
+    /// Nothing.
+    #[error("the size is zero")]
+    Zero,
+    /// More than 64 bits.
+    #[error("too large")]
+    Overflow,
+}
+
+/// Reads a size into bytes: `10G` and `10GiB` are 10·2^30, `10GB` is 10·10^9, a bare number is bytes.
+///
+/// The unit's first letter may be lower case. Fractions are refused: a size is exact.
+pub(crate) fn parse_size(text: &str) -> Result<u64, SizeError> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    if digits.is_empty() || unit.starts_with(['.', ',']) {
+        return Err(SizeError::NotANumber);
+    }
+    let factor = unit_factor(unit).ok_or_else(|| SizeError::UnknownUnit { unit: unit.to_owned() })?;
+    // Only digits stand there, so the one failure left is a number too large.
+    let count: u64 = digits.parse().map_err(|_| SizeError::Overflow)?;
+    match count.checked_mul(factor) {
+        Some(0) => Err(SizeError::Zero),
+        Some(bytes) => Ok(bytes),
+        None => Err(SizeError::Overflow),
+    }
+}
+
+/// Bytes as people read them: exact where that is short (`10 GiB`), else with one decimal.
+pub(crate) fn show_size(bytes: u64) -> String {
+    let Some(unit) = UNITS.iter().rev().find(|unit| bytes >= unit.binary) else {
+        return format!("{bytes} bytes");
+    };
+    let (whole, rest, letter) = (bytes / unit.binary, bytes % unit.binary, unit.letter);
+    if rest == 0 {
+        return format!("{whole} {letter}iB");
+    }
+    // Tenths, rounded down: a container never holds more than is said.
+    let tenth = u128::from(rest) * 10 / u128::from(unit.binary);
+    format!("{whole}.{tenth} {letter}iB")
+}
+
+/// The bytes of one unit; `None` where there is no such unit.
+fn unit_factor(unit: &str) -> Option<u64> {
+    if unit.is_empty() || unit == "B" {
+        return Some(1);
+    }
+    let mut letters = unit.chars();
+    let letter = letters.next()?.to_ascii_uppercase();
+    let known = UNITS.iter().find(|unit| unit.letter == letter)?;
+    match letters.as_str() {
+        "" | "iB" => Some(known.binary),
+        "B" => Some(known.decimal),
+        _ => None,
+    }
+}
+
+struct Unit {
+    letter: char,
+    binary: u64,
+    decimal: u64,
+}
+
+/// From small to large.
+const UNITS: [Unit; 6] = [
+    Unit { letter: 'K', binary: 1 << 10, decimal: 1000 },
+    Unit { letter: 'M', binary: 1 << 20, decimal: 1000_u64.pow(2) },
+    Unit { letter: 'G', binary: 1 << 30, decimal: 1000_u64.pow(3) },
+    Unit { letter: 'T', binary: 1 << 40, decimal: 1000_u64.pow(4) },
+    Unit { letter: 'P', binary: 1 << 50, decimal: 1000_u64.pow(5) },
+    Unit { letter: 'E', binary: 1 << 60, decimal: 1000_u64.pow(6) },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_number_is_bytes() {
+        assert_eq!(parse_size("4096"), Ok(4096));
+        assert_eq!(parse_size("4096B"), Ok(4096));
+    }
+
+    #[test]
+    fn a_letter_alone_and_ib_are_powers_of_1024() {
+        assert_eq!(parse_size("10G"), Ok(10 << 30));
+        assert_eq!(parse_size("10GiB"), Ok(10 << 30));
+        assert_eq!(parse_size("3k"), Ok(3 << 10));
+        assert_eq!(parse_size("15E"), Ok(15 << 60));
+    }
+
+    #[test]
+    fn b_after_the_letter_is_a_power_of_1000() {
+        assert_eq!(parse_size("10GB"), Ok(10_000_000_000));
+        assert_eq!(parse_size("1PB"), Ok(1_000_000_000_000_000));
+    }
+
+    #[test]
+    fn zero_is_refused_with_any_unit() {
+        assert_eq!(parse_size("0"), Err(SizeError::Zero));
+        assert_eq!(parse_size("0G"), Err(SizeError::Zero));
+    }
+
+    #[test]
+    fn more_than_64_bits_is_refused() {
+        assert_eq!(parse_size("16E"), Err(SizeError::Overflow));
+        assert_eq!(parse_size("18446744073709551616"), Err(SizeError::Overflow));
+        assert_eq!(parse_size("18446744073709551615"), Ok(u64::MAX));
+    }
+
+    #[test]
+    fn fractions_signs_and_words_are_refused() {
+        for text in ["", "G", "1.5G", "1,5G", "-1G", "+1G", " 1G", "ten"] {
+            assert_eq!(parse_size(text), Err(SizeError::NotANumber), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_unit_is_named() {
+        for unit in ["X", "Gb", "gb", "GIB", "GiBs", " G", "Ki"] {
+            let refused = Err(SizeError::UnknownUnit { unit: unit.to_owned() });
+            assert_eq!(parse_size(&format!("1{unit}")), refused);
+        }
+    }
+
+    #[test]
+    fn sizes_read_exactly_or_with_one_decimal_rounded_down() {
+        assert_eq!(show_size(0), "0 bytes");
+        assert_eq!(show_size(1023), "1023 bytes");
+        assert_eq!(show_size(10 << 30), "10 GiB");
+        assert_eq!(show_size((1 << 30) - 1), "1023.9 MiB");
+        assert_eq!(show_size(u64::MAX), "15.9 EiB");
+    }
+}

@@ -1,0 +1,89 @@
+//! From a path and what the user knows to an unlocked header.
+
+use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path};
+
+use rustix::fs::OFlags;
+use strongroom::{
+    crypto::{kdf::KdfLimits, secret::Credentials},
+    error::{Error, ErrorKind, Result},
+    format::{Header, Unlocked},
+    sys::memory::is_any_secret_unlocked,
+    volume::Container,
+};
+
+use super::{args::UnlockOptions, interrupt, output::Console, progress};
+
+/// Opens a container only to look at it: without a lock, so also while it is mounted.
+pub(crate) fn inspect(path: &Path) -> Result<(Container, Box<dyn Header>)> {
+    // A FIFO must not block, a terminal must not become ours.
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(Error::from);
+    let container =
+        file.and_then(|file| Container::from_fd(file.into(), path)).map_err(|e| cannot_open(e, path))?;
+    let header = container.header().map_err(|error| cannot_open(error, path))?;
+    Ok((container, header))
+}
+
+/// Says which container could not be opened, and what may help.
+pub(crate) fn cannot_open(error: Error, path: &Path) -> Error {
+    let error = error.during(format!("cannot open {}", path.display()));
+    match error.kind() {
+        ErrorKind::NotAContainer => error.with_hint("the first and the last 2 MiB hold no strongroom header"),
+        _ => error,
+    }
+}
+
+/// Unlocks `header` with what the options name. A password typed wrongly may be typed again.
+///
+/// # Errors
+/// `Credentials` after the last try, and what [`Header::unlock`] gives.
+pub(crate) fn unlock(
+    console: Console,
+    path: &Path,
+    header: &dyn Header,
+    options: &UnlockOptions,
+) -> Result<Unlocked> {
+    let limits = limits(options);
+    let secrets = &options.secrets;
+    let mut credentials =
+        Credentials { keyfiles: secrets.read_keyfiles()?, password: secrets.read_password(path)? };
+    let mut tries_left = if secrets.is_prompt() { options.tries.unwrap_or(3) } else { 1 };
+    loop {
+        warn_of_swap(console);
+        let unlocked = interrupt::at_liberty(|| {
+            progress::spin(console, "deriving the key", || header.unlock(&credentials, &limits))
+        });
+        tries_left = tries_left.saturating_sub(1);
+        match unlocked {
+            Err(error) if error.kind() == ErrorKind::Credentials && tries_left > 0 => {
+                console.note(&format!("strongroom: {}", error.reason()));
+                credentials.password = secrets.read_password(path)?;
+            }
+            Err(error) => return Err(explain(error, path)),
+            Ok(unlocked) => return Ok(unlocked),
+        }
+    }
+}
+
+fn limits(options: &UnlockOptions) -> KdfLimits {
+    let usual = KdfLimits::default();
+    let memory_kib = options.max_kdf_memory.map_or(usual.memory_kib, |bytes| bytes / 1024);
+    KdfLimits { memory_kib, ..usual }
+}
+
+fn explain(error: Error, path: &Path) -> Error {
+    let error = error.during(format!("cannot unlock {}", path.display()));
+    if error.reason().contains("memory") && error.kind() == ErrorKind::Unsupported {
+        return error.with_hint("if you trust this container, raise the limit with --max-kdf-memory");
+    }
+    error
+}
+
+/// One line where locked memory does not suffice for the secrets.
+fn warn_of_swap(console: Console) {
+    if is_any_secret_unlocked() {
+        console.detail(
+            "strongroom: warning: the keys may reach swap: the limit on locked memory is too low (ulimit -l)",
+        );
+    }
+}
