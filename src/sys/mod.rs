@@ -4,7 +4,6 @@
 
 pub mod alloc;
 pub mod descriptor;
-pub mod descriptor;
 pub mod fuse_mount;
 pub mod loopdev;
 pub mod memory;
