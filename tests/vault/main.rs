@@ -1,0 +1,206 @@
+//! Whole walks with the real command and real mounts, as root and as an ordinary user.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first thing that is not as it must be"
+)]
+
+mod leaks;
+mod world;
+
+use std::time::Duration;
+
+use world::{PASSWORD, World, everybody};
+
+/// Copies some thousand real files into the mount, at most 40 MB.
+const COPY_FILES: &str = "
+    find /usr/share -xdev -type f -size -100k -readable | head -n 3000 > files
+    tar -cf - --files-from=files 2> /dev/null | tar -xf - -C m";
+const HASHES: &str = "cd m && find . -type f -print0 | sort -z | xargs -0 sha256sum";
+
+#[test]
+fn files_come_back_equal_and_nothing_of_them_stands_in_clear() {
+    for who in everybody() {
+        let world = World::new(who);
+        world.create("--size 160M");
+        world.mount();
+        world.shell(COPY_FILES);
+        let before = world.shell(HASHES);
+        assert!(before.lines().count() > 500, "only {} files to copy", before.lines().count());
+        leaks::assert_server_is_closed(&world);
+        leaks::assert_nothing_in_clear(&world);
+        world.done("unmount v.vault");
+        world.assert_clean();
+
+        world.mount();
+        assert!(world.shell(HASHES) == before, "{who:?}: the files differ");
+        world.done("unmount m");
+        world.check_file_system();
+        leaks::assert_nothing_in_clear(&world);
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn every_provisioning_and_sector_size_holds_files() {
+    for who in everybody() {
+        for options in
+            ["--provision thin", "--provision quick --sector-size 512", "--provision thin --sector-size 512"]
+        {
+            let world = World::new(who);
+            world.create(&format!("--size 64M {options}"));
+            world.mount();
+            world.shell("head -c 20000000 /dev/urandom > m/a; cp m/a m/b; rm m/a; mkdir m/d; echo text > m/d/f; sync -f m");
+            let before = world.shell(HASHES);
+            world.done("unmount m");
+            world.mount();
+            assert_eq!(world.shell(HASHES), before, "{who:?} {options}");
+            world.done("unmount m");
+            world.check_file_system();
+        }
+    }
+}
+
+#[test]
+fn a_killed_server_loses_nothing_that_was_synced() {
+    for who in everybody() {
+        let world = World::new(who);
+        world.create("--size 64M --provision quick");
+        for round in 0..3 {
+            world.mount();
+            // Each name is noted outside only after the file and its folder were synced.
+            let writer = format!(
+                "mkdir m/{round}; i=0; while true; do i=$((i+1)); head -c $((i * 97 % 9000)) /dev/urandom > content;
+                 cp content m/{round}/$i; sync m/{round}/$i m/{round}; echo \"$(sha256sum < content) m/{round}/$i\" >> noted; done"
+            );
+            let mut writer = world.shell_in_background(&writer);
+            std::thread::sleep(Duration::from_millis(700));
+            let server = i32::try_from(world.server()).unwrap();
+            let server = rustix::process::Pid::from_raw(server).unwrap();
+            rustix::process::kill_process(server, rustix::process::Signal::KILL).unwrap();
+            std::thread::sleep(Duration::from_millis(100));
+            drop(writer.kill());
+            drop(writer.wait());
+            if round == 1 {
+                world.done("unmount v.vault"); // In other rounds the next mount cleans up.
+                world.assert_clean();
+            }
+        }
+        world.mount();
+        let noted = world.shell("sort -u noted | while read -r hash dash name; do [ \"$(sha256sum < $name)\" = \"$hash  $dash\" ]; echo kept; done");
+        assert!(noted.lines().count() > 10, "{who:?}: only {} files were synced", noted.lines().count());
+        world.done("unmount m");
+        world.check_file_system();
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn a_read_only_mount_leaves_the_container_as_it_is() {
+    for who in everybody() {
+        let world = World::new(who);
+        world.create("--size 32M --provision quick");
+        world.mount();
+        world.shell("echo kept > m/f");
+        world.done("unmount m");
+        let before = std::fs::read(world.path("v.vault")).unwrap();
+        world.done("mount v.vault m --read-only --password-file password");
+        assert_eq!(world.shell("cat m/f; touch m/g 2> /dev/null || echo refused"), "kept\nrefused\n");
+        // A second reader is let in, a writer is not.
+        world.shell("mkdir other");
+        world.done("mount v.vault other --read-only --block --password-file password");
+        let writer = world.strongroom("mount v.vault other --password-file password");
+        assert_eq!(writer.status.code(), Some(5));
+        world.done("unmount other");
+        world.done("unmount m");
+        assert!(std::fs::read(world.path("v.vault")).unwrap() == before, "{who:?}: reading wrote");
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn a_busy_volume_names_its_holders_and_force_takes_it_away() {
+    for who in everybody() {
+        let world = World::new(who);
+        world.create("--size 32M --provision quick");
+        world.mount();
+        let mut holder = world.shell_in_background("exec 9> m/held; exec sleep 60");
+        std::thread::sleep(Duration::from_millis(300));
+        let busy = world.strongroom("unmount m");
+        assert_eq!(busy.status.code(), Some(5));
+        let text = String::from_utf8(busy.stderr).unwrap();
+        assert!(
+            text.contains(&format!("sleep ({})", holder.id()))
+                || text.contains(&format!("{} (sleep", holder.id())),
+            "{text}"
+        );
+        assert_ne!(world.listed(), serde_json::Value::Null, "a refused unmount changes nothing");
+
+        let server = world.server();
+        world.done("unmount m --force");
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(
+            !std::path::Path::new(&format!("/proc/{server}")).exists(),
+            "the server, and the keys, are still there"
+        );
+        world.assert_clean();
+        drop(holder.kill());
+        drop(holder.wait());
+        world.mount();
+        world.done("unmount v.vault");
+        world.check_file_system();
+    }
+}
+
+#[test]
+fn sigterm_ends_a_mount_cleanly() {
+    for who in everybody() {
+        let world = World::new(who);
+        world.create("--size 32M --provision quick");
+        world.mount();
+        world.shell("echo kept > m/f");
+        let server = world.server();
+        world.shell(&format!("kill -TERM {server}; while [ -e /proc/{server} ]; do sleep 0.05; done"));
+        world.assert_clean();
+        world.check_file_system();
+        world.mount();
+        assert_eq!(world.shell("cat m/f"), "kept\n");
+        world.done("unmount m");
+    }
+}
+
+#[test]
+fn a_damaged_copy_is_healed_on_the_next_mount_and_said_so() {
+    use std::os::unix::fs::FileExt;
+    for who in everybody() {
+        let world = World::new(who);
+        world.create("--size 32M --provision quick");
+        let file = std::fs::OpenOptions::new().write(true).open(world.path("v.vault")).unwrap();
+        file.write_all_at(&[0; 65_536], 0).unwrap();
+        drop(file);
+        let info: serde_json::Value = serde_json::from_str(&world.done("info v.vault --json")).unwrap();
+        assert_eq!(info["headers"][0]["state"], "missing");
+        let output = world.strongroom("mount v.vault m --password-file password");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && text.contains("header copy A was missing"), "{text}");
+        world.done("unmount m");
+        let info: serde_json::Value = serde_json::from_str(&world.done("info v.vault --json")).unwrap();
+        assert_eq!(info["headers"][0]["state"], "current");
+    }
+}
+
+#[test]
+fn the_password_is_in_no_argument_and_no_environment() {
+    for who in everybody() {
+        let world = World::new(who);
+        world.create("--size 32M --provision quick");
+        world.mount();
+        for name in ["cmdline", "environ"] {
+            let Ok(text) = std::fs::read(format!("/proc/{}/{name}", world.server())) else { continue };
+            assert!(!String::from_utf8_lossy(&text).contains(PASSWORD), "{name}");
+        }
+        world.done("unmount m");
+    }
+}
