@@ -1,5 +1,7 @@
 //! The data plane against a `Vec<u8>`: whatever the sequence of accesses, both hold the same bytes.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod devices;
 
 use std::{io, sync::Arc, thread};
