@@ -1,6 +1,6 @@
 use std::{ops::Range, sync::Arc};
 
-use super::{BlockDevice, BlockError, Buffer, BufferPool, Geometry, range_lock::RangeLocks};
+use super::{BlockDevice, BlockError, Buffer, BufferPool, Geometry, byte_count, range_lock::RangeLocks};
 use crate::units::{Sector, SectorSize};
 
 /// A [`BlockDevice`] at byte grain: any offset, any length.
@@ -36,7 +36,7 @@ impl ByteDevice {
 
     /// Fills `buf` from byte `offset` on. Past the end is an error, not a short read.
     pub fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), BlockError> {
-        let range = self.checked(buf.len() as u64, offset)?;
+        let range = self.checked(byte_count(buf.len()), offset)?;
         let _held = self.locks.shared(self.touched(&range));
         let mut rest = buf;
         for part in self.parts(range) {
@@ -52,7 +52,7 @@ impl ByteDevice {
 
     /// Writes all of `buf` at byte `offset`. Past the end is an error, and nothing is written.
     pub fn write_at(&self, buf: &[u8], offset: u64) -> Result<(), BlockError> {
-        let range = self.checked_for_writing(buf.len() as u64, offset)?;
+        let range = self.checked_for_writing(byte_count(buf.len()), offset)?;
         let _held = self.locks.exclusive(self.touched(&range));
         let mut rest = buf;
         for part in self.parts(range) {
@@ -122,7 +122,7 @@ impl ByteDevice {
                 let end = (skipped + left).min(sector_size.bytes_u64());
                 Part::Within(Sector(sector), to_usize(skipped)..to_usize(end))
             };
-            next += part.len() as u64;
+            next += byte_count(part.len());
             Some(part)
         })
     }

@@ -1,6 +1,6 @@
 use std::{io, ops::Range, sync::Arc};
 
-use super::{BlockDevice, BlockError, BufferPool, Geometry};
+use super::{BlockDevice, BlockError, BufferPool, Geometry, byte_count};
 use crate::{
     mapping::{Holes, Mapping, Segment},
     storage::Storage,
@@ -40,9 +40,8 @@ impl CryptDevice {
 
     /// The number of sectors that `len` bytes hold, where they all lie within the volume.
     fn sectors_of(&self, len: usize, first: Sector) -> Result<u64, BlockError> {
-        let bytes = u64::try_from(len).map_err(|_| BlockError::PartialSector { len })?;
-        let sectors =
-            self.mapping.sector_size().sectors_in(bytes).ok_or(BlockError::PartialSector { len })?;
+        let sectors = self.mapping.sector_size().sectors_in(byte_count(len));
+        let sectors = sectors.ok_or(BlockError::PartialSector { len })?;
         self.check_range(first, sectors)?;
         Ok(sectors)
     }
@@ -144,7 +143,7 @@ impl CryptDevice {
         while offset < range.end {
             let len = usize::try_from(range.end - offset).map_or(zeros.len(), |left| left.min(zeros.len()));
             self.storage.write_all_at(&zeros[..len], offset)?;
-            offset += len as u64;
+            offset += byte_count(len);
         }
         Ok(())
     }
@@ -254,7 +253,7 @@ fn decrypt_around_holes(data: &mut [u8], piece: &Piece<'_>) {
         }
         let holes = leading_sectors(after, sector_len, true);
         rest = &mut after[holes * sector_len..];
-        done += (written + holes) as u64;
+        done += byte_count(written + holes);
     }
 }
 
@@ -274,7 +273,7 @@ fn is_zero(sector: &[u8]) -> bool {
 }
 
 fn sectors_in(sector_size: SectorSize, len: usize) -> u64 {
-    (len >> sector_size.shift()) as u64
+    byte_count(len) >> sector_size.shift()
 }
 
 /// Writes are encrypted and handed over this many bytes at a time: small enough to stay in a core's cache.

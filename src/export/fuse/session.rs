@@ -88,9 +88,8 @@ impl FuseExport {
         }
         let ended = self.has_ended_within(if lazy { BRIEFLY } else { PATIENCE });
         if !ended && !lazy {
-            return Err(
-                Error::new(ErrorKind::Busy, "the volume file is open").during(self.mount.unmounting())
-            );
+            return Err(Error::new(ErrorKind::Busy, "it is also mounted in another mount namespace")
+                .during(self.mount.unmounting()));
         }
         self.served.retire();
         // A holder whom the kernel cannot cut off keeps the threads alive; they own no device now and answer EIO.
