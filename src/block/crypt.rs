@@ -11,6 +11,29 @@ use crate::{
 ///
 /// Accesses are not ordered against each other: two that overlap in time and place may mix. [`ByteDevice`] orders them.
 ///
+/// ```
+/// # use std::sync::Arc;
+/// # use strongroom::{block::{BlockDevice, CryptDevice}, crypto::xts::AesXts, storage::MemoryStorage};
+/// # use strongroom::{mapping::{Holes, Mapping, Segment}, units::{Sector, SectorSize}};
+/// let key: Vec<u8> = (0..64).collect();
+/// let segment = Segment {
+///     first: Sector(0),
+///     sectors: 8,
+///     storage_offset: 4096,
+///     first_tweak: Sector(0),
+///     cipher: Arc::new(AesXts::aes256(&key)?),
+/// };
+/// let mapping = Mapping::new(SectorSize::B512, vec![segment], Holes::AreCiphertext)?;
+/// let container = Arc::new(MemoryStorage::new(vec![0; 8192]));
+/// let volume = CryptDevice::new(container.clone(), mapping);
+/// volume.write(&[7; 512], Sector(3))?;
+/// let mut plaintext = [0; 512];
+/// volume.read(&mut plaintext, Sector(3))?;
+/// assert_eq!(plaintext, [7; 512]);
+/// assert_ne!(container.to_vec()[4096 + 3 * 512], 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// [`ByteDevice`]: super::ByteDevice
 #[derive(Debug)]
 pub struct CryptDevice {
