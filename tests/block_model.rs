@@ -1,5 +1,7 @@
 //! The data plane against a `Vec<u8>`: whatever the sequence of accesses, both hold the same bytes.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod devices;
 
 use std::{io, sync::Arc, thread};
@@ -126,8 +128,9 @@ fn writes_to_parts_of_one_sector_from_many_threads_are_all_kept() {
         thread::scope(|scope| {
             for writer in 0..8_u8 {
                 let bytes = &bytes;
-                // Writers 0 to 5 share sector 0; 6 and 7 each write whole sectors beside it.
-                let (offset, len) = if writer < 6 { (u64::from(writer) * 100, 100) } else { (4096, 8192) };
+                // Writers 0 to 5 share sector 0; 6 and 7 both write the sectors on either side of the segments' border.
+                let (offset, len) =
+                    if writer < 6 { (u64::from(writer) * 100, 100) } else { (11 * 4096, 8192) };
                 scope.spawn(move || {
                     for round in 0..500_u32 {
                         let fill = writer.wrapping_add(u8::try_from(round % 199).unwrap());

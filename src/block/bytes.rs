@@ -1,8 +1,6 @@
 use std::{ops::Range, sync::Arc};
 
-use zeroize::Zeroizing;
-
-use super::{BlockDevice, BlockError, Geometry, range_lock::RangeLocks};
+use super::{BlockDevice, BlockError, Buffer, BufferPool, Geometry, byte_count, range_lock::RangeLocks};
 use crate::units::{Sector, SectorSize};
 
 /// A [`BlockDevice`] at byte grain: any offset, any length.
@@ -14,13 +12,16 @@ pub struct ByteDevice {
     device: Arc<dyn BlockDevice>,
     geometry: Geometry,
     locks: RangeLocks,
+    /// For parts of sectors. Not on the stack: what is moved there leaves copies that nobody wipes.
+    sector_buffers: BufferPool,
 }
 
 impl ByteDevice {
     /// A view of `device`. All writers have to use this one view: another does not know its locks.
     pub fn new(device: Arc<dyn BlockDevice>) -> Self {
         let geometry = device.geometry();
-        Self { device, geometry, locks: RangeLocks::default() }
+        let sector_buffers = BufferPool::new(geometry.sector_size.bytes());
+        Self { device, geometry, locks: RangeLocks::default(), sector_buffers }
     }
 
     /// The device's sizes and abilities.
@@ -35,7 +36,7 @@ impl ByteDevice {
 
     /// Fills `buf` from byte `offset` on. Past the end is an error, not a short read.
     pub fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), BlockError> {
-        let range = self.checked(buf.len() as u64, offset)?;
+        let range = self.checked(byte_count(buf.len()), offset)?;
         let _held = self.locks.shared(self.touched(&range));
         let mut rest = buf;
         for part in self.parts(range) {
@@ -51,7 +52,7 @@ impl ByteDevice {
 
     /// Writes all of `buf` at byte `offset`. Past the end is an error, and nothing is written.
     pub fn write_at(&self, buf: &[u8], offset: u64) -> Result<(), BlockError> {
-        let range = self.checked_for_writing(buf.len() as u64, offset)?;
+        let range = self.checked_for_writing(byte_count(buf.len()), offset)?;
         let _held = self.locks.exclusive(self.touched(&range));
         let mut rest = buf;
         for part in self.parts(range) {
@@ -121,24 +122,23 @@ impl ByteDevice {
                 let end = (skipped + left).min(sector_size.bytes_u64());
                 Part::Within(Sector(sector), to_usize(skipped)..to_usize(end))
             };
-            next += part.len() as u64;
+            next += byte_count(part.len());
             Some(part)
         })
     }
 
-    /// One sector; the first bytes of what is returned. The caller holds its lock.
-    fn read_sector(&self, sector: Sector) -> Result<Zeroizing<[u8; MAX_SECTOR]>, BlockError> {
-        let mut bytes = Zeroizing::new([0; MAX_SECTOR]);
-        self.device.read(&mut bytes[..self.geometry.sector_size.bytes()], sector)?;
+    /// Reads one sector into a buffer of its size. The caller holds its lock.
+    fn read_sector(&self, sector: Sector) -> Result<Buffer<'_>, BlockError> {
+        let mut bytes = self.sector_buffers.take();
+        self.device.read(&mut bytes, sector)?;
         Ok(bytes)
     }
 
     /// Reads a sector, changes it and writes it back. The caller holds its lock exclusively.
     fn modify_sector(&self, sector: Sector, change: impl FnOnce(&mut [u8])) -> Result<(), BlockError> {
         let mut bytes = self.read_sector(sector)?;
-        let bytes = &mut bytes[..self.geometry.sector_size.bytes()];
-        change(bytes);
-        self.device.write(bytes, sector)
+        change(&mut bytes);
+        self.device.write(&bytes, sector)
     }
 }
 
@@ -163,5 +163,3 @@ impl Part {
 fn to_usize(len: u64) -> usize {
     usize::try_from(len).unwrap_or(usize::MAX)
 }
-
-const MAX_SECTOR: usize = SectorSize::B4096.bytes();

@@ -1,6 +1,6 @@
 use std::{io, ops::Range, sync::Arc};
 
-use super::{BlockDevice, BlockError, BufferPool, Geometry};
+use super::{BlockDevice, BlockError, BufferPool, Geometry, byte_count};
 use crate::{
     mapping::{Holes, Mapping, Segment},
     storage::Storage,
@@ -10,6 +10,29 @@ use crate::{
 /// The sectors of a volume, decrypted from and encrypted to its container through a [`Mapping`].
 ///
 /// Accesses are not ordered against each other: two that overlap in time and place may mix. [`ByteDevice`] orders them.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use strongroom::{block::{BlockDevice, CryptDevice}, crypto::xts::AesXts, storage::MemoryStorage};
+/// # use strongroom::{mapping::{Holes, Mapping, Segment}, units::{Sector, SectorSize}};
+/// let key: Vec<u8> = (0..64).collect();
+/// let segment = Segment {
+///     first: Sector(0),
+///     sectors: 8,
+///     storage_offset: 4096,
+///     first_tweak: Sector(0),
+///     cipher: Arc::new(AesXts::aes256(&key)?),
+/// };
+/// let mapping = Mapping::new(SectorSize::B512, vec![segment], Holes::AreCiphertext)?;
+/// let container = Arc::new(MemoryStorage::new(vec![0; 8192]));
+/// let volume = CryptDevice::new(container.clone(), mapping);
+/// volume.write(&[7; 512], Sector(3))?;
+/// let mut plaintext = [0; 512];
+/// volume.read(&mut plaintext, Sector(3))?;
+/// assert_eq!(plaintext, [7; 512]);
+/// assert_ne!(container.to_vec()[4096 + 3 * 512], 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// [`ByteDevice`]: super::ByteDevice
 #[derive(Debug)]
@@ -40,9 +63,8 @@ impl CryptDevice {
 
     /// The number of sectors that `len` bytes hold, where they all lie within the volume.
     fn sectors_of(&self, len: usize, first: Sector) -> Result<u64, BlockError> {
-        let bytes = u64::try_from(len).map_err(|_| BlockError::PartialSector { len })?;
-        let sectors =
-            self.mapping.sector_size().sectors_in(bytes).ok_or(BlockError::PartialSector { len })?;
+        let sectors = self.mapping.sector_size().sectors_in(byte_count(len));
+        let sectors = sectors.ok_or(BlockError::PartialSector { len })?;
         self.check_range(first, sectors)?;
         Ok(sectors)
     }
@@ -144,7 +166,7 @@ impl CryptDevice {
         while offset < range.end {
             let len = usize::try_from(range.end - offset).map_or(zeros.len(), |left| left.min(zeros.len()));
             self.storage.write_all_at(&zeros[..len], offset)?;
-            offset += len as u64;
+            offset += byte_count(len);
         }
         Ok(())
     }
@@ -254,7 +276,7 @@ fn decrypt_around_holes(data: &mut [u8], piece: &Piece<'_>) {
         }
         let holes = leading_sectors(after, sector_len, true);
         rest = &mut after[holes * sector_len..];
-        done += (written + holes) as u64;
+        done += byte_count(written + holes);
     }
 }
 
@@ -274,7 +296,7 @@ fn is_zero(sector: &[u8]) -> bool {
 }
 
 fn sectors_in(sector_size: SectorSize, len: usize) -> u64 {
-    (len >> sector_size.shift()) as u64
+    byte_count(len) >> sector_size.shift()
 }
 
 /// Writes are encrypted and handed over this many bytes at a time: small enough to stay in a core's cache.

@@ -83,3 +83,8 @@ pub enum BlockError {
     #[error("container: {0}")]
     Io(#[from] io::Error),
 }
+
+/// A buffer's length as a 64-bit quantity, which it always fits.
+const fn byte_count(len: usize) -> u64 {
+    len as u64
+}

@@ -4,6 +4,7 @@
 //! the helper's environment is clean and only this mount is ever taken away.
 
 mod attributes;
+mod requests;
 mod server;
 mod session;
 

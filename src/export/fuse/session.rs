@@ -45,12 +45,13 @@ impl FuseExport {
         let (mount, descriptor) = OwnMount::new(dir, device.geometry().read_only)?;
         let served = Arc::new(Served::new(ByteDevice::new(device), Arc::clone(&log)));
         let started = serve(Server::new(Arc::clone(&served), cache), descriptor, log);
-        let (session, end) = started.inspect_err(|_| {
+        let (session, end) = started.map_err(|error| {
             let _the_first_error_counts = mount.take_away(true);
+            error.during(mounting(dir))
         })?;
         let export = Self { mount, served, session: Some(session), end };
         // The first answer; from here on an error drops the export, which unmounts.
-        std::fs::metadata(export.path())?;
+        std::fs::metadata(export.path()).map_err(|error| Error::from(error).during(mounting(dir)))?;
         // Only root may raise it; others keep the kernel's 128 KiB.
         let _unchanged = fuse_mount::set_read_ahead(export.mount.device_number, fuse_mount::MAX_READ);
         Ok(export)
@@ -80,17 +81,13 @@ impl FuseExport {
     pub fn stop(&mut self, lazy: bool) -> Result<()> {
         if lazy {
             self.flush_caches();
+            self.cut_off();
         }
         self.mount.take_away(lazy)?;
-        if lazy {
-            // Root's unmount has done it already, and without fusectl nobody else can.
-            let _where_possible = fuse_mount::abort_connection(self.mount.device_number);
-        }
         let ended = self.has_ended_within(if lazy { BRIEFLY } else { PATIENCE });
         if !ended && !lazy {
-            return Err(
-                Error::new(ErrorKind::Busy, "the volume file is open").during(self.mount.unmounting())
-            );
+            return Err(Error::new(ErrorKind::Busy, "it is also mounted in another mount namespace")
+                .during(self.mount.unmounting()));
         }
         self.served.retire();
         // A holder whom the kernel cannot cut off keeps the threads alive; they own no device now and answer EIO.
@@ -99,6 +96,14 @@ impl FuseExport {
         }
         self.session = None;
         Ok(())
+    }
+
+    /// Makes whoever has the file open get errors from now on. Root's lazy unmount does so too; others can where fusectl is.
+    fn cut_off(&self) {
+        // Only while the session lives: afterwards the number may be another's.
+        if self.is_alive() {
+            let _where_possible = fuse_mount::abort_connection(self.mount.device_number);
+        }
     }
 
     /// Brings what the kernel holds back in its cache to the device, and that to the medium, as well as it goes.
@@ -142,10 +147,9 @@ struct OwnMount {
 
 impl OwnMount {
     fn new(dir: &Path, read_only: bool) -> Result<(Self, OwnedFd)> {
-        let action = || format!("cannot mount FUSE on {}", dir.display());
-        let descriptor = fuse_mount::mount(dir, read_only).map_err(|error| error.during(action()))?;
+        let descriptor = fuse_mount::mount(dir, read_only).map_err(|error| error.during(mounting(dir)))?;
         let device_number =
-            fuse_mount::device_number(dir).map_err(|error| Error::from(error).during(action()))?;
+            fuse_mount::device_number(dir).map_err(|error| Error::from(error).during(mounting(dir)))?;
         Ok((Self { dir: dir.to_owned(), device_number }, descriptor))
     }
 
@@ -164,6 +168,10 @@ impl OwnMount {
     fn unmounting(&self) -> String {
         format!("cannot unmount {}", self.dir.display())
     }
+}
+
+fn mounting(dir: &Path) -> String {
+    format!("cannot mount FUSE on {}", dir.display())
 }
 
 /// Greets the kernel and starts the threads that answer it. The pipe closes when the last of them has ended.
