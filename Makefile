@@ -55,10 +55,12 @@ install: $(BINARY) ## install program, manual and completions under PREFIX (/usr
 	$(BINARY) completions zsh > $(SHARE)/zsh/site-functions/_strongroom
 	$(BINARY) completions fish > $(SHARE)/fish/vendor_completions.d/strongroom.fish
 
+# What it finds goes to fuzz/target/corpus, not among the seeds that the repository holds.
 fuzz: ## run each fuzz target for FUZZ_SECONDS (60); needs a nightly toolchain and cargo-fuzz
 	@targets=$$($(CARGO) +nightly fuzz list) && for target in $$targets; do \
 		echo "fuzz: $$target, $(FUZZ_SECONDS) s"; \
-		$(CARGO) +nightly fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS) -timeout=20 || exit 1; \
+		mkdir -p "fuzz/target/corpus/$$target" "fuzz/corpus/$$target"; \
+		$(CARGO) +nightly fuzz run "$$target" "fuzz/target/corpus/$$target" "fuzz/corpus/$$target" -- -max_total_time=$(FUZZ_SECONDS) -timeout=20 || exit 1; \
 	done
 
 clean: ## remove what was built

@@ -8,7 +8,6 @@ cd "$(dirname "$0")/.."
 
 target=${CARGO_TARGET_DIR:-target}
 PATH=$(realpath "$target/release"):$PATH
-command -v strongroom >/dev/null || { echo 'demo: build it first: make build' >&2; exit 1; }
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/strongroom-demo.XXXXXX")
 trap clean_up EXIT
@@ -30,11 +29,17 @@ run() {
     "$@"
 }
 
+give_up() {
+    echo "demo: $1" >&2
+    exit 1
+}
+
 # Files that everybody has: our own sources.
 files=$PWD/src
 
 main() {
-    local marker
+    local marker status
+    command -v strongroom >/dev/null || give_up 'build it first: make build'
     cd "$work"
     mkdir photos
     (umask 077 && echo 'a demonstration, not a password' >password && echo 'a wrong one' >wrong)
@@ -53,18 +58,14 @@ main() {
 
     say 'Unmount it. Nothing is left but the container, and nothing of the files can be read in it.'
     run strongroom unmount photos
-    test -z "$(ls -A photos)"
+    [[ -z $(ls -A photos) ]] || give_up 'something is left in photos'
     marker=$(head -n 1 "$files/lib.rs")
-    if grep -qaF -- "$marker" photos.vault; then
-        echo 'demo: plaintext in the container' >&2
-        return 1
-    fi
+    ! grep -qaF -- "$marker" photos.vault || give_up 'plaintext in the container'
 
     say 'A wrong password does not open it:'
-    if run strongroom mount photos.vault photos --password-file wrong; then
-        echo 'demo: a wrong password was taken' >&2
-        return 1
-    fi
+    status=0
+    run strongroom mount photos.vault photos --password-file wrong || status=$?
+    [[ $status -eq 2 ]] || give_up "a wrong password gave status $status"
 
     say 'Mount it again, read-only, and compare every file.'
     run strongroom mount photos.vault photos --read-only --password-file password
