@@ -1,0 +1,68 @@
+# Everything that is done with strongroom's sources; `make` alone lists it.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+PREFIX ?= /usr/local
+DESTDIR ?=
+FUZZ_SECONDS ?= 60
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BINARY := $(TARGET)/release/strongroom
+SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
+SHARE := $(DESTDIR)$(PREFIX)/share
+
+.PHONY: help setup tools build demo test check bench install fuzz clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: ## install what building, mounting and testing need (Debian)
+	scripts/setup.sh
+
+# What the other targets need, installed where that can be done without asking.
+tools:
+	@scripts/setup.sh --quiet
+
+build: tools $(BINARY) ## build the program
+
+$(BINARY): $(SOURCES)
+	$(CARGO) build --release --locked --bin strongroom
+	@touch $@
+
+demo: build ## make a vault, mount it, write and read real files
+	scripts/demo.sh
+
+test: tools ## run all tests
+	$(CARGO) test --locked
+
+check: tools ## formatting, lints, documentation, dependencies
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check; else echo 'check: no cargo-deny, dependencies not checked'; fi
+	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; else bash -n .ci/run scripts/setup.sh scripts/demo.sh; fi
+
+bench: tools ## compare the cipher with other ways to compute it
+	$(CARGO) bench --locked --bench '*'
+
+install: $(BINARY) ## install program, manual and completions under PREFIX (/usr/local)
+	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/strongroom
+	install -d $(SHARE)/man/man1 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
+	$(BINARY) man > $(SHARE)/man/man1/strongroom.1
+	$(BINARY) completions bash > $(SHARE)/bash-completion/completions/strongroom
+	$(BINARY) completions zsh > $(SHARE)/zsh/site-functions/_strongroom
+	$(BINARY) completions fish > $(SHARE)/fish/vendor_completions.d/strongroom.fish
+
+# What it finds goes to fuzz/target/corpus, not among the seeds that the repository holds.
+fuzz: ## run each fuzz target for FUZZ_SECONDS (60); needs a nightly toolchain and cargo-fuzz
+	@targets=$$($(CARGO) +nightly fuzz list) && for target in $$targets; do \
+		echo "fuzz: $$target, $(FUZZ_SECONDS) s"; \
+		mkdir -p "fuzz/target/corpus/$$target" "fuzz/corpus/$$target"; \
+		$(CARGO) +nightly fuzz run "$$target" "fuzz/target/corpus/$$target" "fuzz/corpus/$$target" -- -max_total_time=$(FUZZ_SECONDS) -timeout=20 || exit 1; \
+	done
+
+clean: ## remove what was built
+	$(CARGO) clean
+	rm -rf fuzz/target fuzz/artifacts fuzz/coverage
