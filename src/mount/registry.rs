@@ -44,7 +44,7 @@ pub struct Record {
     /// What `list` shows.
     #[serde(flatten)]
     pub entry: Entry,
-    /// False until the volume is usable, and again while it is taken down.
+    /// False until the volume is usable, and always for a session that a command keeps for itself.
     pub ready: bool,
     /// The run of the kernel that all numbers below belong to.
     pub boot_id: String,
@@ -132,7 +132,7 @@ pub fn list() -> Vec<Entry> {
 }
 
 /// The session that holds the container with this device and inode number.
-pub fn holding(container_file: (u64, u64)) -> Option<Entry> {
+pub(super) fn holding(container_file: (u64, u64)) -> Option<Entry> {
     let mut records = sessions().into_iter().filter_map(|session| session.record);
     records
         .find(|record| record.container_file == container_file && record.is_alive())
