@@ -2,21 +2,17 @@
 
 use std::{
     fmt, fs,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
-use super::{
-    mountinfo::{MountId, MountTable},
-    registry,
-};
+use super::mountinfo::{MountId, MountTable};
 use crate::sys::loopdev::backing_file;
 
 /// Somebody who uses a mount.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Holder {
+pub enum Holder {
     /// A process: its number and its command's name.
     Process {
         /// The process number.
@@ -61,17 +57,11 @@ fn loop_devices_on(path: &Path) -> impl Iterator<Item = PathBuf> {
         .filter(move |device| backing_file(device).is_some_and(|file| file.starts_with(path)))
 }
 
-/// Who has the container at `path` open, in words: the mount it serves, or the processes. `None` where nobody is seen.
-pub fn container_holders(path: &Path) -> Option<String> {
-    let wanted = FileId::of(path)?;
-    // A server lets nobody look at its descriptors, but its record tells.
-    let metadata = fs::metadata(path).ok()?;
-    if let Some(entry) = registry::holding((metadata.dev(), metadata.ino())) {
-        let place = entry.mountpoint.as_deref().or(entry.block.parent()).unwrap_or(&entry.block);
-        return Some(format!("mounted on {} by process {}", place.display(), entry.pid));
-    }
-    let names: Vec<_> = processes(|file| file == wanted).iter().map(ToString::to_string).collect();
-    (!names.is_empty()).then(|| format!("in use by {}", names.join(", ")))
+/// Which processes have the file at `path` open, say a container that is locked. A server of this program is not among
+/// them for its own user, since it lets nobody look at its descriptors: see [`holding`](super::holding).
+pub fn holders_of_file(path: &Path) -> Vec<Holder> {
+    let Some(wanted) = FileId::of(path) else { return Vec::new() };
+    processes(|file| file == wanted)
 }
 
 /// A file's place: device and inode number.
@@ -146,10 +136,10 @@ mod tests {
         let mut child =
             Command::new("/bin/sleep").arg("60").stdin(Stdio::from(file.reopen().unwrap())).spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
-        let holders = container_holders(file.path());
+        let holders = holders_of_file(file.path());
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(holders, Some(format!("in use by process {pid} (sleep)")));
+        assert_eq!(holders, [Holder::Process { pid, command: "sleep".to_owned() }]);
     }
 
     #[test]

@@ -22,10 +22,10 @@ mod undo;
 mod unmount;
 
 pub use driver::DriverChoice;
-pub use holders::container_holders;
+pub use holders::{Holder, holders_of_file};
 pub use mkfs::{FilesystemKind, NewFilesystem, is_available};
 pub use protocol::Target;
-pub use registry::{Entry, list};
+pub use registry::{Entry, holding, list};
 pub use server::{SERVE, serve};
 pub use stale::clean as clean_stale;
 pub use start::{Mounted, Request, check_target, start};

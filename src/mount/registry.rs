@@ -132,7 +132,7 @@ pub fn list() -> Vec<Entry> {
 }
 
 /// The session that holds the container with this device and inode number.
-pub(super) fn holding(container_file: (u64, u64)) -> Option<Entry> {
+pub fn holding(container_file: (u64, u64)) -> Option<Entry> {
     let mut records = sessions().into_iter().filter_map(|session| session.record);
     records
         .find(|record| record.container_file == container_file && record.is_alive())
