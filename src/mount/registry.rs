@@ -44,7 +44,7 @@ pub struct Record {
     /// What `list` shows.
     #[serde(flatten)]
     pub entry: Entry,
-    /// False until the volume is usable, and again while it is taken down.
+    /// False until the volume is usable, and always for a session that a command keeps for itself.
     pub ready: bool,
     /// The run of the kernel that all numbers below belong to.
     pub boot_id: String,

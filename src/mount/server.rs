@@ -65,7 +65,7 @@ fn prepare() -> Result<(UnixStream, Signals)> {
 }
 
 fn run(channel: UnixStream, signals: Signals) -> ExitCode {
-    let server = match receive(&channel).and_then(|order| Server::start(order, signals)) {
+    let mut server = match receive(&channel).and_then(|order| Server::start(order, signals)) {
         Ok(server) => server,
         Err(error) => {
             // Whoever gave the order may be gone; everything is undone already.
@@ -80,7 +80,11 @@ fn run(channel: UnixStream, signals: Signals) -> ExitCode {
         drop(server);
         return ExitCode::FAILURE;
     }
-    drop(channel);
+    if server.is_private {
+        server.watch.bind_to(channel);
+    } else {
+        drop(channel);
+    }
     server.serve();
     ExitCode::SUCCESS
 }
@@ -105,6 +109,7 @@ struct Server {
     signals: Signals,
     control: UnixListener,
     watch: Watch,
+    is_private: bool,
 }
 
 impl Server {
@@ -128,8 +133,9 @@ impl Server {
         drop(volume);
         let control = UnixListener::bind(session.directory.join(CONTROL))?;
         session.check_stop()?;
-        session.note(|record| record.ready = true)?;
-        Ok(Self { session, log, signals, control, watch })
+        let is_private = matches!(place, Place::Private);
+        session.note(|record| record.ready = !is_private)?;
+        Ok(Self { session, log, signals, control, watch, is_private })
     }
 
     /// Makes the volume visible, up to where the order says.

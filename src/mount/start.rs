@@ -42,7 +42,7 @@ pub struct Request<'a> {
     pub target: Target,
 }
 
-/// A volume that is mounted. Dropping this leaves it mounted.
+/// A volume that is mounted. Dropping this leaves it mounted, but for [`Target::Private`].
 #[derive(Debug)]
 pub struct Mounted {
     /// What `list` shows.
@@ -50,6 +50,8 @@ pub struct Mounted {
     /// What the user should know, a sentence each.
     pub warnings: Vec<String>,
     server: Server,
+    /// A private session ends when this closes, so that a killed `create` leaves nothing.
+    _channel: UnixStream,
 }
 
 /// Whether `target` can be mounted on. For a word before the user is asked for a password; the server looks again.
@@ -88,7 +90,7 @@ pub fn start(request: &Request<'_>, interrupted: &AtomicBool) -> Result<Mounted>
         .and_then(|()| protocol::send_order(&channel, &order, request.key))
         .map_err(|error| server.failed_early(error))?;
     match await_answer(&channel, &mut server, interrupted)? {
-        Answer::Ready { entry, warnings } => Ok(Mounted { entry, warnings, server }),
+        Answer::Ready { entry, warnings } => Ok(Mounted { entry, warnings, server, _channel: channel }),
         Answer::Failed(failure) => {
             server.wait(END_LIMIT);
             Err(failure.into())

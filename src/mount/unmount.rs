@@ -45,7 +45,10 @@ pub fn unmount(selection: &Selection, force: bool, interrupted: &AtomicBool) -> 
     let mut done = Vec::new();
     let mut failure = None;
     for (session, record) in chosen {
-        let result = if record.is_alive() {
+        let result = if record.is_alive() && !record.ready {
+            Err(Error::new(ErrorKind::Busy, "another command is working on it")
+                .during(format!("cannot unmount {}", record.entry.container.display())))
+        } else if record.is_alive() {
             take_down(&session.directory, &record, force, interrupted)
         } else {
             stale::clear(&session)
@@ -80,7 +83,8 @@ fn choose(selection: &Selection) -> Vec<(Session, Record)> {
         Some((session, record))
     });
     match selection {
-        Selection::All => all.collect(),
+        // What is not ready is just being mounted, or a `create` works on it.
+        Selection::All => all.filter(|(_, record)| record.ready || !record.is_alive()).collect(),
         Selection::One(path) => {
             let mut named: Vec<_> = all.filter(|(_, record)| record.is_named(path)).collect();
             // A name may fit a live session and the remains of a dead one: the live one is meant, the other goes anyway.

@@ -84,10 +84,8 @@ fn mount_device(device: &Path, kind: &str, volume: Volume<'_>, mountpoint: &Moun
     // By descriptor: what was checked is what is mounted on.
     let target = mountpoint.by_descriptor();
     let options = without_replay(volume);
-    rustix::mount::mount(device, &target, kind, flags, options).map_err(|error| {
-        refused(error, volume.superblock.contents)
-            .during(format!("cannot mount on {}", mountpoint.path().display()))
-    })
+    rustix::mount::mount(device, &target, kind, flags, options)
+        .map_err(|error| refused(error, volume.superblock.contents))
 }
 
 /// Replaying a journal writes. On a read-only volume the kernel must be told to leave it.

@@ -73,10 +73,11 @@ impl Driver {
     /// `Missing` where a tool or the kernel's file system is, `Unsupported`, `Io` where the file system is damaged,
     /// `Interrupted`.
     pub fn mount(self, volume: Volume<'_>, mountpoint: &MountPoint, session: &mut Session) -> Result<()> {
-        match self {
+        let mounted = match self {
             Self::Kernel => kernel::mount(volume, mountpoint, session),
             Self::Userspace => userspace::mount(volume, mountpoint, session),
-        }
+        };
+        mounted.map_err(|error| error.during(format!("cannot mount on {}", mountpoint.path().display())))
     }
 }
 

@@ -92,7 +92,6 @@ fn check_file_system(session: &mut Session) -> Result<()> {
             ErrorKind::Io,
             format!("e2fsck cannot repair it by itself: {}", finished.last_line()),
         )
-        .during("cannot mount the file system")
         .with_hint("strongroom mount --block CONTAINER DIR, then: e2fsck -f DIR/volume")),
     }
 }
@@ -136,7 +135,6 @@ struct Fuse2fs {
 
 impl Fuse2fs {
     fn wait_until_mounted(&mut self, directory: &Path, stop: &AtomicBool) -> Result<MountId> {
-        let action = || format!("cannot mount on {}", self.path.display());
         let deadline = Instant::now() + START_LIMIT;
         loop {
             if let Some(mount) = find_mount(&self.path, "fuse")? {
@@ -145,14 +143,14 @@ impl Fuse2fs {
             }
             if self.child.try_wait()?.is_some() {
                 let reason = format!("fuse2fs ended: {}", last_words(directory));
-                return Err(Error::new(ErrorKind::Io, reason).during(action()));
+                return Err(Error::new(ErrorKind::Io, reason));
             }
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
             }
             if Instant::now() >= deadline {
                 let reason = format!("fuse2fs did not mount within {} s", START_LIMIT.as_secs());
-                return Err(Error::new(ErrorKind::Io, reason).during(action()));
+                return Err(Error::new(ErrorKind::Io, reason));
             }
             sleep(TICK);
         }

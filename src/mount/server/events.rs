@@ -37,7 +37,7 @@ pub(super) enum Event {
     Signal,
     /// Somebody connected to the control socket.
     Command(UnixStream),
-    /// A part went away from outside: unmounted, or the driver's process ended.
+    /// A part went away from outside: unmounted, the driver's process ended, or the owner of a private session did.
     Gone,
 }
 
@@ -74,6 +74,7 @@ pub(super) struct Watch {
     table: File,
     export: OwnedFd,
     driver: Option<OwnedFd>,
+    owner: Option<UnixStream>,
 }
 
 impl Watch {
@@ -89,7 +90,13 @@ impl Watch {
             table: File::open(mountinfo::PATH)?,
             export,
             driver: driver.map(ProcessId::watch).transpose()?,
+            owner: None,
         })
+    }
+
+    /// Watches the process at the other end of `owner`, too: the session is for its use alone.
+    pub(super) fn bind_to(&mut self, owner: UnixStream) {
+        self.owner = Some(owner);
     }
 
     /// Waits for the next event.
@@ -119,12 +126,13 @@ impl Watch {
             PollFd::from_borrowed_fd(self.export.as_fd(), PollFlags::IN),
         ];
         descriptors.extend(self.driver.as_ref().map(|driver| PollFd::new(driver, PollFlags::IN)));
+        descriptors.extend(self.owner.as_ref().map(|owner| PollFd::new(owner, PollFlags::IN)));
         match poll(&mut descriptors, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
         let fired = |index: usize| descriptors.get(index).is_some_and(|fd| !fd.revents().is_empty());
-        Ok(Ready { signal: fired(0), command: fired(1), gone: fired(3) || fired(4) })
+        Ok(Ready { signal: fired(0), command: fired(1), gone: fired(3) || fired(4) || fired(5) })
     }
 
     fn all_mounted(&self) -> io::Result<bool> {
