@@ -1,0 +1,191 @@
+//! Every message that needs no mount, frozen: `tests/cmd/*.trycmd` run in a directory with containers whole and broken.
+//!
+//! `TRYCMD=overwrite cargo test --test transcripts` writes down what the program says now; read the difference.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use serde::Deserialize;
+
+#[test]
+fn the_program_says_what_its_transcripts_say() {
+    let directory = tempfile::tempdir().unwrap();
+    furnish(directory.path());
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cmd/*.trycmd");
+    std::env::set_current_dir(directory.path()).unwrap();
+    let transcripts = trycmd::TestCases::new();
+    transcripts.env("COLUMNS", "100").case(cases).run();
+}
+
+#[test]
+fn a_flipped_bit_in_both_copies_is_exit_status_4() {
+    for (name, output) in tests_of_vectors("flip-", "-both") {
+        assert_eq!(output.status.code(), Some(4), "{name}: {output:?}");
+        let lines = String::from_utf8(output.stderr).unwrap();
+        assert!(lines.starts_with("strongroom: error: cannot "), "{name}: {lines}");
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_one_copy_leaves_the_other_to_open() {
+    for (name, output) in tests_of_vectors("flip-", "-a") {
+        assert_eq!(output.status.code(), Some(0), "{name}: {output:?}");
+        assert_eq!(output.stdout, b"keyslot 0 opens\n", "{name}");
+    }
+}
+
+#[test]
+fn the_manual_holds_every_command_and_exit_status() {
+    let output = strongroom(&["man"]);
+    assert_eq!(output.status.code(), Some(0));
+    let page = String::from_utf8(output.stdout).unwrap();
+    for command in ["create", "mount", "unmount", "list", "info", "key list", "key test", "completions", "man"] {
+        assert!(page.contains(&format!(".SS \"strongroom {command}\"")), "{command}");
+    }
+    for status in ["0", "1", "2", "3", "4", "5", "6", "7", "130"] {
+        assert!(page.contains(&format!(".TP\n\\fB{status}\\fR\n")), "{status}");
+    }
+    assert!(!page.contains("__serve"));
+}
+
+#[test]
+fn every_promised_shell_has_completions() {
+    for shell in ["bash", "zsh", "fish", "elvish"] {
+        let output = strongroom(&["completions", shell]);
+        assert_eq!(output.status.code(), Some(0), "{shell}");
+        let script = String::from_utf8(output.stdout).unwrap();
+        assert!(script.contains("unmount") && script.contains("password-file"), "{shell}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = Command::new(env!("CARGO_BIN_EXE_strongroom")).arg("man").stdout(writer).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn a_full_standard_output_is_an_error() {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_strongroom")).arg("man").stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(6));
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "strongroom: error: cannot write to standard output: no space left on device\n"
+    );
+}
+
+/// The files that the transcripts name.
+fn furnish(directory: &Path) {
+    let write = |name: &str, bytes: &[u8]| fs::write(directory.join(name), bytes).unwrap();
+    write("password", b"correct horse battery staple\n");
+    write("wrong-password", b"incorrect horse\n");
+    write("empty-password", b"\n");
+    write("long-password", &vec![b'x'; (1 << 20) + 1]);
+    write("keyfile", b"the content of a keyfile");
+    write("zeros.vault", &vec![0; 3 << 20]);
+    write("noise.vault", &noise(3 << 20));
+    write("empty.vault", b"");
+    write("photos.txt", b"holiday\n");
+    fs::create_dir(directory.join("not-empty")).unwrap();
+    write("not-empty/photo", b"kept");
+    fs::create_dir(directory.join("empty")).unwrap();
+    for (name, vector) in [
+        ("whole.vault", "password"),
+        ("keyfiles.vault", "keyfiles"),
+        ("damaged-a.vault", "copy-a-zeros"),
+        ("damaged-both.vault", "flip-data-offset-both"),
+        ("tampered.vault", "forged-mac-both"),
+        ("cut-off.vault", "cut-off"),
+        ("future.vault", "flip-version-both"),
+        ("new-version.vault", "forged-version-both"),
+        ("costly.vault", "forged-memory-1-tib"),
+    ] {
+        write(name, &Vector::read(vector).image());
+    }
+}
+
+/// Bytes without a pattern, the same on each run (xorshift64).
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[0]
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
+
+/// What `key test` says of the vectors with these names.
+fn tests_of_vectors(start: &str, end: &str) -> Vec<(String, Output)> {
+    let directory = tempfile::tempdir().unwrap();
+    let [container, password] = ["container", "password"].map(|name| directory.path().join(name));
+    fs::write(&password, "correct horse battery staple").unwrap();
+    let names = vectors().into_iter().filter(|name| name.starts_with(start) && name.ends_with(end));
+    let tested = names.map(|name| {
+        fs::write(&container, Vector::read(&name).image()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_strongroom"));
+        let output = command.args(["key", "test"]).arg(&container).arg("--password-file").arg(&password).output();
+        (name, output.unwrap())
+    });
+    tested.collect()
+}
+
+fn strongroom(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_strongroom")).args(arguments).output().unwrap()
+}
+
+/// A vector of the native format: an image, and what is changed in it.
+#[derive(Debug, Deserialize)]
+struct Vector {
+    base: String,
+    length: Option<u64>,
+    #[serde(default)]
+    edit: Vec<Edit>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Edit {
+    offset: usize,
+    bytes: String,
+}
+
+impl Vector {
+    fn read(name: &str) -> Self {
+        let text = fs::read_to_string(vector_directory().join(format!("{name}.toml"))).unwrap();
+        toml::from_str(&text).unwrap()
+    }
+
+    fn image(&self) -> Vec<u8> {
+        let mut image = fs::read(vector_directory().join(&self.base)).unwrap();
+        if let Some(length) = self.length {
+            image.resize(usize::try_from(length).unwrap(), 0);
+        }
+        for edit in &self.edit {
+            let bytes = hex::decode(&edit.bytes).unwrap();
+            image[edit.offset..edit.offset + bytes.len()].copy_from_slice(&bytes);
+        }
+        image
+    }
+}
+
+fn vectors() -> Vec<String> {
+    let names = fs::read_dir(vector_directory()).unwrap().filter_map(|entry| {
+        let path = entry.unwrap().path();
+        let is_vector = path.extension().is_some_and(|extension| extension == "toml");
+        is_vector.then(|| path.file_stem().unwrap().to_str().unwrap().to_owned())
+    });
+    let names: Vec<_> = names.collect();
+    assert!(names.len() > 50, "the vectors are gone");
+    names
+}
+
+fn vector_directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/native")
+}
