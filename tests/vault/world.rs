@@ -139,6 +139,18 @@ impl World {
         self.listed()["pid"].as_u64().expect("it is mounted")
     }
 
+    /// Waits until the process has ended; as a zombie it has no memory any more.
+    pub(crate) fn wait_for_end_of(&self, process: u64) {
+        for _ in 0..100 {
+            let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+            if status.is_empty() || status.contains("State:\tZ") {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        panic!("process {process} of {} has not ended", self.folder.path().display());
+    }
+
     /// `e2fsck -fn` of the volume through its block file.
     pub(crate) fn check_file_system(&self) {
         self.done("mount --block v.vault m --password-file password");
