@@ -33,7 +33,14 @@ impl Lab {
         fs::write(lab.path("password"), "correct horse battery staple\n").unwrap();
         fs::create_dir(lab.path("mnt")).unwrap();
         let mut create = lab.strongroom("create");
-        create.arg(lab.path("v.vault")).args(["--size", "32M", "--provision", "quick", "--filesystem", filesystem]);
+        create.arg(lab.path("v.vault")).args([
+            "--size",
+            "32M",
+            "--provision",
+            "quick",
+            "--filesystem",
+            filesystem,
+        ]);
         create.args(["--kdf-memory", "64M", "--kdf-passes", "3", "--kdf-lanes", "1"]);
         succeed(lab.with_password(&mut create));
         lab
@@ -76,7 +83,8 @@ impl Lab {
         let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         let container = self.path("v.vault");
         let mounts = list["mounts"].as_array().unwrap();
-        let ours = mounts.iter().find(|mount| mount["container"].as_str().map(Path::new) == Some(&*container))?;
+        let ours =
+            mounts.iter().find(|mount| mount["container"].as_str().map(Path::new) == Some(&*container))?;
         Some(i32::try_from(ours["pid"].as_i64().unwrap()).unwrap())
     }
 
@@ -142,6 +150,15 @@ fn wait_until(what: &str, is_done: impl Fn() -> bool) {
 fn is_running(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, fields)| !fields.trim_start().starts_with('Z'))
+}
+
+/// The server that the process `parent` has started, once it has its session.
+fn child_server(parent: u32) -> Option<i32> {
+    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
+    children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).find(|pid: &i32| {
+        let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        command.starts_with("strongroom\0__serve")
+    })
 }
 
 /// The drivers that work here.
@@ -305,8 +322,28 @@ fn a_read_only_volume_refuses_writes_on_every_level() {
         let error = fs::write(lab.file("new"), b"x").unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
         assert!(lab.unmount(&[]).status.success());
-        assert!(fs::read(lab.path("v.vault")).unwrap() == before, "not one byte of the container has changed");
+        assert!(
+            fs::read(lab.path("v.vault")).unwrap() == before,
+            "not one byte of the container has changed"
+        );
     }
+}
+
+#[test]
+fn a_killed_create_leaves_neither_container_nor_server() {
+    let Some(driver) = drivers().pop() else { return };
+    let lab = Lab::new(driver, "ext4");
+    let mut create = lab.strongroom("create");
+    create.args(["killed.vault", "--size", "8G", "--provision", "thin"]);
+    create.args(["--kdf-memory", "64M", "--kdf-passes", "3", "--kdf-lanes", "1"]);
+    let mut create = lab.with_password(&mut create).stderr(Stdio::null()).spawn().unwrap();
+    let pid = create.id();
+    wait_until("the private server's start", || child_server(pid).is_some());
+    let server = child_server(pid).unwrap();
+    create.kill().unwrap();
+    create.wait().unwrap();
+    wait_until("the private server's end", || !is_running(server));
+    assert!(!lab.path("killed.vault").exists());
 }
 
 #[test]
