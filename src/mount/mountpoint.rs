@@ -29,7 +29,7 @@ impl MountPoint {
     /// `Permission` for another user's; `Busy` where something is mounted; `Exists` where it is not empty.
     pub fn open(path: &Path) -> Result<Self> {
         let action = || format!("cannot mount on {}", path.display());
-        let resolved = fs::canonicalize(path).map_err(|error| unreachable(path, error).during(action()))?;
+        let resolved = fs::canonicalize(path).map_err(|error| dead_end(path, error).during(action()))?;
         check_name(&resolved).map_err(|error| error.during(action()))?;
         Self::open_resolved(resolved).map_err(|error| error.during(action()))
     }
@@ -41,7 +41,7 @@ impl MountPoint {
             Err(rustix::io::Errno::NOTDIR) => {
                 return Err(Error::new(ErrorKind::Usage, "it is not a directory"));
             }
-            Err(error) => return Err(unreachable(&path, error.into())),
+            Err(error) => return Err(dead_end(&path, error.into())),
         };
         if let Some(mount) = MountTable::read()?.at(&path) {
             let kind = &mount.kind;
@@ -71,7 +71,7 @@ impl MountPoint {
 }
 
 /// Why a path leads nowhere.
-fn unreachable(path: &Path, error: io::Error) -> Error {
+fn dead_end(path: &Path, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound => Error::new(ErrorKind::NotFound, "there is no such directory")
             .with_hint(format!("make it first: mkdir -p '{}'", path.display())),

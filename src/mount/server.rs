@@ -33,7 +33,7 @@ use crate::{
     export::{CacheMode, FuseExport},
     sys::{
         memory::{LockedBytes, is_any_secret_unlocked},
-        process::{ProcessId, boot_id, close_inherited, harden, is_root},
+        process::{ProcessId, boot_id, close_inherited, harden, is_root, mark_as_storage_server},
         socket::receive_descriptor,
     },
     volume::{Container, Volume},
@@ -55,6 +55,7 @@ pub fn serve() -> ExitCode {
 fn prepare() -> Result<(UnixStream, Signals)> {
     close_inherited();
     harden()?;
+    mark_as_storage_server();
     // Only a name in process lists; the file that was started is called /proc/self/exe.
     let _ = rustix::thread::set_name(c"strongroom");
     let signals = Signals::catch()?;
@@ -204,34 +205,39 @@ impl Server {
             }
         };
         let Command::Unmount { force } = command;
-        let done = if force { self.session.parts.undo(Undo::Forced) } else { self.end_cleanly() };
-        let outcome = match &done {
-            Ok(()) => Outcome::Done,
-            Err(error) => Outcome::Failed(Failure::from(error)),
+        let ending = if force { self.end_by_force() } else { self.end_cleanly() };
+        let outcome = match &ending {
+            Ending::Whole => Outcome::Done,
+            Ending::Lossy(error) | Ending::None(error) => Outcome::Failed(Failure::from(error)),
         };
         // Whoever asked may have gone; the volume is down all the same.
         let _ = protocol::send(stream, &outcome);
-        done.is_ok()
+        !matches!(ending, Ending::None(_))
     }
 
     /// Takes everything down in order, or leaves a volume that is in use as it is.
-    fn end_cleanly(&mut self) -> Result<()> {
-        let Err(error) = self.session.parts.undo(Undo::Clean) else { return Ok(()) };
+    fn end_cleanly(&mut self) -> Ending {
+        let Err(error) = self.session.parts.undo(Undo::Clean) else { return Ending::Whole };
         if self.is_visible() {
-            return Err(error);
+            return Ending::None(error);
         }
-        // The user's file system is unmounted whole; what hangs on below it (udev looking at the loop device) must not
-        // keep the keys alive.
+        // The user's file system is gone already; what hangs on below it must not keep the keys alive.
         (self.log)(&format!("{error}; going on by force"));
-        self.session.parts.undo(Undo::Forced)
+        let ending = self.end_by_force();
+        // In use, by udev looking at the loop device, say: nothing is lost. Otherwise writing failed.
+        if error.kind() == ErrorKind::Busy { ending } else { Ending::Lossy(error) }
+    }
+
+    /// Takes everything down now. Failures on the way are logged.
+    fn end_by_force(&mut self) -> Ending {
+        self.session.parts.undo(Undo::Forced).map_or_else(Ending::Lossy, |()| Ending::Whole)
     }
 
     /// For signals, and after somebody else has unmounted a part: a logout must not hang on an open file.
     fn end_at_any_rate(&mut self) {
-        if let Err(error) = self.end_cleanly() {
+        if let Ending::None(error) = self.end_cleanly() {
             (self.log)(&format!("{error}; detaching"));
-            // Forced undoing logs its failures and returns none.
-            let _ = self.session.parts.undo(Undo::Forced);
+            self.end_by_force();
         }
     }
 
@@ -241,6 +247,16 @@ impl Server {
         let visible = record.mount.or(record.block_mount);
         MountTable::read().is_ok_and(|table| visible.is_some_and(|id| table.find(id).is_some()))
     }
+}
+
+/// How an attempt to take a volume down went.
+enum Ending {
+    /// It is down, and all that was written is in the container.
+    Whole,
+    /// It is down, but not all could be written.
+    Lossy(Error),
+    /// It stays as it was.
+    None(Error),
 }
 
 /// The target of an order, checked.

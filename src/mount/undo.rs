@@ -52,9 +52,10 @@ impl UndoStack {
     /// Takes everything down, from the top.
     ///
     /// # Errors
-    /// With [`Undo::Clean`] the first failure; that part and all below stay. With [`Undo::Forced`] failures are logged
-    /// and every part is tried.
+    /// The first failure. With [`Undo::Clean`] that part and all below stay. With [`Undo::Forced`] failures are logged, and
+    /// every part is tried and dropped.
     pub fn undo(&mut self, how: Undo) -> Result<()> {
+        let mut first = None;
         while let Some(mut part) = self.parts.pop() {
             let Err(error) = part.undo(how) else { continue };
             if how == Undo::Clean {
@@ -64,15 +65,16 @@ impl UndoStack {
             if let Some(log) = &self.log {
                 log(&format!("{}: {error}", part.name()));
             }
+            first.get_or_insert(error);
         }
-        Ok(())
+        first.map_or(Ok(()), Err)
     }
 }
 
 impl Drop for UndoStack {
     fn drop(&mut self) {
         if self.undo(Undo::Clean).is_err() {
-            // Forced undoing returns no error.
+            // Its failures are in the log.
             let _ = self.undo(Undo::Forced);
         }
     }
@@ -135,9 +137,10 @@ mod tests {
     }
 
     #[test]
-    fn force_goes_on_past_a_failure_and_logs_it() {
+    fn force_goes_on_past_a_failure_and_returns_it() {
         let notes = Arc::default();
-        stack(&notes, "mount").undo(Undo::Forced).unwrap();
+        let error = stack(&notes, "mount").undo(Undo::Forced).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Busy);
         assert_eq!(*notes.lock().unwrap(), ["mount Forced", "mount: in use", "loop Forced", "export Forced"]);
     }
 

@@ -7,8 +7,8 @@ use std::{fs, io, os::fd::OwnedFd};
 use rustix::{
     fs::Mode,
     process::{
-        DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signal, geteuid, getpid, pidfd_open,
-        pidfd_send_signal, set_dumpable_behavior, setrlimit, setsid, umask,
+        DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signal, configure_io_flusher_behavior, geteuid,
+        getpid, pidfd_open, pidfd_send_signal, set_dumpable_behavior, setrlimit, setsid, umask,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -90,6 +90,15 @@ pub fn harden() -> io::Result<()> {
     umask(Mode::RWXG | Mode::RWXO);
     setsid()?;
     Ok(())
+}
+
+/// Tells the kernel that block I/O waits for this process: its own allocations and writes must then neither start I/O to
+/// free memory nor be held back for dirty pages, or a machine short of memory waits for itself (`PR_SET_IO_FLUSHER`).
+///
+/// Takes a privilege that ordinary users lack; without it nothing changes. Threads started later inherit it.
+pub fn mark_as_storage_server() {
+    // Refused: the kernel's usual behaviour stays.
+    let _ = configure_io_flusher_behavior(true);
 }
 
 /// The effective user number.

@@ -88,11 +88,12 @@ fn check_file_system(session: &mut Session) -> Result<()> {
             session.warnings.push("the file system was not left clean; e2fsck repaired it".to_owned());
             Ok(())
         }
-        _ => Err(Error::new(
-            ErrorKind::Io,
-            format!("e2fsck cannot repair it by itself: {}", finished.last_line()),
-        )
-        .with_hint("strongroom mount --block CONTAINER DIR, then: e2fsck -f DIR/volume")),
+        // Bit 2: errors left. The last line then only tells to leave out the option that we gave.
+        Some(status) if status & 4 != 0 => {
+            Err(Error::new(ErrorKind::Io, "the file system is damaged beyond what e2fsck repairs unasked")
+                .with_hint("strongroom mount --block CONTAINER DIR, then: e2fsck -f DIR/volume"))
+        }
+        _ => Err(Error::new(ErrorKind::Io, format!("e2fsck failed: {}", finished.last_line()))),
     }
 }
 
