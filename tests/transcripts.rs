@@ -42,7 +42,9 @@ fn the_manual_holds_every_command_and_exit_status() {
     let output = strongroom(&["man"]);
     assert_eq!(output.status.code(), Some(0));
     let page = String::from_utf8(output.stdout).unwrap();
-    for command in ["create", "mount", "unmount", "list", "info", "key list", "key test", "completions", "man"] {
+    for command in
+        ["create", "mount", "unmount", "list", "info", "key list", "key test", "completions", "man"]
+    {
         assert!(page.contains(&format!(".SS \"strongroom {command}\"")), "{command}");
     }
     for status in ["0", "1", "2", "3", "4", "5", "6", "7", "130"] {
@@ -131,7 +133,8 @@ fn tests_of_vectors(start: &str, end: &str) -> Vec<(String, Output)> {
     let tested = names.map(|name| {
         fs::write(&container, Vector::read(&name).image()).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_strongroom"));
-        let output = command.args(["key", "test"]).arg(&container).arg("--password-file").arg(&password).output();
+        let output =
+            command.args(["key", "test"]).arg(&container).arg("--password-file").arg(&password).output();
         (name, output.unwrap())
     });
     tested.collect()
