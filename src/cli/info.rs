@@ -51,9 +51,9 @@ pub(crate) fn describe_keyslots(keyslots: &[KeyslotInfo]) -> String {
         let kdf = &keyslot.kdf;
         let mut parts = vec![format!("{:>4}: {:<13}{}", keyslot.slot, keyslot.kind, kdf.name)];
         parts.extend(kdf.memory.map(|bytes| format!("{} memory", show_size(bytes))));
-        parts.extend(kdf.passes.map(|count| format!("{count} passes")));
-        parts.extend(kdf.lanes.map(|count| counted(count, "lane")));
-        parts.extend(kdf.iterations.map(|count| format!("{count} iterations")));
+        parts.extend(kdf.passes.map(|count| counted(count, "pass", "passes")));
+        parts.extend(kdf.lanes.map(|count| counted(count, "lane", "lanes")));
+        parts.extend(kdf.iterations.map(|count| counted(count, "iteration", "iterations")));
         parts.extend(keyslot.label.as_ref().map(|label| format!("label {label:?}")));
         text.push_str(&parts.join(", "));
         text.push('\n');
@@ -64,8 +64,8 @@ pub(crate) fn describe_keyslots(keyslots: &[KeyslotInfo]) -> String {
     text
 }
 
-fn counted(count: u32, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+fn counted(count: u32, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 fn exact_size(bytes: u64) -> String {

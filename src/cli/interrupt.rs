@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    io::{self, Write},
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -9,7 +10,7 @@ use std::{
     thread,
 };
 
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
@@ -69,10 +70,26 @@ pub(crate) fn at_liberty<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     result
 }
 
-/// Remembers how `terminal` is, to be restored when the value returned is dropped or the process is ended by a signal.
-pub(crate) fn guard_terminal(terminal: File) -> Result<TerminalGuard> {
-    let settings = tcgetattr(&terminal).map_err(std::io::Error::from)?;
-    *terminal_slot() = Some((terminal, settings));
+/// Turns the echo of `terminal` off until the value returned is dropped or a signal ends the process.
+///
+/// Input comes byte by byte. Ctrl-C stays a signal; Ctrl-Z and Ctrl-\ are none meanwhile: the one would come back to a
+/// terminal that shows the password, the other would leave one that shows nothing.
+pub(crate) fn turn_echo_off(terminal: File) -> Result<TerminalGuard> {
+    let mut slot = terminal_slot();
+    let settings = tcgetattr(&terminal).map_err(io::Error::from)?;
+    let mut silent = settings.clone();
+    silent.local_modes.remove(LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ICANON);
+    silent.local_modes.insert(LocalModes::ISIG);
+    for (index, value) in [
+        (SpecialCodeIndex::VMIN, 1),
+        (SpecialCodeIndex::VTIME, 0),
+        (SpecialCodeIndex::VSUSP, DISABLED),
+        (SpecialCodeIndex::VQUIT, DISABLED),
+    ] {
+        silent.special_codes[index] = value;
+    }
+    tcsetattr(&terminal, OptionalActions::Now, &silent).map_err(io::Error::from)?;
+    *slot = Some((terminal, settings));
     Ok(TerminalGuard)
 }
 
@@ -82,15 +99,18 @@ pub(crate) struct TerminalGuard;
 
 impl Drop for TerminalGuard {
     fn drop(&mut self) {
-        restore_terminal();
+        restore(&mut terminal_slot());
     }
 }
 
-/// Ends the process as interrupted. Only the first caller reports; later ones wait for the end.
+/// Ends the process as interrupted. Only the first caller reports; others wait for the end.
 pub(crate) fn leave() -> ! {
-    static LEAVING: Mutex<()> = Mutex::new(());
-    let _last = LEAVING.lock().unwrap_or_else(PoisonError::into_inner);
-    restore_terminal();
+    // Held to the end: nobody changes the terminal after it was restored.
+    let mut slot = terminal_slot();
+    if let Some(mut terminal) = restore(&mut slot) {
+        // The question stands on the line still.
+        let _ = terminal.write_all(b"\n");
+    }
     progress::clear();
     let console = CONSOLE.get().copied().unwrap_or_else(|| Console::before_options(false));
     let status = report::report(console, &interrupted());
@@ -101,13 +121,17 @@ fn interrupted() -> Error {
     Error::new(ErrorKind::Interrupted, "interrupted")
 }
 
-fn restore_terminal() {
-    if let Some((terminal, settings)) = terminal_slot().take() {
-        // Where the terminal is gone there is nothing to restore.
-        let _ = tcsetattr(&terminal, OptionalActions::Now, &settings);
-    }
+/// Gives the terminal its settings back, where a prompt has changed them.
+fn restore(slot: &mut Option<(File, Termios)>) -> Option<File> {
+    let (terminal, settings) = slot.take()?;
+    // Where the terminal is gone there is nothing to restore.
+    let _ = tcsetattr(&terminal, OptionalActions::Now, &settings);
+    Some(terminal)
 }
 
 fn terminal_slot() -> MutexGuard<'static, Option<(File, Termios)>> {
     TERMINAL.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// The value of a special code that no key has (`_POSIX_VDISABLE`).
+const DISABLED: u8 = 0;

@@ -18,7 +18,7 @@ use super::{
     args::{DriverChoice, MountOptions, UnmountOptions},
     interrupt,
     output::Console,
-    unlock::{cannot_open, unlock},
+    unlock::{cannot_open, check_kind, unlock},
 };
 
 /// Opens a container and makes what is inside visible.
@@ -98,6 +98,7 @@ fn target(options: &MountOptions) -> Target {
 
 /// Opens and locks the container, or says who has it.
 fn open(path: &Path, read_only: bool) -> Result<Container> {
+    check_kind(path)?;
     let access = if read_only { Access::ReadOnly } else { Access::ReadWrite };
     Container::open(path, access).map_err(|error| {
         let error = match error.kind() {

@@ -8,38 +8,59 @@ use std::{
 use strongroom::error::{Error, ErrorKind, Result};
 use zeroize::Zeroizing;
 
-use super::interrupt;
+use super::interrupt::{self, TerminalGuard};
 
 /// Whether there is a terminal to ask on.
 pub(crate) fn has_terminal() -> bool {
     open_terminal().is_ok()
 }
 
-/// Asks for a secret without echo. Ctrl-C ends the process, with the terminal as it was.
-///
-/// # Errors
-/// `Usage` where there is no terminal, nothing was entered, or the input is not UTF-8.
-pub(crate) fn ask_secret(question: &str) -> Result<Zeroizing<String>> {
-    let terminal = open_terminal().map_err(|_| no_terminal())?;
-    let answer = interrupt::at_liberty(|| {
-        let _guard = interrupt::guard_terminal(terminal)?;
-        match rpassword::prompt_password(question) {
-            Ok(answer) => Ok(Zeroizing::new(answer)),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => interrupt::leave(),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Zeroizing::default()),
-            Err(error) => Err(Error::from(error).during("cannot read the password")),
+/// The terminal without echo, for as long as this lives: nothing that is typed ahead shows either.
+#[derive(Debug)]
+pub(crate) struct SecretPrompt {
+    terminal: File,
+    _restored_on_drop: TerminalGuard,
+}
+
+impl SecretPrompt {
+    /// Turns the echo off.
+    ///
+    /// # Errors
+    /// `Usage` where there is no terminal.
+    pub(crate) fn begin() -> Result<Self> {
+        let terminal = open_terminal().map_err(|_| no_terminal())?;
+        let guard = interrupt::turn_echo_off(terminal.try_clone()?)?;
+        Ok(Self { terminal, _restored_on_drop: guard })
+    }
+
+    /// Asks for a secret. Ctrl-C ends the process, with the terminal as it was.
+    ///
+    /// # Errors
+    /// `Usage` where nothing was entered, or the input is not UTF-8.
+    pub(crate) fn ask(&mut self, question: &str) -> Result<Zeroizing<String>> {
+        // A reader and a writer, not the terminal's name: rpassword would set the terminal itself, and set it back while
+        // a signal ends the process.
+        let config = rpassword::ConfigBuilder::new()
+            .input_reader(self.terminal.try_clone()?)
+            .output_writer(self.terminal.try_clone()?)
+            .build();
+        let answer =
+            interrupt::at_liberty(|| match rpassword::prompt_password_with_config(question, config) {
+                Ok(answer) => Ok(Zeroizing::new(answer)),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Zeroizing::default()),
+                Err(error) => Err(Error::from(error).during("cannot read the password")),
+            })?;
+        self.terminal.write_all(b"\n")?;
+        if answer.is_empty() {
+            return Err(refused("nothing was entered"));
         }
-    })?;
-    if answer.is_empty() {
-        return Err(refused("nothing was entered"));
+        // rpassword puts this character for whatever is not UTF-8: different passwords would become one.
+        if answer.contains('\u{FFFD}') {
+            let error = refused("the terminal sent bytes that are not UTF-8");
+            return Err(error.with_hint("give it with --password-file"));
+        }
+        Ok(answer)
     }
-    // rpassword puts this character for whatever is not UTF-8: different passwords would become one.
-    if answer.contains('\u{FFFD}') {
-        return Err(
-            refused("the terminal sent bytes that are not UTF-8").with_hint("give it with --password-file")
-        );
-    }
-    Ok(answer)
 }
 
 /// Asks a question that only `yes`, written out, answers in the affirmative.

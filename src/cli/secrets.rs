@@ -3,11 +3,12 @@
 use std::{
     fs::File,
     io::{self, IsTerminal, Read},
-    os::fd::AsFd,
+    os::{fd::AsFd, unix::process::ExitStatusExt},
     path::Path,
     process::{Command, Stdio},
 };
 
+use signal_hook::consts::SIGINT;
 use strongroom::{
     crypto::secret::{Credentials, KeyfileDigest, Password},
     error::{Error, ErrorKind, Result},
@@ -16,7 +17,12 @@ use strongroom::{
 };
 use zeroize::Zeroizing;
 
-use super::{args::SecretOptions, interrupt, prompt, strength};
+use super::{
+    args::SecretOptions,
+    interrupt,
+    prompt::{self, SecretPrompt},
+    strength,
+};
 
 /// The longest password taken, in bytes. What is longer is a keyfile.
 pub(crate) const MAX_PASSWORD_LEN: usize = 1 << 20;
@@ -59,7 +65,7 @@ impl SecretOptions {
         if !self.is_prompt() {
             return self.read_source();
         }
-        let answer = prompt::ask_secret(&format!("Password for {}: ", container.display()))?;
+        let answer = SecretPrompt::begin()?.ask(&format!("Password for {}: ", container.display()))?;
         Ok(Password::copy_of(answer.as_bytes())?)
     }
 
@@ -93,8 +99,9 @@ impl SecretOptions {
 }
 
 fn ask_twice(container: &Path) -> Result<Password> {
-    let first = prompt::ask_secret(&format!("New password for {}: ", container.display()))?;
-    let second = prompt::ask_secret("The same again: ")?;
+    let mut prompt = SecretPrompt::begin()?;
+    let first = prompt.ask(&format!("New password for {}: ", container.display()))?;
+    let second = prompt.ask("The same again: ")?;
     if *first != *second {
         return Err(Error::new(ErrorKind::Usage, "the two differ").during("cannot take the password"));
     }
@@ -129,16 +136,21 @@ fn read_descriptor(number: i32) -> Result<Password> {
     read(File::from(file)).map_err(|error| as_usage(error, cannot()))
 }
 
+/// The command shares the terminal: Ctrl-C ends it and us.
 fn read_command(command: &str) -> Result<Password> {
     let failed = |why: String| Error::new(ErrorKind::Usage, why).during("the password command failed");
-    let mut child = Command::new("/bin/sh")
-        .args(["-c", command])
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|error| failed(format!("cannot run /bin/sh: {error}")))?;
-    let password = child.stdout.take().map_or_else(|| Ok(Password::copy_of(&[])?), read);
-    let status = child.wait()?;
-    interrupt::check()?;
+    let (password, status) = interrupt::at_liberty(|| {
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", command])
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| failed(format!("cannot run /bin/sh: {error}")))?;
+        let password = child.stdout.take().map_or_else(|| Ok(Password::copy_of(&[])?), read);
+        Ok((password, child.wait()?))
+    })?;
+    if status.signal() == Some(SIGINT) {
+        interrupt::leave();
+    }
     if !status.success() {
         return Err(failed(status.to_string()));
     }

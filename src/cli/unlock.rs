@@ -1,6 +1,10 @@
 //! From a path and what the user knows to an unlocked header.
 
-use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path};
+use std::{
+    fs::OpenOptions,
+    os::unix::fs::{FileTypeExt, OpenOptionsExt},
+    path::Path,
+};
 
 use rustix::fs::OFlags;
 use strongroom::{
@@ -15,6 +19,7 @@ use super::{args::UnlockOptions, interrupt, output::Console, progress};
 
 /// Opens a container only to look at it: without a lock, so also while it is mounted.
 pub(crate) fn inspect(path: &Path) -> Result<(Container, Box<dyn Header>)> {
+    check_kind(path)?;
     // A FIFO must not block, a terminal must not become ours.
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(Error::from);
@@ -24,11 +29,23 @@ pub(crate) fn inspect(path: &Path) -> Result<(Container, Box<dyn Header>)> {
     Ok((container, header))
 }
 
+/// Refuses what can be no container whatever it holds: a directory, a socket, a terminal.
+pub(crate) fn check_kind(path: &Path) -> Result<()> {
+    let Ok(metadata) = std::fs::metadata(path) else { return Ok(()) };
+    if metadata.is_file() || metadata.file_type().is_block_device() {
+        return Ok(());
+    }
+    let error = Error::new(ErrorKind::NotAContainer, "it is neither a file nor a block device");
+    Err(error.during(format!("cannot open {}", path.display())))
+}
+
 /// Says which container could not be opened, and what may help.
 pub(crate) fn cannot_open(error: Error, path: &Path) -> Error {
     let error = error.during(format!("cannot open {}", path.display()));
     match error.kind() {
-        ErrorKind::NotAContainer => error.with_hint("the first and the last 2 MiB hold no strongroom header"),
+        ErrorKind::NotAContainer => {
+            error.with_hint("only strongroom's own format is read; LUKS and VeraCrypt containers are not yet")
+        }
         _ => error,
     }
 }
