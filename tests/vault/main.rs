@@ -11,6 +11,7 @@ mod leaks;
 mod world;
 
 use std::{
+    os::unix::fs::FileExt,
     sync::{PoisonError, RwLock, RwLockReadGuard},
     time::Duration,
 };
@@ -188,12 +189,11 @@ fn sigterm_ends_a_mount_cleanly() {
 #[test]
 fn a_damaged_copy_is_healed_on_the_next_mount_and_said_so() {
     let _others = others_may_clean();
-    use std::os::unix::fs::FileExt;
     for who in everybody() {
         let world = World::new(who);
         world.create("--size 32M --provision quick");
         let file = std::fs::OpenOptions::new().write(true).open(world.path("v.vault")).unwrap();
-        file.write_all_at(&[0; 65_536], 0).unwrap();
+        file.write_all_at(&vec![0; 65_536], 0).unwrap();
         drop(file);
         let info: serde_json::Value = serde_json::from_str(&world.done("info v.vault --json")).unwrap();
         assert_eq!(info["headers"][0]["state"], "missing");
