@@ -1,14 +1,22 @@
 //! Processes: names that outlive the reuse of process numbers, and hardening of the one that holds keys.
 
-#![allow(unsafe_code, reason = "closing descriptors that no value owns; the block states the invariant")]
+#![allow(
+    unsafe_code,
+    reason = "descriptors that no value owns, a step between fork and exec; each block states its invariant"
+)]
 
-use std::{fs, io, os::fd::OwnedFd};
+use std::{
+    fs, io,
+    os::{fd::OwnedFd, unix::process::CommandExt},
+    process::Command,
+};
 
 use rustix::{
     fs::Mode,
     process::{
         DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signal, configure_io_flusher_behavior, geteuid,
-        getpid, pidfd_open, pidfd_send_signal, set_dumpable_behavior, setrlimit, setsid, umask,
+        getpid, pidfd_open, pidfd_send_signal, set_dumpable_behavior, set_parent_process_death_signal,
+        setrlimit, setsid, umask,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -90,6 +98,13 @@ pub fn harden() -> io::Result<()> {
     umask(Mode::RWXG | Mode::RWXO);
     setsid()?;
     Ok(())
+}
+
+/// Has the kernel kill the process of `command` when the calling thread ends, however it ends.
+pub fn end_with_parent(command: &mut Command) -> &mut Command {
+    let ask = || Ok(set_parent_process_death_signal(Some(Signal::KILL))?);
+    // SAFETY: between fork and exec this makes one system call; it neither allocates nor takes a lock.
+    unsafe { command.pre_exec(ask) }
 }
 
 /// Tells the kernel that block I/O waits for this process: its own allocations and writes must then neither start I/O to

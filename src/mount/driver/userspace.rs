@@ -2,8 +2,9 @@
 //!
 //! What every version of it (1.47.4 is the newest known here) asks of us: it exits 0 even where it could not mount, so
 //! the table of mounts is asked; it writes no journal, so `e2fsck -p` runs before each writable mount; it goes on
-//! flushing after the unmount, so its end is awaited; it puts the device's name unescaped into mount options, so it is
-//! given a fixed relative one.
+//! flushing after the unmount, so its end is awaited; where the block file fails under it, 1.47.0 hands out wrong data
+//! (the error's number as a count of bytes read), so it must not outlive its server; it puts the device's name unescaped
+//! into mount options, so it is given a fixed relative one.
 
 use std::{
     fs::{self, OpenOptions},
@@ -29,7 +30,7 @@ use crate::{
         session::{DRIVER_LOG, Session},
         undo::{Part, Undo},
     },
-    sys::process::{ProcessId, is_root},
+    sys::process::{ProcessId, end_with_parent, is_root},
 };
 
 pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut Session) -> Result<()> {
@@ -47,14 +48,10 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
     let options = options(volume.read_only, needs_recovery, version);
     let log =
         OpenOptions::new().create(true).append(true).mode(0o600).open(session.directory.join(DRIVER_LOG))?;
-    let child = program::command(fuse2fs)
-        .current_dir(&session.directory)
-        .args(["-f", BLOCK_NAME])
-        .arg(mountpoint.path())
-        .args(["-o", &options])
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()?;
+    let mut command = program::command(fuse2fs);
+    command.current_dir(&session.directory).args(["-f", BLOCK_NAME]).arg(mountpoint.path());
+    command.args(["-o", &options]).stdout(Stdio::null()).stderr(log);
+    let child = end_with_parent(&mut command).spawn()?;
     let process = i32::try_from(child.id()).ok().and_then(ProcessId::of);
     let mut driver = Fuse2fs { child, path: mountpoint.path().to_path_buf(), id: None };
     let mounted = session
