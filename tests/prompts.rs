@@ -1,5 +1,12 @@
 //! Prompts on a real terminal: no echo, both answers compared, and Ctrl-C leaves the terminal and the disk as they were.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first thing that is not as it must be"
+)]
+
 use std::{
     fs,
     path::Path,
