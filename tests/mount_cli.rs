@@ -243,6 +243,55 @@ fn a_second_mount_learns_where_the_first_is() {
     assert!(said.errors.starts_with(&start) && said.errors.ends_with(&end), "{said:?}");
 }
 
+#[test]
+fn a_mounted_container_is_not_overwritten_even_by_force() {
+    let Some(machine) = Machine::new() else { return };
+    machine.create("v");
+    let said = machine.run(&format!(
+        "strongroom --quiet mount v m --password-file password
+         strongroom create v --size 8M --force --yes {CHEAP}; status=$?
+         strongroom --quiet unmount v
+         exit $status"
+    ));
+    assert_eq!(said.status, 5, "{said:?}");
+    let start = format!("strongroom: error: cannot create v: mounted on {} (", machine.path("m").display());
+    assert!(said.errors.starts_with(&start), "{said:?}");
+}
+
+#[test]
+fn a_mounted_container_still_tells_of_itself() {
+    let Some(machine) = Machine::new() else { return };
+    machine.create("v");
+    let said = machine.run(
+        "strongroom --quiet mount v m --password-file password
+         strongroom info v > info && strongroom key test v --password-file password > test; status=$?
+         strongroom --quiet unmount v
+         exit $status",
+    );
+    assert_eq!((said.status, said.errors.as_str()), (0, ""));
+    assert_eq!(fs::read_to_string(machine.path("test")).unwrap(), "keyslot 0 opens\n");
+    assert!(
+        fs::read_to_string(machine.path("info")).unwrap().starts_with("Format:        native, version 1\n")
+    );
+}
+
+#[test]
+fn a_mount_in_the_foreground_ends_with_ctrl_c() {
+    let Some(machine) = Machine::new() else { return };
+    machine.create("v");
+    let said = machine.run(
+        "timeout -s INT 2 \"$PWD/strongroom\" --quiet mount v m --foreground --password-file password
+         status=$?
+         strongroom unmount v
+         exit $status",
+    );
+    // What timeout(1) says of a command that it had to end.
+    assert_eq!(said.status, 124);
+    let expected = "strongroom: error: cannot unmount v: nothing mounted bears this name\n\
+                    strongroom: hint: strongroom list shows what is mounted\n";
+    assert_eq!(said.errors, expected);
+}
+
 /// A `/dev` without FUSE, and with what else is needed.
 const NO_FUSE: &str = "mount -t tmpfs none disk
     for name in null zero random urandom tty; do cp -a /dev/$name disk; done
