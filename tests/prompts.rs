@@ -1,5 +1,12 @@
 //! Prompts on a real terminal: no echo, both answers compared, and Ctrl-C leaves the terminal and the disk as they were.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first thing that is not as it must be"
+)]
+
 use std::{
     fs,
     path::Path,
@@ -162,6 +169,21 @@ fn ctrl_c_at_the_second_prompt_leaves_nothing() {
     assert!(terminal.files().is_empty());
     let seen = terminal.end(130);
     assert!(!seen.contains("correct"), "{seen}");
+}
+
+#[test]
+fn ctrl_c_while_deriving_the_key_leaves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("password"), PASSWORD).unwrap();
+    let costly = "--kdf-memory 256M --kdf-passes 64 --kdf-lanes 1";
+    let arguments = format!("--verbose create new --size 4M {costly} --password-file password");
+    let mut terminal = Terminal::start_in(directory, &arguments);
+    terminal.expect("strongroom: keyslot 0 costs 256 MiB of memory, 64 passes, 1 lane\r\n");
+    terminal.session.send(CTRL_C).unwrap();
+    // Not `cannot create new`: the derivation did not come to its end.
+    terminal.expect("strongroom: error: interrupted\r\n");
+    assert_eq!(terminal.files(), ["password"]);
+    terminal.end(130);
 }
 
 #[test]

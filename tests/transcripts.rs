@@ -2,6 +2,13 @@
 //!
 //! `TRYCMD=overwrite cargo test --test transcripts` writes down what the program says now; read the difference.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first thing that is not as it must be"
+)]
+
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -98,15 +98,15 @@ pub(crate) struct CreateOptions {
 
 /// What opening the new container shall cost. Measured for one second on this machine where not given.
 #[derive(Debug, Clone, Copy, Args)]
-#[command(next_help_heading = "Key derivation (Argon2id; what is not given is measured for one second)")]
+#[command(next_help_heading = "Key derivation (measured here to take one second, but for what is given)")]
 pub(crate) struct CostOptions {
-    /// Memory, from 64M to 4G
+    /// Argon2id memory, from 64M to 4G
     #[arg(long = "kdf-memory", value_name = "SIZE", value_parser = parse_kdf_memory)]
     pub(crate) memory: Option<u32>,
-    /// Passes over the memory, from 3 to 64
+    /// Argon2id passes over the memory, from 3 to 64
     #[arg(long = "kdf-passes", value_name = "N", value_parser = value_parser!(u32).range(3..=64))]
     pub(crate) passes: Option<u32>,
-    /// Lanes, from 1 to 16
+    /// Argon2id lanes, from 1 to 16
     #[arg(long = "kdf-lanes", value_name = "N", value_parser = value_parser!(u32).range(1..=16))]
     pub(crate) lanes: Option<u32>,
 }

@@ -26,7 +26,9 @@ use strongroom::{
 
 use super::{
     args::{CostOptions, CreateOptions, FileSystemChoice, ProvisionChoice},
+    info::counted,
     interrupt,
+    mounting::name_holder,
     output::Console,
     progress::{ByteProgress, spin},
     prompt,
@@ -36,7 +38,15 @@ use super::{
 /// Makes a container.
 pub(crate) fn run(console: Console, options: &CreateOptions) -> Result<()> {
     let path = options.container.as_path();
-    create(console, options).map_err(|error| error.during(format!("cannot create {}", path.display())))
+    create(console, options).map_err(|error| {
+        let error = match error.kind() {
+            // Ctrl-C reaches the tools that work for us as well: what they say then is no reason of its own.
+            _ if interrupt::is_requested() => interrupt::interrupted(),
+            ErrorKind::Busy => name_holder(error, path),
+            _ => error,
+        };
+        error.during(format!("cannot create {}", path.display()))
+    })
 }
 
 fn create(console: Console, options: &CreateOptions) -> Result<()> {
@@ -307,7 +317,8 @@ fn usual_memory() -> u32 {
 
 fn show_cost(cost: &Argon2Cost) -> String {
     let memory = show_size(u64::from(cost.memory_kib) * 1024);
-    format!("{memory} of memory, {} passes, {} lanes", cost.passes, cost.lanes)
+    let (passes, lanes) = (counted(cost.passes, "pass", "passes"), counted(cost.lanes, "lane", "lanes"));
+    format!("{memory} of memory, {passes}, {lanes}")
 }
 
 fn describe(occupant: Occupant) -> String {

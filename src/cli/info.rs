@@ -64,7 +64,8 @@ pub(crate) fn describe_keyslots(keyslots: &[KeyslotInfo]) -> String {
     text
 }
 
-fn counted(count: u32, one: &str, many: &str) -> String {
+/// `1 pass`, `3 passes`.
+pub(crate) fn counted(count: u32, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 

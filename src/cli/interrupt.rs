@@ -117,7 +117,8 @@ pub(crate) fn leave() -> ! {
     std::process::exit(status.into())
 }
 
-fn interrupted() -> Error {
+/// What an interrupted command ends with.
+pub(crate) fn interrupted() -> Error {
     Error::new(ErrorKind::Interrupted, "interrupted")
 }
 

@@ -13,7 +13,7 @@ use super::output::print;
 pub(crate) fn run() -> Result<()> {
     let command = super::command();
     let mut page = Vec::new();
-    let man = Man::new(command.clone()).manual("User Commands");
+    let man = Man::new(command.clone()).title("STRONGROOM").manual("User Commands");
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;
 

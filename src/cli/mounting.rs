@@ -114,7 +114,7 @@ fn open(path: &Path, read_only: bool) -> Result<Container> {
 }
 
 /// The same error, naming the mount or the processes that keep the container to themselves.
-fn name_holder(error: Error, path: &Path) -> Error {
+pub(crate) fn name_holder(error: Error, path: &Path) -> Error {
     let Ok(metadata) = std::fs::metadata(path) else { return error };
     if let Some(entry) = mount::holding((metadata.dev(), metadata.ino())) {
         let place = place(&entry);

@@ -1,0 +1,298 @@
+//! What the command says when the machine lacks something: a tool, FUSE, space, write access. Each in a mount
+//! namespace of its own, where the thing is hidden; each message frozen, each status that of the contract, nothing left.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first thing that is not as it must be"
+)]
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, chown},
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use tempfile::TempDir;
+
+const CHEAP: &str = "--kdf-memory 64M --kdf-passes 3 --kdf-lanes 1 --password-file password";
+/// `nobody`, by the numbers that all distributions give it: fusermount3 wants a user with a name.
+const USER: u32 = 65_534;
+
+/// A folder in which root or an ordinary user calls strongroom, on a machine that lacks something.
+struct Machine {
+    folder: TempDir,
+}
+
+impl Machine {
+    /// `None`, with a line that says why, where no namespace can be made.
+    fn new() -> Option<Self> {
+        let can = rustix::process::geteuid().is_root()
+            && Path::new("/dev/fuse").exists()
+            && Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success());
+        if !can {
+            assert!(std::env::var_os("STRONGROOM_REQUIRE").is_none(), "root and /dev/fuse are required");
+            eprintln!("skipped: needs root, /dev/fuse and mount namespaces");
+            return None;
+        }
+        let folder = tempfile::Builder::new().prefix("strongroom-test-").tempdir_in("/tmp").unwrap();
+        let machine = Self { folder };
+        fs::copy(env!("CARGO_BIN_EXE_strongroom"), machine.path("strongroom")).unwrap();
+        fs::write(machine.path("password"), "correct horse battery staple\n").unwrap();
+        fs::create_dir(machine.path("m")).unwrap();
+        fs::create_dir(machine.path("disk")).unwrap();
+        for name in ["", "password", "m"] {
+            chown(machine.path(name), Some(USER), Some(USER)).unwrap();
+        }
+        Some(machine)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs a shell script as root in a namespace of its own. `strongroom` is the command; `as_user` calls it as a user.
+    fn run(&self, script: &str) -> Said {
+        let bin = self.path("strongroom");
+        let prelude = format!(
+            "mount --make-rprivate /
+             strongroom() {{ '{bin}' \"$@\"; }}
+             as_user() {{ setpriv --reuid {USER} --regid {USER} --clear-groups '{bin}' \"$@\"; }}
+             ",
+            bin = bin.display()
+        );
+        let mut command = Command::new("setsid");
+        command.args(["--wait", "unshare", "-m", "/bin/sh", "-c"]).arg(prelude + script);
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        Said::from(command.current_dir(self.folder.path()).stdin(Stdio::null()).output().unwrap())
+    }
+
+    fn create(&self, name: &str) {
+        let created = self.run(&format!("as_user create {name} --size 8M --provision thin {CHEAP}"));
+        assert_eq!(created.status, 0, "{created:?}");
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.path(name).exists()
+    }
+}
+
+#[derive(Debug)]
+struct Said {
+    status: i32,
+    errors: String,
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        let status = output.status.code().expect("no signal ended it");
+        Self { status, errors: String::from_utf8(output.stderr).unwrap() }
+    }
+}
+
+#[test]
+fn without_fuse2fs_a_user_learns_its_package() {
+    let Some(machine) = Machine::new() else { return };
+    machine.create("v");
+    let said =
+        machine.run("mount --bind /dev/null /usr/bin/fuse2fs; as_user mount v m --password-file password");
+    assert_eq!(said.status, 7);
+    let place = machine.path("m");
+    let expected = format!(
+        "strongroom: error: cannot mount on {}: fuse2fs is not installed\n\
+         strongroom: hint: install the package fuse2fs\n",
+        place.display()
+    );
+    assert_eq!(said.errors, expected);
+}
+
+#[test]
+fn without_the_fuse_device_mounting_says_what_to_do() {
+    let Some(machine) = Machine::new() else { return };
+    machine.create("v");
+    for who in ["strongroom", "as_user"] {
+        let said = machine.run(&format!("{NO_FUSE}; {who} mount v m --password-file password"));
+        assert_eq!(said.status, 7, "{said:?}");
+        let (action, rest) = said.errors.split_once(": /dev/fuse").unwrap();
+        assert!(action.starts_with("strongroom: error: cannot mount FUSE on /"), "{said:?}");
+        assert_eq!(
+            rest,
+            " cannot be opened: FUSE is not there\n\
+             strongroom: hint: as root: modprobe fuse; a container needs --device /dev/fuse\n"
+        );
+    }
+}
+
+#[test]
+fn without_the_fuse_device_no_half_container_stays() {
+    let Some(machine) = Machine::new() else { return };
+    let said = machine.run(&format!("{NO_FUSE}; as_user create v --size 8M --provision thin {CHEAP}"));
+    assert_eq!(said.status, 7, "{said:?}");
+    assert!(!machine.has("v"));
+}
+
+#[test]
+fn without_mkfs_the_password_is_not_even_asked_for() {
+    let Some(machine) = Machine::new() else { return };
+    let hide = "for tool in /sbin/mkfs.ext4 /usr/sbin/mkfs.ext4; do mount --bind /dev/null $tool; done";
+    let said = machine.run(&format!("{hide}; as_user create v --size 8M"));
+    assert_eq!(said.status, 7);
+    assert_eq!(
+        said.errors,
+        "strongroom: error: cannot create v: mkfs.ext4 is not installed\n\
+         strongroom: hint: install the package e2fsprogs\n"
+    );
+}
+
+#[test]
+fn a_full_disk_is_told_before_the_work() {
+    let Some(machine) = Machine::new() else { return };
+    let said = machine
+        .run(&format!("mount -t tmpfs -o size=8M none disk; strongroom create disk/v --size 64M {CHEAP}"));
+    assert_eq!(said.status, 6);
+    assert_eq!(
+        said.errors,
+        "strongroom: error: cannot create disk/v: it needs 64 MiB, and 8 MiB are free\n\
+         strongroom: hint: choose a smaller --size, or --provision thin, which grows with use\n"
+    );
+}
+
+#[test]
+fn a_disk_that_fills_up_under_the_work_keeps_nothing() {
+    let Some(machine) = Machine::new() else { return };
+    let said = machine.run(&format!(
+        "mount -t tmpfs -o size=96K none disk
+         strongroom create disk/v --size 64M --provision thin --filesystem none {CHEAP}
+         status=$?
+         test -z \"$(ls -A disk)\" || exit 99
+         exit $status"
+    ));
+    assert_eq!(said.status, 6, "{said:?}");
+    assert_eq!(said.errors, "strongroom: error: cannot create disk/v: no space left on device\n");
+}
+
+#[test]
+fn read_only_media_can_be_mounted_read_only() {
+    let Some(machine) = Machine::new() else { return };
+    machine.create("v");
+    let said = machine.run(
+        "mount --bind . disk; mount -o remount,bind,ro disk
+         strongroom mount disk/v m --password-file password; echo \"status $?\" >&2
+         strongroom mount disk/v m --password-file password --read-only; echo \"status $?\" >&2
+         strongroom unmount m",
+    );
+    assert_eq!(said.status, 0, "{said:?}");
+    let place = machine.path("m");
+    let expected = format!(
+        "strongroom: error: cannot open disk/v: read-only file system\n\
+         strongroom: hint: --read-only opens what must not be written\n\
+         status 6\n\
+         mounted disk/v on {place}\n\
+         status 0\n\
+         unmounted {place}\n",
+        place = place.display()
+    );
+    assert_eq!(said.errors, expected);
+}
+
+#[test]
+fn nothing_is_created_on_read_only_media() {
+    let Some(machine) = Machine::new() else { return };
+    let said = machine.run(&format!(
+        "mount --bind . disk; mount -o remount,bind,ro disk; strongroom create disk/v --size 8M {CHEAP}"
+    ));
+    assert_eq!(said.status, 6);
+    assert_eq!(said.errors, "strongroom: error: cannot create disk/v: read-only file system\n");
+}
+
+#[test]
+fn a_container_that_others_own_is_refused_with_status_2() {
+    let Some(machine) = Machine::new() else { return };
+    machine.create("v");
+    chown(machine.path("v"), Some(0), Some(0)).unwrap();
+    fs::set_permissions(machine.path("v"), fs::Permissions::from_mode(0o600)).unwrap();
+    let said = machine.run("as_user mount v m --password-file password");
+    assert_eq!(said.status, 2);
+    assert_eq!(said.errors, "strongroom: error: cannot open v: permission denied\n");
+    fs::set_permissions(machine.path("v"), fs::Permissions::from_mode(0o644)).unwrap();
+    let said = machine.run("as_user mount v m --password-file password");
+    assert_eq!(said.status, 2);
+    assert_eq!(
+        said.errors,
+        "strongroom: error: cannot open v: permission denied\n\
+         strongroom: hint: --read-only opens what must not be written\n"
+    );
+}
+
+#[test]
+fn a_second_mount_learns_where_the_first_is() {
+    let Some(machine) = Machine::new() else { return };
+    machine.create("v");
+    let said = machine.run(
+        "strongroom --quiet mount v m --password-file password
+         mkdir m2; strongroom mount v m2 --password-file password; status=$?
+         strongroom --quiet unmount v
+         exit $status",
+    );
+    assert_eq!(said.status, 5, "{said:?}");
+    let place = machine.path("m");
+    let start = format!("strongroom: error: cannot open v: mounted on {} (process ", place.display());
+    let end = format!(")\nstrongroom: hint: strongroom unmount {}\n", place.display());
+    assert!(said.errors.starts_with(&start) && said.errors.ends_with(&end), "{said:?}");
+}
+
+#[test]
+fn a_mounted_container_is_not_overwritten_even_by_force() {
+    let Some(machine) = Machine::new() else { return };
+    machine.create("v");
+    let said = machine.run(&format!(
+        "strongroom --quiet mount v m --password-file password
+         strongroom create v --size 8M --force --yes {CHEAP}; status=$?
+         strongroom --quiet unmount v
+         exit $status"
+    ));
+    assert_eq!(said.status, 5, "{said:?}");
+    let start = format!("strongroom: error: cannot create v: mounted on {} (", machine.path("m").display());
+    assert!(said.errors.starts_with(&start), "{said:?}");
+}
+
+#[test]
+fn a_mounted_container_still_tells_of_itself() {
+    let Some(machine) = Machine::new() else { return };
+    machine.create("v");
+    let said = machine.run(
+        "strongroom --quiet mount v m --password-file password
+         strongroom info v > info && strongroom key test v --password-file password > test; status=$?
+         strongroom --quiet unmount v
+         exit $status",
+    );
+    assert_eq!((said.status, said.errors.as_str()), (0, ""));
+    assert_eq!(fs::read_to_string(machine.path("test")).unwrap(), "keyslot 0 opens\n");
+    assert!(
+        fs::read_to_string(machine.path("info")).unwrap().starts_with("Format:        native, version 1\n")
+    );
+}
+
+#[test]
+fn a_mount_in_the_foreground_ends_with_ctrl_c() {
+    let Some(machine) = Machine::new() else { return };
+    machine.create("v");
+    let said = machine.run(
+        "timeout -s INT 2 \"$PWD/strongroom\" --quiet mount v m --foreground --password-file password
+         status=$?
+         strongroom unmount v
+         exit $status",
+    );
+    // What timeout(1) says of a command that it had to end.
+    assert_eq!(said.status, 124);
+    let expected = "strongroom: error: cannot unmount v: nothing mounted bears this name\n\
+                    strongroom: hint: strongroom list shows what is mounted\n";
+    assert_eq!(said.errors, expected);
+}
+
+/// A `/dev` without FUSE, and with what else is needed.
+const NO_FUSE: &str = "mount -t tmpfs none disk
+    for name in null zero random urandom tty; do cp -a /dev/$name disk; done
+    mount --move disk /dev";
