@@ -114,7 +114,8 @@ impl Mounted {
         Ok(())
     }
 
-    /// Stays until the volume is taken down, by whomever. Setting `interrupted` takes it down as SIGTERM to the server does.
+    /// Stays until the volume is taken down, by whomever. Setting `interrupted` takes it down as SIGTERM to the server
+    /// does.
     pub fn wait(mut self, interrupted: &AtomicBool) -> Result<()> {
         let mut told = false;
         while !self.server.has_ended()? {

@@ -52,8 +52,8 @@ impl UndoStack {
     /// Takes everything down, from the top.
     ///
     /// # Errors
-    /// The first failure. With [`Undo::Clean`] that part and all below stay. With [`Undo::Forced`] failures are logged, and
-    /// every part is tried and dropped.
+    /// The first failure. With [`Undo::Clean`] that part and all below stay. With [`Undo::Forced`] failures are logged,
+    /// and every part is tried and dropped.
     pub fn undo(&mut self, how: Undo) -> Result<()> {
         let mut first = None;
         while let Some(mut part) = self.parts.pop() {

@@ -67,8 +67,8 @@ impl ProcessId {
     }
 }
 
-/// Field 22 of a `stat` line; `None` for a zombie, unless threads of it (field 20) still run: they hold its descriptors, and
-/// so its locks. The command's name (field 2) may hold blanks and brackets.
+/// Field 22 of a `stat` line; `None` for a zombie, unless threads of it (field 20) still run: they hold its descriptors,
+/// and so its locks. The command's name (field 2) may hold blanks and brackets.
 fn start_time(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace();
