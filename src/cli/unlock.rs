@@ -77,7 +77,12 @@ pub(crate) fn unlock(
                 credentials.password = secrets.read_password(path)?;
             }
             Err(error) => return Err(explain(error, path)),
-            Ok(unlocked) => return Ok(unlocked),
+            Ok(unlocked) => {
+                if let Some(slot) = unlocked.keyslot {
+                    console.detail(&format!("strongroom: keyslot {slot} opens"));
+                }
+                return Ok(unlocked);
+            }
         }
     }
 }
