@@ -174,6 +174,15 @@ fn a_disk_that_fills_up_under_the_work_keeps_nothing() {
 }
 
 #[test]
+fn a_limit_on_file_sizes_is_an_error_and_no_death_by_signal() {
+    let Some(machine) = Machine::new() else { return };
+    let said = machine.run(&format!("ulimit -f 1000; strongroom create v --size 64M {CHEAP}"));
+    assert_eq!(said.status, 6);
+    assert_eq!(said.errors, "strongroom: error: cannot create v: file too large\n");
+    assert!(!machine.has("v"));
+}
+
+#[test]
 fn read_only_media_can_be_mounted_read_only() {
     let Some(machine) = Machine::new() else { return };
     machine.create("v");

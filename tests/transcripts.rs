@@ -71,6 +71,18 @@ fn every_promised_shell_has_completions() {
 }
 
 #[test]
+fn a_password_comes_over_a_descriptor_or_standard_input() {
+    let directory = tempfile::tempdir().unwrap();
+    furnish(directory.path());
+    for source in ["--password-fd 3 3< password", "--password-file - < password"] {
+        let script = format!("'{}' key test whole.vault {source}", env!("CARGO_BIN_EXE_strongroom"));
+        let output =
+            Command::new("/bin/sh").args(["-c", &script]).current_dir(directory.path()).output().unwrap();
+        assert_eq!(output.stdout, b"keyslot 0 opens\n", "{output:?}");
+    }
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_error() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

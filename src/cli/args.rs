@@ -2,8 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint, value_parser};
+use clap::{
+    ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint,
+    builder::{PossibleValuesParser, TypedValueParser},
+    value_parser,
+};
 use clap_complete::Shell;
+use strongroom::units::SectorSize;
 
 use super::size::parse_size;
 
@@ -82,8 +87,8 @@ pub(crate) struct CreateOptions {
     #[arg(long, value_name = "TEXT")]
     pub(crate) label: Option<String>,
     /// Bytes in a sector
-    #[arg(long, value_name = "BYTES", default_value = "4096", value_parser = ["512", "4096"])]
-    pub(crate) sector_size: String,
+    #[arg(long, value_name = "BYTES", default_value = "4096", value_parser = sector_size_parser())]
+    pub(crate) sector_size: SectorSize,
     /// Overwrite what is there, after asking
     #[arg(long)]
     pub(crate) force: bool,
@@ -283,11 +288,16 @@ fn parse_kdf_memory(text: &str) -> Result<u32, String> {
     u32::try_from(bytes / 1024).map_err(|error| error.to_string())
 }
 
+/// The sector sizes that a new container may have.
+fn sector_size_parser() -> impl TypedValueParser<Value = SectorSize> {
+    PossibleValuesParser::new(["512", "4096"])
+        .try_map(|bytes| bytes.parse::<u32>().map_err(|error| error.to_string()))
+        .try_map(SectorSize::try_from)
+}
+
 /// The shells that the manual promises.
-fn shell_parser() -> impl clap::builder::TypedValueParser<Value = Shell> {
-    use clap::builder::TypedValueParser;
-    clap::builder::PossibleValuesParser::new(["bash", "zsh", "fish", "elvish"])
-        .try_map(|name| name.parse::<Shell>())
+fn shell_parser() -> impl TypedValueParser<Value = Shell> {
+    PossibleValuesParser::new(["bash", "zsh", "fish", "elvish"]).try_map(|name| name.parse::<Shell>())
 }
 
 const TOP_EXAMPLES: &str = "\

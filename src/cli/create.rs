@@ -83,7 +83,10 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
     header.write(&*container.storage())?;
     container.storage().sync_data()?;
     if let Some(kind) = plan.filesystem {
-        make_filesystem(&plan, kind, container, header.volume_key.expose())?;
+        console.detail(&format!("strongroom: making the {kind} file system"));
+        spin(console, "making the file system", || {
+            make_filesystem(&plan, kind, container, header.volume_key.expose())
+        })?;
     }
     interrupt::check()?;
     draft.commit(&OsRng)?;
@@ -131,9 +134,6 @@ impl Plan {
         let label = options.label.as_deref().map_or(Some(Label::default()), Label::new);
         let label =
             label.ok_or_else(|| usage("--label must be at most 64 bytes without control characters"))?;
-        let sector_size =
-            options.sector_size.parse::<u32>().ok().and_then(|bytes| SectorSize::try_from(bytes).ok());
-        let sector_size = sector_size.ok_or_else(|| usage("the sector size must be 512 or 4096"))?;
         let directory = directory_of(path);
         if !directory.is_dir() {
             return Err(usage(format!("there is no directory {}", directory.display())));
@@ -156,7 +156,7 @@ impl Plan {
         Ok(Self {
             uuid: new_uuid(&OsRng)?,
             label,
-            sector_size,
+            sector_size: options.sector_size,
             provision: match options.provision {
                 ProvisionChoice::Thick => Provision::Thick,
                 ProvisionChoice::Quick => Provision::Quick,

@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::{self, Write},
     sync::{
-        Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -12,7 +12,7 @@ use std::{
 
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ},
     iterator::Signals,
 };
 use strongroom::error::{Error, ErrorKind, Result};
@@ -30,6 +30,8 @@ static CONSOLE: OnceLock<Console> = OnceLock::new();
 /// Turns SIGINT, SIGTERM and SIGHUP into a wish to stop. The second one ends the process at once.
 pub(crate) fn watch(console: Console) -> Result<()> {
     let _ = CONSOLE.set(console);
+    // Caught, so that a write beyond the limit on file sizes (ulimit -f) fails instead of killing the process.
+    signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for _ in signals.forever() {

@@ -76,8 +76,13 @@ pub(crate) fn unlock(
                 console.note(&format!("strongroom: {}", error.reason()));
                 credentials.password = secrets.read_password(path)?;
             }
-            Err(error) => return Err(explain(error, path)),
-            Ok(unlocked) => return Ok(unlocked),
+            Err(error) => return Err(explain(error, path, header, &limits)),
+            Ok(unlocked) => {
+                if let Some(slot) = unlocked.keyslot {
+                    console.detail(&format!("strongroom: keyslot {slot} opens"));
+                }
+                return Ok(unlocked);
+            }
         }
     }
 }
@@ -88,9 +93,12 @@ fn limits(options: &UnlockOptions) -> KdfLimits {
     KdfLimits { memory_kib, ..usual }
 }
 
-fn explain(error: Error, path: &Path) -> Error {
+/// Says which container it was, and what may help.
+fn explain(error: Error, path: &Path, header: &dyn Header, limits: &KdfLimits) -> Error {
     let error = error.during(format!("cannot unlock {}", path.display()));
-    if error.reason().contains("memory") && error.kind() == ErrorKind::Unsupported {
+    let limit = limits.memory_kib.saturating_mul(1024);
+    let wants_more = header.describe().keyslots.iter().any(|slot| slot.kdf.memory > Some(limit));
+    if error.kind() == ErrorKind::Unsupported && wants_more {
         return error.with_hint("if you trust this container, raise the limit with --max-kdf-memory");
     }
     error
