@@ -39,8 +39,8 @@ pub(crate) struct Vector {
     pub(crate) expect: String,
     /// Of the whole volume, on success.
     pub sha256: Option<String>,
-    /// Whether opening for writing brings the image back to the base.
-    pub(crate) heals: bool,
+    /// What opening leaves behind: `base` (the base image again), `whole` (both copies whole and the same), `unchanged`.
+    pub(crate) after: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) edit: Vec<Edit>,
 }
@@ -178,6 +178,13 @@ fn checksum(copy: &mut [u8]) {
     put(copy, SUM.start, &sum);
 }
 
+/// The checksum of a changed copy whose MAC stays what it was.
+fn checksum_keeping_mac(copy: &mut [u8]) {
+    let mac = copy[MAC].to_vec();
+    checksum(copy);
+    put(copy, MAC.start, &mac);
+}
+
 /// Both sums of a copy.
 fn seal(copy: &mut [u8], volume_key: &[u8; 64], uuid: &[u8; 16]) {
     checksum(copy);
@@ -193,6 +200,13 @@ fn with_index(copy: &[u8], index: u32, made: &([u8; 64], [u8; 16])) -> Vec<u8> {
     copy
 }
 
+/// AES-256-XTS under the data key of region 0.
+fn cipher(volume_key: &[u8; 64], uuid: &[u8; 16]) -> Xts128<aes::Aes256> {
+    let key = data_key(volume_key, uuid, 0);
+    let half = |range: std::ops::Range<usize>| aes::Aes256::new(&Array::try_from(&key[range]).unwrap());
+    Xts128::new(half(0..32), half(32..64))
+}
+
 fn make(name: &str, sector_size: u32, provision: u32, holes: &[usize], slots: &[Slot<'_>]) -> Made {
     let mut random = Fixed(name.to_owned(), 0);
     let (volume_key, mut uuid) = (random.take::<64>(), random.take::<16>());
@@ -205,9 +219,7 @@ fn make(name: &str, sector_size: u32, provision: u32, holes: &[usize], slots: &[
     }
     let mut plaintext: Vec<u8> = (0..DATA).map(|i| (i * 7 + i / 4096) as u8).collect();
     let mut data = plaintext.clone();
-    let key = data_key(&volume_key, &uuid, 0);
-    let half = |range: std::ops::Range<usize>| aes::Aes256::new(&Array::try_from(&key[range]).unwrap());
-    let xts = Xts128::new(half(0..32), half(32..64));
+    let xts = cipher(&volume_key, &uuid);
     let size = sector_size as usize;
     for (sector, bytes) in data.chunks_mut(size).enumerate() {
         xts.encrypt_sector(bytes, (sector as u128).to_le_bytes().into());
@@ -275,29 +287,45 @@ const FIELDS: &[(&str, usize, usize, &str, &str)] = &[
 
 /// Values of fields that single vectors set in both copies: name, offset, value, expected answer, rule.
 fn forgeries() -> Vec<(&'static str, usize, Vec<u8>, &'static str, &'static str)> {
-    let le4 = |value: u32| value.to_le_bytes().to_vec();
-    let le8 = |value: u64| value.to_le_bytes().to_vec();
+    let le4 = |values: &[u32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    let le8 = |values: &[u64]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    let (container, backup) = (CONTAINER as u64, BACKUP as u64);
+    let (header, unsupported) = ("header failure", "unsupported");
     vec![
-        ("memory-1-tib", 4112, le4(1 << 30), "unsupported", "NAT-SLOT-08"),
-        ("memory-below-lanes", 4112, le4(7), "unsupported", "NAT-SLOT-08"),
-        ("passes-65", 4116, le4(65), "unsupported", "NAT-SLOT-08"),
-        ("lanes-17", 4120, le4(17), "unsupported", "NAT-SLOT-08"),
-        ("unknown-kind", 4096, le4(77), "unlock failure", "NAT-SLOT-04"),
-        ("priority-3", 4104, le4(3), "header failure", "NAT-SLOT-05"),
-        ("provision-3", 148, le4(3), "header failure", "NAT-SB-09"),
-        ("copy-index-2", 136, le4(2), "header failure", "NAT-SB-07"),
-        ("label-control-character", 64, b"\x1b[2J".to_vec(), "header failure", "NAT-SB-06"),
-        ("label-not-utf8", 64, vec![0xff], "header failure", "NAT-SB-06"),
-        ("label-zero-inside", 65, vec![0], "header failure", "NAT-SB-06"),
-        ("slot-label-not-utf8", 4160, vec![0xff], "header failure", "NAT-SB-06"),
-        ("data-offset-below-copy", 152, le8(61_440), "header failure", "NAT-GEO-02"),
-        ("data-length-zero", 160, le8(0), "header failure", "NAT-GEO-03"),
-        ("data-length-max", 160, le8(u64::MAX - 4095), "header failure", "NAT-GEO-03"),
-        ("data-over-backup", 160, le8(20_480), "header failure", "NAT-GEO-05"),
-        ("container-beyond-63-bits", 168, le8(1 << 63), "header failure", "NAT-GEO-01"),
-        ("backup-past-the-end", 176, le8(BACKUP as u64 + 4096), "header failure", "NAT-GEO-04"),
-        ("backup-overflow", 176, le8(u64::MAX - 4095), "header failure", "NAT-GEO-04"),
-        ("shorter-data", 160, le8(12_288), "digest failure", "NAT-SUM-02"),
+        ("memory-1-tib", 4112, le4(&[1 << 30]), unsupported, "NAT-SLOT-08"),
+        ("memory-below-lanes", 4112, le4(&[7]), unsupported, "NAT-SLOT-08"),
+        ("passes-65", 4116, le4(&[65]), unsupported, "NAT-SLOT-08"),
+        ("lanes-17", 4112, le4(&[1024, 1, 17]), unsupported, "NAT-SLOT-08"),
+        ("unknown-kind", 4096, le4(&[77]), "unlock failure", "NAT-SLOT-04"),
+        ("priority-3", 4104, le4(&[3]), header, "NAT-SLOT-05"),
+        ("provision-3", 148, le4(&[3]), header, "NAT-SB-09"),
+        ("copy-index-2", 136, le4(&[2]), header, "NAT-SB-07"),
+        ("label-control-character", 64, b"\x1b[2J".to_vec(), header, "NAT-SB-06"),
+        ("label-right-to-left", 64, "\u{202e}".into(), header, "NAT-SB-06"),
+        ("label-invisible", 64, "\u{200b}".into(), header, "NAT-SB-06"),
+        ("label-not-utf8", 64, vec![0xff], header, "NAT-SB-06"),
+        ("label-zero-inside", 65, vec![0], header, "NAT-SB-06"),
+        ("slot-label-not-utf8", 4160, vec![0xff], header, "NAT-SB-06"),
+        ("data-offset-below-copy", 152, le8(&[61_440]), header, "NAT-GEO-02"),
+        ("data-offset-unaligned", 152, le8(&[66_048, 12_288]), header, "NAT-GEO-02"),
+        ("data-offset-overflow", 152, le8(&[u64::MAX - 4095]), header, "NAT-GEO-05"),
+        ("data-length-zero", 160, le8(&[0]), header, "NAT-GEO-03"),
+        ("data-length-unaligned", 160, le8(&[8_704]), header, "NAT-GEO-03"),
+        (
+            "data-length-beyond-4-pib",
+            160,
+            le8(&[(1 << 52) + 4096, 1 << 53, (1 << 53) - 65_536]),
+            header,
+            "NAT-GEO-03",
+        ),
+        ("data-over-backup", 160, le8(&[20_480]), header, "NAT-GEO-05"),
+        ("container-beyond-63-bits", 168, le8(&[1 << 63, (1 << 63) - 65_536]), header, "NAT-GEO-01"),
+        ("container-unaligned", 168, le8(&[container + 512]), header, "NAT-GEO-01"),
+        ("backup-past-the-end", 176, le8(&[backup + 4096]), header, "NAT-GEO-04"),
+        ("backup-unaligned", 160, le8(&[12_288, container, backup - 512]), header, "NAT-GEO-04"),
+        ("backup-far-from-the-end", 168, le8(&[backup + (1 << 20) + 4096]), header, "NAT-GEO-04"),
+        ("backup-overflow", 176, le8(&[u64::MAX - 4095]), header, "NAT-GEO-04"),
+        ("shorter-data", 160, le8(&[12_288]), "digest failure", "NAT-SUM-02"),
     ]
 }
 
@@ -319,15 +347,21 @@ impl Suite {
             read_only: false,
             expect: "success".to_owned(),
             sha256: Some(sha256),
-            heals: true,
+            after: "base".to_owned(),
             edit: Vec::new(),
         };
         self.vectors.entry(name.to_owned()).or_insert(vector)
     }
 
+    fn read_only(&mut self, name: &str, rules: &[&str], comment: &str) -> &mut Vector {
+        let vector = self.success(name, "password.img", rules, comment);
+        (vector.read_only, vector.after) = (true, "unchanged".to_owned());
+        vector
+    }
+
     fn failure(&mut self, name: &str, rules: &[&str], expect: &str, comment: &str) -> &mut Vector {
         let vector = self.success(name, "password.img", rules, comment);
-        (vector.expect, vector.sha256, vector.heals) = (expect.to_owned(), None, false);
+        (vector.expect, vector.sha256, vector.after) = (expect.to_owned(), None, "unchanged".to_owned());
         vector
     }
 
@@ -338,11 +372,9 @@ impl Suite {
             edits.push(Edit { offset: (start + offset) as u64, bytes: hex::encode(value) });
             if fix {
                 let mut copy = self.bases["password.img"].bytes[start..start + COPY].to_vec();
-                let mac = copy[MAC].to_vec();
                 put(&mut copy, offset, value);
-                checksum(&mut copy);
+                checksum_keeping_mac(&mut copy);
                 edits.push(Edit { offset: (start + SUM.start) as u64, bytes: hex::encode(&copy[SUM]) });
-                debug_assert_eq!(mac.len(), 64);
             }
         }
         edits
@@ -350,7 +382,11 @@ impl Suite {
 
     /// A whole copy re-sealed by the owner of the key after `change`.
     fn resealed(&self, copy: usize, change: impl Fn(&mut [u8])) -> Edit {
-        let made = &self.bases["password.img"];
+        self.resealed_of("password.img", copy, change)
+    }
+
+    fn resealed_of(&self, base: &str, copy: usize, change: impl Fn(&mut [u8])) -> Edit {
+        let made = &self.bases[base];
         let start = [0, BACKUP][copy];
         let mut bytes = made.bytes[start..start + COPY].to_vec();
         change(&mut bytes);
@@ -484,14 +520,17 @@ fn field_faults(suite: &mut Suite) {
             continue;
         }
         let rules = ["NAT-RD-05", "NAT-RD-06", "NAT-UPD-04"];
-        suite
-            .success(
-                &format!("forged-{name}-a"),
-                "password.img",
-                &rules,
-                "copy A changed, its checksum made right; copy B opens",
-            )
-            .edit = fixed_one;
+        let vector = suite.success(
+            &format!("forged-{name}-a"),
+            "password.img",
+            &rules,
+            "copy A changed, its checksum made right; copy B opens",
+        );
+        vector.edit = fixed_one;
+        if name == "uuid" {
+            // It could be the last copy of another container's header.
+            vector.after = "unchanged".to_owned();
+        }
     }
 }
 
@@ -503,24 +542,18 @@ fn forged_values(suite: &mut Suite) {
             edits;
     }
     let edits = suite.edits(&[0], 128, &9_u64.to_le_bytes(), true);
-    suite
-        .success(
-            "forged-sequence-a",
-            "password.img",
-            &["NAT-RD-06", "NAT-UPD-04"],
-            "copy A pretends to be newer; its MAC betrays it",
-        )
-        .edit = edits;
+    let comment = "copy A pretends to be newer; its MAC betrays it; opened for writing";
+    suite.failure("forged-sequence-a", &["NAT-RD-06"], "digest failure", comment).edit = edits.clone();
+    suite.read_only("forged-sequence-a-read-only", &["NAT-RD-06"], "the same, opened read-only").edit = edits;
     for (name, offset) in [("version", 16), ("features-required", 24), ("suite", 140)] {
-        let edits = suite.edits(&[0], offset, &[9], true);
-        suite
-            .failure(
-                &format!("unsupported-{name}-a"),
-                &["NAT-RD-04"],
-                "unsupported",
-                "one whole copy of another time",
-            )
-            .edit = edits;
+        for (copy, letter) in ["a", "b"].into_iter().enumerate() {
+            let (name, rule) = (format!("unsupported-{name}-{letter}"), ["NAT-RD-04"]);
+            let edits = suite.edits(&[copy], offset, &[9], true);
+            let comment = "one whole copy of another time; opened for writing";
+            suite.failure(&name, &rule, "unsupported", comment).edit = edits.clone();
+            let name = format!("{name}-read-only");
+            suite.read_only(&name, &rule, "the same, opened read-only").edit = edits;
+        }
     }
     let both = |suite: &Suite, change: &dyn Fn(&mut [u8])| {
         vec![suite.resealed(0, change), suite.resealed(1, change)]
@@ -532,7 +565,7 @@ fn forged_values(suite: &mut Suite) {
         &["NAT-SB-05"],
         "a feature that may be ignored",
     );
-    (vector.edit, vector.heals) = (edits, false);
+    (vector.edit, vector.after) = (edits, "unchanged".to_owned());
     let edits = both(suite, &|copy| copy[32] = 1);
     let vector =
         suite.failure("unknown-writing-feature", &["NAT-SB-04"], "unsupported", "opened for writing");
@@ -543,7 +576,7 @@ fn forged_values(suite: &mut Suite) {
         &["NAT-SB-04"],
         "opened read-only",
     );
-    (vector.edit, vector.read_only, vector.heals) = (edits, true, false);
+    (vector.edit, vector.read_only, vector.after) = (edits, true, "unchanged".to_owned());
     // The wrapped key of slot 0, byte for byte, in slot 1.
     let edits = both(suite, &|copy| {
         copy.copy_within(4096..6144, 6144);
@@ -568,7 +601,8 @@ fn copies(suite: &mut Suite) {
         vec![a.clone()];
     suite.success("copy-b-zeros", "password.img", &["NAT-UPD-04"], "copy B overwritten").edit =
         vec![b.clone()];
-    suite.failure("both-copies-zeros", &["NAT-RD-04"], "no match", "no trace of a header").edit = vec![a, b];
+    suite.failure("both-copies-zeros", &["NAT-RD-04"], "no match", "no trace of a header").edit =
+        vec![a.clone(), b.clone()];
     // A sector of zeros in the middle of copy A: what a power cut leaves of a write.
     suite.success("torn-copy-a", "password.img", &["NAT-SUM-01", "NAT-UPD-03"], "copy A half written").edit =
         vec![zeros(512, 4096)];
@@ -582,7 +616,7 @@ fn copies(suite: &mut Suite) {
         &["NAT-RD-04", "NAT-UPD-03"],
         "an update that got as far as copy B",
     );
-    (vector.edit, vector.heals) = (vec![newer], false);
+    (vector.edit, vector.after) = (vec![newer], "whole".to_owned());
     // Copy B of sequence 1 opens with the password; copy A of sequence 2 has had that slot removed.
     let removed = suite.resealed(0, |copy| {
         copy[128] = 2;
@@ -595,17 +629,42 @@ fn copies(suite: &mut Suite) {
             "unlock failure",
             "the older copy still has the slot, and must not be tried",
         )
-        .edit = vec![removed];
-    let other = suite.bases["thin.img"].bytes[BACKUP..].to_vec();
-    let edit = Edit { offset: BACKUP as u64, bytes: hex::encode(other) };
+        .edit = vec![removed.clone()];
+    // The same, and copy A is made to look like another container's, whose sequence does not count.
+    let mut copy = hex::decode(&removed.bytes).unwrap();
+    copy[48] ^= 1;
+    checksum_keeping_mac(&mut copy);
     suite
-        .success(
-            "copy-b-of-another-container",
-            "password.img",
-            &["NAT-RD-02", "NAT-UPD-04"],
-            "copy B of another uuid",
+        .failure(
+            "removed-slot-and-uuid",
+            &["NAT-RD-05"],
+            "unlock failure",
+            "the same, with another uuid in copy A",
         )
-        .edit = vec![edit];
+        .edit = vec![Edit { offset: 0, bytes: hex::encode(copy) }];
+    let rules = ["NAT-RD-02", "NAT-RD-04", "NAT-UPD-04"];
+    for (name, sequence) in [("copy-b-of-another-container", 1), ("newer-copy-b-of-another-container", 9)] {
+        let edit = suite.resealed_of("thin.img", 1, |copy| copy[128] = sequence);
+        let vector = suite.success(name, "password.img", &rules, "copy B of another uuid is left alone");
+        (vector.edit, vector.after) = (vec![edit], "unchanged".to_owned());
+    }
+    let edit = suite.resealed(0, |copy| copy[136] = 1);
+    let comment = "copy A, by its owner's hand, says that it is B; no copy B";
+    suite.failure("copy-a-says-b", &["NAT-RD-02"], "header failure", comment).edit = vec![edit, b.clone()];
+    let edit = suite.resealed(1, |copy| {
+        put(copy, 160, &12_288_u64.to_le_bytes());
+        put(copy, 176, &(BACKUP as u64 - 4096).to_le_bytes());
+    });
+    let comment = "copy B says that it belongs elsewhere; no copy A";
+    suite.failure("misplaced-copy-b", &["NAT-RD-02"], "header failure", comment).edit = vec![a.clone(), edit];
+    // Copy A points to where no copy B is; its checksum is right.
+    let mut copy = suite.bases["password.img"].bytes[..COPY].to_vec();
+    put(&mut copy, 160, &12_288_u64.to_le_bytes());
+    put(&mut copy, 176, &(BACKUP as u64 - 4096).to_le_bytes());
+    checksum_keeping_mac(&mut copy);
+    let comment = "copy A points past copy B; copy B is found by searching";
+    suite.success("forged-geometry-a", "password.img", &["NAT-RD-03", "NAT-RD-06"], comment).edit =
+        vec![Edit { offset: 0, bytes: hex::encode(copy) }];
 }
 
 fn lengths(suite: &mut Suite) {
@@ -619,7 +678,8 @@ fn lengths(suite: &mut Suite) {
     );
     let vector =
         suite.success("cut-off-read-only", "password.img", &["NAT-GEO-06"], "the end is missing; read-only");
-    (vector.length, vector.read_only, vector.heals) = (Some(CONTAINER as u64 - 4096), true, false);
+    (vector.length, vector.read_only, vector.after) =
+        (Some(CONTAINER as u64 - 4096), true, "unchanged".to_owned());
     let vector = suite.failure(
         "cut-off-data",
         &["NAT-GEO-06"],
@@ -628,7 +688,7 @@ fn lengths(suite: &mut Suite) {
     );
     (vector.length, vector.read_only) = (Some(COPY as u64 + 12_288), true);
     let vector = suite.success("surplus", "password.img", &["NAT-GEO-06"], "bytes behind the container");
-    (vector.length, vector.heals) = (Some(CONTAINER as u64 + 5_000), false);
+    (vector.length, vector.after) = (Some(CONTAINER as u64 + 5_000), "unchanged".to_owned());
     let edit = Edit { offset: 0, bytes: hex::encode(vec![0; COPY]) };
     let vector = suite.success(
         "surplus-and-no-copy-a",
@@ -636,5 +696,39 @@ fn lengths(suite: &mut Suite) {
         &["NAT-RD-03"],
         "copy B is searched for, not computed",
     );
-    (vector.length, vector.edit, vector.heals) = (Some(CONTAINER as u64 + 900_000), vec![edit], false);
+    (vector.length, vector.edit, vector.after) =
+        (Some(CONTAINER as u64 + 900_000), vec![edit], "whole".to_owned());
+    let vector = suite.failure(
+        "surplus-beyond-the-search",
+        &["NAT-RD-03"],
+        "no match",
+        "copy B is over 2 MiB from the end; no copy A",
+    );
+    let edit = Edit { offset: 0, bytes: hex::encode(vec![0; COPY]) };
+    (vector.length, vector.edit) = (Some(CONTAINER as u64 + (2 << 20)), vec![edit.clone()]);
+    // A whole header of another container behind ours, as a device has that was used before.
+    let foreign = suite.resealed_of("keyfiles.img", 1, |copy| {
+        put(copy, 168, &(2 * CONTAINER as u64).to_le_bytes());
+        put(copy, 176, &((2 * CONTAINER - COPY) as u64).to_le_bytes());
+    });
+    let foreign = Edit { offset: (2 * CONTAINER - COPY) as u64, ..foreign };
+    let comment = "no copy A; a whole copy B of another container behind ours";
+    let vector = suite.success("foreign-copy-behind", "password.img", &["NAT-RD-03", "NAT-RD-05"], comment);
+    (vector.length, vector.edit) = (Some(2 * CONTAINER as u64), vec![edit, foreign]);
+    vector.after = "whole".to_owned();
+    // In a thick container zeros are ciphertext like any other.
+    let edit = Edit { offset: (COPY + 4096) as u64, bytes: hex::encode(vec![0; 4096]) };
+    let made = &suite.bases["password.img"];
+    let mut plaintext = made.plaintext.clone();
+    plaintext[4096..8192].fill(0);
+    cipher(&made.volume_key, &made.uuid)
+        .decrypt_sector(&mut plaintext[4096..8192], 1_u128.to_le_bytes().into());
+    let vector = suite.success(
+        "thick-zero-sector",
+        "password.img",
+        &["NAT-DATA-04"],
+        "a sector of zeros in a thick container",
+    );
+    (vector.edit, vector.after) = (vec![edit], "unchanged".to_owned());
+    vector.sha256 = Some(hex::encode(Sha256::digest(&plaintext)));
 }

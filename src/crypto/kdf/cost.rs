@@ -1,7 +1,5 @@
 //! What an Argon2id call costs, and how much of it an untrusted header may ask for.
 
-use std::fmt;
-
 /// The costs of one Argon2id call (RFC 9106).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Argon2Cost {
@@ -41,7 +39,7 @@ pub enum Quantity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CostError {
     /// More than the limit.
-    #[error("argon2id {quantity} {value} exceeds the limit of {limit}")]
+    #[error("asks for {}; the limit is {}", quantity.amount(*value), quantity.amount(*limit))]
     TooMuch {
         /// Which number.
         quantity: Quantity,
@@ -51,7 +49,7 @@ pub enum CostError {
         limit: u64,
     },
     /// Less than RFC 9106 (section 3.1) asks for: 8 KiB a lane, one pass, one lane.
-    #[error("argon2id {quantity} {value} is below the minimum of {minimum}")]
+    #[error("asks for {}; the least is {}", quantity.amount(*value), quantity.amount(*minimum))]
     TooLittle {
         /// Which number.
         quantity: Quantity,
@@ -77,13 +75,20 @@ impl Default for KdfLimits {
     }
 }
 
-impl fmt::Display for Quantity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Memory => "memory in KiB",
-            Self::Passes => "passes",
-            Self::Lanes => "lanes",
-        })
+impl Quantity {
+    /// `1 TiB of memory`, `65 passes`.
+    fn amount(self, value: u64) -> String {
+        const UNITS: [(u32, &str); 3] = [(30, "TiB"), (20, "GiB"), (10, "MiB")];
+        match self {
+            Self::Passes => format!("{value} passes"),
+            Self::Lanes => format!("{value} lanes"),
+            Self::Memory => {
+                let whole =
+                    UNITS.into_iter().find(|(shift, _)| value > 0 && value.is_multiple_of(1 << shift));
+                let (shift, unit) = whole.unwrap_or((0, "KiB"));
+                format!("{} {unit} of memory", value >> shift)
+            }
+        }
     }
 }
 
@@ -134,6 +139,8 @@ mod tests {
     #[test]
     fn the_message_names_quantity_value_and_limit() {
         let error = check(Argon2Cost { memory_kib: 1 << 30, ..FAIR }).unwrap_err();
-        assert_eq!(error.to_string(), "argon2id memory in KiB 1073741824 exceeds the limit of 4194304");
+        assert_eq!(error.to_string(), "asks for 1 TiB of memory; the limit is 4 GiB of memory");
+        let error = check(Argon2Cost { memory_kib: 7, passes: 1, lanes: 1 }).unwrap_err();
+        assert_eq!(error.to_string(), "asks for 7 KiB of memory; the least is 8 KiB of memory");
     }
 }

@@ -98,6 +98,11 @@ impl HeaderCopy {
         self.superblock.uuid == other.superblock.uuid
     }
 
+    /// Whether this is a later state of the same header (NAT-RD-04).
+    pub fn is_update_of(&self, other: &Self) -> bool {
+        self.is_of_same_container(other) && self.superblock.sequence > other.superblock.sequence
+    }
+
     /// Where this copy belongs.
     pub const fn offset(&self) -> u64 {
         match self.superblock.index {

@@ -77,6 +77,24 @@ pub struct Keyslot {
     raw: RawKeyslot,
 }
 
+/// What one attempt to unlock may still spend, in KiB of memory times passes (NAT-SLOT-09).
+#[derive(Debug)]
+pub(super) struct Budget(u64);
+
+impl Budget {
+    /// As much as the costliest single slot within `limits`: by default 256 GiB in one pass.
+    pub(super) fn new(limits: &KdfLimits) -> Self {
+        Self(limits.memory_kib.saturating_mul(limits.passes.into()))
+    }
+
+    /// Takes the cost of one derivation; `false` where it passes what is left.
+    fn spend(&mut self, cost: &Argon2Cost) -> bool {
+        let left = self.0.checked_sub(u64::from(cost.memory_kib).saturating_mul(cost.passes.into()));
+        self.0 = left.unwrap_or(self.0);
+        left.is_some()
+    }
+}
+
 /// How opening a keyslot ended without an error.
 #[derive(Debug)]
 pub(super) enum Opened {
@@ -150,6 +168,7 @@ impl Keyslot {
         uuid: &[u8; 16],
         credentials: &Credentials,
         limits: &KdfLimits,
+        budget: &mut Budget,
     ) -> Result<Opened> {
         // NAT-SLOT-08: before anything is allocated.
         limits
@@ -165,6 +184,10 @@ impl Keyslot {
             );
             return Err(Error::new(ErrorKind::OutOfMemory, reason)
                 .with_hint("close other programs, or open it on a machine with more memory"));
+        }
+        if !budget.spend(&self.cost()) {
+            let reason = "the keyslots together ask for more than one attempt to unlock may cost";
+            return Err(Error::new(ErrorKind::Unsupported, reason));
         }
         let key = keys::slot_key(credentials, &self.raw.salt, &self.cost())?;
         let mut volume_key = LockedBytes::zeroed(VOLUME_KEY_LEN)?;
@@ -236,4 +259,21 @@ fn is_empty(raw: &RawKeyslot) -> bool {
 /// The slot's bytes before the nonce.
 fn head(raw: &RawKeyslot) -> &[u8] {
     raw.as_bytes().get(..KEYSLOT_AAD_LEN).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // proves: NAT-SLOT-09
+    #[test]
+    fn an_attempt_spends_no_more_than_its_costliest_slot_may() {
+        let mut budget = Budget::new(&KdfLimits::default());
+        let costliest = Argon2Cost { memory_kib: 4 << 20, passes: 32, lanes: 1 };
+        assert!(budget.spend(&costliest));
+        assert!(budget.spend(&Argon2Cost { memory_kib: 1 << 20, ..costliest }));
+        assert!(!budget.spend(&costliest), "what is left is less");
+        assert!(budget.spend(&Argon2Cost { memory_kib: 3 << 20, ..costliest }), "a refusal costs nothing");
+        assert!(!budget.spend(&Argon2Cost { memory_kib: 1, passes: 1, lanes: 1 }));
+    }
 }

@@ -1,5 +1,6 @@
 //! The native format, version 1: `spec/native-v1.md`, whose rule numbers (`NAT-...`) the code cites.
 
+mod copies;
 mod copy;
 mod create;
 mod error;
@@ -36,7 +37,7 @@ impl Format for Native {
     }
 
     fn probe(&self, storage: &dyn Storage) -> Result<Probe> {
-        Ok(if header::has_magic(storage)? { Probe::Match } else { Probe::NoMatch })
+        Ok(if copies::has_magic(storage)? { Probe::Match } else { Probe::NoMatch })
     }
 
     fn read_header(&self, storage: &dyn Storage) -> Result<Box<dyn Header>> {

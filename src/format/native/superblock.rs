@@ -83,18 +83,18 @@ pub struct Geometry {
     pub backup_offset: u64,
 }
 
-/// A text of at most 64 bytes without control characters.
+/// A text of at most 64 bytes that shows as what it is: no control, direction or invisible characters.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Label(String);
 
 impl Label {
-    /// The label `text`; `None` where it is too long or holds control characters.
+    /// The label `text`; `None` where it is too long or holds a character that may not be in it.
     pub fn new(text: &str) -> Option<Self> {
-        let is_clean = text.len() <= LABEL_LEN && !text.chars().any(char::is_control);
+        let is_clean = text.len() <= LABEL_LEN && !text.chars().any(is_treacherous);
         is_clean.then(|| Self(text.to_owned()))
     }
 
-    /// NAT-SB-06: UTF-8 without control characters, padded with zeros.
+    /// NAT-SB-06: clean UTF-8, padded with zeros.
     pub fn parse(field: &[u8; LABEL_LEN], place: &'static str) -> Result<Self, HeaderError> {
         let end = field.iter().rposition(|&byte| byte != 0).map_or(0, |last| last.saturating_add(1));
         let text = field.get(..end).and_then(|bytes| std::str::from_utf8(bytes).ok());
@@ -242,6 +242,13 @@ impl Geometry {
         }
         Ok(())
     }
+}
+
+/// NAT-SB-06: what would let a label rewrite the terminal, or show as another than it is.
+const fn is_treacherous(character: char) -> bool {
+    matches!(character,
+        '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// NAT-SB-08: 512 or 4096.

@@ -1,0 +1,196 @@
+//! Finding the header copies and choosing between them (`spec/native-v1.md`, section 4).
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+
+use super::{
+    copy::HeaderCopy,
+    error::HeaderError,
+    layout::{ALIGNMENT, COPY_LEN, MAGIC, TAIL_LEN},
+    superblock::CopyIndex,
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    storage::Storage,
+};
+
+/// What stands at a place: a whole copy, or why not.
+pub(super) type Found = Result<HeaderCopy, HeaderError>;
+
+/// Where a copy belongs and what stands there.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) offset: u64,
+    pub(super) found: Found,
+}
+
+/// Both copies; at least one is whole.
+#[derive(Debug)]
+pub(super) struct Copies {
+    /// At offset 0.
+    pub(super) a: Place,
+    /// Where copy A says, or where the search found it.
+    pub(super) b: Place,
+    /// The copy in use (NAT-RD-04).
+    current: HeaderCopy,
+    /// The other whole ones.
+    others: Vec<HeaderCopy>,
+}
+
+impl Copies {
+    /// Reads what stands at both places (NAT-RD-01 to -04).
+    ///
+    /// # Errors
+    /// `NotAContainer` where there is no trace of one, `Damaged` where no copy is whole, `Unsupported` where the whole ones
+    /// are of another time.
+    pub(super) fn read(storage: &dyn Storage) -> Result<Self> {
+        let a = Place { offset: 0, found: in_place(read_copy(storage, 0)?, CopyIndex::A, 0) };
+        match &a.found {
+            Ok(copy) => {
+                let copy = copy.clone();
+                Self::beside(storage, copy, a)
+            }
+            Err(_) => Self::without_a(storage, a),
+        }
+    }
+
+    /// Copy A is whole and tells where copy B is.
+    fn beside(storage: &dyn Storage, current: HeaderCopy, a: Place) -> Result<Self> {
+        let offset = current.superblock.geometry.backup_offset;
+        let b = Place { offset, found: in_place(read_copy(storage, offset)?, CopyIndex::B, offset) };
+        let (current, others) = match &b.found {
+            Ok(copy) if copy.is_update_of(&current) => (copy.clone(), vec![current]),
+            Ok(copy) => (current, vec![copy.clone()]),
+            // Somebody may have changed where A points; what stands at the end still counts.
+            Err(_) => (current, search(storage)?.whole),
+        };
+        Ok(Self { a, b, current, others })
+    }
+
+    /// Copy B alone, searched for.
+    fn without_a(storage: &dyn Storage, a: Place) -> Result<Self> {
+        let Search { whole, partial } = search(storage)?;
+        let mut whole = whole.into_iter();
+        if let Some(current) = whole.next() {
+            let b = Place { offset: current.offset(), found: Ok(current.clone()) };
+            return Ok(Self { a, b, current, others: whole.collect() });
+        }
+        let a = a.found.err().unwrap_or(HeaderError::NoMagic);
+        let told = match (a, partial) {
+            (HeaderError::NoMagic, Some(partial)) => partial,
+            // Of a damaged copy A and a copy B of another time, the latter says more.
+            (_, Some(partial)) if partial.is_unsupported() => partial,
+            (a, _) => a,
+        };
+        Err(match told {
+            HeaderError::NoMagic => Error::new(ErrorKind::NotAContainer, "no known header"),
+            told if told.is_unsupported() => told.into(),
+            told => Error::new(ErrorKind::Damaged, format!("no header copy is whole: {told}")),
+        })
+    }
+
+    /// The copy in use, before anything is unlocked.
+    pub(super) const fn current(&self) -> &HeaderCopy {
+        &self.current
+    }
+
+    /// Every whole copy, the one in use first.
+    pub(super) fn whole(&self) -> impl Iterator<Item = &HeaderCopy> {
+        std::iter::once(&self.current).chain(&self.others)
+    }
+
+    /// The copies whose keyslots may be tried after those of the copy in use (NAT-RD-05).
+    pub(super) fn rivals(&self) -> impl Iterator<Item = &HeaderCopy> {
+        let has_a = self.a.found.is_ok();
+        self.others.iter().filter(move |other| {
+            let is_as_new = other.superblock.sequence >= self.current.superblock.sequence;
+            (is_as_new || !has_a) && !other.says_the_same_as(&self.current)
+        })
+    }
+
+    /// What stands at `offset`, where copy B of some whole copy belongs.
+    pub(super) fn backup_at(&self, offset: u64) -> Option<&HeaderCopy> {
+        self.whole().find(|copy| copy.superblock.index == CopyIndex::B && copy.offset() == offset)
+    }
+
+    /// A copy in its place that is whole but of another time: whoever wrote it must not be written over.
+    pub(super) fn unsupported(&self) -> Option<&HeaderError> {
+        [&self.a, &self.b]
+            .into_iter()
+            .find_map(|place| place.found.as_ref().err().filter(|error| error.is_unsupported()))
+    }
+}
+
+/// Whether any trace of the format is there: at the start, or near the end.
+pub(super) fn has_magic(storage: &dyn Storage) -> Result<bool> {
+    if !matches!(read_copy(storage, 0)?, Err(HeaderError::NoMagic)) {
+        return Ok(true);
+    }
+    let Search { whole, partial } = search(storage)?;
+    Ok(!whole.is_empty() || partial.is_some())
+}
+
+/// Reads and parses the copy at `offset`. Only failing reads are errors of the outer kind.
+fn read_copy(storage: &dyn Storage, offset: u64) -> Result<Found> {
+    let left = storage.size()?.saturating_sub(offset);
+    if left == 0 {
+        return Ok(Err(HeaderError::NoMagic));
+    }
+    let len = usize::try_from(left).unwrap_or(COPY_LEN).min(COPY_LEN);
+    let mut bytes = vec![0; len];
+    storage.read_exact_at(&mut bytes, offset)?;
+    if !bytes.starts_with(&MAGIC) {
+        return Ok(Err(HeaderError::NoMagic));
+    }
+    Ok(HeaderCopy::parse(&bytes))
+}
+
+/// NAT-RD-02: a copy counts only in its own place.
+fn in_place(found: Found, index: CopyIndex, offset: u64) -> Found {
+    let copy = found?;
+    if copy.superblock.index != index {
+        return Err(HeaderError::Field { field: "copy index", value: copy.superblock.index.number().into() });
+    }
+    if copy.offset() != offset {
+        return Err(HeaderError::Misplaced { offset: copy.offset() });
+    }
+    Ok(copy)
+}
+
+/// What the end of a container holds.
+#[derive(Debug)]
+struct Search {
+    /// Whole copies B in their places, the last first.
+    whole: Vec<HeaderCopy>,
+    /// Why the last of the others is none.
+    partial: Option<HeaderError>,
+}
+
+/// NAT-RD-03: copies B at each 4 KiB of the last 2 MiB.
+fn search(storage: &dyn Storage) -> Result<Search> {
+    let len = storage.size()?;
+    let start = len.saturating_sub(SEARCH_LEN).next_multiple_of(ALIGNMENT).min(len);
+    let mut tail = vec![0; usize::try_from(len.saturating_sub(start)).unwrap_or(0)];
+    storage.read_exact_at(&mut tail, start)?;
+
+    let mut search = Search { whole: Vec::new(), partial: None };
+    for (index, block) in tail.chunks(BLOCK_LEN).enumerate().rev() {
+        if !block.starts_with(&MAGIC) || search.whole.len() >= MAX_WHOLE {
+            continue;
+        }
+        let position = index.saturating_mul(BLOCK_LEN);
+        let bytes = tail.get(position..).unwrap_or_default();
+        let offset = start.saturating_add(u64::try_from(position).unwrap_or(u64::MAX));
+        let found = HeaderCopy::parse(bytes.get(..COPY_LEN).unwrap_or(bytes));
+        match in_place(found, CopyIndex::B, offset) {
+            Ok(copy) => search.whole.push(copy),
+            Err(error) => search.partial = search.partial.or(Some(error)),
+        }
+    }
+    Ok(search)
+}
+
+/// How far from the end copy B is looked for.
+const SEARCH_LEN: u64 = 2 * TAIL_LEN;
+const BLOCK_LEN: usize = 4_096;
+/// So many whole copies at the end are looked at; an honest container has one.
+const MAX_WHOLE: usize = 8;
