@@ -90,7 +90,14 @@ pub(crate) fn unlock(
 fn limits(options: &UnlockOptions) -> KdfLimits {
     let usual = KdfLimits::default();
     let memory_kib = options.max_kdf_memory.map_or(usual.memory_kib, |bytes| bytes / 1024);
-    KdfLimits { memory_kib, ..usual }
+    KdfLimits { memory_kib, available_kib: available_memory(), ..usual }
+}
+
+/// What the kernel could give without swapping, in KiB; no limit where it does not tell.
+fn available_memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(u64::MAX)
 }
 
 /// Says which container it was, and what may help.
