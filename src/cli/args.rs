@@ -211,7 +211,7 @@ pub(crate) struct SecretOptions {
     #[arg(long, value_name = "FILE", group = "password", value_hint = ValueHint::FilePath)]
     pub(crate) password_file: Option<PathBuf>,
     /// Read the password from an open file descriptor; one newline at its end is dropped
-    #[arg(long, value_name = "N", group = "password", value_parser = value_parser!(i32).range(0..))]
+    #[arg(long, value_name = "N", group = "password", allow_negative_numbers = true, value_parser = value_parser!(i32).range(0..))]
     pub(crate) password_fd: Option<i32>,
     /// Take as password what a shell command prints; one newline at its end is dropped
     #[arg(long, value_name = "CMD", group = "password", value_hint = ValueHint::CommandString)]

@@ -140,7 +140,9 @@ impl Plan {
         }
         let replaced = occupant(path)?;
         match replaced {
-            Some(Occupant::Other) => return Err(usage("it is neither a file nor a block device")),
+            Some(Occupant::Other) => {
+                return Err(usage("it is neither a file nor a block device"));
+            }
             Some(there) if !options.force => {
                 let error = Error::new(ErrorKind::Exists, format!("it exists ({})", describe(there)));
                 return Err(error.with_hint("choose another name, or overwrite it with --force"));

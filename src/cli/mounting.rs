@@ -137,6 +137,12 @@ pub(crate) fn name_holder(error: Error, path: &Path) -> Error {
     }
 }
 
+/// A path without what would break a line or command a terminal.
+fn in_one_line(path: &Path) -> String {
+    let show = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    path.to_string_lossy().chars().map(show).collect()
+}
+
 /// Where a volume shows: its mount point, or the directory of its block file.
 fn place(entry: &Entry) -> PathBuf {
     let block_directory = || entry.block.parent().unwrap_or(&entry.block).to_path_buf();
@@ -149,8 +155,8 @@ fn table(mounts: &[Entry]) -> String {
     table.set_header(["CONTAINER", "MOUNTED ON", "DRIVER", "ACCESS", "PROCESS", "SINCE"]);
     for entry in mounts {
         table.add_row([
-            entry.container.display().to_string(),
-            place(entry).display().to_string(),
+            in_one_line(&entry.container),
+            in_one_line(&place(entry)),
             entry.driver.clone(),
             if entry.read_only { "read-only" } else { "read-write" }.to_owned(),
             entry.pid.to_string(),

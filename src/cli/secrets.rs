@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::{self, IsTerminal, Read},
     os::{fd::AsFd, unix::process::ExitStatusExt},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -49,15 +49,13 @@ impl SecretOptions {
         Ok(())
     }
 
-    /// The digests of the keyfiles, in the order given.
+    /// The digests of the keyfiles, in the order given. One may be a pipe that has nothing to say, or never ends.
     pub(crate) fn read_keyfiles(&self) -> Result<Vec<KeyfileDigest>> {
-        self.keyfile
-            .iter()
-            .map(|path| {
-                let cannot = format!("cannot read keyfile {}", path.display());
-                keyfile_digest(path).map_err(|error| as_usage(error, cannot))
-            })
-            .collect()
+        let read = |path: &PathBuf| {
+            let cannot = format!("cannot read keyfile {}", path.display());
+            interrupt::at_liberty(|| keyfile_digest(path)).map_err(|error| as_usage(error, cannot))
+        };
+        self.keyfile.iter().map(read).collect()
     }
 
     /// The password of a container that exists, asked for once.
@@ -83,9 +81,9 @@ impl SecretOptions {
     /// The password from the one source that is given.
     fn read_source(&self) -> Result<Password> {
         let password = if let Some(path) = &self.password_file {
-            read_file(path)
+            interrupt::at_liberty(|| read_file(path))
         } else if let Some(number) = self.password_fd {
-            read_descriptor(number)
+            interrupt::at_liberty(|| read_descriptor(number))
         } else if let Some(command) = &self.password_command {
             read_command(command)
         } else {

@@ -27,7 +27,7 @@ pub enum Occupant {
     File(u64),
     /// A block device of so many bytes that holds something.
     Device(u64),
-    /// Something else: a directory, a socket.
+    /// Something else: a directory, a socket, a symbolic link that leads nowhere.
     Other,
 }
 
@@ -36,7 +36,10 @@ pub enum Occupant {
 pub fn occupant(path: &Path) -> Result<Option<Occupant>> {
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // A link that leads nowhere: what would stand there, its owner knows.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(path.is_symlink().then_some(Occupant::Other));
+        }
         Err(error) => return Err(error.into()),
     };
     let kind = metadata.file_type();
@@ -84,7 +87,8 @@ enum Place {
 }
 
 impl Draft {
-    /// Starts a container that is to stand at `target`. `replace` lets it take the place of a file, or of a device's content.
+    /// Starts a container that is to stand at `target`, or at what a symbolic link there leads to. `replace` lets it take
+    /// the place of a file, or of a device's content.
     ///
     /// # Errors
     /// `Exists` where something is there and `replace` is not set, `NotFound` without the directory, `Busy`, `Permission`.
@@ -94,6 +98,7 @@ impl Draft {
             Some(_) if !replace => return Err(Error::new(ErrorKind::Exists, "it exists")),
             _ => {}
         }
+        let target = &target.canonicalize().unwrap_or_else(|_| target.to_path_buf());
         if std::fs::metadata(target).is_ok_and(|metadata| metadata.file_type().is_block_device()) {
             let container = Container::open(target, Access::ReadWrite)?;
             return Ok(Self::of(container, target, Place::Device));
@@ -278,6 +283,28 @@ mod tests {
         draft.commit(&OsRng).unwrap();
         assert_eq!(std::fs::read(&target).unwrap(), b"new");
         assert_eq!(names(directory.path()), ["old.vault"]);
+    }
+
+    #[test]
+    fn a_link_keeps_its_place_and_the_file_behind_it_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link) = (directory.path().join("file"), directory.path().join("link"));
+        std::fs::write(&file, b"old").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let draft = Draft::new(&link, true, &OsRng).unwrap();
+        draft.container().storage().write_all_at(b"new", 0).unwrap();
+        draft.commit(&OsRng).unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(std::fs::read(&file).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        assert_eq!(occupant(&link).unwrap(), Some(Occupant::Other));
+        assert_eq!(Draft::new(&link, true, &OsRng).unwrap_err().kind(), ErrorKind::Exists);
     }
 
     #[test]
