@@ -41,7 +41,8 @@ check: tools ## formatting, lints, documentation, dependencies
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
-	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check; else echo 'check: no cargo-deny, dependencies not checked'; fi
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check bans licenses sources; else echo 'check: no cargo-deny, dependencies not checked'; fi
+	@if ! command -v cargo-deny >/dev/null; then :; elif timeout 60 $(CARGO) deny --locked fetch db 2>/dev/null; then $(CARGO) deny --locked check advisories; else echo 'check: the advisory database cannot be reached, advisories not checked'; fi
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; else bash -n .ci/run scripts/setup.sh scripts/demo.sh; fi
 
 bench: tools ## compare the cipher with other ways to compute it

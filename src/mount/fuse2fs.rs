@@ -50,7 +50,7 @@ impl fmt::Display for Version {
 
 /// Whether it is known to write ext4 with extents without damaging it.
 ///
-/// 1.47.0 is measured to lose data of random writes there (`tests/vault/random_writes.rs`), and none without extents.
+/// 1.47.0 does damage them: see `tests/vault/random_writes.rs`.
 pub(super) fn is_sound(version: Option<Version>) -> bool {
     version.is_some_and(|version| version >= Version::FIXED)
 }
