@@ -152,6 +152,7 @@ impl Plan {
         let filesystem = filesystem_kind(options.filesystem)?;
         if let Some(kind) = filesystem {
             mount::is_available(kind)?;
+            mount::check_target(&Target::Private, Access::ReadWrite)?;
         }
         Ok(Self {
             uuid: new_uuid(&OsRng)?,
@@ -225,7 +226,7 @@ fn make_filesystem(plan: &Plan, kind: FilesystemKind, container: &Container, key
         owner: (getuid().as_raw(), getgid().as_raw()),
         label: plan.label.text(),
     };
-    let made = filesystem.make(mounted.block(), interrupt::flag());
+    let made = mounted.make_filesystem(&filesystem, interrupt::flag());
     let stopped = mounted.stop(made.is_err());
     made.and(stopped)
 }

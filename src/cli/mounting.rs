@@ -26,9 +26,9 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     let path = &options.container;
     let target = target(options);
     // All that can fail without a password fails before it is asked for.
-    let container = open(path, options.read_only)?;
+    let container = open(path, access(options))?;
     let header = container.header().map_err(|error| cannot_open(error, path))?;
-    mount::check_target(&target)?;
+    mount::check_target(&target, access(options))?;
     options.unlock.secrets.check_source()?;
 
     let unlocked = unlock(console, path, &*header, &options.unlock)?;
@@ -96,15 +96,20 @@ fn target(options: &MountOptions) -> Target {
     Target::FileSystem { mountpoint: place, driver }
 }
 
+fn access(options: &MountOptions) -> Access {
+    if options.read_only { Access::ReadOnly } else { Access::ReadWrite }
+}
+
 /// Opens and locks the container, or says who has it.
-fn open(path: &Path, read_only: bool) -> Result<Container> {
+fn open(path: &Path, access: Access) -> Result<Container> {
     check_kind(path)?;
-    let access = if read_only { Access::ReadOnly } else { Access::ReadWrite };
     Container::open(path, access).map_err(|error| {
         let error = match error.kind() {
             ErrorKind::Busy => name_holder(error, path),
             // It can be read, so it is the writing that is refused.
-            ErrorKind::Permission | ErrorKind::Io if !read_only && File::open(path).is_ok() => {
+            ErrorKind::Permission | ErrorKind::Io
+                if access == Access::ReadWrite && File::open(path).is_ok() =>
+            {
                 error.with_hint("--read-only opens what must not be written")
             }
             _ => error,

@@ -4,7 +4,7 @@ mod fuse;
 
 pub use fuse::{CacheMode, FuseExport, LogSink};
 
-pub use crate::sys::fuse_mount::unmount as unmount_fuse;
+pub use crate::sys::fuse_mount::{check as check_fuse, unmount as unmount_fuse};
 
 /// The name of the one file that an export shows in its directory.
 pub const VOLUME_FILE: &str = "volume";

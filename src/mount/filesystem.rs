@@ -14,10 +14,12 @@ pub struct Superblock {
 /// A file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Contents {
-    /// ext2, ext3 or ext4; whether its journal must be replayed first.
+    /// ext2, ext3 or ext4.
     Ext {
-        /// The last use ended without unmounting.
+        /// The last use ended without unmounting: its journal must be replayed first.
         needs_recovery: bool,
+        /// Its files may be mapped by extents, as ext4 does by default.
+        has_extents: bool,
     },
     /// XFS.
     Xfs,
@@ -76,10 +78,10 @@ impl Contents {
     pub fn recognise(head: &[u8]) -> Self {
         let has =
             |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|rest| rest.starts_with(magic));
-        // ext4 disk layout, "The Super Block": magic at 0x38, s_feature_incompat at 0x60, bit 2 is RECOVER.
+        // ext4 disk layout, "The Super Block": magic at 0x38, s_feature_incompat at 0x60: 0x4 RECOVER, 0x40 EXTENTS.
         if has(EXT_SUPERBLOCK + 0x38, &[0x53, 0xEF]) {
             let incompat = head.get(EXT_SUPERBLOCK + 0x60).copied().unwrap_or_default();
-            return Self::Ext { needs_recovery: incompat & 4 != 0 };
+            return Self::Ext { needs_recovery: incompat & 0x4 != 0, has_extents: incompat & 0x40 != 0 };
         }
         if has(0, b"XFSB") {
             return Self::Xfs;
@@ -145,7 +147,8 @@ mod tests {
 
     #[test]
     fn superblocks_are_recognised() {
-        assert_eq!(Contents::recognise(&with(0x438, &[0x53, 0xEF])), Contents::Ext { needs_recovery: false });
+        let ext = Contents::Ext { needs_recovery: false, has_extents: false };
+        assert_eq!(Contents::recognise(&with(0x438, &[0x53, 0xEF])), ext);
         assert_eq!(Contents::recognise(&with(0, b"XFSB")), Contents::Xfs);
         assert_eq!(Contents::recognise(&with(0x10040, b"_BHRfS_M")), Contents::Btrfs);
         assert_eq!(Contents::recognise(&with(3, b"EXFAT   ")), Contents::Exfat);
@@ -162,10 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn an_ext_journal_to_replay_is_seen() {
+    fn an_ext_journal_to_replay_and_extents_are_seen() {
         let mut head = with(0x438, &[0x53, 0xEF]);
-        head[0x460] = 0x44;
-        assert_eq!(Contents::recognise(&head), Contents::Ext { needs_recovery: true });
+        for (incompat, needs_recovery, has_extents) in
+            [(0x04, true, false), (0x42, false, true), (0x44, true, true)]
+        {
+            head[0x460] = incompat;
+            assert_eq!(Contents::recognise(&head), Contents::Ext { needs_recovery, has_extents });
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod driver;
 mod filesystem;
+mod fuse2fs;
 mod holders;
 mod mkfs;
 mod mountinfo;

@@ -33,7 +33,10 @@ use crate::{
     export::{CacheMode, FuseExport},
     sys::{
         memory::{LockedBytes, is_any_secret_unlocked},
-        process::{ProcessId, boot_id, close_inherited, harden, is_root, mark_as_storage_server},
+        process::{
+            ProcessId, boot_id, close_inherited, harden, is_root, mark_as_storage_server,
+            survive_file_size_limit,
+        },
         socket::receive_descriptor,
     },
     volume::{Container, Volume},
@@ -55,6 +58,7 @@ pub fn serve() -> ExitCode {
 fn prepare() -> Result<(UnixStream, Signals)> {
     close_inherited();
     harden()?;
+    survive_file_size_limit();
     mark_as_storage_server();
     // Only a name in process lists; the file that was started is called /proc/self/exe.
     let _ = rustix::thread::set_name(c"strongroom");

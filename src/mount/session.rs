@@ -77,7 +77,9 @@ pub(super) fn remove_directory(directory: &Path) -> io::Result<()> {
     for name in FILES {
         ignore_missing(fs::remove_file(directory.join(name)))?;
     }
-    ignore_missing(fs::remove_dir(directory.join(BLOCK)))?;
+    for name in [BLOCK, ROOT] {
+        ignore_missing(fs::remove_dir(directory.join(name)))?;
+    }
     ignore_missing(fs::remove_dir(directory))
 }
 
@@ -116,6 +118,8 @@ fn open_log(directory: &Path) -> Result<Log> {
 pub(super) const CONTROL: &str = "control";
 /// The directory of the block file in a session's directory.
 pub(super) const BLOCK: &str = "block";
+/// An empty directory that stands for the root directory of a new file system.
+pub(super) const ROOT: &str = "root";
 /// What the driver's process says.
 pub(super) const DRIVER_LOG: &str = "driver.log";
 const LOG: &str = "log";
@@ -130,6 +134,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let directory = parent.path().join("1-2");
         fs::create_dir_all(directory.join(BLOCK)).unwrap();
+        fs::create_dir(directory.join(ROOT)).unwrap();
         fs::write(directory.join("session.json"), "{}").unwrap();
         remove_directory(&directory).unwrap();
         assert!(!directory.exists());

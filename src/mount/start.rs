@@ -16,6 +16,7 @@ use std::{
 use rustix::process::Signal;
 
 use super::{
+    mkfs::NewFilesystem,
     mountpoint::MountPoint,
     program,
     protocol::{self, Answer, Order, Target},
@@ -26,8 +27,9 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
+    export::check_fuse,
     sys::{process::ProcessId, socket::send_descriptor},
-    volume::Container,
+    volume::{Access, Container},
 };
 
 /// What to mount, and where.
@@ -54,20 +56,25 @@ pub struct Mounted {
     _channel: UnixStream,
 }
 
-/// Whether `target` can be mounted on. For a word before the user is asked for a password; the server looks again.
+/// Whether `target` can be mounted on and what that takes is installed. For a word before the user is asked for a
+/// password; the server looks again.
 ///
 /// # Errors
-/// As [`start`] for a bad mount point, and `Permission` for a driver that only root may use.
-pub fn check_target(target: &Target) -> Result<()> {
+/// As [`start`] for a bad mount point, `Permission` for a driver that only root may use, `Missing` with the package or
+/// module for what the system lacks.
+pub fn check_target(target: &Target, access: Access) -> Result<()> {
     stale::clean();
-    match target {
-        Target::Private => Ok(()),
-        Target::Block { directory } => MountPoint::open(directory).map(|_| ()),
+    let (mountpoint, driver) = match target {
+        Target::Private => return check_fuse(),
+        Target::Block { directory } => (MountPoint::open(directory)?, None),
         Target::FileSystem { mountpoint, driver } => {
-            driver.resolve()?;
-            MountPoint::open(mountpoint).map(|_| ())
+            let driver = driver.resolve()?;
+            (MountPoint::open(mountpoint)?, Some(driver))
         }
-    }
+    };
+    check_fuse()
+        .and_then(|()| driver.map_or(Ok(()), |driver| driver.check(access)))
+        .map_err(|error| error.during(format!("cannot mount on {}", mountpoint.path().display())))
 }
 
 /// Starts a server for the volume and returns when it is usable: visible in the kernel's table of mounts.
@@ -102,6 +109,16 @@ impl Mounted {
     /// The block file.
     pub fn block(&self) -> &Path {
         &self.entry.block
+    }
+
+    /// Makes a file system in it. For [`Target::Private`] only.
+    ///
+    /// # Errors
+    /// As [`NewFilesystem::make`].
+    pub fn make_filesystem(&self, new: &NewFilesystem<'_>, interrupted: &AtomicBool) -> Result<()> {
+        let block = &self.entry.block;
+        let session = block.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
+        new.make(block, session, interrupted)
     }
 
     /// Takes the volume down and waits until its server has ended.

@@ -28,6 +28,15 @@ use crate::error::{Error, ErrorKind, Result};
 /// The largest read that the kernel may ask of the server, in bytes.
 pub const MAX_READ: u32 = 1 << 20;
 
+/// Whether this user has what [`mount`] needs, for a word before the work.
+///
+/// # Errors
+/// `Missing` where `/dev/fuse` cannot be opened (`fusermount3` opens it as its caller) or there is no `fusermount3`.
+pub fn check() -> Result<()> {
+    open_device()?;
+    if geteuid().is_root() { Ok(()) } else { helper().map(|_| ()) }
+}
+
 /// Mounts a new FUSE connection on `dir` and returns its descriptor. Nothing answers on it yet.
 ///
 /// Root mounts by itself, others through `fusermount3` with an empty environment. Only processes of this user get in;
@@ -184,7 +193,7 @@ fn unmount_by_helper(dir: &Path, lazy: bool) -> Result<()> {
 
 /// `fusermount3` by absolute path, with nothing of our environment (CVE-2015-3202).
 fn helper() -> Result<Command> {
-    let Some(path) = HELPERS.iter().find(|path| Path::new(path).exists()) else {
+    let Some(path) = HELPERS.iter().find(|path| Path::new(path).is_file()) else {
         return Err(Error::new(ErrorKind::Missing, "fusermount3 is not installed")
             .with_hint("install the package fuse3 (Debian's name)"));
     };

@@ -38,7 +38,7 @@ impl LoopDevice {
     /// # Errors
     /// `NotFound` where the system has no loop devices, `PermissionDenied` for ordinary users.
     pub fn attach(backing: &File, options: LoopOptions) -> io::Result<Self> {
-        let control = OpenOptions::new().read(true).write(true).open("/dev/loop-control")?;
+        let control = open_control()?;
         for _ in 0..ATTEMPTS {
             // SAFETY: the control device is open; the ioctl takes no argument.
             let number = unsafe { ioctl(&control, GetFree)? };
@@ -76,6 +76,19 @@ impl LoopDevice {
     pub fn detach(self) -> io::Result<()> {
         clear(&self.file)
     }
+}
+
+/// Whether loop devices can be had here.
+///
+/// # Errors
+/// As [`LoopDevice::attach`].
+pub fn check() -> io::Result<()> {
+    open_control().map(|_| ())
+}
+
+/// Opening it also loads the module, where that is a module.
+fn open_control() -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open("/dev/loop-control")
 }
 
 /// Detaches the loop device `path`, but only while `backing` is what lies behind it.

@@ -100,6 +100,14 @@ pub fn harden() -> io::Result<()> {
     Ok(())
 }
 
+/// Has writes beyond an inherited limit on file sizes (`ulimit -f`) fail with `EFBIG` instead of killing the process.
+///
+/// Ignored, not caught: programs that are started from here inherit that, and one of them is the driver.
+pub fn survive_file_size_limit() {
+    // SAFETY: SIG_IGN is no handler, so nothing of ours ever runs in signal context.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// Has the kernel kill the process of `command` when the calling thread ends, however it ends.
 pub fn end_with_parent(command: &mut Command) -> &mut Command {
     let ask = || Ok(set_parent_process_death_signal(Some(Signal::KILL))?);

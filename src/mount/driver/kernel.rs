@@ -22,7 +22,7 @@ use crate::{
         session::Session,
         undo::{Part, Undo},
     },
-    sys::loopdev::{LoopDevice, LoopOptions, backing_file},
+    sys::loopdev::{self, LoopDevice, LoopOptions, backing_file},
 };
 
 pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut Session) -> Result<()> {
@@ -41,6 +41,14 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
     };
     session.parts.push(FileSystem { path, id: mount.id });
     session.note(|record| record.mount = Some(mount.id))
+}
+
+/// Whether the kernel offers loop devices. (Whether it knows the file system shows only when the volume is open.)
+///
+/// # Errors
+/// `Missing`, or what opening their control device gave.
+pub(super) fn check() -> Result<()> {
+    loopdev::check().map_err(no_loop_device)
 }
 
 /// Makes the block file a loop device.
@@ -69,9 +77,11 @@ fn loop_sector_size(volume: Volume<'_>) -> u32 {
 }
 
 fn no_loop_device(error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::NotFound => Error::new(ErrorKind::Missing, "the kernel offers no loop device")
-            .with_hint("load the module: modprobe loop; or use --driver userspace"),
+    match Errno::from_io_error(&error) {
+        Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => {
+            Error::new(ErrorKind::Missing, "the kernel offers no loop device")
+                .with_hint("load the module: modprobe loop; or use --driver userspace")
+        }
         _ => Error::from(error).during("cannot attach a loop device"),
     }
 }
@@ -91,7 +101,7 @@ fn mount_device(device: &Path, kind: &str, volume: Volume<'_>, mountpoint: &Moun
 /// Replaying a journal writes. On a read-only volume the kernel must be told to leave it.
 fn without_replay(volume: Volume<'_>) -> Option<&'static CStr> {
     match volume.superblock.contents {
-        Contents::Ext { needs_recovery: true } if volume.read_only => Some(c"noload"),
+        Contents::Ext { needs_recovery: true, .. } if volume.read_only => Some(c"noload"),
         Contents::Xfs if volume.read_only => Some(c"norecovery"),
         _ => None,
     }
@@ -195,7 +205,8 @@ mod tests {
 
     #[test]
     fn a_read_only_volume_replays_no_journal() {
-        assert_eq!(without_replay(volume(Contents::Ext { needs_recovery: true }, None)), Some(c"noload"));
-        assert_eq!(without_replay(volume(Contents::Ext { needs_recovery: false }, None)), None);
+        let ext = |needs_recovery| volume(Contents::Ext { needs_recovery, has_extents: true }, None);
+        assert_eq!(without_replay(ext(true)), Some(c"noload"));
+        assert_eq!(without_replay(ext(false)), None);
     }
 }

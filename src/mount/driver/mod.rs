@@ -20,6 +20,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     sys::process::is_root,
+    volume::Access,
 };
 
 /// What the user asks for.
@@ -64,6 +65,17 @@ impl Driver {
         match self {
             Self::Kernel => "kernel",
             Self::Userspace => "userspace",
+        }
+    }
+
+    /// Whether what it works with is installed.
+    ///
+    /// # Errors
+    /// `Missing`, naming the package or the module.
+    pub fn check(self, access: Access) -> Result<()> {
+        match self {
+            Self::Kernel => kernel::check(),
+            Self::Userspace => userspace::check(access),
         }
     }
 

@@ -24,6 +24,7 @@ use crate::{
     export::unmount_fuse,
     mount::{
         filesystem::Contents,
+        fuse2fs::{Version, is_sound},
         mountinfo::MountId,
         mountpoint::MountPoint,
         program,
@@ -31,19 +32,20 @@ use crate::{
         undo::{Part, Undo},
     },
     sys::process::{ProcessId, end_with_parent, is_root},
+    volume::Access,
 };
 
 pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut Session) -> Result<()> {
-    let Contents::Ext { needs_recovery } = volume.superblock.contents else {
+    let Contents::Ext { needs_recovery, has_extents } = volume.superblock.contents else {
         return Err(unmountable(volume.superblock.contents));
     };
-    let fuse2fs = program::require("fuse2fs", "fuse2fs")?;
+    let fuse2fs = fuse2fs()?;
     if !volume.read_only {
         check_file_system(session)?;
     }
     let version = Version::of(&fuse2fs, session.stop())?;
-    if !volume.read_only && version.is_none_or(|version| version < FIXED) {
-        session.warnings.push(warning(version));
+    if !volume.read_only && !is_sound(version) {
+        session.warnings.push(warning(version, has_extents));
     }
     let options = options(volume.read_only, needs_recovery, version);
     let log =
@@ -62,6 +64,26 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
     session.note(|record| record.mount = Some(id))
 }
 
+/// Whether its programs are installed.
+///
+/// # Errors
+/// `Missing`, naming the package.
+pub(super) fn check(access: Access) -> Result<()> {
+    fuse2fs()?;
+    if access == Access::ReadWrite {
+        e2fsck()?;
+    }
+    Ok(())
+}
+
+fn fuse2fs() -> Result<PathBuf> {
+    program::require("fuse2fs", "fuse2fs")
+}
+
+fn e2fsck() -> Result<PathBuf> {
+    program::require("e2fsck", "e2fsprogs")
+}
+
 fn unmountable(contents: Contents) -> Error {
     let error = match contents {
         Contents::Unknown => {
@@ -74,8 +96,7 @@ fn unmountable(contents: Contents) -> Error {
 
 /// Repairs what can be repaired without questions. A clean file system costs one look at its superblock.
 fn check_file_system(session: &mut Session) -> Result<()> {
-    let e2fsck = program::require("e2fsck", "e2fsprogs")?;
-    let mut command = program::command(e2fsck);
+    let mut command = program::command(e2fsck()?);
     command.current_dir(&session.directory).args(["-p", BLOCK_NAME]);
     let finished = program::run(&mut command, session.stop())?;
     // e2fsck(8): 0 clean, 1 corrected, 2 corrected and the system should be restarted, which no volume needs.
@@ -108,18 +129,31 @@ fn options(read_only: bool, needs_recovery: bool, version: Option<Version>) -> S
         options.push_str(",norecovery");
     }
     // From 1.47.3 on there is a cache of 32 MiB that is searched linearly: five times slower than a small one.
-    if version.is_some_and(|version| version >= FIXED) {
+    if is_sound(version) {
         options.push_str(",cache_size=1m");
     }
     options
 }
 
-fn warning(version: Option<Version>) -> String {
-    let found =
-        version.map_or_else(|| "this fuse2fs".to_owned(), |v| format!("fuse2fs {}.{}.{}", v.0, v.1, v.2));
+/// What is true of an old or unknown version on a volume that it may write.
+fn warning(version: Option<Version>, has_extents: bool) -> String {
+    let Some(version) = version else {
+        let risk = if has_extents { ", with extents above all, which this one has" } else { "" };
+        return format!(
+            "the version of this fuse2fs is unknown; those before {} damage file systems{risk}: keep a backup",
+            Version::FIXED
+        );
+    };
+    if has_extents {
+        return format!(
+            "fuse2fs {version} is known to damage file systems with extents, such as this one (fixed in {}): \
+             update it, mount as root with the kernel driver or with --read-only, and keep a backup",
+            Version::FIXED
+        );
+    }
     format!(
-        "{found} has known bugs that can damage data (fixed in 1.47.3 and 1.47.4) and writes no journal: \
-         update it, or mount as root with the kernel driver, and keep a backup"
+        "fuse2fs {version} keeps no journal and has known bugs (fixed in {}): update it, and keep a backup",
+        Version::FIXED
     )
 }
 
@@ -209,29 +243,6 @@ impl Part for Fuse2fs {
     }
 }
 
-/// A version of e2fsprogs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Version(u32, u32, u32);
-
-impl Version {
-    /// Asks the program; `None` where its answer is not understood.
-    fn of(program: &Path, stop: &AtomicBool) -> Result<Option<Self>> {
-        let finished = program::run(program::command(program).arg("-V"), stop)?;
-        Ok(Self::parse(&finished.output))
-    }
-
-    /// `fuse2fs 1.47.0 (5-Feb-2023)` and more lines; a version may have two numbers, or end in `-WIP`.
-    fn parse(output: &str) -> Option<Self> {
-        let version = output.lines().find_map(|line| line.strip_prefix("fuse2fs "))?;
-        let version = version.split([' ', '-', '~']).next()?;
-        let mut numbers = version.split('.').map(str::parse);
-        let major = numbers.next()?.ok()?;
-        let minor = numbers.next()?.ok()?;
-        let patch = numbers.next().unwrap_or(Ok(0)).ok()?;
-        Some(Self(major, minor, patch))
-    }
-}
-
 /// The last line that `fuse2fs` wrote, without its prefix.
 fn last_words(directory: &Path) -> String {
     let text = fs::read_to_string(directory.join(DRIVER_LOG)).unwrap_or_default();
@@ -241,8 +252,6 @@ fn last_words(directory: &Path) -> String {
 
 /// The block file as seen from the session's directory: no path of the user's can carry mount options here.
 const BLOCK_NAME: &str = "block/volume";
-/// The first version without the known data bugs of its forerunners, and the first with `cache_size`.
-const FIXED: Version = Version(1, 47, 3);
 const START_LIMIT: Duration = Duration::from_secs(60);
 const FLUSH_LIMIT: Duration = Duration::from_secs(600);
 const FORCED_FLUSH_LIMIT: Duration = Duration::from_secs(30);
@@ -253,19 +262,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_read_and_ordered() {
-        let old = Version::parse("fuse2fs 1.47.0 (5-Feb-2023)\nFUSE library version: 2.9.9\n").unwrap();
-        assert_eq!(old, Version(1, 47, 0));
-        assert!(old < FIXED);
-        assert_eq!(Version::parse("fuse2fs 1.48 (1-Jan-2027)"), Some(Version(1, 48, 0)));
-        assert_eq!(Version::parse("fuse2fs 1.47.4-rc1 (1-Jan-2026)"), Some(Version(1, 47, 4)));
-        assert_eq!(Version::parse("what?"), None);
-    }
-
-    #[test]
     fn the_cache_is_made_small_where_there_is_one() {
         assert_eq!(options(false, false, Some(Version(1, 47, 2))), "fakeroot");
-        assert_eq!(options(false, false, Some(FIXED)), "fakeroot,cache_size=1m");
+        assert_eq!(options(false, false, Some(Version::FIXED)), "fakeroot,cache_size=1m");
     }
 
     #[test]
@@ -281,7 +280,12 @@ mod tests {
     }
 
     #[test]
-    fn an_old_version_is_named_in_the_warning() {
-        assert!(warning(Some(Version(1, 47, 0))).starts_with("fuse2fs 1.47.0 has known bugs"));
+    fn the_warning_is_graver_where_extents_will_be_damaged() {
+        let old = Some(Version(1, 47, 0));
+        assert!(
+            warning(old, true).starts_with("fuse2fs 1.47.0 is known to damage file systems with extents")
+        );
+        assert!(warning(old, false).starts_with("fuse2fs 1.47.0 keeps no journal and has known bugs"));
+        assert!(warning(None, true).contains("with extents above all"));
     }
 }
