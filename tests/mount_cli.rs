@@ -39,7 +39,10 @@ impl Machine {
         }
         let folder = tempfile::Builder::new().prefix("strongroom-test-").tempdir_in("/tmp").unwrap();
         let machine = Self { folder };
-        fs::copy(env!("CARGO_BIN_EXE_strongroom"), machine.path("strongroom")).unwrap();
+        // By another process: a copy that is open here for writing while another test forks could not be run (ETXTBSY).
+        let copied =
+            Command::new("cp").arg(env!("CARGO_BIN_EXE_strongroom")).arg(machine.path("strongroom")).status();
+        assert!(copied.unwrap().success());
         fs::write(machine.path("password"), "correct horse battery staple\n").unwrap();
         fs::create_dir(machine.path("m")).unwrap();
         fs::create_dir(machine.path("disk")).unwrap();
@@ -92,45 +95,88 @@ impl From<Output> for Said {
     }
 }
 
-#[test]
-fn without_fuse2fs_a_user_learns_its_package() {
-    let Some(machine) = Machine::new() else { return };
-    machine.create("v");
-    let said =
-        machine.run("mount --bind /dev/null /usr/bin/fuse2fs; as_user mount v m --password-file password");
-    assert_eq!(said.status, 7);
-    let place = machine.path("m");
-    let expected = format!(
-        "strongroom: error: cannot mount on {}: fuse2fs is not installed\n\
-         strongroom: hint: install the package fuse2fs\n",
-        place.display()
-    );
-    assert_eq!(said.errors, expected);
+/// Mounts with `command` where `hidden` is missing. No password can be had: with a terminal missing as well, asking for
+/// one would be another error.
+fn refusal_before_the_password(machine: &Machine, hidden: &str, command: &str) -> String {
+    let said = machine.run(&format!("{hidden}\n{command} v m"));
+    assert_eq!(said.status, 7, "{said:?}");
+    let action = format!("strongroom: error: cannot mount on {}: ", machine.path("m").display());
+    said.errors.strip_prefix(&action).unwrap_or_else(|| panic!("{said:?}")).to_owned()
 }
 
 #[test]
-fn without_the_fuse_device_mounting_says_what_to_do() {
+fn a_missing_program_is_named_before_the_password_is_asked_for() {
     let Some(machine) = Machine::new() else { return };
     machine.create("v");
-    for who in ["strongroom", "as_user"] {
-        let said = machine.run(&format!("{NO_FUSE}; {who} mount v m --password-file password"));
-        assert_eq!(said.status, 7, "{said:?}");
-        let (action, rest) = said.errors.split_once(": /dev/fuse").unwrap();
-        assert!(action.starts_with("strongroom: error: cannot mount FUSE on /"), "{said:?}");
-        assert_eq!(
-            rest,
-            " cannot be opened: FUSE is not there\n\
-             strongroom: hint: as root: modprobe fuse; a container needs --device /dev/fuse\n"
+    for (program, package) in
+        [("fuse2fs", "fuse2fs"), ("e2fsck", "e2fsprogs"), ("fusermount3", "fuse3 (Debian's name)")]
+    {
+        let hide = format!(
+            "for d in /bin /sbin /usr/bin /usr/sbin; do
+                 if [ -f $d/{program} ]; then mount --bind /dev/null $d/{program}; fi
+             done"
         );
+        let refusal = refusal_before_the_password(&machine, &hide, "as_user mount");
+        let expected =
+            format!("{program} is not installed\nstrongroom: hint: install the package {package}\n");
+        assert_eq!(refusal, expected);
     }
 }
 
 #[test]
-fn without_the_fuse_device_no_half_container_stays() {
+fn without_the_fuse_device_mounting_says_what_to_do_before_the_password() {
     let Some(machine) = Machine::new() else { return };
-    let said = machine.run(&format!("{NO_FUSE}; as_user create v --size 8M --provision thin {CHEAP}"));
-    assert_eq!(said.status, 7, "{said:?}");
+    machine.create("v");
+    for command in ["strongroom mount", "as_user mount", "strongroom mount --block", "as_user mount --block"]
+    {
+        let refusal = refusal_before_the_password(&machine, NO_FUSE, command);
+        let expected = "/dev/fuse cannot be opened: FUSE is not there\n\
+                        strongroom: hint: as root: modprobe fuse; a container needs --device /dev/fuse\n";
+        assert_eq!(refusal, expected);
+    }
+}
+
+#[test]
+fn without_loop_devices_the_kernel_driver_says_so_before_the_password() {
+    let Some(machine) = Machine::new() else { return };
+    machine.create("v");
+    let hide = format!("cp -a /dev/fuse fuse; {NO_FUSE}; cp -a fuse /dev/fuse; rm fuse");
+    let refusal = refusal_before_the_password(&machine, &hide, "strongroom mount");
+    let expected = "the kernel offers no loop device\n\
+                    strongroom: hint: load the module: modprobe loop; or use --driver userspace\n";
+    assert_eq!(refusal, expected);
+}
+
+#[test]
+fn without_the_fuse_device_create_with_a_file_system_asks_for_no_password() {
+    let Some(machine) = Machine::new() else { return };
+    let said = machine.run(&format!("{NO_FUSE}; as_user create v --size 8M --provision thin"));
+    assert_eq!(said.status, 7);
+    assert_eq!(
+        said.errors,
+        "strongroom: error: cannot create v: /dev/fuse cannot be opened: FUSE is not there\n\
+         strongroom: hint: as root: modprobe fuse; a container needs --device /dev/fuse\n"
+    );
     assert!(!machine.has("v"));
+}
+
+#[test]
+fn the_root_directory_of_a_new_file_system_belongs_to_its_maker() {
+    let Some(machine) = Machine::new() else { return };
+    for kind in ["ext4", "xfs"] {
+        if !Path::new("/usr/sbin").join(format!("mkfs.{kind}")).exists() {
+            assert!(std::env::var_os("STRONGROOM_REQUIRE").is_none(), "mkfs.{kind} is required");
+            eprintln!("skipped: mkfs.{kind} is not installed");
+            continue;
+        }
+        let said = machine.run(&format!(
+            "as_user --quiet create {kind} --size 512M --provision thin --filesystem {kind} {CHEAP}
+             strongroom --quiet mount {kind} m --password-file password
+             stat -c '%u:%g %a' m >&2
+             strongroom --quiet unmount m"
+        ));
+        assert_eq!((said.status, said.errors), (0, format!("{USER}:{USER} 755\n")), "{kind}");
+    }
 }
 
 #[test]

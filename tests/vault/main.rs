@@ -8,6 +8,8 @@
 )]
 
 mod leaks;
+mod limits;
+mod random_writes;
 mod world;
 
 use std::{
