@@ -39,7 +39,10 @@ impl Machine {
         }
         let folder = tempfile::Builder::new().prefix("strongroom-test-").tempdir_in("/tmp").unwrap();
         let machine = Self { folder };
-        fs::copy(env!("CARGO_BIN_EXE_strongroom"), machine.path("strongroom")).unwrap();
+        // By another process: a copy that is open here for writing while another test forks could not be run (ETXTBSY).
+        let copied =
+            Command::new("cp").arg(env!("CARGO_BIN_EXE_strongroom")).arg(machine.path("strongroom")).status();
+        assert!(copied.unwrap().success());
         fs::write(machine.path("password"), "correct horse battery staple\n").unwrap();
         fs::create_dir(machine.path("m")).unwrap();
         fs::create_dir(machine.path("disk")).unwrap();

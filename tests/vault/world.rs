@@ -63,7 +63,10 @@ impl World {
         let folder = tempfile::Builder::new().prefix("strongroom-test-").tempdir_in("/tmp").unwrap();
         let is_other = who == Who::User && rustix::process::geteuid().is_root();
         let world = Self { folder, ids: is_other.then(ordinary_user) };
-        std::fs::copy(env!("CARGO_BIN_EXE_strongroom"), world.path("strongroom")).unwrap();
+        // By another process: a copy that is open here for writing while another test forks could not be run (ETXTBSY).
+        let copied =
+            Command::new("cp").arg(env!("CARGO_BIN_EXE_strongroom")).arg(world.path("strongroom")).status();
+        assert!(copied.unwrap().success());
         std::fs::create_dir(world.path("m")).unwrap();
         std::fs::write(world.path("password"), format!("{PASSWORD}\n")).unwrap();
         if let Some((uid, gid)) = world.ids {
