@@ -40,7 +40,7 @@ impl Terminal {
         let script =
             format!("trap : INT; stty echo; '{STRONGROOM}' {arguments}; echo \"status $?\"; stty -a");
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", &script]).current_dir(directory.path());
+        command.args(["-c", &script]).current_dir(directory.path()).env("TERM", "xterm");
         let mut session = OsSession::spawn(command).unwrap();
         session.set_expect_timeout(Some(Duration::from_secs(30)));
         Self { session, directory, seen: String::new() }
