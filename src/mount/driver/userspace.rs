@@ -85,13 +85,14 @@ fn e2fsck() -> Result<PathBuf> {
 }
 
 fn unmountable(contents: Contents) -> Error {
-    let error = match contents {
+    match contents {
         Contents::Unknown => {
             Error::new(ErrorKind::Unsupported, "the volume holds no file system that is known here")
+                .with_hint("see the volume as a file with mount --block, and use other tools on it")
         }
-        other => Error::new(ErrorKind::Missing, format!("no driver mounts {other} without root")),
-    };
-    error.with_hint("mount it as root, or see the volume as a file with mount --block")
+        other => Error::new(ErrorKind::Missing, format!("no driver mounts {other} without root"))
+            .with_hint("mount it as root, or see the volume as a file with mount --block"),
+    }
 }
 
 /// Repairs what can be repaired without questions. A clean file system costs one look at its superblock.
@@ -275,8 +276,16 @@ mod tests {
 
     #[test]
     fn other_file_systems_need_root() {
-        assert_eq!(unmountable(Contents::Xfs).kind(), ErrorKind::Missing);
-        assert_eq!(unmountable(Contents::Unknown).kind(), ErrorKind::Unsupported);
+        let error = unmountable(Contents::Xfs);
+        assert_eq!(error.kind(), ErrorKind::Missing);
+        assert!(error.hint().unwrap().contains("as root"));
+    }
+
+    #[test]
+    fn an_unknown_file_system_needs_other_tools_and_not_root() {
+        let error = unmountable(Contents::Unknown);
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(!error.hint().unwrap().contains("root"));
     }
 
     #[test]
