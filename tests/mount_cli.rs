@@ -282,6 +282,22 @@ fn a_container_that_others_own_is_refused_with_status_2() {
 }
 
 #[test]
+fn a_mount_point_that_cannot_be_written_is_refused_before_the_password() {
+    let Some(machine) = Machine::new() else { return };
+    machine.create("v");
+    fs::set_permissions(machine.path("m"), fs::Permissions::from_mode(0o500)).unwrap();
+    let said = machine.run("as_user mount v m");
+    assert_eq!(said.status, 2, "{said:?}");
+    let place = machine.path("m");
+    let expected = format!(
+        "strongroom: error: cannot mount on m: the directory is not writable\n\
+         strongroom: hint: make it so: chmod u+w '{}'\n",
+        place.display()
+    );
+    assert_eq!(said.errors, expected);
+}
+
+#[test]
 fn a_second_mount_learns_where_the_first_is() {
     let Some(machine) = Machine::new() else { return };
     machine.create("v");

@@ -28,10 +28,11 @@ pub(super) fn require(name: &str, package: &str) -> Result<PathBuf> {
     })
 }
 
-/// A command without input, with nothing in its environment but a fixed `PATH` and the C locale.
+/// A command without input, with nothing in its environment but a fixed `PATH` and a locale: untranslated messages, and
+/// names in UTF-8 (`mkfs.vfat` and `mkfs.exfat` recode a label).
 pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
-    command.env_clear().env("PATH", SEARCH_PATH).env("LC_ALL", "C").stdin(Stdio::null());
+    command.env_clear().env("PATH", SEARCH_PATH).env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
     command
 }
 
@@ -111,7 +112,7 @@ mod tests {
     #[test]
     fn the_environment_is_clean() {
         let finished = run(&mut command(find("env").unwrap()), &AtomicBool::new(false)).unwrap();
-        assert_eq!(finished.output, format!("LC_ALL=C\nPATH={SEARCH_PATH}\n"));
+        assert_eq!(finished.output, format!("LC_ALL=C.UTF-8\nPATH={SEARCH_PATH}\n"));
     }
 
     #[test]
