@@ -112,7 +112,7 @@ fn check_file_system(session: &mut Session) -> Result<()> {
             Err(Error::new(ErrorKind::Io, "the file system is damaged beyond what e2fsck repairs unasked")
                 .with_hint("strongroom mount --block CONTAINER DIR, then: e2fsck -f DIR/volume"))
         }
-        _ => Err(Error::new(ErrorKind::Io, format!("e2fsck failed: {}", finished.last_line()))),
+        _ => Err(Error::new(ErrorKind::Io, format!("e2fsck failed: {}", finished.reason()))),
     }
 }
 
