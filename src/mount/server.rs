@@ -14,6 +14,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::atomic::Ordering,
 };
 
 use events::{Event, Signals, Watch};
@@ -221,6 +222,8 @@ impl Server {
 
     /// Takes everything down in order, or leaves a volume that is in use as it is.
     fn end_cleanly(&mut self) -> Ending {
+        // From here on the next signal means: no more waiting.
+        self.session.stop().store(false, Ordering::Relaxed);
         let Err(error) = self.session.parts.undo(Undo::Clean) else { return Ending::Whole };
         if self.is_visible() {
             return Ending::None(error);
@@ -326,7 +329,7 @@ fn record(
     let entry = Entry {
         container: order.container.clone(),
         mountpoint: place.mountpoint(),
-        block: block_directory.join(crate::export::VOLUME_FILE),
+        block: Some(block_directory.join(crate::export::VOLUME_FILE)),
         driver: place.driver().to_owned(),
         format: volume.info().format.to_owned(),
         read_only: order.read_only,

@@ -57,8 +57,8 @@ impl Session {
         self.record.write(&self.directory)
     }
 
-    /// Set once the server shall end.
-    pub fn stop(&self) -> &AtomicBool {
+    /// Set once the server shall end. While it does: once it shall wait for nobody any more.
+    pub fn stop(&self) -> &Arc<AtomicBool> {
         &self.stop
     }
 

@@ -106,17 +106,13 @@ pub fn start(request: &Request<'_>, interrupted: &AtomicBool) -> Result<Mounted>
 }
 
 impl Mounted {
-    /// The block file.
-    pub fn block(&self) -> &Path {
-        &self.entry.block
-    }
-
     /// Makes a file system in it. For [`Target::Private`] only.
     ///
     /// # Errors
     /// As [`NewFilesystem::make`].
     pub fn make_filesystem(&self, new: &NewFilesystem<'_>, interrupted: &AtomicBool) -> Result<()> {
-        let block = &self.entry.block;
+        let gone = || Error::new(ErrorKind::Io, "the block file is gone");
+        let block = self.entry.block.as_deref().ok_or_else(gone)?;
         let session = block.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
         new.make(block, session, interrupted)
     }
