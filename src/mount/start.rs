@@ -61,9 +61,10 @@ pub struct Mounted {
 ///
 /// # Errors
 /// As [`start`] for a bad mount point, `Permission` for a driver that only root may use, `Missing` with the package or
-/// module for what the system lacks.
+/// module for what the system lacks, and what making the private directory of sessions gave.
 pub fn check_target(target: &Target, access: Access) -> Result<()> {
     stale::clean();
+    runtime::prepare()?;
     let (mountpoint, driver) = match target {
         Target::Private => return check_fuse(),
         Target::Block { directory } => (MountPoint::open(directory)?, None),

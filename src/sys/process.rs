@@ -165,6 +165,11 @@ pub fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
+/// A name that nobody can foresee: a random UUID of the kernel's.
+pub fn random_uuid() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/uuid")?.trim().to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
