@@ -201,7 +201,8 @@ fn timestamp(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-const RECORD: &str = "session.json";
+/// The record's name in a session's directory.
+pub(super) const RECORD: &str = "session.json";
 
 #[cfg(test)]
 mod tests {
