@@ -56,13 +56,15 @@ impl Machine {
         self.folder.path().join(name)
     }
 
-    /// Runs a shell script as root in a namespace of its own. `strongroom` is the command; `as_user` calls it as a user.
+    /// Runs a shell script as root in a namespace of its own. `strongroom` is the command; `as_user` calls it as a user,
+    /// and `user` any other.
     fn run(&self, script: &str) -> Said {
         let bin = self.path("strongroom");
         let prelude = format!(
             "mount --make-rprivate /
              strongroom() {{ '{bin}' \"$@\"; }}
-             as_user() {{ setpriv --reuid {USER} --regid {USER} --clear-groups '{bin}' \"$@\"; }}
+             user() {{ setpriv --reuid {USER} --regid {USER} --clear-groups \"$@\"; }}
+             as_user() {{ user '{bin}' \"$@\"; }}
              ",
             bin = bin.display()
         );
@@ -282,6 +284,22 @@ fn a_container_that_others_own_is_refused_with_status_2() {
 }
 
 #[test]
+fn a_mount_point_that_cannot_be_written_is_refused_before_the_password() {
+    let Some(machine) = Machine::new() else { return };
+    machine.create("v");
+    fs::set_permissions(machine.path("m"), fs::Permissions::from_mode(0o500)).unwrap();
+    let said = machine.run("as_user mount v m");
+    assert_eq!(said.status, 2, "{said:?}");
+    let place = machine.path("m");
+    let expected = format!(
+        "strongroom: error: cannot mount on m: the directory is not writable\n\
+         strongroom: hint: make it so: chmod u+w '{}'\n",
+        place.display()
+    );
+    assert_eq!(said.errors, expected);
+}
+
+#[test]
 fn a_second_mount_learns_where_the_first_is() {
     let Some(machine) = Machine::new() else { return };
     machine.create("v");
@@ -331,6 +349,65 @@ fn a_mounted_container_still_tells_of_itself() {
 }
 
 #[test]
+fn a_mount_outlives_the_runtime_directory_of_its_login() {
+    let Some(machine) = Machine::new() else { return };
+    machine.create("v");
+    // What systemd does with /run/user/UID at a user's last logout.
+    let said = machine.run(&format!(
+        "{LOGIN}
+         as_user --quiet mount v m --password-file password || exit 90
+         user sh -c 'echo before > m/before'
+         {LOGOUT}
+         user sh -c 'cat m/before; echo after > m/after; sync m/after' > read || exit 91
+         as_user list --json > listed || exit 92
+         as_user --quiet unmount m || exit 93
+         as_user --quiet mount v m --block --password-file password && user e2fsck -fn m/volume > e2fsck || exit 94
+         as_user --quiet unmount v || exit 95
+         as_user --quiet mount v m --password-file password && user cat m/after >> read
+         as_user --quiet unmount m"
+    ));
+    assert_eq!((said.status, said.errors.contains("rror:")), (0, false), "{said:?}");
+    assert_eq!(fs::read_to_string(machine.path("read")).unwrap(), "before\nafter\n");
+    let listed = fs::read_to_string(machine.path("listed")).unwrap();
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let ours =
+        |mount: &&serde_json::Value| mount["container"].as_str().map(Path::new) == Some(&machine.path("v"));
+    let mount = listed["mounts"].as_array().unwrap().iter().find(ours).unwrap();
+    assert_eq!(mount["mountpoint"].as_str().map(Path::new), Some(&*machine.path("m")));
+    assert!(mount["block"].is_null(), "{mount}");
+}
+
+#[test]
+fn a_block_file_outlives_the_runtime_directory_of_its_login() {
+    let Some(machine) = Machine::new() else { return };
+    machine.create("v");
+    let said = machine.run(&format!(
+        "{LOGIN}
+         as_user --quiet mount v m --block --password-file password || exit 90
+         {LOGOUT}
+         user e2fsck -fn m/volume > e2fsck || exit 91
+         as_user --quiet unmount m || exit 92
+         as_user list"
+    ));
+    assert_eq!((said.status, said.errors.contains("rror:")), (0, false), "{said:?}");
+    assert!(!said.errors.contains(machine.path("v").to_str().unwrap()), "{said:?}");
+}
+
+#[test]
+fn a_runtime_directory_behind_a_link_is_used() {
+    let Some(machine) = Machine::new() else { return };
+    machine.create("v");
+    let said = machine.run(&format!(
+        "{LOGIN}
+         ln -s run link; export XDG_RUNTIME_DIR=\"$PWD/link\"
+         as_user --quiet mount v m --password-file password || exit 90
+         user ls run/strongroom | grep -q . || exit 91
+         as_user --quiet unmount m"
+    ));
+    assert_eq!((said.status, said.errors.as_str()), (0, ""));
+}
+
+#[test]
 fn a_mount_in_the_foreground_ends_with_ctrl_c() {
     let Some(machine) = Machine::new() else { return };
     machine.create("v");
@@ -346,6 +423,11 @@ fn a_mount_in_the_foreground_ends_with_ctrl_c() {
                     strongroom: hint: strongroom list shows what is mounted\n";
     assert_eq!(said.errors, expected);
 }
+
+/// A runtime directory as a login makes it, and its end as a logout makes it.
+const LOGIN: &str = "mkdir run; mount -t tmpfs -o uid=65534,gid=65534,mode=700 none run
+    export XDG_RUNTIME_DIR=\"$PWD/run\"";
+const LOGOUT: &str = "rm -rf --one-file-system run/* 2> /dev/null; umount -l run; sleep 1";
 
 /// A `/dev` without FUSE, and with what else is needed.
 const NO_FUSE: &str = "mount -t tmpfs none disk

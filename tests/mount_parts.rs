@@ -79,13 +79,16 @@ impl Lab {
 
     /// The server of this lab's volume, as `list` tells.
     fn server(&self) -> Option<i32> {
+        Some(i32::try_from(self.listed()?["pid"].as_i64().unwrap()).unwrap())
+    }
+
+    /// What `list` tells of this lab's volume.
+    fn listed(&self) -> Option<serde_json::Value> {
         let output = succeed(self.strongroom("list").arg("--json"));
         let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         let container = self.path("v.vault");
         let mounts = list["mounts"].as_array().unwrap();
-        let ours =
-            mounts.iter().find(|mount| mount["container"].as_str().map(Path::new) == Some(&*container))?;
-        Some(i32::try_from(ours["pid"].as_i64().unwrap()).unwrap())
+        mounts.iter().find(|mount| mount["container"].as_str().map(Path::new) == Some(&*container)).cloned()
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -150,6 +153,18 @@ fn wait_until(what: &str, is_done: impl Fn() -> bool) {
 fn is_running(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, fields)| !fields.trim_start().starts_with('Z'))
+}
+
+/// The userspace driver of a server.
+fn driver_of(server: i32) -> i32 {
+    let tasks = fs::read_dir(format!("/proc/{server}/task")).unwrap();
+    let children = tasks.flat_map(|task| fs::read_to_string(task.unwrap().path().join("children")));
+    let pids: Vec<i32> = children
+        .flat_map(|line| line.split(' ').filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .collect();
+    let is_driver =
+        |pid: &i32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "fuse2fs\n");
+    pids.into_iter().find(is_driver).unwrap()
 }
 
 /// The server that the process `parent` has started, once it has its session.
@@ -286,6 +301,57 @@ fn unmounting_from_outside_ends_the_server() {
         wait_until("the server's end", || !is_running(server));
         lab.assert_clean();
     }
+}
+
+#[test]
+fn a_stopped_driver_holds_up_neither_list_nor_unmount() {
+    if !drivers().contains(&"userspace") {
+        return;
+    }
+    let lab = Lab::new("userspace", "ext4");
+    for options in [&[][..], &["--force"]] {
+        let server = lab.mount();
+        fs::write(lab.file("written"), b"not synced").unwrap();
+        kill("-STOP", driver_of(server));
+        let start = Instant::now();
+        assert_eq!(lab.server(), Some(server));
+        succeed(lab.strongroom("unmount").arg("mnt").args(options));
+        assert!(start.elapsed() < Duration::from_secs(15), "{options:?} took {:?}", start.elapsed());
+        lab.assert_clean();
+        lab.mount();
+        assert_eq!(fs::read(lab.file("written")).unwrap(), b"not synced", "{options:?}");
+        assert!(lab.unmount(&[]).status.success());
+    }
+}
+
+#[test]
+fn a_volume_detached_by_hand_shows_no_mount_point_and_yields_to_force() {
+    if !drivers().contains(&"userspace") {
+        return;
+    }
+    let lab = Lab::new("userspace", "ext4");
+    let server = lab.mount();
+    let mut open = File::create(lab.file("open")).unwrap();
+    let as_root = rustix::process::geteuid().is_root();
+    let mut outside = Command::new(if as_root { "umount" } else { "fusermount3" });
+    succeed(outside.args(if as_root { &["-l"][..] } else { &["-u", "-z"] }).arg(lab.path("mnt")));
+    let listed = lab.listed().unwrap();
+    assert!(listed["mountpoint"].is_null(), "{listed}");
+    sleep(Duration::from_millis(300));
+    open.write_all(b"late").unwrap();
+    open.sync_all().unwrap();
+
+    let busy = lab.unmount(&[]);
+    assert_eq!(busy.status.code(), Some(5), "{busy:?}");
+    let start = Instant::now();
+    assert!(lab.unmount(&["--force"]).status.success());
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    assert!(!is_running(server));
+    lab.assert_clean();
+    drop(open);
+    lab.mount();
+    assert_eq!(fs::read(lab.file("open")).unwrap(), b"late");
+    assert!(lab.unmount(&[]).status.success());
 }
 
 #[test]

@@ -55,6 +55,7 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
     plan.check_space(path)?;
     options.secrets.check_source()?;
     plan.confirm(path, options.yes)?;
+    plan.warn_of_label(console);
 
     let credentials = options.secrets.read_new(path, |weakness| console.warn(weakness))?;
     let header = interrupt::at_liberty(|| {
@@ -153,6 +154,7 @@ impl Plan {
         let geometry = Geometry::for_container(container_size(options.size, device_size)?)?;
         let filesystem = filesystem_kind(options.filesystem)?;
         if let Some(kind) = filesystem {
+            check_size(kind, geometry.data_len)?;
             mount::is_available(kind)?;
             mount::check_target(&Target::Private, Access::ReadWrite)?;
         }
@@ -205,6 +207,15 @@ impl Plan {
         Err(Error::new(ErrorKind::Exists, "not confirmed; nothing was changed"))
     }
 
+    /// The container keeps every label; the file system in it may not.
+    fn warn_of_label(&self, console: Console) {
+        if let (Some(kind), Some(label)) = (self.filesystem, self.label.text())
+            && !kind.takes_label(label)
+        {
+            console.warn(&format!("{kind} cannot bear this label: the file system gets none"));
+        }
+    }
+
     fn summary(&self, path: &Path) -> Summary {
         Summary {
             container: path.to_path_buf(),
@@ -215,6 +226,16 @@ impl Plan {
             filesystem: self.filesystem.map_or("none", FilesystemKind::name),
         }
     }
+}
+
+/// A word before the work where the file system would not fit.
+fn check_size(kind: FilesystemKind, data_len: u64) -> Result<()> {
+    if data_len >= kind.least_size() {
+        return Ok(());
+    }
+    let (least, size) = (show_size(kind.least_size()), show_size(data_len));
+    let error = usage(format!("{kind} needs at least {least}, and {size} are left for data"));
+    Err(error.with_hint("choose a larger --size, or another --filesystem"))
 }
 
 /// Serves the new volume to ourselves and has the system's tool make a file system in it.
@@ -366,6 +387,14 @@ mod tests {
         let options = CostOptions { passes: Some(64), ..OPEN };
         let slow = Argon2Cost { memory_kib: 64 << 10, passes: 3, lanes: 1 };
         assert_eq!(adjust(slow, options, 1 << 20).memory_kib, LEAST_MEMORY_KIB);
+    }
+
+    #[test]
+    fn a_volume_too_small_for_its_file_system_is_refused() {
+        check_size(FilesystemKind::Xfs, 300 << 20).unwrap();
+        let error = check_size(FilesystemKind::Xfs, 62 << 20).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert_eq!(error.reason(), "xfs needs at least 300 MiB, and 62 MiB are left for data");
     }
 
     #[test]

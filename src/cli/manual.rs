@@ -156,8 +156,12 @@ const DESCRIPTION: &str = "\
 A container is one file (or a block device) that holds an encrypted file system. strongroom makes it, opens it with a
 password, keyfiles, or both, and mounts it. An ordinary user needs no privileges for any of this.
 
-mount returns when the files can be used. A background process serves the volume: it survives the terminal, holds the
-keys in locked memory, and unmounts cleanly when it is told to stop (SIGTERM). One writer has a container at a time.
+mount returns when the files can be used. A background process serves the volume: it survives the terminal and the
+logout, holds the keys in locked memory, and unmounts cleanly when it is told to stop (SIGTERM). One writer has a
+container at a time.
+
+unmount waits until all is written. With --force it does not wait for open files, and a driver that hangs is killed within
+seconds. list shows \"(detached)\" (null in JSON) for a mount point that somebody detached while files are open.
 
 Passwords are bytes as they are given, not normalised. At most 1 MiB. One newline at the end of a password file, a
 descriptor or a command's output is dropped; a carriage return is not. Control characters typed at a prompt are ignored.
@@ -194,7 +198,11 @@ const SECTIONS: [(&str, &str); 4] = [
 
 const FILES: &str = "\
 $XDG_RUNTIME_DIR/strongroom, or /run/strongroom for root: what is mounted, one private directory for each volume. It
-holds no keys.";
+holds no keys.
+
+/tmp/strongroom-UID, or that with a dash and 16 random digits where somebody else has taken the name: the same for users
+without a login, and for volumes that stay mounted after the last logout, when the directory above is removed. The block
+file cannot be reached by a path any more then, and list shows none.";
 
 const EXAMPLES: &str = "\
 strongroom create photos.vault --size 10G

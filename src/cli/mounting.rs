@@ -43,9 +43,10 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     for warning in &mounted.warnings {
         console.warn(warning);
     }
-    console.done(&mounted.entry, |entry| match &entry.mountpoint {
-        Some(mountpoint) => format!("mounted {} on {}", path.display(), mountpoint.display()),
-        None => format!("{} is open as {}", path.display(), entry.block.display()),
+    console.done(&mounted.entry, |entry| match (&entry.mountpoint, &entry.block) {
+        (Some(mountpoint), _) => format!("mounted {} on {}", path.display(), mountpoint.display()),
+        (None, Some(block)) => format!("{} is open as {}", path.display(), block.display()),
+        (None, None) => format!("{} is open", path.display()),
     })?;
     if options.foreground { mounted.wait(interrupt::flag()) } else { Ok(()) }
 }
@@ -58,7 +59,9 @@ pub(crate) fn unmount(console: Console, options: &UnmountOptions) -> Result<()> 
         if done.unmounted.is_empty() {
             return "nothing is mounted".to_owned();
         }
-        let lines = done.unmounted.iter().map(|entry| format!("unmounted {}", place(entry).display()));
+        let lines = done.unmounted.iter().map(|entry| {
+            format!("unmounted {}", place(entry).unwrap_or_else(|| entry.container.clone()).display())
+        });
         lines.collect::<Vec<_>>().join("\n")
     })
 }
@@ -122,7 +125,7 @@ fn open(path: &Path, access: Access) -> Result<Container> {
 pub(crate) fn name_holder(error: Error, path: &Path) -> Error {
     let Ok(metadata) = std::fs::metadata(path) else { return error };
     if let Some(entry) = mount::holding((metadata.dev(), metadata.ino())) {
-        let place = place(&entry);
+        let place = place(&entry).unwrap_or_else(|| entry.container.clone());
         return Error::new(
             ErrorKind::Busy,
             format!("mounted on {} (process {})", place.display(), entry.pid),
@@ -143,10 +146,13 @@ fn in_one_line(path: &Path) -> String {
     path.to_string_lossy().chars().map(show).collect()
 }
 
-/// Where a volume shows: its mount point, or the directory of its block file.
-fn place(entry: &Entry) -> PathBuf {
-    let block_directory = || entry.block.parent().unwrap_or(&entry.block).to_path_buf();
-    entry.mountpoint.clone().unwrap_or_else(block_directory)
+/// Where a volume shows: its mount point, or the directory of its block file where it has no driver. `None` where it was
+/// detached.
+fn place(entry: &Entry) -> Option<PathBuf> {
+    if entry.driver != "none" {
+        return entry.mountpoint.clone();
+    }
+    entry.block.as_deref().and_then(Path::parent).map(Path::to_path_buf)
 }
 
 fn table(mounts: &[Entry]) -> String {
@@ -156,7 +162,7 @@ fn table(mounts: &[Entry]) -> String {
     for entry in mounts {
         table.add_row([
             in_one_line(&entry.container),
-            in_one_line(&place(entry)),
+            place(entry).map_or_else(|| "(detached)".to_owned(), |place| in_one_line(&place)),
             entry.driver.clone(),
             if entry.read_only { "read-only" } else { "read-write" }.to_owned(),
             entry.pid.to_string(),

@@ -27,7 +27,8 @@ impl Version {
     /// `Interrupted`, or what starting it gave.
     pub(super) fn of(program: &Path, interrupted: &AtomicBool) -> Result<Option<Self>> {
         let finished = program::run(program::command(program).arg("-V"), interrupted)?;
-        Ok(Self::parse(&finished.output))
+        // The versions known here say it on standard error.
+        Ok(Self::parse(&finished.errors).or_else(|| Self::parse(&finished.output)))
     }
 
     /// `fuse2fs 1.47.0 (5-Feb-2023)` and more lines; a version may have two numbers, or end in `-WIP`.

@@ -67,6 +67,29 @@ impl FilesystemKind {
         }
     }
 
+    /// The smallest volume that it fits in, in bytes: what the tools of Debian 12 accept, rounded up.
+    ///
+    /// mkfs.xfs 6.1 wants 300 MiB. mkfs.btrfs 6.2 wants 109 MiB and would let a smaller file grow, which a volume does not.
+    /// mkfs.exfat 1.2 aligns to 1 MiB and fails up to 2 MiB, mkfs.ntfs up to 1 MiB. mke2fs takes 224 KiB with blocks of 4
+    /// KiB, mkfs.vfat 64 KiB with such sectors.
+    pub const fn least_size(self) -> u64 {
+        match self {
+            Self::Ext4 => 256 << 10,
+            Self::Exfat => 3 << 20,
+            Self::Vfat => 128 << 10,
+            Self::Xfs => 300 << 20,
+            Self::Btrfs => 114 << 20,
+            Self::Ntfs => 2 << 20,
+        }
+    }
+
+    /// Whether it can bear `label`, perhaps cut. FAT cannot bear all characters, and mkfs.vfat 4.2 takes none but those of
+    /// ASCII, whatever the locale.
+    pub fn takes_label(self, label: &str) -> bool {
+        let is_plain = |c: char| matches!(c, ' '..='~') && !FORBIDDEN_IN_FAT.contains(c);
+        self != Self::Vfat || label.chars().all(is_plain)
+    }
+
     /// The longest label: bytes for the Unix file systems, characters for the others.
     const fn label_limit(self) -> usize {
         match self {
@@ -105,7 +128,7 @@ pub struct NewFilesystem<'a> {
     /// The user and group that own its root directory, where it knows owners. (btrfs: older tools, btrfs-progs 6.2 among
     /// them, leave it to root.)
     pub owner: (u32, u32),
-    /// Its label, cut to what it can hold.
+    /// Its label, cut to what it can hold; none where [`FilesystemKind::takes_label`] says no.
     pub label: Option<&'a str>,
 }
 
@@ -113,7 +136,7 @@ impl NewFilesystem<'_> {
     /// Makes it in the block file `block`. `session` is a private directory, whose owner clears it.
     ///
     /// # Errors
-    /// `Missing` with the package, `Interrupted`, `NoSpace`, or `Io` with the tool's own last line.
+    /// `Missing` with the package, `Interrupted`, `NoSpace`, or `Io` with the tool's own reason.
     pub fn make(&self, block: &Path, session: &Path, interrupted: &AtomicBool) -> Result<()> {
         self.run_tool(block, session, interrupted)
             .map_err(|error| error.during(format!("cannot make the {} file system", self.kind)))
@@ -144,9 +167,9 @@ impl NewFilesystem<'_> {
         if finished.status == Some(0) {
             return Ok(());
         }
-        let full = finished.output.contains("No space left on device");
+        let full = finished.errors.contains("No space left on device");
         let kind = if full { ErrorKind::NoSpace } else { ErrorKind::Io };
-        Err(Error::new(kind, finished.last_line().to_owned()))
+        Err(Error::new(kind, finished.reason().to_owned()))
     }
 
     /// What `mkfs.xfs -p` copies (mkfs.xfs(8)): a root directory with this owner and nothing in it. A file in memory,
@@ -183,8 +206,8 @@ impl NewFilesystem<'_> {
                 command.args(["-q", "-F", "-Q", "-s", &sector_size]);
             }
         }
-        if let Some(label) =
-            self.label.map(|label| cut(label, self.kind.label_limit())).filter(|l| !l.is_empty())
+        let label = self.label.filter(|label| self.kind.takes_label(label));
+        if let Some(label) = label.map(|label| cut(label, self.kind.label_limit())).filter(|l| !l.is_empty())
         {
             command.args([if self.kind == FilesystemKind::Vfat { "-n" } else { "-L" }, label]);
         }
@@ -219,6 +242,8 @@ fn cut(label: &str, limit: usize) -> &str {
     label.get(..end.unwrap_or_default()).unwrap_or_default()
 }
 
+/// What mkfs.fat(8) refuses in a label.
+const FORBIDDEN_IN_FAT: &str = "*?.,;:/\\|+=<>[]\"";
 /// 2^32 blocks of 4 KiB.
 const BLOCK_MAP_LIMIT: u64 = 16 << 40;
 
@@ -288,6 +313,39 @@ mod tests {
         let new = NewFilesystem { kind: FilesystemKind::Ext4, sector_size: 512, owner: (0, 0), label: None };
         let error = new.make(file.path(), Path::new("/"), &AtomicBool::new(false)).unwrap_err();
         assert_eq!((error.kind(), error.action()), (ErrorKind::Io, Some("cannot make the ext4 file system")));
+    }
+
+    #[test]
+    fn every_installed_tool_accepts_the_least_size() {
+        for kind in FilesystemKind::ALL {
+            let Some(superblock) = made(kind, kind.least_size()) else { continue };
+            assert_ne!(superblock.contents, Contents::Unknown, "{kind}");
+        }
+    }
+
+    #[test]
+    fn exfat_keeps_a_label_beyond_ascii_and_fat_goes_without() {
+        let utf16: Vec<u8> = "Gewölbe".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for (kind, is_kept) in [(FilesystemKind::Exfat, true), (FilesystemKind::Vfat, false)] {
+            if is_available(kind).is_err() {
+                println!("skipped: mkfs.{kind} is not installed");
+                continue;
+            }
+            let file = tempfile::NamedTempFile::new().unwrap();
+            file.as_file().set_len(64 << 20).unwrap();
+            let new = NewFilesystem { kind, sector_size: 512, owner: (0, 0), label: Some("Gewölbe") };
+            new.make(file.path(), Path::new("/"), &AtomicBool::new(false)).unwrap();
+            let bytes = fs::read(file.path()).unwrap();
+            assert_eq!(bytes.windows(utf16.len()).any(|found| found == utf16), is_kept, "{kind}");
+        }
+    }
+
+    #[test]
+    fn fat_labels_are_plain() {
+        assert!(FilesystemKind::Vfat.takes_label("PHOTOS 1"));
+        assert!(!FilesystemKind::Vfat.takes_label("a*b"));
+        assert!(!FilesystemKind::Vfat.takes_label("Gewölbe"));
+        assert!(FilesystemKind::Ext4.takes_label("Gewölbe"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{Dir, Mode, OFlags, fstat, open, openat};
+use rustix::fs::{Access, AtFlags, Dir, Mode, OFlags, accessat, fstat, open, openat};
 
 use super::mountinfo::MountTable;
 use crate::{
@@ -26,7 +26,7 @@ impl MountPoint {
     ///
     /// # Errors
     /// `NotFound`; `Usage` for a system directory, a name that cannot be passed on, or what is no directory;
-    /// `Permission` for another user's; `Busy` where something is mounted; `Exists` where it is not empty.
+    /// `Permission` for another user's, and for one that its owner cannot write to; `Busy` where something is mounted; `Exists` where it is not empty.
     pub fn open(path: &Path) -> Result<Self> {
         let action = || format!("cannot mount on {}", path.display());
         let resolved = fs::canonicalize(path).map_err(|error| dead_end(path, error).during(action()))?;
@@ -51,6 +51,11 @@ impl MountPoint {
         if !is_root() && owner != effective_user() {
             return Err(Error::new(ErrorKind::Permission, "the directory belongs to another user")
                 .with_hint("mount on an empty directory of your own"));
+        }
+        if !is_root() && accessat(&directory, ".", Access::WRITE_OK, AtFlags::EACCESS).is_err() {
+            // fusermount3 refuses it, but only once the volume is open.
+            return Err(Error::new(ErrorKind::Permission, "the directory is not writable")
+                .with_hint(format!("make it so: chmod u+w '{}'", path.display())));
         }
         if !is_empty(&directory)? {
             return Err(Error::new(ErrorKind::Exists, "the directory is not empty")

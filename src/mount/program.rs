@@ -28,10 +28,11 @@ pub(super) fn require(name: &str, package: &str) -> Result<PathBuf> {
     })
 }
 
-/// A command without input, with nothing in its environment but a fixed `PATH` and the C locale.
+/// A command without input, with nothing in its environment but a fixed `PATH` and a locale: untranslated messages, and
+/// names in UTF-8 (`mkfs.vfat` and `mkfs.exfat` recode a label).
 pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
-    command.env_clear().env("PATH", SEARCH_PATH).env("LC_ALL", "C").stdin(Stdio::null());
+    command.env_clear().env("PATH", SEARCH_PATH).env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
     command
 }
 
@@ -40,15 +41,25 @@ pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
 pub(super) struct Finished {
     /// Its exit status; `None` where a signal ended it.
     pub status: Option<i32>,
-    /// What it wrote to standard output and standard error.
+    /// What it wrote to standard output.
     pub output: String,
+    /// What it wrote to standard error.
+    pub errors: String,
 }
 
 impl Finished {
-    /// The last line that says something.
-    pub(super) fn last_line(&self) -> &str {
-        self.output.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("no reason given")
+    /// The line that says what went wrong: not a banner, nor the usage that some programs print after it.
+    pub(super) fn reason(&self) -> &str {
+        let said = [&self.errors, &self.output].map(|text| text.lines().map(str::trim));
+        let told = said.iter().cloned().find_map(|mut lines| lines.rfind(|line| is_complaint(line)));
+        let last = || said.iter().cloned().find_map(|mut lines| lines.rfind(|line| !line.is_empty()));
+        told.or_else(last).unwrap_or("no reason given")
     }
+}
+
+fn is_complaint(line: &str) -> bool {
+    let line = line.to_ascii_lowercase();
+    COMPLAINTS.iter().any(|word| line.contains(word)) && !line.contains("warning:")
 }
 
 /// Runs `command` to its end, or ends it once `interrupted` is set.
@@ -56,14 +67,15 @@ impl Finished {
 /// # Errors
 /// `Interrupted`, or what starting it gave.
 pub(super) fn run(command: &mut Command, interrupted: &AtomicBool) -> Result<Finished> {
-    let (reader, writer) = io::pipe()?;
-    let mut child = command.stdout(writer.try_clone()?).stderr(writer).spawn()?;
-    // The command holds the writing ends; without this the reader would wait for them for ever.
+    let (output, stdout) = io::pipe()?;
+    let (errors, stderr) = io::pipe()?;
+    let mut child = command.stdout(stdout).stderr(stderr).spawn()?;
+    // The command holds the writing ends; without this the readers would wait for them for ever.
     command.stdout(Stdio::null()).stderr(Stdio::null());
-    let collector = std::thread::spawn(move || collect(reader));
+    let collectors = [output, errors].map(|reader| std::thread::spawn(move || collect(reader)));
     let status = wait(&mut child, interrupted);
-    let output = collector.join().unwrap_or_default();
-    Ok(Finished { status: status?.code(), output })
+    let [output, errors] = collectors.map(|collector| collector.join().unwrap_or_default());
+    Ok(Finished { status: status?.code(), output, errors })
 }
 
 /// Waits for `child`, or ends it once `interrupted` is set.
@@ -94,6 +106,20 @@ fn collect(reader: io::PipeReader) -> String {
 
 const DIRECTORIES: &[&str] = &["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 const SEARCH_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+/// What a line that tells of a failure holds, in the words of e2fsprogs, xfsprogs, btrfs-progs, dosfstools, exfatprogs
+/// and ntfs-3g.
+const COMPLAINTS: &[&str] = &[
+    "error",
+    "cannot",
+    "can't",
+    "fail",
+    "invalid",
+    "must be",
+    "too ",
+    "not enough",
+    "not allowed",
+    "no space",
+];
 const TICK: Duration = Duration::from_millis(20);
 const KEPT_OUTPUT: u64 = 64 * 1024;
 
@@ -111,15 +137,30 @@ mod tests {
     #[test]
     fn the_environment_is_clean() {
         let finished = run(&mut command(find("env").unwrap()), &AtomicBool::new(false)).unwrap();
-        assert_eq!(finished.output, format!("LC_ALL=C\nPATH={SEARCH_PATH}\n"));
+        assert_eq!(finished.output, format!("LC_ALL=C.UTF-8\nPATH={SEARCH_PATH}\n"));
     }
 
     #[test]
-    fn the_status_and_the_last_line_are_kept() {
+    fn the_status_and_the_last_words_on_standard_error_are_kept() {
         let mut shell = command("/bin/sh");
-        shell.args(["-c", "echo one; echo two >&2; echo; exit 3"]);
+        shell.args(["-c", "echo one; echo two >&2; echo; echo three; exit 3"]);
         let finished = run(&mut shell, &AtomicBool::new(false)).unwrap();
-        assert_eq!((finished.status, finished.last_line()), (Some(3), "two"));
+        assert_eq!((finished.status, finished.reason()), (Some(3), "two"));
+    }
+
+    #[test]
+    fn the_reason_is_the_line_that_complains() {
+        let reason = |output: &str, errors: &str| {
+            let finished = Finished { status: Some(1), output: output.into(), errors: errors.into() };
+            finished.reason().to_owned()
+        };
+        let usage =
+            "Filesystem must be larger than 300MB.\nUsage: mkfs.xfs\n<value> is xxx (512 byte blocks).\n";
+        assert_eq!(reason("", usage), "Filesystem must be larger than 300MB.");
+        let fat = "mkfs.fat: Warning: labels might fail\nmkfs.vfat: Too few blocks for viable filesystem\n";
+        assert_eq!(reason("mkfs.fat 4.2\n", fat), "mkfs.vfat: Too few blocks for viable filesystem");
+        assert_eq!(reason("banner\n", ""), "banner");
+        assert_eq!(reason("", "\n"), "no reason given");
     }
 
     #[test]

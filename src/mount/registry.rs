@@ -2,14 +2,18 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 use serde::{Deserialize, Serialize};
 
-use super::{mountinfo::MountId, runtime};
+use super::{
+    mountinfo::{MountId, MountTable},
+    runtime,
+};
 use crate::{
     error::Result,
     sys::process::{ProcessId, boot_id},
@@ -20,10 +24,10 @@ use crate::{
 pub struct Entry {
     /// The container's path. Where it is not UTF-8, with replacement characters.
     pub container: PathBuf,
-    /// Where the file system shows; none with `--block`.
+    /// Where the file system shows; none with `--block`, and where it was detached while files are open.
     pub mountpoint: Option<PathBuf>,
-    /// The decrypted block file.
-    pub block: PathBuf,
+    /// The decrypted block file; none where its directory is gone, as after a logout.
+    pub block: Option<PathBuf>,
     /// `kernel`, `userspace`, or `none`.
     pub driver: String,
     /// The container's format.
@@ -90,19 +94,53 @@ impl Record {
         boot_id().is_ok_and(|boot| boot == self.boot_id) && self.server.is_alive()
     }
 
-    /// Whether `path` names this session: its container (by any name), its mount point, block file or directory.
-    pub fn is_named(&self, path: &Path) -> bool {
-        let by_name = |path: &Path| {
-            self.entry.mountpoint.as_deref() == Some(path)
-                || self.entry.block == path
-                || self.block_directory == path
-                || self.entry.container == path
-        };
-        // A dead mount cannot be resolved, nor can a container that was deleted: their names alone must do.
-        let resolved = resolve(path);
-        let same_file = fs::metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.container_file);
-        same_file || by_name(path) || by_name(&resolved)
+    /// Whether `path` is what this session calls its container, mount point, block file or directory.
+    fn is_named(&self, path: &Path) -> bool {
+        self.entry.mountpoint.as_deref() == Some(path)
+            || self.entry.block.as_deref() == Some(path)
+            || self.block_directory == path
+            || self.entry.container == path
     }
+
+    /// Whether what the user was given does not show any more, though the server may still wait for open files.
+    pub(super) fn is_detached(&self, table: &MountTable) -> bool {
+        self.mount.or(self.block_mount).is_some_and(|id| table.find(id).is_none())
+    }
+
+    /// The entry as it is now: without the places that do not show any more.
+    fn shown(&self, table: &MountTable) -> Entry {
+        let is_gone = |id: Option<MountId>| id.is_some_and(|id| table.find(id).is_none());
+        let mut entry = self.entry.clone();
+        entry.mountpoint = entry.mountpoint.filter(|_| !is_gone(self.mount));
+        entry.block = entry.block.filter(|_| !is_gone(self.block_mount));
+        entry
+    }
+}
+
+/// The sessions that `path` names: by container (by any name), mount point, block file or directory.
+///
+/// The name alone comes first, and a file is looked at last of all, without asking its server: a dead mount cannot be
+/// resolved, a hanging one would keep us, and a container may have been deleted.
+pub(super) fn named(sessions: Vec<(Session, Record)>, path: &Path) -> Vec<(Session, Record)> {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let is_named = |name: &Path| sessions.iter().any(|(_, record)| record.is_named(name));
+    let names: [&dyn Fn() -> Option<PathBuf>; 3] = [
+        &|| Some(absolute.clone()),
+        &|| Some(fs::canonicalize(absolute.parent()?).ok()?.join(absolute.file_name()?)),
+        &|| fs::canonicalize(&absolute).ok(),
+    ];
+    if let Some(name) = names.into_iter().filter_map(|name| name()).find(|name| is_named(name)) {
+        return sessions.into_iter().filter(|(_, record)| record.is_named(&name)).collect();
+    }
+    let Some(file) = file_id(&absolute) else { return Vec::new() };
+    sessions.into_iter().filter(|(_, record)| record.container_file == file).collect()
+}
+
+/// A file's device and inode number, without asking the server of its file system.
+fn file_id(path: &Path) -> Option<(u64, u64)> {
+    let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
+    let stat = statx(CWD, path, flags, StatxFlags::INO).ok()?;
+    Some((makedev(stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino))
 }
 
 /// All sessions of the caller, dead ones too.
@@ -125,8 +163,11 @@ pub(super) fn sessions() -> Vec<Session> {
 /// as their directories are private.
 pub fn list() -> Vec<Entry> {
     let alive = sessions().into_iter().filter_map(|session| session.record);
-    let mut entries: Vec<_> =
-        alive.filter(|record| record.ready && record.is_alive()).map(|record| record.entry).collect();
+    let alive = alive.filter(|record| record.ready && record.is_alive());
+    let table = MountTable::read().ok();
+    let mut entries: Vec<_> = alive
+        .map(|record| table.as_ref().map_or_else(|| record.entry.clone(), |table| record.shown(table)))
+        .collect();
     entries.sort_by(|a, b| a.mounted_at.cmp(&b.mounted_at).then(a.pid.cmp(&b.pid)));
     entries
 }
@@ -137,18 +178,6 @@ pub fn holding(container_file: (u64, u64)) -> Option<Entry> {
     records
         .find(|record| record.container_file == container_file && record.is_alive())
         .map(|record| record.entry)
-}
-
-/// `path` as an absolute path, its links followed as far as that goes.
-fn resolve(path: &Path) -> PathBuf {
-    if let Ok(resolved) = fs::canonicalize(path) {
-        return resolved;
-    }
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    match (absolute.parent().map(fs::canonicalize), absolute.file_name()) {
-        (Some(Ok(parent)), Some(name)) => parent.join(name),
-        _ => absolute,
-    }
 }
 
 /// Now, as RFC 3339 in UTC.
@@ -172,7 +201,8 @@ fn timestamp(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-const RECORD: &str = "session.json";
+/// The record's name in a session's directory.
+pub(super) const RECORD: &str = "session.json";
 
 #[cfg(test)]
 mod tests {
@@ -183,7 +213,7 @@ mod tests {
             entry: Entry {
                 container: "/home/a/photos.vault".into(),
                 mountpoint: Some("/home/a/photos".into()),
-                block: "/run/user/1000/strongroom/7-9/block/volume".into(),
+                block: Some("/run/user/1000/strongroom/7-9/block/volume".into()),
                 driver: "userspace".into(),
                 format: "native".into(),
                 read_only: false,
@@ -217,21 +247,55 @@ mod tests {
         assert!(!Record { boot_id: "another".into(), ..record() }.is_alive());
     }
 
+    fn answers_to(record: Record, name: &Path) -> bool {
+        let session = Session { directory: "/nowhere".into(), record: None };
+        !named(vec![(session, record)], name).is_empty()
+    }
+
     #[test]
     fn a_session_answers_to_its_container_mount_point_and_block() {
-        let record = record();
-        for name in ["/home/a/photos.vault", "/home/a/photos", "/run/user/1000/strongroom/7-9/block/volume"] {
-            assert!(record.is_named(Path::new(name)), "{name}");
+        for name in ["/home/a/photos.vault", "/home/a/photos/", "/run/user/1000/strongroom/7-9/block/volume"]
+        {
+            assert!(answers_to(record(), Path::new(name)), "{name}");
         }
-        assert!(!record.is_named(Path::new("/home/a")));
+        assert!(!answers_to(record(), Path::new("/home/a")));
     }
 
     #[test]
     fn a_renamed_container_still_names_its_session() {
+        use std::os::unix::fs::MetadataExt;
         let file = tempfile::NamedTempFile::new().unwrap();
         let meta = file.as_file().metadata().unwrap();
         let record = Record { container_file: (meta.dev(), meta.ino()), ..record() };
-        assert!(record.is_named(file.path()));
+        assert!(answers_to(record, file.path()));
+    }
+
+    #[test]
+    fn a_mount_point_is_named_through_links() {
+        let directory = tempfile::tempdir().unwrap();
+        let real = fs::canonicalize(directory.path()).unwrap();
+        fs::create_dir(real.join("mnt")).unwrap();
+        std::os::unix::fs::symlink(&real, real.join("folder")).unwrap();
+        std::os::unix::fs::symlink("mnt", real.join("link")).unwrap();
+        for name in ["folder/mnt", "link", "folder/link", "mnt/../mnt"] {
+            let mut record = record();
+            record.entry.mountpoint = Some(real.join("mnt"));
+            assert!(answers_to(record, &real.join(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_mounted_is_not_shown() {
+        let mut record = record();
+        record.mount = Some(MountId { number: 6, major: 0, minor: 45 });
+        let block = "5 1 0:44 / /b rw - fuse f rw\n";
+        let table = MountTable::parse(block.as_bytes());
+        assert!(record.is_detached(&table));
+        let entry = record.shown(&table);
+        assert_eq!((entry.mountpoint, entry.block), (None, record.entry.block.clone()));
+        let table = MountTable::parse(format!("{block}6 1 0:45 / /m rw - fuse f rw\n").as_bytes());
+        assert!(!record.is_detached(&table));
+        assert_eq!(record.shown(&table), record.entry);
     }
 
     #[test]

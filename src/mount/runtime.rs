@@ -1,4 +1,5 @@
-//! The private directory that holds sessions: `/run/strongroom` for root, below `$XDG_RUNTIME_DIR` for a user.
+//! The private directory that holds sessions: `/run/strongroom` for root, below `$XDG_RUNTIME_DIR` for a user, else below
+//! `/tmp`.
 
 use std::{
     env, fs, io,
@@ -8,61 +9,101 @@ use std::{
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    sys::process::{effective_user, is_root},
+    sys::process::{effective_user, is_root, random_uuid},
 };
 
 /// Makes the caller's runtime directory where it is missing, and checks that nobody else can enter it.
 ///
 /// # Errors
-/// `Permission` where the place is taken by something that another user controls.
+/// `Permission`, or what the system gave, where none can be made.
 pub(super) fn prepare() -> Result<PathBuf> {
-    let path = candidates().into_iter().next().unwrap_or_else(last_resort);
-    let action = || format!("cannot use {}", path.display());
-    match fs::DirBuilder::new().mode(0o700).create(&path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(Error::from(error).during(action())),
+    let made = candidates().into_iter().find(|path| make(path).is_ok());
+    made.map_or_else(prepare_lasting, Ok)
+}
+
+/// The same in a place that no logout removes.
+///
+/// # Errors
+/// As [`prepare`].
+pub(super) fn prepare_lasting() -> Result<PathBuf> {
+    if is_root() {
+        return make(Path::new(ROOTS)).map(|()| PathBuf::from(ROOTS));
     }
-    check(&path).map_err(|error| error.during(action()))?;
-    Ok(path)
+    prepare_below(Path::new(SHARED))
 }
 
 /// The caller's runtime directories that exist. Several, where the environment changed between two commands.
 pub(super) fn existing() -> Vec<PathBuf> {
     let mut paths = candidates();
     if !is_root() {
-        paths.push(last_resort());
+        paths.extend(own_below(Path::new(SHARED)));
     }
     paths.retain(|path| check(path).is_ok());
     paths.dedup();
     paths
 }
 
-/// Where the directory may be, the best place first.
+/// Where the directory may be, the best place first. Without links, as the table of mounts shows places.
 fn candidates() -> Vec<PathBuf> {
     if is_root() {
-        return vec![PathBuf::from("/run/strongroom")];
+        return vec![PathBuf::from(ROOTS)];
     }
-    let by_environment = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let by_environment = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
     let by_custom = PathBuf::from(format!("/run/user/{}", effective_user()));
     by_environment
         .into_iter()
         .chain([by_custom])
+        .filter_map(|parent| fs::canonicalize(parent).ok())
         .filter(|parent| is_usable_parent(parent))
         .map(|parent| parent.join("strongroom"))
         .collect()
 }
 
-/// For users without a login session: a well-known name that another user may have taken, hence [`check`].
-fn last_resort() -> PathBuf {
-    PathBuf::from(format!("/tmp/strongroom-{}", effective_user()))
+/// A directory of the caller's own below `shared`, where everybody may make one. A well-known name may be taken by
+/// somebody else already: then one that nobody can foresee.
+fn prepare_below(shared: &Path) -> Result<PathBuf> {
+    if let Some(own) = own_below(shared).into_iter().next() {
+        return Ok(own);
+    }
+    let plain = shared.join(own_name());
+    if make(&plain).is_ok() {
+        return Ok(plain);
+    }
+    let random: String = random_uuid()?.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+    let path = shared.join(format!("{}-{random}", own_name()));
+    make(&path).map(|()| path)
+}
+
+/// The directories below `shared` that [`prepare_below`] may have made for the caller, and that are still the caller's.
+fn own_below(shared: &Path) -> Vec<PathBuf> {
+    let name = own_name();
+    let is_ours =
+        |found: &str| found.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    let entries = fs::read_dir(shared).into_iter().flatten().flatten();
+    let named = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_ours));
+    let mut own: Vec<_> = named.map(|entry| entry.path()).filter(|path| check(path).is_ok()).collect();
+    own.sort();
+    own
+}
+
+fn own_name() -> String {
+    format!("strongroom-{}", effective_user())
+}
+
+/// Makes the directory `path` where it is missing, and checks it.
+fn make(path: &Path) -> Result<()> {
+    let made = match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error.into()),
+        _ => check(path),
+    };
+    made.map_err(|error| error.during(format!("cannot use {}", path.display())))
 }
 
 /// A directory of the user's own, with a name that survives option lists.
 fn is_usable_parent(path: &Path) -> bool {
     let owned = fs::metadata(path).is_ok_and(|meta| meta.is_dir() && meta.uid() == effective_user());
     let plain = path.to_str().is_some_and(|text| !text.contains(|c: char| c == ',' || c.is_control()));
-    path.is_absolute() && owned && plain
+    owned && plain
 }
 
 /// The directory itself must be ours alone: no link, no other owner, mode 0700.
@@ -76,6 +117,11 @@ fn check(path: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+/// Root's directory.
+const ROOTS: &str = "/run/strongroom";
+/// Where users without a login session find room.
+const SHARED: &str = "/tmp";
 
 #[cfg(test)]
 mod tests {
@@ -114,6 +160,36 @@ mod tests {
         fs::create_dir(&parent).unwrap();
         assert!(!is_usable_parent(&parent));
         assert!(is_usable_parent(directory.path()));
-        assert!(!is_usable_parent(Path::new("relative")));
+    }
+
+    #[test]
+    fn a_free_name_is_taken_and_found_again() {
+        let shared = tempfile::tempdir().unwrap();
+        let own = prepare_below(shared.path()).unwrap();
+        assert_eq!(own, shared.path().join(own_name()));
+        assert_eq!(prepare_below(shared.path()).unwrap(), own);
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_passed_over_for_a_random_one() {
+        let shared = tempfile::tempdir().unwrap();
+        let squatted = shared.path().join(own_name());
+        // As good as another user's: neither is a private directory of ours.
+        fs::DirBuilder::new().mode(0o777).create(&squatted).unwrap();
+        symlink(shared.path(), shared.path().join(format!("{}-0", own_name()))).unwrap();
+        let own = prepare_below(shared.path()).unwrap();
+        let name = own.file_name().unwrap().to_str().unwrap();
+        assert_eq!(name.strip_prefix(&format!("{}-", own_name())).unwrap().len(), 16);
+        check(&own).unwrap();
+        assert_eq!(prepare_below(shared.path()).unwrap(), own);
+        assert_eq!(own_below(shared.path()), [own]);
+    }
+
+    #[test]
+    fn the_directory_of_a_user_with_a_longer_number_is_not_ours() {
+        let shared = tempfile::tempdir().unwrap();
+        let other = shared.path().join(format!("{}7", own_name()));
+        fs::DirBuilder::new().mode(0o700).create(&other).unwrap();
+        assert!(own_below(shared.path()).is_empty());
     }
 }

@@ -14,6 +14,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::atomic::Ordering,
 };
 
 use events::{Event, Signals, Watch};
@@ -25,7 +26,8 @@ use super::{
     mountpoint::MountPoint,
     protocol::{self, Answer, Command, Failure, Order, Outcome, Target},
     registry::{Entry, Record, now},
-    session::{BLOCK, CONTROL, Session},
+    runtime,
+    session::{BLOCK, Session},
     undo::{Log, Part, Undo},
 };
 use crate::{
@@ -129,14 +131,14 @@ impl Server {
 
         let place = Place::check(&order.target)?;
         let process = ProcessId::current()?;
-        let directory = order.runtime.join(format!("{}-{}", process.pid, process.started));
+        let directory = order.runtime.join(directory_name(process));
         let record = record(&order, &place, &directory, &container, &volume, process)?;
         let (mut session, log) = Session::create(directory, record, signals.stop())?;
         warn_of_swap(&mut session);
         let watch = Self::build(&order, &place, &volume, &mut session, &log)?;
         // From here on the keys are the export's alone, and go with it.
         drop(volume);
-        let control = UnixListener::bind(session.directory.join(CONTROL))?;
+        let control = session.listen()?;
         session.check_stop()?;
         let is_private = matches!(place, Place::Private);
         session.note(|record| record.ready = !is_private)?;
@@ -175,7 +177,7 @@ impl Server {
             driver.mount(volume, mountpoint, session)?;
         }
         let record = session.record();
-        Watch::new(end, record.block_mount, record.mount, record.driver_process)
+        Watch::new(end, record.mount.or(record.block_mount), record.driver_process)
     }
 
     /// Serves until the volume is taken down, by whomever.
@@ -190,6 +192,14 @@ impl Server {
             };
             match event {
                 Event::Signal | Event::Gone => return self.end_at_any_rate(),
+                Event::Changed if self.session.is_reachable() => {}
+                Event::Changed if self.is_private => return self.end_at_any_rate(),
+                Event::Changed => {
+                    if let Err(error) = self.move_home() {
+                        // The volume stays as it is; the next look tries again.
+                        (self.log)(&format!("cannot make a new session directory: {error}"));
+                    }
+                }
                 Event::Command(stream) => {
                     if self.obey(&stream) {
                         return;
@@ -197,6 +207,15 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// Goes on in a new session directory, where the old one was removed: systemd clears `/run/user/UID` at a user's last
+    /// logout. The driver has the block file open, so the volume does not depend on the path.
+    fn move_home(&mut self) -> Result<()> {
+        let name = directory_name(self.session.record().server);
+        self.session.move_to(runtime::prepare_lasting()?.join(name))?;
+        self.control = self.session.listen()?;
+        Ok(())
     }
 
     /// Carries out one command. True when the session has ended.
@@ -221,6 +240,8 @@ impl Server {
 
     /// Takes everything down in order, or leaves a volume that is in use as it is.
     fn end_cleanly(&mut self) -> Ending {
+        // From here on the next signal means: no more waiting.
+        self.session.stop().store(false, Ordering::Relaxed);
         let Err(error) = self.session.parts.undo(Undo::Clean) else { return Ending::Whole };
         if self.is_visible() {
             return Ending::None(error);
@@ -326,7 +347,7 @@ fn record(
     let entry = Entry {
         container: order.container.clone(),
         mountpoint: place.mountpoint(),
-        block: block_directory.join(crate::export::VOLUME_FILE),
+        block: Some(block_directory.join(crate::export::VOLUME_FILE)),
         driver: place.driver().to_owned(),
         format: volume.info().format.to_owned(),
         read_only: order.read_only,
@@ -346,6 +367,11 @@ fn record(
         loop_device: None,
         driver_process: None,
     })
+}
+
+/// The name by which others know a directory that a living server has not written a record to yet.
+fn directory_name(server: ProcessId) -> String {
+    format!("{}-{}", server.pid, server.started)
 }
 
 fn mount_at(directory: &Path) -> Result<MountId> {
@@ -385,7 +411,7 @@ impl Part for Export {
     }
 
     fn undo(&mut self, how: Undo) -> Result<()> {
-        if how == Undo::Clean && !self.read_only && self.export.is_alive() {
+        if how == Undo::Clean && !self.read_only && self.export.is_alive() && self.export.is_mounted() {
             // What the kernel's cache still holds goes to the container now, while a failure can be told.
             let block = self.export.path();
             File::open(&block)

@@ -3,16 +3,19 @@
 use std::{
     fs, io,
     io::Write,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::{
+        fs::{DirBuilderExt, OpenOptionsExt},
+        net::UnixListener,
+    },
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
 
 use super::{
-    registry::{Record, now},
+    registry::{RECORD, Record, now},
     undo::{Log, Part, Undo, UndoStack},
 };
 use crate::error::{Error, ErrorKind, Result};
@@ -28,22 +31,53 @@ pub struct Session {
     pub warnings: Vec<String>,
     stop: Arc<AtomicBool>,
     record: Record,
+    log_file: Arc<Mutex<fs::File>>,
+    directories: Arc<Mutex<Vec<PathBuf>>>,
 }
 
 impl Session {
     /// Makes the session's directory, with `record` in it, and the log. `stop` is set when the server shall end.
     pub fn create(directory: PathBuf, record: Record, stop: Arc<AtomicBool>) -> Result<(Self, Log)> {
-        let action = || format!("cannot use {}", directory.display());
-        fs::DirBuilder::new().mode(0o700).create(&directory).map_err(|e| Error::from(e).during(action()))?;
-        let log = open_log(&directory).inspect_err(|_| {
+        make(&directory)?;
+        let log_file = open_log(&directory).inspect_err(|_| {
             // Without a log there is nothing in it yet.
             let _ = fs::remove_dir(&directory);
         })?;
+        let log_file = Arc::new(Mutex::new(log_file));
+        let log = log_to(Arc::clone(&log_file));
         let mut parts = UndoStack::new(Arc::clone(&log));
-        parts.push(Directory(directory.clone()));
-        let session = Self { directory, parts, warnings: Vec::new(), stop, record };
+        let directories = Arc::new(Mutex::new(vec![directory.clone()]));
+        parts.push(Directories(Arc::clone(&directories)));
+        let session = Self { directory, parts, warnings: Vec::new(), stop, record, log_file, directories };
         session.record.write(&session.directory)?;
         Ok((session, log))
+    }
+
+    /// Whether commands find this session: its record and its control socket are in its directory.
+    pub fn is_reachable(&self) -> bool {
+        [RECORD, CONTROL].into_iter().all(|name| fs::symlink_metadata(self.directory.join(name)).is_ok())
+    }
+
+    /// Goes on in `directory`, with the record and a new log. What is left of the old one goes, now or at the end.
+    pub fn move_to(&mut self, directory: PathBuf) -> Result<()> {
+        if directory != self.directory {
+            // The mount of the block file may still be in there.
+            let _ = remove_directory(&self.directory);
+        }
+        if !directory.is_dir() {
+            make(&directory)?;
+        }
+        locked(&self.directories).push(directory.clone());
+        self.directory = directory;
+        *locked(&self.log_file) = open_log(&self.directory)?;
+        self.record.write(&self.directory)
+    }
+
+    /// Opens the control socket.
+    pub fn listen(&self) -> Result<UnixListener> {
+        let path = self.directory.join(CONTROL);
+        ignore_missing(fs::remove_file(&path))?;
+        Ok(UnixListener::bind(path)?)
     }
 
     /// What is known of the session.
@@ -57,8 +91,8 @@ impl Session {
         self.record.write(&self.directory)
     }
 
-    /// Set once the server shall end.
-    pub fn stop(&self) -> &AtomicBool {
+    /// Set once the server shall end. While it does: once it shall wait for nobody any more.
+    pub fn stop(&self) -> &Arc<AtomicBool> {
         &self.stop
     }
 
@@ -83,17 +117,17 @@ pub(super) fn remove_directory(directory: &Path) -> io::Result<()> {
     ignore_missing(fs::remove_dir(directory))
 }
 
-/// The directory's part of the undo stack: the lowest.
+/// The lowest part of the undo stack: the session's directory, and those that it had before.
 #[derive(Debug)]
-struct Directory(PathBuf);
+struct Directories(Arc<Mutex<Vec<PathBuf>>>);
 
-impl Part for Directory {
+impl Part for Directories {
     fn name(&self) -> &'static str {
         "session directory"
     }
 
     fn undo(&mut self, _how: Undo) -> Result<()> {
-        Ok(remove_directory(&self.0)?)
+        locked(&self.0).iter().try_for_each(|directory| Ok(remove_directory(directory)?))
     }
 }
 
@@ -104,14 +138,24 @@ fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn open_log(directory: &Path) -> Result<Log> {
-    let file = fs::OpenOptions::new().create(true).append(true).mode(0o600).open(directory.join(LOG))?;
-    let file = Mutex::new(file);
-    Ok(Arc::new(move |line: &str| {
-        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+fn make(directory: &Path) -> Result<()> {
+    let made = fs::DirBuilder::new().mode(0o700).create(directory);
+    made.map_err(|error| Error::from(error).during(format!("cannot use {}", directory.display())))
+}
+
+fn open_log(directory: &Path) -> io::Result<fs::File> {
+    fs::OpenOptions::new().create(true).append(true).mode(0o600).open(directory.join(LOG))
+}
+
+fn log_to(file: Arc<Mutex<fs::File>>) -> Log {
+    Arc::new(move |line: &str| {
         // A log that cannot be written must not stop the volume.
-        let _ = writeln!(file, "{} {line}", now());
-    }))
+        let _ = writeln!(locked(&file), "{} {line}", now());
+    })
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The control socket's name in a session's directory.
@@ -123,7 +167,7 @@ pub(super) const ROOT: &str = "root";
 /// What the driver's process says.
 pub(super) const DRIVER_LOG: &str = "driver.log";
 const LOG: &str = "log";
-const FILES: [&str; 5] = ["session.json", "session.json.new", CONTROL, LOG, DRIVER_LOG];
+const FILES: [&str; 5] = [RECORD, "session.json.new", CONTROL, LOG, DRIVER_LOG];
 
 #[cfg(test)]
 mod tests {

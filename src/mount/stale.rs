@@ -69,8 +69,8 @@ fn take_away(record: &Record) -> Result<()> {
             detach_driver_mount(mountpoint)?;
         }
     }
-    if let Some(device) = &record.loop_device {
-        detach_stale(device, &record.entry.block)?;
+    if let (Some(device), Some(block)) = (&record.loop_device, &record.entry.block) {
+        detach_stale(device, block)?;
     }
     if let Some(id) = record.block_mount {
         detach(id, &record.block_directory)?;

@@ -61,9 +61,10 @@ pub struct Mounted {
 ///
 /// # Errors
 /// As [`start`] for a bad mount point, `Permission` for a driver that only root may use, `Missing` with the package or
-/// module for what the system lacks.
+/// module for what the system lacks, and what making the private directory of sessions gave.
 pub fn check_target(target: &Target, access: Access) -> Result<()> {
     stale::clean();
+    runtime::prepare()?;
     let (mountpoint, driver) = match target {
         Target::Private => return check_fuse(),
         Target::Block { directory } => (MountPoint::open(directory)?, None),
@@ -106,17 +107,13 @@ pub fn start(request: &Request<'_>, interrupted: &AtomicBool) -> Result<Mounted>
 }
 
 impl Mounted {
-    /// The block file.
-    pub fn block(&self) -> &Path {
-        &self.entry.block
-    }
-
     /// Makes a file system in it. For [`Target::Private`] only.
     ///
     /// # Errors
     /// As [`NewFilesystem::make`].
     pub fn make_filesystem(&self, new: &NewFilesystem<'_>, interrupted: &AtomicBool) -> Result<()> {
-        let block = &self.entry.block;
+        let gone = || Error::new(ErrorKind::Io, "the block file is gone");
+        let block = self.entry.block.as_deref().ok_or_else(gone)?;
         let session = block.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
         new.make(block, session, interrupted)
     }

@@ -13,8 +13,9 @@ use rustix::process::Signal;
 
 use super::{
     holders::holders_of_mount,
+    mountinfo::MountTable,
     protocol::{self, Command, Failure, Outcome},
-    registry::{Entry, Record, Session, sessions},
+    registry::{Entry, Record, Session, named, sessions},
     session::CONTROL,
     stale,
 };
@@ -86,7 +87,7 @@ fn choose(selection: &Selection) -> Vec<(Session, Record)> {
         // What is not ready is just being mounted, or a `create` works on it.
         Selection::All => all.filter(|(_, record)| record.ready || !record.is_alive()).collect(),
         Selection::One(path) => {
-            let mut named: Vec<_> = all.filter(|(_, record)| record.is_named(path)).collect();
+            let mut named = named(all.collect(), path);
             // A name may fit a live session and the remains of a dead one: the live one is meant, the other goes anyway.
             if named.iter().any(|(_, record)| record.is_alive()) {
                 named.retain(|(_, record)| record.is_alive());
@@ -100,7 +101,11 @@ fn choose(selection: &Selection) -> Vec<(Session, Record)> {
 fn take_down(directory: &Path, record: &Record, force: bool, interrupted: &AtomicBool) -> Result<()> {
     let shown = record.entry.mountpoint.as_ref().unwrap_or(&record.block_directory);
     let action = || format!("cannot unmount {}", shown.display());
-    let outcome = ask(&directory.join(CONTROL), force, interrupted);
+    let outcome = ask(&directory.join(CONTROL), record, force, interrupted);
+    // A server that ends by itself closes the connection a moment before it has ended.
+    if outcome.as_ref().is_err_and(|error| LOST.contains(&error.kind())) {
+        wait_for_end(record, LAST_MOMENT);
+    }
     match outcome {
         Ok(Outcome::Done) => {
             wait_for_end(record, END_LIMIT);
@@ -112,6 +117,11 @@ fn take_down(directory: &Path, record: &Record, force: bool, interrupted: &Atomi
         Err(error) if error.kind() == io::ErrorKind::Interrupted => {
             Err(Error::new(ErrorKind::Interrupted, "interrupted; the server goes on").during(action()))
         }
+        Err(error) if error.kind() == io::ErrorKind::TimedOut && !force => {
+            Err(Error::new(ErrorKind::Busy, "it is detached, and files in it are still open")
+                .during(action())
+                .with_hint("close what uses it, or use --force"))
+        }
         Err(_) if force => kill(record).map_err(|error| error.during(action())),
         Err(error) => {
             Err(Error::new(ErrorKind::Io, format!("its server does not answer ({})", error.kind()))
@@ -121,8 +131,17 @@ fn take_down(directory: &Path, record: &Record, force: bool, interrupted: &Atomi
     }
 }
 
-/// Sends the command and waits for the outcome: as long as flushing takes, but with `force` only so long.
-fn ask(control: &Path, force: bool, interrupted: &AtomicBool) -> io::Result<Outcome> {
+/// Sends the command and waits for the outcome: as long as flushing takes.
+///
+/// With `force`, and where the server already waits for the users of a detached volume, only so long.
+fn ask(control: &Path, record: &Record, force: bool, interrupted: &AtomicBool) -> io::Result<Outcome> {
+    let is_detached = MountTable::read().is_ok_and(|table| record.is_detached(&table));
+    let limit = match (force, is_detached) {
+        (true, _) => Some(FORCE_LIMIT),
+        (false, true) => Some(DETACHED_LIMIT),
+        (false, false) => None,
+    };
+    let mut is_hurried = false;
     let stream = UnixStream::connect(control)?;
     protocol::send(&stream, &Command::Unmount { force })?;
     stream.set_read_timeout(Some(TICK))?;
@@ -135,8 +154,13 @@ fn ask(control: &Path, force: bool, interrupted: &AtomicBool) -> io::Result<Outc
         if interrupted.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        if force && start.elapsed() > FORCE_LIMIT {
+        if limit.is_some_and(|limit| start.elapsed() > limit) {
             return Err(io::ErrorKind::TimedOut.into());
+        }
+        if force && !is_hurried && start.elapsed() > HURRY {
+            // It may be waiting for its driver, after a gentler command: a signal cuts that short.
+            record.server.signal(Signal::TERM)?;
+            is_hurried = true;
         }
     }
 }
@@ -174,5 +198,17 @@ fn wait_for_end(record: &Record, limit: Duration) {
 }
 
 const TICK: Duration = Duration::from_millis(200);
+/// When a server that does not answer a forced unmount is told again, by a signal.
+const HURRY: Duration = Duration::from_secs(1);
+/// Longer than a server takes for a forced unmount, whatever its driver does.
 const FORCE_LIMIT: Duration = Duration::from_secs(60);
+const DETACHED_LIMIT: Duration = Duration::from_secs(10);
+/// What a connection says whose server went away.
+const LOST: [io::ErrorKind; 4] = [
+    io::ErrorKind::UnexpectedEof,
+    io::ErrorKind::ConnectionReset,
+    io::ErrorKind::ConnectionRefused,
+    io::ErrorKind::BrokenPipe,
+];
+const LAST_MOMENT: Duration = Duration::from_secs(3);
 const END_LIMIT: Duration = Duration::from_secs(20);

@@ -60,10 +60,36 @@ impl ProcessId {
         }
     }
 
+    /// What it has done so far, to tell one that works from one that hangs. `None` where it has ended.
+    pub fn activity(self) -> Option<Activity> {
+        Activity::parse(&fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?)
+    }
+
     /// A descriptor that becomes readable when it ends.
     pub fn watch(self) -> io::Result<OwnedFd> {
         let pid = Pid::from_raw(self.pid).ok_or(io::ErrorKind::InvalidInput)?;
         Ok(pidfd_open(pid, PidfdFlags::empty())?)
+    }
+}
+
+/// What a process has done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Activity {
+    /// The processor time that it took, in clock ticks.
+    pub ticks: u64,
+    /// Whether it waits for a device or a file system (state D).
+    pub is_waiting_for_io: bool,
+}
+
+impl Activity {
+    /// Fields 3, 14 and 15 of a `stat` line (`proc_pid_stat(5)`).
+    fn parse(stat: &str) -> Option<Self> {
+        let (_, fields) = stat.rsplit_once(')')?;
+        let mut fields = fields.split_ascii_whitespace();
+        let is_waiting_for_io = fields.next()? == "D";
+        let user: u64 = fields.nth(10)?.parse().ok()?;
+        let system: u64 = fields.next()?.parse().ok()?;
+        Some(Self { ticks: user.saturating_add(system), is_waiting_for_io })
     }
 }
 
@@ -139,6 +165,11 @@ pub fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
+/// A name that nobody can foresee: a random UUID of the kernel's.
+pub fn random_uuid() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/uuid")?.trim().to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +190,12 @@ mod tests {
     fn a_command_name_with_brackets_does_not_shift_the_fields() {
         let stat = "42 (a) b (c)) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1000 10";
         assert_eq!(start_time(stat), Some(98765));
+    }
+
+    #[test]
+    fn activity_is_the_time_of_user_and_system() {
+        let stat = "42 (a) b) D 1 42 42 0 -1 4194560 1 2 3 4 50 6 7 8 20 0 1 0 98765 1000 10";
+        assert_eq!(Activity::parse(stat), Some(Activity { ticks: 56, is_waiting_for_io: true }));
     }
 
     #[test]

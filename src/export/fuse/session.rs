@@ -67,17 +67,23 @@ impl FuseExport {
         self.session.is_some() && !self.has_ended_within(Duration::ZERO)
     }
 
+    /// Whether the block file can be reached by its path.
+    pub fn is_mounted(&self) -> bool {
+        self.mount.is_there()
+    }
+
     /// Becomes readable (end of file) when the session ends, for `poll` beside other descriptors.
     pub fn end(&self) -> BorrowedFd<'_> {
         self.end.as_fd()
     }
 
-    /// Unmounts, waits for the threads, and lets go of the device. Harmless where it was unmounted from outside.
+    /// Unmounts, waits for the threads, flushes, and lets go of the device. Harmless where it was unmounted from outside.
     ///
     /// `lazy` does not ask whether the file is still open: what was written is flushed, then whoever holds it gets errors.
     ///
     /// # Errors
-    /// `Busy` where the file is open and `lazy` is not set; the export then goes on and `stop` may be called again.
+    /// `Busy` where the file is open and `lazy` is not set; the export then goes on and `stop` may be called again. `Io`
+    /// where what was written did not all reach the medium; the export is down then.
     pub fn stop(&mut self, lazy: bool) -> Result<()> {
         if lazy {
             self.flush_caches();
@@ -89,13 +95,16 @@ impl FuseExport {
             return Err(Error::new(ErrorKind::Busy, "it is also mounted in another mount namespace")
                 .during(self.mount.unmounting()));
         }
+        // Its last user may have written until now, where it was detached from outside.
+        let device = self.served.device().filter(|_| !lazy);
+        let flushed = device.map_or(Ok(()), |device| device.flush());
         self.served.retire();
         // A holder whom the kernel cannot cut off keeps the threads alive; they own no device now and answer EIO.
         if let Some(session) = self.session.take_if(|_| ended) {
             let _panicked = session.join();
         }
         self.session = None;
-        Ok(())
+        flushed.map_err(|error| Error::caused_by(ErrorKind::Io, error).during("cannot flush the volume"))
     }
 
     /// Makes whoever has the file open get errors from now on. Root's lazy unmount does so too; others can where fusectl is.

@@ -11,7 +11,10 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::{Child, ExitStatus, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -55,7 +58,8 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
     command.args(["-o", &options]).stdout(Stdio::null()).stderr(log);
     let child = end_with_parent(&mut command).spawn()?;
     let process = i32::try_from(child.id()).ok().and_then(ProcessId::of);
-    let mut driver = Fuse2fs { child, path: mountpoint.path().to_path_buf(), id: None };
+    let stop = Arc::clone(session.stop());
+    let mut driver = Fuse2fs { child, path: mountpoint.path().to_path_buf(), id: None, stop };
     let mounted = session
         .note(|record| record.driver_process = process)
         .and_then(|()| driver.wait_until_mounted(&session.directory, session.stop()));
@@ -85,13 +89,14 @@ fn e2fsck() -> Result<PathBuf> {
 }
 
 fn unmountable(contents: Contents) -> Error {
-    let error = match contents {
+    match contents {
         Contents::Unknown => {
             Error::new(ErrorKind::Unsupported, "the volume holds no file system that is known here")
+                .with_hint("see the volume as a file with mount --block, and use other tools on it")
         }
-        other => Error::new(ErrorKind::Missing, format!("no driver mounts {other} without root")),
-    };
-    error.with_hint("mount it as root, or see the volume as a file with mount --block")
+        other => Error::new(ErrorKind::Missing, format!("no driver mounts {other} without root"))
+            .with_hint("mount it as root, or see the volume as a file with mount --block"),
+    }
 }
 
 /// Repairs what can be repaired without questions. A clean file system costs one look at its superblock.
@@ -111,7 +116,7 @@ fn check_file_system(session: &mut Session) -> Result<()> {
             Err(Error::new(ErrorKind::Io, "the file system is damaged beyond what e2fsck repairs unasked")
                 .with_hint("strongroom mount --block CONTAINER DIR, then: e2fsck -f DIR/volume"))
         }
-        _ => Err(Error::new(ErrorKind::Io, format!("e2fsck failed: {}", finished.last_line()))),
+        _ => Err(Error::new(ErrorKind::Io, format!("e2fsck failed: {}", finished.reason()))),
     }
 }
 
@@ -163,6 +168,15 @@ struct Fuse2fs {
     child: Child,
     path: PathBuf,
     id: Option<MountId>,
+    stop: Arc<AtomicBool>,
+}
+
+/// How long the driver may take for its end.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    most: Duration,
+    /// The same for one that does nothing: it hangs.
+    idle: Option<Duration>,
 }
 
 impl Fuse2fs {
@@ -188,33 +202,47 @@ impl Fuse2fs {
         }
     }
 
-    fn unmount(&self, lazy: bool) -> Result<()> {
-        let Some(id) = self.id else { return Ok(()) };
+    /// Unmounts it, and says whether it was still there.
+    fn unmount(&self, lazy: bool) -> Result<bool> {
+        let Some(id) = self.id else { return Ok(false) };
         if !is_on_top(&self.path, id)? {
-            return Ok(());
+            return Ok(false);
         }
-        if is_root() { unmount_directly(&self.path, lazy) } else { unmount_fuse(&self.path, lazy) }
+        if is_root() {
+            unmount_directly(&self.path, lazy)?;
+        } else {
+            unmount_fuse(&self.path, lazy)?;
+        }
+        Ok(true)
     }
 
-    /// Waits for the process's end; `None` where `limit` passed.
-    fn wait(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
-        let deadline = Instant::now() + limit;
+    /// Waits for the process's end; `None` where `limit` passed, or once `hurry` is set.
+    fn wait(&mut self, limit: Patience, hurry: Option<&AtomicBool>) -> Result<Option<ExitStatus>> {
+        let start = Instant::now();
+        let (mut last, mut work) = (start, None);
         loop {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(Some(status));
             }
-            if Instant::now() >= deadline {
+            let now = self.process().and_then(ProcessId::activity);
+            if now.is_none_or(|now| now.is_waiting_for_io) || now != work {
+                (last, work) = (Instant::now(), now);
+            }
+            let is_idle = limit.idle.is_some_and(|idle| last.elapsed() >= idle);
+            let is_hurried = hurry.is_some_and(|hurry| hurry.load(Ordering::Relaxed));
+            if is_idle || is_hurried || start.elapsed() >= limit.most {
                 return Ok(None);
             }
             sleep(TICK);
         }
     }
 
+    fn process(&self) -> Option<ProcessId> {
+        i32::try_from(self.child.id()).ok().and_then(ProcessId::of)
+    }
+
     fn signal(&self, signal: Signal) -> Result<()> {
-        match i32::try_from(self.child.id()).ok().and_then(ProcessId::of) {
-            Some(process) => Ok(process.signal(signal)?),
-            None => Ok(()),
-        }
+        self.process().map_or(Ok(()), |process| Ok(process.signal(signal)?))
     }
 }
 
@@ -225,9 +253,14 @@ impl Part for Fuse2fs {
 
     fn undo(&mut self, how: Undo) -> Result<()> {
         if how == Undo::Clean && self.id.is_some() {
-            self.unmount(false)?;
-            // It writes back what it holds; cutting that short would lose data.
-            return match self.wait(FLUSH_LIMIT)? {
+            let was_mounted = self.unmount(false)?;
+            // One that was stopped (SIGSTOP) could not end.
+            self.signal(Signal::CONT)?;
+            // It writes back what it holds; cutting that short would lose data. Nobody uses what could be unmounted; what
+            // somebody else detached may have open files, which keep it for now.
+            let limit = if was_mounted { FLUSHING } else { DETACHED };
+            let stop = Arc::clone(&self.stop);
+            return match self.wait(limit, Some(&stop))? {
                 Some(_) => Ok(()),
                 None => Err(Error::new(ErrorKind::Busy, "fuse2fs is still writing")),
             };
@@ -235,11 +268,12 @@ impl Part for Fuse2fs {
         let unmounted = self.unmount(true);
         // On SIGTERM it writes back what it holds and ends, whoever still has files open.
         self.signal(Signal::TERM)?;
-        if self.wait(FORCED_FLUSH_LIMIT)?.is_none() {
+        self.signal(Signal::CONT)?;
+        if self.wait(FORCED, None)?.is_none() {
             self.child.kill()?;
             self.child.wait()?;
         }
-        unmounted
+        unmounted.map(|_| ())
     }
 }
 
@@ -253,8 +287,9 @@ fn last_words(directory: &Path) -> String {
 /// The block file as seen from the session's directory: no path of the user's can carry mount options here.
 const BLOCK_NAME: &str = "block/volume";
 const START_LIMIT: Duration = Duration::from_secs(60);
-const FLUSH_LIMIT: Duration = Duration::from_secs(600);
-const FORCED_FLUSH_LIMIT: Duration = Duration::from_secs(30);
+const FLUSHING: Patience = Patience { most: Duration::from_secs(600), idle: Some(Duration::from_secs(30)) };
+const DETACHED: Patience = Patience { most: Duration::from_secs(600), idle: None };
+const FORCED: Patience = Patience { most: Duration::from_secs(30), idle: Some(Duration::from_secs(5)) };
 const TICK: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
@@ -275,8 +310,16 @@ mod tests {
 
     #[test]
     fn other_file_systems_need_root() {
-        assert_eq!(unmountable(Contents::Xfs).kind(), ErrorKind::Missing);
-        assert_eq!(unmountable(Contents::Unknown).kind(), ErrorKind::Unsupported);
+        let error = unmountable(Contents::Xfs);
+        assert_eq!(error.kind(), ErrorKind::Missing);
+        assert!(error.hint().unwrap().contains("as root"));
+    }
+
+    #[test]
+    fn an_unknown_file_system_needs_other_tools_and_not_root() {
+        let error = unmountable(Contents::Unknown);
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(!error.hint().unwrap().contains("root"));
     }
 
     #[test]

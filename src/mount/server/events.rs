@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     flag,
@@ -39,6 +39,8 @@ pub(super) enum Event {
     Command(UnixStream),
     /// A part went away from outside: unmounted, the driver's process ended, or the owner of a private session did.
     Gone,
+    /// Mounts changed, or a minute has passed: what lies in the file system deserves a look.
+    Changed,
 }
 
 /// The signals that end a server, as a flag and as a descriptor to poll.
@@ -70,7 +72,7 @@ impl Signals {
 /// The parts whose end is the session's end.
 #[derive(Debug)]
 pub(super) struct Watch {
-    mounts: Vec<MountId>,
+    mount: Option<MountId>,
     table: File,
     export: OwnedFd,
     driver: Option<OwnedFd>,
@@ -78,15 +80,12 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Watches the end of the export, both mounts, and the driver's process.
-    pub(super) fn new(
-        export: OwnedFd,
-        block: Option<MountId>,
-        mount: Option<MountId>,
-        driver: Option<ProcessId>,
-    ) -> Result<Self> {
+    /// Watches the end of the export, the mount that the user was given, and the driver's process.
+    ///
+    /// Not the block file's mount below a driver: that has the file open and does without its path.
+    pub(super) fn new(export: OwnedFd, mount: Option<MountId>, driver: Option<ProcessId>) -> Result<Self> {
         Ok(Self {
-            mounts: block.into_iter().chain(mount).collect(),
+            mount,
             table: File::open(mountinfo::PATH)?,
             export,
             driver: driver.map(ProcessId::watch).transpose()?,
@@ -102,17 +101,16 @@ impl Watch {
     /// Waits for the next event.
     pub(super) fn next(&self, signals: &Signals, control: &UnixListener) -> io::Result<Event> {
         loop {
-            let ready = self.wait(signals, control)?;
-            if ready.signal {
-                let _ = (&signals.pipe).read(&mut [0; 16])?;
-                return Ok(Event::Signal);
-            }
-            if ready.gone || !self.all_mounted()? {
-                return Ok(Event::Gone);
-            }
-            if ready.command {
-                let (stream, _) = control.accept()?;
-                return Ok(Event::Command(stream));
+            match self.wait(signals, control)? {
+                Ready::Signal => {
+                    let _ = (&signals.pipe).read(&mut [0; 16])?;
+                    return Ok(Event::Signal);
+                }
+                Ready::Gone => return Ok(Event::Gone),
+                _ if !self.is_mounted()? => return Ok(Event::Gone),
+                Ready::Command => return Ok(Event::Command(control.accept()?.0)),
+                Ready::Changed => return Ok(Event::Changed),
+                Ready::Nothing => {}
             }
         }
     }
@@ -127,26 +125,35 @@ impl Watch {
         ];
         descriptors.extend(self.driver.as_ref().map(|driver| PollFd::new(driver, PollFlags::IN)));
         descriptors.extend(self.owner.as_ref().map(|owner| PollFd::new(owner, PollFlags::IN)));
-        match poll(&mut descriptors, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        let is_time = match poll(&mut descriptors, Some(&LOOK)) {
+            Ok(count) => count == 0,
+            Err(rustix::io::Errno::INTR) => false,
             Err(error) => return Err(error.into()),
-        }
+        };
         let fired = |index: usize| descriptors.get(index).is_some_and(|fd| !fd.revents().is_empty());
-        Ok(Ready { signal: fired(0), command: fired(1), gone: fired(3) || fired(4) || fired(5) })
+        Ok(match () {
+            () if fired(0) => Ready::Signal,
+            () if fired(3) || fired(4) || fired(5) => Ready::Gone,
+            () if fired(1) => Ready::Command,
+            () if fired(2) || is_time => Ready::Changed,
+            () => Ready::Nothing,
+        })
     }
 
-    fn all_mounted(&self) -> io::Result<bool> {
+    fn is_mounted(&self) -> io::Result<bool> {
         let table = MountTable::read()?;
-        Ok(self.mounts.iter().all(|&id| table.find(id).is_some()))
+        Ok(self.mount.is_none_or(|id| table.find(id).is_some()))
     }
 }
 
-/// Which descriptors have something to say.
+/// What the descriptors have to say, the most urgent first.
 #[derive(Debug)]
-struct Ready {
-    signal: bool,
-    command: bool,
-    gone: bool,
+enum Ready {
+    Signal,
+    Gone,
+    Command,
+    Changed,
+    Nothing,
 }
 
 /// Reads one command from somebody who may give it: the volume's owner or root.
@@ -162,4 +169,6 @@ pub(super) fn receive_command(stream: &UnixStream) -> Result<Command> {
     Ok(protocol::receive(stream)?)
 }
 
+/// How long nobody looks whether the session's directory is still there, where no mount changes.
+const LOOK: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 const COMMAND_LIMIT: Duration = Duration::from_secs(5);
