@@ -12,13 +12,9 @@ mod limits;
 mod random_writes;
 mod world;
 
-use std::{
-    os::unix::fs::FileExt,
-    sync::{PoisonError, RwLock, RwLockReadGuard},
-    time::Duration,
-};
+use std::{os::unix::fs::FileExt, time::Duration};
 
-use world::{PASSWORD, World, everybody};
+use world::{PASSWORD, with_vault, with_vault_alone};
 
 /// Copies some thousand real files into the mount, at most 40 MB.
 const COPY_FILES: &str = "
@@ -28,62 +24,45 @@ const HASHES: &str = "cd m && find . -type f -print0 | sort -z | xargs -0 sha256
 
 #[test]
 fn files_come_back_equal_and_nothing_of_them_stands_in_clear() {
-    let _others = others_may_clean();
-    for who in everybody() {
-        let world = World::new(who);
-        world.create("--size 160M");
+    with_vault("--size 160M", |world| {
         world.mount();
         world.shell(COPY_FILES);
         let before = world.shell(HASHES);
         assert!(before.lines().count() > 500, "only {} files to copy", before.lines().count());
-        leaks::assert_server_is_closed(&world);
-        leaks::assert_nothing_in_clear(&world);
+        leaks::assert_server_is_closed(world);
+        leaks::assert_nothing_in_clear(world);
         world.done("unmount v.vault");
         world.assert_clean();
 
         world.mount();
-        assert!(world.shell(HASHES) == before, "{who:?}: the files differ");
+        assert!(world.shell(HASHES) == before, "{world}: the files differ");
         world.done("unmount m");
         world.check_file_system();
-        leaks::assert_nothing_in_clear(&world);
-        world.assert_clean();
-    }
+        leaks::assert_nothing_in_clear(world);
+    });
 }
 
 #[test]
 fn every_provisioning_and_sector_size_holds_files() {
-    let _others = others_may_clean();
-    for who in everybody() {
-        for options in
-            ["--provision thin", "--provision quick --sector-size 512", "--provision thin --sector-size 512"]
-        {
-            let world = World::new(who);
-            world.create(&format!("--size 64M {options}"));
+    for options in
+        ["--provision thin", "--provision quick --sector-size 512", "--provision thin --sector-size 512"]
+    {
+        with_vault(&format!("--size 64M {options}"), |world| {
             world.mount();
             world.shell("head -c 20000000 /dev/urandom > m/a; cp m/a m/b; rm m/a; mkdir m/d; echo text > m/d/f; sync -f m");
             let before = world.shell(HASHES);
             world.done("unmount m");
             world.mount();
-            assert_eq!(world.shell(HASHES), before, "{who:?} {options}");
+            assert_eq!(world.shell(HASHES), before, "{world} {options}");
             world.done("unmount m");
             world.check_file_system();
-        }
+        });
     }
-}
-
-/// Remains of a killed server are cleaned by whichever command of the same user comes first: here it has to be ours.
-static CLEANING: RwLock<()> = RwLock::new(());
-
-fn others_may_clean() -> RwLockReadGuard<'static, ()> {
-    CLEANING.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[test]
 fn a_killed_server_loses_nothing_that_was_synced() {
-    let _alone = CLEANING.write().unwrap_or_else(PoisonError::into_inner);
-    for who in everybody() {
-        let world = World::new(who);
-        world.create("--size 64M --provision quick");
+    with_vault_alone("--size 64M --provision quick", |world| {
         for round in 0..3 {
             world.mount();
             // Each name is noted outside only after the file was synced, through the descriptor that wrote it: fuse2fs
@@ -107,19 +86,15 @@ fn a_killed_server_loses_nothing_that_was_synced() {
         }
         world.mount();
         let noted = world.shell("sort -u noted | while read -r hash dash name; do [ \"$(sha256sum < $name)\" = \"$hash  $dash\" ]; echo kept; done");
-        assert!(noted.lines().count() > 10, "{who:?}: only {} files were synced", noted.lines().count());
+        assert!(noted.lines().count() > 10, "{world}: only {} files were synced", noted.lines().count());
         world.done("unmount m");
         world.check_file_system();
-        world.assert_clean();
-    }
+    });
 }
 
 #[test]
 fn a_read_only_mount_leaves_the_container_as_it_is() {
-    let _others = others_may_clean();
-    for who in everybody() {
-        let world = World::new(who);
-        world.create("--size 32M --provision quick");
+    with_vault("--size 32M --provision quick", |world| {
         world.mount();
         world.shell("echo kept > m/f");
         world.done("unmount m");
@@ -133,17 +108,13 @@ fn a_read_only_mount_leaves_the_container_as_it_is() {
         assert_eq!(writer.status.code(), Some(5));
         world.done("unmount other");
         world.done("unmount m");
-        assert!(std::fs::read(world.path("v.vault")).unwrap() == before, "{who:?}: reading wrote");
-        world.assert_clean();
-    }
+        assert!(std::fs::read(world.path("v.vault")).unwrap() == before, "{world}: reading wrote");
+    });
 }
 
 #[test]
 fn a_busy_volume_names_its_holders_and_force_takes_it_away() {
-    let _others = others_may_clean();
-    for who in everybody() {
-        let world = World::new(who);
-        world.create("--size 32M --provision quick");
+    with_vault("--size 32M --provision quick", |world| {
         world.mount();
         let mut holder = world.shell_in_background("exec 9> m/held; exec sleep 60");
         std::thread::sleep(Duration::from_millis(300));
@@ -166,15 +137,12 @@ fn a_busy_volume_names_its_holders_and_force_takes_it_away() {
         world.mount();
         world.done("unmount v.vault");
         world.check_file_system();
-    }
+    });
 }
 
 #[test]
 fn sigterm_ends_a_mount_cleanly() {
-    let _others = others_may_clean();
-    for who in everybody() {
-        let world = World::new(who);
-        world.create("--size 32M --provision quick");
+    with_vault("--size 32M --provision quick", |world| {
         world.mount();
         world.shell("echo kept > m/f");
         let server = world.server();
@@ -185,15 +153,12 @@ fn sigterm_ends_a_mount_cleanly() {
         world.mount();
         assert_eq!(world.shell("cat m/f"), "kept\n");
         world.done("unmount m");
-    }
+    });
 }
 
 #[test]
 fn a_damaged_copy_is_healed_on_the_next_mount_and_said_so() {
-    let _others = others_may_clean();
-    for who in everybody() {
-        let world = World::new(who);
-        world.create("--size 32M --provision quick");
+    with_vault("--size 32M --provision quick", |world| {
         let file = std::fs::OpenOptions::new().write(true).open(world.path("v.vault")).unwrap();
         file.write_all_at(&vec![0; 65_536], 0).unwrap();
         drop(file);
@@ -205,20 +170,17 @@ fn a_damaged_copy_is_healed_on_the_next_mount_and_said_so() {
         world.done("unmount m");
         let info: serde_json::Value = serde_json::from_str(&world.done("info v.vault --json")).unwrap();
         assert_eq!(info["headers"][0]["state"], "current");
-    }
+    });
 }
 
 #[test]
 fn the_password_is_in_no_argument_and_no_environment() {
-    let _others = others_may_clean();
-    for who in everybody() {
-        let world = World::new(who);
-        world.create("--size 32M --provision quick");
+    with_vault("--size 32M --provision quick", |world| {
         world.mount();
         for name in ["cmdline", "environ"] {
             let Ok(text) = std::fs::read(format!("/proc/{}/{name}", world.server())) else { continue };
             assert!(!String::from_utf8_lossy(&text).contains(PASSWORD), "{name}");
         }
         world.done("unmount m");
-    }
+    });
 }

@@ -2,10 +2,7 @@
 
 use std::path::Path;
 
-use crate::{
-    others_may_clean,
-    world::{World, everybody},
-};
+use crate::world::{World, with_vault};
 
 /// 48 MiB of writes of 512 bytes to 64 KiB at random places, read back with checksums. Of ten seeds, this job found wrong
 /// data with six where `fuse2fs` 1.47.0 writes ext4 with extents, the first two among them.
@@ -17,14 +14,11 @@ fn random_writes_to_a_file_come_back_right() {
     if !has_fio() {
         return;
     }
-    let _others = others_may_clean();
-    for who in everybody() {
-        for seed in [1, 2] {
-            let world = World::new(who);
-            world.create("--size 130M --provision thin");
-            write_and_read_again(&world, "mount", &format!("{JOB} --randseed={seed} --filename=m/file"));
+    for seed in [1, 2] {
+        with_vault("--size 130M --provision thin", |world| {
+            write_and_read_again(world, "mount", &format!("{JOB} --randseed={seed} --filename=m/file"));
             world.check_file_system();
-        }
+        });
     }
 }
 
@@ -33,12 +27,9 @@ fn random_writes_to_the_block_file_come_back_right() {
     if !has_fio() {
         return;
     }
-    let _others = others_may_clean();
-    for who in everybody() {
-        let world = World::new(who);
-        world.create("--size 64M --provision thin --filesystem none");
-        write_and_read_again(&world, "mount --block", &format!("{JOB} --filename=m/volume"));
-    }
+    with_vault("--size 64M --provision thin --filesystem none", |world| {
+        write_and_read_again(world, "mount --block", &format!("{JOB} --filename=m/volume"));
+    });
 }
 
 /// Verifies at once, and after a new mount: what the first reads may still lie in a cache.

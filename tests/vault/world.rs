@@ -1,9 +1,11 @@
 //! A place for one walk: a folder of its own, the command, and the user who runs it.
 
 use std::{
+    fmt,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    sync::{PoisonError, RwLock},
 };
 
 pub(crate) const PASSWORD: &str = "a rather long pass phrase 7";
@@ -12,14 +14,14 @@ pub(crate) const CHEAP: [&str; 6] = ["--kdf-memory", "64M", "--kdf-passes", "3",
 
 /// Who runs the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Who {
+enum Who {
     Root,
     User,
 }
 
 /// Those as whom this test process can run things: root and a user where it is root, else itself alone.
 /// Empty, with a line that says why, where nothing can be mounted at all.
-pub(crate) fn everybody() -> Vec<Who> {
+fn everybody() -> Vec<Who> {
     let missing = ["/dev/fuse", "/usr/bin/fusermount3", "/usr/bin/fuse2fs"]
         .into_iter()
         .find(|path| !Path::new(path).exists());
@@ -52,17 +54,43 @@ fn ordinary_user() -> (u32, u32) {
     (number("-u"), number("-g"))
 }
 
+/// Remains of a killed server are cleaned by whichever command of the same user comes first: a test that leaves some is
+/// alone.
+static REMAINS: RwLock<()> = RwLock::new(());
+
+/// Walks as everybody with a new `v.vault` made with `options`. Nothing may be left at the end.
+pub(crate) fn with_vault(options: &str, walk: impl Fn(&World)) {
+    let _others = REMAINS.read().unwrap_or_else(PoisonError::into_inner);
+    walk_as_everybody(options, walk);
+}
+
+/// The same, while no other test of this file runs.
+pub(crate) fn with_vault_alone(options: &str, walk: impl Fn(&World)) {
+    let _alone = REMAINS.write().unwrap_or_else(PoisonError::into_inner);
+    walk_as_everybody(options, walk);
+}
+
+fn walk_as_everybody(options: &str, walk: impl Fn(&World)) {
+    for who in everybody() {
+        let world = World::new(who);
+        world.create(options);
+        walk(&world);
+        world.assert_clean();
+    }
+}
+
 /// See the module.
 pub(crate) struct World {
+    who: Who,
     folder: tempfile::TempDir,
     ids: Option<(u32, u32)>,
 }
 
 impl World {
-    pub(crate) fn new(who: Who) -> Self {
+    fn new(who: Who) -> Self {
         let folder = tempfile::Builder::new().prefix("strongroom-test-").tempdir_in("/tmp").unwrap();
         let is_other = who == Who::User && rustix::process::geteuid().is_root();
-        let world = Self { folder, ids: is_other.then(ordinary_user) };
+        let world = Self { who, folder, ids: is_other.then(ordinary_user) };
         // By another process: a copy that is open here for writing while another test forks could not be run (ETXTBSY).
         let copied =
             Command::new("cp").arg(env!("CARGO_BIN_EXE_strongroom")).arg(world.path("strongroom")).status();
@@ -105,7 +133,7 @@ impl World {
     }
 
     /// Makes `v.vault`.
-    pub(crate) fn create(&self, options: &str) {
+    fn create(&self, options: &str) {
         self.done(&format!("create v.vault --password-file password {} {options}", CHEAP.join(" ")));
     }
 
@@ -166,6 +194,12 @@ impl World {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounts.contains(self.folder.path().to_str().unwrap()), "{mounts}");
         assert_eq!(self.listed(), serde_json::Value::Null);
+    }
+}
+
+impl fmt::Display for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.who)
     }
 }
 
