@@ -161,7 +161,7 @@ logout, holds the keys in locked memory, and unmounts cleanly when it is told to
 container at a time.
 
 unmount waits until all is written. With --force it does not wait for open files, and a driver that hangs is killed within
-seconds. list shows \"(detached)\" (null in JSON) for a mount point that somebody detached while files are open.
+seconds; what that one had not written is lost. list shows \"(detached)\" (null in JSON) for a mount point that somebody detached while files are open.
 
 Passwords are bytes as they are given, not normalised. At most 1 MiB. One newline at the end of a password file, a
 descriptor or a command's output is dropped; a carriage return is not. Control characters typed at a prompt are ignored.
