@@ -19,7 +19,10 @@ use super::{
     session::CONTROL,
     stale,
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    export::unmount_fuse,
+};
 
 /// What to unmount.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,7 +188,16 @@ fn explained(failure: Failure, record: &Record) -> Error {
 /// Ends a server that does not answer; then its remains are cleared.
 fn kill(record: &Record) -> Result<()> {
     record.server.signal(Signal::KILL)?;
-    wait_for_end(record, END_LIMIT);
+    wait_for_end(record, LAST_MOMENT);
+    if record.server.is_alive() {
+        // It waits in the kernel for writes that its own threads, dead by now, were to serve. By root, a forced unmount
+        // of the block file fails them.
+        let table = MountTable::read()?;
+        if let Some(mount) = record.block_mount.and_then(|id| table.find(id)) {
+            unmount_fuse(&mount.mountpoint, true)?;
+        }
+        wait_for_end(record, END_LIMIT);
+    }
     stale::clean();
     Ok(())
 }
