@@ -115,8 +115,12 @@ fn take_down(directory: &Path, record: &Record, force: bool, interrupted: &Atomi
             Ok(())
         }
         Ok(Outcome::Failed(failure)) => Err(explained(failure, record).during(action())),
-        // It ended before it could answer (by a signal, say).
-        Err(_) if !record.is_alive() => Ok(()),
+        // It ended by itself before it could answer, and took its directory with it.
+        Err(_) if !record.is_alive() && !directory.exists() => Ok(()),
+        Err(_) if !record.is_alive() => {
+            let reason = "its server was killed before it was done; what was not synced may be lost";
+            Err(Error::new(ErrorKind::Io, reason).during(action()))
+        }
         Err(error) if error.kind() == io::ErrorKind::Interrupted => {
             Err(Error::new(ErrorKind::Interrupted, "interrupted; the server goes on").during(action()))
         }

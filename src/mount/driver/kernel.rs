@@ -12,7 +12,7 @@ use std::{
 
 use rustix::{fs::OFlags, io::Errno, mount::MountFlags};
 
-use super::{Volume, find_mount, is_on_top, sync_file_system, unmount_directly};
+use super::{Volume, find_mount, is_on_top, sync_file_system, unmount_apart, unmount_directly};
 use crate::{
     error::{Error, ErrorKind, Result},
     mount::{
@@ -133,11 +133,7 @@ impl Part for FileSystem {
 
     fn undo(&mut self, how: Undo) -> Result<()> {
         if how == Undo::Clean {
-            return if is_on_top(&self.path, self.id)? {
-                unmount_directly(&self.path, false)
-            } else {
-                Ok(())
-            };
+            return if is_on_top(&self.path, self.id)? { unmount_apart(&self.path) } else { Ok(()) };
         }
         if is_on_top(&self.path, self.id)? {
             // What was written reaches the disk even though its writers are cut off.

@@ -3,7 +3,7 @@
 mod kernel;
 mod userspace;
 
-use std::{fs::File, io, path::Path};
+use std::{fs::File, io, path::Path, process::Command, sync::atomic::AtomicBool};
 
 use rustix::{
     fs::syncfs,
@@ -15,6 +15,7 @@ use super::{
     filesystem::Superblock,
     mountinfo::{Mount, MountId, MountTable},
     mountpoint::MountPoint,
+    program,
     session::Session,
 };
 use crate::{
@@ -128,8 +129,33 @@ fn is_on_top(path: &Path, id: MountId) -> Result<bool> {
 }
 
 /// Brings all that was written to the file system on `path` to the volume.
-fn sync_file_system(path: &Path) -> io::Result<()> {
-    Ok(syncfs(File::open(path)?)?)
+fn sync_file_system(path: &Path) -> Result<()> {
+    let Some(sync) = program::find("sync") else {
+        return Ok(syncfs(File::open(path)?).map_err(io::Error::from)?);
+    };
+    run_apart(program::command(sync).arg("-f"), path)
+}
+
+/// Unmounts what the kernel mounted.
+///
+/// The caller's own threads serve the block file that this waits for. So it is another process that waits: a server that
+/// is killed meanwhile could not go otherwise, and would hold its keys and its container for ever.
+fn unmount_apart(path: &Path) -> Result<()> {
+    let Some(umount) = program::find("umount") else { return unmount_directly(path, false) };
+    let unmounted = run_apart(&mut program::command(umount), path);
+    unmounted.map_err(|error| error.during(format!("cannot unmount {}", path.display())))
+}
+
+/// Runs a program on `path` to its end.
+fn run_apart(command: &mut Command, path: &Path) -> Result<()> {
+    let finished = program::run(command.arg("--").arg(path), &AtomicBool::new(false))?;
+    if finished.status == Some(0) {
+        return Ok(());
+    }
+    if finished.errors.contains("busy") {
+        return Err(Error::new(ErrorKind::Busy, "it is in use"));
+    }
+    Err(Error::new(ErrorKind::Io, finished.reason()))
 }
 
 /// Unmounts by the system call, for root.
