@@ -42,18 +42,23 @@ pub struct CryptDevice {
     read_only: bool,
     can_punch: bool,
     scratch: BufferPool,
+    /// The storage's size at the start, in bytes.
+    storage_len: u64,
 }
 
 impl CryptDevice {
     /// A device on `storage`. It is read-only where the storage is.
     pub fn new(storage: Arc<dyn Storage>, mapping: Mapping) -> Self {
         let limits = storage.limits();
+        // One that cannot be asked cannot be watched either; reading and writing will tell.
+        let storage_len = storage.size().unwrap_or(0);
         Self {
             storage,
             mapping,
             read_only: limits.read_only,
             can_punch: limits.can_punch,
             scratch: BufferPool::new(SCRATCH_LEN),
+            storage_len,
         }
     }
 
@@ -213,7 +218,13 @@ impl BlockDevice for CryptDevice {
         if self.read_only {
             return Ok(());
         }
-        Ok(self.storage.sync_data()?)
+        self.storage.sync_data()?;
+        // A container that was cut off under us grows again with the next write, and is not whole for all that.
+        if self.storage.size()? < self.storage_len {
+            let reason = "the container has been cut off";
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, reason).into());
+        }
+        Ok(())
     }
 
     fn write_zeroes(&self, range: Range<Sector>) -> Result<(), BlockError> {

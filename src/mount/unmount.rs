@@ -203,6 +203,12 @@ fn kill(record: &Record) -> Result<()> {
         wait_for_end(record, END_LIMIT);
     }
     stale::clean();
+    if record.server.is_alive() {
+        return Err(Error::new(
+            ErrorKind::Busy,
+            format!("its server, process {}, does not end", record.server.pid),
+        ));
+    }
     Ok(())
 }
 
@@ -226,5 +232,5 @@ const LOST: [io::ErrorKind; 4] = [
     io::ErrorKind::ConnectionRefused,
     io::ErrorKind::BrokenPipe,
 ];
-const LAST_MOMENT: Duration = Duration::from_secs(3);
+const LAST_MOMENT: Duration = Duration::from_secs(5);
 const END_LIMIT: Duration = Duration::from_secs(20);

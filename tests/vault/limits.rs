@@ -21,3 +21,36 @@ fn a_limit_on_file_sizes_fails_writes_and_ends_no_server() {
         world.wait_for_end_of(server);
     });
 }
+
+/// Whoever wrote may have been told, or only the kernel's cache was: the end of the mount says it in any case.
+#[test]
+fn an_unmount_after_failed_writes_is_an_error_and_takes_the_volume_down() {
+    with_vault("--size 32M --provision thin", |world| {
+        world.shell(
+            "ulimit -f 8192; exec ./strongroom --quiet mount --block v.vault m --password-file password",
+        );
+        let server = world.server();
+        let wrote =
+            "dd if=/dev/urandom of=m/volume bs=1M count=16 conv=notrunc,fsync 2> dd.log || echo refused";
+        assert_eq!(world.shell(wrote), "refused\n", "{world}");
+        let output = world.strongroom("unmount m");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(6), "{world}: {text}");
+        assert!(text.contains("not all that was written is in the container"), "{world}: {text}");
+        world.wait_for_end_of(server);
+    });
+}
+
+#[test]
+fn a_container_that_is_cut_off_under_a_mount_syncs_nothing_any_more() {
+    with_vault("--size 32M --provision quick", |world| {
+        world.mount();
+        let server = world.server();
+        world.shell("truncate -s 12M v.vault");
+        let wrote =
+            world.shell("dd if=/dev/urandom of=m/big bs=1M count=4 conv=fsync 2> dd.log || echo refused");
+        assert_eq!(wrote, "refused\n", "{world}");
+        assert_eq!(world.strongroom("unmount m").status.code(), Some(6), "{world}");
+        world.wait_for_end_of(server);
+    });
+}

@@ -1,5 +1,5 @@
 use std::sync::{
-    Arc, PoisonError, RwLock,
+    Arc, OnceLock, PoisonError, RwLock,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -21,6 +21,8 @@ pub(super) struct Served {
     reading: Action,
     writing: Action,
     flushing: Action,
+    /// The first failure that may have cost data: programs may have been told, or only the kernel's cache was.
+    lost: OnceLock<String>,
 }
 
 impl Served {
@@ -33,7 +35,13 @@ impl Served {
             reading: Action::new("reading"),
             writing: Action::new("writing"),
             flushing: Action::new("flushing"),
+            lost: OnceLock::new(),
         }
+    }
+
+    /// Why not all that was written is in the container; `None` where it is.
+    pub(super) fn lost(&self) -> Option<&str> {
+        self.lost.get().map(String::as_str)
     }
 
     /// Lets go of the device and wipes the buffers; from here on every request fails.
@@ -51,6 +59,9 @@ impl Served {
     fn failed(&self, action: &Action, error: &BlockError) -> Errno {
         if !action.has_failed.swap(true, Ordering::Relaxed) {
             (self.log)(&format!("{} the volume failed: {error}", action.name));
+        }
+        if matches!(error, BlockError::Io(_)) && action.name != self.reading.name {
+            self.lost.get_or_init(|| error.to_string());
         }
         match error {
             BlockError::ReadOnly => Errno::EROFS,

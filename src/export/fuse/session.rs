@@ -104,7 +104,13 @@ impl FuseExport {
             let _panicked = session.join();
         }
         self.session = None;
-        flushed.map_err(|error| Error::caused_by(ErrorKind::Io, error).during("cannot flush the volume"))
+        flushed.map_err(|error| Error::caused_by(ErrorKind::Io, error).during("cannot flush the volume"))?;
+        match self.served.lost() {
+            Some(why) => {
+                Err(Error::new(ErrorKind::Io, format!("not all that was written is in the container: {why}")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Makes whoever has the file open get errors from now on. Root's lazy unmount does so too; others can where fusectl is.
