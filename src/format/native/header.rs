@@ -163,7 +163,7 @@ impl Header for NativeHeader {
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
-        Err(first_error.unwrap_or_else(|| no_slot_of(SlotKind::of(credentials))))
+        Err(first_error.unwrap_or_else(|| no_slot_of(SlotKind::of(credentials), self.copies.current())))
     }
 
     fn unlock_with_key(&self, key: VolumeKey) -> Result<Unlocked> {
@@ -194,7 +194,7 @@ fn open_keyslot(
         copy.keyslots.iter().filter(|slot| slot.kind == kind && slot.priority > 0).collect();
     slots.sort_by_key(|slot| std::cmp::Reverse(slot.priority));
     if slots.is_empty() {
-        return Err(no_slot_of(kind));
+        return Err(no_slot_of(kind, copy));
     }
     let mut failure = None;
     for slot in slots {
@@ -214,13 +214,18 @@ const fn wrong_credentials(kind: SlotKind) -> &'static str {
     }
 }
 
-fn no_slot_of(kind: SlotKind) -> Error {
+/// Why no slot of this kind is there to be tried.
+fn no_slot_of(kind: SlotKind, copy: &HeaderCopy) -> Error {
+    let has = |kind| copy.keyslots.iter().any(|slot| slot.kind == kind && slot.priority > 0);
     match kind {
-        SlotKind::Keyfile => {
+        SlotKind::Keyfile if has(SlotKind::Password) => {
             Error::new(ErrorKind::Credentials, "no keyslot takes a keyfile").with_hint("leave --keyfile out")
         }
-        _ => Error::new(ErrorKind::Credentials, "every keyslot needs a keyfile")
-            .with_hint("add --keyfile FILE"),
+        SlotKind::Password if has(SlotKind::Keyfile) => {
+            Error::new(ErrorKind::Credentials, "every keyslot needs a keyfile")
+                .with_hint("add --keyfile FILE")
+        }
+        _ => Error::new(ErrorKind::Credentials, "no keyslot can be opened by this strongroom"),
     }
 }
 
