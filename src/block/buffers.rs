@@ -20,11 +20,6 @@ impl BufferPool {
         Self { len, free: Mutex::new(Vec::new()) }
     }
 
-    /// The size of each buffer in bytes.
-    pub const fn buffer_len(&self) -> usize {
-        self.len
-    }
-
     /// A buffer whose content is whatever its last user left. It returns to the pool on drop.
     pub fn take(&self) -> Buffer<'_> {
         let reused = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();

@@ -152,7 +152,7 @@ impl Plan {
         }
         let device_size = device_size(path)?;
         let geometry = Geometry::for_container(container_size(options.size, device_size)?)?;
-        let filesystem = filesystem_kind(options.filesystem)?;
+        let filesystem = filesystem_kind(options.filesystem);
         if let Some(kind) = filesystem {
             check_size(kind, geometry.data_len)?;
             mount::is_available(kind)?;
@@ -258,16 +258,16 @@ fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn filesystem_kind(choice: FileSystemChoice) -> Result<Option<FilesystemKind>> {
-    Ok(Some(match choice {
+const fn filesystem_kind(choice: FileSystemChoice) -> Option<FilesystemKind> {
+    Some(match choice {
         FileSystemChoice::Ext4 => FilesystemKind::Ext4,
         FileSystemChoice::Exfat => FilesystemKind::Exfat,
         FileSystemChoice::Vfat => FilesystemKind::Vfat,
         FileSystemChoice::Xfs => FilesystemKind::Xfs,
         FileSystemChoice::Btrfs => FilesystemKind::Btrfs,
         FileSystemChoice::Ntfs => FilesystemKind::Ntfs,
-        FileSystemChoice::None => return Ok(None),
-    }))
+        FileSystemChoice::None => return None,
+    })
 }
 
 /// The size of the block device at `path`; `None` where there is none.

@@ -6,7 +6,6 @@ use std::{
     io::{self, Write},
     path::Path,
     process::{Command, Stdio},
-    str::FromStr,
     sync::atomic::AtomicBool,
 };
 
@@ -105,16 +104,6 @@ impl FilesystemKind {
 impl fmt::Display for FilesystemKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-impl FromStr for FilesystemKind {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
-            Error::new(ErrorKind::Usage, format!("no file system of the name {name} can be made"))
-        })
     }
 }
 

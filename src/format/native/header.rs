@@ -155,15 +155,17 @@ impl Header for NativeHeader {
 
     fn unlock(&self, credentials: &Credentials, limits: &KdfLimits) -> Result<Unlocked> {
         let mut budget = Budget::new(limits);
-        let mut first_error = None;
+        let first_error = match open_keyslot(self.copies.current(), credentials, limits, &mut budget) {
+            Ok((key, slot)) => return self.accept(key, Some(slot)),
+            Err(error) => error,
+        };
         // NAT-RD-05: an older copy is never tried beside a whole newer one: a password removed since would open it.
-        for copy in std::iter::once(self.copies.current()).chain(self.copies.rivals()) {
-            match open_keyslot(copy, credentials, limits, &mut budget) {
-                Ok((key, slot)) => return self.accept(key, Some(slot)),
-                Err(error) => first_error = first_error.or(Some(error)),
+        for rival in self.copies.rivals() {
+            if let Ok((key, slot)) = open_keyslot(rival, credentials, limits, &mut budget) {
+                return self.accept(key, Some(slot));
             }
         }
-        Err(first_error.unwrap_or_else(|| no_slot_of(SlotKind::of(credentials), self.copies.current())))
+        Err(first_error)
     }
 
     fn unlock_with_key(&self, key: VolumeKey) -> Result<Unlocked> {
