@@ -3,6 +3,7 @@
 mod copies;
 mod copy;
 mod create;
+mod editor;
 mod error;
 mod header;
 mod keys;
@@ -11,6 +12,7 @@ mod layout;
 mod superblock;
 #[cfg(test)]
 mod tests;
+mod update;
 
 pub use copy::HeaderCopy;
 pub use create::{MIN_CONTAINER_LEN, NewContainer, NewHeader, new_uuid};

@@ -18,7 +18,7 @@ use crate::{
         secret::{Credentials, Password, VolumeKey},
     },
     error::ErrorKind,
-    format::Format,
+    format::{Attempt, Format},
     mapping::{Holes, Mapping, Segment},
     storage::{Limits, MemoryStorage, Storage},
     units::{Sector, SectorSize},
@@ -101,7 +101,7 @@ impl Storage for Recorded {
 }
 
 fn credentials() -> Credentials {
-    Credentials { password: Password::copy_of(b"open sesame").unwrap(), keyfiles: Vec::new() }
+    Credentials::Password { password: Password::copy_of(b"open sesame").unwrap(), keyfiles: Vec::new() }
 }
 
 fn new_container(cost: Argon2Cost, provision: Provision) -> NewContainer {
@@ -169,7 +169,7 @@ fn a_new_container_opens_with_its_password_and_with_its_volume_key() {
     made.write(&storage).unwrap();
 
     let header = Native.read_header(&storage).unwrap();
-    let unlocked = header.unlock(&credentials(), &KdfLimits::default()).unwrap();
+    let unlocked = header.unlock(&credentials(), &Attempt::default()).unwrap();
     assert_eq!(unlocked.keyslot, Some(0));
     assert_eq!(unlocked.mapping.holes(), Holes::ReadAsZeros);
     let key = VolumeKey::copy_of(made.volume_key.expose()).unwrap();
@@ -188,7 +188,8 @@ fn a_keyslot_that_needs_more_memory_than_is_free_is_not_derived() {
         .unwrap();
     made.write(&storage).unwrap();
     let limits = KdfLimits { available_kib: 1024, ..KdfLimits::default() };
-    let error = Native.read_header(&storage).unwrap().unlock(&credentials(), &limits).unwrap_err();
+    let attempt = Attempt { limits, keyslot: None };
+    let error = Native.read_header(&storage).unwrap().unlock(&credentials(), &attempt).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::OutOfMemory);
 }
 
