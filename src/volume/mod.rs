@@ -6,7 +6,7 @@ mod fill;
 
 pub use container::{Access, Container};
 pub use draft::{Draft, Occupant, occupant};
-pub use fill::{Progress, prepare};
+pub use fill::{Progress, prepare, prepare_storage};
 
 use std::{fs::File, path::Path, sync::Arc};
 

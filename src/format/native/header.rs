@@ -11,6 +11,7 @@ use super::{
     keyslot::{Budget, Keyslot, Opened, SlotKind},
     layout::{REGION_LEN, VERSION},
     superblock::{CopyIndex, Provision, Superblock},
+    update::make_durable,
 };
 use crate::{
     crypto::{
@@ -123,6 +124,7 @@ impl NativeHeader {
             None if index == CopyIndex::A => self.lost_state(&self.copies.a),
             None => self.lost_state(&self.copies.b),
         };
+        make_durable(storage, &self.copies, good)?;
         good.for_index(index, key)?.write(storage)?;
         Ok(Some(format!("header copy {name} was {state} and has been rewritten from the other")))
     }
@@ -176,6 +178,7 @@ impl Header for NativeHeader {
         let key = &unlocked.volume_key;
         let good = self.authentic(key)?;
         self.check_writable(good)?;
+        storage.sync_data()?; // NAT-UPD-05, also where nothing is to be healed
         let mut done = Vec::new();
         for index in [CopyIndex::A, CopyIndex::B] {
             done.extend(self.heal(index, good, key, storage)?);

@@ -28,6 +28,7 @@ pub(super) fn write_update(
             .with_hint("try again"));
     }
     refuse_foreign_copy(&copies, base)?;
+    make_durable(storage, &copies, base)?;
     let a_is_good = copies.a.found.as_ref().is_ok_and(|copy| copy.says_the_same_as(base));
     let (first, second) = if a_is_good { (CopyIndex::B, CopyIndex::A) } else { (CopyIndex::A, CopyIndex::B) };
     new.for_index(first, key)?.write(storage)?;
@@ -37,6 +38,15 @@ pub(super) fn write_update(
         Error::new(error.kind(), reason)
             .with_hint("what was to be taken away may still be there: repeat it when the medium works")
     })
+}
+
+/// NAT-UPD-05: makes sure that the copy in use is on the medium before the other is touched.
+///
+/// What was read may be in a cache only: its writer was killed before the sync, or was told that the sync failed. In the
+/// latter case only writing it again helps, which is done where another whole copy stands by.
+pub(super) fn make_durable(storage: &dyn Storage, copies: &Copies, in_use: &HeaderCopy) -> Result<()> {
+    let stands_by = |copy: &HeaderCopy| copy.offset() != in_use.offset() && copy.is_of_same_container(in_use);
+    if copies.whole().any(stands_by) { in_use.write(storage) } else { Ok(storage.sync_data()?) }
 }
 
 /// A copy with another uuid may be the last header of another container: it is nobody's to overwrite in passing.
