@@ -114,8 +114,8 @@ pub trait Editor: fmt::Debug + Send {
     /// Writes the changes so that a power cut at any moment leaves the old keyslots or the new ones.
     ///
     /// # Errors
-    /// `Busy` where somebody else changed the header since it was read; what writing gave. Nothing has changed then, unless
-    /// the error says so.
+    /// `Busy` where somebody else changed the header since it was read, `Exists` where a header copy is another container's:
+    /// nothing was written then. What writing gave: the error says whether the change is in force.
     fn commit(&self, storage: &dyn Storage) -> Result<()>;
 }
 

@@ -178,7 +178,7 @@ impl Header for NativeHeader {
         let key = &unlocked.volume_key;
         let good = self.authentic(key)?;
         self.check_writable(good)?;
-        storage.sync_data()?; // NAT-UPD-05, also where nothing is to be healed
+        storage.sync_data()?; // NAT-UPD-07, also where nothing is to be healed
         let mut done = Vec::new();
         for index in [CopyIndex::A, CopyIndex::B] {
             done.extend(self.heal(index, good, key, storage)?);
