@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     copies::{Copies, Found, Place},
     copy::HeaderCopy,
-    editor::NativeEditor,
+    editor::{self, NativeEditor},
     error::HeaderError,
     keys,
     keyslot::{Budget, Keyslot, Opened, SlotKind},
@@ -20,7 +20,7 @@ use crate::{
         xts::AesXts,
     },
     error::{Error, ErrorKind, Result},
-    format::{Attempt, CopyInfo, CopyState, Editor, Header, HeaderInfo, Unlocked},
+    format::{Attempt, Change, CopyInfo, CopyState, Editor, Header, HeaderInfo, Unlocked},
     mapping::{Holes, Mapping, Segment},
     storage::Storage,
     units::Sector,
@@ -184,6 +184,10 @@ impl Header for NativeHeader {
             done.extend(self.heal(index, good, key, storage)?);
         }
         Ok(done)
+    }
+
+    fn check_change(&self, change: &Change<'_>) -> Result<()> {
+        editor::check_change(&self.copies.current().keyslots, change)
     }
 
     fn editor(&self, unlocked: &Unlocked) -> Result<Box<dyn Editor>> {
