@@ -3,11 +3,15 @@
 mod copies;
 mod copy;
 mod create;
+mod data;
 mod error;
 mod header;
 mod keys;
 mod keyslot;
 mod layout;
+mod ledger;
+mod reencryption;
+mod suite;
 mod superblock;
 #[cfg(test)]
 mod tests;
@@ -19,6 +23,9 @@ pub use header::{NativeHeader, hyphenated};
 pub use keys::{data_key, keyfile_digest};
 pub use keyslot::{Keyslot, MIN_MEMORY_KIB, MIN_PASSES, SlotKind};
 pub use layout::COPY_LEN;
+pub use ledger::{Ledger, Record, WorkAreas};
+pub use reencryption::OldVolume;
+pub use suite::Suite;
 pub use superblock::{CopyIndex, Geometry, Label, Provision, Superblock};
 
 use crate::{
