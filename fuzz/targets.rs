@@ -6,7 +6,7 @@ use strongroom::{
         kdf::KdfLimits,
         secret::{Credentials, Password},
     },
-    format::{Format, native::Native},
+    format::{Attempt, Format, native::Native},
     storage::{MemoryStorage, Storage},
 };
 
@@ -16,7 +16,10 @@ const COPY_LEN: usize = 65_536;
 const BACKUP_OFFSET: usize = COPY_LEN + 16_384;
 
 /// So little that the real key derivation is cheap; nothing in the product is built differently for fuzzing.
-const LIMITS: KdfLimits = KdfLimits { memory_kib: 128, passes: 2, lanes: 2, available_kib: u64::MAX };
+const ATTEMPT: Attempt = Attempt {
+    limits: KdfLimits { memory_kib: 128, passes: 2, lanes: 2, available_kib: u64::MAX },
+    keyslot: None,
+};
 
 /// The first byte tells where the rest goes and what is made right again; the next two cut the container's end.
 ///
@@ -50,7 +53,8 @@ fn open(storage: &dyn Storage, for_writing: bool) {
     let info = header.describe();
     assert!(info.data_offset + info.data_size <= info.container_size);
     let password = Password::copy_of(b"correct horse battery staple").expect("memory");
-    let Ok(unlocked) = header.unlock(&Credentials { password, keyfiles: Vec::new() }, &LIMITS) else {
+    let Ok(unlocked) = header.unlock(&Credentials::Password { password, keyfiles: Vec::new() }, &ATTEMPT)
+    else {
         return;
     };
     assert!(unlocked.layout.current().sectors() > 0);
@@ -63,8 +67,8 @@ fn open(storage: &dyn Storage, for_writing: bool) {
 fn healed_once_is_healed(storage: &dyn Storage) {
     let header = Native.read_header(storage).expect("a healed header is read");
     let password = Password::copy_of(b"correct horse battery staple").expect("memory");
-    let credentials = Credentials { password, keyfiles: Vec::new() };
-    let unlocked = header.unlock(&credentials, &LIMITS).expect("a healed header is unlocked");
+    let credentials = Credentials::Password { password, keyfiles: Vec::new() };
+    let unlocked = header.unlock(&credentials, &ATTEMPT).expect("a healed header is unlocked");
     let done = header.prepare_writing(storage, &unlocked).expect("a healed header may be written");
     assert!(done.iter().all(|line| line.ends_with("left alone")), "{done:?}");
 }

@@ -50,7 +50,7 @@ impl SecretOptions {
     }
 
     /// The digests of the keyfiles, in the order given. One may be a pipe that has nothing to say, or never ends.
-    pub(crate) fn read_keyfiles(&self) -> Result<Vec<KeyfileDigest>> {
+    fn read_keyfiles(&self) -> Result<Vec<KeyfileDigest>> {
         let read = |path: &PathBuf| {
             let cannot = format!("cannot read keyfile {}", path.display());
             interrupt::at_liberty(|| keyfile_digest(path)).map_err(|error| as_usage(error, cannot))
@@ -59,12 +59,28 @@ impl SecretOptions {
     }
 
     /// The password of a container that exists, asked for once.
-    pub(crate) fn read_password(&self, container: &Path) -> Result<Password> {
+    fn read_password(&self, container: &Path) -> Result<Password> {
         if !self.is_prompt() {
             return self.read_source();
         }
         let answer = SecretPrompt::begin()?.ask(&format!("Password for {}: ", container.display()))?;
         Ok(Password::copy_of(answer.as_bytes())?)
+    }
+
+    /// What opens a container that exists.
+    pub(crate) fn read(&self, container: &Path) -> Result<Credentials> {
+        Ok(Credentials::Password {
+            keyfiles: self.read_keyfiles()?,
+            password: self.read_password(container)?,
+        })
+    }
+
+    /// Asks once more after a wrong answer. Keyfiles stay: one may be a pipe.
+    pub(crate) fn read_again(&self, container: &Path, credentials: &mut Credentials) -> Result<()> {
+        if let Credentials::Password { password, .. } = credentials {
+            *password = self.read_password(container)?;
+        }
+        Ok(())
     }
 
     /// The password for a new container: asked for twice, and weighed. The warning, where it is weak, goes to `warn`.
@@ -75,7 +91,7 @@ impl SecretOptions {
         if is_judged && let Some(weakness) = strength::weakness(&password) {
             warn(&weakness);
         }
-        Ok(Credentials { password, keyfiles })
+        Ok(Credentials::Password { password, keyfiles })
     }
 
     /// The password from the one source that is given.

@@ -8,9 +8,9 @@ use std::{
 
 use rustix::fs::OFlags;
 use strongroom::{
-    crypto::{kdf::KdfLimits, secret::Credentials},
+    crypto::kdf::KdfLimits,
     error::{Error, ErrorKind, Result},
-    format::{Header, Unlocked},
+    format::{Attempt, Header, Unlocked},
     sys::memory::is_any_secret_unlocked,
     volume::Container,
 };
@@ -60,23 +60,22 @@ pub(crate) fn unlock(
     header: &dyn Header,
     options: &UnlockOptions,
 ) -> Result<Unlocked> {
-    let limits = limits(options);
+    let attempt = Attempt { limits: limits(options), keyslot: None };
     let secrets = &options.secrets;
-    let mut credentials =
-        Credentials { keyfiles: secrets.read_keyfiles()?, password: secrets.read_password(path)? };
+    let mut credentials = secrets.read(path)?;
     let mut tries_left = if secrets.is_prompt() { options.tries.unwrap_or(3) } else { 1 };
     loop {
         warn_of_swap(console);
         let unlocked = interrupt::at_liberty(|| {
-            progress::spin(console, "deriving the key", || header.unlock(&credentials, &limits))
+            progress::spin(console, "deriving the key", || header.unlock(&credentials, &attempt))
         });
         tries_left = tries_left.saturating_sub(1);
         match unlocked {
             Err(error) if error.kind() == ErrorKind::Credentials && tries_left > 0 => {
                 console.note(&format!("strongroom: {}", error.reason()));
-                credentials.password = secrets.read_password(path)?;
+                secrets.read_again(path, &mut credentials)?;
             }
-            Err(error) => return Err(explain(error, path, header, &limits)),
+            Err(error) => return Err(explain(error, path, header, &attempt.limits)),
             Ok(unlocked) => {
                 if let Some(slot) = unlocked.keyslot {
                     console.detail(&format!("strongroom: keyslot {slot} opens"));

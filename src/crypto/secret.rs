@@ -72,15 +72,27 @@ secret! {
     /// The digest of one keyfile's whole content.
     KeyfileDigest
 }
+secret! {
+    /// 256 random bits that the user keeps on paper. Needs no costly derivation: nobody guesses it.
+    RecoveryKey
+}
 
 /// What the user presents to open a keyslot.
 #[derive(Debug)]
-pub struct Credentials {
-    /// The password; empty where keyfiles alone open the volume.
-    pub password: Password,
-    /// One digest a keyfile, in the order given.
-    pub keyfiles: Vec<KeyfileDigest>,
+pub enum Credentials {
+    /// A password, keyfiles, or both.
+    Password {
+        /// The password; empty where keyfiles alone open the volume.
+        password: Password,
+        /// One digest a keyfile, in the order given.
+        keyfiles: Vec<KeyfileDigest>,
+    },
+    /// A recovery key.
+    Recovery(RecoveryKey),
 }
+
+/// The size of a [`RecoveryKey`] in bytes.
+pub const RECOVERY_KEY_LEN: usize = 32;
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use crate::{
     crypto::{
-        kdf::KdfLimits,
+        kdf::{Argon2Cost, KdfLimits},
+        rng::Rng,
         secret::{Credentials, VolumeKey},
     },
     error::Result,
@@ -54,8 +55,8 @@ pub trait Header: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// `Credentials` where no keyslot opens, `Tampered` where the MAC is wrong, `Unsupported` where a keyslot's costs pass
-    /// `limits`, `OutOfMemory`.
-    fn unlock(&self, credentials: &Credentials, limits: &KdfLimits) -> Result<Unlocked>;
+    /// the attempt's limits, `OutOfMemory`.
+    fn unlock(&self, credentials: &Credentials, attempt: &Attempt) -> Result<Unlocked>;
 
     /// Checks the header against a volume key that a keyslot gave earlier (in another process).
     fn unlock_with_key(&self, key: VolumeKey) -> Result<Unlocked>;
@@ -66,6 +67,84 @@ pub trait Header: fmt::Debug + Send + Sync {
     /// # Errors
     /// `Unsupported` where writing needs features that are not known, `Damaged` where the container is cut off.
     fn prepare_writing(&self, storage: &dyn Storage, unlocked: &Unlocked) -> Result<Vec<String>>;
+
+    /// An editor of the keyslots as they are in this header.
+    ///
+    /// # Errors
+    /// As [`Self::prepare_writing`], before anything is written.
+    fn editor(&self, unlocked: &Unlocked) -> Result<Box<dyn Editor>>;
+}
+
+/// How one attempt to unlock goes about it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Attempt {
+    /// What the key derivation may cost.
+    pub limits: KdfLimits,
+    /// The only keyslot to try; `None` tries all but those of the lowest priority.
+    pub keyslot: Option<u32>,
+}
+
+/// Changes to the keyslots of one container: gathered in memory, written by [`Editor::commit`].
+///
+/// The volume key stays, and with it all data.
+pub trait Editor: fmt::Debug + Send {
+    /// The keyslots as they will be.
+    fn keyslots(&self) -> Vec<KeyslotInfo>;
+
+    /// Fills the keyslot that `new` names, or the first empty one, and gives its number. Runs the key derivation.
+    ///
+    /// # Errors
+    /// `Usage` where the keyslot does not exist or the costs are below the least that the format's writers use, `Exists`
+    /// where it is in use, `NoSpace` where all are.
+    fn add(&mut self, new: &NewKeyslot<'_>, rng: &dyn Rng) -> Result<u32>;
+
+    /// Puts `new` in the place of the keyslot in use with number `slot`. Runs the key derivation.
+    ///
+    /// # Errors
+    /// As [`Self::add`]; `NotFound` where the keyslot is empty.
+    fn replace(&mut self, slot: u32, new: &NewKeyslot<'_>, rng: &dyn Rng) -> Result<()>;
+
+    /// Empties a keyslot. The last one that can be opened goes only where `lock_out` is true: nobody opens the container
+    /// after that.
+    ///
+    /// # Errors
+    /// `NotFound` where it is empty already, `Usage` for the last one.
+    fn remove(&mut self, slot: u32, lock_out: bool) -> Result<()>;
+
+    /// Writes the changes so that a power cut at any moment leaves the old keyslots or the new ones.
+    ///
+    /// # Errors
+    /// `Busy` where somebody else changed the header since it was read; what writing gave. Nothing has changed then, unless
+    /// the error says so.
+    fn commit(&self, storage: &dyn Storage) -> Result<()>;
+}
+
+/// What a new keyslot is to hold.
+#[derive(Debug)]
+pub struct NewKeyslot<'a> {
+    /// Its number; `None` takes the first empty one.
+    pub slot: Option<u32>,
+    /// The user's name for it.
+    pub label: Option<&'a str>,
+    /// When it is tried.
+    pub priority: Priority,
+    /// Its costs. Where no password opens it, they do not count.
+    pub cost: Argon2Cost,
+    /// What is to open it.
+    pub credentials: &'a Credentials,
+}
+
+/// When a keyslot is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    /// Only when it is asked for by number.
+    Ignore,
+    /// In the order of the numbers.
+    #[default]
+    Normal,
+    /// Before the others.
+    Prefer,
 }
 
 /// What unlocking gives.
@@ -146,6 +225,10 @@ pub struct KeyslotInfo {
     pub kind: &'static str,
     /// The user's name for it.
     pub label: Option<String>,
+    /// When it is tried; `None` where that is not known.
+    pub priority: Option<Priority>,
+    /// Whether guessing its password is cheaper than with a keyslot made today.
+    pub weak: bool,
     /// Its costs.
     pub kdf: KdfInfo,
 }
@@ -153,7 +236,7 @@ pub struct KeyslotInfo {
 /// A key derivation's costs.
 #[derive(Debug, Clone, Serialize)]
 pub struct KdfInfo {
-    /// `argon2id`, `pbkdf2-sha512`, ...
+    /// `argon2id`, `pbkdf2-sha512`, ...; `hkdf-sha512` where a random key opens the slot.
     pub name: &'static str,
     /// Memory in bytes.
     pub memory: Option<u64>,

@@ -5,17 +5,14 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use strongroom::{
     Error, ErrorKind,
-    block::{BlockDevice, CryptDevice},
-    crypto::{
-        kdf::KdfLimits,
-        secret::{Credentials, Password},
-    },
+    crypto::secret::{Credentials, Password},
     format::{
-        CopyState, Format, Probe,
+        Attempt, CopyState, Format, Probe,
         native::{Native, keyfile_digest},
     },
     storage::{MemoryStorage, Storage},
     units::Sector,
+    volume,
 };
 
 use crate::{folder, generator::Vector, stored};
@@ -46,7 +43,7 @@ fn image(vector: &Vector) -> Vec<u8> {
 
 /// Opens the vector; gives the layer that ended it, and the plaintext where none did.
 fn open(vector: &Vector, storage: &Arc<MemoryStorage>) -> Result<Vec<u8>, &'static str> {
-    let credentials = Credentials {
+    let credentials = Credentials::Password {
         password: Password::copy_of(vector.password.as_bytes()).unwrap(),
         keyfiles: vector
             .keyfiles
@@ -59,12 +56,11 @@ fn open(vector: &Vector, storage: &Arc<MemoryStorage>) -> Result<Vec<u8>, &'stat
         return Err(layer(&error, true));
     }
     let header = Native.read_header(&**storage).map_err(|error| layer(&error, true))?;
-    let unlocked =
-        header.unlock(&credentials, &KdfLimits::default()).map_err(|error| layer(&error, false))?;
+    let unlocked = header.unlock(&credentials, &Attempt::default()).map_err(|error| layer(&error, false))?;
     if !vector.read_only {
         header.prepare_writing(&**storage, &unlocked).map_err(|error| layer(&error, true))?;
     }
-    let device = CryptDevice::new(Arc::clone(storage) as Arc<dyn Storage>, unlocked.mapping);
+    let device = volume::device(Arc::clone(storage) as Arc<dyn Storage>, unlocked.layout);
     let mut plaintext = vec![0; usize::try_from(device.geometry().bytes()).unwrap()];
     device.read(&mut plaintext, Sector(0)).map_err(|_| "payload failure")?;
     Ok(plaintext)

@@ -3,12 +3,9 @@
 use std::{collections::HashMap, fs, path::Path};
 
 use strongroom::{
-    crypto::{
-        kdf::KdfLimits,
-        secret::{Credentials, Password},
-    },
+    crypto::secret::{Credentials, Password},
     format::{
-        Format,
+        Attempt, Format,
         native::{self, Native},
     },
     storage::FileStorage,
@@ -81,11 +78,12 @@ fn keys(container: &Path) -> Vec<Vec<u8>> {
     let storage = FileStorage::new(fs::File::open(container).unwrap()).unwrap();
     let password = Password::copy_of(PASSWORD.as_bytes()).unwrap();
     let header = Native.read_header(&storage).unwrap();
-    let unlocked =
-        header.unlock(&Credentials { password, keyfiles: Vec::new() }, &KdfLimits::default()).unwrap();
+    let unlocked = header
+        .unlock(&Credentials::Password { password, keyfiles: Vec::new() }, &Attempt::default())
+        .unwrap();
     let uuid = header.describe().uuid.unwrap().replace('-', "");
     let uuid: [u8; 16] = hex::decode(uuid).unwrap().try_into().unwrap();
-    let data_key = native::data_key(&unlocked.volume_key, &uuid, 0).unwrap();
+    let data_key = native::data_key(&unlocked.volume_key, &uuid, native::Suite::default(), 0).unwrap();
     vec![unlocked.volume_key.expose().to_vec(), data_key.expose().to_vec()]
 }
 

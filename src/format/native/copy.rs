@@ -10,7 +10,7 @@ use super::{
     error::HeaderError,
     keys,
     keyslot::Keyslot,
-    layout::{COPY_LEN, MAGIC, RawCopy, RawKeyslot, VOLUME_KEY_LEN},
+    layout::{COPY_LEN, KEYSLOTS, MAGIC, RawCopy, RawKeyslot, VOLUME_KEY_LEN},
     superblock::{CopyIndex, Superblock},
 };
 use crate::{
@@ -63,6 +63,26 @@ impl HeaderCopy {
         }
         sum(&mut raw, volume_key)?;
         Ok(Self::parse(raw.as_bytes())?)
+    }
+
+    /// The header with the changes that `change` makes, under the next sequence number. What it does not touch stays byte
+    /// for byte, also what this version does not know.
+    ///
+    /// # Errors
+    /// `Unsupported` where the sequence number is the last one (NAT-UPD-03).
+    pub(super) fn updated(&self, change: impl FnOnce(&mut RawCopy), volume_key: &VolumeKey) -> Result<Self> {
+        let mut raw = *self.raw;
+        let sequence = raw.superblock.sequence.get().checked_add(1);
+        let last = || Error::new(ErrorKind::Unsupported, "the header's sequence number is at its end");
+        raw.superblock.sequence = sequence.ok_or_else(last)?.into();
+        change(&mut raw);
+        sum(&mut raw, volume_key)?;
+        Ok(Self::parse(raw.as_bytes())?)
+    }
+
+    /// The bytes of the keyslots, empty ones included.
+    pub(super) fn raw_keyslots(&self) -> &[RawKeyslot; KEYSLOTS] {
+        &self.raw.keyslots
     }
 
     /// The same header as the other copy: only the index and the sums differ.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     copy::HeaderCopy,
-    keyslot::NewKeyslot,
+    keyslot,
     layout::{ALIGNMENT, DATA_OFFSET, MAX_DATA_LEN, TAIL_LEN, VOLUME_KEY_LEN},
     suite::Suite,
     superblock::{CopyIndex, Geometry, Label, Provision, Superblock},
@@ -16,6 +16,7 @@ use crate::{
         secret::{Credentials, LockedBytes, VolumeKey},
     },
     error::{Error, ErrorKind, Result},
+    format::{NewKeyslot, Priority},
     storage::Storage,
     units::SectorSize,
 };
@@ -80,18 +81,28 @@ pub fn new_uuid(rng: &dyn Rng) -> Result<[u8; 16]> {
     Ok(uuid)
 }
 
+/// NAT-KEY-01: the volume key is 64 bytes of the generator's.
+pub(super) fn new_volume_key(rng: &dyn Rng) -> Result<VolumeKey> {
+    let mut key = LockedBytes::zeroed(VOLUME_KEY_LEN)?;
+    rng.fill(key.as_mut_slice())?;
+    Ok(key.into())
+}
+
 impl NewHeader {
     /// Makes the volume key and keyslot 0. Runs the key derivation; writes nothing.
     ///
     /// # Errors
     /// `Usage` where the costs are below the least that a keyslot takes, or above what a reader accepts.
     pub fn new(container: &NewContainer, credentials: &Credentials, rng: &dyn Rng) -> Result<Self> {
-        let slot = NewKeyslot { index: 0, label: Label::default(), cost: container.cost, credentials };
-        slot.check_cost()?;
-        let mut key = LockedBytes::zeroed(VOLUME_KEY_LEN)?;
-        rng.fill(key.as_mut_slice())?;
-        let volume_key = VolumeKey::from(key);
-        let slot = slot.seal(&container.uuid, &volume_key, rng)?;
+        let volume_key = new_volume_key(rng)?;
+        let slot = NewKeyslot {
+            slot: Some(0),
+            label: None,
+            priority: Priority::Normal,
+            cost: container.cost,
+            credentials,
+        };
+        let slot = keyslot::seal(0, &slot, &container.uuid, &volume_key, rng)?;
         let superblock = Superblock {
             index: CopyIndex::A,
             uuid: container.uuid,

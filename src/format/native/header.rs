@@ -6,6 +6,7 @@ use super::{
     copies::{Copies, Found, Place},
     copy::HeaderCopy,
     data,
+    editor::NativeEditor,
     error::HeaderError,
     keyslot::{Budget, Keyslot, Opened, SlotKind},
     layout::VERSION,
@@ -13,12 +14,9 @@ use super::{
     superblock::{CopyIndex, Superblock},
 };
 use crate::{
-    crypto::{
-        kdf::KdfLimits,
-        secret::{Credentials, VolumeKey},
-    },
+    crypto::secret::{Credentials, VolumeKey},
     error::{Error, ErrorKind, Result},
-    format::{CopyInfo, CopyState, Header, HeaderInfo, Unlocked},
+    format::{Attempt, CopyInfo, CopyState, Editor, Header, HeaderInfo, Unlocked},
     storage::Storage,
 };
 
@@ -80,6 +78,13 @@ impl NativeHeader {
     fn authentic(&self, key: &VolumeKey) -> Result<&HeaderCopy> {
         let Err(error) = self.copies.current().check_mac(key) else { return Ok(self.copies.current()) };
         self.copies.whole().find(|copy| copy.check_mac(key).is_ok()).ok_or(error)
+    }
+
+    /// The authentic copy under `key`, where the container may be written.
+    pub(super) fn authentic_for_writing(&self, key: &VolumeKey) -> Result<&HeaderCopy> {
+        let good = self.authentic(key)?;
+        self.check_writable(good)?;
+        Ok(good)
     }
 
     /// Checks the header against the volume key and lays out the volume.
@@ -167,15 +172,15 @@ impl Header for NativeHeader {
         }
     }
 
-    fn unlock(&self, credentials: &Credentials, limits: &KdfLimits) -> Result<Unlocked> {
-        let mut budget = Budget::new(limits);
-        let first_error = match open_keyslot(self.copies.current(), credentials, limits, &mut budget) {
+    fn unlock(&self, credentials: &Credentials, attempt: &Attempt) -> Result<Unlocked> {
+        let mut budget = Budget::new(&attempt.limits);
+        let first_error = match open_keyslot(self.copies.current(), credentials, attempt, &mut budget) {
             Ok((key, slot)) => return self.accept(key, Some(slot)),
             Err(error) => error,
         };
         // NAT-RD-05: an older copy is never tried beside a whole newer one: a password removed since would open it.
         for rival in self.copies.rivals() {
-            if let Ok((key, slot)) = open_keyslot(rival, credentials, limits, &mut budget) {
+            if let Ok((key, slot)) = open_keyslot(rival, credentials, attempt, &mut budget) {
                 return self.accept(key, Some(slot));
             }
         }
@@ -201,25 +206,34 @@ impl Header for NativeHeader {
         }
         Ok(done)
     }
+
+    fn editor(&self, unlocked: &Unlocked) -> Result<Box<dyn Editor>> {
+        let good = self.authentic(&unlocked.volume_key)?;
+        self.check_writable(good)?;
+        Ok(Box::new(NativeEditor::new(good, Arc::clone(&unlocked.volume_key))))
+    }
 }
 
 /// Tries the keyslots of one copy, those with the highest priority first (NAT-SLOT-03, -05).
 fn open_keyslot(
     copy: &HeaderCopy,
     credentials: &Credentials,
-    limits: &KdfLimits,
+    attempt: &Attempt,
     budget: &mut Budget,
 ) -> Result<(VolumeKey, u32)> {
     let kind = SlotKind::of(credentials);
-    let mut slots: Vec<_> =
-        copy.keyslots.iter().filter(|slot| slot.kind == kind && slot.priority > 0).collect();
+    let may_try = |slot: &Keyslot| match attempt.keyslot {
+        Some(number) => slot.index == number,
+        None => slot.priority > 0,
+    };
+    let mut slots: Vec<_> = copy.keyslots.iter().filter(|slot| slot.kind == kind && may_try(slot)).collect();
     slots.sort_by_key(|slot| std::cmp::Reverse(slot.priority));
     if slots.is_empty() {
-        return Err(no_slot_of(kind, copy));
+        return Err(no_slot_of(kind, copy, attempt.keyslot));
     }
     let mut failure = None;
     for slot in slots {
-        match slot.open(&copy.superblock.uuid, credentials, limits, budget) {
+        match slot.open(&copy.superblock.uuid, credentials, &attempt.limits, budget) {
             Ok(Opened::Key(key)) => return Ok((key, slot.index)),
             Ok(Opened::WrongCredentials) => {}
             Err(error) => failure = Some(error),
@@ -231,12 +245,20 @@ fn open_keyslot(
 const fn wrong_credentials(kind: SlotKind) -> &'static str {
     match kind {
         SlotKind::Keyfile => "no keyslot opens with this password and these keyfiles",
-        _ => "no keyslot opens with this password",
+        SlotKind::Recovery => "no keyslot opens with this recovery key",
+        SlotKind::Password | SlotKind::Other(_) => "no keyslot opens with this password",
     }
 }
 
 /// Why no slot of this kind is there to be tried.
-fn no_slot_of(kind: SlotKind, copy: &HeaderCopy) -> Error {
+fn no_slot_of(kind: SlotKind, copy: &HeaderCopy, asked_for: Option<u32>) -> Error {
+    if let Some(number) = asked_for {
+        let reason = match copy.keyslots.iter().find(|slot| slot.index == number) {
+            None => format!("keyslot {number} is empty"),
+            Some(slot) => format!("keyslot {number} takes a {}", slot.kind.takes()),
+        };
+        return Error::new(ErrorKind::Credentials, reason);
+    }
     let has = |kind| copy.keyslots.iter().any(|slot| slot.kind == kind && slot.priority > 0);
     match kind {
         SlotKind::Keyfile if has(SlotKind::Password) => {
@@ -246,6 +268,10 @@ fn no_slot_of(kind: SlotKind, copy: &HeaderCopy) -> Error {
             Error::new(ErrorKind::Credentials, "every keyslot needs a keyfile")
                 .with_hint("add --keyfile FILE")
         }
+        SlotKind::Password if has(SlotKind::Recovery) => {
+            Error::new(ErrorKind::Credentials, "no keyslot takes a password").with_hint("add --recovery")
+        }
+        SlotKind::Recovery => Error::new(ErrorKind::Credentials, "no keyslot takes a recovery key"),
         _ => Error::new(ErrorKind::Credentials, "no keyslot can be opened by this strongroom"),
     }
 }

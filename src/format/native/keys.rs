@@ -10,7 +10,7 @@ use crate::{
         aead,
         hash::{self, Sha512},
         kdf::{self, Argon2Cost},
-        secret::{Credentials, DerivedKey, KeyfileDigest, LockedBytes, VolumeKey},
+        secret::{Credentials, DerivedKey, KeyfileDigest, LockedBytes, Password, VolumeKey},
     },
     error::Result,
 };
@@ -22,6 +22,7 @@ const DATA_LABEL: &[u8] = b"strongroom/v1/data";
 const KEYSLOT_LABEL: &[u8] = b"strongroom/v1/keyslot";
 const OLD_KEY_LABEL: &[u8] = b"strongroom/v1/old-volume-key";
 const RECORD_LABEL: &[u8] = b"strongroom/v1/reencryption-record";
+const RECOVERY_LABEL: &[u8] = b"strongroom/v1/recovery-key";
 
 const SLOT_KEY_LEN: usize = 32;
 const MAC_KEY_LEN: usize = 64;
@@ -48,10 +49,10 @@ pub fn keyfile_digest(mut content: impl Read) -> io::Result<KeyfileDigest> {
 }
 
 /// NAT-KEY-04: label ‖ LE64(|password|) ‖ password ‖ LE32(n) ‖ the n keyfile digests in ascending order.
-fn credential_input(credentials: &Credentials) -> io::Result<LockedBytes> {
-    let mut keyfiles: Vec<&[u8]> = credentials.keyfiles.iter().map(KeyfileDigest::expose).collect();
+fn credential_input(password: &Password, keyfiles: &[KeyfileDigest]) -> io::Result<LockedBytes> {
+    let mut keyfiles: Vec<&[u8]> = keyfiles.iter().map(KeyfileDigest::expose).collect();
     keyfiles.sort_unstable();
-    let password = credentials.password.expose();
+    let password = password.expose();
     let password_len = u64::try_from(password.len()).map_err(io::Error::other)?.to_le_bytes();
     let count = u32::try_from(keyfiles.len()).map_err(io::Error::other)?.to_le_bytes();
 
@@ -68,11 +69,17 @@ fn credential_input(credentials: &Credentials) -> io::Result<LockedBytes> {
     Ok(input)
 }
 
-/// NAT-KEY-05: the key of one keyslot, Argon2id over the credentials.
+/// The key of one keyslot: NAT-KEY-05, Argon2id over password and keyfiles; NAT-KEY-10, HKDF over a recovery key.
 ///
 /// The costs were checked against the caller's limits before.
 pub(super) fn slot_key(credentials: &Credentials, salt: &[u8; 32], cost: &Argon2Cost) -> Result<DerivedKey> {
-    kdf::argon2id(credential_input(credentials)?.as_slice(), salt, cost, SLOT_KEY_LEN)
+    match credentials {
+        Credentials::Password { password, keyfiles } => {
+            let input = credential_input(password, keyfiles)?;
+            kdf::argon2id(input.as_slice(), salt, cost, SLOT_KEY_LEN)
+        }
+        Credentials::Recovery(key) => kdf::hkdf_sha512(key.expose(), salt, RECOVERY_LABEL, SLOT_KEY_LEN),
+    }
 }
 
 /// NAT-KEY-06: what the wrapped volume key is bound to: label ‖ uuid ‖ the slot's bytes before the nonce.

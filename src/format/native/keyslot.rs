@@ -7,7 +7,7 @@ use zerocopy::{FromZeros, IntoBytes};
 use super::{
     error::HeaderError,
     keys,
-    layout::{KDF_ARGON2ID, KEYSLOT_AAD_LEN, RawKeyslot, VOLUME_KEY_LEN},
+    layout::{KDF_ARGON2ID, KDF_HKDF, KEYSLOT_AAD_LEN, LABEL_LEN, RawKeyslot, VOLUME_KEY_LEN},
     superblock::Label,
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
         secret::{Credentials, LockedBytes, VolumeKey},
     },
     error::{Error, ErrorKind, Result},
-    format::{KdfInfo, KeyslotInfo},
+    format::{KdfInfo, KeyslotInfo, NewKeyslot, Priority},
 };
 
 /// The least memory of a new keyslot.
@@ -33,6 +33,8 @@ pub enum SlotKind {
     Password,
     /// One or more keyfiles, with a password or an empty one.
     Keyfile,
+    /// A recovery key.
+    Recovery,
     /// A kind of a later version: shown, never opened.
     Other(u32),
 }
@@ -42,6 +44,7 @@ impl SlotKind {
         match self {
             Self::Password => 1,
             Self::Keyfile => 2,
+            Self::Recovery => 3,
             Self::Other(number) => number,
         }
     }
@@ -50,16 +53,44 @@ impl SlotKind {
         match self {
             Self::Password => "password",
             Self::Keyfile => "keyfile",
-            Self::Other(3) => "recovery-key",
+            Self::Recovery => "recovery-key",
             Self::Other(4) => "fido2",
             Self::Other(5) => "tpm2",
             Self::Other(_) => "unknown",
         }
     }
 
+    /// What a user presents, as it goes on after "takes a".
+    pub(super) const fn takes(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::Keyfile => "keyfile",
+            Self::Recovery => "recovery key",
+            Self::Other(_) => "credential that this strongroom does not know",
+        }
+    }
+
     /// The kind that these credentials open (NAT-SLOT-03).
     pub fn of(credentials: &Credentials) -> Self {
-        if credentials.keyfiles.is_empty() { Self::Password } else { Self::Keyfile }
+        match credentials {
+            Credentials::Password { keyfiles, .. } if keyfiles.is_empty() => Self::Password,
+            Credentials::Password { .. } => Self::Keyfile,
+            Credentials::Recovery(_) => Self::Recovery,
+        }
+    }
+
+    /// The key derivation of slots of this kind (NAT-SLOT-06); `None` where the kind is not known.
+    const fn kdf(self) -> Option<u32> {
+        match self {
+            Self::Password | Self::Keyfile => Some(KDF_ARGON2ID),
+            Self::Recovery => Some(KDF_HKDF),
+            Self::Other(_) => None,
+        }
+    }
+
+    /// Whether this program can open slots of this kind.
+    pub(super) const fn is_known(self) -> bool {
+        self.kdf().is_some()
     }
 }
 
@@ -120,14 +151,18 @@ impl Keyslot {
             0 => return Err(HeaderError::Reserved { place: "empty keyslot" }), // NAT-SLOT-02
             1 => SlotKind::Password,
             2 => SlotKind::Keyfile,
+            3 => SlotKind::Recovery,
             number => SlotKind::Other(number), // NAT-SLOT-04: not looked into
         };
-        if !matches!(kind, SlotKind::Other(_)) {
+        if let Some(kdf) = kind.kdf() {
             if raw.priority.get() > 2 {
                 return Err(wrong("priority", raw.priority.get())); // NAT-SLOT-05
             }
-            if raw.kdf.get() != KDF_ARGON2ID {
+            if raw.kdf.get() != kdf {
                 return Err(wrong("key derivation", raw.kdf.get())); // NAT-SLOT-06
+            }
+            if kdf == KDF_HKDF && keys::slot_cost(raw) != NO_COST {
+                return Err(wrong("cost", raw.memory_kib.get())); // NAT-SLOT-10
             }
             if raw.reserved_a.iter().chain(&raw.reserved_b).any(|&byte| byte != 0) {
                 return Err(HeaderError::Reserved { place: "keyslot" }); // NAT-SLOT-07
@@ -140,18 +175,30 @@ impl Keyslot {
     /// What `info` shows.
     pub fn describe(&self) -> KeyslotInfo {
         let cost = self.cost();
+        let costs = |value: u32| self.is_costly().then_some(value);
         KeyslotInfo {
             slot: self.index,
             kind: self.kind.name(),
             label: self.label.text().map(str::to_owned),
+            priority: Priority::from_number(self.priority).filter(|_| self.kind.is_known()),
+            weak: self.is_costly() && (cost.memory_kib < MIN_MEMORY_KIB || cost.passes < MIN_PASSES),
             kdf: KdfInfo {
-                name: "argon2id",
-                memory: Some(u64::from(cost.memory_kib).saturating_mul(1024)),
-                passes: Some(cost.passes),
-                lanes: Some(cost.lanes),
+                name: match self.raw.kdf.get() {
+                    KDF_ARGON2ID => "argon2id",
+                    KDF_HKDF => "hkdf-sha512",
+                    _ => "unknown",
+                },
+                memory: costs(cost.memory_kib).map(|kib| u64::from(kib).saturating_mul(1024)),
+                passes: costs(cost.passes),
+                lanes: costs(cost.lanes),
                 iterations: None,
             },
         }
+    }
+
+    /// Whether a key derivation with costs stands before it.
+    fn is_costly(&self) -> bool {
+        self.raw.kdf.get() == KDF_ARGON2ID
     }
 
     fn cost(&self) -> Argon2Cost {
@@ -170,7 +217,21 @@ impl Keyslot {
         limits: &KdfLimits,
         budget: &mut Budget,
     ) -> Result<Opened> {
-        // NAT-SLOT-08: before anything is allocated.
+        if self.is_costly() {
+            self.afford(limits, budget)?;
+        }
+        let key = keys::slot_key(credentials, &self.raw.salt, &self.cost())?;
+        let mut volume_key = LockedBytes::zeroed(VOLUME_KEY_LEN)?;
+        volume_key.as_mut_slice().copy_from_slice(&self.raw.wrapped_key);
+        let aad = keys::keyslot_aad(uuid, head(&self.raw));
+        match aead::open(&key, &self.raw.nonce, &aad, volume_key.as_mut_slice(), &self.raw.tag) {
+            Ok(()) => Ok(Opened::Key(volume_key.into())),
+            Err(_) => Ok(Opened::WrongCredentials),
+        }
+    }
+
+    /// NAT-SLOT-08, -09: refuses costs that pass the limits, before anything is allocated.
+    fn afford(&self, limits: &KdfLimits, budget: &mut Budget) -> Result<()> {
         limits
             .check(&self.cost())
             .map_err(|error| Error::new(ErrorKind::Unsupported, format!("keyslot {} {error}", self.index)))?;
@@ -189,65 +250,80 @@ impl Keyslot {
             let reason = "the keyslots together ask for more than one attempt to unlock may cost";
             return Err(Error::new(ErrorKind::Unsupported, reason));
         }
-        let key = keys::slot_key(credentials, &self.raw.salt, &self.cost())?;
-        let mut volume_key = LockedBytes::zeroed(VOLUME_KEY_LEN)?;
-        volume_key.as_mut_slice().copy_from_slice(&self.raw.wrapped_key);
-        let aad = keys::keyslot_aad(uuid, head(&self.raw));
-        match aead::open(&key, &self.raw.nonce, &aad, volume_key.as_mut_slice(), &self.raw.tag) {
-            Ok(()) => Ok(Opened::Key(volume_key.into())),
-            Err(_) => Ok(Opened::WrongCredentials),
+        Ok(())
+    }
+}
+
+/// Derives the key of a new keyslot with a fresh salt and seals `volume_key` under it.
+///
+/// # Errors
+/// `Usage` where the costs are below the least of NAT-KEY-09 or above what a reader accepts, or the label is no label.
+pub(super) fn seal(
+    index: u32,
+    new: &NewKeyslot<'_>,
+    uuid: &[u8; 16],
+    volume_key: &VolumeKey,
+    rng: &dyn Rng,
+) -> Result<RawKeyslot> {
+    let kind = SlotKind::of(new.credentials);
+    let cost = if kind.kdf() == Some(KDF_ARGON2ID) { checked_cost(new.cost)? } else { NO_COST };
+    let mut raw = RawKeyslot::new_zeroed();
+    raw.kind = kind.number().into();
+    raw.index = index.into();
+    raw.priority = new.priority.number().into();
+    raw.kdf = kind.kdf().unwrap_or_default().into();
+    raw.memory_kib = cost.memory_kib.into();
+    raw.passes = cost.passes.into();
+    raw.lanes = cost.lanes.into();
+    raw.label = Label::new(new.label.unwrap_or_default()).ok_or_else(no_label)?.to_field();
+    rng.fill(&mut raw.salt)?;
+    rng.fill(&mut raw.nonce)?;
+
+    let key = keys::slot_key(new.credentials, &raw.salt, &cost)?;
+    let aad = keys::keyslot_aad(uuid, head(&raw));
+    let mut wrapped = LockedBytes::zeroed(VOLUME_KEY_LEN)?;
+    wrapped.as_mut_slice().copy_from_slice(volume_key.expose());
+    raw.tag = aead::seal(&key, &raw.nonce, &aad, wrapped.as_mut_slice())?;
+    raw.wrapped_key.copy_from_slice(wrapped.as_slice());
+    Ok(raw)
+}
+
+/// NAT-KEY-09: no keyslot of ours is cheaper than this.
+fn checked_cost(cost: Argon2Cost) -> Result<Argon2Cost> {
+    if cost.memory_kib < MIN_MEMORY_KIB || cost.passes < MIN_PASSES {
+        let reason =
+            format!("a keyslot takes at least {} MiB and {MIN_PASSES} passes", MIN_MEMORY_KIB / 1024);
+        return Err(Error::new(ErrorKind::Usage, reason));
+    }
+    KdfLimits::default().check(&cost).map_err(|error| Error::caused_by(ErrorKind::Usage, error))?;
+    Ok(cost)
+}
+
+fn no_label() -> Error {
+    Error::new(ErrorKind::Usage, format!("a label takes {LABEL_LEN} bytes without control characters"))
+}
+
+impl Priority {
+    const fn number(self) -> u32 {
+        match self {
+            Self::Ignore => 0,
+            Self::Normal => 1,
+            Self::Prefer => 2,
+        }
+    }
+
+    const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            0 => Some(Self::Ignore),
+            1 => Some(Self::Normal),
+            2 => Some(Self::Prefer),
+            _ => None,
         }
     }
 }
 
-/// What a new keyslot is to hold.
-#[derive(Debug)]
-pub(super) struct NewKeyslot<'a> {
-    /// Its number.
-    pub index: u32,
-    /// The user's name for it.
-    pub label: Label,
-    /// Its costs.
-    pub cost: Argon2Cost,
-    /// What is to open it.
-    pub credentials: &'a Credentials,
-}
-
-impl NewKeyslot<'_> {
-    /// NAT-KEY-09: no keyslot of ours is cheaper than this.
-    pub(super) fn check_cost(&self) -> Result<()> {
-        let Argon2Cost { memory_kib, passes, .. } = self.cost;
-        if memory_kib < MIN_MEMORY_KIB || passes < MIN_PASSES {
-            let reason =
-                format!("a keyslot takes at least {} MiB and {MIN_PASSES} passes", MIN_MEMORY_KIB / 1024);
-            return Err(Error::new(ErrorKind::Usage, reason));
-        }
-        KdfLimits::default().check(&self.cost).map_err(|error| Error::caused_by(ErrorKind::Usage, error))
-    }
-
-    /// Derives the slot's key with a fresh salt and seals `volume_key` under it.
-    pub(super) fn seal(&self, uuid: &[u8; 16], volume_key: &VolumeKey, rng: &dyn Rng) -> Result<RawKeyslot> {
-        let mut raw = RawKeyslot::new_zeroed();
-        raw.kind = SlotKind::of(self.credentials).number().into();
-        raw.index = self.index.into();
-        raw.priority = 1.into();
-        raw.kdf = KDF_ARGON2ID.into();
-        raw.memory_kib = self.cost.memory_kib.into();
-        raw.passes = self.cost.passes.into();
-        raw.lanes = self.cost.lanes.into();
-        raw.label = self.label.to_field();
-        rng.fill(&mut raw.salt)?;
-        rng.fill(&mut raw.nonce)?;
-
-        let key = keys::slot_key(self.credentials, &raw.salt, &self.cost)?;
-        let aad = keys::keyslot_aad(uuid, head(&raw));
-        let mut wrapped = LockedBytes::zeroed(VOLUME_KEY_LEN)?;
-        wrapped.as_mut_slice().copy_from_slice(volume_key.expose());
-        raw.tag = aead::seal(&key, &raw.nonce, &aad, wrapped.as_mut_slice())?;
-        raw.wrapped_key.copy_from_slice(wrapped.as_slice());
-        Ok(raw)
-    }
-}
+/// The costs of a keyslot without a costly derivation.
+const NO_COST: Argon2Cost = Argon2Cost { memory_kib: 0, passes: 0, lanes: 0 };
 
 /// An empty slot holds its number and nothing else.
 fn is_empty(raw: &RawKeyslot) -> bool {

@@ -38,6 +38,8 @@ pub(super) const LABEL_LEN: usize = 64;
 pub(super) const FEATURE_REENCRYPTION: u64 = 1;
 /// KDF 1: Argon2id, version 0x13.
 pub(super) const KDF_ARGON2ID: u32 = 1;
+/// KDF 2: HKDF-SHA-512, for keys that nobody can guess.
+pub(super) const KDF_HKDF: u32 = 2;
 
 /// Section 4.1.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]

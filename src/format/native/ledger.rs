@@ -12,7 +12,7 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 use super::{
     keys,
     layout::{ALIGNMENT, COPY_LEN, RECORD_LEN, RECORD_MAGIC, RECORD_VERSION, RawRecord},
-    superblock::{Geometry, Superblock},
+    superblock::{Geometry, Provision, Superblock},
 };
 use crate::{
     crypto::{
@@ -129,6 +129,7 @@ pub struct Ledger {
     generation: u32,
     data_offset: u64,
     data_len: u64,
+    is_thin: bool,
     newest: Record,
     /// Whether the newest record stands in both areas.
     is_doubled: bool,
@@ -153,6 +154,7 @@ impl Ledger {
             generation: superblock.generation,
             data_offset: superblock.geometry.data_offset,
             data_len: superblock.geometry.data_len,
+            is_thin: superblock.provision == Provision::Thin,
             newest: Record { counter: 0, border: 0, chunk_len: 0 },
             is_doubled: true,
             has_journal: true,
@@ -186,9 +188,19 @@ impl Ledger {
         self.newest
     }
 
+    /// Whether the newest record stands in both areas, and its journal is there.
+    pub(super) const fn is_intact(&self) -> bool {
+        self.is_doubled && self.has_journal
+    }
+
     /// The most bytes that one record can journal.
     pub const fn journal_len(&self) -> u64 {
         self.areas.journal_len
+    }
+
+    /// Where the journal of the newest record lies in the container.
+    pub const fn journal_offset(&self) -> u64 {
+        self.areas.journal_offset(self.newest.counter)
     }
 
     /// The newest record's chunk; `None` where it has none.
@@ -254,16 +266,20 @@ impl Ledger {
         Ok(Some(format!("an interrupted re-encryption was brought to a safe state ({chunk_len} bytes)")))
     }
 
-    /// Copies the journal to its place. What is zero in both is a hole of a thin container, and stays one.
+    /// Copies the journal to its place; all of it, also what reads the same there already: after a failed sync the kernel's
+    /// cache holds what the medium does not. Only holes of a thin container, which nobody has written, stay holes.
     fn replay(&self, storage: &dyn Storage, range: &Range<u64>, journal: u64) -> Result<()> {
         let (mut new, mut old) = (vec![0; RECORD_LEN], vec![0; RECORD_LEN]);
         let mut done = 0;
         while done < range.end.saturating_sub(range.start) {
             let place = self.data_offset.saturating_add(range.start).saturating_add(done);
             storage.read_exact_at(&mut new, journal.saturating_add(done))?;
-            // A place that cannot be read is one more reason to write it.
-            let is_there = storage.read_exact_at(&mut old, place).is_ok() && old == new;
-            if !is_there {
+            let is_zero = |block: &[u8]| block.iter().all(|&byte| byte == 0);
+            let is_hole = self.is_thin
+                && is_zero(&new)
+                && storage.read_exact_at(&mut old, place).is_ok()
+                && is_zero(&old);
+            if !is_hole {
                 storage.write_all_at(&new, place)?;
             }
             done = done.saturating_add(ALIGNMENT);

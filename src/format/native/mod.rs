@@ -4,6 +4,7 @@ mod copies;
 mod copy;
 mod create;
 mod data;
+mod editor;
 mod error;
 mod header;
 mod keys;
@@ -15,6 +16,8 @@ mod suite;
 mod superblock;
 #[cfg(test)]
 mod tests;
+mod transition;
+mod update;
 
 pub use copy::HeaderCopy;
 pub use create::{MIN_CONTAINER_LEN, NewContainer, NewHeader, new_uuid};
@@ -27,6 +30,7 @@ pub use ledger::{Ledger, Record, WorkAreas};
 pub use reencryption::OldVolume;
 pub use suite::Suite;
 pub use superblock::{CopyIndex, Geometry, Label, Provision, Superblock};
+pub use transition::{StartHeader, Target, UnderWay};
 
 use crate::{
     error::Result,

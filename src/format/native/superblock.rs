@@ -2,6 +2,8 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
+use std::fmt;
+
 use super::{
     error::HeaderError,
     layout::{
@@ -31,6 +33,15 @@ impl CopyIndex {
             Self::A => 0,
             Self::B => 1,
         }
+    }
+}
+
+impl fmt::Display for CopyIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::A => "A",
+            Self::B => "B",
+        })
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
         secret::{Credentials, Password, VolumeKey},
     },
     error::ErrorKind,
-    format::Format,
+    format::{Attempt, Format},
     mapping::{Holes, Mapping, Segment},
     storage::{Limits, MemoryStorage, Storage},
     units::{Sector, SectorSize},
@@ -101,11 +101,12 @@ impl Storage for Recorded {
 }
 
 fn credentials() -> Credentials {
-    Credentials { password: Password::copy_of(b"open sesame").unwrap(), keyfiles: Vec::new() }
+    Credentials::Password { password: Password::copy_of(b"open sesame").unwrap(), keyfiles: Vec::new() }
 }
 
 fn new_container(cost: Argon2Cost, provision: Provision) -> NewContainer {
     NewContainer {
+        suite: Suite::default(),
         uuid: new_uuid(&Counting::default()).unwrap(),
         label: Label::new("test").unwrap(),
         sector_size: SectorSize::B4096,
@@ -169,7 +170,7 @@ fn a_new_container_opens_with_its_password_and_with_its_volume_key() {
     made.write(&storage).unwrap();
 
     let header = Native.read_header(&storage).unwrap();
-    let unlocked = header.unlock(&credentials(), &KdfLimits::default()).unwrap();
+    let unlocked = header.unlock(&credentials(), &Attempt::default()).unwrap();
     assert_eq!(unlocked.keyslot, Some(0));
     assert_eq!(unlocked.layout.current().holes(), Holes::ReadAsZeros);
     let key = VolumeKey::copy_of(made.volume_key.expose()).unwrap();
@@ -188,7 +189,8 @@ fn a_keyslot_that_needs_more_memory_than_is_free_is_not_derived() {
         .unwrap();
     made.write(&storage).unwrap();
     let limits = KdfLimits { available_kib: 1024, ..KdfLimits::default() };
-    let error = Native.read_header(&storage).unwrap().unlock(&credentials(), &limits).unwrap_err();
+    let attempt = Attempt { limits, keyslot: None };
+    let error = Native.read_header(&storage).unwrap().unlock(&credentials(), &attempt).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::OutOfMemory);
 }
 
@@ -248,12 +250,16 @@ fn each_tebibyte_has_its_own_key_and_the_tweak_counts_on() {
         uuid,
         label: Label::default(),
         sequence: 1,
+        suite: Suite::default(),
         sector_size: SectorSize::B4096,
         provision: Provision::Thick,
         geometry: Geometry::for_container((1 << 40) + (3 << 20)).unwrap(),
+        generation: 0,
+        reencryption: None,
         unknown_writing_features: 0,
     };
-    let mapping = data::mapping(&superblock, &key).unwrap();
+    let layout = data::layout(&superblock, &key, None).unwrap();
+    let mapping = layout.current().clone();
     assert_eq!(mapping.segments().len(), 2);
     let storage = Arc::new(Sparse::default());
     let device = CryptDevice::new(Arc::clone(&storage) as Arc<dyn Storage>, mapping);
