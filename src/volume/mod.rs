@@ -11,23 +11,25 @@ pub use fill::{Progress, prepare, prepare_storage};
 use std::{fs::File, path::Path, sync::Arc};
 
 use crate::{
-    block::{BlockDevice, CryptDevice},
+    block::{BlockDevice, CryptDevice, LiveDevice, MovingDevice},
     crypto::secret::KeyfileDigest,
     error::{Error, Result},
     format::{Header, HeaderInfo, Unlocked, native},
+    mapping::Layout,
+    storage::Storage,
 };
 
 /// An opened volume: plaintext sectors, and what is known of the container behind them.
 #[derive(Debug)]
 pub struct Volume {
     info: HeaderInfo,
-    device: Arc<dyn BlockDevice>,
+    device: Arc<LiveDevice>,
 }
 
 impl Volume {
     /// The volume of `container`, through what its keyslot gave. Read-only where the container was opened so.
     pub fn open(container: &Container, info: HeaderInfo, unlocked: &Unlocked) -> Self {
-        let device = CryptDevice::new(container.storage(), unlocked.mapping.clone());
+        let device = LiveDevice::new(device(container.storage(), unlocked.layout.clone()));
         Self { info, device: Arc::new(device) }
     }
 
@@ -38,7 +40,18 @@ impl Volume {
 
     /// The plaintext sectors.
     pub fn device(&self) -> Arc<dyn BlockDevice> {
-        Arc::clone(&self.device)
+        Arc::clone(&self.device) as Arc<dyn BlockDevice>
+    }
+}
+
+/// The sectors of a volume that lies in its container in this way.
+pub fn device(storage: Arc<dyn Storage>, layout: Layout) -> Arc<dyn BlockDevice> {
+    match layout {
+        Layout::Fixed(mapping) => Arc::new(CryptDevice::new(storage, mapping)),
+        Layout::Moving(moving) => {
+            let sector_size = moving.new.sector_size();
+            Arc::new(MovingDevice::new(storage, moving, sector_size))
+        }
     }
 }
 
