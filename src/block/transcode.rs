@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use super::{
     byte_count,
     crypt::{decrypt_around_holes, is_zero, pieces},
@@ -50,6 +52,20 @@ impl Transcoder {
     /// Whether `data`, whole units of ciphertext, is nothing but holes.
     pub fn is_hole(&self, data: &[u8]) -> bool {
         self.run(data, true) == data.len()
+    }
+
+    /// The runs of `data`, whole units of ciphertext, that are not holes, in order.
+    pub fn written_runs(&self, data: &[u8]) -> Vec<Range<usize>> {
+        let (mut runs, mut start) = (Vec::new(), 0);
+        while start < data.len() {
+            start += self.run(&data[start..], true);
+            let len = self.run(&data[start..], false);
+            if len > 0 {
+                runs.push(start..start + len);
+            }
+            start += len;
+        }
+        runs
     }
 
     /// How many bytes from the start on are in units that are holes, or are not.

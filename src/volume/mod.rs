@@ -3,10 +3,12 @@
 mod container;
 mod draft;
 mod fill;
+pub mod reencrypt;
 
 pub use container::{Access, Container};
 pub use draft::{Draft, Occupant, occupant};
 pub use fill::{Progress, prepare, prepare_storage};
+pub use reencrypt::{LiveReencryption, LiveState, LiveStatus, Reencryption};
 
 use std::{fs::File, path::Path, sync::Arc};
 
@@ -24,18 +26,25 @@ use crate::{
 pub struct Volume {
     info: HeaderInfo,
     device: Arc<LiveDevice>,
+    reencryption: Arc<LiveReencryption>,
 }
 
 impl Volume {
     /// The volume of `container`, through what its keyslot gave. Read-only where the container was opened so.
     pub fn open(container: &Container, info: HeaderInfo, unlocked: &Unlocked) -> Self {
-        let device = LiveDevice::new(device(container.storage(), unlocked.layout.clone()));
-        Self { info, device: Arc::new(device) }
+        let device = Arc::new(LiveDevice::new(device(container.storage(), unlocked.layout.clone())));
+        let reencryption = LiveReencryption::new(container.storage(), Arc::clone(&device), &unlocked.layout);
+        Self { info, device, reencryption: Arc::new(reencryption) }
     }
 
     /// What `info` shows of the container.
     pub fn info(&self) -> &HeaderInfo {
         &self.info
+    }
+
+    /// What starts, pauses and resumes a re-encryption while the volume is used. It pauses when the last holder drops it.
+    pub fn reencryption(&self) -> Arc<LiveReencryption> {
+        Arc::clone(&self.reencryption)
     }
 
     /// The plaintext sectors.

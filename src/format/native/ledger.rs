@@ -234,34 +234,38 @@ impl Ledger {
         Ok(())
     }
 
-    /// Brings the container out of what a power cut left: puts the journaled chunk in its place, then writes an idle
-    /// record into both areas. Says what it did.
+    /// Brings the container out of what a power cut or a failed sync left: puts the journaled chunk in its place, and an
+    /// idle record into both areas. Says what it did, where there was something to do.
     ///
     /// # Errors
     /// `Damaged` where the journal was lost.
     pub(super) fn recover(&mut self, storage: &dyn Storage) -> Result<Option<String>> {
         let Record { border, chunk_len, .. } = self.newest;
-        let Some(journal) = self.journal() else {
-            if self.is_doubled {
-                return Ok(None);
-            }
-            // NAT-REENC-09: one higher, so that the record that is right stays until the new one is on the medium.
-            self.write_next(storage, border, 0)?;
-            storage.sync_data()?;
-            return Ok(Some(
-                "a record of the re-encryption was damaged and has been written anew".to_owned(),
-            ));
-        };
-        let offset = journal.offset.ok_or_else(|| {
+        let journal = self.journal();
+        if journal.as_ref().is_some_and(|journal| journal.offset.is_none()) {
             let reason = format!(
                 "an interrupted re-encryption lost its journal: {chunk_len} bytes of the volume from byte {border} on"
             );
-            Error::new(ErrorKind::Damaged, reason).with_hint("--read-only opens the rest; copy the files off")
-        })?;
-        // NAT-REENC-08: chunk, sync, record, sync. Before the record is on the medium, doing it again does no harm.
-        self.replay(storage, &journal.range, offset)?;
+            return Err(Error::new(ErrorKind::Damaged, reason)
+                .with_hint("--read-only opens the rest; copy the files off"));
+        }
+        // NAT-REENC-08: after a failed sync the kernel's cache shows a record that the medium may not have, and the next
+        // one goes over the last that it has for sure. One area after the other, so that a torn write leaves it in one.
+        let is_whole = self.is_doubled;
+        let bytes = self.seal(&self.newest);
+        for start in self.areas.starts {
+            storage.write_all_at(bytes.as_bytes(), start.saturating_add(slot_offset(self.newest.counter)))?;
+            storage.sync_data()?;
+        }
+        self.is_doubled = true;
+        let Some((range, offset)) = journal.and_then(|journal| Some((journal.range, journal.offset?))) else {
+            let done = "a record of the re-encryption was damaged and has been written anew";
+            return Ok((!is_whole).then(|| done.to_owned()));
+        };
+        // Chunk, sync, record, sync: until the idle record is on the medium, doing all of it again does no harm.
+        self.replay(storage, &range, offset)?;
         storage.sync_data()?;
-        self.write_next(storage, journal.range.end, 0)?;
+        self.write_next(storage, range.end, 0)?;
         storage.sync_data()?;
         Ok(Some(format!("an interrupted re-encryption was brought to a safe state ({chunk_len} bytes)")))
     }
