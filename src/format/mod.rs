@@ -68,6 +68,13 @@ pub trait Header: fmt::Debug + Send + Sync {
     /// `Unsupported` where writing needs features that are not known, `Damaged` where the container is cut off.
     fn prepare_writing(&self, storage: &dyn Storage, unlocked: &Unlocked) -> Result<Vec<String>>;
 
+    /// Refuses a change of keyslots that its [`Editor`] would refuse whatever the secrets are: for the time before they are
+    /// asked for.
+    ///
+    /// # Errors
+    /// As the method of [`Editor`] that makes the change.
+    fn check_change(&self, change: &Change<'_>) -> Result<()>;
+
     /// An editor of the keyslots as they are in this header.
     ///
     /// # Errors
@@ -82,6 +89,32 @@ pub struct Attempt {
     pub limits: KdfLimits,
     /// The only keyslot to try; `None` tries all but those of the lowest priority.
     pub keyslot: Option<u32>,
+}
+
+/// A change of keyslots, as far as it is known without secrets.
+#[derive(Debug, Clone, Copy)]
+pub enum Change<'a> {
+    /// [`Editor::add`].
+    Add {
+        /// The place for it; `None` takes the first empty one.
+        slot: Option<u32>,
+        /// Its label.
+        label: Option<&'a str>,
+    },
+    /// [`Editor::replace`].
+    Replace {
+        /// The keyslot to be replaced.
+        slot: u32,
+        /// The new label.
+        label: Option<&'a str>,
+    },
+    /// [`Editor::remove`].
+    Remove {
+        /// The keyslot to be emptied.
+        slot: u32,
+        /// Also where nobody opens the container after that.
+        lock_out: bool,
+    },
 }
 
 /// Changes to the keyslots of one container: gathered in memory, written by [`Editor::commit`].

@@ -6,7 +6,7 @@ use super::{
     copies::{Copies, Found, Place},
     copy::HeaderCopy,
     data,
-    editor::NativeEditor,
+    editor::{self, NativeEditor},
     error::HeaderError,
     keyslot::{Budget, Keyslot, Opened, SlotKind},
     layout::VERSION,
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     crypto::secret::{Credentials, VolumeKey},
     error::{Error, ErrorKind, Result},
-    format::{Attempt, CopyInfo, CopyState, Editor, Header, HeaderInfo, Unlocked},
+    format::{Attempt, Change, CopyInfo, CopyState, Editor, Header, HeaderInfo, Unlocked},
     storage::Storage,
 };
 
@@ -208,6 +208,10 @@ impl Header for NativeHeader {
             done.extend(Ledger::open(&good.superblock, key, slots.as_ref())?.recover(storage)?);
         }
         Ok(done)
+    }
+
+    fn check_change(&self, change: &Change<'_>) -> Result<()> {
+        editor::check_change(&self.copies.current().keyslots, change)
     }
 
     fn editor(&self, unlocked: &Unlocked) -> Result<Box<dyn Editor>> {

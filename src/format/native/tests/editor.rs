@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     crypto::secret::{RECOVERY_KEY_LEN, RecoveryKey},
-    format::{Header, NewKeyslot, Priority, Unlocked},
+    format::{Change, Header, NewKeyslot, Priority, Unlocked},
 };
 
 const BACKUP: u64 = MIN_CONTAINER_LEN - (1 << 20);
@@ -136,7 +136,24 @@ fn an_empty_keyslot_is_neither_replaced_nor_removed() {
     let error = editor.replace(5, &slot_of(&key_of(1)), rng()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert_eq!(editor.remove(5, true).unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(editor.remove(30, true).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(editor.remove(30, true).unwrap_err().kind(), ErrorKind::Usage);
+}
+
+#[test]
+fn what_needs_no_secret_is_refused_without_one() {
+    let header = Native.read_header(&container()).unwrap();
+    let kind = |change| header.check_change(&change).map_err(|error| error.kind());
+    let long = "x".repeat(65);
+    for label in [long.as_str(), "\u{1b}[2J"] {
+        let label = Some(label);
+        assert_eq!(kind(Change::Add { slot: None, label }), Err(ErrorKind::Usage));
+        assert_eq!(kind(Change::Replace { slot: 0, label }), Err(ErrorKind::Usage));
+    }
+    assert_eq!(kind(Change::Add { slot: Some(0), label: None }), Err(ErrorKind::Exists));
+    assert_eq!(kind(Change::Replace { slot: 1, label: None }), Err(ErrorKind::NotFound));
+    assert_eq!(kind(Change::Remove { slot: 0, lock_out: false }), Err(ErrorKind::Usage));
+    assert_eq!(kind(Change::Remove { slot: 0, lock_out: true }), Ok(()));
+    assert_eq!(kind(Change::Add { slot: Some(29), label: Some("bank") }), Ok(()));
 }
 
 #[test]
