@@ -10,7 +10,7 @@ use serde::Serialize;
 use strongroom::{
     crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
-    format::native::{Geometry, Label, NewContainer, NewHeader, Provision, hyphenated, new_uuid},
+    format::native::{Geometry, Label, NewContainer, NewHeader, Provision, Suite, hyphenated, new_uuid},
     mount::{self, FilesystemKind, NewFilesystem, Request, Target},
     units::SectorSize,
     volume::{Access, Container, Draft, Occupant, occupant, prepare},
@@ -53,6 +53,7 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
         let cost = cost::settle(console, options.cost)?;
         console.detail(&format!("strongroom: keyslot 0 costs {}", cost::show(&cost)));
         let container = NewContainer {
+            suite: Suite::default(),
             uuid: plan.uuid,
             label: plan.label.clone(),
             sector_size: plan.sector_size,

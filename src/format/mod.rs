@@ -1,4 +1,4 @@
-//! Containers on disk: each format is a folder here and a line in [`FORMATS`]; each unlocks to a [`Mapping`].
+//! Containers on disk: each format is a folder here and a line in [`FORMATS`]; each unlocks to a [`Layout`].
 
 pub mod native;
 
@@ -13,7 +13,7 @@ use crate::{
         secret::{Credentials, VolumeKey},
     },
     error::Result,
-    mapping::Mapping,
+    mapping::Layout,
     storage::Storage,
 };
 
@@ -184,7 +184,7 @@ pub enum Priority {
 #[derive(Debug)]
 pub struct Unlocked {
     /// How the volume lies in the container.
-    pub mapping: Mapping,
+    pub layout: Layout,
     /// The key behind it, for the process that serves the volume.
     pub volume_key: Arc<VolumeKey>,
     /// The keyslot that opened.

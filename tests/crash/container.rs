@@ -10,7 +10,7 @@ use std::{
 
 use strongroom::{
     Result,
-    block::{BlockDevice, CryptDevice},
+    block::BlockDevice,
     crypto::{
         kdf::Argon2Cost,
         rng::Rng,
@@ -18,10 +18,11 @@ use strongroom::{
     },
     format::{
         Attempt, CopyState, Editor, Format, Header, NewKeyslot, Priority, Unlocked,
-        native::{Geometry, Label, Native, NewContainer, NewHeader, Provision},
+        native::{Geometry, Label, Native, NewContainer, NewHeader, Provision, Suite},
     },
     storage::{SimStorage, Storage},
     units::{Sector, SectorSize},
+    volume,
 };
 
 /// Both work areas have 16 KiB, the data area eight sectors of 4 KiB.
@@ -64,6 +65,7 @@ pub(crate) fn new_header(provision: Provision) -> NewHeader {
     let new = NewContainer {
         uuid: *b"crash--\x40\x80-tests!",
         label: Label::default(),
+        suite: Suite::Aes256Xts,
         sector_size: SectorSize::B4096,
         provision,
         geometry: GEOMETRY,
@@ -77,7 +79,7 @@ pub(crate) fn container() -> SimStorage {
     let storage = Arc::new(SimStorage::new(vec![0; usize::try_from(GEOMETRY.container_len).unwrap()]));
     new_header(Provision::Quick).write(&*storage).unwrap();
     let (_, unlocked) = unlock(&storage, 0).unwrap();
-    let device = CryptDevice::new(Arc::clone(&storage) as Arc<dyn Storage>, unlocked.mapping);
+    let device = volume::device(Arc::clone(&storage) as Arc<dyn Storage>, unlocked.layout);
     device.write(&plaintext(), Sector(0)).unwrap();
     device.flush().unwrap();
     drop(device);
@@ -124,7 +126,7 @@ pub(crate) fn openers(storage: &SimStorage, numbers: &[u8]) -> Vec<u8> {
 pub(crate) fn content(storage: &SimStorage, number: u8) -> Vec<u8> {
     let (_, unlocked) = unlock(storage, number).unwrap();
     let storage: Arc<dyn Storage> = Arc::new(storage.clone());
-    let device = CryptDevice::new(storage, unlocked.mapping);
+    let device = volume::device(storage, unlocked.layout);
     let mut bytes = vec![0; usize::try_from(device.geometry().bytes()).unwrap()];
     device.read(&mut bytes, Sector(0)).unwrap();
     bytes

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use strongroom::{
     Error, ErrorKind,
-    block::{BlockDevice, CryptDevice},
     crypto::secret::{Credentials, Password, RecoveryKey},
     format::{
         Attempt, CopyState, Format, Probe,
@@ -13,6 +12,7 @@ use strongroom::{
     },
     storage::{MemoryStorage, Storage},
     units::Sector,
+    volume,
 };
 
 use crate::{folder, generator::Vector, stored};
@@ -69,7 +69,7 @@ fn open(vector: &Vector, storage: &Arc<MemoryStorage>) -> Result<Vec<u8>, &'stat
     if !vector.read_only {
         header.prepare_writing(&**storage, &unlocked).map_err(|error| layer(&error, true))?;
     }
-    let device = CryptDevice::new(Arc::clone(storage) as Arc<dyn Storage>, unlocked.mapping);
+    let device = volume::device(Arc::clone(storage) as Arc<dyn Storage>, unlocked.layout);
     let mut plaintext = vec![0; usize::try_from(device.geometry().bytes()).unwrap()];
     device.read(&mut plaintext, Sector(0)).map_err(|_| "payload failure")?;
     Ok(plaintext)
