@@ -104,7 +104,7 @@ fn access(options: &MountOptions) -> Access {
 }
 
 /// Opens and locks the container, or says who has it.
-pub(crate) fn open(path: &Path, access: Access) -> Result<Container> {
+fn open(path: &Path, access: Access) -> Result<Container> {
     check_kind(path)?;
     Container::open(path, access).map_err(|error| {
         let error = match error.kind() {
