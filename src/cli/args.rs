@@ -1,6 +1,7 @@
 //! What the command line takes. The doc comments here are the help texts and the manual.
 
 mod key;
+mod reencrypt;
 
 use std::path::PathBuf;
 
@@ -16,6 +17,8 @@ pub(crate) use key::{
     KeyAddOptions, KeyChangeOptions, KeyCommand, KeyRemoveOptions, KeyTestOptions, NewSecretOptions,
     PriorityChoice,
 };
+
+pub(crate) use reencrypt::{CipherChoice, ReencryptOptions};
 
 use super::size::parse_size;
 
@@ -65,6 +68,13 @@ pub(crate) enum Command {
     /// Work with the keyslots of a container
     #[command(subcommand, subcommand_value_name = "COMMAND", subcommand_help_heading = "Commands")]
     Key(KeyCommand),
+    /// Give a container a new volume key, another cipher or sector size
+    ///
+    /// Everything in it is encrypted anew in place, also while it is mounted and in use. It may be stopped at any time and goes
+    /// on with the same command; no power cut loses anything. Old passwords and old backups of the header open nothing any
+    /// more. The other keyslots stay only where their passwords are given.
+    #[command(after_help = reencrypt::EXAMPLES)]
+    Reencrypt(Box<ReencryptOptions>),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(CompletionsOptions),
@@ -109,7 +119,7 @@ pub(crate) struct CreateOptions {
 }
 
 /// What opening the new container shall cost. Measured for one second on this machine where not given.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Copy, Default, Args)]
 #[command(next_help_heading = "Key derivation (measured here to take one second, but for what is given)")]
 pub(crate) struct CostOptions {
     /// Argon2id memory, from 64M to 4G

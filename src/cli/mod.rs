@@ -12,6 +12,7 @@ mod mounting;
 mod output;
 mod progress;
 mod prompt;
+mod reencrypt;
 mod report;
 mod secrets;
 mod size;
@@ -76,6 +77,7 @@ fn obey(console: Console, command: &Command) -> Result<()> {
         Command::List => mounting::list(console),
         Command::Info(options) => info::run(console, options),
         Command::Key(command) => key::run(console, command),
+        Command::Reencrypt(options) => reencrypt::run(console, options),
         Command::Completions(options) => completions(options),
         Command::Man => manual::run(),
     }

@@ -10,6 +10,7 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 use strongroom::{
     error::{Error, ErrorKind, Result},
+    mapping::Layout,
     mount::{self, Entry, Request, Selection, Target},
     volume::{Access, Container, make_writable},
 };
@@ -34,6 +35,11 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     let unlocked = unlock(console, path, &*header, &options.unlock, options.slot)?;
     for repair in make_writable(&container, &*header, &unlocked).map_err(|error| cannot_open(error, path))? {
         console.warn(&format!("{}: {repair}", path.display()));
+    }
+    if let Layout::Moving(_) = unlocked.layout {
+        let resume = format!("strongroom reencrypt {} goes on with it", path.display());
+        console
+            .note(&format!("strongroom: a re-encryption of this container is under way and rests; {resume}"));
     }
     let request = Request { container: &container, key: unlocked.volume_key.expose(), target };
     let mounted = mount::start(&request, interrupt::flag())?;

@@ -99,7 +99,7 @@ pub(crate) fn unlock_with(
     }
 }
 
-fn limits(options: &UnlockOptions) -> KdfLimits {
+pub(crate) fn limits(options: &UnlockOptions) -> KdfLimits {
     let usual = KdfLimits::default();
     let memory_kib = options.max_kdf_memory.map_or(usual.memory_kib, |bytes| bytes / 1024);
     KdfLimits { memory_kib, available_kib: available_memory(), ..usual }

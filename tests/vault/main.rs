@@ -11,6 +11,7 @@ mod keys;
 mod leaks;
 mod limits;
 mod random_writes;
+mod reencryption;
 mod world;
 
 use std::{os::unix::fs::FileExt, time::Duration};
