@@ -110,7 +110,7 @@ fn access(options: &MountOptions) -> Access {
 }
 
 /// Opens and locks the container, or says who has it.
-fn open(path: &Path, access: Access) -> Result<Container> {
+pub(crate) fn open(path: &Path, access: Access) -> Result<Container> {
     check_kind(path)?;
     Container::open(path, access).map_err(|error| {
         let error = match error.kind() {
