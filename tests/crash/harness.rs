@@ -95,10 +95,11 @@ pub(crate) fn prove(before: &SimStorage, command: Command<'_>, recovery: Command
     }
 }
 
-/// Whether no such medium was seen yet. Many outcomes come to the same; those with changes at stake count as new.
+/// Whether no such medium was seen yet: many outcomes come to the same. Those with changes at stake count as new.
 fn is_new(seen: &mut HashSet<u64>, case: &Case) -> bool {
+    let durable = case.medium.crash(&Outcome::All(Fate::Lost)).live();
     let mut hasher = DefaultHasher::new();
-    (case.medium.live(), case.done, case.recovered).hash(&mut hasher);
+    (case.medium.live(), durable, case.done, case.recovered).hash(&mut hasher);
     case.medium.unsynced() > 0 || seen.insert(hasher.finish())
 }
 
@@ -118,5 +119,5 @@ const FAILURES: [Failure; 6] = [
     Failure::Short(0),
     Failure::Short(5000),
     Failure::Sync(Outcome::All(Fate::Landed)),
-    Failure::Sync(Outcome::Random { seed: 7 }),
+    Failure::Sync(Outcome::All(Fate::Torn { unit: 512, seed: 2 })),
 ];
