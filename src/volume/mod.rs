@@ -7,7 +7,7 @@ pub mod reencrypt;
 
 pub use container::{Access, Container};
 pub use draft::{Draft, Occupant, occupant};
-pub use fill::{Progress, prepare};
+pub use fill::{Progress, prepare, prepare_storage};
 pub use reencrypt::{LiveReencryption, LiveState, LiveStatus, Reencryption};
 
 use std::{fs::File, path::Path, sync::Arc};

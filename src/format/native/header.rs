@@ -6,17 +6,18 @@ use super::{
     copies::{Copies, Found, Place},
     copy::HeaderCopy,
     data,
-    editor::NativeEditor,
+    editor::{self, NativeEditor},
     error::HeaderError,
     keyslot::{Budget, Keyslot, Opened, SlotKind},
     layout::VERSION,
     ledger::{Ledger, Slots, WorkAreas},
     superblock::{CopyIndex, Superblock},
+    update::make_durable,
 };
 use crate::{
     crypto::secret::{Credentials, VolumeKey},
     error::{Error, ErrorKind, Result},
-    format::{Attempt, CopyInfo, CopyState, Editor, Header, HeaderInfo, Unlocked},
+    format::{Attempt, Change, CopyInfo, CopyState, Editor, Header, HeaderInfo, Unlocked},
     storage::Storage,
 };
 
@@ -154,6 +155,7 @@ impl NativeHeader {
             None if index == CopyIndex::A => self.lost_state(&self.copies.a),
             None => self.lost_state(&self.copies.b),
         };
+        make_durable(storage, &self.copies, good)?;
         good.for_index(index, key)?.write(storage)?;
         Ok(Some(format!("header copy {name} was {state} and has been rewritten from the other")))
     }
@@ -215,6 +217,7 @@ impl Header for NativeHeader {
         let key = &unlocked.volume_key;
         let good = self.authentic(key)?;
         self.check_writable(good)?;
+        storage.sync_data()?; // NAT-UPD-07, also where nothing is to be healed
         let mut done = Vec::new();
         for index in [CopyIndex::A, CopyIndex::B] {
             done.extend(self.heal(index, good, key, storage)?);
@@ -225,6 +228,10 @@ impl Header for NativeHeader {
             done.extend(Ledger::open(&good.superblock, key, slots.as_ref())?.recover(storage)?);
         }
         Ok(done)
+    }
+
+    fn check_change(&self, change: &Change<'_>) -> Result<()> {
+        editor::check_change(&self.copies.current().keyslots, change)
     }
 
     fn editor(&self, unlocked: &Unlocked) -> Result<Box<dyn Editor>> {

@@ -1,5 +1,7 @@
 //! What vectors cannot show: the order of writes, randomness, regions. (The vectors: `tests/native_vectors`.)
 
+mod editor;
+
 use std::{
     io,
     ops::Range,
