@@ -216,6 +216,11 @@ pub struct HeaderInfo {
     pub data_size: u64,
     /// `thick`, `quick` or `thin`.
     pub provision: &'static str,
+    /// How often the volume has got another key: rises with the start and the end of each re-encryption. `None` where the
+    /// format does not count.
+    pub generation: Option<u32>,
+    /// Whether a re-encryption is under way.
+    pub reencryption: bool,
     /// Whether the header is under a MAC.
     pub authenticated_header: bool,
     /// The header copies.

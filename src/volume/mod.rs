@@ -5,6 +5,7 @@ mod draft;
 mod fill;
 pub mod reencrypt;
 
+pub use crate::format::native::StartHeader;
 pub use container::{Access, Container};
 pub use draft::{Draft, Occupant, occupant};
 pub use fill::{Progress, prepare, prepare_storage};

@@ -10,6 +10,7 @@
 mod leaks;
 mod limits;
 mod random_writes;
+mod reencryption;
 mod world;
 
 use std::{os::unix::fs::FileExt, time::Duration};

@@ -12,6 +12,7 @@ use super::{
     layout::VERSION,
     ledger::{Ledger, Slots, WorkAreas},
     superblock::{CopyIndex, Superblock},
+    transition::Target,
     update::make_durable,
 };
 use crate::{
@@ -53,6 +54,11 @@ impl NativeHeader {
     fn slots_of(&self, superblock: &Superblock) -> Option<&Slots> {
         let areas = WorkAreas::of(&superblock.geometry)?;
         self.slots.iter().find(|slots| *slots.areas() == areas)
+    }
+
+    /// How the data area is encrypted now, or will be at the end of the re-encryption that is under way.
+    pub fn target(&self) -> Target {
+        Target { suite: self.current().suite, sector_size: self.current().sector_size }
     }
 
     /// What the copy in use says, before anything is unlocked.
@@ -188,6 +194,8 @@ impl Header for NativeHeader {
             data_offset: superblock.geometry.data_offset,
             data_size: superblock.geometry.data_len,
             provision: superblock.provision.name(),
+            generation: Some(superblock.generation),
+            reencryption: superblock.reencryption.is_some(),
             authenticated_header: true,
             headers: vec![self.describe_place(&self.copies.a), self.describe_place(&self.copies.b)],
             keyslots: self.copies.current().keyslots.iter().map(Keyslot::describe).collect(),
