@@ -371,9 +371,8 @@ fn a_sync_that_a_user_was_told_of_is_not_forgotten() {
 #[test]
 fn a_live_device_changes_behind_its_users_and_keeps_its_shape() {
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new(vec![0; (JOURNAL + LEN) as usize]));
-    let device = |sector_size, holes| {
-        Arc::new(CryptDevice::new(Arc::clone(&storage), mapping(3, sector_size, holes)))
-    };
+    let device =
+        |sector_size, holes| Arc::new(CryptDevice::new(Arc::clone(&storage), mapping(3, sector_size, holes)));
     let live = LiveDevice::new(device(SectorSize::B512, Holes::AreCiphertext));
     let shape: Geometry = live.geometry();
     live.replace(device(SectorSize::B4096, Holes::AreCiphertext)).unwrap();

@@ -534,7 +534,12 @@ fn users_beside_a_running_worker_see_their_own_writes_and_nothing_else() {
         let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new(fixture.bytes.clone()));
         let unlocked = unlock(&*storage, &fixture.old_key).unwrap();
         let live = Arc::new(LiveDevice::new(device(Arc::clone(&storage), unlocked.layout.clone())));
-        let work = LiveReencryption::new(Arc::clone(&storage), Arc::clone(&live), &unlocked.layout);
+        let work = LiveReencryption::new(
+            Arc::clone(&storage),
+            Arc::clone(&live),
+            &unlocked.layout,
+            Tuning { threads: 2, ..TUNING },
+        );
         assert_eq!(work.status().state, LiveState::None);
         let size = live.geometry().sector_size.bytes();
         let bytes = ByteDevice::new(Arc::clone(&live) as Arc<dyn BlockDevice>);
