@@ -50,7 +50,7 @@ fn the_manual_holds_every_command_and_exit_status() {
     assert_eq!(output.status.code(), Some(0));
     let page = String::from_utf8(output.stdout).unwrap();
     for command in
-        ["create", "mount", "unmount", "list", "info", "key list", "key test", "completions", "man"]
+        ["create", "mount", "unmount", "list", "info", "key list", "key test", "erase", "completions", "man"]
     {
         assert!(page.contains(&format!(".SS \"strongroom {command}\"")), "{command}");
     }
@@ -113,6 +113,7 @@ fn furnish(directory: &Path) {
     write("noise.vault", &noise(3 << 20));
     write("empty.vault", b"");
     write("photos.txt", b"holiday\n");
+    write("doomed.txt", b"not a container\n");
     fs::create_dir(directory.join("not-empty")).unwrap();
     write("not-empty/photo", b"kept");
     fs::create_dir(directory.join("empty")).unwrap();
@@ -126,6 +127,9 @@ fn furnish(directory: &Path) {
         ("future.vault", "flip-version-both"),
         ("new-version.vault", "forged-version-both"),
         ("costly.vault", "forged-memory-1-tib"),
+        ("doomed.vault", "password"),
+        ("doomed-damaged.vault", "flip-data-offset-both"),
+        ("doomed-future.vault", "forged-version-both"),
     ] {
         write(name, &Vector::read(vector).image());
     }

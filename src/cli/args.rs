@@ -1,5 +1,7 @@
 //! What the command line takes. The doc comments here are the help texts and the manual.
 
+mod erase;
+
 use std::path::PathBuf;
 
 use clap::{
@@ -11,6 +13,9 @@ use clap_complete::Shell;
 use strongroom::units::SectorSize;
 
 use super::size::parse_size;
+use erase::ERASE_EXAMPLES;
+
+pub(crate) use erase::EraseOptions;
 
 /// Encrypted containers: made, opened and mounted by an ordinary user
 #[derive(Debug, Parser)]
@@ -58,6 +63,9 @@ pub(crate) enum Command {
     /// Work with the keyslots of a container
     #[command(subcommand, subcommand_value_name = "COMMAND", subcommand_help_heading = "Commands")]
     Key(KeyCommand),
+    /// Destroy all keyslots and headers: nobody opens the container again
+    #[command(after_help = ERASE_EXAMPLES)]
+    Erase(EraseOptions),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(CompletionsOptions),

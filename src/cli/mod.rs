@@ -2,6 +2,7 @@
 
 mod args;
 mod create;
+mod erase;
 mod info;
 mod interrupt;
 mod key;
@@ -74,6 +75,7 @@ fn obey(console: Console, command: &Command) -> Result<()> {
         Command::List => mounting::list(console),
         Command::Info(options) => info::run(console, options),
         Command::Key(command) => key::run(console, command),
+        Command::Erase(options) => erase::run(console, options),
         Command::Completions(options) => completions(options),
         Command::Man => manual::run(),
     }

@@ -2,10 +2,12 @@
 
 mod container;
 mod draft;
+mod erase;
 mod fill;
 
 pub use container::{Access, Container};
 pub use draft::{Draft, Occupant, occupant};
+pub use erase::erase;
 pub use fill::{Progress, prepare};
 
 use std::{fs::File, path::Path, sync::Arc};

@@ -141,6 +141,21 @@ fn a_busy_volume_names_its_holders_and_force_takes_it_away() {
 }
 
 #[test]
+fn a_mounted_container_is_not_erased() {
+    with_vault("--size 32M --provision quick", |world| {
+        world.mount();
+        let output = world.strongroom("erase v.vault --yes");
+        assert_eq!(output.status.code(), Some(5), "{world}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains("cannot erase v.vault: mounted on"), "{text}");
+        world.done("unmount m");
+        world.check_file_system();
+        world.done("erase v.vault --yes");
+        assert_eq!(world.strongroom("mount v.vault m --password-file password").status.code(), Some(4));
+    });
+}
+
+#[test]
 fn sigterm_ends_a_mount_cleanly() {
     with_vault("--size 32M --provision quick", |world| {
         world.mount();

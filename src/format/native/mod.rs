@@ -4,6 +4,7 @@ mod copies;
 mod copy;
 mod create;
 mod editor;
+mod erasure;
 mod error;
 mod header;
 mod keys;
@@ -25,7 +26,7 @@ pub use superblock::{CopyIndex, Geometry, Label, Provision, Superblock};
 
 use crate::{
     error::Result,
-    format::{Format, Header, Probe},
+    format::{Erasure, Format, Header, Probe},
     storage::Storage,
 };
 
@@ -44,5 +45,9 @@ impl Format for Native {
 
     fn read_header(&self, storage: &dyn Storage) -> Result<Box<dyn Header>> {
         Ok(Box::new(NativeHeader::read(storage)?))
+    }
+
+    fn erasure(&self, storage: &dyn Storage) -> Result<Erasure> {
+        erasure::erasure(storage)
     }
 }
