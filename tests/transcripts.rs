@@ -11,6 +11,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -49,9 +50,19 @@ fn the_manual_holds_every_command_and_exit_status() {
     let output = strongroom(&["man"]);
     assert_eq!(output.status.code(), Some(0));
     let page = String::from_utf8(output.stdout).unwrap();
-    for command in
-        ["create", "mount", "unmount", "list", "info", "key list", "key test", "erase", "completions", "man"]
-    {
+    for command in [
+        "create",
+        "mount",
+        "unmount",
+        "list",
+        "info",
+        "key list",
+        "key test",
+        "check",
+        "erase",
+        "completions",
+        "man",
+    ] {
         assert!(page.contains(&format!(".SS \"strongroom {command}\"")), "{command}");
     }
     for status in ["0", "1", "2", "3", "4", "5", "6", "7", "130"] {
@@ -132,6 +143,8 @@ fn furnish(directory: &Path) {
         ("doomed-future.vault", "forged-version-both"),
     ] {
         write(name, &Vector::read(vector).image());
+        // What `check` says of them must not hang on the umask of whoever runs this.
+        fs::set_permissions(directory.join(name), fs::Permissions::from_mode(0o600)).unwrap();
     }
 }
 

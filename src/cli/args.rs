@@ -1,5 +1,6 @@
 //! What the command line takes. The doc comments here are the help texts and the manual.
 
+mod check;
 mod erase;
 
 use std::path::PathBuf;
@@ -13,9 +14,10 @@ use clap_complete::Shell;
 use strongroom::units::SectorSize;
 
 use super::size::parse_size;
+use check::CHECK_EXAMPLES;
 use erase::ERASE_EXAMPLES;
 
-pub(crate) use erase::EraseOptions;
+pub(crate) use {check::CheckOptions, erase::EraseOptions};
 
 /// Encrypted containers: made, opened and mounted by an ordinary user
 #[derive(Debug, Parser)]
@@ -63,6 +65,9 @@ pub(crate) enum Command {
     /// Work with the keyslots of a container
     #[command(subcommand, subcommand_value_name = "COMMAND", subcommand_help_heading = "Commands")]
     Key(KeyCommand),
+    /// Examine a container and report what is not as it should be
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(Box<CheckOptions>),
     /// Destroy all keyslots and headers: nobody opens the container again
     #[command(after_help = ERASE_EXAMPLES)]
     Erase(EraseOptions),

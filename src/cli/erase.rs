@@ -44,8 +44,8 @@ fn erase_container(console: Console, options: &EraseOptions) -> Result<()> {
         Ok::<(), Error>(())
     })?;
 
-    let erased = Erased { container: path, uuid: info.and_then(|info| info.uuid), erased: true };
-    console.done(&erased, |_| format!("erased {}: no password opens it any more", path.display()))?;
+    let summary = Summary { container: path, uuid: info.and_then(|info| info.uuid), erased: true };
+    console.done(&summary, |_| format!("erased {}: no password opens it any more", path.display()))?;
     if !console.is_json() {
         console.warn(ELSEWHERE);
     }
@@ -53,7 +53,7 @@ fn erase_container(console: Console, options: &EraseOptions) -> Result<()> {
 }
 
 #[derive(Debug, Serialize)]
-struct Erased<'a> {
+struct Summary<'a> {
     container: &'a Path,
     uuid: Option<String>,
     erased: bool,

@@ -1,6 +1,9 @@
 //! Containers on disk: each format is a folder here and a line in [`FORMATS`]; each unlocks to a [`Mapping`].
 
+mod finding;
 pub mod native;
+
+pub use finding::{Finding, Severity};
 
 use std::{fmt, ops::Range, sync::Arc};
 
@@ -50,6 +53,12 @@ pub trait Format: fmt::Debug + Send + Sync {
     /// # Errors
     /// Only where the storage does not tell its size.
     fn erasure(&self, storage: &dyn Storage) -> Result<Erasure>;
+
+    /// Examines all that can be examined without a secret; writes nothing. Damage is a finding, not an error.
+    ///
+    /// # Errors
+    /// `NotAContainer`, and what reading gave.
+    fn check(&self, storage: &dyn Storage) -> Result<Vec<Finding>>;
 }
 
 /// What must be overwritten to erase a container, in bytes. Each part is durable before the next one is begun.
@@ -78,6 +87,9 @@ pub trait Header: fmt::Debug + Send + Sync {
 
     /// Checks the header against a volume key that a keyslot gave earlier (in another process).
     fn unlock_with_key(&self, key: VolumeKey) -> Result<Unlocked>;
+
+    /// Examines what takes the volume key to examine.
+    fn check_unlocked(&self, unlocked: &Unlocked) -> Vec<Finding>;
 
     /// Makes sure that the container may be written, and brings damaged and stale header copies up to the authentic one;
     /// says what it did, a line each.

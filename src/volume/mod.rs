@@ -1,10 +1,12 @@
 //! The control plane: containers on disk become volumes.
 
+mod check;
 mod container;
 mod draft;
 mod erase;
 mod fill;
 
+pub use check::{check, check_data};
 pub use container::{Access, Container};
 pub use draft::{Draft, Occupant, occupant};
 pub use erase::erase;

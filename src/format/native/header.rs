@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    check::check_macs,
     copies::{Copies, Found, Place},
     copy::HeaderCopy,
     editor::NativeEditor,
@@ -19,7 +20,7 @@ use crate::{
         xts::AesXts,
     },
     error::{Error, ErrorKind, Result},
-    format::{Attempt, CopyInfo, CopyState, Editor, Header, HeaderInfo, Unlocked},
+    format::{Attempt, CopyInfo, CopyState, Editor, Finding, Header, HeaderInfo, Unlocked},
     mapping::{Holes, Mapping, Segment},
     storage::Storage,
     units::Sector,
@@ -170,6 +171,10 @@ impl Header for NativeHeader {
 
     fn unlock_with_key(&self, key: VolumeKey) -> Result<Unlocked> {
         self.accept(key, None)
+    }
+
+    fn check_unlocked(&self, unlocked: &Unlocked) -> Vec<Finding> {
+        check_macs(&self.copies, &unlocked.volume_key)
     }
 
     fn prepare_writing(&self, storage: &dyn Storage, unlocked: &Unlocked) -> Result<Vec<String>> {

@@ -1,5 +1,6 @@
 //! The native format, version 1: `spec/native-v1.md`, whose rule numbers (`NAT-...`) the code cites.
 
+mod check;
 mod copies;
 mod copy;
 mod create;
@@ -26,7 +27,7 @@ pub use superblock::{CopyIndex, Geometry, Label, Provision, Superblock};
 
 use crate::{
     error::Result,
-    format::{Erasure, Format, Header, Probe},
+    format::{Erasure, Finding, Format, Header, Probe},
     storage::Storage,
 };
 
@@ -49,5 +50,9 @@ impl Format for Native {
 
     fn erasure(&self, storage: &dyn Storage) -> Result<Erasure> {
         erasure::erasure(storage)
+    }
+
+    fn check(&self, storage: &dyn Storage) -> Result<Vec<Finding>> {
+        check::check(storage)
     }
 }
