@@ -18,7 +18,7 @@ use strongroom::{
         rng::OsRng,
     },
     error::{Error, ErrorKind, Result},
-    format::native::{Geometry, Label, NewContainer, NewHeader, Provision, hyphenated, new_uuid},
+    format::native::{Geometry, Label, NewContainer, NewHeader, Provision, Suite, hyphenated, new_uuid},
     mount::{self, FilesystemKind, NewFilesystem, Request, Target},
     units::SectorSize,
     volume::{Access, Container, Draft, Occupant, occupant, prepare},
@@ -62,6 +62,7 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
         let cost = settle_cost(console, options.cost)?;
         console.detail(&format!("strongroom: keyslot 0 costs {}", show_cost(&cost)));
         let container = NewContainer {
+            suite: Suite::default(),
             uuid: plan.uuid,
             label: plan.label.clone(),
             sector_size: plan.sector_size,

@@ -119,25 +119,26 @@ pub enum Outcome {
 
 impl Outcome {
     /// The outcomes to try where `changes` are not synced: nothing landed, all, each alone, all but each, each torn among
-    /// landed and among lost ones, and for each of `seeds` a random one.
+    /// landed and among lost ones, and for each of `seeds` all torn and a random one.
     pub fn of(changes: usize, seeds: Range<u64>) -> Vec<Self> {
         if changes == 0 {
             return vec![Self::All(Fate::Lost)]; // Whatever the fates, there is nothing that could meet them.
         }
+        let torn = |seed| Fate::Torn { unit: 512, seed };
         let mut outcomes = vec![Self::All(Fate::Lost), Self::All(Fate::Landed)];
-        for (index, seed) in (0..changes).zip(seeds.start..) {
-            let torn = Fate::Torn { unit: 512, seed };
-            let pairs = [
-                (torn, Fate::Landed),
-                (torn, Fate::Lost),
+        // Of a single change, the fate of the others says nothing.
+        let singled_out = if changes == 1 { 0 } else { changes };
+        for (index, seed) in (0..singled_out).zip(seeds.start..) {
+            for (fate, others) in [
+                (torn(seed), Fate::Landed),
+                (torn(seed), Fate::Lost),
                 (Fate::Lost, Fate::Landed),
                 (Fate::Landed, Fate::Lost),
-            ];
-            // Of a single change, the fate of the others says nothing, and the last two are there already.
-            let pairs = if changes == 1 { &pairs[..1] } else { &pairs[..] };
-            outcomes.extend(pairs.iter().map(|&(fate, others)| Self::Except { index, fate, others }));
+            ] {
+                outcomes.push(Self::Except { index, fate, others });
+            }
         }
-        outcomes.extend(seeds.map(|seed| Self::Random { seed }));
+        outcomes.extend(seeds.flat_map(|seed| [Self::All(torn(seed)), Self::Random { seed }]));
         outcomes
     }
 }
@@ -338,6 +339,14 @@ impl Change {
 }
 
 impl Fate {
+    /// The same fate for the change number `index`: torn ones are torn each in its own way.
+    fn varied(self, index: usize) -> Self {
+        match self {
+            Self::Torn { unit, seed } => Self::Torn { unit, seed: seed.wrapping_add(index as u64) },
+            whole => whole,
+        }
+    }
+
     /// The parts of `range` that reach the medium.
     fn landed(self, range: Range<usize>) -> Vec<Range<usize>> {
         let (unit, seed) = match self {
@@ -348,7 +357,7 @@ impl Fate {
         let mut chance = Chance(seed);
         // Units lie where the medium has them, not where the change begins.
         let units = range.end.div_ceil(unit) - range.start / unit;
-        let shape = chance.below(4);
+        let shape = chance.below(8);
         let border = chance.below(units.max(1));
         let is_there = |index: usize, chance: &mut Chance| match shape {
             0 => index < border,
@@ -382,7 +391,7 @@ fn settle(image: &mut Vec<u8>, changes: &[Change], outcome: &Outcome) {
         fates.iter_mut().skip(index).take(1).for_each(|place| *place = fate);
     }
     for index in order {
-        changes[index].apply(image, fates[index]);
+        changes[index].apply(image, fates[index].varied(index));
     }
 }
 

@@ -37,7 +37,12 @@ pub(super) fn check(storage: &dyn Storage) -> Result<Vec<Finding>> {
     findings.extend(check_agreement(&copies));
     findings.extend(check_features(current));
     findings.extend(check_size(current, storage.size()?));
-    findings.extend(check_work_areas(current, storage)?);
+    if current.superblock.reencryption.is_some() {
+        let message = "a re-encryption is under way and waits: strongroom reencrypt goes on with it";
+        findings.push(Finding::warning("data", message));
+    } else {
+        findings.extend(check_work_areas(current, storage)?);
+    }
     findings.extend(check_keyslots(current));
     Ok(findings)
 }

@@ -275,7 +275,7 @@ pub(super) fn seal(
     raw.memory_kib = cost.memory_kib.into();
     raw.passes = cost.passes.into();
     raw.lanes = cost.lanes.into();
-    raw.label = Label::new(new.label.unwrap_or_default()).ok_or_else(no_label)?.to_field();
+    raw.label = checked_label(new.label)?.to_field();
     rng.fill(&mut raw.salt)?;
     rng.fill(&mut raw.nonce)?;
 
@@ -299,8 +299,13 @@ fn checked_cost(cost: Argon2Cost) -> Result<Argon2Cost> {
     Ok(cost)
 }
 
-fn no_label() -> Error {
-    Error::new(ErrorKind::Usage, format!("a label takes {LABEL_LEN} bytes without control characters"))
+/// A keyslot's label, none where there is no text.
+///
+/// # Errors
+/// `Usage` where NAT-SB-06 does not allow it.
+pub(super) fn checked_label(text: Option<&str>) -> Result<Label> {
+    let reason = || format!("a label takes {LABEL_LEN} bytes without control characters");
+    Label::new(text.unwrap_or_default()).ok_or_else(|| Error::new(ErrorKind::Usage, reason()))
 }
 
 impl Priority {
