@@ -10,7 +10,6 @@ use std::{
 
 use strongroom::{
     Result,
-    block::BlockDevice,
     crypto::{
         kdf::Argon2Cost,
         rng::Rng,

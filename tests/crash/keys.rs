@@ -80,7 +80,10 @@ fn add_unhealed(storage: &SimStorage) -> Result<()> {
 fn an_update_beside_a_stale_or_damaged_copy_never_loses_the_other() {
     let older = container();
     let newer = older.clone();
-    edit(&newer, |editor| drop(editor.add(&slot(None, &key(2)), &Counting::default()).unwrap())).unwrap();
+    edit(&newer, |editor| {
+        editor.add(&slot(None, &key(2)), &Counting::default()).unwrap();
+    })
+    .unwrap();
     let (older, newer) = (older.live(), newer.live());
     let (a, b) = (0..COPY_LEN, GEOMETRY.backup_offset..GEOMETRY.backup_offset + COPY_LEN);
     for place in [a, b] {

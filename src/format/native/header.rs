@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    check::check_macs,
     copies::{Copies, Found, Place},
     copy::HeaderCopy,
     data,
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     crypto::secret::{Credentials, VolumeKey},
     error::{Error, ErrorKind, Result},
-    format::{Attempt, Change, CopyInfo, CopyState, Editor, Header, HeaderInfo, Unlocked},
+    format::{Attempt, Change, CopyInfo, CopyState, Editor, Finding, Header, HeaderInfo, Unlocked},
     storage::Storage,
 };
 
@@ -219,6 +220,10 @@ impl Header for NativeHeader {
 
     fn unlock_with_key(&self, key: VolumeKey) -> Result<Unlocked> {
         self.accept(key, None)
+    }
+
+    fn check_unlocked(&self, unlocked: &Unlocked) -> Vec<Finding> {
+        check_macs(&self.copies, &unlocked.volume_key)
     }
 
     fn prepare_writing(&self, storage: &dyn Storage, unlocked: &Unlocked) -> Result<Vec<String>> {
