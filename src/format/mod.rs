@@ -11,6 +11,7 @@ use crate::{
         kdf::{Argon2Cost, KdfLimits},
         rng::Rng,
         secret::{Credentials, VolumeKey},
+        security_key::Challenge,
     },
     error::Result,
     mapping::Mapping,
@@ -50,6 +51,10 @@ pub trait Format: fmt::Debug + Send + Sync {
 pub trait Header: fmt::Debug + Send + Sync {
     /// What can be told without a secret.
     fn describe(&self) -> HeaderInfo;
+
+    /// What the keyslots for FIDO2 tokens ask, in the order in which they are to be tried. None where the format, or this
+    /// container, has no such slots.
+    fn challenges(&self, attempt: &Attempt) -> Vec<Challenge>;
 
     /// Opens a keyslot and checks the header against the volume key.
     ///

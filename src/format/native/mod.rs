@@ -5,6 +5,7 @@ mod copy;
 mod create;
 mod editor;
 mod error;
+mod fido2;
 mod header;
 mod keys;
 mod keyslot;
