@@ -11,8 +11,8 @@ use super::{
     keyslot::{Budget, Keyslot, Opened, SlotKind},
     layout::VERSION,
     ledger::{Ledger, Slots, WorkAreas},
-    transition::Target,
     superblock::{CopyIndex, Superblock},
+    transition::Target,
     update::make_durable,
 };
 use crate::{
