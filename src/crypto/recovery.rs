@@ -201,7 +201,11 @@ const TEXT_LEN: usize = DIGITS + GROUPS - 1;
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests know their own texts")]
+    #![allow(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "tests know their own texts"
+    )]
 
     use super::*;
 
