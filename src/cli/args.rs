@@ -1,5 +1,7 @@
 //! What the command line takes. The doc comments here are the help texts and the manual.
 
+mod check;
+mod erase;
 mod key;
 mod reencrypt;
 
@@ -21,6 +23,10 @@ pub(crate) use key::{
 pub(crate) use reencrypt::{CipherChoice, ReencryptOptions};
 
 use super::size::parse_size;
+use check::CHECK_EXAMPLES;
+use erase::ERASE_EXAMPLES;
+
+pub(crate) use {check::CheckOptions, erase::EraseOptions};
 
 /// Encrypted containers: made, opened and mounted by an ordinary user
 #[derive(Debug, Parser)]
@@ -75,6 +81,12 @@ pub(crate) enum Command {
     /// more. The other keyslots stay only where their passwords are given.
     #[command(after_help = reencrypt::EXAMPLES)]
     Reencrypt(Box<ReencryptOptions>),
+    /// Examine a container and report what is not as it should be
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(Box<CheckOptions>),
+    /// Destroy all keyslots and headers: nobody opens the container again
+    #[command(after_help = ERASE_EXAMPLES)]
+    Erase(EraseOptions),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(CompletionsOptions),

@@ -129,21 +129,24 @@ pub(crate) fn open(path: &Path, access: Access) -> Result<Container> {
 
 /// The same error, naming the mount or the processes that keep the container to themselves.
 pub(crate) fn name_holder(error: Error, path: &Path) -> Error {
-    let Ok(metadata) = std::fs::metadata(path) else { return error };
+    match use_of(path) {
+        Some((usage, Some(place))) => {
+            Error::new(ErrorKind::Busy, usage).with_hint(format!("strongroom unmount {}", place.display()))
+        }
+        Some((usage, None)) => Error::new(ErrorKind::Busy, usage),
+        None => error,
+    }
+}
+
+/// How the container is in use, and where it is mounted.
+pub(crate) fn use_of(path: &Path) -> Option<(String, Option<PathBuf>)> {
+    let metadata = std::fs::metadata(path).ok()?;
     if let Some(entry) = mount::holding((metadata.dev(), metadata.ino())) {
         let place = place(&entry).unwrap_or_else(|| entry.container.clone());
-        return Error::new(
-            ErrorKind::Busy,
-            format!("mounted on {} (process {})", place.display(), entry.pid),
-        )
-        .with_hint(format!("strongroom unmount {}", place.display()));
+        return Some((format!("mounted on {} (process {})", place.display(), entry.pid), Some(place)));
     }
     let holders: Vec<_> = mount::holders_of_file(path).iter().map(ToString::to_string).collect();
-    if holders.is_empty() {
-        error
-    } else {
-        Error::new(ErrorKind::Busy, format!("in use by {}", holders.join(", ")))
-    }
+    (!holders.is_empty()).then(|| (format!("in use by {}", holders.join(", ")), None))
 }
 
 /// A path without what would break a line or command a terminal.

@@ -1,13 +1,17 @@
 //! The control plane: containers on disk become volumes.
 
+mod check;
 mod container;
 mod draft;
+mod erase;
 mod fill;
 pub mod reencrypt;
 
 pub use crate::format::native::StartHeader;
+pub use check::{check, check_data};
 pub use container::{Access, Container};
 pub use draft::{Draft, Occupant, occupant};
+pub use erase::erase;
 pub use fill::{Progress, prepare, prepare_storage};
 pub use reencrypt::{LiveReencryption, LiveState, LiveStatus, Reencryption};
 
