@@ -12,10 +12,13 @@ mod mounting;
 mod output;
 mod progress;
 mod prompt;
+mod qr;
+mod recovery;
 mod report;
 mod secrets;
 mod size;
 mod strength;
+mod token;
 mod unlock;
 mod usage;
 
