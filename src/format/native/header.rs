@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    check::check_macs,
     copies::{Copies, Found, Place},
     copy::HeaderCopy,
     data,
@@ -21,7 +22,7 @@ use crate::{
         security_key::Challenge,
     },
     error::{Error, ErrorKind, Result},
-    format::{Attempt, Change, CopyInfo, CopyState, Editor, Header, HeaderInfo, Unlocked},
+    format::{Attempt, Change, CopyInfo, CopyState, Editor, Finding, Header, HeaderInfo, Unlocked},
     storage::Storage,
 };
 
@@ -97,6 +98,18 @@ impl NativeHeader {
         Ok(good)
     }
 
+    /// Writes both copies of the authentic header again, so that the medium has them, whatever the kernel's cache shows
+    /// since a sync failed. A copy of another container is left alone.
+    pub(super) fn renew(&self, storage: &dyn Storage, key: &VolumeKey) -> Result<()> {
+        let good = self.authentic_for_writing(key)?;
+        for index in [CopyIndex::B, CopyIndex::A] {
+            if self.found(index, good).is_none_or(|copy| copy.is_of_same_container(good)) {
+                good.for_index(index, key)?.write(storage)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Checks the header against the volume key and lays out the volume.
     fn accept(&self, key: VolumeKey, keyslot: Option<u32>) -> Result<Unlocked> {
         let superblock = &self.authentic(&key)?.superblock;
@@ -136,11 +149,11 @@ impl NativeHeader {
         key: &VolumeKey,
         storage: &dyn Storage,
     ) -> Result<Option<String>> {
-        let (name, found) = match index {
-            CopyIndex::A => ("A", self.copies.a.found.as_ref().ok()),
-            CopyIndex::B => ("B", self.copies.backup_at(good.superblock.geometry.backup_offset)),
+        let name = match index {
+            CopyIndex::A => "A",
+            CopyIndex::B => "B",
         };
-        let state = match found {
+        let state = match self.found(index, good) {
             Some(copy) if !copy.is_of_same_container(good) => {
                 return Ok(Some(format!(
                     "header copy {name} belongs to another container and was left alone"
@@ -155,6 +168,14 @@ impl NativeHeader {
         make_durable(storage, &self.copies, good)?;
         good.for_index(index, key)?.write(storage)?;
         Ok(Some(format!("header copy {name} was {state} and has been rewritten from the other")))
+    }
+
+    /// The whole copy that stands where `good` has its copy of this index.
+    fn found(&self, index: CopyIndex, good: &HeaderCopy) -> Option<&HeaderCopy> {
+        match index {
+            CopyIndex::A => self.copies.a.found.as_ref().ok(),
+            CopyIndex::B => self.copies.backup_at(good.superblock.geometry.backup_offset),
+        }
     }
 
     fn lost_state(&self, place: &Place) -> &'static str {
@@ -215,6 +236,10 @@ impl Header for NativeHeader {
 
     fn unlock_with_key(&self, key: VolumeKey) -> Result<Unlocked> {
         self.accept(key, None)
+    }
+
+    fn check_unlocked(&self, unlocked: &Unlocked) -> Vec<Finding> {
+        check_macs(&self.copies, &unlocked.volume_key)
     }
 
     fn prepare_writing(&self, storage: &dyn Storage, unlocked: &Unlocked) -> Result<Vec<String>> {
