@@ -1,5 +1,7 @@
 //! What the command line takes. The doc comments here are the help texts and the manual.
 
+mod key;
+
 use std::path::PathBuf;
 
 use clap::{
@@ -9,6 +11,11 @@ use clap::{
 };
 use clap_complete::Shell;
 use strongroom::units::SectorSize;
+
+pub(crate) use key::{
+    KeyAddOptions, KeyChangeOptions, KeyCommand, KeyRemoveOptions, KeyTestOptions, NewSecretOptions,
+    PriorityChoice,
+};
 
 use super::size::parse_size;
 
@@ -136,6 +143,9 @@ pub(crate) struct MountOptions {
     /// What mounts the file system
     #[arg(long, value_enum, default_value_t = DriverChoice::Auto, value_name = "DRIVER")]
     pub(crate) driver: DriverChoice,
+    /// Try this keyslot only; also one with priority ignore
+    #[arg(long, value_name = "N")]
+    pub(crate) slot: Option<u32>,
     /// Stay in the foreground until the volume is unmounted
     #[arg(long)]
     pub(crate) foreground: bool,
@@ -175,24 +185,6 @@ pub(crate) struct InfoOptions {
     /// The container
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) container: PathBuf,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum KeyCommand {
-    /// Show the keyslots; needs no password
-    List(InfoOptions),
-    /// Say whether a password opens the container
-    #[command(after_help = KEY_TEST_EXAMPLES)]
-    Test(KeyTestOptions),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct KeyTestOptions {
-    /// The container
-    #[arg(value_hint = ValueHint::AnyPath)]
-    pub(crate) container: PathBuf,
-    #[command(flatten)]
-    pub(crate) unlock: UnlockOptions,
 }
 
 #[derive(Debug, Args)]
@@ -324,11 +316,6 @@ Examples:
   strongroom unmount ~/photos
   strongroom unmount photos.vault
   strongroom unmount --all --force";
-
-const KEY_TEST_EXAMPLES: &str = "\
-Examples:
-  strongroom key test photos.vault
-  strongroom key test photos.vault --keyfile ~/.keys/work --no-password";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:

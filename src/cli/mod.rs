@@ -1,7 +1,9 @@
 //! The command line: arguments in; data, messages and an exit status out.
 
 mod args;
+mod cost;
 mod create;
+mod edit;
 mod info;
 mod interrupt;
 mod key;

@@ -8,7 +8,7 @@ use std::{
 
 use rustix::fs::OFlags;
 use strongroom::{
-    crypto::kdf::KdfLimits,
+    crypto::{kdf::KdfLimits, secret::Credentials},
     error::{Error, ErrorKind, Result},
     format::{Attempt, Header, Unlocked},
     sys::memory::is_any_secret_unlocked,
@@ -50,7 +50,8 @@ pub(crate) fn cannot_open(error: Error, path: &Path) -> Error {
     }
 }
 
-/// Unlocks `header` with what the options name. A password typed wrongly may be typed again.
+/// Unlocks `header` with what the options name, and with the one keyslot where `keyslot` names it. A password typed
+/// wrongly may be typed again.
 ///
 /// # Errors
 /// `Credentials` after the last try, and what [`Header::unlock`] gives.
@@ -59,8 +60,20 @@ pub(crate) fn unlock(
     path: &Path,
     header: &dyn Header,
     options: &UnlockOptions,
+    keyslot: Option<u32>,
 ) -> Result<Unlocked> {
-    let attempt = Attempt { limits: limits(options), keyslot: None };
+    unlock_with(console, path, header, options, keyslot).map(|(unlocked, _)| unlocked)
+}
+
+/// The same; gives the credentials as well, to be used again.
+pub(crate) fn unlock_with(
+    console: Console,
+    path: &Path,
+    header: &dyn Header,
+    options: &UnlockOptions,
+    keyslot: Option<u32>,
+) -> Result<(Unlocked, Credentials)> {
+    let attempt = Attempt { limits: limits(options), keyslot };
     let secrets = &options.secrets;
     let mut credentials = secrets.read(path)?;
     let mut tries_left = if secrets.is_prompt() { options.tries.unwrap_or(3) } else { 1 };
@@ -80,7 +93,7 @@ pub(crate) fn unlock(
                 if let Some(slot) = unlocked.keyslot {
                     console.detail(&format!("strongroom: keyslot {slot} opens"));
                 }
-                return Ok(unlocked);
+                return Ok((unlocked, credentials));
             }
         }
     }

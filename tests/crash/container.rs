@@ -10,7 +10,6 @@ use std::{
 
 use strongroom::{
     Result,
-    block::{BlockDevice, CryptDevice},
     crypto::{
         kdf::Argon2Cost,
         rng::Rng,
@@ -18,11 +17,12 @@ use strongroom::{
     },
     format::{
         Attempt, CopyState, Editor, Format, Header, NewKeyslot, Priority, Unlocked,
-        native::{Geometry, Label, Native, NewContainer, NewHeader, Provision},
+        native::{Geometry, Label, Native, NewContainer, NewHeader, Provision, Suite},
     },
-    mapping::Mapping,
+    mapping::Layout,
     storage::{SimStorage, Storage},
     units::{Sector, SectorSize},
+    volume,
 };
 
 /// Both work areas have 16 KiB, the data area eight sectors of 4 KiB.
@@ -65,6 +65,7 @@ pub(crate) fn new_header(number: u8, provision: Provision) -> NewHeader {
     let new = NewContainer {
         uuid: [number; 16],
         label: Label::default(),
+        suite: Suite::Aes256Xts,
         sector_size: SectorSize::B4096,
         provision,
         geometry: GEOMETRY,
@@ -83,7 +84,7 @@ pub(crate) fn container_of(number: u8, provision: Provision) -> SimStorage {
     let storage = Arc::new(SimStorage::new(vec![0; usize::try_from(GEOMETRY.container_len).unwrap()]));
     new_header(number, provision).write(&*storage).unwrap();
     let (_, unlocked) = unlock(&storage, number).unwrap();
-    let device = CryptDevice::new(Arc::clone(&storage) as Arc<dyn Storage>, unlocked.mapping);
+    let device = volume::device(Arc::clone(&storage) as Arc<dyn Storage>, unlocked.layout);
     device.write(&plaintext(), Sector(0)).unwrap();
     device.flush().unwrap();
     drop(device);
@@ -130,12 +131,12 @@ pub(crate) fn openers(storage: &SimStorage, numbers: &[u8]) -> Vec<u8> {
 
 /// The whole volume, opened with the key of this number.
 pub(crate) fn content(storage: &SimStorage, number: u8) -> Vec<u8> {
-    volume(storage, unlock(storage, number).unwrap().1.mapping)
+    read_all(storage, unlock(storage, number).unwrap().1.layout)
 }
 
-/// The whole volume through its mapping.
-pub(crate) fn volume(storage: &SimStorage, mapping: Mapping) -> Vec<u8> {
-    let device = CryptDevice::new(Arc::new(storage.clone()), mapping);
+/// The whole volume that lies so.
+pub(crate) fn read_all(storage: &SimStorage, layout: Layout) -> Vec<u8> {
+    let device = volume::device(Arc::new(storage.clone()), layout);
     let mut bytes = vec![0; usize::try_from(device.geometry().bytes()).unwrap()];
     device.read(&mut bytes, Sector(0)).unwrap();
     bytes

@@ -28,20 +28,20 @@ fn create(storage: &SimStorage, provision: Provision) -> Result<()> {
     new_header(0, provision).write(storage)
 }
 
-fn check(case: &Case, provision: Provision) {
+fn check(case: &Case<()>, provision: Provision) {
     let found = openers(&case.medium, &[0, OLD]);
     if found == [0] {
         // Recognised, it is whole: its data area was prepared before.
         let bytes = content(&case.medium, 0);
         assert!(provision != Provision::Thin || bytes.iter().all(|&byte| byte == 0), "{}", case.how);
-        let healed = case.medium.clone();
+        let healed = SimStorage::clone(&case.medium);
         open_for_writing(&healed, &[0]).unwrap_or_else(|error| panic!("{error}: {}", case.how));
         assert_eq!(copy_states(&healed), [CopyState::Current; 2], "{}", case.how);
         return;
     }
     assert!(!case.done && !case.recovered, "{}", case.how);
     if found.is_empty() {
-        let error = Native.read_header(&case.medium).unwrap_err();
+        let error = Native.read_header(&*case.medium).unwrap_err();
         let is_none = matches!(error.kind(), ErrorKind::NotAContainer | ErrorKind::Damaged);
         assert!(is_none, "{error}: {}", case.how);
     }
