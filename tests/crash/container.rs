@@ -10,6 +10,7 @@ use std::{
 
 use strongroom::{
     Result,
+    block::ByteDevice,
     crypto::{
         kdf::Argon2Cost,
         rng::Rng,
@@ -61,12 +62,12 @@ pub(crate) fn slot(slot: Option<u32>, credentials: &Credentials) -> NewKeyslot<'
 }
 
 /// A header that this key opens, not written yet. Each key has a container of its own.
-pub(crate) fn new_header(number: u8, provision: Provision) -> NewHeader {
+pub(crate) fn new_header(number: u8, provision: Provision, sector_size: SectorSize) -> NewHeader {
     let new = NewContainer {
         uuid: [number; 16],
         label: Label::default(),
         suite: Suite::Aes256Xts,
-        sector_size: SectorSize::B4096,
+        sector_size,
         provision,
         geometry: GEOMETRY,
         cost: Argon2Cost { memory_kib: 0, passes: 0, lanes: 0 },
@@ -76,18 +77,24 @@ pub(crate) fn new_header(number: u8, provision: Provision) -> NewHeader {
 
 /// A container that key 0 opens, with [`plaintext`] in it.
 pub(crate) fn container() -> SimStorage {
-    container_of(0, Provision::Quick)
+    container_with(0, Provision::Quick, SectorSize::B4096)
 }
 
-/// A container that this key opens, with [`plaintext`] in it.
-pub(crate) fn container_of(number: u8, provision: Provision) -> SimStorage {
+/// A container that this key opens, with [`plaintext`] in it; a thin one has holes: the third sector of 4 KiB, and the last
+/// four.
+pub(crate) fn container_with(number: u8, provision: Provision, sector_size: SectorSize) -> SimStorage {
     let storage = Arc::new(SimStorage::new(vec![0; usize::try_from(GEOMETRY.container_len).unwrap()]));
-    new_header(number, provision).write(&*storage).unwrap();
+    new_header(number, provision, sector_size).write(&*storage).unwrap();
     let (_, unlocked) = unlock(&storage, number).unwrap();
     let device = volume::device(Arc::clone(&storage) as Arc<dyn Storage>, unlocked.layout);
-    device.write(&plaintext(), Sector(0)).unwrap();
+    let bytes = ByteDevice::new(Arc::clone(&device));
+    for (index, block) in (0..).zip(plaintext().chunks(4096)) {
+        if provision != Provision::Thin || !matches!(index, 2 | 4..) {
+            bytes.write_at(block, index * 4096).unwrap();
+        }
+    }
     device.flush().unwrap();
-    drop(device);
+    drop((bytes, device));
     Arc::into_inner(storage).unwrap()
 }
 

@@ -9,12 +9,13 @@ use strongroom::{
         native::{Native, Provision},
     },
     storage::SimStorage,
+    units::SectorSize,
     volume::prepare_storage,
 };
 
 use crate::{
     container::{
-        Counting, GEOMETRY, container_of, content, copy_states, new_header, open_for_writing, openers,
+        Counting, GEOMETRY, container_with, content, copy_states, new_header, open_for_writing, openers,
     },
     harness::{Case, prove},
 };
@@ -25,7 +26,7 @@ const OLD: u8 = 9;
 fn create(storage: &SimStorage, provision: Provision) -> Result<()> {
     let mut unseen = |_, _| ControlFlow::Continue(());
     prepare_storage(storage, &GEOMETRY, provision, &Counting::default(), &mut unseen)?;
-    new_header(0, provision).write(storage)
+    new_header(0, provision, SectorSize::B4096).write(storage)
 }
 
 fn check(case: &Case<()>, provision: Provision) {
@@ -70,7 +71,7 @@ fn a_file_in_the_making_is_no_container_or_a_whole_one() {
 #[test]
 fn a_device_in_the_making_is_no_container_or_the_old_one_or_a_whole_new_one() {
     for provision in [Provision::Thick, Provision::Quick, Provision::Thin] {
-        let old = container_of(OLD, Provision::Quick);
-        creates_whole_or_not_at_all(&SimStorage::device(old.live()), provision);
+        let old = container_with(OLD, Provision::Quick, SectorSize::B4096);
+        creates_whole_or_not_at_all(&SimStorage::device(old.live().to_vec()), provision);
     }
 }

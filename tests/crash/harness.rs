@@ -25,7 +25,7 @@ pub(crate) struct Case<M> {
     pub done: bool,
     /// Whether a recovery after it had said so.
     pub recovered: bool,
-    /// Whether nothing was torn within 512 bytes.
+    /// Whether nothing was torn.
     pub is_clean: bool,
 }
 
@@ -125,6 +125,7 @@ fn failures<M: Clone>(before: &SimStorage, model: &M, command: Command<'_, M>) -
             // Where the command knows another way it is done: then what it did must last.
             let mut case = run(before, model, command, Plan::FailAt(at, failure.clone()));
             case.how = format!("operation {at} failed: {failure:?} {}", case.how);
+            case.is_clean = !matches!(&failure, Failure::Sync(outcome) if !is_clean(outcome));
             cases.extend(aftermath(case, 1..3));
         }
     }
@@ -135,7 +136,9 @@ fn failures<M: Clone>(before: &SimStorage, model: &M, command: Command<'_, M>) -
 fn is_new<M: Hash>(seen: &mut HashSet<u64>, case: &Case<M>) -> bool {
     let durable = case.medium.crash(&Outcome::All(Fate::Lost)).live();
     let mut hasher = DefaultHasher::new();
-    (case.medium.live(), durable, &case.model, case.done, case.recovered).hash(&mut hasher);
+    // Most are the same as they are live; then once is enough.
+    let live = Some(case.medium.live()).filter(|live| !Arc::ptr_eq(live, &durable));
+    (live, durable, &case.model, case.done, case.recovered).hash(&mut hasher);
     case.medium.unsynced() > 0 || seen.insert(hasher.finish())
 }
 
@@ -149,12 +152,19 @@ fn aftermath<M: Clone>(run: Case<M>, seeds: Range<u64>) -> Vec<Case<M>> {
             medium: Arc::new(run.medium.crash(&outcome)),
             model: run.model.clone(),
             how: format!("{}, {outcome:?}", run.how),
-            is_clean: !matches!(outcome, Outcome::Random { .. }),
+            is_clean: run.is_clean && is_clean(&outcome),
             ..run
         })
         .collect();
     cases.push(Case { how: format!("{}, killed", run.how), ..run });
     cases
+}
+
+fn is_clean(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::All(fate) | Outcome::Except { fate, .. } => !matches!(fate, Fate::Torn { .. }),
+        Outcome::Random { .. } => false,
+    }
 }
 
 /// Seeds of the random outcomes of a first crash.

@@ -71,7 +71,7 @@ impl Sick {
             let medium = SimStorage::clone(&case.medium);
             let found = self.open(&medium, for_writing).unwrap_or_else(|error| panic!("{how}: {error}"));
             assert_eq!(found, self.sha256, "{how}");
-            assert!(!for_writing || medium.live() == self.base, "{how}");
+            assert!(!for_writing || *medium.live() == self.base, "{how}");
         }
         if case.done {
             assert_eq!(copy_states(&case.medium), [CopyState::Current; 2], "{how}");

@@ -90,7 +90,7 @@ fn an_update_beside_a_stale_or_damaged_copy_never_loses_the_other() {
     for place in [a, b] {
         let place = usize::try_from(place.start).unwrap()..usize::try_from(place.end).unwrap();
         for bytes in [older[place.clone()].to_vec(), vec![0x55; place.len()]] {
-            let mut image = newer.clone();
+            let mut image = newer.to_vec();
             image[place.clone()].copy_from_slice(&bytes);
             prove(&SimStorage::new(image), &add_unhealed, &[0, 2], &[0, 1, 2]);
         }
