@@ -17,7 +17,7 @@ use crate::{
     container::{
         Counting, GEOMETRY, container_with, content, copy_states, new_header, open_for_writing, openers,
     },
-    harness::{Case, prove},
+    harness::{Case, Trial},
 };
 
 /// Opens what stood on the device before.
@@ -56,7 +56,14 @@ fn creates_whole_or_not_at_all(before: &SimStorage, provision: Provision) {
         }
         open_for_writing(storage, &[0]).map(drop)
     };
-    prove(before, &|storage| create(storage, provision), &again, &|case| check(case, provision));
+    let trial = Trial {
+        before,
+        model: (),
+        command: &|storage, ()| create(storage, provision),
+        recovery: &|storage, ()| again(storage),
+        recover_every: 3,
+    };
+    trial.prove(&|case| check(case, provision));
 }
 
 // proves: NAT-UPD-01

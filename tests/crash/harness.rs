@@ -126,7 +126,7 @@ fn failures<M: Clone>(before: &SimStorage, model: &M, command: Command<'_, M>) -
             let mut case = run(before, model, command, Plan::FailAt(at, failure.clone()));
             case.how = format!("operation {at} failed: {failure:?} {}", case.how);
             case.is_clean = !matches!(&failure, Failure::Sync(outcome) if !is_clean(outcome));
-            cases.extend(aftermath(case, 1..3));
+            cases.extend(aftermath(case, 1..2));
         }
     }
     cases
@@ -158,6 +158,12 @@ fn aftermath<M: Clone>(run: Case<M>, seeds: Range<u64>) -> Vec<Case<M>> {
         .collect();
     cases.push(Case { how: format!("{}, killed", run.how), ..run });
     cases
+}
+
+/// The medium, and where a crash now would change something, what is left of it then.
+pub(crate) fn with_and_without_power(medium: SimStorage) -> Vec<SimStorage> {
+    let without = medium.crash(&Outcome::All(Fate::Lost));
+    if *without.live() == *medium.live() { vec![medium] } else { vec![medium, without] }
 }
 
 fn is_clean(outcome: &Outcome) -> bool {

@@ -1,17 +1,13 @@
 //! `key add`, `key change`, `key remove`: the old keyslots or the new ones, at every stop.
 
-use strongroom::{
-    Result,
-    format::CopyState,
-    storage::{Fate, Outcome, SimStorage},
-};
+use strongroom::{Result, format::CopyState, storage::SimStorage};
 
 use crate::{
     container::{
         COPY_LEN, Counting, GEOMETRY, container, content, copy_states, edit, key, open_for_writing, openers,
         plaintext, slot, unlock,
     },
-    harness::{self, Case},
+    harness::{self, Case, with_and_without_power},
 };
 
 /// Every key that any of these tests makes.
@@ -30,7 +26,7 @@ fn check(case: &Case<()>, old: &[u8], new: &[u8]) {
     let healed = SimStorage::clone(&case.medium);
     open_for_writing(&healed, &KEYS).unwrap_or_else(|error| panic!("{error}: {}", case.how));
     assert_eq!(copy_states(&healed), [CopyState::Current; 2], "{}", case.how);
-    for medium in [healed.crash(&Outcome::All(Fate::Lost)), healed] {
+    for medium in with_and_without_power(healed) {
         assert_eq!(openers(&medium, &KEYS), found, "after healing: {}", case.how);
     }
 }

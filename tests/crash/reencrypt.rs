@@ -10,7 +10,7 @@ use strongroom::{
         native::{Native, NativeHeader, Provision, StartHeader, Suite, Target},
     },
     mapping::Layout,
-    storage::{Fate, Outcome, SimStorage, Storage},
+    storage::{SimStorage, Storage},
     units::SectorSize,
     volume::{
         Reencryption,
@@ -23,7 +23,7 @@ use crate::{
         Counting, container_with, copy_states, key, open_for_writing, openers, plaintext, read_all, slot,
         unlock,
     },
-    harness::{Case, Trial},
+    harness::{Case, Trial, with_and_without_power},
     model::{Model, UNIT},
 };
 
@@ -110,7 +110,7 @@ impl Fixture {
 
         let healed = SimStorage::clone(&case.medium);
         open_for_writing(&healed, &found).unwrap_or_else(|error| panic!("{error}: {how}"));
-        for medium in [healed.crash(&Outcome::All(Fate::Lost)), healed] {
+        for medium in with_and_without_power(healed) {
             let (_, unlocked) = unlock(&medium, found[0]).unwrap_or_else(|error| panic!("{error}: {how}"));
             case.model.check(&read_all(&medium, unlocked.layout), case.is_clean, how);
         }
@@ -132,17 +132,17 @@ impl Fixture {
 
 #[test]
 fn a_crash_at_any_operation_of_a_reencryption_leaves_every_sector() {
-    Fixture::new(Provision::Quick, SectorSize::B4096, SectorSize::B4096).prove(60);
+    Fixture::new(Provision::Quick, SectorSize::B4096, SectorSize::B4096).prove(80);
 }
 
 #[test]
 fn a_crash_of_a_thin_reencryption_to_larger_sectors_leaves_every_sector() {
-    Fixture::new(Provision::Thin, SectorSize::B512, SectorSize::B4096).prove(200);
+    Fixture::new(Provision::Thin, SectorSize::B512, SectorSize::B4096).prove(400);
 }
 
 #[test]
 fn a_crash_of_a_thin_reencryption_to_smaller_sectors_leaves_every_sector() {
-    Fixture::new(Provision::Thin, SectorSize::B4096, SectorSize::B512).prove(200);
+    Fixture::new(Provision::Thin, SectorSize::B4096, SectorSize::B512).prove(400);
 }
 
 /// Editing the keyslots of a container that is re-encrypted keeps what its re-encryption needs.
