@@ -28,7 +28,7 @@ fn remove(console: Console, options: &KeyRemoveOptions) -> Result<()> {
             Error::new(ErrorKind::Usage, reason).with_hint("name it with --slot, or answer with --yes")
         );
     }
-    options.unlock.secrets.check_source()?;
+    options.unlock.check_source()?;
 
     let unlocked = unlock(console, path, &*header, &options.unlock, options.unlock_slot)?;
     let mut editor = header.editor(&unlocked)?;
@@ -43,7 +43,7 @@ fn remove(console: Console, options: &KeyRemoveOptions) -> Result<()> {
     commit(&container, &*editor)?;
 
     let kind = doomed.map_or("unknown", |keyslot| keyslot.kind);
-    let edited = Edited { container: path, keyslot: slot, kind, keyslots };
+    let edited = Edited { container: path, keyslot: slot, kind, keyslots, recovery_key: None };
     console.done(&edited, |edited| {
         let left = u32::try_from(edited.keyslots.len()).unwrap_or(u32::MAX);
         let left = counted(left, "keyslot", "keyslots");
