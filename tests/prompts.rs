@@ -312,6 +312,89 @@ fn without_a_terminal_the_way_out_is_told() {
     }
 }
 
+const NEW_PASSWORD: &str = "clamp orbit velvet mossy tundra wagon";
+const CHEAP_KEY: &str = "--kdf-memory 64M --kdf-passes 3 --kdf-lanes 1";
+
+/// What `arguments` say of the container `whole` without a terminal.
+fn told(terminal: &Terminal, arguments: &str) -> String {
+    let command = format!("'{STRONGROOM}' {arguments}");
+    let output = Command::new("/bin/sh")
+        .args(["-c", &command])
+        .current_dir(terminal.directory.path())
+        .stdin(Stdio::null())
+        .output();
+    String::from_utf8(output.unwrap().stdout).unwrap()
+}
+
+#[test]
+fn a_changed_password_is_asked_for_once_and_its_successor_twice() {
+    let mut terminal = Terminal::start_in(with_container(), &format!("key change whole {CHEAP_KEY}"));
+    terminal.answer("Password for whole: ", "wrong");
+    terminal.answer("Password for whole: ", PASSWORD);
+    terminal.answer("New password for whole: ", NEW_PASSWORD);
+    terminal.answer("The same again: ", NEW_PASSWORD);
+    terminal.expect("changed keyslot 0 of whole\r\n");
+    fs::write(terminal.directory.path().join("new"), NEW_PASSWORD).unwrap();
+    assert_eq!(told(&terminal, "key test whole --password-file new"), "keyslot 0 opens\n");
+    let seen = terminal.end(0);
+    assert!(!seen.contains("horse") && !seen.contains("velvet"), "{seen}");
+}
+
+#[test]
+fn new_passwords_that_differ_change_nothing() {
+    let mut terminal = Terminal::start_in(with_container(), &format!("key add whole {CHEAP_KEY}"));
+    let before = fs::read(terminal.directory.path().join("whole")).unwrap();
+    terminal.answer("Password for whole: ", PASSWORD);
+    terminal.answer("New password for whole: ", NEW_PASSWORD);
+    terminal.answer("The same again: ", PASSWORD);
+    terminal.expect("strongroom: error: cannot take the password: the two differ\r\n");
+    assert_eq!(fs::read(terminal.directory.path().join("whole")).unwrap(), before);
+    terminal.end(1);
+}
+
+#[test]
+fn ctrl_c_at_the_new_password_changes_nothing() {
+    let mut terminal = Terminal::start_in(with_container(), &format!("key change whole {CHEAP_KEY}"));
+    let before = fs::read(terminal.directory.path().join("whole")).unwrap();
+    terminal.answer("Password for whole: ", PASSWORD);
+    terminal.expect("New password for whole: ");
+    terminal.session.send(CTRL_C).unwrap();
+    terminal.expect("strongroom: error: interrupted\r\n");
+    assert_eq!(fs::read(terminal.directory.path().join("whole")).unwrap(), before);
+    terminal.end(130);
+}
+
+#[test]
+fn removing_a_keyslot_takes_a_yes_written_out() {
+    let directory = with_container();
+    fs::write(directory.path().join("password"), PASSWORD).unwrap();
+    fs::write(directory.path().join("new"), NEW_PASSWORD).unwrap();
+    let add =
+        format!("key add whole --label bank {CHEAP_KEY} --password-file password --new-password-file new");
+    let remove = "key remove whole --slot 1 --password-file password";
+    let mut terminal = Terminal::start_in(
+        directory,
+        &format!("{add}; '{STRONGROOM}' {remove}; echo \"first $?\"; '{STRONGROOM}' {remove}"),
+    );
+    let question = "Keyslot 1 (password, \"bank\") of whole will be removed. Type yes to go on: ";
+    terminal.answer(question, "y");
+    terminal.expect("cannot remove a keyslot from whole: not confirmed; nothing was changed\r\n");
+    terminal.expect("first 5\r\n");
+    terminal.answer(question, "yes");
+    terminal.expect("removed keyslot 1 from whole; 1 keyslot left\r\n");
+    terminal.end(0);
+}
+
+#[test]
+fn the_last_keyslot_is_called_so_before_it_goes() {
+    let mut terminal = Terminal::start_in(with_container(), "key remove whole --force");
+    terminal.answer("Password for whole: ", PASSWORD);
+    terminal.answer("nobody will be able to open the container", "yes");
+    terminal.expect("removed keyslot 0 from whole; 0 keyslots left\r\n");
+    assert_eq!(told(&terminal, "key list whole"), "      none\n");
+    terminal.end(0);
+}
+
 /// The groups of the recovery key that a terminal showed, a line each.
 fn shown_key(seen: &str) -> Vec<String> {
     let is_key = |line: &str| line.len() >= 6 && line.bytes().all(|b| b.is_ascii_digit() || b == b'-');

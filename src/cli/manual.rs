@@ -170,6 +170,11 @@ A password is never taken from the command line or from the environment, where o
 Keyfiles join the password, and each counts with its whole content, in any order. With --no-password, or an empty
 password file, the keyfiles alone open the container.
 
+A container has 30 keyslots, each of which opens it by itself. key add fills one, key change replaces the secret of one, key
+remove empties one; the data is not touched, and the container may be mounted meanwhile (not read-only). The old secret
+comes from the options that begin with --password and --keyfile, the new one from those that begin with --new. --slot is the
+keyslot that is worked on, --unlock-slot the one to unlock with. A removed secret still opens copies of the header made before.
+
 A recovery key (key add --recovery) is 17 groups of six digits. It is printed once on standard output, four groups to a line and
 then as a QR code, with --json as \"recovery_key\" and nothing else. Where standard input is a terminal, and without --json, it must be
 typed back before its keyslot is written; scripts are not asked. With --no-qr what is printed can be given to --password-file
@@ -222,6 +227,10 @@ strongroom create photos.vault --size 10G
 strongroom mount photos.vault ~/photos
 
 strongroom unmount ~/photos
+
+strongroom key change photos.vault
+
+strongroom key add photos.vault --new-keyfile /media/stick/key --new-no-password --label stick
 
 strongroom key test photos.vault --password-command 'pass show photos' && echo it opens
 

@@ -10,6 +10,7 @@ use std::{
 
 use strongroom::{
     Result,
+    block::ByteDevice,
     crypto::{
         kdf::Argon2Cost,
         rng::Rng,
@@ -22,6 +23,7 @@ use strongroom::{
     mapping::Layout,
     storage::{SimStorage, Storage},
     units::{Sector, SectorSize},
+    volume,
 };
 
 /// Both work areas have 16 KiB, the data area eight sectors of 4 KiB.
@@ -60,12 +62,12 @@ pub(crate) fn slot(slot: Option<u32>, credentials: &Credentials) -> NewKeyslot<'
 }
 
 /// A header that this key opens, not written yet. Each key has a container of its own.
-pub(crate) fn new_header(number: u8, provision: Provision) -> NewHeader {
+pub(crate) fn new_header(number: u8, provision: Provision, sector_size: SectorSize) -> NewHeader {
     let new = NewContainer {
         uuid: [number; 16],
         label: Label::default(),
-        suite: Suite::default(),
-        sector_size: SectorSize::B4096,
+        suite: Suite::Aes256Xts,
+        sector_size,
         provision,
         geometry: GEOMETRY,
         cost: Argon2Cost { memory_kib: 0, passes: 0, lanes: 0 },
@@ -75,18 +77,24 @@ pub(crate) fn new_header(number: u8, provision: Provision) -> NewHeader {
 
 /// A container that key 0 opens, with [`plaintext`] in it.
 pub(crate) fn container() -> SimStorage {
-    container_of(0, Provision::Quick)
+    container_with(0, Provision::Quick, SectorSize::B4096)
 }
 
-/// A container that this key opens, with [`plaintext`] in it.
-pub(crate) fn container_of(number: u8, provision: Provision) -> SimStorage {
+/// A container that this key opens, with [`plaintext`] in it; a thin one has holes: the third sector of 4 KiB, and the last
+/// four.
+pub(crate) fn container_with(number: u8, provision: Provision, sector_size: SectorSize) -> SimStorage {
     let storage = Arc::new(SimStorage::new(vec![0; usize::try_from(GEOMETRY.container_len).unwrap()]));
-    new_header(number, provision).write(&*storage).unwrap();
+    new_header(number, provision, sector_size).write(&*storage).unwrap();
     let (_, unlocked) = unlock(&storage, number).unwrap();
-    let device = strongroom::volume::device(Arc::clone(&storage) as Arc<dyn Storage>, unlocked.layout);
-    device.write(&plaintext(), Sector(0)).unwrap();
+    let device = volume::device(Arc::clone(&storage) as Arc<dyn Storage>, unlocked.layout);
+    let bytes = ByteDevice::new(Arc::clone(&device));
+    for (index, block) in (0..).zip(plaintext().chunks(4096)) {
+        if provision != Provision::Thin || !matches!(index, 2 | 4..) {
+            bytes.write_at(block, index * 4096).unwrap();
+        }
+    }
     device.flush().unwrap();
-    drop(device);
+    drop((bytes, device));
     Arc::into_inner(storage).unwrap()
 }
 
@@ -130,12 +138,12 @@ pub(crate) fn openers(storage: &SimStorage, numbers: &[u8]) -> Vec<u8> {
 
 /// The whole volume, opened with the key of this number.
 pub(crate) fn content(storage: &SimStorage, number: u8) -> Vec<u8> {
-    volume(storage, unlock(storage, number).unwrap().1.layout)
+    read_all(storage, unlock(storage, number).unwrap().1.layout)
 }
 
-/// The whole volume through its layout.
-pub(crate) fn volume(storage: &SimStorage, layout: Layout) -> Vec<u8> {
-    let device = strongroom::volume::device(Arc::new(storage.clone()), layout);
+/// The whole volume that lies so.
+pub(crate) fn read_all(storage: &SimStorage, layout: Layout) -> Vec<u8> {
+    let device = volume::device(Arc::new(storage.clone()), layout);
     let mut bytes = vec![0; usize::try_from(device.geometry().bytes()).unwrap()];
     device.read(&mut bytes, Sector(0)).unwrap();
     bytes

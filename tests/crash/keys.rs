@@ -1,17 +1,13 @@
 //! `key add`, `key change`, `key remove`: the old keyslots or the new ones, at every stop.
 
-use strongroom::{
-    Result,
-    format::CopyState,
-    storage::{Fate, Outcome, SimStorage},
-};
+use strongroom::{Result, format::CopyState, storage::SimStorage};
 
 use crate::{
     container::{
         COPY_LEN, Counting, GEOMETRY, container, content, copy_states, edit, key, open_for_writing, openers,
         plaintext, slot, unlock,
     },
-    harness::{self, Case, Command},
+    harness::{self, Case, with_and_without_power},
 };
 
 /// Every key that any of these tests makes.
@@ -19,7 +15,7 @@ const KEYS: [u8; 3] = [0, 1, 2];
 
 /// The container opens with `old` or with `new`, exactly, and when the command was done with `new`, from both copies. Opening
 /// it for writing changes nothing of that, makes both copies whole, and is durable when it returns.
-fn check(case: &Case, old: &[u8], new: &[u8]) {
+fn check(case: &Case<()>, old: &[u8], new: &[u8]) {
     let found = openers(&case.medium, &KEYS);
     assert!(found == new || found == old && !case.done, "opens with {found:?}: {}", case.how);
     assert!(content(&case.medium, found[0]) == plaintext(), "{}", case.how);
@@ -27,23 +23,27 @@ fn check(case: &Case, old: &[u8], new: &[u8]) {
         assert_eq!(copy_states(&case.medium), [CopyState::Current; 2], "{}", case.how);
     }
 
-    let healed = case.medium.clone();
+    let healed = SimStorage::clone(&case.medium);
     open_for_writing(&healed, &KEYS).unwrap_or_else(|error| panic!("{error}: {}", case.how));
     assert_eq!(copy_states(&healed), [CopyState::Current; 2], "{}", case.how);
-    for medium in [healed.crash(&Outcome::All(Fate::Lost)), healed] {
+    for medium in with_and_without_power(healed) {
         assert_eq!(openers(&medium, &KEYS), found, "after healing: {}", case.how);
     }
 }
 
-fn prove(before: &SimStorage, command: Command<'_>, old: &[u8], new: &[u8]) {
-    let heal: Command<'_> = &|storage| open_for_writing(storage, &KEYS).map(drop);
-    harness::prove(before, command, heal, &|case| check(case, old, new));
+fn prove(before: &SimStorage, command: &dyn Fn(&SimStorage) -> Result<()>, old: &[u8], new: &[u8]) {
+    let heal = |storage: &SimStorage| open_for_writing(storage, &KEYS).map(drop);
+    harness::prove(before, command, &heal, &|case| check(case, old, new));
+}
+
+fn add_key(storage: &SimStorage, number: u8) -> Result<()> {
+    edit(storage, |editor| {
+        editor.add(&slot(None, &key(number)), &Counting::default()).unwrap();
+    })
 }
 
 fn add(storage: &SimStorage) -> Result<()> {
-    edit(storage, |editor| {
-        editor.add(&slot(None, &key(1)), &Counting::default()).unwrap();
-    })
+    add_key(storage, 1)
 }
 
 // proves: NAT-UPD-03
@@ -54,10 +54,10 @@ fn adding_a_key_leaves_the_old_keys_or_the_new_at_every_stop() {
 
 #[test]
 fn changing_a_key_leaves_the_old_key_or_the_new_at_every_stop() {
-    let change: Command<'_> = &|storage| {
+    let change = |storage: &SimStorage| {
         edit(storage, |editor| editor.replace(0, &slot(None, &key(2)), &Counting::default()).unwrap())
     };
-    prove(&container(), change, &[0], &[2]);
+    prove(&container(), &change, &[0], &[2]);
 }
 
 #[test]
@@ -80,23 +80,20 @@ fn add_unhealed(storage: &SimStorage) -> Result<()> {
 fn an_update_beside_a_stale_or_damaged_copy_never_loses_the_other() {
     let older = container();
     let newer = older.clone();
-    edit(&newer, |editor| {
-        editor.add(&slot(None, &key(2)), &Counting::default()).unwrap();
-    })
-    .unwrap();
+    add_key(&newer, 2).unwrap();
     let (older, newer) = (older.live(), newer.live());
     let (a, b) = (0..COPY_LEN, GEOMETRY.backup_offset..GEOMETRY.backup_offset + COPY_LEN);
     for place in [a, b] {
         let place = usize::try_from(place.start).unwrap()..usize::try_from(place.end).unwrap();
         for bytes in [older[place.clone()].to_vec(), vec![0x55; place.len()]] {
-            let mut image = newer.clone();
+            let mut image = newer.to_vec();
             image[place.clone()].copy_from_slice(&bytes);
             prove(&SimStorage::new(image), &add_unhealed, &[0, 2], &[0, 1, 2]);
         }
     }
 }
 
-// proves: NAT-UPD-05
+// proves: NAT-UPD-07
 #[test]
 fn an_update_after_one_that_failed_or_crashed_never_loses_both_copies() {
     let again = |storage: &SimStorage| {

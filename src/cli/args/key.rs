@@ -139,6 +139,10 @@ pub(crate) struct KeyRemoveOptions {
     next_help_heading = "New secret (the password is asked for on the terminal, twice, where no source is given)"
 )]
 #[command(group = clap::ArgGroup::new("new-password").multiple(false))]
+#[allow(
+    clippy::struct_field_names,
+    reason = "clap tells options apart by their names; those without the prefix exist"
+)]
 pub(crate) struct NewSecretOptions {
     /// Read the new password from a file; one newline at its end is dropped; - is standard input
     #[arg(long, value_name = "FILE", group = "new-password", value_hint = ValueHint::FilePath)]
