@@ -58,6 +58,8 @@ fn the_manual_holds_every_command_and_exit_status() {
         "info",
         "key list",
         "key test",
+        "import",
+        "export",
         "check",
         "erase",
         "completions",

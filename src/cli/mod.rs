@@ -2,14 +2,17 @@
 
 mod args;
 mod check;
+mod cost;
 mod create;
 mod erase;
+mod images;
 mod info;
 mod interrupt;
 mod key;
 mod manual;
 mod mounting;
 mod output;
+mod plan;
 mod progress;
 mod prompt;
 mod report;
@@ -79,6 +82,8 @@ fn obey(console: Console, command: &Command) -> Result<u8> {
         Command::List => mounting::list(console),
         Command::Info(options) => info::run(console, options),
         Command::Key(command) => key::run(console, command),
+        Command::Import(options) => images::import(console, options),
+        Command::Export(options) => images::export(console, options),
         Command::Erase(options) => erase::run(console, options),
         Command::Completions(options) => completions(options),
         Command::Man => manual::run(),

@@ -5,6 +5,7 @@ mod container;
 mod draft;
 mod erase;
 mod fill;
+pub mod image;
 pub mod reencrypt;
 
 pub use check::{check, check_data};

@@ -105,6 +105,11 @@ impl World {
         world
     }
 
+    /// Whether this is root's walk.
+    pub(crate) fn is_root(&self) -> bool {
+        self.who == Who::Root
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
