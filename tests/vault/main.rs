@@ -10,6 +10,7 @@
 mod images;
 mod leaks;
 mod limits;
+mod memory;
 mod random_writes;
 mod world;
 

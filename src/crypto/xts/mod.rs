@@ -22,6 +22,7 @@ use crate::{
     sys::memory::LockedBox,
     units::{Sector, SectorSize},
 };
+use zeroize::zeroize_stack;
 
 /// AES-XTS under one key; its key schedules lie in locked memory. Vector instructions are chosen at run time.
 ///
@@ -115,6 +116,7 @@ impl AesXts {
             Schedules::Aes192(pair) => pair.encrypt_unit(data, tweak),
             Schedules::Aes256(pair) => pair.encrypt_unit(data, tweak),
         }
+        wipe_stack();
     }
 
     /// Decrypts one data unit in place; the inverse of [`encrypt_unit`](Self::encrypt_unit). (IEEE 1619-2018, 5.4)
@@ -127,6 +129,7 @@ impl AesXts {
             Schedules::Aes192(pair) => pair.decrypt_unit(data, tweak),
             Schedules::Aes256(pair) => pair.decrypt_unit(data, tweak),
         }
+        wipe_stack();
     }
 }
 
@@ -137,6 +140,7 @@ impl SectorCipher for AesXts {
             Schedules::Aes192(pair) => pair.encrypt_sectors(data, sector_size, first),
             Schedules::Aes256(pair) => pair.encrypt_sectors(data, sector_size, first),
         }
+        wipe_stack();
     }
 
     fn decrypt(&self, data: &mut [u8], sector_size: SectorSize, first: Sector) {
@@ -145,6 +149,7 @@ impl SectorCipher for AesXts {
             Schedules::Aes192(pair) => pair.decrypt_sectors(data, sector_size, first),
             Schedules::Aes256(pair) => pair.decrypt_sectors(data, sector_size, first),
         }
+        wipe_stack();
     }
 }
 
@@ -163,10 +168,12 @@ where
     D: BlockCipherEncrypt<BlockSize = U16> + BlockCipherDecrypt,
     T: BlockCipherEncrypt<BlockSize = U16>,
 {
+    #[inline(never)] // See `wipe_stack`.
     fn encrypt_sectors(&self, data: &mut [u8], sector_size: SectorSize, first: Sector) {
         self.each_run(data, sector_size, first, |batch| self.data.encrypt_with_backend(Encrypt(batch)));
     }
 
+    #[inline(never)] // See `wipe_stack`.
     fn decrypt_sectors(&self, data: &mut [u8], sector_size: SectorSize, first: Sector) {
         self.each_run(data, sector_size, first, |batch| self.data.decrypt_with_backend(Decrypt(batch)));
     }
@@ -191,6 +198,7 @@ where
         }
     }
 
+    #[inline(never)] // See `wipe_stack`.
     fn encrypt_unit(&self, data: &mut [u8], tweak: u128) {
         assert!(data.len() >= BLOCK, "XTS over less than one block");
         let start = self.start(tweak);
@@ -204,6 +212,7 @@ where
         }
     }
 
+    #[inline(never)] // See `wipe_stack`.
     fn decrypt_unit(&self, data: &mut [u8], tweak: u128) {
         assert!(data.len() >= BLOCK, "XTS over less than one block");
         let start = self.start(tweak);
@@ -228,6 +237,12 @@ where
         self.tweak.encrypt_blocks(&mut start);
         start
     }
+}
+
+/// Wipes what the cipher left on the stack: there are more round keys than registers, so some stand there while it works.
+/// What calls this has left the work to a function with a frame of its own.
+fn wipe_stack() {
+    zeroize_stack::<STACK_WIPED>();
 }
 
 /// One unit's whole blocks.
@@ -259,6 +274,8 @@ fn halves<const HALF: usize>(key: &[u8]) -> Result<(&[u8; HALF], &[u8; HALF]), X
     Ok((data, tweak))
 }
 
+/// More than the cipher takes: 1 KiB each for start tweaks, tweaks and round keys, and what lies between.
+const STACK_WIPED: usize = 8 << 10;
 /// Bytes of a block.
 const BLOCK: usize = 16;
 /// Sectors of one run: as many start tweaks as VAES-512 encrypts at once.
