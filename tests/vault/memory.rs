@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fs, os::unix::fs::FileExt, thread::sleep, time::Duration};
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use strongroom::{
     crypto::kdf::{Argon2Cost, argon2id, hkdf_sha512},
     format::native::{self, Suite},
@@ -27,7 +28,8 @@ fn the_server_holds_data_keys_in_locked_memory_and_no_other_secret_anywhere() {
         sleep(Duration::from_millis(300));
         let busy = search(&Memory::of(server), &all);
         assert!(busy.is_empty(), "{world}: under load: {busy:?}");
-        drop(load.kill());
+        let group = Pid::from_raw(i32::try_from(load.id()).unwrap()).unwrap();
+        drop(kill_process_group(group, Signal::KILL));
         drop(load.wait());
         // What is on its way still may have round keys in registers, and so on a stack.
         world.shell("sync -f m");
