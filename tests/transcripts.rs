@@ -61,6 +61,8 @@ fn the_manual_holds_every_command_and_exit_status() {
         "key add",
         "key change",
         "key remove",
+        "import",
+        "export",
         "check",
         "erase",
         "completions",

@@ -2,6 +2,7 @@
 
 mod check;
 mod erase;
+mod images;
 mod key;
 mod reencrypt;
 
@@ -25,8 +26,13 @@ pub(crate) use reencrypt::{CipherChoice, ReencryptOptions};
 use super::size::parse_size;
 use check::CHECK_EXAMPLES;
 use erase::ERASE_EXAMPLES;
+use images::{EXPORT_EXAMPLES, IMPORT_EXAMPLES};
 
-pub(crate) use {check::CheckOptions, erase::EraseOptions};
+pub(crate) use {
+    check::CheckOptions,
+    erase::EraseOptions,
+    images::{ExportOptions, ImportOptions},
+};
 
 /// Encrypted containers: made, opened and mounted by an ordinary user
 #[derive(Debug, Parser)]
@@ -81,6 +87,12 @@ pub(crate) enum Command {
     /// more. The other keyslots stay only where their passwords are given.
     #[command(after_help = reencrypt::EXAMPLES)]
     Reencrypt(Box<ReencryptOptions>),
+    /// Make a container from the image of a disk or a file system
+    #[command(after_help = IMPORT_EXAMPLES)]
+    Import(Box<ImportOptions>),
+    /// Write the decrypted content of a container to a file or a device, in clear
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export(Box<ExportOptions>),
     /// Examine a container and report what is not as it should be
     #[command(after_help = CHECK_EXAMPLES)]
     Check(Box<CheckOptions>),
@@ -109,6 +121,13 @@ pub(crate) struct CreateOptions {
     /// File system to make inside, owned by the calling user
     #[arg(long, value_enum, default_value_t = FileSystemChoice::Ext4, value_name = "TYPE")]
     pub(crate) filesystem: FileSystemChoice,
+    #[command(flatten)]
+    pub(crate) new: NewOptions,
+}
+
+/// What a container is to be, however it is filled.
+#[derive(Debug, Args)]
+pub(crate) struct NewOptions {
     /// How the space comes to be
     #[arg(long, value_enum, default_value_t = ProvisionChoice::Thick, value_name = "HOW")]
     pub(crate) provision: ProvisionChoice,

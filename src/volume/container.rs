@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{Advice, FlockOperation, OFlags, fadvise, flock};
 
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -96,6 +96,11 @@ impl Container {
     /// The open file, to hand to another process.
     pub fn file(&self) -> &File {
         self.storage.file()
+    }
+
+    /// Has what is read next come from the medium, as far as everything was synced before. A hint: the kernel may ignore it.
+    pub fn forget_cached(&self) {
+        let _ = fadvise(self.file(), 0, None, Advice::DontNeed);
     }
 
     /// Whether it was opened without write access.

@@ -5,6 +5,7 @@ mod container;
 mod draft;
 mod erase;
 mod fill;
+pub mod image;
 pub mod reencrypt;
 
 pub use crate::format::native::StartHeader;

@@ -20,6 +20,7 @@ use crate::{
     sys::memory::LockedBox,
     units::{Sector, SectorSize},
 };
+use zeroize::zeroize_stack;
 
 /// AES-XTS under one key, whose schedules lie in locked memory and are wiped on drop.
 ///
@@ -150,6 +151,7 @@ impl AesXts {
             let tweak = [Array(tweak::advanced(start[0].0, whole))];
             self.keys.encrypt(unit(std::slice::from_mut(last), &tweak));
         }
+        wipe_stack();
     }
 
     /// Decrypts one data unit in place; the inverse of [`encrypt_unit`](Self::encrypt_unit). (IEEE 1619-2018, 5.4)
@@ -172,6 +174,7 @@ impl AesXts {
             let own = [Array(tweak::advanced(start[0].0, regular_len))];
             self.keys.decrypt(unit(std::slice::from_mut(block), &own));
         }
+        wipe_stack();
     }
 
     /// The encrypted start tweak of one unit.
@@ -207,6 +210,7 @@ impl AesXts {
             work(Batch { blocks: run, blocks_per_unit, starts });
             rest = after;
         }
+        wipe_stack();
     }
 }
 
@@ -254,6 +258,7 @@ impl Keys {
         Ok(Self::Portable(portable(data, tweak)?))
     }
 
+    #[inline(never)] // See `wipe_stack`.
     fn encrypt(&self, batch: Batch<'_>) {
         match self {
             Self::Portable(keys) => keys.encrypt(batch),
@@ -262,6 +267,7 @@ impl Keys {
         }
     }
 
+    #[inline(never)] // See `wipe_stack`.
     fn decrypt(&self, batch: Batch<'_>) {
         match self {
             Self::Portable(keys) => keys.decrypt(batch),
@@ -270,6 +276,7 @@ impl Keys {
         }
     }
 
+    #[inline(never)] // See `wipe_stack`.
     fn encrypt_starts(&self, starts: &mut [Block]) {
         match self {
             Self::Portable(keys) => keys.encrypt_starts(starts),
@@ -277,6 +284,12 @@ impl Keys {
             Self::Simd(keys) => keys.encrypt_starts(starts),
         }
     }
+}
+
+/// Wipes what the cipher left on the stack: there are more round keys than registers, so some stand there while it works.
+/// What calls this has left the work to a function with a frame of its own.
+fn wipe_stack() {
+    zeroize_stack::<STACK_WIPED>();
 }
 
 /// One unit's whole blocks.
@@ -323,6 +336,8 @@ fn halves<const HALF: usize>(key: &[u8]) -> Result<(&[u8; HALF], &[u8; HALF]), X
     Ok((data, tweak))
 }
 
+/// More than the cipher takes: 1 KiB each for tweaks and round keys, and what lies between.
+const STACK_WIPED: usize = 4 << 10;
 /// Bytes of a block.
 const BLOCK: usize = 16;
 /// Sectors of one run: as many start tweaks as fill every backend's pipeline.
