@@ -8,9 +8,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin:/sbin
 
-# command : Debian package : what for
+# command, or file : Debian package : what for
 tools='
 cc              gcc         building
+pkg-config      pkg-config  tests
+/usr/include/openssl/evp.h libssl-dev tests
 fusermount3     fuse3       mounting
 fuse2fs         fuse2fs     mounting without root
 mkfs.ext4       e2fsprogs   making file systems
@@ -37,9 +39,9 @@ main() {
 }
 
 missing_packages() {
-    local command package
-    while read -r command package _; do
-        [[ -z $command ]] || command -v "$command" >/dev/null || echo "$package"
+    local wanted package
+    while read -r wanted package _; do
+        [[ -z $wanted || -e $wanted ]] || command -v "$wanted" >/dev/null || echo "$package"
     done <<<"$tools" | sort -u | tr '\n' ' '
 }
 
