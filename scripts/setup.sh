@@ -8,10 +8,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin:/sbin
 
-# command, or file : Debian package : what for
+# command or file : Debian package : what for
 tools='
 cc              gcc         building
-pkg-config      pkg-config  tests
+pkg-config      pkg-config  building
+/usr/include/libudev.h libudev-dev building with FIDO2
 /usr/include/openssl/evp.h libssl-dev tests
 fusermount3     fuse3       mounting
 fuse2fs         fuse2fs     mounting without root
@@ -39,9 +40,9 @@ main() {
 }
 
 missing_packages() {
-    local wanted package
-    while read -r wanted package _; do
-        [[ -z $wanted || -e $wanted ]] || command -v "$wanted" >/dev/null || echo "$package"
+    local command package
+    while read -r command package _; do
+        [[ -z $command || -e $command ]] || command -v "$command" >/dev/null || echo "$package"
     done <<<"$tools" | sort -u | tr '\n' ' '
 }
 

@@ -11,6 +11,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -49,9 +50,22 @@ fn the_manual_holds_every_command_and_exit_status() {
     let output = strongroom(&["man"]);
     assert_eq!(output.status.code(), Some(0));
     let page = String::from_utf8(output.stdout).unwrap();
-    for command in
-        ["create", "mount", "unmount", "list", "info", "key list", "key test", "completions", "man"]
-    {
+    for command in [
+        "create",
+        "mount",
+        "unmount",
+        "list",
+        "info",
+        "key list",
+        "key test",
+        "key add",
+        "key change",
+        "key remove",
+        "check",
+        "erase",
+        "completions",
+        "man",
+    ] {
         assert!(page.contains(&format!(".SS \"strongroom {command}\"")), "{command}");
     }
     for status in ["0", "1", "2", "3", "4", "5", "6", "7", "130"] {
@@ -109,16 +123,19 @@ fn furnish(directory: &Path) {
     write("empty-password", b"\n");
     write("long-password", &vec![b'x'; (1 << 20) + 1]);
     write("keyfile", b"the content of a keyfile");
+    write("new-password", b"clamp orbit velvet mossy tundra wagon\n");
     write("zeros.vault", &vec![0; 3 << 20]);
     write("noise.vault", &noise(3 << 20));
     write("empty.vault", b"");
     write("photos.txt", b"holiday\n");
+    write("doomed.txt", b"not a container\n");
     fs::create_dir(directory.join("not-empty")).unwrap();
     write("not-empty/photo", b"kept");
     fs::create_dir(directory.join("empty")).unwrap();
     for (name, vector) in [
         ("whole.vault", "password"),
         ("keyfiles.vault", "keyfiles"),
+        ("recovery.vault", "recovery-key"),
         ("damaged-a.vault", "copy-a-zeros"),
         ("damaged-both.vault", "flip-data-offset-both"),
         ("tampered.vault", "forged-mac-both"),
@@ -126,8 +143,13 @@ fn furnish(directory: &Path) {
         ("future.vault", "flip-version-both"),
         ("new-version.vault", "forged-version-both"),
         ("costly.vault", "forged-memory-1-tib"),
+        ("doomed.vault", "password"),
+        ("doomed-damaged.vault", "flip-data-offset-both"),
+        ("doomed-future.vault", "forged-version-both"),
     ] {
         write(name, &Vector::read(vector).image());
+        // What `check` says of them must not hang on the umask of whoever runs this.
+        fs::set_permissions(directory.join(name), fs::Permissions::from_mode(0o600)).unwrap();
     }
 }
 

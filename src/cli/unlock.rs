@@ -8,7 +8,7 @@ use std::{
 
 use rustix::fs::OFlags;
 use strongroom::{
-    crypto::kdf::KdfLimits,
+    crypto::{kdf::KdfLimits, secret::Credentials},
     error::{Error, ErrorKind, Result},
     format::{Attempt, Header, Unlocked},
     sys::memory::is_any_secret_unlocked,
@@ -19,14 +19,18 @@ use super::{args::UnlockOptions, interrupt, output::Console, progress};
 
 /// Opens a container only to look at it: without a lock, so also while it is mounted.
 pub(crate) fn inspect(path: &Path) -> Result<(Container, Box<dyn Header>)> {
+    let container = open_to_look(path)?;
+    let header = container.header().map_err(|error| cannot_open(error, path))?;
+    Ok((container, header))
+}
+
+/// The same without reading the header, which may be damaged.
+pub(crate) fn open_to_look(path: &Path) -> Result<Container> {
     check_kind(path)?;
     // A FIFO must not block, a terminal must not become ours.
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(Error::from);
-    let container =
-        file.and_then(|file| Container::from_fd(file.into(), path)).map_err(|e| cannot_open(e, path))?;
-    let header = container.header().map_err(|error| cannot_open(error, path))?;
-    Ok((container, header))
+    file.and_then(|file| Container::from_fd(file.into(), path)).map_err(|error| cannot_open(error, path))
 }
 
 /// Refuses what can be no container whatever it holds: a directory, a socket, a terminal.
@@ -50,7 +54,8 @@ pub(crate) fn cannot_open(error: Error, path: &Path) -> Error {
     }
 }
 
-/// Unlocks `header` with what the options name. A password typed wrongly may be typed again.
+/// Unlocks `header` with what the options name, and with the one keyslot where `keyslot` names it. A password typed
+/// wrongly may be typed again.
 ///
 /// # Errors
 /// `Credentials` after the last try, and what [`Header::unlock`] gives.
@@ -59,8 +64,20 @@ pub(crate) fn unlock(
     path: &Path,
     header: &dyn Header,
     options: &UnlockOptions,
+    keyslot: Option<u32>,
 ) -> Result<Unlocked> {
-    let attempt = Attempt { limits: limits(options), keyslot: None };
+    unlock_with(console, path, header, options, keyslot).map(|(unlocked, _)| unlocked)
+}
+
+/// The same; gives the credentials as well, to be used again.
+pub(crate) fn unlock_with(
+    console: Console,
+    path: &Path,
+    header: &dyn Header,
+    options: &UnlockOptions,
+    keyslot: Option<u32>,
+) -> Result<(Unlocked, Credentials)> {
+    let attempt = Attempt { limits: limits(options), keyslot };
     let secrets = &options.secrets;
     let mut credentials = secrets.read(path)?;
     let mut tries_left = if secrets.is_prompt() { options.tries.unwrap_or(3) } else { 1 };
@@ -80,13 +97,13 @@ pub(crate) fn unlock(
                 if let Some(slot) = unlocked.keyslot {
                     console.detail(&format!("strongroom: keyslot {slot} opens"));
                 }
-                return Ok(unlocked);
+                return Ok((unlocked, credentials));
             }
         }
     }
 }
 
-fn limits(options: &UnlockOptions) -> KdfLimits {
+pub(crate) fn limits(options: &UnlockOptions) -> KdfLimits {
     let usual = KdfLimits::default();
     let memory_kib = options.max_kdf_memory.map_or(usual.memory_kib, |bytes| bytes / 1024);
     KdfLimits { memory_kib, available_kib: available_memory(), ..usual }

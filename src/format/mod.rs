@@ -1,8 +1,11 @@
-//! Containers on disk: each format is a folder here and a line in [`FORMATS`]; each unlocks to a [`Mapping`].
+//! Containers on disk: each format is a folder here and a line in [`FORMATS`]; each unlocks to a [`Layout`].
 
+mod finding;
 pub mod native;
 
-use std::{fmt, sync::Arc};
+pub use finding::{Finding, Severity};
+
+use std::{fmt, ops::Range, sync::Arc};
 
 use serde::Serialize;
 
@@ -11,9 +14,10 @@ use crate::{
         kdf::{Argon2Cost, KdfLimits},
         rng::Rng,
         secret::{Credentials, VolumeKey},
+        security_key::Challenge,
     },
     error::Result,
-    mapping::Mapping,
+    mapping::Layout,
     storage::Storage,
 };
 
@@ -44,12 +48,40 @@ pub trait Format: fmt::Debug + Send + Sync {
     /// # Errors
     /// `NotAContainer`, `Damaged`, `Unsupported`, or what reading gave.
     fn read_header(&self, storage: &dyn Storage) -> Result<Box<dyn Header>>;
+
+    /// What must be overwritten so that nobody ever opens the container again; also where its header is damaged.
+    ///
+    /// # Errors
+    /// Only where the storage does not tell its size.
+    fn erasure(&self, storage: &dyn Storage) -> Result<Erasure>;
+
+    /// Examines all that can be examined without a secret; writes nothing. Damage is a finding, not an error.
+    ///
+    /// # Errors
+    /// `NotAContainer`, and what reading gave.
+    fn check(&self, storage: &dyn Storage) -> Result<Vec<Finding>>;
+}
+
+/// What must be overwritten to erase a container, in bytes. Each part is durable before the next one is begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Erasure {
+    /// Copies of the keyslots that others stand in for. Until they are all gone the container opens.
+    pub spare: Vec<Range<u64>>,
+    /// The last copy of the keyslots, without what tells that there is a container. Once it is gone, nobody opens it.
+    pub last: Range<u64>,
+    /// What remains of the header, and all other places that keys may have been written to. While it is there, what is
+    /// left shows as a damaged container and not as none.
+    pub rest: Vec<Range<u64>>,
 }
 
 /// A header that was read and is well-formed. Nothing in it is trusted before it is unlocked.
 pub trait Header: fmt::Debug + Send + Sync {
     /// What can be told without a secret.
     fn describe(&self) -> HeaderInfo;
+
+    /// What the keyslots for FIDO2 tokens ask, in the order in which they are to be tried. None where the format, or this
+    /// container, has no such slots.
+    fn challenges(&self, attempt: &Attempt) -> Vec<Challenge>;
 
     /// Opens a keyslot and checks the header against the volume key.
     ///
@@ -61,12 +93,22 @@ pub trait Header: fmt::Debug + Send + Sync {
     /// Checks the header against a volume key that a keyslot gave earlier (in another process).
     fn unlock_with_key(&self, key: VolumeKey) -> Result<Unlocked>;
 
+    /// Examines what takes the volume key to examine.
+    fn check_unlocked(&self, unlocked: &Unlocked) -> Vec<Finding>;
+
     /// Makes sure that the container may be written, and brings damaged and stale header copies up to the authentic one;
     /// says what it did, a line each.
     ///
     /// # Errors
     /// `Unsupported` where writing needs features that are not known, `Damaged` where the container is cut off.
     fn prepare_writing(&self, storage: &dyn Storage, unlocked: &Unlocked) -> Result<Vec<String>>;
+
+    /// Refuses a change of keyslots that its [`Editor`] would refuse whatever the secrets are: for the time before they are
+    /// asked for.
+    ///
+    /// # Errors
+    /// As the method of [`Editor`] that makes the change.
+    fn check_change(&self, change: &Change<'_>) -> Result<()>;
 
     /// An editor of the keyslots as they are in this header.
     ///
@@ -82,6 +124,32 @@ pub struct Attempt {
     pub limits: KdfLimits,
     /// The only keyslot to try; `None` tries all but those of the lowest priority.
     pub keyslot: Option<u32>,
+}
+
+/// A change of keyslots, as far as it is known without secrets.
+#[derive(Debug, Clone, Copy)]
+pub enum Change<'a> {
+    /// [`Editor::add`].
+    Add {
+        /// The place for it; `None` takes the first empty one.
+        slot: Option<u32>,
+        /// Its label.
+        label: Option<&'a str>,
+    },
+    /// [`Editor::replace`].
+    Replace {
+        /// The keyslot to be replaced.
+        slot: u32,
+        /// The new label.
+        label: Option<&'a str>,
+    },
+    /// [`Editor::remove`].
+    Remove {
+        /// The keyslot to be emptied.
+        slot: u32,
+        /// Also where nobody opens the container after that.
+        lock_out: bool,
+    },
 }
 
 /// Changes to the keyslots of one container: gathered in memory, written by [`Editor::commit`].
@@ -151,7 +219,7 @@ pub enum Priority {
 #[derive(Debug)]
 pub struct Unlocked {
     /// How the volume lies in the container.
-    pub mapping: Mapping,
+    pub layout: Layout,
     /// The key behind it, for the process that serves the volume.
     pub volume_key: Arc<VolumeKey>,
     /// The keyslot that opened.
@@ -183,6 +251,11 @@ pub struct HeaderInfo {
     pub data_size: u64,
     /// `thick`, `quick` or `thin`.
     pub provision: &'static str,
+    /// How often the volume has got another key: rises with the start and the end of each re-encryption. `None` where the
+    /// format does not count.
+    pub generation: Option<u32>,
+    /// Whether a re-encryption is under way.
+    pub reencryption: bool,
     /// Whether the header is under a MAC.
     pub authenticated_header: bool,
     /// The header copies.

@@ -191,6 +191,7 @@ impl SimStorage {
 
     /// The medium as it is found when the power is back. This storage stays as it is, so that one run can be followed by
     /// many crashes.
+    #[must_use]
     pub fn crash(&self, outcome: &Outcome) -> Self {
         let state = self.locked();
         let mut durable = state.durable.clone();

@@ -8,7 +8,8 @@ use strongroom::{
 
 use crate::{
     container::{
-        Counting, container, content, copy_states, edit, key, open_for_writing, openers, plaintext, slot,
+        COPY_LEN, Counting, GEOMETRY, container, content, copy_states, edit, key, open_for_writing, openers,
+        plaintext, slot, unlock,
     },
     harness::{self, Case, Command},
 };
@@ -64,4 +65,52 @@ fn removing_a_key_leaves_the_old_keys_or_the_new_at_every_stop() {
     let before = container();
     add(&before).unwrap();
     prove(&before, &|storage| edit(storage, |editor| editor.remove(1, false).unwrap()), &[0, 1], &[0]);
+}
+
+/// As [`edit`], by somebody who left healing out.
+fn add_unhealed(storage: &SimStorage) -> Result<()> {
+    let (header, unlocked) = unlock(storage, 0)?;
+    let mut editor = header.editor(&unlocked)?;
+    editor.add(&slot(None, &key(1)), &Counting::default())?;
+    editor.commit(storage)
+}
+
+// proves: NAT-UPD-03
+#[test]
+fn an_update_beside_a_stale_or_damaged_copy_never_loses_the_other() {
+    let older = container();
+    let newer = older.clone();
+    edit(&newer, |editor| {
+        editor.add(&slot(None, &key(2)), &Counting::default()).unwrap();
+    })
+    .unwrap();
+    let (older, newer) = (older.live(), newer.live());
+    let (a, b) = (0..COPY_LEN, GEOMETRY.backup_offset..GEOMETRY.backup_offset + COPY_LEN);
+    for place in [a, b] {
+        let place = usize::try_from(place.start).unwrap()..usize::try_from(place.end).unwrap();
+        for bytes in [older[place.clone()].to_vec(), vec![0x55; place.len()]] {
+            let mut image = newer.clone();
+            image[place.clone()].copy_from_slice(&bytes);
+            prove(&SimStorage::new(image), &add_unhealed, &[0, 2], &[0, 1, 2]);
+        }
+    }
+}
+
+// proves: NAT-UPD-05
+#[test]
+fn an_update_after_one_that_failed_or_crashed_never_loses_both_copies() {
+    let again = |storage: &SimStorage| {
+        let missing = !openers(storage, &KEYS).contains(&2);
+        edit(storage, |editor| {
+            let added = missing.then(|| editor.add(&slot(Some(5), &key(2)), &Counting::default()));
+            assert!(added.is_none_or(|result| result.is_ok()));
+        })
+    };
+    harness::prove(&container(), &add, &again, &|case| {
+        let found = openers(&case.medium, &KEYS);
+        assert!(found.contains(&0), "opens with {found:?}: {}", case.how);
+        assert!(!case.done || found.contains(&1), "opens with {found:?}: {}", case.how);
+        assert!(!case.recovered || found.contains(&2), "opens with {found:?}: {}", case.how);
+        assert!(content(&case.medium, 0) == plaintext(), "{}", case.how);
+    });
 }

@@ -3,33 +3,35 @@
 use std::sync::Arc;
 
 use super::{
+    check::check_macs,
     copies::{Copies, Found, Place},
     copy::HeaderCopy,
-    editor::NativeEditor,
+    data,
+    editor::{self, NativeEditor},
     error::HeaderError,
-    keys,
     keyslot::{Budget, Keyslot, Opened, SlotKind},
-    layout::{REGION_LEN, VERSION},
-    superblock::{CopyIndex, Provision, Superblock},
+    layout::VERSION,
+    ledger::{Ledger, Slots, WorkAreas},
+    superblock::{CopyIndex, Superblock},
+    transition::Target,
     update::make_durable,
 };
 use crate::{
     crypto::{
-        SectorCipher,
         secret::{Credentials, VolumeKey},
-        xts::AesXts,
+        security_key::Challenge,
     },
     error::{Error, ErrorKind, Result},
-    format::{Attempt, CopyInfo, CopyState, Editor, Header, HeaderInfo, Unlocked},
-    mapping::{Holes, Mapping, Segment},
+    format::{Attempt, Change, CopyInfo, CopyState, Editor, Finding, Header, HeaderInfo, Unlocked},
     storage::Storage,
-    units::Sector,
 };
 
 /// The header of a native container: at least one copy of it is whole.
 #[derive(Debug)]
 pub struct NativeHeader {
     copies: Copies,
+    /// The records of a re-encryption that a whole copy says is under way, for each place where they may stand.
+    slots: Vec<Slots>,
     /// The container's size as it is, which may be less than the header says.
     actual_len: u64,
 }
@@ -41,7 +43,26 @@ impl NativeHeader {
     /// `NotAContainer` where there is no trace of one, `Damaged` where no copy is whole, `Unsupported` where the whole ones
     /// ask for what this version does not know.
     pub fn read(storage: &dyn Storage) -> Result<Self> {
-        Ok(Self { copies: Copies::read(storage)?, actual_len: storage.size()? })
+        let copies = Copies::read(storage)?;
+        let mut slots: Vec<Slots> = Vec::new();
+        for copy in copies.whole().filter(|copy| copy.superblock.reencryption.is_some()) {
+            let areas = WorkAreas::of(&copy.superblock.geometry);
+            if let Some(areas) = areas.filter(|areas| slots.iter().all(|slots| slots.areas() != areas)) {
+                slots.push(Slots::read(storage, areas));
+            }
+        }
+        Ok(Self { copies, slots, actual_len: storage.size()? })
+    }
+
+    /// The records that stand where this superblock has its work areas.
+    fn slots_of(&self, superblock: &Superblock) -> Option<&Slots> {
+        let areas = WorkAreas::of(&superblock.geometry)?;
+        self.slots.iter().find(|slots| *slots.areas() == areas)
+    }
+
+    /// How the data area is encrypted now, or will be at the end of the re-encryption that is under way.
+    pub fn target(&self) -> Target {
+        Target { suite: self.current().suite, sector_size: self.current().sector_size }
     }
 
     /// What the copy in use says, before anything is unlocked.
@@ -70,10 +91,30 @@ impl NativeHeader {
         self.copies.whole().find(|copy| copy.check_mac(key).is_ok()).ok_or(error)
     }
 
+    /// The authentic copy under `key`, where the container may be written.
+    pub(super) fn authentic_for_writing(&self, key: &VolumeKey) -> Result<&HeaderCopy> {
+        let good = self.authentic(key)?;
+        self.check_writable(good)?;
+        Ok(good)
+    }
+
+    /// Writes both copies of the authentic header again, so that the medium has them, whatever the kernel's cache shows
+    /// since a sync failed. A copy of another container is left alone.
+    pub(super) fn renew(&self, storage: &dyn Storage, key: &VolumeKey) -> Result<()> {
+        let good = self.authentic_for_writing(key)?;
+        for index in [CopyIndex::B, CopyIndex::A] {
+            if self.found(index, good).is_none_or(|copy| copy.is_of_same_container(good)) {
+                good.for_index(index, key)?.write(storage)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Checks the header against the volume key and lays out the volume.
     fn accept(&self, key: VolumeKey, keyslot: Option<u32>) -> Result<Unlocked> {
-        let mapping = mapping(&self.authentic(&key)?.superblock, &key)?;
-        Ok(Unlocked { mapping, volume_key: Arc::new(key), keyslot })
+        let superblock = &self.authentic(&key)?.superblock;
+        let layout = data::layout(superblock, &key, self.slots_of(superblock))?;
+        Ok(Unlocked { layout, volume_key: Arc::new(key), keyslot })
     }
 
     /// Whether the container may be written, `good` being the authentic copy.
@@ -108,11 +149,11 @@ impl NativeHeader {
         key: &VolumeKey,
         storage: &dyn Storage,
     ) -> Result<Option<String>> {
-        let (name, found) = match index {
-            CopyIndex::A => ("A", self.copies.a.found.as_ref().ok()),
-            CopyIndex::B => ("B", self.copies.backup_at(good.superblock.geometry.backup_offset)),
+        let name = match index {
+            CopyIndex::A => "A",
+            CopyIndex::B => "B",
         };
-        let state = match found {
+        let state = match self.found(index, good) {
             Some(copy) if !copy.is_of_same_container(good) => {
                 return Ok(Some(format!(
                     "header copy {name} belongs to another container and was left alone"
@@ -129,6 +170,14 @@ impl NativeHeader {
         Ok(Some(format!("header copy {name} was {state} and has been rewritten from the other")))
     }
 
+    /// The whole copy that stands where `good` has its copy of this index.
+    fn found(&self, index: CopyIndex, good: &HeaderCopy) -> Option<&HeaderCopy> {
+        match index {
+            CopyIndex::A => self.copies.a.found.as_ref().ok(),
+            CopyIndex::B => self.copies.backup_at(good.superblock.geometry.backup_offset),
+        }
+    }
+
     fn lost_state(&self, place: &Place) -> &'static str {
         if self.state(&place.found) == CopyState::Missing { "missing" } else { "damaged" }
     }
@@ -142,17 +191,32 @@ impl Header for NativeHeader {
             version: VERSION,
             uuid: Some(hyphenated(&superblock.uuid)),
             label: superblock.label.text().map(str::to_owned),
-            cipher: "aes-xts-plain64".to_owned(),
-            key_bits: 512,
+            cipher: superblock.suite.cipher_name().to_owned(),
+            key_bits: superblock.suite.key_bits(),
             sector_size: u32::try_from(superblock.sector_size.bytes()).unwrap_or_default(),
             container_size: superblock.geometry.container_len,
             data_offset: superblock.geometry.data_offset,
             data_size: superblock.geometry.data_len,
             provision: superblock.provision.name(),
+            generation: Some(superblock.generation),
+            reencryption: superblock.reencryption.is_some(),
             authenticated_header: true,
             headers: vec![self.describe_place(&self.copies.a), self.describe_place(&self.copies.b)],
             keyslots: self.copies.current().keyslots.iter().map(Keyslot::describe).collect(),
         }
+    }
+
+    fn challenges(&self, attempt: &Attempt) -> Vec<Challenge> {
+        let mut challenges = Vec::new();
+        for copy in std::iter::once(self.copies.current()).chain(self.copies.rivals()) {
+            let slots = slots_to_try(copy, SlotKind::Fido2, attempt);
+            for challenge in slots.into_iter().filter_map(|slot| slot.challenge.clone()) {
+                if !challenges.contains(&challenge) {
+                    challenges.push(challenge);
+                }
+            }
+        }
+        challenges
     }
 
     fn unlock(&self, credentials: &Credentials, attempt: &Attempt) -> Result<Unlocked> {
@@ -174,6 +238,10 @@ impl Header for NativeHeader {
         self.accept(key, None)
     }
 
+    fn check_unlocked(&self, unlocked: &Unlocked) -> Vec<Finding> {
+        check_macs(&self.copies, &unlocked.volume_key)
+    }
+
     fn prepare_writing(&self, storage: &dyn Storage, unlocked: &Unlocked) -> Result<Vec<String>> {
         let key = &unlocked.volume_key;
         let good = self.authentic(key)?;
@@ -183,7 +251,16 @@ impl Header for NativeHeader {
         for index in [CopyIndex::A, CopyIndex::B] {
             done.extend(self.heal(index, good, key, storage)?);
         }
+        if good.superblock.reencryption.is_some() {
+            // Read anew: between reading the header and asking for a password another process may have gone on.
+            let slots = WorkAreas::of(&good.superblock.geometry).map(|areas| Slots::read(storage, areas));
+            done.extend(Ledger::open(&good.superblock, key, slots.as_ref())?.recover(storage)?);
+        }
         Ok(done)
+    }
+
+    fn check_change(&self, change: &Change<'_>) -> Result<()> {
+        editor::check_change(&self.copies.current().keyslots, change)
     }
 
     fn editor(&self, unlocked: &Unlocked) -> Result<Box<dyn Editor>> {
@@ -193,7 +270,18 @@ impl Header for NativeHeader {
     }
 }
 
-/// Tries the keyslots of one copy, those with the highest priority first (NAT-SLOT-03, -05).
+/// The keyslots of one copy that an attempt tries, those with the highest priority first (NAT-SLOT-03, -05).
+fn slots_to_try<'a>(copy: &'a HeaderCopy, kind: SlotKind, attempt: &Attempt) -> Vec<&'a Keyslot> {
+    let may_try = |slot: &Keyslot| match attempt.keyslot {
+        Some(number) => slot.index == number,
+        None => slot.priority > 0,
+    };
+    let mut slots: Vec<_> = copy.keyslots.iter().filter(|slot| slot.kind == kind && may_try(slot)).collect();
+    slots.sort_by_key(|slot| std::cmp::Reverse(slot.priority));
+    slots
+}
+
+/// Tries the keyslots of one copy.
 fn open_keyslot(
     copy: &HeaderCopy,
     credentials: &Credentials,
@@ -201,12 +289,7 @@ fn open_keyslot(
     budget: &mut Budget,
 ) -> Result<(VolumeKey, u32)> {
     let kind = SlotKind::of(credentials);
-    let may_try = |slot: &Keyslot| match attempt.keyslot {
-        Some(number) => slot.index == number,
-        None => slot.priority > 0,
-    };
-    let mut slots: Vec<_> = copy.keyslots.iter().filter(|slot| slot.kind == kind && may_try(slot)).collect();
-    slots.sort_by_key(|slot| std::cmp::Reverse(slot.priority));
+    let slots = slots_to_try(copy, kind, attempt);
     if slots.is_empty() {
         return Err(no_slot_of(kind, copy, attempt.keyslot));
     }
@@ -225,6 +308,7 @@ const fn wrong_credentials(kind: SlotKind) -> &'static str {
     match kind {
         SlotKind::Keyfile => "no keyslot opens with this password and these keyfiles",
         SlotKind::Recovery => "no keyslot opens with this recovery key",
+        SlotKind::Fido2 => "no keyslot opens with this FIDO2 token",
         SlotKind::Password | SlotKind::Other(_) => "no keyslot opens with this password",
     }
 }
@@ -248,38 +332,15 @@ fn no_slot_of(kind: SlotKind, copy: &HeaderCopy, asked_for: Option<u32>) -> Erro
                 .with_hint("add --keyfile FILE")
         }
         SlotKind::Password if has(SlotKind::Recovery) => {
-            Error::new(ErrorKind::Credentials, "no keyslot takes a password").with_hint("add --recovery")
+            Error::new(ErrorKind::Credentials, "no keyslot takes a password").with_hint("add --recovery-key")
+        }
+        SlotKind::Password if has(SlotKind::Fido2) => {
+            Error::new(ErrorKind::Credentials, "no keyslot takes a password").with_hint("add --security-key")
         }
         SlotKind::Recovery => Error::new(ErrorKind::Credentials, "no keyslot takes a recovery key"),
+        SlotKind::Fido2 => Error::new(ErrorKind::Credentials, "no keyslot takes a FIDO2 token"),
         _ => Error::new(ErrorKind::Credentials, "no keyslot can be opened by this strongroom"),
     }
-}
-
-/// The mapping of the data area: one segment, one key, for each region (NAT-DATA-01 to -03).
-pub(super) fn mapping(superblock: &Superblock, volume_key: &VolumeKey) -> Result<Mapping> {
-    let geometry = &superblock.geometry;
-    let mut segments = Vec::new();
-    for region in 0..geometry.data_len.div_ceil(REGION_LEN) {
-        let start = region * REGION_LEN;
-        let bytes = REGION_LEN.min(geometry.data_len - start);
-        let key = keys::data_key(volume_key, &superblock.uuid, region)?;
-        let cipher =
-            AesXts::aes256(key.expose()).map_err(|error| Error::caused_by(ErrorKind::Damaged, error))?;
-        let first = Sector(start >> superblock.sector_size.shift());
-        segments.push(Segment {
-            first,
-            sectors: bytes >> superblock.sector_size.shift(),
-            storage_offset: geometry.data_offset + start,
-            first_tweak: first,
-            cipher: Arc::new(cipher) as Arc<dyn SectorCipher>,
-        });
-    }
-    let holes = match superblock.provision {
-        Provision::Thin => Holes::ReadAsZeros,
-        Provision::Thick | Provision::Quick => Holes::AreCiphertext,
-    };
-    Mapping::new(superblock.sector_size, segments, holes)
-        .map_err(|error| Error::caused_by(ErrorKind::Damaged, error))
 }
 
 /// A UUID as RFC 9562 writes it.

@@ -4,9 +4,10 @@ use std::io::{self, Read};
 
 use zeroize::Zeroizing;
 
-use super::layout::{RawKeyslot, SUITE_AES_256_XTS};
+use super::{layout::RawKeyslot, suite::Suite};
 use crate::{
     crypto::{
+        aead,
         hash::{self, Sha512},
         kdf::{self, Argon2Cost},
         secret::{Credentials, DerivedKey, KeyfileDigest, LockedBytes, Password, VolumeKey},
@@ -19,11 +20,13 @@ const KEYFILE_LABEL: &[u8] = b"strongroom/v1/keyfile";
 const MAC_LABEL: &[u8] = b"strongroom/v1/header-mac";
 const DATA_LABEL: &[u8] = b"strongroom/v1/data";
 const KEYSLOT_LABEL: &[u8] = b"strongroom/v1/keyslot";
+const OLD_KEY_LABEL: &[u8] = b"strongroom/v1/old-volume-key";
+const RECORD_LABEL: &[u8] = b"strongroom/v1/reencryption-record";
 const RECOVERY_LABEL: &[u8] = b"strongroom/v1/recovery-key";
+const FIDO2_LABEL: &[u8] = b"strongroom/v1/fido2";
 
 const SLOT_KEY_LEN: usize = 32;
 const MAC_KEY_LEN: usize = 64;
-const DATA_KEY_LEN: usize = 64;
 const KEYFILE_DIGEST_LEN: usize = 64;
 
 /// NAT-KEY-03: SHA-512(label ‖ content ‖ LE64(length)) over a keyfile's whole content.
@@ -67,7 +70,8 @@ fn credential_input(password: &Password, keyfiles: &[KeyfileDigest]) -> io::Resu
     Ok(input)
 }
 
-/// The key of one keyslot: NAT-KEY-05, Argon2id over password and keyfiles; NAT-KEY-10, HKDF over a recovery key.
+/// The key of one keyslot: NAT-KEY-05, Argon2id over password and keyfiles; NAT-KEY-10, HKDF over a recovery key;
+/// NAT-FIDO-05, HKDF over what a token said.
 ///
 /// The costs were checked against the caller's limits before.
 pub(super) fn slot_key(credentials: &Credentials, salt: &[u8; 32], cost: &Argon2Cost) -> Result<DerivedKey> {
@@ -77,12 +81,16 @@ pub(super) fn slot_key(credentials: &Credentials, salt: &[u8; 32], cost: &Argon2
             kdf::argon2id(input.as_slice(), salt, cost, SLOT_KEY_LEN)
         }
         Credentials::Recovery(key) => kdf::hkdf_sha512(key.expose(), salt, RECOVERY_LABEL, SLOT_KEY_LEN),
+        Credentials::SecurityKey(answer) => {
+            kdf::hkdf_sha512(answer.secret.expose(), salt, FIDO2_LABEL, SLOT_KEY_LEN)
+        }
     }
 }
 
-/// NAT-KEY-06: what the wrapped volume key is bound to: label ‖ uuid ‖ the slot's bytes before the nonce.
-pub(super) fn keyslot_aad(uuid: &[u8; 16], slot_head: &[u8]) -> Vec<u8> {
-    [KEYSLOT_LABEL, uuid, slot_head].concat()
+/// NAT-KEY-06, NAT-FIDO-04: what the wrapped volume key is bound to: label ‖ uuid ‖ the slot's bytes before the nonce ‖ for
+/// a FIDO2 token those behind the tag.
+pub(super) fn keyslot_aad(uuid: &[u8; 16], slot_head: &[u8], slot_tail: &[u8]) -> Vec<u8> {
+    [KEYSLOT_LABEL, uuid, slot_head, slot_tail].concat()
 }
 
 /// NAT-KEY-07: the key of the header's MAC.
@@ -96,9 +104,25 @@ pub(super) fn copy_mac(volume_key: &VolumeKey, uuid: &[u8; 16], copy: &[u8]) -> 
 }
 
 /// NAT-KEY-08: the data key of one region of 1 TiB.
-pub fn data_key(volume_key: &VolumeKey, uuid: &[u8; 16], region: u64) -> Result<DerivedKey> {
-    let info = [DATA_LABEL, &SUITE_AES_256_XTS.to_le_bytes(), &region.to_le_bytes()].concat();
-    kdf::hkdf_sha512(volume_key.expose(), uuid, &info, DATA_KEY_LEN)
+pub fn data_key(volume_key: &VolumeKey, uuid: &[u8; 16], suite: Suite, region: u64) -> Result<DerivedKey> {
+    let info = [DATA_LABEL, &suite.number().to_le_bytes(), &region.to_le_bytes()].concat();
+    kdf::hkdf_sha512(volume_key.expose(), uuid, &info, suite.key_len())
+}
+
+/// NAT-REENC-03: the key that the old volume key is wrapped under while a re-encryption is under way.
+pub(super) fn old_key_wrapper(new_key: &VolumeKey, uuid: &[u8; 16]) -> Result<DerivedKey> {
+    kdf::hkdf_sha512(new_key.expose(), uuid, OLD_KEY_LABEL, aead::KEY_LEN)
+}
+
+/// NAT-REENC-03: what the wrapped old volume key is bound to.
+pub(super) fn old_key_aad(uuid: &[u8; 16], generation: u32, suite: u32, sector_size: u32) -> Vec<u8> {
+    let numbers = [generation, suite, sector_size].map(u32::to_le_bytes);
+    [OLD_KEY_LABEL, uuid, numbers.as_flattened()].concat()
+}
+
+/// NAT-REENC-05: the key of the MAC of the records.
+pub(super) fn record_key(new_key: &VolumeKey, uuid: &[u8; 16]) -> Result<DerivedKey> {
+    kdf::hkdf_sha512(new_key.expose(), uuid, RECORD_LABEL, MAC_KEY_LEN)
 }
 
 /// The Argon2id costs that a keyslot names.

@@ -1,17 +1,25 @@
 //! The native format, version 1: `spec/native-v1.md`, whose rule numbers (`NAT-...`) the code cites.
 
+mod check;
 mod copies;
 mod copy;
 mod create;
+mod data;
 mod editor;
+mod erasure;
 mod error;
+mod fido2;
 mod header;
 mod keys;
 mod keyslot;
 mod layout;
+mod ledger;
+mod reencryption;
+mod suite;
 mod superblock;
 #[cfg(test)]
 mod tests;
+mod transition;
 mod update;
 
 pub use copy::HeaderCopy;
@@ -21,11 +29,15 @@ pub use header::{NativeHeader, hyphenated};
 pub use keys::{data_key, keyfile_digest};
 pub use keyslot::{Keyslot, MIN_MEMORY_KIB, MIN_PASSES, SlotKind};
 pub use layout::COPY_LEN;
+pub use ledger::{Ledger, Record, WorkAreas};
+pub use reencryption::OldVolume;
+pub use suite::Suite;
 pub use superblock::{CopyIndex, Geometry, Label, Provision, Superblock};
+pub use transition::{StartHeader, Target, UnderWay};
 
 use crate::{
     error::Result,
-    format::{Format, Header, Probe},
+    format::{Erasure, Finding, Format, Header, Probe},
     storage::Storage,
 };
 
@@ -44,5 +56,13 @@ impl Format for Native {
 
     fn read_header(&self, storage: &dyn Storage) -> Result<Box<dyn Header>> {
         Ok(Box::new(NativeHeader::read(storage)?))
+    }
+
+    fn erasure(&self, storage: &dyn Storage) -> Result<Erasure> {
+        erasure::erasure(storage)
+    }
+
+    fn check(&self, storage: &dyn Storage) -> Result<Vec<Finding>> {
+        check::check(storage)
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     crypto::secret::{RECOVERY_KEY_LEN, RecoveryKey},
-    format::{Header, NewKeyslot, Priority, Unlocked},
+    format::{Change, Header, NewKeyslot, Priority, Unlocked},
 };
 
 const BACKUP: u64 = MIN_CONTAINER_LEN - (1 << 20);
@@ -136,7 +136,24 @@ fn an_empty_keyslot_is_neither_replaced_nor_removed() {
     let error = editor.replace(5, &slot_of(&key_of(1)), rng()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert_eq!(editor.remove(5, true).unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(editor.remove(30, true).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(editor.remove(30, true).unwrap_err().kind(), ErrorKind::Usage);
+}
+
+#[test]
+fn what_needs_no_secret_is_refused_without_one() {
+    let header = Native.read_header(&container()).unwrap();
+    let kind = |change| header.check_change(&change).map_err(|error| error.kind());
+    let long = "x".repeat(65);
+    for label in [long.as_str(), "\u{1b}[2J"] {
+        let label = Some(label);
+        assert_eq!(kind(Change::Add { slot: None, label }), Err(ErrorKind::Usage));
+        assert_eq!(kind(Change::Replace { slot: 0, label }), Err(ErrorKind::Usage));
+    }
+    assert_eq!(kind(Change::Add { slot: Some(0), label: None }), Err(ErrorKind::Exists));
+    assert_eq!(kind(Change::Replace { slot: 1, label: None }), Err(ErrorKind::NotFound));
+    assert_eq!(kind(Change::Remove { slot: 0, lock_out: false }), Err(ErrorKind::Usage));
+    assert_eq!(kind(Change::Remove { slot: 0, lock_out: true }), Ok(()));
+    assert_eq!(kind(Change::Add { slot: Some(29), label: Some("bank") }), Ok(()));
 }
 
 #[test]
@@ -182,7 +199,7 @@ fn what_this_version_does_not_know_is_carried_over_byte_for_byte() {
         raw.superblock.features_ignorable = 0x8001.into();
         raw.keyslots[7].kind = 77.into();
         raw.keyslots[7].priority = 9.into();
-        raw.keyslots[7].reserved_b = [0xa5; 1_816];
+        raw.keyslots[7].extra = [0xa5; 1_816];
     });
     let before = bytes_at(&storage, 0);
     edited(&storage, 1).commit(&storage).unwrap();
