@@ -50,7 +50,7 @@ struct Contender<'a> {
 
 fn main() {
     let key: [u8; 64] = std::array::from_fn(|index| u8::try_from(index).unwrap());
-    let source = vec![1; LEN];
+    let source = &vec![1; LEN];
     let ours: Vec<(String, AesXts)> = Backend::ALL
         .into_iter()
         .filter(|backend| backend.is_supported())
@@ -58,7 +58,7 @@ fn main() {
         .collect();
     let fastest = &ours[0];
     let mut contenders = vec![Contender::new("memcpy", SIZES[0], Direction::Encrypt, |buffer| {
-        buffer.copy_from_slice(black_box(&source));
+        buffer.copy_from_slice(black_box(source));
     })];
     for size in SIZES {
         for (name, xts) in &ours {
@@ -69,12 +69,22 @@ fn main() {
                 xts.decrypt(buffer, size, FIRST);
             }));
         }
-        contenders.push(Contender::new("  the first, out of place", size, Direction::Encrypt, |buffer| {
-            fastest.1.encrypt_into(black_box(&source), buffer, size, FIRST);
-        }));
-        contenders.push(Contender::new("  the first, out of place", size, Direction::Decrypt, |buffer| {
-            fastest.1.decrypt_into(black_box(&source), buffer, size, FIRST);
-        }));
+        contenders.push(Contender::new(
+            "  the first, out of place",
+            size,
+            Direction::Encrypt,
+            move |buffer| {
+                fastest.1.encrypt_into(black_box(source), buffer, size, FIRST);
+            },
+        ));
+        contenders.push(Contender::new(
+            "  the first, out of place",
+            size,
+            Direction::Decrypt,
+            move |buffer| {
+                fastest.1.decrypt_into(black_box(source), buffer, size, FIRST);
+            },
+        ));
         for (direction, encrypts) in [(Direction::Encrypt, true), (Direction::Decrypt, false)] {
             let (mut openssl, mut aws_lc) = (OpenSsl::new(&key, encrypts), AwsLc::new(&key, encrypts));
             contenders.push(Contender::new(OPENSSL, size, direction, move |buffer| {
@@ -87,7 +97,7 @@ fn main() {
     }
     let xts_mode =
         Xts128::new(Aes256::new_from_slice(&key[..32]).unwrap(), Aes256::new_from_slice(&key[32..]).unwrap());
-    contenders.push(Contender::new("xts-mode", SIZES[0], Direction::Encrypt, |buffer| {
+    contenders.push(Contender::new("xts-mode", SIZES[0], Direction::Encrypt, move |buffer| {
         xts_mode.encrypt_area(buffer, SIZES[0].bytes(), FIRST.0.into(), get_tweak_default);
     }));
     assert_all_agree(&mut contenders);
@@ -152,7 +162,7 @@ fn print_rates(contenders: &[Contender<'_>]) {
         for size in SIZES {
             let rate = |direction| {
                 let contender = contenders.iter().find(|one| one.is(name, size, direction));
-                contender.map_or_else(|| "-".to_owned(), |one| format!("{:.2}", rate(&one.seconds)))
+                contender.map_or_else(|| "-".to_owned(), |one| format!("{:.2}", gigabytes(&one.seconds)))
             };
             print!(" {:>8} {:>8}", rate(Direction::Encrypt), rate(Direction::Decrypt));
         }
@@ -161,7 +171,7 @@ fn print_rates(contenders: &[Contender<'_>]) {
 }
 
 /// The median rate in GB/s.
-fn rate(seconds: &[f64]) -> f64 {
+fn gigabytes(seconds: &[f64]) -> f64 {
     1e-9 * f64::from(u32::try_from(LEN).unwrap()) / quartiles(seconds.to_vec())[1]
 }
 
