@@ -252,6 +252,23 @@ fn overwriting_takes_a_yes_written_out() {
 }
 
 #[test]
+fn erasing_takes_the_word_itself() {
+    let question = "whole (label \"vector 🔒\", 144 KiB, 1 keyslot) will be erased: nobody opens it again, with any password. \
+                    Type erase to go on: ";
+    let mut terminal = Terminal::start_in(with_container(), "erase whole");
+    let before = fs::read(terminal.directory.path().join("whole")).unwrap();
+    terminal.answer(question, "yes");
+    terminal.expect("strongroom: error: cannot erase whole: not confirmed; nothing was changed\r\n");
+    assert_eq!(fs::read(terminal.directory.path().join("whole")).unwrap(), before);
+    terminal.end(1);
+
+    let mut terminal = Terminal::start_in(with_container(), "erase whole");
+    terminal.answer(question, "erase");
+    terminal.expect("erased whole");
+    terminal.end(0);
+}
+
+#[test]
 fn an_overwritten_file_is_whole_the_old_or_the_new() {
     let mut terminal =
         Terminal::start_in(with_container(), &format!("create whole --size 4M --force {CHEAP}"));
@@ -278,6 +295,11 @@ fn without_a_terminal_the_way_out_is_told() {
         (
             &["create", "whole", "--size", "4M", "--force", "--password-file", "/dev/null"],
             "strongroom: error: cannot create whole: it would be overwritten, and there is no terminal to ask on\n\
+             strongroom: hint: --yes answers for you\n",
+        ),
+        (
+            &["erase", "whole"],
+            "strongroom: error: cannot erase whole: there is no terminal to ask on\n\
              strongroom: hint: --yes answers for you\n",
         ),
     ] {

@@ -11,6 +11,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -60,6 +61,8 @@ fn the_manual_holds_every_command_and_exit_status() {
         "key add",
         "key change",
         "key remove",
+        "check",
+        "erase",
         "completions",
         "man",
     ] {
@@ -125,6 +128,7 @@ fn furnish(directory: &Path) {
     write("noise.vault", &noise(3 << 20));
     write("empty.vault", b"");
     write("photos.txt", b"holiday\n");
+    write("doomed.txt", b"not a container\n");
     fs::create_dir(directory.join("not-empty")).unwrap();
     write("not-empty/photo", b"kept");
     fs::create_dir(directory.join("empty")).unwrap();
@@ -139,8 +143,13 @@ fn furnish(directory: &Path) {
         ("future.vault", "flip-version-both"),
         ("new-version.vault", "forged-version-both"),
         ("costly.vault", "forged-memory-1-tib"),
+        ("doomed.vault", "password"),
+        ("doomed-damaged.vault", "flip-data-offset-both"),
+        ("doomed-future.vault", "forged-version-both"),
     ] {
         write(name, &Vector::read(vector).image());
+        // What `check` says of them must not hang on the umask of whoever runs this.
+        fs::set_permissions(directory.join(name), fs::Permissions::from_mode(0o600)).unwrap();
     }
 }
 

@@ -1,6 +1,9 @@
 //! What the command line takes. The doc comments here are the help texts and the manual.
 
+mod check;
+mod erase;
 mod key;
+mod reencrypt;
 
 use std::path::PathBuf;
 
@@ -17,7 +20,13 @@ pub(crate) use key::{
     PriorityChoice,
 };
 
+pub(crate) use reencrypt::{CipherChoice, ReencryptOptions};
+
 use super::size::parse_size;
+use check::CHECK_EXAMPLES;
+use erase::ERASE_EXAMPLES;
+
+pub(crate) use {check::CheckOptions, erase::EraseOptions};
 
 /// Encrypted containers: made, opened and mounted by an ordinary user
 #[derive(Debug, Parser)]
@@ -65,6 +74,19 @@ pub(crate) enum Command {
     /// Work with the keyslots of a container
     #[command(subcommand, subcommand_value_name = "COMMAND", subcommand_help_heading = "Commands")]
     Key(KeyCommand),
+    /// Give a container a new volume key, another cipher or sector size
+    ///
+    /// Everything in it is encrypted anew in place, also while it is mounted and in use. It may be stopped at any time and goes
+    /// on with the same command; no power cut loses anything. Old passwords and old backups of the header open nothing any
+    /// more. The other keyslots stay only where their passwords are given.
+    #[command(after_help = reencrypt::EXAMPLES)]
+    Reencrypt(Box<ReencryptOptions>),
+    /// Examine a container and report what is not as it should be
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(Box<CheckOptions>),
+    /// Destroy all keyslots and headers: nobody opens the container again
+    #[command(after_help = ERASE_EXAMPLES)]
+    Erase(EraseOptions),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(CompletionsOptions),
@@ -109,7 +131,7 @@ pub(crate) struct CreateOptions {
 }
 
 /// What opening the new container shall cost. Measured for one second on this machine where not given.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Copy, Default, Args)]
 #[command(next_help_heading = "Key derivation (measured here to take one second, but for what is given)")]
 pub(crate) struct CostOptions {
     /// Argon2id memory, from 64M to 4G

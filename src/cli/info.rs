@@ -36,6 +36,9 @@ fn describe(info: &HeaderInfo) -> String {
     line("Data:", &format!("{} at offset {}", exact_size(info.data_size), info.data_offset));
     line("Provision:", info.provision);
     line("Header:", if info.authenticated_header { "authenticated" } else { "not authenticated" });
+    if info.reencryption {
+        line("Re-encryption:", "under way; strongroom reencrypt goes on with it");
+    }
     for (index, copy) in info.headers.iter().enumerate() {
         let state = state_name(copy.state);
         let sequence = copy.sequence.map(|number| format!(", sequence {number}")).unwrap_or_default();

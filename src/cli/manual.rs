@@ -171,7 +171,8 @@ Keyfiles join the password, and each counts with its whole content, in any order
 password file, the keyfiles alone open the container.
 
 With --json exactly one object is printed on standard output, also for an error:
-{\"error\":{\"code\",\"kind\",\"message\",\"hint\"}}. Otherwise standard output carries data only; notes, progress and errors go to
+{\"error\":{\"code\",\"kind\",\"message\",\"hint\"}}. What check finds is its result: exit status 4 without an error where
+something is not as it must be. Otherwise standard output carries data only; notes, progress and errors go to
 standard error.";
 
 const EXIT_STATUSES: [(&str, &str); 9] = [

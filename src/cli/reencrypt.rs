@@ -81,7 +81,8 @@ fn offline(console: Console, options: &ReencryptOptions) -> Result<()> {
     };
     drop(unlocked);
     let progress = ByteProgress::start(console, "re-encrypting");
-    let outcome = work.run(&mut Pace::new(options.max_rate), &mut |done, total| progress.step(done, total))?;
+    let outcome =
+        work.run(&mut Pace::new(options.max_rate), &mut |done, total| progress.step(done, total))?;
     drop(progress);
     match outcome {
         Outcome::Finished => finished(console, path, work.total()),
@@ -153,8 +154,7 @@ fn is_under_way(unlocked: &Unlocked, options: &ReencryptOptions) -> Result<bool>
     let Layout::Moving(_) = unlocked.layout else { return Ok(false) };
     if options.cipher.is_some() || options.sector_size.is_some() || options.drop_other_keys {
         let reason = "a re-encryption is under way, whose cipher, sector size and keyslots are settled";
-        return Err(Error::new(ErrorKind::Usage, reason)
-            .with_hint("finish it first, without these options"));
+        return Err(Error::new(ErrorKind::Usage, reason).with_hint("finish it first, without these options"));
     }
     Ok(true)
 }
@@ -164,7 +164,10 @@ fn check_keys(info: &HeaderInfo, options: &ReencryptOptions) -> Result<()> {
     if info.reencryption || options.drop_other_keys || info.keyslots.len() < 2 || prompt::has_terminal() {
         return Ok(());
     }
-    let reason = format!("{} keyslots are in use, and there is no terminal to ask for their passwords on", info.keyslots.len());
+    let reason = format!(
+        "{} keyslots are in use, and there is no terminal to ask for their passwords on",
+        info.keyslots.len()
+    );
     Err(Error::new(ErrorKind::Usage, reason)
         .with_hint("--drop-other-keys keeps only the one that the given password opens"))
 }
@@ -208,7 +211,9 @@ impl Kept {
     /// Settles what opening the keyslot costs from now on: never less than up to now.
     fn new(console: Console, slot: &KeyslotInfo, credentials: Credentials) -> Result<Self> {
         let cost = match slot.kdf.memory {
-            Some(_) => interrupt::at_liberty(|| cost::settle_anew(console, CostOptions::default(), &slot.kdf))?,
+            Some(_) => {
+                interrupt::at_liberty(|| cost::settle_anew(console, CostOptions::default(), &slot.kdf))?
+            }
             None => Argon2Cost { memory_kib: 0, passes: 0, lanes: 0 },
         };
         Ok(Self { slot: slot.clone(), cost, credentials })
@@ -236,7 +241,8 @@ fn kept_keyslots(
     credentials: Credentials,
 ) -> Result<Vec<Kept>> {
     let opened = info.keyslots.iter().find(|slot| Some(slot.slot) == unlocked.keyslot);
-    let opened = opened.ok_or_else(|| Error::new(ErrorKind::Busy, "the header was changed meanwhile by somebody else"))?;
+    let opened = opened
+        .ok_or_else(|| Error::new(ErrorKind::Busy, "the header was changed meanwhile by somebody else"))?;
     let mut kept = vec![Kept::new(console, opened, credentials)?];
     let mut lost = Vec::new();
     for slot in info.keyslots.iter().filter(|slot| slot.slot != opened.slot) {
@@ -247,7 +253,10 @@ fn kept_keyslots(
         }
     }
     if !lost.is_empty() && !options.drop_other_keys {
-        let question = format!("These keyslots will be gone, their passwords open nothing any more: {}.", lost.join(", "));
+        let question = format!(
+            "These keyslots will be gone, their passwords open nothing any more: {}.",
+            lost.join(", ")
+        );
         if !prompt::confirm(&question)? {
             return Err(Error::new(ErrorKind::Usage, "not confirmed; nothing was changed"));
         }

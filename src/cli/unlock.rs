@@ -19,14 +19,18 @@ use super::{args::UnlockOptions, interrupt, output::Console, progress};
 
 /// Opens a container only to look at it: without a lock, so also while it is mounted.
 pub(crate) fn inspect(path: &Path) -> Result<(Container, Box<dyn Header>)> {
+    let container = open_to_look(path)?;
+    let header = container.header().map_err(|error| cannot_open(error, path))?;
+    Ok((container, header))
+}
+
+/// The same without reading the header, which may be damaged.
+pub(crate) fn open_to_look(path: &Path) -> Result<Container> {
     check_kind(path)?;
     // A FIFO must not block, a terminal must not become ours.
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(Error::from);
-    let container =
-        file.and_then(|file| Container::from_fd(file.into(), path)).map_err(|e| cannot_open(e, path))?;
-    let header = container.header().map_err(|error| cannot_open(error, path))?;
-    Ok((container, header))
+    file.and_then(|file| Container::from_fd(file.into(), path)).map_err(|error| cannot_open(error, path))
 }
 
 /// Refuses what can be no container whatever it holds: a directory, a socket, a terminal.
@@ -99,7 +103,7 @@ pub(crate) fn unlock_with(
     }
 }
 
-fn limits(options: &UnlockOptions) -> KdfLimits {
+pub(crate) fn limits(options: &UnlockOptions) -> KdfLimits {
     let usual = KdfLimits::default();
     let memory_kib = options.max_kdf_memory.map_or(usual.memory_kib, |bytes| bytes / 1024);
     KdfLimits { memory_kib, available_kib: available_memory(), ..usual }

@@ -6,7 +6,7 @@ use strongroom::format::native::Suite;
 
 use crate::generator::{self, PASSWORD};
 
-/// The names and values that section 9 prints, in hexadecimal.
+/// The names and values that section 10 prints, in hexadecimal.
 fn values() -> Vec<(&'static str, String)> {
     let made = &generator::bases()["password.img"];
     let input = generator::credentials(PASSWORD, &[]);
@@ -50,7 +50,7 @@ fn printed(name: &str, value: &str) -> String {
 fn the_worked_example_of_the_specification_is_what_the_rules_give() {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/spec/native-v1.md")).unwrap();
     let expected: String = values().iter().map(|(name, value)| printed(name, value)).collect();
-    assert!(text.contains(&expected), "section 9 must print:\n{expected}");
+    assert!(text.contains(&expected), "section 10 must print:\n{expected}");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Makes the vectors from `spec/native-v1.md` alone: a second implementation, written with other crates' calls and byte
 //! offsets, so that what it agrees on with `src/format/native` is the text and not one program's habits.
 
+mod reencryption;
+
 use std::collections::BTreeMap;
 
 use aes::cipher::{Array, KeyInit as _};
@@ -270,13 +272,15 @@ pub(crate) fn bases() -> BTreeMap<&'static str, Made> {
         opens: Opens::Keyfiles(&KEYFILES, password),
     };
     let recovery = Slot { index: 1, priority: 1, label: "paper", opens: Opens::Recovery(&RECOVERY_KEY) };
-    BTreeMap::from([
+    let mut bases = BTreeMap::from([
         ("password.img", make("password", 4096, 0, &[], &[password(0, 1)])),
         ("keyfiles.img", make("keyfiles", 4096, 1, &[], &[keyfile(0, PASSWORD), keyfile(29, "")])),
         ("thin.img", make("thin", 512, 2, &[0, 7, 31], &[password(3, 2)])),
         ("by-number-only.img", make("by-number-only", 4096, 0, &[], &[password(0, 0)])),
         ("recovery.img", make("recovery", 4096, 0, &[], &[password(0, 1), recovery])),
-    ])
+    ]);
+    bases.extend(reencryption::bases());
+    bases
 }
 
 /// The fields of a copy: name, offset, length, and what a reader says when both copies carry another value with a right checksum.
@@ -284,7 +288,7 @@ const FIELDS: &[(&str, usize, usize, &str, &str)] = &[
     ("magic", 1, 1, "no match", "NAT-SB-01"),
     ("version", 16, 4, "unsupported", "NAT-SB-02"),
     ("header-length", 20, 4, "header failure", "NAT-SB-02"),
-    ("features-required", 24, 8, "unsupported", "NAT-SB-03"),
+    ("features-required", 25, 1, "unsupported", "NAT-SB-03"),
     ("features-writing", 32, 8, "digest failure", "NAT-SUM-02"),
     ("features-ignorable", 40, 8, "digest failure", "NAT-SUM-02"),
     ("uuid", 48, 16, "unlock failure", "NAT-KEY-06"),
@@ -298,6 +302,9 @@ const FIELDS: &[(&str, usize, usize, &str, &str)] = &[
     ("data-length", 160, 8, "header failure", "NAT-GEO-03"),
     ("container-length", 168, 8, "header failure", "NAT-GEO-01"),
     ("backup-offset", 176, 8, "header failure", "NAT-GEO-04"),
+    ("generation", 184, 4, "header failure", "NAT-REENC-01"),
+    ("reserved-a", 188, 4, "header failure", "NAT-SB-10"),
+    ("reencryption", 200, 1, "header failure", "NAT-REENC-02"),
     ("reserved", 2000, 1, "header failure", "NAT-SB-10"),
     ("mac", 4040, 1, "digest failure", "NAT-SUM-02"),
     ("slot-kind", 4096, 4, "header failure", "NAT-SLOT-02"),
@@ -442,6 +449,7 @@ pub(crate) fn vectors() -> BTreeMap<String, Vector> {
     forged_values(&mut suite);
     copies(&mut suite);
     lengths(&mut suite);
+    reencryption::vectors(&mut suite);
     suite.vectors
 }
 

@@ -18,10 +18,10 @@ use strongroom::{
 use crate::{folder, generator::Vector, stored};
 
 /// The layer that answered, in the words of the vectors.
-fn layer(error: &Error, at_header: bool) -> &'static str {
+fn layer(error: &Error) -> &'static str {
     match error.kind() {
         ErrorKind::NotAContainer => "no match",
-        ErrorKind::Damaged if at_header => "header failure",
+        ErrorKind::Damaged => "header failure",
         ErrorKind::Unsupported => "unsupported",
         ErrorKind::Credentials => "unlock failure",
         ErrorKind::Tampered => "digest failure",
@@ -62,12 +62,12 @@ fn open(vector: &Vector, storage: &Arc<MemoryStorage>) -> Result<Vec<u8>, &'stat
     let attempt = Attempt { keyslot: vector.keyslot, ..Attempt::default() };
     if Native.probe(&**storage).unwrap() == Probe::NoMatch {
         let error = Native.read_header(&**storage).unwrap_err();
-        return Err(layer(&error, true));
+        return Err(layer(&error));
     }
-    let header = Native.read_header(&**storage).map_err(|error| layer(&error, true))?;
-    let unlocked = header.unlock(&credentials, &attempt).map_err(|error| layer(&error, false))?;
+    let header = Native.read_header(&**storage).map_err(|error| layer(&error))?;
+    let unlocked = header.unlock(&credentials, &attempt).map_err(|error| layer(&error))?;
     if !vector.read_only {
-        header.prepare_writing(&**storage, &unlocked).map_err(|error| layer(&error, true))?;
+        header.prepare_writing(&**storage, &unlocked).map_err(|error| layer(&error))?;
     }
     let device = volume::device(Arc::clone(storage) as Arc<dyn Storage>, unlocked.layout);
     let mut plaintext = vec![0; usize::try_from(device.geometry().bytes()).unwrap()];

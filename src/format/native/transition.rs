@@ -171,6 +171,7 @@ impl UnderWay {
         if superblock.reencryption.is_none() {
             return Err(Error::new(ErrorKind::NotFound, "no re-encryption of this container is under way"));
         }
+        header.renew(storage, &volume_key)?; // NAT-REENC-09
         let slots = || WorkAreas::of(&superblock.geometry).map(|areas| Slots::read(storage, areas));
         Ledger::open(superblock, &volume_key, slots().as_ref())?.recover(storage)?;
         let slots = slots();
