@@ -11,6 +11,7 @@
 
 mod container;
 mod create;
+mod erase;
 mod harness;
 mod heal;
 mod keys;
