@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     copy::HeaderCopy,
+    header_file::HeaderFile,
     keyslot,
     layout::{ALIGNMENT, DATA_OFFSET, MAX_DATA_LEN, TAIL_LEN, VOLUME_KEY_LEN},
     suite::Suite,
@@ -119,6 +120,11 @@ impl NewHeader {
         let a = HeaderCopy::seal(&superblock, &[slot], &volume_key)?;
         let b = a.for_index(CopyIndex::B, &volume_key)?;
         Ok(Self { a, b, volume_key: Arc::new(volume_key) })
+    }
+
+    /// Writes a whole header file: the header of a container that bears none itself (NAT-HF-09).
+    pub fn write_file(&self, file: &dyn Storage) -> Result<()> {
+        HeaderFile::of(&self.a).write(file, [Some(&self.a), Some(&self.b)])
     }
 
     /// Writes copy B, then copy A: the container is recognised only when it is whole (NAT-UPD-01).
