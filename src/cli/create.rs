@@ -13,7 +13,7 @@ use strongroom::{
     format::native::{Geometry, Label, NewContainer, NewHeader, Provision, Suite, hyphenated, new_uuid},
     mount::{self, FilesystemKind, NewFilesystem, Request, Target},
     units::SectorSize,
-    volume::{Access, Container, Draft, Occupant, occupant, prepare},
+    volume::{Access, Container, Draft, Occupant, fill_around, new_header_file, occupant, prepare},
 };
 
 use super::{
@@ -66,15 +66,29 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
     drop(credentials);
 
     // From here on the draft takes back what was done, whatever fails.
-    let draft = Draft::new(path, options.force, &OsRng)?;
+    let mut draft = Draft::new(path, options.force, &OsRng)?;
     let container = draft.container();
     let progress = ByteProgress::start(console, "filling");
     prepare(container, &plan.geometry, plan.provision, &OsRng, &mut |done, total| {
         progress.step(done, total)
     })?;
     drop(progress);
-    header.write(&*container.storage())?;
-    container.storage().sync_data()?;
+    let header_file = match &options.header {
+        None => {
+            header.write(&*container.storage())?;
+            container.storage().sync_data()?;
+            None
+        }
+        Some(file) => {
+            if plan.provision == Provision::Thick {
+                fill_around(&*container.storage(), &plan.geometry, &OsRng)?;
+            }
+            let header_file = new_header_file(file, &header, &OsRng)?;
+            draft.attach_header(&header_file)?;
+            Some((file, header_file))
+        }
+    };
+    let container = draft.container();
     if let Some(kind) = plan.filesystem {
         console.detail(&format!("strongroom: making the {kind} file system"));
         spin(console, "making the file system", || {
@@ -82,11 +96,30 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
         })?;
     }
     interrupt::check()?;
-    draft.commit(&OsRng)?;
+    commit(draft, header_file)?;
 
     console.done(&plan.summary(path), |made| {
         format!("created {}: {} for data, {}", path.display(), show_size(made.data_size), made.contents())
-    })
+    })?;
+    if !console.is_json() {
+        console.note(&advise_backup(options));
+    }
+    Ok(())
+}
+
+/// Gives both their names, the header file first: a container without it opens for nobody (NAT-HF-09).
+fn commit(draft: Draft, header_file: Option<(&PathBuf, Draft)>) -> Result<()> {
+    let Some((name, header_file)) = header_file else { return draft.commit(&OsRng) };
+    header_file.commit(&OsRng)?;
+    draft.commit(&OsRng).inspect_err(|_| drop(std::fs::remove_file(name)))
+}
+
+fn advise_backup(options: &CreateOptions) -> String {
+    let path = options.container.display();
+    match &options.header {
+        Some(file) => format!("it opens only with {}: keep a copy of that file elsewhere", file.display()),
+        None => format!("keep a copy of its header elsewhere: strongroom header backup {path} FILE"),
+    }
 }
 
 /// What is to be made, checked.
@@ -141,6 +174,10 @@ impl Plan {
                 return Err(error.with_hint("choose another name, or overwrite it with --force"));
             }
             _ => {}
+        }
+        if options.header.as_ref().is_some_and(|file| file.symlink_metadata().is_ok() || file == path) {
+            let error = Error::new(ErrorKind::Exists, "the header file exists already");
+            return Err(error.with_hint("choose another name for it"));
         }
         let device_size = device_size(path)?;
         let geometry = Geometry::for_container(container_size(options.size, device_size)?)?;

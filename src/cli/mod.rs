@@ -6,6 +6,7 @@ mod cost;
 mod create;
 mod edit;
 mod erase;
+mod header;
 mod info;
 mod interrupt;
 mod key;
@@ -85,6 +86,7 @@ fn obey(console: Console, command: &Command) -> Result<u8> {
         Command::List => mounting::list(console),
         Command::Info(options) => info::run(console, options),
         Command::Key(command) => key::run(console, command),
+        Command::Header(command) => header::run(console, command),
         Command::Reencrypt(options) => reencrypt::run(console, options),
         Command::Erase(options) => erase::run(console, options),
         Command::Completions(options) => completions(options),

@@ -62,7 +62,7 @@ fn ask(console: Console, options: &ReencryptOptions, mounted: &MountedReencrypti
 /// The work is done here, on a container that nobody else has open.
 fn offline(console: Console, options: &ReencryptOptions) -> Result<()> {
     let path = options.container.as_path();
-    let container = open(path, Access::ReadWrite)?;
+    let container = open(path, options.unlock.header.as_deref(), Access::ReadWrite)?;
     let header = container.header().map_err(|error| cannot_open(error, path))?;
     options.unlock.check_source()?;
     check_keys(&header.describe(), options)?;
@@ -97,7 +97,7 @@ fn online(console: Console, options: &ReencryptOptions, mounted: &MountedReencry
         return Err(Error::new(ErrorKind::Busy, "it is being re-encrypted already")
             .with_hint("--status says how far it is, --stop has it rest"));
     }
-    let (container, header) = inspect(path)?;
+    let (container, header) = inspect(path, options.unlock.header.as_deref())?;
     options.unlock.check_source()?;
     check_keys(&header.describe(), options)?;
     let (unlocked, credentials) = unlock_with(console, path, &*header, &options.unlock, None)?;
