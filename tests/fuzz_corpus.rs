@@ -24,3 +24,12 @@ fn no_input_of_the_native_header_corpus_panics() {
         targets::native_header(input);
     }
 }
+
+#[test]
+fn no_input_of_the_header_file_corpus_panics() {
+    let inputs = corpus("header_file");
+    assert!(inputs.len() >= 50, "only {} inputs", inputs.len());
+    for input in &inputs {
+        targets::header_file(input);
+    }
+}

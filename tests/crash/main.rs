@@ -16,3 +16,4 @@ mod heal;
 mod keys;
 mod model;
 mod reencrypt;
+mod restore;
