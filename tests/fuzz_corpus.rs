@@ -35,3 +35,12 @@ fn no_input_of_the_crash_model_corpus_loses_anything() {
         crash_model::crash_model(input);
     }
 }
+
+#[test]
+fn no_input_of_the_header_file_corpus_panics() {
+    let inputs = corpus("header_file");
+    assert!(inputs.len() >= 50, "only {} inputs", inputs.len());
+    for input in &inputs {
+        targets::header_file(input);
+    }
+}

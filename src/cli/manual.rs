@@ -250,5 +250,9 @@ it twice sees which sectors changed. The header is authenticated; a changed one 
 While a volume is mounted its files are as safe as your account. Root can read them. Hibernation writes the memory, and
 with it the keys, to disk; unmount before. Programs may leave copies of what they open in other places, such as ~/.cache.
 
+The header holds all keys. header backup copies it to a file, without a password; that file opens the container with the passwords
+of its day, also after they were changed or removed, until the container is re-encrypted. With create --header the header is only in such a
+file, and every command that opens the container needs it.
+
 A password is guessed at the speed that --kdf-memory and --kdf-passes leave. No cost makes a weak password a good one.
 There is no way to open a container whose password is lost and that has no other keyslot: make a recovery key.";

@@ -17,3 +17,4 @@ mod heal;
 mod keys;
 mod model;
 mod reencrypt;
+mod restore;
