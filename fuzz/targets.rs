@@ -52,6 +52,8 @@ fn open(storage: &dyn Storage, for_writing: bool) {
     assert_eq!(probe, strongroom::format::Probe::Match, "a header was read where none was seen");
     let info = header.describe();
     assert!(info.data_offset + info.data_size <= info.container_size);
+    let challenges = header.challenges(&ATTEMPT);
+    assert!(challenges.iter().all(|challenge| challenge.credential.as_bytes().len() <= 1024));
     let password = Password::copy_of(b"correct horse battery staple").expect("memory");
     let Ok(unlocked) = header.unlock(&Credentials::Password { password, keyfiles: Vec::new() }, &ATTEMPT)
     else {

@@ -184,6 +184,12 @@ pub(crate) struct UnlockOptions {
     /// The most memory that a keyslot may ask for [default: 4G]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) max_kdf_memory: Option<u64>,
+    /// Unlock with a recovery key: it is what is asked for, or read where the password would be
+    #[arg(long, conflicts_with_all = ["security_key", "keyfile", "no_password"])]
+    pub(crate) recovery_key: bool,
+    /// Unlock with a FIDO2 token; its PIN, where it has one, is asked for, or read where the password would be
+    #[arg(long, conflicts_with_all = ["keyfile", "no_password"])]
+    pub(crate) security_key: bool,
     #[command(flatten)]
     pub(crate) secrets: SecretOptions,
 }
@@ -217,7 +223,7 @@ pub(crate) struct CompletionsOptions {
 }
 
 /// Where the password and the keyfiles come from. Without any of these the password is asked for on the terminal.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Secrets (the password is asked for on the terminal where no source is given)")]
 #[command(group = ArgGroup::new("password").multiple(false))]
 pub(crate) struct SecretOptions {

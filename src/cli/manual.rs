@@ -170,6 +170,22 @@ A password is never taken from the command line or from the environment, where o
 Keyfiles join the password, and each counts with its whole content, in any order. With --no-password, or an empty
 password file, the keyfiles alone open the container.
 
+A container has 30 keyslots, each of which opens it by itself. key add fills one, key change replaces the secret of one, key
+remove empties one; the data is not touched, and the container may be mounted meanwhile (not read-only). The old secret
+comes from the options that begin with --password and --keyfile, the new one from those that begin with --new. --slot is the
+keyslot that is worked on, --unlock-slot the one to unlock with. A removed secret still opens copies of the header made before.
+
+A recovery key (key add --recovery) is 17 groups of six digits. It is printed once on standard output, four groups to a line and
+then as a QR code, with --json as \"recovery_key\" and nothing else. Where standard input is a terminal, and without --json, it must be
+typed back before its keyslot is written; scripts are not asked. With --no-qr what is printed can be given to --password-file
+as it is. To unlock with it, add --recovery-key: it is then asked for, or read, in the place of the password. Dashes,
+spaces and line breaks in it do not matter; a wrong group is named by its number.
+
+A FIDO2 token (key add --fido2) is used through /dev/hidraw*. It must know the extension hmac-secret. Where it has a PIN when the keyslot
+is made, it asks for it each time; fingerprints are not used. To unlock with it, add --security-key; the PIN comes from
+where the password would, so --password-command can give it. A wrong PIN from such a source is tried once. Of several
+tokens the one that belongs to the container is found; to make a keyslot, only one may be plugged in.
+
 With --json exactly one object is printed on standard output, also for an error:
 {\"error\":{\"code\",\"kind\",\"message\",\"hint\"}}. What check finds is its result: exit status 4 without an error where
 something is not as it must be. Otherwise standard output carries data only; notes, progress and errors go to
@@ -178,7 +194,7 @@ standard error.";
 const EXIT_STATUSES: [(&str, &str); 9] = [
     ("0", "Done."),
     ("1", "Wrong usage or parameters; a password source that cannot be read."),
-    ("2", "Wrong password or keyfile, or no permission."),
+    ("2", "Wrong password, keyfile, recovery key or PIN, or no permission."),
     ("3", "Not enough memory for the key derivation."),
     (
         "4",
@@ -212,7 +228,15 @@ strongroom mount photos.vault ~/photos
 
 strongroom unmount ~/photos
 
+strongroom key change photos.vault
+
+strongroom key add photos.vault --new-keyfile /media/stick/key --new-no-password --label stick
+
 strongroom key test photos.vault --password-command 'pass show photos' && echo it opens
+
+strongroom key add photos.vault --recovery --svg recovery.svg
+
+strongroom mount photos.vault ~/photos --security-key
 
 strongroom list --json | jq -r '.mounts[].mountpoint'";
 
@@ -227,4 +251,4 @@ While a volume is mounted its files are as safe as your account. Root can read t
 with it the keys, to disk; unmount before. Programs may leave copies of what they open in other places, such as ~/.cache.
 
 A password is guessed at the speed that --kdf-memory and --kdf-passes leave. No cost makes a weak password a good one.
-There is no way to open a container whose password is lost.";
+There is no way to open a container whose password is lost and that has no other keyslot: make a recovery key.";

@@ -14,11 +14,14 @@ mod mounting;
 mod output;
 mod progress;
 mod prompt;
+mod qr;
+mod recovery;
 mod reencrypt;
 mod report;
 mod secrets;
 mod size;
 mod strength;
+mod token;
 mod unlock;
 mod usage;
 

@@ -64,7 +64,7 @@ fn offline(console: Console, options: &ReencryptOptions) -> Result<()> {
     let path = options.container.as_path();
     let container = open(path, Access::ReadWrite)?;
     let header = container.header().map_err(|error| cannot_open(error, path))?;
-    options.unlock.secrets.check_source()?;
+    options.unlock.check_source()?;
     check_keys(&header.describe(), options)?;
     let (unlocked, credentials) = unlock_with(console, path, &*header, &options.unlock, None)?;
     let is_resumed = is_under_way(&unlocked, options)?;
@@ -98,7 +98,7 @@ fn online(console: Console, options: &ReencryptOptions, mounted: &MountedReencry
             .with_hint("--status says how far it is, --stop has it rest"));
     }
     let (container, header) = inspect(path)?;
-    options.unlock.secrets.check_source()?;
+    options.unlock.check_source()?;
     check_keys(&header.describe(), options)?;
     let (unlocked, credentials) = unlock_with(console, path, &*header, &options.unlock, None)?;
     if is_under_way(&unlocked, options)? {

@@ -15,7 +15,7 @@ use strongroom::{
     volume::Container,
 };
 
-use super::{args::UnlockOptions, interrupt, output::Console, progress};
+use super::{args::UnlockOptions, interrupt, output::Console, progress, token};
 
 /// Opens a container only to look at it: without a lock, so also while it is mounted.
 pub(crate) fn inspect(path: &Path) -> Result<(Container, Box<dyn Header>)> {
@@ -79,8 +79,14 @@ pub(crate) fn unlock_with(
 ) -> Result<(Unlocked, Credentials)> {
     let attempt = Attempt { limits: limits(options), keyslot };
     let secrets = &options.secrets;
-    let mut credentials = secrets.read(path)?;
-    let mut tries_left = if secrets.is_prompt() { options.tries.unwrap_or(3) } else { 1 };
+    let tries = options.tries.unwrap_or(TRIES);
+    if options.security_key {
+        let opened = token::unlock(console, path, header, &attempt, secrets.pin(), tries)?;
+        tell_keyslot(console, &opened.0);
+        return Ok(opened);
+    }
+    let mut credentials = options.read(console, path)?;
+    let mut tries_left = if secrets.is_prompt() { tries } else { 1 };
     loop {
         warn_of_swap(console);
         let unlocked = interrupt::at_liberty(|| {
@@ -90,16 +96,20 @@ pub(crate) fn unlock_with(
         match unlocked {
             Err(error) if error.kind() == ErrorKind::Credentials && tries_left > 0 => {
                 console.note(&format!("strongroom: {}", error.reason()));
-                secrets.read_again(path, &mut credentials)?;
+                options.read_again(console, path, &mut credentials)?;
             }
             Err(error) => return Err(explain(error, path, header, &attempt.limits)),
             Ok(unlocked) => {
-                if let Some(slot) = unlocked.keyslot {
-                    console.detail(&format!("strongroom: keyslot {slot} opens"));
-                }
+                tell_keyslot(console, &unlocked);
                 return Ok((unlocked, credentials));
             }
         }
+    }
+}
+
+fn tell_keyslot(console: Console, unlocked: &Unlocked) {
+    if let Some(slot) = unlocked.keyslot {
+        console.detail(&format!("strongroom: keyslot {slot} opens"));
     }
 }
 
@@ -135,3 +145,6 @@ fn warn_of_swap(console: Console) {
         );
     }
 }
+
+/// Passwords and PINs asked for. A token takes eight before it locks itself.
+pub(crate) const TRIES: u32 = 3;

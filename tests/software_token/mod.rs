@@ -1,5 +1,5 @@
 //! A FIDO2 token in software, for tests of what stands above [`Authenticator`]: in the library, the command line and the
-//! vectors. It computes *hmac-secret* as CTAP 2.1, 12.5, says: CredRandom for each credential, one with and one without user
+//! vectors. It computes *hmac-secret* as CTAP 2.1, 12.5, says: `CredRandom` for each credential, one with and one without user
 //! verification, and HMAC-SHA-256(CredRandom, salt). The encrypted channel to the token is left out.
 
 #![allow(dead_code, reason = "each test crate uses its part")]

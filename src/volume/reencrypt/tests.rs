@@ -1,5 +1,7 @@
 //! Power cuts at every write and sync of a re-encryption, and what each must leave.
 
+#![allow(clippy::cast_possible_truncation, reason = "these sizes are the tests' own")]
+
 use std::{
     collections::BTreeMap,
     ops::ControlFlow,
@@ -362,10 +364,8 @@ fn a_power_cut_at_any_write_or_sync_leaves_the_whole_volume() {
             let ran = Reencryption::start(storage, &fixture.start_header(), TUNING)
                 .and_then(|mut work| work.run(&mut Pace::new(None), &mut unseen));
             assert!(ran.is_err(), "{case:?}: cut {cut} was not noticed");
-            for seed in [1, 2] {
-                let what = format!("{case:?}, cut {cut}, seed {seed}");
-                check(crashed.image(seed + 2 * cut as u64), &fixture, &fixture.plaintext, &what);
-            }
+            let what = format!("{case:?}, cut {cut}");
+            check(crashed.image(cut as u64), &fixture, &fixture.plaintext, &what);
             // Again while the container is healed.
             let healing = Crashing::new(crashed.image(cut as u64), cut % 11);
             let storage: Arc<dyn Storage> = Arc::<Crashing>::clone(&healing);
@@ -568,7 +568,7 @@ fn users_beside_a_running_worker_see_their_own_writes_and_nothing_else() {
                         let mut found = vec![0; DATA_LEN - tail];
                         bytes.read_at(&mut found, tail as u64).unwrap();
                         assert!(found == plaintext[tail..], "what nobody wrote has changed");
-                        if round % 16 == 0 {
+                        if round.is_multiple_of(16) {
                             bytes.flush().unwrap();
                         }
                     }
