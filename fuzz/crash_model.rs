@@ -47,7 +47,7 @@ pub(crate) fn crash_model(data: &[u8]) {
 /// What a user has open.
 enum Session {
     Resting(ByteDevice),
-    Moving(Reencryption, ByteDevice),
+    Moving(Box<Reencryption>, ByteDevice),
 }
 
 impl Session {
@@ -140,7 +140,7 @@ impl World {
                 Layout::Moving(_) => {
                     let work = Reencryption::resume(storage, unlocked.volume_key, TUNING)?;
                     let volume = ByteDevice::new(work.device() as Arc<dyn BlockDevice>);
-                    Session::Moving(work, volume)
+                    Session::Moving(Box::new(work), volume)
                 }
             });
         }
