@@ -58,6 +58,9 @@ fn the_manual_holds_every_command_and_exit_status() {
         "info",
         "key list",
         "key test",
+        "key add",
+        "key change",
+        "key remove",
         "import",
         "export",
         "check",
@@ -114,6 +117,42 @@ fn a_full_standard_output_is_an_error() {
     );
 }
 
+#[cfg(feature = "fido2")]
+#[test]
+fn a_token_that_is_not_there_is_told_before_the_password_is_asked() {
+    if fs::read_dir("/sys/class/hidraw").is_ok_and(|devices| devices.count() > 0) {
+        println!("skipped: there is a HID device, which may be a token");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    furnish(directory.path());
+    for (command, what) in [
+        ("key test fido2.vault --security-key", "cannot unlock fido2.vault"),
+        ("key add whole.vault --fido2 --password-file nowhere", "cannot add a keyslot to whole.vault"),
+    ] {
+        let arguments: Vec<_> = command.split(' ').collect();
+        let output = Command::new(env!("CARGO_BIN_EXE_strongroom"))
+            .args(arguments)
+            .current_dir(directory.path())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(4), "{command}");
+        let expected = format!(
+            "strongroom: error: {what}: no FIDO2 token found\nstrongroom: hint: plug it in and try again\n"
+        );
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), expected, "{command}");
+    }
+}
+
+/// The recovery key of `recovery.vault`, as section 5.1 of the specification prints it.
+const RECOVERY_KEY: &str = "\
+312576-091322-274384-285648
+125158-296032-091322-091179
+274417-285538-090761-141361
+276320-327987-324951-718586
+457666
+";
+
 /// The files that the transcripts name.
 fn furnish(directory: &Path) {
     let write = |name: &str, bytes: &[u8]| fs::write(directory.join(name), bytes).unwrap();
@@ -122,6 +161,10 @@ fn furnish(directory: &Path) {
     write("empty-password", b"\n");
     write("long-password", &vec![b'x'; (1 << 20) + 1]);
     write("keyfile", b"the content of a keyfile");
+    write("new-password", b"clamp orbit velvet mossy tundra wagon\n");
+    write("recovery-key", RECOVERY_KEY.as_bytes());
+    write("wrong-recovery-key", RECOVERY_KEY.replace("274384", "274385").as_bytes());
+    write("other-recovery-key", "000000-".repeat(16).as_bytes());
     write("zeros.vault", &vec![0; 3 << 20]);
     write("noise.vault", &noise(3 << 20));
     write("empty.vault", b"");
@@ -133,6 +176,8 @@ fn furnish(directory: &Path) {
     for (name, vector) in [
         ("whole.vault", "password"),
         ("keyfiles.vault", "keyfiles"),
+        ("recovery.vault", "recovery-key"),
+        ("fido2.vault", "fido2-token"),
         ("damaged-a.vault", "copy-a-zeros"),
         ("damaged-both.vault", "flip-data-offset-both"),
         ("tampered.vault", "forged-mac-both"),

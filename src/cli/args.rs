@@ -3,6 +3,8 @@
 mod check;
 mod erase;
 mod images;
+mod key;
+mod reencrypt;
 
 use std::path::PathBuf;
 
@@ -13,6 +15,13 @@ use clap::{
 };
 use clap_complete::Shell;
 use strongroom::units::SectorSize;
+
+pub(crate) use key::{
+    KeyAddOptions, KeyChangeOptions, KeyCommand, KeyRemoveOptions, KeyTestOptions, NewSecretOptions,
+    PriorityChoice,
+};
+
+pub(crate) use reencrypt::{CipherChoice, ReencryptOptions};
 
 use super::size::parse_size;
 use check::CHECK_EXAMPLES;
@@ -71,6 +80,13 @@ pub(crate) enum Command {
     /// Work with the keyslots of a container
     #[command(subcommand, subcommand_value_name = "COMMAND", subcommand_help_heading = "Commands")]
     Key(KeyCommand),
+    /// Give a container a new volume key, another cipher or sector size
+    ///
+    /// Everything in it is encrypted anew in place, also while it is mounted and in use. It may be stopped at any time and goes
+    /// on with the same command; no power cut loses anything. Old passwords and old backups of the header open nothing any
+    /// more. The other keyslots stay only where their passwords are given.
+    #[command(after_help = reencrypt::EXAMPLES)]
+    Reencrypt(Box<ReencryptOptions>),
     /// Make a container from the image of a disk or a file system
     #[command(after_help = IMPORT_EXAMPLES)]
     Import(Box<ImportOptions>),
@@ -134,7 +150,7 @@ pub(crate) struct NewOptions {
 }
 
 /// What opening the new container shall cost. Measured for one second on this machine where not given.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Copy, Default, Args)]
 #[command(next_help_heading = "Key derivation (measured here to take one second, but for what is given)")]
 pub(crate) struct CostOptions {
     /// Argon2id memory, from 64M to 4G
@@ -168,6 +184,9 @@ pub(crate) struct MountOptions {
     /// What mounts the file system
     #[arg(long, value_enum, default_value_t = DriverChoice::Auto, value_name = "DRIVER")]
     pub(crate) driver: DriverChoice,
+    /// Try this keyslot only; also one with priority ignore
+    #[arg(long, value_name = "N")]
+    pub(crate) slot: Option<u32>,
     /// Stay in the foreground until the volume is unmounted
     #[arg(long)]
     pub(crate) foreground: bool,
@@ -184,6 +203,12 @@ pub(crate) struct UnlockOptions {
     /// The most memory that a keyslot may ask for [default: 4G]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) max_kdf_memory: Option<u64>,
+    /// Unlock with a recovery key: it is what is asked for, or read where the password would be
+    #[arg(long, conflicts_with_all = ["security_key", "keyfile", "no_password"])]
+    pub(crate) recovery_key: bool,
+    /// Unlock with a FIDO2 token; its PIN, where it has one, is asked for, or read where the password would be
+    #[arg(long, conflicts_with_all = ["keyfile", "no_password"])]
+    pub(crate) security_key: bool,
     #[command(flatten)]
     pub(crate) secrets: SecretOptions,
 }
@@ -209,24 +234,6 @@ pub(crate) struct InfoOptions {
     pub(crate) container: PathBuf,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum KeyCommand {
-    /// Show the keyslots; needs no password
-    List(InfoOptions),
-    /// Say whether a password opens the container
-    #[command(after_help = KEY_TEST_EXAMPLES)]
-    Test(KeyTestOptions),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct KeyTestOptions {
-    /// The container
-    #[arg(value_hint = ValueHint::AnyPath)]
-    pub(crate) container: PathBuf,
-    #[command(flatten)]
-    pub(crate) unlock: UnlockOptions,
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsOptions {
     /// The shell
@@ -235,7 +242,7 @@ pub(crate) struct CompletionsOptions {
 }
 
 /// Where the password and the keyfiles come from. Without any of these the password is asked for on the terminal.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Secrets (the password is asked for on the terminal where no source is given)")]
 #[command(group = ArgGroup::new("password").multiple(false))]
 pub(crate) struct SecretOptions {
@@ -356,11 +363,6 @@ Examples:
   strongroom unmount ~/photos
   strongroom unmount photos.vault
   strongroom unmount --all --force";
-
-const KEY_TEST_EXAMPLES: &str = "\
-Examples:
-  strongroom key test photos.vault
-  strongroom key test photos.vault --keyfile ~/.keys/work --no-password";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:

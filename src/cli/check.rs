@@ -55,7 +55,7 @@ fn check_under_key(console: Console, options: &CheckOptions, header: &dyn Header
             "not unlocked: only a password shows whether it is authentic, and whether a keyslot opens";
         return Ok(vec![Finding::info("header", message)]);
     }
-    match unlock(console, &options.container, header, &options.unlock) {
+    match unlock(console, &options.container, header, &options.unlock, None) {
         Ok(unlocked) => {
             let opened = unlocked.keyslot.map(|slot| Finding::info(format!("keyslot {slot}"), "opens"));
             Ok(opened.into_iter().chain(header.check_unlocked(&unlocked)).collect())

@@ -8,7 +8,8 @@ use std::{
 use rustix::system::sysinfo;
 use strongroom::{
     crypto::kdf::{Argon2Cost, argon2id, calibrate},
-    error::Result,
+    error::{Error, ErrorKind, Result},
+    format::KdfInfo,
 };
 
 use super::{args::CostOptions, info::counted, output::Console, progress::spin, size::show_size};
@@ -28,6 +29,32 @@ pub(crate) fn settle(console: Console, options: CostOptions) -> Result<Argon2Cos
         })
     })?;
     Ok(adjust(measured, options, most_memory))
+}
+
+/// The same for a keyslot that takes the place of one with the costs `old`: never below those.
+///
+/// # Errors
+/// `Usage` where the options ask for less.
+pub(crate) fn settle_anew(console: Console, options: CostOptions, old: &KdfInfo) -> Result<Argon2Cost> {
+    let cost = settle(console, options)?;
+    let Some(old) = argon2_cost(old).filter(|old| is_below(&cost, old)) else { return Ok(cost) };
+    if options.memory.is_none() && options.passes.is_none() {
+        return Ok(old);
+    }
+    let reason = format!("the keyslot costs {} now, which is more than {}", show(&old), show(&cost));
+    Err(Error::new(ErrorKind::Usage, reason).with_hint("leave out --kdf-memory and --kdf-passes"))
+}
+
+/// The costs that a keyslot names, where it has some.
+fn argon2_cost(kdf: &KdfInfo) -> Option<Argon2Cost> {
+    let memory_kib = u32::try_from(kdf.memory? / 1024).ok()?;
+    Some(Argon2Cost { memory_kib, passes: kdf.passes?, lanes: kdf.lanes? })
+}
+
+/// Whether guessing is cheaper, in memory or in work.
+fn is_below(cost: &Argon2Cost, old: &Argon2Cost) -> bool {
+    let work = |cost: &Argon2Cost| u64::from(cost.memory_kib) * u64::from(cost.passes);
+    cost.memory_kib < old.memory_kib || work(cost) < work(old)
 }
 
 /// The same work with what the options fix.
@@ -99,5 +126,13 @@ mod tests {
         let options = CostOptions { passes: Some(64), ..OPEN };
         let slow = Argon2Cost { memory_kib: 64 << 10, passes: 3, lanes: 1 };
         assert_eq!(adjust(slow, options, 1 << 20).memory_kib, LEAST_MEMORY_KIB);
+    }
+
+    #[test]
+    fn less_memory_or_less_work_is_below() {
+        assert!(!is_below(&MEASURED, &MEASURED));
+        assert!(is_below(&Argon2Cost { passes: 3, ..MEASURED }, &MEASURED));
+        assert!(is_below(&Argon2Cost { memory_kib: 1 << 19, passes: 64, lanes: 4 }, &MEASURED));
+        assert!(!is_below(&Argon2Cost { passes: 5, lanes: 1, ..MEASURED }, &MEASURED));
     }
 }

@@ -151,7 +151,7 @@ fn write_image(console: Console, options: &ExportOptions, container: &Container)
     if !options.yes {
         confirm_cleartext(path, target)?;
     }
-    let unlocked = unlock(console, path, &*header, &options.unlock)?;
+    let unlocked = unlock(console, path, &*header, &options.unlock, None)?;
     let volume = ByteDevice::new(Volume::open(container, header.describe(), &unlocked).device());
     drop(unlocked);
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use strongroom::{
     error::Result,
-    format::{CopyState, HeaderInfo, KeyslotInfo},
+    format::{CopyState, HeaderInfo, KeyslotInfo, Priority},
 };
 
 use super::{args::InfoOptions, output::Console, size::show_size, unlock::inspect};
@@ -16,6 +16,7 @@ pub(crate) fn run(console: Console, options: &InfoOptions) -> Result<()> {
         let mut text = describe(info);
         text.push_str("Keyslots:\n");
         text.push_str(&describe_keyslots(&info.keyslots));
+        text.push_str(&advice(&info.keyslots));
         text
     })
 }
@@ -35,6 +36,9 @@ fn describe(info: &HeaderInfo) -> String {
     line("Data:", &format!("{} at offset {}", exact_size(info.data_size), info.data_offset));
     line("Provision:", info.provision);
     line("Header:", if info.authenticated_header { "authenticated" } else { "not authenticated" });
+    if info.reencryption {
+        line("Re-encryption:", "under way; strongroom reencrypt goes on with it");
+    }
     for (index, copy) in info.headers.iter().enumerate() {
         let state = state_name(copy.state);
         let sequence = copy.sequence.map(|number| format!(", sequence {number}")).unwrap_or_default();
@@ -54,6 +58,8 @@ pub(crate) fn describe_keyslots(keyslots: &[KeyslotInfo]) -> String {
         parts.extend(kdf.passes.map(|count| counted(count, "pass", "passes")));
         parts.extend(kdf.lanes.map(|count| counted(count, "lane", "lanes")));
         parts.extend(kdf.iterations.map(|count| counted(count, "iteration", "iterations")));
+        parts.extend(keyslot.weak.then(|| "weak".to_owned()));
+        parts.extend(keyslot.priority.and_then(priority_name).map(str::to_owned));
         parts.extend(keyslot.label.as_ref().map(|label| format!("label {label:?}")));
         text.push_str(&parts.join(", "));
         text.push('\n');
@@ -62,6 +68,27 @@ pub(crate) fn describe_keyslots(keyslots: &[KeyslotInfo]) -> String {
         text.push_str("      none\n");
     }
     text
+}
+
+/// A line where guessing is cheaper than it need be.
+fn advice(keyslots: &[KeyslotInfo]) -> String {
+    let weak: Vec<_> =
+        keyslots.iter().filter(|keyslot| keyslot.weak).map(|keyslot| keyslot.slot.to_string()).collect();
+    let Some(first) = weak.first() else { return String::new() };
+    let (which, cost) = if weak.len() == 1 { ("keyslot", "costs") } else { ("keyslots", "cost") };
+    format!(
+        "Advice:        {which} {} {cost} less than a new one; key change --keep-password --slot {first} renews it\n",
+        weak.join(", ")
+    )
+}
+
+/// What is worth a word: the usual is not.
+const fn priority_name(priority: Priority) -> Option<&'static str> {
+    match priority {
+        Priority::Prefer => Some("tried first"),
+        Priority::Normal => None,
+        Priority::Ignore => Some("tried only by number"),
+    }
 }
 
 /// `1 pass`, `3 passes`.

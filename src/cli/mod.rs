@@ -4,6 +4,7 @@ mod args;
 mod check;
 mod cost;
 mod create;
+mod edit;
 mod erase;
 mod images;
 mod info;
@@ -15,10 +16,14 @@ mod output;
 mod plan;
 mod progress;
 mod prompt;
+mod qr;
+mod recovery;
+mod reencrypt;
 mod report;
 mod secrets;
 mod size;
 mod strength;
+mod token;
 mod unlock;
 mod usage;
 
@@ -82,6 +87,7 @@ fn obey(console: Console, command: &Command) -> Result<u8> {
         Command::List => mounting::list(console),
         Command::Info(options) => info::run(console, options),
         Command::Key(command) => key::run(console, command),
+        Command::Reencrypt(options) => reencrypt::run(console, options),
         Command::Import(options) => images::import(console, options),
         Command::Export(options) => images::export(console, options),
         Command::Erase(options) => erase::run(console, options),

@@ -10,6 +10,7 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 use strongroom::{
     error::{Error, ErrorKind, Result},
+    mapping::Layout,
     mount::{self, Entry, Request, Selection, Target},
     volume::{Access, Container, make_writable},
 };
@@ -29,11 +30,16 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     let container = open(path, access(options))?;
     let header = container.header().map_err(|error| cannot_open(error, path))?;
     mount::check_target(&target, access(options))?;
-    options.unlock.secrets.check_source()?;
+    options.unlock.check_source()?;
 
-    let unlocked = unlock(console, path, &*header, &options.unlock)?;
+    let unlocked = unlock(console, path, &*header, &options.unlock, options.slot)?;
     for repair in make_writable(&container, &*header, &unlocked).map_err(|error| cannot_open(error, path))? {
         console.warn(&format!("{}: {repair}", path.display()));
+    }
+    if let Layout::Moving(_) = unlocked.layout {
+        let resume = format!("strongroom reencrypt {} goes on with it", path.display());
+        console
+            .note(&format!("strongroom: a re-encryption of this container is under way and rests; {resume}"));
     }
     let request = Request { container: &container, key: unlocked.volume_key.expose(), target };
     let mounted = mount::start(&request, interrupt::flag())?;
@@ -104,7 +110,7 @@ fn access(options: &MountOptions) -> Access {
 }
 
 /// Opens and locks the container, or says who has it.
-fn open(path: &Path, access: Access) -> Result<Container> {
+pub(crate) fn open(path: &Path, access: Access) -> Result<Container> {
     check_kind(path)?;
     Container::open(path, access).map_err(|error| {
         let error = match error.kind() {

@@ -18,22 +18,98 @@ use strongroom::{
 use zeroize::Zeroizing;
 
 use super::{
-    args::SecretOptions,
+    args::{NewSecretOptions, SecretOptions, UnlockOptions},
     interrupt,
+    output::Console,
     prompt::{self, SecretPrompt},
-    strength,
+    recovery, strength,
 };
 
 /// The longest password taken, in bytes. What is longer is a keyfile.
 pub(crate) const MAX_PASSWORD_LEN: usize = 1 << 20;
 
+impl UnlockOptions {
+    /// Fails early where something is to be asked for and there is no terminal. Whether a FIDO2 token has a PIN shows later.
+    ///
+    /// # Errors
+    /// `Usage`.
+    pub(crate) fn check_source(&self) -> Result<()> {
+        match (self.security_key, self.recovery_key) {
+            (true, _) => Ok(()),
+            (_, true) => self.secrets.source().check("cannot ask for the recovery key"),
+            _ => self.secrets.check_source(),
+        }
+    }
+
+    /// What opens a container that exists, but for FIDO2 tokens.
+    pub(crate) fn read(&self, console: Console, container: &Path) -> Result<Credentials> {
+        if !self.recovery_key {
+            return self.secrets.read(container);
+        }
+        let key = if self.secrets.is_prompt() {
+            recovery::ask(container, console)?
+        } else {
+            recovery::decode(&self.secrets.source().read_password()?)?
+        };
+        Ok(Credentials::Recovery(key))
+    }
+
+    /// Asks once more after a wrong answer. Keyfiles stay: one may be a pipe.
+    pub(crate) fn read_again(
+        &self,
+        console: Console,
+        container: &Path,
+        credentials: &mut Credentials,
+    ) -> Result<()> {
+        match credentials {
+            Credentials::Password { password, .. } => *password = self.secrets.read_password(container)?,
+            other => *other = self.read(console, container)?,
+        }
+        Ok(())
+    }
+}
+
+/// Where the PIN of a FIDO2 token comes from: where the password would.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PinSource<'a>(Source<'a>);
+
+impl PinSource<'_> {
+    /// Whether it is asked for on the terminal.
+    pub(crate) fn is_prompt(&self) -> bool {
+        self.0.is_prompt()
+    }
+
+    /// The PIN of the token called `token`.
+    pub(crate) fn read(&self, token: &str) -> Result<Password> {
+        if !self.is_prompt() {
+            return self.0.read_password();
+        }
+        self.0.check("cannot ask for the PIN of the FIDO2 token")?;
+        let answer = SecretPrompt::begin()?.ask(&format!("PIN of the FIDO2 token ({token}): "))?;
+        Ok(Password::copy_of(answer.as_bytes())?)
+    }
+}
+
 impl SecretOptions {
+    /// The same source, for a PIN.
+    pub(crate) fn pin(&self) -> PinSource<'_> {
+        PinSource(self.source())
+    }
+
+    fn source(&self) -> Source<'_> {
+        Source {
+            file: self.password_file.as_deref(),
+            fd: self.password_fd,
+            command: self.password_command.as_deref(),
+            no_password: self.no_password,
+            keyfiles: &self.keyfile,
+            prefix: "--",
+        }
+    }
+
     /// Whether the password comes from the terminal, where a wrong one can be corrected.
     pub(crate) fn is_prompt(&self) -> bool {
-        self.password_file.is_none()
-            && self.password_fd.is_none()
-            && self.password_command.is_none()
-            && !self.no_password
+        self.source().is_prompt()
     }
 
     /// Fails early where the password is to be asked for and there is no terminal.
@@ -41,10 +117,122 @@ impl SecretOptions {
     /// # Errors
     /// `Usage`.
     pub(crate) fn check_source(&self) -> Result<()> {
+        self.source().check("cannot ask for the password")
+    }
+
+    /// The password of a container that exists, asked for once.
+    fn read_password(&self, container: &Path) -> Result<Password> {
+        if !self.is_prompt() {
+            return self.source().read_password();
+        }
+        let answer = SecretPrompt::begin()?.ask(&format!("Password for {}: ", container.display()))?;
+        Ok(Password::copy_of(answer.as_bytes())?)
+    }
+
+    /// What opens a container that exists.
+    fn read(&self, container: &Path) -> Result<Credentials> {
+        Ok(Credentials::Password {
+            keyfiles: self.source().read_keyfiles()?,
+            password: self.read_password(container)?,
+        })
+    }
+
+    /// The password for a new container: asked for twice, and weighed. The warning, where it is weak, goes to `warn`.
+    pub(crate) fn read_new(&self, container: &Path, warn: impl Fn(&str)) -> Result<Credentials> {
+        self.source().read_given()?.complete(container, warn)
+    }
+}
+
+impl NewSecretOptions {
+    /// The same source, for a PIN.
+    pub(crate) fn pin(&self) -> PinSource<'_> {
+        PinSource(self.source())
+    }
+
+    fn source(&self) -> Source<'_> {
+        Source {
+            file: self.new_password_file.as_deref(),
+            fd: self.new_password_fd,
+            command: self.new_password_command.as_deref(),
+            no_password: self.new_no_password,
+            keyfiles: &self.new_keyfile,
+            prefix: "--new-",
+        }
+    }
+
+    /// Fails early where a secret is to be asked for and there is no terminal, or where both would come from one stream.
+    ///
+    /// # Errors
+    /// `Usage`.
+    pub(crate) fn check_sources(&self, old: &UnlockOptions) -> Result<()> {
+        old.check_source()?;
+        self.source().check("cannot ask for the new password")?;
+        self.check_streams(old)
+    }
+
+    /// Fails where both secrets would come from one stream.
+    ///
+    /// # Errors
+    /// `Usage`.
+    pub(crate) fn check_streams(&self, old: &UnlockOptions) -> Result<()> {
+        let (old, new) = (old.secrets.source(), self.source());
+        let is_stdin = |source: &Source<'_>| source.file.is_some_and(|path| path.as_os_str() == "-");
+        if is_stdin(&old) && is_stdin(&new) || old.fd.is_some() && old.fd == new.fd {
+            return Err(Error::new(ErrorKind::Usage, "one stream cannot give both passwords")
+                .during("cannot take the new password")
+                .with_hint("give --new-password-file or --new-password-fd another source"));
+        }
+        Ok(())
+    }
+
+    /// Reads all of the new secret that is not typed: before the old one is asked for.
+    pub(crate) fn read_given(&self) -> Result<GivenSecret<'_>> {
+        self.source().read_given()
+    }
+}
+
+/// A secret that is to be set, without what is still to be typed.
+#[derive(Debug)]
+pub(crate) struct GivenSecret<'a> {
+    source: Source<'a>,
+    keyfiles: Vec<KeyfileDigest>,
+    password: Option<Password>,
+}
+
+impl GivenSecret<'_> {
+    /// Asks twice for the password where it has no source, and weighs it. The warning, where it is weak, goes to `warn`.
+    pub(crate) fn complete(self, container: &Path, warn: impl Fn(&str)) -> Result<Credentials> {
+        let is_judged = self.password.is_none() || self.source.file.is_some();
+        let password = self.password.map_or_else(|| ask_twice(container), Ok)?;
+        if is_judged && let Some(weakness) = strength::weakness(&password) {
+            warn(&weakness);
+        }
+        Ok(Credentials::Password { password, keyfiles: self.keyfiles })
+    }
+}
+
+/// Where one password and the keyfiles beside it come from.
+#[derive(Debug, Clone, Copy)]
+struct Source<'a> {
+    file: Option<&'a Path>,
+    fd: Option<i32>,
+    command: Option<&'a str>,
+    no_password: bool,
+    keyfiles: &'a [PathBuf],
+    /// How the options that name them begin.
+    prefix: &'static str,
+}
+
+impl<'a> Source<'a> {
+    fn is_prompt(&self) -> bool {
+        self.file.is_none() && self.fd.is_none() && self.command.is_none() && !self.no_password
+    }
+
+    fn check(&self, cannot: &str) -> Result<()> {
         if self.is_prompt() && !prompt::has_terminal() {
-            return Err(Error::new(ErrorKind::Usage, "there is no terminal")
-                .during("cannot ask for the password")
-                .with_hint("give --password-file, --password-fd or --password-command"));
+            let prefix = self.prefix;
+            let hint = format!("give {prefix}password-file, {prefix}password-fd or {prefix}password-command");
+            return Err(Error::new(ErrorKind::Usage, "there is no terminal").during(cannot).with_hint(hint));
         }
         Ok(())
     }
@@ -55,57 +243,27 @@ impl SecretOptions {
             let cannot = format!("cannot read keyfile {}", path.display());
             interrupt::at_liberty(|| keyfile_digest(path)).map_err(|error| as_usage(error, cannot))
         };
-        self.keyfile.iter().map(read).collect()
+        self.keyfiles.iter().map(read).collect()
     }
 
-    /// The password of a container that exists, asked for once.
-    fn read_password(&self, container: &Path) -> Result<Password> {
-        if !self.is_prompt() {
-            return self.read_source();
-        }
-        let answer = SecretPrompt::begin()?.ask(&format!("Password for {}: ", container.display()))?;
-        Ok(Password::copy_of(answer.as_bytes())?)
-    }
-
-    /// What opens a container that exists.
-    pub(crate) fn read(&self, container: &Path) -> Result<Credentials> {
-        Ok(Credentials::Password {
-            keyfiles: self.read_keyfiles()?,
-            password: self.read_password(container)?,
-        })
-    }
-
-    /// Asks once more after a wrong answer. Keyfiles stay: one may be a pipe.
-    pub(crate) fn read_again(&self, container: &Path, credentials: &mut Credentials) -> Result<()> {
-        if let Credentials::Password { password, .. } = credentials {
-            *password = self.read_password(container)?;
-        }
-        Ok(())
-    }
-
-    /// The password for a new container: asked for twice, and weighed. The warning, where it is weak, goes to `warn`.
-    pub(crate) fn read_new(&self, container: &Path, warn: impl Fn(&str)) -> Result<Credentials> {
+    fn read_given(self) -> Result<GivenSecret<'a>> {
         let keyfiles = self.read_keyfiles()?;
-        let password = if self.is_prompt() { ask_twice(container)? } else { self.read_source()? };
-        let is_judged = self.is_prompt() || self.password_file.is_some();
-        if is_judged && let Some(weakness) = strength::weakness(&password) {
-            warn(&weakness);
-        }
-        Ok(Credentials::Password { password, keyfiles })
+        let password = (!self.is_prompt()).then(|| self.read_password()).transpose()?;
+        Ok(GivenSecret { source: self, keyfiles, password })
     }
 
     /// The password from the one source that is given.
-    fn read_source(&self) -> Result<Password> {
-        let password = if let Some(path) = &self.password_file {
+    fn read_password(&self) -> Result<Password> {
+        let password = if let Some(path) = self.file {
             interrupt::at_liberty(|| read_file(path))
-        } else if let Some(number) = self.password_fd {
+        } else if let Some(number) = self.fd {
             interrupt::at_liberty(|| read_descriptor(number))
-        } else if let Some(command) = &self.password_command {
+        } else if let Some(command) = self.command {
             read_command(command)
         } else {
             return Ok(Password::copy_of(&[])?);
         }?;
-        if password.is_empty() && self.keyfile.is_empty() {
+        if password.is_empty() && self.keyfiles.is_empty() {
             return Err(Error::new(ErrorKind::Usage, "it is empty").during("cannot take the password"));
         }
         Ok(password)
@@ -137,7 +295,7 @@ fn read_standard_input() -> Result<Password> {
     if stdin.is_terminal() {
         let error =
             Error::new(ErrorKind::Usage, "it is a terminal and would show the password").during(cannot);
-        return Err(error.with_hint("leave --password-file out to be asked without echo"));
+        return Err(error.with_hint("leave it out to be asked without echo"));
     }
     // A descriptor of our own: the standard handle would keep a copy in its buffer.
     let file = File::from(stdin.as_fd().try_clone_to_owned()?);

@@ -8,14 +8,14 @@ use std::{
 
 use rustix::fs::OFlags;
 use strongroom::{
-    crypto::kdf::KdfLimits,
+    crypto::{kdf::KdfLimits, secret::Credentials},
     error::{Error, ErrorKind, Result},
     format::{Attempt, Header, Unlocked},
     sys::memory::is_any_secret_unlocked,
     volume::Container,
 };
 
-use super::{args::UnlockOptions, interrupt, output::Console, progress};
+use super::{args::UnlockOptions, interrupt, output::Console, progress, token};
 
 /// Opens a container only to look at it: without a lock, so also while it is mounted.
 pub(crate) fn inspect(path: &Path) -> Result<(Container, Box<dyn Header>)> {
@@ -54,7 +54,8 @@ pub(crate) fn cannot_open(error: Error, path: &Path) -> Error {
     }
 }
 
-/// Unlocks `header` with what the options name. A password typed wrongly may be typed again.
+/// Unlocks `header` with what the options name, and with the one keyslot where `keyslot` names it. A password typed
+/// wrongly may be typed again.
 ///
 /// # Errors
 /// `Credentials` after the last try, and what [`Header::unlock`] gives.
@@ -63,11 +64,29 @@ pub(crate) fn unlock(
     path: &Path,
     header: &dyn Header,
     options: &UnlockOptions,
+    keyslot: Option<u32>,
 ) -> Result<Unlocked> {
-    let attempt = Attempt { limits: limits(options), keyslot: None };
+    unlock_with(console, path, header, options, keyslot).map(|(unlocked, _)| unlocked)
+}
+
+/// The same; gives the credentials as well, to be used again.
+pub(crate) fn unlock_with(
+    console: Console,
+    path: &Path,
+    header: &dyn Header,
+    options: &UnlockOptions,
+    keyslot: Option<u32>,
+) -> Result<(Unlocked, Credentials)> {
+    let attempt = Attempt { limits: limits(options), keyslot };
     let secrets = &options.secrets;
-    let mut credentials = secrets.read(path)?;
-    let mut tries_left = if secrets.is_prompt() { options.tries.unwrap_or(3) } else { 1 };
+    let tries = options.tries.unwrap_or(TRIES);
+    if options.security_key {
+        let opened = token::unlock(console, path, header, &attempt, secrets.pin(), tries)?;
+        tell_keyslot(console, &opened.0);
+        return Ok(opened);
+    }
+    let mut credentials = options.read(console, path)?;
+    let mut tries_left = if secrets.is_prompt() { tries } else { 1 };
     loop {
         warn_of_swap(console);
         let unlocked = interrupt::at_liberty(|| {
@@ -77,20 +96,24 @@ pub(crate) fn unlock(
         match unlocked {
             Err(error) if error.kind() == ErrorKind::Credentials && tries_left > 0 => {
                 console.note(&format!("strongroom: {}", error.reason()));
-                secrets.read_again(path, &mut credentials)?;
+                options.read_again(console, path, &mut credentials)?;
             }
             Err(error) => return Err(explain(error, path, header, &attempt.limits)),
             Ok(unlocked) => {
-                if let Some(slot) = unlocked.keyslot {
-                    console.detail(&format!("strongroom: keyslot {slot} opens"));
-                }
-                return Ok(unlocked);
+                tell_keyslot(console, &unlocked);
+                return Ok((unlocked, credentials));
             }
         }
     }
 }
 
-fn limits(options: &UnlockOptions) -> KdfLimits {
+fn tell_keyslot(console: Console, unlocked: &Unlocked) {
+    if let Some(slot) = unlocked.keyslot {
+        console.detail(&format!("strongroom: keyslot {slot} opens"));
+    }
+}
+
+pub(crate) fn limits(options: &UnlockOptions) -> KdfLimits {
     let usual = KdfLimits::default();
     let memory_kib = options.max_kdf_memory.map_or(usual.memory_kib, |bytes| bytes / 1024);
     KdfLimits { memory_kib, available_kib: available_memory(), ..usual }
@@ -122,3 +145,6 @@ fn warn_of_swap(console: Console) {
         );
     }
 }
+
+/// Passwords and PINs asked for. A token takes eight before it locks itself.
+pub(crate) const TRIES: u32 = 3;

@@ -14,6 +14,7 @@ use crate::{
         kdf::{Argon2Cost, KdfLimits},
         rng::Rng,
         secret::{Credentials, VolumeKey},
+        security_key::Challenge,
     },
     error::Result,
     mapping::Layout,
@@ -77,6 +78,10 @@ pub struct Erasure {
 pub trait Header: fmt::Debug + Send + Sync {
     /// What can be told without a secret.
     fn describe(&self) -> HeaderInfo;
+
+    /// What the keyslots for FIDO2 tokens ask, in the order in which they are to be tried. None where the format, or this
+    /// container, has no such slots.
+    fn challenges(&self, attempt: &Attempt) -> Vec<Challenge>;
 
     /// Opens a keyslot and checks the header against the volume key.
     ///
@@ -246,6 +251,11 @@ pub struct HeaderInfo {
     pub data_size: u64,
     /// `thick`, `quick` or `thin`.
     pub provision: &'static str,
+    /// How often the volume has got another key: rises with the start and the end of each re-encryption. `None` where the
+    /// format does not count.
+    pub generation: Option<u32>,
+    /// Whether a re-encryption is under way.
+    pub reencryption: bool,
     /// Whether the header is under a MAC.
     pub authenticated_header: bool,
     /// The header copies.

@@ -2,7 +2,8 @@
 //!
 //! At the start, over a socket pair that is the server's standard input: the container's descriptor, then the order
 //! and the volume key, each as a 32-bit little-endian length and as many bytes. The order is JSON; the key is not, and
-//! is read straight into locked memory. The answer is one line of JSON. Later, over the control socket: one line each.
+//! is read straight into locked memory. The answer is one line of JSON. Later, over the control socket: one line each, and
+//! with some commands, once the server is ready for them, bytes and a key in the same form as an order.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -16,6 +17,7 @@ use super::{driver::DriverChoice, registry::Entry};
 use crate::{
     error::{Error, ErrorKind},
     sys::memory::LockedBytes,
+    volume::LiveStatus,
 };
 
 /// Where a volume becomes visible.
@@ -75,6 +77,30 @@ pub(super) enum Command {
         /// Also where it is in use.
         force: bool,
     },
+    /// Lend the container's descriptor until the connection is closed. It comes after [`Outcome::Lent`].
+    Lend,
+    /// Something about the volume's re-encryption.
+    Reencrypt(Reencrypt),
+}
+
+/// What a command asks of a server about re-encryption. Rates are in bytes a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Reencrypt {
+    /// Start one. After [`Outcome::Proceed`] come the bytes of the header that starts it, and the new volume key.
+    Start {
+        /// How fast at most.
+        max_rate: Option<u64>,
+    },
+    /// Go on with one. After [`Outcome::Proceed`] come no bytes, and the volume key.
+    Resume {
+        /// How fast at most.
+        max_rate: Option<u64>,
+    },
+    /// Have it rest.
+    Pause,
+    /// Say how it is.
+    Status,
 }
 
 /// The server's answer to a command.
@@ -83,6 +109,12 @@ pub(super) enum Command {
 pub(super) enum Outcome {
     /// Done; the keys are wiped.
     Done,
+    /// The container's descriptor follows.
+    Lent,
+    /// Understood so far: what belongs to the command may come.
+    Proceed,
+    /// How the volume's re-encryption is, after the command was carried out.
+    Reencryption(LiveStatus),
     /// Not done.
     Failed(Failure),
 }
@@ -122,9 +154,22 @@ impl From<Failure> for Error {
 }
 
 /// Sends the order and the volume key.
-pub(super) fn send_order(mut stream: &UnixStream, order: &Order, key: &[u8]) -> io::Result<()> {
-    let order = serde_json::to_vec(order)?;
-    for part in [order.as_slice(), key] {
+pub(super) fn send_order(stream: &UnixStream, order: &Order, key: &[u8]) -> io::Result<()> {
+    send_with_key(stream, &serde_json::to_vec(order)?, key)
+}
+
+/// Receives the order and the volume key.
+///
+/// # Errors
+/// `InvalidData` where either is longer than any can be.
+pub(super) fn receive_order(stream: &UnixStream) -> io::Result<(Order, LockedBytes)> {
+    let (order, key) = receive_with_key(stream)?;
+    Ok((serde_json::from_slice(&order)?, key))
+}
+
+/// Sends some bytes and a key.
+pub(super) fn send_with_key(mut stream: &UnixStream, bytes: &[u8], key: &[u8]) -> io::Result<()> {
+    for part in [bytes, key] {
         let length = u32::try_from(part.len()).map_err(io::Error::other)?;
         stream.write_all(&length.to_le_bytes())?;
         stream.write_all(part)?;
@@ -132,16 +177,16 @@ pub(super) fn send_order(mut stream: &UnixStream, order: &Order, key: &[u8]) -> 
     Ok(())
 }
 
-/// Receives the order and the volume key.
+/// Receives some bytes and a key, which is read straight into locked memory.
 ///
 /// # Errors
 /// `InvalidData` where either is longer than any can be.
-pub(super) fn receive_order(mut stream: &UnixStream) -> io::Result<(Order, LockedBytes)> {
-    let mut order = vec![0; receive_length(stream, MAX_ORDER)?];
-    stream.read_exact(&mut order)?;
+pub(super) fn receive_with_key(mut stream: &UnixStream) -> io::Result<(Vec<u8>, LockedBytes)> {
+    let mut bytes = vec![0; receive_length(stream, MAX_BYTES)?];
+    stream.read_exact(&mut bytes)?;
     let mut key = LockedBytes::zeroed(receive_length(stream, MAX_KEY)?)?;
     stream.read_exact(key.as_mut_slice())?;
-    Ok((serde_json::from_slice(&order)?, key))
+    Ok((bytes, key))
 }
 
 fn receive_length(mut stream: &UnixStream, most: usize) -> io::Result<usize> {
@@ -164,14 +209,16 @@ pub(super) fn send<T: Serialize>(mut stream: &UnixStream, message: &T) -> io::Re
 /// `UnexpectedEof` where the other end is closed without a word, `WouldBlock` where the stream's timeout passed.
 pub(super) fn receive<T: DeserializeOwned>(stream: &UnixStream) -> io::Result<T> {
     let mut line = Vec::new();
-    BufReader::new(stream.take(MAX_LINE)).read_until(b'\n', &mut line)?;
+    // Byte by byte: what comes behind the line, a descriptor perhaps, is for the next reader.
+    BufReader::with_capacity(1, stream.take(MAX_LINE)).read_until(b'\n', &mut line)?;
     if line.is_empty() {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Ok(serde_json::from_slice(&line)?)
 }
 
-const MAX_ORDER: usize = 64 * 1024;
+/// An order, or a header.
+const MAX_BYTES: usize = 64 * 1024;
 const MAX_KEY: usize = 4096;
 const MAX_LINE: u64 = 256 * 1024;
 
@@ -195,7 +242,10 @@ const KINDS: [ErrorKind; 15] = [
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
+    use crate::sys::socket::{receive_descriptor, send_descriptor};
 
     fn order() -> Order {
         Order {
@@ -237,6 +287,15 @@ mod tests {
         let (left, right) = UnixStream::pair().unwrap();
         drop(left);
         assert_eq!(receive::<Command>(&right).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_descriptor_behind_a_line_is_not_lost() {
+        let (left, right) = UnixStream::pair().unwrap();
+        send(&left, &Outcome::Lent).unwrap();
+        send_descriptor(&left, std::fs::File::open("/dev/null").unwrap().as_fd()).unwrap();
+        assert!(matches!(receive::<Outcome>(&right).unwrap(), Outcome::Lent));
+        receive_descriptor(&right).unwrap();
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The server: one process a volume, from the order to the last wiped key.
 
 mod events;
+mod reencryption;
 
 use std::{
     fs::{self, File},
@@ -14,7 +15,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
 };
 
 use events::{Event, Signals, Watch};
@@ -24,7 +25,7 @@ use super::{
     filesystem::Superblock,
     mountinfo::{MountId, MountTable},
     mountpoint::MountPoint,
-    protocol::{self, Answer, Command, Failure, Order, Outcome, Target},
+    protocol::{self, Answer, Command, Failure, Order, Outcome, Reencrypt, Target},
     registry::{Entry, Record, now},
     runtime,
     session::{BLOCK, Session},
@@ -39,9 +40,9 @@ use crate::{
             ProcessId, boot_id, close_inherited, harden, is_root, mark_as_storage_server,
             survive_file_size_limit,
         },
-        socket::receive_descriptor,
+        socket::{receive_descriptor, send_descriptor},
     },
-    volume::{Container, Volume},
+    volume::{Container, LiveReencryption, LiveState, Volume},
 };
 
 /// The hidden first argument that makes this program a server.
@@ -117,6 +118,10 @@ struct Server {
     control: UnixListener,
     watch: Watch,
     is_private: bool,
+    /// To be lent.
+    container: Container,
+    /// Dropped before the process ends, it comes to rest.
+    reencryption: Arc<LiveReencryption>,
 }
 
 impl Server {
@@ -136,13 +141,14 @@ impl Server {
         let (mut session, log) = Session::create(directory, record, signals.stop())?;
         warn_of_swap(&mut session);
         let watch = Self::build(&order, &place, &volume, &mut session, &log)?;
-        // From here on the keys are the export's alone, and go with it.
+        // From here on the keys are the export's and the re-encryption's, and go with them.
+        let reencryption = volume.reencryption();
         drop(volume);
         let control = session.listen()?;
         session.check_stop()?;
         let is_private = matches!(place, Place::Private);
         session.note(|record| record.ready = !is_private)?;
-        Ok(Self { session, log, signals, control, watch, is_private })
+        Ok(Self { session, log, signals, control, watch, is_private, container, reencryption })
     }
 
     /// Makes the volume visible, up to where the order says.
@@ -158,7 +164,7 @@ impl Server {
             fs::DirBuilder::new().mode(0o700).create(&directory)?;
         }
         let cache = place.cache_mode();
-        let mut export = FuseExport::start(volume.device(), &directory, cache, std::sync::Arc::clone(log))?;
+        let mut export = FuseExport::start(volume.device(), &directory, cache, Arc::clone(log))?;
         let block = export.path();
         let end = export.end().try_clone_to_owned();
         let id = mount_at(&directory);
@@ -227,7 +233,28 @@ impl Server {
                 return false;
             }
         };
-        let Command::Unmount { force } = command;
+        let force = match command {
+            Command::Unmount { force } => force,
+            Command::Lend => {
+                if let Err(error) = self.lend(stream) {
+                    let _ = protocol::send(stream, &Outcome::Failed(Failure::from(&error)));
+                }
+                return false;
+            }
+            Command::Reencrypt(Reencrypt::Start { .. } | Reencrypt::Resume { .. })
+                if self.watch.is_lent() =>
+            {
+                let _ = protocol::send(stream, &Outcome::Failed(Failure::from(&lent_already())));
+                return false;
+            }
+            Command::Reencrypt(order) => {
+                let done = reencryption::obey(order, &self.reencryption, stream);
+                let outcome = done.unwrap_or_else(|error| Outcome::Failed(Failure::from(&error)));
+                // Whoever asked may have gone; the status can be asked for again.
+                let _ = protocol::send(stream, &outcome);
+                return false;
+            }
+        };
         let ending = if force { self.end_by_force() } else { self.end_cleanly() };
         let outcome = match &ending {
             Ending::Whole => Outcome::Done,
@@ -238,11 +265,34 @@ impl Server {
         !matches!(ending, Ending::None(_))
     }
 
+    /// Lends the container, lock and all, until the other end closes the connection. Nothing here waits for that: where the
+    /// volume is taken down meanwhile, the lock ends with the loan.
+    fn lend(&mut self, stream: &UnixStream) -> Result<()> {
+        if self.container.is_read_only() {
+            return Err(Error::new(ErrorKind::Busy, "it is mounted read-only").with_hint("unmount it first"));
+        }
+        if self.watch.is_lent() {
+            return Err(lent_already());
+        }
+        if self.reencryption.status().state == LiveState::Running {
+            return Err(Error::new(ErrorKind::Busy, "it is being re-encrypted")
+                .with_hint("wait for the end, or strongroom reencrypt --stop"));
+        }
+        let borrower = stream.try_clone()?;
+        protocol::send(stream, &Outcome::Lent)?;
+        send_descriptor(stream, self.container.file().as_fd())?;
+        self.watch.lend_to(borrower);
+        Ok(())
+    }
+
     /// Takes everything down in order, or leaves a volume that is in use as it is.
     fn end_cleanly(&mut self) -> Ending {
         // From here on the next signal means: no more waiting.
         self.session.stop().store(false, Ordering::Relaxed);
-        let Err(error) = self.session.parts.undo(Undo::Clean) else { return Ending::Whole };
+        let Err(error) = self.session.parts.undo(Undo::Clean) else {
+            self.reencryption.pause();
+            return Ending::Whole;
+        };
         if self.is_visible() {
             return Ending::None(error);
         }
@@ -255,7 +305,9 @@ impl Server {
 
     /// Takes everything down now. Failures on the way are logged.
     fn end_by_force(&mut self) -> Ending {
-        self.session.parts.undo(Undo::Forced).map_or_else(Ending::Lossy, |()| Ending::Whole)
+        let undone = self.session.parts.undo(Undo::Forced);
+        self.reencryption.pause();
+        undone.map_or_else(Ending::Lossy, |()| Ending::Whole)
     }
 
     /// For signals, and after somebody else has unmounted a part: a logout must not hang on an open file.
@@ -272,6 +324,10 @@ impl Server {
         let visible = record.mount.or(record.block_mount);
         MountTable::read().is_ok_and(|table| visible.is_some_and(|id| table.find(id).is_some()))
     }
+}
+
+fn lent_already() -> Error {
+    Error::new(ErrorKind::Busy, "another command is changing the header").with_hint("try again")
 }
 
 /// How an attempt to take a volume down went.

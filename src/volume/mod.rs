@@ -8,6 +8,7 @@ mod fill;
 pub mod image;
 pub mod reencrypt;
 
+pub use crate::format::native::StartHeader;
 pub use check::{check, check_data};
 pub use container::{Access, Container};
 pub use draft::{Draft, Occupant, occupant};
@@ -38,7 +39,12 @@ impl Volume {
     /// The volume of `container`, through what its keyslot gave. Read-only where the container was opened so.
     pub fn open(container: &Container, info: HeaderInfo, unlocked: &Unlocked) -> Self {
         let device = Arc::new(LiveDevice::new(device(container.storage(), unlocked.layout.clone())));
-        let reencryption = LiveReencryption::new(container.storage(), Arc::clone(&device), &unlocked.layout);
+        let reencryption = LiveReencryption::new(
+            container.storage(),
+            Arc::clone(&device),
+            &unlocked.layout,
+            reencrypt::Tuning::default(),
+        );
         Self { info, device, reencryption: Arc::new(reencryption) }
     }
 

@@ -8,11 +8,13 @@
 )]
 
 mod images;
+mod keys;
 mod kills;
 mod leaks;
 mod limits;
 mod memory;
 mod random_writes;
+mod reencryption;
 mod world;
 
 use std::{os::unix::fs::FileExt, time::Duration};

@@ -29,7 +29,7 @@ fn the_server_holds_data_keys_in_locked_memory_and_no_other_secret_anywhere() {
         let busy = search(&Memory::of(server), &all);
         assert!(busy.is_empty(), "{world}: under load: {busy:?}");
         let group = Pid::from_raw(i32::try_from(load.id()).unwrap()).unwrap();
-        drop(kill_process_group(group, Signal::KILL));
+        let _ = kill_process_group(group, Signal::KILL);
         drop(load.wait());
         // What is on its way still may have round keys in registers, and so on a stack.
         world.shell("sync -f m");

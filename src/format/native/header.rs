@@ -13,10 +13,14 @@ use super::{
     layout::VERSION,
     ledger::{Ledger, Slots, WorkAreas},
     superblock::{CopyIndex, Superblock},
+    transition::Target,
     update::make_durable,
 };
 use crate::{
-    crypto::secret::{Credentials, VolumeKey},
+    crypto::{
+        secret::{Credentials, VolumeKey},
+        security_key::Challenge,
+    },
     error::{Error, ErrorKind, Result},
     format::{Attempt, Change, CopyInfo, CopyState, Editor, Finding, Header, HeaderInfo, Unlocked},
     storage::Storage,
@@ -56,6 +60,11 @@ impl NativeHeader {
         self.slots.iter().find(|slots| *slots.areas() == areas)
     }
 
+    /// How the data area is encrypted now, or will be at the end of the re-encryption that is under way.
+    pub fn target(&self) -> Target {
+        Target { suite: self.current().suite, sector_size: self.current().sector_size }
+    }
+
     /// What the copy in use says, before anything is unlocked.
     fn current(&self) -> &Superblock {
         &self.copies.current().superblock
@@ -87,6 +96,18 @@ impl NativeHeader {
         let good = self.authentic(key)?;
         self.check_writable(good)?;
         Ok(good)
+    }
+
+    /// Writes both copies of the authentic header again, so that the medium has them, whatever the kernel's cache shows
+    /// since a sync failed. A copy of another container is left alone.
+    pub(super) fn renew(&self, storage: &dyn Storage, key: &VolumeKey) -> Result<()> {
+        let good = self.authentic_for_writing(key)?;
+        for index in [CopyIndex::B, CopyIndex::A] {
+            if self.found(index, good).is_none_or(|copy| copy.is_of_same_container(good)) {
+                good.for_index(index, key)?.write(storage)?;
+            }
+        }
+        Ok(())
     }
 
     /// Checks the header against the volume key and lays out the volume.
@@ -128,11 +149,11 @@ impl NativeHeader {
         key: &VolumeKey,
         storage: &dyn Storage,
     ) -> Result<Option<String>> {
-        let (name, found) = match index {
-            CopyIndex::A => ("A", self.copies.a.found.as_ref().ok()),
-            CopyIndex::B => ("B", self.copies.backup_at(good.superblock.geometry.backup_offset)),
+        let name = match index {
+            CopyIndex::A => "A",
+            CopyIndex::B => "B",
         };
-        let state = match found {
+        let state = match self.found(index, good) {
             Some(copy) if !copy.is_of_same_container(good) => {
                 return Ok(Some(format!(
                     "header copy {name} belongs to another container and was left alone"
@@ -147,6 +168,14 @@ impl NativeHeader {
         make_durable(storage, &self.copies, good)?;
         good.for_index(index, key)?.write(storage)?;
         Ok(Some(format!("header copy {name} was {state} and has been rewritten from the other")))
+    }
+
+    /// The whole copy that stands where `good` has its copy of this index.
+    fn found(&self, index: CopyIndex, good: &HeaderCopy) -> Option<&HeaderCopy> {
+        match index {
+            CopyIndex::A => self.copies.a.found.as_ref().ok(),
+            CopyIndex::B => self.copies.backup_at(good.superblock.geometry.backup_offset),
+        }
     }
 
     fn lost_state(&self, place: &Place) -> &'static str {
@@ -169,10 +198,25 @@ impl Header for NativeHeader {
             data_offset: superblock.geometry.data_offset,
             data_size: superblock.geometry.data_len,
             provision: superblock.provision.name(),
+            generation: Some(superblock.generation),
+            reencryption: superblock.reencryption.is_some(),
             authenticated_header: true,
             headers: vec![self.describe_place(&self.copies.a), self.describe_place(&self.copies.b)],
             keyslots: self.copies.current().keyslots.iter().map(Keyslot::describe).collect(),
         }
+    }
+
+    fn challenges(&self, attempt: &Attempt) -> Vec<Challenge> {
+        let mut challenges = Vec::new();
+        for copy in std::iter::once(self.copies.current()).chain(self.copies.rivals()) {
+            let slots = slots_to_try(copy, SlotKind::Fido2, attempt);
+            for challenge in slots.into_iter().filter_map(|slot| slot.challenge.clone()) {
+                if !challenges.contains(&challenge) {
+                    challenges.push(challenge);
+                }
+            }
+        }
+        challenges
     }
 
     fn unlock(&self, credentials: &Credentials, attempt: &Attempt) -> Result<Unlocked> {
@@ -226,7 +270,18 @@ impl Header for NativeHeader {
     }
 }
 
-/// Tries the keyslots of one copy, those with the highest priority first (NAT-SLOT-03, -05).
+/// The keyslots of one copy that an attempt tries, those with the highest priority first (NAT-SLOT-03, -05).
+fn slots_to_try<'a>(copy: &'a HeaderCopy, kind: SlotKind, attempt: &Attempt) -> Vec<&'a Keyslot> {
+    let may_try = |slot: &Keyslot| match attempt.keyslot {
+        Some(number) => slot.index == number,
+        None => slot.priority > 0,
+    };
+    let mut slots: Vec<_> = copy.keyslots.iter().filter(|slot| slot.kind == kind && may_try(slot)).collect();
+    slots.sort_by_key(|slot| std::cmp::Reverse(slot.priority));
+    slots
+}
+
+/// Tries the keyslots of one copy.
 fn open_keyslot(
     copy: &HeaderCopy,
     credentials: &Credentials,
@@ -234,12 +289,7 @@ fn open_keyslot(
     budget: &mut Budget,
 ) -> Result<(VolumeKey, u32)> {
     let kind = SlotKind::of(credentials);
-    let may_try = |slot: &Keyslot| match attempt.keyslot {
-        Some(number) => slot.index == number,
-        None => slot.priority > 0,
-    };
-    let mut slots: Vec<_> = copy.keyslots.iter().filter(|slot| slot.kind == kind && may_try(slot)).collect();
-    slots.sort_by_key(|slot| std::cmp::Reverse(slot.priority));
+    let slots = slots_to_try(copy, kind, attempt);
     if slots.is_empty() {
         return Err(no_slot_of(kind, copy, attempt.keyslot));
     }
@@ -258,6 +308,7 @@ const fn wrong_credentials(kind: SlotKind) -> &'static str {
     match kind {
         SlotKind::Keyfile => "no keyslot opens with this password and these keyfiles",
         SlotKind::Recovery => "no keyslot opens with this recovery key",
+        SlotKind::Fido2 => "no keyslot opens with this FIDO2 token",
         SlotKind::Password | SlotKind::Other(_) => "no keyslot opens with this password",
     }
 }
@@ -281,9 +332,13 @@ fn no_slot_of(kind: SlotKind, copy: &HeaderCopy, asked_for: Option<u32>) -> Erro
                 .with_hint("add --keyfile FILE")
         }
         SlotKind::Password if has(SlotKind::Recovery) => {
-            Error::new(ErrorKind::Credentials, "no keyslot takes a password").with_hint("add --recovery")
+            Error::new(ErrorKind::Credentials, "no keyslot takes a password").with_hint("add --recovery-key")
+        }
+        SlotKind::Password if has(SlotKind::Fido2) => {
+            Error::new(ErrorKind::Credentials, "no keyslot takes a password").with_hint("add --security-key")
         }
         SlotKind::Recovery => Error::new(ErrorKind::Credentials, "no keyslot takes a recovery key"),
+        SlotKind::Fido2 => Error::new(ErrorKind::Credentials, "no keyslot takes a FIDO2 token"),
         _ => Error::new(ErrorKind::Credentials, "no keyslot can be opened by this strongroom"),
     }
 }

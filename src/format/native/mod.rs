@@ -8,6 +8,7 @@ mod data;
 mod editor;
 mod erasure;
 mod error;
+mod fido2;
 mod header;
 mod keys;
 mod keyslot;
