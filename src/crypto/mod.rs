@@ -56,11 +56,15 @@ mod tests {
 
     impl SectorCipher for Adding {
         fn encrypt(&self, data: &mut [u8], _: SectorSize, first: Sector) {
-            data.iter_mut().for_each(|byte| *byte = byte.wrapping_add(first.0.to_le_bytes()[0]));
+            for byte in data {
+                *byte = byte.wrapping_add(first.0.to_le_bytes()[0]);
+            }
         }
 
         fn decrypt(&self, data: &mut [u8], _: SectorSize, first: Sector) {
-            data.iter_mut().for_each(|byte| *byte = byte.wrapping_sub(first.0.to_le_bytes()[0]));
+            for byte in data {
+                *byte = byte.wrapping_sub(first.0.to_le_bytes()[0]);
+            }
         }
     }
 

@@ -55,8 +55,8 @@ const FIELDS: &[(&str, usize, usize, &str, &str)] = &[
     ("reserved", 2_000, 1, "header failure", "NAT-HF-02"),
 ];
 
-fn detached(edit: Vec<Edit>) -> Option<HeaderPart> {
-    Some(HeaderPart { base: "detached.header".to_owned(), length: None, edit })
+fn detached(edit: Vec<Edit>) -> HeaderPart {
+    HeaderPart { base: "detached.header".to_owned(), length: None, edit }
 }
 
 fn at(offset: usize, bytes: &[u8]) -> Edit {
@@ -72,7 +72,7 @@ impl Suite {
         comment: &str,
     ) -> &mut Vector {
         let vector = self.success(name, "detached.img", rules, comment);
-        vector.header = detached(edit);
+        vector.header = Some(detached(edit));
         vector
     }
 
@@ -85,7 +85,7 @@ impl Suite {
         comment: &str,
     ) -> &mut Vector {
         let vector = self.failure(name, rules, expect, comment);
-        (vector.base, vector.header) = ("detached.img".to_owned(), detached(edit));
+        (vector.base, vector.header) = ("detached.img".to_owned(), Some(detached(edit)));
         vector
     }
 
