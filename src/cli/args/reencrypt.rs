@@ -9,6 +9,7 @@ use super::{UnlockOptions, parse_size, sector_size_parser};
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("instead").multiple(false).conflicts_with_all(["cipher", "sector_size", "max_rate"]))]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct ReencryptOptions {
     /// The container; it may be mounted and in use
     #[arg(value_hint = ValueHint::AnyPath)]

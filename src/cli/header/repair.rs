@@ -49,7 +49,9 @@ fn repair(console: Console, options: &HeaderRepairOptions) -> Result<()> {
     let (doubtful, plain): (Vec<_>, Vec<_>) = faults.iter().cloned().partition(CopyFault::needs_consent);
     let mut lines = header.repair(&*storage, &unlocked, &plain).map_err(cannot)?;
     if !doubtful.is_empty() {
-        doubtful.iter().for_each(|fault| console.warn(&doubt(fault)));
+        for fault in &doubtful {
+            console.warn(&doubt(fault));
+        }
         agree(&format!("Header copies of {} will be replaced.", path.display()), options.yes)
             .map_err(cannot)?;
         lines.extend(header.repair(&*storage, &unlocked, &doubtful).map_err(cannot)?);
