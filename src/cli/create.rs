@@ -38,15 +38,15 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
     let header = plan.make_header(console)?;
 
     // From here on the draft takes back what was done, whatever fails.
-    let draft = Draft::new(path, options.new.force, &OsRng)?;
+    let mut draft = Draft::new(path, options.new.force, &OsRng)?;
     let container = draft.container();
     let progress = ByteProgress::start(console, "filling");
     prepare(container, &plan.geometry, plan.provision, &OsRng, &mut |done, total| {
         progress.step(done, total)
     })?;
     drop(progress);
-    header.write(&*container.storage())?;
-    container.storage().sync_data()?;
+    let header_file = plan.write_header(&mut draft, &header)?;
+    let container = draft.container();
     if let Some(kind) = filesystem {
         console.detail(&format!("strongroom: making the {kind} file system"));
         spin(console, "making the file system", || {
@@ -62,7 +62,7 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
         })?;
     }
     interrupt::check()?;
-    draft.commit(&OsRng)?;
+    plan.commit(draft, header_file)?;
 
     let summary = Summary {
         container: path.to_path_buf(),
@@ -74,7 +74,11 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
     };
     console.done(&summary, |made| {
         format!("created {}: {} for data, {}", path.display(), show_size(made.data_size), made.contents())
-    })
+    })?;
+    if !console.is_json() {
+        console.note(&plan.advice());
+    }
+    Ok(())
 }
 
 #[derive(Debug, Serialize)]

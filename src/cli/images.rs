@@ -63,11 +63,11 @@ fn fill_new(console: Console, options: &ImportOptions, image: &FileStorage) -> R
     let header = plan.make_header(console)?;
 
     // From here on the draft takes back what was done, whatever fails.
-    let draft = Draft::new(path, options.new.force, &OsRng)?;
+    let mut draft = Draft::new(path, options.new.force, &OsRng)?;
     let sha256 = fill(console, options, image, &plan, &header, draft.container())?;
-    header.write(&*draft.container().storage())?;
+    let header_file = plan.write_header(&mut draft, &header)?;
     interrupt::check()?;
-    draft.commit(&OsRng)?;
+    plan.commit(draft, header_file)?;
 
     let imported = Imported {
         container: path,
@@ -82,7 +82,11 @@ fn fill_new(console: Console, options: &ImportOptions, image: &FileStorage) -> R
     console.done(&imported, |made| {
         let (from, to) = (made.image.display(), made.container.display());
         format!("imported {from} into {to}: {}", show_size(made.image_size))
-    })
+    })?;
+    if !console.is_json() {
+        console.note(&plan.advice());
+    }
+    Ok(())
 }
 
 /// Prepares the space and copies the image into it; the header comes last. Gives the image's SHA-256.

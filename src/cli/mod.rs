@@ -6,6 +6,7 @@ mod cost;
 mod create;
 mod edit;
 mod erase;
+mod header;
 mod images;
 mod info;
 mod interrupt;
@@ -87,6 +88,7 @@ fn obey(console: Console, command: &Command) -> Result<u8> {
         Command::List => mounting::list(console),
         Command::Info(options) => info::run(console, options),
         Command::Key(command) => key::run(console, command),
+        Command::Header(command) => header::run(console, command),
         Command::Reencrypt(options) => reencrypt::run(console, options),
         Command::Import(options) => images::import(console, options),
         Command::Export(options) => images::export(console, options),

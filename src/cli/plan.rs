@@ -6,8 +6,8 @@ use rustix::fs::statvfs;
 use strongroom::{
     crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
-    format::native::{Geometry, Label, NewContainer, NewHeader, Provision, Suite, new_uuid},
-    volume::{Access, Container, Occupant, occupant},
+    format::native::{Geometry, Label, NewContainer, NewHeader, Provision, new_uuid},
+    volume::{Access, Container, Draft, Occupant, fill_around, new_header_file, occupant},
 };
 
 use super::{
@@ -67,6 +67,7 @@ impl<'a> Plan<'a> {
     /// The last checks before the secret: is there space, is there a source for the secret, may what is there go?
     pub(crate) fn confirm(&self) -> Result<()> {
         self.check_space()?;
+        self.check_header_file()?;
         self.options.secrets.check_source()?;
         match self.replaced {
             Some(there) => confirm_overwriting(self.path, there, self.options.yes),
@@ -83,7 +84,7 @@ impl<'a> Plan<'a> {
             let container = NewContainer {
                 uuid: self.uuid,
                 label: self.label.clone(),
-                suite: Suite::default(),
+                suite: self.options.cipher.suite(),
                 sector_size: self.options.sector_size,
                 provision: self.provision,
                 geometry: self.geometry,
@@ -91,6 +92,52 @@ impl<'a> Plan<'a> {
             };
             spin(console, "deriving the key", || NewHeader::new(&container, &credentials, &OsRng))
         })
+    }
+
+    /// Writes the header where it belongs: into the container, or beside it into a file of its own, which is given.
+    pub(crate) fn write_header(&self, draft: &mut Draft, header: &NewHeader) -> Result<Option<Draft>> {
+        let storage = draft.container().storage();
+        let Some(file) = &self.options.header else {
+            header.write(&*storage)?;
+            storage.sync_data()?;
+            return Ok(None);
+        };
+        if self.provision == Provision::Thick {
+            fill_around(&*storage, &self.geometry, &OsRng)?;
+        }
+        let header_file = new_header_file(file, header, &OsRng)?;
+        draft.attach_header(&header_file)?;
+        Ok(Some(header_file))
+    }
+
+    /// Gives both their names, the header file first: a container without it opens for nobody (NAT-HF-09).
+    pub(crate) fn commit(&self, draft: Draft, header_file: Option<Draft>) -> Result<()> {
+        let (Some(name), Some(header_file)) = (&self.options.header, header_file) else {
+            return draft.commit(&OsRng);
+        };
+        header_file.commit(&OsRng)?;
+        draft.commit(&OsRng).inspect_err(|_| drop(std::fs::remove_file(name)))
+    }
+
+    /// What to do now, so that a damaged header loses nothing.
+    pub(crate) fn advice(&self) -> String {
+        let path = self.path.display();
+        match &self.options.header {
+            Some(file) => {
+                format!("it opens only with {}: keep a copy of that file elsewhere", file.display())
+            }
+            None => format!("keep a copy of its header elsewhere: strongroom header backup {path} FILE"),
+        }
+    }
+
+    /// The header file is made with the container, and replaces nothing.
+    fn check_header_file(&self) -> Result<()> {
+        let Some(file) = &self.options.header else { return Ok(()) };
+        if file.symlink_metadata().is_err() && file != self.path {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Exists, "the header file exists already")
+            .with_hint("choose another name for it"))
     }
 
     /// A word before the work where the disk cannot hold it. Thin containers may promise more than there is.

@@ -12,7 +12,7 @@ use strongroom::{
     error::{Error, ErrorKind, Result},
     format::{
         Attempt, Header, HeaderInfo, KeyslotInfo, NewKeyslot, Unlocked,
-        native::{NativeHeader, Suite, Target},
+        native::{NativeHeader, Target},
     },
     mapping::Layout,
     mount::MountedReencryption,
@@ -62,7 +62,7 @@ fn ask(console: Console, options: &ReencryptOptions, mounted: &MountedReencrypti
 /// The work is done here, on a container that nobody else has open.
 fn offline(console: Console, options: &ReencryptOptions) -> Result<()> {
     let path = options.container.as_path();
-    let container = open(path, Access::ReadWrite)?;
+    let container = open(path, options.unlock.header.as_deref(), Access::ReadWrite)?;
     let header = container.header().map_err(|error| cannot_open(error, path))?;
     options.unlock.check_source()?;
     check_keys(&header.describe(), options)?;
@@ -97,7 +97,7 @@ fn online(console: Console, options: &ReencryptOptions, mounted: &MountedReencry
         return Err(Error::new(ErrorKind::Busy, "it is being re-encrypted already")
             .with_hint("--status says how far it is, --stop has it rest"));
     }
-    let (container, header) = inspect(path)?;
+    let (container, header) = inspect(path, options.unlock.header.as_deref())?;
     options.unlock.check_source()?;
     check_keys(&header.describe(), options)?;
     let (unlocked, credentials) = unlock_with(console, path, &*header, &options.unlock, None)?;
@@ -193,10 +193,7 @@ fn start_header(
 
 fn target(options: &ReencryptOptions, header: &NativeHeader) -> Target {
     let present = header.target();
-    let suite = options.cipher.map_or(present.suite, |cipher| match cipher {
-        CipherChoice::Aes256Xts => Suite::Aes256Xts,
-        CipherChoice::Aes128Xts => Suite::Aes128Xts,
-    });
+    let suite = options.cipher.map_or(present.suite, CipherChoice::suite);
     Target { suite, sector_size: options.sector_size.unwrap_or(present.sector_size) }
 }
 

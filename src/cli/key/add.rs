@@ -28,7 +28,7 @@ pub(super) fn run(console: Console, options: &KeyAddOptions) -> Result<()> {
 fn add(console: Console, options: &KeyAddOptions) -> Result<()> {
     let path = options.container.as_path();
     let label = options.label.as_deref();
-    let container = Editable::open(path)?;
+    let container = Editable::open(path, options.unlock.header.as_deref())?;
     let header = container.header()?;
     header.check_change(&Change::Add { slot: options.slot, label })?;
     let secret = NewSecret::begin(options)?;

@@ -185,7 +185,6 @@ impl AesXts {
     }
 
     /// Cuts whole sectors into runs whose start tweaks are encrypted together.
-    #[inline(never)] // See `wipe_stack`.
     fn each_run(
         &self,
         blocks: InOutBuf<'_, '_, Block>,
@@ -211,30 +210,27 @@ impl AesXts {
             work(Batch { blocks: run, blocks_per_unit, starts });
             rest = after;
         }
+        wipe_stack();
     }
 }
 
 impl SectorCipher for AesXts {
     fn encrypt(&self, data: &mut [u8], sector_size: SectorSize, first: Sector) {
         self.each_run(in_place(data), sector_size, first, |batch| self.keys.encrypt(batch));
-        wipe_stack();
     }
 
     fn decrypt(&self, data: &mut [u8], sector_size: SectorSize, first: Sector) {
         self.each_run(in_place(data), sector_size, first, |batch| self.keys.decrypt(batch));
-        wipe_stack();
     }
 
     fn encrypt_into(&self, plaintext: &[u8], ciphertext: &mut [u8], sector_size: SectorSize, first: Sector) {
         let blocks = from_to(plaintext, ciphertext);
         self.each_run(blocks, sector_size, first, |batch| self.keys.encrypt(batch));
-        wipe_stack();
     }
 
     fn decrypt_into(&self, ciphertext: &[u8], plaintext: &mut [u8], sector_size: SectorSize, first: Sector) {
         let blocks = from_to(ciphertext, plaintext);
         self.each_run(blocks, sector_size, first, |batch| self.keys.decrypt(batch));
-        wipe_stack();
     }
 }
 
@@ -340,8 +336,8 @@ fn halves<const HALF: usize>(key: &[u8]) -> Result<(&[u8; HALF], &[u8; HALF]), X
     Ok((data, tweak))
 }
 
-/// More than the cipher takes: 1 KiB each for start tweaks, tweaks and round keys, and what lies between.
-const STACK_WIPED: usize = 8 << 10;
+/// More than the cipher takes: 1 KiB each for tweaks and round keys, and what lies between.
+const STACK_WIPED: usize = 4 << 10;
 /// Bytes of a block.
 const BLOCK: usize = 16;
 /// Sectors of one run: as many start tweaks as fill every backend's pipeline.

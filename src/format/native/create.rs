@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::{
     copy::HeaderCopy,
-    data, keyslot,
+    data,
+    header_file::HeaderFile,
+    keyslot,
     layout::{ALIGNMENT, DATA_OFFSET, MAX_DATA_LEN, TAIL_LEN, VOLUME_KEY_LEN},
     suite::Suite,
     superblock::{CopyIndex, Geometry, Label, Provision, Superblock},
@@ -138,6 +140,11 @@ impl NewHeader {
     /// `Damaged` where the volume key gives a data key that must not be used (NAT-KEY-08): make another header.
     pub fn layout(&self) -> Result<Layout> {
         data::layout(&self.a.superblock, &self.volume_key, None)
+    }
+
+    /// Writes a whole header file: the header of a container that bears none itself (NAT-HF-09).
+    pub fn write_file(&self, file: &dyn Storage) -> Result<()> {
+        HeaderFile::of(&self.a).write(file, [Some(&self.a), Some(&self.b)])
     }
 
     /// Writes copy B, then copy A: the container is recognised only when it is whole (NAT-UPD-01).
