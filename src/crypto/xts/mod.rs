@@ -185,7 +185,6 @@ impl AesXts {
     }
 
     /// Cuts whole sectors into runs whose start tweaks are encrypted together.
-    #[inline(never)] // See `wipe_stack`.
     fn each_run(
         &self,
         blocks: InOutBuf<'_, '_, Block>,
@@ -218,24 +217,20 @@ impl AesXts {
 impl SectorCipher for AesXts {
     fn encrypt(&self, data: &mut [u8], sector_size: SectorSize, first: Sector) {
         self.each_run(in_place(data), sector_size, first, |batch| self.keys.encrypt(batch));
-        wipe_stack();
     }
 
     fn decrypt(&self, data: &mut [u8], sector_size: SectorSize, first: Sector) {
         self.each_run(in_place(data), sector_size, first, |batch| self.keys.decrypt(batch));
-        wipe_stack();
     }
 
     fn encrypt_into(&self, plaintext: &[u8], ciphertext: &mut [u8], sector_size: SectorSize, first: Sector) {
         let blocks = from_to(plaintext, ciphertext);
         self.each_run(blocks, sector_size, first, |batch| self.keys.encrypt(batch));
-        wipe_stack();
     }
 
     fn decrypt_into(&self, ciphertext: &[u8], plaintext: &mut [u8], sector_size: SectorSize, first: Sector) {
         let blocks = from_to(ciphertext, plaintext);
         self.each_run(blocks, sector_size, first, |batch| self.keys.decrypt(batch));
-        wipe_stack();
     }
 }
 
