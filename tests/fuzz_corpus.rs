@@ -8,6 +8,8 @@
 
 #[path = "../fuzz/crash_model.rs"]
 mod crash_model;
+#[path = "../fuzz/reencryption.rs"]
+mod reencryption;
 #[path = "../fuzz/targets.rs"]
 mod targets;
 
@@ -42,5 +44,14 @@ fn no_input_of_the_header_file_corpus_panics() {
     assert!(inputs.len() >= 50, "only {} inputs", inputs.len());
     for input in &inputs {
         targets::header_file(input);
+    }
+}
+
+#[test]
+fn no_input_of_the_reencryption_corpus_panics() {
+    let inputs = corpus("reencryption");
+    assert!(inputs.len() >= 50, "only {} inputs", inputs.len());
+    for input in &inputs {
+        reencryption::reencryption(input);
     }
 }
