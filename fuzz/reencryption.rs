@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use strongroom::{
-    block::BlockDevice,
     crypto::{
         hash::hmac_sha512,
         kdf::{KdfLimits, hkdf_sha512},
@@ -63,12 +62,12 @@ pub(crate) fn reencryption(data: &[u8]) {
             make_checksum_right(&mut bytes[copy..copy + COPY_LEN]);
         }
     }
-    open(bytes, key, is_set(6), backup);
+    open(&bytes, key, is_set(6), backup);
 }
 
 /// Opens what may be opened. Nothing but header, work areas and data area is ever written.
-fn open(bytes: Vec<u8>, key: VolumeKey, for_writing: bool, backup: usize) {
-    let storage = Arc::new(MemoryStorage::new(bytes.clone()));
+fn open(bytes: &[u8], key: VolumeKey, for_writing: bool, backup: usize) {
+    let storage = Arc::new(MemoryStorage::new(bytes.to_vec()));
     let Ok(header) = Native.read_header(&*storage) else { return };
     let Ok(unlocked) = header.unlock_with_key(key) else { return };
     if for_writing && header.prepare_writing(&*storage, &unlocked).is_ok() {
