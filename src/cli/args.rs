@@ -89,7 +89,7 @@ pub(crate) enum Command {
     ///
     /// Everything in it is encrypted anew in place, also while it is mounted and in use. It may be stopped at any time and goes
     /// on with the same command; no power cut loses anything. Old passwords and old backups of the header open nothing any
-    /// more. The other keyslots stay only where their passwords are given.
+    /// more. The other keyslots stay only where their passwords or recovery keys are given.
     #[command(after_help = reencrypt::EXAMPLES)]
     Reencrypt(Box<ReencryptOptions>),
     /// Make a container from the image of a disk or a file system

@@ -30,6 +30,7 @@ use super::{
     output::Console,
     progress::{ByteProgress, spin},
     prompt::{self, SecretPrompt},
+    recovery,
     unlock::{cannot_open, inspect, limits, unlock_with},
 };
 
@@ -186,6 +187,12 @@ fn start_header(
     let kept = kept_keyslots(console, options, &header, &info, unlocked, credentials)?;
     let new: Vec<_> = kept.iter().map(Kept::new_keyslot).collect();
     let target = target(options, &header);
+    if target.sector_size.bytes() > header.target().sector_size.bytes() {
+        console.warn(
+            "a file system made for sectors of 512 bytes may refuse to mount on larger ones: xfs, FAT, ext4 with blocks of \
+             1 KiB; --sector-size 512 goes back",
+        );
+    }
     interrupt::at_liberty(|| {
         spin(console, "deriving the keys", || StartHeader::new(&header, unlocked, target, &new, &OsRng))
     })
@@ -243,7 +250,7 @@ fn kept_keyslots(
     let mut kept = vec![Kept::new(console, opened, credentials)?];
     let mut lost = Vec::new();
     for slot in info.keyslots.iter().filter(|slot| slot.slot != opened.slot) {
-        let is_asked = !options.drop_other_keys && slot.kind == "password";
+        let is_asked = !options.drop_other_keys && ["password", RECOVERY].contains(&slot.kind);
         match if is_asked { ask_for(console, header, slot, options)? } else { None } {
             Some(credentials) => kept.push(Kept::new(console, slot, credentials)?),
             None => lost.push(shown(slot)),
@@ -251,7 +258,7 @@ fn kept_keyslots(
     }
     if !lost.is_empty() && !options.drop_other_keys {
         let question = format!(
-            "These keyslots will be gone, their passwords open nothing any more: {}.",
+            "These keyslots will be gone, what opens them now opens nothing any more: {}.",
             lost.join(", ")
         );
         if !prompt::confirm(&question)? {
@@ -261,7 +268,7 @@ fn kept_keyslots(
     Ok(kept)
 }
 
-/// Asks for the password of a keyslot, up to three times. `None` where the user has none to give.
+/// Asks for the password or recovery key of a keyslot, up to three times. `None` where the user has none to give.
 fn ask_for(
     console: Console,
     header: &dyn Header,
@@ -270,15 +277,23 @@ fn ask_for(
 ) -> Result<Option<Credentials>> {
     let attempt = Attempt { limits: limits(&options.unlock), keyslot: Some(slot.slot) };
     for _ in 0..TRIES {
-        let question = format!("Password of {} (nothing: it goes): ", shown(slot));
+        let what = if slot.kind == RECOVERY { "Recovery key" } else { "Password" };
+        let question = format!("{what} of {} (nothing: it goes): ", shown(slot));
         let Some(answer) = SecretPrompt::begin()?.ask_optional(&question)? else { return Ok(None) };
         let password = Password::copy_of(answer.as_bytes())?;
-        let credentials = Credentials::Password { password, keyfiles: Vec::new() };
-        let opened = interrupt::at_liberty(|| {
-            spin(console, "deriving the key", || header.unlock(&credentials, &attempt))
+        let credentials = if slot.kind == RECOVERY {
+            recovery::decode(&password).map(Credentials::Recovery)
+        } else {
+            Ok(Credentials::Password { password, keyfiles: Vec::new() })
+        };
+        let opened = credentials.and_then(|credentials| {
+            let unlocked = interrupt::at_liberty(|| {
+                spin(console, "deriving the key", || header.unlock(&credentials, &attempt))
+            });
+            unlocked.map(|_| credentials)
         });
         match opened {
-            Ok(_) => return Ok(Some(credentials)),
+            Ok(credentials) => return Ok(Some(credentials)),
             Err(error) if error.kind() == ErrorKind::Credentials => {
                 console.note(&format!("strongroom: {}", error.reason()));
             }
@@ -354,4 +369,6 @@ fn time(seconds: u64) -> String {
 }
 
 const TRIES: u32 = 3;
+/// The kind of keyslots that a recovery key opens.
+const RECOVERY: &str = "recovery-key";
 const TICK: Duration = Duration::from_millis(200);
