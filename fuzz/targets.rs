@@ -17,7 +17,7 @@ const BACKUP_OFFSET: usize = COPY_LEN + 16_384;
 
 /// So little that the real key derivation is cheap; nothing in the product is built differently for fuzzing.
 const ATTEMPT: Attempt = Attempt {
-    limits: KdfLimits { memory_kib: 128, passes: 2, lanes: 2, available_kib: u64::MAX },
+    limits: KdfLimits { memory_kib: 128, passes: 2, lanes: 2, iterations: 2000, available_kib: u64::MAX },
     keyslot: None,
 };
 

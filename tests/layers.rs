@@ -26,9 +26,16 @@ const LAYERS: [(&str, &[&str]); 10] = [
 const EVERYONES: [&str; 2] = ["error", "units"];
 
 /// Each dependency with the layers that may use it; none named means all of them.
-const CRATES: [(&str, &[&str]); 24] = [
+const CRATES: [(&str, &[&str]); 31] = [
     ("aes", &["crypto"]),
     ("argon2", &["crypto"]),
+    ("camellia", &["crypto"]),
+    ("pbkdf2", &["crypto"]),
+    ("ripemd", &["crypto"]),
+    ("serpent", &["crypto"]),
+    ("sha1", &["crypto"]),
+    ("twofish", &["crypto"]),
+    ("whirlpool", &["crypto"]),
     ("chacha20poly1305", &["crypto"]),
     ("hkdf", &["crypto"]),
     ("hmac", &["crypto"]),

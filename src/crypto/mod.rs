@@ -5,6 +5,7 @@ pub mod hash;
 pub mod kdf;
 pub mod rng;
 pub mod secret;
+pub mod sector;
 pub mod xts;
 
 use std::fmt;

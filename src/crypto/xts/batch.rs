@@ -11,7 +11,7 @@ use aes::cipher::{
 use super::tweak::{LANES, Lanes};
 
 /// A cipher block.
-pub(super) type Block = Array<u8, U16>;
+pub(in crate::crypto) type Block = Array<u8, U16>;
 
 /// Whole blocks of consecutive data units, with the encrypted start tweak of each.
 pub(super) struct Batch<'a> {

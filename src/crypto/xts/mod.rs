@@ -8,6 +8,8 @@
 mod batch;
 mod tweak;
 
+pub(super) use self::batch::Block;
+
 use std::{fmt, io};
 
 use aes::{
@@ -15,7 +17,7 @@ use aes::{
     cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit, consts::U16},
 };
 
-use self::batch::{Batch, Block, Decrypt, Encrypt};
+use self::batch::{Batch, Decrypt, Encrypt};
 use crate::{
     Error, ErrorKind,
     crypto::{SectorCipher, hash},
@@ -47,9 +49,9 @@ enum Schedules {
 }
 
 /// The key that the data is under, and the one that the tweaks are under.
-struct Pair<D, T> {
-    data: D,
-    tweak: T,
+pub(super) struct Pair<D, T> {
+    pub(super) data: D,
+    pub(super) tweak: T,
 }
 
 /// Why bytes make no XTS key.
@@ -133,17 +135,17 @@ impl AesXts {
 impl SectorCipher for AesXts {
     fn encrypt(&self, data: &mut [u8], sector_size: SectorSize, first: Sector) {
         match &self.0 {
-            Schedules::Aes128(pair) => pair.encrypt_sectors(data, sector_size, first),
-            Schedules::Aes192(pair) => pair.encrypt_sectors(data, sector_size, first),
-            Schedules::Aes256(pair) => pair.encrypt_sectors(data, sector_size, first),
+            Schedules::Aes128(pair) => pair.encrypt_sectors(data, sector_size, counter(first)),
+            Schedules::Aes192(pair) => pair.encrypt_sectors(data, sector_size, counter(first)),
+            Schedules::Aes256(pair) => pair.encrypt_sectors(data, sector_size, counter(first)),
         }
     }
 
     fn decrypt(&self, data: &mut [u8], sector_size: SectorSize, first: Sector) {
         match &self.0 {
-            Schedules::Aes128(pair) => pair.decrypt_sectors(data, sector_size, first),
-            Schedules::Aes192(pair) => pair.decrypt_sectors(data, sector_size, first),
-            Schedules::Aes256(pair) => pair.decrypt_sectors(data, sector_size, first),
+            Schedules::Aes128(pair) => pair.decrypt_sectors(data, sector_size, counter(first)),
+            Schedules::Aes192(pair) => pair.decrypt_sectors(data, sector_size, counter(first)),
+            Schedules::Aes256(pair) => pair.decrypt_sectors(data, sector_size, counter(first)),
         }
     }
 }
@@ -163,28 +165,44 @@ where
     D: BlockCipherEncrypt<BlockSize = U16> + BlockCipherDecrypt,
     T: BlockCipherEncrypt<BlockSize = U16>,
 {
-    fn encrypt_sectors(&self, data: &mut [u8], sector_size: SectorSize, first: Sector) {
-        self.each_run(data, sector_size, first, |batch| self.data.encrypt_with_backend(Encrypt(batch)));
+    /// Encrypts whole sectors; `tweaks` gives one tweak for each, in order.
+    pub(super) fn encrypt_sectors(
+        &self,
+        data: &mut [u8],
+        size: SectorSize,
+        tweaks: impl FnMut() -> [u8; 16],
+    ) {
+        self.each_run(data, size, tweaks, |batch| self.data.encrypt_with_backend(Encrypt(batch)));
     }
 
-    fn decrypt_sectors(&self, data: &mut [u8], sector_size: SectorSize, first: Sector) {
-        self.each_run(data, sector_size, first, |batch| self.data.decrypt_with_backend(Decrypt(batch)));
+    /// Decrypts whole sectors; `tweaks` gives one tweak for each, in order.
+    pub(super) fn decrypt_sectors(
+        &self,
+        data: &mut [u8],
+        size: SectorSize,
+        tweaks: impl FnMut() -> [u8; 16],
+    ) {
+        self.each_run(data, size, tweaks, |batch| self.data.decrypt_with_backend(Decrypt(batch)));
     }
 
     /// Cuts `data` into runs of sectors whose start tweaks are encrypted together.
-    fn each_run(&self, data: &mut [u8], size: SectorSize, first: Sector, cipher: impl Fn(Batch<'_>)) {
+    fn each_run(
+        &self,
+        data: &mut [u8],
+        size: SectorSize,
+        mut tweaks: impl FnMut() -> [u8; 16],
+        cipher: impl Fn(Batch<'_>),
+    ) {
         let (blocks, rest) = blocks_of(data);
         let blocks_per_unit = size.bytes() / BLOCK;
         let whole = rest.is_empty() && blocks.len().is_multiple_of(blocks_per_unit);
         assert!(whole, "XTS over a part of a sector");
 
-        let mut next = u128::from(first.0);
         for run in blocks.chunks_mut(RUN * blocks_per_unit) {
             let mut starts = [Block::default(); RUN];
             let starts = &mut starts[..run.len() / blocks_per_unit];
             for start in &mut *starts {
-                *start = Array(next.to_le_bytes());
-                next += 1;
+                *start = Array(tweaks());
             }
             self.tweak.encrypt_blocks(starts);
             cipher(Batch { blocks: run, blocks_per_unit, starts });
@@ -227,6 +245,16 @@ where
         let mut start = [Array(tweak.to_le_bytes())];
         self.tweak.encrypt_blocks(&mut start);
         start
+    }
+}
+
+/// The tweaks of consecutive sectors: their numbers, little-endian (IEEE 1619-2018, 5.1).
+fn counter(first: Sector) -> impl FnMut() -> [u8; 16] {
+    let mut next = u128::from(first.0);
+    move || {
+        let tweak = next.to_le_bytes();
+        next += 1;
+        tweak
     }
 }
 
