@@ -33,13 +33,18 @@ fn describe(info: &HeaderInfo) -> String {
     line("Sector size:", &format!("{} bytes", info.sector_size));
     line("Container:", &exact_size(info.container_size));
     line("Data:", &format!("{} at offset {}", exact_size(info.data_size), info.data_offset));
-    line("Provision:", info.provision);
+    if let Some(provision) = info.provision {
+        line("Provision:", provision);
+    }
     line("Header:", if info.authenticated_header { "authenticated" } else { "not authenticated" });
     for (index, copy) in info.headers.iter().enumerate() {
         let state = state_name(copy.state);
         let sequence = copy.sequence.map(|number| format!(", sequence {number}")).unwrap_or_default();
         let name = if index == 0 { "Header copies:" } else { "" };
         line(name, &format!("{state} at offset {}{sequence}", copy.offset));
+    }
+    for detail in &info.details {
+        line(&format!("{}:", detail.name), &detail.value);
     }
     text
 }

@@ -1,5 +1,7 @@
 //! Containers on disk: each format is a folder here and a line in [`FORMATS`]; each unlocks to a [`Mapping`].
 
+mod luks;
+pub mod luks1;
 pub mod native;
 
 use std::{fmt, sync::Arc};
@@ -18,7 +20,7 @@ use crate::{
 };
 
 /// Every format, in the order in which they are probed.
-pub static FORMATS: &[&dyn Format] = &[&native::Native];
+pub static FORMATS: &[&dyn Format] = &[&native::Native, &luks1::Luks1];
 
 /// What a format says of a container at first sight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +53,11 @@ pub trait Header: fmt::Debug + Send + Sync {
     /// What can be told without a secret.
     fn describe(&self) -> HeaderInfo;
 
+    /// What a keyfile is to this format.
+    fn keyfile_role(&self) -> KeyfileRole {
+        KeyfileRole::PartOfSecret
+    }
+
     /// Opens a keyslot and checks the header against the volume key.
     ///
     /// # Errors
@@ -73,6 +80,15 @@ pub trait Header: fmt::Debug + Send + Sync {
     /// # Errors
     /// As [`Self::prepare_writing`], before anything is written.
     fn editor(&self, unlocked: &Unlocked) -> Result<Box<dyn Editor>>;
+}
+
+/// What a keyfile is to a format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyfileRole {
+    /// A part of the secret, beside the password: its digest goes into [`Credentials`].
+    PartOfSecret,
+    /// The whole secret: its content stands in the password's place.
+    WholeSecret,
 }
 
 /// How one attempt to unlock goes about it.
@@ -181,14 +197,33 @@ pub struct HeaderInfo {
     pub data_offset: u64,
     /// The data area's size, which is the volume's.
     pub data_size: u64,
-    /// `thick`, `quick` or `thin`.
-    pub provision: &'static str,
+    /// `thick`, `quick` or `thin`, where the format knows.
+    pub provision: Option<&'static str>,
     /// Whether the header is under a MAC.
     pub authenticated_header: bool,
     /// The header copies.
     pub headers: Vec<CopyInfo>,
     /// The keyslots in use.
     pub keyslots: Vec<KeyslotInfo>,
+    /// What else this format tells, in the order in which to show it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<Detail>,
+}
+
+/// One more thing that a format tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Detail {
+    /// What it is.
+    pub name: String,
+    /// Its value, as text.
+    pub value: String,
+}
+
+impl Detail {
+    /// A name and its value.
+    pub fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { name: name.into(), value: value.into() }
+    }
 }
 
 /// One copy of the header.
