@@ -57,7 +57,7 @@ fn open(storage: &dyn Storage, for_writing: bool) {
     else {
         return;
     };
-    assert!(unlocked.mapping.sectors() > 0);
+    assert!(unlocked.layout.current().sectors() > 0);
     if for_writing && header.prepare_writing(storage, &unlocked).is_ok() {
         healed_once_is_healed(storage);
     }

@@ -49,9 +49,20 @@ fn the_manual_holds_every_command_and_exit_status() {
     let output = strongroom(&["man"]);
     assert_eq!(output.status.code(), Some(0));
     let page = String::from_utf8(output.stdout).unwrap();
-    for command in
-        ["create", "mount", "unmount", "list", "info", "key list", "key test", "completions", "man"]
-    {
+    for command in [
+        "create",
+        "mount",
+        "unmount",
+        "list",
+        "info",
+        "key list",
+        "key test",
+        "key add",
+        "key change",
+        "key remove",
+        "completions",
+        "man",
+    ] {
         assert!(page.contains(&format!(".SS \"strongroom {command}\"")), "{command}");
     }
     for status in ["0", "1", "2", "3", "4", "5", "6", "7", "130"] {
@@ -109,6 +120,7 @@ fn furnish(directory: &Path) {
     write("empty-password", b"\n");
     write("long-password", &vec![b'x'; (1 << 20) + 1]);
     write("keyfile", b"the content of a keyfile");
+    write("new-password", b"clamp orbit velvet mossy tundra wagon\n");
     write("zeros.vault", &vec![0; 3 << 20]);
     write("noise.vault", &noise(3 << 20));
     write("empty.vault", b"");
@@ -119,6 +131,7 @@ fn furnish(directory: &Path) {
     for (name, vector) in [
         ("whole.vault", "password"),
         ("keyfiles.vault", "keyfiles"),
+        ("recovery.vault", "recovery-key"),
         ("damaged-a.vault", "copy-a-zeros"),
         ("damaged-both.vault", "flip-data-offset-both"),
         ("tampered.vault", "forged-mac-both"),

@@ -91,17 +91,8 @@ impl CryptDevice {
         Ok(sectors)
     }
 
-    /// The pieces of a checked range that each lie in one segment, in order.
     fn pieces(&self, first: Sector, sectors: u64) -> impl Iterator<Item = Piece<'_>> {
-        let sector_size = self.mapping.sector_size();
-        let (mut next, end) = (first.0, first.0 + sectors);
-        std::iter::from_fn(move || {
-            let segment = self.mapping.segment_of(Sector(next)).filter(|_| next < end)?;
-            let skipped = next - segment.first.0;
-            let sectors = (segment.sectors - skipped).min(end - next);
-            next += sectors;
-            Some(Piece { segment, sector_size, skipped, sectors })
-        })
+        pieces(&self.mapping, first, sectors)
     }
 
     fn decrypt(&self, data: &mut [u8], piece: &Piece<'_>) {
@@ -248,10 +239,23 @@ impl BlockDevice for CryptDevice {
     }
 }
 
+/// The pieces of a checked range that each lie in one segment, in order.
+pub(super) fn pieces(mapping: &Mapping, first: Sector, sectors: u64) -> impl Iterator<Item = Piece<'_>> {
+    let sector_size = mapping.sector_size();
+    let (mut next, end) = (first.0, first.0 + sectors);
+    std::iter::from_fn(move || {
+        let segment = mapping.segment_of(Sector(next)).filter(|_| next < end)?;
+        let skipped = next - segment.first.0;
+        let sectors = (segment.sectors - skipped).min(end - next);
+        next += sectors;
+        Some(Piece { segment, sector_size, skipped, sectors })
+    })
+}
+
 /// A run of sectors within one segment.
-struct Piece<'a> {
-    segment: &'a Segment,
-    sector_size: SectorSize,
+pub(super) struct Piece<'a> {
+    pub(super) segment: &'a Segment,
+    pub(super) sector_size: SectorSize,
     /// Sectors of the segment before this piece.
     skipped: u64,
     sectors: u64,
@@ -264,18 +268,18 @@ impl Piece<'_> {
     }
 
     /// The tweak of the piece's sector number `sector`.
-    const fn tweak(&self, sector: u64) -> Sector {
+    pub(super) const fn tweak(&self, sector: u64) -> Sector {
         Sector(self.segment.first_tweak.0 + self.skipped + sector)
     }
 
     /// The piece's size in bytes; a part of a buffer's, so it fits.
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         usize::try_from(self.sectors << self.sector_size.shift()).unwrap_or(usize::MAX)
     }
 }
 
 /// Decrypts each run of written sectors at once and leaves never-written ones the zeros that they are.
-fn decrypt_around_holes(data: &mut [u8], piece: &Piece<'_>) {
+pub(super) fn decrypt_around_holes(data: &mut [u8], piece: &Piece<'_>) {
     let sector_len = piece.sector_size.bytes();
     let mut rest = data;
     let mut done = 0;
@@ -297,7 +301,7 @@ fn leading_sectors(data: &[u8], sector_len: usize, zero: bool) -> usize {
 }
 
 /// Ciphertext nearly always answers at its first 16 bytes; the rest is a loop that vectorises.
-fn is_zero(sector: &[u8]) -> bool {
+pub(super) fn is_zero(sector: &[u8]) -> bool {
     let (lanes, rest) = sector.as_chunks::<16>();
     lanes.first().is_none_or(|lane| *lane == [0; 16])
         && lanes

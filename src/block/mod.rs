@@ -1,16 +1,23 @@
 //! The data plane: plaintext sectors of an opened volume.
 //!
 //! [`CryptDevice`] reads and writes sectors through a [`Mapping`](crate::mapping::Mapping); [`ByteDevice`] shows any
-//! [`BlockDevice`] at byte grain, for exports.
+//! [`BlockDevice`] at byte grain, for exports. While a container is re-encrypted, [`MovingDevice`] reads and writes through
+//! two mappings; [`LiveDevice`] lets it take the place of the other under a running export.
 
 mod buffers;
 mod bytes;
 mod crypt;
+mod live;
+mod moving;
 mod range_lock;
+mod transcode;
 
 pub use buffers::{Buffer, BufferPool};
 pub use bytes::ByteDevice;
 pub use crypt::CryptDevice;
+pub use live::LiveDevice;
+pub use moving::{Fence, MovingDevice};
+pub use transcode::Transcoder;
 
 use std::{fmt, io, ops::Range};
 

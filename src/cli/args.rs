@@ -1,5 +1,8 @@
 //! What the command line takes. The doc comments here are the help texts and the manual.
 
+mod key;
+mod reencrypt;
+
 use std::path::PathBuf;
 
 use clap::{
@@ -9,6 +12,13 @@ use clap::{
 };
 use clap_complete::Shell;
 use strongroom::units::SectorSize;
+
+pub(crate) use key::{
+    KeyAddOptions, KeyChangeOptions, KeyCommand, KeyRemoveOptions, KeyTestOptions, NewSecretOptions,
+    PriorityChoice,
+};
+
+pub(crate) use reencrypt::{CipherChoice, ReencryptOptions};
 
 use super::size::parse_size;
 
@@ -58,6 +68,13 @@ pub(crate) enum Command {
     /// Work with the keyslots of a container
     #[command(subcommand, subcommand_value_name = "COMMAND", subcommand_help_heading = "Commands")]
     Key(KeyCommand),
+    /// Give a container a new volume key, another cipher or sector size
+    ///
+    /// Everything in it is encrypted anew in place, also while it is mounted and in use. It may be stopped at any time and goes
+    /// on with the same command; no power cut loses anything. Old passwords and old backups of the header open nothing any
+    /// more. The other keyslots stay only where their passwords are given.
+    #[command(after_help = reencrypt::EXAMPLES)]
+    Reencrypt(Box<ReencryptOptions>),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(CompletionsOptions),
@@ -102,7 +119,7 @@ pub(crate) struct CreateOptions {
 }
 
 /// What opening the new container shall cost. Measured for one second on this machine where not given.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Copy, Default, Args)]
 #[command(next_help_heading = "Key derivation (measured here to take one second, but for what is given)")]
 pub(crate) struct CostOptions {
     /// Argon2id memory, from 64M to 4G
@@ -136,6 +153,9 @@ pub(crate) struct MountOptions {
     /// What mounts the file system
     #[arg(long, value_enum, default_value_t = DriverChoice::Auto, value_name = "DRIVER")]
     pub(crate) driver: DriverChoice,
+    /// Try this keyslot only; also one with priority ignore
+    #[arg(long, value_name = "N")]
+    pub(crate) slot: Option<u32>,
     /// Stay in the foreground until the volume is unmounted
     #[arg(long)]
     pub(crate) foreground: bool,
@@ -175,24 +195,6 @@ pub(crate) struct InfoOptions {
     /// The container
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) container: PathBuf,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum KeyCommand {
-    /// Show the keyslots; needs no password
-    List(InfoOptions),
-    /// Say whether a password opens the container
-    #[command(after_help = KEY_TEST_EXAMPLES)]
-    Test(KeyTestOptions),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct KeyTestOptions {
-    /// The container
-    #[arg(value_hint = ValueHint::AnyPath)]
-    pub(crate) container: PathBuf,
-    #[command(flatten)]
-    pub(crate) unlock: UnlockOptions,
 }
 
 #[derive(Debug, Args)]
@@ -324,11 +326,6 @@ Examples:
   strongroom unmount ~/photos
   strongroom unmount photos.vault
   strongroom unmount --all --force";
-
-const KEY_TEST_EXAMPLES: &str = "\
-Examples:
-  strongroom key test photos.vault
-  strongroom key test photos.vault --keyfile ~/.keys/work --no-password";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:

@@ -1,33 +1,27 @@
 //! `create`: everything that can be refused is refused before the password is asked for; nothing stays of what fails.
 
-use std::{
-    path::{Path, PathBuf},
-    thread::available_parallelism,
-    time::{Duration, Instant},
-};
+use std::path::{Path, PathBuf};
 
 use rustix::{
     fs::statvfs,
     process::{getgid, getuid},
-    system::sysinfo,
 };
 use serde::Serialize;
 use strongroom::{
-    crypto::{
-        kdf::{Argon2Cost, argon2id, calibrate},
-        rng::OsRng,
-    },
+    crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
-    format::native::{Geometry, Label, NewContainer, NewHeader, Provision, hyphenated, new_uuid},
+    format::{
+        KeyfileRole,
+        native::{Geometry, Label, NewContainer, NewHeader, Provision, Suite, hyphenated, new_uuid},
+    },
     mount::{self, FilesystemKind, NewFilesystem, Request, Target},
     units::SectorSize,
     volume::{Access, Container, Draft, Occupant, occupant, prepare},
 };
 
 use super::{
-    args::{CostOptions, CreateOptions, FileSystemChoice, ProvisionChoice},
-    info::counted,
-    interrupt,
+    args::{CreateOptions, FileSystemChoice, ProvisionChoice},
+    cost, interrupt,
     mounting::name_holder,
     output::Console,
     progress::{ByteProgress, spin},
@@ -53,15 +47,16 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
     let path = options.container.as_path();
     let plan = Plan::new(options)?;
     plan.check_space(path)?;
-    options.secrets.check_source()?;
+    options.secrets.check_source(KeyfileRole::PartOfSecret)?;
     plan.confirm(path, options.yes)?;
     plan.warn_of_label(console);
 
     let credentials = options.secrets.read_new(path, |weakness| console.warn(weakness))?;
     let header = interrupt::at_liberty(|| {
-        let cost = settle_cost(console, options.cost)?;
-        console.detail(&format!("strongroom: keyslot 0 costs {}", show_cost(&cost)));
+        let cost = cost::settle(console, options.cost)?;
+        console.detail(&format!("strongroom: keyslot 0 costs {}", cost::show(&cost)));
         let container = NewContainer {
+            suite: Suite::default(),
             uuid: plan.uuid,
             label: plan.label.clone(),
             sector_size: plan.sector_size,
@@ -290,61 +285,6 @@ fn container_size(asked: Option<u64>, device: Option<u64>) -> Result<u64> {
     }
 }
 
-/// What the options ask for; what they leave open is measured, so that opening takes about a second here.
-fn settle_cost(console: Console, options: CostOptions) -> Result<Argon2Cost> {
-    let lanes = options.lanes.unwrap_or_else(usual_lanes);
-    if let (Some(memory_kib), Some(passes)) = (options.memory, options.passes) {
-        return Ok(Argon2Cost { memory_kib, passes, lanes });
-    }
-    let most_memory = options.memory.unwrap_or_else(usual_memory);
-    let measured = spin(console, "measuring this machine", || {
-        calibrate(TARGET, most_memory, lanes, &mut |cost| {
-            let start = Instant::now();
-            argon2id(b"measured", &[0; 32], cost, 32)?;
-            Ok(start.elapsed())
-        })
-    })?;
-    Ok(adjust(measured, options, most_memory))
-}
-
-/// The same work with what the options fix.
-fn adjust(measured: Argon2Cost, options: CostOptions, most_memory: u32) -> Argon2Cost {
-    let work = u64::from(measured.memory_kib) * u64::from(measured.passes);
-    match (options.memory, options.passes) {
-        (None, None) | (Some(_), Some(_)) => measured,
-        (Some(memory_kib), None) => {
-            let passes = (work / u64::from(memory_kib)).clamp(3, 64);
-            Argon2Cost { memory_kib, passes: u32::try_from(passes).unwrap_or(3), ..measured }
-        }
-        (None, Some(passes)) => {
-            let memory_kib = u32::try_from(work / u64::from(passes)).unwrap_or(u32::MAX) & !1023;
-            let memory_kib = memory_kib.clamp(LEAST_MEMORY_KIB, most_memory.max(LEAST_MEMORY_KIB));
-            Argon2Cost { memory_kib, passes, ..measured }
-        }
-    }
-}
-
-/// As many lanes as processors, and at most four: more help a thief more than the owner.
-fn usual_lanes() -> u32 {
-    available_parallelism()
-        .ok()
-        .and_then(|count| u32::try_from(count.get()).ok())
-        .map_or(1, |count| count.min(4))
-}
-
-/// Half of the machine's memory, in KiB.
-fn usual_memory() -> u32 {
-    let system = sysinfo();
-    let bytes = system.totalram.saturating_mul(system.mem_unit.into());
-    u32::try_from(bytes / 2 / 1024).unwrap_or(u32::MAX)
-}
-
-fn show_cost(cost: &Argon2Cost) -> String {
-    let memory = show_size(u64::from(cost.memory_kib) * 1024);
-    let (passes, lanes) = (counted(cost.passes, "pass", "passes"), counted(cost.lanes, "lane", "lanes"));
-    format!("{memory} of memory, {passes}, {lanes}")
-}
-
 fn describe(occupant: Occupant) -> String {
     match occupant {
         Occupant::File(size) => format!("a file of {}", show_size(size)),
@@ -357,37 +297,9 @@ fn usage(reason: impl Into<String>) -> Error {
     Error::new(ErrorKind::Usage, reason)
 }
 
-/// How long opening shall take on the machine that makes the container.
-const TARGET: Duration = Duration::from_secs(1);
-const LEAST_MEMORY_KIB: u32 = 64 << 10;
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const MEASURED: Argon2Cost = Argon2Cost { memory_kib: 1 << 20, passes: 4, lanes: 4 };
-    const OPEN: CostOptions = CostOptions { memory: None, passes: None, lanes: None };
-
-    #[test]
-    fn less_memory_is_made_up_for_by_passes() {
-        let options = CostOptions { memory: Some(256 << 10), ..OPEN };
-        let expected = Argon2Cost { memory_kib: 256 << 10, passes: 16, lanes: 4 };
-        assert_eq!(adjust(MEASURED, options, 256 << 10), expected);
-    }
-
-    #[test]
-    fn more_passes_are_made_up_for_by_less_memory() {
-        let options = CostOptions { passes: Some(16), ..OPEN };
-        let expected = Argon2Cost { memory_kib: 256 << 10, passes: 16, lanes: 4 };
-        assert_eq!(adjust(MEASURED, options, 1 << 20), expected);
-    }
-
-    #[test]
-    fn memory_never_falls_below_the_least() {
-        let options = CostOptions { passes: Some(64), ..OPEN };
-        let slow = Argon2Cost { memory_kib: 64 << 10, passes: 3, lanes: 1 };
-        assert_eq!(adjust(slow, options, 1 << 20).memory_kib, LEAST_MEMORY_KIB);
-    }
 
     #[test]
     fn a_volume_too_small_for_its_file_system_is_refused() {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use strongroom::{
     error::Result,
-    format::{CopyState, HeaderInfo, KeyslotInfo},
+    format::{CopyState, HeaderInfo, KeyslotInfo, Priority},
 };
 
 use super::{args::InfoOptions, output::Console, size::show_size, unlock::inspect};
@@ -16,6 +16,7 @@ pub(crate) fn run(console: Console, options: &InfoOptions) -> Result<()> {
         let mut text = describe(info);
         text.push_str("Keyslots:\n");
         text.push_str(&describe_keyslots(&info.keyslots));
+        text.push_str(&advice(info));
         text
     })
 }
@@ -59,6 +60,8 @@ pub(crate) fn describe_keyslots(keyslots: &[KeyslotInfo]) -> String {
         parts.extend(kdf.passes.map(|count| counted(count, "pass", "passes")));
         parts.extend(kdf.lanes.map(|count| counted(count, "lane", "lanes")));
         parts.extend(kdf.iterations.map(|count| counted(count, "iteration", "iterations")));
+        parts.extend(keyslot.weak.then(|| "weak".to_owned()));
+        parts.extend(keyslot.priority.and_then(priority_name).map(str::to_owned));
         parts.extend(keyslot.label.as_ref().map(|label| format!("label {label:?}")));
         text.push_str(&parts.join(", "));
         text.push('\n');
@@ -67,6 +70,30 @@ pub(crate) fn describe_keyslots(keyslots: &[KeyslotInfo]) -> String {
         text.push_str("      none\n");
     }
     text
+}
+
+/// A line where guessing is cheaper than it need be, and something can be done about it here.
+fn advice(info: &HeaderInfo) -> String {
+    if info.format != "native" {
+        return String::new();
+    }
+    let weak: Vec<_> =
+        info.keyslots.iter().filter(|keyslot| keyslot.weak).map(|keyslot| keyslot.slot.to_string()).collect();
+    let Some(first) = weak.first() else { return String::new() };
+    let (which, cost) = if weak.len() == 1 { ("keyslot", "costs") } else { ("keyslots", "cost") };
+    format!(
+        "Advice:        {which} {} {cost} less than a new one; key change --keep-password --slot {first} renews it\n",
+        weak.join(", ")
+    )
+}
+
+/// What is worth a word: the usual is not.
+const fn priority_name(priority: Priority) -> Option<&'static str> {
+    match priority {
+        Priority::Prefer => Some("tried first"),
+        Priority::Normal => None,
+        Priority::Ignore => Some("tried only by number"),
+    }
 }
 
 /// `1 pass`, `3 passes`.

@@ -1,13 +1,22 @@
-//! `key list` and `key test`.
+//! `key ...`: the keyslots of a container.
+
+mod add;
+mod change;
+mod remove;
 
 use std::path::Path;
 
 use serde::Serialize;
-use strongroom::{error::Result, format::KeyslotInfo};
+use strongroom::{
+    error::Result,
+    format::{Editor, KeyslotInfo, Priority},
+};
 
 use super::{
-    args::{InfoOptions, KeyCommand, KeyTestOptions},
+    args::{InfoOptions, KeyCommand, KeyTestOptions, PriorityChoice},
+    edit::Editable,
     info::describe_keyslots,
+    interrupt,
     output::Console,
     unlock::{inspect, unlock},
 };
@@ -17,6 +26,9 @@ pub(crate) fn run(console: Console, command: &KeyCommand) -> Result<()> {
     match command {
         KeyCommand::List(options) => list(console, options),
         KeyCommand::Test(options) => test(console, options),
+        KeyCommand::Add(options) => add::run(console, options),
+        KeyCommand::Change(options) => change::run(console, options),
+        KeyCommand::Remove(options) => remove::run(console, options),
     }
 }
 
@@ -41,11 +53,41 @@ struct Tested<'a> {
 /// Wrong credentials are an error as everywhere: the exit status is the answer.
 fn test(console: Console, options: &KeyTestOptions) -> Result<()> {
     let (_, header) = inspect(&options.container)?;
-    options.unlock.secrets.check_source()?;
-    let unlocked = unlock(console, &options.container, &*header, &options.unlock)?;
+    options.unlock.secrets.check_source(header.keyfile_role())?;
+    let unlocked = unlock(console, &options.container, &*header, &options.unlock, options.slot)?;
     let tested = Tested { container: &options.container, opens: true, keyslot: unlocked.keyslot };
     console.result(&tested, |tested| match tested.keyslot {
         Some(slot) => format!("keyslot {slot} opens\n"),
         None => "the container opens\n".to_owned(),
     })
+}
+
+/// What `add`, `change` and `remove` tell.
+#[derive(Debug, Serialize)]
+struct Edited<'a> {
+    container: &'a Path,
+    keyslot: u32,
+    kind: &'static str,
+    keyslots: Vec<KeyslotInfo>,
+}
+
+/// Writes what was edited. The last moment at which Ctrl-C leaves everything as it was is just before.
+fn commit(container: &Editable, editor: &dyn Editor) -> Result<()> {
+    interrupt::check()?;
+    container.write(|storage| editor.commit(storage))
+}
+
+/// The keyslot with this number.
+fn find(keyslots: &[KeyslotInfo], slot: u32) -> Option<&KeyslotInfo> {
+    keyslots.iter().find(|keyslot| keyslot.slot == slot)
+}
+
+impl From<PriorityChoice> for Priority {
+    fn from(choice: PriorityChoice) -> Self {
+        match choice {
+            PriorityChoice::Prefer => Self::Prefer,
+            PriorityChoice::Normal => Self::Normal,
+            PriorityChoice::Ignore => Self::Ignore,
+        }
+    }
 }

@@ -1,7 +1,9 @@
 //! The command line: arguments in; data, messages and an exit status out.
 
 mod args;
+mod cost;
 mod create;
+mod edit;
 mod info;
 mod interrupt;
 mod key;
@@ -10,6 +12,7 @@ mod mounting;
 mod output;
 mod progress;
 mod prompt;
+mod reencrypt;
 mod report;
 mod secrets;
 mod size;
@@ -74,6 +77,7 @@ fn obey(console: Console, command: &Command) -> Result<()> {
         Command::List => mounting::list(console),
         Command::Info(options) => info::run(console, options),
         Command::Key(command) => key::run(console, command),
+        Command::Reencrypt(options) => reencrypt::run(console, options),
         Command::Completions(options) => completions(options),
         Command::Man => manual::run(),
     }

@@ -29,9 +29,9 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     let container = open(path, access(options))?;
     let header = container.header().map_err(|error| cannot_open(error, path))?;
     mount::check_target(&target, access(options))?;
-    options.unlock.secrets.check_source()?;
+    options.unlock.secrets.check_source(header.keyfile_role())?;
 
-    let unlocked = unlock(console, path, &*header, &options.unlock)?;
+    let unlocked = unlock(console, path, &*header, &options.unlock, options.slot)?;
     for repair in make_writable(&container, &*header, &unlocked).map_err(|error| cannot_open(error, path))? {
         console.warn(&format!("{}: {repair}", path.display()));
     }
@@ -104,7 +104,7 @@ fn access(options: &MountOptions) -> Access {
 }
 
 /// Opens and locks the container, or says who has it.
-fn open(path: &Path, access: Access) -> Result<Container> {
+pub(crate) fn open(path: &Path, access: Access) -> Result<Container> {
     check_kind(path)?;
     Container::open(path, access).map_err(|error| {
         let error = match error.kind() {

@@ -38,6 +38,14 @@ impl SecretPrompt {
     /// # Errors
     /// `Usage` where nothing was entered, or the input is not UTF-8.
     pub(crate) fn ask(&mut self, question: &str) -> Result<Zeroizing<String>> {
+        self.ask_optional(question)?.ok_or_else(|| refused("nothing was entered"))
+    }
+
+    /// Asks for a secret; `None` where nothing is entered. Ctrl-C as above.
+    ///
+    /// # Errors
+    /// `Usage` where the input is not UTF-8.
+    pub(crate) fn ask_optional(&mut self, question: &str) -> Result<Option<Zeroizing<String>>> {
         // A reader and a writer, not the terminal's name: rpassword would set the terminal itself, and set it back while
         // a signal ends the process.
         let config = rpassword::ConfigBuilder::new()
@@ -52,14 +60,14 @@ impl SecretPrompt {
             })?;
         self.terminal.write_all(b"\n")?;
         if answer.is_empty() {
-            return Err(refused("nothing was entered"));
+            return Ok(None);
         }
         // rpassword puts this character for whatever is not UTF-8: different passwords would become one.
         if answer.contains('\u{FFFD}') {
             let error = refused("the terminal sent bytes that are not UTF-8");
             return Err(error.with_hint("give it with --password-file"));
         }
-        Ok(answer)
+        Ok(Some(answer))
     }
 }
 

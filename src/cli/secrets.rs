@@ -12,13 +12,14 @@ use signal_hook::consts::SIGINT;
 use strongroom::{
     crypto::secret::{Credentials, KeyfileDigest, Password},
     error::{Error, ErrorKind, Result},
+    format::KeyfileRole,
     sys::descriptor,
     volume::keyfile_digest,
 };
 use zeroize::Zeroizing;
 
 use super::{
-    args::SecretOptions,
+    args::{NewSecretOptions, SecretOptions},
     interrupt,
     prompt::{self, SecretPrompt},
     strength,
@@ -26,53 +27,75 @@ use super::{
 
 /// The longest password taken, in bytes. What is longer is a keyfile.
 pub(crate) const MAX_PASSWORD_LEN: usize = 1 << 20;
+/// The longest keyfile that can be a whole secret, in bytes; cryptsetup's limit.
+const MAX_KEYFILE_LEN: usize = 8 << 20;
 
 impl SecretOptions {
+    fn source(&self) -> Source<'_> {
+        Source {
+            file: self.password_file.as_deref(),
+            fd: self.password_fd,
+            command: self.password_command.as_deref(),
+            no_password: self.no_password,
+            keyfiles: &self.keyfile,
+            prefix: "--",
+        }
+    }
+
     /// Whether the password comes from the terminal, where a wrong one can be corrected.
-    pub(crate) fn is_prompt(&self) -> bool {
-        self.password_file.is_none()
-            && self.password_fd.is_none()
-            && self.password_command.is_none()
-            && !self.no_password
+    pub(crate) fn is_prompt(&self, role: KeyfileRole) -> bool {
+        self.source().is_prompt() && !self.is_keyfile_all(role)
+    }
+
+    /// Whether a keyfile is given that stands in the password's place.
+    fn is_keyfile_all(&self, role: KeyfileRole) -> bool {
+        role == KeyfileRole::WholeSecret && !self.keyfile.is_empty()
     }
 
     /// Fails early where the password is to be asked for and there is no terminal.
     ///
     /// # Errors
     /// `Usage`.
-    pub(crate) fn check_source(&self) -> Result<()> {
-        if self.is_prompt() && !prompt::has_terminal() {
-            return Err(Error::new(ErrorKind::Usage, "there is no terminal")
-                .during("cannot ask for the password")
-                .with_hint("give --password-file, --password-fd or --password-command"));
-        }
-        Ok(())
-    }
-
-    /// The digests of the keyfiles, in the order given. One may be a pipe that has nothing to say, or never ends.
-    fn read_keyfiles(&self) -> Result<Vec<KeyfileDigest>> {
-        let read = |path: &PathBuf| {
-            let cannot = format!("cannot read keyfile {}", path.display());
-            interrupt::at_liberty(|| keyfile_digest(path)).map_err(|error| as_usage(error, cannot))
-        };
-        self.keyfile.iter().map(read).collect()
+    pub(crate) fn check_source(&self, role: KeyfileRole) -> Result<()> {
+        if self.is_keyfile_all(role) { Ok(()) } else { self.source().check("cannot ask for the password") }
     }
 
     /// The password of a container that exists, asked for once.
     fn read_password(&self, container: &Path) -> Result<Password> {
-        if !self.is_prompt() {
-            return self.read_source();
+        if !self.source().is_prompt() {
+            return self.source().read_password();
         }
         let answer = SecretPrompt::begin()?.ask(&format!("Password for {}: ", container.display()))?;
         Ok(Password::copy_of(answer.as_bytes())?)
     }
 
     /// What opens a container that exists.
-    pub(crate) fn read(&self, container: &Path) -> Result<Credentials> {
+    pub(crate) fn read(&self, container: &Path, role: KeyfileRole) -> Result<Credentials> {
+        if self.is_keyfile_all(role) {
+            return Ok(Credentials::Password { password: self.read_whole_keyfile()?, keyfiles: Vec::new() });
+        }
         Ok(Credentials::Password {
-            keyfiles: self.read_keyfiles()?,
+            keyfiles: self.source().read_keyfiles()?,
             password: self.read_password(container)?,
         })
+    }
+
+    /// The one keyfile that is the whole secret: every byte of it counts.
+    fn read_whole_keyfile(&self) -> Result<Password> {
+        let cannot = "cannot take the keyfile";
+        let has_password = !self.source().is_prompt() && !self.no_password;
+        let ([path], false) = (self.keyfile.as_slice(), has_password) else {
+            let reason = "this container is opened by one keyfile or by a password, not by both";
+            return Err(Error::new(ErrorKind::Usage, reason).during(cannot));
+        };
+        interrupt::at_liberty(|| {
+            let content = read_bytes(File::open(path)?, MAX_KEYFILE_LEN + 1)?;
+            if content.len() > MAX_KEYFILE_LEN {
+                return Err(Error::new(ErrorKind::Usage, "it is longer than 8 MiB"));
+            }
+            Ok(Password::copy_of(&content)?)
+        })
+        .map_err(|error| as_usage(error, format!("cannot read keyfile {}", path.display())))
     }
 
     /// Asks once more after a wrong answer. Keyfiles stay: one may be a pipe.
@@ -85,27 +108,118 @@ impl SecretOptions {
 
     /// The password for a new container: asked for twice, and weighed. The warning, where it is weak, goes to `warn`.
     pub(crate) fn read_new(&self, container: &Path, warn: impl Fn(&str)) -> Result<Credentials> {
-        let keyfiles = self.read_keyfiles()?;
-        let password = if self.is_prompt() { ask_twice(container)? } else { self.read_source()? };
-        let is_judged = self.is_prompt() || self.password_file.is_some();
+        self.source().read_given()?.complete(container, warn)
+    }
+}
+
+impl NewSecretOptions {
+    fn source(&self) -> Source<'_> {
+        Source {
+            file: self.new_password_file.as_deref(),
+            fd: self.new_password_fd,
+            command: self.new_password_command.as_deref(),
+            no_password: self.new_no_password,
+            keyfiles: &self.new_keyfile,
+            prefix: "--new-",
+        }
+    }
+
+    /// Fails early where a secret is to be asked for and there is no terminal, or where both would come from one stream.
+    ///
+    /// # Errors
+    /// `Usage`.
+    pub(crate) fn check_sources(&self, old: &SecretOptions) -> Result<()> {
+        let (old, new) = (old.source(), self.source());
+        old.check("cannot ask for the password")?;
+        new.check("cannot ask for the new password")?;
+        let is_stdin = |source: &Source<'_>| source.file.is_some_and(|path| path.as_os_str() == "-");
+        if is_stdin(&old) && is_stdin(&new) || old.fd.is_some() && old.fd == new.fd {
+            return Err(Error::new(ErrorKind::Usage, "one stream cannot give both passwords")
+                .during("cannot take the new password")
+                .with_hint("give --new-password-file or --new-password-fd another source"));
+        }
+        Ok(())
+    }
+
+    /// Reads all of the new secret that is not typed: before the old one is asked for.
+    pub(crate) fn read_given(&self) -> Result<GivenSecret<'_>> {
+        self.source().read_given()
+    }
+}
+
+/// A secret that is to be set, without what is still to be typed.
+#[derive(Debug)]
+pub(crate) struct GivenSecret<'a> {
+    source: Source<'a>,
+    keyfiles: Vec<KeyfileDigest>,
+    password: Option<Password>,
+}
+
+impl GivenSecret<'_> {
+    /// Asks twice for the password where it has no source, and weighs it. The warning, where it is weak, goes to `warn`.
+    pub(crate) fn complete(self, container: &Path, warn: impl Fn(&str)) -> Result<Credentials> {
+        let is_judged = self.password.is_none() || self.source.file.is_some();
+        let password = self.password.map_or_else(|| ask_twice(container), Ok)?;
         if is_judged && let Some(weakness) = strength::weakness(&password) {
             warn(&weakness);
         }
-        Ok(Credentials::Password { password, keyfiles })
+        Ok(Credentials::Password { password, keyfiles: self.keyfiles })
+    }
+}
+
+/// Where one password and the keyfiles beside it come from.
+#[derive(Debug, Clone, Copy)]
+struct Source<'a> {
+    file: Option<&'a Path>,
+    fd: Option<i32>,
+    command: Option<&'a str>,
+    no_password: bool,
+    keyfiles: &'a [PathBuf],
+    /// How the options that name them begin.
+    prefix: &'static str,
+}
+
+impl<'a> Source<'a> {
+    fn is_prompt(&self) -> bool {
+        self.file.is_none() && self.fd.is_none() && self.command.is_none() && !self.no_password
+    }
+
+    fn check(&self, cannot: &str) -> Result<()> {
+        if self.is_prompt() && !prompt::has_terminal() {
+            let prefix = self.prefix;
+            let hint = format!("give {prefix}password-file, {prefix}password-fd or {prefix}password-command");
+            return Err(Error::new(ErrorKind::Usage, "there is no terminal").during(cannot).with_hint(hint));
+        }
+        Ok(())
+    }
+
+    /// The digests of the keyfiles, in the order given. One may be a pipe that has nothing to say, or never ends.
+    fn read_keyfiles(&self) -> Result<Vec<KeyfileDigest>> {
+        let read = |path: &PathBuf| {
+            let cannot = format!("cannot read keyfile {}", path.display());
+            interrupt::at_liberty(|| keyfile_digest(path)).map_err(|error| as_usage(error, cannot))
+        };
+        self.keyfiles.iter().map(read).collect()
+    }
+
+    fn read_given(self) -> Result<GivenSecret<'a>> {
+        let keyfiles = self.read_keyfiles()?;
+        let password = (!self.is_prompt()).then(|| self.read_password()).transpose()?;
+        Ok(GivenSecret { source: self, keyfiles, password })
     }
 
     /// The password from the one source that is given.
-    fn read_source(&self) -> Result<Password> {
-        let password = if let Some(path) = &self.password_file {
+    fn read_password(&self) -> Result<Password> {
+        let password = if let Some(path) = self.file {
             interrupt::at_liberty(|| read_file(path))
-        } else if let Some(number) = self.password_fd {
+        } else if let Some(number) = self.fd {
             interrupt::at_liberty(|| read_descriptor(number))
-        } else if let Some(command) = &self.password_command {
+        } else if let Some(command) = self.command {
             read_command(command)
         } else {
             return Ok(Password::copy_of(&[])?);
         }?;
-        if password.is_empty() && self.keyfile.is_empty() {
+        if password.is_empty() && self.keyfiles.is_empty() {
             return Err(Error::new(ErrorKind::Usage, "it is empty").during("cannot take the password"));
         }
         Ok(password)
@@ -137,7 +251,7 @@ fn read_standard_input() -> Result<Password> {
     if stdin.is_terminal() {
         let error =
             Error::new(ErrorKind::Usage, "it is a terminal and would show the password").during(cannot);
-        return Err(error.with_hint("leave --password-file out to be asked without echo"));
+        return Err(error.with_hint("leave it out to be asked without echo"));
     }
     // A descriptor of our own: the standard handle would keep a copy in its buffer.
     let file = File::from(stdin.as_fd().try_clone_to_owned()?);
@@ -172,8 +286,19 @@ fn read_command(command: &str) -> Result<Password> {
 }
 
 /// Reads to the end, and drops one newline there.
-fn read(mut source: impl Read) -> Result<Password> {
-    let mut buffer = Zeroizing::new(vec![0; MAX_PASSWORD_LEN + 2]);
+fn read(source: impl Read) -> Result<Password> {
+    let password = read_bytes(source, MAX_PASSWORD_LEN + 2)?;
+    let password = password.strip_suffix(b"\n").unwrap_or(&password);
+    if password.len() > MAX_PASSWORD_LEN {
+        let error = Error::new(ErrorKind::Usage, "it is longer than 1 MiB");
+        return Err(error.with_hint("what is longer is no password; give it as --keyfile"));
+    }
+    Ok(Password::copy_of(password)?)
+}
+
+/// Reads to the end, or `most` bytes.
+fn read_bytes(mut source: impl Read, most: usize) -> Result<Zeroizing<Vec<u8>>> {
+    let mut buffer = Zeroizing::new(vec![0; most]);
     let mut len = 0;
     while let Some(rest) = buffer.get_mut(len..).filter(|rest| !rest.is_empty()) {
         match source.read(rest) {
@@ -183,13 +308,8 @@ fn read(mut source: impl Read) -> Result<Password> {
             Err(error) => return Err(error.into()),
         }
     }
-    let password = buffer.get(..len).unwrap_or_default();
-    let password = password.strip_suffix(b"\n").unwrap_or(password);
-    if password.len() > MAX_PASSWORD_LEN {
-        let error = Error::new(ErrorKind::Usage, "it is longer than 1 MiB");
-        return Err(error.with_hint("what is longer is no password; give it as --keyfile"));
-    }
-    Ok(Password::copy_of(password)?)
+    buffer.truncate(len);
+    Ok(buffer)
 }
 
 /// A source that the user named wrongly is wrong usage, whatever the system said about it.

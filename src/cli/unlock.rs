@@ -8,7 +8,7 @@ use std::{
 
 use rustix::fs::OFlags;
 use strongroom::{
-    crypto::kdf::KdfLimits,
+    crypto::{kdf::KdfLimits, secret::Credentials},
     error::{Error, ErrorKind, Result},
     format::{Attempt, Header, Unlocked},
     sys::memory::is_any_secret_unlocked,
@@ -43,14 +43,15 @@ pub(crate) fn check_kind(path: &Path) -> Result<()> {
 pub(crate) fn cannot_open(error: Error, path: &Path) -> Error {
     let error = error.during(format!("cannot open {}", path.display()));
     match error.kind() {
-        ErrorKind::NotAContainer => {
-            error.with_hint("only strongroom's own format is read; LUKS and VeraCrypt containers are not yet")
-        }
+        ErrorKind::NotAContainer => error.with_hint(
+            "strongroom's own format and LUKS1 are read; VeraCrypt and TrueCrypt containers are not yet",
+        ),
         _ => error,
     }
 }
 
-/// Unlocks `header` with what the options name. A password typed wrongly may be typed again.
+/// Unlocks `header` with what the options name, and with the one keyslot where `keyslot` names it. A password typed
+/// wrongly may be typed again.
 ///
 /// # Errors
 /// `Credentials` after the last try, and what [`Header::unlock`] gives.
@@ -59,11 +60,24 @@ pub(crate) fn unlock(
     path: &Path,
     header: &dyn Header,
     options: &UnlockOptions,
+    keyslot: Option<u32>,
 ) -> Result<Unlocked> {
-    let attempt = Attempt { limits: limits(options), keyslot: None };
+    unlock_with(console, path, header, options, keyslot).map(|(unlocked, _)| unlocked)
+}
+
+/// The same; gives the credentials as well, to be used again.
+pub(crate) fn unlock_with(
+    console: Console,
+    path: &Path,
+    header: &dyn Header,
+    options: &UnlockOptions,
+    keyslot: Option<u32>,
+) -> Result<(Unlocked, Credentials)> {
+    let attempt = Attempt { limits: limits(options), keyslot };
     let secrets = &options.secrets;
-    let mut credentials = secrets.read(path)?;
-    let mut tries_left = if secrets.is_prompt() { options.tries.unwrap_or(3) } else { 1 };
+    let mut credentials = secrets.read(path, header.keyfile_role())?;
+    let mut tries_left =
+        if secrets.is_prompt(header.keyfile_role()) { options.tries.unwrap_or(3) } else { 1 };
     loop {
         warn_of_swap(console);
         let unlocked = interrupt::at_liberty(|| {
@@ -80,13 +94,13 @@ pub(crate) fn unlock(
                 if let Some(slot) = unlocked.keyslot {
                     console.detail(&format!("strongroom: keyslot {slot} opens"));
                 }
-                return Ok(unlocked);
+                return Ok((unlocked, credentials));
             }
         }
     }
 }
 
-fn limits(options: &UnlockOptions) -> KdfLimits {
+pub(crate) fn limits(options: &UnlockOptions) -> KdfLimits {
     let usual = KdfLimits::default();
     let memory_kib = options.max_kdf_memory.map_or(usual.memory_kib, |bytes| bytes / 1024);
     KdfLimits { memory_kib, available_kib: available_memory(), ..usual }

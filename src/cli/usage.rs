@@ -58,7 +58,7 @@ fn bad_value(error: &clap::Error, argument: String) -> (String, String) {
 
 fn hint(error: &clap::Error, arguments: &[String]) -> String {
     let argument = text(error, ContextKind::InvalidArg);
-    if matches!(argument.split('=').next(), Some("--password" | "--passphrase" | "-p")) {
+    if matches!(argument.split('=').next(), Some("--password" | "--passphrase" | "--new-password" | "-p")) {
         return "everybody on this machine could see it there; use --password-file, --password-fd or --password-command"
             .to_owned();
     }

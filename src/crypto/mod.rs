@@ -3,6 +3,7 @@
 pub mod aead;
 pub mod hash;
 pub mod kdf;
+pub mod recovery;
 pub mod rng;
 pub mod secret;
 pub mod sector;

@@ -1,4 +1,4 @@
-//! Containers on disk: each format is a folder here and a line in [`FORMATS`]; each unlocks to a [`Mapping`].
+//! Containers on disk: each format is a folder here and a line in [`FORMATS`]; each unlocks to a [`Layout`].
 
 mod luks;
 pub mod luks1;
@@ -15,7 +15,7 @@ use crate::{
         secret::{Credentials, VolumeKey},
     },
     error::Result,
-    mapping::Mapping,
+    mapping::Layout,
     storage::Storage,
 };
 
@@ -75,6 +75,13 @@ pub trait Header: fmt::Debug + Send + Sync {
     /// `Unsupported` where writing needs features that are not known, `Damaged` where the container is cut off.
     fn prepare_writing(&self, storage: &dyn Storage, unlocked: &Unlocked) -> Result<Vec<String>>;
 
+    /// Refuses a change of keyslots that its [`Editor`] would refuse whatever the secrets are: for the time before they are
+    /// asked for.
+    ///
+    /// # Errors
+    /// As the method of [`Editor`] that makes the change.
+    fn check_change(&self, change: &Change<'_>) -> Result<()>;
+
     /// An editor of the keyslots as they are in this header.
     ///
     /// # Errors
@@ -98,6 +105,32 @@ pub struct Attempt {
     pub limits: KdfLimits,
     /// The only keyslot to try; `None` tries all but those of the lowest priority.
     pub keyslot: Option<u32>,
+}
+
+/// A change of keyslots, as far as it is known without secrets.
+#[derive(Debug, Clone, Copy)]
+pub enum Change<'a> {
+    /// [`Editor::add`].
+    Add {
+        /// The place for it; `None` takes the first empty one.
+        slot: Option<u32>,
+        /// Its label.
+        label: Option<&'a str>,
+    },
+    /// [`Editor::replace`].
+    Replace {
+        /// The keyslot to be replaced.
+        slot: u32,
+        /// The new label.
+        label: Option<&'a str>,
+    },
+    /// [`Editor::remove`].
+    Remove {
+        /// The keyslot to be emptied.
+        slot: u32,
+        /// Also where nobody opens the container after that.
+        lock_out: bool,
+    },
 }
 
 /// Changes to the keyslots of one container: gathered in memory, written by [`Editor::commit`].
@@ -130,8 +163,8 @@ pub trait Editor: fmt::Debug + Send {
     /// Writes the changes so that a power cut at any moment leaves the old keyslots or the new ones.
     ///
     /// # Errors
-    /// `Busy` where somebody else changed the header since it was read; what writing gave. Nothing has changed then, unless
-    /// the error says so.
+    /// `Busy` where somebody else changed the header since it was read, `Exists` where a header copy is another container's:
+    /// nothing was written then. What writing gave: the error says whether the change is in force.
     fn commit(&self, storage: &dyn Storage) -> Result<()>;
 }
 
@@ -167,7 +200,7 @@ pub enum Priority {
 #[derive(Debug)]
 pub struct Unlocked {
     /// How the volume lies in the container.
-    pub mapping: Mapping,
+    pub layout: Layout,
     /// The key behind it, for the process that serves the volume.
     pub volume_key: Arc<VolumeKey>,
     /// The keyslot that opened.
@@ -199,6 +232,11 @@ pub struct HeaderInfo {
     pub data_size: u64,
     /// `thick`, `quick` or `thin`, where the format knows.
     pub provision: Option<&'static str>,
+    /// How often the volume has got another key: rises with the start and the end of each re-encryption. `None` where the
+    /// format does not count.
+    pub generation: Option<u32>,
+    /// Whether a re-encryption is under way.
+    pub reencryption: bool,
     /// Whether the header is under a MAC.
     pub authenticated_header: bool,
     /// The header copies.

@@ -3,7 +3,7 @@
 //! Every format unlocks to a [`Mapping`]; every device reads through one. It is a dm-crypt table with types: validated
 //! once, then trusted.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use crate::{
     crypto::SectorCipher,
@@ -41,6 +41,47 @@ pub enum Holes {
     AreCiphertext,
     /// Never written, or discarded: reads as zeros (thin).
     ReadAsZeros,
+}
+
+/// How a volume lies in its container: one mapping, or two while the container is re-encrypted.
+#[derive(Debug, Clone)]
+pub enum Layout {
+    /// All of it under one mapping.
+    Fixed(Mapping),
+    /// Some of it under another mapping already.
+    Moving(Moving),
+}
+
+/// Two mappings of the same bytes and the border between what is under the one and what is under the other.
+#[derive(Debug, Clone)]
+pub struct Moving {
+    /// From the border on.
+    pub old: Mapping,
+    /// Up to the border.
+    pub new: Mapping,
+    /// In bytes of the volume; a multiple of both sector sizes.
+    pub border: u64,
+    /// Bytes that are to be read from elsewhere, as nothing can be said of what stands in their place.
+    pub journaled: Option<Journaled>,
+}
+
+/// Bytes of the volume whose ciphertext lies in a journal.
+#[derive(Debug, Clone)]
+pub struct Journaled {
+    /// In bytes of the volume.
+    pub range: Range<u64>,
+    /// The mapping of these bytes alone, counted from 0; `None` where the journal was lost.
+    pub mapping: Option<Mapping>,
+}
+
+impl Layout {
+    /// The mapping under which new data is; the only one, where there is one.
+    pub const fn current(&self) -> &Mapping {
+        match self {
+            Self::Fixed(mapping) => mapping,
+            Self::Moving(moving) => &moving.new,
+        }
+    }
 }
 
 /// Why segments make no mapping.
@@ -109,6 +150,30 @@ impl Mapping {
         &self.segments
     }
 
+    /// The mapping of `bytes` of this volume alone, counted from 0, whose ciphertext stands at `storage_offset`: what was
+    /// encrypted for its place in the volume, kept elsewhere.
+    ///
+    /// # Errors
+    /// `Empty` where the bytes hold no whole sector of the volume.
+    pub fn relocated(&self, bytes: &Range<u64>, storage_offset: u64) -> Result<Self, MappingError> {
+        let shift = self.sector_size.shift();
+        let (start, end) = (bytes.start >> shift, bytes.end >> shift);
+        let mut segments = Vec::new();
+        let mut next = start;
+        while let Some(segment) = self.segment_of(Sector(next)).filter(|_| next < end) {
+            let sectors = (segment.first.0 + segment.sectors).min(end) - next;
+            segments.push(Segment {
+                first: Sector(next - start),
+                sectors,
+                storage_offset: storage_offset.saturating_add((next - start) << shift),
+                first_tweak: Sector(segment.first_tweak.0 + (next - segment.first.0)),
+                cipher: Arc::clone(&segment.cipher),
+            });
+            next += sectors;
+        }
+        Self::new(self.sector_size, segments, self.holes)
+    }
+
     /// The segment that holds `sector`; `None` past the end.
     pub fn segment_of(&self, sector: Sector) -> Option<&Segment> {
         let after = self.segments.partition_point(|segment| segment.first <= sector);
@@ -167,6 +232,20 @@ mod tests {
     #[test]
     fn no_segment_is_refused() {
         assert_eq!(build(vec![]).unwrap_err(), MappingError::Empty { index: 0 });
+    }
+
+    #[test]
+    fn relocated_sectors_keep_their_tweaks_and_stand_one_after_another() {
+        let mapping = build(vec![segment(0, 8, 0), segment(8, 4, 1 << 20)]).unwrap();
+        let part = mapping.relocated(&(6 * 4096..10 * 4096), 512).unwrap();
+        let places: Vec<_> = part
+            .segments()
+            .iter()
+            .map(|part| (part.first.0, part.sectors, part.storage_offset, part.first_tweak.0))
+            .collect();
+        assert_eq!(places, [(0, 2, 512, 6), (2, 2, 512 + 8192, 8)]);
+        let nothing = mapping.relocated(&(12 * 4096..13 * 4096), 512).unwrap_err();
+        assert_eq!(nothing, MappingError::Empty { index: 0 });
     }
 
     #[test]

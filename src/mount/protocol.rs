@@ -2,7 +2,8 @@
 //!
 //! At the start, over a socket pair that is the server's standard input: the container's descriptor, then the order
 //! and the volume key, each as a 32-bit little-endian length and as many bytes. The order is JSON; the key is not, and
-//! is read straight into locked memory. The answer is one line of JSON. Later, over the control socket: one line each.
+//! is read straight into locked memory. The answer is one line of JSON. Later, over the control socket: one line each, and
+//! with some commands, once the server is ready for them, bytes and a key in the same form as an order.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -16,6 +17,7 @@ use super::{driver::DriverChoice, registry::Entry};
 use crate::{
     error::{Error, ErrorKind},
     sys::memory::LockedBytes,
+    volume::LiveStatus,
 };
 
 /// Where a volume becomes visible.
@@ -75,6 +77,28 @@ pub(super) enum Command {
         /// Also where it is in use.
         force: bool,
     },
+    /// Something about the volume's re-encryption.
+    Reencrypt(Reencrypt),
+}
+
+/// What a command asks of a server about re-encryption. Rates are in bytes a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Reencrypt {
+    /// Start one. After [`Outcome::Proceed`] come the bytes of the header that starts it, and the new volume key.
+    Start {
+        /// How fast at most.
+        max_rate: Option<u64>,
+    },
+    /// Go on with one. After [`Outcome::Proceed`] come no bytes, and the volume key.
+    Resume {
+        /// How fast at most.
+        max_rate: Option<u64>,
+    },
+    /// Have it rest.
+    Pause,
+    /// Say how it is.
+    Status,
 }
 
 /// The server's answer to a command.
@@ -83,6 +107,10 @@ pub(super) enum Command {
 pub(super) enum Outcome {
     /// Done; the keys are wiped.
     Done,
+    /// Understood so far: what belongs to the command may come.
+    Proceed,
+    /// How the volume's re-encryption is, after the command was carried out.
+    Reencryption(LiveStatus),
     /// Not done.
     Failed(Failure),
 }
@@ -122,9 +150,22 @@ impl From<Failure> for Error {
 }
 
 /// Sends the order and the volume key.
-pub(super) fn send_order(mut stream: &UnixStream, order: &Order, key: &[u8]) -> io::Result<()> {
-    let order = serde_json::to_vec(order)?;
-    for part in [order.as_slice(), key] {
+pub(super) fn send_order(stream: &UnixStream, order: &Order, key: &[u8]) -> io::Result<()> {
+    send_with_key(stream, &serde_json::to_vec(order)?, key)
+}
+
+/// Receives the order and the volume key.
+///
+/// # Errors
+/// `InvalidData` where either is longer than any can be.
+pub(super) fn receive_order(stream: &UnixStream) -> io::Result<(Order, LockedBytes)> {
+    let (order, key) = receive_with_key(stream)?;
+    Ok((serde_json::from_slice(&order)?, key))
+}
+
+/// Sends some bytes and a key.
+pub(super) fn send_with_key(mut stream: &UnixStream, bytes: &[u8], key: &[u8]) -> io::Result<()> {
+    for part in [bytes, key] {
         let length = u32::try_from(part.len()).map_err(io::Error::other)?;
         stream.write_all(&length.to_le_bytes())?;
         stream.write_all(part)?;
@@ -132,16 +173,16 @@ pub(super) fn send_order(mut stream: &UnixStream, order: &Order, key: &[u8]) -> 
     Ok(())
 }
 
-/// Receives the order and the volume key.
+/// Receives some bytes and a key, which is read straight into locked memory.
 ///
 /// # Errors
 /// `InvalidData` where either is longer than any can be.
-pub(super) fn receive_order(mut stream: &UnixStream) -> io::Result<(Order, LockedBytes)> {
-    let mut order = vec![0; receive_length(stream, MAX_ORDER)?];
-    stream.read_exact(&mut order)?;
+pub(super) fn receive_with_key(mut stream: &UnixStream) -> io::Result<(Vec<u8>, LockedBytes)> {
+    let mut bytes = vec![0; receive_length(stream, MAX_BYTES)?];
+    stream.read_exact(&mut bytes)?;
     let mut key = LockedBytes::zeroed(receive_length(stream, MAX_KEY)?)?;
     stream.read_exact(key.as_mut_slice())?;
-    Ok((serde_json::from_slice(&order)?, key))
+    Ok((bytes, key))
 }
 
 fn receive_length(mut stream: &UnixStream, most: usize) -> io::Result<usize> {
@@ -171,7 +212,8 @@ pub(super) fn receive<T: DeserializeOwned>(stream: &UnixStream) -> io::Result<T>
     Ok(serde_json::from_slice(&line)?)
 }
 
-const MAX_ORDER: usize = 64 * 1024;
+/// An order, or a header.
+const MAX_BYTES: usize = 64 * 1024;
 const MAX_KEY: usize = 4096;
 const MAX_LINE: u64 = 256 * 1024;
 

@@ -1,6 +1,7 @@
 //! The server: one process a volume, from the order to the last wiped key.
 
 mod events;
+mod reencryption;
 
 use std::{
     fs::{self, File},
@@ -14,7 +15,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
 };
 
 use events::{Event, Signals, Watch};
@@ -41,7 +42,7 @@ use crate::{
         },
         socket::receive_descriptor,
     },
-    volume::{Container, Volume},
+    volume::{Container, LiveReencryption, Volume},
 };
 
 /// The hidden first argument that makes this program a server.
@@ -117,6 +118,8 @@ struct Server {
     control: UnixListener,
     watch: Watch,
     is_private: bool,
+    /// Dropped before the process ends, it comes to rest.
+    reencryption: Arc<LiveReencryption>,
 }
 
 impl Server {
@@ -136,13 +139,14 @@ impl Server {
         let (mut session, log) = Session::create(directory, record, signals.stop())?;
         warn_of_swap(&mut session);
         let watch = Self::build(&order, &place, &volume, &mut session, &log)?;
-        // From here on the keys are the export's alone, and go with it.
+        // From here on the keys are the export's and the re-encryption's, and go with them.
+        let reencryption = volume.reencryption();
         drop(volume);
         let control = session.listen()?;
         session.check_stop()?;
         let is_private = matches!(place, Place::Private);
         session.note(|record| record.ready = !is_private)?;
-        Ok(Self { session, log, signals, control, watch, is_private })
+        Ok(Self { session, log, signals, control, watch, is_private, reencryption })
     }
 
     /// Makes the volume visible, up to where the order says.
@@ -158,7 +162,7 @@ impl Server {
             fs::DirBuilder::new().mode(0o700).create(&directory)?;
         }
         let cache = place.cache_mode();
-        let mut export = FuseExport::start(volume.device(), &directory, cache, std::sync::Arc::clone(log))?;
+        let mut export = FuseExport::start(volume.device(), &directory, cache, Arc::clone(log))?;
         let block = export.path();
         let end = export.end().try_clone_to_owned();
         let id = mount_at(&directory);
@@ -227,7 +231,16 @@ impl Server {
                 return false;
             }
         };
-        let Command::Unmount { force } = command;
+        let force = match command {
+            Command::Unmount { force } => force,
+            Command::Reencrypt(order) => {
+                let done = reencryption::obey(order, &self.reencryption, stream);
+                let outcome = done.unwrap_or_else(|error| Outcome::Failed(Failure::from(&error)));
+                // Whoever asked may have gone; the status can be asked for again.
+                let _ = protocol::send(stream, &outcome);
+                return false;
+            }
+        };
         let ending = if force { self.end_by_force() } else { self.end_cleanly() };
         let outcome = match &ending {
             Ending::Whole => Outcome::Done,
@@ -242,7 +255,10 @@ impl Server {
     fn end_cleanly(&mut self) -> Ending {
         // From here on the next signal means: no more waiting.
         self.session.stop().store(false, Ordering::Relaxed);
-        let Err(error) = self.session.parts.undo(Undo::Clean) else { return Ending::Whole };
+        let Err(error) = self.session.parts.undo(Undo::Clean) else {
+            self.reencryption.pause();
+            return Ending::Whole;
+        };
         if self.is_visible() {
             return Ending::None(error);
         }
@@ -255,7 +271,9 @@ impl Server {
 
     /// Takes everything down now. Failures on the way are logged.
     fn end_by_force(&mut self) -> Ending {
-        self.session.parts.undo(Undo::Forced).map_or_else(Ending::Lossy, |()| Ending::Whole)
+        let undone = self.session.parts.undo(Undo::Forced);
+        self.reencryption.pause();
+        undone.map_or_else(Ending::Lossy, |()| Ending::Whole)
     }
 
     /// For signals, and after somebody else has unmounted a part: a logout must not hang on an open file.

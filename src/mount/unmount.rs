@@ -115,6 +115,9 @@ fn take_down(directory: &Path, record: &Record, force: bool, interrupted: &Atomi
             Ok(())
         }
         Ok(Outcome::Failed(failure)) => Err(explained(failure, record).during(action())),
+        Ok(Outcome::Proceed | Outcome::Reencryption(_)) => {
+            Err(Error::new(ErrorKind::Io, "its server answers something else").during(action()))
+        }
         // It ended by itself before it could answer, and took its directory with it.
         Err(_) if !record.is_alive() && !directory.exists() => Ok(()),
         Err(_) if !record.is_alive() => {

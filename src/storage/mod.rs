@@ -1,13 +1,15 @@
-//! Ciphertext bytes at rest: a file, a block device, memory.
+//! Ciphertext bytes at rest: a file, a block device, memory, a medium that fails.
 //!
 //! What goes in and out here is what lies on the medium. Plaintext has another trait,
 //! [`BlockDevice`](crate::block::BlockDevice), so that neither can be passed for the other.
 
 mod file;
 mod memory;
+mod sim;
 
 pub use file::FileStorage;
 pub use memory::MemoryStorage;
+pub use sim::{Failure, Fate, Outcome, Plan, SimStorage};
 
 use std::{fmt, io, ops::Range};
 

@@ -103,9 +103,9 @@ impl<T> LockedBox<T> {
     pub fn try_new<E>(build: impl FnOnce() -> Result<T, E>) -> io::Result<Result<Self, E>> {
         const { assert!(align_of::<T>() <= 4096, "pages are aligned to 4096 bytes at least") };
         let pages = Pages::locked(size_of::<T>())?;
-        let built = try_build_at(pages.start.cast(), build);
+        let written = try_build_at(pages.start.cast(), build);
         zeroize_stack::<STACK_WIPED>();
-        Ok(built.map(|()| Self { pages, value: PhantomData }))
+        Ok(written.map(|()| Self { pages, value: PhantomData }))
     }
 
     fn at(&self) -> NonNull<T> {

@@ -33,23 +33,34 @@ pub fn prepare(
     progress: Progress<'_>,
 ) -> Result<()> {
     let storage = container.storage();
+    if storage.limits().can_resize && provision != Provision::Thin {
+        set_aside(container, geometry.container_len)?;
+    }
+    prepare_storage(&*storage, geometry, provision, rng, progress)
+}
+
+/// As [`prepare`], on any storage; sets no space aside.
+pub fn prepare_storage(
+    storage: &dyn Storage,
+    geometry: &Geometry,
+    provision: Provision,
+    rng: &dyn Rng,
+    progress: Progress<'_>,
+) -> Result<()> {
     let data = geometry.data_offset..geometry.data_offset + geometry.data_len;
     if storage.limits().can_resize {
         storage.set_size(geometry.container_len)?;
-        if provision != Provision::Thin {
-            set_aside(container, geometry.container_len)?;
-        }
     } else {
         // What a device held before must not look like a header copy, nor like data of a thin volume.
-        zero(&*storage, 0..geometry.data_offset)?;
-        zero(&*storage, data.end..geometry.container_len)?;
+        zero(storage, 0..geometry.data_offset)?;
+        zero(storage, data.end..geometry.container_len)?;
         if provision == Provision::Thin && storage.punch_hole(data.clone()).is_err() {
-            write_all(&*storage, data.clone(), progress, &mut |chunk, _| chunk.fill(0))?;
+            write_all(storage, data.clone(), progress, &mut |chunk, _| chunk.fill(0))?;
         }
     }
     if provision == Provision::Thick {
         let noise = Noise::new(rng)?;
-        write_all(&*storage, data, progress, &mut |chunk, first| noise.fill(chunk, first))?;
+        write_all(storage, data, progress, &mut |chunk, first| noise.fill(chunk, first))?;
     }
     Ok(storage.sync_data()?)
 }

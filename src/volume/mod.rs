@@ -3,32 +3,39 @@
 mod container;
 mod draft;
 mod fill;
+pub mod reencrypt;
 
+pub use crate::format::native::StartHeader;
 pub use container::{Access, Container};
 pub use draft::{Draft, Occupant, occupant};
-pub use fill::{Progress, prepare};
+pub use fill::{Progress, prepare, prepare_storage};
+pub use reencrypt::{LiveReencryption, LiveState, LiveStatus, Reencryption};
 
 use std::{fs::File, path::Path, sync::Arc};
 
 use crate::{
-    block::{BlockDevice, CryptDevice},
+    block::{BlockDevice, CryptDevice, LiveDevice, MovingDevice},
     crypto::secret::KeyfileDigest,
     error::{Error, Result},
     format::{Header, HeaderInfo, Unlocked, native},
+    mapping::Layout,
+    storage::Storage,
 };
 
 /// An opened volume: plaintext sectors, and what is known of the container behind them.
 #[derive(Debug)]
 pub struct Volume {
     info: HeaderInfo,
-    device: Arc<dyn BlockDevice>,
+    device: Arc<LiveDevice>,
+    reencryption: Arc<LiveReencryption>,
 }
 
 impl Volume {
     /// The volume of `container`, through what its keyslot gave. Read-only where the container was opened so.
     pub fn open(container: &Container, info: HeaderInfo, unlocked: &Unlocked) -> Self {
-        let device = CryptDevice::new(container.storage(), unlocked.mapping.clone());
-        Self { info, device: Arc::new(device) }
+        let device = Arc::new(LiveDevice::new(device(container.storage(), unlocked.layout.clone())));
+        let reencryption = LiveReencryption::new(container.storage(), Arc::clone(&device), &unlocked.layout);
+        Self { info, device, reencryption: Arc::new(reencryption) }
     }
 
     /// What `info` shows of the container.
@@ -36,9 +43,25 @@ impl Volume {
         &self.info
     }
 
+    /// What starts, pauses and resumes a re-encryption while the volume is used. It pauses when the last holder drops it.
+    pub fn reencryption(&self) -> Arc<LiveReencryption> {
+        Arc::clone(&self.reencryption)
+    }
+
     /// The plaintext sectors.
     pub fn device(&self) -> Arc<dyn BlockDevice> {
-        Arc::clone(&self.device)
+        Arc::clone(&self.device) as Arc<dyn BlockDevice>
+    }
+}
+
+/// The sectors of a volume that lies in its container in this way.
+pub fn device(storage: Arc<dyn Storage>, layout: Layout) -> Arc<dyn BlockDevice> {
+    match layout {
+        Layout::Fixed(mapping) => Arc::new(CryptDevice::new(storage, mapping)),
+        Layout::Moving(moving) => {
+            let sector_size = moving.new.sector_size();
+            Arc::new(MovingDevice::new(storage, moving, sector_size))
+        }
     }
 }
 

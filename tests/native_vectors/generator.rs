@@ -21,6 +21,7 @@ const MAC: std::ops::Range<usize> = 4_032..4_096;
 
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 pub(crate) const KEYFILES: [&[u8]; 2] = [b"first keyfile\n", b"\0second\xff"];
+const RECOVERY_KEY: [u8; 32] = *b"\x00on paper, in a safe; 32 bytes.\xff";
 
 /// One vector: an image, changes to it, and what a reader must answer.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
@@ -32,6 +33,10 @@ pub(crate) struct Vector {
     pub(crate) password: String,
     /// The contents of the keyfiles, in hexadecimal.
     pub(crate) keyfiles: Vec<String>,
+    /// In hexadecimal; presented instead of password and keyfiles.
+    pub(crate) recovery_key: Option<String>,
+    /// The only keyslot to try.
+    pub(crate) keyslot: Option<u32>,
     /// The size to which the image is cut or grown (with zeros) before the edits.
     pub(crate) length: Option<u64>,
     pub(crate) read_only: bool,
@@ -77,11 +82,16 @@ pub(crate) struct Made {
 
 struct Slot<'a> {
     index: u32,
-    kind: u32,
     priority: u32,
     label: &'a str,
-    password: &'a str,
-    keyfiles: &'a [&'a [u8]],
+    opens: Opens<'a>,
+}
+
+/// What opens a slot.
+enum Opens<'a> {
+    Password(&'a str),
+    Keyfiles(&'a [&'a [u8]], &'a str),
+    Recovery(&'a [u8; 32]),
 }
 
 fn put(bytes: &mut [u8], offset: usize, value: &[u8]) {
@@ -129,18 +139,25 @@ pub(crate) fn slot_key(input: &[u8], salt: &[u8]) -> [u8; 32] {
     key
 }
 
-/// A keyslot of 64 KiB, one pass, one lane.
+/// A keyslot; those with a password cost 64 KiB, one pass, one lane.
 fn keyslot(slot: &Slot<'_>, uuid: &[u8; 16], volume_key: &[u8; 64], random: &mut Fixed) -> [u8; 2048] {
     let mut bytes = [0; 2048];
-    for (place, value) in [slot.kind, slot.index, slot.priority, 1, 64, 1, 1].into_iter().enumerate() {
+    let (salt, nonce) = (random.take::<32>(), random.take::<24>());
+    let (kind, kdf, costs, key) = match slot.opens {
+        Opens::Password(password) => (1, 1, [64, 1, 1], slot_key(&credentials(password, &[]), &salt)),
+        Opens::Keyfiles(keyfiles, password) => {
+            (2, 1, [64, 1, 1], slot_key(&credentials(password, keyfiles), &salt))
+        }
+        Opens::Recovery(recovery_key) => (3, 2, [0, 0, 0], recovery_slot_key(recovery_key, &salt)),
+    };
+    let fields: [u32; 7] = [kind, slot.index, slot.priority, kdf, costs[0], costs[1], costs[2]];
+    for (place, value) in fields.into_iter().enumerate() {
         put(&mut bytes, 4 * place, &value.to_le_bytes());
     }
-    let (salt, nonce) = (random.take::<32>(), random.take::<24>());
     put(&mut bytes, 32, &salt);
     put(&mut bytes, 64, slot.label.as_bytes());
     put(&mut bytes, 128, &nonce);
 
-    let key = slot_key(&credentials(slot.password, slot.keyfiles), &salt);
     let aad = [b"strongroom/v1/keyslot".as_slice(), uuid, &bytes[..128]].concat();
     let mut wrapped = *volume_key;
     let tag = XChaCha20Poly1305::new(&key.into())
@@ -149,6 +166,15 @@ fn keyslot(slot: &Slot<'_>, uuid: &[u8; 16], volume_key: &[u8; 64], random: &mut
     put(&mut bytes, 152, &wrapped);
     put(&mut bytes, 216, &tag);
     bytes
+}
+
+/// HKDF-SHA-512 (RFC 5869) spelled out: extract, then the first block of expand.
+fn recovery_slot_key(recovery_key: &[u8; 32], salt: &[u8; 32]) -> [u8; 32] {
+    let hmac = |key: &[u8], message: &[u8]| {
+        Hmac::<Sha512>::new_from_slice(key).unwrap().chain_update(message).finalize().into_bytes()
+    };
+    let extracted = hmac(salt, recovery_key);
+    hmac(&extracted, b"strongroom/v1/recovery-key\x01")[..32].try_into().unwrap()
 }
 
 fn superblock(uuid: &[u8; 16], sector_size: u32, provision: u32, label: &str) -> Vec<u8> {
@@ -236,14 +262,20 @@ fn make(name: &str, sector_size: u32, provision: u32, holes: &[usize], slots: &[
 /// The images that the vectors start from.
 pub(crate) fn bases() -> BTreeMap<&'static str, Made> {
     let password =
-        |index, priority| Slot { index, kind: 1, priority, label: "main", password: PASSWORD, keyfiles: &[] };
-    let keyfile =
-        |index, password| Slot { index, kind: 2, priority: 1, label: "stick", password, keyfiles: &KEYFILES };
+        |index, priority| Slot { index, priority, label: "main", opens: Opens::Password(PASSWORD) };
+    let keyfile = |index, password| Slot {
+        index,
+        priority: 1,
+        label: "stick",
+        opens: Opens::Keyfiles(&KEYFILES, password),
+    };
+    let recovery = Slot { index: 1, priority: 1, label: "paper", opens: Opens::Recovery(&RECOVERY_KEY) };
     BTreeMap::from([
         ("password.img", make("password", 4096, 0, &[], &[password(0, 1)])),
         ("keyfiles.img", make("keyfiles", 4096, 1, &[], &[keyfile(0, PASSWORD), keyfile(29, "")])),
         ("thin.img", make("thin", 512, 2, &[0, 7, 31], &[password(3, 2)])),
         ("by-number-only.img", make("by-number-only", 4096, 0, &[], &[password(0, 0)])),
+        ("recovery.img", make("recovery", 4096, 0, &[], &[password(0, 1), recovery])),
     ])
 }
 
@@ -343,6 +375,8 @@ impl Suite {
             base: base.to_owned(),
             password: PASSWORD.to_owned(),
             keyfiles: Vec::new(),
+            recovery_key: None,
+            keyslot: None,
             length: None,
             read_only: false,
             expect: "success".to_owned(),
@@ -367,11 +401,15 @@ impl Suite {
 
     /// The copies of `password.img` with `value` at `offset`, checksums made right again where `fix` is set, as edits.
     fn edits(&self, copies: &[usize], offset: usize, value: &[u8], fix: bool) -> Vec<Edit> {
+        self.edits_of("password.img", copies, offset, value, fix)
+    }
+
+    fn edits_of(&self, base: &str, copies: &[usize], offset: usize, value: &[u8], fix: bool) -> Vec<Edit> {
         let mut edits = Vec::new();
         for start in copies.iter().map(|copy| [0, BACKUP][*copy]) {
             edits.push(Edit { offset: (start + offset) as u64, bytes: hex::encode(value) });
             if fix {
-                let mut copy = self.bases["password.img"].bytes[start..start + COPY].to_vec();
+                let mut copy = self.bases[base].bytes[start..start + COPY].to_vec();
                 put(&mut copy, offset, value);
                 checksum_keeping_mac(&mut copy);
                 edits.push(Edit { offset: (start + SUM.start) as u64, bytes: hex::encode(&copy[SUM]) });
@@ -399,6 +437,7 @@ impl Suite {
 pub(crate) fn vectors() -> BTreeMap<String, Vector> {
     let mut suite = Suite { bases: bases(), vectors: BTreeMap::new() };
     openings(&mut suite);
+    recovery_keys(&mut suite);
     field_faults(&mut suite);
     forged_values(&mut suite);
     copies(&mut suite);
@@ -469,6 +508,47 @@ fn openings(suite: &mut Suite) {
             "a slot of priority 0 is not tried unasked",
         )
         .base = "by-number-only.img".to_owned();
+    let comment = "a slot of priority 0 opens when it is asked for by number";
+    suite.success("by-number", "by-number-only.img", &["NAT-SLOT-05"], comment).keyslot = Some(0);
+    let vector = suite.failure(
+        "another-number",
+        &["NAT-SLOT-05"],
+        "unlock failure",
+        "only the slot asked for is tried",
+    );
+    (vector.base, vector.keyslot) = ("keyfiles.img".to_owned(), Some(29));
+    vector.keyfiles = KEYFILES.iter().map(hex::encode).collect();
+}
+
+fn recovery_keys(suite: &mut Suite) {
+    let base = "recovery.img";
+    let rules = ["NAT-KEY-10", "NAT-SLOT-03", "NAT-SLOT-06", "NAT-SLOT-10"];
+    suite.success("recovery-key", base, &rules, "a recovery key, keyslot 1").recovery_key =
+        Some(hex::encode(RECOVERY_KEY));
+    suite.success("recovery-password", base, &["NAT-SLOT-03"], "the password of keyslot 0 beside it");
+    let mut wrong = RECOVERY_KEY;
+    wrong[31] ^= 1;
+    let vector = suite.failure("recovery-key-wrong", &["NAT-KEY-10"], "unlock failure", "one bit wrong");
+    (vector.base, vector.recovery_key) = (base.to_owned(), Some(hex::encode(wrong)));
+    let comment = "slots that take a password are not tried with a recovery key";
+    suite.failure("recovery-key-of-none", &["NAT-SLOT-03"], "unlock failure", comment).recovery_key =
+        Some(hex::encode(RECOVERY_KEY));
+    let forgeries: [(&str, usize, u32, &str, &str); 7] = [
+        ("kind", 6144, 1, "header failure", "NAT-SLOT-06"),
+        ("kdf", 6156, 1, "header failure", "NAT-SLOT-06"),
+        ("memory", 6160, 64, "header failure", "NAT-SLOT-10"),
+        ("passes", 6164, 1, "header failure", "NAT-SLOT-10"),
+        ("lanes", 6168, 1, "header failure", "NAT-SLOT-10"),
+        ("reserved", 6172, 1, "header failure", "NAT-SLOT-07"),
+        ("salt", 6176, 0, "unlock failure", "NAT-KEY-10"),
+    ];
+    for (name, offset, value, expect, rule) in forgeries {
+        let edit = suite.edits_of(base, &[0, 1], offset, &value.to_le_bytes(), true);
+        let comment = "both copies, checksums made right";
+        let vector = suite.failure(&format!("forged-recovery-{name}"), &[rule], expect, comment);
+        (vector.base, vector.edit, vector.recovery_key) =
+            (base.to_owned(), edit, Some(hex::encode(RECOVERY_KEY)));
+    }
 }
 
 fn field_faults(suite: &mut Suite) {

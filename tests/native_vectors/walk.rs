@@ -5,14 +5,14 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use strongroom::{
     Error, ErrorKind,
-    block::{BlockDevice, CryptDevice},
-    crypto::secret::{Credentials, Password},
+    crypto::secret::{Credentials, Password, RecoveryKey},
     format::{
         Attempt, CopyState, Format, Probe,
         native::{Native, keyfile_digest},
     },
     storage::{MemoryStorage, Storage},
     units::Sector,
+    volume,
 };
 
 use crate::{folder, generator::Vector, stored};
@@ -41,26 +41,35 @@ fn image(vector: &Vector) -> Vec<u8> {
     bytes
 }
 
-/// Opens the vector; gives the layer that ended it, and the plaintext where none did.
-fn open(vector: &Vector, storage: &Arc<MemoryStorage>) -> Result<Vec<u8>, &'static str> {
-    let credentials = Credentials::Password {
+fn credentials(vector: &Vector) -> Credentials {
+    if let Some(hex) = &vector.recovery_key {
+        let key = RecoveryKey::copy_of(&hex::decode(hex).unwrap()).unwrap();
+        return Credentials::Recovery(key);
+    }
+    Credentials::Password {
         password: Password::copy_of(vector.password.as_bytes()).unwrap(),
         keyfiles: vector
             .keyfiles
             .iter()
             .map(|hex| keyfile_digest(hex::decode(hex).unwrap().as_slice()).unwrap())
             .collect(),
-    };
+    }
+}
+
+/// Opens the vector; gives the layer that ended it, and the plaintext where none did.
+fn open(vector: &Vector, storage: &Arc<MemoryStorage>) -> Result<Vec<u8>, &'static str> {
+    let credentials = credentials(vector);
+    let attempt = Attempt { keyslot: vector.keyslot, ..Attempt::default() };
     if Native.probe(&**storage).unwrap() == Probe::NoMatch {
         let error = Native.read_header(&**storage).unwrap_err();
         return Err(layer(&error, true));
     }
     let header = Native.read_header(&**storage).map_err(|error| layer(&error, true))?;
-    let unlocked = header.unlock(&credentials, &Attempt::default()).map_err(|error| layer(&error, false))?;
+    let unlocked = header.unlock(&credentials, &attempt).map_err(|error| layer(&error, false))?;
     if !vector.read_only {
         header.prepare_writing(&**storage, &unlocked).map_err(|error| layer(&error, true))?;
     }
-    let device = CryptDevice::new(Arc::clone(storage) as Arc<dyn Storage>, unlocked.mapping);
+    let device = volume::device(Arc::clone(storage) as Arc<dyn Storage>, unlocked.layout);
     let mut plaintext = vec![0; usize::try_from(device.geometry().bytes()).unwrap()];
     device.read(&mut plaintext, Sector(0)).map_err(|_| "payload failure")?;
     Ok(plaintext)

@@ -83,7 +83,7 @@ fn keys(container: &Path) -> Vec<Vec<u8>> {
         .unwrap();
     let uuid = header.describe().uuid.unwrap().replace('-', "");
     let uuid: [u8; 16] = hex::decode(uuid).unwrap().try_into().unwrap();
-    let data_key = native::data_key(&unlocked.volume_key, &uuid, 0).unwrap();
+    let data_key = native::data_key(&unlocked.volume_key, &uuid, native::Suite::default(), 0).unwrap();
     vec![unlocked.volume_key.expose().to_vec(), data_key.expose().to_vec()]
 }
 

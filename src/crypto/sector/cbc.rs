@@ -23,7 +23,7 @@ impl<C: Engine> Cbc<C> {
         Ok(Self { cipher: keyed(key)?, iv })
     }
 
-    /// One sector: the ciphertext of each block is what the next one is XORed with.
+    /// One sector: the ciphertext of each block goes into the next one.
     fn decrypt_sector(&self, blocks: &mut [[u8; 16]], iv: [u8; 16]) {
         let mut before = iv;
         for batch in blocks.chunks_mut(LANES) {

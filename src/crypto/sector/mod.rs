@@ -110,7 +110,7 @@ impl SectorSpec {
     ///
     /// # Errors
     /// `Length` or `EssivHash`.
-    pub fn check(&self, len: usize) -> Result<(), KeyError> {
+    pub fn check(self, len: usize) -> Result<(), KeyError> {
         self.family(len)?;
         if let Mode::Xts(IvMode::Essiv(hash)) | Mode::Cbc(IvMode::Essiv(hash)) = self.mode {
             Family::of(self.cipher, hash.digest_len()).ok_or(KeyError::EssivHash(hash))?;
@@ -123,7 +123,7 @@ impl SectorSpec {
     ///
     /// # Errors
     /// `Length`, `EssivHash`, `EqualHalves`, `Memory`.
-    pub fn keyed(&self, key: &[u8], first_iv: u64) -> Result<Arc<dyn SectorCipher>, KeyError> {
+    pub fn keyed(self, key: &[u8], first_iv: u64) -> Result<Arc<dyn SectorCipher>, KeyError> {
         let family = self.family(key.len())?;
         let iv = |mode| IvSource::new(self.cipher, mode, key, first_iv);
         match self.mode {
@@ -135,7 +135,7 @@ impl SectorSpec {
     }
 
     /// The code for the block cipher with the key length that is left of `len` bytes.
-    fn family(&self, len: usize) -> Result<Family, KeyError> {
+    fn family(self, len: usize) -> Result<Family, KeyError> {
         let cipher_len = match self.mode {
             Mode::Xts(_) if len.is_multiple_of(2) => Some(len / 2),
             Mode::Xts(_) => None,
@@ -154,6 +154,7 @@ impl<C: BlockCipherEncrypt<BlockSize = U16> + BlockCipherDecrypt + KeyInit + Sen
 }
 
 type Keyed = Result<Arc<dyn SectorCipher>, KeyError>;
+type KeyedBlocks = Result<Box<dyn BlockEncryptor>, KeyError>;
 
 /// Encrypts single blocks: what ESSIV needs of a cipher.
 trait BlockEncryptor: Send + Sync {
@@ -167,7 +168,7 @@ struct Family {
     cbc: fn(&[u8], IvSource) -> Keyed,
     lrw: fn(&[u8], IvSource) -> Keyed,
     ecb: fn(&[u8]) -> Keyed,
-    blocks: fn(&[u8]) -> Result<Box<dyn BlockEncryptor>, KeyError>,
+    blocks: fn(&[u8]) -> KeyedBlocks,
 }
 
 impl Family {

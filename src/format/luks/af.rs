@@ -15,8 +15,8 @@ pub(in crate::format) const STRIPES: usize = 4000;
 
 /// Joins the stripes of `material`, each as long as the key. Bytes after the last stripe do not count.
 ///
-/// (LUKS on-disk format 1.2.3, 2.4: the running block starts as zeros; each stripe but the last is XORed to it and the
-/// whole goes through the diffuser; the last is XORed only.)
+/// (LUKS on-disk format 1.2.3, 2.4: the running block starts as zeros; each stripe but the last is added to it, as an
+/// XOR, and the whole goes through the diffuser; the last is added only.)
 pub(in crate::format) fn merge(material: &[u8], key_len: usize, hash: HashKind) -> Result<VolumeKey> {
     let mut block = LockedBytes::zeroed(key_len)?;
     let mut stripes = material.chunks_exact(key_len.max(1)).take(STRIPES).peekable();
@@ -42,6 +42,7 @@ fn diffuse(block: &mut [u8], hash: HashKind) {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test may stop anywhere")]
 mod tests {
     use super::*;
 

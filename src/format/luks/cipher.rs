@@ -114,7 +114,7 @@ fn parse(name: &str) -> Result<SectorSpec, CipherError> {
         _ => return Err(unknown("cipher")),
     };
     let mode = match (mode, iv) {
-        (None, None) | (Some("plain"), None) => Mode::Cbc(IvMode::Plain),
+        (None | Some("plain"), None) => Mode::Cbc(IvMode::Plain),
         (Some("cbc"), Some(iv)) => Mode::Cbc(iv_mode(iv).ok_or_else(|| unknown("IV"))?),
         (Some("xts"), Some(iv)) => Mode::Xts(iv_mode(iv).ok_or_else(|| unknown("IV"))?),
         (Some("lrw"), Some("benbi")) => Mode::LrwBenbi,

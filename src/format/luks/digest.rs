@@ -43,6 +43,7 @@ impl KeyDigest {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test may stop anywhere")]
 mod tests {
     use super::*;
 

@@ -21,6 +21,7 @@ pub(in crate::format) struct Kdf {
 
 /// Which derivation, at which cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(dead_code, reason = "Argon2 comes with LUKS2")]
 pub(in crate::format) enum Algorithm {
     Pbkdf2 { hash: HashKind, iterations: u32 },
     Argon2i(Argon2Cost),
@@ -153,7 +154,7 @@ mod tests {
 
     #[test]
     fn costs_above_the_limits_are_refused_before_anything_runs() {
-        // proves: L1-KEY-05 L2-KEY-03
+        // proves: L1-KEY-05
         let limits = KdfLimits { memory_kib: 1024, iterations: 1000, ..KdfLimits::default() };
         let pbkdf2 = Algorithm::Pbkdf2 { hash: HashKind::Sha1, iterations: u32::MAX };
         assert_eq!(refusal(pbkdf2, limits).kind(), ErrorKind::Unsupported);

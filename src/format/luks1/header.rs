@@ -13,10 +13,10 @@ use crate::{
     },
     error::{Error, ErrorKind, Result},
     format::{
-        Attempt, CopyInfo, CopyState, Detail, Editor, Header, HeaderInfo, KeyfileRole, Unlocked,
-        luks::{UNIT, unlock::open_any},
+        Attempt, Change, CopyInfo, CopyState, Detail, Editor, Header, HeaderInfo, KeyfileRole, Unlocked,
+        luks::{UNIT, keyslot::Keyslot, no_editor, unlock::open_any},
     },
-    mapping::{Holes, Mapping, Segment},
+    mapping::{Holes, Layout, Mapping, Segment},
     storage::Storage,
     units::{Sector, SectorSize},
 };
@@ -66,7 +66,7 @@ impl Luks1Header {
         };
         let mapping = Mapping::new(SectorSize::B512, vec![segment], Holes::AreCiphertext)
             .map_err(|error| Error::caused_by(ErrorKind::Damaged, error))?;
-        Ok(Unlocked { mapping, volume_key: Arc::new(key), keyslot })
+        Ok(Unlocked { layout: Layout::Fixed(mapping), volume_key: Arc::new(key), keyslot })
     }
 }
 
@@ -96,9 +96,11 @@ impl Header for Luks1Header {
             data_offset: parsed.data_offset,
             data_size: self.sectors().saturating_mul(UNIT),
             provision: None,
+            generation: None,
+            reencryption: false,
             authenticated_header: false,
             headers: vec![CopyInfo { offset: 0, state: CopyState::Current, sequence: None }],
-            keyslots: parsed.keyslots.iter().map(|slot| slot.describe()).collect(),
+            keyslots: parsed.keyslots.iter().map(Keyslot::describe).collect(),
             details,
         }
     }
@@ -125,8 +127,11 @@ impl Header for Luks1Header {
         Ok(Vec::new())
     }
 
+    fn check_change(&self, _: &Change<'_>) -> Result<()> {
+        Err(no_editor())
+    }
+
     fn editor(&self, _: &Unlocked) -> Result<Box<dyn Editor>> {
-        Err(Error::new(ErrorKind::Unsupported, "key changes on LUKS containers are not in this version")
-            .with_hint("cryptsetup changes them"))
+        Err(no_editor())
     }
 }

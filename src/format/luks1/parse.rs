@@ -120,7 +120,7 @@ impl Parsed {
     pub(super) fn parse(bytes: &[u8; HEADER_LEN], container_len: u64) -> Result<Self, HeaderError> {
         let raw = RawHeader::ref_from_bytes(bytes).map_err(|_| HeaderError::NoMagic)?;
         if raw.magic == MAGIC_IN_REENCRYPTION {
-            return Err(HeaderError::InReencryption); // L1-HDR-08
+            return Err(HeaderError::InReencryption); // L1-HDR-07
         }
         if raw.magic != MAGIC || raw.version != VERSION {
             return Err(HeaderError::NoMagic); // L1-HDR-01
@@ -132,10 +132,10 @@ impl Parsed {
         let data_offset = u64::from(raw.payload_offset.get()).saturating_mul(UNIT);
         check_slots(raw, key_len, data_offset)?;
         if data_offset == 0 {
-            return Err(HeaderError::Detached); // L1-HDR-07
+            return Err(HeaderError::Detached); // L1-HDR-06
         }
         if container_len < data_offset {
-            return Err(HeaderError::CutOff { offset: data_offset, len: container_len }); // L1-HDR-06
+            return Err(HeaderError::CutOff { offset: data_offset, len: container_len }); // L1-HDR-05
         }
         let iterations = raw.digest_iterations.get();
         if iterations == 0 {

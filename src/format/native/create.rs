@@ -6,6 +6,7 @@ use super::{
     copy::HeaderCopy,
     keyslot,
     layout::{ALIGNMENT, DATA_OFFSET, MAX_DATA_LEN, TAIL_LEN, VOLUME_KEY_LEN},
+    suite::Suite,
     superblock::{CopyIndex, Geometry, Label, Provision, Superblock},
 };
 use crate::{
@@ -30,6 +31,8 @@ pub struct NewContainer {
     pub uuid: [u8; 16],
     /// The user's name for it.
     pub label: Label,
+    /// How sectors are encrypted.
+    pub suite: Suite,
     /// The size of one sector: 512 or 4096.
     pub sector_size: SectorSize,
     /// How the data area comes to be.
@@ -105,9 +108,12 @@ impl NewHeader {
             uuid: container.uuid,
             label: container.label.clone(),
             sequence: 1,
+            suite: container.suite,
             sector_size: container.sector_size,
             provision: container.provision,
             geometry: container.geometry,
+            generation: 0,
+            reencryption: None,
             unknown_writing_features: 0,
         };
         let a = HeaderCopy::seal(&superblock, &[slot], &volume_key)?;

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     crypto::{rng::Rng, secret::VolumeKey},
     error::{Error, ErrorKind, Result},
-    format::{Editor, KeyslotInfo, NewKeyslot},
+    format::{Change, Editor, KeyslotInfo, NewKeyslot},
     storage::Storage,
 };
 
@@ -39,43 +39,17 @@ impl NativeEditor {
         parsed.filter_map(|slot| slot.ok().flatten()).collect()
     }
 
-    fn is_in_use(&self, slot: u32) -> bool {
-        self.in_use().iter().any(|used| used.index == slot)
-    }
-
     fn put(&mut self, slot: u32, raw: &RawKeyslot) -> Result<()> {
-        let place = usize::try_from(slot).ok().and_then(|index| self.keyslots.get_mut(index));
-        *place.ok_or_else(|| no_such_slot(slot))? = *raw;
+        check_exists(slot)?;
+        if let Some(place) = usize::try_from(slot).ok().and_then(|index| self.keyslots.get_mut(index)) {
+            *place = *raw;
+        }
         Ok(())
     }
 
     fn seal(&mut self, slot: u32, new: &NewKeyslot<'_>, rng: &dyn Rng) -> Result<()> {
         let raw = keyslot::seal(slot, new, &self.base.superblock.uuid, &self.volume_key, rng)?;
         self.put(slot, &raw)
-    }
-
-    /// The number that a new keyslot gets.
-    fn place_for(&self, wanted: Option<u32>) -> Result<u32> {
-        let used = self.in_use();
-        let is_free = |slot: u32| used.iter().all(|other| other.index != slot);
-        match wanted {
-            Some(slot) if usize::try_from(slot).is_ok_and(|index| index >= KEYSLOTS) => {
-                Err(no_such_slot(slot))
-            }
-            Some(slot) if !is_free(slot) => {
-                Err(Error::new(ErrorKind::Exists, format!("keyslot {slot} is in use"))
-                    .with_hint("strongroom key change replaces it"))
-            }
-            Some(slot) => Ok(slot),
-            None => {
-                (0..).zip(self.keyslots.iter()).map(|(slot, _)| slot).find(|&slot| is_free(slot)).ok_or_else(
-                    || {
-                        Error::new(ErrorKind::NoSpace, format!("all {KEYSLOTS} keyslots are in use"))
-                            .with_hint("strongroom key remove makes room")
-                    },
-                )
-            }
-        }
     }
 }
 
@@ -85,27 +59,18 @@ impl Editor for NativeEditor {
     }
 
     fn add(&mut self, new: &NewKeyslot<'_>, rng: &dyn Rng) -> Result<u32> {
-        let slot = self.place_for(new.slot)?;
+        let slot = place(&self.in_use(), new.slot)?;
         self.seal(slot, new, rng)?;
         Ok(slot)
     }
 
     fn replace(&mut self, slot: u32, new: &NewKeyslot<'_>, rng: &dyn Rng) -> Result<()> {
-        if !self.is_in_use(slot) {
-            return Err(empty_slot(slot));
-        }
+        check_in_use(&self.in_use(), slot)?;
         self.seal(slot, new, rng)
     }
 
     fn remove(&mut self, slot: u32, lock_out: bool) -> Result<()> {
-        let used = self.in_use();
-        let Some(doomed) = used.iter().find(|used| used.index == slot) else { return Err(empty_slot(slot)) };
-        let remains = used.iter().any(|other| other.index != slot && other.kind.is_known());
-        if doomed.kind.is_known() && !remains && !lock_out {
-            let reason = format!("keyslot {slot} is the last one: without it nobody opens the container");
-            return Err(Error::new(ErrorKind::Usage, reason)
-                .with_hint("add another one first; --force removes it all the same"));
-        }
+        check_removal(&self.in_use(), slot, lock_out)?;
         let mut empty = RawKeyslot::new_zeroed();
         empty.index = slot.into(); // NAT-SLOT-02
         self.put(slot, &empty)
@@ -117,10 +82,66 @@ impl Editor for NativeEditor {
     }
 }
 
-fn no_such_slot(slot: u32) -> Error {
-    Error::new(ErrorKind::Usage, format!("there is no keyslot {slot}: they are numbered 0 to 29"))
+/// What can be said of a change without secrets, `used` being the keyslots in use.
+pub(super) fn check_change(used: &[Keyslot], change: &Change<'_>) -> Result<()> {
+    match *change {
+        Change::Add { slot, label } => {
+            place(used, slot)?;
+            keyslot::checked_label(label).map(drop)
+        }
+        Change::Replace { slot, label } => {
+            check_in_use(used, slot)?;
+            keyslot::checked_label(label).map(drop)
+        }
+        Change::Remove { slot, lock_out } => check_removal(used, slot, lock_out),
+    }
 }
 
-fn empty_slot(slot: u32) -> Error {
-    Error::new(ErrorKind::NotFound, format!("keyslot {slot} is empty"))
+/// The number that a new keyslot gets.
+fn place(used: &[Keyslot], wanted: Option<u32>) -> Result<u32> {
+    let is_free = |slot: u32| used.iter().all(|other| other.index != slot);
+    let Some(slot) = wanted else {
+        let full = || {
+            Error::new(ErrorKind::NoSpace, format!("all {KEYSLOTS} keyslots are in use"))
+                .with_hint("strongroom key remove makes room")
+        };
+        return (0..).take(KEYSLOTS).find(|&slot| is_free(slot)).ok_or_else(full);
+    };
+    check_exists(slot)?;
+    if !is_free(slot) {
+        return Err(Error::new(ErrorKind::Exists, format!("keyslot {slot} is in use"))
+            .with_hint("strongroom key change replaces it"));
+    }
+    Ok(slot)
+}
+
+fn check_in_use(used: &[Keyslot], slot: u32) -> Result<()> {
+    check_exists(slot)?;
+    if used.iter().any(|used| used.index == slot) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::NotFound, format!("keyslot {slot} is empty"))
+        .with_hint("strongroom key list shows the keyslots"))
+}
+
+/// The last keyslot that can be opened goes only where `lock_out` is true.
+fn check_removal(used: &[Keyslot], slot: u32, lock_out: bool) -> Result<()> {
+    check_in_use(used, slot)?;
+    let is_way_in = |keyslot: &&Keyslot| keyslot.kind.is_known();
+    let goes = used.iter().filter(is_way_in).any(|used| used.index == slot);
+    let remains = used.iter().filter(is_way_in).any(|used| used.index != slot);
+    if goes && !remains && !lock_out {
+        let reason = format!("keyslot {slot} is the last one: without it nobody opens the container");
+        return Err(Error::new(ErrorKind::Usage, reason)
+            .with_hint("add another one first; --force removes it all the same"));
+    }
+    Ok(())
+}
+
+fn check_exists(slot: u32) -> Result<()> {
+    if usize::try_from(slot).is_ok_and(|index| index < KEYSLOTS) {
+        return Ok(());
+    }
+    let last = KEYSLOTS.saturating_sub(1);
+    Err(Error::new(ErrorKind::Usage, format!("there is no keyslot {slot}: they are numbered 0 to {last}")))
 }

@@ -5,30 +5,29 @@ use std::sync::Arc;
 use super::{
     copies::{Copies, Found, Place},
     copy::HeaderCopy,
-    editor::NativeEditor,
+    data,
+    editor::{self, NativeEditor},
     error::HeaderError,
-    keys,
     keyslot::{Budget, Keyslot, Opened, SlotKind},
-    layout::{REGION_LEN, VERSION},
-    superblock::{CopyIndex, Provision, Superblock},
+    layout::VERSION,
+    ledger::{Ledger, Slots, WorkAreas},
+    superblock::{CopyIndex, Superblock},
+    transition::Target,
+    update::make_durable,
 };
 use crate::{
-    crypto::{
-        SectorCipher,
-        secret::{Credentials, VolumeKey},
-        xts::AesXts,
-    },
+    crypto::secret::{Credentials, VolumeKey},
     error::{Error, ErrorKind, Result},
-    format::{Attempt, CopyInfo, CopyState, Editor, Header, HeaderInfo, Unlocked},
-    mapping::{Holes, Mapping, Segment},
+    format::{Attempt, Change, CopyInfo, CopyState, Editor, Header, HeaderInfo, Unlocked},
     storage::Storage,
-    units::Sector,
 };
 
 /// The header of a native container: at least one copy of it is whole.
 #[derive(Debug)]
 pub struct NativeHeader {
     copies: Copies,
+    /// The records of a re-encryption that a whole copy says is under way, for each place where they may stand.
+    slots: Vec<Slots>,
     /// The container's size as it is, which may be less than the header says.
     actual_len: u64,
 }
@@ -40,7 +39,26 @@ impl NativeHeader {
     /// `NotAContainer` where there is no trace of one, `Damaged` where no copy is whole, `Unsupported` where the whole ones
     /// ask for what this version does not know.
     pub fn read(storage: &dyn Storage) -> Result<Self> {
-        Ok(Self { copies: Copies::read(storage)?, actual_len: storage.size()? })
+        let copies = Copies::read(storage)?;
+        let mut slots: Vec<Slots> = Vec::new();
+        for copy in copies.whole().filter(|copy| copy.superblock.reencryption.is_some()) {
+            let areas = WorkAreas::of(&copy.superblock.geometry);
+            if let Some(areas) = areas.filter(|areas| slots.iter().all(|slots| slots.areas() != areas)) {
+                slots.push(Slots::read(storage, areas));
+            }
+        }
+        Ok(Self { copies, slots, actual_len: storage.size()? })
+    }
+
+    /// The records that stand where this superblock has its work areas.
+    fn slots_of(&self, superblock: &Superblock) -> Option<&Slots> {
+        let areas = WorkAreas::of(&superblock.geometry)?;
+        self.slots.iter().find(|slots| *slots.areas() == areas)
+    }
+
+    /// How the data area is encrypted now, or will be at the end of the re-encryption that is under way.
+    pub fn target(&self) -> Target {
+        Target { suite: self.current().suite, sector_size: self.current().sector_size }
     }
 
     /// What the copy in use says, before anything is unlocked.
@@ -69,10 +87,18 @@ impl NativeHeader {
         self.copies.whole().find(|copy| copy.check_mac(key).is_ok()).ok_or(error)
     }
 
+    /// The authentic copy under `key`, where the container may be written.
+    pub(super) fn authentic_for_writing(&self, key: &VolumeKey) -> Result<&HeaderCopy> {
+        let good = self.authentic(key)?;
+        self.check_writable(good)?;
+        Ok(good)
+    }
+
     /// Checks the header against the volume key and lays out the volume.
     fn accept(&self, key: VolumeKey, keyslot: Option<u32>) -> Result<Unlocked> {
-        let mapping = mapping(&self.authentic(&key)?.superblock, &key)?;
-        Ok(Unlocked { mapping, volume_key: Arc::new(key), keyslot })
+        let superblock = &self.authentic(&key)?.superblock;
+        let layout = data::layout(superblock, &key, self.slots_of(superblock))?;
+        Ok(Unlocked { layout, volume_key: Arc::new(key), keyslot })
     }
 
     /// Whether the container may be written, `good` being the authentic copy.
@@ -123,6 +149,7 @@ impl NativeHeader {
             None if index == CopyIndex::A => self.lost_state(&self.copies.a),
             None => self.lost_state(&self.copies.b),
         };
+        make_durable(storage, &self.copies, good)?;
         good.for_index(index, key)?.write(storage)?;
         Ok(Some(format!("header copy {name} was {state} and has been rewritten from the other")))
     }
@@ -140,13 +167,15 @@ impl Header for NativeHeader {
             version: VERSION,
             uuid: Some(hyphenated(&superblock.uuid)),
             label: superblock.label.text().map(str::to_owned),
-            cipher: "aes-xts-plain64".to_owned(),
-            key_bits: 512,
+            cipher: superblock.suite.cipher_name().to_owned(),
+            key_bits: superblock.suite.key_bits(),
             sector_size: u32::try_from(superblock.sector_size.bytes()).unwrap_or_default(),
             container_size: superblock.geometry.container_len,
             data_offset: superblock.geometry.data_offset,
             data_size: superblock.geometry.data_len,
             provision: Some(superblock.provision.name()),
+            generation: Some(superblock.generation),
+            reencryption: superblock.reencryption.is_some(),
             authenticated_header: true,
             headers: vec![self.describe_place(&self.copies.a), self.describe_place(&self.copies.b)],
             keyslots: self.copies.current().keyslots.iter().map(Keyslot::describe).collect(),
@@ -177,11 +206,21 @@ impl Header for NativeHeader {
         let key = &unlocked.volume_key;
         let good = self.authentic(key)?;
         self.check_writable(good)?;
+        storage.sync_data()?; // NAT-UPD-07, also where nothing is to be healed
         let mut done = Vec::new();
         for index in [CopyIndex::A, CopyIndex::B] {
             done.extend(self.heal(index, good, key, storage)?);
         }
+        if good.superblock.reencryption.is_some() {
+            // Read anew: between reading the header and asking for a password another process may have gone on.
+            let slots = WorkAreas::of(&good.superblock.geometry).map(|areas| Slots::read(storage, areas));
+            done.extend(Ledger::open(&good.superblock, key, slots.as_ref())?.recover(storage)?);
+        }
         Ok(done)
+    }
+
+    fn check_change(&self, change: &Change<'_>) -> Result<()> {
+        editor::check_change(&self.copies.current().keyslots, change)
     }
 
     fn editor(&self, unlocked: &Unlocked) -> Result<Box<dyn Editor>> {
@@ -251,33 +290,6 @@ fn no_slot_of(kind: SlotKind, copy: &HeaderCopy, asked_for: Option<u32>) -> Erro
         SlotKind::Recovery => Error::new(ErrorKind::Credentials, "no keyslot takes a recovery key"),
         _ => Error::new(ErrorKind::Credentials, "no keyslot can be opened by this strongroom"),
     }
-}
-
-/// The mapping of the data area: one segment, one key, for each region (NAT-DATA-01 to -03).
-pub(super) fn mapping(superblock: &Superblock, volume_key: &VolumeKey) -> Result<Mapping> {
-    let geometry = &superblock.geometry;
-    let mut segments = Vec::new();
-    for region in 0..geometry.data_len.div_ceil(REGION_LEN) {
-        let start = region * REGION_LEN;
-        let bytes = REGION_LEN.min(geometry.data_len - start);
-        let key = keys::data_key(volume_key, &superblock.uuid, region)?;
-        let cipher =
-            AesXts::aes256(key.expose()).map_err(|error| Error::caused_by(ErrorKind::Damaged, error))?;
-        let first = Sector(start >> superblock.sector_size.shift());
-        segments.push(Segment {
-            first,
-            sectors: bytes >> superblock.sector_size.shift(),
-            storage_offset: geometry.data_offset + start,
-            first_tweak: first,
-            cipher: Arc::new(cipher) as Arc<dyn SectorCipher>,
-        });
-    }
-    let holes = match superblock.provision {
-        Provision::Thin => Holes::ReadAsZeros,
-        Provision::Thick | Provision::Quick => Holes::AreCiphertext,
-    };
-    Mapping::new(superblock.sector_size, segments, holes)
-        .map_err(|error| Error::caused_by(ErrorKind::Damaged, error))
 }
 
 /// A UUID as RFC 9562 writes it.

@@ -4,9 +4,10 @@ use std::io::{self, Read};
 
 use zeroize::Zeroizing;
 
-use super::layout::{RawKeyslot, SUITE_AES_256_XTS};
+use super::{layout::RawKeyslot, suite::Suite};
 use crate::{
     crypto::{
+        aead,
         hash::{self, Sha512},
         kdf::{self, Argon2Cost},
         secret::{Credentials, DerivedKey, KeyfileDigest, LockedBytes, Password, VolumeKey},
@@ -19,11 +20,12 @@ const KEYFILE_LABEL: &[u8] = b"strongroom/v1/keyfile";
 const MAC_LABEL: &[u8] = b"strongroom/v1/header-mac";
 const DATA_LABEL: &[u8] = b"strongroom/v1/data";
 const KEYSLOT_LABEL: &[u8] = b"strongroom/v1/keyslot";
+const OLD_KEY_LABEL: &[u8] = b"strongroom/v1/old-volume-key";
+const RECORD_LABEL: &[u8] = b"strongroom/v1/reencryption-record";
 const RECOVERY_LABEL: &[u8] = b"strongroom/v1/recovery-key";
 
 const SLOT_KEY_LEN: usize = 32;
 const MAC_KEY_LEN: usize = 64;
-const DATA_KEY_LEN: usize = 64;
 const KEYFILE_DIGEST_LEN: usize = 64;
 
 /// NAT-KEY-03: SHA-512(label ‖ content ‖ LE64(length)) over a keyfile's whole content.
@@ -96,9 +98,25 @@ pub(super) fn copy_mac(volume_key: &VolumeKey, uuid: &[u8; 16], copy: &[u8]) -> 
 }
 
 /// NAT-KEY-08: the data key of one region of 1 TiB.
-pub fn data_key(volume_key: &VolumeKey, uuid: &[u8; 16], region: u64) -> Result<DerivedKey> {
-    let info = [DATA_LABEL, &SUITE_AES_256_XTS.to_le_bytes(), &region.to_le_bytes()].concat();
-    kdf::hkdf_sha512(volume_key.expose(), uuid, &info, DATA_KEY_LEN)
+pub fn data_key(volume_key: &VolumeKey, uuid: &[u8; 16], suite: Suite, region: u64) -> Result<DerivedKey> {
+    let info = [DATA_LABEL, &suite.number().to_le_bytes(), &region.to_le_bytes()].concat();
+    kdf::hkdf_sha512(volume_key.expose(), uuid, &info, suite.key_len())
+}
+
+/// NAT-REENC-03: the key that the old volume key is wrapped under while a re-encryption is under way.
+pub(super) fn old_key_wrapper(new_key: &VolumeKey, uuid: &[u8; 16]) -> Result<DerivedKey> {
+    kdf::hkdf_sha512(new_key.expose(), uuid, OLD_KEY_LABEL, aead::KEY_LEN)
+}
+
+/// NAT-REENC-03: what the wrapped old volume key is bound to.
+pub(super) fn old_key_aad(uuid: &[u8; 16], generation: u32, suite: u32, sector_size: u32) -> Vec<u8> {
+    let numbers = [generation, suite, sector_size].map(u32::to_le_bytes);
+    [OLD_KEY_LABEL, uuid, numbers.as_flattened()].concat()
+}
+
+/// NAT-REENC-05: the key of the MAC of the records.
+pub(super) fn record_key(new_key: &VolumeKey, uuid: &[u8; 16]) -> Result<DerivedKey> {
+    kdf::hkdf_sha512(new_key.expose(), uuid, RECORD_LABEL, MAC_KEY_LEN)
 }
 
 /// The Argon2id costs that a keyslot names.

@@ -181,7 +181,7 @@ impl Keyslot {
             kind: self.kind.name(),
             label: self.label.text().map(str::to_owned),
             priority: Priority::from_number(self.priority).filter(|_| self.kind.is_known()),
-            weak: self.is_costly() && (cost.memory_kib < MIN_MEMORY_KIB || cost.passes < MIN_PASSES),
+            weak: self.is_costly() && is_weak(&cost),
             kdf: KdfInfo {
                 name: match self.raw.kdf.get() {
                     KDF_ARGON2ID => "argon2id",
@@ -275,7 +275,7 @@ pub(super) fn seal(
     raw.memory_kib = cost.memory_kib.into();
     raw.passes = cost.passes.into();
     raw.lanes = cost.lanes.into();
-    raw.label = Label::new(new.label.unwrap_or_default()).ok_or_else(no_label)?.to_field();
+    raw.label = checked_label(new.label)?.to_field();
     rng.fill(&mut raw.salt)?;
     rng.fill(&mut raw.nonce)?;
 
@@ -299,8 +299,13 @@ fn checked_cost(cost: Argon2Cost) -> Result<Argon2Cost> {
     Ok(cost)
 }
 
-fn no_label() -> Error {
-    Error::new(ErrorKind::Usage, format!("a label takes {LABEL_LEN} bytes without control characters"))
+/// A keyslot's label, none where there is no text.
+///
+/// # Errors
+/// `Usage` where NAT-SB-06 does not allow it.
+pub(super) fn checked_label(text: Option<&str>) -> Result<Label> {
+    let reason = || format!("a label takes {LABEL_LEN} bytes without control characters");
+    Label::new(text.unwrap_or_default()).ok_or_else(|| Error::new(ErrorKind::Usage, reason()))
 }
 
 impl Priority {
@@ -325,6 +330,12 @@ impl Priority {
 /// The costs of a keyslot without a costly derivation.
 const NO_COST: Argon2Cost = Argon2Cost { memory_kib: 0, passes: 0, lanes: 0 };
 
+/// Whether guessing costs less, in memory or in work, than NAT-KEY-09 asks of a new slot.
+fn is_weak(cost: &Argon2Cost) -> bool {
+    let work = |memory_kib: u32, passes: u32| u64::from(memory_kib).saturating_mul(passes.into());
+    cost.memory_kib < MIN_MEMORY_KIB || work(cost.memory_kib, cost.passes) < work(MIN_MEMORY_KIB, MIN_PASSES)
+}
+
 /// An empty slot holds its number and nothing else.
 fn is_empty(raw: &RawKeyslot) -> bool {
     let bytes = raw.as_bytes();
@@ -340,6 +351,15 @@ fn head(raw: &RawKeyslot) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn little_memory_or_little_work_is_weak() {
+        let least = Argon2Cost { memory_kib: MIN_MEMORY_KIB, passes: MIN_PASSES, lanes: 1 };
+        assert!(!is_weak(&least));
+        assert!(!is_weak(&Argon2Cost { memory_kib: 3 * MIN_MEMORY_KIB, passes: 1, ..least }));
+        assert!(is_weak(&Argon2Cost { passes: MIN_PASSES - 1, ..least }));
+        assert!(is_weak(&Argon2Cost { memory_kib: MIN_MEMORY_KIB - 1, passes: 64, ..least }));
+    }
 
     // proves: NAT-SLOT-09
     #[test]

@@ -34,8 +34,8 @@ pub(super) const VOLUME_KEY_LEN: usize = 64;
 /// The size of a label in bytes.
 pub(super) const LABEL_LEN: usize = 64;
 
-/// Suite 1: AES-256-XTS.
-pub(super) const SUITE_AES_256_XTS: u32 = 1;
+/// *Features, required*, bit 0: a re-encryption is under way.
+pub(super) const FEATURE_REENCRYPTION: u64 = 1;
 /// KDF 1: Argon2id, version 0x13.
 pub(super) const KDF_ARGON2ID: u32 = 1;
 /// KDF 2: HKDF-SHA-512, for keys that nobody can guess.
@@ -79,13 +79,66 @@ pub(super) struct RawSuperblock {
     pub container_len: U64,
     /// Where copy B lies.
     pub backup_offset: U64,
+    /// Counts the starts and the ends of re-encryptions.
+    pub generation: U32,
     /// Zero.
-    pub reserved: [u8; 3_816],
+    pub reserved_a: [u8; 4],
+    /// What is being left behind, while a re-encryption is under way.
+    pub reencryption: RawReencryption,
+    /// Zero.
+    pub reserved_b: [u8; 3_696],
     /// SHA-256 of the copy.
     pub checksum: [u8; 32],
     /// HMAC-SHA-512 of the copy.
     pub mac: [u8; 64],
 }
+
+/// Section 8.1: the section of the superblock that a re-encryption needs.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct RawReencryption {
+    /// The cipher suite of what is not re-encrypted yet.
+    pub old_suite: U32,
+    /// The sector size of what is not re-encrypted yet.
+    pub old_sector_size: U32,
+    /// XChaCha20 nonce.
+    pub nonce: [u8; 24],
+    /// The old volume key, encrypted under the new one.
+    pub wrapped_key: [u8; VOLUME_KEY_LEN],
+    /// Poly1305 tag.
+    pub tag: [u8; 16],
+}
+
+/// Section 8.2: how far a re-encryption is.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct RawRecord {
+    /// [`RECORD_MAGIC`].
+    pub magic: [u8; 16],
+    /// [`RECORD_VERSION`].
+    pub version: U32,
+    /// The generation of the header that it belongs to.
+    pub generation: U32,
+    /// The container's identity.
+    pub uuid: [u8; 16],
+    /// Counts the records of one re-encryption; even ones stand in slot 0.
+    pub counter: U64,
+    /// The bytes of the data area that are new.
+    pub border: U64,
+    /// The bytes behind the border that are in the journal; 0 for none.
+    pub chunk_len: U64,
+    /// Zero.
+    pub reserved: [u8; 3_968],
+    /// HMAC-SHA-512 of what stands before it.
+    pub mac: [u8; 64],
+}
+
+/// The first bytes of a record.
+pub(super) const RECORD_MAGIC: [u8; 16] = *b"SR re-encryption";
+/// The version of the record described here.
+pub(super) const RECORD_VERSION: u32 = 1;
+/// The size of a record in bytes.
+pub(super) const RECORD_LEN: usize = 4_096;
 
 /// Section 4.2. The first [`KEYSLOT_AAD_LEN`] bytes are associated data of the wrapped key.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -135,6 +188,8 @@ pub(super) struct RawCopy {
 }
 
 const _: () = assert!(size_of::<RawSuperblock>() == SUPERBLOCK_LEN);
+const _: () = assert!(size_of::<RawRecord>() == RECORD_LEN);
+const _: () = assert!(std::mem::offset_of!(RawSuperblock, reencryption) == 192);
 const _: () = assert!(size_of::<RawKeyslot>() == KEYSLOT_LEN);
 const _: () = assert!(size_of::<RawCopy>() == COPY_LEN);
 const _: () = assert!(std::mem::offset_of!(RawSuperblock, checksum) == 4_000);

@@ -3,15 +3,20 @@
 mod copies;
 mod copy;
 mod create;
+mod data;
 mod editor;
 mod error;
 mod header;
 mod keys;
 mod keyslot;
 mod layout;
+mod ledger;
+mod reencryption;
+mod suite;
 mod superblock;
 #[cfg(test)]
 mod tests;
+mod transition;
 mod update;
 
 pub use copy::HeaderCopy;
@@ -21,7 +26,11 @@ pub use header::{NativeHeader, hyphenated};
 pub use keys::{data_key, keyfile_digest};
 pub use keyslot::{Keyslot, MIN_MEMORY_KIB, MIN_PASSES, SlotKind};
 pub use layout::COPY_LEN;
+pub use ledger::{Ledger, Record, WorkAreas};
+pub use reencryption::OldVolume;
+pub use suite::Suite;
 pub use superblock::{CopyIndex, Geometry, Label, Provision, Superblock};
+pub use transition::{StartHeader, Target, UnderWay};
 
 use crate::{
     error::Result,

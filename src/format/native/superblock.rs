@@ -7,9 +7,12 @@ use std::fmt;
 use super::{
     error::HeaderError,
     layout::{
-        ALIGNMENT, COPY_LEN, KEYSLOTS, LABEL_LEN, MAGIC, MAX_DATA_LEN, RawCopy, RawSuperblock,
-        SUITE_AES_256_XTS, TAIL_LEN, VERSION,
+        ALIGNMENT, COPY_LEN, FEATURE_REENCRYPTION, KEYSLOTS, LABEL_LEN, MAGIC, MAX_DATA_LEN, RawCopy,
+        RawSuperblock, TAIL_LEN, VERSION,
     },
+    ledger::WorkAreas,
+    reencryption::{OldVolume, native_sector_size},
+    suite::Suite,
 };
 use crate::units::SectorSize;
 use zerocopy::FromZeros;
@@ -138,12 +141,18 @@ pub struct Superblock {
     pub label: Label,
     /// Counts the updates of the header.
     pub sequence: u64,
+    /// How sectors are encrypted.
+    pub suite: Suite,
     /// The size of one sector: 512 or 4096.
     pub sector_size: SectorSize,
     /// How the data area came to be.
     pub provision: Provision,
     /// Where everything lies.
     pub geometry: Geometry,
+    /// Counts the starts and the ends of re-encryptions: a header of another generation is of another volume key.
+    pub generation: u32,
+    /// What a re-encryption that is under way leaves behind.
+    pub reencryption: Option<OldVolume>,
     /// Features that a writer must understand and this one does not.
     pub unknown_writing_features: u64,
 }
@@ -154,17 +163,26 @@ impl Superblock {
         if raw.version.get() != VERSION {
             return Err(HeaderError::Version { version: raw.version.get() }); // NAT-SB-02
         }
-        if raw.features_required.get() != 0 {
-            return Err(HeaderError::Features { bits: raw.features_required.get() }); // NAT-SB-03
+        let unknown = raw.features_required.get() & !FEATURE_REENCRYPTION;
+        if unknown != 0 {
+            return Err(HeaderError::Features { bits: unknown }); // NAT-SB-03
         }
-        if raw.suite.get() != SUITE_AES_256_XTS {
-            return Err(HeaderError::Suite { suite: raw.suite.get() }); // NAT-SB-08
-        }
+        let suite = raw.suite.get();
+        let suite = Suite::from_number(suite).ok_or(HeaderError::Suite { suite })?; // NAT-SB-08
         if u32::try_from(COPY_LEN) != Ok(raw.header_len.get()) {
             return Err(field("header length", raw.header_len.get())); // NAT-SB-02
         }
-        if raw.reserved.iter().any(|&byte| byte != 0) {
+        if raw.reserved_a.iter().chain(&raw.reserved_b).any(|&byte| byte != 0) {
             return Err(HeaderError::Reserved { place: "superblock" }); // NAT-SB-10
+        }
+        let is_under_way = raw.features_required.get() & FEATURE_REENCRYPTION != 0;
+        let reencryption = OldVolume::parse(&raw.reencryption, is_under_way)?;
+        if raw.generation.get().is_multiple_of(2) == is_under_way {
+            return Err(field("generation", raw.generation.get())); // NAT-REENC-01
+        }
+        let geometry = Geometry::parse(raw)?;
+        if is_under_way && WorkAreas::of(&geometry).is_none() {
+            return Err(HeaderError::Field { field: "data offset", value: geometry.data_offset }); // NAT-REENC-04
         }
         Ok(Self {
             index: match raw.copy_index.get() {
@@ -175,10 +193,13 @@ impl Superblock {
             uuid: raw.uuid,
             label: Label::parse(&raw.label, "container")?,
             sequence: raw.sequence.get(),
+            suite,
             sector_size: sector_size(raw.sector_size.get())?,
             provision: Provision::from_number(raw.provision.get())
                 .ok_or_else(|| field("provision", raw.provision.get()))?, // NAT-SB-09
-            geometry: Geometry::parse(raw)?,
+            geometry,
+            generation: raw.generation.get(),
+            reencryption,
             unknown_writing_features: raw.features_writing.get(), // NAT-SB-04
         })
     }
@@ -195,13 +216,18 @@ impl Superblock {
         raw.label = self.label.to_field();
         raw.sequence = self.sequence.into();
         raw.copy_index = self.index.number().into();
-        raw.suite = SUITE_AES_256_XTS.into();
+        raw.suite = self.suite.number().into();
         raw.sector_size = u32::try_from(self.sector_size.bytes()).unwrap_or_default().into();
         raw.provision = self.provision.number().into();
         raw.data_offset = self.geometry.data_offset.into();
         raw.data_len = self.geometry.data_len.into();
         raw.container_len = self.geometry.container_len.into();
         raw.backup_offset = self.geometry.backup_offset.into();
+        raw.generation = self.generation.into();
+        if self.reencryption.is_some() {
+            raw.features_required = FEATURE_REENCRYPTION.into();
+        }
+        raw.reencryption = OldVolume::to_raw(self.reencryption.as_ref());
         for (slot, index) in copy.keyslots.iter_mut().zip(0_u32..) {
             slot.index = index.into();
         }
@@ -264,11 +290,7 @@ const fn is_treacherous(character: char) -> bool {
 
 /// NAT-SB-08: 512 or 4096.
 fn sector_size(bytes: u32) -> Result<SectorSize, HeaderError> {
-    match bytes {
-        512 => Ok(SectorSize::B512),
-        4096 => Ok(SectorSize::B4096),
-        _ => Err(field("sector size", bytes)),
-    }
+    native_sector_size(bytes).ok_or_else(|| field("sector size", bytes))
 }
 
 fn field(name: &'static str, value: u32) -> HeaderError {

@@ -1,5 +1,7 @@
 //! What vectors cannot show: the order of writes, randomness, regions. (The vectors: `tests/native_vectors`.)
 
+mod editor;
+
 use std::{
     io,
     ops::Range,
@@ -106,6 +108,7 @@ fn credentials() -> Credentials {
 
 fn new_container(cost: Argon2Cost, provision: Provision) -> NewContainer {
     NewContainer {
+        suite: Suite::default(),
         uuid: new_uuid(&Counting::default()).unwrap(),
         label: Label::new("test").unwrap(),
         sector_size: SectorSize::B4096,
@@ -171,12 +174,12 @@ fn a_new_container_opens_with_its_password_and_with_its_volume_key() {
     let header = Native.read_header(&storage).unwrap();
     let unlocked = header.unlock(&credentials(), &Attempt::default()).unwrap();
     assert_eq!(unlocked.keyslot, Some(0));
-    assert_eq!(unlocked.mapping.holes(), Holes::ReadAsZeros);
+    assert_eq!(unlocked.layout.current().holes(), Holes::ReadAsZeros);
     let key = VolumeKey::copy_of(made.volume_key.expose()).unwrap();
-    assert_eq!(header.unlock_with_key(key).unwrap().mapping.sectors(), 16);
+    assert_eq!(header.unlock_with_key(key).unwrap().layout.current().sectors(), 16);
 
     let info = header.describe();
-    assert_eq!((info.provision, info.label.as_deref()), ("thin", Some("test")));
+    assert_eq!((info.provision, info.label.as_deref()), (Some("thin"), Some("test")));
     assert_eq!(info.uuid.unwrap().len(), 36);
 }
 
@@ -249,12 +252,16 @@ fn each_tebibyte_has_its_own_key_and_the_tweak_counts_on() {
         uuid,
         label: Label::default(),
         sequence: 1,
+        suite: Suite::default(),
         sector_size: SectorSize::B4096,
         provision: Provision::Thick,
         geometry: Geometry::for_container((1 << 40) + (3 << 20)).unwrap(),
+        generation: 0,
+        reencryption: None,
         unknown_writing_features: 0,
     };
-    let mapping = header::mapping(&superblock, &key).unwrap();
+    let layout = data::layout(&superblock, &key, None).unwrap();
+    let mapping = layout.current().clone();
     assert_eq!(mapping.segments().len(), 2);
     let storage = Arc::new(Sparse::default());
     let device = CryptDevice::new(Arc::clone(&storage) as Arc<dyn Storage>, mapping);
@@ -263,7 +270,7 @@ fn each_tebibyte_has_its_own_key_and_the_tweak_counts_on() {
 
     let blocks = storage.0.lock().unwrap();
     for (region, sector) in [(0, region_sectors - 1), (1, region_sectors)] {
-        let data_key = data_key(&key, &uuid, region).unwrap();
+        let data_key = data_key(&key, &uuid, Suite::Aes256Xts, region).unwrap();
         let cipher = crate::crypto::xts::AesXts::aes256(data_key.expose()).unwrap();
         let mut block = blocks[&((1 << 20) + sector * 4096)].clone();
         cipher.decrypt_unit(&mut block, u128::from(sector));
@@ -275,7 +282,7 @@ fn each_tebibyte_has_its_own_key_and_the_tweak_counts_on() {
 #[test]
 fn discarding_on_a_thin_mapping_leaves_zeros_and_on_a_thick_one_changes_nothing() {
     for (holes, expected) in [(Holes::ReadAsZeros, 0), (Holes::AreCiphertext, 0x5a)] {
-        let key = data_key(&VolumeKey::copy_of(&[7; 64]).unwrap(), &[9; 16], 0).unwrap();
+        let key = data_key(&VolumeKey::copy_of(&[7; 64]).unwrap(), &[9; 16], Suite::Aes256Xts, 0).unwrap();
         let cipher = Arc::new(crate::crypto::xts::AesXts::aes256(key.expose()).unwrap());
         let segment =
             Segment { first: Sector(0), sectors: 64, storage_offset: 0, first_tweak: Sector(0), cipher };

@@ -9,13 +9,14 @@ use crate::{
     storage::Storage,
 };
 
-/// Replaces the header `base` by `new` in both copies. `key` is the volume key of `new`.
+/// Replaces the header `base`, as it was read, by `new` in both copies. `key` is the volume key of `new`.
 ///
-/// At every moment one whole copy is on the medium: the one in use is touched only after the other was written, synced
-/// and read back.
+/// At every moment one whole copy is on the medium: `base` itself is touched only after the other copy was written, synced
+/// and read back (NAT-UPD-03).
 ///
 /// # Errors
-/// `Busy` where the medium no longer holds `base`. What writing gave: the error says whether the change is in force.
+/// `Busy` where the medium no longer holds `base`, `Exists` where a copy is another container's; nothing was written then.
+/// What writing gave: the error says whether the change is in force.
 pub(super) fn write_update(
     storage: &dyn Storage,
     base: &HeaderCopy,
@@ -23,14 +24,18 @@ pub(super) fn write_update(
     key: &VolumeKey,
 ) -> Result<()> {
     let copies = Copies::read(storage)?;
-    if !copies.current().says_the_same_as(base) {
-        return Err(Error::new(ErrorKind::Busy, "the header was changed meanwhile by somebody else")
-            .with_hint("try again"));
-    }
-    refuse_foreign_copy(&copies, base)?;
-    let a_is_good = copies.a.found.as_ref().is_ok_and(|copy| copy.says_the_same_as(base));
-    let (first, second) = if a_is_good { (CopyIndex::B, CopyIndex::A) } else { (CopyIndex::A, CopyIndex::B) };
-    new.for_index(first, key)?.write(storage)?;
+    check_still_there(&copies, base)?;
+    make_durable(storage, &copies, base)?;
+    // `base` is copy B only where copy A is not as good.
+    let (first, second) = match base.superblock.index {
+        CopyIndex::A => (CopyIndex::B, CopyIndex::A),
+        CopyIndex::B => (CopyIndex::A, CopyIndex::B),
+    };
+    new.for_index(first, key)?.write(storage).map_err(|error| {
+        let reason = format!("header copy {first} cannot be written: {}", error.reason());
+        Error::new(error.kind(), reason)
+            .with_hint("the old keyslots are there still; where the medium kept the write, so are the new")
+    })?;
     new.for_index(second, key)?.write(storage).map_err(|error| {
         let reason =
             format!("the change is in force, but header copy {second} is not renewed: {}", error.reason());
@@ -39,8 +44,23 @@ pub(super) fn write_update(
     })
 }
 
-/// A copy with another uuid may be the last header of another container: it is nobody's to overwrite in passing.
-fn refuse_foreign_copy(copies: &Copies, base: &HeaderCopy) -> Result<()> {
+/// NAT-UPD-07: makes sure that the copy in use is on the medium before the other is touched.
+///
+/// What was read may be in a cache only: its writer was killed before the sync, or was told that the sync failed. In the
+/// latter case only writing it again helps, which is done where another whole copy stands by.
+pub(super) fn make_durable(storage: &dyn Storage, copies: &Copies, in_use: &HeaderCopy) -> Result<()> {
+    let stands_by = |copy: &HeaderCopy| copy.offset() != in_use.offset() && copy.is_of_same_container(in_use);
+    if copies.whole().any(stands_by) { in_use.write(storage) } else { Ok(storage.sync_data()?) }
+}
+
+/// NAT-UPD-06: nobody wrote a header since `base` was read, and no place holds what is not ours.
+fn check_still_there(copies: &Copies, base: &HeaderCopy) -> Result<()> {
+    let is_there = copies.whole().any(|copy| copy.as_bytes() == base.as_bytes());
+    if !is_there || copies.whole().any(|copy| copy.is_update_of(base)) || copies.unsupported().is_some() {
+        return Err(Error::new(ErrorKind::Busy, "the header was changed meanwhile by somebody else")
+            .with_hint("try again"));
+    }
+    // A copy with another uuid may be the last header of another container: it is nobody's to overwrite in passing.
     for (place, index) in [(&copies.a, CopyIndex::A), (&copies.b, CopyIndex::B)] {
         if place.found.as_ref().is_ok_and(|copy| !copy.is_of_same_container(base)) {
             let reason = format!("header copy {index} belongs to another container");

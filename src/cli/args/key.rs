@@ -1,0 +1,173 @@
+//! `key ...`.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Subcommand, ValueEnum, ValueHint, value_parser};
+
+use super::{CostOptions, InfoOptions, UnlockOptions};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Show the keyslots; needs no password
+    List(InfoOptions),
+    /// Say whether a password opens the container
+    #[command(after_help = TEST_EXAMPLES)]
+    Test(KeyTestOptions),
+    /// Let another password or keyfile open the container too
+    #[command(after_help = ADD_EXAMPLES)]
+    Add(Box<KeyAddOptions>),
+    /// Replace a password or keyfile; the data stays as it is
+    ///
+    /// The new keyslot costs what a new container's would cost here, and never less than the old one.
+    #[command(after_help = CHANGE_EXAMPLES)]
+    Change(Box<KeyChangeOptions>),
+    /// Take a password or keyfile away
+    ///
+    /// Whoever kept a copy of the header from before can still open the container with it.
+    #[command(after_help = REMOVE_EXAMPLES)]
+    Remove(Box<KeyRemoveOptions>),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyTestOptions {
+    /// The container
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) container: PathBuf,
+    /// Try this keyslot only; also one with priority ignore
+    #[arg(long, value_name = "N")]
+    pub(crate) slot: Option<u32>,
+    #[command(flatten)]
+    pub(crate) unlock: UnlockOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyAddOptions {
+    /// The container; it may be mounted
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) container: PathBuf,
+    /// The keyslot to fill [default: the first empty one]
+    #[arg(long, value_name = "N")]
+    pub(crate) slot: Option<u32>,
+    /// A name for the keyslot, readable without the password (64 bytes at most)
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) label: Option<String>,
+    /// When the keyslot is tried
+    #[arg(long, value_enum, default_value_t = PriorityChoice::Normal, value_name = "WHEN")]
+    pub(crate) priority: PriorityChoice,
+    /// Unlock with this keyslot only
+    #[arg(long, value_name = "N")]
+    pub(crate) unlock_slot: Option<u32>,
+    #[command(flatten)]
+    pub(crate) unlock: UnlockOptions,
+    #[command(flatten)]
+    pub(crate) new: NewSecretOptions,
+    #[command(flatten)]
+    pub(crate) cost: CostOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyChangeOptions {
+    /// The container; it may be mounted
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) container: PathBuf,
+    /// The keyslot to replace [default: the one that the old password opens]
+    #[arg(long, value_name = "N")]
+    pub(crate) slot: Option<u32>,
+    /// Another name for the keyslot; "" takes it away
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) label: Option<String>,
+    /// When the keyslot is tried from now on
+    #[arg(long, value_enum, value_name = "WHEN")]
+    pub(crate) priority: Option<PriorityChoice>,
+    /// Keep password and keyfiles: renew label, priority and costs only
+    #[arg(long, conflicts_with_all = ["new-password", "new_keyfile", "unlock_slot"])]
+    pub(crate) keep_password: bool,
+    /// Unlock with this keyslot only
+    #[arg(long, value_name = "N")]
+    pub(crate) unlock_slot: Option<u32>,
+    #[command(flatten)]
+    pub(crate) unlock: UnlockOptions,
+    #[command(flatten)]
+    pub(crate) new: NewSecretOptions,
+    #[command(flatten)]
+    pub(crate) cost: CostOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyRemoveOptions {
+    /// The container; it may be mounted
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) container: PathBuf,
+    /// The keyslot to empty [default: the one that the password opens]
+    #[arg(long, value_name = "N")]
+    pub(crate) slot: Option<u32>,
+    /// Also the last one: nobody opens the container after that
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Do not ask before removing
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Unlock with this keyslot only
+    #[arg(long, value_name = "N")]
+    pub(crate) unlock_slot: Option<u32>,
+    #[command(flatten)]
+    pub(crate) unlock: UnlockOptions,
+}
+
+/// Where the new password and the new keyfiles come from.
+#[derive(Debug, Args)]
+#[command(
+    next_help_heading = "New secret (the password is asked for on the terminal, twice, where no source is given)"
+)]
+#[command(group = clap::ArgGroup::new("new-password").multiple(false))]
+pub(crate) struct NewSecretOptions {
+    /// Read the new password from a file; one newline at its end is dropped; - is standard input
+    #[arg(long, value_name = "FILE", group = "new-password", value_hint = ValueHint::FilePath)]
+    pub(crate) new_password_file: Option<PathBuf>,
+    /// Read the new password from an open file descriptor; one newline at its end is dropped
+    #[arg(long, value_name = "N", group = "new-password", allow_negative_numbers = true, value_parser = value_parser!(i32).range(0..))]
+    pub(crate) new_password_fd: Option<i32>,
+    /// Take as new password what a shell command prints; one newline at its end is dropped
+    #[arg(long, value_name = "CMD", group = "new-password", value_hint = ValueHint::CommandString)]
+    pub(crate) new_password_command: Option<String>,
+    /// There is no new password: the new keyfiles alone open the container
+    #[arg(long, group = "new-password", requires = "new_keyfile")]
+    pub(crate) new_no_password: bool,
+    /// A file whose content will be needed too; repeat for several, in any order
+    #[arg(long, alias = "new-key-file", value_name = "FILE", action = ArgAction::Append)]
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) new_keyfile: Vec<PathBuf>,
+}
+
+/// When a keyslot is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PriorityChoice {
+    /// Before the others
+    Prefer,
+    /// In the order of the numbers
+    Normal,
+    /// Only with --slot or --unlock-slot
+    Ignore,
+}
+
+const TEST_EXAMPLES: &str = "\
+Examples:
+  strongroom key test photos.vault
+  strongroom key test photos.vault --keyfile ~/.keys/work --no-password";
+
+const ADD_EXAMPLES: &str = "\
+Examples:
+  strongroom key add photos.vault --label anna
+  strongroom key add photos.vault --new-keyfile /media/stick/key --new-no-password
+  strongroom key add photos.vault --password-file old --new-password-file new";
+
+const CHANGE_EXAMPLES: &str = "\
+Examples:
+  strongroom key change photos.vault
+  strongroom key change photos.vault --slot 2 --unlock-slot 0
+  strongroom key change photos.vault --keep-password --label anna";
+
+const REMOVE_EXAMPLES: &str = "\
+Examples:
+  strongroom key list photos.vault
+  strongroom key remove photos.vault --slot 2";

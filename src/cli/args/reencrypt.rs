@@ -1,0 +1,57 @@
+//! `reencrypt`.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, ValueEnum, ValueHint};
+use strongroom::units::SectorSize;
+
+use super::{UnlockOptions, parse_size, sector_size_parser};
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("instead").multiple(false).conflicts_with_all(["cipher", "sector_size", "max_rate"]))]
+pub(crate) struct ReencryptOptions {
+    /// The container; it may be mounted and in use
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) container: PathBuf,
+    /// Another cipher [default: the present one]
+    #[arg(long, value_enum, value_name = "CIPHER")]
+    pub(crate) cipher: Option<CipherChoice>,
+    /// Bytes in a sector [default: as they are]
+    #[arg(long, value_name = "BYTES", value_parser = sector_size_parser())]
+    pub(crate) sector_size: Option<SectorSize>,
+    /// Work at most so fast: 50M is 50 MiB a second
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) max_rate: Option<u64>,
+    /// Do not ask for the passwords of the other keyslots: they go
+    #[arg(long)]
+    pub(crate) drop_other_keys: bool,
+    /// Leave the work to the server of a mounted volume and return at once
+    #[arg(long)]
+    pub(crate) background: bool,
+    /// Have a re-encryption of a mounted volume rest
+    #[arg(long, group = "instead")]
+    pub(crate) stop: bool,
+    /// Say how far a re-encryption of a mounted volume is
+    #[arg(long, group = "instead")]
+    pub(crate) status: bool,
+    #[command(flatten)]
+    pub(crate) unlock: UnlockOptions,
+}
+
+/// The ciphers of strongroom's own format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CipherChoice {
+    /// AES-256-XTS
+    #[value(name = "aes-256-xts")]
+    Aes256Xts,
+    /// AES-128-XTS: faster on processors without AES instructions
+    #[value(name = "aes-128-xts")]
+    Aes128Xts,
+}
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  strongroom reencrypt photos.vault                  a new volume key; goes on where it was stopped
+  strongroom reencrypt photos.vault --background     while it is mounted
+  strongroom reencrypt photos.vault --status
+  strongroom reencrypt old.vault --sector-size 4096 --max-rate 50M";

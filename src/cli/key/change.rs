@@ -1,0 +1,78 @@
+//! `key change`: another secret in the place of the old one.
+
+use strongroom::{
+    crypto::{rng::OsRng, secret::Credentials},
+    error::{Error, ErrorKind, Result},
+    format::{Change, KeyslotInfo, NewKeyslot},
+};
+
+use super::{Edited, commit, find};
+use crate::cli::{
+    args::KeyChangeOptions, cost, edit::Editable, interrupt, output::Console, progress::spin,
+    unlock::unlock_with,
+};
+
+pub(super) fn run(console: Console, options: &KeyChangeOptions) -> Result<()> {
+    let path = options.container.as_path();
+    change(console, options)
+        .map_err(|error| error.during(format!("cannot change a keyslot of {}", path.display())))
+}
+
+fn change(console: Console, options: &KeyChangeOptions) -> Result<()> {
+    let path = options.container.as_path();
+    let container = Editable::open(path)?;
+    let header = container.header()?;
+    if let Some(slot) = options.slot {
+        header.check_change(&Change::Replace { slot, label: options.label.as_deref() })?;
+    }
+    let given = if options.keep_password {
+        options.unlock.secrets.check_source(header.keyfile_role())?;
+        None
+    } else {
+        options.new.check_sources(&options.unlock.secrets)?;
+        Some(options.new.read_given()?)
+    };
+
+    // Where the password stays, it must be the one of this very keyslot.
+    let unlock_slot = options.unlock_slot.or_else(|| options.slot.filter(|_| options.keep_password));
+    let (unlocked, old) = unlock_with(console, path, &*header, &options.unlock, unlock_slot)?;
+    let mut editor = header.editor(&unlocked)?;
+    let slot = options.slot.or(unlocked.keyslot).ok_or_else(no_keyslot)?;
+    let before = find(&editor.keyslots(), slot).cloned().ok_or_else(no_keyslot)?;
+    let credentials = match given {
+        Some(given) => given.complete(path, |weakness| console.warn(weakness))?,
+        None => old,
+    };
+    interrupt::at_liberty(|| {
+        let new = renewed(console, options, &before, &credentials)?;
+        spin(console, "deriving the key", || editor.replace(slot, &new, &OsRng))
+    })?;
+    commit(&container, &*editor)?;
+
+    let keyslots = editor.keyslots();
+    let kind = find(&keyslots, slot).map_or("unknown", |keyslot| keyslot.kind);
+    let edited = Edited { container: path, keyslot: slot, kind, keyslots };
+    console.done(&edited, |edited| format!("changed keyslot {} of {}", edited.keyslot, path.display()))
+}
+
+/// The keyslot in the place of `before`: what the options leave open stays.
+fn renewed<'a>(
+    console: Console,
+    options: &'a KeyChangeOptions,
+    before: &'a KeyslotInfo,
+    credentials: &'a Credentials,
+) -> Result<NewKeyslot<'a>> {
+    let cost = cost::settle_anew(console, options.cost, &before.kdf)?;
+    console.detail(&format!("strongroom: keyslot {} costs {} now", before.slot, cost::show(&cost)));
+    Ok(NewKeyslot {
+        slot: Some(before.slot),
+        label: options.label.as_deref().or(before.label.as_deref()),
+        priority: options.priority.map(Into::into).or(before.priority).unwrap_or_default(),
+        cost,
+        credentials,
+    })
+}
+
+fn no_keyslot() -> Error {
+    Error::new(ErrorKind::Usage, "it is not known which keyslot to change").with_hint("name it with --slot")
+}

@@ -1,0 +1,74 @@
+//! `key remove`: a secret stops opening the container.
+
+use strongroom::{
+    error::{Error, ErrorKind, Result},
+    format::{Change, KeyslotInfo},
+};
+
+use super::{Edited, commit, find};
+use crate::cli::{
+    args::KeyRemoveOptions, edit::Editable, info::counted, output::Console, prompt, unlock::unlock,
+};
+
+pub(super) fn run(console: Console, options: &KeyRemoveOptions) -> Result<()> {
+    let path = options.container.as_path();
+    remove(console, options)
+        .map_err(|error| error.during(format!("cannot remove a keyslot from {}", path.display())))
+}
+
+fn remove(console: Console, options: &KeyRemoveOptions) -> Result<()> {
+    let path = options.container.as_path();
+    let container = Editable::open(path)?;
+    let header = container.header()?;
+    if let Some(slot) = options.slot {
+        header.check_change(&Change::Remove { slot, lock_out: options.force })?;
+    } else if !options.yes && !prompt::has_terminal() {
+        let reason = "the keyslot that opens would be removed, and there is no terminal to ask on";
+        return Err(
+            Error::new(ErrorKind::Usage, reason).with_hint("name it with --slot, or answer with --yes")
+        );
+    }
+    options.unlock.secrets.check_source(header.keyfile_role())?;
+
+    let unlocked = unlock(console, path, &*header, &options.unlock, options.unlock_slot)?;
+    let mut editor = header.editor(&unlocked)?;
+    let Some(slot) = options.slot.or(unlocked.keyslot) else {
+        let reason = "it is not known which keyslot to remove";
+        return Err(Error::new(ErrorKind::Usage, reason).with_hint("name it with --slot"));
+    };
+    let doomed = find(&editor.keyslots(), slot).cloned();
+    editor.remove(slot, options.force)?;
+    let keyslots = editor.keyslots();
+    confirm(options, slot, doomed.as_ref(), keyslots.is_empty())?;
+    commit(&container, &*editor)?;
+
+    let kind = doomed.map_or("unknown", |keyslot| keyslot.kind);
+    let edited = Edited { container: path, keyslot: slot, kind, keyslots };
+    console.done(&edited, |edited| {
+        let left = u32::try_from(edited.keyslots.len()).unwrap_or(u32::MAX);
+        let left = counted(left, "keyslot", "keyslots");
+        format!("removed keyslot {slot} from {}; {left} left", path.display())
+    })
+}
+
+/// Lets the user say no, where there is a terminal to say it on.
+fn confirm(options: &KeyRemoveOptions, slot: u32, doomed: Option<&KeyslotInfo>, is_last: bool) -> Result<()> {
+    if options.yes || !prompt::has_terminal() {
+        return Ok(());
+    }
+    let mut question = format!("Keyslot {slot} of {}", options.container.display());
+    if let Some(keyslot) = doomed {
+        let label = keyslot.label.as_ref().map(|label| format!(", {label:?}")).unwrap_or_default();
+        question.push_str(&format!(" ({}{label})", keyslot.kind));
+    }
+    question.push_str(" will be removed.");
+    if is_last {
+        question.push_str(
+            " It is the last one: NOBODY will be able to open the container, and all data is lost.",
+        );
+    }
+    if prompt::confirm(&question)? {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Exists, "not confirmed; nothing was changed"))
+}

@@ -1,0 +1,365 @@
+//! `reencrypt`: a new volume key for a container, mounted or not.
+
+use std::{ops::ControlFlow, path::Path, sync::Arc, thread::sleep, time::Duration};
+
+use serde::Serialize;
+use strongroom::{
+    crypto::{
+        kdf::Argon2Cost,
+        rng::OsRng,
+        secret::{Credentials, Password},
+    },
+    error::{Error, ErrorKind, Result},
+    format::{
+        Attempt, Header, HeaderInfo, KeyslotInfo, NewKeyslot, Unlocked,
+        native::{NativeHeader, Suite, Target},
+    },
+    mapping::Layout,
+    mount::MountedReencryption,
+    storage::Storage,
+    volume::{
+        Access, Container, LiveState, LiveStatus, Reencryption, StartHeader, make_writable,
+        reencrypt::{Outcome, Pace, Tuning},
+    },
+};
+
+use super::{
+    args::{CipherChoice, CostOptions, ReencryptOptions},
+    cost, interrupt,
+    mounting::open,
+    output::Console,
+    progress::{ByteProgress, spin},
+    prompt::{self, SecretPrompt},
+    unlock::{cannot_open, inspect, limits, unlock_with},
+};
+
+/// Starts a re-encryption, or goes on with one; or has it rest, or tells how far it is.
+pub(crate) fn run(console: Console, options: &ReencryptOptions) -> Result<()> {
+    let path = options.container.as_path();
+    let mounted = MountedReencryption::of(path);
+    let cannot = |error: Error| error.during(format!("cannot re-encrypt {}", path.display()));
+    match (&mounted, options.stop || options.status) {
+        (Some(mounted), true) => ask(console, options, mounted).map_err(cannot),
+        (None, true) => Err(cannot(
+            Error::new(ErrorKind::NotFound, "it is not mounted, so nothing works on it")
+                .with_hint("strongroom info says whether a re-encryption is under way"),
+        )),
+        (Some(mounted), false) => online(console, options, mounted).map_err(cannot),
+        (None, false) if options.background => Err(cannot(
+            Error::new(ErrorKind::Usage, "it is not mounted, so there is no server to leave the work to")
+                .with_hint("mount it first, or leave out --background"),
+        )),
+        (None, false) => offline(console, options).map_err(cannot),
+    }
+}
+
+/// `--stop` and `--status`.
+fn ask(console: Console, options: &ReencryptOptions, mounted: &MountedReencryption) -> Result<()> {
+    let status = if options.stop { mounted.pause() } else { mounted.status() }?;
+    console.result(&Told::of(&options.container, &status), |told| format!("{}\n", told.line()))
+}
+
+/// The work is done here, on a container that nobody else has open.
+fn offline(console: Console, options: &ReencryptOptions) -> Result<()> {
+    let path = options.container.as_path();
+    let container = open(path, Access::ReadWrite)?;
+    let header = container.header().map_err(|error| cannot_open(error, path))?;
+    check_keys(&header.describe(), options)?;
+    options.unlock.secrets.check_source(header.keyfile_role())?;
+    let (unlocked, credentials) = unlock_with(console, path, &*header, &options.unlock, None)?;
+    let is_resumed = is_under_way(&unlocked, options)?;
+    for repair in make_writable(&container, &*header, &unlocked)? {
+        console.warn(&format!("{}: {repair}", path.display()));
+    }
+    let storage = container.storage();
+    let mut work = if is_resumed {
+        Reencryption::resume(storage, Arc::clone(&unlocked.volume_key), Tuning::default())?
+    } else {
+        let start = start_header(console, options, &container, &unlocked, credentials)?;
+        interrupt::check()?;
+        Reencryption::start(storage, &start, Tuning::default())?
+    };
+    drop(unlocked);
+    let progress = ByteProgress::start(console, "re-encrypting");
+    let outcome =
+        work.run(&mut Pace::new(options.max_rate), &mut |done, total| progress.step(done, total))?;
+    drop(progress);
+    match outcome {
+        Outcome::Finished => finished(console, path, work.total()),
+        Outcome::Paused => Err(stopped(path, work.done(), work.total())),
+    }
+}
+
+/// The server of the volume does the work; this watches it.
+fn online(console: Console, options: &ReencryptOptions, mounted: &MountedReencryption) -> Result<()> {
+    let path = options.container.as_path();
+    if mounted.status()?.state == LiveState::Running {
+        return Err(Error::new(ErrorKind::Busy, "it is being re-encrypted already")
+            .with_hint("--status says how far it is, --stop has it rest"));
+    }
+    let (container, header) = inspect(path)?;
+    check_keys(&header.describe(), options)?;
+    options.unlock.secrets.check_source(header.keyfile_role())?;
+    let (unlocked, credentials) = unlock_with(console, path, &*header, &options.unlock, None)?;
+    if is_under_way(&unlocked, options)? {
+        mounted.resume(unlocked.volume_key.expose(), options.max_rate)?;
+    } else {
+        let start = start_header(console, options, &container, &unlocked, credentials)?;
+        interrupt::check()?;
+        mounted.start(&start, options.max_rate)?;
+    }
+    drop(unlocked);
+    if options.background {
+        let told = Told::of(path, &mounted.status()?);
+        return console.done(&told, |told| format!("{}: {}", path.display(), told.line()));
+    }
+    watch(console, path, mounted)
+}
+
+/// Shows the progress of the server until it is at the end, or Ctrl-C has it rest.
+fn watch(console: Console, path: &Path, mounted: &MountedReencryption) -> Result<()> {
+    let progress = ByteProgress::start(console, "re-encrypting");
+    loop {
+        let status = mounted.status()?;
+        let is_stopped = progress.step(status.done, status.total) == ControlFlow::Break(());
+        match status.state {
+            LiveState::Running if is_stopped => {
+                let status = mounted.pause()?;
+                drop(progress);
+                if status.state == LiveState::Done {
+                    return finished(console, path, status.total);
+                }
+                return Err(stopped(path, status.done, status.total));
+            }
+            LiveState::Running => sleep(TICK),
+            LiveState::Paused | LiveState::None => {
+                drop(progress);
+                return Err(stopped(path, status.done, status.total));
+            }
+            LiveState::Done => {
+                drop(progress);
+                return finished(console, path, status.total);
+            }
+            LiveState::Failed => {
+                let reason = status.error.unwrap_or_else(|| "it failed".to_owned());
+                return Err(Error::new(ErrorKind::Io, reason)
+                    .with_hint("nothing is lost; unmount, mount and run the same command again to go on"));
+            }
+        }
+    }
+}
+
+/// Whether there is something to go on with. What is to become of the data was decided at its start.
+fn is_under_way(unlocked: &Unlocked, options: &ReencryptOptions) -> Result<bool> {
+    let Layout::Moving(_) = unlocked.layout else { return Ok(false) };
+    if options.cipher.is_some() || options.sector_size.is_some() || options.drop_other_keys {
+        let reason = "a re-encryption is under way, whose cipher, sector size and keyslots are settled";
+        return Err(Error::new(ErrorKind::Usage, reason).with_hint("finish it first, without these options"));
+    }
+    Ok(true)
+}
+
+/// Fails early where the format is another's, or the passwords of other keyslots would have to be asked for and cannot be.
+fn check_keys(info: &HeaderInfo, options: &ReencryptOptions) -> Result<()> {
+    if info.format != "native" {
+        let reason = format!("it is a {} container, and only strongroom's own are re-encrypted", info.format);
+        return Err(Error::new(ErrorKind::Unsupported, reason)
+            .with_hint("make a new container and copy the files over"));
+    }
+    if info.reencryption || options.drop_other_keys || info.keyslots.len() < 2 || prompt::has_terminal() {
+        return Ok(());
+    }
+    let reason = format!(
+        "{} keyslots are in use, and there is no terminal to ask for their passwords on",
+        info.keyslots.len()
+    );
+    Err(Error::new(ErrorKind::Usage, reason)
+        .with_hint("--drop-other-keys keeps only the one that the given password opens"))
+}
+
+/// Draws the new volume key, and seals a keyslot for each password that shall go on.
+fn start_header(
+    console: Console,
+    options: &ReencryptOptions,
+    container: &Container,
+    unlocked: &Unlocked,
+    credentials: Credentials,
+) -> Result<StartHeader> {
+    let storage: Arc<dyn Storage> = container.storage();
+    let header = NativeHeader::read(&*storage)?;
+    let info = header.describe();
+    let kept = kept_keyslots(console, options, &header, &info, unlocked, credentials)?;
+    let new: Vec<_> = kept.iter().map(Kept::new_keyslot).collect();
+    let target = target(options, &header);
+    interrupt::at_liberty(|| {
+        spin(console, "deriving the keys", || StartHeader::new(&header, unlocked, target, &new, &OsRng))
+    })
+}
+
+fn target(options: &ReencryptOptions, header: &NativeHeader) -> Target {
+    let present = header.target();
+    let suite = options.cipher.map_or(present.suite, |cipher| match cipher {
+        CipherChoice::Aes256Xts => Suite::Aes256Xts,
+        CipherChoice::Aes128Xts => Suite::Aes128Xts,
+    });
+    Target { suite, sector_size: options.sector_size.unwrap_or(present.sector_size) }
+}
+
+/// A keyslot that goes on, with what opens it.
+struct Kept {
+    slot: KeyslotInfo,
+    cost: Argon2Cost,
+    credentials: Credentials,
+}
+
+impl Kept {
+    /// Settles what opening the keyslot costs from now on: never less than up to now.
+    fn new(console: Console, slot: &KeyslotInfo, credentials: Credentials) -> Result<Self> {
+        let cost = match slot.kdf.memory {
+            Some(_) => {
+                interrupt::at_liberty(|| cost::settle_anew(console, CostOptions::default(), &slot.kdf))?
+            }
+            None => Argon2Cost { memory_kib: 0, passes: 0, lanes: 0 },
+        };
+        Ok(Self { slot: slot.clone(), cost, credentials })
+    }
+
+    fn new_keyslot(&self) -> NewKeyslot<'_> {
+        NewKeyslot {
+            slot: Some(self.slot.slot),
+            label: self.slot.label.as_deref(),
+            priority: self.slot.priority.unwrap_or_default(),
+            cost: self.cost,
+            credentials: &self.credentials,
+        }
+    }
+}
+
+/// The keyslot that was opened, and each other whose password the user knows. The new volume key cannot be sealed for the
+/// rest: they go, once the user has agreed.
+fn kept_keyslots(
+    console: Console,
+    options: &ReencryptOptions,
+    header: &dyn Header,
+    info: &HeaderInfo,
+    unlocked: &Unlocked,
+    credentials: Credentials,
+) -> Result<Vec<Kept>> {
+    let opened = info.keyslots.iter().find(|slot| Some(slot.slot) == unlocked.keyslot);
+    let opened = opened
+        .ok_or_else(|| Error::new(ErrorKind::Busy, "the header was changed meanwhile by somebody else"))?;
+    let mut kept = vec![Kept::new(console, opened, credentials)?];
+    let mut lost = Vec::new();
+    for slot in info.keyslots.iter().filter(|slot| slot.slot != opened.slot) {
+        let is_asked = !options.drop_other_keys && slot.kind == "password";
+        match if is_asked { ask_for(console, header, slot, options)? } else { None } {
+            Some(credentials) => kept.push(Kept::new(console, slot, credentials)?),
+            None => lost.push(shown(slot)),
+        }
+    }
+    if !lost.is_empty() && !options.drop_other_keys {
+        let question = format!(
+            "These keyslots will be gone, their passwords open nothing any more: {}.",
+            lost.join(", ")
+        );
+        if !prompt::confirm(&question)? {
+            return Err(Error::new(ErrorKind::Usage, "not confirmed; nothing was changed"));
+        }
+    }
+    Ok(kept)
+}
+
+/// Asks for the password of a keyslot, up to three times. `None` where the user has none to give.
+fn ask_for(
+    console: Console,
+    header: &dyn Header,
+    slot: &KeyslotInfo,
+    options: &ReencryptOptions,
+) -> Result<Option<Credentials>> {
+    let attempt = Attempt { limits: limits(&options.unlock), keyslot: Some(slot.slot) };
+    for _ in 0..TRIES {
+        let question = format!("Password of {} (nothing: it goes): ", shown(slot));
+        let Some(answer) = SecretPrompt::begin()?.ask_optional(&question)? else { return Ok(None) };
+        let password = Password::copy_of(answer.as_bytes())?;
+        let credentials = Credentials::Password { password, keyfiles: Vec::new() };
+        let opened = interrupt::at_liberty(|| {
+            spin(console, "deriving the key", || header.unlock(&credentials, &attempt))
+        });
+        match opened {
+            Ok(_) => return Ok(Some(credentials)),
+            Err(error) if error.kind() == ErrorKind::Credentials => {
+                console.note(&format!("strongroom: {}", error.reason()));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::new(ErrorKind::Credentials, format!("{} does not open", shown(slot)))
+        .with_hint("--drop-other-keys goes on without the other keyslots"))
+}
+
+fn shown(slot: &KeyslotInfo) -> String {
+    match &slot.label {
+        Some(label) => format!("keyslot {} ({}, \"{label}\")", slot.slot, slot.kind),
+        None => format!("keyslot {} ({})", slot.slot, slot.kind),
+    }
+}
+
+fn finished(console: Console, path: &Path, total: u64) -> Result<()> {
+    let told = Told { container: path, state: LiveState::Done, done: total, total, rate: 0, error: None };
+    console.done(&told, |_| {
+        format!("re-encrypted {}: backups of the old header open nothing any more", path.display())
+    })
+}
+
+fn stopped(path: &Path, done: u64, total: u64) -> Error {
+    Error::new(ErrorKind::Interrupted, format!("stopped at {}; the container is whole", percent(done, total)))
+        .with_hint(format!("strongroom reencrypt {} goes on", path.display()))
+}
+
+fn percent(done: u64, total: u64) -> String {
+    let tenths = u128::from(done) * 1000 / u128::from(total.max(1));
+    format!("{}.{} %", tenths / 10, tenths % 10)
+}
+
+/// What is told of a re-encryption. Sizes in bytes, the rate in bytes a second.
+#[derive(Debug, Serialize)]
+struct Told<'a> {
+    container: &'a Path,
+    state: LiveState,
+    done: u64,
+    total: u64,
+    rate: u64,
+    error: Option<String>,
+}
+
+impl<'a> Told<'a> {
+    fn of(container: &'a Path, status: &LiveStatus) -> Self {
+        let LiveStatus { state, done, total, rate, error } = status.clone();
+        Self { container, state, done, total, rate, error }
+    }
+
+    fn line(&self) -> String {
+        let at = percent(self.done, self.total);
+        match self.state {
+            LiveState::None => "no re-encryption is under way".to_owned(),
+            LiveState::Running => {
+                let left = (self.total - self.done).checked_div(self.rate);
+                let left = left.map_or_else(String::new, |seconds| format!(", {} left", time(seconds)));
+                format!("re-encrypting, at {at}, {} a second{left}", super::size::show_size(self.rate))
+            }
+            LiveState::Paused => format!("the re-encryption rests at {at}"),
+            LiveState::Done => "the re-encryption is done".to_owned(),
+            LiveState::Failed => {
+                format!("the re-encryption stopped at {at}: {}", self.error.as_deref().unwrap_or("it failed"))
+            }
+        }
+    }
+}
+
+/// `1:02:03`
+fn time(seconds: u64) -> String {
+    format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+const TRIES: u32 = 3;
+const TICK: Duration = Duration::from_millis(200);
