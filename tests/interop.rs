@@ -5,6 +5,7 @@
 mod foreign;
 
 use std::{
+    collections::HashMap,
     fs,
     path::Path,
     process::Command,
@@ -154,6 +155,18 @@ fn hostile(folder: &str, must_read: impl Fn(&str) -> bool) {
 #[test]
 fn hostile_luks1_headers_get_the_answer_that_they_deserve() {
     hostile("luks1-evil", |name| name.starts_with("valid"));
+}
+
+#[test]
+fn malformed_luks2_headers_get_the_answer_that_they_deserve() {
+    let Some(fixtures) = foreign::folder() else { return };
+    let list = fs::read_to_string(fixtures.join("luks2-malformed/EXPECT.tsv")).unwrap();
+    let expected: HashMap<&str, &str> = list.lines().filter_map(|line| line.split_once('\t')).collect();
+    hostile("luks2-malformed", |name| match expected[name] {
+        "R" | "T" => true,
+        "F" => false,
+        other => panic!("{name} is expected to be {other}"),
+    });
 }
 
 const MOST_MEMORY: u64 = 64 << 20;

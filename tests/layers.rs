@@ -26,9 +26,10 @@ const LAYERS: [(&str, &[&str]); 10] = [
 const EVERYONES: [&str; 2] = ["error", "units"];
 
 /// Each dependency with the layers that may use it; none named means all of them.
-const CRATES: [(&str, &[&str]); 31] = [
+const CRATES: [(&str, &[&str]); 32] = [
     ("aes", &["crypto"]),
     ("argon2", &["crypto"]),
+    ("base64ct", &["format"]),
     ("camellia", &["crypto"]),
     ("pbkdf2", &["crypto"]),
     ("ripemd", &["crypto"]),

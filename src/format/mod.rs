@@ -2,6 +2,7 @@
 
 mod luks;
 pub mod luks1;
+pub mod luks2;
 pub mod native;
 
 use std::{fmt, sync::Arc};
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// Every format, in the order in which they are probed.
-pub static FORMATS: &[&dyn Format] = &[&native::Native, &luks1::Luks1];
+pub static FORMATS: &[&dyn Format] = &[&native::Native, &luks1::Luks1, &luks2::Luks2];
 
 /// What a format says of a container at first sight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,7 +21,6 @@ pub(in crate::format) struct Kdf {
 
 /// Which derivation, at which cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(dead_code, reason = "Argon2 comes with LUKS2")]
 pub(in crate::format) enum Algorithm {
     Pbkdf2 { hash: HashKind, iterations: u32 },
     Argon2i(Argon2Cost),
