@@ -11,6 +11,8 @@ FUZZ_SECONDS ?= 60
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BINARY := $(TARGET)/release/strongroom
 SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
+# FIDO2 needs the headers of libudev; where they cannot be installed, all else is built without it. Looked up late: `tools` may bring them.
+FEATURES = $(shell pkg-config --exists libudev 2>/dev/null || echo --no-default-features)
 SHARE := $(DESTDIR)$(PREFIX)/share
 
 .PHONY: help setup tools build demo test check bench install fuzz clean
@@ -28,25 +30,25 @@ tools:
 build: tools $(BINARY) ## build the program
 
 $(BINARY): $(SOURCES)
-	$(CARGO) build --release --locked --bin strongroom
+	$(CARGO) build --release --locked $(FEATURES) --bin strongroom
 	@touch $@
 
 demo: build ## make a vault, mount it, write and read real files
 	scripts/demo.sh
 
 test: tools ## run all tests
-	$(CARGO) test --locked
+	$(CARGO) test --locked $(FEATURES)
 
 check: tools ## formatting, lints, documentation, dependencies
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	$(CARGO) clippy --locked $(FEATURES) --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked $(FEATURES) --no-deps
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check bans licenses sources; else echo 'check: no cargo-deny, dependencies not checked'; fi
 	@if ! command -v cargo-deny >/dev/null; then :; elif timeout 60 $(CARGO) deny --locked fetch db 2>/dev/null; then $(CARGO) deny --locked check advisories; else echo 'check: the advisory database cannot be reached, advisories not checked'; fi
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; else bash -n .ci/run scripts/setup.sh scripts/demo.sh; fi
 
 bench: tools ## compare the cipher with other ways to compute it
-	$(CARGO) bench --locked --bench '*'
+	$(CARGO) bench --locked $(FEATURES) --bench '*'
 
 install: $(BINARY) ## install program, manual and completions under PREFIX (/usr/local)
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/strongroom

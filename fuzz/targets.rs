@@ -6,7 +6,7 @@ use strongroom::{
         kdf::KdfLimits,
         secret::{Credentials, Password},
     },
-    format::{Attempt, Format, native::Native},
+    format::{Attempt, Format, luks1::{self, Luks1}, luks2::{self, Luks2}, native::Native},
     storage::{MemoryStorage, Storage},
 };
 

@@ -8,9 +8,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin:/sbin
 
-# command : Debian package : what for
+# command or file : Debian package : what for
 tools='
 cc              gcc         building
+pkg-config      pkg-config  building
+/usr/include/libudev.h libudev-dev building with FIDO2
 fusermount3     fuse3       mounting
 fuse2fs         fuse2fs     mounting without root
 mkfs.ext4       e2fsprogs   making file systems
@@ -39,7 +41,7 @@ main() {
 missing_packages() {
     local command package
     while read -r command package _; do
-        [[ -z $command ]] || command -v "$command" >/dev/null || echo "$package"
+        [[ -z $command || -e $command ]] || command -v "$command" >/dev/null || echo "$package"
     done <<<"$tools" | sort -u | tr '\n' ' '
 }
 

@@ -1,7 +1,7 @@
 //! Encrypted containers for Linux: create, unlock, export and mount them without privileges.
 //!
-//! The layers, from the bottom: [`sys`], [`crypto`], [`storage`], [`mapping`], [`block`] and [`format`](mod@format),
-//! [`volume`], [`export`], [`mount`]. A layer names only those below it; `tests/layers.rs` holds it to that.
+//! The layers, from the bottom: [`sys`], [`crypto`], [`token`], [`storage`], [`mapping`], [`block`] and
+//! [`format`](mod@format), [`volume`], [`export`], [`mount`]. A layer names only those below it; `tests/layers.rs` holds it to that.
 //! `ARCHITECTURE.md` draws the picture, `spec/` holds the on-disk formats.
 
 pub mod block;
@@ -13,7 +13,14 @@ pub mod mapping;
 pub mod mount;
 pub mod storage;
 pub mod sys;
+pub mod token;
 pub mod units;
 pub mod volume;
+
+#[cfg(test)]
+extern crate self as strongroom;
+#[cfg(test)]
+#[path = "../tests/software_token/mod.rs"]
+mod software_token;
 
 pub use error::{Error, ErrorKind, Result};

@@ -1,6 +1,9 @@
 //! The `strongroom` command.
 
 mod cli;
+#[cfg(test)]
+#[path = "../tests/software_token/mod.rs"]
+mod software_token;
 
 use strongroom::sys::alloc::WipingAllocator;
 

@@ -9,9 +9,10 @@ use std::{
 };
 
 /// Each layer, from the bottom, with the layers that it may name besides itself.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("sys", &[]),
     ("crypto", &["sys"]),
+    ("token", &["crypto"]),
     ("storage", &["sys"]),
     ("mapping", &["crypto"]),
     ("block", &["mapping", "storage", "crypto"]),
@@ -19,14 +20,17 @@ const LAYERS: [(&str, &[&str]); 10] = [
     ("volume", &["format", "block", "mapping", "storage", "crypto"]),
     ("export", &["block", "sys"]),
     ("mount", &["volume", "export", "sys"]),
-    ("cli", &["mount", "export", "volume", "format", "block", "mapping", "storage", "crypto", "sys"]),
+    (
+        "cli",
+        &["mount", "export", "volume", "format", "block", "mapping", "storage", "token", "crypto", "sys"],
+    ),
 ];
 
 /// Modules that every layer may name; they name no layer.
 const EVERYONES: [&str; 2] = ["error", "units"];
 
 /// Each dependency with the layers that may use it; none named means all of them.
-const CRATES: [(&str, &[&str]); 32] = [
+const CRATES: [(&str, &[&str]); 34] = [
     ("aes", &["crypto"]),
     ("argon2", &["crypto"]),
     ("base64ct", &["format"]),
@@ -43,6 +47,7 @@ const CRATES: [(&str, &[&str]); 32] = [
     ("sha2", &["crypto"]),
     ("subtle", &["crypto"]),
     ("getrandom", &["crypto"]),
+    ("ctap_hid_fido2", &["token"]),
     ("fuser", &["export"]),
     // Outside `sys` for its constants only: to call anything in it takes `unsafe`.
     ("libc", &["sys", "export"]),
@@ -54,6 +59,7 @@ const CRATES: [(&str, &[&str]); 32] = [
     ("zxcvbn", &["cli"]),
     ("indicatif", &["cli"]),
     ("comfy_table", &["cli"]),
+    ("qrcode", &["cli"]),
     ("zerocopy", &["format"]),
     ("rustix", &[]),
     ("zeroize", &[]),

@@ -252,6 +252,23 @@ fn overwriting_takes_a_yes_written_out() {
 }
 
 #[test]
+fn erasing_takes_the_word_itself() {
+    let question = "whole (label \"vector 🔒\", 144 KiB, 1 keyslot) will be erased: nobody opens it again, with any password. \
+                    Type erase to go on: ";
+    let mut terminal = Terminal::start_in(with_container(), "erase whole");
+    let before = fs::read(terminal.directory.path().join("whole")).unwrap();
+    terminal.answer(question, "yes");
+    terminal.expect("strongroom: error: cannot erase whole: not confirmed; nothing was changed\r\n");
+    assert_eq!(fs::read(terminal.directory.path().join("whole")).unwrap(), before);
+    terminal.end(1);
+
+    let mut terminal = Terminal::start_in(with_container(), "erase whole");
+    terminal.answer(question, "erase");
+    terminal.expect("erased whole");
+    terminal.end(0);
+}
+
+#[test]
 fn an_overwritten_file_is_whole_the_old_or_the_new() {
     let mut terminal =
         Terminal::start_in(with_container(), &format!("create whole --size 4M --force {CHEAP}"));
@@ -280,6 +297,11 @@ fn without_a_terminal_the_way_out_is_told() {
             "strongroom: error: cannot create whole: it would be overwritten, and there is no terminal to ask on\n\
              strongroom: hint: --yes answers for you\n",
         ),
+        (
+            &["erase", "whole"],
+            "strongroom: error: cannot erase whole: there is no terminal to ask on\n\
+             strongroom: hint: --yes answers for you\n",
+        ),
     ] {
         // A session of its own has no terminal, whatever the test runs on.
         let mut command = Command::new("setsid");
@@ -288,4 +310,172 @@ fn without_a_terminal_the_way_out_is_told() {
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(String::from_utf8(output.stderr).unwrap(), message);
     }
+}
+
+const NEW_PASSWORD: &str = "clamp orbit velvet mossy tundra wagon";
+const CHEAP_KEY: &str = "--kdf-memory 64M --kdf-passes 3 --kdf-lanes 1";
+
+/// What `arguments` say of the container `whole` without a terminal.
+fn told(terminal: &Terminal, arguments: &str) -> String {
+    let command = format!("'{STRONGROOM}' {arguments}");
+    let output = Command::new("/bin/sh")
+        .args(["-c", &command])
+        .current_dir(terminal.directory.path())
+        .stdin(Stdio::null())
+        .output();
+    String::from_utf8(output.unwrap().stdout).unwrap()
+}
+
+#[test]
+fn a_changed_password_is_asked_for_once_and_its_successor_twice() {
+    let mut terminal = Terminal::start_in(with_container(), &format!("key change whole {CHEAP_KEY}"));
+    terminal.answer("Password for whole: ", "wrong");
+    terminal.answer("Password for whole: ", PASSWORD);
+    terminal.answer("New password for whole: ", NEW_PASSWORD);
+    terminal.answer("The same again: ", NEW_PASSWORD);
+    terminal.expect("changed keyslot 0 of whole\r\n");
+    fs::write(terminal.directory.path().join("new"), NEW_PASSWORD).unwrap();
+    assert_eq!(told(&terminal, "key test whole --password-file new"), "keyslot 0 opens\n");
+    let seen = terminal.end(0);
+    assert!(!seen.contains("horse") && !seen.contains("velvet"), "{seen}");
+}
+
+#[test]
+fn new_passwords_that_differ_change_nothing() {
+    let mut terminal = Terminal::start_in(with_container(), &format!("key add whole {CHEAP_KEY}"));
+    let before = fs::read(terminal.directory.path().join("whole")).unwrap();
+    terminal.answer("Password for whole: ", PASSWORD);
+    terminal.answer("New password for whole: ", NEW_PASSWORD);
+    terminal.answer("The same again: ", PASSWORD);
+    terminal.expect("strongroom: error: cannot take the password: the two differ\r\n");
+    assert_eq!(fs::read(terminal.directory.path().join("whole")).unwrap(), before);
+    terminal.end(1);
+}
+
+#[test]
+fn ctrl_c_at_the_new_password_changes_nothing() {
+    let mut terminal = Terminal::start_in(with_container(), &format!("key change whole {CHEAP_KEY}"));
+    let before = fs::read(terminal.directory.path().join("whole")).unwrap();
+    terminal.answer("Password for whole: ", PASSWORD);
+    terminal.expect("New password for whole: ");
+    terminal.session.send(CTRL_C).unwrap();
+    terminal.expect("strongroom: error: interrupted\r\n");
+    assert_eq!(fs::read(terminal.directory.path().join("whole")).unwrap(), before);
+    terminal.end(130);
+}
+
+#[test]
+fn removing_a_keyslot_takes_a_yes_written_out() {
+    let directory = with_container();
+    fs::write(directory.path().join("password"), PASSWORD).unwrap();
+    fs::write(directory.path().join("new"), NEW_PASSWORD).unwrap();
+    let add =
+        format!("key add whole --label bank {CHEAP_KEY} --password-file password --new-password-file new");
+    let remove = "key remove whole --slot 1 --password-file password";
+    let mut terminal = Terminal::start_in(
+        directory,
+        &format!("{add}; '{STRONGROOM}' {remove}; echo \"first $?\"; '{STRONGROOM}' {remove}"),
+    );
+    let question = "Keyslot 1 (password, \"bank\") of whole will be removed. Type yes to go on: ";
+    terminal.answer(question, "y");
+    terminal.expect("cannot remove a keyslot from whole: not confirmed; nothing was changed\r\n");
+    terminal.expect("first 5\r\n");
+    terminal.answer(question, "yes");
+    terminal.expect("removed keyslot 1 from whole; 1 keyslot left\r\n");
+    terminal.end(0);
+}
+
+#[test]
+fn the_last_keyslot_is_called_so_before_it_goes() {
+    let mut terminal = Terminal::start_in(with_container(), "key remove whole --force");
+    terminal.answer("Password for whole: ", PASSWORD);
+    terminal.answer("nobody will be able to open the container", "yes");
+    terminal.expect("removed keyslot 0 from whole; 0 keyslots left\r\n");
+    assert_eq!(told(&terminal, "key list whole"), "      none\n");
+    terminal.end(0);
+}
+
+/// The groups of the recovery key that a terminal showed, a line each.
+fn shown_key(seen: &str) -> Vec<String> {
+    let is_key = |line: &str| line.len() >= 6 && line.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+    seen.lines().map(|line| line.trim().to_owned()).filter(|line| is_key(line)).collect()
+}
+
+/// Has `key add` make a recovery key, up to the question for it.
+fn with_new_recovery_key(options: &str) -> Terminal {
+    let directory = with_container();
+    fs::write(directory.path().join("pw"), PASSWORD).unwrap();
+    let arguments = format!("key add whole --password-file pw --recovery {options}");
+    let mut terminal = Terminal::start_in(directory, &arguments);
+    terminal.expect("Write it down, then type it here (nothing shows): ");
+    terminal
+}
+
+fn keyslots(container: &Path) -> String {
+    let output = Command::new(STRONGROOM).args(["key", "list"]).arg(container).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_recovery_key_opens_once_it_was_typed_back() {
+    let mut terminal = with_new_recovery_key("--no-qr");
+    let lines = shown_key(&terminal.seen);
+    assert_eq!(lines.len(), 5, "{}", terminal.seen);
+    assert!(!keyslots(&terminal.directory.path().join("whole")).contains("recovery-key"));
+    terminal.session.send_line(&lines.join("\n")).unwrap();
+    terminal.expect("added keyslot 1 to whole");
+    assert_eq!(terminal.seen.matches(&lines[0]).count(), 1, "what is typed does not show");
+
+    let key = terminal.directory.path().join("key");
+    fs::write(&key, lines.join(" ")).unwrap();
+    let opened = Command::new(STRONGROOM)
+        .args(["key", "test", "whole", "--recovery-key", "--password-file", "key"])
+        .current_dir(terminal.directory.path())
+        .output()
+        .unwrap();
+    assert_eq!(opened.stdout, b"keyslot 1 opens\n", "{opened:?}");
+    terminal.end(0);
+}
+
+#[test]
+fn a_recovery_key_that_is_not_typed_back_changes_nothing() {
+    let mut terminal = with_new_recovery_key("--no-qr --svg key.svg");
+    let whole = terminal.directory.path().join("whole");
+    let before = fs::read(&whole).unwrap();
+    let right = shown_key(&terminal.seen).join("-");
+    let other = "312576-091322-274384-285648-125158-296032-091322-091179-274417-285538-090761-141361-276320-\
+                 327987-324951-718586-457666";
+    let wrong = format!("000001{}", &right[6..]);
+    terminal.session.send_line(&wrong).unwrap();
+    terminal.expect("strongroom: group 1 is wrong; try again");
+    terminal.answer("(nothing shows): ", other);
+    terminal.expect("strongroom: this is another recovery key; try again");
+    terminal.answer("(nothing shows): ", &wrong);
+    terminal.expect("the recovery key was not typed as it is; nothing was changed");
+    terminal.expect("status 2\r\n");
+    assert_eq!(fs::read(&whole).unwrap(), before);
+    assert!(!terminal.files().contains(&"key.svg".to_owned()));
+}
+
+#[test]
+fn a_terminal_gets_the_recovery_key_as_a_qr_code_in_black_on_white() {
+    let terminal = with_new_recovery_key("");
+    let lines = terminal.seen.lines().filter(|line| line.starts_with("\x1b[38;5;16;48;5;231m"));
+    assert_eq!(lines.count(), 23, "{}", terminal.seen);
+}
+
+#[test]
+fn a_recovery_key_is_asked_for_again_until_it_is_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let vector = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/native/recovery.img");
+    fs::copy(vector, directory.path().join("paper")).unwrap();
+    let key = "312576 091322 274384 285648 125158 296032 091322 091179 274417 285538 090761 141361 276320 \
+               327987 324951 718586 457666";
+    let mut terminal = Terminal::start_in(directory, "key test paper --recovery-key");
+    terminal.answer("Recovery key for paper: ", &key.replace("274384", "274385"));
+    terminal.expect("strongroom: group 3 is wrong\r\n");
+    terminal.answer("Recovery key for paper: ", key);
+    terminal.expect("keyslot 1 opens");
+    let seen = terminal.end(0);
+    assert!(!seen.contains("285648"), "{seen}");
 }

@@ -11,6 +11,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -60,6 +61,8 @@ fn the_manual_holds_every_command_and_exit_status() {
         "key add",
         "key change",
         "key remove",
+        "check",
+        "erase",
         "completions",
         "man",
     ] {
@@ -112,6 +115,42 @@ fn a_full_standard_output_is_an_error() {
     );
 }
 
+#[cfg(feature = "fido2")]
+#[test]
+fn a_token_that_is_not_there_is_told_before_the_password_is_asked() {
+    if fs::read_dir("/sys/class/hidraw").is_ok_and(|devices| devices.count() > 0) {
+        println!("skipped: there is a HID device, which may be a token");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    furnish(directory.path());
+    for (command, what) in [
+        ("key test fido2.vault --security-key", "cannot unlock fido2.vault"),
+        ("key add whole.vault --fido2 --password-file nowhere", "cannot add a keyslot to whole.vault"),
+    ] {
+        let arguments: Vec<_> = command.split(' ').collect();
+        let output = Command::new(env!("CARGO_BIN_EXE_strongroom"))
+            .args(arguments)
+            .current_dir(directory.path())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(4), "{command}");
+        let expected = format!(
+            "strongroom: error: {what}: no FIDO2 token found\nstrongroom: hint: plug it in and try again\n"
+        );
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), expected, "{command}");
+    }
+}
+
+/// The recovery key of `recovery.vault`, as section 5.1 of the specification prints it.
+const RECOVERY_KEY: &str = "\
+312576-091322-274384-285648
+125158-296032-091322-091179
+274417-285538-090761-141361
+276320-327987-324951-718586
+457666
+";
+
 /// The files that the transcripts name.
 fn furnish(directory: &Path) {
     let write = |name: &str, bytes: &[u8]| fs::write(directory.join(name), bytes).unwrap();
@@ -121,10 +160,14 @@ fn furnish(directory: &Path) {
     write("long-password", &vec![b'x'; (1 << 20) + 1]);
     write("keyfile", b"the content of a keyfile");
     write("new-password", b"clamp orbit velvet mossy tundra wagon\n");
+    write("recovery-key", RECOVERY_KEY.as_bytes());
+    write("wrong-recovery-key", RECOVERY_KEY.replace("274384", "274385").as_bytes());
+    write("other-recovery-key", "000000-".repeat(16).as_bytes());
     write("zeros.vault", &vec![0; 3 << 20]);
     write("noise.vault", &noise(3 << 20));
     write("empty.vault", b"");
     write("photos.txt", b"holiday\n");
+    write("doomed.txt", b"not a container\n");
     fs::create_dir(directory.join("not-empty")).unwrap();
     write("not-empty/photo", b"kept");
     fs::create_dir(directory.join("empty")).unwrap();
@@ -132,6 +175,7 @@ fn furnish(directory: &Path) {
         ("whole.vault", "password"),
         ("keyfiles.vault", "keyfiles"),
         ("recovery.vault", "recovery-key"),
+        ("fido2.vault", "fido2-token"),
         ("damaged-a.vault", "copy-a-zeros"),
         ("damaged-both.vault", "flip-data-offset-both"),
         ("tampered.vault", "forged-mac-both"),
@@ -139,8 +183,13 @@ fn furnish(directory: &Path) {
         ("future.vault", "flip-version-both"),
         ("new-version.vault", "forged-version-both"),
         ("costly.vault", "forged-memory-1-tib"),
+        ("doomed.vault", "password"),
+        ("doomed-damaged.vault", "flip-data-offset-both"),
+        ("doomed-future.vault", "forged-version-both"),
     ] {
         write(name, &Vector::read(vector).image());
+        // What `check` says of them must not hang on the umask of whoever runs this.
+        fs::set_permissions(directory.join(name), fs::Permissions::from_mode(0o600)).unwrap();
     }
 }
 

@@ -110,8 +110,7 @@ impl CryptDevice {
             let Some(ciphertext) = scratch.get_mut(..chunk.len()) else {
                 return Err(io::Error::from(io::ErrorKind::InvalidInput).into());
             };
-            ciphertext.copy_from_slice(chunk);
-            piece.segment.cipher.encrypt(ciphertext, piece.sector_size, piece.tweak(done));
+            piece.segment.cipher.encrypt_into(chunk, ciphertext, piece.sector_size, piece.tweak(done));
             self.storage.write_all_at(ciphertext, piece.offset(done))?;
             done += sectors_in(piece.sector_size, chunk.len());
         }

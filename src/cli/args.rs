@@ -1,5 +1,7 @@
 //! What the command line takes. The doc comments here are the help texts and the manual.
 
+mod check;
+mod erase;
 mod key;
 mod reencrypt;
 
@@ -21,6 +23,10 @@ pub(crate) use key::{
 pub(crate) use reencrypt::{CipherChoice, ReencryptOptions};
 
 use super::size::parse_size;
+use check::CHECK_EXAMPLES;
+use erase::ERASE_EXAMPLES;
+
+pub(crate) use {check::CheckOptions, erase::EraseOptions};
 
 /// Encrypted containers: made, opened and mounted by an ordinary user
 #[derive(Debug, Parser)]
@@ -75,6 +81,12 @@ pub(crate) enum Command {
     /// more. The other keyslots stay only where their passwords are given.
     #[command(after_help = reencrypt::EXAMPLES)]
     Reencrypt(Box<ReencryptOptions>),
+    /// Examine a container and report what is not as it should be
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(Box<CheckOptions>),
+    /// Destroy all keyslots and headers: nobody opens the container again
+    #[command(after_help = ERASE_EXAMPLES)]
+    Erase(EraseOptions),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(CompletionsOptions),
@@ -172,6 +184,12 @@ pub(crate) struct UnlockOptions {
     /// The most memory that a keyslot may ask for [default: 4G]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) max_kdf_memory: Option<u64>,
+    /// Unlock with a recovery key: it is what is asked for, or read where the password would be
+    #[arg(long, conflicts_with_all = ["security_key", "keyfile", "no_password"])]
+    pub(crate) recovery_key: bool,
+    /// Unlock with a FIDO2 token; its PIN, where it has one, is asked for, or read where the password would be
+    #[arg(long, conflicts_with_all = ["keyfile", "no_password"])]
+    pub(crate) security_key: bool,
     #[command(flatten)]
     pub(crate) secrets: SecretOptions,
 }
@@ -205,7 +223,7 @@ pub(crate) struct CompletionsOptions {
 }
 
 /// Where the password and the keyfiles come from. Without any of these the password is asked for on the terminal.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Secrets (the password is asked for on the terminal where no source is given)")]
 #[command(group = ArgGroup::new("password").multiple(false))]
 pub(crate) struct SecretOptions {

@@ -3,29 +3,49 @@
 use std::path::{Path, PathBuf};
 
 use strongroom::{
-    error::Result,
+    error::{Error, ErrorKind, Result},
     format::Header,
+    mount,
     storage::Storage,
     volume::{Access, Container},
 };
 
-use super::{mounting, unlock::cannot_open};
+use super::{
+    mounting::name_holder,
+    unlock::{cannot_open, check_kind, inspect},
+};
 
 /// A container whose header a command changes. Open it before asking for secrets, write at the very end.
+///
+/// Where it is not mounted, it is locked from the first moment to the last. Where it is, its server has the lock: the header
+/// is read beside it, and only for writing the server's descriptor is borrowed. What is written must therefore refuse a
+/// header that has changed since it was read, as [`Editor::commit`](strongroom::format::Editor::commit) does.
 #[derive(Debug)]
 pub(crate) struct Editable {
     path: PathBuf,
     container: Container,
+    is_mounted: bool,
 }
 
 impl Editable {
-    /// Opens and locks the container at `path`.
+    /// Opens the container at `path`.
     ///
     /// # Errors
-    /// `Busy` where somebody has it who does not lend it; as [`Container::open`].
+    /// `Busy` where somebody has it who does not lend it: another program, a mount that is read-only. As [`Container::open`].
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let container = mounting::open(path, Access::ReadWrite)?;
-        Ok(Self { path: path.to_path_buf(), container })
+        check_kind(path)?;
+        let open = || -> Result<Self> {
+            let (container, is_mounted) = match Container::open(path, Access::ReadWrite) {
+                Ok(container) => (container, false),
+                Err(error) if error.kind() == ErrorKind::Busy && mount::can_borrow(path)? => {
+                    (inspect(path)?.0, true)
+                }
+                Err(error) if error.kind() == ErrorKind::Busy => return Err(name_holder(error, path)),
+                Err(error) => return Err(error),
+            };
+            Ok(Self { path: path.to_path_buf(), container, is_mounted })
+        };
+        open().map_err(|error| cannot_open(error, path))
     }
 
     /// The header as it is now.
@@ -34,7 +54,24 @@ impl Editable {
     }
 
     /// Runs `work` on the container, open for writing and locked.
+    ///
+    /// # Errors
+    /// `Busy` where it is mounted and cannot be borrowed now; those of `work`.
     pub(crate) fn write<T>(&self, work: impl FnOnce(&dyn Storage) -> Result<T>) -> Result<T> {
-        work(&*self.container.storage())
+        if !self.is_mounted {
+            return work(&*self.container.storage());
+        }
+        match mount::borrow(&self.path)? {
+            Some(loan) => work(&*loan.container().storage()),
+            // It was unmounted while a password was typed.
+            None => work(&*Self::reopen(&self.path)?.storage()),
+        }
+    }
+
+    fn reopen(path: &Path) -> Result<Container> {
+        Container::open(path, Access::ReadWrite).map_err(|error: Error| match error.kind() {
+            ErrorKind::Busy => name_holder(error, path),
+            _ => error,
+        })
     }
 }

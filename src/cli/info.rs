@@ -38,6 +38,9 @@ fn describe(info: &HeaderInfo) -> String {
         line("Provision:", provision);
     }
     line("Header:", if info.authenticated_header { "authenticated" } else { "not authenticated" });
+    if info.reencryption {
+        line("Re-encryption:", "under way; strongroom reencrypt goes on with it");
+    }
     for (index, copy) in info.headers.iter().enumerate() {
         let state = state_name(copy.state);
         let sequence = copy.sequence.map(|number| format!(", sequence {number}")).unwrap_or_default();

@@ -65,9 +65,9 @@ pub(crate) fn check() -> Result<()> {
 /// Runs work that leaves nothing behind and cannot be stopped within: a prompt, a key derivation. A signal ends the
 /// process right there.
 pub(crate) fn at_liberty<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    AT_LIBERTY.store(true, Ordering::SeqCst);
+    let before = AT_LIBERTY.swap(true, Ordering::SeqCst);
     let result = check().and_then(|()| work());
-    AT_LIBERTY.store(false, Ordering::SeqCst);
+    AT_LIBERTY.store(before, Ordering::SeqCst);
     check()?;
     result
 }

@@ -53,7 +53,7 @@ struct Tested<'a> {
 /// Wrong credentials are an error as everywhere: the exit status is the answer.
 fn test(console: Console, options: &KeyTestOptions) -> Result<()> {
     let (_, header) = inspect(&options.container)?;
-    options.unlock.secrets.check_source(header.keyfile_role())?;
+    options.unlock.check_source(header.keyfile_role())?;
     let unlocked = unlock(console, &options.container, &*header, &options.unlock, options.slot)?;
     let tested = Tested { container: &options.container, opens: true, keyslot: unlocked.keyslot };
     console.result(&tested, |tested| match tested.keyslot {
@@ -69,6 +69,9 @@ struct Edited<'a> {
     keyslot: u32,
     kind: &'static str,
     keyslots: Vec<KeyslotInfo>,
+    /// Digits and dashes: the only time that they are printed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery_key: Option<&'a str>,
 }
 
 /// Writes what was edited. The last moment at which Ctrl-C leaves everything as it was is just before.

@@ -170,8 +170,14 @@ A password is never taken from the command line or from the environment, where o
 Keyfiles join the password, and each counts with its whole content, in any order. With --no-password, or an empty
 password file, the keyfiles alone open the container.
 
+A container has 30 keyslots, each of which opens it by itself. key add fills one, key change replaces the secret of one, key
+remove empties one; the data is not touched, and the container may be mounted meanwhile (not read-only). The old secret
+comes from the options that begin with --password and --keyfile, the new one from those that begin with --new. --slot is the
+keyslot that is worked on, --unlock-slot the one to unlock with. A removed secret still opens copies of the header made before.
+
 With --json exactly one object is printed on standard output, also for an error:
-{\"error\":{\"code\",\"kind\",\"message\",\"hint\"}}. Otherwise standard output carries data only; notes, progress and errors go to
+{\"error\":{\"code\",\"kind\",\"message\",\"hint\"}}. What check finds is its result: exit status 4 without an error where
+something is not as it must be. Otherwise standard output carries data only; notes, progress and errors go to
 standard error.";
 
 const EXIT_STATUSES: [(&str, &str); 9] = [
@@ -210,6 +216,10 @@ strongroom create photos.vault --size 10G
 strongroom mount photos.vault ~/photos
 
 strongroom unmount ~/photos
+
+strongroom key change photos.vault
+
+strongroom key add photos.vault --new-keyfile /media/stick/key --new-no-password --label stick
 
 strongroom key test photos.vault --password-command 'pass show photos' && echo it opens
 

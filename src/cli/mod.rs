@@ -1,9 +1,11 @@
 //! The command line: arguments in; data, messages and an exit status out.
 
 mod args;
+mod check;
 mod cost;
 mod create;
 mod edit;
+mod erase;
 mod info;
 mod interrupt;
 mod key;
@@ -12,11 +14,14 @@ mod mounting;
 mod output;
 mod progress;
 mod prompt;
+mod qr;
+mod recovery;
 mod reencrypt;
 mod report;
 mod secrets;
 mod size;
 mod strength;
+mod token;
 mod unlock;
 mod usage;
 
@@ -62,15 +67,18 @@ fn run(arguments: &[OsString]) -> u8 {
     };
     let console = Console::new(parsed.output);
     match obey(console, &parsed.command) {
-        Ok(()) => 0,
+        Ok(status) => status,
         Err(error) => report(console, &error),
     }
 }
 
-fn obey(console: Console, command: &Command) -> Result<()> {
+/// Gives the exit status of a command that was carried out.
+fn obey(console: Console, command: &Command) -> Result<u8> {
     forbid_dumps()?;
     interrupt::watch(console)?;
-    match command {
+    let done = match command {
+        // What it finds is its result, and no error.
+        Command::Check(options) => return check::run(console, options),
         Command::Create(options) => create::run(console, options),
         Command::Mount(options) => mounting::mount(console, options),
         Command::Unmount(options) => mounting::unmount(console, options),
@@ -78,9 +86,11 @@ fn obey(console: Console, command: &Command) -> Result<()> {
         Command::Info(options) => info::run(console, options),
         Command::Key(command) => key::run(console, command),
         Command::Reencrypt(options) => reencrypt::run(console, options),
+        Command::Erase(options) => erase::run(console, options),
         Command::Completions(options) => completions(options),
         Command::Man => manual::run(),
-    }
+    };
+    done.map(|()| 0)
 }
 
 /// Help and version are answers; everything else is wrong usage.

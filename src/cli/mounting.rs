@@ -10,6 +10,7 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 use strongroom::{
     error::{Error, ErrorKind, Result},
+    mapping::Layout,
     mount::{self, Entry, Request, Selection, Target},
     volume::{Access, Container, make_writable},
 };
@@ -29,11 +30,16 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     let container = open(path, access(options))?;
     let header = container.header().map_err(|error| cannot_open(error, path))?;
     mount::check_target(&target, access(options))?;
-    options.unlock.secrets.check_source(header.keyfile_role())?;
+    options.unlock.check_source(header.keyfile_role())?;
 
     let unlocked = unlock(console, path, &*header, &options.unlock, options.slot)?;
     for repair in make_writable(&container, &*header, &unlocked).map_err(|error| cannot_open(error, path))? {
         console.warn(&format!("{}: {repair}", path.display()));
+    }
+    if let Layout::Moving(_) = unlocked.layout {
+        let resume = format!("strongroom reencrypt {} goes on with it", path.display());
+        console
+            .note(&format!("strongroom: a re-encryption of this container is under way and rests; {resume}"));
     }
     let request = Request { container: &container, key: unlocked.volume_key.expose(), target };
     let mounted = mount::start(&request, interrupt::flag())?;
@@ -123,21 +129,24 @@ pub(crate) fn open(path: &Path, access: Access) -> Result<Container> {
 
 /// The same error, naming the mount or the processes that keep the container to themselves.
 pub(crate) fn name_holder(error: Error, path: &Path) -> Error {
-    let Ok(metadata) = std::fs::metadata(path) else { return error };
+    match use_of(path) {
+        Some((usage, Some(place))) => {
+            Error::new(ErrorKind::Busy, usage).with_hint(format!("strongroom unmount {}", place.display()))
+        }
+        Some((usage, None)) => Error::new(ErrorKind::Busy, usage),
+        None => error,
+    }
+}
+
+/// How the container is in use, and where it is mounted.
+pub(crate) fn use_of(path: &Path) -> Option<(String, Option<PathBuf>)> {
+    let metadata = std::fs::metadata(path).ok()?;
     if let Some(entry) = mount::holding((metadata.dev(), metadata.ino())) {
         let place = place(&entry).unwrap_or_else(|| entry.container.clone());
-        return Error::new(
-            ErrorKind::Busy,
-            format!("mounted on {} (process {})", place.display(), entry.pid),
-        )
-        .with_hint(format!("strongroom unmount {}", place.display()));
+        return Some((format!("mounted on {} (process {})", place.display(), entry.pid), Some(place)));
     }
     let holders: Vec<_> = mount::holders_of_file(path).iter().map(ToString::to_string).collect();
-    if holders.is_empty() {
-        error
-    } else {
-        Error::new(ErrorKind::Busy, format!("in use by {}", holders.join(", ")))
-    }
+    (!holders.is_empty()).then(|| (format!("in use by {}", holders.join(", ")), None))
 }
 
 /// A path without what would break a line or command a terminal.

@@ -76,15 +76,20 @@ impl SecretPrompt {
 /// # Errors
 /// `Usage` where there is no terminal.
 pub(crate) fn confirm(question: &str) -> Result<bool> {
+    confirm_by(question, "yes")
+}
+
+/// The same with another word: for what nothing brings back.
+pub(crate) fn confirm_by(question: &str, word: &str) -> Result<bool> {
     let mut terminal = open_terminal().map_err(|_| no_terminal())?;
     let mut answer = String::new();
     interrupt::at_liberty(|| {
-        write!(terminal, "{question} Type yes to go on: ")?;
+        write!(terminal, "{question} Type {word} to go on: ")?;
         terminal.flush()?;
         BufReader::new(&terminal).read_line(&mut answer)?;
         Ok(())
     })?;
-    Ok(answer.trim_end() == "yes")
+    Ok(answer.trim_end() == word)
 }
 
 fn open_terminal() -> io::Result<File> {

@@ -65,7 +65,7 @@ fn offline(console: Console, options: &ReencryptOptions) -> Result<()> {
     let container = open(path, Access::ReadWrite)?;
     let header = container.header().map_err(|error| cannot_open(error, path))?;
     check_keys(&header.describe(), options)?;
-    options.unlock.secrets.check_source(header.keyfile_role())?;
+    options.unlock.check_source(header.keyfile_role())?;
     let (unlocked, credentials) = unlock_with(console, path, &*header, &options.unlock, None)?;
     let is_resumed = is_under_way(&unlocked, options)?;
     for repair in make_writable(&container, &*header, &unlocked)? {
@@ -99,7 +99,7 @@ fn online(console: Console, options: &ReencryptOptions, mounted: &MountedReencry
     }
     let (container, header) = inspect(path)?;
     check_keys(&header.describe(), options)?;
-    options.unlock.secrets.check_source(header.keyfile_role())?;
+    options.unlock.check_source(header.keyfile_role())?;
     let (unlocked, credentials) = unlock_with(console, path, &*header, &options.unlock, None)?;
     if is_under_way(&unlocked, options)? {
         mounted.resume(unlocked.volume_key.expose(), options.max_rate)?;

@@ -19,10 +19,11 @@ use strongroom::{
 use zeroize::Zeroizing;
 
 use super::{
-    args::{NewSecretOptions, SecretOptions},
+    args::{NewSecretOptions, SecretOptions, UnlockOptions},
     interrupt,
+    output::Console,
     prompt::{self, SecretPrompt},
-    strength,
+    recovery, strength,
 };
 
 /// The longest password taken, in bytes. What is longer is a keyfile.
@@ -30,7 +31,75 @@ pub(crate) const MAX_PASSWORD_LEN: usize = 1 << 20;
 /// The longest keyfile that can be a whole secret, in bytes; cryptsetup's limit.
 const MAX_KEYFILE_LEN: usize = 8 << 20;
 
+impl UnlockOptions {
+    /// Fails early where something is to be asked for and there is no terminal. Whether a FIDO2 token has a PIN shows later.
+    ///
+    /// # Errors
+    /// `Usage`.
+    pub(crate) fn check_source(&self, role: KeyfileRole) -> Result<()> {
+        match (self.security_key, self.recovery_key) {
+            (true, _) => Ok(()),
+            (_, true) => self.secrets.source().check("cannot ask for the recovery key"),
+            _ => self.secrets.check_source(role),
+        }
+    }
+
+    /// What opens a container that exists, but for FIDO2 tokens.
+    pub(crate) fn read(&self, console: Console, container: &Path, role: KeyfileRole) -> Result<Credentials> {
+        if !self.recovery_key {
+            return self.secrets.read(container, role);
+        }
+        let key = if self.secrets.source().is_prompt() {
+            recovery::ask(container, console)?
+        } else {
+            recovery::decode(&self.secrets.source().read_password()?)?
+        };
+        Ok(Credentials::Recovery(key))
+    }
+
+    /// Asks once more after a wrong answer. Keyfiles stay: one may be a pipe.
+    pub(crate) fn read_again(
+        &self,
+        console: Console,
+        container: &Path,
+        role: KeyfileRole,
+        credentials: &mut Credentials,
+    ) -> Result<()> {
+        match credentials {
+            Credentials::Password { password, .. } => *password = self.secrets.read_password(container)?,
+            other => *other = self.read(console, container, role)?,
+        }
+        Ok(())
+    }
+}
+
+/// Where the PIN of a FIDO2 token comes from: where the password would.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PinSource<'a>(Source<'a>);
+
+impl PinSource<'_> {
+    /// Whether it is asked for on the terminal.
+    pub(crate) fn is_prompt(&self) -> bool {
+        self.0.is_prompt()
+    }
+
+    /// The PIN of the token called `token`.
+    pub(crate) fn read(&self, token: &str) -> Result<Password> {
+        if !self.is_prompt() {
+            return self.0.read_password();
+        }
+        self.0.check("cannot ask for the PIN of the FIDO2 token")?;
+        let answer = SecretPrompt::begin()?.ask(&format!("PIN of the FIDO2 token ({token}): "))?;
+        Ok(Password::copy_of(answer.as_bytes())?)
+    }
+}
+
 impl SecretOptions {
+    /// The same source, for a PIN.
+    pub(crate) fn pin(&self) -> PinSource<'_> {
+        PinSource(self.source())
+    }
+
     fn source(&self) -> Source<'_> {
         Source {
             file: self.password_file.as_deref(),
@@ -70,7 +139,7 @@ impl SecretOptions {
     }
 
     /// What opens a container that exists.
-    pub(crate) fn read(&self, container: &Path, role: KeyfileRole) -> Result<Credentials> {
+    fn read(&self, container: &Path, role: KeyfileRole) -> Result<Credentials> {
         if self.is_keyfile_all(role) {
             return Ok(Credentials::Password { password: self.read_whole_keyfile()?, keyfiles: Vec::new() });
         }
@@ -98,14 +167,6 @@ impl SecretOptions {
         .map_err(|error| as_usage(error, format!("cannot read keyfile {}", path.display())))
     }
 
-    /// Asks once more after a wrong answer. Keyfiles stay: one may be a pipe.
-    pub(crate) fn read_again(&self, container: &Path, credentials: &mut Credentials) -> Result<()> {
-        if let Credentials::Password { password, .. } = credentials {
-            *password = self.read_password(container)?;
-        }
-        Ok(())
-    }
-
     /// The password for a new container: asked for twice, and weighed. The warning, where it is weak, goes to `warn`.
     pub(crate) fn read_new(&self, container: &Path, warn: impl Fn(&str)) -> Result<Credentials> {
         self.source().read_given()?.complete(container, warn)
@@ -113,6 +174,11 @@ impl SecretOptions {
 }
 
 impl NewSecretOptions {
+    /// The same source, for a PIN.
+    pub(crate) fn pin(&self) -> PinSource<'_> {
+        PinSource(self.source())
+    }
+
     fn source(&self) -> Source<'_> {
         Source {
             file: self.new_password_file.as_deref(),
@@ -128,10 +194,18 @@ impl NewSecretOptions {
     ///
     /// # Errors
     /// `Usage`.
-    pub(crate) fn check_sources(&self, old: &SecretOptions) -> Result<()> {
-        let (old, new) = (old.source(), self.source());
-        old.check("cannot ask for the password")?;
-        new.check("cannot ask for the new password")?;
+    pub(crate) fn check_sources(&self, old: &UnlockOptions) -> Result<()> {
+        old.check_source(KeyfileRole::PartOfSecret)?;
+        self.source().check("cannot ask for the new password")?;
+        self.check_streams(old)
+    }
+
+    /// Fails where both secrets would come from one stream.
+    ///
+    /// # Errors
+    /// `Usage`.
+    pub(crate) fn check_streams(&self, old: &UnlockOptions) -> Result<()> {
+        let (old, new) = (old.secrets.source(), self.source());
         let is_stdin = |source: &Source<'_>| source.file.is_some_and(|path| path.as_os_str() == "-");
         if is_stdin(&old) && is_stdin(&new) || old.fd.is_some() && old.fd == new.fd {
             return Err(Error::new(ErrorKind::Usage, "one stream cannot give both passwords")

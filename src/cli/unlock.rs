@@ -15,18 +15,22 @@ use strongroom::{
     volume::Container,
 };
 
-use super::{args::UnlockOptions, interrupt, output::Console, progress};
+use super::{args::UnlockOptions, interrupt, output::Console, progress, token};
 
 /// Opens a container only to look at it: without a lock, so also while it is mounted.
 pub(crate) fn inspect(path: &Path) -> Result<(Container, Box<dyn Header>)> {
+    let container = open_to_look(path)?;
+    let header = container.header().map_err(|error| cannot_open(error, path))?;
+    Ok((container, header))
+}
+
+/// The same without reading the header, which may be damaged.
+pub(crate) fn open_to_look(path: &Path) -> Result<Container> {
     check_kind(path)?;
     // A FIFO must not block, a terminal must not become ours.
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(Error::from);
-    let container =
-        file.and_then(|file| Container::from_fd(file.into(), path)).map_err(|e| cannot_open(e, path))?;
-    let header = container.header().map_err(|error| cannot_open(error, path))?;
-    Ok((container, header))
+    file.and_then(|file| Container::from_fd(file.into(), path)).map_err(|error| cannot_open(error, path))
 }
 
 /// Refuses what can be no container whatever it holds: a directory, a socket, a terminal.
@@ -44,7 +48,7 @@ pub(crate) fn cannot_open(error: Error, path: &Path) -> Error {
     let error = error.during(format!("cannot open {}", path.display()));
     match error.kind() {
         ErrorKind::NotAContainer => error.with_hint(
-            "strongroom's own format and LUKS1 are read; VeraCrypt and TrueCrypt containers are not yet",
+            "strongroom's own format and LUKS are read; VeraCrypt and TrueCrypt containers are not yet",
         ),
         _ => error,
     }
@@ -75,9 +79,14 @@ pub(crate) fn unlock_with(
 ) -> Result<(Unlocked, Credentials)> {
     let attempt = Attempt { limits: limits(options), keyslot };
     let secrets = &options.secrets;
-    let mut credentials = secrets.read(path, header.keyfile_role())?;
-    let mut tries_left =
-        if secrets.is_prompt(header.keyfile_role()) { options.tries.unwrap_or(3) } else { 1 };
+    let tries = options.tries.unwrap_or(TRIES);
+    if options.security_key {
+        let opened = token::unlock(console, path, header, &attempt, secrets.pin(), tries)?;
+        tell_keyslot(console, &opened.0);
+        return Ok(opened);
+    }
+    let mut credentials = options.read(console, path, header.keyfile_role())?;
+    let mut tries_left = if secrets.is_prompt(header.keyfile_role()) { tries } else { 1 };
     loop {
         warn_of_swap(console);
         let unlocked = interrupt::at_liberty(|| {
@@ -87,16 +96,20 @@ pub(crate) fn unlock_with(
         match unlocked {
             Err(error) if error.kind() == ErrorKind::Credentials && tries_left > 0 => {
                 console.note(&format!("strongroom: {}", error.reason()));
-                secrets.read_again(path, &mut credentials)?;
+                options.read_again(console, path, header.keyfile_role(), &mut credentials)?;
             }
             Err(error) => return Err(explain(error, path, header, &attempt.limits)),
             Ok(unlocked) => {
-                if let Some(slot) = unlocked.keyslot {
-                    console.detail(&format!("strongroom: keyslot {slot} opens"));
-                }
+                tell_keyslot(console, &unlocked);
                 return Ok((unlocked, credentials));
             }
         }
+    }
+}
+
+fn tell_keyslot(console: Console, unlocked: &Unlocked) {
+    if let Some(slot) = unlocked.keyslot {
+        console.detail(&format!("strongroom: keyslot {slot} opens"));
     }
 }
 
@@ -132,3 +145,6 @@ fn warn_of_swap(console: Console) {
         );
     }
 }
+
+/// Passwords and PINs asked for. A token takes eight before it locks itself.
+pub(crate) const TRIES: u32 = 3;

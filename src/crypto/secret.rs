@@ -4,6 +4,7 @@ use std::{fmt, io};
 
 use subtle::ConstantTimeEq;
 
+use super::security_key::Answer;
 pub use crate::sys::memory::LockedBytes;
 
 /// Makes a secret type around [`LockedBytes`].
@@ -73,6 +74,10 @@ secret! {
     KeyfileDigest
 }
 secret! {
+    /// What a FIDO2 token makes of a keyslot's salt.
+    HmacSecret
+}
+secret! {
     /// 256 random bits that the user keeps on paper. Needs no costly derivation: nobody guesses it.
     RecoveryKey
 }
@@ -89,6 +94,8 @@ pub enum Credentials {
     },
     /// A recovery key.
     Recovery(RecoveryKey),
+    /// A FIDO2 token's answer to the challenge of a keyslot.
+    SecurityKey(Answer),
 }
 
 /// The size of a [`RecoveryKey`] in bytes.

@@ -1,11 +1,14 @@
 //! Containers on disk: each format is a folder here and a line in [`FORMATS`]; each unlocks to a [`Layout`].
 
+mod finding;
 mod luks;
 pub mod luks1;
 pub mod luks2;
 pub mod native;
 
-use std::{fmt, sync::Arc};
+pub use finding::{Finding, Severity};
+
+use std::{fmt, ops::Range, sync::Arc};
 
 use serde::Serialize;
 
@@ -14,6 +17,7 @@ use crate::{
         kdf::{Argon2Cost, KdfLimits},
         rng::Rng,
         secret::{Credentials, VolumeKey},
+        security_key::Challenge,
     },
     error::Result,
     mapping::Layout,
@@ -47,6 +51,30 @@ pub trait Format: fmt::Debug + Send + Sync {
     /// # Errors
     /// `NotAContainer`, `Damaged`, `Unsupported`, or what reading gave.
     fn read_header(&self, storage: &dyn Storage) -> Result<Box<dyn Header>>;
+
+    /// What must be overwritten so that nobody ever opens the container again; also where its header is damaged.
+    ///
+    /// # Errors
+    /// Only where the storage does not tell its size.
+    fn erasure(&self, storage: &dyn Storage) -> Result<Erasure>;
+
+    /// Examines all that can be examined without a secret; writes nothing. Damage is a finding, not an error.
+    ///
+    /// # Errors
+    /// `NotAContainer`, and what reading gave.
+    fn check(&self, storage: &dyn Storage) -> Result<Vec<Finding>>;
+}
+
+/// What must be overwritten to erase a container, in bytes. Each part is durable before the next one is begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Erasure {
+    /// Copies of the keyslots that others stand in for. Until they are all gone the container opens.
+    pub spare: Vec<Range<u64>>,
+    /// The last copy of the keyslots, without what tells that there is a container. Once it is gone, nobody opens it.
+    pub last: Range<u64>,
+    /// What remains of the header, and all other places that keys may have been written to. While it is there, what is
+    /// left shows as a damaged container and not as none.
+    pub rest: Vec<Range<u64>>,
 }
 
 /// A header that was read and is well-formed. Nothing in it is trusted before it is unlocked.
@@ -59,6 +87,10 @@ pub trait Header: fmt::Debug + Send + Sync {
         KeyfileRole::PartOfSecret
     }
 
+    /// What the keyslots for FIDO2 tokens ask, in the order in which they are to be tried. None where the format, or this
+    /// container, has no such slots.
+    fn challenges(&self, attempt: &Attempt) -> Vec<Challenge>;
+
     /// Opens a keyslot and checks the header against the volume key.
     ///
     /// # Errors
@@ -68,6 +100,9 @@ pub trait Header: fmt::Debug + Send + Sync {
 
     /// Checks the header against a volume key that a keyslot gave earlier (in another process).
     fn unlock_with_key(&self, key: VolumeKey) -> Result<Unlocked>;
+
+    /// Examines what takes the volume key to examine.
+    fn check_unlocked(&self, unlocked: &Unlocked) -> Vec<Finding>;
 
     /// Makes sure that the container may be written, and brings damaged and stale header copies up to the authentic one;
     /// says what it did, a line each.

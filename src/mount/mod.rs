@@ -8,6 +8,7 @@ mod driver;
 mod filesystem;
 mod fuse2fs;
 mod holders;
+mod loan;
 mod mkfs;
 mod mountinfo;
 mod mountpoint;
@@ -25,6 +26,7 @@ mod unmount;
 
 pub use driver::DriverChoice;
 pub use holders::{Holder, holders_of_file};
+pub use loan::{Loan, borrow, can_borrow};
 pub use mkfs::{FilesystemKind, NewFilesystem, is_available};
 pub use protocol::Target;
 pub use reencryption::MountedReencryption;

@@ -77,6 +77,8 @@ pub(super) enum Command {
         /// Also where it is in use.
         force: bool,
     },
+    /// Lend the container's descriptor until the connection is closed. It comes after [`Outcome::Lent`].
+    Lend,
     /// Something about the volume's re-encryption.
     Reencrypt(Reencrypt),
 }
@@ -107,6 +109,8 @@ pub(super) enum Reencrypt {
 pub(super) enum Outcome {
     /// Done; the keys are wiped.
     Done,
+    /// The container's descriptor follows.
+    Lent,
     /// Understood so far: what belongs to the command may come.
     Proceed,
     /// How the volume's re-encryption is, after the command was carried out.
@@ -205,7 +209,8 @@ pub(super) fn send<T: Serialize>(mut stream: &UnixStream, message: &T) -> io::Re
 /// `UnexpectedEof` where the other end is closed without a word, `WouldBlock` where the stream's timeout passed.
 pub(super) fn receive<T: DeserializeOwned>(stream: &UnixStream) -> io::Result<T> {
     let mut line = Vec::new();
-    BufReader::new(stream.take(MAX_LINE)).read_until(b'\n', &mut line)?;
+    // Byte by byte: what comes behind the line, a descriptor perhaps, is for the next reader.
+    BufReader::with_capacity(1, stream.take(MAX_LINE)).read_until(b'\n', &mut line)?;
     if line.is_empty() {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
@@ -237,7 +242,10 @@ const KINDS: [ErrorKind; 15] = [
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
+    use crate::sys::socket::{receive_descriptor, send_descriptor};
 
     fn order() -> Order {
         Order {
@@ -279,6 +287,15 @@ mod tests {
         let (left, right) = UnixStream::pair().unwrap();
         drop(left);
         assert_eq!(receive::<Command>(&right).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_descriptor_behind_a_line_is_not_lost() {
+        let (left, right) = UnixStream::pair().unwrap();
+        send(&left, &Outcome::Lent).unwrap();
+        send_descriptor(&left, std::fs::File::open("/dev/null").unwrap().as_fd()).unwrap();
+        assert!(matches!(receive::<Outcome>(&right).unwrap(), Outcome::Lent));
+        receive_descriptor(&right).unwrap();
     }
 
     #[test]

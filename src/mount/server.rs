@@ -25,7 +25,7 @@ use super::{
     filesystem::Superblock,
     mountinfo::{MountId, MountTable},
     mountpoint::MountPoint,
-    protocol::{self, Answer, Command, Failure, Order, Outcome, Target},
+    protocol::{self, Answer, Command, Failure, Order, Outcome, Reencrypt, Target},
     registry::{Entry, Record, now},
     runtime,
     session::{BLOCK, Session},
@@ -40,9 +40,9 @@ use crate::{
             ProcessId, boot_id, close_inherited, harden, is_root, mark_as_storage_server,
             survive_file_size_limit,
         },
-        socket::receive_descriptor,
+        socket::{receive_descriptor, send_descriptor},
     },
-    volume::{Container, LiveReencryption, Volume},
+    volume::{Container, LiveReencryption, LiveState, Volume},
 };
 
 /// The hidden first argument that makes this program a server.
@@ -118,6 +118,8 @@ struct Server {
     control: UnixListener,
     watch: Watch,
     is_private: bool,
+    /// To be lent.
+    container: Container,
     /// Dropped before the process ends, it comes to rest.
     reencryption: Arc<LiveReencryption>,
 }
@@ -146,7 +148,7 @@ impl Server {
         session.check_stop()?;
         let is_private = matches!(place, Place::Private);
         session.note(|record| record.ready = !is_private)?;
-        Ok(Self { session, log, signals, control, watch, is_private, reencryption })
+        Ok(Self { session, log, signals, control, watch, is_private, container, reencryption })
     }
 
     /// Makes the volume visible, up to where the order says.
@@ -233,6 +235,18 @@ impl Server {
         };
         let force = match command {
             Command::Unmount { force } => force,
+            Command::Lend => {
+                if let Err(error) = self.lend(stream) {
+                    let _ = protocol::send(stream, &Outcome::Failed(Failure::from(&error)));
+                }
+                return false;
+            }
+            Command::Reencrypt(Reencrypt::Start { .. } | Reencrypt::Resume { .. })
+                if self.watch.is_lent() =>
+            {
+                let _ = protocol::send(stream, &Outcome::Failed(Failure::from(&lent_already())));
+                return false;
+            }
             Command::Reencrypt(order) => {
                 let done = reencryption::obey(order, &self.reencryption, stream);
                 let outcome = done.unwrap_or_else(|error| Outcome::Failed(Failure::from(&error)));
@@ -249,6 +263,26 @@ impl Server {
         // Whoever asked may have gone; the volume is down all the same.
         let _ = protocol::send(stream, &outcome);
         !matches!(ending, Ending::None(_))
+    }
+
+    /// Lends the container, lock and all, until the other end closes the connection. Nothing here waits for that: where the
+    /// volume is taken down meanwhile, the lock ends with the loan.
+    fn lend(&mut self, stream: &UnixStream) -> Result<()> {
+        if self.container.is_read_only() {
+            return Err(Error::new(ErrorKind::Busy, "it is mounted read-only").with_hint("unmount it first"));
+        }
+        if self.watch.is_lent() {
+            return Err(lent_already());
+        }
+        if self.reencryption.status().state == LiveState::Running {
+            return Err(Error::new(ErrorKind::Busy, "it is being re-encrypted")
+                .with_hint("wait for the end, or strongroom reencrypt --stop"));
+        }
+        let borrower = stream.try_clone()?;
+        protocol::send(stream, &Outcome::Lent)?;
+        send_descriptor(stream, self.container.file().as_fd())?;
+        self.watch.lend_to(borrower);
+        Ok(())
     }
 
     /// Takes everything down in order, or leaves a volume that is in use as it is.
@@ -290,6 +324,10 @@ impl Server {
         let visible = record.mount.or(record.block_mount);
         MountTable::read().is_ok_and(|table| visible.is_some_and(|id| table.find(id).is_some()))
     }
+}
+
+fn lent_already() -> Error {
+    Error::new(ErrorKind::Busy, "another command is changing the header").with_hint("try again")
 }
 
 /// How an attempt to take a volume down went.

@@ -115,7 +115,7 @@ fn take_down(directory: &Path, record: &Record, force: bool, interrupted: &Atomi
             Ok(())
         }
         Ok(Outcome::Failed(failure)) => Err(explained(failure, record).during(action())),
-        Ok(Outcome::Proceed | Outcome::Reencryption(_)) => {
+        Ok(Outcome::Lent | Outcome::Proceed | Outcome::Reencryption(_)) => {
             Err(Error::new(ErrorKind::Io, "its server answers something else").during(action()))
         }
         // It ended by itself before it could answer, and took its directory with it.

@@ -14,7 +14,7 @@
 use std::{
     io,
     ops::Range,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{Limits, Storage};
@@ -46,8 +46,9 @@ impl Clone for SimStorage {
 
 #[derive(Debug, Clone)]
 struct State {
-    live: Vec<u8>,
-    durable: Vec<u8>,
+    /// Both images are copied when they are written, and shared until then: tests make thousands of them.
+    live: Arc<Vec<u8>>,
+    durable: Arc<Vec<u8>>,
     unsynced: Vec<Change>,
     count: u64,
     plan: Plan,
@@ -155,9 +156,14 @@ impl SimStorage {
     }
 
     fn with_limits(bytes: Vec<u8>, limits: Limits) -> Self {
+        Self::found(Arc::new(bytes), limits)
+    }
+
+    /// A medium whose live image is the durable one.
+    fn found(durable: Arc<Vec<u8>>, limits: Limits) -> Self {
         let state = State {
-            live: bytes.clone(),
-            durable: bytes,
+            live: Arc::clone(&durable),
+            durable,
             unsynced: Vec::new(),
             count: 0,
             plan: Plan::default(),
@@ -185,17 +191,18 @@ impl SimStorage {
     }
 
     /// What reads see.
-    pub fn live(&self) -> Vec<u8> {
-        self.locked().live.clone()
+    pub fn live(&self) -> Arc<Vec<u8>> {
+        Arc::clone(&self.locked().live)
     }
 
     /// The medium as it is found when the power is back. This storage stays as it is, so that one run can be followed by
     /// many crashes.
+    #[must_use]
     pub fn crash(&self, outcome: &Outcome) -> Self {
         let state = self.locked();
-        let mut durable = state.durable.clone();
+        let mut durable = Arc::clone(&state.durable);
         settle(&mut durable, &state.unsynced, outcome);
-        Self::with_limits(durable, state.limits)
+        Self::found(durable, state.limits)
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {
@@ -238,7 +245,7 @@ impl State {
     }
 
     fn accept(&mut self, change: Change) {
-        change.apply(&mut self.live, Fate::Landed);
+        change.apply(Arc::make_mut(&mut self.live), Fate::Landed);
         self.unsynced.push(change);
     }
 
@@ -374,7 +381,11 @@ impl Fate {
 }
 
 /// Brings the changes into an image as the outcome has it.
-fn settle(image: &mut Vec<u8>, changes: &[Change], outcome: &Outcome) {
+fn settle(image: &mut Arc<Vec<u8>>, changes: &[Change], outcome: &Outcome) {
+    if changes.is_empty() || *outcome == Outcome::All(Fate::Lost) {
+        return;
+    }
+    let image = Arc::make_mut(image);
     let mut order: Vec<usize> = (0..changes.len()).collect();
     let mut fates: Vec<Fate> = match *outcome {
         Outcome::All(fate) => vec![fate; changes.len()],
@@ -447,7 +458,7 @@ mod tests {
     }
 
     fn after(storage: &SimStorage, outcome: Outcome) -> Vec<u8> {
-        storage.crash(&outcome).live()
+        storage.crash(&outcome).live().to_vec()
     }
 
     #[test]

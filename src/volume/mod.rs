@@ -1,13 +1,17 @@
 //! The control plane: containers on disk become volumes.
 
+mod check;
 mod container;
 mod draft;
+mod erase;
 mod fill;
 pub mod reencrypt;
 
 pub use crate::format::native::StartHeader;
+pub use check::{check, check_data};
 pub use container::{Access, Container};
 pub use draft::{Draft, Occupant, occupant};
+pub use erase::erase;
 pub use fill::{Progress, prepare, prepare_storage};
 pub use reencrypt::{LiveReencryption, LiveState, LiveStatus, Reencryption};
 
@@ -34,7 +38,12 @@ impl Volume {
     /// The volume of `container`, through what its keyslot gave. Read-only where the container was opened so.
     pub fn open(container: &Container, info: HeaderInfo, unlocked: &Unlocked) -> Self {
         let device = Arc::new(LiveDevice::new(device(container.storage(), unlocked.layout.clone())));
-        let reencryption = LiveReencryption::new(container.storage(), Arc::clone(&device), &unlocked.layout);
+        let reencryption = LiveReencryption::new(
+            container.storage(),
+            Arc::clone(&device),
+            &unlocked.layout,
+            reencrypt::Tuning::default(),
+        );
         Self { info, device, reencryption: Arc::new(reencryption) }
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use strongroom::{
     Result,
-    block::BlockDevice,
+    block::ByteDevice,
     crypto::{
         kdf::Argon2Cost,
         rng::Rng,
@@ -20,6 +20,7 @@ use strongroom::{
         Attempt, CopyState, Editor, Format, Header, NewKeyslot, Priority, Unlocked,
         native::{Geometry, Label, Native, NewContainer, NewHeader, Provision, Suite},
     },
+    mapping::Layout,
     storage::{SimStorage, Storage},
     units::{Sector, SectorSize},
     volume,
@@ -60,29 +61,40 @@ pub(crate) fn slot(slot: Option<u32>, credentials: &Credentials) -> NewKeyslot<'
     NewKeyslot { slot, label: None, priority: Priority::Normal, cost, credentials }
 }
 
-/// A header that key 0 opens, not written yet.
-pub(crate) fn new_header(provision: Provision) -> NewHeader {
+/// A header that this key opens, not written yet. Each key has a container of its own.
+pub(crate) fn new_header(number: u8, provision: Provision, sector_size: SectorSize) -> NewHeader {
     let new = NewContainer {
-        uuid: *b"crash--\x40\x80-tests!",
+        uuid: [number; 16],
         label: Label::default(),
         suite: Suite::Aes256Xts,
-        sector_size: SectorSize::B4096,
+        sector_size,
         provision,
         geometry: GEOMETRY,
         cost: Argon2Cost { memory_kib: 0, passes: 0, lanes: 0 },
     };
-    NewHeader::new(&new, &key(0), &Counting::default()).unwrap()
+    NewHeader::new(&new, &key(number), &Counting::default()).unwrap()
 }
 
 /// A container that key 0 opens, with [`plaintext`] in it.
 pub(crate) fn container() -> SimStorage {
+    container_with(0, Provision::Quick, SectorSize::B4096)
+}
+
+/// A container that this key opens, with [`plaintext`] in it; a thin one has holes: the third sector of 4 KiB, and the last
+/// four.
+pub(crate) fn container_with(number: u8, provision: Provision, sector_size: SectorSize) -> SimStorage {
     let storage = Arc::new(SimStorage::new(vec![0; usize::try_from(GEOMETRY.container_len).unwrap()]));
-    new_header(Provision::Quick).write(&*storage).unwrap();
-    let (_, unlocked) = unlock(&storage, 0).unwrap();
+    new_header(number, provision, sector_size).write(&*storage).unwrap();
+    let (_, unlocked) = unlock(&storage, number).unwrap();
     let device = volume::device(Arc::clone(&storage) as Arc<dyn Storage>, unlocked.layout);
-    device.write(&plaintext(), Sector(0)).unwrap();
+    let bytes = ByteDevice::new(Arc::clone(&device));
+    for (index, block) in (0..).zip(plaintext().chunks(4096)) {
+        if provision != Provision::Thin || !matches!(index, 2 | 4..) {
+            bytes.write_at(block, index * 4096).unwrap();
+        }
+    }
     device.flush().unwrap();
-    drop(device);
+    drop((bytes, device));
     Arc::into_inner(storage).unwrap()
 }
 
@@ -119,14 +131,19 @@ pub(crate) fn edit(storage: &SimStorage, change: impl FnOnce(&mut dyn Editor)) -
 
 /// Which of `numbers` open the container.
 pub(crate) fn openers(storage: &SimStorage, numbers: &[u8]) -> Vec<u8> {
-    numbers.iter().copied().filter(|&number| unlock(storage, number).is_ok()).collect()
+    let Ok(header) = Native.read_header(storage) else { return Vec::new() };
+    let opens = |number| header.unlock(&key(number), &Attempt::default()).is_ok();
+    numbers.iter().copied().filter(|&number| opens(number)).collect()
 }
 
 /// The whole volume, opened with the key of this number.
 pub(crate) fn content(storage: &SimStorage, number: u8) -> Vec<u8> {
-    let (_, unlocked) = unlock(storage, number).unwrap();
-    let storage: Arc<dyn Storage> = Arc::new(storage.clone());
-    let device = volume::device(storage, unlocked.layout);
+    read_all(storage, unlock(storage, number).unwrap().1.layout)
+}
+
+/// The whole volume that lies so.
+pub(crate) fn read_all(storage: &SimStorage, layout: Layout) -> Vec<u8> {
+    let device = volume::device(Arc::new(storage.clone()), layout);
     let mut bytes = vec![0; usize::try_from(device.geometry().bytes()).unwrap()];
     device.read(&mut bytes, Sector(0)).unwrap();
     bytes

@@ -4,6 +4,7 @@ use std::{
     collections::HashSet,
     hash::{DefaultHasher, Hash, Hasher},
     ops::Range,
+    sync::Arc,
 };
 
 use strongroom::{
@@ -11,104 +12,169 @@ use strongroom::{
     storage::{Failure, Fate, Outcome, Plan, SimStorage},
 };
 
-/// A medium as it may be found after a run.
+/// A medium as it may be found after a run, with what is known of the run.
 #[derive(Debug)]
-pub(crate) struct Case {
+pub(crate) struct Case<M> {
     /// The medium, working again.
-    pub medium: SimStorage,
-    /// What happened to it.
+    pub medium: Arc<SimStorage>,
+    /// What the command had noted when it ended.
+    pub model: M,
+    /// What happened.
     pub how: String,
     /// Whether the command had said that it is done.
     pub done: bool,
+    /// Whether a recovery after it had said so.
+    pub recovered: bool,
+    /// Whether nothing was torn.
+    pub is_clean: bool,
 }
 
-/// A command under trial: opens what it needs, writes, and gives its result.
-pub(crate) type Command<'a> = &'a dyn Fn(&SimStorage) -> Result<()>;
+/// A command under trial: opens what it needs, writes, notes in the model what the outside may rely on, gives its result.
+pub(crate) type Command<'a, M> = &'a dyn Fn(&Arc<SimStorage>, &mut M) -> Result<()>;
 
 /// What must hold of every case.
-pub(crate) type Check<'a> = &'a dyn Fn(&Case);
+pub(crate) type Check<'a, M> = &'a dyn Fn(&Case<M>);
 
-/// Seeds of the random outcomes of a first crash.
-const SEEDS: Range<u64> = 1..9;
-
-/// How many operations the command takes on `before` where nothing fails.
-fn operations(before: &SimStorage, command: Command<'_>) -> u64 {
-    let medium = before.clone();
-    medium.set_plan(Plan::Works);
-    command(&medium).unwrap();
-    medium.operations()
+/// Where a trial starts, and what runs in it.
+pub(crate) struct Trial<'a, M> {
+    /// The medium before.
+    pub before: &'a SimStorage,
+    /// What is known of it.
+    pub model: M,
+    /// What is stopped.
+    pub command: Command<'a, M>,
+    /// What follows a stop, and is stopped in its turn.
+    pub recovery: Command<'a, M>,
+    /// Of so many stops, one is followed by recoveries.
+    pub recover_every: usize,
 }
 
-/// Every medium that a crash of the command can leave: killed, and without power in each outcome, before each of its
-/// operations and after the last.
-fn crashes(before: &SimStorage, command: Command<'_>, seeds: Range<u64>) -> Vec<Case> {
-    let operations = operations(before, command);
-    let mut cases = Vec::new();
-    for stop in 0..=operations {
-        let medium = before.clone();
-        medium.set_plan(Plan::StopAt(stop));
-        let result = command(&medium);
-        assert_eq!(result.is_ok(), stop == operations, "stopped at operation {stop}: {result:?}");
-        cases.extend(aftermath(
-            &medium,
-            &format!("stopped at operation {stop}"),
-            result.is_ok(),
-            seeds.clone(),
-        ));
-    }
-    cases
-}
-
-/// Every medium that is left where one operation of the command fails, by the error alone and by a crash after it.
-fn failures(before: &SimStorage, command: Command<'_>) -> Vec<Case> {
-    let mut cases = Vec::new();
-    for at in 0..operations(before, command) {
-        for failure in FAILURES {
-            let medium = before.clone();
-            medium.set_plan(Plan::FailAt(at, failure.clone()));
-            let result = command(&medium);
-            assert!(result.is_err(), "{failure:?} of operation {at} passed for a success");
-            cases.extend(aftermath(&medium, &format!("operation {at} failed: {failure:?}"), false, 1..3));
-        }
-    }
-    cases
-}
-
-/// Checks whatever a crash or a failure of the command can leave behind; then recovers it, and whatever a crash of the
-/// recovery can leave behind too.
-pub(crate) fn prove(before: &SimStorage, command: Command<'_>, recovery: Command<'_>, check: Check<'_>) {
-    let mut seen = HashSet::new();
-    let mut cases = crashes(before, command, SEEDS);
-    cases.extend(failures(before, command));
-    cases.retain(|case| is_new(&mut seen, case));
-    cases.iter().for_each(check);
-    for first in &cases {
-        for mut second in crashes(&first.medium, recovery, 1..3) {
-            second.done = first.done;
-            second.how = format!("{}, then recovery {}", first.how, second.how);
-            if is_new(&mut seen, &second) {
-                check(&second);
+impl<M: Clone + Hash> Trial<'_, M> {
+    /// Checks whatever a crash or a failure of the command can leave behind; then recovers it, and checks whatever a crash
+    /// of the recovery can leave behind.
+    pub(crate) fn prove(&self, check: Check<'_, M>) {
+        let mut seen = HashSet::new();
+        let mut cases = crashes(self.before, &self.model, self.command, SEEDS);
+        cases.extend(failures(self.before, &self.model, self.command));
+        cases.retain(|case| is_new(&mut seen, case));
+        cases.iter().for_each(check);
+        for first in cases.iter().step_by(self.recover_every) {
+            for mut second in crashes(&first.medium, &first.model, self.recovery, 1..3) {
+                (second.done, second.recovered) = (first.done, second.done);
+                second.is_clean &= first.is_clean;
+                second.how = format!("{}, then recovery {}", first.how, second.how);
+                if is_new(&mut seen, &second) {
+                    check(&second);
+                }
             }
         }
     }
 }
 
-/// Whether no such medium was seen yet. Many outcomes come to the same; those with changes at stake count as new.
-fn is_new(seen: &mut HashSet<u64>, case: &Case) -> bool {
+/// As [`Trial::prove`], of a command that notes nothing.
+pub(crate) fn prove(
+    before: &SimStorage,
+    command: &dyn Fn(&SimStorage) -> Result<()>,
+    recovery: &dyn Fn(&SimStorage) -> Result<()>,
+    check: Check<'_, ()>,
+) {
+    let command: Command<'_, ()> = &|storage, ()| command(storage);
+    let recovery: Command<'_, ()> = &|storage, ()| recovery(storage);
+    Trial { before, model: (), command, recovery, recover_every: 1 }.prove(check);
+}
+
+/// One run under a plan.
+fn run<M: Clone>(before: &SimStorage, model: &M, command: Command<'_, M>, plan: Plan) -> Case<M> {
+    let (medium, mut model) = (Arc::new(before.clone()), model.clone());
+    medium.set_plan(plan);
+    let result = command(&medium, &mut model);
+    let how = result.as_ref().err().map(|error| format!("({error})")).unwrap_or_default();
+    Case { medium, model, how, done: result.is_ok(), recovered: false, is_clean: true }
+}
+
+/// How many operations the command takes on `before` where nothing fails.
+fn operations<M: Clone>(before: &SimStorage, model: &M, command: Command<'_, M>) -> u64 {
+    let case = run(before, model, command, Plan::Works);
+    assert!(case.done, "without any failure: {}", case.how);
+    case.medium.operations()
+}
+
+/// Every medium that a crash of the command can leave: killed, and without power in each outcome, before each of its
+/// operations and after the last.
+fn crashes<M: Clone>(
+    before: &SimStorage,
+    model: &M,
+    command: Command<'_, M>,
+    seeds: Range<u64>,
+) -> Vec<Case<M>> {
+    let operations = operations(before, model, command);
+    let stop = |stop| {
+        let mut case = run(before, model, command, Plan::StopAt(stop));
+        case.how = format!("stopped at operation {stop}");
+        assert_eq!(case.done, stop == operations, "{} of {operations}", case.how);
+        aftermath(case, seeds.clone())
+    };
+    (0..=operations).flat_map(stop).collect()
+}
+
+/// Every medium that is left where one operation of the command fails, by the error alone and by a crash after it.
+fn failures<M: Clone>(before: &SimStorage, model: &M, command: Command<'_, M>) -> Vec<Case<M>> {
+    let mut cases = Vec::new();
+    for at in 0..operations(before, model, command) {
+        for failure in FAILURES {
+            // Where the command knows another way it is done: then what it did must last.
+            let mut case = run(before, model, command, Plan::FailAt(at, failure.clone()));
+            case.how = format!("operation {at} failed: {failure:?} {}", case.how);
+            case.is_clean = !matches!(&failure, Failure::Sync(outcome) if !is_clean(outcome));
+            cases.extend(aftermath(case, 1..2));
+        }
+    }
+    cases
+}
+
+/// Whether no such case was seen yet: many outcomes come to the same. Those with changes at stake count as new.
+fn is_new<M: Hash>(seen: &mut HashSet<u64>, case: &Case<M>) -> bool {
+    let durable = case.medium.crash(&Outcome::All(Fate::Lost)).live();
     let mut hasher = DefaultHasher::new();
-    (case.medium.live(), case.done).hash(&mut hasher);
+    // Most are the same as they are live; then once is enough.
+    let live = Some(case.medium.live()).filter(|live| !Arc::ptr_eq(live, &durable));
+    (live, durable, &case.model, case.done, case.recovered).hash(&mut hasher);
     case.medium.unsynced() > 0 || seen.insert(hasher.finish())
 }
 
 /// The medium where the process is gone and the power is not, and what is left of it without power.
-fn aftermath(medium: &SimStorage, how: &str, done: bool, seeds: Range<u64>) -> Vec<Case> {
-    medium.set_plan(Plan::Works);
-    let mut cases = vec![Case { medium: medium.clone(), how: format!("{how}, killed"), done }];
-    for outcome in Outcome::of(medium.unsynced(), seeds) {
-        cases.push(Case { medium: medium.crash(&outcome), how: format!("{how}, {outcome:?}"), done });
-    }
+fn aftermath<M: Clone>(run: Case<M>, seeds: Range<u64>) -> Vec<Case<M>> {
+    run.medium.set_plan(Plan::Works);
+    let outcomes = Outcome::of(run.medium.unsynced(), seeds);
+    let mut cases: Vec<Case<M>> = outcomes
+        .into_iter()
+        .map(|outcome| Case {
+            medium: Arc::new(run.medium.crash(&outcome)),
+            model: run.model.clone(),
+            how: format!("{}, {outcome:?}", run.how),
+            is_clean: run.is_clean && is_clean(&outcome),
+            ..run
+        })
+        .collect();
+    cases.push(Case { how: format!("{}, killed", run.how), ..run });
     cases
 }
+
+/// The medium, and where a crash now would change something, what is left of it then.
+pub(crate) fn with_and_without_power(medium: SimStorage) -> Vec<SimStorage> {
+    let without = medium.crash(&Outcome::All(Fate::Lost));
+    if *without.live() == *medium.live() { vec![medium] } else { vec![medium, without] }
+}
+
+fn is_clean(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::All(fate) | Outcome::Except { fate, .. } => !matches!(fate, Fate::Torn { .. }),
+        Outcome::Random { .. } => false,
+    }
+}
+
+/// Seeds of the random outcomes of a first crash.
+const SEEDS: Range<u64> = 1..9;
 
 const FAILURES: [Failure; 6] = [
     Failure::Io,
@@ -116,5 +182,5 @@ const FAILURES: [Failure; 6] = [
     Failure::Short(0),
     Failure::Short(5000),
     Failure::Sync(Outcome::All(Fate::Landed)),
-    Failure::Sync(Outcome::Random { seed: 7 }),
+    Failure::Sync(Outcome::All(Fate::Torn { unit: 512, seed: 2 })),
 ];

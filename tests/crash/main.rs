@@ -14,3 +14,5 @@ mod create;
 mod harness;
 mod heal;
 mod keys;
+mod model;
+mod reencrypt;

@@ -1,12 +1,16 @@
 //! The worked example of the specification, computed anew.
 
 use sha2::{Digest, Sha256};
+use strongroom::crypto::{
+    recovery::{self, RecoveryText},
+    secret::RecoveryKey,
+};
 
 use strongroom::format::native::Suite;
 
-use crate::generator::{self, PASSWORD};
+use crate::generator::{self, PASSWORD, RECOVERY_KEY};
 
-/// The names and values that section 9 prints, in hexadecimal.
+/// The names and values that section 10 prints, in hexadecimal.
 fn values() -> Vec<(&'static str, String)> {
     let made = &generator::bases()["password.img"];
     let input = generator::credentials(PASSWORD, &[]);
@@ -50,7 +54,7 @@ fn printed(name: &str, value: &str) -> String {
 fn the_worked_example_of_the_specification_is_what_the_rules_give() {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/spec/native-v1.md")).unwrap();
     let expected: String = values().iter().map(|(name, value)| printed(name, value)).collect();
-    assert!(text.contains(&expected), "section 9 must print:\n{expected}");
+    assert!(text.contains(&expected), "section 10 must print:\n{expected}");
 }
 
 #[test]
@@ -65,4 +69,30 @@ fn the_product_derives_the_same_data_keys() {
             "region {region}"
         );
     }
+}
+
+/// A recovery key as section 5.1 writes it down: the groups, four to a line.
+fn on_paper(key: &[u8; 32]) -> Vec<String> {
+    let check = Sha256::digest([b"strongroom/v1/recovery-check".as_slice(), key].concat());
+    let values = [key.as_slice(), &check[..2]].concat();
+    let groups: Vec<String> = values
+        .chunks(2)
+        .map(|pair| format!("{:06}", 11 * (u32::from(pair[0]) + 256 * u32::from(pair[1]))))
+        .collect();
+    groups.chunks(4).map(|line| line.join("-")).collect()
+}
+
+// proves: NAT-REC-01 NAT-REC-02
+#[test]
+fn a_recovery_key_is_written_and_read_as_the_specification_shows() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/spec/native-v1.md")).unwrap();
+    let lines = on_paper(&RECOVERY_KEY);
+    let mut expected = printed("recovery key R", &hex::encode(RECOVERY_KEY));
+    expected.push_str("on paper\n");
+    expected.extend(lines.iter().map(|line| format!("    {line}\n")));
+    assert!(text.contains(&expected), "section 5.1 must print:\n{expected}");
+
+    let key = RecoveryKey::copy_of(&RECOVERY_KEY).unwrap();
+    assert_eq!(RecoveryText::of(&key).unwrap().expose(), lines.join("-"));
+    assert_eq!(recovery::decode(lines.join("\n").as_bytes()).unwrap().expose(), RECOVERY_KEY);
 }

@@ -1,6 +1,9 @@
 //! Makes the vectors from `spec/native-v1.md` alone: a second implementation, written with other crates' calls and byte
 //! offsets, so that what it agrees on with `src/format/native` is the text and not one program's habits.
 
+mod fido2;
+mod reencryption;
+
 use std::collections::BTreeMap;
 
 use aes::cipher::{Array, KeyInit as _};
@@ -12,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256, Sha512};
 use xts_mode::Xts128;
 
+pub(crate) use fido2::Token;
+
 pub(crate) const COPY: usize = 65_536;
 const DATA: usize = 16_384;
 const CONTAINER: usize = COPY + DATA + COPY;
@@ -21,7 +26,7 @@ const MAC: std::ops::Range<usize> = 4_032..4_096;
 
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 pub(crate) const KEYFILES: [&[u8]; 2] = [b"first keyfile\n", b"\0second\xff"];
-const RECOVERY_KEY: [u8; 32] = *b"\x00on paper, in a safe; 32 bytes.\xff";
+pub(crate) const RECOVERY_KEY: [u8; 32] = *b"\x00on paper, in a safe; 32 bytes.\xff";
 
 /// One vector: an image, changes to it, and what a reader must answer.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
@@ -46,6 +51,9 @@ pub(crate) struct Vector {
     pub sha256: Option<String>,
     /// What opening leaves behind: `base` (the base image again), `whole` (both copies whole and the same), `unchanged`.
     pub(crate) after: String,
+    /// Presented instead of password and keyfiles.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fido2: Option<Token>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) edit: Vec<Edit>,
 }
@@ -92,6 +100,8 @@ enum Opens<'a> {
     Password(&'a str),
     Keyfiles(&'a [&'a [u8]], &'a str),
     Recovery(&'a [u8; 32]),
+    /// The token, and whether it verifies its user.
+    Fido2(&'a Token, bool),
 }
 
 fn put(bytes: &mut [u8], offset: usize, value: &[u8]) {
@@ -148,7 +158,13 @@ fn keyslot(slot: &Slot<'_>, uuid: &[u8; 16], volume_key: &[u8; 64], random: &mut
         Opens::Keyfiles(keyfiles, password) => {
             (2, 1, [64, 1, 1], slot_key(&credentials(password, keyfiles), &salt))
         }
-        Opens::Recovery(recovery_key) => (3, 2, [0, 0, 0], recovery_slot_key(recovery_key, &salt)),
+        Opens::Recovery(recovery_key) => {
+            (3, 2, [0, 0, 0], random_slot_key(recovery_key, &salt, b"strongroom/v1/recovery-key"))
+        }
+        Opens::Fido2(token, verified) => {
+            let answer = fido2::ask(token, verified, &mut bytes, random);
+            (4, 2, [0, 0, 0], random_slot_key(&answer, &salt, b"strongroom/v1/fido2"))
+        }
     };
     let fields: [u32; 7] = [kind, slot.index, slot.priority, kdf, costs[0], costs[1], costs[2]];
     for (place, value) in fields.into_iter().enumerate() {
@@ -158,7 +174,8 @@ fn keyslot(slot: &Slot<'_>, uuid: &[u8; 16], volume_key: &[u8; 64], random: &mut
     put(&mut bytes, 64, slot.label.as_bytes());
     put(&mut bytes, 128, &nonce);
 
-    let aad = [b"strongroom/v1/keyslot".as_slice(), uuid, &bytes[..128]].concat();
+    let tail = if kind == 4 { &bytes[232..] } else { &[] };
+    let aad = [b"strongroom/v1/keyslot".as_slice(), uuid, &bytes[..128], tail].concat();
     let mut wrapped = *volume_key;
     let tag = XChaCha20Poly1305::new(&key.into())
         .encrypt_inout_detached(&nonce.into(), &aad, wrapped.as_mut_slice().into())
@@ -169,12 +186,12 @@ fn keyslot(slot: &Slot<'_>, uuid: &[u8; 16], volume_key: &[u8; 64], random: &mut
 }
 
 /// HKDF-SHA-512 (RFC 5869) spelled out: extract, then the first block of expand.
-fn recovery_slot_key(recovery_key: &[u8; 32], salt: &[u8; 32]) -> [u8; 32] {
+fn random_slot_key(secret: &[u8; 32], salt: &[u8; 32], info: &[u8]) -> [u8; 32] {
     let hmac = |key: &[u8], message: &[u8]| {
         Hmac::<Sha512>::new_from_slice(key).unwrap().chain_update(message).finalize().into_bytes()
     };
-    let extracted = hmac(salt, recovery_key);
-    hmac(&extracted, b"strongroom/v1/recovery-key\x01")[..32].try_into().unwrap()
+    let extracted = hmac(salt, secret);
+    hmac(&extracted, &[info, b"\x01"].concat())[..32].try_into().unwrap()
 }
 
 fn superblock(uuid: &[u8; 16], sector_size: u32, provision: u32, label: &str) -> Vec<u8> {
@@ -270,13 +287,16 @@ pub(crate) fn bases() -> BTreeMap<&'static str, Made> {
         opens: Opens::Keyfiles(&KEYFILES, password),
     };
     let recovery = Slot { index: 1, priority: 1, label: "paper", opens: Opens::Recovery(&RECOVERY_KEY) };
-    BTreeMap::from([
+    let mut bases = BTreeMap::from([
         ("password.img", make("password", 4096, 0, &[], &[password(0, 1)])),
         ("keyfiles.img", make("keyfiles", 4096, 1, &[], &[keyfile(0, PASSWORD), keyfile(29, "")])),
         ("thin.img", make("thin", 512, 2, &[0, 7, 31], &[password(3, 2)])),
         ("by-number-only.img", make("by-number-only", 4096, 0, &[], &[password(0, 0)])),
         ("recovery.img", make("recovery", 4096, 0, &[], &[password(0, 1), recovery])),
-    ])
+    ]);
+    bases.insert("fido2.img", fido2::base());
+    bases.extend(reencryption::bases());
+    bases
 }
 
 /// The fields of a copy: name, offset, length, and what a reader says when both copies carry another value with a right checksum.
@@ -284,7 +304,7 @@ const FIELDS: &[(&str, usize, usize, &str, &str)] = &[
     ("magic", 1, 1, "no match", "NAT-SB-01"),
     ("version", 16, 4, "unsupported", "NAT-SB-02"),
     ("header-length", 20, 4, "header failure", "NAT-SB-02"),
-    ("features-required", 24, 8, "unsupported", "NAT-SB-03"),
+    ("features-required", 25, 1, "unsupported", "NAT-SB-03"),
     ("features-writing", 32, 8, "digest failure", "NAT-SUM-02"),
     ("features-ignorable", 40, 8, "digest failure", "NAT-SUM-02"),
     ("uuid", 48, 16, "unlock failure", "NAT-KEY-06"),
@@ -298,6 +318,9 @@ const FIELDS: &[(&str, usize, usize, &str, &str)] = &[
     ("data-length", 160, 8, "header failure", "NAT-GEO-03"),
     ("container-length", 168, 8, "header failure", "NAT-GEO-01"),
     ("backup-offset", 176, 8, "header failure", "NAT-GEO-04"),
+    ("generation", 184, 4, "header failure", "NAT-REENC-01"),
+    ("reserved-a", 188, 4, "header failure", "NAT-SB-10"),
+    ("reencryption", 200, 1, "header failure", "NAT-REENC-02"),
     ("reserved", 2000, 1, "header failure", "NAT-SB-10"),
     ("mac", 4040, 1, "digest failure", "NAT-SUM-02"),
     ("slot-kind", 4096, 4, "header failure", "NAT-SLOT-02"),
@@ -382,6 +405,7 @@ impl Suite {
             expect: "success".to_owned(),
             sha256: Some(sha256),
             after: "base".to_owned(),
+            fido2: None,
             edit: Vec::new(),
         };
         self.vectors.entry(name.to_owned()).or_insert(vector)
@@ -438,10 +462,12 @@ pub(crate) fn vectors() -> BTreeMap<String, Vector> {
     let mut suite = Suite { bases: bases(), vectors: BTreeMap::new() };
     openings(&mut suite);
     recovery_keys(&mut suite);
+    fido2::vectors(&mut suite);
     field_faults(&mut suite);
     forged_values(&mut suite);
     copies(&mut suite);
     lengths(&mut suite);
+    reencryption::vectors(&mut suite);
     suite.vectors
 }
 

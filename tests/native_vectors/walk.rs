@@ -5,9 +5,12 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use strongroom::{
     Error, ErrorKind,
-    crypto::secret::{Credentials, Password, RecoveryKey},
+    crypto::{
+        secret::{Credentials, HmacSecret, Password, RecoveryKey},
+        security_key::{Answer, CredentialId},
+    },
     format::{
-        Attempt, CopyState, Format, Probe,
+        Attempt, CopyState, Format, Header, Probe,
         native::{Native, keyfile_digest},
     },
     storage::{MemoryStorage, Storage},
@@ -18,10 +21,10 @@ use strongroom::{
 use crate::{folder, generator::Vector, stored};
 
 /// The layer that answered, in the words of the vectors.
-fn layer(error: &Error, at_header: bool) -> &'static str {
+fn layer(error: &Error) -> &'static str {
     match error.kind() {
         ErrorKind::NotAContainer => "no match",
-        ErrorKind::Damaged if at_header => "header failure",
+        ErrorKind::Damaged => "header failure",
         ErrorKind::Unsupported => "unsupported",
         ErrorKind::Credentials => "unlock failure",
         ErrorKind::Tampered => "digest failure",
@@ -41,33 +44,42 @@ fn image(vector: &Vector) -> Vec<u8> {
     bytes
 }
 
-fn credentials(vector: &Vector) -> Credentials {
+/// What the vector presents; `None` where its token does not know any credential of the header.
+fn credentials(vector: &Vector, header: &dyn Header) -> Option<Credentials> {
+    if let Some(token) = &vector.fido2 {
+        let id = CredentialId::new(&hex::decode(&token.credential).unwrap()).unwrap();
+        let challenges = header.challenges(&Attempt::default());
+        let challenge = challenges.into_iter().find(|challenge| challenge.credential == id)?;
+        let secret = token.hmac_secret(&challenge.salt, challenge.verified);
+        let secret = HmacSecret::copy_of(&secret).unwrap();
+        return Some(Credentials::SecurityKey(Answer { challenge, secret }));
+    }
     if let Some(hex) = &vector.recovery_key {
         let key = RecoveryKey::copy_of(&hex::decode(hex).unwrap()).unwrap();
-        return Credentials::Recovery(key);
+        return Some(Credentials::Recovery(key));
     }
-    Credentials::Password {
+    Some(Credentials::Password {
         password: Password::copy_of(vector.password.as_bytes()).unwrap(),
         keyfiles: vector
             .keyfiles
             .iter()
             .map(|hex| keyfile_digest(hex::decode(hex).unwrap().as_slice()).unwrap())
             .collect(),
-    }
+    })
 }
 
 /// Opens the vector; gives the layer that ended it, and the plaintext where none did.
 fn open(vector: &Vector, storage: &Arc<MemoryStorage>) -> Result<Vec<u8>, &'static str> {
-    let credentials = credentials(vector);
     let attempt = Attempt { keyslot: vector.keyslot, ..Attempt::default() };
     if Native.probe(&**storage).unwrap() == Probe::NoMatch {
         let error = Native.read_header(&**storage).unwrap_err();
-        return Err(layer(&error, true));
+        return Err(layer(&error));
     }
-    let header = Native.read_header(&**storage).map_err(|error| layer(&error, true))?;
-    let unlocked = header.unlock(&credentials, &attempt).map_err(|error| layer(&error, false))?;
+    let header = Native.read_header(&**storage).map_err(|error| layer(&error))?;
+    let credentials = credentials(vector, &*header).ok_or("unlock failure")?;
+    let unlocked = header.unlock(&credentials, &attempt).map_err(|error| layer(&error))?;
     if !vector.read_only {
-        header.prepare_writing(&**storage, &unlocked).map_err(|error| layer(&error, true))?;
+        header.prepare_writing(&**storage, &unlocked).map_err(|error| layer(&error))?;
     }
     let device = volume::device(Arc::clone(storage) as Arc<dyn Storage>, unlocked.layout);
     let mut plaintext = vec![0; usize::try_from(device.geometry().bytes()).unwrap()];

@@ -7,9 +7,11 @@
     reason = "a test stops at the first thing that is not as it must be"
 )]
 
+mod keys;
 mod leaks;
 mod limits;
 mod random_writes;
+mod reencryption;
 mod world;
 
 use std::{os::unix::fs::FileExt, time::Duration};
@@ -137,6 +139,43 @@ fn a_busy_volume_names_its_holders_and_force_takes_it_away() {
         world.mount();
         world.done("unmount v.vault");
         world.check_file_system();
+    });
+}
+
+#[test]
+fn a_mounted_container_is_not_erased() {
+    with_vault("--size 32M --provision quick", |world| {
+        world.mount();
+        let output = world.strongroom("erase v.vault --yes");
+        assert_eq!(output.status.code(), Some(5), "{world}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains("cannot erase v.vault: mounted on"), "{text}");
+        world.done("unmount m");
+        world.check_file_system();
+        world.done("erase v.vault --yes");
+        assert_eq!(world.strongroom("mount v.vault m --password-file password").status.code(), Some(4));
+    });
+}
+
+#[test]
+fn a_mounted_container_is_checked_and_left_as_it_is() {
+    with_vault("--size 32M", |world| {
+        world.mount();
+        let report = world.done("check v.vault --json --password-file password --read-data");
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        assert_eq!(report["ok"], true, "{report}");
+        let findings = report["findings"].as_array().unwrap();
+        let says =
+            |text: &str| findings.iter().any(|finding| finding["message"].as_str().unwrap().contains(text));
+        assert!(
+            says("mounted on ") && says("opens") && says("authentic") && says("all of it was read"),
+            "{report}"
+        );
+        assert!(findings.iter().all(|finding| finding["severity"] == "info"), "{report}");
+        world.done("unmount m");
+        let before = std::fs::read(world.path("v.vault")).unwrap();
+        world.done("check v.vault --password-file password");
+        assert!(std::fs::read(world.path("v.vault")).unwrap() == before, "{world}: checking wrote");
     });
 }
 

@@ -184,7 +184,12 @@ impl World {
 
     /// `e2fsck -fn` of the volume through its block file.
     pub(crate) fn check_file_system(&self) {
-        self.done("mount --block v.vault m --password-file password");
+        self.check_with("password");
+    }
+
+    /// The same with the password in another file.
+    pub(crate) fn check_with(&self, password_file: &str) {
+        self.done(&format!("mount --block v.vault m --password-file {password_file}"));
         self.shell("e2fsck -fn m/volume");
         self.done("unmount m");
     }

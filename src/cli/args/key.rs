@@ -13,7 +13,7 @@ pub(crate) enum KeyCommand {
     /// Say whether a password opens the container
     #[command(after_help = TEST_EXAMPLES)]
     Test(KeyTestOptions),
-    /// Let another password or keyfile open the container too
+    /// Let another password, keyfile, recovery key or FIDO2 token open the container too
     #[command(after_help = ADD_EXAMPLES)]
     Add(Box<KeyAddOptions>),
     /// Replace a password or keyfile; the data stays as it is
@@ -58,11 +58,30 @@ pub(crate) struct KeyAddOptions {
     #[arg(long, value_name = "N")]
     pub(crate) unlock_slot: Option<u32>,
     #[command(flatten)]
+    pub(crate) random: RandomSecretOptions,
+    #[command(flatten)]
     pub(crate) unlock: UnlockOptions,
     #[command(flatten)]
     pub(crate) new: NewSecretOptions,
     #[command(flatten)]
     pub(crate) cost: CostOptions,
+}
+
+/// A new secret that nobody has to think up.
+#[derive(Debug, Args)]
+pub(crate) struct RandomSecretOptions {
+    /// Make a recovery key: 102 digits, shown once, to be kept on paper; on a terminal they are to be typed back
+    #[arg(long, conflicts_with_all = ["fido2", "new-password", "new_keyfile", "memory", "passes", "lanes"])]
+    pub(crate) recovery: bool,
+    /// Write the recovery key as a picture too, to be printed; the file is as secret as the key
+    #[arg(long, value_name = "FILE", requires = "recovery", value_hint = ValueHint::FilePath)]
+    pub(crate) svg: Option<PathBuf>,
+    /// Show no QR code
+    #[arg(long, requires = "recovery")]
+    pub(crate) no_qr: bool,
+    /// Let a FIDO2 token open the container; its PIN, where it has one, is asked for, or read where the new password would be
+    #[arg(long, conflicts_with_all = ["new_keyfile", "new_no_password", "memory", "passes", "lanes"])]
+    pub(crate) fido2: bool,
 }
 
 #[derive(Debug, Args)]
@@ -120,6 +139,10 @@ pub(crate) struct KeyRemoveOptions {
     next_help_heading = "New secret (the password is asked for on the terminal, twice, where no source is given)"
 )]
 #[command(group = clap::ArgGroup::new("new-password").multiple(false))]
+#[allow(
+    clippy::struct_field_names,
+    reason = "clap tells options apart by their names; those without the prefix exist"
+)]
 pub(crate) struct NewSecretOptions {
     /// Read the new password from a file; one newline at its end is dropped; - is standard input
     #[arg(long, value_name = "FILE", group = "new-password", value_hint = ValueHint::FilePath)]
@@ -159,6 +182,8 @@ const ADD_EXAMPLES: &str = "\
 Examples:
   strongroom key add photos.vault --label anna
   strongroom key add photos.vault --new-keyfile /media/stick/key --new-no-password
+  strongroom key add photos.vault --recovery --label paper
+  strongroom key add photos.vault --fido2 --label stick
   strongroom key add photos.vault --password-file old --new-password-file new";
 
 const CHANGE_EXAMPLES: &str = "\

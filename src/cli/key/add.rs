@@ -1,14 +1,23 @@
 //! `key add`: one more way to open the container.
 
 use strongroom::{
-    crypto::rng::OsRng,
+    crypto::{kdf::Argon2Cost, recovery::RecoveryText, rng::OsRng, secret::Credentials},
     error::Result,
-    format::{Change, NewKeyslot},
+    format::{KeyfileRole, Change, Header, NewKeyslot},
 };
 
 use super::{Edited, commit, find};
 use crate::cli::{
-    args::KeyAddOptions, cost, edit::Editable, interrupt, output::Console, progress::spin, unlock::unlock,
+    args::KeyAddOptions,
+    cost,
+    edit::Editable,
+    interrupt,
+    output::Console,
+    progress::spin,
+    recovery::{self, Shown},
+    secrets::GivenSecret,
+    token::{self, Tokens},
+    unlock::unlock,
 };
 
 pub(super) fn run(console: Console, options: &KeyAddOptions) -> Result<()> {
@@ -22,20 +31,17 @@ fn add(console: Console, options: &KeyAddOptions) -> Result<()> {
     let container = Editable::open(path)?;
     let header = container.header()?;
     header.check_change(&Change::Add { slot: options.slot, label })?;
-    options.new.check_sources(&options.unlock.secrets)?;
-    let given = options.new.read_given()?;
+    let secret = NewSecret::begin(options)?;
 
     let unlocked = unlock(console, path, &*header, &options.unlock, options.unlock_slot)?;
     let mut editor = header.editor(&unlocked)?;
-    let credentials = given.complete(path, |weakness| console.warn(weakness))?;
+    let (credentials, digits) = secret.complete(console, options, &*header)?;
     let slot = interrupt::at_liberty(|| {
-        let cost = cost::settle(console, options.cost)?;
-        console.detail(&format!("strongroom: the new keyslot costs {}", cost::show(&cost)));
         let new = NewKeyslot {
             slot: options.slot,
             label,
             priority: options.priority.into(),
-            cost,
+            cost: cost_of(console, options, &credentials)?,
             credentials: &credentials,
         };
         spin(console, "deriving the key", || editor.add(&new, &OsRng))
@@ -44,6 +50,60 @@ fn add(console: Console, options: &KeyAddOptions) -> Result<()> {
 
     let keyslots = editor.keyslots();
     let kind = find(&keyslots, slot).map_or("unknown", |keyslot| keyslot.kind);
-    let edited = Edited { container: path, keyslot: slot, kind, keyslots };
+    let recovery_key = digits.as_ref().map(RecoveryText::expose);
+    let edited = Edited { container: path, keyslot: slot, kind, keyslots, recovery_key };
     console.done(&edited, |edited| format!("added keyslot {} to {}", edited.keyslot, path.display()))
+}
+
+/// Guessing a password is made costly; what is random needs no such thing.
+fn cost_of(console: Console, options: &KeyAddOptions, credentials: &Credentials) -> Result<Argon2Cost> {
+    if !matches!(credentials, Credentials::Password { .. }) {
+        return Ok(Argon2Cost { memory_kib: 0, passes: 0, lanes: 0 });
+    }
+    let cost = cost::settle(console, options.cost)?;
+    console.detail(&format!("strongroom: the new keyslot costs {}", cost::show(&cost)));
+    Ok(cost)
+}
+
+/// The new secret, as far as it can be had before the old one is asked for.
+enum NewSecret<'a> {
+    Given(GivenSecret<'a>),
+    Recovery(Shown<'a>),
+    Fido2(Tokens),
+}
+
+impl<'a> NewSecret<'a> {
+    fn begin(options: &'a KeyAddOptions) -> Result<Self> {
+        let random = &options.random;
+        if random.recovery {
+            options.unlock.check_source(KeyfileRole::PartOfSecret)?;
+            random.svg.as_deref().map(recovery::check_svg).transpose()?;
+            return Ok(Self::Recovery(Shown { svg: random.svg.as_deref(), qr: !random.no_qr }));
+        }
+        if random.fido2 {
+            options.unlock.check_source(KeyfileRole::PartOfSecret)?;
+            options.new.check_streams(&options.unlock)?;
+            return Ok(Self::Fido2(token::plugged_in()?));
+        }
+        options.new.check_sources(&options.unlock)?;
+        Ok(Self::Given(options.new.read_given()?))
+    }
+
+    /// What will open the keyslot, and the digits of a recovery key.
+    fn complete(
+        self,
+        console: Console,
+        options: &KeyAddOptions,
+        header: &dyn Header,
+    ) -> Result<(Credentials, Option<RecoveryText>)> {
+        let path = options.container.as_path();
+        match self {
+            Self::Given(given) => Ok((given.complete(path, |weakness| console.warn(weakness))?, None)),
+            Self::Recovery(shown) => {
+                let (key, digits) = recovery::issue(console, path, shown)?;
+                Ok((Credentials::Recovery(key), Some(digits)))
+            }
+            Self::Fido2(tokens) => Ok((token::enrol(console, header, &tokens, options.new.pin())?, None)),
+        }
+    }
 }

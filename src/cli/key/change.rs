@@ -26,10 +26,10 @@ fn change(console: Console, options: &KeyChangeOptions) -> Result<()> {
         header.check_change(&Change::Replace { slot, label: options.label.as_deref() })?;
     }
     let given = if options.keep_password {
-        options.unlock.secrets.check_source(header.keyfile_role())?;
+        options.unlock.check_source(header.keyfile_role())?;
         None
     } else {
-        options.new.check_sources(&options.unlock.secrets)?;
+        options.new.check_sources(&options.unlock)?;
         Some(options.new.read_given()?)
     };
 
@@ -51,7 +51,7 @@ fn change(console: Console, options: &KeyChangeOptions) -> Result<()> {
 
     let keyslots = editor.keyslots();
     let kind = find(&keyslots, slot).map_or("unknown", |keyslot| keyslot.kind);
-    let edited = Edited { container: path, keyslot: slot, kind, keyslots };
+    let edited = Edited { container: path, keyslot: slot, kind, keyslots, recovery_key: None };
     console.done(&edited, |edited| format!("changed keyslot {} of {}", edited.keyslot, path.display()))
 }
 

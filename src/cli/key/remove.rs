@@ -28,7 +28,7 @@ fn remove(console: Console, options: &KeyRemoveOptions) -> Result<()> {
             Error::new(ErrorKind::Usage, reason).with_hint("name it with --slot, or answer with --yes")
         );
     }
-    options.unlock.secrets.check_source(header.keyfile_role())?;
+    options.unlock.check_source(header.keyfile_role())?;
 
     let unlocked = unlock(console, path, &*header, &options.unlock, options.unlock_slot)?;
     let mut editor = header.editor(&unlocked)?;
@@ -43,7 +43,7 @@ fn remove(console: Console, options: &KeyRemoveOptions) -> Result<()> {
     commit(&container, &*editor)?;
 
     let kind = doomed.map_or("unknown", |keyslot| keyslot.kind);
-    let edited = Edited { container: path, keyslot: slot, kind, keyslots };
+    let edited = Edited { container: path, keyslot: slot, kind, keyslots, recovery_key: None };
     console.done(&edited, |edited| {
         let left = u32::try_from(edited.keyslots.len()).unwrap_or(u32::MAX);
         let left = counted(left, "keyslot", "keyslots");
@@ -56,19 +56,17 @@ fn confirm(options: &KeyRemoveOptions, slot: u32, doomed: Option<&KeyslotInfo>, 
     if options.yes || !prompt::has_terminal() {
         return Ok(());
     }
-    let mut question = format!("Keyslot {slot} of {}", options.container.display());
-    if let Some(keyslot) = doomed {
-        let label = keyslot.label.as_ref().map(|label| format!(", {label:?}")).unwrap_or_default();
-        question.push_str(&format!(" ({}{label})", keyslot.kind));
-    }
-    question.push_str(" will be removed.");
-    if is_last {
-        question.push_str(
-            " It is the last one: NOBODY will be able to open the container, and all data is lost.",
-        );
-    }
+    let label = doomed.and_then(|keyslot| keyslot.label.as_ref());
+    let label = label.map(|label| format!(", {label:?}")).unwrap_or_default();
+    let kind = doomed.map_or("unknown", |keyslot| keyslot.kind);
+    let end = if is_last { LAST } else { "" };
+    let question =
+        format!("Keyslot {slot} ({kind}{label}) of {} will be removed.{end}", options.container.display());
     if prompt::confirm(&question)? {
         return Ok(());
     }
     Err(Error::new(ErrorKind::Exists, "not confirmed; nothing was changed"))
 }
+
+const LAST: &str =
+    " It is the last one: nobody will be able to open the container, and all that is in it is lost.";

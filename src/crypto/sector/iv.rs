@@ -1,3 +1,5 @@
+use std::fmt;
+
 use super::{BlockCipher, BlockEncryptor, Family, IvMode, KeyError};
 use crate::units::{Sector, SectorSize};
 
@@ -5,6 +7,12 @@ use crate::units::{Sector, SectorSize};
 pub(super) struct IvSource {
     kind: IvKind,
     first: u64,
+}
+
+impl fmt::Debug for IvSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IvSource")
+    }
 }
 
 enum IvKind {

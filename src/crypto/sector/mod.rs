@@ -18,10 +18,10 @@ use camellia::{Camellia128, Camellia192, Camellia256};
 use serpent::Serpent;
 use twofish::Twofish;
 
-use self::{cbc::Cbc, ecb::Ecb, iv::IvSource, lrw::Lrw, xts::Xts};
+use self::{cbc::Cbc, ecb::Ecb, iv::IvSource, lrw::Lrw, xts::{AesSectors, Xts}};
 use crate::{
     Error, ErrorKind,
-    crypto::{SectorCipher, hash::HashKind},
+    crypto::{SectorCipher, hash::HashKind, xts::XtsKeyError},
 };
 
 /// A block cipher of 128-bit blocks.
@@ -93,6 +93,20 @@ pub enum KeyError {
     /// No memory for the key schedules.
     #[error("no memory for the key schedules")]
     Memory(#[from] io::Error),
+    /// The backend of AES-XTS that was asked for does not run here.
+    #[error(transparent)]
+    Backend(XtsKeyError),
+}
+
+impl From<XtsKeyError> for KeyError {
+    fn from(error: XtsKeyError) -> Self {
+        match error {
+            XtsKeyError::Length { found, .. } => Self::Length { len: found },
+            XtsKeyError::EqualHalves => Self::EqualHalves,
+            XtsKeyError::Memory(error) => Self::Memory(error),
+            other => Self::Backend(other),
+        }
+    }
 }
 
 impl From<KeyError> for Error {
@@ -127,6 +141,9 @@ impl SectorSpec {
         let family = self.family(key.len())?;
         let iv = |mode| IvSource::new(self.cipher, mode, key, first_iv);
         match self.mode {
+            Mode::Xts(mode) if self.cipher == BlockCipher::Aes => {
+                Ok(Arc::new(AesSectors::new(key, iv(mode)?)?))
+            }
             Mode::Xts(mode) => (family.xts)(key, iv(mode)?),
             Mode::Cbc(mode) => (family.cbc)(key, iv(mode)?),
             Mode::LrwBenbi => (family.lrw)(key, iv(IvMode::Benbi)?),

@@ -1,23 +1,20 @@
-//! AES-XTS (IEEE 1619-2018), batched over the `aes` crate.
+//! AES-XTS (IEEE 1619-2018): the mode here, its arithmetic in backends for what processors offer, one of which is chosen at
+//! run time and tested before its first use.
 
-#![allow(
-    clippy::inline_always,
-    reason = "what is not inlined is not compiled for the cipher's vector instructions"
-)]
-
+mod backend;
 mod batch;
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod simd;
 mod tweak;
-
-pub(super) use self::batch::Block;
 
 use std::{fmt, io};
 
-use aes::{
-    Aes128, Aes128Enc, Aes192, Aes192Enc, Aes256, Aes256Enc,
-    cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit, consts::U16},
-};
+use aes::cipher::{Array, inout::InOutBuf};
 
-use self::batch::{Batch, Decrypt, Encrypt};
+pub use self::backend::{Backend, Selection, UnknownBackend, Why, selection};
+use self::batch::Batch;
+pub(super) use self::{batch::Block, portable::Pair};
 use crate::{
     Error, ErrorKind,
     crypto::{SectorCipher, hash},
@@ -25,7 +22,7 @@ use crate::{
     units::{Sector, SectorSize},
 };
 
-/// AES-XTS under one key; its key schedules lie in locked memory. Vector instructions are chosen at run time.
+/// AES-XTS under one key, whose schedules lie in locked memory and are wiped on drop.
 ///
 /// ```
 /// use strongroom::crypto::{SectorCipher, xts::AesXts};
@@ -40,18 +37,17 @@ use crate::{
 /// assert_eq!(data, vec![7; 8192]);
 /// # Ok::<(), strongroom::crypto::xts::XtsKeyError>(())
 /// ```
-pub struct AesXts(Schedules);
-
-enum Schedules {
-    Aes128(LockedBox<Pair<Aes128, Aes128Enc>>),
-    Aes192(LockedBox<Pair<Aes192, Aes192Enc>>),
-    Aes256(LockedBox<Pair<Aes256, Aes256Enc>>),
+pub struct AesXts {
+    backend: Backend,
+    key_len: usize,
+    keys: Keys,
 }
 
-/// The key that the data is under, and the one that the tweaks are under.
-pub(super) struct Pair<D, T> {
-    pub(super) data: D,
-    pub(super) tweak: T,
+/// A key in the form that its backend works with.
+enum Keys {
+    Portable(portable::Keys),
+    #[cfg(target_arch = "x86_64")]
+    Simd(LockedBox<simd::Keys>),
 }
 
 /// Why bytes make no XTS key.
@@ -72,13 +68,21 @@ pub enum XtsKeyError {
     /// No memory for the key schedules.
     #[error("no memory for the key schedules")]
     Memory(#[from] io::Error),
+    /// A backend that needs another processor.
+    #[error("this processor cannot run the XTS backend {0}")]
+    Backend(Backend),
+    /// No backend gives right answers.
+    #[error("AES-XTS gives wrong results on this machine")]
+    SelfTest,
 }
 
 impl From<XtsKeyError> for Error {
     fn from(error: XtsKeyError) -> Self {
         let kind = match error {
             XtsKeyError::Length { .. } => ErrorKind::Usage,
-            XtsKeyError::EqualHalves => ErrorKind::Unsupported,
+            XtsKeyError::EqualHalves | XtsKeyError::Backend(_) | XtsKeyError::SelfTest => {
+                ErrorKind::Unsupported
+            }
             XtsKeyError::Memory(_) => ErrorKind::OutOfMemory,
         };
         Self::caused_by(kind, error)
@@ -88,23 +92,48 @@ impl From<XtsKeyError> for Error {
 impl AesXts {
     /// AES-128 under a key of 32 bytes: data key, then tweak key.
     pub fn aes128(key: &[u8]) -> Result<Self, XtsKeyError> {
-        let (data, tweak) = halves::<16>(key)?;
-        let pair = || Pair { data: Aes128::new(data.into()), tweak: Aes128Enc::new(tweak.into()) };
-        Ok(Self(Schedules::Aes128(LockedBox::new(pair)?)))
+        Self::selected(key, 32)
     }
 
     /// AES-192 under a key of 48 bytes: data key, then tweak key. IEEE 1619 does not name it; LUKS allows it.
     pub fn aes192(key: &[u8]) -> Result<Self, XtsKeyError> {
-        let (data, tweak) = halves::<24>(key)?;
-        let pair = || Pair { data: Aes192::new(data.into()), tweak: Aes192Enc::new(tweak.into()) };
-        Ok(Self(Schedules::Aes192(LockedBox::new(pair)?)))
+        Self::selected(key, 48)
     }
 
     /// AES-256 under a key of 64 bytes: data key, then tweak key.
     pub fn aes256(key: &[u8]) -> Result<Self, XtsKeyError> {
-        let (data, tweak) = halves::<32>(key)?;
-        let pair = || Pair { data: Aes256::new(data.into()), tweak: Aes256Enc::new(tweak.into()) };
-        Ok(Self(Schedules::Aes256(LockedBox::new(pair)?)))
+        Self::selected(key, 64)
+    }
+
+    /// AES under a key of 32, 48 or 64 bytes with a backend of one's own choice, for tests and measurements.
+    pub fn with_backend(backend: Backend, key: &[u8]) -> Result<Self, XtsKeyError> {
+        let keys = match key.len() {
+            32 => {
+                let (data, tweak) = halves::<16>(key)?;
+                Keys::new(backend, data, tweak, portable::Keys::aes128)
+            }
+            48 => {
+                let (data, tweak) = halves::<24>(key)?;
+                Keys::new(backend, data, tweak, portable::Keys::aes192)
+            }
+            _ => {
+                let (data, tweak) = halves::<32>(key)?;
+                Keys::new(backend, data, tweak, portable::Keys::aes256)
+            }
+        };
+        Ok(Self { backend, key_len: key.len(), keys: keys? })
+    }
+
+    fn selected(key: &[u8], expected: usize) -> Result<Self, XtsKeyError> {
+        if key.len() != expected {
+            return Err(XtsKeyError::Length { found: key.len(), expected });
+        }
+        Self::with_backend(selection()?.backend, key)
+    }
+
+    /// The backend that this key was made for.
+    pub const fn backend(&self) -> Backend {
+        self.backend
     }
 
     /// Encrypts one data unit in place; the last block of an uneven one by ciphertext stealing. (IEEE 1619-2018, 5.3)
@@ -112,10 +141,15 @@ impl AesXts {
     /// # Panics
     /// Where `data` is shorter than one block (16 bytes): the caller's bug.
     pub fn encrypt_unit(&self, data: &mut [u8], tweak: u128) {
-        match &self.0 {
-            Schedules::Aes128(pair) => pair.encrypt_unit(data, tweak),
-            Schedules::Aes192(pair) => pair.encrypt_unit(data, tweak),
-            Schedules::Aes256(pair) => pair.encrypt_unit(data, tweak),
+        assert!(data.len() >= BLOCK, "XTS over less than one block");
+        let start = self.start(tweak);
+        let (blocks, partial) = blocks_of(data);
+        let whole = blocks.len();
+        self.keys.encrypt(unit(blocks, &start));
+        if let (Some(last), false) = (blocks.last_mut(), partial.is_empty()) {
+            swap_front(last, partial);
+            let tweak = [Array(tweak::advanced(start[0].0, whole))];
+            self.keys.encrypt(unit(std::slice::from_mut(last), &tweak));
         }
     }
 
@@ -124,150 +158,180 @@ impl AesXts {
     /// # Panics
     /// As [`encrypt_unit`](Self::encrypt_unit).
     pub fn decrypt_unit(&self, data: &mut [u8], tweak: u128) {
-        match &self.0 {
-            Schedules::Aes128(pair) => pair.decrypt_unit(data, tweak),
-            Schedules::Aes192(pair) => pair.decrypt_unit(data, tweak),
-            Schedules::Aes256(pair) => pair.decrypt_unit(data, tweak),
-        }
-    }
-}
-
-impl SectorCipher for AesXts {
-    fn encrypt(&self, data: &mut [u8], sector_size: SectorSize, first: Sector) {
-        match &self.0 {
-            Schedules::Aes128(pair) => pair.encrypt_sectors(data, sector_size, counter(first)),
-            Schedules::Aes192(pair) => pair.encrypt_sectors(data, sector_size, counter(first)),
-            Schedules::Aes256(pair) => pair.encrypt_sectors(data, sector_size, counter(first)),
-        }
-    }
-
-    fn decrypt(&self, data: &mut [u8], sector_size: SectorSize, first: Sector) {
-        match &self.0 {
-            Schedules::Aes128(pair) => pair.decrypt_sectors(data, sector_size, counter(first)),
-            Schedules::Aes192(pair) => pair.decrypt_sectors(data, sector_size, counter(first)),
-            Schedules::Aes256(pair) => pair.decrypt_sectors(data, sector_size, counter(first)),
-        }
-    }
-}
-
-impl fmt::Debug for AesXts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            Schedules::Aes128(_) => "AesXts(aes-128)",
-            Schedules::Aes192(_) => "AesXts(aes-192)",
-            Schedules::Aes256(_) => "AesXts(aes-256)",
-        })
-    }
-}
-
-impl<D, T> Pair<D, T>
-where
-    D: BlockCipherEncrypt<BlockSize = U16> + BlockCipherDecrypt,
-    T: BlockCipherEncrypt<BlockSize = U16>,
-{
-    /// Encrypts whole sectors; `tweaks` gives one tweak for each, in order.
-    pub(super) fn encrypt_sectors(
-        &self,
-        data: &mut [u8],
-        size: SectorSize,
-        tweaks: impl FnMut() -> [u8; 16],
-    ) {
-        self.each_run(data, size, tweaks, |batch| self.data.encrypt_with_backend(Encrypt(batch)));
-    }
-
-    /// Decrypts whole sectors; `tweaks` gives one tweak for each, in order.
-    pub(super) fn decrypt_sectors(
-        &self,
-        data: &mut [u8],
-        size: SectorSize,
-        tweaks: impl FnMut() -> [u8; 16],
-    ) {
-        self.each_run(data, size, tweaks, |batch| self.data.decrypt_with_backend(Decrypt(batch)));
-    }
-
-    /// Cuts `data` into runs of sectors whose start tweaks are encrypted together.
-    fn each_run(
-        &self,
-        data: &mut [u8],
-        size: SectorSize,
-        mut tweaks: impl FnMut() -> [u8; 16],
-        cipher: impl Fn(Batch<'_>),
-    ) {
-        let (blocks, rest) = blocks_of(data);
-        let blocks_per_unit = size.bytes() / BLOCK;
-        let whole = rest.is_empty() && blocks.len().is_multiple_of(blocks_per_unit);
-        assert!(whole, "XTS over a part of a sector");
-
-        for run in blocks.chunks_mut(RUN * blocks_per_unit) {
-            let mut starts = [Block::default(); RUN];
-            let starts = &mut starts[..run.len() / blocks_per_unit];
-            for start in &mut *starts {
-                *start = Array(tweaks());
-            }
-            self.tweak.encrypt_blocks(starts);
-            cipher(Batch { blocks: run, blocks_per_unit, starts });
-        }
-    }
-
-    fn encrypt_unit(&self, data: &mut [u8], tweak: u128) {
-        assert!(data.len() >= BLOCK, "XTS over less than one block");
-        let start = self.start(tweak);
-        let (blocks, partial) = blocks_of(data);
-        let whole = blocks.len();
-        self.data.encrypt_with_backend(Encrypt(unit(blocks, &start)));
-        if let (Some(last), false) = (blocks.last_mut(), partial.is_empty()) {
-            swap_front(last, partial);
-            let tweak = [Array(tweak::advanced(start[0].0, whole))];
-            self.data.encrypt_with_backend(Encrypt(unit(std::slice::from_mut(last), &tweak)));
-        }
-    }
-
-    fn decrypt_unit(&self, data: &mut [u8], tweak: u128) {
         assert!(data.len() >= BLOCK, "XTS over less than one block");
         let start = self.start(tweak);
         let (blocks, partial) = blocks_of(data);
         let stolen_from = usize::from(!partial.is_empty());
         let (regular, last) = blocks.split_at_mut(blocks.len() - stolen_from);
         let regular_len = regular.len();
-        self.data.decrypt_with_backend(Decrypt(unit(regular, &start)));
+        self.keys.decrypt(unit(regular, &start));
         if let Some(block) = last.first_mut() {
             // The block was encrypted twice: first as the last whole one, then under the tweak after it.
             let after = [Array(tweak::advanced(start[0].0, regular_len + 1))];
-            self.data.decrypt_with_backend(Decrypt(unit(std::slice::from_mut(block), &after)));
+            self.keys.decrypt(unit(std::slice::from_mut(block), &after));
             swap_front(block, partial);
             let own = [Array(tweak::advanced(start[0].0, regular_len))];
-            self.data.decrypt_with_backend(Decrypt(unit(std::slice::from_mut(block), &own)));
+            self.keys.decrypt(unit(std::slice::from_mut(block), &own));
         }
     }
 
     /// The encrypted start tweak of one unit.
     fn start(&self, tweak: u128) -> [Block; 1] {
         let mut start = [Array(tweak.to_le_bytes())];
-        self.tweak.encrypt_blocks(&mut start);
+        self.keys.encrypt_starts(&mut start);
         start
+    }
+
+    /// Encrypts whole sectors in place; `tweaks` gives one tweak for each, in order.
+    pub(super) fn encrypt_under(&self, data: &mut [u8], size: SectorSize, tweaks: impl FnMut() -> [u8; 16]) {
+        let starts = |starts: &mut [Block]| self.keys.encrypt_starts(starts);
+        each_run(in_place(data), size, tweaks, starts, |batch| self.keys.encrypt(batch));
+    }
+
+    /// Decrypts whole sectors in place; `tweaks` gives one tweak for each, in order.
+    pub(super) fn decrypt_under(&self, data: &mut [u8], size: SectorSize, tweaks: impl FnMut() -> [u8; 16]) {
+        let starts = |starts: &mut [Block]| self.keys.encrypt_starts(starts);
+        each_run(in_place(data), size, tweaks, starts, |batch| self.keys.decrypt(batch));
+    }
+
+    /// Works on sectors whose tweaks are their numbers, little-endian (IEEE 1619-2018, 5.1).
+    fn each_run(
+        &self,
+        blocks: InOutBuf<'_, '_, Block>,
+        size: SectorSize,
+        first: Sector,
+        work: impl Fn(Batch<'_>),
+    ) {
+        let mut next = u128::from(first.0);
+        let number = || {
+            let tweak = next.to_le_bytes();
+            next += 1;
+            tweak
+        };
+        each_run(blocks, size, number, |starts| self.keys.encrypt_starts(starts), work);
     }
 }
 
-/// The tweaks of consecutive sectors: their numbers, little-endian (IEEE 1619-2018, 5.1).
-fn counter(first: Sector) -> impl FnMut() -> [u8; 16] {
-    let mut next = u128::from(first.0);
-    move || {
-        let tweak = next.to_le_bytes();
-        next += 1;
-        tweak
+/// Cuts whole sectors into runs whose start tweaks are encrypted together.
+fn each_run(
+    blocks: InOutBuf<'_, '_, Block>,
+    size: SectorSize,
+    mut tweaks: impl FnMut() -> [u8; 16],
+    encrypt_starts: impl Fn(&mut [Block]),
+    work: impl Fn(Batch<'_>),
+) {
+    let blocks_per_unit = size.bytes() / BLOCK;
+    assert!(blocks.len().is_multiple_of(blocks_per_unit), "XTS over a part of a sector");
+
+    let mut rest = blocks;
+    while !rest.is_empty() {
+        let len = rest.len().min(RUN * blocks_per_unit);
+        let (run, after) = rest.split_at(len);
+        let mut starts = [Block::default(); RUN];
+        let starts = &mut starts[..len / blocks_per_unit];
+        for start in &mut *starts {
+            *start = Array(tweaks());
+        }
+        encrypt_starts(starts);
+        work(Batch { blocks: run, blocks_per_unit, starts });
+        rest = after;
+    }
+}
+
+impl SectorCipher for AesXts {
+    fn encrypt(&self, data: &mut [u8], sector_size: SectorSize, first: Sector) {
+        self.each_run(in_place(data), sector_size, first, |batch| self.keys.encrypt(batch));
+    }
+
+    fn decrypt(&self, data: &mut [u8], sector_size: SectorSize, first: Sector) {
+        self.each_run(in_place(data), sector_size, first, |batch| self.keys.decrypt(batch));
+    }
+
+    fn encrypt_into(&self, plaintext: &[u8], ciphertext: &mut [u8], sector_size: SectorSize, first: Sector) {
+        let blocks = from_to(plaintext, ciphertext);
+        self.each_run(blocks, sector_size, first, |batch| self.keys.encrypt(batch));
+    }
+
+    fn decrypt_into(&self, ciphertext: &[u8], plaintext: &mut [u8], sector_size: SectorSize, first: Sector) {
+        let blocks = from_to(ciphertext, plaintext);
+        self.each_run(blocks, sector_size, first, |batch| self.keys.decrypt(batch));
+    }
+}
+
+impl fmt::Debug for AesXts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AesXts(aes-{})", self.key_len * 4)
+    }
+}
+
+impl Keys {
+    fn new<const HALF: usize>(
+        backend: Backend,
+        data: &[u8; HALF],
+        tweak: &[u8; HALF],
+        portable: fn(&[u8; HALF], &[u8; HALF]) -> io::Result<portable::Keys>,
+    ) -> Result<Self, XtsKeyError> {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(kernel) = backend.kernel() {
+            let kernel = kernel.supported().ok_or(XtsKeyError::Backend(backend))?;
+            return Ok(Self::Simd(LockedBox::new(|| simd::Keys::new(kernel, data, tweak))?));
+        }
+        if !backend.is_supported() {
+            return Err(XtsKeyError::Backend(backend));
+        }
+        Ok(Self::Portable(portable(data, tweak)?))
+    }
+
+    fn encrypt(&self, batch: Batch<'_>) {
+        match self {
+            Self::Portable(keys) => keys.encrypt(batch),
+            #[cfg(target_arch = "x86_64")]
+            Self::Simd(keys) => keys.encrypt(batch),
+        }
+    }
+
+    fn decrypt(&self, batch: Batch<'_>) {
+        match self {
+            Self::Portable(keys) => keys.decrypt(batch),
+            #[cfg(target_arch = "x86_64")]
+            Self::Simd(keys) => keys.decrypt(batch),
+        }
+    }
+
+    fn encrypt_starts(&self, starts: &mut [Block]) {
+        match self {
+            Self::Portable(keys) => keys.encrypt_starts(starts),
+            #[cfg(target_arch = "x86_64")]
+            Self::Simd(keys) => keys.encrypt_starts(starts),
+        }
     }
 }
 
 /// One unit's whole blocks.
 fn unit<'a>(blocks: &'a mut [Block], start: &'a [Block; 1]) -> Batch<'a> {
     let blocks_per_unit = blocks.len();
-    Batch { blocks, blocks_per_unit, starts: start }
+    Batch { blocks: blocks.into(), blocks_per_unit, starts: start }
 }
 
 /// The whole blocks of `data`, and the bytes after them.
 fn blocks_of(data: &mut [u8]) -> (&mut [Block], &mut [u8]) {
     let (blocks, rest) = data.as_chunks_mut::<BLOCK>();
     (Array::cast_slice_from_core_mut(blocks), rest)
+}
+
+/// Sectors to work on where they lie.
+fn in_place(data: &mut [u8]) -> InOutBuf<'_, '_, Block> {
+    let (blocks, rest) = blocks_of(data);
+    assert!(rest.is_empty(), "XTS over a part of a sector");
+    blocks.into()
+}
+
+/// Sectors to read in one place and to write in another.
+fn from_to<'a>(from: &'a [u8], to: &'a mut [u8]) -> InOutBuf<'a, 'a, Block> {
+    let ((from, from_rest), (to, to_rest)) = (from.as_chunks::<BLOCK>(), blocks_of(to));
+    assert!(from_rest.is_empty() && to_rest.is_empty(), "XTS over a part of a sector");
+    assert_eq!(from.len(), to.len(), "XTS between buffers of different sizes");
+    InOutBuf::new(Array::cast_slice_from_core(from), to).unwrap_or((&mut [][..]).into())
 }
 
 /// Exchanges the front of a block with a shorter partial one.
@@ -289,7 +353,7 @@ fn halves<const HALF: usize>(key: &[u8]) -> Result<(&[u8; HALF], &[u8; HALF]), X
 
 /// Bytes of a block.
 const BLOCK: usize = 16;
-/// Sectors of one run: as many start tweaks as VAES-512 encrypts at once.
+/// Sectors of one run: as many start tweaks as fill every backend's pipeline.
 const RUN: usize = 64;
 
 #[cfg(test)]

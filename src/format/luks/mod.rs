@@ -7,7 +7,13 @@ pub(super) mod kdf;
 pub(super) mod keyslot;
 pub(super) mod unlock;
 
-use crate::error::{Error, ErrorKind};
+use std::ops::Range;
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    format::{Erasure, Finding},
+    storage::Storage,
+};
 
 /// The magic of a LUKS header, version behind it.
 pub(super) const MAGIC: [u8; 6] = *b"LUKS\xba\xbe";
@@ -21,4 +27,29 @@ pub(super) const UNIT: u64 = 512;
 pub(super) fn no_editor() -> Error {
     Error::new(ErrorKind::Unsupported, "key changes on LUKS containers are not in this version")
         .with_hint("cryptsetup makes them, while the container is not mounted")
+}
+
+/// What must be overwritten where the keyslots' areas lie in `areas` and the header stands before them.
+pub(super) fn erasure(storage: &dyn Storage, areas: &Range<u64>) -> Result<Erasure> {
+    let len = storage.size()?;
+    let last = areas.start.min(len)..areas.end.min(len);
+    Ok(Erasure { spare: Vec::new(), rest: vec![0..last.start], last })
+}
+
+/// What examining a header that cannot be read brings up.
+///
+/// # Errors
+/// What is neither damage nor a matter of this version.
+pub(super) fn finding_of(error: Error) -> Result<Vec<Finding>> {
+    match error.kind() {
+        ErrorKind::Damaged | ErrorKind::Unsupported => {
+            Ok(vec![Finding::error("header", error.to_string())])
+        }
+        _ => Err(error),
+    }
+}
+
+/// What is to be said of every LUKS header.
+pub(super) fn not_authenticated() -> Finding {
+    Finding::info("header", "not authenticated: who can write to the container can change it")
 }

@@ -69,5 +69,9 @@ fn password(credentials: &Credentials) -> Result<&[u8]> {
         Credentials::Recovery(_) => {
             Err(Error::new(ErrorKind::Credentials, "LUKS containers have no recovery keys"))
         }
+        Credentials::SecurityKey(_) => Err(Error::new(
+            ErrorKind::Credentials,
+            "tokens of LUKS containers are shown, and not used in this version",
+        )),
     }
 }

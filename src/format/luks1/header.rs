@@ -13,7 +13,7 @@ use crate::{
     },
     error::{Error, ErrorKind, Result},
     format::{
-        Attempt, Change, CopyInfo, CopyState, Detail, Editor, Header, HeaderInfo, KeyfileRole, Unlocked,
+        Attempt, Challenge, Change, CopyInfo, CopyState, Detail, Editor, Finding, Header, HeaderInfo, KeyfileRole, Unlocked,
         luks::{UNIT, keyslot::Keyslot, no_editor, unlock::open_any},
     },
     mapping::{Holes, Layout, Mapping, Segment},
@@ -45,6 +45,11 @@ impl Luks1Header {
             slot.area.load(storage)?;
         }
         Ok(Self { parsed, container_len })
+    }
+
+    /// Where the data begin, in bytes.
+    pub(super) const fn data_offset(&self) -> u64 {
+        self.parsed.data_offset
     }
 
     /// The size of the volume in sectors: to the container's end.
@@ -103,6 +108,14 @@ impl Header for Luks1Header {
             keyslots: parsed.keyslots.iter().map(Keyslot::describe).collect(),
             details,
         }
+    }
+
+    fn challenges(&self, _: &Attempt) -> Vec<Challenge> {
+        Vec::new()
+    }
+
+    fn check_unlocked(&self, _: &Unlocked) -> Vec<Finding> {
+        Vec::new()
     }
 
     fn keyfile_role(&self) -> KeyfileRole {

@@ -10,7 +10,7 @@ pub use self::parse::HeaderError;
 use self::{header::Luks1Header, parse::Parsed};
 use crate::{
     error::Result,
-    format::{Format, Header, Probe, luks},
+    format::{Erasure, Finding, Format, Header, Probe, luks},
     storage::Storage,
 };
 
@@ -37,6 +37,20 @@ impl Format for Luks1 {
     fn read_header(&self, storage: &dyn Storage) -> Result<Box<dyn Header>> {
         Ok(Box::new(Luks1Header::read(storage)?))
     }
+
+    /// Areas of a header that cannot be read are taken to end where those of the longest key do.
+    fn erasure(&self, storage: &dyn Storage) -> Result<Erasure> {
+        let header = Luks1Header::read(storage).ok();
+        let end = header.map_or(USUAL_DATA_OFFSET, |header| header.data_offset());
+        luks::erasure(storage, &(layout::FIRST_AREA..end))
+    }
+
+    fn check(&self, storage: &dyn Storage) -> Result<Vec<Finding>> {
+        match Luks1Header::read(storage) {
+            Ok(_) => Ok(vec![Finding::info("header", "whole"), luks::not_authenticated()]),
+            Err(error) => luks::finding_of(error),
+        }
+    }
 }
 
 /// Parses a header's bytes, as a fuzz target does. `Ok` where they make a header.
@@ -49,3 +63,5 @@ pub fn check(bytes: &[u8; HEADER_LEN], container_len: u64) -> Result<(), HeaderE
 
 /// The size of the header in bytes, without the keyslots' areas.
 pub const HEADER_LEN: usize = layout::HEADER_LEN;
+/// Where the data begin behind eight keyslots for 512-bit keys, in bytes.
+const USUAL_DATA_OFFSET: u64 = 2 << 20;

@@ -1,6 +1,6 @@
 //! The header as a whole: describing, unlocking, healing.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use super::{
     copies::Copies,
@@ -15,8 +15,8 @@ use crate::{
     },
     error::{Error, ErrorKind, Result},
     format::{
-        Attempt, Change, Detail, Editor, Header, HeaderInfo, KeyfileRole, Unlocked,
-        luks::{cipher::Encryption, no_editor, unlock::open_any},
+        Attempt, Challenge, Change, CopyState, Detail, Editor, Finding, Header, HeaderInfo, KeyfileRole, Unlocked,
+        luks::{cipher::Encryption, no_editor, not_authenticated, unlock::open_any},
     },
     mapping::{self, Holes, Layout, Mapping},
     storage::Storage,
@@ -43,6 +43,35 @@ impl Luks2Header {
             }
         }
         Ok(Self { copies, container_len: storage.size()? })
+    }
+
+    /// The place of the keyslots' areas in bytes.
+    pub(super) fn areas(&self) -> Range<u64> {
+        self.metadata().areas.clone()
+    }
+
+    /// All that can be found out without a secret.
+    pub(super) fn examine(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for (name, copy) in ["first header copy", "second header copy"].into_iter().zip(self.copies.describe()) {
+            findings.push(match copy.state {
+                CopyState::Current => Finding::info(name, "whole"),
+                CopyState::Stale => Finding::warning(name, "stale: the next mount for writing renews it"),
+                CopyState::Damaged => Finding::warning(name, "damaged: the next mount for writing renews it"),
+                CopyState::Missing => Finding::warning(name, "missing: the next mount for writing renews it"),
+            });
+        }
+        findings.push(not_authenticated());
+        for slot in &self.metadata().slots {
+            if let Err(reason) = &slot.usable {
+                let message = format!("cannot be opened: {reason}");
+                findings.push(Finding::warning(format!("keyslot {}", slot.index), message));
+            }
+        }
+        if let Err(error) = self.metadata().plan() {
+            findings.push(Finding::error("data", error.reason()));
+        }
+        findings
     }
 
     fn metadata(&self) -> &Metadata {
@@ -153,6 +182,14 @@ impl Header for Luks2Header {
             keyslots: metadata.slots.iter().map(Slot::describe).collect(),
             details: details(metadata, &current.subsystem),
         }
+    }
+
+    fn challenges(&self, _: &Attempt) -> Vec<Challenge> {
+        Vec::new()
+    }
+
+    fn check_unlocked(&self, _: &Unlocked) -> Vec<Finding> {
+        Vec::new()
     }
 
     fn keyfile_role(&self) -> KeyfileRole {

@@ -2,7 +2,7 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use super::{
     error::HeaderError,
@@ -23,6 +23,8 @@ pub(super) struct Metadata {
     pub(super) tokens: Vec<Token>,
     pub(super) flags: Vec<String>,
     pub(super) requirements: Vec<String>,
+    /// The place of the keyslots' areas in bytes.
+    pub(super) areas: Range<u64>,
 }
 
 /// The digest of one volume key: which keyslots give that key, which segments are under it.
@@ -77,7 +79,8 @@ impl Metadata {
         }
         let list = |texts: &Texts<64>| texts.0.iter().map(|text| shown(text)).collect();
         let (flags, requirements) = (list(&json.config.flags), list(&json.config.requirements.mandatory));
-        Ok(Self { slots, digests, segments, tokens, flags, requirements })
+        let areas = areas_start..areas_end;
+        Ok(Self { slots, digests, segments, tokens, flags, requirements, areas })
     }
 }
 

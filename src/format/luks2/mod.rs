@@ -18,7 +18,7 @@ pub use self::error::HeaderError;
 use self::{copies::has_magic, header::Luks2Header, metadata::Metadata};
 use crate::{
     error::Result,
-    format::{Format, Header, Probe},
+    format::{Erasure, Finding, Format, Header, Probe, luks},
     storage::Storage,
 };
 
@@ -37,6 +37,20 @@ impl Format for Luks2 {
 
     fn read_header(&self, storage: &dyn Storage) -> Result<Box<dyn Header>> {
         Ok(Box::new(Luks2Header::read(storage)?))
+    }
+
+    /// Areas of a header that cannot be read are taken to end where cryptsetup lets data begin.
+    fn erasure(&self, storage: &dyn Storage) -> Result<Erasure> {
+        let header = Luks2Header::read(storage).ok();
+        let areas = header.map_or(layout::USUAL_AREAS, |header| header.areas());
+        luks::erasure(storage, &areas)
+    }
+
+    fn check(&self, storage: &dyn Storage) -> Result<Vec<Finding>> {
+        match Luks2Header::read(storage) {
+            Ok(header) => Ok(header.examine()),
+            Err(error) => luks::finding_of(error),
+        }
     }
 }
 

@@ -190,7 +190,7 @@ fn search(storage: &dyn Storage) -> Result<Search> {
 }
 
 /// How far from the end copy B is looked for.
-const SEARCH_LEN: u64 = 2 * TAIL_LEN;
+pub(super) const SEARCH_LEN: u64 = 2 * TAIL_LEN;
 const BLOCK_LEN: usize = 4_096;
 /// So many whole copies at the end are looked at; an honest container has one.
 const MAX_WHOLE: usize = 8;

@@ -80,6 +80,11 @@ impl HeaderCopy {
         Ok(Self::parse(raw.as_bytes())?)
     }
 
+    /// The bits of features that may be ignored; this version knows none of them (NAT-SB-05).
+    pub(super) fn ignorable_features(&self) -> u64 {
+        self.raw.superblock.features_ignorable.get()
+    }
+
     /// The bytes of the keyslots, empty ones included.
     pub(super) fn raw_keyslots(&self) -> &[RawKeyslot; KEYSLOTS] {
         &self.raw.keyslots

@@ -68,6 +68,14 @@ pub enum HeaderError {
         /// The value found.
         value: u64,
     },
+    /// A keyslot for a FIDO2 token that does not say what to ask of it.
+    #[error("keyslot {slot}: its {part} is wrong")]
+    Fido2Keyslot {
+        /// The keyslot.
+        slot: u32,
+        /// What is wrong, named as in the specification.
+        part: &'static str,
+    },
 }
 
 impl HeaderError {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    check::check_macs,
     copies::{Copies, Found, Place},
     copy::HeaderCopy,
     data,
@@ -16,9 +17,12 @@ use super::{
     update::make_durable,
 };
 use crate::{
-    crypto::secret::{Credentials, VolumeKey},
+    crypto::{
+        secret::{Credentials, VolumeKey},
+        security_key::Challenge,
+    },
     error::{Error, ErrorKind, Result},
-    format::{Attempt, Change, CopyInfo, CopyState, Editor, Header, HeaderInfo, Unlocked},
+    format::{Attempt, Change, CopyInfo, CopyState, Editor, Finding, Header, HeaderInfo, Unlocked},
     storage::Storage,
 };
 
@@ -94,6 +98,18 @@ impl NativeHeader {
         Ok(good)
     }
 
+    /// Writes both copies of the authentic header again, so that the medium has them, whatever the kernel's cache shows
+    /// since a sync failed. A copy of another container is left alone.
+    pub(super) fn renew(&self, storage: &dyn Storage, key: &VolumeKey) -> Result<()> {
+        let good = self.authentic_for_writing(key)?;
+        for index in [CopyIndex::B, CopyIndex::A] {
+            if self.found(index, good).is_none_or(|copy| copy.is_of_same_container(good)) {
+                good.for_index(index, key)?.write(storage)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Checks the header against the volume key and lays out the volume.
     fn accept(&self, key: VolumeKey, keyslot: Option<u32>) -> Result<Unlocked> {
         let superblock = &self.authentic(&key)?.superblock;
@@ -133,11 +149,11 @@ impl NativeHeader {
         key: &VolumeKey,
         storage: &dyn Storage,
     ) -> Result<Option<String>> {
-        let (name, found) = match index {
-            CopyIndex::A => ("A", self.copies.a.found.as_ref().ok()),
-            CopyIndex::B => ("B", self.copies.backup_at(good.superblock.geometry.backup_offset)),
+        let name = match index {
+            CopyIndex::A => "A",
+            CopyIndex::B => "B",
         };
-        let state = match found {
+        let state = match self.found(index, good) {
             Some(copy) if !copy.is_of_same_container(good) => {
                 return Ok(Some(format!(
                     "header copy {name} belongs to another container and was left alone"
@@ -152,6 +168,14 @@ impl NativeHeader {
         make_durable(storage, &self.copies, good)?;
         good.for_index(index, key)?.write(storage)?;
         Ok(Some(format!("header copy {name} was {state} and has been rewritten from the other")))
+    }
+
+    /// The whole copy that stands where `good` has its copy of this index.
+    fn found(&self, index: CopyIndex, good: &HeaderCopy) -> Option<&HeaderCopy> {
+        match index {
+            CopyIndex::A => self.copies.a.found.as_ref().ok(),
+            CopyIndex::B => self.copies.backup_at(good.superblock.geometry.backup_offset),
+        }
     }
 
     fn lost_state(&self, place: &Place) -> &'static str {
@@ -183,6 +207,19 @@ impl Header for NativeHeader {
         }
     }
 
+    fn challenges(&self, attempt: &Attempt) -> Vec<Challenge> {
+        let mut challenges = Vec::new();
+        for copy in std::iter::once(self.copies.current()).chain(self.copies.rivals()) {
+            let slots = slots_to_try(copy, SlotKind::Fido2, attempt);
+            for challenge in slots.into_iter().filter_map(|slot| slot.challenge.clone()) {
+                if !challenges.contains(&challenge) {
+                    challenges.push(challenge);
+                }
+            }
+        }
+        challenges
+    }
+
     fn unlock(&self, credentials: &Credentials, attempt: &Attempt) -> Result<Unlocked> {
         let mut budget = Budget::new(&attempt.limits);
         let first_error = match open_keyslot(self.copies.current(), credentials, attempt, &mut budget) {
@@ -200,6 +237,10 @@ impl Header for NativeHeader {
 
     fn unlock_with_key(&self, key: VolumeKey) -> Result<Unlocked> {
         self.accept(key, None)
+    }
+
+    fn check_unlocked(&self, unlocked: &Unlocked) -> Vec<Finding> {
+        check_macs(&self.copies, &unlocked.volume_key)
     }
 
     fn prepare_writing(&self, storage: &dyn Storage, unlocked: &Unlocked) -> Result<Vec<String>> {
@@ -230,7 +271,18 @@ impl Header for NativeHeader {
     }
 }
 
-/// Tries the keyslots of one copy, those with the highest priority first (NAT-SLOT-03, -05).
+/// The keyslots of one copy that an attempt tries, those with the highest priority first (NAT-SLOT-03, -05).
+fn slots_to_try<'a>(copy: &'a HeaderCopy, kind: SlotKind, attempt: &Attempt) -> Vec<&'a Keyslot> {
+    let may_try = |slot: &Keyslot| match attempt.keyslot {
+        Some(number) => slot.index == number,
+        None => slot.priority > 0,
+    };
+    let mut slots: Vec<_> = copy.keyslots.iter().filter(|slot| slot.kind == kind && may_try(slot)).collect();
+    slots.sort_by_key(|slot| std::cmp::Reverse(slot.priority));
+    slots
+}
+
+/// Tries the keyslots of one copy.
 fn open_keyslot(
     copy: &HeaderCopy,
     credentials: &Credentials,
@@ -238,12 +290,7 @@ fn open_keyslot(
     budget: &mut Budget,
 ) -> Result<(VolumeKey, u32)> {
     let kind = SlotKind::of(credentials);
-    let may_try = |slot: &Keyslot| match attempt.keyslot {
-        Some(number) => slot.index == number,
-        None => slot.priority > 0,
-    };
-    let mut slots: Vec<_> = copy.keyslots.iter().filter(|slot| slot.kind == kind && may_try(slot)).collect();
-    slots.sort_by_key(|slot| std::cmp::Reverse(slot.priority));
+    let slots = slots_to_try(copy, kind, attempt);
     if slots.is_empty() {
         return Err(no_slot_of(kind, copy, attempt.keyslot));
     }
@@ -262,6 +309,7 @@ const fn wrong_credentials(kind: SlotKind) -> &'static str {
     match kind {
         SlotKind::Keyfile => "no keyslot opens with this password and these keyfiles",
         SlotKind::Recovery => "no keyslot opens with this recovery key",
+        SlotKind::Fido2 => "no keyslot opens with this FIDO2 token",
         SlotKind::Password | SlotKind::Other(_) => "no keyslot opens with this password",
     }
 }
@@ -285,9 +333,13 @@ fn no_slot_of(kind: SlotKind, copy: &HeaderCopy, asked_for: Option<u32>) -> Erro
                 .with_hint("add --keyfile FILE")
         }
         SlotKind::Password if has(SlotKind::Recovery) => {
-            Error::new(ErrorKind::Credentials, "no keyslot takes a password").with_hint("add --recovery")
+            Error::new(ErrorKind::Credentials, "no keyslot takes a password").with_hint("add --recovery-key")
+        }
+        SlotKind::Password if has(SlotKind::Fido2) => {
+            Error::new(ErrorKind::Credentials, "no keyslot takes a password").with_hint("add --security-key")
         }
         SlotKind::Recovery => Error::new(ErrorKind::Credentials, "no keyslot takes a recovery key"),
+        SlotKind::Fido2 => Error::new(ErrorKind::Credentials, "no keyslot takes a FIDO2 token"),
         _ => Error::new(ErrorKind::Credentials, "no keyslot can be opened by this strongroom"),
     }
 }

@@ -23,6 +23,7 @@ const KEYSLOT_LABEL: &[u8] = b"strongroom/v1/keyslot";
 const OLD_KEY_LABEL: &[u8] = b"strongroom/v1/old-volume-key";
 const RECORD_LABEL: &[u8] = b"strongroom/v1/reencryption-record";
 const RECOVERY_LABEL: &[u8] = b"strongroom/v1/recovery-key";
+const FIDO2_LABEL: &[u8] = b"strongroom/v1/fido2";
 
 const SLOT_KEY_LEN: usize = 32;
 const MAC_KEY_LEN: usize = 64;
@@ -69,7 +70,8 @@ fn credential_input(password: &Password, keyfiles: &[KeyfileDigest]) -> io::Resu
     Ok(input)
 }
 
-/// The key of one keyslot: NAT-KEY-05, Argon2id over password and keyfiles; NAT-KEY-10, HKDF over a recovery key.
+/// The key of one keyslot: NAT-KEY-05, Argon2id over password and keyfiles; NAT-KEY-10, HKDF over a recovery key;
+/// NAT-FIDO-05, HKDF over what a token said.
 ///
 /// The costs were checked against the caller's limits before.
 pub(super) fn slot_key(credentials: &Credentials, salt: &[u8; 32], cost: &Argon2Cost) -> Result<DerivedKey> {
@@ -79,12 +81,16 @@ pub(super) fn slot_key(credentials: &Credentials, salt: &[u8; 32], cost: &Argon2
             kdf::argon2id(input.as_slice(), salt, cost, SLOT_KEY_LEN)
         }
         Credentials::Recovery(key) => kdf::hkdf_sha512(key.expose(), salt, RECOVERY_LABEL, SLOT_KEY_LEN),
+        Credentials::SecurityKey(answer) => {
+            kdf::hkdf_sha512(answer.secret.expose(), salt, FIDO2_LABEL, SLOT_KEY_LEN)
+        }
     }
 }
 
-/// NAT-KEY-06: what the wrapped volume key is bound to: label ‖ uuid ‖ the slot's bytes before the nonce.
-pub(super) fn keyslot_aad(uuid: &[u8; 16], slot_head: &[u8]) -> Vec<u8> {
-    [KEYSLOT_LABEL, uuid, slot_head].concat()
+/// NAT-KEY-06, NAT-FIDO-04: what the wrapped volume key is bound to: label ‖ uuid ‖ the slot's bytes before the nonce ‖ for
+/// a FIDO2 token those behind the tag.
+pub(super) fn keyslot_aad(uuid: &[u8; 16], slot_head: &[u8], slot_tail: &[u8]) -> Vec<u8> {
+    [KEYSLOT_LABEL, uuid, slot_head, slot_tail].concat()
 }
 
 /// NAT-KEY-07: the key of the header's MAC.

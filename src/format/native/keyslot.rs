@@ -6,7 +6,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::{
     error::HeaderError,
-    keys,
+    fido2, keys,
     layout::{KDF_ARGON2ID, KDF_HKDF, KEYSLOT_AAD_LEN, LABEL_LEN, RawKeyslot, VOLUME_KEY_LEN},
     superblock::Label,
 };
@@ -16,6 +16,7 @@ use crate::{
         kdf::{Argon2Cost, KdfLimits},
         rng::Rng,
         secret::{Credentials, LockedBytes, VolumeKey},
+        security_key::Challenge,
     },
     error::{Error, ErrorKind, Result},
     format::{KdfInfo, KeyslotInfo, NewKeyslot, Priority},
@@ -35,6 +36,8 @@ pub enum SlotKind {
     Keyfile,
     /// A recovery key.
     Recovery,
+    /// A FIDO2 token.
+    Fido2,
     /// A kind of a later version: shown, never opened.
     Other(u32),
 }
@@ -45,6 +48,7 @@ impl SlotKind {
             Self::Password => 1,
             Self::Keyfile => 2,
             Self::Recovery => 3,
+            Self::Fido2 => 4,
             Self::Other(number) => number,
         }
     }
@@ -54,7 +58,7 @@ impl SlotKind {
             Self::Password => "password",
             Self::Keyfile => "keyfile",
             Self::Recovery => "recovery-key",
-            Self::Other(4) => "fido2",
+            Self::Fido2 => "fido2",
             Self::Other(5) => "tpm2",
             Self::Other(_) => "unknown",
         }
@@ -66,6 +70,7 @@ impl SlotKind {
             Self::Password => "password",
             Self::Keyfile => "keyfile",
             Self::Recovery => "recovery key",
+            Self::Fido2 => "FIDO2 token",
             Self::Other(_) => "credential that this strongroom does not know",
         }
     }
@@ -76,6 +81,7 @@ impl SlotKind {
             Credentials::Password { keyfiles, .. } if keyfiles.is_empty() => Self::Password,
             Credentials::Password { .. } => Self::Keyfile,
             Credentials::Recovery(_) => Self::Recovery,
+            Credentials::SecurityKey(_) => Self::Fido2,
         }
     }
 
@@ -83,7 +89,7 @@ impl SlotKind {
     const fn kdf(self) -> Option<u32> {
         match self {
             Self::Password | Self::Keyfile => Some(KDF_ARGON2ID),
-            Self::Recovery => Some(KDF_HKDF),
+            Self::Recovery | Self::Fido2 => Some(KDF_HKDF),
             Self::Other(_) => None,
         }
     }
@@ -105,6 +111,8 @@ pub struct Keyslot {
     pub priority: u32,
     /// The user's name for it.
     pub label: Label,
+    /// What it asks of a FIDO2 token, where one opens it.
+    pub challenge: Option<Challenge>,
     raw: RawKeyslot,
 }
 
@@ -152,6 +160,7 @@ impl Keyslot {
             1 => SlotKind::Password,
             2 => SlotKind::Keyfile,
             3 => SlotKind::Recovery,
+            4 => SlotKind::Fido2,
             number => SlotKind::Other(number), // NAT-SLOT-04: not looked into
         };
         if let Some(kdf) = kind.kdf() {
@@ -164,12 +173,19 @@ impl Keyslot {
             if kdf == KDF_HKDF && keys::slot_cost(raw) != NO_COST {
                 return Err(wrong("cost", raw.memory_kib.get())); // NAT-SLOT-10
             }
-            if raw.reserved_a.iter().chain(&raw.reserved_b).any(|&byte| byte != 0) {
+            let extra = if kind == SlotKind::Fido2 { &[] } else { &raw.extra[..] };
+            if raw.reserved_a.iter().chain(extra).any(|&byte| byte != 0) {
                 return Err(HeaderError::Reserved { place: "keyslot" }); // NAT-SLOT-07
             }
         }
+        let challenge = match kind {
+            SlotKind::Fido2 => Some(
+                fido2::parse(&raw.extra).map_err(|part| HeaderError::Fido2Keyslot { slot: index, part })?,
+            ),
+            _ => None,
+        };
         let label = Label::parse(&raw.label, "keyslot")?;
-        Ok(Some(Self { index, kind, priority: raw.priority.get(), label, raw: *raw }))
+        Ok(Some(Self { index, kind, priority: raw.priority.get(), label, challenge, raw: *raw }))
     }
 
     /// What `info` shows.
@@ -220,10 +236,15 @@ impl Keyslot {
         if self.is_costly() {
             self.afford(limits, budget)?;
         }
+        if let Credentials::SecurityKey(answer) = credentials
+            && self.challenge.as_ref() != Some(&answer.challenge)
+        {
+            return Ok(Opened::WrongCredentials);
+        }
         let key = keys::slot_key(credentials, &self.raw.salt, &self.cost())?;
         let mut volume_key = LockedBytes::zeroed(VOLUME_KEY_LEN)?;
         volume_key.as_mut_slice().copy_from_slice(&self.raw.wrapped_key);
-        let aad = keys::keyslot_aad(uuid, head(&self.raw));
+        let aad = associated_data(uuid, self.kind, &self.raw);
         match aead::open(&key, &self.raw.nonce, &aad, volume_key.as_mut_slice(), &self.raw.tag) {
             Ok(()) => Ok(Opened::Key(volume_key.into())),
             Err(_) => Ok(Opened::WrongCredentials),
@@ -278,9 +299,12 @@ pub(super) fn seal(
     raw.label = checked_label(new.label)?.to_field();
     rng.fill(&mut raw.salt)?;
     rng.fill(&mut raw.nonce)?;
+    if let Credentials::SecurityKey(answer) = new.credentials {
+        fido2::write(&answer.challenge, &mut raw.extra);
+    }
 
     let key = keys::slot_key(new.credentials, &raw.salt, &cost)?;
-    let aad = keys::keyslot_aad(uuid, head(&raw));
+    let aad = associated_data(uuid, kind, &raw);
     let mut wrapped = LockedBytes::zeroed(VOLUME_KEY_LEN)?;
     wrapped.as_mut_slice().copy_from_slice(volume_key.expose());
     raw.tag = aead::seal(&key, &raw.nonce, &aad, wrapped.as_mut_slice())?;
@@ -343,9 +367,11 @@ fn is_empty(raw: &RawKeyslot) -> bool {
     before.into_iter().chain(after).flatten().all(|&byte| byte == 0)
 }
 
-/// The slot's bytes before the nonce.
-fn head(raw: &RawKeyslot) -> &[u8] {
-    raw.as_bytes().get(..KEYSLOT_AAD_LEN).unwrap_or_default()
+/// What the wrapped key of a slot is bound to.
+fn associated_data(uuid: &[u8; 16], kind: SlotKind, raw: &RawKeyslot) -> Vec<u8> {
+    let head = raw.as_bytes().get(..KEYSLOT_AAD_LEN).unwrap_or_default();
+    let tail = if kind == SlotKind::Fido2 { &raw.extra[..] } else { &[] };
+    keys::keyslot_aad(uuid, head, tail)
 }
 
 #[cfg(test)]

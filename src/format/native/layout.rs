@@ -170,12 +170,14 @@ pub(super) struct RawKeyslot {
     pub wrapped_key: [u8; VOLUME_KEY_LEN],
     /// Poly1305 tag.
     pub tag: [u8; 16],
-    /// Zero.
-    pub reserved_b: [u8; 1_816],
+    /// Of kind 4: [`super::fido2`]. Else zero.
+    pub extra: [u8; KEYSLOT_EXTRA_LEN],
 }
 
 /// The bytes of a keyslot before the nonce.
 pub(super) const KEYSLOT_AAD_LEN: usize = 128;
+/// The bytes of a keyslot behind the tag.
+pub(super) const KEYSLOT_EXTRA_LEN: usize = 1_816;
 
 /// A whole header copy.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]

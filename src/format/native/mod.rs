@@ -1,11 +1,14 @@
 //! The native format, version 1: `spec/native-v1.md`, whose rule numbers (`NAT-...`) the code cites.
 
+mod check;
 mod copies;
 mod copy;
 mod create;
 mod data;
 mod editor;
+mod erasure;
 mod error;
+mod fido2;
 mod header;
 mod keys;
 mod keyslot;
@@ -34,7 +37,7 @@ pub use transition::{StartHeader, Target, UnderWay};
 
 use crate::{
     error::Result,
-    format::{Format, Header, Probe},
+    format::{Erasure, Finding, Format, Header, Probe},
     storage::Storage,
 };
 
@@ -53,5 +56,13 @@ impl Format for Native {
 
     fn read_header(&self, storage: &dyn Storage) -> Result<Box<dyn Header>> {
         Ok(Box::new(NativeHeader::read(storage)?))
+    }
+
+    fn erasure(&self, storage: &dyn Storage) -> Result<Erasure> {
+        erasure::erasure(storage)
+    }
+
+    fn check(&self, storage: &dyn Storage) -> Result<Vec<Finding>> {
+        check::check(storage)
     }
 }

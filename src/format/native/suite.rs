@@ -1,4 +1,4 @@
-//! The cipher suites of the data area (`spec/native-v1.md`, section 8). There is no null cipher.
+//! The cipher suites of the data area (`spec/native-v1.md`, section 9). There is no null cipher.
 
 use std::sync::Arc;
 

@@ -71,7 +71,7 @@ impl StartHeader {
         })?;
         let volume_key = new_volume_key(rng)?;
         Ledger::new(superblock, &volume_key)?;
-        let raw_keyslots = seal_all(keyslots, &superblock.uuid, &volume_key, rng)?;
+        let raw_keyslots = seal_all(base, keyslots, &volume_key, rng)?;
         let old = OldVolume::wrap(
             superblock.suite,
             superblock.sector_size,
@@ -171,6 +171,7 @@ impl UnderWay {
         if superblock.reencryption.is_none() {
             return Err(Error::new(ErrorKind::NotFound, "no re-encryption of this container is under way"));
         }
+        header.renew(storage, &volume_key)?; // NAT-REENC-09
         let slots = || WorkAreas::of(&superblock.geometry).map(|areas| Slots::read(storage, areas));
         Ledger::open(superblock, &volume_key, slots().as_ref())?.recover(storage)?;
         let slots = slots();
@@ -209,10 +210,10 @@ impl UnderWay {
     }
 }
 
-/// Seals every new keyslot, at its number or the first that is free.
+/// Seals every new keyslot, at its number or the first that is free. Of the keyslots of `base` none stays.
 fn seal_all(
+    base: &HeaderCopy,
     keyslots: &[NewKeyslot<'_>],
-    uuid: &[u8; 16],
     volume_key: &VolumeKey,
     rng: &dyn Rng,
 ) -> Result<Box<[RawKeyslot; KEYSLOTS]>> {
@@ -220,13 +221,17 @@ fn seal_all(
         let reason = "without a keyslot nobody opens the container";
         return Err(Error::new(ErrorKind::Usage, reason));
     }
-    let mut sealed = Box::new([RawKeyslot::new_zeroed(); KEYSLOTS]);
+    let mut sealed = Box::new(*base.raw_keyslots());
     for (raw, index) in sealed.iter_mut().zip(0_u32..) {
+        raw.zero();
         raw.index = index.into();
     }
     let mut used: Vec<u32> = keyslots.iter().filter_map(|slot| slot.slot).collect();
     for new in keyslots {
-        let number = new.slot.or_else(|| (0..).find(|number| !used.contains(number))).unwrap_or_default();
+        let free =
+            || (0_u32..).zip(sealed.iter()).map(|(number, _)| number).find(|number| !used.contains(number));
+        let number = new.slot.or_else(free);
+        let number = number.ok_or_else(|| Error::new(ErrorKind::NoSpace, "there are only 30 keyslots"))?;
         let place = usize::try_from(number).ok().and_then(|index| sealed.get_mut(index));
         let place = place.ok_or_else(|| {
             Error::new(ErrorKind::Usage, format!("there is no keyslot {number}: they are numbered 0 to 29"))
@@ -234,7 +239,7 @@ fn seal_all(
         if place.kind.get() != 0 {
             return Err(Error::new(ErrorKind::Usage, format!("keyslot {number} is asked for twice")));
         }
-        *place = keyslot::seal(number, new, uuid, volume_key, rng)?;
+        *place = keyslot::seal(number, new, &base.superblock.uuid, volume_key, rng)?;
         used.push(number);
     }
     Ok(sealed)

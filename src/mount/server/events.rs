@@ -77,6 +77,7 @@ pub(super) struct Watch {
     export: OwnedFd,
     driver: Option<OwnedFd>,
     owner: Option<UnixStream>,
+    borrower: Option<UnixStream>,
 }
 
 impl Watch {
@@ -90,6 +91,7 @@ impl Watch {
             export,
             driver: driver.map(ProcessId::watch).transpose()?,
             owner: None,
+            borrower: None,
         })
     }
 
@@ -98,8 +100,18 @@ impl Watch {
         self.owner = Some(owner);
     }
 
+    /// Whether the container is lent to a command.
+    pub(super) const fn is_lent(&self) -> bool {
+        self.borrower.is_some()
+    }
+
+    /// Takes the container as lent until the process at the other end of `borrower` closes it.
+    pub(super) fn lend_to(&mut self, borrower: UnixStream) {
+        self.borrower = Some(borrower);
+    }
+
     /// Waits for the next event.
-    pub(super) fn next(&self, signals: &Signals, control: &UnixListener) -> io::Result<Event> {
+    pub(super) fn next(&mut self, signals: &Signals, control: &UnixListener) -> io::Result<Event> {
         loop {
             match self.wait(signals, control)? {
                 Ready::Signal => {
@@ -110,6 +122,7 @@ impl Watch {
                 _ if !self.is_mounted()? => return Ok(Event::Gone),
                 Ready::Command => return Ok(Event::Command(control.accept()?.0)),
                 Ready::Changed => return Ok(Event::Changed),
+                Ready::Returned => self.borrower = None,
                 Ready::Nothing => {}
             }
         }
@@ -125,6 +138,8 @@ impl Watch {
         ];
         descriptors.extend(self.driver.as_ref().map(|driver| PollFd::new(driver, PollFlags::IN)));
         descriptors.extend(self.owner.as_ref().map(|owner| PollFd::new(owner, PollFlags::IN)));
+        let borrower = descriptors.len();
+        descriptors.extend(self.borrower.as_ref().map(|borrower| PollFd::new(borrower, PollFlags::IN)));
         let is_time = match poll(&mut descriptors, Some(&LOOK)) {
             Ok(count) => count == 0,
             Err(rustix::io::Errno::INTR) => false,
@@ -133,7 +148,9 @@ impl Watch {
         let fired = |index: usize| descriptors.get(index).is_some_and(|fd| !fd.revents().is_empty());
         Ok(match () {
             () if fired(0) => Ready::Signal,
-            () if fired(3) || fired(4) || fired(5) => Ready::Gone,
+            () if (3..borrower).any(fired) => Ready::Gone,
+            // Before commands: the next one may want to borrow.
+            () if fired(borrower) => Ready::Returned,
             () if fired(1) => Ready::Command,
             () if fired(2) || is_time => Ready::Changed,
             () => Ready::Nothing,
@@ -151,6 +168,7 @@ impl Watch {
 enum Ready {
     Signal,
     Gone,
+    Returned,
     Command,
     Changed,
     Nothing,

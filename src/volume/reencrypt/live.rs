@@ -28,6 +28,7 @@ use crate::{
 pub struct LiveReencryption {
     storage: Arc<dyn Storage>,
     device: Arc<LiveDevice>,
+    tuning: Tuning,
     shared: Arc<Shared>,
     /// Held while a worker is started or waited for: there is never more than one.
     worker: Mutex<Option<JoinHandle<()>>>,
@@ -89,6 +90,7 @@ impl LiveReencryption {
         storage: Arc<dyn Storage>,
         device: Arc<LiveDevice>,
         layout: &Layout,
+        tuning: Tuning,
     ) -> Self {
         let (state, done) = match layout {
             Layout::Fixed(_) => (LiveState::None, 0),
@@ -97,7 +99,7 @@ impl LiveReencryption {
         let total = device.geometry().bytes();
         let progress = LiveProgress { state, done, total, since: None, error: None, key: None };
         let shared = Shared { stop: AtomicBool::new(false), progress: Mutex::new(progress) };
-        Self { storage, device, shared: Arc::new(shared), worker: Mutex::new(None) }
+        Self { storage, device, tuning, shared: Arc::new(shared), worker: Mutex::new(None) }
     }
 
     /// Writes the header with which a re-encryption starts, and lets the border move.
@@ -192,7 +194,7 @@ impl LiveReencryption {
     fn spawn(&self, key: Arc<VolumeKey>, max_rate: Option<u64>) -> Result<JoinHandle<()>> {
         let under_way = UnderWay::read(&*self.storage, key)?;
         let sector_size = self.device.geometry().sector_size;
-        let work = Reencryption::with(Arc::clone(&self.storage), under_way, Tuning::default(), sector_size)?;
+        let work = Reencryption::with(Arc::clone(&self.storage), under_way, self.tuning, sector_size)?;
         // The device before may read from the journal, and has closed those sectors to writers; reading the state has put
         // them in place, so that both devices show the same.
         self.device.replace(work.device())?;

@@ -35,7 +35,7 @@ use crate::{
     crypto::secret::VolumeKey,
     error::{Error, ErrorKind, Result},
     format::native::{StartHeader, UnderWay},
-    mapping::Mapping,
+    mapping::{Holes, Mapping},
     storage::Storage,
     units::SectorSize,
 };
@@ -212,14 +212,17 @@ impl Reencryption {
         let mut buffer = buffers.take();
         let fence = self.device.fence(start..end.min(start + self.tuning.chunk_len));
         let chunk = &mut buffer[..len_of(fence.range())];
-        match self.read(chunk, &fence) {
-            Ok(()) if self.transcoder.is_hole(chunk) => self.pass_holes(fence, chunk)?,
-            Ok(()) => self.replace(fence, chunk)?,
-            Err(error) => {
+        if self.is_thin() {
+            if let Err(error) = self.read(chunk, &fence) {
                 fence.lift(); // no record speaks of it
                 return Err(error.into());
             }
+            if self.transcoder.is_hole(chunk) {
+                self.pass_holes(fence, chunk)?;
+                return Ok(Step::Moved);
+            }
         }
+        self.replace(fence, chunk)?;
         Ok(Step::Moved)
     }
 
@@ -253,12 +256,16 @@ impl Reencryption {
         })
     }
 
-    /// Steps 1 to 5 of NAT-REENC-11. `chunk` is the old ciphertext.
+    /// Steps 1 to 5 of NAT-REENC-11. In a thin container `chunk` is the old ciphertext; else it is still to be read.
     fn replace(&mut self, mut fence: Fence, chunk: &mut [u8]) -> Result<()> {
         let range = fence.range().clone();
         // Step 1: the new ciphertext goes to the journal that the newest record does not rely on.
         let journal = self.under_way.ledger.next_journal_offset();
+        let (place, is_read) = (self.place(range.start), self.is_thin());
         let journaled = parallel::for_each(chunk, &self.tuning, |part, offset| {
+            if !is_read {
+                self.storage.read_exact_at(part, place + offset)?;
+            }
             self.transcoder.transcode(part, range.start + offset);
             self.storage.write_all_at(part, journal + offset)
         });
@@ -282,7 +289,6 @@ impl Reencryption {
             before.lift();
         }
         // Step 5: from the record on, the journal makes good whatever happens here.
-        let place = self.place(range.start);
         let replaced = fence.replace(self.journaled(&range)?, || {
             parallel::for_each(chunk, &self.tuning, |part, offset| self.write_in_place(part, place + offset))
         });
@@ -374,6 +380,11 @@ impl Reencryption {
             return Err(Error::new(ErrorKind::Io, reason).with_hint("unmount, then resume"));
         }
         Ok(())
+    }
+
+    /// Whether the container may have holes.
+    fn is_thin(&self) -> bool {
+        self.new.holes() == Holes::ReadAsZeros
     }
 
     /// Where a byte of the volume lies in the container.

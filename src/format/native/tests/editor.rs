@@ -199,7 +199,7 @@ fn what_this_version_does_not_know_is_carried_over_byte_for_byte() {
         raw.superblock.features_ignorable = 0x8001.into();
         raw.keyslots[7].kind = 77.into();
         raw.keyslots[7].priority = 9.into();
-        raw.keyslots[7].reserved_b = [0xa5; 1_816];
+        raw.keyslots[7].extra = [0xa5; 1_816];
     });
     let before = bytes_at(&storage, 0);
     edited(&storage, 1).commit(&storage).unwrap();

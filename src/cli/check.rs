@@ -1,0 +1,110 @@
+//! `check`: everything that can be found out about a container without changing it.
+
+use std::{fmt::Write, io::IsTerminal, path::Path};
+
+use serde::Serialize;
+use strongroom::{
+    error::{ErrorKind, Result},
+    format::{Finding, Header, Severity},
+    volume::{Container, check, check_data},
+};
+
+use super::{
+    args::CheckOptions,
+    info::counted,
+    mounting::use_of,
+    output::Console,
+    progress::ByteProgress,
+    prompt,
+    report::exit_status,
+    unlock::{cannot_open, open_to_look, unlock},
+};
+
+/// Examines a container; gives the exit status.
+pub(crate) fn run(console: Console, options: &CheckOptions) -> Result<u8> {
+    let path = options.container.as_path();
+    let container = open_to_look(path)?;
+    let mut findings = check(&container).map_err(|error| cannot_open(error, path))?;
+    findings.extend(use_of(path).map(|(usage, _)| Finding::info("container", usage)));
+    if let Ok(header) = container.header() {
+        findings.extend(check_under_key(console, options, &*header)?);
+        findings.extend(read_data(console, options, &container, &*header)?);
+    }
+
+    let is_ok = findings.iter().all(|finding| finding.severity < Severity::Error);
+    let report = Report { ok: is_ok, findings };
+    console.result(&report, |report| describe(&report.findings))?;
+    if !console.is_json() {
+        console.note(&summary(path, &report.findings));
+    }
+    Ok(if is_ok { 0 } else { exit_status(ErrorKind::Damaged) })
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    ok: bool,
+    findings: Vec<Finding>,
+}
+
+/// What takes a password. Without one, a finding says that this was left out.
+fn check_under_key(console: Console, options: &CheckOptions, header: &dyn Header) -> Result<Vec<Finding>> {
+    let secrets = &options.unlock.secrets;
+    let can_ask = std::io::stdin().is_terminal() && prompt::has_terminal();
+    if options.no_unlock || (secrets.is_prompt(header.keyfile_role()) && !can_ask) {
+        let message =
+            "not unlocked: only a password shows whether it is authentic, and whether a keyslot opens";
+        return Ok(vec![Finding::info("header", message)]);
+    }
+    match unlock(console, &options.container, header, &options.unlock, None) {
+        Ok(unlocked) => {
+            let opened = unlocked.keyslot.map(|slot| Finding::info(format!("keyslot {slot}"), "opens"));
+            Ok(opened.into_iter().chain(header.check_unlocked(&unlocked)).collect())
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::Tampered | ErrorKind::Damaged) => {
+            Ok(vec![Finding::error("header", error.reason())])
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn read_data(
+    console: Console,
+    options: &CheckOptions,
+    container: &Container,
+    header: &dyn Header,
+) -> Result<Vec<Finding>> {
+    let progress = ByteProgress::start(console, "reading");
+    check_data(container, &header.describe(), options.read_data, &mut |done, total| {
+        progress.step(done, total)
+    })
+}
+
+/// A line for each finding, the worst first.
+fn describe(findings: &[Finding]) -> String {
+    let mut sorted: Vec<_> = findings.iter().collect();
+    sorted.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    let mut text = String::new();
+    for finding in sorted {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{:<8} {}: {}", name(finding.severity), finding.object, finding.message);
+    }
+    text
+}
+
+fn summary(path: &Path, findings: &[Finding]) -> String {
+    let count = |severity| {
+        let found = findings.iter().filter(|finding| finding.severity == severity).count();
+        u32::try_from(found).unwrap_or(u32::MAX)
+    };
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    let (errors, warnings) = (counted(errors, "error", "errors"), counted(warnings, "warning", "warnings"));
+    format!("checked {}: {errors}, {warnings}", path.display())
+}
+
+const fn name(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "info",
+        Severity::Warning => "warning",
+        Severity::Error => "error",
+    }
+}

@@ -1,0 +1,97 @@
+//! `erase`: destroys all keyslots and every copy of the header.
+
+use std::path::Path;
+
+use serde::Serialize;
+use strongroom::{
+    crypto::rng::OsRng,
+    error::{Error, ErrorKind, Result},
+    format::{FORMATS, Format, HeaderInfo},
+    volume::{Access, Container, erase},
+};
+
+use super::{
+    args::EraseOptions, info::counted, interrupt, mounting::name_holder, output::Console, progress::spin,
+    prompt, size::show_size, unlock::check_kind,
+};
+
+/// Destroys a container's keys.
+pub(crate) fn run(console: Console, options: &EraseOptions) -> Result<()> {
+    let path = options.container.as_path();
+    check_kind(path)?;
+    erase_container(console, options).map_err(|error| {
+        let error = if error.kind() == ErrorKind::Busy { name_holder(error, path) } else { error };
+        error.during(format!("cannot erase {}", path.display()))
+    })
+}
+
+fn erase_container(console: Console, options: &EraseOptions) -> Result<()> {
+    let path = options.container.as_path();
+    let container = Container::open(path, Access::ReadWrite)?;
+    let formats = formats_of(&container, options.force)?;
+    // Not needed for the work, and in a damaged container not there.
+    let info = container.header().ok().map(|header| header.describe());
+    if !options.yes {
+        confirm(path, info.as_ref())?;
+    }
+    interrupt::check()?;
+    // From here on nothing stops it: half erased is worse than either.
+    let storage = container.storage();
+    spin(console, "erasing", || {
+        for format in formats {
+            erase(&*storage, &format.erasure(&*storage)?, &OsRng)?;
+        }
+        Ok::<(), Error>(())
+    })?;
+
+    let summary = Summary { container: path, uuid: info.and_then(|info| info.uuid), erased: true };
+    console.done(&summary, |_| format!("erased {}: no password opens it any more", path.display()))?;
+    if !console.is_json() {
+        console.warn(ELSEWHERE);
+    }
+    Ok(())
+}
+
+#[derive(Debug, Serialize)]
+struct Summary<'a> {
+    container: &'a Path,
+    uuid: Option<String>,
+    erased: bool,
+}
+
+/// The format of the container; where it cannot be told and the user insists, all of them.
+fn formats_of(container: &Container, force: bool) -> Result<Vec<&'static dyn Format>> {
+    match container.format() {
+        Ok(format) => Ok(vec![format]),
+        Err(error) if error.kind() == ErrorKind::NotAContainer && force => Ok(FORMATS.to_vec()),
+        Err(error) if error.kind() == ErrorKind::NotAContainer => Err(error
+            .with_hint("--force overwrites the places where a header would be; the data in them is lost")),
+        Err(error) => Err(error),
+    }
+}
+
+fn confirm(path: &Path, info: Option<&HeaderInfo>) -> Result<()> {
+    if !prompt::has_terminal() {
+        let error = Error::new(ErrorKind::Usage, "there is no terminal to ask on");
+        return Err(error.with_hint("--yes answers for you"));
+    }
+    let name = path.display();
+    let what = match info {
+        Some(info) => describe(info),
+        None => "no whole header".to_owned(),
+    };
+    let question = format!("{name} ({what}) will be erased: nobody opens it again, with any password.");
+    if prompt::confirm_by(&question, "erase")? {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Usage, "not confirmed; nothing was changed"))
+}
+
+fn describe(info: &HeaderInfo) -> String {
+    let keyslots = u32::try_from(info.keyslots.len()).unwrap_or(u32::MAX);
+    let label = info.label.as_ref().map(|label| format!("label {label:?}, ")).unwrap_or_default();
+    format!("{label}{}, {}", show_size(info.container_size), counted(keyslots, "keyslot", "keyslots"))
+}
+
+const ELSEWHERE: &str = "copies that lie elsewhere still open with their passwords: header backups, copies and snapshots \
+                         of the container, old blocks of flash media";

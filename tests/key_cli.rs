@@ -1,0 +1,271 @@
+//! `key add`, `key change` and `key remove` with secrets from files: what opens afterwards, and what it costs.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at the first thing that is not as it must be"
+)]
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const CHEAP: &str = "--kdf-memory 64M --kdf-passes 3 --kdf-lanes 1";
+
+/// A directory with the container `v`, that `password` opens, and sources of other secrets.
+struct Place(TempDir);
+
+/// How a command ended.
+#[derive(Debug)]
+struct Ended {
+    status: Option<i32>,
+    out: String,
+    errors: String,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self::with("password.img")
+    }
+
+    fn with(image: &str) -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/native").join(image);
+        fs::copy(image, place.0.path().join("v")).unwrap();
+        for (name, content) in [
+            ("password", &b"correct horse battery staple\n"[..]),
+            ("new", b"clamp orbit velvet mossy tundra wagon\n"),
+            ("third", b"basil quartz ember thimble gravel\n"),
+            ("keyfile", b"first keyfile\n"),
+            ("keyfile2", b"\0second\xff"),
+        ] {
+            fs::write(place.0.path().join(name), content).unwrap();
+        }
+        place
+    }
+
+    /// Runs strongroom by a shell that has no terminal.
+    fn run(&self, arguments: &str) -> Ended {
+        let script = format!("'{}' {arguments}", env!("CARGO_BIN_EXE_strongroom"));
+        let mut command = Command::new("setsid");
+        command.args(["--wait", "/bin/sh", "-c", &script]).current_dir(self.0.path()).stdin(Stdio::null());
+        let output = command.output().unwrap();
+        let [out, errors] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        Ended { status: output.status.code(), out, errors }
+    }
+
+    /// The same; it must succeed and print one JSON object.
+    fn json(&self, arguments: &str) -> Value {
+        let ended = self.run(&format!("{arguments} --json"));
+        assert_eq!(ended.status, Some(0), "{arguments}: {ended:?}");
+        serde_json::from_str(&ended.out).unwrap()
+    }
+
+    /// The keyslot that opens, or the exit status.
+    fn opens(&self, secrets: &str) -> Result<u64, i32> {
+        let ended = self.run(&format!("key test v --json {secrets}"));
+        if ended.status != Some(0) {
+            return Err(ended.status.unwrap());
+        }
+        let tested: Value = serde_json::from_str(&ended.out).unwrap();
+        Ok(tested["keyslot"].as_u64().unwrap())
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        fs::read(self.0.path().join("v")).unwrap()
+    }
+}
+
+#[test]
+fn each_kind_of_secret_gets_a_keyslot_that_opens_with_it_alone() {
+    let place = Place::new();
+    let add = format!("key add v --password-file password {CHEAP}");
+    let added = place.json(&format!("{add} --new-password-file new --label anna"));
+    assert_eq!((&added["container"], &added["keyslot"]), (&"v".into(), &1.into()));
+    assert_eq!((&added["kind"], &added["keyslots"][1]["label"]), (&"password".into(), &"anna".into()));
+    let both = "--new-password-file third --new-keyfile keyfile --new-keyfile keyfile2";
+    assert_eq!(place.json(&format!("{add} {both} --slot 7"))["kind"], "keyfile");
+    place.json(&format!("{add} --new-keyfile keyfile2 --new-no-password"));
+
+    assert_eq!(place.opens("--password-file password"), Ok(0));
+    assert_eq!(place.opens("--password-file new"), Ok(1));
+    assert_eq!(place.opens("--password-file third -k keyfile2 -k keyfile"), Ok(7));
+    assert_eq!(place.opens("--no-password -k keyfile2"), Ok(2));
+    for wrong in ["--password-file third", "--no-password -k keyfile", "--password-file new -k keyfile2"] {
+        assert_eq!(place.opens(wrong), Err(2), "{wrong}");
+    }
+}
+
+#[test]
+fn secrets_come_over_descriptors_and_from_commands() {
+    let place = Place::new();
+    let sources = "--password-fd 3 --new-password-fd 4 3< password 4< new";
+    assert_eq!(place.json(&format!("key add v {CHEAP} {sources}"))["keyslot"], 1);
+    let sources = "--password-file - --new-password-command 'cat third' < new";
+    assert_eq!(place.json(&format!("key change v {CHEAP} {sources}"))["keyslot"], 1);
+    assert_eq!(place.opens("--password-file third"), Ok(1));
+    assert_eq!(place.opens("--password-file new"), Err(2));
+}
+
+#[test]
+fn a_change_keeps_label_and_priority_and_the_data() {
+    let place = Place::new();
+    let data = 65_536..81_920;
+    let before = place.bytes();
+    let changed = place.json(&format!(
+        "key change v {CHEAP} --priority prefer --password-file password --new-password-file new"
+    ));
+    let slot = &changed["keyslots"][0];
+    assert_eq!((&slot["label"], &slot["priority"]), (&"main".into(), &"prefer".into()));
+    assert_eq!(place.opens("--password-file password"), Err(2));
+    assert_eq!(place.opens("--password-file new"), Ok(0));
+    assert!(place.bytes()[data.clone()] == before[data]);
+    let renamed = place.json(&format!("key change v {CHEAP} --keep-password --label '' --password-file new"));
+    let slot = &renamed["keyslots"][0];
+    assert_eq!((&slot["label"], &slot["priority"]), (&Value::Null, &"prefer".into()));
+    assert_eq!(place.opens("--password-file new"), Ok(0));
+}
+
+#[test]
+fn another_keyslot_is_changed_with_the_password_of_one() {
+    let place = Place::new();
+    place.json(&format!("key add v --password-file password --new-password-file new {CHEAP}"));
+    let change = "key change v --slot 1 --password-file password --new-password-file third";
+    assert_eq!(place.json(&format!("{change} {CHEAP}"))["keyslot"], 1);
+    assert_eq!(place.opens("--password-file new"), Err(2));
+    assert_eq!(place.opens("--password-file third"), Ok(1));
+    // To keep a password it must be that keyslot's own.
+    let kept = place.run("key change v --slot 1 --keep-password --password-file password");
+    assert_eq!(kept.status, Some(2), "{kept:?}");
+}
+
+#[test]
+fn a_weak_keyslot_is_renewed_at_todays_cost() {
+    let place = Place::new();
+    assert_eq!(place.json("info v")["keyslots"][0]["weak"], true);
+    let renewed = place.json("key change v --keep-password --password-file password");
+    let kdf = &renewed["keyslots"][0]["kdf"];
+    assert_eq!(renewed["keyslots"][0]["weak"], false);
+    assert!(kdf["memory"].as_u64() >= Some(64 << 20) && kdf["passes"].as_u64() >= Some(3), "{kdf}");
+    assert!(!place.run("info v").out.contains("Advice:"));
+}
+
+#[test]
+fn a_change_never_lowers_the_cost() {
+    let place = Place::new();
+    // More than a second's worth on no machine of today, as passes go.
+    let dear = "--kdf-memory 64M --kdf-passes 30 --kdf-lanes 1";
+    place.json(&format!("key change v {dear} --password-file password --new-password-file new"));
+    let before = place.bytes();
+    let refused = place.run(&format!("key change v {CHEAP} --password-file new --new-password-file third"));
+    assert_eq!(refused.status, Some(1));
+    assert_eq!(
+        refused.errors,
+        "strongroom: error: cannot change a keyslot of v: the keyslot costs 64 MiB of memory, 30 passes, 1 lane now, \
+         which is more than 64 MiB of memory, 3 passes, 1 lane\n\
+         strongroom: hint: leave out --kdf-memory and --kdf-passes\n"
+    );
+    assert!(place.bytes() == before);
+    let changed = place.json("key change v --password-file new --new-password-file third");
+    let kdf = &changed["keyslots"][0]["kdf"];
+    let work = kdf["memory"].as_u64().unwrap() * kdf["passes"].as_u64().unwrap();
+    assert!(work >= (64 << 20) * 30, "{kdf}");
+}
+
+#[test]
+fn a_keyslot_to_be_ignored_opens_by_its_number_only() {
+    let place = Place::new();
+    let add = format!("key add v --password-file password --new-password-file new {CHEAP}");
+    place.json(&format!("{add} --priority ignore"));
+    assert_eq!(place.opens("--password-file new"), Err(2));
+    assert_eq!(place.opens("--password-file new --slot 1"), Ok(1));
+    let removed = place.json("key remove v --slot 0 --unlock-slot 1 --password-file new");
+    assert_eq!((&removed["keyslot"], &removed["keyslots"][0]["slot"]), (&0.into(), &1.into()));
+    assert_eq!(place.opens("--password-file password"), Err(2));
+}
+
+#[test]
+fn the_keyslot_that_opens_is_the_one_that_goes_when_none_is_named() {
+    let place = Place::new();
+    place.json(&format!("key add v --password-file password --new-password-file new {CHEAP}"));
+    assert_eq!(place.json("key remove v --yes --password-file new")["keyslot"], 1);
+    let last = place.run("key remove v --yes --password-file password");
+    assert_eq!(last.status, Some(1), "{last:?}");
+    assert_eq!(place.opens("--password-file password"), Ok(0));
+    place.json("key remove v --yes --force --password-file password");
+    assert_eq!(place.opens("--password-file password"), Err(2));
+}
+
+#[test]
+fn a_failing_command_changes_no_byte() {
+    let place = Place::new();
+    let before = place.bytes();
+    for (arguments, status) in [
+        (format!("key add v --password-file new --new-password-file third {CHEAP}"), 2),
+        (format!("key add v --password-file password --new-password-command false {CHEAP}"), 1),
+        (format!("key change v --password-file new --new-password-file third {CHEAP}"), 2),
+        ("key remove v --slot 0 --force --password-file new".to_owned(), 2),
+        ("key remove v --slot 4 --password-file password".to_owned(), 4),
+    ] {
+        let ended = place.run(&arguments);
+        assert_eq!(ended.status, Some(status), "{arguments}: {ended:?}");
+        assert!(place.bytes() == before, "{arguments}");
+    }
+}
+
+#[test]
+fn a_weak_new_password_gets_one_line() {
+    let place = Place::new();
+    fs::write(place.0.path().join("weak"), "password\n").unwrap();
+    let ended = place.run(&format!("key add v --password-file password --new-password-file weak {CHEAP}"));
+    assert_eq!(
+        ended.errors,
+        "strongroom: warning: this password is weak: this is a top-10 common password\nadded keyslot 1 to v\n"
+    );
+}
+
+#[test]
+fn a_damaged_copy_is_whole_again_after_a_change() {
+    let place = Place::new();
+    let mut bytes = place.bytes();
+    bytes[..65_536].fill(0);
+    fs::write(place.0.path().join("v"), bytes).unwrap();
+    place.json(&format!("key add v --password-file password --new-password-file new {CHEAP}"));
+    let info = place.json("info v");
+    for copy in info["headers"].as_array().unwrap() {
+        assert_eq!((&copy["state"], &copy["sequence"]), (&"current".into(), &2.into()));
+    }
+}
+
+#[test]
+fn a_copy_of_another_container_is_nobodys_to_overwrite() {
+    let place = Place::new();
+    let mut bytes = place.bytes();
+    let foreign =
+        fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/native/thin.img")).unwrap();
+    bytes[81_920..].copy_from_slice(&foreign[81_920..]);
+    fs::write(place.0.path().join("v"), &bytes).unwrap();
+    let ended = place.run(&format!("key add v --password-file password --new-password-file new {CHEAP}"));
+    assert_eq!(ended.status, Some(5), "{ended:?}");
+    assert!(ended.errors.contains("header copy B belongs to another container"), "{ended:?}");
+    assert!(place.bytes() == bytes);
+}
+
+#[test]
+fn a_container_that_another_program_holds_names_it() {
+    let place = Place::new();
+    let script = format!(
+        "exec 9<> v; flock 9; '{}' key add v --password-file password --new-password-file new",
+        env!("CARGO_BIN_EXE_strongroom")
+    );
+    let output = Command::new("/bin/sh").args(["-c", &script]).current_dir(place.0.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.starts_with("strongroom: error: cannot open v: in use by process "), "{errors}");
+    assert!(errors.ends_with(" (sh)\n"), "{errors}");
+}

@@ -1,0 +1,393 @@
+//! Containers that are being re-encrypted, and what can be wrong with them (section 8 of the specification).
+
+use super::{
+    COPY, DATA, Edit, Fixed, Hmac, Mac, Made, Opens, PASSWORD, Sha512, Slot, Suite, XChaCha20Poly1305,
+    Xts128, checksum_keeping_mac, hkdf, keyslot, put, seal, superblock, with_index,
+};
+use aes::cipher::{Array, KeyInit as _};
+use chacha20poly1305::AeadInOut;
+
+/// Two slots and a journal of 8 KiB.
+const AREA: usize = 16_384;
+const FRONT: usize = COPY;
+const DATA_OFFSET: usize = FRONT + AREA;
+const BACKUP: usize = DATA_OFFSET + DATA;
+const TAIL: usize = BACKUP + COPY;
+const CONTAINER: usize = TAIL + AREA;
+const SLOTS: usize = 8_192;
+
+/// One way to encrypt the data area.
+struct Scheme {
+    key: [u8; 64],
+    suite: u32,
+    sector: usize,
+}
+
+/// The newest record and the one before: counter, border, chunk length.
+type Records = [(u64, u64, u64); 2];
+
+const AT_REST: Records = [(4, 4_096, 4_096), (5, 8_192, 0)];
+const JOURNALED: Records = [(5, 4_096, 4_096), (6, 8_192, 4_096)];
+
+impl Scheme {
+    /// Sections 5 and 7 for region 0: the key of suite 2 is half as long.
+    fn encrypt(&self, uuid: &[u8; 16], data: &mut [u8], holes: &[usize]) {
+        let mut info = b"strongroom/v1/data".to_vec();
+        info.extend(self.suite.to_le_bytes());
+        info.extend(0_u64.to_le_bytes());
+        let mut key = vec![0; if self.suite == 1 { 64 } else { 32 }];
+        super::Hkdf::<Sha512>::new(Some(uuid), &self.key).expand(&info, &mut key).unwrap();
+        let (data_key, tweak_key) = key.split_at(key.len() / 2);
+        for (number, sector) in data.chunks_mut(self.sector).enumerate() {
+            let tweak = (number as u128).to_le_bytes().into();
+            if holes.contains(&(number * self.sector / 512)) {
+                sector.fill(0);
+            } else if self.suite == 1 {
+                let half = |key: &[u8]| aes::Aes256::new(&Array::try_from(key).unwrap());
+                Xts128::new(half(data_key), half(tweak_key)).encrypt_sector(sector, tweak);
+            } else {
+                let half = |key: &[u8]| aes::Aes128::new(&Array::try_from(key).unwrap());
+                Xts128::new(half(data_key), half(tweak_key)).encrypt_sector(sector, tweak);
+            }
+        }
+    }
+}
+
+fn uuid(random: &mut Fixed) -> [u8; 16] {
+    let mut uuid = random.take::<16>();
+    uuid[6] = uuid[6] & 0x0f | 0x40;
+    uuid[8] = uuid[8] & 0x3f | 0x80;
+    uuid
+}
+
+fn header(made: &Scheme, uuid: &[u8; 16], provision: u32, random: &mut Fixed) -> Vec<u8> {
+    let mut copy = superblock(uuid, made.sector as u32, provision, "moving");
+    put(&mut copy, 140, &made.suite.to_le_bytes());
+    for (place, value) in [DATA_OFFSET, DATA, CONTAINER, BACKUP].into_iter().enumerate() {
+        put(&mut copy, 152 + 8 * place, &(value as u64).to_le_bytes());
+    }
+    let slot = Slot { index: 0, priority: 1, label: "main", opens: Opens::Password(PASSWORD) };
+    put(&mut copy, 4096, &keyslot(&slot, uuid, &made.key, random));
+    copy
+}
+
+/// Section 8.1: the old volume key under the new.
+fn wrap_old_key(copy: &mut [u8], uuid: &[u8; 16], old: &Scheme, new_key: &[u8; 64], random: &mut Fixed) {
+    copy[24] |= 1;
+    put(copy, 184, &1_u32.to_le_bytes());
+    put(copy, 192, &old.suite.to_le_bytes());
+    put(copy, 196, &(old.sector as u32).to_le_bytes());
+    let nonce = random.take::<24>();
+    put(copy, 200, &nonce);
+    let label = b"strongroom/v1/old-volume-key";
+    let key: [u8; 32] = hkdf(new_key, uuid, label)[..32].try_into().unwrap();
+    let aad = [label.as_slice(), uuid, &1_u32.to_le_bytes(), &copy[192..200]].concat();
+    let mut wrapped = old.key;
+    let tag = XChaCha20Poly1305::new(&key.into())
+        .encrypt_inout_detached(&nonce.into(), &aad, wrapped.as_mut_slice().into())
+        .unwrap();
+    put(copy, 224, &wrapped);
+    put(copy, 288, &tag);
+}
+
+/// Section 8.2: a record under the right MAC, changed by `change` before that.
+fn record(made: &Made, (counter, border, chunk): (u64, u64, u64), change: impl Fn(&mut [u8])) -> Vec<u8> {
+    let mut bytes = vec![0; 4_096];
+    put(&mut bytes, 0, b"SR re-encryption");
+    put(&mut bytes, 16, &1_u32.to_le_bytes());
+    put(&mut bytes, 20, &1_u32.to_le_bytes());
+    put(&mut bytes, 24, &made.uuid);
+    for (place, value) in [counter, border, chunk].into_iter().enumerate() {
+        put(&mut bytes, 40 + 8 * place, &value.to_le_bytes());
+    }
+    change(&mut bytes);
+    let key = hkdf(&made.volume_key, &made.uuid, b"strongroom/v1/reencryption-record");
+    let mac = Hmac::<Sha512>::new_from_slice(&key).unwrap().chain_update(&bytes[..4_032]).finalize();
+    put(&mut bytes, 4_032, &mac.into_bytes());
+    bytes
+}
+
+/// `holes`: 512-byte blocks that are holes, in runs of whole old sectors in the old part, of new ones in the new part.
+fn moving(name: &str, schemes: [(u32, usize); 2], provision: u32, holes: &[usize], records: Records) -> Made {
+    let mut random = Fixed(name.to_owned(), 0);
+    let uuid = uuid(&mut random);
+    let [old, new] = schemes.map(|(suite, sector)| Scheme { key: random.take::<64>(), suite, sector });
+    let mut copy = header(&new, &uuid, provision, &mut random);
+    wrap_old_key(&mut copy, &uuid, &old, &new.key, &mut random);
+
+    let mut plaintext: Vec<u8> = (0..DATA).map(|i| (i * 5 + i / 4096 + 3) as u8).collect();
+    let (mut old_data, mut new_data) = (plaintext.clone(), plaintext.clone());
+    old.encrypt(&uuid, &mut old_data, holes);
+    new.encrypt(&uuid, &mut new_data, holes);
+    for &hole in holes {
+        plaintext[hole * 512..][..512].fill(0);
+    }
+    let border = records[1].1 as usize;
+    let mut data = [&new_data[..border], &old_data[border..]].concat();
+
+    let keys = (new.key, uuid);
+    let bytes = vec![0; CONTAINER];
+    let mut made = Made { bytes, uuid, volume_key: new.key, plaintext };
+    put(&mut made.bytes, 0, &with_index(&copy, 0, &keys));
+    put(&mut made.bytes, BACKUP, &with_index(&copy, 1, &keys));
+    for (counter, border, chunk) in records {
+        let bytes = record(&made, (counter, border, chunk), |_| ());
+        let slot = 4_096 * (counter % 2) as usize;
+        put(&mut made.bytes, FRONT + slot, &bytes);
+        put(&mut made.bytes, TAIL + slot, &bytes);
+        let journal = if counter % 2 == 0 { FRONT } else { TAIL } + SLOTS;
+        put(&mut made.bytes, journal, &new_data[border as usize..][..chunk as usize]);
+        // In the place of the newest record's chunk stands anything.
+        if chunk > 0 && counter == records[1].0 {
+            data[border as usize..][..chunk as usize].fill(0xa5);
+        }
+    }
+    put(&mut made.bytes, DATA_OFFSET, &data);
+    made
+}
+
+/// At rest, suite 2 and a later generation: the same without records.
+fn moved(name: &str) -> Made {
+    let mut random = Fixed(name.to_owned(), 0);
+    let uuid = uuid(&mut random);
+    let scheme = Scheme { key: random.take::<64>(), suite: 2, sector: 512 };
+    let mut copy = header(&scheme, &uuid, 0, &mut random);
+    put(&mut copy, 184, &6_u32.to_le_bytes());
+    let plaintext: Vec<u8> = (0..DATA).map(|i| (i * 3 + i / 512) as u8).collect();
+    let mut data = plaintext.clone();
+    scheme.encrypt(&uuid, &mut data, &[]);
+    let keys = (scheme.key, uuid);
+    let mut bytes = vec![0; CONTAINER];
+    put(&mut bytes, 0, &with_index(&copy, 0, &keys));
+    put(&mut bytes, DATA_OFFSET, &data);
+    put(&mut bytes, BACKUP, &with_index(&copy, 1, &keys));
+    Made { bytes, uuid, volume_key: scheme.key, plaintext }
+}
+
+/// The images of this chapter.
+pub(super) fn bases() -> [(&'static str, Made); 4] {
+    let thin_holes: Vec<usize> = [2].into_iter().chain(8..16).chain(24..32).collect();
+    [
+        ("suite-2.img", moved("suite-2")),
+        ("moving.img", moving("moving", [(1, 512), (2, 4096)], 0, &[], AT_REST)),
+        ("journaled.img", moving("journaled", [(2, 4096), (1, 4096)], 0, &[], JOURNALED)),
+        ("moving-thin.img", moving("moving-thin", [(1, 4096), (1, 512)], 2, &thin_holes, JOURNALED)),
+    ]
+}
+
+fn edit(offset: usize, bytes: &[u8]) -> Edit {
+    Edit { offset: offset as u64, bytes: hex::encode(bytes) }
+}
+
+/// Both copies after `change`, sealed by the owner of the key.
+fn resealed(made: &Made, change: impl Fn(&mut [u8])) -> Vec<Edit> {
+    let copies = [0, BACKUP].map(|start| {
+        let mut copy = made.bytes[start..start + COPY].to_vec();
+        change(&mut copy);
+        seal(&mut copy, &made.volume_key, &made.uuid);
+        // The keyslots stay, and would make the vector long.
+        edit(start, &copy[..4_096])
+    });
+    copies.to_vec()
+}
+
+/// Both slots of one work area, written over.
+fn wiped(area: usize) -> Edit {
+    edit(area, &[0; SLOTS])
+}
+
+/// Every vector of this chapter.
+pub(super) fn vectors(suite: &mut Suite) {
+    openings(suite);
+    headers(suite);
+    records(suite);
+    losses(suite);
+}
+
+fn openings(suite: &mut Suite) {
+    let comment = "suite 2, 512-byte sectors, generation 6, no re-encryption under way";
+    suite.success("suite-2", "suite-2.img", &["NAT-DATA-06", "NAT-SB-08", "NAT-REENC-01"], comment);
+    let rules = ["NAT-REENC-03", "NAT-REENC-05", "NAT-REENC-06", "NAT-REENC-08"];
+    let comment = "8 KiB under suite 2 with 4096-byte sectors, 8 KiB under suite 1 with 512; at rest";
+    suite.success("moving", "moving.img", &rules, comment).after = "unchanged".to_owned();
+    for (name, base, comment) in [
+        ("journaled", "journaled.img", "a chunk in the journal of the front, anything in its place"),
+        ("journaled-thin", "moving-thin.img", "the same, thin, with holes on both sides and in the journal"),
+    ] {
+        suite.success(name, base, &["NAT-REENC-06", "NAT-REENC-08"], comment).after = "whole".to_owned();
+        let name = format!("{name}-read-only");
+        let vector = suite.success(&name, base, &["NAT-REENC-15"], comment);
+        (vector.read_only, vector.after) = (true, "unchanged".to_owned());
+    }
+}
+
+/// Headers that say what cannot be.
+fn headers(suite: &mut Suite) {
+    let (header, digest) = ("header failure", "digest failure");
+    type Change = fn(&mut [u8]);
+    let cases: [(&str, &str, Change, &str, &str, &str); 9] = [
+        (
+            "moving-zero-section",
+            "moving.img",
+            |copy| copy[192..304].fill(0),
+            header,
+            "NAT-REENC-02",
+            "the bit is set, and the section is zeros",
+        ),
+        (
+            "section-without-bit",
+            "suite-2.img",
+            |copy| copy[250] = 1,
+            header,
+            "NAT-REENC-02",
+            "the section is not zeros, and the bit is not set",
+        ),
+        (
+            "moving-even-generation",
+            "moving.img",
+            |copy| copy[184] = 2,
+            header,
+            "NAT-REENC-01",
+            "the bit is set, and the generation is even",
+        ),
+        (
+            "odd-generation",
+            "suite-2.img",
+            |copy| copy[184] = 7,
+            header,
+            "NAT-REENC-01",
+            "the bit is not set, and the generation is odd",
+        ),
+        (
+            "moving-old-suite-9",
+            "moving.img",
+            |copy| copy[192] = 9,
+            "unsupported",
+            "NAT-REENC-02",
+            "an old suite of another time",
+        ),
+        (
+            "moving-old-sector-1024",
+            "moving.img",
+            |copy| put(copy, 196, &1024_u32.to_le_bytes()),
+            header,
+            "NAT-REENC-02",
+            "an old sector size that is none",
+        ),
+        (
+            "moving-small-front",
+            "moving.img",
+            |copy| put(copy, 152, &(COPY as u64 + 8_192).to_le_bytes()),
+            header,
+            "NAT-REENC-04",
+            "no room for a journal",
+        ),
+        (
+            "moving-wrapped-key",
+            "moving.img",
+            |copy| copy[230] ^= 1,
+            header,
+            "NAT-REENC-03",
+            "the wrapped old key changed by the owner of the new",
+        ),
+        (
+            "moving-other-generation",
+            "moving.img",
+            |copy| copy[184] = 3,
+            header,
+            "NAT-REENC-03",
+            "the wrapped old key is bound to the generation",
+        ),
+    ];
+    for (name, base, change, expect, rule, comment) in cases {
+        let edits = resealed(&suite.bases[base], change);
+        let vector = suite.failure(name, &[rule], expect, comment);
+        (vector.base, vector.edit) = (base.to_owned(), edits);
+    }
+    let made = &suite.bases["moving.img"];
+    let edits = [0, BACKUP].map(|start| {
+        let mut copy = made.bytes[start..start + COPY].to_vec();
+        copy[230] ^= 1;
+        checksum_keeping_mac(&mut copy);
+        edit(start, &copy[..4_096])
+    });
+    let comment = "the wrapped old key changed by someone without the key, checksums made right";
+    let vector = suite.failure("moving-forged-wrapped-key", &["NAT-SUM-02"], digest, comment);
+    (vector.base, vector.edit) = ("moving.img".to_owned(), edits.to_vec());
+}
+
+/// Records with a higher counter that do not count, in both work areas of a container at rest.
+fn records(suite: &mut Suite) {
+    type Change = fn(&mut [u8]);
+    let newer = (6, 12_288, 0);
+    let cases: [(&str, (u64, u64, u64), Change); 10] = [
+        ("magic", newer, |record| record[3] ^= 1),
+        ("version", newer, |record| record[16] = 2),
+        ("generation", newer, |record| record[20] = 3),
+        ("uuid", newer, |record| record[24] ^= 1),
+        ("slot", (7, 12_288, 0), |_| ()),
+        ("border-unaligned", (6, 12_800, 0), |_| ()),
+        ("border-past-the-end", (6, 20_480, 0), |_| ()),
+        ("chunk-past-the-end", (6, 12_288, 8_192), |_| ()),
+        ("chunk-overflow", (6, 8_192, u64::MAX - 4_095), |_| ()),
+        ("reserved", newer, |record| record[100] = 1),
+    ];
+    let rules = ["NAT-REENC-05"];
+    for (name, values, change) in cases {
+        let bytes = record(&suite.bases["moving.img"], values, change);
+        let comment = "by the owner's hand, a newer record that does not count; the one before does";
+        let vector = suite.success(&format!("record-{name}"), "moving.img", &rules, comment);
+        (vector.edit, vector.after) = (vec![edit(FRONT, &bytes), edit(TAIL, &bytes)], "unchanged".to_owned());
+    }
+    // Alone the journal is 8 KiB, so 12 KiB fit the data area and not the journal.
+    let bytes = record(&suite.bases["moving.img"], (6, 4_096, 12_288), |_| ());
+    let comment = "by the owner's hand, a newer record whose chunk is larger than the journal";
+    let vector = suite.success("record-chunk-beyond-the-journal", "moving.img", &rules, comment);
+    (vector.edit, vector.after) = (vec![edit(FRONT, &bytes), edit(TAIL, &bytes)], "unchanged".to_owned());
+    let mut bytes = record(&suite.bases["moving.img"], newer, |_| ());
+    bytes[4_040] ^= 1;
+    let comment = "a newer record forged by someone without the key";
+    let vector = suite.success("record-forged", "moving.img", &rules, comment);
+    (vector.edit, vector.after) = (vec![edit(FRONT, &bytes), edit(TAIL, &bytes)], "unchanged".to_owned());
+}
+
+/// What power cuts and other programs leave of the work areas.
+fn losses(suite: &mut Suite) {
+    let rules = ["NAT-REENC-06", "NAT-REENC-08"];
+    for (name, area) in [("front", FRONT), ("tail", TAIL)] {
+        let comment = "the newest record, idle, torn in one work area";
+        let vector = suite.success(&format!("moving-torn-record-{name}"), "moving.img", &rules, comment);
+        vector.edit = vec![edit(area + 4_096 + 40, &[0; 512])];
+        let comment = "one work area written over while at rest";
+        let vector = suite.success(&format!("moving-no-{name}"), "moving.img", &rules, comment);
+        (vector.edit, vector.after) = (vec![wiped(area)], "whole".to_owned());
+        let comment = "the newest record, with a chunk, torn in one work area";
+        let vector = suite.success(
+            &format!("journaled-torn-record-{name}"),
+            "journaled.img",
+            &["NAT-REENC-06", "NAT-REENC-07"],
+            comment,
+        );
+        (vector.edit, vector.after) = (vec![edit(area + 40, &[0; 512])], "whole".to_owned());
+    }
+    let comment = "the tail, without the journal, written over";
+    let vector = suite.success("journaled-no-tail", "journaled.img", &["NAT-REENC-07"], comment);
+    (vector.edit, vector.after) = (vec![wiped(TAIL)], "whole".to_owned());
+
+    let rules = ["NAT-REENC-07"];
+    let comment = "the front, with the journal, written over; opened for writing";
+    let vector = suite.failure("journaled-no-front", &rules, "header failure", comment);
+    (vector.base, vector.edit) = ("journaled.img".to_owned(), vec![wiped(FRONT)]);
+    let comment = "the same, opened read-only: the chunk cannot be read";
+    let vector = suite.failure("journaled-no-front-read-only", &rules, "payload failure", comment);
+    (vector.base, vector.edit, vector.read_only) = ("journaled.img".to_owned(), vec![wiped(FRONT)], true);
+    for base in ["moving", "journaled"] {
+        for read_only in [false, true] {
+            let name = format!("{base}-no-records{}", if read_only { "-read-only" } else { "" });
+            let comment = "nothing tells any more how far it was";
+            let vector = suite.failure(&name, &["NAT-REENC-06"], "header failure", comment);
+            (vector.base, vector.read_only) = (format!("{base}.img"), read_only);
+            vector.edit = vec![wiped(FRONT), wiped(TAIL)];
+        }
+    }
+}
