@@ -24,3 +24,25 @@ fn no_input_of_the_native_header_corpus_panics() {
         targets::native_header(input);
     }
 }
+
+#[test]
+fn no_input_of_the_luks_corpora_panics() {
+    let targets: [(&str, fn(&[u8])); 3] = [
+        ("luks1_header", targets::luks1_header),
+        ("luks2_header", targets::luks2_header),
+        ("luks2_json", targets::luks2_json),
+    ];
+    for (name, target) in targets {
+        let inputs = corpus(name);
+        assert!(inputs.len() >= 2, "only {} inputs of {name}", inputs.len());
+        for input in &inputs {
+            target(input);
+            // One changed byte at a time, all over the first copy of the fields.
+            for at in (0..input.len().min(8192)).step_by(37) {
+                let mut changed = input.clone();
+                changed[at] ^= 0x55;
+                target(&changed);
+            }
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use strongroom::{
     crypto::{kdf::Argon2Cost, recovery::RecoveryText, rng::OsRng, secret::Credentials},
     error::Result,
-    format::{KeyfileRole, Change, Header, NewKeyslot},
+    format::{Change, Header, KeyfileRole, NewKeyslot},
 };
 
 use super::{Edited, commit, find};

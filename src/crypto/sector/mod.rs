@@ -18,7 +18,13 @@ use camellia::{Camellia128, Camellia192, Camellia256};
 use serpent::Serpent;
 use twofish::Twofish;
 
-use self::{cbc::Cbc, ecb::Ecb, iv::IvSource, lrw::Lrw, xts::{AesSectors, Xts}};
+use self::{
+    cbc::Cbc,
+    ecb::Ecb,
+    iv::IvSource,
+    lrw::Lrw,
+    xts::{AesSectors, Xts},
+};
 use crate::{
     Error, ErrorKind,
     crypto::{SectorCipher, hash::HashKind, xts::XtsKeyError},

@@ -33,7 +33,7 @@ pub(super) fn no_editor() -> Error {
 pub(super) fn erasure(storage: &dyn Storage, areas: &Range<u64>) -> Result<Erasure> {
     let len = storage.size()?;
     let last = areas.start.min(len)..areas.end.min(len);
-    Ok(Erasure { spare: Vec::new(), rest: vec![0..last.start], last })
+    Ok(Erasure { spare: Vec::new(), rest: std::iter::once(0..last.start).collect(), last })
 }
 
 /// What examining a header that cannot be read brings up.
@@ -42,9 +42,7 @@ pub(super) fn erasure(storage: &dyn Storage, areas: &Range<u64>) -> Result<Erasu
 /// What is neither damage nor a matter of this version.
 pub(super) fn finding_of(error: Error) -> Result<Vec<Finding>> {
     match error.kind() {
-        ErrorKind::Damaged | ErrorKind::Unsupported => {
-            Ok(vec![Finding::error("header", error.to_string())])
-        }
+        ErrorKind::Damaged | ErrorKind::Unsupported => Ok(vec![Finding::error("header", error.to_string())]),
         _ => Err(error),
     }
 }

@@ -13,7 +13,8 @@ use crate::{
     },
     error::{Error, ErrorKind, Result},
     format::{
-        Attempt, Challenge, Change, CopyInfo, CopyState, Detail, Editor, Finding, Header, HeaderInfo, KeyfileRole, Unlocked,
+        Attempt, Challenge, Change, CopyInfo, CopyState, Detail, Editor, Finding, Header, HeaderInfo,
+        KeyfileRole, Unlocked,
         luks::{UNIT, keyslot::Keyslot, no_editor, unlock::open_any},
     },
     mapping::{Holes, Layout, Mapping, Segment},

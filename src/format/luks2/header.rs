@@ -5,7 +5,7 @@ use std::{ops::Range, sync::Arc};
 use super::{
     copies::Copies,
     keyslot::Slot,
-    metadata::Metadata,
+    metadata::{Metadata, shown},
     segment::{Crypt, Kind, Plan, Segment},
 };
 use crate::{
@@ -15,7 +15,8 @@ use crate::{
     },
     error::{Error, ErrorKind, Result},
     format::{
-        Attempt, Challenge, Change, CopyState, Detail, Editor, Finding, Header, HeaderInfo, KeyfileRole, Unlocked,
+        Attempt, Challenge, Change, CopyState, Detail, Editor, Finding, Header, HeaderInfo, KeyfileRole,
+        Unlocked,
         luks::{cipher::Encryption, no_editor, not_authenticated, unlock::open_any},
     },
     mapping::{self, Holes, Layout, Mapping},
@@ -53,7 +54,9 @@ impl Luks2Header {
     /// All that can be found out without a secret.
     pub(super) fn examine(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
-        for (name, copy) in ["first header copy", "second header copy"].into_iter().zip(self.copies.describe()) {
+        for (name, copy) in
+            ["first header copy", "second header copy"].into_iter().zip(self.copies.describe())
+        {
             findings.push(match copy.state {
                 CopyState::Current => Finding::info(name, "whole"),
                 CopyState::Stale => Finding::warning(name, "stale: the next mount for writing renews it"),
@@ -167,8 +170,7 @@ impl Header for Luks2Header {
             version: 2,
             uuid: Some(current.uuid.clone()).filter(|uuid| !uuid.is_empty()),
             label: Some(current.label.clone()).filter(|label| !label.is_empty()),
-            cipher: crypt
-                .map_or_else(|| "none".to_owned(), |(_, crypt)| super::metadata::shown(&crypt.encryption)),
+            cipher: crypt.map_or_else(|| "none".to_owned(), |(_, crypt)| shown(&crypt.encryption)),
             key_bits: u32::try_from(key_bits).unwrap_or(u32::MAX),
             sector_size: u32::try_from(sector_size).unwrap_or(u32::MAX),
             container_size: self.container_len,
@@ -267,24 +269,20 @@ fn details(metadata: &Metadata, subsystem: &str) -> Vec<Detail> {
 }
 
 fn describe_segment(segment: &Segment) -> Detail {
-    let mut value = match &segment.kind {
+    let mut parts = Vec::new();
+    match &segment.kind {
         Kind::Crypt(crypt) => {
-            format!("{}, sectors of {} bytes", super::metadata::shown(&crypt.encryption), crypt.sector_size)
+            parts.push(shown(&crypt.encryption));
+            parts.push(format!("sectors of {} bytes", crypt.sector_size));
+            parts.push(format!("IV from {}", crypt.iv_tweak));
+            parts.extend(crypt.integrity.as_ref().map(|kind| format!("integrity {kind}")));
         }
-        Kind::Other(kind) => kind.clone(),
-    };
+        Kind::Other(kind) => parts.push(kind.clone()),
+    }
     let size = segment.size.map_or_else(|| "to the end".to_owned(), |size| format!("{size} bytes"));
-    value.push_str(&format!(", {size} at offset {}", segment.offset));
-    if let Kind::Crypt(Crypt { iv_tweak, integrity, .. }) = &segment.kind {
-        value.push_str(&format!(", IV from {iv_tweak}"));
-        if let Some(kind) = integrity {
-            value.push_str(&format!(", integrity {kind}"));
-        }
-    }
-    for flag in &segment.flags {
-        value.push_str(&format!(", {flag}"));
-    }
-    Detail::new(format!("Segment {}", segment.index), value)
+    parts.push(format!("{size} at offset {}", segment.offset));
+    parts.extend(segment.flags.iter().cloned());
+    Detail::new(format!("Segment {}", segment.index), parts.join(", "))
 }
 
 fn describe_slot(slot: &Slot) -> Detail {

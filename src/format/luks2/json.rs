@@ -100,7 +100,8 @@ pub(super) struct Digest {
     pub(super) hash: Option<String>,
     pub(super) iterations: Option<u32>,
     pub(super) salt: Option<String>,
-    pub(super) digest: Option<String>,
+    #[serde(rename = "digest")]
+    pub(super) value: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -72,9 +72,9 @@ impl Metadata {
         }
         check_digests(&slots, &digests)?;
         let mut tokens = Vec::new();
+        let slot_numbers = numbers(&slots);
         for (&index, raw) in &json.tokens.0 {
-            let slots =
-                references("token", index, "keyslot", &raw.keyslots.0, slots.iter().map(|slot| slot.index))?;
+            let slots = references("token", index, "keyslot", &raw.keyslots.0, &slot_numbers)?;
             tokens.push(Token { index, kind: shown(&raw.kind), slots });
         }
         let list = |texts: &Texts<64>| texts.0.iter().map(|text| shown(text)).collect();
@@ -112,15 +112,9 @@ fn digest(
     slots: &[Slot],
     segments: &[Segment],
 ) -> Result<Digest, HeaderError> {
-    let slot_numbers =
-        references("digest", index, "keyslot", &raw.keyslots.0, slots.iter().map(|slot| slot.index))?;
-    let segments = references(
-        "digest",
-        index,
-        "segment",
-        &raw.segments.0,
-        segments.iter().map(|segment| segment.index),
-    )?;
+    let slot_numbers = references("digest", index, "keyslot", &raw.keyslots.0, &numbers(slots))?;
+    let segment_numbers: Vec<u32> = segments.iter().map(|segment| segment.index).collect();
+    let segments = references("digest", index, "segment", &raw.segments.0, &segment_numbers)?;
     let mut lens = slots.iter().filter(|slot| slot_numbers.contains(&slot.index)).map(|slot| slot.key_len);
     let key_len = lens.next();
     if key_len.is_some_and(|len| lens.any(|other| other != len)) {
@@ -148,7 +142,7 @@ fn key_digest(
     };
     let iterations = raw.iterations.filter(|count| *count > 0).ok_or_else(|| wrong("iterations", "none"))?;
     let salt = bytes(raw.salt.as_deref()).ok_or_else(|| wrong("salt", "no Base64 of 8 to 128 bytes"))?;
-    let digest = bytes(raw.digest.as_deref()).filter(|digest| (20..=64).contains(&digest.len()));
+    let digest = bytes(raw.value.as_deref()).filter(|digest| (20..=64).contains(&digest.len()));
     let digest = digest.ok_or_else(|| wrong("digest", "no Base64 of 20 to 64 bytes"))?;
     Ok(Ok(KeyDigest { hash, iterations, salt, digest, key_len }))
 }
@@ -166,18 +160,25 @@ fn check_digests(slots: &[Slot], digests: &BTreeMap<u32, Digest>) -> Result<(), 
     Ok(())
 }
 
+fn numbers(slots: &[Slot]) -> Vec<u32> {
+    slots.iter().map(|slot| slot.index).collect()
+}
+
 /// The numbers that `names` stand for, each of them there (L2-JSON-04).
 fn references(
     object: &'static str,
     name: u32,
     kind: &'static str,
     names: &[String],
-    there: impl Iterator<Item = u32> + Clone,
+    there: &[u32],
 ) -> Result<Vec<u32>, HeaderError> {
     let find = |missing: &String| {
-        number(missing)
-            .filter(|index| there.clone().any(|other| other == *index))
-            .ok_or_else(|| HeaderError::Dangling { object, name, kind, missing: shown(missing) })
+        number(missing).filter(|index| there.contains(index)).ok_or_else(|| HeaderError::Dangling {
+            object,
+            name,
+            kind,
+            missing: shown(missing),
+        })
     };
     names.iter().map(find).collect()
 }

@@ -58,9 +58,9 @@ fn refusal(metadata: &Value) -> HeaderError {
 }
 
 /// A header copy with a right checksum.
-fn copy(magic: &[u8; 6], offset: usize, sequence: u64, metadata: &Value) -> Vec<u8> {
+fn copy(magic: [u8; 6], offset: usize, sequence: u64, metadata: &Value) -> Vec<u8> {
     let mut bytes = vec![0; HEADER_LEN];
-    bytes[..6].copy_from_slice(magic);
+    bytes[..6].copy_from_slice(&magic);
     bytes[7] = 2;
     bytes[8..16].copy_from_slice(&(16_u64 << 10).to_be_bytes());
     bytes[16..24].copy_from_slice(&sequence.to_be_bytes());
@@ -77,8 +77,8 @@ fn copy(magic: &[u8; 6], offset: usize, sequence: u64, metadata: &Value) -> Vec<
 
 /// A container of 9 sectors of data whose keyslot opens with `secret`.
 fn container(metadata: &Value) -> Vec<u8> {
-    let mut bytes = copy(b"LUKS\xba\xbe", 0, 3, metadata);
-    bytes.extend(copy(b"SKUL\xba\xbe", HEADER_LEN, 3, metadata));
+    let mut bytes = copy(*b"LUKS\xba\xbe", 0, 3, metadata);
+    bytes.extend(copy(*b"SKUL\xba\xbe", HEADER_LEN, 3, metadata));
     bytes.resize(DATA_OFFSET + 9 * 4096 + 100, 0);
 
     let mut stripes = vec![0; 32 * 4000];
@@ -178,7 +178,7 @@ fn the_newer_copy_counts() {
     // proves: L2-HDR-05
     let mut bytes = container(&metadata());
     let newer = with("/tokens/0", json!({"type": "newer", "keyslots": ["0"]}));
-    bytes[HEADER_LEN..2 * HEADER_LEN].copy_from_slice(&copy(b"SKUL\xba\xbe", HEADER_LEN, 4, &newer));
+    bytes[HEADER_LEN..2 * HEADER_LEN].copy_from_slice(&copy(*b"SKUL\xba\xbe", HEADER_LEN, 4, &newer));
     let info = read(bytes).describe();
     let states: Vec<_> = info.headers.iter().map(|copy| (copy.state, copy.sequence)).collect();
     assert_eq!(states, [(CopyState::Stale, Some(3)), (CopyState::Current, Some(4))]);
@@ -236,7 +236,7 @@ fn json_that_is_none_or_of_other_types_is_refused() {
         let error = refusal(&with(pointer, value));
         assert!(matches!(error, HeaderError::Json { .. }), "{pointer}: {error}");
     }
-    let mut area = copy(b"LUKS\xba\xbe", 0, 3, &metadata());
+    let mut area = copy(*b"LUKS\xba\xbe", 0, 3, &metadata());
     area[4096 + metadata().to_string().len()..].fill(b' ');
     area[448..512].fill(0);
     let sum = HashKind::Sha256.digest(&[&area]);
