@@ -1,5 +1,6 @@
 //! The sector ciphers against cryptsetup's vectors, which the kernel computed: IV modes, sector sizes, ciphers.
 
+use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16};
 use sha2::{Digest, Sha256};
 use strongroom::{
     crypto::{
@@ -146,11 +147,9 @@ fn xts_with_each_cipher_is_the_oracles() {
     }
 }
 
-fn oracle<C: aes::cipher::KeyInit + aes::cipher::BlockCipherEncrypt + aes::cipher::BlockCipherDecrypt>(
-    key: &[u8],
-) -> xts_mode::Xts128<C>
+fn oracle<C>(key: &[u8]) -> xts_mode::Xts128<C>
 where
-    C: aes::cipher::BlockSizeUser<BlockSize = aes::cipher::consts::U16>,
+    C: KeyInit + BlockCipherEncrypt + BlockCipherDecrypt + BlockSizeUser<BlockSize = U16>,
 {
     xts_mode::Xts128::new(C::new_from_slice(&key[..32]).unwrap(), C::new_from_slice(&key[32..]).unwrap())
 }
