@@ -7,6 +7,7 @@ CARGO ?= cargo
 PREFIX ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 60
+KILL_ROUNDS ?= 200
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BINARY := $(TARGET)/release/strongroom
@@ -15,7 +16,7 @@ SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 FEATURES = $(shell pkg-config --exists libudev 2>/dev/null || echo --no-default-features)
 SHARE := $(DESTDIR)$(PREFIX)/share
 
-.PHONY: help setup tools build demo test check bench install fuzz clean
+.PHONY: help setup tools build demo test torture check bench install fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -39,6 +40,9 @@ demo: build ## make a vault, mount it, write and read real files
 test: tools ## run all tests
 	$(CARGO) test --locked $(FEATURES)
 
+torture: tools ## kill the server under load, KILL_ROUNDS times (200) with each driver
+	STRONGROOM_KILL_ROUNDS=$(KILL_ROUNDS) $(CARGO) test --locked --test vault killed_server -- --nocapture
+
 check: tools ## formatting, lints, documentation, dependencies
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked $(FEATURES) --all-targets -- -D warnings
@@ -47,7 +51,7 @@ check: tools ## formatting, lints, documentation, dependencies
 	@if ! command -v cargo-deny >/dev/null; then :; elif timeout 60 $(CARGO) deny --locked fetch db 2>/dev/null; then $(CARGO) deny --locked check advisories; else echo 'check: the advisory database cannot be reached, advisories not checked'; fi
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; else bash -n .ci/run scripts/setup.sh scripts/demo.sh; fi
 
-bench: tools ## compare the cipher with other ways to compute it
+bench: tools ## compare the cipher and re-encryption with other ways to do the same
 	$(CARGO) bench --locked $(FEATURES) --bench '*'
 
 install: $(BINARY) ## install program, manual and completions under PREFIX (/usr/local)

@@ -1,5 +1,7 @@
 //! What each fuzz target does with its input. Shared with `tests/fuzz_corpus.rs`, which runs the corpus as an ordinary test.
 
+use std::{ops::ControlFlow, sync::Arc};
+
 use sha2::{Digest, Sha256};
 use strongroom::{
     crypto::{
@@ -7,10 +9,10 @@ use strongroom::{
         secret::{Credentials, Password},
     },
     format::{
-        Attempt, Format,
+        Attempt, Format, Header,
         luks1::Luks1,
         luks2::{self, Luks2},
-        native::Native,
+        native::{Backup, HeaderFile, Native, NativeHeader, Restore, scan},
     },
     storage::{MemoryStorage, Storage},
 };
@@ -19,6 +21,11 @@ use strongroom::{
 const BASE: &[u8] = include_bytes!("../tests/vectors/native/password.img");
 const COPY_LEN: usize = 65_536;
 const BACKUP_OFFSET: usize = COPY_LEN + 16_384;
+
+/// A whole header file, and the container whose header it is.
+const DETACHED_HEADER: &[u8] = include_bytes!("../tests/vectors/native/detached.header");
+const DETACHED: &[u8] = include_bytes!("../tests/vectors/native/detached.img");
+const PREAMBLE_LEN: usize = 4096;
 
 /// So little that the real key derivation is cheap; nothing in the product is built differently for fuzzing.
 const ATTEMPT: Attempt = Attempt {
@@ -57,6 +64,8 @@ fn open(storage: &dyn Storage, for_writing: bool) {
     assert_eq!(probe, strongroom::format::Probe::Match, "a header was read where none was seen");
     let info = header.describe();
     assert!(info.data_offset + info.data_size <= info.container_size);
+    let challenges = header.challenges(&ATTEMPT);
+    assert!(challenges.iter().all(|challenge| challenge.credential.as_bytes().len() <= 1024));
     let password = Password::copy_of(b"correct horse battery staple").expect("memory");
     let Ok(unlocked) = header.unlock(&Credentials::Password { password, keyfiles: Vec::new() }, &ATTEMPT)
     else {
@@ -130,3 +139,66 @@ fn open_luks(format: &dyn Format, start: &[u8], len: usize) {
 }
 
 const LUKS2_COPY_LEN: usize = 16_384;
+
+/// The first byte tells where the rest goes in a header file and what is made right again; the next two cut its end.
+///
+/// Bit 0: overwrite the preamble. Bit 1: copy A. Bit 2: copy B. Bit 3: make the preamble's checksum right. Bit 4: those of the
+/// copies. Bit 5: at their keyslots instead of their superblocks.
+pub(crate) fn header_file(data: &[u8]) {
+    let [flags, cut_low, cut_high, rest @ ..] = data else { return };
+    let is_set = |bit: u8| flags >> bit & 1 == 1;
+    let mut bytes = DETACHED_HEADER.to_vec();
+    if is_set(0) {
+        let rest = &rest[..rest.len().min(PREAMBLE_LEN)];
+        bytes[..rest.len()].copy_from_slice(rest);
+        if is_set(3) {
+            let sum = Sha256::digest(&bytes[..4064]);
+            bytes[4064..4096].copy_from_slice(&sum);
+        }
+    }
+    let place = if is_set(5) { 4096 } else { 0 };
+    for (bit, start) in [(1, PREAMBLE_LEN), (2, PREAMBLE_LEN + COPY_LEN)] {
+        if !is_set(bit) {
+            continue;
+        }
+        let rest = &rest[..rest.len().min(COPY_LEN - 4096)];
+        bytes[start + place..start + place + rest.len()].copy_from_slice(rest);
+        if is_set(4) {
+            make_checksum_right(&mut bytes[start..start + COPY_LEN]);
+        }
+    }
+    let cut = usize::from(u16::from_le_bytes([*cut_low, *cut_high])) * 4;
+    bytes.truncate(bytes.len().saturating_sub(cut));
+
+    let found = scan(&MemoryStorage::new(bytes.clone()), &mut |_, _| ControlFlow::Continue(()));
+    assert!(found.expect("memory is read").whole.len() <= 2);
+    attach(&bytes);
+    restore(&MemoryStorage::new(bytes));
+}
+
+/// Uses the header file as a detached header, read and healed.
+fn attach(bytes: &[u8]) {
+    let file = Arc::new(MemoryStorage::new(bytes.to_vec()));
+    let container = Arc::new(MemoryStorage::new(DETACHED.to_vec()));
+    let Ok(parsed) = HeaderFile::read(&*file) else { return };
+    if parsed.check_against(&*container, &*file).is_err() {
+        return;
+    }
+    let overlay =
+        parsed.over(Arc::clone(&container) as Arc<dyn Storage>, file).expect("the geometry was checked");
+    open(&overlay, true);
+    assert!(container.to_vec() == DETACHED, "the container itself was written to");
+}
+
+/// Restores the header file to its container, which bears no header; then a backup of that is whole again.
+fn restore(file: &dyn Storage) {
+    let container = MemoryStorage::new(DETACHED.to_vec());
+    let Ok(restore) = Restore::from_file(&container, file) else { return };
+    let password = Password::copy_of(b"correct horse battery staple").expect("memory");
+    let credentials = Credentials::Password { password, keyfiles: Vec::new() };
+    let Ok(unlocked) = restore.source().unlock(&credentials, &ATTEMPT) else { return };
+    restore.write(&container, &unlocked).expect("an authentic header is restored");
+    let header = NativeHeader::read(&container).expect("a restored header is read");
+    assert!(header.faults(&unlocked).expect("it is complete").is_empty());
+    assert!(Backup::take(&container).expect("a restored header is backed up").is_settled());
+}

@@ -13,6 +13,7 @@ tools='
 cc              gcc         building
 pkg-config      pkg-config  building
 /usr/include/libudev.h libudev-dev building with FIDO2
+/usr/include/openssl/evp.h libssl-dev tests
 fusermount3     fuse3       mounting
 fuse2fs         fuse2fs     mounting without root
 mkfs.ext4       e2fsprogs   making file systems

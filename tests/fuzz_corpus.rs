@@ -6,6 +6,8 @@
     reason = "a test stops at the first thing that is not as it must be"
 )]
 
+#[path = "../fuzz/crash_model.rs"]
+mod crash_model;
 #[path = "../fuzz/targets.rs"]
 mod targets;
 
@@ -44,5 +46,23 @@ fn no_input_of_the_luks_corpora_panics() {
                 target(&changed);
             }
         }
+    }
+}
+
+#[test]
+fn no_input_of_the_crash_model_corpus_loses_anything() {
+    let inputs = corpus("crash_model");
+    assert!(inputs.len() >= 20, "only {} inputs", inputs.len());
+    for input in &inputs {
+        crash_model::crash_model(input);
+    }
+}
+
+#[test]
+fn no_input_of_the_header_file_corpus_panics() {
+    let inputs = corpus("header_file");
+    assert!(inputs.len() >= 50, "only {} inputs", inputs.len());
+    for input in &inputs {
+        targets::header_file(input);
     }
 }

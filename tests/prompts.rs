@@ -422,7 +422,7 @@ fn a_recovery_key_opens_once_it_was_typed_back() {
     let lines = shown_key(&terminal.seen);
     assert_eq!(lines.len(), 5, "{}", terminal.seen);
     assert!(!keyslots(&terminal.directory.path().join("whole")).contains("recovery-key"));
-    terminal.session.send_line(&lines.join("\n")).unwrap();
+    terminal.session.send_line(lines.join("\n")).unwrap();
     terminal.expect("added keyslot 1 to whole");
     assert_eq!(terminal.seen.matches(&lines[0]).count(), 1, "what is typed does not show");
 

@@ -57,10 +57,15 @@ fn the_manual_holds_every_command_and_exit_status() {
         "list",
         "info",
         "key list",
+        "header backup",
+        "header restore",
+        "header repair",
         "key test",
         "key add",
         "key change",
         "key remove",
+        "import",
+        "export",
         "check",
         "erase",
         "completions",
@@ -191,6 +196,32 @@ fn furnish(directory: &Path) {
         // What `check` says of them must not hang on the umask of whoever runs this.
         fs::set_permissions(directory.join(name), fs::Permissions::from_mode(0o600)).unwrap();
     }
+    furnish_headers(directory);
+}
+
+/// Headers outside their containers, and containers that lost theirs. The transcripts of `header` change them.
+fn furnish_headers(directory: &Path) {
+    let write = |name: &str, bytes: &[u8]| fs::write(directory.join(name), bytes).unwrap();
+    let whole = Vector::read("password").image();
+    for (name, source) in [("detached.vault", "detached.img"), ("detached.header", "detached.header")] {
+        write(name, &fs::read(vector_directory().join(source)).unwrap());
+    }
+    for (name, vector) in [
+        ("album.vault", "password"),
+        ("torn.vault", "copy-a-zeros"),
+        ("broken.vault", "flip-data-offset-both"),
+        ("shared.vault", "copy-b-of-another-container"),
+    ] {
+        write(name, &Vector::read(vector).image());
+    }
+    write("shifted.vault", &[&[0; 5 * 512][..], &whole, &[0; 512][..]].concat());
+    write("headless.vault", &whole[8192..]);
+    // A file system was made over the start, and the image has grown: copy B is too far from the end to be looked for.
+    let mut grown = whole;
+    grown[..65_536].fill(0);
+    grown[1080..1082].copy_from_slice(&[0x53, 0xef]);
+    grown.resize(4 << 20, 0);
+    write("grown.vault", &grown);
 }
 
 /// Bytes without a pattern, the same on each run (xorshift64).

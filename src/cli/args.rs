@@ -2,6 +2,8 @@
 
 mod check;
 mod erase;
+mod header;
+mod images;
 mod key;
 mod reencrypt;
 
@@ -25,8 +27,14 @@ pub(crate) use reencrypt::{CipherChoice, ReencryptOptions};
 use super::size::parse_size;
 use check::CHECK_EXAMPLES;
 use erase::ERASE_EXAMPLES;
+use images::{EXPORT_EXAMPLES, IMPORT_EXAMPLES};
 
-pub(crate) use {check::CheckOptions, erase::EraseOptions};
+pub(crate) use header::{HeaderBackupOptions, HeaderCommand, HeaderRepairOptions, HeaderRestoreOptions};
+pub(crate) use {
+    check::CheckOptions,
+    erase::EraseOptions,
+    images::{ExportOptions, ImportOptions},
+};
 
 /// Encrypted containers: made, opened and mounted by an ordinary user
 #[derive(Debug, Parser)]
@@ -74,6 +82,9 @@ pub(crate) enum Command {
     /// Work with the keyslots of a container
     #[command(subcommand, subcommand_value_name = "COMMAND", subcommand_help_heading = "Commands")]
     Key(KeyCommand),
+    /// Back up, restore and repair the header of a container
+    #[command(subcommand, subcommand_value_name = "COMMAND", subcommand_help_heading = "Commands")]
+    Header(HeaderCommand),
     /// Give a container a new volume key, another cipher or sector size
     ///
     /// Everything in it is encrypted anew in place, also while it is mounted and in use. It may be stopped at any time and goes
@@ -81,6 +92,12 @@ pub(crate) enum Command {
     /// more. The other keyslots stay only where their passwords are given.
     #[command(after_help = reencrypt::EXAMPLES)]
     Reencrypt(Box<ReencryptOptions>),
+    /// Make a container from the image of a disk or a file system
+    #[command(after_help = IMPORT_EXAMPLES)]
+    Import(Box<ImportOptions>),
+    /// Write the decrypted content of a container to a file or a device, in clear
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export(Box<ExportOptions>),
     /// Examine a container and report what is not as it should be
     #[command(after_help = CHECK_EXAMPLES)]
     Check(Box<CheckOptions>),
@@ -109,6 +126,13 @@ pub(crate) struct CreateOptions {
     /// File system to make inside, owned by the calling user
     #[arg(long, value_enum, default_value_t = FileSystemChoice::Ext4, value_name = "TYPE")]
     pub(crate) filesystem: FileSystemChoice,
+    #[command(flatten)]
+    pub(crate) new: NewOptions,
+}
+
+/// What a container is to be, however it is filled.
+#[derive(Debug, Args)]
+pub(crate) struct NewOptions {
     /// How the space comes to be
     #[arg(long, value_enum, default_value_t = ProvisionChoice::Thick, value_name = "HOW")]
     pub(crate) provision: ProvisionChoice,
@@ -118,6 +142,12 @@ pub(crate) struct CreateOptions {
     /// Bytes in a sector
     #[arg(long, value_name = "BYTES", default_value = "4096", value_parser = sector_size_parser())]
     pub(crate) sector_size: SectorSize,
+    /// How sectors are encrypted
+    #[arg(long, value_enum, default_value_t = CipherChoice::Aes256Xts, value_name = "CIPHER")]
+    pub(crate) cipher: CipherChoice,
+    /// Put the header into this new file, and none into the container: without the file nobody can open it, or see what it is
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) header: Option<PathBuf>,
     /// Overwrite what is there, after asking
     #[arg(long)]
     pub(crate) force: bool,
@@ -184,6 +214,9 @@ pub(crate) struct UnlockOptions {
     /// The most memory that a keyslot may ask for [default: 4G]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) max_kdf_memory: Option<u64>,
+    /// The container's header lies in this file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) header: Option<PathBuf>,
     /// Unlock with a recovery key: it is what is asked for, or read where the password would be
     #[arg(long, conflicts_with_all = ["security_key", "keyfile", "no_password"])]
     pub(crate) recovery_key: bool,
@@ -213,6 +246,9 @@ pub(crate) struct InfoOptions {
     /// The container
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) container: PathBuf,
+    /// The container's header lies in this file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) header: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -23,7 +23,7 @@ use super::{
 /// Examines a container; gives the exit status.
 pub(crate) fn run(console: Console, options: &CheckOptions) -> Result<u8> {
     let path = options.container.as_path();
-    let container = open_to_look(path)?;
+    let container = open_to_look(path, options.unlock.header.as_deref())?;
     let mut findings = check(&container).map_err(|error| cannot_open(error, path))?;
     findings.extend(use_of(path).map(|(usage, _)| Finding::info("container", usage)));
     if let Ok(header) = container.header() {

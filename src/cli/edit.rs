@@ -12,7 +12,7 @@ use strongroom::{
 
 use super::{
     mounting::name_holder,
-    unlock::{cannot_open, check_kind, inspect},
+    unlock::{attach, cannot_open, check_kind, inspect},
 };
 
 /// A container whose header a command changes. Open it before asking for secrets, write at the very end.
@@ -23,27 +23,33 @@ use super::{
 #[derive(Debug)]
 pub(crate) struct Editable {
     path: PathBuf,
+    header: Option<PathBuf>,
     container: Container,
     is_mounted: bool,
 }
 
 impl Editable {
-    /// Opens the container at `path`.
+    /// Opens the container at `path`; `header` is its header file, where the header is detached.
     ///
     /// # Errors
     /// `Busy` where somebody has it who does not lend it: another program, a mount that is read-only. As [`Container::open`].
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path, header: Option<&Path>) -> Result<Self> {
         check_kind(path)?;
         let open = || -> Result<Self> {
-            let (container, is_mounted) = match Container::open(path, Access::ReadWrite) {
+            let (container, is_mounted) = match Self::lock(path, header) {
                 Ok(container) => (container, false),
                 Err(error) if error.kind() == ErrorKind::Busy && mount::can_borrow(path)? => {
-                    (inspect(path)?.0, true)
+                    (inspect(path, header)?.0, true)
                 }
                 Err(error) if error.kind() == ErrorKind::Busy => return Err(name_holder(error, path)),
                 Err(error) => return Err(error),
             };
-            Ok(Self { path: path.to_path_buf(), container, is_mounted })
+            Ok(Self {
+                path: path.to_path_buf(),
+                header: header.map(Path::to_path_buf),
+                container,
+                is_mounted,
+            })
         };
         open().map_err(|error| cannot_open(error, path))
     }
@@ -64,14 +70,23 @@ impl Editable {
         match mount::borrow(&self.path)? {
             Some(loan) => work(&*loan.container().storage()),
             // It was unmounted while a password was typed.
-            None => work(&*Self::reopen(&self.path)?.storage()),
+            None => work(&*self.reopen()?.storage()),
         }
     }
 
-    fn reopen(path: &Path) -> Result<Container> {
-        Container::open(path, Access::ReadWrite).map_err(|error: Error| match error.kind() {
-            ErrorKind::Busy => name_holder(error, path),
+    fn reopen(&self) -> Result<Container> {
+        Self::lock(&self.path, self.header.as_deref()).map_err(|error: Error| match error.kind() {
+            ErrorKind::Busy => name_holder(error, &self.path),
             _ => error,
         })
+    }
+
+    /// Opens and locks the container, and its header file.
+    fn lock(path: &Path, header: Option<&Path>) -> Result<Container> {
+        let mut container = Container::open(path, Access::ReadWrite)?;
+        if let Some(header) = header {
+            attach(&mut container, header, |header| Container::open(header, Access::ReadWrite))?;
+        }
+        Ok(container)
     }
 }

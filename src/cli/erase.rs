@@ -11,8 +11,15 @@ use strongroom::{
 };
 
 use super::{
-    args::EraseOptions, info::counted, interrupt, mounting::name_holder, output::Console, progress::spin,
-    prompt, size::show_size, unlock::check_kind,
+    args::EraseOptions,
+    info::counted,
+    interrupt,
+    mounting::name_holder,
+    output::Console,
+    progress::spin,
+    prompt,
+    size::show_size,
+    unlock::{attach, check_kind},
 };
 
 /// Destroys a container's keys.
@@ -27,7 +34,10 @@ pub(crate) fn run(console: Console, options: &EraseOptions) -> Result<()> {
 
 fn erase_container(console: Console, options: &EraseOptions) -> Result<()> {
     let path = options.container.as_path();
-    let container = Container::open(path, Access::ReadWrite)?;
+    let mut container = Container::open(path, Access::ReadWrite)?;
+    if let Some(header) = &options.header {
+        attach(&mut container, header, |header| Container::open(header, Access::ReadWrite))?;
+    }
     let formats = formats_of(&container, options.force)?;
     // Not needed for the work, and in a damaged container not there.
     let info = container.header().ok().map(|header| header.describe());

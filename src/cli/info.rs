@@ -2,23 +2,56 @@
 
 use std::fmt::Write;
 
+use serde::Serialize;
 use strongroom::{
     error::Result,
     format::{CopyState, HeaderInfo, KeyslotInfo, Priority},
+    volume::{describe_header_file, is_header_file},
 };
 
-use super::{args::InfoOptions, output::Console, size::show_size, unlock::inspect};
+use super::{
+    args::InfoOptions,
+    output::Console,
+    size::show_size,
+    unlock::{cannot_open, open_to_look},
+};
 
 /// Prints a container's header.
 pub(crate) fn run(console: Console, options: &InfoOptions) -> Result<()> {
-    let (_, header) = inspect(&options.container)?;
-    console.result(&header.describe(), |info| {
-        let mut text = describe(info);
+    let info = Info::of(options)?;
+    console.result(&info, |Info { header_file, info }| {
+        let mut text = String::new();
+        if header_file.is_some() {
+            text.push_str("Header file:   a header without its container: a backup, or a detached header\n");
+        }
+        text.push_str(&describe(info));
         text.push_str("Keyslots:\n");
         text.push_str(&describe_keyslots(&info.keyslots));
         text.push_str(&advice(info));
         text
     })
+}
+
+#[derive(Debug, Serialize)]
+struct Info {
+    /// Only there, and true, for a header file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    header_file: Option<bool>,
+    #[serde(flatten)]
+    info: HeaderInfo,
+}
+
+impl Info {
+    fn of(options: &InfoOptions) -> Result<Self> {
+        let path = options.container.as_path();
+        let container = open_to_look(path, options.header.as_deref())?;
+        let described = if options.header.is_none() && is_header_file(&container)? {
+            describe_header_file(&container).map(|info| Self { header_file: Some(true), info })
+        } else {
+            container.header().map(|header| Self { header_file: None, info: header.describe() })
+        };
+        described.map_err(|error| cannot_open(error, path))
+    }
 }
 
 fn describe(info: &HeaderInfo) -> String {

@@ -38,7 +38,7 @@ struct Keyslots {
 }
 
 fn list(console: Console, options: &InfoOptions) -> Result<()> {
-    let (_, header) = inspect(&options.container)?;
+    let (_, header) = inspect(&options.container, options.header.as_deref())?;
     let keyslots = header.describe().keyslots;
     console.result(&Keyslots { keyslots }, |list| describe_keyslots(&list.keyslots))
 }
@@ -52,8 +52,8 @@ struct Tested<'a> {
 
 /// Wrong credentials are an error as everywhere: the exit status is the answer.
 fn test(console: Console, options: &KeyTestOptions) -> Result<()> {
-    let (_, header) = inspect(&options.container)?;
-    options.unlock.check_source(header.keyfile_role())?;
+    let (_, header) = inspect(&options.container, options.unlock.header.as_deref())?;
+    options.unlock.check_source_for(&*header)?;
     let unlocked = unlock(console, &options.container, &*header, &options.unlock, options.slot)?;
     let tested = Tested { container: &options.container, opens: true, keyslot: unlocked.keyslot };
     console.result(&tested, |tested| match tested.keyslot {

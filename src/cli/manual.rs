@@ -175,6 +175,17 @@ remove empties one; the data is not touched, and the container may be mounted me
 comes from the options that begin with --password and --keyfile, the new one from those that begin with --new. --slot is the
 keyslot that is worked on, --unlock-slot the one to unlock with. A removed secret still opens copies of the header made before.
 
+A recovery key (key add --recovery) is 17 groups of six digits. It is printed once on standard output, four groups to a line and
+then as a QR code, with --json as \"recovery_key\" and nothing else. Where standard input is a terminal, and without --json, it must be
+typed back before its keyslot is written; scripts are not asked. With --no-qr what is printed can be given to --password-file
+as it is. To unlock with it, add --recovery-key: it is then asked for, or read, in the place of the password. Dashes,
+spaces and line breaks in it do not matter; a wrong group is named by its number.
+
+A FIDO2 token (key add --fido2) is used through /dev/hidraw*. It must know the extension hmac-secret. Where it has a PIN when the keyslot
+is made, it asks for it each time; fingerprints are not used. To unlock with it, add --security-key; the PIN comes from
+where the password would, so --password-command can give it. A wrong PIN from such a source is tried once. Of several
+tokens the one that belongs to the container is found; to make a keyslot, only one may be plugged in.
+
 With --json exactly one object is printed on standard output, also for an error:
 {\"error\":{\"code\",\"kind\",\"message\",\"hint\"}}. What check finds is its result: exit status 4 without an error where
 something is not as it must be. Otherwise standard output carries data only; notes, progress and errors go to
@@ -183,7 +194,7 @@ standard error.";
 const EXIT_STATUSES: [(&str, &str); 9] = [
     ("0", "Done."),
     ("1", "Wrong usage or parameters; a password source that cannot be read."),
-    ("2", "Wrong password or keyfile, or no permission."),
+    ("2", "Wrong password, keyfile, recovery key or PIN, or no permission."),
     ("3", "Not enough memory for the key derivation."),
     (
         "4",
@@ -223,6 +234,10 @@ strongroom key add photos.vault --new-keyfile /media/stick/key --new-no-password
 
 strongroom key test photos.vault --password-command 'pass show photos' && echo it opens
 
+strongroom key add photos.vault --recovery --svg recovery.svg
+
+strongroom mount photos.vault ~/photos --security-key
+
 strongroom list --json | jq -r '.mounts[].mountpoint'";
 
 const SECURITY: &str = "\
@@ -235,5 +250,9 @@ it twice sees which sectors changed. The header is authenticated; a changed one 
 While a volume is mounted its files are as safe as your account. Root can read them. Hibernation writes the memory, and
 with it the keys, to disk; unmount before. Programs may leave copies of what they open in other places, such as ~/.cache.
 
+The header holds all keys. header backup copies it to a file, without a password; that file opens the container with the passwords
+of its day, also after they were changed or removed, until the container is re-encrypted. With create --header the header is only in such a
+file, and every command that opens the container needs it.
+
 A password is guessed at the speed that --kdf-memory and --kdf-passes leave. No cost makes a weak password a good one.
-There is no way to open a container whose password is lost.";
+There is no way to open a container whose password is lost and that has no other keyslot: make a recovery key.";

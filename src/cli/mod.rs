@@ -6,12 +6,15 @@ mod cost;
 mod create;
 mod edit;
 mod erase;
+mod header;
+mod images;
 mod info;
 mod interrupt;
 mod key;
 mod manual;
 mod mounting;
 mod output;
+mod plan;
 mod progress;
 mod prompt;
 mod qr;
@@ -85,7 +88,10 @@ fn obey(console: Console, command: &Command) -> Result<u8> {
         Command::List => mounting::list(console),
         Command::Info(options) => info::run(console, options),
         Command::Key(command) => key::run(console, command),
+        Command::Header(command) => header::run(console, command),
         Command::Reencrypt(options) => reencrypt::run(console, options),
+        Command::Import(options) => images::import(console, options),
+        Command::Export(options) => images::export(console, options),
         Command::Erase(options) => erase::run(console, options),
         Command::Completions(options) => completions(options),
         Command::Man => manual::run(),

@@ -19,7 +19,7 @@ use super::{
     args::{DriverChoice, MountOptions, UnmountOptions},
     interrupt,
     output::Console,
-    unlock::{cannot_open, check_kind, unlock},
+    unlock::{attach, cannot_open, check_kind, unlock},
 };
 
 /// Opens a container and makes what is inside visible.
@@ -27,10 +27,10 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     let path = &options.container;
     let target = target(options);
     // All that can fail without a password fails before it is asked for.
-    let container = open(path, access(options))?;
+    let container = open(path, options.unlock.header.as_deref(), access(options))?;
     let header = container.header().map_err(|error| cannot_open(error, path))?;
     mount::check_target(&target, access(options))?;
-    options.unlock.check_source(header.keyfile_role())?;
+    options.unlock.check_source_for(&*header)?;
 
     let unlocked = unlock(console, path, &*header, &options.unlock, options.slot)?;
     for repair in make_writable(&container, &*header, &unlocked).map_err(|error| cannot_open(error, path))? {
@@ -109,10 +109,10 @@ fn access(options: &MountOptions) -> Access {
     if options.read_only { Access::ReadOnly } else { Access::ReadWrite }
 }
 
-/// Opens and locks the container, or says who has it.
-pub(crate) fn open(path: &Path, access: Access) -> Result<Container> {
+/// Opens and locks the container, and its header file where the header is detached, or says who has it.
+pub(crate) fn open(path: &Path, header: Option<&Path>, access: Access) -> Result<Container> {
     check_kind(path)?;
-    Container::open(path, access).map_err(|error| {
+    let mut container = Container::open(path, access).map_err(|error| {
         let error = match error.kind() {
             ErrorKind::Busy => name_holder(error, path),
             // It can be read, so it is the writing that is refused.
@@ -124,7 +124,16 @@ pub(crate) fn open(path: &Path, access: Access) -> Result<Container> {
             _ => error,
         };
         cannot_open(error, path)
-    })
+    })?;
+    if let Some(header) = header {
+        attach(&mut container, header, |header| {
+            Container::open(header, access).map_err(|error| match error.kind() {
+                ErrorKind::Busy => name_holder(error, header),
+                _ => error,
+            })
+        })?;
+    }
+    Ok(container)
 }
 
 /// The same error, naming the mount or the processes that keep the container to themselves.

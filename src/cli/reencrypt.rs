@@ -12,7 +12,7 @@ use strongroom::{
     error::{Error, ErrorKind, Result},
     format::{
         Attempt, Header, HeaderInfo, KeyslotInfo, NewKeyslot, Unlocked,
-        native::{NativeHeader, Suite, Target},
+        native::{NativeHeader, Target},
     },
     mapping::Layout,
     mount::MountedReencryption,
@@ -62,10 +62,10 @@ fn ask(console: Console, options: &ReencryptOptions, mounted: &MountedReencrypti
 /// The work is done here, on a container that nobody else has open.
 fn offline(console: Console, options: &ReencryptOptions) -> Result<()> {
     let path = options.container.as_path();
-    let container = open(path, Access::ReadWrite)?;
+    let container = open(path, options.unlock.header.as_deref(), Access::ReadWrite)?;
     let header = container.header().map_err(|error| cannot_open(error, path))?;
     check_keys(&header.describe(), options)?;
-    options.unlock.check_source(header.keyfile_role())?;
+    options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) = unlock_with(console, path, &*header, &options.unlock, None)?;
     let is_resumed = is_under_way(&unlocked, options)?;
     for repair in make_writable(&container, &*header, &unlocked)? {
@@ -97,9 +97,9 @@ fn online(console: Console, options: &ReencryptOptions, mounted: &MountedReencry
         return Err(Error::new(ErrorKind::Busy, "it is being re-encrypted already")
             .with_hint("--status says how far it is, --stop has it rest"));
     }
-    let (container, header) = inspect(path)?;
+    let (container, header) = inspect(path, options.unlock.header.as_deref())?;
     check_keys(&header.describe(), options)?;
-    options.unlock.check_source(header.keyfile_role())?;
+    options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) = unlock_with(console, path, &*header, &options.unlock, None)?;
     if is_under_way(&unlocked, options)? {
         mounted.resume(unlocked.volume_key.expose(), options.max_rate)?;
@@ -198,10 +198,7 @@ fn start_header(
 
 fn target(options: &ReencryptOptions, header: &NativeHeader) -> Target {
     let present = header.target();
-    let suite = options.cipher.map_or(present.suite, |cipher| match cipher {
-        CipherChoice::Aes256Xts => Suite::Aes256Xts,
-        CipherChoice::Aes128Xts => Suite::Aes128Xts,
-    });
+    let suite = options.cipher.map_or(present.suite, CipherChoice::suite);
     Target { suite, sector_size: options.sector_size.unwrap_or(present.sector_size) }
 }
 

@@ -12,7 +12,7 @@ use signal_hook::consts::SIGINT;
 use strongroom::{
     crypto::secret::{Credentials, KeyfileDigest, Password},
     error::{Error, ErrorKind, Result},
-    format::KeyfileRole,
+    format::{Header, KeyfileRole},
     sys::descriptor,
     volume::keyfile_digest,
 };
@@ -36,12 +36,20 @@ impl UnlockOptions {
     ///
     /// # Errors
     /// `Usage`.
-    pub(crate) fn check_source(&self, role: KeyfileRole) -> Result<()> {
+    pub(crate) fn check_source(&self) -> Result<()> {
         match (self.security_key, self.recovery_key) {
             (true, _) => Ok(()),
             (_, true) => self.secrets.source().check("cannot ask for the recovery key"),
-            _ => self.secrets.check_source(role),
+            _ => self.secrets.check_source(),
         }
+    }
+
+    /// As [`check_source`](Self::check_source), for this header: a keyfile may be all that it wants.
+    ///
+    /// # Errors
+    /// `Usage`.
+    pub(crate) fn check_source_for(&self, header: &dyn Header) -> Result<()> {
+        if self.secrets.is_keyfile_all(header.keyfile_role()) { Ok(()) } else { self.check_source() }
     }
 
     /// What opens a container that exists, but for FIDO2 tokens.
@@ -125,8 +133,8 @@ impl SecretOptions {
     ///
     /// # Errors
     /// `Usage`.
-    pub(crate) fn check_source(&self, role: KeyfileRole) -> Result<()> {
-        if self.is_keyfile_all(role) { Ok(()) } else { self.source().check("cannot ask for the password") }
+    pub(crate) fn check_source(&self) -> Result<()> {
+        self.source().check("cannot ask for the password")
     }
 
     /// The password of a container that exists, asked for once.
@@ -195,7 +203,7 @@ impl NewSecretOptions {
     /// # Errors
     /// `Usage`.
     pub(crate) fn check_sources(&self, old: &UnlockOptions) -> Result<()> {
-        old.check_source(KeyfileRole::PartOfSecret)?;
+        old.check_source()?;
         self.source().check("cannot ask for the new password")?;
         self.check_streams(old)
     }

@@ -1,12 +1,10 @@
 //! From a path and what the user knows to an unlocked header.
 
 use std::{
-    fs::OpenOptions,
-    os::unix::fs::{FileTypeExt, OpenOptionsExt},
+    os::unix::fs::{FileTypeExt, MetadataExt},
     path::Path,
 };
 
-use rustix::fs::OFlags;
 use strongroom::{
     crypto::{kdf::KdfLimits, secret::Credentials},
     error::{Error, ErrorKind, Result},
@@ -17,20 +15,42 @@ use strongroom::{
 
 use super::{args::UnlockOptions, interrupt, output::Console, progress, token};
 
-/// Opens a container only to look at it: without a lock, so also while it is mounted.
-pub(crate) fn inspect(path: &Path) -> Result<(Container, Box<dyn Header>)> {
-    let container = open_to_look(path)?;
+/// Opens a container only to look at it: without a lock, so also while it is mounted. `header` is its header file, where the
+/// header is detached.
+pub(crate) fn inspect(path: &Path, header: Option<&Path>) -> Result<(Container, Box<dyn Header>)> {
+    let container = open_to_look(path, header)?;
     let header = container.header().map_err(|error| cannot_open(error, path))?;
     Ok((container, header))
 }
 
 /// The same without reading the header, which may be damaged.
-pub(crate) fn open_to_look(path: &Path) -> Result<Container> {
+pub(crate) fn open_to_look(path: &Path, header: Option<&Path>) -> Result<Container> {
     check_kind(path)?;
-    // A FIFO must not block, a terminal must not become ours.
-    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(Error::from);
-    file.and_then(|file| Container::from_fd(file.into(), path)).map_err(|error| cannot_open(error, path))
+    let mut container = Container::peek(path).map_err(|error| cannot_open(error, path))?;
+    if let Some(header) = header {
+        attach(&mut container, header, Container::peek)?;
+    }
+    Ok(container)
+}
+
+/// Lets `container` take its header from the file `header`, which `open` opens.
+pub(crate) fn attach(
+    container: &mut Container,
+    header: &Path,
+    open: impl FnOnce(&Path) -> Result<Container>,
+) -> Result<()> {
+    let attached = if is_same_file(container, header) {
+        Err(Error::new(ErrorKind::Usage, "it is the container itself"))
+    } else {
+        check_kind(header).and_then(|()| open(header)).and_then(|file| container.attach_header(&file))
+    };
+    attached.map_err(|error| error.during(format!("cannot open header file {}", header.display())))
+}
+
+fn is_same_file(container: &Container, path: &Path) -> bool {
+    let number = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+    let [ours, theirs] = [container.file().metadata(), std::fs::metadata(path)].map(|it| it.map(number).ok());
+    ours.is_some() && ours == theirs
 }
 
 /// Refuses what can be no container whatever it holds: a directory, a socket, a terminal.

@@ -3,17 +3,39 @@
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 /// SHA-256 (FIPS 180-4) of the parts joined; where one ends and the next begins leaves no trace.
 pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
-    let mut hasher = Sha256::new();
+    let mut hasher = Sha256::default();
     for part in parts {
         hasher.update(part);
     }
-    hasher.finalize().into()
+    hasher.finish()
+}
+
+/// SHA-256 (FIPS 180-4) of a stream, piece by piece. Its state is wiped on drop.
+#[derive(Clone, Default)]
+pub struct Sha256(sha2::Sha256);
+
+impl Sha256 {
+    /// Takes in the next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The digest of all pieces.
+    pub fn finish(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+}
+
+impl fmt::Debug for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sha256")
+    }
 }
 
 /// HMAC-SHA-512 (RFC 2104) of the parts joined, under a key of any length.
@@ -98,7 +120,7 @@ impl HashKind {
         match self {
             Self::Sha1 => digest::<sha1::Sha1>(parts),
             Self::Sha224 => digest::<sha2::Sha224>(parts),
-            Self::Sha256 => digest::<Sha256>(parts),
+            Self::Sha256 => digest::<sha2::Sha256>(parts),
             Self::Sha384 => digest::<sha2::Sha384>(parts),
             Self::Sha512 => digest::<sha2::Sha512>(parts),
             Self::Ripemd160 => digest::<ripemd::Ripemd160>(parts),

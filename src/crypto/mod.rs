@@ -46,3 +46,35 @@ pub trait SectorCipher: fmt::Debug + Send + Sync {
         self.decrypt(plaintext, sector_size, first);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Adds the sector's number to each byte; copies as the trait does.
+    #[derive(Debug)]
+    struct Adding;
+
+    impl SectorCipher for Adding {
+        fn encrypt(&self, data: &mut [u8], _: SectorSize, first: Sector) {
+            for byte in data {
+                *byte = byte.wrapping_add(first.0.to_le_bytes()[0]);
+            }
+        }
+
+        fn decrypt(&self, data: &mut [u8], _: SectorSize, first: Sector) {
+            for byte in data {
+                *byte = byte.wrapping_sub(first.0.to_le_bytes()[0]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_cipher_that_works_in_place_works_out_of_place() {
+        let (mut ciphertext, mut plaintext) = ([0; 512], [0; 512]);
+        Adding.encrypt_into(&[5; 512], &mut ciphertext, SectorSize::B512, Sector(3));
+        assert_eq!(ciphertext, [8; 512]);
+        Adding.decrypt_into(&ciphertext, &mut plaintext, SectorSize::B512, Sector(3));
+        assert_eq!(plaintext, [5; 512]);
+    }
+}

@@ -57,11 +57,15 @@ fn loop_devices_on(path: &Path) -> impl Iterator<Item = PathBuf> {
         .filter(move |device| backing_file(device).is_some_and(|file| file.starts_with(path)))
 }
 
-/// Which processes have the file at `path` open, say a container that is locked. A server of this program is not among
+/// Which processes have the file at `path` open, say a container that is locked, and which loop devices show it. A server of this program is not among
 /// them for its own user, since it lets nobody look at its descriptors: see [`holding`](super::holding).
 pub fn holders_of_file(path: &Path) -> Vec<Holder> {
     let Some(wanted) = FileId::of(path) else { return Vec::new() };
-    processes(|file| file == wanted)
+    let mut holders = processes(|file| file == wanted);
+    if let Ok(path) = path.canonicalize() {
+        holders.extend(loop_devices_on(&path).map(Holder::Device));
+    }
+    holders
 }
 
 /// A file's place: device and inode number.

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    sys::socket::receive_descriptor,
+    sys::socket::receive_descriptors,
     volume::Container,
 };
 
@@ -77,7 +77,7 @@ fn ask(control: &Path, path: &Path) -> io::Result<Answer> {
         Outcome::Failed(failure) => return Ok(Answer::Refused(failure.into())),
         _ => return Err(io::ErrorKind::InvalidData.into()),
     }
-    let container = Container::from_fd(receive_descriptor(&connection)?, path);
+    let container = protocol::opened(receive_descriptors(&connection)?, path);
     Ok(match container {
         Ok(container) => Answer::Lent(Loan { container, _connection: connection }),
         Err(error) => Answer::Refused(error),

@@ -1,22 +1,27 @@
 //! What the command and the server of a volume say to each other.
 //!
-//! At the start, over a socket pair that is the server's standard input: the container's descriptor, then the order
+//! At the start, over a socket pair that is the server's standard input: the container's descriptor (and with it that of its
+//! header file, where the header is detached), then the order
 //! and the volume key, each as a 32-bit little-endian length and as many bytes. The order is JSON; the key is not, and
 //! is read straight into locked memory. The answer is one line of JSON. Later, over the control socket: one line each, and
 //! with some commands, once the server is ready for them, bytes and a key in the same form as an order.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
-    os::unix::net::UnixStream,
-    path::PathBuf,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{driver::DriverChoice, registry::Entry};
 use crate::{
-    error::{Error, ErrorKind},
-    sys::memory::LockedBytes,
+    error::{Error, ErrorKind, Result},
+    sys::{memory::LockedBytes, socket::send_descriptors},
+    volume::Container,
     volume::LiveStatus,
 };
 
@@ -153,6 +158,24 @@ impl From<Failure> for Error {
     }
 }
 
+/// Sends the open container, locks and all: its descriptor, and that of its header file where the header is detached.
+pub(super) fn send_container(stream: &UnixStream, container: &Container) -> io::Result<()> {
+    let header = container.header_file().map(AsFd::as_fd);
+    let descriptors: Vec<_> = std::iter::once(container.file().as_fd()).chain(header).collect();
+    send_descriptors(stream, &descriptors)
+}
+
+/// The container behind descriptors that came over a socket.
+pub(super) fn opened(descriptors: Vec<OwnedFd>, path: &Path) -> Result<Container> {
+    let mut descriptors = descriptors.into_iter();
+    let container = descriptors.next().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+    let mut container = Container::from_fd(container, path)?;
+    if let Some(header) = descriptors.next() {
+        container.attach_header(&Container::from_fd(header, path)?)?;
+    }
+    Ok(container)
+}
+
 /// Sends the order and the volume key.
 pub(super) fn send_order(stream: &UnixStream, order: &Order, key: &[u8]) -> io::Result<()> {
     send_with_key(stream, &serde_json::to_vec(order)?, key)
@@ -245,7 +268,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
-    use crate::sys::socket::{receive_descriptor, send_descriptor};
+    use crate::sys::socket::receive_descriptors;
 
     fn order() -> Order {
         Order {
@@ -293,9 +316,9 @@ mod tests {
     fn a_descriptor_behind_a_line_is_not_lost() {
         let (left, right) = UnixStream::pair().unwrap();
         send(&left, &Outcome::Lent).unwrap();
-        send_descriptor(&left, std::fs::File::open("/dev/null").unwrap().as_fd()).unwrap();
+        send_descriptors(&left, &[std::fs::File::open("/dev/null").unwrap().as_fd()]).unwrap();
         assert!(matches!(receive::<Outcome>(&right).unwrap(), Outcome::Lent));
-        receive_descriptor(&right).unwrap();
+        receive_descriptors(&right).unwrap();
     }
 
     #[test]

@@ -40,7 +40,7 @@ use crate::{
             ProcessId, boot_id, close_inherited, harden, is_root, mark_as_storage_server,
             survive_file_size_limit,
         },
-        socket::{receive_descriptor, send_descriptor},
+        socket::receive_descriptors,
     },
     volume::{Container, LiveReencryption, LiveState, Volume},
 };
@@ -99,13 +99,13 @@ fn run(channel: UnixStream, signals: Signals) -> ExitCode {
 
 /// An order with the container and the key that came with it.
 struct Received {
-    container: OwnedFd,
+    container: Vec<OwnedFd>,
     order: Order,
     key: LockedBytes,
 }
 
 fn receive(channel: &UnixStream) -> Result<Received> {
-    let container = receive_descriptor(channel)?;
+    let container = receive_descriptors(channel)?;
     let (order, key) = protocol::receive_order(channel)?;
     Ok(Received { container, order, key })
 }
@@ -128,7 +128,7 @@ impl Server {
     /// Builds the session up. Where a step fails, the undo stack takes down what was built.
     fn start(received: Received, signals: Signals) -> Result<Self> {
         let Received { container, order, key } = received;
-        let container = Container::from_fd(container, &order.container)?;
+        let container = protocol::opened(container, &order.container)?;
         let header = container.header()?;
         let unlocked = header.unlock_with_key(key.into())?;
         let volume = Volume::open(&container, header.describe(), &unlocked);
@@ -280,7 +280,7 @@ impl Server {
         }
         let borrower = stream.try_clone()?;
         protocol::send(stream, &Outcome::Lent)?;
-        send_descriptor(stream, self.container.file().as_fd())?;
+        protocol::send_container(stream, &self.container)?;
         self.watch.lend_to(borrower);
         Ok(())
     }

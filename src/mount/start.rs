@@ -3,7 +3,7 @@
 use std::{
     io,
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::OwnedFd,
         unix::{net::UnixStream, process::CommandExt},
     },
     path::{Path, PathBuf},
@@ -28,7 +28,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     export::check_fuse,
-    sys::{process::ProcessId, socket::send_descriptor},
+    sys::process::ProcessId,
     volume::{Access, Container},
 };
 
@@ -94,7 +94,7 @@ pub fn start(request: &Request<'_>, interrupted: &AtomicBool) -> Result<Mounted>
     };
     let (channel, theirs) = UnixStream::pair()?;
     let mut server = Server::spawn(theirs)?;
-    send_descriptor(&channel, request.container.file().as_fd())
+    protocol::send_container(&channel, request.container)
         .and_then(|()| protocol::send_order(&channel, &order, request.key))
         .map_err(|error| server.failed_early(error))?;
     match await_answer(&channel, &mut server, interrupted)? {

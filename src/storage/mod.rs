@@ -5,10 +5,12 @@
 
 mod file;
 mod memory;
+mod overlay;
 mod sim;
 
 pub use file::FileStorage;
 pub use memory::MemoryStorage;
+pub use overlay::{Overlay, Window};
 pub use sim::{Failure, Fate, Outcome, Plan, SimStorage};
 
 use std::{fmt, io, ops::Range};

@@ -1,4 +1,4 @@
-//! Unix sockets that carry an open descriptor, and tell who is at the other end.
+//! Unix sockets that carry open descriptors, and tell who is at the other end.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
@@ -14,37 +14,38 @@ use rustix::net::{
     SendFlags, recvmsg, sendmsg, sockopt::socket_peercred,
 };
 
-/// Sends one byte with a copy of `fd`. The lock and position of the open file are shared, not copied.
-pub fn send_descriptor(stream: &UnixStream, fd: BorrowedFd<'_>) -> io::Result<()> {
-    let descriptors = [fd];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+/// The most descriptors that one message carries.
+pub const MAX_DESCRIPTORS: usize = 4;
+
+/// Sends one byte with copies of up to [`MAX_DESCRIPTORS`] descriptors. Locks and positions of the open files are shared, not
+/// copied.
+pub fn send_descriptors(stream: &UnixStream, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+    if !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(io::ErrorKind::OutOfMemory.into());
     }
     sendmsg(stream, &[IoSlice::new(&[0])], &mut control, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
-/// Receives what [`send_descriptor`] sent. The descriptor does not pass to programs that are started later.
+/// Receives what [`send_descriptors`] sent, in order. The descriptors do not pass to programs that are started later.
 ///
 /// # Errors
 /// `InvalidData` where no descriptor came along, `UnexpectedEof` where the other end is closed.
-pub fn receive_descriptor(stream: &UnixStream) -> io::Result<OwnedFd> {
+pub fn receive_descriptors(stream: &UnixStream) -> io::Result<Vec<OwnedFd>> {
     let mut byte = [0];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let message = recvmsg(stream, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
     if message.bytes == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    control
-        .drain()
-        .find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-            _ => None,
-        })
-        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+    let received = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors.collect::<Vec<_>>()),
+        _ => None,
+    });
+    received.filter(|descriptors| !descriptors.is_empty()).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// The user number of the process at the other end, as it was when it connected.
@@ -63,12 +64,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_descriptor_arrives_as_the_same_open_file() {
+    fn descriptors_arrive_in_order_as_the_same_open_files() {
         let (left, right) = UnixStream::pair().unwrap();
         let (reader, writer) = io::pipe().unwrap();
-        send_descriptor(&left, writer.as_fd()).unwrap();
+        let null = File::open("/dev/null").unwrap();
+        send_descriptors(&left, &[writer.as_fd(), null.as_fd()]).unwrap();
         drop(writer);
-        let mut received = File::from(receive_descriptor(&right).unwrap());
+        let mut received = receive_descriptors(&right).unwrap().into_iter();
+        let (mut received, second) = (File::from(received.next().unwrap()), received.next());
+        assert!(second.is_some());
         received.write_all(b"here").unwrap();
         drop(received);
         let mut text = String::new();
@@ -81,7 +85,7 @@ mod tests {
     fn a_message_without_descriptor_is_invalid() {
         let (mut left, right) = UnixStream::pair().unwrap();
         left.write_all(&[0]).unwrap();
-        assert_eq!(receive_descriptor(&right).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(receive_descriptors(&right).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{io, ops::Range, os::unix::fs::MetadataExt, thread::sleep, time::Duration};
 
-use rustix::fs::{Advice, SeekFrom, fadvise, seek};
+use rustix::fs::{SeekFrom, seek};
 
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -36,8 +36,7 @@ pub fn check_data(
     whole: bool,
     progress: Progress<'_>,
 ) -> Result<Vec<Finding>> {
-    // What lies in the page cache says nothing of the medium. A hint: where it is not taken, nothing is lost.
-    let _ = fadvise(container.file(), 0, None, Advice::DontNeed);
+    container.forget_cached();
     let storage = container.storage();
     // What is cut off is another finding.
     let end = info.data_offset.saturating_add(info.data_size).min(storage.size()?);

@@ -9,12 +9,12 @@ use std::{
     sync::Arc,
 };
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{Advice, FlockOperation, OFlags, fadvise, flock};
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    format::{FORMATS, Format, Header, Probe},
-    storage::{FileStorage, Storage},
+    format::{FORMATS, Format, Header, Probe, native::HeaderFile},
+    storage::{FileStorage, Overlay, Storage},
 };
 
 /// How a container is opened.
@@ -31,7 +31,15 @@ pub enum Access {
 #[derive(Debug)]
 pub struct Container {
     path: PathBuf,
-    storage: Arc<FileStorage>,
+    file: Arc<FileStorage>,
+    detached: Option<Detached>,
+}
+
+/// A header file, and the container seen through it. The lock on the file is held as long as this.
+#[derive(Debug)]
+struct Detached {
+    file: Arc<FileStorage>,
+    overlay: Arc<Overlay>,
 }
 
 impl Container {
@@ -70,8 +78,28 @@ impl Container {
     }
 
     fn from_file(file: File, path: &Path) -> Result<Self> {
-        let storage = FileStorage::new(file)?;
-        Ok(Self { path: path.to_path_buf(), storage: Arc::new(storage) })
+        let file = Arc::new(FileStorage::new(file)?);
+        Ok(Self { path: path.to_path_buf(), file, detached: None })
+    }
+
+    /// Opens what is at `path` only to look at it: without a lock, so also while it is mounted.
+    pub fn peek(path: &Path) -> Result<Self> {
+        // A FIFO must not block, a terminal must not become ours.
+        let flags = (OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC).bits().cast_signed();
+        Self::from_file(std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?, path)
+    }
+
+    /// Takes the header from `header` instead of from the container's own places. Both locks are held from then on.
+    ///
+    /// # Errors
+    /// `NotAContainer` where it is no header file, `Damaged`, `Usage` where it belongs to another container.
+    pub fn attach_header(&mut self, header: &Self) -> Result<()> {
+        let file = HeaderFile::read(&*header.file)?;
+        file.check_against(&*self.file, &*header.file)?;
+        let overlay = file
+            .over(Arc::clone(&self.file) as Arc<dyn Storage>, Arc::clone(&header.file) as Arc<dyn Storage>)?;
+        self.detached = Some(Detached { file: Arc::clone(&header.file), overlay: Arc::new(overlay) });
+        Ok(())
     }
 
     fn lock(file: &File, access: Access) -> Result<()> {
@@ -95,17 +123,30 @@ impl Container {
 
     /// The open file, to hand to another process.
     pub fn file(&self) -> &File {
-        self.storage.file()
+        self.file.file()
+    }
+
+    /// The open header file, where the header is detached: to hand to another process too.
+    pub fn header_file(&self) -> Option<&File> {
+        self.detached.as_ref().map(|detached| detached.file.file())
+    }
+
+    /// Has what is read next come from the medium, as far as everything was synced before. A hint: the kernel may ignore it.
+    pub fn forget_cached(&self) {
+        let _ = fadvise(self.file(), 0, None, Advice::DontNeed);
     }
 
     /// Whether it was opened without write access.
     pub fn is_read_only(&self) -> bool {
-        self.storage.limits().read_only
+        self.storage().limits().read_only
     }
 
-    /// Its bytes.
+    /// Its bytes, the header's included where that is detached.
     pub fn storage(&self) -> Arc<dyn Storage> {
-        Arc::clone(&self.storage) as Arc<dyn Storage>
+        match &self.detached {
+            Some(detached) => Arc::clone(&detached.overlay) as Arc<dyn Storage>,
+            None => Arc::clone(&self.file) as Arc<dyn Storage>,
+        }
     }
 
     /// Finds the format by its signature.
@@ -114,7 +155,7 @@ impl Container {
     /// `NotAContainer` where no format claims it.
     pub fn format(&self) -> Result<&'static dyn Format> {
         for &format in FORMATS {
-            if format.probe(&*self.storage)? == Probe::Match {
+            if format.probe(&*self.storage())? == Probe::Match {
                 return Ok(format);
             }
         }
@@ -123,6 +164,6 @@ impl Container {
 
     /// Reads the header.
     pub fn header(&self) -> Result<Box<dyn Header>> {
-        self.format()?.read_header(&*self.storage)
+        self.format()?.read_header(&*self.storage())
     }
 }

@@ -128,6 +128,14 @@ impl Draft {
         &self.container
     }
 
+    /// Lets the container have its header in another draft, a header file.
+    ///
+    /// # Errors
+    /// As [`Container::attach_header`].
+    pub fn attach_header(&mut self, header: &Self) -> Result<()> {
+        self.container.attach_header(&header.container)
+    }
+
     /// Makes it durable and visible under its name.
     ///
     /// # Errors

@@ -65,6 +65,18 @@ pub fn prepare_storage(
     Ok(storage.sync_data()?)
 }
 
+/// Fills what lies before and behind the data area of a thick container with random bytes too: a container with a detached
+/// header bears nothing that is recognised (NAT-HF-09).
+pub fn fill_around(storage: &dyn Storage, geometry: &Geometry, rng: &dyn Rng) -> Result<()> {
+    let data_end = geometry.data_offset + geometry.data_len;
+    for range in [0..geometry.data_offset, data_end..geometry.container_len] {
+        let noise = Noise::new(rng)?;
+        let mut unseen = |_, _| ControlFlow::Continue(());
+        write_all(storage, range, &mut unseen, &mut |chunk, first| noise.fill(chunk, first))?;
+    }
+    Ok(storage.sync_data()?)
+}
+
 /// Reserves the blocks of a file now, so that a full disk is noticed before and not within the work.
 fn set_aside(container: &Container, len: u64) -> Result<()> {
     match fallocate(container.file(), FallocateFlags::empty(), 0, len) {
@@ -158,6 +170,21 @@ mod tests {
         // One byte value in 256 is zero; a run of 16 zeros is none of chance's.
         assert!(!bytes.windows(16).any(|run| run.iter().all(|&byte| byte == 0)));
         assert_eq!(seen.last().unwrap().0, seen.last().unwrap().1);
+    }
+
+    // proves: NAT-HF-09
+    #[test]
+    fn around_the_data_of_a_container_without_header_there_is_noise_too() {
+        let (_directory, draft, result) = prepared(Provision::Thick, &mut |_, _| ControlFlow::Continue(()));
+        result.unwrap();
+        let geometry = Geometry::for_container(MIN_CONTAINER_LEN + (3 << 20)).unwrap();
+        let before = data(&draft);
+        let storage = draft.container().storage();
+        fill_around(&*storage, &geometry, &OsRng).unwrap();
+        assert!(data(&draft) == before);
+        let mut bytes = vec![0; usize::try_from(geometry.container_len).unwrap()];
+        storage.read_exact_at(&mut bytes, 0).unwrap();
+        assert!(!bytes.windows(16).any(|run| run.iter().all(|&byte| byte == 0)));
     }
 
     #[test]

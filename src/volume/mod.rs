@@ -5,15 +5,20 @@ mod container;
 mod draft;
 mod erase;
 mod fill;
+mod header;
+pub mod image;
 pub mod reencrypt;
+mod traces;
 
 pub use crate::format::native::StartHeader;
 pub use check::{check, check_data};
 pub use container::{Access, Container};
 pub use draft::{Draft, Occupant, occupant};
 pub use erase::erase;
-pub use fill::{Progress, prepare, prepare_storage};
+pub use fill::{Progress, fill_around, prepare, prepare_storage};
+pub use header::{backup_header, describe_header_file, is_header_file, new_header_file, open_for_backup};
 pub use reencrypt::{LiveReencryption, LiveState, LiveStatus, Reencryption};
+pub use traces::trace_at_start;
 
 use std::{fs::File, path::Path, sync::Arc};
 

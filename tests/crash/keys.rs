@@ -31,7 +31,12 @@ fn check(case: &Case<()>, old: &[u8], new: &[u8]) {
     }
 }
 
-fn prove(before: &SimStorage, command: &dyn Fn(&SimStorage) -> Result<()>, old: &[u8], new: &[u8]) {
+pub(crate) fn prove(
+    before: &SimStorage,
+    command: &dyn Fn(&SimStorage) -> Result<()>,
+    old: &[u8],
+    new: &[u8],
+) {
     let heal = |storage: &SimStorage| open_for_writing(storage, &KEYS).map(drop);
     harness::prove(before, command, &heal, &|case| check(case, old, new));
 }

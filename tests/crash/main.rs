@@ -11,8 +11,10 @@
 
 mod container;
 mod create;
+mod erase;
 mod harness;
 mod heal;
 mod keys;
 mod model;
 mod reencrypt;
+mod restore;

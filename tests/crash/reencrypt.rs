@@ -96,26 +96,6 @@ impl Fixture {
         work.finish()
     }
 
-    fn check(&self, case: &Case<Model>) {
-        let how = &case.how;
-        let found = openers(&case.medium, &[OLD, NEW]);
-        assert!(found == [NEW] || found == [OLD] && !case.done && !case.recovered, "{found:?}: {how}");
-        let (header, unlocked) = unlock(&case.medium, found[0]).unwrap();
-        let is_over = found == [NEW] && matches!(unlocked.layout, Layout::Fixed(_));
-        assert!(is_over || !case.done && !case.recovered, "{how}");
-        if case.done && !header.describe().reencryption {
-            assert_eq!(copy_states(&case.medium), [CopyState::Current; 2], "{how}");
-        }
-        case.model.check(&read_all(&case.medium, unlocked.layout), case.is_clean, how);
-
-        let healed = SimStorage::clone(&case.medium);
-        open_for_writing(&healed, &found).unwrap_or_else(|error| panic!("{error}: {how}"));
-        for medium in with_and_without_power(healed) {
-            let (_, unlocked) = unlock(&medium, found[0]).unwrap_or_else(|error| panic!("{error}: {how}"));
-            case.model.check(&read_all(&medium, unlocked.layout), case.is_clean, how);
-        }
-    }
-
     /// Stops the whole at every operation, and some of what that leaves again while it goes on to the end.
     fn prove(&self, recover_every: usize) {
         let content = read_all(&self.before, unlock(&self.before, OLD).unwrap().1.layout);
@@ -126,7 +106,28 @@ impl Fixture {
             recovery: &|storage, model| self.run(storage, model, 0x80),
             recover_every,
         }
-        .prove(&|case| self.check(case));
+        .prove(&check);
+    }
+}
+
+/// Old or new, opened and read as it is and healed; done is done.
+fn check(case: &Case<Model>) {
+    let how = &case.how;
+    let found = openers(&case.medium, &[OLD, NEW]);
+    assert!(found == [NEW] || found == [OLD] && !case.done && !case.recovered, "{found:?}: {how}");
+    let (header, unlocked) = unlock(&case.medium, found[0]).unwrap();
+    let is_over = found == [NEW] && matches!(unlocked.layout, Layout::Fixed(_));
+    assert!(is_over || !case.done && !case.recovered, "{how}");
+    if case.done && !header.describe().reencryption {
+        assert_eq!(copy_states(&case.medium), [CopyState::Current; 2], "{how}");
+    }
+    case.model.check(&read_all(&case.medium, unlocked.layout), case.is_clean, how);
+
+    let healed = SimStorage::clone(&case.medium);
+    open_for_writing(&healed, &found).unwrap_or_else(|error| panic!("{error}: {how}"));
+    for medium in with_and_without_power(healed) {
+        let (_, unlocked) = unlock(&medium, found[0]).unwrap_or_else(|error| panic!("{error}: {how}"));
+        case.model.check(&read_all(&medium, unlocked.layout), case.is_clean, how);
     }
 }
 

@@ -2,6 +2,7 @@
 //! offsets, so that what it agrees on with `src/format/native` is the text and not one program's habits.
 
 mod fido2;
+mod header_files;
 mod reencryption;
 
 use std::collections::BTreeMap;
@@ -54,6 +55,19 @@ pub(crate) struct Vector {
     /// Presented instead of password and keyfiles.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) fido2: Option<Token>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) edit: Vec<Edit>,
+    /// The header file, where the header is detached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) header: Option<HeaderPart>,
+}
+
+/// A header file and changes to it.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub(crate) struct HeaderPart {
+    /// The file beside this one.
+    pub(crate) base: String,
+    pub(crate) length: Option<u64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) edit: Vec<Edit>,
 }
@@ -287,7 +301,10 @@ pub(crate) fn bases() -> BTreeMap<&'static str, Made> {
         opens: Opens::Keyfiles(&KEYFILES, password),
     };
     let recovery = Slot { index: 1, priority: 1, label: "paper", opens: Opens::Recovery(&RECOVERY_KEY) };
+    let (file, detached) = header_files::detach(make("detached", 4096, 0, &[], &[password(0, 1)]));
     let mut bases = BTreeMap::from([
+        ("detached.header", file),
+        ("detached.img", detached),
         ("password.img", make("password", 4096, 0, &[], &[password(0, 1)])),
         ("keyfiles.img", make("keyfiles", 4096, 1, &[], &[keyfile(0, PASSWORD), keyfile(29, "")])),
         ("thin.img", make("thin", 512, 2, &[0, 7, 31], &[password(3, 2)])),
@@ -407,6 +424,7 @@ impl Suite {
             after: "base".to_owned(),
             fido2: None,
             edit: Vec::new(),
+            header: None,
         };
         self.vectors.entry(name.to_owned()).or_insert(vector)
     }
@@ -467,6 +485,7 @@ pub(crate) fn vectors() -> BTreeMap<String, Vector> {
     forged_values(&mut suite);
     copies(&mut suite);
     lengths(&mut suite);
+    header_files::vectors(&mut suite);
     reencryption::vectors(&mut suite);
     suite.vectors
 }

@@ -11,14 +11,18 @@ use strongroom::{
     },
     format::{
         Attempt, CopyState, Format, Header, Probe,
-        native::{Native, keyfile_digest},
+        native::{HeaderFile, Native, keyfile_digest},
     },
     storage::{MemoryStorage, Storage},
     units::Sector,
     volume,
 };
 
-use crate::{folder, generator::Vector, stored};
+use crate::{
+    folder,
+    generator::{Edit, Vector},
+    stored,
+};
 
 /// The layer that answered, in the words of the vectors.
 fn layer(error: &Error) -> &'static str {
@@ -28,16 +32,49 @@ fn layer(error: &Error) -> &'static str {
         ErrorKind::Unsupported => "unsupported",
         ErrorKind::Credentials => "unlock failure",
         ErrorKind::Tampered => "digest failure",
+        ErrorKind::Usage => "mismatch",
         kind => panic!("{kind:?}: {error}"),
     }
 }
 
-fn image(vector: &Vector) -> Vec<u8> {
-    let mut bytes = std::fs::read(folder().join(&vector.base)).unwrap();
-    if let Some(length) = vector.length {
+/// The media of a vector.
+struct Media {
+    container: Arc<MemoryStorage>,
+    header: Option<Arc<MemoryStorage>>,
+}
+
+impl Media {
+    fn of(vector: &Vector) -> Self {
+        let storage = |bytes| Arc::new(MemoryStorage::new(bytes));
+        let header = vector.header.as_ref().map(|part| storage(made(&part.base, part.length, &part.edit)));
+        Self { container: storage(made(&vector.base, vector.length, &vector.edit)), header }
+    }
+
+    /// As the files beside the vector are.
+    fn bases(vector: &Vector) -> [Option<Vec<u8>>; 2] {
+        [Some(made(&vector.base, None, &[])), vector.header.as_ref().map(|part| made(&part.base, None, &[]))]
+    }
+
+    fn bytes(&self) -> [Option<Vec<u8>>; 2] {
+        [Some(self.container.to_vec()), self.header.as_ref().map(|file| file.to_vec())]
+    }
+
+    /// The container, seen through its header file where it has one.
+    fn joined(&self) -> strongroom::Result<Arc<dyn Storage>> {
+        let container = Arc::clone(&self.container) as Arc<dyn Storage>;
+        let Some(header) = &self.header else { return Ok(container) };
+        let file = HeaderFile::read(&**header)?;
+        file.check_against(&*container, &**header)?;
+        Ok(Arc::new(file.over(container, Arc::clone(header) as Arc<dyn Storage>)?))
+    }
+}
+
+fn made(base: &str, length: Option<u64>, edits: &[Edit]) -> Vec<u8> {
+    let mut bytes = std::fs::read(folder().join(base)).unwrap();
+    if let Some(length) = length {
         bytes.resize(usize::try_from(length).unwrap(), 0);
     }
-    for edit in &vector.edit {
+    for edit in edits {
         let (start, value) = (usize::try_from(edit.offset).unwrap(), hex::decode(&edit.bytes).unwrap());
         bytes[start..start + value.len()].copy_from_slice(&value);
     }
@@ -69,7 +106,8 @@ fn credentials(vector: &Vector, header: &dyn Header) -> Option<Credentials> {
 }
 
 /// Opens the vector; gives the layer that ended it, and the plaintext where none did.
-fn open(vector: &Vector, storage: &Arc<MemoryStorage>) -> Result<Vec<u8>, &'static str> {
+fn open(vector: &Vector, media: &Media) -> Result<Vec<u8>, &'static str> {
+    let storage = &media.joined().map_err(|error| layer(&error))?;
     let attempt = Attempt { keyslot: vector.keyslot, ..Attempt::default() };
     if Native.probe(&**storage).unwrap() == Probe::NoMatch {
         let error = Native.read_header(&**storage).unwrap_err();
@@ -81,7 +119,7 @@ fn open(vector: &Vector, storage: &Arc<MemoryStorage>) -> Result<Vec<u8>, &'stat
     if !vector.read_only {
         header.prepare_writing(&**storage, &unlocked).map_err(|error| layer(&error))?;
     }
-    let device = volume::device(Arc::clone(storage) as Arc<dyn Storage>, unlocked.layout);
+    let device = volume::device(Arc::clone(storage), unlocked.layout);
     let mut plaintext = vec![0; usize::try_from(device.geometry().bytes()).unwrap()];
     device.read(&mut plaintext, Sector(0)).map_err(|_| "payload failure")?;
     Ok(plaintext)
@@ -92,8 +130,7 @@ fn every_vector_gets_the_answer_that_it_names() {
     let vectors = stored();
     assert!(vectors.len() > 120, "only {} vectors", vectors.len());
     for (name, vector) in &vectors {
-        let storage = Arc::new(MemoryStorage::new(image(vector)));
-        match open(vector, &storage) {
+        match open(vector, &Media::of(vector)) {
             Ok(plaintext) => {
                 assert_eq!(vector.expect, "success", "{name}");
                 assert_eq!(vector.sha256, Some(hex::encode(Sha256::digest(&plaintext))), "{name}");
@@ -107,23 +144,21 @@ fn every_vector_gets_the_answer_that_it_names() {
 #[test]
 fn opening_leaves_behind_what_the_vector_says() {
     for (name, vector) in stored() {
-        let storage = Arc::new(MemoryStorage::new(image(&vector)));
-        let opened = open(&vector, &storage);
+        let (media, before) = (Media::of(&vector), Media::of(&vector).bytes());
+        let opened = open(&vector, &media);
         match vector.after.as_str() {
-            "unchanged" => assert!(storage.to_vec() == image(&vector), "{name}: opening wrote"),
-            "base" => {
-                let base = std::fs::read(folder().join(&vector.base)).unwrap();
-                assert!(storage.to_vec() == base, "{name}: the base image is not back");
-            }
+            "unchanged" => assert!(media.bytes() == before, "{name}: opening wrote"),
+            "base" => assert!(media.bytes() == Media::bases(&vector), "{name}: the base image is not back"),
             "whole" => {
-                assert_ne!(storage.to_vec(), image(&vector), "{name}: nothing was healed");
-                assert!(open(&vector, &storage) == opened, "{name}: healed, it opens otherwise");
+                assert!(media.bytes() != before, "{name}: nothing was healed");
+                assert!(open(&vector, &media) == opened, "{name}: healed, it opens otherwise");
             }
             other => panic!("{name}: {other}?"),
         }
-        let info = Native.read_header(&*storage).map(|header| header.describe());
         if vector.after != "unchanged" {
-            let states: Vec<_> = info.unwrap().headers.into_iter().map(|copy| copy.state).collect();
+            let storage = media.joined().unwrap();
+            let info = Native.read_header(&*storage).unwrap().describe();
+            let states: Vec<_> = info.headers.into_iter().map(|copy| copy.state).collect();
             assert_eq!(states, [CopyState::Current; 2], "{name}");
         }
     }

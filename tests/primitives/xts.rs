@@ -1,13 +1,19 @@
-//! AES-XTS: IEEE 1619, NIST CAVP, Wycheproof, and the `xts-mode` crate as the oracle for whole runs of sectors.
+//! AES-XTS with every backend that runs here: IEEE 1619, NIST CAVP, Wycheproof, and as oracles the `xts-mode` crate and OpenSSL.
 
-use std::io::{Cursor, Read};
+use std::{
+    env,
+    io::{Cursor, Read},
+    process::Command,
+    thread,
+};
 
 use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16};
+use openssl::{cipher::Cipher, cipher_ctx::CipherCtx};
 use proptest::{prelude::*, test_runner::RngSeed};
 use strongroom::{
     crypto::{
         SectorCipher,
-        xts::{AesXts, XtsKeyError},
+        xts::{AesXts, Backend, Selection, Why, XtsKeyError, selection},
     },
     units::{Sector, SectorSize},
 };
@@ -15,23 +21,21 @@ use xts_mode::{Xts128, get_tweak_default};
 
 use crate::{bytes, fixture, is_valid, records, wycheproof};
 
-/// The cipher for a key of 32, 48 or 64 bytes.
-fn cipher(key: &[u8]) -> Result<AesXts, XtsKeyError> {
-    match key.len() {
-        32 => AesXts::aes128(key),
-        48 => AesXts::aes192(key),
-        _ => AesXts::aes256(key),
-    }
+/// The cipher for a key of 32, 48 or 64 bytes, with each backend that runs here.
+fn ciphers(key: &[u8]) -> Vec<AesXts> {
+    let supported = Backend::ALL.into_iter().filter(|backend| backend.is_supported());
+    supported.map(|backend| AesXts::with_backend(backend, key).unwrap()).collect()
 }
 
 /// Asserts that one data unit becomes the other and back.
 fn assert_unit(key: &[u8], tweak: u128, plaintext: &[u8], ciphertext: &[u8], what: &str) {
-    let xts = cipher(key).unwrap();
-    let mut data = plaintext.to_vec();
-    xts.encrypt_unit(&mut data, tweak);
-    assert_eq!(hex::encode(&data), hex::encode(ciphertext), "encrypting {what}");
-    xts.decrypt_unit(&mut data, tweak);
-    assert_eq!(hex::encode(&data), hex::encode(plaintext), "decrypting {what}");
+    for xts in ciphers(key) {
+        let mut data = plaintext.to_vec();
+        xts.encrypt_unit(&mut data, tweak);
+        assert!(data == ciphertext, "{}: encrypting {what}: {}", xts.backend(), hex::encode(data));
+        xts.decrypt_unit(&mut data, tweak);
+        assert!(data == plaintext, "{}: decrypting {what}: {}", xts.backend(), hex::encode(data));
+    }
 }
 
 /// Up to 16 bytes as a little-endian tweak.
@@ -50,7 +54,7 @@ fn xts_gives_the_vectors_of_ieee_1619_annex_b() {
         let number: u32 = record["vector"].parse().unwrap();
         numbers.push(number);
         if number == 1 {
-            assert!(matches!(cipher(&field("key")), Err(XtsKeyError::EqualHalves)));
+            assert!(matches!(AesXts::aes128(&field("key")), Err(XtsKeyError::EqualHalves)));
             continue;
         }
         let tweak = u128::from_str_radix(&record["tweak"], 16).unwrap();
@@ -153,29 +157,68 @@ proptest! {
     })]
 
     #[test]
-    fn any_run_of_sectors_is_what_the_oracle_makes_of_it(
+    fn any_run_of_sectors_at_any_address_is_what_the_oracle_makes_of_it(
         key in prop::collection::vec(any::<u8>(), 64),
-        long_key in any::<bool>(),
+        key_len in prop::sample::select(vec![32, 48, 64]),
         size in sector_size(),
         sectors in 1..=40_usize,
         first in first_sector(),
+        (from, to) in (0..64_usize, 0..64_usize),
         seed in any::<u64>(),
     ) {
         let plaintext = filled(sectors * size.bytes(), seed);
-        let (key, mut expected) = (if long_key { &key[..] } else { &key[..32] }, plaintext.clone());
+        let (key, mut expected) = (&key[..key_len], plaintext.clone());
         prop_assume!(key[..key.len() / 2] != key[key.len() / 2..]);
-        if long_key {
-            oracle::<aes::Aes256>(key, &mut expected, size, first);
-        } else {
-            oracle::<aes::Aes128>(key, &mut expected, size, first);
+        match key_len {
+            32 => oracle::<aes::Aes128>(key, &mut expected, size, first),
+            48 => oracle::<aes::Aes192>(key, &mut expected, size, first),
+            _ => oracle::<aes::Aes256>(key, &mut expected, size, first),
         }
 
-        let xts = cipher(key).unwrap();
-        let mut data = plaintext.clone();
-        xts.encrypt(&mut data, size, first);
-        prop_assert!(data == expected, "encryption differs");
-        xts.decrypt(&mut data, size, first);
-        prop_assert!(data == plaintext, "decryption differs");
+        for xts in ciphers(key) {
+            let (mut source, mut target) = (Placed::new(&plaintext, from), Placed::new(&expected, to));
+            target.data().fill(0xee);
+            xts.encrypt_into(source.data(), target.data(), size, first);
+            prop_assert!(target.holds_only(&expected), "{}: encryption, out of place", xts.backend());
+            prop_assert!(source.holds_only(&plaintext), "{}: encryption, source", xts.backend());
+            xts.encrypt(source.data(), size, first);
+            prop_assert!(source.holds_only(&expected), "{}: encryption, in place", xts.backend());
+
+            target.data().fill(0xee);
+            xts.decrypt_into(source.data(), target.data(), size, first);
+            prop_assert!(target.holds_only(&plaintext), "{}: decryption, out of place", xts.backend());
+            xts.decrypt(source.data(), size, first);
+            prop_assert!(source.holds_only(&plaintext), "{}: decryption, in place", xts.backend());
+        }
+    }
+}
+
+/// Bytes at a distance from an address that every vector could start at, with guards around them.
+struct Placed {
+    buffer: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl Placed {
+    const GUARD: usize = 64;
+
+    fn new(content: &[u8], distance: usize) -> Self {
+        let mut buffer = vec![0xa5; content.len() + distance + 3 * Self::GUARD];
+        let start = Self::GUARD + buffer.as_ptr().align_offset(Self::GUARD) + distance;
+        buffer[start..start + content.len()].copy_from_slice(content);
+        Self { buffer, start, len: content.len() }
+    }
+
+    fn data(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.start..self.start + self.len]
+    }
+
+    /// Whether the bytes are those, and the guards whole.
+    fn holds_only(&self, content: &[u8]) -> bool {
+        let (before, data) = self.buffer.split_at(self.start);
+        let (data, after) = data.split_at(self.len);
+        data == content && before.iter().chain(after).all(|&byte| byte == 0xa5)
     }
 }
 
@@ -186,32 +229,69 @@ fn a_run_of_more_sectors_than_tweaks_are_encrypted_at_once_is_what_the_oracle_ma
         let plaintext = filled(sectors * size.bytes(), 8);
         let mut expected = plaintext.clone();
         oracle::<aes::Aes256>(&key, &mut expected, size, Sector(3));
-        let xts = AesXts::aes256(&key).unwrap();
-        let mut data = plaintext.clone();
-        xts.encrypt(&mut data, size, Sector(3));
-        assert!(data == expected, "{sectors} sectors of {size}");
-        xts.decrypt(&mut data, size, Sector(3));
-        assert!(data == plaintext, "{sectors} sectors of {size}");
+        for xts in ciphers(&key) {
+            let mut data = plaintext.clone();
+            xts.encrypt(&mut data, size, Sector(3));
+            assert!(data == expected, "{}: {sectors} sectors of {size}", xts.backend());
+            xts.decrypt(&mut data, size, Sector(3));
+            assert!(data == plaintext, "{}: {sectors} sectors of {size}", xts.backend());
+        }
     }
 }
 
 #[test]
 fn a_unit_of_any_length_is_what_the_oracle_makes_of_it() {
-    let key = filled(32, 9);
-    let (data_key, tweak_key) = key.split_at(16);
+    let key = filled(48, 9);
+    let (data_key, tweak_key) = key.split_at(24);
     let oracle = Xts128::new(
-        aes::Aes128::new_from_slice(data_key).unwrap(),
-        aes::Aes128::new_from_slice(tweak_key).unwrap(),
+        aes::Aes192::new_from_slice(data_key).unwrap(),
+        aes::Aes192::new_from_slice(tweak_key).unwrap(),
     );
-    let xts = AesXts::aes128(&key).unwrap();
     for len in 16..1200 {
         let tweak = u128::MAX - len as u128;
         let plaintext = filled(len, 10);
-        let (mut data, mut expected) = (plaintext.clone(), plaintext.clone());
+        let mut expected = plaintext.clone();
         oracle.encrypt_sector(&mut expected, Array(tweak.to_le_bytes()));
-        xts.encrypt_unit(&mut data, tweak);
-        assert!(data == expected, "{len} bytes");
-        xts.decrypt_unit(&mut data, tweak);
-        assert!(data == plaintext, "{len} bytes");
+        assert_unit(&key, tweak, &plaintext, &expected, &format!("{len} bytes"));
+    }
+}
+
+#[test]
+fn a_unit_of_any_length_is_what_openssl_makes_of_it() {
+    for (cipher, key) in [(Cipher::aes_128_xts(), filled(32, 11)), (Cipher::aes_256_xts(), filled(64, 12))] {
+        let mut openssl = CipherCtx::new().unwrap();
+        openssl.encrypt_init(Some(cipher), Some(&key), None).unwrap();
+        for len in (16..1200).chain(4000..4200) {
+            let tweak = u128::MAX / 3 + len as u128;
+            let plaintext = filled(len, 13);
+            openssl.encrypt_init(None, None, Some(&tweak.to_le_bytes())).unwrap();
+            let mut expected = vec![0; len];
+            openssl.cipher_update(&plaintext, Some(&mut expected)).unwrap();
+            assert_unit(&key, tweak, &plaintext, &expected, &format!("{len} bytes"));
+        }
+    }
+}
+
+/// Runs itself again, as a process chooses its backend once.
+#[test]
+fn the_environment_names_the_backend_where_it_runs_here() {
+    const NAME: &str = "STRONGROOM_XTS_BACKEND";
+    if let Ok(name) = env::var(NAME) {
+        let forced = name.parse().ok().filter(|backend: &Backend| backend.is_supported());
+        let fastest = Backend::ALL.into_iter().find(|backend| backend.is_supported()).unwrap();
+        let expected = match forced {
+            Some(backend) => Selection { backend, why: Why::Forced },
+            None => Selection { backend: fastest, why: Why::Fastest },
+        };
+        assert_eq!(selection().unwrap(), expected);
+        assert_eq!(AesXts::aes256(&filled(64, 14)).unwrap().backend(), expected.backend);
+        return;
+    }
+    for name in Backend::ALL.map(Backend::name).into_iter().chain(["nonsense"]) {
+        let this = thread::current().name().unwrap().to_owned();
+        let mut child = Command::new(env::current_exe().unwrap());
+        let output = child.args(["--exact", &this]).env(NAME, name).output().unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && printed.contains("1 passed"), "{name}: {printed}");
     }
 }

@@ -129,3 +129,35 @@ fn a_loan_keeps_nobody_from_unmounting_and_the_lock_until_it_ends() {
         world.done("unmount m");
     });
 }
+
+#[test]
+fn a_keyslot_is_added_while_a_reencryption_rests_and_not_while_it_runs() {
+    with_vault(OPTIONS, |world| {
+        write_password(world, "new", "another rather long phrase 8");
+        world.mount();
+        world.shell("echo kept > m/f");
+        world.done("reencrypt v.vault --password-file password --background --max-rate 1M");
+        let add = cheaply("key add v.vault --password-file password --new-password-file new");
+        let refused = world.strongroom(&add);
+        assert_eq!(refused.status.code(), Some(5), "{world}: {refused:?}");
+        assert_eq!(
+            String::from_utf8(refused.stderr).unwrap(),
+            "strongroom: error: cannot add a keyslot to v.vault: it is being re-encrypted\n\
+             strongroom: hint: wait for the end, or strongroom reencrypt --stop\n"
+        );
+
+        world.done("reencrypt v.vault --stop");
+        world.done(&add);
+        world.done("unmount m");
+        // Offline, in the middle of it, as well.
+        let remove = world.done("key remove v.vault --slot 0 --yes --password-file new --json");
+        assert!(remove.contains("\"keyslot\":0"), "{remove}");
+        world.done("mount v.vault m --password-file new");
+        assert_eq!(world.shell("cat m/f"), "kept\n", "{world}");
+        world.done("reencrypt v.vault --password-file new");
+        world.done("unmount m");
+        world.check_with("new");
+        let old = world.strongroom("key test v.vault --password-file password");
+        assert_eq!(old.status.code(), Some(2), "{world}: {old:?}");
+    });
+}

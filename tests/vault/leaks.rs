@@ -1,9 +1,9 @@
 //! Looks for what must not be there.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{collections::HashMap, fs, path::Path, sync::Arc};
 
 use strongroom::{
-    crypto::secret::{Credentials, Password},
+    crypto::secret::{Credentials, Password, VolumeKey},
     format::{
         Attempt, Format,
         native::{self, Native},
@@ -75,6 +75,13 @@ fn runs_of_files(files: &str) -> HashMap<u64, Vec<Vec<u8>>> {
 
 /// The volume key and the first data key.
 fn keys(container: &Path) -> Vec<Vec<u8>> {
+    let (volume_key, uuid) = volume_key(container);
+    let data_key = native::data_key(&volume_key, &uuid, native::Suite::default(), 0).unwrap();
+    vec![volume_key.expose().to_vec(), data_key.expose().to_vec()]
+}
+
+/// The volume key of a container that [`PASSWORD`] opens, and its uuid.
+pub(crate) fn volume_key(container: &Path) -> (Arc<VolumeKey>, [u8; 16]) {
     let storage = FileStorage::new(fs::File::open(container).unwrap()).unwrap();
     let password = Password::copy_of(PASSWORD.as_bytes()).unwrap();
     let header = Native.read_header(&storage).unwrap();
@@ -82,9 +89,7 @@ fn keys(container: &Path) -> Vec<Vec<u8>> {
         .unlock(&Credentials::Password { password, keyfiles: Vec::new() }, &Attempt::default())
         .unwrap();
     let uuid = header.describe().uuid.unwrap().replace('-', "");
-    let uuid: [u8; 16] = hex::decode(uuid).unwrap().try_into().unwrap();
-    let data_key = native::data_key(&unlocked.volume_key, &uuid, native::Suite::default(), 0).unwrap();
-    vec![unlocked.volume_key.expose().to_vec(), data_key.expose().to_vec()]
+    (unlocked.volume_key, hex::decode(uuid).unwrap().try_into().unwrap())
 }
 
 /// The container and every plain file beside a mount: registry entries, logs, core files.

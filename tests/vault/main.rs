@@ -7,16 +7,20 @@
     reason = "a test stops at the first thing that is not as it must be"
 )]
 
+mod headers;
+mod images;
 mod keys;
+mod kills;
 mod leaks;
 mod limits;
+mod memory;
 mod random_writes;
 mod reencryption;
 mod world;
 
 use std::{os::unix::fs::FileExt, time::Duration};
 
-use world::{PASSWORD, with_vault, with_vault_alone};
+use world::{PASSWORD, with_vault};
 
 /// Copies some thousand real files into the mount, at most 40 MB.
 const COPY_FILES: &str = "
@@ -60,38 +64,6 @@ fn every_provisioning_and_sector_size_holds_files() {
             world.check_file_system();
         });
     }
-}
-
-#[test]
-fn a_killed_server_loses_nothing_that_was_synced() {
-    with_vault_alone("--size 64M --provision quick", |world| {
-        for round in 0..3 {
-            world.mount();
-            // Each name is noted outside only after the file was synced, through the descriptor that wrote it: fuse2fs
-            // ignores fsync on one that was opened for reading.
-            let writer = format!(
-                "mkdir m/{round}; i=0; while true; do i=$((i+1)); head -c $((i * 97 % 9000)) /dev/urandom > content;
-                 dd if=content of=m/{round}/$i bs=10k conv=fsync status=none; echo \"$(sha256sum < content) m/{round}/$i\" >> noted; done"
-            );
-            let mut writer = world.shell_in_background(&writer);
-            std::thread::sleep(Duration::from_millis(700));
-            let server = i32::try_from(world.server()).unwrap();
-            let server = rustix::process::Pid::from_raw(server).unwrap();
-            rustix::process::kill_process(server, rustix::process::Signal::KILL).unwrap();
-            std::thread::sleep(Duration::from_millis(100));
-            drop(writer.kill());
-            drop(writer.wait());
-            if round == 1 {
-                world.done("unmount v.vault"); // In other rounds the next mount cleans up.
-                world.assert_clean();
-            }
-        }
-        world.mount();
-        let noted = world.shell("sort -u noted | while read -r hash dash name; do [ \"$(sha256sum < $name)\" = \"$hash  $dash\" ]; echo kept; done");
-        assert!(noted.lines().count() > 10, "{world}: only {} files were synced", noted.lines().count());
-        world.done("unmount m");
-        world.check_file_system();
-    });
 }
 
 #[test]

@@ -105,6 +105,11 @@ impl World {
         world
     }
 
+    /// Whether this is root's walk.
+    pub(crate) fn is_root(&self) -> bool {
+        self.who == Who::Root
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -149,10 +154,16 @@ impl World {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Starts a shell script and does not wait for it.
+    /// Starts a shell script, in a process group of its own, and does not wait for it.
     pub(crate) fn shell_in_background(&self, script: &str) -> std::process::Child {
         let mut command = self.command(Path::new("/bin/sh"));
-        command.args(["-euc", script]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        command
+            .process_group(0)
+            .args(["-euc", script])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
     }
 
     /// The one mount that `list` shows.

@@ -7,6 +7,9 @@ pub(crate) struct EraseOptions {
     /// The container
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) container: PathBuf,
+    /// The container's header lies in this file: erase it there
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) header: Option<PathBuf>,
     /// Do not ask
     #[arg(short, long)]
     pub(crate) yes: bool,

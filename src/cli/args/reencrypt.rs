@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, ValueEnum, ValueHint};
-use strongroom::units::SectorSize;
+use strongroom::{format::native::Suite, units::SectorSize};
 
 use super::{UnlockOptions, parse_size, sector_size_parser};
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("instead").multiple(false).conflicts_with_all(["cipher", "sector_size", "max_rate"]))]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct ReencryptOptions {
     /// The container; it may be mounted and in use
     #[arg(value_hint = ValueHint::AnyPath)]
@@ -47,6 +48,16 @@ pub(crate) enum CipherChoice {
     /// AES-128-XTS: faster on processors without AES instructions
     #[value(name = "aes-128-xts")]
     Aes128Xts,
+}
+
+impl CipherChoice {
+    /// Its name in the format.
+    pub(crate) const fn suite(self) -> Suite {
+        match self {
+            Self::Aes256Xts => Suite::Aes256Xts,
+            Self::Aes128Xts => Suite::Aes128Xts,
+        }
+    }
 }
 
 pub(super) const EXAMPLES: &str = "\

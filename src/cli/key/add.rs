@@ -3,7 +3,7 @@
 use strongroom::{
     crypto::{kdf::Argon2Cost, recovery::RecoveryText, rng::OsRng, secret::Credentials},
     error::Result,
-    format::{Change, Header, KeyfileRole, NewKeyslot},
+    format::{Change, Header, NewKeyslot},
 };
 
 use super::{Edited, commit, find};
@@ -28,7 +28,7 @@ pub(super) fn run(console: Console, options: &KeyAddOptions) -> Result<()> {
 fn add(console: Console, options: &KeyAddOptions) -> Result<()> {
     let path = options.container.as_path();
     let label = options.label.as_deref();
-    let container = Editable::open(path)?;
+    let container = Editable::open(path, options.unlock.header.as_deref())?;
     let header = container.header()?;
     header.check_change(&Change::Add { slot: options.slot, label })?;
     let secret = NewSecret::begin(options)?;
@@ -76,12 +76,12 @@ impl<'a> NewSecret<'a> {
     fn begin(options: &'a KeyAddOptions) -> Result<Self> {
         let random = &options.random;
         if random.recovery {
-            options.unlock.check_source(KeyfileRole::PartOfSecret)?;
+            options.unlock.check_source()?;
             random.svg.as_deref().map(recovery::check_svg).transpose()?;
             return Ok(Self::Recovery(Shown { svg: random.svg.as_deref(), qr: !random.no_qr }));
         }
         if random.fido2 {
-            options.unlock.check_source(KeyfileRole::PartOfSecret)?;
+            options.unlock.check_source()?;
             options.new.check_streams(&options.unlock)?;
             return Ok(Self::Fido2(token::plugged_in()?));
         }

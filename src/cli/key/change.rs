@@ -20,13 +20,13 @@ pub(super) fn run(console: Console, options: &KeyChangeOptions) -> Result<()> {
 
 fn change(console: Console, options: &KeyChangeOptions) -> Result<()> {
     let path = options.container.as_path();
-    let container = Editable::open(path)?;
+    let container = Editable::open(path, options.unlock.header.as_deref())?;
     let header = container.header()?;
     if let Some(slot) = options.slot {
         header.check_change(&Change::Replace { slot, label: options.label.as_deref() })?;
     }
     let given = if options.keep_password {
-        options.unlock.check_source(header.keyfile_role())?;
+        options.unlock.check_source_for(&*header)?;
         None
     } else {
         options.new.check_sources(&options.unlock)?;

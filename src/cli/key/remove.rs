@@ -18,7 +18,7 @@ pub(super) fn run(console: Console, options: &KeyRemoveOptions) -> Result<()> {
 
 fn remove(console: Console, options: &KeyRemoveOptions) -> Result<()> {
     let path = options.container.as_path();
-    let container = Editable::open(path)?;
+    let container = Editable::open(path, options.unlock.header.as_deref())?;
     let header = container.header()?;
     if let Some(slot) = options.slot {
         header.check_change(&Change::Remove { slot, lock_out: options.force })?;
@@ -28,7 +28,7 @@ fn remove(console: Console, options: &KeyRemoveOptions) -> Result<()> {
             Error::new(ErrorKind::Usage, reason).with_hint("name it with --slot, or answer with --yes")
         );
     }
-    options.unlock.check_source(header.keyfile_role())?;
+    options.unlock.check_source_for(&*header)?;
 
     let unlocked = unlock(console, path, &*header, &options.unlock, options.unlock_slot)?;
     let mut editor = header.editor(&unlocked)?;

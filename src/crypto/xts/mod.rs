@@ -21,6 +21,7 @@ use crate::{
     sys::memory::LockedBox,
     units::{Sector, SectorSize},
 };
+use zeroize::zeroize_stack;
 
 /// AES-XTS under one key, whose schedules lie in locked memory and are wiped on drop.
 ///
@@ -151,6 +152,7 @@ impl AesXts {
             let tweak = [Array(tweak::advanced(start[0].0, whole))];
             self.keys.encrypt(unit(std::slice::from_mut(last), &tweak));
         }
+        wipe_stack();
     }
 
     /// Decrypts one data unit in place; the inverse of [`encrypt_unit`](Self::encrypt_unit). (IEEE 1619-2018, 5.4)
@@ -173,6 +175,7 @@ impl AesXts {
             let own = [Array(tweak::advanced(start[0].0, regular_len))];
             self.keys.decrypt(unit(std::slice::from_mut(block), &own));
         }
+        wipe_stack();
     }
 
     /// The encrypted start tweak of one unit.
@@ -186,15 +189,18 @@ impl AesXts {
     pub(super) fn encrypt_under(&self, data: &mut [u8], size: SectorSize, tweaks: impl FnMut() -> [u8; 16]) {
         let starts = |starts: &mut [Block]| self.keys.encrypt_starts(starts);
         each_run(in_place(data), size, tweaks, starts, |batch| self.keys.encrypt(batch));
+        wipe_stack();
     }
 
     /// Decrypts whole sectors in place; `tweaks` gives one tweak for each, in order.
     pub(super) fn decrypt_under(&self, data: &mut [u8], size: SectorSize, tweaks: impl FnMut() -> [u8; 16]) {
         let starts = |starts: &mut [Block]| self.keys.encrypt_starts(starts);
         each_run(in_place(data), size, tweaks, starts, |batch| self.keys.decrypt(batch));
+        wipe_stack();
     }
 
     /// Works on sectors whose tweaks are their numbers, little-endian (IEEE 1619-2018, 5.1).
+    #[inline(never)] // See `wipe_stack`.
     fn each_run(
         &self,
         blocks: InOutBuf<'_, '_, Block>,
@@ -213,6 +219,7 @@ impl AesXts {
 }
 
 /// Cuts whole sectors into runs whose start tweaks are encrypted together.
+#[inline(never)] // See `wipe_stack`.
 fn each_run(
     blocks: InOutBuf<'_, '_, Block>,
     size: SectorSize,
@@ -241,20 +248,24 @@ fn each_run(
 impl SectorCipher for AesXts {
     fn encrypt(&self, data: &mut [u8], sector_size: SectorSize, first: Sector) {
         self.each_run(in_place(data), sector_size, first, |batch| self.keys.encrypt(batch));
+        wipe_stack();
     }
 
     fn decrypt(&self, data: &mut [u8], sector_size: SectorSize, first: Sector) {
         self.each_run(in_place(data), sector_size, first, |batch| self.keys.decrypt(batch));
+        wipe_stack();
     }
 
     fn encrypt_into(&self, plaintext: &[u8], ciphertext: &mut [u8], sector_size: SectorSize, first: Sector) {
         let blocks = from_to(plaintext, ciphertext);
         self.each_run(blocks, sector_size, first, |batch| self.keys.encrypt(batch));
+        wipe_stack();
     }
 
     fn decrypt_into(&self, ciphertext: &[u8], plaintext: &mut [u8], sector_size: SectorSize, first: Sector) {
         let blocks = from_to(ciphertext, plaintext);
         self.each_run(blocks, sector_size, first, |batch| self.keys.decrypt(batch));
+        wipe_stack();
     }
 }
 
@@ -282,6 +293,7 @@ impl Keys {
         Ok(Self::Portable(portable(data, tweak)?))
     }
 
+    #[inline(never)] // See `wipe_stack`.
     fn encrypt(&self, batch: Batch<'_>) {
         match self {
             Self::Portable(keys) => keys.encrypt(batch),
@@ -290,6 +302,7 @@ impl Keys {
         }
     }
 
+    #[inline(never)] // See `wipe_stack`.
     fn decrypt(&self, batch: Batch<'_>) {
         match self {
             Self::Portable(keys) => keys.decrypt(batch),
@@ -298,6 +311,7 @@ impl Keys {
         }
     }
 
+    #[inline(never)] // See `wipe_stack`.
     fn encrypt_starts(&self, starts: &mut [Block]) {
         match self {
             Self::Portable(keys) => keys.encrypt_starts(starts),
@@ -305,6 +319,12 @@ impl Keys {
             Self::Simd(keys) => keys.encrypt_starts(starts),
         }
     }
+}
+
+/// Wipes what the cipher left on the stack: there are more round keys than registers, so some stand there while it works.
+/// What calls this has left the work to a function with a frame of its own.
+fn wipe_stack() {
+    zeroize_stack::<STACK_WIPED>();
 }
 
 /// One unit's whole blocks.
@@ -351,6 +371,8 @@ fn halves<const HALF: usize>(key: &[u8]) -> Result<(&[u8; HALF], &[u8; HALF]), X
     Ok((data, tweak))
 }
 
+/// More than the cipher takes: 1 KiB each for tweaks and round keys, and what lies between.
+const STACK_WIPED: usize = 4 << 10;
 /// Bytes of a block.
 const BLOCK: usize = 16;
 /// Sectors of one run: as many start tweaks as fill every backend's pipeline.

@@ -21,6 +21,7 @@ use super::{
     batch::{Batch, Block},
     each_run, in_place,
     tweak::{LANES, Lanes},
+    wipe_stack,
 };
 use crate::{sys::memory::LockedBox, units::SectorSize};
 
@@ -52,6 +53,7 @@ where
         let starts = |starts: &mut [Block]| self.tweak.encrypt_blocks(starts);
         let work = |batch: Batch<'_>| self.data.encrypt_with_backend(Encrypt(batch));
         each_run(in_place(data), size, tweaks, starts, work);
+        wipe_stack();
     }
 
     /// Decrypts whole sectors in place; `tweaks` gives one tweak for each, in order.
@@ -64,6 +66,7 @@ where
         let starts = |starts: &mut [Block]| self.tweak.encrypt_blocks(starts);
         let work = |batch: Batch<'_>| self.data.decrypt_with_backend(Decrypt(batch));
         each_run(in_place(data), size, tweaks, starts, work);
+        wipe_stack();
     }
 }
 

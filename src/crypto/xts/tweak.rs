@@ -1,5 +1,10 @@
 //! The tweak sequence of a data unit: its start, times x, times x squared, ... in GF(2^128) (IEEE 1619-2018, 5.2).
 
+#![allow(
+    clippy::inline_always,
+    reason = "these few instructions must become part of functions compiled for more features than theirs"
+)]
+
 /// Blocks of one [`Lanes`] step: as many as the smallest sector has.
 pub(super) const LANES: usize = 32;
 

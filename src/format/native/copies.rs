@@ -5,6 +5,7 @@
 use super::{
     copy::HeaderCopy,
     error::HeaderError,
+    header_file::HeaderFile,
     layout::{ALIGNMENT, COPY_LEN, MAGIC, TAIL_LEN},
     superblock::CopyIndex,
 };
@@ -43,6 +44,10 @@ impl Copies {
     /// `NotAContainer` where there is no trace of one, `Damaged` where no copy is whole, `Unsupported` where the whole ones
     /// are of another time.
     pub(super) fn read(storage: &dyn Storage) -> Result<Self> {
+        if HeaderFile::is_one(storage)? {
+            return Err(Error::new(ErrorKind::NotAContainer, "it is a header file, not a container")
+                .with_hint("name the container, and give this file with --header")); // NAT-HF-01
+        }
         let a = Place { offset: 0, found: in_place(read_copy(storage, 0)?, CopyIndex::A, 0) };
         match &a.found {
             Ok(copy) => {
@@ -57,11 +62,47 @@ impl Copies {
     fn beside(storage: &dyn Storage, current: HeaderCopy, a: Place) -> Result<Self> {
         let offset = current.superblock.geometry.backup_offset;
         let b = Place { offset, found: in_place(read_copy(storage, offset)?, CopyIndex::B, offset) };
-        let (current, others) = match &b.found {
-            Ok(copy) if copy.is_update_of(&current) => (copy.clone(), vec![current]),
-            Ok(copy) => (current, vec![copy.clone()]),
-            // Somebody may have changed where A points; what stands at the end still counts.
-            Err(_) => (current, search(storage)?.whole),
+        if b.found.is_ok() {
+            return Self::of_places(a, b);
+        }
+        // Somebody may have changed where A points; what stands at the end still counts.
+        Ok(Self { a, b, current, others: search(storage)?.whole })
+    }
+
+    /// The copies in a header file.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(super) fn of_header_file(file: &HeaderFile, storage: &dyn Storage) -> Result<Self> {
+        let place = |index: CopyIndex| -> Result<Place> {
+            let offset = index.offset_in(&file.geometry);
+            Ok(Place { offset, found: file.read_place(storage, index)? })
+        };
+        Self::of_places(place(CopyIndex::A)?, place(CopyIndex::B)?)
+    }
+
+    /// A single copy, taken to stand in its place.
+    pub(super) fn of_one(current: HeaderCopy) -> Self {
+        let place = |index: CopyIndex| Place {
+            offset: index.offset_in(&current.superblock.geometry),
+            found: if index == current.superblock.index {
+                Ok(current.clone())
+            } else {
+                Err(HeaderError::NoMagic)
+            },
+        };
+        Self { a: place(CopyIndex::A), b: place(CopyIndex::B), current, others: Vec::new() }
+    }
+
+    /// Chooses between what stands in both places (NAT-RD-04).
+    fn of_places(a: Place, b: Place) -> Result<Self> {
+        let (current, others) = match (&a.found, &b.found) {
+            (Ok(a), Ok(b)) if b.is_update_of(a) => (b.clone(), vec![a.clone()]),
+            (Ok(a), Ok(b)) => (a.clone(), vec![b.clone()]),
+            (Ok(only), Err(_)) | (Err(_), Ok(only)) => (only.clone(), Vec::new()),
+            (Err(HeaderError::NoMagic), Err(error)) | (Err(error), Err(_)) => {
+                return Err(no_copy_is_whole(error.clone()));
+            }
         };
         Ok(Self { a, b, current, others })
     }
@@ -81,11 +122,7 @@ impl Copies {
             (_, Some(partial)) if partial.is_unsupported() => partial,
             (a, _) => a,
         };
-        Err(match told {
-            HeaderError::NoMagic => Error::new(ErrorKind::NotAContainer, "no known header"),
-            told if told.is_unsupported() => told.into(),
-            told => Error::new(ErrorKind::Damaged, format!("no header copy is whole: {told}")),
-        })
+        Err(no_copy_is_whole(told))
     }
 
     /// The copy in use, before anything is unlocked.
@@ -120,8 +157,22 @@ impl Copies {
     }
 }
 
-/// Whether any trace of the format is there: at the start, or near the end.
+fn no_copy_is_whole(told: HeaderError) -> Error {
+    match told {
+        HeaderError::NoMagic => Error::new(ErrorKind::NotAContainer, "no known header"),
+        told if told.is_unsupported() || told == HeaderError::Unreadable => told.into(),
+        told => Error::new(ErrorKind::Damaged, format!("no header copy is whole: {told}")).with_hint(
+            "strongroom header restore puts a backup back; header repair --scan looks for other copies",
+        ),
+    }
+}
+
+/// Whether any trace of the format is there: at the start, or near the end. A header file is one, so that reading it
+/// says what it is.
 pub(super) fn has_magic(storage: &dyn Storage) -> Result<bool> {
+    if HeaderFile::is_one(storage)? {
+        return Ok(true);
+    }
     if !matches!(read_copy(storage, 0)?, Err(HeaderError::NoMagic)) {
         return Ok(true);
     }
@@ -129,23 +180,40 @@ pub(super) fn has_magic(storage: &dyn Storage) -> Result<bool> {
     Ok(!whole.is_empty() || partial.is_some())
 }
 
-/// Reads and parses the copy at `offset`. Only failing reads are errors of the outer kind.
-fn read_copy(storage: &dyn Storage, offset: u64) -> Result<Found> {
+/// Reads and parses the copy at `offset`. What cannot be read is no copy: the other one may still be.
+pub(super) fn read_copy(storage: &dyn Storage, offset: u64) -> Result<Found> {
     let left = storage.size()?.saturating_sub(offset);
     if left == 0 {
         return Ok(Err(HeaderError::NoMagic));
     }
     let len = usize::try_from(left).unwrap_or(COPY_LEN).min(COPY_LEN);
     let mut bytes = vec![0; len];
-    storage.read_exact_at(&mut bytes, offset)?;
+    if storage.read_exact_at(&mut bytes, offset).is_err() {
+        return Ok(Err(HeaderError::Unreadable));
+    }
     if !bytes.starts_with(&MAGIC) {
         return Ok(Err(HeaderError::NoMagic));
     }
     Ok(HeaderCopy::parse(&bytes))
 }
 
+/// Fills `bytes` from `offset`, with zeros for what cannot be read; gives the number of these.
+pub(super) fn read_what_can_be_read(storage: &dyn Storage, bytes: &mut [u8], offset: u64) -> u64 {
+    if storage.read_exact_at(bytes, offset).is_ok() {
+        return 0;
+    }
+    let mut unreadable = 0_u64;
+    for (block, offset) in bytes.chunks_mut(BLOCK_LEN).zip((offset..).step_by(BLOCK_LEN)) {
+        if storage.read_exact_at(block, offset).is_err() {
+            block.fill(0);
+            unreadable = unreadable.saturating_add(u64::try_from(block.len()).unwrap_or(0));
+        }
+    }
+    unreadable
+}
+
 /// NAT-RD-02: a copy counts only in its own place.
-fn in_place(found: Found, index: CopyIndex, offset: u64) -> Found {
+pub(super) fn in_place(found: Found, index: CopyIndex, offset: u64) -> Found {
     let copy = found?;
     if copy.superblock.index != index {
         return Err(HeaderError::Field { field: "copy index", value: copy.superblock.index.number().into() });
@@ -170,7 +238,7 @@ fn search(storage: &dyn Storage) -> Result<Search> {
     let len = storage.size()?;
     let start = len.saturating_sub(SEARCH_LEN).next_multiple_of(ALIGNMENT).min(len);
     let mut tail = vec![0; usize::try_from(len.saturating_sub(start)).unwrap_or(0)];
-    storage.read_exact_at(&mut tail, start)?;
+    read_what_can_be_read(storage, &mut tail, start);
 
     let mut search = Search { whole: Vec::new(), partial: None };
     for (index, block) in tail.chunks(BLOCK_LEN).enumerate().rev() {

@@ -80,6 +80,16 @@ impl HeaderCopy {
         Ok(Self::parse(raw.as_bytes())?)
     }
 
+    /// The same header as a later state than any up to the sequence number `newest`.
+    ///
+    /// # Errors
+    /// `Unsupported` where there is no higher number.
+    pub(super) fn after(&self, newest: u64, volume_key: &VolumeKey) -> Result<Self> {
+        let mut base = self.clone();
+        base.raw.superblock.sequence = newest.max(self.superblock.sequence).into();
+        base.updated(|_| {}, volume_key)
+    }
+
     /// The bits of features that may be ignored; this version knows none of them (NAT-SB-05).
     pub(super) fn ignorable_features(&self) -> u64 {
         self.raw.superblock.features_ignorable.get()
@@ -130,10 +140,7 @@ impl HeaderCopy {
 
     /// Where this copy belongs.
     pub const fn offset(&self) -> u64 {
-        match self.superblock.index {
-            CopyIndex::A => 0,
-            CopyIndex::B => self.superblock.geometry.backup_offset,
-        }
+        self.superblock.index.offset_in(&self.superblock.geometry)
     }
 
     /// The bytes of the copy.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::{
     copy::HeaderCopy,
+    data,
+    header_file::HeaderFile,
     keyslot,
     layout::{ALIGNMENT, DATA_OFFSET, MAX_DATA_LEN, TAIL_LEN, VOLUME_KEY_LEN},
     suite::Suite,
@@ -17,6 +19,7 @@ use crate::{
     },
     error::{Error, ErrorKind, Result},
     format::{NewKeyslot, Priority},
+    mapping::Layout,
     storage::Storage,
     units::SectorSize,
 };
@@ -70,6 +73,16 @@ impl Geometry {
         }
         Ok(Self { data_offset: DATA_OFFSET, data_len, container_len, backup_offset })
     }
+
+    /// The geometry of the smallest new container whose data area holds `data_len` bytes.
+    ///
+    /// # Errors
+    /// `Usage` where that is more than the format allows.
+    pub fn for_data(data_len: u64) -> Result<Self> {
+        let around = DATA_OFFSET + TAIL_LEN;
+        let padded = data_len.min(MAX_DATA_LEN + 1).next_multiple_of(ALIGNMENT);
+        Self::for_container((padded + around).max(MIN_CONTAINER_LEN))
+    }
 }
 
 /// Sixteen random bytes with version and variant set (RFC 9562, 5.4).
@@ -119,6 +132,19 @@ impl NewHeader {
         let a = HeaderCopy::seal(&superblock, &[slot], &volume_key)?;
         let b = a.for_index(CopyIndex::B, &volume_key)?;
         Ok(Self { a, b, volume_key: Arc::new(volume_key) })
+    }
+
+    /// How the volume will lie in the container.
+    ///
+    /// # Errors
+    /// `Damaged` where the volume key gives a data key that must not be used (NAT-KEY-08): make another header.
+    pub fn layout(&self) -> Result<Layout> {
+        data::layout(&self.a.superblock, &self.volume_key, None)
+    }
+
+    /// Writes a whole header file: the header of a container that bears none itself (NAT-HF-09).
+    pub fn write_file(&self, file: &dyn Storage) -> Result<()> {
+        HeaderFile::of(&self.a).write(file, [Some(&self.a), Some(&self.b)])
     }
 
     /// Writes copy B, then copy A: the container is recognised only when it is whole (NAT-UPD-01).

@@ -11,6 +11,9 @@ pub enum HeaderError {
     /// The container ends within the copy.
     #[error("the header is cut off")]
     CutOff,
+    /// The medium does not give it.
+    #[error("the header cannot be read from the medium")]
+    Unreadable,
     /// The bytes are not those that were written.
     #[error("the header's checksum is wrong")]
     Checksum,
@@ -89,6 +92,7 @@ impl From<HeaderError> for Error {
     fn from(error: HeaderError) -> Self {
         let kind = match error {
             HeaderError::NoMagic => ErrorKind::NotAContainer,
+            HeaderError::Unreadable => ErrorKind::Io,
             _ if error.is_unsupported() => ErrorKind::Unsupported,
             _ => ErrorKind::Damaged,
         };

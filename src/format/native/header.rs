@@ -9,12 +9,13 @@ use super::{
     data,
     editor::{self, NativeEditor},
     error::HeaderError,
+    header_file::HeaderFile,
     keyslot::{Budget, Keyslot, Opened, SlotKind},
     layout::VERSION,
     ledger::{Ledger, Slots, WorkAreas},
+    repair::CopyFault,
     superblock::{CopyIndex, Superblock},
     transition::Target,
-    update::make_durable,
 };
 use crate::{
     crypto::{
@@ -29,7 +30,7 @@ use crate::{
 /// The header of a native container: at least one copy of it is whole.
 #[derive(Debug)]
 pub struct NativeHeader {
-    copies: Copies,
+    pub(super) copies: Copies,
     /// The records of a re-encryption that a whole copy says is under way, for each place where they may stand.
     slots: Vec<Slots>,
     /// The container's size as it is, which may be less than the header says.
@@ -43,7 +44,11 @@ impl NativeHeader {
     /// `NotAContainer` where there is no trace of one, `Damaged` where no copy is whole, `Unsupported` where the whole ones
     /// ask for what this version does not know.
     pub fn read(storage: &dyn Storage) -> Result<Self> {
-        let copies = Copies::read(storage)?;
+        Self::with_records(Copies::read(storage)?, storage)
+    }
+
+    /// Reads the records of a re-encryption that any of `copies` names.
+    fn with_records(copies: Copies, storage: &dyn Storage) -> Result<Self> {
         let mut slots: Vec<Slots> = Vec::new();
         for copy in copies.whole().filter(|copy| copy.superblock.reencryption.is_some()) {
             let areas = WorkAreas::of(&copy.superblock.geometry);
@@ -58,6 +63,25 @@ impl NativeHeader {
     fn slots_of(&self, superblock: &Superblock) -> Option<&Slots> {
         let areas = WorkAreas::of(&superblock.geometry)?;
         self.slots.iter().find(|slots| *slots.areas() == areas)
+    }
+
+    /// Reads the copies in a header file, without the container.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn of_header_file(file: &HeaderFile, storage: &dyn Storage) -> Result<Self> {
+        let copies = Copies::of_header_file(file, storage)?;
+        Ok(Self { copies, slots: Vec::new(), actual_len: file.geometry.container_len })
+    }
+
+    /// The header of a single copy that was found somewhere in `container`.
+    pub(super) fn of_copy(copy: HeaderCopy, container: &dyn Storage) -> Result<Self> {
+        Self::with_records(Copies::of_one(copy), container)
+    }
+
+    /// The copy in use.
+    pub(super) fn copy_in_use(&self) -> &HeaderCopy {
+        self.copies.current()
     }
 
     /// How the data area is encrypted now, or will be at the end of the re-encryption that is under way.
@@ -86,7 +110,7 @@ impl NativeHeader {
     }
 
     /// The first whole copy that is authentic under `key` (NAT-RD-06).
-    fn authentic(&self, key: &VolumeKey) -> Result<&HeaderCopy> {
+    pub(super) fn authentic(&self, key: &VolumeKey) -> Result<&HeaderCopy> {
         let Err(error) = self.copies.current().check_mac(key) else { return Ok(self.copies.current()) };
         self.copies.whole().find(|copy| copy.check_mac(key).is_ok()).ok_or(error)
     }
@@ -119,6 +143,18 @@ impl NativeHeader {
 
     /// Whether the container may be written, `good` being the authentic copy.
     fn check_writable(&self, good: &HeaderCopy) -> Result<()> {
+        self.check_complete(good)?;
+        if self.copies.whole().any(|copy| copy.is_update_of(good)) {
+            let reason = "the newer header copy was changed by someone without the key";
+            let hint =
+                "--read-only opens it; strongroom header repair makes the older one count, after asking";
+            return Err(Error::new(ErrorKind::Tampered, reason).with_hint(hint)); // NAT-RD-06
+        }
+        Ok(())
+    }
+
+    /// Whether everything is there and known that writing needs, `good` being the authentic copy.
+    pub(super) fn check_complete(&self, good: &HeaderCopy) -> Result<()> {
         let read_only = "--read-only opens it";
         if let Some(error) = self.copies.unsupported() {
             return Err(Error::from(error.clone()).with_hint(read_only)); // NAT-RD-04
@@ -127,10 +163,6 @@ impl NativeHeader {
         if bits != 0 {
             let reason = format!("writing needs features that this strongroom does not know ({bits:#x})");
             return Err(Error::new(ErrorKind::Unsupported, reason).with_hint(read_only)); // NAT-SB-04
-        }
-        if self.copies.whole().any(|copy| copy.is_update_of(good)) {
-            let reason = "the newer header copy was changed by someone without the key";
-            return Err(Error::new(ErrorKind::Tampered, reason).with_hint(read_only)); // NAT-RD-06
         }
         let (expected, actual) = (good.superblock.geometry.container_len, self.actual_len);
         if actual < expected {
@@ -141,45 +173,12 @@ impl NativeHeader {
         Ok(())
     }
 
-    /// Rewrites the copy at one place from the authentic one where it is not as good (NAT-UPD-04). Says what was done.
-    fn heal(
-        &self,
-        index: CopyIndex,
-        good: &HeaderCopy,
-        key: &VolumeKey,
-        storage: &dyn Storage,
-    ) -> Result<Option<String>> {
-        let name = match index {
-            CopyIndex::A => "A",
-            CopyIndex::B => "B",
-        };
-        let state = match self.found(index, good) {
-            Some(copy) if !copy.is_of_same_container(good) => {
-                return Ok(Some(format!(
-                    "header copy {name} belongs to another container and was left alone"
-                )));
-            }
-            Some(copy) if copy.says_the_same_as(good) && copy.check_mac(key).is_ok() => return Ok(None),
-            Some(copy) if good.is_update_of(copy) => "stale",
-            Some(_) => "changed",
-            None if index == CopyIndex::A => self.lost_state(&self.copies.a),
-            None => self.lost_state(&self.copies.b),
-        };
-        make_durable(storage, &self.copies, good)?;
-        good.for_index(index, key)?.write(storage)?;
-        Ok(Some(format!("header copy {name} was {state} and has been rewritten from the other")))
-    }
-
     /// The whole copy that stands where `good` has its copy of this index.
-    fn found(&self, index: CopyIndex, good: &HeaderCopy) -> Option<&HeaderCopy> {
+    pub(super) fn found(&self, index: CopyIndex, good: &HeaderCopy) -> Option<&HeaderCopy> {
         match index {
             CopyIndex::A => self.copies.a.found.as_ref().ok(),
             CopyIndex::B => self.copies.backup_at(good.superblock.geometry.backup_offset),
         }
-    }
-
-    fn lost_state(&self, place: &Place) -> &'static str {
-        if self.state(&place.found) == CopyState::Missing { "missing" } else { "damaged" }
     }
 }
 
@@ -248,10 +247,12 @@ impl Header for NativeHeader {
         let good = self.authentic(key)?;
         self.check_writable(good)?;
         storage.sync_data()?; // NAT-UPD-07, also where nothing is to be healed
-        let mut done = Vec::new();
-        for index in [CopyIndex::A, CopyIndex::B] {
-            done.extend(self.heal(index, good, key, storage)?);
-        }
+        let (foreign, faults): (Vec<_>, Vec<_>) =
+            self.faults_beside(good, key).into_iter().partition(CopyFault::needs_consent);
+        let mut done = self.rewrite(storage, good, key, &faults)?;
+        done.extend(foreign.iter().map(|copy| {
+            format!("header copy {} belongs to another container and was left alone", copy.index)
+        }));
         if good.superblock.reencryption.is_some() {
             // Read anew: between reading the header and asking for a password another process may have gone on.
             let slots = WorkAreas::of(&good.superblock.geometry).map(|areas| Slots::read(storage, areas));

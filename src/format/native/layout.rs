@@ -12,6 +12,8 @@ pub(super) const VERSION: u32 = 1;
 
 /// The size of a header copy in bytes.
 pub const COPY_LEN: usize = 65_536;
+/// The same, as an offset.
+pub(super) const COPY_LEN_U64: u64 = 65_536;
 /// The size of the superblock in bytes.
 pub(super) const SUPERBLOCK_LEN: usize = 4_096;
 /// The size of a keyslot in bytes.
@@ -194,5 +196,6 @@ const _: () = assert!(size_of::<RawRecord>() == RECORD_LEN);
 const _: () = assert!(std::mem::offset_of!(RawSuperblock, reencryption) == 192);
 const _: () = assert!(size_of::<RawKeyslot>() == KEYSLOT_LEN);
 const _: () = assert!(size_of::<RawCopy>() == COPY_LEN);
+const _: () = assert!(COPY_LEN == 65_536 && COPY_LEN_U64 == 65_536);
 const _: () = assert!(std::mem::offset_of!(RawSuperblock, checksum) == 4_000);
 const _: () = assert!(std::mem::offset_of!(RawKeyslot, nonce) == KEYSLOT_AAD_LEN);

@@ -1,5 +1,6 @@
 //! The native format, version 1: `spec/native-v1.md`, whose rule numbers (`NAT-...`) the code cites.
 
+mod backup;
 mod check;
 mod copies;
 mod copy;
@@ -10,11 +11,14 @@ mod erasure;
 mod error;
 mod fido2;
 mod header;
+mod header_file;
 mod keys;
 mod keyslot;
 mod layout;
 mod ledger;
 mod reencryption;
+mod repair;
+mod scan;
 mod suite;
 mod superblock;
 #[cfg(test)]
@@ -22,15 +26,19 @@ mod tests;
 mod transition;
 mod update;
 
+pub use backup::{Backup, ForeignCopy, Restore};
 pub use copy::HeaderCopy;
 pub use create::{MIN_CONTAINER_LEN, NewContainer, NewHeader, new_uuid};
 pub use error::HeaderError;
 pub use header::{NativeHeader, hyphenated};
+pub use header_file::{HEADER_FILE_LEN, HeaderFile};
 pub use keys::{data_key, keyfile_digest};
 pub use keyslot::{Keyslot, MIN_MEMORY_KIB, MIN_PASSES, SlotKind};
 pub use layout::COPY_LEN;
 pub use ledger::{Ledger, Record, WorkAreas};
 pub use reencryption::OldVolume;
+pub use repair::{CopyFault, Fault};
+pub use scan::{FoundCopy, Scan, scan};
 pub use suite::Suite;
 pub use superblock::{CopyIndex, Geometry, Label, Provision, Superblock};
 pub use transition::{StartHeader, Target, UnderWay};

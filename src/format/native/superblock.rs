@@ -34,6 +34,23 @@ impl CopyIndex {
             Self::B => 1,
         }
     }
+
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+
+    /// Where the copy belongs in a container.
+    pub const fn offset_in(self, geometry: &Geometry) -> u64 {
+        match self {
+            Self::A => 0,
+            Self::B => geometry.backup_offset,
+        }
+    }
 }
 
 impl fmt::Display for CopyIndex {
@@ -204,6 +221,13 @@ impl Superblock {
         })
     }
 
+    /// Whether data written under the other superblock lies where this one says, in the same form.
+    pub fn lays_out_as(&self, other: &Self) -> bool {
+        self.geometry == other.geometry
+            && (self.suite, self.sector_size) == (other.suite, other.sector_size)
+            && (self.provision, self.generation) == (other.provision, other.generation)
+    }
+
     /// The copy that this superblock starts, its keyslots empty, checksum and MAC still zero.
     pub(super) fn to_raw(&self) -> RawCopy {
         let mut copy = RawCopy::new_zeroed();
@@ -244,8 +268,13 @@ impl Geometry {
             container_len: raw.container_len.get(),
             backup_offset: raw.backup_offset.get(),
         };
-        geometry.check().map_err(|(name, value)| HeaderError::Field { field: name, value })?;
-        Ok(geometry)
+        geometry.checked()
+    }
+
+    /// The same geometry, where it satisfies NAT-GEO-01 to -05.
+    pub(super) fn checked(self) -> Result<Self, HeaderError> {
+        self.check().map_err(|(name, value)| HeaderError::Field { field: name, value })?;
+        Ok(self)
     }
 
     /// The first value that does not fit, by its name in the specification.

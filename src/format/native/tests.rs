@@ -1,6 +1,7 @@
 //! What vectors cannot show: the order of writes, randomness, regions. (The vectors: `tests/native_vectors`.)
 
 mod editor;
+mod headers;
 
 use std::{
     io,

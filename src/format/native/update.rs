@@ -27,15 +27,25 @@ pub(super) fn write_update(
     check_still_there(&copies, base)?;
     make_durable(storage, &copies, base)?;
     // `base` is copy B only where copy A is not as good.
-    let (first, second) = match base.superblock.index {
-        CopyIndex::A => (CopyIndex::B, CopyIndex::A),
-        CopyIndex::B => (CopyIndex::A, CopyIndex::B),
-    };
+    write_both(storage, new, base.superblock.index.other(), key)
+}
+
+/// Writes both copies of `new`, that of index `first` before the other one is touched.
+///
+/// # Errors
+/// What writing gave: the error says whether the new header is in force.
+pub(super) fn write_both(
+    storage: &dyn Storage,
+    new: &HeaderCopy,
+    first: CopyIndex,
+    key: &VolumeKey,
+) -> Result<()> {
     new.for_index(first, key)?.write(storage).map_err(|error| {
         let reason = format!("header copy {first} cannot be written: {}", error.reason());
         Error::new(error.kind(), reason)
             .with_hint("the old keyslots are there still; where the medium kept the write, so are the new")
     })?;
+    let second = first.other();
     new.for_index(second, key)?.write(storage).map_err(|error| {
         let reason =
             format!("the change is in force, but header copy {second} is not renewed: {}", error.reason());

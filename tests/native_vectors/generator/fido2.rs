@@ -85,11 +85,14 @@ pub(super) fn vectors(suite: &mut Suite) {
     forgeries(suite, &token);
 }
 
+/// Name, offset within a copy, bytes there, expected answer, rule, and the token that is presented.
+type Forgery<'a> = (&'static str, usize, &'static [u8], &'static str, &'static str, &'a Token);
+
 fn forgeries(suite: &mut Suite, token: &Token) {
     // One that answers the same with as without a PIN: only the associated data tells the forgery.
     let indifferent = &Token { with_uv: token.without_uv.clone(), ..token.clone() };
-    // Offsets within a copy: keyslot 1 begins at 6144.
-    let forgeries: [(&str, usize, &[u8], &str, &str, &Token); 13] = [
+    // Keyslot 1 begins at 6144.
+    let forgeries: [Forgery<'_>; 13] = [
         ("flag-unknown", 6376, &[2], HEADER, "NAT-FIDO-01", token),
         ("flag-high", 6379, &[0x80], HEADER, "NAT-FIDO-01", token),
         ("verified", 6376, &[1], UNLOCK, "NAT-FIDO-05", token),

@@ -16,6 +16,9 @@ const TAIL: usize = BACKUP + COPY;
 const CONTAINER: usize = TAIL + AREA;
 const SLOTS: usize = 8_192;
 
+/// What is done to a header copy or a record before it is sealed.
+type Change = fn(&mut [u8]);
+
 /// One way to encrypt the data area.
 struct Scheme {
     key: [u8; 64],
@@ -221,85 +224,85 @@ fn openings(suite: &mut Suite) {
     }
 }
 
+/// Name, base, change, answer, rule, comment.
+const HEADER_FAULTS: [(&str, &str, Change, &str, &str, &str); 9] = [
+    (
+        "moving-zero-section",
+        "moving.img",
+        |copy| copy[192..304].fill(0),
+        "header failure",
+        "NAT-REENC-02",
+        "the bit is set, and the section is zeros",
+    ),
+    (
+        "section-without-bit",
+        "suite-2.img",
+        |copy| copy[250] = 1,
+        "header failure",
+        "NAT-REENC-02",
+        "the section is not zeros, and the bit is not set",
+    ),
+    (
+        "moving-even-generation",
+        "moving.img",
+        |copy| copy[184] = 2,
+        "header failure",
+        "NAT-REENC-01",
+        "the bit is set, and the generation is even",
+    ),
+    (
+        "odd-generation",
+        "suite-2.img",
+        |copy| copy[184] = 7,
+        "header failure",
+        "NAT-REENC-01",
+        "the bit is not set, and the generation is odd",
+    ),
+    (
+        "moving-old-suite-9",
+        "moving.img",
+        |copy| copy[192] = 9,
+        "unsupported",
+        "NAT-REENC-02",
+        "an old suite of another time",
+    ),
+    (
+        "moving-old-sector-1024",
+        "moving.img",
+        |copy| put(copy, 196, &1024_u32.to_le_bytes()),
+        "header failure",
+        "NAT-REENC-02",
+        "an old sector size that is none",
+    ),
+    (
+        "moving-small-front",
+        "moving.img",
+        |copy| put(copy, 152, &(COPY as u64 + 8_192).to_le_bytes()),
+        "header failure",
+        "NAT-REENC-04",
+        "no room for a journal",
+    ),
+    (
+        "moving-wrapped-key",
+        "moving.img",
+        |copy| copy[230] ^= 1,
+        "header failure",
+        "NAT-REENC-03",
+        "the wrapped old key changed by the owner of the new",
+    ),
+    (
+        "moving-other-generation",
+        "moving.img",
+        |copy| copy[184] = 3,
+        "header failure",
+        "NAT-REENC-03",
+        "the wrapped old key is bound to the generation",
+    ),
+];
+
 /// Headers that say what cannot be.
 fn headers(suite: &mut Suite) {
-    let (header, digest) = ("header failure", "digest failure");
-    type Change = fn(&mut [u8]);
-    let cases: [(&str, &str, Change, &str, &str, &str); 9] = [
-        (
-            "moving-zero-section",
-            "moving.img",
-            |copy| copy[192..304].fill(0),
-            header,
-            "NAT-REENC-02",
-            "the bit is set, and the section is zeros",
-        ),
-        (
-            "section-without-bit",
-            "suite-2.img",
-            |copy| copy[250] = 1,
-            header,
-            "NAT-REENC-02",
-            "the section is not zeros, and the bit is not set",
-        ),
-        (
-            "moving-even-generation",
-            "moving.img",
-            |copy| copy[184] = 2,
-            header,
-            "NAT-REENC-01",
-            "the bit is set, and the generation is even",
-        ),
-        (
-            "odd-generation",
-            "suite-2.img",
-            |copy| copy[184] = 7,
-            header,
-            "NAT-REENC-01",
-            "the bit is not set, and the generation is odd",
-        ),
-        (
-            "moving-old-suite-9",
-            "moving.img",
-            |copy| copy[192] = 9,
-            "unsupported",
-            "NAT-REENC-02",
-            "an old suite of another time",
-        ),
-        (
-            "moving-old-sector-1024",
-            "moving.img",
-            |copy| put(copy, 196, &1024_u32.to_le_bytes()),
-            header,
-            "NAT-REENC-02",
-            "an old sector size that is none",
-        ),
-        (
-            "moving-small-front",
-            "moving.img",
-            |copy| put(copy, 152, &(COPY as u64 + 8_192).to_le_bytes()),
-            header,
-            "NAT-REENC-04",
-            "no room for a journal",
-        ),
-        (
-            "moving-wrapped-key",
-            "moving.img",
-            |copy| copy[230] ^= 1,
-            header,
-            "NAT-REENC-03",
-            "the wrapped old key changed by the owner of the new",
-        ),
-        (
-            "moving-other-generation",
-            "moving.img",
-            |copy| copy[184] = 3,
-            header,
-            "NAT-REENC-03",
-            "the wrapped old key is bound to the generation",
-        ),
-    ];
-    for (name, base, change, expect, rule, comment) in cases {
+    for (name, base, change, expect, rule, comment) in HEADER_FAULTS {
         let edits = resealed(&suite.bases[base], change);
         let vector = suite.failure(name, &[rule], expect, comment);
         (vector.base, vector.edit) = (base.to_owned(), edits);
@@ -312,13 +315,12 @@ fn headers(suite: &mut Suite) {
         edit(start, &copy[..4_096])
     });
     let comment = "the wrapped old key changed by someone without the key, checksums made right";
-    let vector = suite.failure("moving-forged-wrapped-key", &["NAT-SUM-02"], digest, comment);
+    let vector = suite.failure("moving-forged-wrapped-key", &["NAT-SUM-02"], "digest failure", comment);
     (vector.base, vector.edit) = ("moving.img".to_owned(), edits.to_vec());
 }
 
 /// Records with a higher counter that do not count, in both work areas of a container at rest.
 fn records(suite: &mut Suite) {
-    type Change = fn(&mut [u8]);
     let newer = (6, 12_288, 0);
     let cases: [(&str, (u64, u64, u64), Change); 10] = [
         ("magic", newer, |record| record[3] ^= 1),

@@ -117,11 +117,17 @@ impl Keys {
     }
 }
 
-impl Drop for Keys {
-    fn drop(&mut self) {
+impl Zeroize for Keys {
+    fn zeroize(&mut self) {
         for key in self.encrypt.iter_mut().chain(&mut self.decrypt).chain(&mut self.tweak) {
             key.0.zeroize();
         }
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        self.zeroize();
     }
 }
 
@@ -217,4 +223,41 @@ const fn both_halves(downwards: bool) -> [Block; 32] {
         power += 1;
     }
     blocks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The last round key: each word before it has gone into it.
+    fn assert_expands<const SIZE: usize>(key: &str, last: &str) {
+        let Some(kernel) = AESNI.supported() else { return };
+        let key: [u8; SIZE] = hex::decode(key).unwrap().try_into().unwrap();
+        let keys = Keys::new(kernel, &key, &key);
+        assert_eq!(hex::encode(keys.encrypt[keys.rounds]), last);
+        assert_eq!(keys.decrypt[0], keys.encrypt[keys.rounds]);
+    }
+
+    #[test]
+    fn round_keys_are_those_of_fips_197_appendix_a() {
+        assert_expands::<16>("2b7e151628aed2a6abf7158809cf4f3c", "d014f9a8c9ee2589e13f0cc8b6630ca6");
+        assert_expands::<24>(
+            "8e73b0f7da0e6452c810f32b809079e562f8ead2522c6b7b",
+            "e98ba06f448c773c8ecc720401002202",
+        );
+        assert_expands::<32>(
+            "603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4",
+            "fe4890d1e6188d0b046df344706c631e",
+        );
+    }
+
+    #[test]
+    fn wiped_keys_are_zeros() {
+        let Some(kernel) = AESNI.supported() else { return };
+        let mut keys = Keys::new(kernel, &[1; 32], &[2; 32]);
+        assert!([&keys.encrypt, &keys.decrypt, &keys.tweak].iter().all(|keys| keys[14] != ZERO));
+        keys.zeroize();
+        let mut wiped = [keys.encrypt, keys.decrypt, keys.tweak].into_iter().flatten();
+        assert!(wiped.all(|key| key == ZERO));
+    }
 }

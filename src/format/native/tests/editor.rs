@@ -227,10 +227,10 @@ fn recorded(bytes: &MemoryStorage) -> Recorded {
 // proves: NAT-UPD-03
 #[test]
 fn an_update_writes_the_copy_that_is_not_in_use_first() {
-    let b_first =
-        [Call::Write(BACKUP), Call::Sync, Call::Read(BACKUP), Call::Write(0), Call::Sync, Call::Read(0)];
-    let a_first =
-        [Call::Write(0), Call::Sync, Call::Read(0), Call::Write(BACKUP), Call::Sync, Call::Read(BACKUP)];
+    // Whole copies stand by: the one in use is written again before the other is touched (NAT-UPD-07).
+    let in_order = |places: [u64; 3]| places.map(|at| [Call::Write(at), Call::Sync, Call::Read(at)]).concat();
+    let b_first = in_order([0, BACKUP, 0]);
+    let a_first = in_order([BACKUP, 0, BACKUP]);
 
     let old = container();
     let storage = recorded(&old);
@@ -315,7 +315,9 @@ impl Storage for Failing {
         self.memory.read_exact_at(buf, offset)
     }
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        if offset != self.at {
+        let mut there = vec![0; buf.len()];
+        self.memory.read_exact_at(&mut there, offset)?;
+        if offset != self.at || there == buf {
             return self.memory.write_all_at(buf, offset);
         }
         self.memory.write_all_at(&buf[..4_096], offset)?;

@@ -1,0 +1,83 @@
+//! The options of the `header` commands.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueHint};
+
+use super::UnlockOptions;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HeaderCommand {
+    /// Copy the header to a new file; needs no password
+    #[command(after_help = BACKUP_EXAMPLES)]
+    Backup(HeaderBackupOptions),
+    /// Put a backed-up header back, after showing what it replaces
+    #[command(after_help = RESTORE_EXAMPLES)]
+    Restore(Box<HeaderRestoreOptions>),
+    /// Rebuild header copies that are damaged, missing or stale from the good one
+    #[command(after_help = REPAIR_EXAMPLES)]
+    Repair(Box<HeaderRepairOptions>),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HeaderBackupOptions {
+    /// The container
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) container: PathBuf,
+    /// The file to make
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// The container's header lies in this file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) header: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HeaderRestoreOptions {
+    /// The container
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) container: PathBuf,
+    /// What header backup made
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// Do not ask before replacing
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) unlock: UnlockOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HeaderRepairOptions {
+    /// The container, or what is left of it
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) container: PathBuf,
+    /// No copy is found: look for one in every sector, say what there is, and restore from it
+    #[arg(long)]
+    pub(crate) scan: bool,
+    /// Where the scan finds several copies, the offset of the one to restore from
+    #[arg(long, requires = "scan", value_name = "BYTES")]
+    pub(crate) offset: Option<u64>,
+    /// Do not ask before replacing
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) unlock: UnlockOptions,
+}
+
+const BACKUP_EXAMPLES: &str = "\
+Examples:
+  strongroom header backup photos.vault photos.header
+  strongroom header backup /dev/sdX1 ~/safe/stick.header
+
+A backup opens with today's passwords, also after they are changed or removed.";
+
+const RESTORE_EXAMPLES: &str = "\
+Examples:
+  strongroom header restore photos.vault photos.header
+  strongroom header restore photos.vault photos.header --yes --password-file ~/.photos";
+
+const REPAIR_EXAMPLES: &str = "\
+Examples:
+  strongroom header repair photos.vault
+  strongroom header repair --scan /dev/sdX";

@@ -1,0 +1,190 @@
+//! `header backup` and `header restore`; `header repair` is below.
+
+mod repair;
+
+use std::path::Path;
+
+use serde::Serialize;
+use strongroom::{
+    crypto::rng::OsRng,
+    error::{Error, ErrorKind, Result},
+    format::{
+        Header, HeaderInfo, KeyslotInfo, Unlocked,
+        native::{ForeignCopy, Restore, hyphenated},
+    },
+    volume::{Access, Container, backup_header, open_for_backup, trace_at_start},
+};
+
+use super::{
+    args::{HeaderBackupOptions, HeaderCommand, HeaderRestoreOptions},
+    info::describe_keyslots,
+    mounting::open,
+    output::Console,
+    prompt,
+    unlock::{attach, cannot_open, check_kind, unlock},
+};
+
+/// Runs one of the `header` commands.
+pub(crate) fn run(console: Console, command: &HeaderCommand) -> Result<()> {
+    match command {
+        HeaderCommand::Backup(options) => backup(console, options),
+        HeaderCommand::Restore(options) => restore(console, options),
+        HeaderCommand::Repair(options) => repair::run(console, options),
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct BackedUp<'a> {
+    container: &'a Path,
+    header_file: &'a Path,
+    uuid: String,
+    left_out: Vec<String>,
+}
+
+fn backup(console: Console, options: &HeaderBackupOptions) -> Result<()> {
+    let (path, file) = (options.container.as_path(), options.file.as_path());
+    check_kind(path)?;
+    let (mut container, is_shared) = open_for_backup(path).map_err(|error| cannot_open(error, path))?;
+    if let Some(header) = &options.header {
+        attach(&mut container, header, Container::peek)?;
+    }
+    let backup = backup_header(&container, is_shared, file, &OsRng).map_err(|error| {
+        error.during(format!("cannot back up the header of {} to {}", path.display(), file.display()))
+    })?;
+    for index in backup.left_out() {
+        console.warn(&format!(
+            "header copy {index} is not whole and was left out; strongroom header repair {} rebuilds it",
+            path.display()
+        ));
+    }
+    let done = BackedUp {
+        container: path,
+        header_file: file,
+        uuid: hyphenated(backup.uuid()),
+        left_out: backup.left_out().iter().map(ToString::to_string).collect(),
+    };
+    console.done(&done, |_| {
+        format!(
+            "backed up the header of {} to {}\nit opens with today's passwords, even after they are changed or removed: keep it safe",
+            path.display(),
+            file.display()
+        )
+    })
+}
+
+#[derive(Debug, Serialize)]
+struct Restored<'a> {
+    container: &'a Path,
+    uuid: Option<String>,
+    keyslots: Vec<KeyslotInfo>,
+}
+
+fn restore(console: Console, options: &HeaderRestoreOptions) -> Result<()> {
+    let (path, file) = (options.container.as_path(), options.file.as_path());
+    let container = open(path, options.unlock.header.as_deref(), Access::ReadWrite)?;
+    let cannot_read = |error: Error| error.during(format!("cannot open header file {}", file.display()));
+    check_kind(file)?;
+    let source = Container::open(file, Access::ReadOnly).map_err(cannot_read)?;
+    let restore = Restore::from_file(&*container.storage(), &*source.storage()).map_err(|error| {
+        error.during(format!("cannot restore the header of {} from {}", path.display(), file.display()))
+    })?;
+    check_terminal(options.yes, path)?;
+    options.unlock.check_source()?;
+    let replacement = Replacement { console, path, source: file, is_agreed: options.yes, is_part: false };
+    let unlocked = unlock(console, file, restore.source(), &options.unlock, None)?;
+    replacement.carry_out(&container, &restore, &unlocked)
+}
+
+/// A header about to take the place of another.
+#[derive(Debug)]
+struct Replacement<'a> {
+    console: Console,
+    path: &'a Path,
+    /// Where the new header comes from.
+    source: &'a Path,
+    is_agreed: bool,
+    /// The result is part of another one, which will be printed.
+    is_part: bool,
+}
+
+impl Replacement<'_> {
+    /// Shows both headers, asks, and writes.
+    fn carry_out(&self, container: &Container, restore: &Restore, unlocked: &Unlocked) -> Result<()> {
+        let source = restore.source().describe();
+        self.console.note(&show("The header to be restored", Some(&source)));
+        self.console.note(&show("The header that is there now", restore.present().as_ref()));
+        for warning in self.warnings(container, restore, unlocked) {
+            self.console.warn(&warning);
+        }
+        let question = format!("The header of {} will be replaced.", self.path.display());
+        agree(&question, self.is_agreed)?;
+        restore
+            .write(&*container.storage(), unlocked)
+            .map_err(|error| error.during(format!("cannot restore the header of {}", self.path.display())))?;
+        let restored = Restored { container: self.path, uuid: source.uuid, keyslots: source.keyslots };
+        let line = format!("restored the header of {} from {}", self.path.display(), self.source.display());
+        if self.is_part {
+            self.console.note(&line);
+            return Ok(());
+        }
+        self.console.done(&restored, |_| line)
+    }
+
+    /// What speaks against it.
+    fn warnings(&self, container: &Container, restore: &Restore, unlocked: &Unlocked) -> Vec<String> {
+        let mut warnings: Vec<String> = restore.foreign().iter().map(describe_foreign).collect();
+        match restore.is_present_authentic(unlocked) {
+            Some(true) => {
+                warnings.push("passwords that were changed or removed since open it again, and newer ones do not".to_owned());
+            }
+            Some(false) => warnings.push(
+                "the header that is there is not under the same key: somebody changed it, or the data is lost with this one"
+                    .to_owned(),
+            ),
+            None if self.is_part => {}
+            None => {
+                warnings.push("no header is left to show that this one belongs here".to_owned());
+                let trace = trace_at_start(&*container.storage());
+                warnings.extend(trace.map(|trace| format!("{} starts with {trace}", self.path.display())));
+            }
+        }
+        warnings
+    }
+}
+
+fn describe_foreign(copy: &ForeignCopy) -> String {
+    let label = copy.label.as_ref().map(|label| format!(", label {label:?}")).unwrap_or_default();
+    let uuid = hyphenated(&copy.uuid);
+    format!(
+        "header copy {} belongs to another container ({uuid}{label}), which opens no more without it",
+        copy.index
+    )
+}
+
+fn show(title: &str, header: Option<&HeaderInfo>) -> String {
+    let Some(header) = header else { return format!("{title}: none") };
+    let sequence = header.headers.iter().filter_map(|copy| copy.sequence).max();
+    let mut facts = vec![format!("container {}", header.uuid.as_deref().unwrap_or("unknown"))];
+    facts.extend(header.label.as_ref().map(|label| format!("label {label:?}")));
+    facts.extend(sequence.map(|number| format!("sequence {number}")));
+    format!("{title}: {}\n{}", facts.join(", "), describe_keyslots(&header.keyslots).trim_end())
+}
+
+/// Fails early where a question will have to be asked and nobody can answer.
+fn check_terminal(is_agreed: bool, path: &Path) -> Result<()> {
+    if is_agreed || prompt::has_terminal() {
+        return Ok(());
+    }
+    let error = Error::new(ErrorKind::Usage, "there is no terminal to ask on whether it may be replaced");
+    Err(error
+        .during(format!("cannot replace the header of {}", path.display()))
+        .with_hint("--yes answers for you"))
+}
+
+/// Asks, unless the user agreed beforehand.
+fn agree(question: &str, is_agreed: bool) -> Result<()> {
+    if is_agreed || prompt::confirm(question).map_err(|error| error.with_hint("--yes answers for you"))? {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Exists, "not confirmed; nothing was changed"))
+}

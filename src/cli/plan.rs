@@ -1,0 +1,231 @@
+//! A container that is to be made, by `create` or by `import`: checked before the password is asked for.
+
+use std::path::Path;
+
+use rustix::fs::statvfs;
+use strongroom::{
+    crypto::rng::OsRng,
+    error::{Error, ErrorKind, Result},
+    format::native::{Geometry, Label, NewContainer, NewHeader, Provision, new_uuid},
+    volume::{Access, Container, Draft, Occupant, fill_around, new_header_file, occupant},
+};
+
+use super::{
+    args::{NewOptions, ProvisionChoice},
+    cost, interrupt,
+    mounting::name_holder,
+    output::Console,
+    progress::spin,
+    prompt,
+    size::show_size,
+};
+
+/// What is to be made, checked.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    path: &'a Path,
+    options: &'a NewOptions,
+    pub(crate) uuid: [u8; 16],
+    pub(crate) label: Label,
+    pub(crate) provision: Provision,
+    pub(crate) geometry: Geometry,
+    pub(crate) is_device: bool,
+    replaced: Option<Occupant>,
+}
+
+impl<'a> Plan<'a> {
+    /// A plan for a container at `path`. `size` gives the container's from that of the block device, where it is one.
+    ///
+    /// # Errors
+    /// `Usage`, `Exists`, and what `size` gives.
+    pub(crate) fn new(
+        path: &'a Path,
+        options: &'a NewOptions,
+        size: impl FnOnce(Option<u64>) -> Result<u64>,
+    ) -> Result<Self> {
+        let label = options.label.as_deref().map_or(Some(Label::default()), Label::new);
+        let label =
+            label.ok_or_else(|| usage("--label must be at most 64 bytes without control characters"))?;
+        let replaced = check_target(path, options.force)?;
+        let device_size = device_size(path)?;
+        Ok(Self {
+            path,
+            options,
+            uuid: new_uuid(&OsRng)?,
+            label,
+            provision: match options.provision {
+                ProvisionChoice::Thick => Provision::Thick,
+                ProvisionChoice::Quick => Provision::Quick,
+                ProvisionChoice::Thin => Provision::Thin,
+            },
+            geometry: Geometry::for_container(size(device_size)?)?,
+            is_device: device_size.is_some(),
+            replaced,
+        })
+    }
+
+    /// The last checks before the secret: is there space, is there a source for the secret, may what is there go?
+    pub(crate) fn confirm(&self) -> Result<()> {
+        self.check_space()?;
+        self.check_header_file()?;
+        self.options.secrets.check_source()?;
+        match self.replaced {
+            Some(there) => confirm_overwriting(self.path, there, self.options.yes),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads the new secret, settles its costs and makes the header, which is not written yet.
+    pub(crate) fn make_header(&self, console: Console) -> Result<NewHeader> {
+        let credentials = self.options.secrets.read_new(self.path, |weakness| console.warn(weakness))?;
+        interrupt::at_liberty(|| {
+            let cost = cost::settle(console, self.options.cost)?;
+            console.detail(&format!("strongroom: keyslot 0 costs {}", cost::show(&cost)));
+            let container = NewContainer {
+                uuid: self.uuid,
+                label: self.label.clone(),
+                suite: self.options.cipher.suite(),
+                sector_size: self.options.sector_size,
+                provision: self.provision,
+                geometry: self.geometry,
+                cost,
+            };
+            spin(console, "deriving the key", || NewHeader::new(&container, &credentials, &OsRng))
+        })
+    }
+
+    /// Writes the header where it belongs: into the container, or beside it into a file of its own, which is given.
+    pub(crate) fn write_header(&self, draft: &mut Draft, header: &NewHeader) -> Result<Option<Draft>> {
+        let storage = draft.container().storage();
+        let Some(file) = &self.options.header else {
+            header.write(&*storage)?;
+            storage.sync_data()?;
+            return Ok(None);
+        };
+        if self.provision == Provision::Thick {
+            fill_around(&*storage, &self.geometry, &OsRng)?;
+        }
+        let header_file = new_header_file(file, header, &OsRng)?;
+        draft.attach_header(&header_file)?;
+        Ok(Some(header_file))
+    }
+
+    /// Gives both their names, the header file first: a container without it opens for nobody (NAT-HF-09).
+    pub(crate) fn commit(&self, draft: Draft, header_file: Option<Draft>) -> Result<()> {
+        let (Some(name), Some(header_file)) = (&self.options.header, header_file) else {
+            return draft.commit(&OsRng);
+        };
+        header_file.commit(&OsRng)?;
+        draft.commit(&OsRng).inspect_err(|_| drop(std::fs::remove_file(name)))
+    }
+
+    /// What to do now, so that a damaged header loses nothing.
+    pub(crate) fn advice(&self) -> String {
+        let path = self.path.display();
+        match &self.options.header {
+            Some(file) => {
+                format!("it opens only with {}: keep a copy of that file elsewhere", file.display())
+            }
+            None => format!("keep a copy of its header elsewhere: strongroom header backup {path} FILE"),
+        }
+    }
+
+    /// The header file is made with the container, and replaces nothing.
+    fn check_header_file(&self) -> Result<()> {
+        let Some(file) = &self.options.header else { return Ok(()) };
+        if file.symlink_metadata().is_err() && file != self.path {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Exists, "the header file exists already")
+            .with_hint("choose another name for it"))
+    }
+
+    /// A word before the work where the disk cannot hold it. Thin containers may promise more than there is.
+    fn check_space(&self) -> Result<()> {
+        if self.is_device || self.provision == Provision::Thin {
+            return Ok(());
+        }
+        let space = statvfs(directory_of(self.path)).map_err(std::io::Error::from)?;
+        let free = space.f_bavail.saturating_mul(space.f_frsize);
+        let needed = self.geometry.container_len;
+        if free >= needed {
+            return Ok(());
+        }
+        let (needed, free) = (show_size(needed), show_size(free));
+        let error = Error::new(ErrorKind::NoSpace, format!("it needs {needed}, and {free} are free"));
+        Err(error.with_hint("choose a smaller --size, or --provision thin, which grows with use"))
+    }
+}
+
+/// What stands where something new is to be made. Without `force` nothing may stand there.
+///
+/// # Errors
+/// `Usage` where nothing can be made there, `Exists`.
+pub(crate) fn check_target(path: &Path, force: bool) -> Result<Option<Occupant>> {
+    let directory = directory_of(path);
+    if !directory.is_dir() {
+        return Err(usage(format!("there is no directory {}", directory.display())));
+    }
+    let there = occupant(path)?;
+    match there {
+        Some(Occupant::Other) => Err(usage("it is neither a file nor a block device")),
+        Some(there) if !force => {
+            let error = Error::new(ErrorKind::Exists, format!("it exists ({})", describe(there)));
+            Err(error.with_hint("choose another name, or overwrite it with --force"))
+        }
+        _ => Ok(there),
+    }
+}
+
+/// Shows what would be lost and lets the user say no.
+fn confirm_overwriting(path: &Path, there: Occupant, is_yes: bool) -> Result<()> {
+    if is_yes {
+        return Ok(());
+    }
+    if !prompt::has_terminal() {
+        let error = usage("it would be overwritten, and there is no terminal to ask on");
+        return Err(error.with_hint("--yes answers for you"));
+    }
+    let question = format!("{} ({}) will be overwritten and is lost.", path.display(), describe(there));
+    if prompt::confirm(&question)? {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Exists, "not confirmed; nothing was changed"))
+}
+
+/// The error of making something at `path`.
+pub(crate) fn cannot_make(error: Error, verb: &str, path: &Path) -> Error {
+    let error = match error.kind() {
+        // Ctrl-C reaches the tools that work for us as well: what they say then is no reason of its own.
+        _ if interrupt::is_requested() => interrupt::interrupted(),
+        ErrorKind::Busy => name_holder(error, path),
+        _ => error,
+    };
+    error.during(format!("cannot {verb} {}", path.display()))
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The size of the block device at `path`; `None` where there is none.
+fn device_size(path: &Path) -> Result<Option<u64>> {
+    use std::os::unix::fs::FileTypeExt;
+    if !std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_block_device()) {
+        return Ok(None);
+    }
+    Ok(Some(Container::open(path, Access::ReadOnly)?.storage().size()?))
+}
+
+/// What stands there, in words.
+pub(crate) fn describe(occupant: Occupant) -> String {
+    match occupant {
+        Occupant::File(size) => format!("a file of {}", show_size(size)),
+        Occupant::Device(size) => format!("a device of {} that holds something", show_size(size)),
+        Occupant::Other => "no file".to_owned(),
+    }
+}
+
+fn usage(reason: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Usage, reason)
+}

@@ -1,0 +1,226 @@
+//! Taking a copy of the header, and putting it back (`spec/native-v1.md`, section 11).
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+
+use super::{
+    copies::Copies,
+    copy::HeaderCopy,
+    header::NativeHeader,
+    header_file::{HeaderFile, check_same_data},
+    superblock::CopyIndex,
+    update::{make_durable, write_both},
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    format::{Header, HeaderInfo, Unlocked},
+    storage::Storage,
+};
+
+/// The header of a container, to be kept elsewhere. Taking it needs no secret.
+#[derive(Debug)]
+pub struct Backup {
+    file: HeaderFile,
+    a: Option<HeaderCopy>,
+    b: Option<HeaderCopy>,
+}
+
+impl Backup {
+    /// Takes both copies, byte for byte; one that is not whole is left out (NAT-HF-07).
+    ///
+    /// # Errors
+    /// `Busy` during a re-encryption. `Damaged` where the copies do not agree on whose header they are and where the data lies: without the key nobody knows
+    /// which of them is right. `Unsupported` where one is of another time. What reading the header gives.
+    pub fn take(container: &dyn Storage) -> Result<Self> {
+        let copies = Copies::read(container)?;
+        if let Some(error) = copies.unsupported() {
+            return Err(error.clone().into());
+        }
+        // NAT-HF-07: only the header on the medium goes with the records of how far the work is.
+        if copies.whole().any(|copy| copy.superblock.reencryption.is_some()) {
+            return Err(Error::new(
+                ErrorKind::Busy,
+                "it is being re-encrypted, and only its own header fits its data until that is done",
+            )
+            .with_hint("make the backup after the re-encryption"));
+        }
+        let file = HeaderFile::of(copies.current());
+        if copies.whole().any(|copy| HeaderFile::of(copy) != file) {
+            let reason =
+                "the header copies do not belong together, and only the password tells which is right";
+            return Err(Error::new(ErrorKind::Damaged, reason)
+                .with_hint("strongroom header repair asks for it; make the backup after that"));
+        }
+        let b = copies.backup_at(file.geometry.backup_offset).cloned();
+        Ok(Self { file, a: copies.a.found.ok(), b })
+    }
+
+    /// The copies that were left out.
+    pub fn left_out(&self) -> Vec<CopyIndex> {
+        let missing = |copy: &Option<HeaderCopy>, index| copy.is_none().then_some(index);
+        missing(&self.a, CopyIndex::A).into_iter().chain(missing(&self.b, CopyIndex::B)).collect()
+    }
+
+    /// Whether both copies are there and say the same.
+    pub fn is_settled(&self) -> bool {
+        self.a.as_ref().zip(self.b.as_ref()).is_some_and(|(a, b)| a.says_the_same_as(b))
+    }
+
+    /// The container's identity.
+    pub fn uuid(&self) -> &[u8; 16] {
+        &self.file.uuid
+    }
+
+    /// Writes the header file, syncs it and reads it back.
+    pub fn write(&self, file: &dyn Storage) -> Result<()> {
+        self.file.write(file, [self.a.as_ref(), self.b.as_ref()])
+    }
+}
+
+/// A header about to be put in the place of what a container has.
+#[derive(Debug)]
+pub struct Restore {
+    source: NativeHeader,
+    present: Option<NativeHeader>,
+}
+
+/// A whole header copy of another container, which restoring would overwrite.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignCopy {
+    /// Which copy.
+    pub index: CopyIndex,
+    /// That container's identity.
+    pub uuid: [u8; 16],
+    /// Its label.
+    pub label: Option<String>,
+}
+
+impl ForeignCopy {
+    pub(super) fn new(index: CopyIndex, copy: &HeaderCopy) -> Self {
+        let superblock = &copy.superblock;
+        Self { index, uuid: superblock.uuid, label: superblock.label.text().map(str::to_owned) }
+    }
+}
+
+impl Restore {
+    /// Compares a header file with the container that it is to be restored to (NAT-HF-08).
+    ///
+    /// # Errors
+    /// `Usage` where it belongs to another container or to another state of its data, `Damaged` where the container is too
+    /// short for it, `Unsupported` where the container bears a header of another time.
+    pub fn from_file(container: &dyn Storage, file: &dyn Storage) -> Result<Self> {
+        let source = NativeHeader::of_header_file(&HeaderFile::read(file)?, file)?;
+        let restore = Self::from_header(container, source)?;
+        let present = restore.present.iter().flat_map(|header| header.copies.whole());
+        if present.chain([restore.source.copy_in_use()]).any(|copy| copy.superblock.reencryption.is_some()) {
+            let reason = "a re-encryption is under way, and only the header on the medium fits the data";
+            return Err(Error::new(ErrorKind::Usage, reason)
+                .with_hint("strongroom header repair, or finish it first"));
+        }
+        if let Some(present) = &restore.present {
+            let wanted = restore.source.copy_in_use();
+            let own = present.copies.whole().find(|copy| copy.is_of_same_container(wanted));
+            check_same_data(own.unwrap_or(present.copy_in_use()), wanted)?;
+        }
+        Ok(restore)
+    }
+
+    /// The same for a header copy that was found in the container itself, whose present header may be another's.
+    ///
+    /// # Errors
+    /// As [`Self::from_file`], but not for a present header of another container.
+    pub fn from_copy(container: &dyn Storage, copy: &HeaderCopy) -> Result<Self> {
+        Self::from_header(container, NativeHeader::of_copy(copy.clone(), container)?)
+    }
+
+    fn from_header(container: &dyn Storage, source: NativeHeader) -> Result<Self> {
+        if HeaderFile::is_one(container)? {
+            return Err(Error::new(ErrorKind::Usage, "it is a header file, not a container"));
+        }
+        let (expected, actual) = (source.describe().container_size, container.size()?);
+        if actual < expected {
+            let reason = format!("the container is cut off: {actual} of {expected} bytes are there");
+            return Err(Error::new(ErrorKind::Damaged, reason)
+                .with_hint("bring the missing end back, with anything in it, and try again"));
+        }
+        let present = match NativeHeader::read(container) {
+            Ok(header) => Some(header),
+            Err(error) if matches!(error.kind(), ErrorKind::NotAContainer | ErrorKind::Damaged) => None,
+            Err(error) => return Err(error),
+        };
+        if let Some(error) = present.as_ref().and_then(|header| header.copies.unsupported()) {
+            return Err(error.clone().into());
+        }
+        Ok(Self { source, present })
+    }
+
+    /// The header to be restored, to be described and unlocked.
+    pub fn source(&self) -> &NativeHeader {
+        &self.source
+    }
+
+    /// What the container's present header says of itself; `None` where none is whole.
+    pub fn present(&self) -> Option<HeaderInfo> {
+        self.present.as_ref().map(Header::describe)
+    }
+
+    /// Header copies of other containers that would be overwritten.
+    pub fn foreign(&self) -> Vec<ForeignCopy> {
+        let source = self.source.copy_in_use();
+        let foreign = |index| {
+            let copy = self.present_copy(index).filter(|copy| !copy.is_of_same_container(source))?;
+            Some(ForeignCopy::new(index, copy))
+        };
+        [CopyIndex::A, CopyIndex::B].into_iter().filter_map(foreign).collect()
+    }
+
+    /// Whether a present copy of this container is authentic under the volume key of the header to be restored; `None`
+    /// where there is none. Where it is not, it was forged, or it has another volume key and restoring loses the data.
+    pub fn is_present_authentic(&self, unlocked: &Unlocked) -> Option<bool> {
+        let source = self.source.copy_in_use();
+        let mut own = self.present_copies().filter(|copy| copy.is_of_same_container(source));
+        let first = own.next()?;
+        Some(std::iter::once(first).chain(own).any(|copy| copy.check_mac(&unlocked.volume_key).is_ok()))
+    }
+
+    /// Writes both copies under a sequence number above every authentic one that is there (NAT-HF-08).
+    ///
+    /// # Errors
+    /// What writing gave; the error says whether the restored header is in force.
+    pub fn write(&self, container: &dyn Storage, unlocked: &Unlocked) -> Result<()> {
+        let key = &unlocked.volume_key;
+        let source = self.source.authentic(key)?;
+        let is_authentic =
+            |copy: &&HeaderCopy| copy.is_of_same_container(source) && copy.check_mac(key).is_ok();
+        let newest = self.present_copies().filter(is_authentic).map(|copy| copy.superblock.sequence).max();
+        let new = source.after(newest.unwrap_or(0), key)?;
+
+        // NAT-UPD-03: the newest authentic copy stays until the other place holds the new one. Without any, NAT-UPD-01.
+        let authentic = |index| self.present_copy(index).filter(is_authentic);
+        let kept = match (authentic(CopyIndex::A), authentic(CopyIndex::B)) {
+            (Some(a), Some(b)) if b.is_update_of(a) => Some(b),
+            (a, b) => a.or(b),
+        };
+        if let (Some(present), Some(kept)) = (&self.present, kept) {
+            make_durable(container, &present.copies, kept)?;
+        }
+        let first = kept.map_or(CopyIndex::B, |copy| copy.superblock.index.other());
+        write_both(container, &new, first, key)?;
+        if Copies::read(container)?.current().says_the_same_as(&new) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Io, "the header that was written is not found again"))
+    }
+
+    fn present_copies(&self) -> impl Iterator<Item = &HeaderCopy> {
+        self.present.iter().flat_map(|header| header.copies.whole())
+    }
+
+    /// The whole copy that stands where one of the new ones will.
+    fn present_copy(&self, index: CopyIndex) -> Option<&HeaderCopy> {
+        let copies = &self.present.as_ref()?.copies;
+        match index {
+            CopyIndex::A => copies.a.found.as_ref().ok(),
+            CopyIndex::B => copies.backup_at(self.source.copy_in_use().superblock.geometry.backup_offset),
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! A header in a file of its own: a backup, or the detached header of a container (`spec/native-v1.md`, section 11).
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+
+use std::sync::Arc;
+
+use zerocopy::{
+    FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned,
+    little_endian::{U32, U64},
+};
+
+use super::{
+    copies::{Copies, Found, in_place, read_copy},
+    copy::HeaderCopy,
+    error::HeaderError,
+    header::hyphenated,
+    layout::{COPY_LEN, COPY_LEN_U64, VERSION},
+    superblock::{CopyIndex, Geometry},
+};
+use crate::{
+    crypto::hash,
+    error::{Error, ErrorKind, Result},
+    storage::{Overlay, Storage, Window},
+};
+
+/// NAT-HF-01: built as the container's magic is, so that a text-mode transfer shows.
+pub(super) const FILE_MAGIC: [u8; 16] = *b"\x89STRONGHEAD\r\n\x1a\n\0";
+/// The size of the preamble in bytes.
+pub(super) const PREAMBLE_LEN: usize = 4_096;
+const PREAMBLE_LEN_U64: u64 = 4_096;
+/// Where the two copies lie in the file, in bytes.
+const PLACES: [u64; 2] = [PREAMBLE_LEN_U64, PREAMBLE_LEN_U64 + COPY_LEN_U64];
+/// The size of a header file in bytes.
+pub const HEADER_FILE_LEN: u64 = PREAMBLE_LEN_U64 + 2 * COPY_LEN_U64;
+
+/// Section 11.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawPreamble {
+    magic: [u8; 16],
+    version: U32,
+    preamble_len: U32,
+    uuid: [u8; 16],
+    container_len: U64,
+    data_offset: U64,
+    data_len: U64,
+    backup_offset: U64,
+    reserved: [u8; 3_992],
+    checksum: [u8; 32],
+}
+
+const _: () = assert!(size_of::<RawPreamble>() == PREAMBLE_LEN);
+const _: () = assert!(std::mem::offset_of!(RawPreamble, checksum) == 4_064);
+
+/// What the preamble of a header file says: which container's header it is, and where that one's header copies belong.
+///
+/// None of it changes with keys or passwords, so an update of a detached header never touches the preamble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeaderFile {
+    /// The container's identity.
+    pub uuid: [u8; 16],
+    /// The container's geometry.
+    pub geometry: Geometry,
+}
+
+impl HeaderFile {
+    /// The header file of the container that `copy` describes.
+    pub(super) fn of(copy: &HeaderCopy) -> Self {
+        Self { uuid: copy.superblock.uuid, geometry: copy.superblock.geometry }
+    }
+
+    /// Whether `storage` starts as a header file does.
+    pub fn is_one(storage: &dyn Storage) -> Result<bool> {
+        if storage.size()? < PREAMBLE_LEN_U64 {
+            return Ok(false);
+        }
+        let mut magic = [0; FILE_MAGIC.len()];
+        // What cannot be read may still be a container with a copy B.
+        Ok(storage.read_exact_at(&mut magic, 0).is_ok() && magic == FILE_MAGIC)
+    }
+
+    /// Reads a header file: its preamble, and whether what follows belongs to it.
+    ///
+    /// # Errors
+    /// `NotAContainer` where it is no header file, `Unsupported` for one of another version, `Damaged`.
+    pub fn read(storage: &dyn Storage) -> Result<Self> {
+        let mut bytes = vec![0; PREAMBLE_LEN.min(usize::try_from(storage.size()?).unwrap_or(PREAMBLE_LEN))];
+        storage.read_exact_at(&mut bytes, 0)?;
+        let file = Self::parse(&bytes).map_err(explain)?;
+        if storage.size()? < HEADER_FILE_LEN {
+            return Err(explain(HeaderError::CutOff)); // NAT-HF-03
+        }
+        for offset in PLACES {
+            if read_copy(storage, offset)?.is_ok_and(|copy| Self::of(&copy) != file) {
+                let reason = "it is made of parts that do not belong together"; // NAT-HF-04
+                return Err(Error::new(ErrorKind::Damaged, reason));
+            }
+        }
+        Ok(file)
+    }
+
+    /// Reads a preamble (NAT-HF-01, -02).
+    pub fn parse(bytes: &[u8]) -> Result<Self, HeaderError> {
+        if !bytes.starts_with(&FILE_MAGIC) {
+            return Err(HeaderError::NoMagic);
+        }
+        let raw = RawPreamble::read_from_bytes(bytes).map_err(|_| HeaderError::CutOff)?;
+        if raw.checksum != checksum(&raw) {
+            return Err(HeaderError::Checksum);
+        }
+        if raw.version.get() != VERSION {
+            return Err(HeaderError::Version { version: raw.version.get() });
+        }
+        if u32::try_from(PREAMBLE_LEN) != Ok(raw.preamble_len.get()) {
+            let value = u64::from(raw.preamble_len.get());
+            return Err(HeaderError::Field { field: "preamble length", value });
+        }
+        if raw.reserved.iter().any(|&byte| byte != 0) {
+            return Err(HeaderError::Reserved { place: "preamble" });
+        }
+        let geometry = Geometry {
+            data_offset: raw.data_offset.get(),
+            data_len: raw.data_len.get(),
+            container_len: raw.container_len.get(),
+            backup_offset: raw.backup_offset.get(),
+        };
+        Ok(Self { uuid: raw.uuid, geometry: geometry.checked()? })
+    }
+
+    /// The bytes of the preamble.
+    pub fn to_bytes(&self) -> [u8; PREAMBLE_LEN] {
+        let mut raw = RawPreamble::new_zeroed();
+        raw.magic = FILE_MAGIC;
+        raw.version = VERSION.into();
+        raw.preamble_len = u32::try_from(PREAMBLE_LEN).unwrap_or_default().into();
+        raw.uuid = self.uuid;
+        raw.container_len = self.geometry.container_len.into();
+        raw.data_offset = self.geometry.data_offset.into();
+        raw.data_len = self.geometry.data_len.into();
+        raw.backup_offset = self.geometry.backup_offset.into();
+        raw.checksum = checksum(&raw);
+        zerocopy::transmute!(raw)
+    }
+
+    /// A container whose header lies in `file` (NAT-HF-05): all that reads and writes a header works on it unchanged.
+    ///
+    /// # Errors
+    /// `Damaged` where the geometry leaves no room for the copies.
+    pub fn over(&self, container: Arc<dyn Storage>, file: Arc<dyn Storage>) -> Result<Overlay> {
+        let window = |index: CopyIndex| {
+            let shown = index.offset_in(&self.geometry);
+            Window { shown: shown..shown.saturating_add(COPY_LEN_U64), source: place_of(index) }
+        };
+        Overlay::new(container, file, vec![window(CopyIndex::A), window(CopyIndex::B)])
+            .map_err(|error| Error::caused_by(ErrorKind::Damaged, error))
+    }
+
+    /// What stands in the place of one copy.
+    pub(super) fn read_place(&self, file: &dyn Storage, index: CopyIndex) -> Result<Found> {
+        Ok(in_place(read_copy(file, place_of(index))?, index, index.offset_in(&self.geometry)))
+    }
+
+    /// Writes a whole header file, zeros in the place of a copy that is not given, and reads it back.
+    pub(super) fn write(&self, storage: &dyn Storage, copies: [Option<&HeaderCopy>; 2]) -> Result<()> {
+        let mut bytes = self.to_bytes().to_vec();
+        for copy in copies {
+            match copy {
+                Some(copy) => bytes.extend_from_slice(copy.as_bytes()),
+                None => bytes.resize(bytes.len().saturating_add(COPY_LEN), 0),
+            }
+        }
+        storage.write_all_at(&bytes, 0)?;
+        storage.sync_data()?;
+        let mut back = vec![0; bytes.len()];
+        storage.read_exact_at(&mut back, 0)?;
+        if back == bytes {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Io, "the header file does not read back as it was written"))
+    }
+
+    /// NAT-HF-06: refuses a container that bears another header in its own places: under this one its data would be
+    /// garbage, and a file system check would write to it.
+    ///
+    /// # Errors
+    /// `Usage`.
+    pub fn check_against(&self, container: &dyn Storage, file: &dyn Storage) -> Result<()> {
+        let own = match Copies::read(container) {
+            Ok(own) => own,
+            Err(error) if matches!(error.kind(), ErrorKind::NotAContainer | ErrorKind::Damaged) => {
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let detached = Copies::of_header_file(self, file)?;
+        check_same_data(own.current(), detached.current())
+    }
+}
+
+/// Whether both describe the same data.
+///
+/// # Errors
+/// `Usage` where they do not.
+pub(super) fn check_same_data(own: &HeaderCopy, from_file: &HeaderCopy) -> Result<()> {
+    if !own.is_of_same_container(from_file) {
+        let (own, other) = (hyphenated(&own.superblock.uuid), hyphenated(&from_file.superblock.uuid));
+        let reason = format!("the header file belongs to container {other}, and this one is {own}");
+        return Err(Error::new(ErrorKind::Usage, reason));
+    }
+    if !own.superblock.lays_out_as(&from_file.superblock) {
+        let reason = "the container was re-encrypted or resized since the header file was made";
+        return Err(Error::new(ErrorKind::Usage, reason));
+    }
+    Ok(())
+}
+
+/// Where a copy lies in a header file.
+const fn place_of(index: CopyIndex) -> u64 {
+    let [a, b] = PLACES;
+    match index {
+        CopyIndex::A => a,
+        CopyIndex::B => b,
+    }
+}
+
+fn checksum(raw: &RawPreamble) -> [u8; 32] {
+    let mut preamble = *raw;
+    preamble.checksum.zero();
+    let bytes = preamble.as_bytes();
+    hash::sha256(&[bytes.get(..std::mem::offset_of!(RawPreamble, checksum)).unwrap_or(bytes)])
+}
+
+fn explain(error: HeaderError) -> Error {
+    match error {
+        HeaderError::NoMagic => Error::new(ErrorKind::NotAContainer, "it is no header file")
+            .with_hint("strongroom header backup makes one"),
+        HeaderError::CutOff => Error::new(ErrorKind::Damaged, "the header file is cut off"),
+        error => error.into(),
+    }
+}

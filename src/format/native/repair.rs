@@ -1,0 +1,125 @@
+//! Bringing header copies up to the authentic one (NAT-UPD-04).
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+
+use std::fmt;
+
+use super::{
+    backup::ForeignCopy, copy::HeaderCopy, error::HeaderError, header::NativeHeader, superblock::CopyIndex,
+    update::make_durable,
+};
+use crate::{crypto::secret::VolumeKey, error::Result, format::Unlocked, storage::Storage};
+
+/// A header copy that is not as good as the authentic one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyFault {
+    /// Which copy.
+    pub index: CopyIndex,
+    /// What is wrong with it.
+    pub fault: Fault,
+}
+
+/// What is wrong with a header copy, seen from the authentic one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// There is none.
+    Missing,
+    /// It is not whole.
+    Damaged,
+    /// It is older.
+    Stale,
+    /// It was changed by someone without the key.
+    Changed,
+    /// The same, and it passes for newer: it may stand where a newer authentic one stood.
+    Newer,
+    /// It is whole and belongs to another container.
+    Foreign(ForeignCopy),
+}
+
+impl CopyFault {
+    /// Whether only the owner can say that this copy may go: it may be the last trace of something.
+    pub const fn needs_consent(&self) -> bool {
+        matches!(self.fault, Fault::Newer | Fault::Foreign(_))
+    }
+}
+
+impl fmt::Display for CopyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.fault {
+            Fault::Missing => "missing",
+            Fault::Damaged => "damaged",
+            Fault::Stale => "stale",
+            Fault::Changed => "changed",
+            Fault::Newer => "changed, and passed for newer",
+            Fault::Foreign(_) => "that of another container",
+        })
+    }
+}
+
+impl NativeHeader {
+    /// What is wrong with the copies, seen from the authentic one.
+    ///
+    /// # Errors
+    /// As [`Header::prepare_writing`](crate::format::Header::prepare_writing), but not for [`Fault::Newer`].
+    pub fn faults(&self, unlocked: &Unlocked) -> Result<Vec<CopyFault>> {
+        let good = self.authentic(&unlocked.volume_key)?;
+        self.check_complete(good)?;
+        Ok(self.faults_beside(good, &unlocked.volume_key))
+    }
+
+    /// Rewrites these copies from the authentic one; says what it did, a line each.
+    pub fn repair(
+        &self,
+        storage: &dyn Storage,
+        unlocked: &Unlocked,
+        faults: &[CopyFault],
+    ) -> Result<Vec<String>> {
+        let good = self.authentic(&unlocked.volume_key)?;
+        self.check_complete(good)?;
+        self.rewrite(storage, good, &unlocked.volume_key, faults)
+    }
+
+    pub(super) fn faults_beside(&self, good: &HeaderCopy, key: &VolumeKey) -> Vec<CopyFault> {
+        let fault = |index| Some(CopyFault { index, fault: self.fault(index, good, key)? });
+        [CopyIndex::A, CopyIndex::B].into_iter().filter_map(fault).collect()
+    }
+
+    pub(super) fn rewrite(
+        &self,
+        storage: &dyn Storage,
+        good: &HeaderCopy,
+        key: &VolumeKey,
+        faults: &[CopyFault],
+    ) -> Result<Vec<String>> {
+        let mut done = Vec::new();
+        for fault in faults {
+            make_durable(storage, &self.copies, good)?;
+            good.for_index(fault.index, key)?.write(storage)?;
+            done.push(format!(
+                "header copy {} was {fault} and has been rewritten from the other",
+                fault.index
+            ));
+        }
+        Ok(done)
+    }
+
+    fn fault(&self, index: CopyIndex, good: &HeaderCopy, key: &VolumeKey) -> Option<Fault> {
+        let place = match index {
+            CopyIndex::A => &self.copies.a,
+            CopyIndex::B => &self.copies.b,
+        };
+        match self.found(index, good) {
+            Some(copy) if !copy.is_of_same_container(good) => {
+                Some(Fault::Foreign(ForeignCopy::new(index, copy)))
+            }
+            Some(copy) if copy.says_the_same_as(good) && copy.check_mac(key).is_ok() => None,
+            Some(copy) if good.is_update_of(copy) => Some(Fault::Stale),
+            Some(copy) if copy.is_update_of(good) => Some(Fault::Newer),
+            Some(_) => Some(Fault::Changed),
+            None => Some(match place.found {
+                Err(HeaderError::NoMagic | HeaderError::CutOff) => Fault::Missing,
+                _ => Fault::Damaged,
+            }),
+        }
+    }
+}

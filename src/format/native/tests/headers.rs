@@ -1,0 +1,428 @@
+//! Header files, restoring, repairing and scanning. (Every stop of a restore: `tests/crash`.)
+
+use super::*;
+use crate::{
+    crypto::secret::{RECOVERY_KEY_LEN, RecoveryKey},
+    format::{CopyState, Header, NewKeyslot, Priority, Unlocked},
+    storage::{Overlay, SimStorage},
+};
+
+const GEOMETRY: Geometry =
+    Geometry { data_offset: 81_920, data_len: 32_768, container_len: 262_144, backup_offset: 131_072 };
+const BACKUP: usize = 131_072;
+
+fn key(number: u8) -> Credentials {
+    Credentials::Recovery(RecoveryKey::copy_of(&[number; RECOVERY_KEY_LEN]).unwrap())
+}
+
+/// A container that recovery key 0 opens. Another number makes another container.
+fn container(number: u64) -> MemoryStorage {
+    let rng = Counting(AtomicU64::new(number * 1000));
+    let new = NewContainer {
+        uuid: new_uuid(&rng).unwrap(),
+        geometry: GEOMETRY,
+        ..new_container(CHEAP, Provision::Quick)
+    };
+    let storage = MemoryStorage::new(vec![0; GEOMETRY.container_len.try_into().unwrap()]);
+    NewHeader::new(&new, &key(0), &rng).unwrap().write(&storage).unwrap();
+    storage
+}
+
+fn open(storage: &dyn Storage, number: u8) -> (NativeHeader, Unlocked) {
+    let header = NativeHeader::read(storage).unwrap();
+    let unlocked = header.unlock(&key(number), &Attempt::default()).unwrap();
+    (header, unlocked)
+}
+
+/// Whether recovery key `number` opens it.
+fn opens(storage: &dyn Storage, number: u8) -> bool {
+    NativeHeader::read(storage).and_then(|header| header.unlock(&key(number), &Attempt::default())).is_ok()
+}
+
+/// Lets recovery key `new` take the place of `old`.
+fn change_key(storage: &dyn Storage, old: u8, new: u8) {
+    let (header, unlocked) = open(storage, old);
+    let mut editor = header.editor(&unlocked).unwrap();
+    let credentials = key(new);
+    let slot = NewKeyslot {
+        slot: None,
+        label: None,
+        priority: Priority::Normal,
+        cost: CHEAP,
+        credentials: &credentials,
+    };
+    editor.replace(0, &slot, &Counting(AtomicU64::new(77))).unwrap();
+    editor.commit(storage).unwrap();
+}
+
+fn backup(container: &dyn Storage) -> MemoryStorage {
+    let file = MemoryStorage::default();
+    Backup::take(container).unwrap().write(&file).unwrap();
+    file
+}
+
+fn overwrite(storage: &dyn Storage, offset: usize, len: usize) {
+    storage.write_all_at(&vec![0; len], offset as u64).unwrap();
+}
+
+fn restore(container: &dyn Storage, file: &dyn Storage, number: u8) -> Result<()> {
+    let restore = Restore::from_file(container, file)?;
+    let unlocked = restore.source().unlock(&key(number), &Attempt::default())?;
+    restore.write(container, &unlocked)
+}
+
+fn states(storage: &dyn Storage) -> Vec<(CopyState, Option<u64>)> {
+    let headers = NativeHeader::read(storage).unwrap().describe().headers;
+    headers.into_iter().map(|copy| (copy.state, copy.sequence)).collect()
+}
+
+// proves: NAT-HF-03 NAT-HF-07
+#[test]
+fn a_backup_holds_both_copies_byte_for_byte() {
+    let container = container(0);
+    let (bytes, file) = (container.to_vec(), backup(&container).to_vec());
+    assert_eq!(file.len() as u64, HEADER_FILE_LEN);
+    assert!(file[4096..4096 + COPY_LEN] == bytes[..COPY_LEN]);
+    assert!(file[4096 + COPY_LEN..] == bytes[BACKUP..BACKUP + COPY_LEN]);
+}
+
+// proves: NAT-HF-07
+#[test]
+fn a_copy_that_is_not_whole_is_left_out_of_a_backup() {
+    let container = container(0);
+    overwrite(&container, 5000, 1);
+    container.write_all_at(&[1], 5000).unwrap();
+    let taken = Backup::take(&container).unwrap();
+    assert_eq!(taken.left_out(), [CopyIndex::A]);
+    assert!(!taken.is_settled());
+    let file = backup(&container);
+    assert!(file.to_vec()[4096..4096 + COPY_LEN].iter().all(|&byte| byte == 0));
+    overwrite(&container, BACKUP, COPY_LEN);
+    restore(&container, &file, 0).unwrap();
+    assert_eq!(states(&container), [(CopyState::Current, Some(2)); 2]);
+}
+
+// proves: NAT-HF-07
+#[test]
+fn copies_of_two_containers_make_no_backup() {
+    let (first, second) = (container(0), container(1));
+    first.write_all_at(&second.to_vec()[BACKUP..BACKUP + COPY_LEN], BACKUP as u64).unwrap();
+    let error = Backup::take(&first).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged);
+    assert!(error.hint().unwrap().contains("header repair"));
+}
+
+// proves: NAT-HF-08
+#[test]
+fn a_restored_header_beats_the_newer_one_and_its_copies() {
+    let container = container(0);
+    let file = backup(&container);
+    change_key(&container, 0, 1);
+    assert!(opens(&container, 1) && !opens(&container, 0));
+    restore(&container, &file, 0).unwrap();
+    assert!(opens(&container, 0) && !opens(&container, 1));
+    assert_eq!(states(&container), [(CopyState::Current, Some(3)); 2]);
+}
+
+// proves: NAT-HF-08
+#[test]
+fn a_backup_of_another_container_is_refused_and_nothing_is_written() {
+    let (first, second) = (container(0), container(1));
+    let before = first.to_vec();
+    let error = restore(&first, &backup(&second), 0).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    assert!(error.reason().contains("belongs to container"), "{error}");
+    assert!(first.to_vec() == before);
+}
+
+// proves: NAT-HF-08
+#[test]
+fn a_backup_of_another_layout_is_refused() {
+    let present = container(0);
+    let file = backup(&present);
+    let (header, unlocked) = open(&present, 0);
+    let good = header.authentic(&unlocked.volume_key).unwrap();
+    let changed = good.updated(|raw| raw.superblock.sector_size = 512.into(), &unlocked.volume_key).unwrap();
+    update::write_update(&present, good, &changed, &unlocked.volume_key).unwrap();
+    let error = restore(&present, &file, 0).unwrap_err();
+    assert_eq!((error.kind(), error.reason().contains("since")), (ErrorKind::Usage, true), "{error}");
+}
+
+// proves: NAT-HF-08
+#[test]
+fn a_container_too_short_for_the_backup_is_refused() {
+    let whole = container(0);
+    let file = backup(&whole);
+    let cut = MemoryStorage::new(whole.to_vec()[..200_000].to_vec());
+    assert_eq!(restore(&cut, &file, 0).unwrap_err().kind(), ErrorKind::Damaged);
+}
+
+// proves: NAT-HF-08
+#[test]
+fn a_wrong_key_restores_nothing() {
+    let container = container(0);
+    let file = backup(&container);
+    change_key(&container, 0, 1);
+    let before = container.to_vec();
+    assert_eq!(restore(&container, &file, 1).unwrap_err().kind(), ErrorKind::Credentials);
+    assert!(container.to_vec() == before);
+}
+
+// proves: NAT-HF-08
+#[test]
+fn a_forged_backup_restores_nothing() {
+    let container = container(0);
+    let mut file = backup(&container).to_vec();
+    // The label of both copies, their checksums made right: what someone without the key can do.
+    for start in [4096, 4096 + COPY_LEN] {
+        file[start + 64] ^= 1;
+        let mut copy = file[start..start + COPY_LEN].to_vec();
+        copy[4000..4096].fill(0);
+        file[start + 4000..start + 4032].copy_from_slice(&crate::crypto::hash::sha256(&[&copy]));
+    }
+    let before = container.to_vec();
+    let error = restore(&container, &MemoryStorage::new(file), 0).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Tampered);
+    assert!(container.to_vec() == before);
+}
+
+#[test]
+fn a_header_file_is_no_place_to_restore_to() {
+    let file = backup(&container(0));
+    let other = MemoryStorage::new(file.to_vec());
+    assert_eq!(Restore::from_file(&other, &file).unwrap_err().kind(), ErrorKind::Usage);
+}
+
+#[test]
+fn restoring_where_no_header_is_left_brings_the_container_back() {
+    let container = container(0);
+    let (before, file) = (container.to_vec(), backup(&container));
+    overwrite(&container, 0, COPY_LEN);
+    overwrite(&container, BACKUP, COPY_LEN);
+    let restore = Restore::from_file(&container, &file).unwrap();
+    assert!(restore.present().is_none());
+    let unlocked = restore.source().unlock(&key(0), &Attempt::default()).unwrap();
+    assert_eq!(restore.is_present_authentic(&unlocked), None);
+    restore.write(&container, &unlocked).unwrap();
+    assert!(opens(&container, 0));
+    assert!(container.to_vec()[COPY_LEN..BACKUP] == before[COPY_LEN..BACKUP]);
+}
+
+// proves: NAT-HF-05
+#[test]
+fn a_detached_header_is_changed_and_healed_in_its_file_alone() {
+    let whole = container(0);
+    let (header_file, container) = (Arc::new(backup(&whole)), Arc::new(whole));
+    overwrite(&*container, 0, COPY_LEN);
+    overwrite(&*container, BACKUP, COPY_LEN);
+    let before = container.to_vec();
+    let file = HeaderFile::read(&*header_file).unwrap();
+    file.check_against(&*container, &*header_file).unwrap();
+    let overlay: Overlay = file
+        .over(Arc::clone(&container) as Arc<dyn Storage>, Arc::clone(&header_file) as Arc<dyn Storage>)
+        .unwrap();
+    let preamble = header_file.to_vec()[..4096].to_vec();
+
+    change_key(&overlay, 0, 1);
+    assert!(opens(&overlay, 1) && !opens(&overlay, 0));
+    header_file.write_all_at(&[0; 16], 4096).unwrap();
+    let (header, unlocked) = open(&overlay, 1);
+    let done = header.prepare_writing(&overlay, &unlocked).unwrap();
+    assert_eq!(done, ["header copy A was missing and has been rewritten from the other"]);
+    assert_eq!(states(&overlay), [(CopyState::Current, Some(2)); 2]);
+
+    assert!(container.to_vec() == before, "the container was written to");
+    assert_eq!(header_file.to_vec()[..4096], preamble);
+    assert!(HeaderFile::read(&*header_file).is_ok());
+}
+
+// proves: NAT-HF-06
+#[test]
+fn a_header_file_does_not_open_a_container_with_another_header() {
+    let (first, second) = (container(0), container(1));
+    let file = backup(&second);
+    let error = HeaderFile::read(&file).unwrap().check_against(&first, &file).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    // Its own older state opens it: that is how a backup is looked into.
+    let file = backup(&first);
+    change_key(&first, 0, 1);
+    HeaderFile::read(&file).unwrap().check_against(&first, &file).unwrap();
+}
+
+// proves: NAT-HF-04
+#[test]
+fn a_header_file_of_parts_of_two_containers_is_damaged() {
+    let (first, second) = (backup(&container(0)), backup(&container(1)));
+    first.write_all_at(&second.to_vec()[4096..4096 + COPY_LEN], 4096).unwrap();
+    let error = HeaderFile::read(&first).unwrap_err();
+    assert_eq!((error.kind(), error.reason().contains("parts")), (ErrorKind::Damaged, true));
+}
+
+// proves: NAT-HF-10
+#[test]
+fn a_copy_of_another_container_is_replaced_only_when_that_is_asked_for() {
+    let (first, second) = (container(0), container(1));
+    let foreign = second.to_vec()[BACKUP..BACKUP + COPY_LEN].to_vec();
+    first.write_all_at(&foreign, BACKUP as u64).unwrap();
+    let (header, unlocked) = open(&first, 0);
+    let done = header.prepare_writing(&first, &unlocked).unwrap();
+    assert_eq!(done, ["header copy B belongs to another container and was left alone"]);
+
+    let faults = header.faults(&unlocked).unwrap();
+    let [CopyFault { index: CopyIndex::B, fault: Fault::Foreign(_) }] = faults.as_slice() else {
+        panic!("{faults:?}");
+    };
+    assert!(faults[0].needs_consent());
+    header.repair(&first, &unlocked, &faults).unwrap();
+    assert_eq!(states(&first), [(CopyState::Current, Some(1)); 2]);
+}
+
+// proves: NAT-HF-10
+#[test]
+fn a_forged_newer_copy_is_replaced_only_when_that_is_asked_for() {
+    let container = container(0);
+    let mut copy = container.to_vec()[..COPY_LEN].to_vec();
+    copy[128] = 9;
+    let mac: Vec<u8> = copy[4032..4096].to_vec();
+    copy[4000..4096].fill(0);
+    let sum = crate::crypto::hash::sha256(&[&copy]);
+    copy[4000..4032].copy_from_slice(&sum);
+    copy[4032..4096].copy_from_slice(&mac);
+    container.write_all_at(&copy, 0).unwrap();
+
+    let (header, unlocked) = open(&container, 0);
+    assert_eq!(header.prepare_writing(&container, &unlocked).unwrap_err().kind(), ErrorKind::Tampered);
+    let faults = header.faults(&unlocked).unwrap();
+    assert_eq!(faults, [CopyFault { index: CopyIndex::A, fault: Fault::Newer }]);
+    header.repair(&container, &unlocked, &faults).unwrap();
+    assert_eq!(states(&container), [(CopyState::Current, Some(1)); 2]);
+}
+
+fn scanned(storage: &dyn Storage) -> Scan {
+    scan(storage, &mut |_, _| std::ops::ControlFlow::Continue(())).unwrap()
+}
+
+#[test]
+fn a_scan_finds_a_shifted_container_and_tells_where_it_starts() {
+    let shift = 3 * 512;
+    let mut bytes = vec![0; shift];
+    bytes.extend(container(0).to_vec());
+    let storage = MemoryStorage::new(bytes);
+    let found = scanned(&storage);
+    let places: Vec<_> = found.whole.iter().map(|copy| (copy.offset, copy.container_start())).collect();
+    assert_eq!(places, [(1536, 1536), (1536 + BACKUP as u64, 1536)]);
+    assert!(!found.whole[0].is_in_place(storage.size().unwrap()));
+}
+
+#[test]
+fn a_scan_finds_the_copy_whose_first_bytes_are_gone() {
+    let storage = MemoryStorage::new(container(0).to_vec()[4096..].to_vec());
+    let found = scanned(&storage);
+    assert_eq!(found.whole.len(), 1);
+    assert_eq!(found.whole[0].container_start(), -4096);
+}
+
+#[test]
+fn a_copy_that_only_a_scan_finds_restores_the_header() {
+    let container = container(0);
+    overwrite(&container, 0, COPY_LEN);
+    container.set_size(GEOMETRY.container_len + (3 << 20)).unwrap();
+    assert_eq!(NativeHeader::read(&container).unwrap_err().kind(), ErrorKind::NotAContainer);
+    let found = scanned(&container);
+    assert!(found.whole[0].is_in_place(container.size().unwrap()));
+    let restore = Restore::from_copy(&container, &found.whole[0].copy).unwrap();
+    let unlocked = restore.source().unlock(&key(0), &Attempt::default()).unwrap();
+    restore.write(&container, &unlocked).unwrap();
+    assert!(opens(&container, 0));
+}
+
+#[test]
+fn a_medium_full_of_signatures_is_looked_at_only_so_far() {
+    let mut bytes = vec![0; 4 << 20];
+    for place in bytes.chunks_mut(512) {
+        place[..16].copy_from_slice(b"\x89STRONGROOM\r\n\x1a\n\0");
+    }
+    let found = scanned(&MemoryStorage::new(bytes));
+    assert_eq!((found.whole.len(), found.broken, found.is_cut_short), (0, 4096, true));
+}
+
+/// A medium with a block of 4 KiB, at this offset, that cannot be read before it was written.
+#[derive(Debug)]
+struct BadBlock(MemoryStorage, Mutex<Option<u64>>);
+
+impl BadBlock {
+    fn new(bytes: Vec<u8>, offset: u64) -> Self {
+        Self(MemoryStorage::new(bytes), Mutex::new(Some(offset)))
+    }
+}
+
+impl Storage for BadBlock {
+    fn size(&self) -> io::Result<u64> {
+        self.0.size()
+    }
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let bad = *self.1.lock().unwrap();
+        if bad.is_some_and(|bad| offset < bad + 4096 && offset + buf.len() as u64 > bad) {
+            return Err(io::Error::other("bad block"));
+        }
+        self.0.read_exact_at(buf, offset)
+    }
+    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.1.lock().unwrap().take_if(|bad| (offset..offset + buf.len() as u64).contains(bad));
+        self.0.write_all_at(buf, offset)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn set_size(&self, size: u64) -> io::Result<()> {
+        self.0.set_size(size)
+    }
+    fn punch_hole(&self, range: Range<u64>) -> io::Result<()> {
+        self.0.punch_hole(range)
+    }
+    fn limits(&self) -> Limits {
+        self.0.limits()
+    }
+}
+
+#[test]
+fn a_scan_goes_on_behind_what_cannot_be_read() {
+    let mut bytes = vec![0; (1 << 20) + 8192];
+    bytes.extend(container(0).to_vec());
+    let found = scanned(&BadBlock::new(bytes, 1 << 20));
+    assert_eq!((found.whole.len(), found.unreadable), (2, 4096));
+}
+
+// proves: NAT-RD-01
+#[test]
+fn a_copy_on_a_bad_block_leaves_the_other_to_open_and_is_written_anew() {
+    for (bad, copy) in [(0, "A"), (8192, "A"), (BACKUP as u64 + 4096, "B")] {
+        let storage = BadBlock::new(container(0).to_vec(), bad);
+        let (header, unlocked) = open(&storage, 0);
+        let done = header.prepare_writing(&storage, &unlocked).unwrap();
+        assert_eq!(done, [format!("header copy {copy} was damaged and has been rewritten from the other")]);
+        assert_eq!(states(&storage), [(CopyState::Current, Some(1)); 2]);
+    }
+}
+
+#[test]
+fn a_medium_that_gives_neither_copy_is_an_input_error() {
+    let mut bytes = container(0).to_vec();
+    bytes[BACKUP..BACKUP + 16].fill(0);
+    let error = NativeHeader::read(&BadBlock::new(bytes, 0)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io);
+}
+
+#[test]
+fn a_scan_that_is_stopped_is_an_interruption() {
+    let error = scan(&container(0), &mut |_, _| std::ops::ControlFlow::Break(())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
+}
+
+#[test]
+fn a_backup_is_refused_where_the_medium_does_not_keep_it() {
+    let taken = Backup::take(&container(0)).unwrap();
+    let file = Recorded::new(HEADER_FILE_LEN, true);
+    assert_eq!(taken.write(&file).unwrap_err().kind(), ErrorKind::Io);
+    assert!(taken.write(&SimStorage::new(Vec::new())).is_ok());
+}

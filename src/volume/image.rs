@@ -1,0 +1,258 @@
+//! Whole volumes in and out: images become volumes, volumes become images.
+
+use zeroize::Zeroizing;
+
+use crate::{
+    block::{BlockError, ByteDevice},
+    crypto::hash::Sha256,
+    error::{Error, ErrorKind, Result},
+    storage::Storage,
+    volume::Progress,
+};
+
+/// What becomes of zeros where a copy is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Zeros {
+    /// They are written like everything else.
+    Written,
+    /// They are left out: what was never written there reads as zeros.
+    LeftOut,
+}
+
+/// Copies `image` to the start of the volume and makes it durable. Gives the SHA-256 of the image.
+///
+/// Behind the image come zeros to the next multiple of 4 KiB, and to the volume's end where that is less than 64 KiB away.
+///
+/// # Errors
+/// `Usage` where the image is larger than the volume, `Busy` where its size changed meanwhile, `Interrupted` where
+/// `progress` breaks off, and what reading and writing gave.
+pub fn import(
+    image: &dyn Storage,
+    volume: &ByteDevice,
+    zeros: Zeros,
+    progress: Progress<'_>,
+) -> Result<[u8; 32]> {
+    let (len, volume_len) = (image.size()?, volume.size());
+    if len > volume_len {
+        let reason = format!("the image has {len} bytes, and the volume {volume_len}");
+        return Err(Error::new(ErrorKind::Usage, reason));
+    }
+    let mut read = |chunk: &mut [u8], offset| Ok(image.read_exact_at(chunk, offset)?);
+    let mut write = |run: &[u8], offset| volume.write_at(run, offset).map_err(volume_error);
+    let digest = copy(len, zeros, &mut read, &mut write, progress)?;
+    let padded = len.next_multiple_of(BLOCK_LEN as u64);
+    if volume_len - padded < PADDING {
+        volume.zero_range(padded..volume_len).map_err(volume_error)?;
+    }
+    volume.flush().map_err(volume_error)?;
+    if image.size()? != len {
+        return Err(Error::new(ErrorKind::Busy, "the image's size has changed while it was read"));
+    }
+    Ok(digest)
+}
+
+/// Copies the volume to the start of `image` and makes it durable. Gives the SHA-256 of the volume.
+///
+/// # Errors
+/// `NoSpace` where the image is a device that is smaller, `Interrupted` where `progress` breaks off, and what reading and
+/// writing gave.
+pub fn export(
+    volume: &ByteDevice,
+    image: &dyn Storage,
+    zeros: Zeros,
+    progress: Progress<'_>,
+) -> Result<[u8; 32]> {
+    let len = volume.size();
+    if image.limits().can_resize {
+        image.set_size(len)?;
+    } else if image.size()? < len {
+        let reason = format!("the volume has {len} bytes, and the device {}", image.size()?);
+        return Err(Error::new(ErrorKind::NoSpace, reason));
+    }
+    let mut read = |chunk: &mut [u8], offset| volume.read_at(chunk, offset).map_err(volume_error);
+    let mut write = |run: &[u8], offset| Ok(image.write_all_at(run, offset)?);
+    let digest = copy(len, zeros, &mut read, &mut write, progress)?;
+    image.sync_data()?;
+    Ok(digest)
+}
+
+/// The SHA-256 of the volume's first `len` bytes.
+///
+/// # Errors
+/// `Interrupted` where `progress` breaks off, and what reading gave.
+pub fn digest_of_volume(volume: &ByteDevice, len: u64, progress: Progress<'_>) -> Result<[u8; 32]> {
+    let mut read = |chunk: &mut [u8], offset| volume.read_at(chunk, offset).map_err(volume_error);
+    copy(len, Zeros::LeftOut, &mut read, &mut |_, _| Ok(()), progress)
+}
+
+/// The SHA-256 of the image's first `len` bytes.
+///
+/// # Errors
+/// As [`digest_of_volume`].
+pub fn digest_of_image(image: &dyn Storage, len: u64, progress: Progress<'_>) -> Result<[u8; 32]> {
+    let mut read = |chunk: &mut [u8], offset| Ok(image.read_exact_at(chunk, offset)?);
+    copy(len, Zeros::LeftOut, &mut read, &mut |_, _| Ok(()), progress)
+}
+
+/// Reads `len` bytes and writes them, padded with zeros to whole blocks. Gives the SHA-256 of what was read.
+fn copy(
+    len: u64,
+    zeros: Zeros,
+    read: &mut dyn FnMut(&mut [u8], u64) -> Result<()>,
+    write: &mut dyn FnMut(&[u8], u64) -> Result<()>,
+    progress: Progress<'_>,
+) -> Result<[u8; 32]> {
+    let mut buffer = Zeroizing::new(vec![0; CHUNK_LEN]);
+    let mut hash = Sha256::default();
+    let mut offset = 0;
+    while offset < len {
+        let chunk_len = usize::try_from(len - offset).map_or(CHUNK_LEN, |left| left.min(CHUNK_LEN));
+        let chunk = &mut buffer[..chunk_len.next_multiple_of(BLOCK_LEN)];
+        chunk[chunk_len..].fill(0);
+        read(&mut chunk[..chunk_len], offset)?;
+        hash.update(&chunk[..chunk_len]);
+        match zeros {
+            Zeros::Written => write(chunk, offset)?,
+            Zeros::LeftOut => write_around_zeros(chunk, offset, write)?,
+        }
+        offset += chunk_len as u64;
+        if progress(offset, len).is_break() {
+            return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
+        }
+    }
+    Ok(hash.finish())
+}
+
+/// Writes each run of blocks that are not all zeros.
+fn write_around_zeros(
+    chunk: &[u8],
+    offset: u64,
+    write: &mut dyn FnMut(&[u8], u64) -> Result<()>,
+) -> Result<()> {
+    let mut start = 0;
+    for run in chunk.chunks(BLOCK_LEN).collect::<Vec<_>>().chunk_by(|a, b| is_zero(a) == is_zero(b)) {
+        let end = start + run.iter().map(|block| block.len()).sum::<usize>();
+        if !is_zero(run[0]) {
+            write(&chunk[start..end], offset + start as u64)?;
+        }
+        start = end;
+    }
+    Ok(())
+}
+
+fn is_zero(block: &[u8]) -> bool {
+    block.iter().all(|&byte| byte == 0)
+}
+
+fn volume_error(error: BlockError) -> Error {
+    match error {
+        BlockError::Io(error) => error.into(),
+        other => Error::caused_by(ErrorKind::Io, other),
+    }
+}
+
+const CHUNK_LEN: usize = 1 << 20;
+const BLOCK_LEN: usize = 4_096;
+/// The least data area: a smaller image is filled up to it.
+const PADDING: u64 = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::{ops::ControlFlow, sync::Arc};
+
+    use super::*;
+    use crate::{
+        block::CryptDevice,
+        crypto::{hash::sha256, xts::AesXts},
+        mapping::{Holes, Mapping, Segment},
+        storage::MemoryStorage,
+        units::{Sector, SectorSize},
+    };
+
+    const VOLUME_LEN: usize = 3 << 20;
+
+    /// A volume over a container that held noise before.
+    fn volume(holes: Holes, before: u8) -> (Arc<MemoryStorage>, ByteDevice) {
+        let key: Vec<u8> = (0..64).collect();
+        let segment = Segment {
+            first: Sector(0),
+            sectors: (VOLUME_LEN / 512) as u64,
+            storage_offset: 0,
+            first_tweak: Sector(0),
+            cipher: Arc::new(AesXts::aes256(&key).unwrap()),
+        };
+        let mapping = Mapping::new(SectorSize::B512, vec![segment], holes).unwrap();
+        let storage = Arc::new(MemoryStorage::new(vec![before; VOLUME_LEN]));
+        (Arc::clone(&storage), ByteDevice::new(Arc::new(CryptDevice::new(storage, mapping))))
+    }
+
+    fn go_on(_: u64, _: u64) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    /// Data with holes of all sizes in it, ending within a block.
+    fn image() -> Vec<u8> {
+        let mut image: Vec<u8> = (1..=251).cycle().take(VOLUME_LEN - (64 << 10) - 1000).collect();
+        for (start, len) in [(0, 4096), (8192, 4096 * 3 + 1), (1 << 20, 1 << 20), ((2 << 20) + 7, 9000)] {
+            image[start..start + len].fill(0);
+        }
+        image
+    }
+
+    #[test]
+    fn what_goes_in_comes_out() {
+        let image = image();
+        for (holes, zeros, before) in
+            [(Holes::AreCiphertext, Zeros::Written, 0xa5), (Holes::ReadAsZeros, Zeros::LeftOut, 0)]
+        {
+            let (_, volume) = volume(holes, before);
+            let source = MemoryStorage::new(image.clone());
+            assert_eq!(import(&source, &volume, zeros, &mut go_on).unwrap(), sha256(&[&image]));
+            let len = image.len() as u64;
+            assert_eq!(digest_of_volume(&volume, len, &mut go_on).unwrap(), sha256(&[&image]));
+
+            let target = MemoryStorage::new(Vec::new());
+            let digest = export(&volume, &target, Zeros::LeftOut, &mut go_on).unwrap();
+            let out = target.to_vec();
+            assert_eq!(digest, sha256(&[&out]));
+            assert_eq!(digest_of_image(&target, VOLUME_LEN as u64, &mut go_on).unwrap(), digest);
+            assert!(out.starts_with(&image));
+            // To the end of the block where the volume goes on for long, else to the end of the volume.
+            assert!(out[image.len()..image.len().next_multiple_of(4096)].iter().all(|&byte| byte == 0));
+        }
+    }
+
+    #[test]
+    fn a_volume_made_for_the_image_ends_in_zeros() {
+        let (_, volume) = volume(Holes::AreCiphertext, 0xa5);
+        let image = vec![7; VOLUME_LEN - 60_000];
+        import(&MemoryStorage::new(image.clone()), &volume, Zeros::Written, &mut go_on).unwrap();
+        let mut rest = vec![1; 60_000];
+        volume.read_at(&mut rest, image.len() as u64).unwrap();
+        assert!(rest.iter().all(|&byte| byte == 0));
+    }
+
+    #[test]
+    fn zeros_take_no_space_in_a_thin_volume() {
+        let (storage, volume) = volume(Holes::ReadAsZeros, 0);
+        import(&MemoryStorage::new(image()), &volume, Zeros::LeftOut, &mut go_on).unwrap();
+        assert!(storage.to_vec()[1 << 20..2 << 20].iter().all(|&byte| byte == 0));
+    }
+
+    #[test]
+    fn an_image_that_does_not_fit_is_refused() {
+        let (_, volume) = volume(Holes::AreCiphertext, 0);
+        let image = MemoryStorage::new(vec![0; VOLUME_LEN + 1]);
+        let error = import(&image, &volume, Zeros::Written, &mut go_on).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+    }
+
+    #[test]
+    fn breaking_off_is_an_interruption() {
+        let (_, volume) = volume(Holes::AreCiphertext, 0);
+        let mut stop = |_, _| ControlFlow::Break(());
+        let target = MemoryStorage::new(Vec::new());
+        let error = export(&volume, &target, Zeros::LeftOut, &mut stop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Interrupted);
+    }
+}

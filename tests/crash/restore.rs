@@ -1,0 +1,71 @@
+//! `header restore`: the header that was there or the restored one, at every stop.
+
+use strongroom::{
+    Result,
+    format::{
+        Attempt, CopyState, Header,
+        native::{Backup, Restore},
+    },
+    storage::{MemoryStorage, SimStorage, Storage},
+};
+
+use crate::{
+    container::{
+        COPY_LEN, Counting, GEOMETRY, container, content, copy_states, edit, key, openers, plaintext, slot,
+    },
+    harness::{self, Case},
+    keys,
+};
+
+fn backup(container: &SimStorage) -> MemoryStorage {
+    let file = MemoryStorage::default();
+    Backup::take(container).unwrap().write(&file).unwrap();
+    file
+}
+
+fn restore(container: &SimStorage, file: &MemoryStorage) -> Result<()> {
+    let restore = Restore::from_file(container, file)?;
+    let unlocked = restore.source().unlock(&key(0), &Attempt::default())?;
+    restore.write(container, &unlocked)
+}
+
+// proves: NAT-HF-08
+#[test]
+fn restoring_leaves_the_present_header_or_the_restored_one_at_every_stop() {
+    let before = container();
+    let file = backup(&before);
+    edit(&before, |editor| editor.replace(0, &slot(None, &key(2)), &Counting::default()).unwrap()).unwrap();
+    keys::prove(&before, &|storage| restore(storage, &file), &[2], &[0]);
+}
+
+#[test]
+fn restoring_over_a_stale_copy_keeps_the_current_one_until_the_other_is_whole() {
+    let before = container();
+    let file = backup(&before);
+    let stale = before.live()[..65_536].to_vec();
+    edit(&before, |editor| editor.replace(0, &slot(None, &key(2)), &Counting::default()).unwrap()).unwrap();
+    before.write_all_at(&stale, 0).unwrap();
+    before.sync_data().unwrap();
+    assert_eq!(copy_states(&before), [CopyState::Stale, CopyState::Current]);
+    keys::prove(&before, &|storage| restore(storage, &file), &[2], &[0]);
+}
+
+#[test]
+fn restoring_where_no_header_is_left_can_be_repeated_after_every_stop() {
+    let before = container();
+    let file = backup(&before);
+    for offset in [0, GEOMETRY.backup_offset] {
+        before.write_all_at(&vec![0; usize::try_from(COPY_LEN).unwrap()], offset).unwrap();
+    }
+    before.sync_data().unwrap();
+    let again: &dyn Fn(&SimStorage) -> Result<()> = &|storage| restore(storage, &file);
+    let check = |case: &Case<()>| {
+        let found = openers(&case.medium, &[0]);
+        assert!(found == [0] || found.is_empty() && !case.done, "{}", case.how);
+        let medium = SimStorage::clone(&case.medium);
+        restore(&medium, &file).unwrap_or_else(|error| panic!("{error}: {}", case.how));
+        assert!(content(&medium, 0) == plaintext(), "{}", case.how);
+        assert_eq!(copy_states(&medium), [CopyState::Current; 2], "{}", case.how);
+    };
+    harness::prove(&before, again, again, &check);
+}
