@@ -83,8 +83,8 @@ fn what_is_written_is_read_back_and_nothing_else_changes() {
         let mut expected = content(&*device);
         let bytes = ByteDevice::new(Arc::clone(&device));
         let middle = expected.len() / 2 - 700;
-        let patch: Vec<u8> = (0..1400_u32).map(|n| (n % 241).to_le_bytes()[0]).collect();
-        let written = bytes.write_at(&patch, u64::try_from(middle).unwrap());
+        let change: Vec<u8> = (0..1400_u32).map(|n| (n % 241).to_le_bytes()[0]).collect();
+        let written = bytes.write_at(&change, u64::try_from(middle).unwrap());
         if access == Access::ReadOnly {
             assert!(written.is_err(), "{}", case.id);
             assert_eq!(fs::read(&path).unwrap(), before, "{}", case.id);
@@ -93,7 +93,7 @@ fn what_is_written_is_read_back_and_nothing_else_changes() {
         written.unwrap();
         bytes.flush().unwrap();
         drop((bytes, device));
-        expected[middle..middle + patch.len()].copy_from_slice(&patch);
+        expected[middle..middle + change.len()].copy_from_slice(&change);
         let (device, _) = open(&case, &path);
         assert!(content(&*device) == expected, "{}", case.id);
         drop(device);
