@@ -25,13 +25,13 @@ use strongroom::{
 use super::{
     args::{ExportOptions, ImportOptions},
     interrupt,
-    mounting::name_holder,
+    mounting::open,
     output::Console,
     plan::{Plan, cannot_make, check_target},
     progress::ByteProgress,
     prompt,
     size::show_size,
-    unlock::{cannot_open, check_kind, unlock},
+    unlock::{cannot_open, unlock},
 };
 
 /// Makes a container that holds an image.
@@ -130,11 +130,7 @@ fn fill(
 /// Writes the content of a container in clear.
 pub(crate) fn export(console: Console, options: &ExportOptions) -> Result<()> {
     let path = options.container.as_path();
-    check_kind(path)?;
-    let container = Container::open(path, Access::ReadOnly).map_err(|error| {
-        let error = if error.kind() == ErrorKind::Busy { name_holder(error, path) } else { error };
-        cannot_open(error, path)
-    })?;
+    let container = open(path, options.unlock.header.as_deref(), Access::ReadOnly)?;
     write_image(console, options, &container).map_err(|error| cannot_make(error, "write", &options.image))
 }
 

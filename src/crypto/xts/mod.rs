@@ -200,7 +200,6 @@ impl AesXts {
     }
 
     /// Works on sectors whose tweaks are their numbers, little-endian (IEEE 1619-2018, 5.1).
-    #[inline(never)] // See `wipe_stack`.
     fn each_run(
         &self,
         blocks: InOutBuf<'_, '_, Block>,
@@ -215,6 +214,7 @@ impl AesXts {
             tweak
         };
         each_run(blocks, size, number, |starts| self.keys.encrypt_starts(starts), work);
+        wipe_stack();
     }
 }
 
@@ -248,24 +248,20 @@ fn each_run(
 impl SectorCipher for AesXts {
     fn encrypt(&self, data: &mut [u8], sector_size: SectorSize, first: Sector) {
         self.each_run(in_place(data), sector_size, first, |batch| self.keys.encrypt(batch));
-        wipe_stack();
     }
 
     fn decrypt(&self, data: &mut [u8], sector_size: SectorSize, first: Sector) {
         self.each_run(in_place(data), sector_size, first, |batch| self.keys.decrypt(batch));
-        wipe_stack();
     }
 
     fn encrypt_into(&self, plaintext: &[u8], ciphertext: &mut [u8], sector_size: SectorSize, first: Sector) {
         let blocks = from_to(plaintext, ciphertext);
         self.each_run(blocks, sector_size, first, |batch| self.keys.encrypt(batch));
-        wipe_stack();
     }
 
     fn decrypt_into(&self, ciphertext: &[u8], plaintext: &mut [u8], sector_size: SectorSize, first: Sector) {
         let blocks = from_to(ciphertext, plaintext);
         self.each_run(blocks, sector_size, first, |batch| self.keys.decrypt(batch));
-        wipe_stack();
     }
 }
 
