@@ -29,8 +29,8 @@ fn no_input_of_the_native_header_corpus_panics() {
 
 #[test]
 fn no_input_of_the_luks_corpora_panics() {
-    let targets: [(&str, fn(&[u8])); 3] = [
-        ("luks1_header", targets::luks1_header),
+    let targets = [
+        ("luks1_header", targets::luks1_header as fn(&[u8])),
         ("luks2_header", targets::luks2_header),
         ("luks2_json", targets::luks2_json),
     ];
