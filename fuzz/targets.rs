@@ -10,6 +10,8 @@ use strongroom::{
     },
     format::{
         Attempt, Format, Header,
+        luks1::Luks1,
+        luks2::{self, Luks2},
         native::{Backup, HeaderFile, Native, NativeHeader, Restore, scan},
     },
     storage::{MemoryStorage, Storage},
@@ -27,7 +29,7 @@ const PREAMBLE_LEN: usize = 4096;
 
 /// So little that the real key derivation is cheap; nothing in the product is built differently for fuzzing.
 const ATTEMPT: Attempt = Attempt {
-    limits: KdfLimits { memory_kib: 128, passes: 2, lanes: 2, available_kib: u64::MAX },
+    limits: KdfLimits { memory_kib: 128, passes: 2, lanes: 2, iterations: 2000, available_kib: u64::MAX },
     keyslot: None,
 };
 
@@ -92,6 +94,51 @@ fn make_checksum_right(copy: &mut [u8]) {
     copy[4000..4032].copy_from_slice(&sum);
     copy[4032..4096].copy_from_slice(&mac);
 }
+
+/// A LUKS1 header: the input over a container of zeros, its end where the first two bytes say, in units of 64 bytes.
+pub(crate) fn luks1_header(data: &[u8]) {
+    let [low, high, rest @ ..] = data else { return };
+    let len = usize::from(u16::from_le_bytes([*low, *high])) * 64;
+    open_luks(&Luks1, rest, len);
+}
+
+/// Both binary headers and the JSON area of a LUKS2 header. Bit 0 of the first byte: make the checksum of the first copy right.
+pub(crate) fn luks2_header(data: &[u8]) {
+    let [flags, rest @ ..] = data else { return };
+    let mut bytes = rest[..rest.len().min(LUKS2_COPY_LEN)].to_vec();
+    bytes.resize(LUKS2_COPY_LEN, 0);
+    if flags & 1 == 1 {
+        bytes[..8].copy_from_slice(b"LUKS\xba\xbe\0\x02");
+        bytes[8..16].copy_from_slice(&16_384_u64.to_be_bytes());
+        bytes[72..104].fill(0);
+        bytes[72..78].copy_from_slice(b"sha256");
+        bytes[256..264].fill(0);
+        bytes[448..512].fill(0);
+        let sum = Sha256::digest(&bytes);
+        bytes[448..480].copy_from_slice(&sum);
+    }
+    open_luks(&Luks2, &bytes, 2 << 20);
+}
+
+/// The text of a JSON area.
+pub(crate) fn luks2_json(data: &[u8]) {
+    let _ = luks2::check_json(data, 16_384);
+}
+
+fn open_luks(format: &dyn Format, start: &[u8], len: usize) {
+    let mut bytes = start.to_vec();
+    bytes.resize(len.max(start.len()), 0);
+    let storage = MemoryStorage::new(bytes);
+    let Ok(header) = format.read_header(&storage) else { return };
+    header.describe();
+    let password = Password::copy_of(b"password").expect("memory");
+    let credentials = Credentials::Password { password, keyfiles: Vec::new() };
+    if let Ok(unlocked) = header.unlock(&credentials, &ATTEMPT) {
+        header.prepare_writing(&storage, &unlocked).expect("memory can be written");
+    }
+}
+
+const LUKS2_COPY_LEN: usize = 16_384;
 
 /// The first byte tells where the rest goes in a header file and what is made right again; the next two cut its end.
 ///

@@ -30,6 +30,28 @@ fn no_input_of_the_native_header_corpus_panics() {
 }
 
 #[test]
+fn no_input_of_the_luks_corpora_panics() {
+    let targets = [
+        ("luks1_header", targets::luks1_header as fn(&[u8])),
+        ("luks2_header", targets::luks2_header),
+        ("luks2_json", targets::luks2_json),
+    ];
+    for (name, target) in targets {
+        let inputs = corpus(name);
+        assert!(inputs.len() >= 2, "only {} inputs of {name}", inputs.len());
+        for input in &inputs {
+            target(input);
+            // One changed byte at a time, all over the first copy of the fields.
+            for at in (0..input.len().min(8192)).step_by(37) {
+                let mut changed = input.clone();
+                changed[at] ^= 0x55;
+                target(&changed);
+            }
+        }
+    }
+}
+
+#[test]
 fn no_input_of_the_crash_model_corpus_loses_anything() {
     let inputs = corpus("crash_model");
     assert!(inputs.len() >= 20, "only {} inputs", inputs.len());

@@ -30,9 +30,17 @@ const LAYERS: [(&str, &[&str]); 11] = [
 const EVERYONES: [&str; 2] = ["error", "units"];
 
 /// Each dependency with the layers that may use it; none named means all of them.
-const CRATES: [(&str, &[&str]); 26] = [
+const CRATES: [(&str, &[&str]); 34] = [
     ("aes", &["crypto"]),
     ("argon2", &["crypto"]),
+    ("base64ct", &["format"]),
+    ("camellia", &["crypto"]),
+    ("pbkdf2", &["crypto"]),
+    ("ripemd", &["crypto"]),
+    ("serpent", &["crypto"]),
+    ("sha1", &["crypto"]),
+    ("twofish", &["crypto"]),
+    ("whirlpool", &["crypto"]),
     ("chacha20poly1305", &["crypto"]),
     ("hkdf", &["crypto"]),
     ("hmac", &["crypto"]),

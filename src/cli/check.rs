@@ -50,7 +50,7 @@ struct Report {
 fn check_under_key(console: Console, options: &CheckOptions, header: &dyn Header) -> Result<Vec<Finding>> {
     let secrets = &options.unlock.secrets;
     let can_ask = std::io::stdin().is_terminal() && prompt::has_terminal();
-    if options.no_unlock || (secrets.is_prompt() && !can_ask) {
+    if options.no_unlock || (secrets.is_prompt(header.keyfile_role()) && !can_ask) {
         let message =
             "not unlocked: only a password shows whether it is authentic, and whether a keyslot opens";
         return Ok(vec![Finding::info("header", message)]);

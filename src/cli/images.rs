@@ -147,7 +147,7 @@ fn write_image(console: Console, options: &ExportOptions, container: &Container)
     let header = container.header().map_err(|error| cannot_open(error, path))?;
     refuse_same_file(&container.file().metadata()?, target)?;
     check_target(target, options.force)?;
-    options.unlock.secrets.check_source()?;
+    options.unlock.check_source_for(&*header)?;
     if !options.yes {
         confirm_cleartext(path, target)?;
     }

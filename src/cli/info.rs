@@ -27,7 +27,7 @@ pub(crate) fn run(console: Console, options: &InfoOptions) -> Result<()> {
         text.push_str(&describe(info));
         text.push_str("Keyslots:\n");
         text.push_str(&describe_keyslots(&info.keyslots));
-        text.push_str(&advice(&info.keyslots));
+        text.push_str(&advice(info));
         text
     })
 }
@@ -67,7 +67,9 @@ fn describe(info: &HeaderInfo) -> String {
     line("Sector size:", &format!("{} bytes", info.sector_size));
     line("Container:", &exact_size(info.container_size));
     line("Data:", &format!("{} at offset {}", exact_size(info.data_size), info.data_offset));
-    line("Provision:", info.provision);
+    if let Some(provision) = info.provision {
+        line("Provision:", provision);
+    }
     line("Header:", if info.authenticated_header { "authenticated" } else { "not authenticated" });
     if info.reencryption {
         line("Re-encryption:", "under way; strongroom reencrypt goes on with it");
@@ -77,6 +79,9 @@ fn describe(info: &HeaderInfo) -> String {
         let sequence = copy.sequence.map(|number| format!(", sequence {number}")).unwrap_or_default();
         let name = if index == 0 { "Header copies:" } else { "" };
         line(name, &format!("{state} at offset {}{sequence}", copy.offset));
+    }
+    for detail in &info.details {
+        line(&format!("{}:", detail.name), &detail.value);
     }
     text
 }
@@ -103,10 +108,13 @@ pub(crate) fn describe_keyslots(keyslots: &[KeyslotInfo]) -> String {
     text
 }
 
-/// A line where guessing is cheaper than it need be.
-fn advice(keyslots: &[KeyslotInfo]) -> String {
+/// A line where guessing is cheaper than it need be, and something can be done about it here.
+fn advice(info: &HeaderInfo) -> String {
+    if info.format != "native" {
+        return String::new();
+    }
     let weak: Vec<_> =
-        keyslots.iter().filter(|keyslot| keyslot.weak).map(|keyslot| keyslot.slot.to_string()).collect();
+        info.keyslots.iter().filter(|keyslot| keyslot.weak).map(|keyslot| keyslot.slot.to_string()).collect();
     let Some(first) = weak.first() else { return String::new() };
     let (which, cost) = if weak.len() == 1 { ("keyslot", "costs") } else { ("keyslots", "cost") };
     format!(

@@ -53,7 +53,7 @@ struct Tested<'a> {
 /// Wrong credentials are an error as everywhere: the exit status is the answer.
 fn test(console: Console, options: &KeyTestOptions) -> Result<()> {
     let (_, header) = inspect(&options.container, options.unlock.header.as_deref())?;
-    options.unlock.check_source()?;
+    options.unlock.check_source_for(&*header)?;
     let unlocked = unlock(console, &options.container, &*header, &options.unlock, options.slot)?;
     let tested = Tested { container: &options.container, opens: true, keyslot: unlocked.keyslot };
     console.result(&tested, |tested| match tested.keyslot {

@@ -30,7 +30,7 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     let container = open(path, options.unlock.header.as_deref(), access(options))?;
     let header = container.header().map_err(|error| cannot_open(error, path))?;
     mount::check_target(&target, access(options))?;
-    options.unlock.check_source()?;
+    options.unlock.check_source_for(&*header)?;
 
     let unlocked = unlock(console, path, &*header, &options.unlock, options.slot)?;
     for repair in make_writable(&container, &*header, &unlocked).map_err(|error| cannot_open(error, path))? {

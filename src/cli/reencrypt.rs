@@ -65,8 +65,8 @@ fn offline(console: Console, options: &ReencryptOptions) -> Result<()> {
     let path = options.container.as_path();
     let container = open(path, options.unlock.header.as_deref(), Access::ReadWrite)?;
     let header = container.header().map_err(|error| cannot_open(error, path))?;
-    options.unlock.check_source()?;
     check_keys(&header.describe(), options)?;
+    options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) = unlock_with(console, path, &*header, &options.unlock, None)?;
     let is_resumed = is_under_way(&unlocked, options)?;
     for repair in make_writable(&container, &*header, &unlocked)? {
@@ -99,8 +99,8 @@ fn online(console: Console, options: &ReencryptOptions, mounted: &MountedReencry
             .with_hint("--status says how far it is, --stop has it rest"));
     }
     let (container, header) = inspect(path, options.unlock.header.as_deref())?;
-    options.unlock.check_source()?;
     check_keys(&header.describe(), options)?;
+    options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) = unlock_with(console, path, &*header, &options.unlock, None)?;
     if is_under_way(&unlocked, options)? {
         mounted.resume(unlocked.volume_key.expose(), options.max_rate)?;
@@ -160,8 +160,13 @@ fn is_under_way(unlocked: &Unlocked, options: &ReencryptOptions) -> Result<bool>
     Ok(true)
 }
 
-/// Fails early where the passwords of other keyslots would have to be asked for and cannot be.
+/// Fails early where the format is another's, or the passwords of other keyslots would have to be asked for and cannot be.
 fn check_keys(info: &HeaderInfo, options: &ReencryptOptions) -> Result<()> {
+    if info.format != "native" {
+        let reason = format!("it is a {} container, and only strongroom's own are re-encrypted", info.format);
+        return Err(Error::new(ErrorKind::Unsupported, reason)
+            .with_hint("make a new container and copy the files over"));
+    }
     if info.reencryption || options.drop_other_keys || info.keyslots.len() < 2 || prompt::has_terminal() {
         return Ok(());
     }

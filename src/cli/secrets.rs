@@ -12,6 +12,7 @@ use signal_hook::consts::SIGINT;
 use strongroom::{
     crypto::secret::{Credentials, KeyfileDigest, Password},
     error::{Error, ErrorKind, Result},
+    format::{Header, KeyfileRole},
     sys::descriptor,
     volume::keyfile_digest,
 };
@@ -27,6 +28,8 @@ use super::{
 
 /// The longest password taken, in bytes. What is longer is a keyfile.
 pub(crate) const MAX_PASSWORD_LEN: usize = 1 << 20;
+/// The longest keyfile that can be a whole secret, in bytes; cryptsetup's limit.
+const MAX_KEYFILE_LEN: usize = 8 << 20;
 
 impl UnlockOptions {
     /// Fails early where something is to be asked for and there is no terminal. Whether a FIDO2 token has a PIN shows later.
@@ -41,12 +44,20 @@ impl UnlockOptions {
         }
     }
 
+    /// As [`check_source`](Self::check_source), for this header: a keyfile may be all that it wants.
+    ///
+    /// # Errors
+    /// `Usage`.
+    pub(crate) fn check_source_for(&self, header: &dyn Header) -> Result<()> {
+        if self.secrets.is_keyfile_all(header.keyfile_role()) { Ok(()) } else { self.check_source() }
+    }
+
     /// What opens a container that exists, but for FIDO2 tokens.
-    pub(crate) fn read(&self, console: Console, container: &Path) -> Result<Credentials> {
+    pub(crate) fn read(&self, console: Console, container: &Path, role: KeyfileRole) -> Result<Credentials> {
         if !self.recovery_key {
-            return self.secrets.read(container);
+            return self.secrets.read(container, role);
         }
-        let key = if self.secrets.is_prompt() {
+        let key = if self.secrets.source().is_prompt() {
             recovery::ask(container, console)?
         } else {
             recovery::decode(&self.secrets.source().read_password()?)?
@@ -59,11 +70,12 @@ impl UnlockOptions {
         &self,
         console: Console,
         container: &Path,
+        role: KeyfileRole,
         credentials: &mut Credentials,
     ) -> Result<()> {
         match credentials {
             Credentials::Password { password, .. } => *password = self.secrets.read_password(container)?,
-            other => *other = self.read(console, container)?,
+            other => *other = self.read(console, container, role)?,
         }
         Ok(())
     }
@@ -108,8 +120,13 @@ impl SecretOptions {
     }
 
     /// Whether the password comes from the terminal, where a wrong one can be corrected.
-    pub(crate) fn is_prompt(&self) -> bool {
-        self.source().is_prompt()
+    pub(crate) fn is_prompt(&self, role: KeyfileRole) -> bool {
+        self.source().is_prompt() && !self.is_keyfile_all(role)
+    }
+
+    /// Whether a keyfile is given that stands in the password's place.
+    fn is_keyfile_all(&self, role: KeyfileRole) -> bool {
+        role == KeyfileRole::WholeSecret && !self.keyfile.is_empty()
     }
 
     /// Fails early where the password is to be asked for and there is no terminal.
@@ -122,7 +139,7 @@ impl SecretOptions {
 
     /// The password of a container that exists, asked for once.
     fn read_password(&self, container: &Path) -> Result<Password> {
-        if !self.is_prompt() {
+        if !self.source().is_prompt() {
             return self.source().read_password();
         }
         let answer = SecretPrompt::begin()?.ask(&format!("Password for {}: ", container.display()))?;
@@ -130,11 +147,32 @@ impl SecretOptions {
     }
 
     /// What opens a container that exists.
-    fn read(&self, container: &Path) -> Result<Credentials> {
+    fn read(&self, container: &Path, role: KeyfileRole) -> Result<Credentials> {
+        if self.is_keyfile_all(role) {
+            return Ok(Credentials::Password { password: self.read_whole_keyfile()?, keyfiles: Vec::new() });
+        }
         Ok(Credentials::Password {
             keyfiles: self.source().read_keyfiles()?,
             password: self.read_password(container)?,
         })
+    }
+
+    /// The one keyfile that is the whole secret: every byte of it counts.
+    fn read_whole_keyfile(&self) -> Result<Password> {
+        let cannot = "cannot take the keyfile";
+        let has_password = !self.source().is_prompt() && !self.no_password;
+        let ([path], false) = (self.keyfile.as_slice(), has_password) else {
+            let reason = "this container is opened by one keyfile or by a password, not by both";
+            return Err(Error::new(ErrorKind::Usage, reason).during(cannot));
+        };
+        interrupt::at_liberty(|| {
+            let content = read_bytes(File::open(path)?, MAX_KEYFILE_LEN + 1)?;
+            if content.len() > MAX_KEYFILE_LEN {
+                return Err(Error::new(ErrorKind::Usage, "it is longer than 8 MiB"));
+            }
+            Ok(Password::copy_of(&content)?)
+        })
+        .map_err(|error| as_usage(error, format!("cannot read keyfile {}", path.display())))
     }
 
     /// The password for a new container: asked for twice, and weighed. The warning, where it is weak, goes to `warn`.
@@ -330,8 +368,19 @@ fn read_command(command: &str) -> Result<Password> {
 }
 
 /// Reads to the end, and drops one newline there.
-fn read(mut source: impl Read) -> Result<Password> {
-    let mut buffer = Zeroizing::new(vec![0; MAX_PASSWORD_LEN + 2]);
+fn read(source: impl Read) -> Result<Password> {
+    let password = read_bytes(source, MAX_PASSWORD_LEN + 2)?;
+    let password = password.strip_suffix(b"\n").unwrap_or(&password);
+    if password.len() > MAX_PASSWORD_LEN {
+        let error = Error::new(ErrorKind::Usage, "it is longer than 1 MiB");
+        return Err(error.with_hint("what is longer is no password; give it as --keyfile"));
+    }
+    Ok(Password::copy_of(password)?)
+}
+
+/// Reads to the end, or `most` bytes.
+fn read_bytes(mut source: impl Read, most: usize) -> Result<Zeroizing<Vec<u8>>> {
+    let mut buffer = Zeroizing::new(vec![0; most]);
     let mut len = 0;
     while let Some(rest) = buffer.get_mut(len..).filter(|rest| !rest.is_empty()) {
         match source.read(rest) {
@@ -341,13 +390,8 @@ fn read(mut source: impl Read) -> Result<Password> {
             Err(error) => return Err(error.into()),
         }
     }
-    let password = buffer.get(..len).unwrap_or_default();
-    let password = password.strip_suffix(b"\n").unwrap_or(password);
-    if password.len() > MAX_PASSWORD_LEN {
-        let error = Error::new(ErrorKind::Usage, "it is longer than 1 MiB");
-        return Err(error.with_hint("what is longer is no password; give it as --keyfile"));
-    }
-    Ok(Password::copy_of(password)?)
+    buffer.truncate(len);
+    Ok(buffer)
 }
 
 /// A source that the user named wrongly is wrong usage, whatever the system said about it.

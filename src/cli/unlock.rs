@@ -67,9 +67,9 @@ pub(crate) fn check_kind(path: &Path) -> Result<()> {
 pub(crate) fn cannot_open(error: Error, path: &Path) -> Error {
     let error = error.during(format!("cannot open {}", path.display()));
     match error.kind() {
-        ErrorKind::NotAContainer => {
-            error.with_hint("only strongroom's own format is read; LUKS and VeraCrypt containers are not yet")
-        }
+        ErrorKind::NotAContainer => error.with_hint(
+            "strongroom's own format and LUKS are read; VeraCrypt and TrueCrypt containers are not yet",
+        ),
         _ => error,
     }
 }
@@ -105,8 +105,8 @@ pub(crate) fn unlock_with(
         tell_keyslot(console, &opened.0);
         return Ok(opened);
     }
-    let mut credentials = options.read(console, path)?;
-    let mut tries_left = if secrets.is_prompt() { tries } else { 1 };
+    let mut credentials = options.read(console, path, header.keyfile_role())?;
+    let mut tries_left = if secrets.is_prompt(header.keyfile_role()) { tries } else { 1 };
     loop {
         warn_of_swap(console);
         let unlocked = interrupt::at_liberty(|| {
@@ -116,7 +116,7 @@ pub(crate) fn unlock_with(
         match unlocked {
             Err(error) if error.kind() == ErrorKind::Credentials && tries_left > 0 => {
                 console.note(&format!("strongroom: {}", error.reason()));
-                options.read_again(console, path, &mut credentials)?;
+                options.read_again(console, path, header.keyfile_role(), &mut credentials)?;
             }
             Err(error) => return Err(explain(error, path, header, &attempt.limits)),
             Ok(unlocked) => {

@@ -6,6 +6,7 @@ pub mod kdf;
 pub mod recovery;
 pub mod rng;
 pub mod secret;
+pub mod sector;
 pub mod security_key;
 pub mod xts;
 

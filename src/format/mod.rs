@@ -1,6 +1,9 @@
 //! Containers on disk: each format is a folder here and a line in [`FORMATS`]; each unlocks to a [`Layout`].
 
 mod finding;
+mod luks;
+pub mod luks1;
+pub mod luks2;
 pub mod native;
 
 pub use finding::{Finding, Severity};
@@ -22,7 +25,7 @@ use crate::{
 };
 
 /// Every format, in the order in which they are probed.
-pub static FORMATS: &[&dyn Format] = &[&native::Native];
+pub static FORMATS: &[&dyn Format] = &[&native::Native, &luks1::Luks1, &luks2::Luks2];
 
 /// What a format says of a container at first sight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +82,11 @@ pub trait Header: fmt::Debug + Send + Sync {
     /// What can be told without a secret.
     fn describe(&self) -> HeaderInfo;
 
+    /// What a keyfile is to this format.
+    fn keyfile_role(&self) -> KeyfileRole {
+        KeyfileRole::PartOfSecret
+    }
+
     /// What the keyslots for FIDO2 tokens ask, in the order in which they are to be tried. None where the format, or this
     /// container, has no such slots.
     fn challenges(&self, attempt: &Attempt) -> Vec<Challenge>;
@@ -115,6 +123,15 @@ pub trait Header: fmt::Debug + Send + Sync {
     /// # Errors
     /// As [`Self::prepare_writing`], before anything is written.
     fn editor(&self, unlocked: &Unlocked) -> Result<Box<dyn Editor>>;
+}
+
+/// What a keyfile is to a format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyfileRole {
+    /// A part of the secret, beside the password: its digest goes into [`Credentials`].
+    PartOfSecret,
+    /// The whole secret: its content stands in the password's place.
+    WholeSecret,
 }
 
 /// How one attempt to unlock goes about it.
@@ -249,8 +266,8 @@ pub struct HeaderInfo {
     pub data_offset: u64,
     /// The data area's size, which is the volume's.
     pub data_size: u64,
-    /// `thick`, `quick` or `thin`.
-    pub provision: &'static str,
+    /// `thick`, `quick` or `thin`, where the format knows.
+    pub provision: Option<&'static str>,
     /// How often the volume has got another key: rises with the start and the end of each re-encryption. `None` where the
     /// format does not count.
     pub generation: Option<u32>,
@@ -262,6 +279,25 @@ pub struct HeaderInfo {
     pub headers: Vec<CopyInfo>,
     /// The keyslots in use.
     pub keyslots: Vec<KeyslotInfo>,
+    /// What else this format tells, in the order in which to show it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<Detail>,
+}
+
+/// One more thing that a format tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Detail {
+    /// What it is.
+    pub name: String,
+    /// Its value, as text.
+    pub value: String,
+}
+
+impl Detail {
+    /// A name and its value.
+    pub fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { name: name.into(), value: value.into() }
+    }
 }
 
 /// One copy of the header.

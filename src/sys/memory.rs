@@ -96,6 +96,18 @@ impl<T> LockedBox<T> {
         Ok(Self { pages, value: PhantomData })
     }
 
+    /// As [`new`](Self::new), for a `build` that may refuse.
+    ///
+    /// # Errors
+    /// The outer one as [`LockedBytes::zeroed`], the inner one is that of `build`.
+    pub fn try_new<E>(build: impl FnOnce() -> Result<T, E>) -> io::Result<Result<Self, E>> {
+        const { assert!(align_of::<T>() <= 4096, "pages are aligned to 4096 bytes at least") };
+        let pages = Pages::locked(size_of::<T>())?;
+        let written = try_build_at(pages.start.cast(), build);
+        zeroize_stack::<STACK_WIPED>();
+        Ok(written.map(|()| Self { pages, value: PhantomData }))
+    }
+
     fn at(&self) -> NonNull<T> {
         self.pages.start.cast()
     }
@@ -224,6 +236,15 @@ fn build_at<T>(place: NonNull<T>, build: impl FnOnce() -> T) {
     unsafe { place.write(build()) };
 }
 
+/// As [`build_at`]; writes nothing where `build` refuses.
+#[inline(never)]
+fn try_build_at<T, E>(place: NonNull<T>, build: impl FnOnce() -> Result<T, E>) -> Result<(), E> {
+    let value = build()?;
+    // SAFETY: the caller's pages are writable, large enough for a `T`, aligned for it, and hold no value yet.
+    unsafe { place.write(value) };
+    Ok(())
+}
+
 const STACK_WIPED: usize = 16 << 10;
 
 #[cfg(test)]
@@ -253,6 +274,14 @@ mod tests {
         assert_eq!(std::sync::Arc::strong_count(&boxed), 2);
         drop(boxed);
         assert_eq!(std::sync::Arc::strong_count(&counted), 1);
+    }
+
+    #[test]
+    fn a_locked_box_whose_build_refuses_is_none() {
+        let refused = LockedBox::<u64>::try_new(|| Err("no")).unwrap();
+        assert_eq!(refused.unwrap_err(), "no");
+        let built = LockedBox::try_new(|| Ok::<_, ()>(7_u64)).unwrap();
+        assert_eq!(*built.unwrap(), 7);
     }
 
     #[test]

@@ -91,13 +91,13 @@ fn check_holes(container: &Container, info: &HeaderInfo) -> Result<Option<Findin
     let end = info.data_offset.saturating_add(info.data_size).min(container.storage().size()?);
     let holes = bytes_in_holes(container, info.data_offset..end)?;
     Ok(match info.provision {
-        "thick" if holes > 0 => {
+        Some("thick") if holes > 0 => {
             let message = format!(
                 "{holes} bytes of it are holes, and random bytes have none: they were lost, or copied as if empty"
             );
             Some(Finding::warning("data", message))
         }
-        "thin" if holes == 0 => {
+        Some("thin") if holes == 0 => {
             let message =
                 "takes all its space, though it is thin: it is full, or was copied without its holes";
             Some(Finding::info("data", message))

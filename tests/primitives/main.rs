@@ -5,6 +5,7 @@
 mod aead;
 mod kdf;
 mod mac;
+mod sector;
 mod xts;
 
 use std::{collections::HashMap, env, fs, path::PathBuf};

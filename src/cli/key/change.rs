@@ -26,7 +26,7 @@ fn change(console: Console, options: &KeyChangeOptions) -> Result<()> {
         header.check_change(&Change::Replace { slot, label: options.label.as_deref() })?;
     }
     let given = if options.keep_password {
-        options.unlock.check_source()?;
+        options.unlock.check_source_for(&*header)?;
         None
     } else {
         options.new.check_sources(&options.unlock)?;

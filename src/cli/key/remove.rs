@@ -28,7 +28,7 @@ fn remove(console: Console, options: &KeyRemoveOptions) -> Result<()> {
             Error::new(ErrorKind::Usage, reason).with_hint("name it with --slot, or answer with --yes")
         );
     }
-    options.unlock.check_source()?;
+    options.unlock.check_source_for(&*header)?;
 
     let unlocked = unlock(console, path, &*header, &options.unlock, options.unlock_slot)?;
     let mut editor = header.editor(&unlocked)?;

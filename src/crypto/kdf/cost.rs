@@ -20,11 +20,13 @@ pub struct KdfLimits {
     pub passes: u32,
     /// Lanes (16).
     pub lanes: u32,
+    /// Iterations of PBKDF2 (2^28), which only foreign formats have.
+    pub iterations: u32,
     /// Memory in KiB that the machine has to give; a derivation that needs more is not begun.
     pub available_kib: u64,
 }
 
-/// One of the three numbers of an [`Argon2Cost`].
+/// What a key derivation costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quantity {
     /// Memory, in KiB.
@@ -33,6 +35,8 @@ pub enum Quantity {
     Passes,
     /// Lanes.
     Lanes,
+    /// Iterations.
+    Iterations,
 }
 
 /// A cost that is not run.
@@ -67,11 +71,16 @@ impl KdfLimits {
         in_range(Quantity::Passes, cost.passes.into(), 1, self.passes.into())?;
         in_range(Quantity::Memory, cost.memory_kib.into(), 8 * u64::from(cost.lanes), self.memory_kib)
     }
+
+    /// Refuses a number of PBKDF2 iterations that is zero or above the limit.
+    pub fn check_iterations(&self, iterations: u32) -> Result<(), CostError> {
+        in_range(Quantity::Iterations, iterations.into(), 1, self.iterations.into())
+    }
 }
 
 impl Default for KdfLimits {
     fn default() -> Self {
-        Self { memory_kib: 4 << 20, passes: 64, lanes: 16, available_kib: u64::MAX }
+        Self { memory_kib: 4 << 20, passes: 64, lanes: 16, iterations: 1 << 28, available_kib: u64::MAX }
     }
 }
 
@@ -82,6 +91,7 @@ impl Quantity {
         match self {
             Self::Passes => format!("{value} passes"),
             Self::Lanes => format!("{value} lanes"),
+            Self::Iterations => format!("{value} iterations"),
             Self::Memory => {
                 let whole =
                     UNITS.into_iter().find(|(shift, _)| value > 0 && value.is_multiple_of(1 << shift));
@@ -134,6 +144,16 @@ mod tests {
         assert_eq!(check(starved), too_little(Quantity::Memory, 31, 32));
         assert_eq!(check(Argon2Cost { passes: 0, ..FAIR }), too_little(Quantity::Passes, 0, 1));
         assert_eq!(check(Argon2Cost { lanes: 0, ..FAIR }), too_little(Quantity::Lanes, 0, 1));
+    }
+
+    #[test]
+    fn iterations_are_at_least_one_and_at_most_the_limit() {
+        let limits = KdfLimits { iterations: 1000, ..KdfLimits::default() };
+        assert_eq!(limits.check_iterations(1000), Ok(()));
+        let refused = limits.check_iterations(1001).unwrap_err();
+        assert_eq!(refused.to_string(), "asks for 1001 iterations; the limit is 1000 iterations");
+        let refused = limits.check_iterations(0).unwrap_err();
+        assert_eq!(refused, CostError::TooLittle { quantity: Quantity::Iterations, value: 0, minimum: 1 });
     }
 
     #[test]

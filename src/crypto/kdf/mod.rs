@@ -1,10 +1,11 @@
-//! Key derivation: Argon2id for passwords, HKDF-SHA-512 for subkeys.
+//! Key derivation: Argon2id for passwords, HKDF-SHA-512 for subkeys; Argon2i and PBKDF2 for foreign formats.
 
 mod calibrate;
 mod cost;
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use hkdf::Hkdf;
+use pbkdf2::pbkdf2_hmac;
 use sha2::Sha512;
 
 pub use self::{
@@ -13,7 +14,7 @@ pub use self::{
 };
 use crate::{
     Error, ErrorKind,
-    crypto::secret::DerivedKey,
+    crypto::{hash::HashKind, secret::DerivedKey},
     sys::memory::{LockedBytes, WipedSlice},
 };
 
@@ -25,13 +26,59 @@ use crate::{
 /// [`ErrorKind::OutOfMemory`] where the memory cannot be had; [`ErrorKind::Usage`] for a cost, a salt (8 bytes at
 /// least) or a length (4 bytes at least) that RFC 9106 does not allow.
 pub fn argon2id(password: &[u8], salt: &[u8], cost: &Argon2Cost, len: usize) -> crate::Result<DerivedKey> {
+    argon2(Algorithm::Argon2id, password, salt, cost, len)
+}
+
+/// Derives `len` bytes from a password by Argon2i, version 0x13 (RFC 9106). Containers of cryptsetup 2.0 have it.
+///
+/// # Errors
+/// As [`argon2id`].
+pub fn argon2i(password: &[u8], salt: &[u8], cost: &Argon2Cost, len: usize) -> crate::Result<DerivedKey> {
+    argon2(Algorithm::Argon2i, password, salt, cost, len)
+}
+
+fn argon2(
+    algorithm: Algorithm,
+    password: &[u8],
+    salt: &[u8],
+    cost: &Argon2Cost,
+    len: usize,
+) -> crate::Result<DerivedKey> {
     let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(len)).map_err(refused)?;
     let mut key = LockedBytes::zeroed(len)?;
     // Not `hash_password_into`, which frees its blocks unwiped.
     let mut memory = WipedSlice::filled(params.block_count(), argon2::Block::new())?;
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+    Argon2::new(algorithm, Version::V0x13, params)
         .hash_password_into_with_memory(password, salt, key.as_mut_slice(), memory.as_mut_slice())
         .map_err(refused)?;
+    Ok(key.into())
+}
+
+/// Derives `len` bytes from a password by PBKDF2 with HMAC (RFC 8018, 5.2).
+///
+/// Takes `iterations` as they are: a number that comes from a container goes through
+/// [`KdfLimits::check_iterations`] first. Zero counts as one.
+///
+/// # Errors
+/// The kernel's, where there is no memory for the key.
+pub fn pbkdf2(
+    hash: HashKind,
+    password: &[u8],
+    salt: &[u8],
+    iterations: u32,
+    len: usize,
+) -> crate::Result<DerivedKey> {
+    let mut key = LockedBytes::zeroed(len)?;
+    let derive = match hash {
+        HashKind::Sha1 => pbkdf2_hmac::<sha1::Sha1>,
+        HashKind::Sha224 => pbkdf2_hmac::<sha2::Sha224>,
+        HashKind::Sha256 => pbkdf2_hmac::<sha2::Sha256>,
+        HashKind::Sha384 => pbkdf2_hmac::<sha2::Sha384>,
+        HashKind::Sha512 => pbkdf2_hmac::<sha2::Sha512>,
+        HashKind::Ripemd160 => pbkdf2_hmac::<ripemd::Ripemd160>,
+        HashKind::Whirlpool => pbkdf2_hmac::<whirlpool::Whirlpool>,
+    };
+    derive(password, salt, iterations, key.as_mut_slice());
     Ok(key.into())
 }
 
@@ -49,7 +96,7 @@ pub fn hkdf_sha512(ikm: &[u8], salt: &[u8], info: &[u8], len: usize) -> crate::R
 
 fn refused(error: argon2::Error) -> Error {
     let kind = if error == argon2::Error::OutOfMemory { ErrorKind::OutOfMemory } else { ErrorKind::Usage };
-    Error::caused_by(kind, error).during("cannot derive the key by Argon2id")
+    Error::caused_by(kind, error).during("cannot derive the key by Argon2")
 }
 
 #[cfg(test)]

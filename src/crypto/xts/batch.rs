@@ -3,7 +3,7 @@
 use aes::cipher::{Array, consts::U16, inout::InOutBuf};
 
 /// A cipher block.
-pub(super) type Block = Array<u8, U16>;
+pub(in crate::crypto) type Block = Array<u8, U16>;
 
 /// Whole blocks of consecutive data units, with the encrypted start tweak of each.
 pub(super) struct Batch<'a> {

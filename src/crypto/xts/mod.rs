@@ -13,7 +13,8 @@ use std::{fmt, io};
 use aes::cipher::{Array, inout::InOutBuf};
 
 pub use self::backend::{Backend, Selection, UnknownBackend, Why, selection};
-use self::batch::{Batch, Block};
+use self::batch::Batch;
+pub(super) use self::{batch::Block, portable::Pair};
 use crate::{
     Error, ErrorKind,
     crypto::{SectorCipher, hash},
@@ -184,7 +185,21 @@ impl AesXts {
         start
     }
 
-    /// Cuts whole sectors into runs whose start tweaks are encrypted together.
+    /// Encrypts whole sectors in place; `tweaks` gives one tweak for each, in order.
+    pub(super) fn encrypt_under(&self, data: &mut [u8], size: SectorSize, tweaks: impl FnMut() -> [u8; 16]) {
+        let starts = |starts: &mut [Block]| self.keys.encrypt_starts(starts);
+        each_run(in_place(data), size, tweaks, starts, |batch| self.keys.encrypt(batch));
+        wipe_stack();
+    }
+
+    /// Decrypts whole sectors in place; `tweaks` gives one tweak for each, in order.
+    pub(super) fn decrypt_under(&self, data: &mut [u8], size: SectorSize, tweaks: impl FnMut() -> [u8; 16]) {
+        let starts = |starts: &mut [Block]| self.keys.encrypt_starts(starts);
+        each_run(in_place(data), size, tweaks, starts, |batch| self.keys.decrypt(batch));
+        wipe_stack();
+    }
+
+    /// Works on sectors whose tweaks are their numbers, little-endian (IEEE 1619-2018, 5.1).
     fn each_run(
         &self,
         blocks: InOutBuf<'_, '_, Block>,
@@ -192,25 +207,41 @@ impl AesXts {
         first: Sector,
         work: impl Fn(Batch<'_>),
     ) {
-        let blocks_per_unit = size.bytes() / BLOCK;
-        assert!(blocks.len().is_multiple_of(blocks_per_unit), "XTS over a part of a sector");
-
         let mut next = u128::from(first.0);
-        let mut rest = blocks;
-        while !rest.is_empty() {
-            let len = rest.len().min(RUN * blocks_per_unit);
-            let (run, after) = rest.split_at(len);
-            let mut starts = [Block::default(); RUN];
-            let starts = &mut starts[..len / blocks_per_unit];
-            for start in &mut *starts {
-                *start = Array(next.to_le_bytes());
-                next += 1;
-            }
-            self.keys.encrypt_starts(starts);
-            work(Batch { blocks: run, blocks_per_unit, starts });
-            rest = after;
-        }
+        let number = || {
+            let tweak = next.to_le_bytes();
+            next += 1;
+            tweak
+        };
+        each_run(blocks, size, number, |starts| self.keys.encrypt_starts(starts), work);
         wipe_stack();
+    }
+}
+
+/// Cuts whole sectors into runs whose start tweaks are encrypted together.
+#[inline(never)] // See `wipe_stack`.
+fn each_run(
+    blocks: InOutBuf<'_, '_, Block>,
+    size: SectorSize,
+    mut tweaks: impl FnMut() -> [u8; 16],
+    encrypt_starts: impl Fn(&mut [Block]),
+    work: impl Fn(Batch<'_>),
+) {
+    let blocks_per_unit = size.bytes() / BLOCK;
+    assert!(blocks.len().is_multiple_of(blocks_per_unit), "XTS over a part of a sector");
+
+    let mut rest = blocks;
+    while !rest.is_empty() {
+        let len = rest.len().min(RUN * blocks_per_unit);
+        let (run, after) = rest.split_at(len);
+        let mut starts = [Block::default(); RUN];
+        let starts = &mut starts[..len / blocks_per_unit];
+        for start in &mut *starts {
+            *start = Array(tweaks());
+        }
+        encrypt_starts(starts);
+        work(Batch { blocks: run, blocks_per_unit, starts });
+        rest = after;
     }
 }
 

@@ -19,9 +19,11 @@ use aes::{
 
 use super::{
     batch::{Batch, Block},
+    each_run, in_place,
     tweak::{LANES, Lanes},
+    wipe_stack,
 };
-use crate::sys::memory::LockedBox;
+use crate::{sys::memory::LockedBox, units::SectorSize};
 
 /// An XTS key expanded by the `aes` crate, which wipes it on drop.
 pub(super) enum Keys {
@@ -31,9 +33,41 @@ pub(super) enum Keys {
 }
 
 /// The key that the data is under, and the one that the tweaks are under.
-pub(super) struct Pair<D, T> {
-    data: D,
-    tweak: T,
+pub(in crate::crypto) struct Pair<D, T> {
+    pub(in crate::crypto) data: D,
+    pub(in crate::crypto) tweak: T,
+}
+
+impl<D, T> Pair<D, T>
+where
+    D: BlockCipherEncrypt<BlockSize = U16> + BlockCipherDecrypt,
+    T: BlockCipherEncrypt<BlockSize = U16>,
+{
+    /// Encrypts whole sectors in place; `tweaks` gives one tweak for each, in order.
+    pub(in crate::crypto) fn encrypt_under(
+        &self,
+        data: &mut [u8],
+        size: SectorSize,
+        tweaks: impl FnMut() -> [u8; 16],
+    ) {
+        let starts = |starts: &mut [Block]| self.tweak.encrypt_blocks(starts);
+        let work = |batch: Batch<'_>| self.data.encrypt_with_backend(Encrypt(batch));
+        each_run(in_place(data), size, tweaks, starts, work);
+        wipe_stack();
+    }
+
+    /// Decrypts whole sectors in place; `tweaks` gives one tweak for each, in order.
+    pub(in crate::crypto) fn decrypt_under(
+        &self,
+        data: &mut [u8],
+        size: SectorSize,
+        tweaks: impl FnMut() -> [u8; 16],
+    ) {
+        let starts = |starts: &mut [Block]| self.tweak.encrypt_blocks(starts);
+        let work = |batch: Batch<'_>| self.data.decrypt_with_backend(Decrypt(batch));
+        each_run(in_place(data), size, tweaks, starts, work);
+        wipe_stack();
+    }
 }
 
 impl Keys {

@@ -196,12 +196,13 @@ impl Header for NativeHeader {
             container_size: superblock.geometry.container_len,
             data_offset: superblock.geometry.data_offset,
             data_size: superblock.geometry.data_len,
-            provision: superblock.provision.name(),
+            provision: Some(superblock.provision.name()),
             generation: Some(superblock.generation),
             reencryption: superblock.reencryption.is_some(),
             authenticated_header: true,
             headers: vec![self.describe_place(&self.copies.a), self.describe_place(&self.copies.b)],
             keyslots: self.copies.current().keyslots.iter().map(Keyslot::describe).collect(),
+            details: Vec::new(),
         }
     }
 

@@ -180,7 +180,7 @@ fn a_new_container_opens_with_its_password_and_with_its_volume_key() {
     assert_eq!(header.unlock_with_key(key).unwrap().layout.current().sectors(), 16);
 
     let info = header.describe();
-    assert_eq!((info.provision, info.label.as_deref()), ("thin", Some("test")));
+    assert_eq!((info.provision, info.label.as_deref()), (Some("thin"), Some("test")));
     assert_eq!(info.uuid.unwrap().len(), 36);
 }
 

@@ -1,0 +1,105 @@
+//! A keyslot that was read: its key derivation, its area, and the ciphertext that lies there.
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+
+use std::io;
+
+use super::{
+    UNIT, af,
+    cipher::Encryption,
+    kdf::{Budget, Kdf},
+};
+use crate::{
+    crypto::{
+        hash::HashKind,
+        kdf::KdfLimits,
+        secret::{LockedBytes, VolumeKey},
+    },
+    error::{Error, ErrorKind, Result},
+    format::{KeyslotInfo, Priority},
+    storage::Storage,
+    units::{Sector, SectorSize},
+};
+
+/// A keyslot in use.
+#[derive(Debug)]
+pub(in crate::format) struct Keyslot {
+    pub(in crate::format) index: u32,
+    pub(in crate::format) priority: Option<Priority>,
+    pub(in crate::format) kdf: Kdf,
+    pub(in crate::format) area: Area,
+}
+
+/// Where a keyslot's stripes lie, and how they are encrypted.
+#[derive(Debug)]
+pub(in crate::format) struct Area {
+    /// In bytes.
+    pub(in crate::format) offset: u64,
+    pub(in crate::format) encryption: Encryption,
+    /// The hash of the splitter.
+    pub(in crate::format) hash: HashKind,
+    /// The size of the key that is split, in bytes.
+    pub(in crate::format) key_len: usize,
+    /// The stripes' ciphertext, read by [`Area::load`].
+    pub(in crate::format) material: Vec<u8>,
+}
+
+/// The size of the stripes of a key in bytes, up to whole units. `None` for a key that no cipher has.
+pub(in crate::format) fn material_len(key_len: usize) -> Option<u64> {
+    let key_len = u64::try_from(key_len).ok().filter(|len| (1..=MAX_KEY_LEN).contains(len))?;
+    key_len.checked_mul(u64::try_from(af::STRIPES).ok()?)?.checked_next_multiple_of(UNIT)
+}
+
+impl Area {
+    /// Reads the stripes' ciphertext.
+    ///
+    /// # Errors
+    /// `Damaged` where the container ends before it.
+    pub(in crate::format) fn load(&mut self, storage: &dyn Storage) -> Result<()> {
+        let cut_off = || Error::new(ErrorKind::Damaged, "the container ends within a keyslot's area");
+        let len = material_len(self.key_len).and_then(|len| usize::try_from(len).ok());
+        let mut material = vec![0; len.ok_or_else(cut_off)?];
+        storage.read_exact_at(&mut material, self.offset).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => cut_off(),
+            _ => error.into(),
+        })?;
+        self.material = material;
+        Ok(())
+    }
+}
+
+impl Keyslot {
+    /// The key that the area gives for `password`: the volume key, or noise where the password is another. The digest tells.
+    ///
+    /// # Errors
+    /// As [`Kdf::derive`].
+    pub(in crate::format) fn open(
+        &self,
+        password: &[u8],
+        limits: &KdfLimits,
+        budget: &mut Budget,
+    ) -> Result<VolumeKey> {
+        let encryption = &self.area.encryption;
+        let key = self.kdf.derive(self.index, password, encryption.key_len, limits, budget)?;
+        let cipher = encryption.spec.keyed(key.expose(), 0)?;
+        let mut stripes = LockedBytes::zeroed(self.area.material.len())?;
+        stripes.as_mut_slice().copy_from_slice(&self.area.material);
+        cipher.decrypt(stripes.as_mut_slice(), SectorSize::B512, Sector(0));
+        af::merge(stripes.as_slice(), self.area.key_len, self.area.hash)
+    }
+
+    /// What `info` shows.
+    pub(in crate::format) fn describe(&self) -> KeyslotInfo {
+        KeyslotInfo {
+            slot: self.index,
+            kind: "password",
+            label: None,
+            priority: self.priority,
+            weak: self.kdf.is_weak(),
+            kdf: self.kdf.describe(),
+        }
+    }
+}
+
+/// The longest key of any cipher used, in bytes: AES-256-XTS.
+const MAX_KEY_LEN: u64 = 64;

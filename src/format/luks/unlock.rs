@@ -1,0 +1,77 @@
+//! Trying keyslots until one gives the volume key.
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+
+use super::{digest::KeyDigest, kdf::Budget, keyslot::Keyslot};
+use crate::{
+    crypto::secret::{Credentials, VolumeKey},
+    error::{Error, ErrorKind, Result},
+    format::{Attempt, Priority},
+};
+
+/// Tries the keyslots that may be tried, those with the highest priority first; each with the digest of its volume key.
+///
+/// # Errors
+/// `Credentials` where none opens, or what kept the last one from being tried.
+pub(in crate::format) fn open_any<'a>(
+    slots: impl Iterator<Item = (&'a Keyslot, &'a KeyDigest)>,
+    credentials: &Credentials,
+    attempt: &Attempt,
+) -> Result<(VolumeKey, u32)> {
+    let password = password(credentials)?;
+    let may_try = |slot: &Keyslot| match attempt.keyslot {
+        Some(number) => slot.index == number,
+        None => slot.priority != Some(Priority::Ignore),
+    };
+    let mut slots: Vec<_> = slots.filter(|(slot, _)| may_try(slot)).collect();
+    slots.sort_by_key(|(slot, _)| (slot.priority != Some(Priority::Prefer), slot.index));
+    if slots.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Credentials,
+            match attempt.keyslot {
+                Some(number) => format!("keyslot {number} is empty"),
+                None => "no keyslot takes a password".to_owned(),
+            },
+        ));
+    }
+    let mut budget = Budget::new(&attempt.limits);
+    let mut failure = None;
+    for (slot, digest) in slots {
+        match try_slot(slot, digest, password, attempt, &mut budget) {
+            Ok(Some(key)) => return Ok((key, slot.index)),
+            Ok(None) => {}
+            Err(error) => failure = Some(error),
+        }
+    }
+    Err(failure.unwrap_or_else(|| {
+        Error::new(ErrorKind::Credentials, "no keyslot opens with this password or keyfile")
+    }))
+}
+
+fn try_slot(
+    slot: &Keyslot,
+    digest: &KeyDigest,
+    password: &[u8],
+    attempt: &Attempt,
+    budget: &mut Budget,
+) -> Result<Option<VolumeKey>> {
+    let key = slot.open(password, &attempt.limits, budget)?;
+    Ok(digest.matches(&key, &attempt.limits)?.then_some(key))
+}
+
+/// The one secret that a LUKS keyslot takes: a password, or the content of a keyfile in its place.
+fn password(credentials: &Credentials) -> Result<&[u8]> {
+    match credentials {
+        Credentials::Password { password, keyfiles } if keyfiles.is_empty() => Ok(password.expose()),
+        Credentials::Password { .. } => {
+            Err(Error::new(ErrorKind::Credentials, "a LUKS keyslot takes a password or a keyfile, not both"))
+        }
+        Credentials::Recovery(_) => {
+            Err(Error::new(ErrorKind::Credentials, "LUKS containers have no recovery keys"))
+        }
+        Credentials::SecurityKey(_) => Err(Error::new(
+            ErrorKind::Credentials,
+            "tokens of LUKS containers are shown, and not used in this version",
+        )),
+    }
+}

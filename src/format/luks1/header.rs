@@ -1,0 +1,151 @@
+//! The header as a whole: describing, unlocking.
+
+use std::{io, sync::Arc};
+
+use super::{
+    layout::HEADER_LEN,
+    parse::{HeaderError, Parsed},
+};
+use crate::{
+    crypto::{
+        kdf::KdfLimits,
+        secret::{Credentials, VolumeKey},
+    },
+    error::{Error, ErrorKind, Result},
+    format::{
+        Attempt, Challenge, Change, CopyInfo, CopyState, Detail, Editor, Finding, Header, HeaderInfo,
+        KeyfileRole, Unlocked,
+        luks::{UNIT, keyslot::Keyslot, no_editor, unlock::open_any},
+    },
+    mapping::{Holes, Layout, Mapping, Segment},
+    storage::Storage,
+    units::{Sector, SectorSize},
+};
+
+/// The header of a LUKS1 container, with the ciphertext of the keyslots in use.
+#[derive(Debug)]
+pub(super) struct Luks1Header {
+    parsed: Parsed,
+    container_len: u64,
+}
+
+impl Luks1Header {
+    /// Reads the header and the areas of the keyslots in use.
+    ///
+    /// # Errors
+    /// As [`HeaderError`] says; `Damaged` where the container ends before an area does.
+    pub(super) fn read(storage: &dyn Storage) -> Result<Self> {
+        let container_len = storage.size()?;
+        let mut bytes = [0; HEADER_LEN];
+        storage.read_exact_at(&mut bytes, 0).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => HeaderError::NoMagic.into(),
+            _ => Error::from(error),
+        })?;
+        let mut parsed = Parsed::parse(&bytes, container_len)?;
+        for slot in &mut parsed.keyslots {
+            slot.area.load(storage)?;
+        }
+        Ok(Self { parsed, container_len })
+    }
+
+    /// Where the data begin, in bytes.
+    pub(super) const fn data_offset(&self) -> u64 {
+        self.parsed.data_offset
+    }
+
+    /// The size of the volume in sectors: to the container's end.
+    fn sectors(&self) -> u64 {
+        self.container_len.saturating_sub(self.parsed.data_offset) / UNIT
+    }
+
+    /// One segment, numbered from the start of the data (L1-DATA-01).
+    fn accept(&self, key: VolumeKey, keyslot: Option<u32>) -> Result<Unlocked> {
+        if self.sectors() == 0 {
+            return Err(Error::new(ErrorKind::Damaged, "the container ends where its data should begin"));
+        }
+        let segment = Segment {
+            first: Sector(0),
+            sectors: self.sectors(),
+            storage_offset: self.parsed.data_offset,
+            first_tweak: Sector(0),
+            cipher: self.parsed.encryption.spec.keyed(key.expose(), 0)?,
+        };
+        let mapping = Mapping::new(SectorSize::B512, vec![segment], Holes::AreCiphertext)
+            .map_err(|error| Error::caused_by(ErrorKind::Damaged, error))?;
+        Ok(Unlocked { layout: Layout::Fixed(mapping), volume_key: Arc::new(key), keyslot })
+    }
+}
+
+impl Header for Luks1Header {
+    fn describe(&self) -> HeaderInfo {
+        let parsed = &self.parsed;
+        let digest = &parsed.digest;
+        let mut details = vec![
+            Detail::new("Hash", parsed.hash.name()),
+            Detail::new(
+                "Key digest",
+                format!("pbkdf2-{}, {} iterations", digest.hash.name(), digest.iterations),
+            ),
+        ];
+        details.extend(parsed.keyslots.iter().map(|slot| {
+            Detail::new(format!("Keyslot {}", slot.index), format!("stripes at offset {}", slot.area.offset))
+        }));
+        HeaderInfo {
+            format: "luks1",
+            version: 1,
+            uuid: parsed.uuid.clone(),
+            label: None,
+            cipher: parsed.encryption.name.clone(),
+            key_bits: u32::try_from(parsed.encryption.key_len.saturating_mul(8)).unwrap_or(u32::MAX),
+            sector_size: 512,
+            container_size: self.container_len,
+            data_offset: parsed.data_offset,
+            data_size: self.sectors().saturating_mul(UNIT),
+            provision: None,
+            generation: None,
+            reencryption: false,
+            authenticated_header: false,
+            headers: vec![CopyInfo { offset: 0, state: CopyState::Current, sequence: None }],
+            keyslots: parsed.keyslots.iter().map(Keyslot::describe).collect(),
+            details,
+        }
+    }
+
+    fn challenges(&self, _: &Attempt) -> Vec<Challenge> {
+        Vec::new()
+    }
+
+    fn check_unlocked(&self, _: &Unlocked) -> Vec<Finding> {
+        Vec::new()
+    }
+
+    fn keyfile_role(&self) -> KeyfileRole {
+        KeyfileRole::WholeSecret
+    }
+
+    fn unlock(&self, credentials: &Credentials, attempt: &Attempt) -> Result<Unlocked> {
+        let slots = self.parsed.keyslots.iter().map(|slot| (slot, &self.parsed.digest));
+        let (key, slot) = open_any(slots, credentials, attempt)?;
+        self.accept(key, Some(slot))
+    }
+
+    fn unlock_with_key(&self, key: VolumeKey) -> Result<Unlocked> {
+        if !self.parsed.digest.matches(&key, &KdfLimits::default())? {
+            return Err(Error::new(ErrorKind::Tampered, "the header belongs to another volume key"));
+        }
+        self.accept(key, None)
+    }
+
+    fn prepare_writing(&self, _: &dyn Storage, _: &Unlocked) -> Result<Vec<String>> {
+        self.parsed.encryption.check_writable()?;
+        Ok(Vec::new())
+    }
+
+    fn check_change(&self, _: &Change<'_>) -> Result<()> {
+        Err(no_editor())
+    }
+
+    fn editor(&self, _: &Unlocked) -> Result<Box<dyn Editor>> {
+        Err(no_editor())
+    }
+}

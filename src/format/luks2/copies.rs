@@ -1,0 +1,139 @@
+//! Finding the header copies and choosing between them.
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+
+use super::{
+    copy::{CopyIndex, HeaderCopy},
+    error::HeaderError,
+    foreign,
+    layout::{HEADER_LENS, SECOND_MAGIC, VERSION},
+};
+use crate::{
+    error::Result,
+    format::{CopyInfo, CopyState, luks::MAGIC},
+    storage::Storage,
+};
+
+/// What stands at a place: a whole copy, or why not.
+type Found = Result<HeaderCopy, HeaderError>;
+
+/// Both copies; one of them is whole.
+#[derive(Debug)]
+pub(super) struct Copies {
+    /// The one that counts.
+    pub(super) current: HeaderCopy,
+    index: CopyIndex,
+    other: Found,
+    /// Where the second one stands or belongs.
+    second_offset: u64,
+}
+
+/// Whether a header may be there: the first magic, or the second where nothing else has taken the first one's place.
+pub(super) fn has_magic(storage: &dyn Storage) -> Result<bool> {
+    let mut start = [0; 8];
+    if starts_with(storage, 0, &mut start, MAGIC)? {
+        // LUKS1 is another format; a version of the future is told by name.
+        return Ok(!start.ends_with(&[0, 1]));
+    }
+    for offset in HEADER_LENS {
+        if starts_with(storage, offset, &mut start, SECOND_MAGIC)? && start.ends_with(&VERSION) {
+            return Ok(foreign::occupant(storage)?.is_none()); // L2-HDR-07
+        }
+    }
+    Ok(false)
+}
+
+fn starts_with(storage: &dyn Storage, offset: u64, start: &mut [u8; 8], magic: [u8; 6]) -> Result<bool> {
+    match storage.read_exact_at(start, offset) {
+        Ok(()) => Ok(start.starts_with(&magic)),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Copies {
+    /// Reads both copies.
+    ///
+    /// # Errors
+    /// What is wrong with the first copy, where neither is whole.
+    pub(super) fn read(storage: &dyn Storage) -> Result<Self> {
+        let first = HeaderCopy::read(storage, CopyIndex::First, 0)?;
+        let (second, second_offset) = match &first {
+            Ok(copy) => {
+                let offset = copy.header_len;
+                (HeaderCopy::read(storage, CopyIndex::Second, offset)?, offset)
+            }
+            Err(_) => search(storage)?,
+        };
+        let (index, current, other) = match (first, second) {
+            // L2-HDR-05: the newer one counts, of two alike the first.
+            (Ok(first), Ok(second)) if second.sequence > first.sequence => {
+                (CopyIndex::Second, second, Ok(first))
+            }
+            (Ok(first), second) => (CopyIndex::First, first, second),
+            (first, Ok(second)) => (CopyIndex::Second, second, first),
+            (Err(HeaderError::NoMagic), Err(error)) | (Err(error), Err(_)) => return Err(error.into()),
+        };
+        Ok(Self { current, index, other, second_offset })
+    }
+
+    /// What `info` shows.
+    pub(super) fn describe(&self) -> Vec<CopyInfo> {
+        let state = match &self.other {
+            Ok(copy) if copy.sequence == self.current.sequence => CopyState::Current,
+            Ok(_) => CopyState::Stale,
+            Err(HeaderError::NoMagic) => CopyState::Missing,
+            Err(_) => CopyState::Damaged,
+        };
+        let current = (CopyState::Current, Some(self.current.sequence));
+        let other = (state, self.other.as_ref().ok().map(|copy| copy.sequence));
+        let (first, second) = match self.index {
+            CopyIndex::First => (current, other),
+            CopyIndex::Second => (other, current),
+        };
+        let info = |offset, (state, sequence)| CopyInfo { offset, state, sequence };
+        vec![info(0, first), info(self.second_offset, second)]
+    }
+
+    /// Rewrites the copy that is not as good as the current one. Says what was done.
+    pub(super) fn heal(&self, storage: &dyn Storage) -> Result<Option<String>> {
+        let (name, index) = match self.index {
+            CopyIndex::First => ("second", CopyIndex::Second),
+            CopyIndex::Second => ("first", CopyIndex::First),
+        };
+        let state = match &self.other {
+            Ok(copy) if copy.says_the_same_as(&self.current) => return Ok(None),
+            Ok(copy) if copy.uuid != self.current.uuid => {
+                let reason =
+                    format!("the {name} header copy belongs to another container and was left alone");
+                return Ok(Some(reason));
+            }
+            Ok(_) => "stale",
+            Err(HeaderError::NoMagic) => "missing",
+            Err(_) => "damaged",
+        };
+        if index == CopyIndex::First
+            && let Some(occupant) = foreign::occupant(storage)?
+        {
+            // L2-HDR-07
+            let reason =
+                format!("the {name} header copy is {state} and was left alone: {occupant} is in its place");
+            return Ok(Some(reason));
+        }
+        self.current.write_as(index, storage)?;
+        Ok(Some(format!("the {name} header copy was {state} and has been rewritten from the other")))
+    }
+}
+
+/// The second copy, where the first does not say how far it is: the first whole one of all places.
+fn search(storage: &dyn Storage) -> Result<(Found, u64)> {
+    let mut told = (Err(HeaderError::NoMagic), HEADER_LENS.first().copied().unwrap_or_default());
+    for offset in HEADER_LENS {
+        match HeaderCopy::read(storage, CopyIndex::Second, offset)? {
+            Ok(copy) => return Ok((Ok(copy), offset)),
+            Err(HeaderError::NoMagic) => {}
+            Err(error) => told = (Err(error), offset),
+        }
+    }
+    Ok(told)
+}

@@ -1,0 +1,194 @@
+//! One copy of the header: its bytes, checked, and what they say.
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+
+use std::io;
+
+use zerocopy::{FromZeros, IntoBytes};
+
+use super::{
+    error::HeaderError,
+    layout::{BINARY_LEN, HEADER_LENS, RawHeader, SECOND_MAGIC, VERSION},
+    metadata::Metadata,
+};
+use crate::{
+    crypto::hash::HashKind,
+    error::{Error, ErrorKind, Result},
+    format::luks::MAGIC,
+    storage::Storage,
+};
+
+/// Which of the two copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CopyIndex {
+    First,
+    Second,
+}
+
+impl CopyIndex {
+    pub(super) const fn magic(self) -> [u8; 6] {
+        match self {
+            Self::First => MAGIC,
+            Self::Second => SECOND_MAGIC,
+        }
+    }
+
+    /// Where this copy of a header of `header_len` bytes stands (L2-HDR-03).
+    pub(super) const fn offset(self, header_len: u64) -> u64 {
+        match self {
+            Self::First => 0,
+            Self::Second => header_len,
+        }
+    }
+}
+
+/// A whole copy: the checksum is right and the metadata are well-formed.
+#[derive(Debug)]
+pub(super) struct HeaderCopy {
+    raw: Box<RawHeader>,
+    json: Vec<u8>,
+    hash: HashKind,
+    pub(super) header_len: u64,
+    pub(super) sequence: u64,
+    pub(super) label: String,
+    pub(super) subsystem: String,
+    pub(super) uuid: String,
+    pub(super) metadata: Metadata,
+}
+
+impl HeaderCopy {
+    /// Reads the copy that must stand at `offset`. Only failing reads are errors of the outer kind.
+    pub(super) fn read(
+        storage: &dyn Storage,
+        index: CopyIndex,
+        offset: u64,
+    ) -> Result<Result<Self, HeaderError>> {
+        let mut raw = Box::new(RawHeader::new_zeroed());
+        if !read(storage, raw.as_mut_bytes(), offset)? {
+            return Ok(Err(HeaderError::NoMagic));
+        }
+        let header_len = match check_place(&raw, index, offset) {
+            Ok(header_len) => header_len,
+            Err(error) => return Ok(Err(error)),
+        };
+        let json_len = header_len.checked_sub(BINARY_LEN_64).and_then(|len| usize::try_from(len).ok());
+        let (Some(json_len), Some(json_offset)) = (json_len, offset.checked_add(BINARY_LEN_64)) else {
+            return Ok(Err(HeaderError::CutOff));
+        };
+        let mut json = vec![0; json_len];
+        if !read(storage, &mut json, json_offset)? {
+            return Ok(Err(HeaderError::CutOff));
+        }
+        Ok(Self::parse(raw, json, header_len))
+    }
+
+    fn parse(raw: Box<RawHeader>, json: Vec<u8>, header_len: u64) -> Result<Self, HeaderError> {
+        let hash = text(&raw.checksum_hash).and_then(|name| HashKind::from_name(&name));
+        let hash = hash.ok_or(HeaderError::ChecksumHash)?;
+        let (found, rest) = raw.checksum.split_at(hash.digest_len());
+        let is_right = checksum(&raw, &json, hash) == found && rest.iter().all(|&byte| byte == 0);
+        if !is_right {
+            return Err(HeaderError::Checksum); // L2-HDR-04
+        }
+        // L2-JSON-01: the text ends before the area does.
+        let end = json.iter().position(|&byte| byte == 0).ok_or(HeaderError::JsonText)?;
+        let metadata = Metadata::parse(json.get(..end).unwrap_or_default(), header_len)?;
+        Ok(Self {
+            hash,
+            header_len,
+            sequence: raw.sequence.get(),
+            label: shown(&raw.label),
+            subsystem: shown(&raw.subsystem),
+            uuid: shown(&raw.uuid),
+            metadata,
+            raw,
+            json,
+        })
+    }
+
+    /// Whether both say the same; magic, place, salt and checksum differ between copies.
+    pub(super) fn says_the_same_as(&self, other: &Self) -> bool {
+        self.sequence == other.sequence
+            && self.header_len == other.header_len
+            && self.json == other.json
+            && (self.raw.label, self.raw.uuid, self.raw.subsystem)
+                == (other.raw.label, other.raw.uuid, other.raw.subsystem)
+    }
+
+    /// Writes what this copy says as the copy `index`, then reads it back.
+    ///
+    /// # Errors
+    /// What writing gave; `Io` where something else is read back.
+    pub(super) fn write_as(&self, index: CopyIndex, storage: &dyn Storage) -> Result<()> {
+        let offset = index.offset(self.header_len);
+        let mut raw = (*self.raw).clone();
+        raw.magic = index.magic();
+        raw.offset.set(offset);
+        // L2-HDR-06: another salt, so that equal metadata have unlike checksums. It need not be random.
+        let sequence = self.sequence.to_be_bytes();
+        raw.salt = *HashKind::Sha512.digest(&[&self.raw.salt, &raw.magic, &sequence]);
+        raw.checksum = [0; 64];
+        let sum = checksum(&raw, &self.json, self.hash);
+        for (byte, computed) in raw.checksum.iter_mut().zip(&sum) {
+            *byte = *computed;
+        }
+        let mut bytes = raw.as_bytes().to_vec();
+        bytes.extend_from_slice(&self.json);
+        storage.write_all_at(&bytes, offset)?;
+        storage.sync_data()?;
+        match Self::read(storage, index, offset)? {
+            Ok(copy) if copy.says_the_same_as(self) => Ok(()),
+            _ => Err(Error::new(ErrorKind::Io, "the header copy that was written is read back otherwise")),
+        }
+    }
+}
+
+/// L2-HDR-01 to -03: the header's size, where magic, version, size and place are right.
+fn check_place(raw: &RawHeader, index: CopyIndex, offset: u64) -> Result<u64, HeaderError> {
+    if raw.magic != index.magic() {
+        return Err(HeaderError::NoMagic);
+    }
+    if raw.version != VERSION {
+        return Err(HeaderError::Version { version: u16::from_be_bytes(raw.version) });
+    }
+    let len = raw.header_len.get();
+    if !HEADER_LENS.contains(&len) {
+        return Err(HeaderError::HeaderLen { len });
+    }
+    if raw.offset.get() != offset || index.offset(len) != offset {
+        return Err(HeaderError::Misplaced { offset: raw.offset.get() });
+    }
+    Ok(len)
+}
+
+/// The checksum of a copy whose checksum field counts as zeros.
+fn checksum(raw: &RawHeader, json: &[u8], hash: HashKind) -> Vec<u8> {
+    let mut unsummed = raw.clone();
+    unsummed.checksum = [0; 64];
+    let digest = hash.digest(&[unsummed.as_bytes(), json]);
+    digest.get(..hash.digest_len()).unwrap_or_default().to_vec()
+}
+
+/// Fills `buf`; `false` where the container ends before.
+fn read(storage: &dyn Storage, buf: &mut [u8], offset: u64) -> Result<bool> {
+    match storage.read_exact_at(buf, offset) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The text before the first zero byte.
+fn text(bytes: &[u8]) -> Option<String> {
+    let end = bytes.iter().position(|&byte| byte == 0)?;
+    std::str::from_utf8(bytes.get(..end)?).ok().map(str::to_owned)
+}
+
+/// The text before the first zero byte, made fit to be shown: whoever wrote it may mean harm.
+fn shown(bytes: &[u8]) -> String {
+    let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
+    super::metadata::shown(&String::from_utf8_lossy(text))
+}
+
+const BINARY_LEN_64: u64 = 4096;
+const _: () = assert!(BINARY_LEN == 4096, "the two agree");

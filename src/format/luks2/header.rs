@@ -1,0 +1,310 @@
+//! The header as a whole: describing, unlocking, healing.
+
+use std::{ops::Range, sync::Arc};
+
+use super::{
+    copies::Copies,
+    keyslot::Slot,
+    metadata::{Metadata, shown},
+    segment::{Crypt, Kind, Plan, Segment},
+};
+use crate::{
+    crypto::{
+        kdf::KdfLimits,
+        secret::{Credentials, VolumeKey},
+    },
+    error::{Error, ErrorKind, Result},
+    format::{
+        Attempt, Challenge, Change, CopyState, Detail, Editor, Finding, Header, HeaderInfo, KeyfileRole,
+        Unlocked,
+        luks::{cipher::Encryption, no_editor, not_authenticated, unlock::open_any},
+    },
+    mapping::{self, Holes, Layout, Mapping},
+    storage::Storage,
+    units::Sector,
+};
+
+/// The header of a LUKS2 container, with the ciphertext of the keyslots that can be opened.
+#[derive(Debug)]
+pub(super) struct Luks2Header {
+    copies: Copies,
+    container_len: u64,
+}
+
+impl Luks2Header {
+    /// Reads both copies and the areas of the keyslots.
+    ///
+    /// # Errors
+    /// As [`Copies::read`]; `Damaged` where the container ends before an area does.
+    pub(super) fn read(storage: &dyn Storage) -> Result<Self> {
+        let mut copies = Copies::read(storage)?;
+        for slot in &mut copies.current.metadata.slots {
+            if let Ok(slot) = &mut slot.usable {
+                slot.area.load(storage)?;
+            }
+        }
+        Ok(Self { copies, container_len: storage.size()? })
+    }
+
+    /// The place of the keyslots' areas in bytes.
+    pub(super) fn areas(&self) -> Range<u64> {
+        self.metadata().areas.clone()
+    }
+
+    /// All that can be found out without a secret.
+    pub(super) fn examine(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for (name, copy) in
+            ["first header copy", "second header copy"].into_iter().zip(self.copies.describe())
+        {
+            findings.push(match copy.state {
+                CopyState::Current => Finding::info(name, "whole"),
+                CopyState::Stale => Finding::warning(name, "stale: the next mount for writing renews it"),
+                CopyState::Damaged => Finding::warning(name, "damaged: the next mount for writing renews it"),
+                CopyState::Missing => Finding::warning(name, "missing: the next mount for writing renews it"),
+            });
+        }
+        findings.push(not_authenticated());
+        for slot in &self.metadata().slots {
+            if let Err(reason) = &slot.usable {
+                let message = format!("cannot be opened: {reason}");
+                findings.push(Finding::warning(format!("keyslot {}", slot.index), message));
+            }
+        }
+        if let Err(error) = self.metadata().plan() {
+            findings.push(Finding::error("data", error.reason()));
+        }
+        findings
+    }
+
+    fn metadata(&self) -> &Metadata {
+        &self.copies.current.metadata
+    }
+
+    /// How many whole sectors a segment has.
+    ///
+    /// # Errors
+    /// `Damaged` where it ends after the container, or has none.
+    fn sectors(&self, segment: &Segment, crypt: &Crypt) -> Result<u64> {
+        let left = self.container_len.saturating_sub(segment.offset);
+        let size = segment.size.unwrap_or(left);
+        let sectors = size >> crypt.sector_size.shift();
+        if size > left || sectors == 0 {
+            let reason =
+                format!("segment {} is cut off: {left} bytes of it are in the container", segment.index);
+            return Err(Error::new(ErrorKind::Damaged, reason)); // L2-DATA-02
+        }
+        if segment.size.is_some_and(|size| !size.is_multiple_of(crypt.sector_size.bytes_u64())) {
+            let reason = format!("segment {} is no whole number of sectors", segment.index);
+            return Err(Error::new(ErrorKind::Damaged, reason)); // L2-DATA-02
+        }
+        Ok(sectors)
+    }
+
+    /// The segments one after the other (L2-DATA-01, -03).
+    fn accept(&self, plan: &Plan<'_>, key: VolumeKey, keyslot: Option<u32>) -> Result<Unlocked> {
+        let damaged = |reason: &str| Error::new(ErrorKind::Damaged, reason);
+        let Some(sector_size) = plan.segments.first().map(|(_, crypt)| crypt.sector_size) else {
+            return Err(damaged("the header names no data"));
+        };
+        let mut segments = Vec::new();
+        let mut next = 0_u64;
+        for (segment, crypt) in &plan.segments {
+            if crypt.sector_size != sector_size {
+                let reason = "its segments have sectors of different sizes";
+                return Err(Error::new(ErrorKind::Unsupported, reason));
+            }
+            let sectors = self.sectors(segment, crypt)?;
+            let units = sectors << (sector_size.shift() - 9);
+            if crypt.iv_tweak.checked_add(units).is_none() {
+                return Err(damaged("the numbers of its sectors pass 64 bits"));
+            }
+            let encryption = Encryption::parse(&crypt.encryption, key.len())?;
+            segments.push(mapping::Segment {
+                first: Sector(next),
+                sectors,
+                storage_offset: segment.offset,
+                first_tweak: Sector(0),
+                cipher: encryption.spec.keyed(key.expose(), crypt.iv_tweak)?,
+            });
+            next = next.checked_add(sectors).ok_or_else(|| damaged("its data pass 64 bits"))?;
+        }
+        let mapping = Mapping::new(sector_size, segments, Holes::AreCiphertext)
+            .map_err(|error| Error::caused_by(ErrorKind::Damaged, error))?;
+        Ok(Unlocked { layout: Layout::Fixed(mapping), volume_key: Arc::new(key), keyslot })
+    }
+
+    /// The first segment in use that is encrypted, whatever keeps it from being opened.
+    fn first_crypt(&self) -> Option<(&Segment, &Crypt)> {
+        let in_use = self.metadata().segments.iter().filter(|segment| !segment.is_backup());
+        in_use.into_iter().find_map(|segment| match &segment.kind {
+            Kind::Crypt(crypt) => Some((segment, crypt)),
+            Kind::Other(_) => None,
+        })
+    }
+
+    /// The size of the volume key of a segment in bytes; 0 where nothing tells.
+    fn key_len(&self, segment: u32) -> usize {
+        let digest = self.metadata().digests.values().find(|digest| digest.segments.contains(&segment));
+        digest.and_then(|digest| digest.key.as_ref().ok()).map_or(0, |key| key.key_len)
+    }
+
+    fn data_size(&self) -> u64 {
+        let in_use = self.metadata().segments.iter().filter(|segment| !segment.is_backup());
+        let size = |segment: &Segment| {
+            segment.size.unwrap_or_else(|| self.container_len.saturating_sub(segment.offset))
+        };
+        in_use.map(size).fold(0, u64::saturating_add)
+    }
+}
+
+impl Header for Luks2Header {
+    fn describe(&self) -> HeaderInfo {
+        let current = &self.copies.current;
+        let metadata = self.metadata();
+        let crypt = self.first_crypt();
+        let key_bits = crypt.map_or(0, |(segment, _)| self.key_len(segment.index).saturating_mul(8));
+        let sector_size = crypt.map_or(512, |(_, crypt)| crypt.sector_size.bytes());
+        HeaderInfo {
+            format: "luks2",
+            version: 2,
+            uuid: Some(current.uuid.clone()).filter(|uuid| !uuid.is_empty()),
+            label: Some(current.label.clone()).filter(|label| !label.is_empty()),
+            cipher: crypt.map_or_else(|| "none".to_owned(), |(_, crypt)| shown(&crypt.encryption)),
+            key_bits: u32::try_from(key_bits).unwrap_or(u32::MAX),
+            sector_size: u32::try_from(sector_size).unwrap_or(u32::MAX),
+            container_size: self.container_len,
+            data_offset: crypt.map_or(0, |(segment, _)| segment.offset),
+            data_size: self.data_size(),
+            provision: None,
+            generation: None,
+            reencryption: metadata.is_in_reencryption(),
+            authenticated_header: false,
+            headers: self.copies.describe(),
+            keyslots: metadata.slots.iter().map(Slot::describe).collect(),
+            details: details(metadata, &current.subsystem),
+        }
+    }
+
+    fn challenges(&self, _: &Attempt) -> Vec<Challenge> {
+        Vec::new()
+    }
+
+    fn check_unlocked(&self, _: &Unlocked) -> Vec<Finding> {
+        Vec::new()
+    }
+
+    fn keyfile_role(&self) -> KeyfileRole {
+        KeyfileRole::WholeSecret
+    }
+
+    fn unlock(&self, credentials: &Credentials, attempt: &Attempt) -> Result<Unlocked> {
+        let plan = self.metadata().plan()?;
+        let slots = self.metadata().slots.iter().filter(|slot| plan.digest.slots.contains(&slot.index));
+        let usable = slots.clone().filter_map(|slot| Some((slot.usable.as_ref().ok()?, plan.key)));
+        let unusable = slots.filter_map(|slot| Some((slot.index, slot.usable.as_ref().err()?)));
+        let is_asked_for = |index| attempt.keyslot.is_none_or(|number| number == index);
+        let mut unusable = unusable.filter(|(index, _)| is_asked_for(*index));
+        if let (false, Some((index, reason))) =
+            (usable.clone().any(|(slot, _)| is_asked_for(slot.index)), unusable.next())
+        {
+            let reason = format!("keyslot {index} cannot be opened: {reason}");
+            return Err(Error::new(ErrorKind::Unsupported, reason)); // L2-SLOT-06
+        }
+        let (key, slot) = open_any(usable, credentials, attempt)?;
+        self.accept(&plan, key, Some(slot))
+    }
+
+    fn unlock_with_key(&self, key: VolumeKey) -> Result<Unlocked> {
+        let plan = self.metadata().plan()?;
+        if !plan.key.matches(&key, &KdfLimits::default())? {
+            return Err(Error::new(ErrorKind::Tampered, "the header belongs to another volume key"));
+        }
+        self.accept(&plan, key, None)
+    }
+
+    fn prepare_writing(&self, storage: &dyn Storage, unlocked: &Unlocked) -> Result<Vec<String>> {
+        for (_, crypt) in self.metadata().plan()?.segments {
+            Encryption::parse(&crypt.encryption, unlocked.volume_key.len())?.check_writable()?;
+        }
+        Ok(self.copies.heal(storage)?.into_iter().collect())
+    }
+
+    fn check_change(&self, _: &Change<'_>) -> Result<()> {
+        Err(no_editor())
+    }
+
+    fn editor(&self, _: &Unlocked) -> Result<Box<dyn Editor>> {
+        Err(no_editor())
+    }
+}
+
+/// The rest of what `luksDump` shows.
+fn details(metadata: &Metadata, subsystem: &str) -> Vec<Detail> {
+    let mut details = Vec::new();
+    if !subsystem.is_empty() {
+        details.push(Detail::new("Subsystem", subsystem));
+    }
+    if !metadata.flags.is_empty() {
+        details.push(Detail::new("Flags", metadata.flags.join(" ")));
+    }
+    if !metadata.requirements.is_empty() {
+        details.push(Detail::new("Requirements", metadata.requirements.join(" ")));
+    }
+    details.extend(metadata.segments.iter().map(describe_segment));
+    details.extend(metadata.slots.iter().map(describe_slot));
+    for token in &metadata.tokens {
+        let value = format!("{}, keyslots {}", token.kind, list(&token.slots));
+        details.push(Detail::new(format!("Token {}", token.index), value));
+    }
+    for (index, digest) in &metadata.digests {
+        let key = match &digest.key {
+            Ok(key) => format!("pbkdf2-{}, {} iterations", key.hash.name(), key.iterations),
+            Err(reason) => format!("not usable: {reason}"),
+        };
+        let value = format!("{key}, keyslots {}, segments {}", list(&digest.slots), list(&digest.segments));
+        details.push(Detail::new(format!("Digest {index}"), value));
+    }
+    details
+}
+
+fn describe_segment(segment: &Segment) -> Detail {
+    let mut parts = Vec::new();
+    match &segment.kind {
+        Kind::Crypt(crypt) => {
+            parts.push(shown(&crypt.encryption));
+            parts.push(format!("sectors of {} bytes", crypt.sector_size));
+            parts.push(format!("IV from {}", crypt.iv_tweak));
+            parts.extend(crypt.integrity.as_ref().map(|kind| format!("integrity {kind}")));
+        }
+        Kind::Other(kind) => parts.push(kind.clone()),
+    }
+    let size = segment.size.map_or_else(|| "to the end".to_owned(), |size| format!("{size} bytes"));
+    parts.push(format!("{size} at offset {}", segment.offset));
+    parts.extend(segment.flags.iter().cloned());
+    Detail::new(format!("Segment {}", segment.index), parts.join(", "))
+}
+
+fn describe_slot(slot: &Slot) -> Detail {
+    let value = match &slot.usable {
+        Ok(keyslot) => {
+            let area = &keyslot.area;
+            let bits = area.encryption.key_len.saturating_mul(8);
+            format!(
+                "{}, {bits}-bit key, stripes by {}, at offset {}",
+                area.encryption.name,
+                area.hash.name(),
+                area.offset
+            )
+        }
+        Err(reason) => format!("not usable: {reason}"),
+    };
+    Detail::new(format!("Keyslot {}", slot.index), value)
+}
+
+fn list(numbers: &[u32]) -> String {
+    if numbers.is_empty() {
+        return "none".to_owned();
+    }
+    numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(" ")
+}

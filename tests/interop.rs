@@ -1,0 +1,173 @@
+//! Containers that other programs made: the plaintext of each is what `cases.json` says. No case is named here.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "helpers of tests are tests too")]
+
+mod foreign;
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::Path,
+    process::Command,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use foreign::{Case, Fixtures};
+use sha2::{Digest, Sha256};
+use strongroom::{
+    block::{BlockDevice, ByteDevice},
+    error::ErrorKind,
+    format::{Attempt, Unlocked},
+    units::Sector,
+    volume::{Access, Container, Volume, make_writable},
+};
+
+/// Opens a case as `mount` does: for writing, or to read only where the format allows no more.
+fn open(case: &Case, path: &Path) -> (Arc<dyn BlockDevice>, Access) {
+    let open = |access| {
+        let container = Container::open(path, access).unwrap();
+        let header = container.header().unwrap_or_else(|error| panic!("{}: {error}", case.id));
+        let unlocked = header
+            .unlock(&case.credentials(), &Attempt::default())
+            .unwrap_or_else(|error| panic!("{}: {error}", case.id));
+        (container, header, unlocked)
+    };
+    let volume = |container: &Container, unlocked: &Unlocked| {
+        let info = container.header().unwrap().describe();
+        Volume::open(container, info, unlocked).device()
+    };
+    let (container, header, unlocked) = open(Access::ReadWrite);
+    match make_writable(&container, &*header, &unlocked) {
+        Ok(_) => (volume(&container, &unlocked), Access::ReadWrite),
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{}: {error}", case.id);
+            drop(container);
+            let (container, _, unlocked) = open(Access::ReadOnly);
+            (volume(&container, &unlocked), Access::ReadOnly)
+        }
+    }
+}
+
+fn content(device: &dyn BlockDevice) -> Vec<u8> {
+    let mut content = vec![0; usize::try_from(device.geometry().bytes()).unwrap()];
+    device.read(&mut content, Sector(0)).unwrap();
+    content
+}
+
+#[test]
+fn each_container_holds_the_plaintext_that_is_known_of_it() {
+    let Some(fixtures) = Fixtures::unpack() else { return };
+    let mut done = 0;
+    for case in fixtures.cases() {
+        let Some(expect) = &case.expect else { continue };
+        let (device, _) = open(&case, &fixtures.image(&case.file));
+        let content = content(&*device);
+        assert_eq!(content.len(), expect.length, "{}", case.id);
+        assert_eq!(hex::encode(Sha256::digest(&content)), expect.sha256, "{}", case.id);
+        if let Some(sha256) = &expect.first_sector_sha256 {
+            assert_eq!(hex::encode(Sha256::digest(&content[..512])), *sha256, "{}", case.id);
+        }
+        done += 1;
+    }
+    assert!(done > 0, "no case was opened");
+}
+
+#[test]
+fn what_is_written_is_read_back_and_nothing_else_changes() {
+    let Some(fixtures) = Fixtures::unpack() else { return };
+    for case in fixtures.cases() {
+        let path = fixtures.image(&case.file);
+        let before = fs::read(&path).unwrap();
+        let (device, access) = open(&case, &path);
+        let mut expected = content(&*device);
+        let bytes = ByteDevice::new(Arc::clone(&device));
+        let middle = expected.len() / 2 - 700;
+        let change: Vec<u8> = (0..1400_u32).map(|n| (n % 241).to_le_bytes()[0]).collect();
+        let written = bytes.write_at(&change, u64::try_from(middle).unwrap());
+        if access == Access::ReadOnly {
+            assert!(written.is_err(), "{}", case.id);
+            assert_eq!(fs::read(&path).unwrap(), before, "{}", case.id);
+            continue;
+        }
+        written.unwrap();
+        bytes.flush().unwrap();
+        drop((bytes, device));
+        expected[middle..middle + change.len()].copy_from_slice(&change);
+        let (device, _) = open(&case, &path);
+        assert!(content(&*device) == expected, "{}", case.id);
+        drop(device);
+        fs::write(&path, &before).unwrap();
+    }
+}
+
+#[test]
+fn a_wrong_password_is_told_from_damage() {
+    let Some(fixtures) = Fixtures::unpack() else { return };
+    for case in fixtures.cases().into_iter().filter(|case| case.is_cheap) {
+        let container = Container::open(&fixtures.image(&case.file), Access::ReadOnly).unwrap();
+        let header = container.header().unwrap();
+        let error = header.unlock(&foreign::wrong_credentials(), &Attempt::default()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Credentials, "{}", case.id);
+    }
+}
+
+/// Each header of a folder, and whether it must be read, from a file `NAME.xz`.
+fn hostile(folder: &str, must_read: impl Fn(&str) -> bool) {
+    let Some(fixtures) = foreign::folder() else { return };
+    let unpacked = tempfile::tempdir().unwrap();
+    let mut done = 0;
+    for entry in fs::read_dir(fixtures.join(folder)).unwrap() {
+        let packed = entry.unwrap().path();
+        let Some(name) = packed.file_name().and_then(|name| name.to_str()?.strip_suffix(".xz")) else {
+            continue;
+        };
+        let path = unpacked.path().join(name);
+        let unpack =
+            Command::new("xz").arg("-dkc").arg(&packed).stdout(fs::File::create(&path).unwrap()).status();
+        assert!(unpack.unwrap().success());
+        // All of the program's own memory counts, whether it is used or not.
+        let info = Command::new("prlimit")
+            .arg(format!("--data={MOST_MEMORY}"))
+            .arg(env!("CARGO_BIN_EXE_strongroom"))
+            .arg("info")
+            .arg(&path)
+            .output()
+            .unwrap();
+        let answer = String::from_utf8_lossy(&info.stderr).into_owned();
+        assert_eq!(info.status.success(), must_read(name), "{name}: {answer}");
+        if !must_read(name) {
+            assert_eq!(info.status.code(), Some(4), "{name}: {answer}");
+            assert!(!answer.contains("no known header"), "{name}: {answer}");
+        }
+
+        let container = Container::open(&path, Access::ReadOnly).unwrap();
+        let start = Instant::now();
+        let _ = container.header();
+        let elapsed = start.elapsed();
+        assert!(elapsed < MOST_TIME, "{name}: {elapsed:?}");
+        fs::remove_file(&path).unwrap();
+        done += 1;
+    }
+    assert!(done > 0, "no header in {folder}");
+}
+
+#[test]
+fn hostile_luks1_headers_get_the_answer_that_they_deserve() {
+    hostile("luks1-evil", |name| name.starts_with("valid"));
+}
+
+#[test]
+fn malformed_luks2_headers_get_the_answer_that_they_deserve() {
+    let Some(fixtures) = foreign::folder() else { return };
+    let list = fs::read_to_string(fixtures.join("luks2-malformed/EXPECT.tsv")).unwrap();
+    let expected: HashMap<&str, &str> = list.lines().filter_map(|line| line.split_once('\t')).collect();
+    hostile("luks2-malformed", |name| match expected[name] {
+        "R" | "T" => true,
+        "F" => false,
+        other => panic!("{name} is expected to be {other}"),
+    });
+}
+
+const MOST_MEMORY: u64 = 64 << 20;
+const MOST_TIME: Duration = Duration::from_millis(100);
