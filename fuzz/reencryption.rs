@@ -24,7 +24,7 @@ const AREA_LEN: usize = 16_384;
 const SECTION: usize = 192;
 
 const ATTEMPT: Attempt = Attempt {
-    limits: KdfLimits { memory_kib: 128, passes: 2, lanes: 2, available_kib: u64::MAX },
+    limits: KdfLimits { memory_kib: 128, passes: 2, lanes: 2, iterations: 2000, available_kib: u64::MAX },
     keyslot: None,
 };
 
