@@ -46,7 +46,7 @@ pub(crate) fn settle_anew(console: Console, options: CostOptions, old: &KdfInfo)
 }
 
 /// The costs that a keyslot names, where it has some.
-fn argon2_cost(kdf: &KdfInfo) -> Option<Argon2Cost> {
+pub(crate) fn argon2_cost(kdf: &KdfInfo) -> Option<Argon2Cost> {
     let memory_kib = u32::try_from(kdf.memory? / 1024).ok()?;
     Some(Argon2Cost { memory_kib, passes: kdf.passes?, lanes: kdf.lanes? })
 }

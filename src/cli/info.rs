@@ -70,7 +70,10 @@ fn describe(info: &HeaderInfo) -> String {
     if let Some(provision) = info.provision {
         line("Provision:", provision);
     }
-    line("Header:", if info.authenticated_header { "authenticated" } else { "not authenticated" });
+    line(
+        "Header:",
+        if info.authenticated_header { "authenticated: unlocking checks it" } else { "not authenticated" },
+    );
     if info.reencryption {
         line("Re-encryption:", "under way; strongroom reencrypt goes on with it");
     }

@@ -68,7 +68,7 @@ fn offline(console: Console, options: &ReencryptOptions) -> Result<()> {
     check_keys(&header.describe(), options)?;
     options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) = unlock_with(console, path, &*header, &options.unlock, None)?;
-    let is_resumed = is_under_way(&unlocked, options)?;
+    let is_resumed = is_under_way(&*container.storage(), &unlocked, options)?;
     for repair in make_writable(&container, &*header, &unlocked)? {
         console.warn(&format!("{}: {repair}", path.display()));
     }
@@ -102,7 +102,7 @@ fn online(console: Console, options: &ReencryptOptions, mounted: &MountedReencry
     check_keys(&header.describe(), options)?;
     options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) = unlock_with(console, path, &*header, &options.unlock, None)?;
-    if is_under_way(&unlocked, options)? {
+    if is_under_way(&*container.storage(), &unlocked, options)? {
         mounted.resume(unlocked.volume_key.expose(), options.max_rate)?;
     } else {
         let start = start_header(console, options, &container, &unlocked, credentials)?;
@@ -151,10 +151,12 @@ fn watch(console: Console, path: &Path, mounted: &MountedReencryption) -> Result
 }
 
 /// Whether there is something to go on with. What is to become of the data was decided at its start.
-fn is_under_way(unlocked: &Unlocked, options: &ReencryptOptions) -> Result<bool> {
+fn is_under_way(storage: &dyn Storage, unlocked: &Unlocked, options: &ReencryptOptions) -> Result<bool> {
     let Layout::Moving(_) = unlocked.layout else { return Ok(false) };
-    if options.cipher.is_some() || options.sector_size.is_some() || options.drop_other_keys {
-        let reason = "a re-encryption is under way, whose cipher, sector size and keyslots are settled";
+    let settled = NativeHeader::read(storage)?.target();
+    let suite = options.cipher.map_or(settled.suite, CipherChoice::suite);
+    if suite != settled.suite || options.sector_size.is_some_and(|size| size != settled.sector_size) {
+        let reason = "a re-encryption is under way, whose cipher and sector size are settled";
         return Err(Error::new(ErrorKind::Usage, reason).with_hint("finish it first, without these options"));
     }
     Ok(true)
@@ -217,12 +219,11 @@ struct Kept {
 }
 
 impl Kept {
-    /// Settles what opening the keyslot costs from now on: never less than up to now.
+    /// Opening the keyslot costs what it did, unless that is less than a new one may cost.
     fn new(console: Console, slot: &KeyslotInfo, credentials: Credentials) -> Result<Self> {
-        let cost = match slot.kdf.memory {
-            Some(_) => {
-                interrupt::at_liberty(|| cost::settle_anew(console, CostOptions::default(), &slot.kdf))?
-            }
+        let cost = match cost::argon2_cost(&slot.kdf) {
+            Some(cost) if !slot.weak => cost,
+            Some(_) => interrupt::at_liberty(|| cost::settle(console, CostOptions::default()))?,
             None => Argon2Cost { memory_kib: 0, passes: 0, lanes: 0 },
         };
         Ok(Self { slot: slot.clone(), cost, credentials })

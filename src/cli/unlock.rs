@@ -68,7 +68,7 @@ pub(crate) fn cannot_open(error: Error, path: &Path) -> Error {
     let error = error.during(format!("cannot open {}", path.display()));
     match error.kind() {
         ErrorKind::NotAContainer => error.with_hint(
-            "strongroom's own format and LUKS are read; VeraCrypt and TrueCrypt containers are not yet",
+            "if its header was lost: header restore, or header repair --scan; VeraCrypt and TrueCrypt containers are not read yet",
         ),
         _ => error,
     }

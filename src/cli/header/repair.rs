@@ -131,6 +131,10 @@ fn scan_for_copies(console: Console, options: &HeaderRepairOptions) -> Result<()
         } else {
             console.note(&format!("the copy at offset {} can be restored; nothing was changed", copy.offset));
         }
+    } else if NativeHeader::read(&*storage).is_err() {
+        console.note(
+            "no copy stands where it belongs; nothing was changed: --offset names the one to restore from",
+        );
     }
     console.object(&scanned)
 }

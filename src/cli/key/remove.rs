@@ -53,8 +53,12 @@ fn remove(console: Console, options: &KeyRemoveOptions) -> Result<()> {
 
 /// Lets the user say no, where there is a terminal to say it on.
 fn confirm(options: &KeyRemoveOptions, slot: u32, doomed: Option<&KeyslotInfo>, is_last: bool) -> Result<()> {
-    if options.yes || !prompt::has_terminal() {
+    if options.yes || !prompt::has_terminal() && !is_last {
         return Ok(());
+    }
+    if !prompt::has_terminal() {
+        let reason = "nobody could open the container again, and there is no terminal to ask on";
+        return Err(Error::new(ErrorKind::Usage, reason).with_hint("--yes answers for you"));
     }
     let label = doomed.and_then(|keyslot| keyslot.label.as_ref());
     let label = label.map(|label| format!(", {label:?}")).unwrap_or_default();

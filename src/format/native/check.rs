@@ -10,6 +10,7 @@ use super::{
     keys,
     keyslot::{Keyslot, SlotKind},
     layout::{COPY_LEN, RawKeyslot},
+    ledger::Ledger,
     superblock::CopyIndex,
 };
 use crate::{
@@ -38,7 +39,7 @@ pub(super) fn check(storage: &dyn Storage) -> Result<Vec<Finding>> {
     findings.extend(check_features(current));
     findings.extend(check_size(current, storage.size()?));
     if current.superblock.reencryption.is_some() {
-        let message = "a re-encryption is under way and waits: strongroom reencrypt goes on with it";
+        let message = "a re-encryption is under way; where nobody works on it, strongroom reencrypt goes on";
         findings.push(Finding::warning("data", message));
     } else {
         findings.extend(check_work_areas(current, storage)?);
@@ -54,10 +55,32 @@ pub(super) fn check_macs(copies: &Copies, key: &VolumeKey) -> Vec<Finding> {
         let name = format!("header copy {}", copy.superblock.index);
         match copy.check_mac(key) {
             Ok(()) => Finding::info(name, "authentic"),
+            // Its MAC is that of another volume key; only one that is not older may not have it.
+            Err(_) if copies.whole().any(|other| is_of_later_key(other, copy)) => {
+                Finding::warning(name, format!("from before a re-encryption; {RENEWED}"))
+            }
             Err(error) => Finding::error(name, error.reason()),
         }
     });
     checked.collect()
+}
+
+fn is_of_later_key(other: &HeaderCopy, copy: &HeaderCopy) -> bool {
+    other.is_update_of(copy) && other.superblock.generation > copy.superblock.generation
+}
+
+/// How the records of a re-encryption are, which say what part of the data is under which key.
+pub(super) fn check_records(ledger: &Result<Ledger>) -> Finding {
+    const NAME: &str = "re-encryption records";
+    match ledger {
+        Ok(ledger) if ledger.is_intact() => Finding::info(NAME, "whole in both work areas"),
+        Ok(_) => Finding::warning(
+            NAME,
+            "one work area lacks the newest: without the other the volume would be lost; the next writable mount or \
+             strongroom reencrypt writes it anew",
+        ),
+        Err(error) => Finding::error(NAME, error.reason()),
+    }
 }
 
 /// One of the two places.
@@ -257,7 +280,11 @@ const RENEWED: &str = "the next writable mount renews it";
 #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test may stop")]
 mod tests {
     use super::{super::layout::RawCopy, *};
-    use crate::{crypto::secret::LockedBytes, format::Severity, storage::MemoryStorage};
+    use crate::{
+        crypto::secret::{Credentials, LockedBytes, Password},
+        format::{Attempt, Header, Severity, native::NativeHeader},
+        storage::MemoryStorage,
+    };
 
     const WHOLE: &[u8] = include_bytes!("../../../tests/vectors/native/password.img");
     const COPY_B: usize = 81_920;
@@ -390,5 +417,40 @@ mod tests {
         let forged = check_macs(&copies, &key.into());
         assert_eq!(forged.len(), 2);
         assert!(forged.iter().all(|finding| finding.severity == Severity::Error));
+    }
+
+    /// At rest in the middle of a re-encryption: both work areas, of 16 KiB, hold the newest record.
+    const MOVING: &[u8] = include_bytes!("../../../tests/vectors/native/moving.img");
+
+    fn unlocked_findings(image: &[u8]) -> Vec<Finding> {
+        let header = NativeHeader::read(&MemoryStorage::new(image.to_vec())).unwrap();
+        let whole = NativeHeader::read(&MemoryStorage::new(MOVING.to_vec())).unwrap();
+        let password = Password::copy_of(b"correct horse battery staple").unwrap();
+        let credentials = Credentials::Password { password, keyfiles: Vec::new() };
+        header.check_unlocked(&whole.unlock(&credentials, &Attempt::default()).unwrap())
+    }
+
+    fn severity_of_records(image: &[u8]) -> Severity {
+        let findings = unlocked_findings(image);
+        findings.iter().find(|finding| finding.object == "re-encryption records").unwrap().severity
+    }
+
+    #[test]
+    fn a_record_that_one_work_area_lacks_is_a_warning() {
+        assert_eq!(severity_of_records(MOVING), Severity::Info);
+        for area in [COPY_LEN, MOVING.len() - 16_384] {
+            let mut image = MOVING.to_vec();
+            image[area..area + 8192].fill(0xff);
+            assert_eq!(severity_of_records(&image), Severity::Warning);
+        }
+    }
+
+    #[test]
+    fn records_that_are_lost_in_both_work_areas_are_an_error() {
+        let mut image = MOVING.to_vec();
+        for area in [COPY_LEN, MOVING.len() - 16_384] {
+            image[area..area + 8192].fill(0xff);
+        }
+        assert_eq!(severity_of_records(&image), Severity::Error);
     }
 }

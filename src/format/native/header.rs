@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    check::check_macs,
+    check::{check_macs, check_records},
     copies::{Copies, Found, Place},
     copy::HeaderCopy,
     data,
@@ -239,7 +239,15 @@ impl Header for NativeHeader {
     }
 
     fn check_unlocked(&self, unlocked: &Unlocked) -> Vec<Finding> {
-        check_macs(&self.copies, &unlocked.volume_key)
+        let key = &unlocked.volume_key;
+        let mut findings = check_macs(&self.copies, key);
+        if let Ok(good) = self.authentic(key)
+            && good.superblock.reencryption.is_some()
+        {
+            let slots = self.slots_of(&good.superblock);
+            findings.push(check_records(&Ledger::open(&good.superblock, key, slots)));
+        }
+        findings
     }
 
     fn prepare_writing(&self, storage: &dyn Storage, unlocked: &Unlocked) -> Result<Vec<String>> {
@@ -325,6 +333,13 @@ fn no_slot_of(kind: SlotKind, copy: &HeaderCopy, asked_for: Option<u32>) -> Erro
         return Error::new(ErrorKind::Credentials, reason);
     }
     let has = |kind| copy.keyslots.iter().any(|slot| slot.kind == kind && slot.priority > 0);
+    if let Some(ignored) = copy.keyslots.iter().find(|slot| slot.kind == kind && slot.priority == 0) {
+        let number = ignored.index;
+        return Error::new(ErrorKind::Credentials, format!("keyslot {number} is tried only by its number"))
+            .with_hint(format!(
+                "--slot {number} names it, or --unlock-slot {number} where keyslots are changed"
+            ));
+    }
     match kind {
         SlotKind::Keyfile if has(SlotKind::Password) => {
             Error::new(ErrorKind::Credentials, "no keyslot takes a keyfile").with_hint("leave --keyfile out")

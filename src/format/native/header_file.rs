@@ -205,7 +205,9 @@ pub(super) fn check_same_data(own: &HeaderCopy, from_file: &HeaderCopy) -> Resul
     if !own.is_of_same_container(from_file) {
         let (own, other) = (hyphenated(&own.superblock.uuid), hyphenated(&from_file.superblock.uuid));
         let reason = format!("the header file belongs to container {other}, and this one is {own}");
-        return Err(Error::new(ErrorKind::Usage, reason));
+        return Err(Error::new(ErrorKind::Usage, reason).with_hint(
+            "if a wrong header was put into it by mistake, strongroom erase takes that away first",
+        ));
     }
     if !own.superblock.lays_out_as(&from_file.superblock) {
         let reason = "the container was re-encrypted or resized since the header file was made";
