@@ -32,7 +32,7 @@ use rustix::{
 };
 use strongroom::{
     ErrorKind,
-    block::{BlockDevice, CryptDevice},
+    block::{BlockDevice, CryptDevice, ProtectedDevice},
     export::{CacheMode, FuseExport, unmount_fuse},
     mapping::Holes,
     storage::{Limits, MemoryStorage, Storage},
@@ -253,6 +253,33 @@ fn a_failing_medium_gives_eio_is_logged_once_and_the_server_lives() {
     let log = mounted.log.lock().unwrap();
     assert_eq!(log.len(), 3, "{log:?}");
     assert!(log[0].starts_with("reading the volume failed: container: No such device"), "{log:?}");
+}
+
+#[test]
+fn a_write_to_a_protected_place_fails_with_all_after_it_and_is_told_at_the_end() {
+    if !has_fuse("protection") {
+        return;
+    }
+    for cache in MODES {
+        let dir = tempfile::tempdir().unwrap();
+        let medium = Medium::new(false);
+        let inner = crypt_device(medium.clone(), SectorSize::B4096, SECTORS, Holes::AreCiphertext);
+        inner.write_zeroes(Sector(0)..Sector(SECTORS)).unwrap();
+        let device = Arc::new(ProtectedDevice::new(Arc::new(inner), Sector(900)..Sector(1000)));
+        let mut export = FuseExport::start(device, dir.path(), cache, Arc::new(|_: &str| {})).unwrap();
+        let file = OpenOptions::new().read(true).write(true).open(export.path()).unwrap();
+        // Either may be told at once, or by the kernel's cache when it is synced.
+        let write = |offset| file.write_all_at(&[7; 8192], offset).and_then(|()| file.sync_all());
+        write(0).unwrap();
+        let before = medium.bytes.to_vec();
+        assert_eq!(errno(write(899 * 4096)), Some(Errno::IO));
+        assert_eq!(errno(write(4096)), Some(Errno::IO));
+        drop(file);
+        let error = export.stop(false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io);
+        assert!(error.reason().contains("protected hidden volume"), "{error}");
+        assert!(medium.bytes.to_vec() == before, "something was written");
+    }
 }
 
 #[test]

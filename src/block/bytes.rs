@@ -1,6 +1,8 @@
 use std::{ops::Range, sync::Arc};
 
-use super::{BlockDevice, BlockError, Buffer, BufferPool, Geometry, byte_count, range_lock::RangeLocks};
+use super::{
+    Admission, BlockDevice, BlockError, Buffer, BufferPool, Geometry, byte_count, range_lock::RangeLocks,
+};
 use crate::units::{Sector, SectorSize};
 
 /// A [`BlockDevice`] at byte grain: any offset, any length.
@@ -53,14 +55,17 @@ impl ByteDevice {
     /// Writes all of `buf` at byte `offset`. Past the end is an error, and nothing is written.
     pub fn write_at(&self, buf: &[u8], offset: u64) -> Result<(), BlockError> {
         let range = self.checked_for_writing(byte_count(buf.len()), offset)?;
-        let _held = self.locks.exclusive(self.touched(&range));
+        let touched = self.touched(&range);
+        let _held = self.locks.exclusive(touched.clone());
+        let admission = self.device.admit(&(Sector(touched.start)..Sector(touched.end)))?;
+        let device = admission.as_ref().map_or(&*self.device, Admission::device);
         let mut rest = buf;
         for part in self.parts(range) {
             let (data, after) = rest.split_at(part.len());
             match part {
-                Part::Whole(sectors, _) => self.device.write(data, sectors.start)?,
+                Part::Whole(sectors, _) => device.write(data, sectors.start)?,
                 Part::Within(sector, bytes) => {
-                    self.modify_sector(sector, |old| old[bytes].copy_from_slice(data))?;
+                    self.modify_sector(device, sector, |old| old[bytes].copy_from_slice(data))?;
                 }
             }
             rest = after;
@@ -71,11 +76,16 @@ impl ByteDevice {
     /// Makes the bytes of `range` read as zeros.
     pub fn zero_range(&self, range: Range<u64>) -> Result<(), BlockError> {
         let range = self.checked_for_writing(range.end.saturating_sub(range.start), range.start)?;
-        let _held = self.locks.exclusive(self.touched(&range));
+        let touched = self.touched(&range);
+        let _held = self.locks.exclusive(touched.clone());
+        let admission = self.device.admit(&(Sector(touched.start)..Sector(touched.end)))?;
+        let device = admission.as_ref().map_or(&*self.device, Admission::device);
         for part in self.parts(range) {
             match part {
-                Part::Whole(sectors, _) => self.device.write_zeroes(sectors)?,
-                Part::Within(sector, bytes) => self.modify_sector(sector, |old| old[bytes].fill(0))?,
+                Part::Whole(sectors, _) => device.write_zeroes(sectors)?,
+                Part::Within(sector, bytes) => {
+                    self.modify_sector(device, sector, |old| old[bytes].fill(0))?;
+                }
             }
         }
         Ok(())
@@ -135,10 +145,15 @@ impl ByteDevice {
     }
 
     /// Reads a sector, changes it and writes it back. The caller holds its lock exclusively.
-    fn modify_sector(&self, sector: Sector, change: impl FnOnce(&mut [u8])) -> Result<(), BlockError> {
+    fn modify_sector(
+        &self,
+        device: &dyn BlockDevice,
+        sector: Sector,
+        change: impl FnOnce(&mut [u8]),
+    ) -> Result<(), BlockError> {
         let mut bytes = self.read_sector(sector)?;
         change(&mut bytes);
-        self.device.write(&bytes, sector)
+        device.write(&bytes, sector)
     }
 }
 

@@ -2,13 +2,15 @@
 //!
 //! [`CryptDevice`] reads and writes sectors through a [`Mapping`](crate::mapping::Mapping); [`ByteDevice`] shows any
 //! [`BlockDevice`] at byte grain, for exports. While a container is re-encrypted, [`MovingDevice`] reads and writes through
-//! two mappings; [`LiveDevice`] lets it take the place of the other under a running export.
+//! two mappings; [`LiveDevice`] lets it take the place of the other under a running export. [`ProtectedDevice`] keeps writes
+//! away from a volume that is hidden in another one.
 
 mod buffers;
 mod bytes;
 mod crypt;
 mod live;
 mod moving;
+mod protected;
 mod range_lock;
 mod transcode;
 
@@ -17,6 +19,7 @@ pub use bytes::ByteDevice;
 pub use crypt::CryptDevice;
 pub use live::LiveDevice;
 pub use moving::{Fence, MovingDevice};
+pub use protected::{Admission, ProtectedDevice};
 pub use transcode::Transcoder;
 
 use std::{fmt, io, ops::Range};
@@ -30,6 +33,12 @@ pub trait BlockDevice: fmt::Debug + Send + Sync {
 
     /// Fills `buf`, a whole number of sectors, from `first` on. Past the end is an error, not a short read.
     fn read(&self, buf: &mut [u8], first: Sector) -> Result<(), BlockError>;
+
+    /// Asked before a request that takes several changes within `range`, so that nothing of it is written where a part of it
+    /// must not be. Where a device comes with the answer, the changes are made to that one.
+    fn admit(&self, _range: &Range<Sector>) -> Result<Option<Admission<'_>>, BlockError> {
+        Ok(None)
+    }
 
     /// Writes `buf`, a whole number of sectors, from `first` on.
     fn write(&self, buf: &[u8], first: Sector) -> Result<(), BlockError>;
@@ -86,6 +95,9 @@ pub enum BlockError {
     /// A write to a read-only device.
     #[error("the volume is read-only")]
     ReadOnly,
+    /// A change that would touch a protected hidden volume, and every change after it.
+    #[error("a write would have touched the protected hidden volume; nothing was written from then on")]
+    Protected,
     /// The container could not be read or written.
     #[error("container: {0}")]
     Io(#[from] io::Error),

@@ -11,7 +11,7 @@ use serde::Serialize;
 use strongroom::{
     error::{Error, ErrorKind, Result},
     mapping::Layout,
-    mount::{self, Entry, Request, Selection, Target},
+    mount::{self, Entry, Protection, Request, Selection, Target},
     volume::{Access, Container, make_writable},
 };
 
@@ -173,6 +173,15 @@ fn place(entry: &Entry) -> Option<PathBuf> {
     entry.block.as_deref().and_then(Path::parent).map(Path::to_path_buf)
 }
 
+fn access_shown(entry: &Entry) -> &'static str {
+    match (entry.protection, entry.read_only) {
+        (Some(Protection::Triggered), _) => "read-only: a write met the hidden volume",
+        (Some(Protection::Active), _) => "read-write, hidden volume protected",
+        (None, true) => "read-only",
+        (None, false) => "read-write",
+    }
+}
+
 fn table(mounts: &[Entry]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).force_no_tty();
@@ -182,7 +191,7 @@ fn table(mounts: &[Entry]) -> String {
             in_one_line(&entry.container),
             place(entry).map_or_else(|| "(detached)".to_owned(), |place| in_one_line(&place)),
             entry.driver.clone(),
-            if entry.read_only { "read-only" } else { "read-write" }.to_owned(),
+            access_shown(entry).to_owned(),
             entry.pid.to_string(),
             entry.mounted_at.clone(),
         ]);

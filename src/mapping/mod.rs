@@ -32,6 +32,7 @@ pub struct Mapping {
     segments: Vec<Segment>,
     sectors: u64,
     holes: Holes,
+    protected: Option<Range<Sector>>,
 }
 
 /// What a sector whose ciphertext is all zeros means.
@@ -127,7 +128,18 @@ impl Mapping {
             }
             sectors = segment.end(sector_size).ok_or(MappingError::Overflow { index })?;
         }
-        Ok(Self { sector_size, segments, sectors, holes })
+        Ok(Self { sector_size, segments, sectors, holes, protected: None })
+    }
+
+    /// The same mapping with `range` protected: its sectors are another volume's and must not be written.
+    #[must_use]
+    pub fn protecting(self, range: Range<Sector>) -> Self {
+        Self { protected: Some(range), ..self }
+    }
+
+    /// The sectors that must not be written.
+    pub fn protected(&self) -> Option<&Range<Sector>> {
+        self.protected.as_ref()
     }
 
     /// The size of one sector.

@@ -30,7 +30,7 @@ pub use loan::{Loan, borrow, can_borrow};
 pub use mkfs::{FilesystemKind, NewFilesystem, is_available};
 pub use protocol::Target;
 pub use reencryption::MountedReencryption;
-pub use registry::{Entry, holding, list};
+pub use registry::{Entry, Protection, holding, list};
 pub use server::{SERVE, serve};
 pub use stale::clean as clean_stale;
 pub use start::{Mounted, Request, check_target, start};

@@ -34,12 +34,25 @@ pub struct Entry {
     pub format: String,
     /// Whether writes are refused.
     pub read_only: bool,
+    /// How it stands with the hidden volume that is protected; none where none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protection: Option<Protection>,
     /// The server.
     pub pid: i32,
     /// The container's identity, where its format knows one.
     pub uuid: Option<String>,
     /// RFC 3339, UTC.
     pub mounted_at: String,
+}
+
+/// How it stands with a protected hidden volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protection {
+    /// No write has come near it.
+    Active,
+    /// A write would have touched it: that one was refused, and so is everything since.
+    Triggered,
 }
 
 /// All that a session leaves behind, should its server be killed.
@@ -217,6 +230,7 @@ mod tests {
                 driver: "userspace".into(),
                 format: "native".into(),
                 read_only: false,
+                protection: None,
                 pid: 7,
                 uuid: None,
                 mounted_at: timestamp(0),

@@ -26,7 +26,7 @@ use super::{
     mountinfo::{MountId, MountTable},
     mountpoint::MountPoint,
     protocol::{self, Answer, Command, Failure, Order, Outcome, Reencrypt, Target},
-    registry::{Entry, Record, now},
+    registry::{Entry, Protection, Record, now},
     runtime,
     session::{BLOCK, Session},
     undo::{Log, Part, Undo},
@@ -140,7 +140,10 @@ impl Server {
         let record = record(&order, &place, &directory, &container, &volume, process)?;
         let (mut session, log) = Session::create(directory, record, signals.stop())?;
         warn_of_swap(&mut session);
-        let watch = Self::build(&order, &place, &volume, &mut session, &log)?;
+        let mut watch = Self::build(&order, &place, &volume, &mut session, &log)?;
+        if let Some(alarm) = volume.alarm() {
+            watch.heed(alarm?);
+        }
         // From here on the keys are the export's and the re-encryption's, and go with them.
         let reencryption = volume.reencryption();
         drop(volume);
@@ -206,12 +209,27 @@ impl Server {
                         (self.log)(&format!("cannot make a new session directory: {error}"));
                     }
                 }
+                Event::Refused => self.note_refusal(),
                 Event::Command(stream) => {
                     if self.obey(&stream) {
                         return;
                     }
                 }
             }
+        }
+    }
+
+    /// Has `list` show that nothing is written any more: a write would have touched the protected hidden volume.
+    fn note_refusal(&mut self) {
+        (self.log)(
+            "a write would have touched the protected hidden volume: everything is refused from now on",
+        );
+        let noted = self.session.note(|record| {
+            record.entry.read_only = true;
+            record.entry.protection = Some(Protection::Triggered);
+        });
+        if let Err(error) = noted {
+            (self.log)(&format!("cannot note it for list: {error}"));
         }
     }
 
@@ -407,6 +425,7 @@ fn record(
         driver: place.driver().to_owned(),
         format: volume.info().format.to_owned(),
         read_only: order.read_only,
+        protection: volume.is_protected().then_some(Protection::Active),
         pid: server.pid,
         uuid: volume.info().uuid.clone(),
         mounted_at: now(),

@@ -20,10 +20,15 @@ pub use header::{backup_header, describe_header_file, is_header_file, new_header
 pub use reencrypt::{LiveReencryption, LiveState, LiveStatus, Reencryption};
 pub use traces::trace_at_start;
 
-use std::{fs::File, path::Path, sync::Arc};
+use std::{
+    fs::File,
+    io::{self, PipeReader},
+    path::Path,
+    sync::Arc,
+};
 
 use crate::{
-    block::{BlockDevice, CryptDevice, LiveDevice, MovingDevice},
+    block::{BlockDevice, CryptDevice, LiveDevice, MovingDevice, ProtectedDevice},
     crypto::secret::KeyfileDigest,
     error::{Error, Result},
     format::{Header, HeaderInfo, Unlocked, native},
@@ -35,21 +40,28 @@ use crate::{
 #[derive(Debug)]
 pub struct Volume {
     info: HeaderInfo,
-    device: Arc<LiveDevice>,
+    device: Arc<dyn BlockDevice>,
+    protected: Option<Arc<ProtectedDevice>>,
     reencryption: Arc<LiveReencryption>,
 }
 
 impl Volume {
     /// The volume of `container`, through what its keyslot gave. Read-only where the container was opened so.
     pub fn open(container: &Container, info: HeaderInfo, unlocked: &Unlocked) -> Self {
-        let device = Arc::new(LiveDevice::new(device(container.storage(), unlocked.layout.clone())));
+        let live = Arc::new(LiveDevice::new(device(container.storage(), unlocked.layout.clone())));
         let reencryption = LiveReencryption::new(
             container.storage(),
-            Arc::clone(&device),
+            Arc::clone(&live),
             &unlocked.layout,
             reencrypt::Tuning::default(),
         );
-        Self { info, device, reencryption: Arc::new(reencryption) }
+        let reencryption = Arc::new(reencryption);
+        let Some(range) = unlocked.layout.current().protected() else {
+            return Self { info, device: live, protected: None, reencryption };
+        };
+        let protected = Arc::new(ProtectedDevice::new(live, range.clone()));
+        let device = Arc::clone(&protected) as Arc<dyn BlockDevice>;
+        Self { info, device, protected: Some(protected), reencryption }
     }
 
     /// What `info` shows of the container.
@@ -64,7 +76,18 @@ impl Volume {
 
     /// The plaintext sectors.
     pub fn device(&self) -> Arc<dyn BlockDevice> {
-        Arc::clone(&self.device) as Arc<dyn BlockDevice>
+        Arc::clone(&self.device)
+    }
+
+    /// Whether a hidden volume in it is protected.
+    pub const fn is_protected(&self) -> bool {
+        self.protected.is_some()
+    }
+
+    /// Becomes readable (end of file) when a write that would have touched a protected hidden volume was refused. `None`
+    /// where none is protected.
+    pub fn alarm(&self) -> Option<io::Result<PipeReader>> {
+        self.protected.as_ref().map(|device| device.alarm())
     }
 }
 

@@ -60,13 +60,13 @@ impl Served {
         if !action.has_failed.swap(true, Ordering::Relaxed) {
             (self.log)(&format!("{} the volume failed: {error}", action.name));
         }
-        if matches!(error, BlockError::Io(_)) && action.name != self.reading.name {
+        if matches!(error, BlockError::Io(_) | BlockError::Protected) && action.name != self.reading.name {
             self.lost.get_or_init(|| error.to_string());
         }
         match error {
             BlockError::ReadOnly => Errno::EROFS,
             BlockError::OutOfRange { .. } | BlockError::PartialSector { .. } => Errno::EINVAL,
-            BlockError::Io(_) => Errno::EIO,
+            BlockError::Io(_) | BlockError::Protected => Errno::EIO,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, PipeReader, Read},
     os::{
         fd::{AsFd, OwnedFd},
         unix::net::{UnixListener, UnixStream},
@@ -39,6 +39,8 @@ pub(super) enum Event {
     Command(UnixStream),
     /// A part went away from outside: unmounted, the driver's process ended, or the owner of a private session did.
     Gone,
+    /// A write that would have touched the protected hidden volume was refused.
+    Refused,
     /// Mounts changed, or a minute has passed: what lies in the file system deserves a look.
     Changed,
 }
@@ -78,6 +80,7 @@ pub(super) struct Watch {
     driver: Option<OwnedFd>,
     owner: Option<UnixStream>,
     borrower: Option<UnixStream>,
+    alarm: Option<PipeReader>,
 }
 
 impl Watch {
@@ -92,12 +95,18 @@ impl Watch {
             driver: driver.map(ProcessId::watch).transpose()?,
             owner: None,
             borrower: None,
+            alarm: None,
         })
     }
 
     /// Watches the process at the other end of `owner`, too: the session is for its use alone.
     pub(super) fn bind_to(&mut self, owner: UnixStream) {
         self.owner = Some(owner);
+    }
+
+    /// Watches for the end of `alarm`, once, too: a protected hidden volume stood in the way of a write.
+    pub(super) fn heed(&mut self, alarm: PipeReader) {
+        self.alarm = Some(alarm);
     }
 
     /// Whether the container is lent to a command.
@@ -122,6 +131,10 @@ impl Watch {
                 _ if !self.is_mounted()? => return Ok(Event::Gone),
                 Ready::Command => return Ok(Event::Command(control.accept()?.0)),
                 Ready::Changed => return Ok(Event::Changed),
+                Ready::Refused => {
+                    self.alarm = None;
+                    return Ok(Event::Refused);
+                }
                 Ready::Returned => self.borrower = None,
                 Ready::Nothing => {}
             }
@@ -140,6 +153,8 @@ impl Watch {
         descriptors.extend(self.owner.as_ref().map(|owner| PollFd::new(owner, PollFlags::IN)));
         let borrower = descriptors.len();
         descriptors.extend(self.borrower.as_ref().map(|borrower| PollFd::new(borrower, PollFlags::IN)));
+        let alarm = descriptors.len();
+        descriptors.extend(self.alarm.as_ref().map(|alarm| PollFd::new(alarm, PollFlags::IN)));
         let is_time = match poll(&mut descriptors, Some(&LOOK)) {
             Ok(count) => count == 0,
             Err(rustix::io::Errno::INTR) => false,
@@ -150,7 +165,8 @@ impl Watch {
             () if fired(0) => Ready::Signal,
             () if (3..borrower).any(fired) => Ready::Gone,
             // Before commands: the next one may want to borrow.
-            () if fired(borrower) => Ready::Returned,
+            () if borrower < alarm && fired(borrower) => Ready::Returned,
+            () if fired(alarm) => Ready::Refused,
             () if fired(1) => Ready::Command,
             () if fired(2) || is_time => Ready::Changed,
             () => Ready::Nothing,
@@ -169,6 +185,7 @@ enum Ready {
     Signal,
     Gone,
     Returned,
+    Refused,
     Command,
     Changed,
     Nothing,
