@@ -217,6 +217,11 @@ pub(crate) struct UnlockOptions {
     /// The container's header lies in this file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) header: Option<PathBuf>,
+    /// Remember the header outside the container, and refuse another one from now on; =renew accepts a changed one, =require
+    /// refuses one that is not remembered
+    #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "first-use", hide_possible_values = true)]
+    pub(crate) pin: Option<PinChoice>,
     /// Unlock with a recovery key: it is what is asked for, or read where the password would be
     #[arg(long, conflicts_with_all = ["security_key", "keyfile", "no_password"])]
     pub(crate) recovery_key: bool,
@@ -319,6 +324,15 @@ pub(crate) enum ProvisionChoice {
     Quick,
     /// Grows with use; shows which sectors are in use
     Thin,
+}
+
+/// When a header is pinned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PinChoice {
+    // Documentation of values would spread every help text over twice the lines.
+    FirstUse,
+    Require,
+    Renew,
 }
 
 /// What mounts the file system.

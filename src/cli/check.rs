@@ -14,6 +14,7 @@ use super::{
     info::counted,
     mounting::use_of,
     output::Console,
+    pin::PinInfo,
     progress::ByteProgress,
     prompt,
     report::exit_status,
@@ -27,6 +28,7 @@ pub(crate) fn run(console: Console, options: &CheckOptions) -> Result<u8> {
     let mut findings = check(&container).map_err(|error| cannot_open(error, path))?;
     findings.extend(use_of(path).map(|(usage, _)| Finding::info("container", usage)));
     if let Ok(header) = container.header() {
+        findings.extend(PinInfo::of(path, &*header).and_then(|pin| pin.finding()));
         findings.extend(check_under_key(console, options, &*header)?);
         findings.extend(read_data(console, options, &container, &*header)?);
     }

@@ -128,7 +128,7 @@ fn check_size(kind: FilesystemKind, data_len: u64) -> Result<()> {
 
 /// Serves the new volume to ourselves and has the system's tool make a file system in it.
 fn make_filesystem(filesystem: &NewFilesystem<'_>, container: &Container, key: &[u8]) -> Result<()> {
-    let request = Request { container, key, target: Target::Private };
+    let request = Request { container, fingerprint: None, key, target: Target::Private };
     let mounted = mount::start(&request, interrupt::flag())?;
     let made = mounted.make_filesystem(filesystem, interrupt::flag());
     let stopped = mounted.stop(made.is_err());

@@ -54,6 +54,11 @@ impl Editable {
         open().map_err(|error| cannot_open(error, path))
     }
 
+    /// Where the container lies.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The header as it is now.
     pub(crate) fn header(&self) -> Result<Box<dyn Header>> {
         self.container.header().map_err(|error| cannot_open(error, &self.path))

@@ -12,19 +12,25 @@ use strongroom::{
 use super::{
     args::InfoOptions,
     output::Console,
+    pin::PinInfo,
     size::show_size,
     unlock::{cannot_open, open_to_look},
 };
 
 /// Prints a container's header.
 pub(crate) fn run(console: Console, options: &InfoOptions) -> Result<()> {
-    let info = Info::of(options)?;
-    console.result(&info, |Info { header_file, info }| {
+    let shown = Shown::of(options)?;
+    console.result(&shown, |Shown { header_file, info, pin }| {
         let mut text = String::new();
         if header_file.is_some() {
             text.push_str("Header file:   a header without its container: a backup, or a detached header\n");
         }
         text.push_str(&describe(info));
+        if let Some(pin) = pin.as_ref().and_then(PinInfo::show) {
+            for part in ["Pin:           ", &pin, "\n"] {
+                text.push_str(part);
+            }
+        }
         text.push_str("Keyslots:\n");
         text.push_str(&describe_keyslots(&info.keyslots));
         text.push_str(&advice(info));
@@ -33,22 +39,28 @@ pub(crate) fn run(console: Console, options: &InfoOptions) -> Result<()> {
 }
 
 #[derive(Debug, Serialize)]
-struct Info {
+struct Shown {
     /// Only there, and true, for a header file.
     #[serde(skip_serializing_if = "Option::is_none")]
     header_file: Option<bool>,
     #[serde(flatten)]
     info: HeaderInfo,
+    /// Only there for a container that could be pinned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pin: Option<PinInfo>,
 }
 
-impl Info {
+impl Shown {
     fn of(options: &InfoOptions) -> Result<Self> {
         let path = options.container.as_path();
         let container = open_to_look(path, options.header.as_deref())?;
         let described = if options.header.is_none() && is_header_file(&container)? {
-            describe_header_file(&container).map(|info| Self { header_file: Some(true), info })
+            describe_header_file(&container).map(|info| Self { header_file: Some(true), info, pin: None })
         } else {
-            container.header().map(|header| Self { header_file: None, info: header.describe() })
+            container.header().map(|header| {
+                let pin = PinInfo::of(path, &*header);
+                Self { header_file: None, info: header.describe(), pin }
+            })
         };
         described.map_err(|error| cannot_open(error, path))
     }

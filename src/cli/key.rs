@@ -9,7 +9,7 @@ use std::path::Path;
 use serde::Serialize;
 use strongroom::{
     error::Result,
-    format::{Editor, KeyslotInfo, Priority},
+    format::{Editor, Header, KeyslotInfo, Priority},
 };
 
 use super::{
@@ -18,6 +18,7 @@ use super::{
     info::describe_keyslots,
     interrupt,
     output::Console,
+    pin,
     unlock::{inspect, unlock},
 };
 
@@ -74,10 +75,11 @@ struct Edited<'a> {
     recovery_key: Option<&'a str>,
 }
 
-/// Writes what was edited. The last moment at which Ctrl-C leaves everything as it was is just before.
-fn commit(container: &Editable, editor: &dyn Editor) -> Result<()> {
+/// Writes what was edited, and lets a pin follow. The last moment at which Ctrl-C leaves everything as it was is just before.
+fn commit(container: &Editable, header: &dyn Header, editor: &dyn Editor) -> Result<()> {
     interrupt::check()?;
-    container.write(|storage| editor.commit(storage))
+    container.write(|storage| editor.commit(storage))?;
+    pin::follow(container.path(), header, &*container.header()?)
 }
 
 /// The keyslot with this number.

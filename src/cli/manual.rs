@@ -186,6 +186,11 @@ is made, it asks for it each time; fingerprints are not used. To unlock with it,
 where the password would, so --password-command can give it. A wrong PIN from such a source is tried once. Of several
 tokens the one that belongs to the container is found; to make a keyslot, only one may be plugged in.
 
+The header of a LUKS container is authenticated by nothing. --pin remembers what it says, once it opened; from then on every command that
+opens this container compares, before it asks for a secret, and ends with status 4 where the header is another one. Changes of keyslots by strongroom
+itself are followed. --pin=renew accepts what another program changed, --pin=require refuses what was never pinned. For a container of
+strongroom's own format the pin refuses old headers.
+
 With --json exactly one object is printed on standard output, also for an error:
 {\"error\":{\"code\",\"kind\",\"message\",\"hint\"}}. What check finds is its result: exit status 4 without an error where
 something is not as it must be. Otherwise standard output carries data only; notes, progress and errors go to
@@ -214,6 +219,8 @@ const SECTIONS: [(&str, &str); 4] = [
 ];
 
 const FILES: &str = "\
+$XDG_DATA_HOME/strongroom/pins, usually ~/.local/share/strongroom/pins: one file for each container that was pinned. Removing it forgets the pin.
+
 $XDG_RUNTIME_DIR/strongroom, or /run/strongroom for root: what is mounted, one private directory for each volume. It
 holds no keys.
 

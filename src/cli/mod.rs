@@ -14,6 +14,7 @@ mod key;
 mod manual;
 mod mounting;
 mod output;
+mod pin;
 mod plan;
 mod progress;
 mod prompt;

@@ -41,7 +41,9 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
         console
             .note(&format!("strongroom: a re-encryption of this container is under way and rests; {resume}"));
     }
-    let request = Request { container: &container, key: unlocked.volume_key.expose(), target };
+    let fingerprint = header.fingerprint().map(|fingerprint| fingerprint.digest());
+    let key = unlocked.volume_key.expose();
+    let request = Request { container: &container, fingerprint, key, target };
     let mounted = mount::start(&request, interrupt::flag())?;
     // The server has its own copies.
     drop((unlocked, container));

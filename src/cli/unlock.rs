@@ -13,7 +13,7 @@ use strongroom::{
     volume::Container,
 };
 
-use super::{args::UnlockOptions, interrupt, output::Console, progress, token};
+use super::{args::UnlockOptions, interrupt, output::Console, pin, progress, token};
 
 /// Opens a container only to look at it: without a lock, so also while it is mounted. `header` is its header file, where the
 /// header is detached.
@@ -78,7 +78,8 @@ pub(crate) fn cannot_open(error: Error, path: &Path) -> Error {
 /// wrongly may be typed again.
 ///
 /// # Errors
-/// `Credentials` after the last try, and what [`Header::unlock`] gives.
+/// `Tampered` where the header is not as it was pinned, before anything is asked for; `Credentials` after the last try, and
+/// what [`Header::unlock`] gives.
 pub(crate) fn unlock(
     console: Console,
     path: &Path,
@@ -91,6 +92,19 @@ pub(crate) fn unlock(
 
 /// The same; gives the credentials as well, to be used again.
 pub(crate) fn unlock_with(
+    console: Console,
+    path: &Path,
+    header: &dyn Header,
+    options: &UnlockOptions,
+    keyslot: Option<u32>,
+) -> Result<(Unlocked, Credentials)> {
+    let pinned = pin::check(path, header, options.pin)?;
+    let opened = open_with(console, path, header, options, keyslot)?;
+    pinned.keep(console)?;
+    Ok(opened)
+}
+
+fn open_with(
     console: Console,
     path: &Path,
     header: &dyn Header,

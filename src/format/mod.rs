@@ -1,12 +1,14 @@
 //! Containers on disk: each format is a folder here and a line in [`FORMATS`]; each unlocks to a [`Layout`].
 
 mod finding;
+mod fingerprint;
 mod luks;
 pub mod luks1;
 pub mod luks2;
 pub mod native;
 
 pub use finding::{Finding, Severity};
+pub use fingerprint::{Fact, Fingerprint, digest_of, hex};
 
 use std::{fmt, ops::Range, sync::Arc};
 
@@ -81,6 +83,12 @@ pub struct Erasure {
 pub trait Header: fmt::Debug + Send + Sync {
     /// What can be told without a secret.
     fn describe(&self) -> HeaderInfo;
+
+    /// What a pin remembers of this header, to notice another one in its place. `None` where the format has nothing to tell
+    /// its containers apart by, or this container has no UUID.
+    fn fingerprint(&self) -> Option<Fingerprint> {
+        None
+    }
 
     /// What a keyfile is to this format.
     fn keyfile_role(&self) -> KeyfileRole {

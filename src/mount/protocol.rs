@@ -56,6 +56,8 @@ pub(super) struct Order {
     pub target: Target,
     /// Refuse writes, on every level.
     pub read_only: bool,
+    /// What the header was that was unlocked, so that nobody swaps it between the two readings: the digest of its fingerprint.
+    pub fingerprint: Option<String>,
 }
 
 /// The server's answer to an order.
@@ -276,6 +278,7 @@ mod tests {
             runtime: "/run/user/1000/strongroom".into(),
             target: Target::FileSystem { mountpoint: "/home/a/photos".into(), driver: DriverChoice::Auto },
             read_only: true,
+            fingerprint: None,
         }
     }
 

@@ -129,7 +129,7 @@ impl Server {
     fn start(received: Received, signals: Signals) -> Result<Self> {
         let Received { container, order, key } = received;
         let container = protocol::opened(container, &order.container)?;
-        let header = container.header()?;
+        let header = container.same_header(order.fingerprint.as_deref())?;
         let unlocked = header.unlock_with_key(key.into())?;
         let volume = Volume::open(&container, header.describe(), &unlocked);
         drop(unlocked);

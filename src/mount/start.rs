@@ -38,6 +38,8 @@ pub struct Request<'a> {
     /// The container, open and locked. The server keeps the lock; the caller may drop its end. Opened read-only, it
     /// makes everything above it read-only.
     pub container: &'a Container,
+    /// The digest of the fingerprint of the header that was unlocked, where it has one: the server opens no other.
+    pub fingerprint: Option<String>,
     /// The volume key that a keyslot gave.
     pub key: &'a [u8],
     /// Where the volume becomes visible.
@@ -91,6 +93,7 @@ pub fn start(request: &Request<'_>, interrupted: &AtomicBool) -> Result<Mounted>
         runtime: runtime::prepare()?,
         target: absolute_target(&request.target)?,
         read_only: request.container.is_read_only(),
+        fingerprint: request.fingerprint.clone(),
     };
     let (channel, theirs) = UnixStream::pair()?;
     let mut server = Server::spawn(theirs)?;

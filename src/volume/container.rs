@@ -162,6 +162,19 @@ impl Container {
         Err(Error::new(ErrorKind::NotAContainer, "no known header"))
     }
 
+    /// Reads the header once more, after it was unlocked and compared with its pin: `digest` is that of its fingerprint then.
+    ///
+    /// # Errors
+    /// `Tampered` where it is another one now: who can write to the container may do so between the two readings.
+    pub fn same_header(&self, digest: Option<&str>) -> Result<Box<dyn Header>> {
+        let header = self.header()?;
+        let found = header.fingerprint().map(|fingerprint| fingerprint.digest());
+        if digest.is_some() && found.as_deref() != digest {
+            return Err(Error::new(ErrorKind::Tampered, "its header was changed while it was being opened"));
+        }
+        Ok(header)
+    }
+
     /// Reads the header.
     pub fn header(&self) -> Result<Box<dyn Header>> {
         self.format()?.read_header(&*self.storage())

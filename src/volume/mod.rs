@@ -7,6 +7,7 @@ mod erase;
 mod fill;
 mod header;
 pub mod image;
+pub mod pin;
 pub mod reencrypt;
 mod traces;
 

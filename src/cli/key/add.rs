@@ -46,7 +46,7 @@ fn add(console: Console, options: &KeyAddOptions) -> Result<()> {
         };
         spin(console, "deriving the key", || editor.add(&new, &OsRng))
     })?;
-    commit(&container, &*editor)?;
+    commit(&container, &*header, &*editor)?;
 
     let keyslots = editor.keyslots();
     let kind = find(&keyslots, slot).map_or("unknown", |keyslot| keyslot.kind);

@@ -47,7 +47,7 @@ fn change(console: Console, options: &KeyChangeOptions) -> Result<()> {
         let new = renewed(console, options, &before, &credentials)?;
         spin(console, "deriving the key", || editor.replace(slot, &new, &OsRng))
     })?;
-    commit(&container, &*editor)?;
+    commit(&container, &*header, &*editor)?;
 
     let keyslots = editor.keyslots();
     let kind = find(&keyslots, slot).map_or("unknown", |keyslot| keyslot.kind);

@@ -40,7 +40,7 @@ fn remove(console: Console, options: &KeyRemoveOptions) -> Result<()> {
     editor.remove(slot, options.force)?;
     let keyslots = editor.keyslots();
     confirm(options, slot, doomed.as_ref(), keyslots.is_empty())?;
-    commit(&container, &*editor)?;
+    commit(&container, &*header, &*editor)?;
 
     let kind = doomed.map_or("unknown", |keyslot| keyslot.kind);
     let edited = Edited { container: path, keyslot: slot, kind, keyslots, recovery_key: None };

@@ -3,6 +3,7 @@
 pub(super) mod af;
 pub(super) mod cipher;
 pub(super) mod digest;
+pub(super) mod fingerprint;
 pub(super) mod kdf;
 pub(super) mod keyslot;
 pub(super) mod unlock;

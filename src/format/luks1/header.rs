@@ -13,9 +13,15 @@ use crate::{
     },
     error::{Error, ErrorKind, Result},
     format::{
-        Attempt, Challenge, Change, CopyInfo, CopyState, Detail, Editor, Finding, Header, HeaderInfo,
-        KeyfileRole, Unlocked,
-        luks::{UNIT, keyslot::Keyslot, no_editor, unlock::open_any},
+        Attempt, Challenge, Change, CopyInfo, CopyState, Detail, Editor, Finding, Fingerprint, Header,
+        HeaderInfo, KeyfileRole, Unlocked,
+        luks::{
+            UNIT,
+            fingerprint::{add_digest, add_keyslot},
+            keyslot::Keyslot,
+            no_editor,
+            unlock::open_any,
+        },
     },
     mapping::{Holes, Layout, Mapping, Segment},
     storage::Storage,
@@ -109,6 +115,19 @@ impl Header for Luks1Header {
             keyslots: parsed.keyslots.iter().map(Keyslot::describe).collect(),
             details,
         }
+    }
+
+    fn fingerprint(&self) -> Option<Fingerprint> {
+        let parsed = &self.parsed;
+        let mut fingerprint = Fingerprint::of(parsed.uuid.clone(), "luks1")?;
+        fingerprint.add("", "cipher", &[parsed.encryption.name.as_bytes()]);
+        fingerprint.add("", "hash", &[parsed.hash.name().as_bytes()]);
+        fingerprint.add("", "data offset", &[&parsed.data_offset.to_le_bytes()]);
+        add_digest(&mut fingerprint, "volume key", &parsed.digest);
+        for slot in &parsed.keyslots {
+            add_keyslot(&mut fingerprint, slot);
+        }
+        Some(fingerprint)
     }
 
     fn challenges(&self, _: &Attempt) -> Vec<Challenge> {

@@ -4,6 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use super::{
     copies::Copies,
+    fingerprint,
     keyslot::Slot,
     metadata::{Metadata, shown},
     segment::{Crypt, Kind, Plan, Segment},
@@ -15,8 +16,8 @@ use crate::{
     },
     error::{Error, ErrorKind, Result},
     format::{
-        Attempt, Challenge, Change, CopyState, Detail, Editor, Finding, Header, HeaderInfo, KeyfileRole,
-        Unlocked,
+        Attempt, Challenge, Change, CopyState, Detail, Editor, Finding, Fingerprint, Header, HeaderInfo,
+        KeyfileRole, Unlocked,
         luks::{cipher::Encryption, no_editor, not_authenticated, unlock::open_any},
     },
     mapping::{self, Holes, Layout, Mapping},
@@ -184,6 +185,13 @@ impl Header for Luks2Header {
             keyslots: metadata.slots.iter().map(Slot::describe).collect(),
             details: details(metadata, &current.subsystem),
         }
+    }
+
+    fn fingerprint(&self) -> Option<Fingerprint> {
+        let uuid = Some(self.copies.current.uuid.clone()).filter(|uuid| !uuid.is_empty());
+        let mut fingerprint = Fingerprint::of(uuid, "luks2")?;
+        fingerprint::add(&mut fingerprint, self.metadata());
+        Some(fingerprint)
     }
 
     fn challenges(&self, _: &Attempt) -> Vec<Challenge> {

@@ -3,6 +3,7 @@
 mod copies;
 mod copy;
 mod error;
+mod fingerprint;
 mod foreign;
 mod header;
 mod json;

@@ -23,7 +23,9 @@ use crate::{
         security_key::Challenge,
     },
     error::{Error, ErrorKind, Result},
-    format::{Attempt, Change, CopyInfo, CopyState, Editor, Finding, Header, HeaderInfo, Unlocked},
+    format::{
+        Attempt, Change, CopyInfo, CopyState, Editor, Finding, Fingerprint, Header, HeaderInfo, Unlocked,
+    },
     storage::Storage,
 };
 
@@ -204,6 +206,13 @@ impl Header for NativeHeader {
             keyslots: self.copies.current().keyslots.iter().map(Keyslot::describe).collect(),
             details: Vec::new(),
         }
+    }
+
+    /// The header is authentic or does not open; only that it is an old one cannot be told from itself.
+    fn fingerprint(&self) -> Option<Fingerprint> {
+        let superblock = self.current();
+        let fingerprint = Fingerprint::of(Some(hyphenated(&superblock.uuid)), "native")?;
+        Some(fingerprint.with_sequence(superblock.sequence))
     }
 
     fn challenges(&self, attempt: &Attempt) -> Vec<Challenge> {

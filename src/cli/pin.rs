@@ -1,0 +1,178 @@
+//! `--pin`: headers are compared with what was remembered of them, before a password is asked for.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+use strongroom::{
+    error::{Error, ErrorKind, Result},
+    format::{Finding, Fingerprint, Header},
+    volume::pin::{Pins, Standing},
+};
+
+use super::{args::PinChoice, output::Console};
+
+/// A header that is as pinned, or may be pinned once it was opened.
+#[derive(Debug)]
+pub(crate) struct Pinned<'a> {
+    path: &'a Path,
+    /// What to remember after a successful unlock, and where.
+    store: Option<(Pins, Fingerprint)>,
+    /// Whether the user asked for it.
+    is_asked_for: bool,
+}
+
+/// Compares the header of the container at `path` with its pin, where there is one: also without `--pin`.
+///
+/// # Errors
+/// `Tampered` where it is another one, `NotFound` where a pin is demanded and there is none, `Unsupported` where the format
+/// cannot be pinned.
+pub(crate) fn check<'a>(
+    path: &'a Path,
+    header: &dyn Header,
+    choice: Option<PinChoice>,
+) -> Result<Pinned<'a>> {
+    compare(path, header, choice).map_err(|error| error.during(format!("cannot open {}", path.display())))
+}
+
+fn compare<'a>(path: &'a Path, header: &dyn Header, choice: Option<PinChoice>) -> Result<Pinned<'a>> {
+    let fingerprint = header.fingerprint();
+    if choice.is_some() && fingerprint.is_none() {
+        let format = header.describe().format;
+        let reason = format!("it has no UUID to pin it by ({format})");
+        return Err(Error::new(ErrorKind::Unsupported, reason));
+    }
+    let nothing = Pinned { path, store: None, is_asked_for: choice.is_some() };
+    let pins = match (pins(), choice) {
+        (Ok(pins), _) => pins,
+        // Who has no home has no pins.
+        (Err(_), None) => return Ok(nothing),
+        (Err(error), Some(_)) => return Err(error),
+    };
+    let renew = |fingerprint| Pinned { store: Some((pins.clone(), fingerprint)), ..nothing };
+    if let (Some(PinChoice::Renew), Some(fingerprint)) = (choice, &fingerprint) {
+        return Ok(renew(fingerprint.clone()));
+    }
+    match (pins.compare(fingerprint.as_ref(), path)?, fingerprint, choice) {
+        (Standing::Changed(changes), ..) => Err(changed(&changes)),
+        (Standing::Unknown, _, Some(PinChoice::Require)) => {
+            let reason = "its header is not pinned";
+            Err(Error::new(ErrorKind::NotFound, reason)
+                .with_hint("--pin pins it; be sure that it is the right one"))
+        }
+        (Standing::Unknown, Some(fingerprint), Some(_)) => Ok(renew(fingerprint)),
+        (Standing::Same, Some(fingerprint), _) => {
+            // Another copy of the container, or a header that its MAC lets move on.
+            let pin = pins.find(fingerprint.uuid())?;
+            let has_news = pin.is_some_and(|pin| !pin.knows(path) || pin.is_older_than(&fingerprint));
+            Ok(if has_news { Pinned { is_asked_for: false, ..renew(fingerprint) } } else { nothing })
+        }
+        _ => Ok(nothing),
+    }
+}
+
+impl Pinned<'_> {
+    /// Remembers the header after it was unlocked, where there is something to remember.
+    pub(crate) fn keep(self, console: Console) -> Result<()> {
+        let Some((pins, fingerprint)) = self.store else { return Ok(()) };
+        let file = pins.store(&fingerprint, self.path)?;
+        if self.is_asked_for {
+            console.note(&format!("pinned the header of {}: {}", self.path.display(), fingerprint.digest()));
+            console.detail(&format!("strongroom: the pin is {}", file.display()));
+        }
+        Ok(())
+    }
+}
+
+/// Lets the pin of a container follow a change of its keyslots that was just written.
+///
+/// # Errors
+/// `Tampered` where more has changed than that.
+pub(crate) fn follow(path: &Path, before: &dyn Header, after: &dyn Header) -> Result<()> {
+    let (Ok(pins), Some(before), Some(after)) = (pins(), before.fingerprint(), after.fingerprint()) else {
+        return Ok(());
+    };
+    pins.follow(&before, &after, path)
+        .map_err(|error| error.during(format!("cannot renew the pin of {}", path.display())))
+}
+
+/// What `info` tells of a container's pin.
+#[derive(Debug, Serialize)]
+pub(crate) struct PinInfo {
+    /// `same`, `changed` or `none`.
+    state: &'static str,
+    /// What a pin of the header as it is now would hold; `None` where a MAC lets the header move on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    /// What has changed since.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    changes: Vec<String>,
+    /// The pin's file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<PathBuf>,
+}
+
+impl PinInfo {
+    /// Of the header of the container at `path`. `None` where it could not be pinned.
+    pub(crate) fn of(path: &Path, header: &dyn Header) -> Option<Self> {
+        let (fingerprint, pins) = (header.fingerprint()?, pins().ok()?);
+        let standing = pins.compare(Some(&fingerprint), path);
+        let standing = standing.unwrap_or_else(|error| Standing::Changed(vec![error.to_string()]));
+        let (state, changes) = match standing {
+            Standing::Unknown => ("none", Vec::new()),
+            Standing::Same => ("same", Vec::new()),
+            Standing::Changed(changes) => ("changed", changes),
+        };
+        let file = Some(pins.file(fingerprint.uuid())).filter(|file| file.exists());
+        let digest = fingerprint.sequence().is_none().then(|| fingerprint.digest());
+        Some(Self { state, digest, changes, file })
+    }
+
+    /// What `check` tells.
+    pub(crate) fn finding(&self) -> Option<Finding> {
+        let message = self.show()?;
+        Some(if self.changes.is_empty() {
+            Finding::info("pin", message)
+        } else {
+            Finding::error("pin", message)
+        })
+    }
+
+    /// A word for people; `None` where there is nothing to tell.
+    pub(crate) fn show(&self) -> Option<String> {
+        match self.state {
+            "none" => None,
+            "same" => Some("the header is as pinned".to_owned()),
+            _ => Some(format!("CHANGED since it was pinned: {}", some(&self.changes))),
+        }
+    }
+}
+
+fn changed(changes: &[String]) -> Error {
+    let reason = format!("its header is not the one that was pinned: {}", some(changes));
+    Error::new(ErrorKind::Tampered, reason).with_hint(
+        "give it no password unless you know who changed it, for example cryptsetup at your order; --pin=renew accepts it",
+    )
+}
+
+/// The first few of a list.
+fn some(changes: &[String]) -> String {
+    let shown = changes.iter().take(MOST_SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    match changes.len().saturating_sub(MOST_SHOWN) {
+        0 => shown,
+        more => format!("{shown}, and {more} more"),
+    }
+}
+
+/// The user's pins.
+fn pins() -> Result<Pins> {
+    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let data = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
+    let none = || Error::new(ErrorKind::Usage, "there is no place for pins: HOME is not set");
+    Ok(Pins::new(data.ok_or_else(none)?.join("strongroom/pins")))
+}
+
+/// Changes that are named in a message.
+const MOST_SHOWN: usize = 5;

@@ -1,0 +1,314 @@
+//! Pins: what is remembered of headers outside their containers, so that one that was changed is noticed.
+//!
+//! A header of LUKS is only checksummed. Whoever can write to the container can put keyslots and a cipher of his own into it;
+//! a pin is what shows that. The header of a native container is authentic or does not open, but an old one can be put in its
+//! place: its pin remembers the sequence number.
+
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::{fs::OFlags, process::geteuid};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    crypto::hash::sha256,
+    error::{Error, ErrorKind, Result},
+    format::{Fact, Fingerprint, digest_of, hex},
+};
+
+/// The folder of a user's pins, one file a container.
+#[derive(Debug, Clone)]
+pub struct Pins {
+    folder: PathBuf,
+}
+
+/// What is remembered of one container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    version: u32,
+    uuid: String,
+    facts: Vec<Fact>,
+    sequence: Option<u64>,
+    /// SHA-256 of the paths where the container was opened. Devices are not among them: their names go from one to another.
+    places: Vec<String>,
+    /// Over all the above, against damage.
+    checksum: String,
+}
+
+/// How a header is to its pin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// Neither the container nor the place where it lies is known.
+    Unknown,
+    /// It is as it was.
+    Same,
+    /// It is not: what is different, each as a phrase.
+    Changed(Vec<String>),
+}
+
+impl Pins {
+    /// The pins in `folder`, which is made when the first one is stored.
+    pub const fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// Compares a header with its pin. `path` is where the container lies: another container in a pinned one's place is as bad as
+    /// a changed header. `None` stands for a header that has no fingerprint.
+    ///
+    /// # Errors
+    /// `Damaged` where the pin of this container cannot be read.
+    pub fn compare(&self, header: Option<&Fingerprint>, path: &Path) -> Result<Standing> {
+        if let Some(header) = header
+            && let Some(pin) = self.find(header.uuid())?
+        {
+            let changes = pin.changes(header);
+            return Ok(if changes.is_empty() { Standing::Same } else { Standing::Changed(changes) });
+        }
+        let Some(place) = place(path) else { return Ok(Standing::Unknown) };
+        let pinned = self.all()?.into_iter().find(|pin| pin.places.contains(&place));
+        Ok(pinned.map_or(Standing::Unknown, |pin| {
+            Standing::Changed(vec![format!("another container was there, with the UUID {}", pin.uuid)])
+        }))
+    }
+
+    /// The pin of the container with this UUID.
+    ///
+    /// # Errors
+    /// `Damaged`, or what reading gave.
+    pub fn find(&self, uuid: &str) -> Result<Option<Pin>> {
+        let file = self.file(uuid);
+        match read(&file) {
+            Ok(pin) => Ok(Some(pin)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.during(format!("cannot read the pin {}", file.display()))),
+        }
+    }
+
+    /// Remembers a header. Gives the pin's file. Another container that was pinned in this place is forgotten there.
+    ///
+    /// # Errors
+    /// What making the folder and writing gave; the old pin is still there then.
+    pub fn store(&self, header: &Fingerprint, path: &Path) -> Result<PathBuf> {
+        let file = self.file(header.uuid());
+        let cannot = |error: Error| error.during(format!("cannot write the pin {}", file.display()));
+        self.prepare_folder().map_err(cannot)?;
+        let place = place(path);
+        for mut other in self.all()?.into_iter().filter(|other| other.uuid != header.uuid()) {
+            if place.as_ref().is_some_and(|place| other.places.contains(place)) {
+                other.places.retain(|other| Some(other) != place.as_ref());
+                self.write(&mut other)?;
+            }
+        }
+        let mut places = self.find(header.uuid()).ok().flatten().map_or_else(Vec::new, |pin| pin.places);
+        if let Some(place) = place
+            && !places.contains(&place)
+        {
+            places.push(place);
+            let surplus = places.len().saturating_sub(MOST_PLACES);
+            places.drain(..surplus);
+        }
+        let facts = header.facts().to_vec();
+        let uuid = header.uuid().to_owned();
+        let mut pin = Pin {
+            version: VERSION,
+            uuid,
+            facts,
+            sequence: header.sequence(),
+            places,
+            checksum: String::new(),
+        };
+        self.write(&mut pin).map_err(cannot)?;
+        Ok(file)
+    }
+
+    /// Lets the pin follow a change of keyslots that this program made, where the header was as pinned before.
+    ///
+    /// # Errors
+    /// `Tampered` where more than keyslots has changed; the old pin stays. As [`Self::store`].
+    pub fn follow(&self, before: &Fingerprint, after: &Fingerprint, path: &Path) -> Result<()> {
+        let Some(pin) = self.find(before.uuid())? else { return Ok(()) };
+        if !pin.changes(before).is_empty() {
+            return Ok(());
+        }
+        let others = |fingerprint: &Fingerprint| -> Vec<Fact> {
+            let facts = fingerprint.facts().iter();
+            facts.filter(|fact| !fact.object.starts_with("keyslot ")).cloned().collect()
+        };
+        let changes = differences(&others(before), &others(after));
+        if before.uuid() != after.uuid() || !changes.is_empty() {
+            let reason = format!("more than its keyslots has changed: {}", changes.join(", "));
+            return Err(Error::new(ErrorKind::Tampered, reason));
+        }
+        self.store(after, path).map(drop)
+    }
+
+    /// Where the pin of the container with this UUID lies. What the header says becomes no part of a path: it is hashed.
+    pub fn file(&self, uuid: &str) -> PathBuf {
+        let digest = sha256(&[b"strongroom pin 1: container", uuid.to_ascii_lowercase().as_bytes()]);
+        self.folder.join(format!("{}.json", hex(digest.get(..16).unwrap_or_default())))
+    }
+
+    /// Every pin that can be read: a damaged one must not keep other containers from being opened.
+    fn all(&self) -> Result<Vec<Pin>> {
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => {
+                return Err(Error::from(error).during(format!("cannot read {}", self.folder.display())));
+            }
+        };
+        let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        let files = files.filter(|file| file.extension().is_some_and(|extension| extension == "json"));
+        Ok(files.filter_map(|file| read(&file).ok()).collect())
+    }
+
+    /// Makes the folder, and sees that nobody else can write there.
+    fn prepare_folder(&self) -> Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        let metadata = fs::metadata(&self.folder)?;
+        if metadata.uid() != geteuid().as_raw() || metadata.mode() & 0o022 != 0 {
+            let reason = format!("others can write to {}", self.folder.display());
+            return Err(Error::new(ErrorKind::Permission, reason));
+        }
+        Ok(())
+    }
+
+    /// Replaces a pin's file as a whole: after a power cut it is the old one or the new one.
+    fn write(&self, pin: &mut Pin) -> Result<()> {
+        pin.checksum = pin.computed_checksum();
+        let file = self.file(&pin.uuid);
+        let new = file.with_extension(format!("new-{}", std::process::id()));
+        let text =
+            serde_json::to_string_pretty(pin).map_err(|error| Error::caused_by(ErrorKind::Io, error))?;
+        let written = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+            .open(&new)
+            .and_then(|mut open| {
+                open.write_all(text.as_bytes())?;
+                open.write_all(b"\n")?;
+                open.sync_all()
+            })
+            .and_then(|()| fs::rename(&new, &file));
+        if let Err(error) = written {
+            let _ = fs::remove_file(&new);
+            return Err(error.into());
+        }
+        Ok(fs::File::open(&self.folder)?.sync_all()?)
+    }
+}
+
+impl Pin {
+    /// What a user can compare between machines: SHA-256 over all facts, in hexadecimal.
+    pub fn digest(&self) -> String {
+        digest_of(&self.facts)
+    }
+
+    /// Whether this container was pinned where `path` is too.
+    pub fn knows(&self, path: &Path) -> bool {
+        place(path).is_none_or(|place| self.places.contains(&place))
+    }
+
+    /// How a header differs, each difference as a phrase.
+    pub fn changes(&self, header: &Fingerprint) -> Vec<String> {
+        let mut changes = differences(&self.facts, header.facts());
+        if let (Some(pinned), found) = (self.sequence, header.sequence())
+            && found.is_none_or(|found| found < pinned)
+        {
+            let found = found.map_or_else(|| "none".to_owned(), |found| found.to_string());
+            changes.push(format!(
+                "it is an old one: its sequence number is {found}, and {pinned} was there already"
+            ));
+        }
+        changes
+    }
+
+    /// Whether the header may have moved on, where it is authentic and newer.
+    pub fn is_older_than(&self, header: &Fingerprint) -> bool {
+        self.sequence < header.sequence()
+    }
+
+    fn computed_checksum(&self) -> String {
+        let sequence = self.sequence.map_or_else(String::new, |sequence| sequence.to_string());
+        let places = self.places.join(" ");
+        let parts = [digest_of(&self.facts), self.uuid.clone(), sequence, places].map(|part| {
+            let len = u64::try_from(part.len()).unwrap_or(u64::MAX);
+            [&len.to_le_bytes()[..], part.as_bytes()].concat()
+        });
+        hex(&sha256(&[b"strongroom pin 1: file", &parts.concat()]))
+    }
+}
+
+/// Facts that are in one list only or differ. An object that is new, gone or of another type as a whole is one phrase.
+fn differences(old: &[Fact], new: &[Fact]) -> Vec<String> {
+    let mut phrases = Vec::new();
+    let mut add = |phrase: String| {
+        if !phrases.contains(&phrase) {
+            phrases.push(phrase);
+        }
+    };
+    let find = |list: &[Fact], fact: &Fact| {
+        list.iter().find(|other| (&other.object, &other.name) == (&fact.object, &fact.name)).cloned()
+    };
+    let has_object = |list: &[Fact], fact: &Fact| list.iter().any(|other| other.object == fact.object);
+    let has_other_type = |fact: &Fact| {
+        let kind = |list: &[Fact]| {
+            let mut kinds = list.iter().filter(|other| other.object == fact.object && other.name == "type");
+            kinds.next().map(|kind| kind.digest.clone())
+        };
+        fact.name != "type" && has_object(old, fact) && has_object(new, fact) && kind(old) != kind(new)
+    };
+    for fact in old.iter().filter(|fact| !has_other_type(fact)) {
+        match find(new, fact) {
+            Some(found) if found.digest == fact.digest => {}
+            None if !has_object(new, fact) => add(format!("{} is gone", fact.object)),
+            _ => add(described(fact)),
+        }
+    }
+    for fact in new.iter().filter(|fact| find(old, fact).is_none() && !has_other_type(fact)) {
+        if has_object(old, fact) { add(described(fact)) } else { add(format!("{} is new", fact.object)) }
+    }
+    phrases
+}
+
+/// `segment 0: encryption`, `data offset`.
+fn described(fact: &Fact) -> String {
+    if fact.object.is_empty() { fact.name.clone() } else { format!("{}: {}", fact.object, fact.name) }
+}
+
+fn read(file: &Path) -> Result<Pin> {
+    let text = fs::read(file)?;
+    let damaged = || {
+        Error::new(ErrorKind::Damaged, "it is damaged")
+            .with_hint("look at the container with info; --pin=renew makes a new pin of it")
+    };
+    let pin: Pin = serde_json::from_slice(&text).map_err(|_| damaged())?;
+    if pin.version != VERSION || pin.checksum != pin.computed_checksum() {
+        return Err(damaged());
+    }
+    Ok(pin)
+}
+
+/// What stands for a path in a pin; `None` for a device, and for what is not there.
+fn place(path: &Path) -> Option<String> {
+    let path = fs::canonicalize(path).ok()?;
+    if !fs::metadata(&path).ok()?.is_file() {
+        return None;
+    }
+    Some(hex(&sha256(&[b"strongroom pin 1: place", path.as_os_str().as_bytes()])))
+}
+
+/// Copies of one container that are known by their place.
+const MOST_PLACES: usize = 16;
+/// The version of the file.
+const VERSION: u32 = 1;

@@ -1,0 +1,385 @@
+//! Pins: a header that was changed is refused before anybody types a password.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at the first thing that is not as it must be"
+)]
+
+mod luks_image;
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use luks_image::{AREA_OFFSET, KEY, luks1, luks2, luks2_of, metadata, set_metadata};
+use serde_json::{Value, json};
+use strongroom::{
+    error::ErrorKind,
+    volume::{Access, Container},
+};
+use tempfile::TempDir;
+
+/// A folder with a container `c` and a home for pins.
+struct Place(TempDir);
+
+/// How a command ended.
+#[derive(Debug)]
+struct Ended {
+    status: Option<i32>,
+    out: String,
+    errors: String,
+}
+
+impl Place {
+    fn with(container: &[u8]) -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        place.write("c", container);
+        place.write("password", b"secret");
+        place
+    }
+
+    /// The same after the container was opened with `--pin`.
+    fn pinned(container: &[u8]) -> Self {
+        let place = Self::with(container);
+        let ended = place.run("key test c --pin --password-file password");
+        assert_eq!(ended.status, Some(0), "{ended:?}");
+        assert!(ended.errors.contains("pinned the header of c: "), "{ended:?}");
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: &[u8]) {
+        fs::write(self.path(name), content).unwrap();
+    }
+
+    /// Runs strongroom by a shell that has no terminal.
+    fn run(&self, arguments: &str) -> Ended {
+        let script = format!("'{}' {arguments}", env!("CARGO_BIN_EXE_strongroom"));
+        let mut command = Command::new("setsid");
+        command.args(["--wait", "/bin/sh", "-c", &script]).current_dir(self.0.path()).stdin(Stdio::null());
+        let output = command.env("XDG_DATA_HOME", self.path("data")).output().unwrap();
+        let [out, errors] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        Ended { status: output.status.code(), out, errors }
+    }
+
+    fn pins(&self) -> Vec<PathBuf> {
+        fs::read_dir(self.path("data/strongroom/pins")).unwrap().map(|entry| entry.unwrap().path()).collect()
+    }
+
+    /// That the header is refused as another one than was pinned, whatever secret would come: none is read.
+    #[track_caller]
+    fn assert_refused(&self, what: &str) {
+        let ended = self.run("key test c --password-file nothing-is-here");
+        assert_eq!(ended.status, Some(4), "{ended:?}");
+        let line = format!(
+            "strongroom: error: cannot open c: its header is not the one that was pinned: {what}\n\
+             strongroom: hint: give it no password unless you know who changed it, for example cryptsetup at your order; --pin=renew accepts it\n"
+        );
+        assert_eq!(ended.errors, line);
+    }
+
+    #[track_caller]
+    fn assert_opens(&self, options: &str) {
+        let ended = self.run(&format!("key test c --password-file password {options}"));
+        assert_eq!((ended.status, ended.out.as_str()), (Some(0), "keyslot 0 opens\n"), "{ended:?}");
+    }
+}
+
+/// A LUKS2 container of which one value of the metadata is another. `pointer` is a JSON pointer.
+fn with(pointer: &str, value: Value) -> Vec<u8> {
+    let mut metadata = metadata(&KEY);
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    metadata.pointer_mut(parent).unwrap()[name] = value;
+    luks2_of(&metadata, &KEY, b"secret")
+}
+
+#[test]
+fn a_header_that_stays_the_same_opens_ever_again() {
+    for container in [luks1(b"secret"), luks2(b"secret")] {
+        let place = Place::pinned(&container);
+        place.assert_opens("");
+        place.assert_opens("--pin");
+        place.assert_opens("--pin=require");
+        let info: Value = serde_json::from_str(&place.run("info c --json").out).unwrap();
+        assert_eq!(info["pin"]["state"], "same");
+        assert!(place.run("info c").out.contains("Pin:           the header is as pinned\n"));
+    }
+}
+
+#[test]
+fn nothing_is_pinned_by_a_password_that_opens_nothing() {
+    let place = Place::with(&luks2(b"secret"));
+    place.write("wrong", b"other");
+    let ended = place.run("key test c --pin --password-file wrong");
+    assert_eq!(ended.status, Some(2), "{ended:?}");
+    assert!(!place.path("data").exists());
+}
+
+#[test]
+fn pins_are_for_their_user_alone_and_named_by_a_hash() {
+    let place = Place::pinned(&luks2(b"secret"));
+    let [pin] = &place.pins()[..] else { panic!("{:?}", place.pins()) };
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(pin), mode(pin.parent().unwrap())), (0o600, 0o700));
+    let name = pin.file_stem().unwrap().to_str().unwrap();
+    assert!(name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit()), "{name}");
+}
+
+#[test]
+fn a_uuid_that_is_a_path_names_no_file() {
+    let mut container = luks1(b"secret");
+    container[168..208].fill(0);
+    container[168..193].copy_from_slice(b"../../../../../../etc/pwn");
+    let place = Place::pinned(&container);
+    assert_eq!(place.pins().len(), 1);
+    place.assert_opens("--pin=require");
+}
+
+#[test]
+fn a_header_under_another_volume_key_is_refused() {
+    // The attacker's own container under the same UUID, as in CVE-2025-59054.
+    let place = Place::pinned(&luks2(b"secret"));
+    let mine = [9; 32];
+    place.write("c", &luks2_of(&metadata(&mine), &mine, b"secret"));
+    place.assert_refused("digest 0: digest, keyslot 0: key material");
+}
+
+#[test]
+fn a_keyslot_without_encryption_is_refused() {
+    // CVE-2025-58356: any password opens it.
+    let place = Place::pinned(&luks2(b"secret"));
+    place.write("c", &with("/keyslots/0/area/encryption", json!("cipher_null-ecb")));
+    place.assert_refused("keyslot 0: type");
+}
+
+#[test]
+fn a_segment_that_became_plaintext_is_refused() {
+    let place = Place::pinned(&luks2(b"secret"));
+    place.write("c", &with("/segments/0", json!({"type": "linear", "offset": "1048576", "size": "dynamic"})));
+    place.assert_refused("segment 0: type");
+}
+
+#[test]
+fn each_field_that_matters_is_named() {
+    let place = Place::pinned(&luks2(b"secret"));
+    for (pointer, value, what) in [
+        ("/segments/0/offset", json!("1052672"), "segment 0: place"),
+        ("/segments/0/size", json!("4096"), "segment 0: place"),
+        ("/segments/0/iv_tweak", json!("8"), "segment 0: IV"),
+        ("/segments/0/sector_size", json!(512), "segment 0: sector size"),
+        ("/segments/0/encryption", json!("aes-cbc-plain64"), "segment 0: encryption"),
+        ("/segments/0/flags", json!(["in-reencryption"]), "segment 0: flags"),
+        ("/segments/0/integrity", json!({"type": "hmac(sha256)"}), "segment 0: integrity"),
+        ("/config/requirements", json!({"mandatory": ["online-reencrypt-v2"]}), "requirements"),
+        ("/digests/0/iterations", json!(1001), "digest 0: digest"),
+        ("/keyslots/0/kdf/iterations", json!(1), "keyslot 0: key derivation"),
+        ("/keyslots/0/kdf/hash", json!("sha1"), "keyslot 0: key derivation"),
+        ("/keyslots/0/kdf/salt", json!("AAAAAAAAAAAAAAAA"), "keyslot 0: salt"),
+        ("/keyslots/0/area/offset", json!("163840"), "keyslot 0: area, keyslot 0: key material"),
+        ("/keyslots/0/af/hash", json!("sha512"), "keyslot 0: area"),
+    ] {
+        place.write("c", &with(pointer, value));
+        place.assert_refused(what);
+    }
+    let mut container = luks2(b"secret");
+    container[AREA_OFFSET + 1000] ^= 1;
+    place.write("c", &container);
+    place.assert_refused("keyslot 0: key material");
+}
+
+#[test]
+fn each_field_of_luks1_that_matters_is_named() {
+    let place = Place::pinned(&luks1(b"secret"));
+    for (at, bytes, what) in [
+        (40, &b"xts-plain\0\0"[..], "cipher, keyslot 0: area"),
+        (72, b"sha512", "hash, volume key: digest, keyslot 0: key derivation, keyslot 0: area"),
+        (104, &4097_u32.to_be_bytes(), "data offset"),
+        (112, b"digest", "volume key: digest"),
+        (164, &1_u32.to_be_bytes(), "volume key: digest"),
+        (212, &1_u32.to_be_bytes(), "keyslot 0: key derivation"),
+        (216, b"salt", "keyslot 0: salt"),
+        (256, &0x00ac_71f3_u32.to_be_bytes(), "keyslot 1 is new"),
+        (208, &0x0000_dead_u32.to_be_bytes(), "keyslot 0 is gone"),
+        (5000, b"material", "keyslot 0: key material"),
+    ] {
+        let mut container = luks1(b"secret");
+        container[260..264].copy_from_slice(&1000_u32.to_be_bytes());
+        container[at..at + bytes.len()].copy_from_slice(bytes);
+        place.write("c", &container);
+        place.assert_refused(what);
+    }
+}
+
+#[test]
+fn a_keyslot_that_came_or_went_is_refused() {
+    let place = Place::pinned(&luks2(b"secret"));
+    let mut more = metadata(&KEY);
+    more["keyslots"]["1"] = luks_image::keyslot(AREA_OFFSET + (128 << 10));
+    more["digests"]["0"]["keyslots"] = json!(["0", "1"]);
+    let mut container = luks2(b"secret");
+    set_metadata(&mut container, &more);
+    place.write("c", &container);
+    place.assert_refused("keyslot 1 is new");
+    place.assert_opens("--pin=renew");
+    place.assert_opens("");
+    place.write("c", &luks2(b"secret"));
+    place.assert_refused("keyslot 1 is gone");
+}
+
+#[test]
+fn what_does_not_matter_may_change() {
+    let place = Place::pinned(&luks2(b"secret"));
+    for (pointer, value) in [
+        ("/tokens/0", json!({"type": "systemd-tpm2", "keyslots": ["0"]})),
+        ("/config/flags", json!(["allow-discards"])),
+        ("/keyslots/0/priority", json!(2)),
+    ] {
+        place.write("c", &with(pointer, value));
+        place.assert_opens("");
+    }
+    // Another label, sequence id and salt, in one copy only, and the other copy damaged.
+    let mut container = luks2(b"secret");
+    let first = &mut container[..luks_image::COPY_LEN];
+    (first[23], first[24], first[104]) = (9, b'x', 1);
+    luks_image::make_checksum_right(first);
+    place.write("c", &container);
+    place.assert_opens("");
+    container[..4096].fill(0);
+    place.write("c", &container);
+    place.assert_opens("");
+}
+
+#[test]
+fn the_copy_of_the_header_that_counts_is_the_one_that_is_compared() {
+    // A second copy with a higher sequence id.
+    let place = Place::pinned(&luks2(b"secret"));
+    let forged = with("/segments/0/iv_tweak", json!("8"));
+    let mut container = luks2(b"secret");
+    let second = luks_image::COPY_LEN..2 * luks_image::COPY_LEN;
+    container[second.clone()].copy_from_slice(&forged[second.clone()]);
+    place.write("c", &container);
+    place.assert_opens("");
+    container[second.start + 23] = 4;
+    luks_image::make_checksum_right(&mut container[second]);
+    place.write("c", &container);
+    place.assert_refused("segment 0: IV");
+}
+
+#[test]
+fn a_container_under_another_uuid_in_the_pinned_place_is_refused() {
+    let place = Place::pinned(&luks1(b"secret"));
+    let mut other = luks1(b"secret");
+    other[168] = b'3';
+    place.write("c", &other);
+    place.assert_refused("another container was there, with the UUID 28632274-8c8a-493f-835b-da802e1c576b");
+    other[168..208].fill(0);
+    place.write("c", &other);
+    place.assert_refused("another container was there, with the UUID 28632274-8c8a-493f-835b-da802e1c576b");
+    let ended = place.run("key test c --password-file password --pin=renew");
+    assert_eq!(ended.status, Some(4), "{ended:?}");
+    assert!(ended.errors.contains("it has no UUID to pin it by (luks1)"), "{ended:?}");
+    other[168..204].copy_from_slice(b"38632274-8c8a-493f-835b-da802e1c576b");
+    place.write("c", &other);
+    place.assert_opens("--pin=renew");
+    place.assert_opens("");
+}
+
+#[test]
+fn a_copy_of_the_container_is_under_the_same_pin() {
+    let place = Place::pinned(&luks2(b"secret"));
+    fs::rename(place.path("c"), place.path("d")).unwrap();
+    let ended = place.run("key test d --password-file password --pin=require");
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    assert_eq!(place.pins().len(), 1);
+    // The second place is known from then on.
+    place.write("d", &luks1(b"secret"));
+    let ended = place.run("key test d --password-file password");
+    assert_eq!(ended.status, Some(4), "{ended:?}");
+}
+
+#[test]
+fn a_pin_may_be_demanded() {
+    let place = Place::with(&luks2(b"secret"));
+    let ended = place.run("key test c --password-file password --pin=require");
+    assert_eq!(ended.status, Some(4), "{ended:?}");
+    assert!(
+        ended.errors.starts_with("strongroom: error: cannot open c: its header is not pinned\n"),
+        "{ended:?}"
+    );
+    assert!(!place.path("data").exists());
+}
+
+#[test]
+fn a_damaged_pin_is_no_pin_that_agrees() {
+    let place = Place::pinned(&luks2(b"secret"));
+    let pin = place.pins().remove(0);
+    let text = fs::read_to_string(&pin).unwrap();
+    for damaged in [
+        &text[..text.len() / 2],
+        "",
+        &text.replacen("\"version\": 1", "\"version\": 2", 1),
+        &text.replacen("28632274", "28632275", 1),
+    ] {
+        fs::write(&pin, damaged).unwrap();
+        let ended = place.run("key test c --password-file password");
+        assert_eq!(ended.status, Some(4), "{ended:?}");
+        assert!(
+            ended.errors.contains("cannot read the pin") && ended.errors.contains("it is damaged"),
+            "{ended:?}"
+        );
+    }
+    place.assert_opens("--pin=renew");
+    place.assert_opens("");
+}
+
+#[test]
+fn errors_of_pins_are_json_as_others_are() {
+    let place = Place::pinned(&luks2(b"secret"));
+    place.write("c", &with("/segments/0/iv_tweak", json!("8")));
+    let ended = place.run("key test c --json --password-file password");
+    let answer: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!((&answer["error"]["code"], &answer["error"]["kind"]), (&json!(4), &json!("tampered")));
+    let info: Value = serde_json::from_str(&place.run("info c --json").out).unwrap();
+    assert_eq!(
+        (&info["pin"]["state"], &info["pin"]["changes"]),
+        (&json!("changed"), &json!(["segment 0: IV"]))
+    );
+    let check: Value = serde_json::from_str(&place.run("check c --json --no-unlock").out).unwrap();
+    assert_eq!(check["ok"], json!(false), "{check}");
+}
+
+#[test]
+fn an_old_header_of_a_native_container_is_refused() {
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/native");
+    let old = fs::read(vectors.join("password.img")).unwrap();
+    let place = Place::with(&old);
+    place.write("password", b"correct horse battery staple");
+    place.assert_opens("--pin");
+    place.write("new", b"clamp orbit velvet mossy tundra wagon");
+    let cheap = "--kdf-memory 64M --kdf-passes 3 --kdf-lanes 1";
+    let ended = place.run(&format!("key add c {cheap} --password-file password --new-password-file new"));
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    place.assert_opens("");
+    place.write("c", &old);
+    let ended = place.run("key test c --password-file password");
+    assert_eq!(ended.status, Some(4), "{ended:?}");
+    assert!(ended.errors.contains("it is an old one: its sequence number is "), "{ended:?}");
+}
+
+#[test]
+fn a_header_that_is_swapped_between_two_readings_is_refused() {
+    let place = Place::with(&luks2(b"secret"));
+    let container = Container::open(&place.path("c"), Access::ReadOnly).unwrap();
+    let digest = container.header().unwrap().fingerprint().unwrap().digest();
+    assert!(container.same_header(Some(&digest)).is_ok());
+    place.write("c", &with("/segments/0/iv_tweak", json!("8")));
+    let error = container.same_header(Some(&digest)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Tampered);
+}
