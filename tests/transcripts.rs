@@ -68,6 +68,7 @@ fn the_manual_holds_every_command_and_exit_status() {
         "export",
         "check",
         "erase",
+        "benchmark",
         "completions",
         "man",
     ] {

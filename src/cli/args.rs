@@ -104,6 +104,9 @@ pub(crate) enum Command {
     /// Destroy all keyslots and headers: nobody opens the container again
     #[command(after_help = ERASE_EXAMPLES)]
     Erase(EraseOptions),
+    /// Measure ciphers, key derivations and memory here, in about ten seconds
+    #[command(after_help = BENCHMARK_EXAMPLES)]
+    Benchmark,
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(CompletionsOptions),
@@ -394,6 +397,11 @@ Examples:
   strongroom unmount ~/photos
   strongroom unmount photos.vault
   strongroom unmount --all --force";
+
+const BENCHMARK_EXAMPLES: &str = "\
+Examples:
+  strongroom benchmark
+  strongroom benchmark --json | jq '.xts[] | select(.sector_size == 4096)'";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:

@@ -191,6 +191,9 @@ opens this container compares, before it asks for a secret, and ends with status
 itself are followed. --pin=renew accepts what another program changed, --pin=require refuses what was never pinned. For a container of
 strongroom's own format the pin refuses old headers.
 
+benchmark measures ciphers (on one thread, in memory, with the backend that strongroom uses here), Argon2id at up to three costs,
+PBKDF2 and memory. With --json, rates are in bytes a second; the rows of PBKDF2 have the iterations that one second allows.
+
 With --json exactly one object is printed on standard output, also for an error:
 {\"error\":{\"code\",\"kind\",\"message\",\"hint\"}}. What check finds is its result: exit status 4 without an error where
 something is not as it must be. Otherwise standard output carries data only; notes, progress and errors go to

@@ -1,6 +1,7 @@
 //! The command line: arguments in; data, messages and an exit status out.
 
 mod args;
+mod benchmark;
 mod check;
 mod cost;
 mod create;
@@ -94,6 +95,7 @@ fn obey(console: Console, command: &Command) -> Result<u8> {
         Command::Import(options) => images::import(console, options),
         Command::Export(options) => images::export(console, options),
         Command::Erase(options) => erase::run(console, options),
+        Command::Benchmark => benchmark::run(console),
         Command::Completions(options) => completions(options),
         Command::Man => manual::run(),
     };

@@ -46,6 +46,38 @@ impl Drop for ByteProgress {
     }
 }
 
+/// Progress over a number of steps that take about equally long. Drawn as [`ByteProgress`] is.
+#[derive(Debug)]
+pub(crate) struct StepProgress {
+    bar: Option<ProgressBar>,
+}
+
+impl StepProgress {
+    /// Starts with `total` steps ahead.
+    pub(crate) fn start(console: Console, total: u64) -> Self {
+        let bar = console.shows_progress().then(|| {
+            let bar = ProgressBar::new(total).with_style(style(STEPS));
+            remember(&bar);
+            bar
+        });
+        Self { bar }
+    }
+
+    /// Shows what is being done now, and how many steps are behind.
+    pub(crate) fn show(&self, done: u64, what: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+            bar.set_message(what.to_owned());
+        }
+    }
+}
+
+impl Drop for StepProgress {
+    fn drop(&mut self) {
+        clear();
+    }
+}
+
 /// Runs `work`; from the second second on a spinner says what is being done.
 pub(crate) fn spin<T>(console: Console, what: &'static str, work: impl FnOnce() -> T) -> T {
     if !console.shows_progress() {
@@ -89,4 +121,5 @@ fn style(template: &str) -> ProgressStyle {
 /// Less than this is not worth a word.
 const PATIENCE: Duration = Duration::from_secs(2);
 const BYTES: &str = "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
+const STEPS: &str = "[{bar:30}] {percent:>3}% {msg}";
 const SPINNER: &str = "{spinner} {msg} ({elapsed})";

@@ -1,6 +1,7 @@
 //! Primitives and secrets. No I/O, no clock; randomness is a parameter. No globals but one: which XTS backend runs here.
 
 pub mod aead;
+pub mod benchmark;
 pub mod hash;
 pub mod kdf;
 pub mod recovery;
@@ -16,6 +17,11 @@ use crate::units::{Sector, SectorSize};
 
 /// A length-preserving cipher over numbered sectors, keyed. The shape behind which every cipher, mode and cascade lives.
 pub trait SectorCipher: fmt::Debug + Send + Sync {
+    /// What computes it, as `benchmark` shows it: the name of an XTS backend, or `portable` for code without vectors of ours.
+    fn backend(&self) -> &'static str {
+        "portable"
+    }
+
     /// Encrypts whole sectors in place. `first` is the tweak's sector number of the first; each next one counts up.
     ///
     /// # Panics

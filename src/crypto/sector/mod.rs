@@ -2,6 +2,7 @@
 //!
 //! AES-XTS with plain 64-bit numbers, which is most of the world, is [`AesXts`](crate::crypto::xts::AesXts) with another counter.
 
+mod catalogue;
 mod cbc;
 mod ecb;
 mod iv;
@@ -18,6 +19,7 @@ use camellia::{Camellia128, Camellia192, Camellia256};
 use serpent::Serpent;
 use twofish::Twofish;
 
+pub use self::catalogue::NamedCipher;
 use self::{
     cbc::Cbc,
     ecb::Ecb,
@@ -41,6 +43,21 @@ pub enum BlockCipher {
     Twofish,
     /// Camellia (RFC 3713).
     Camellia,
+}
+
+impl BlockCipher {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Aes, Self::Serpent, Self::Twofish, Self::Camellia];
+
+    /// The name, as the kernel and cryptsetup write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Aes => "aes",
+            Self::Serpent => "serpent",
+            Self::Twofish => "twofish",
+            Self::Camellia => "camellia",
+        }
+    }
 }
 
 /// How a sector's blocks are chained, and what makes each sector's encryption another.

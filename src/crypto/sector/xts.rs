@@ -67,6 +67,10 @@ impl AesSectors {
 }
 
 impl SectorCipher for AesSectors {
+    fn backend(&self) -> &'static str {
+        self.xts.backend().name()
+    }
+
     fn encrypt(&self, data: &mut [u8], sector_size: SectorSize, first: Sector) {
         self.xts.encrypt_under(data, sector_size, self.iv.from(first, sector_size));
     }

@@ -246,6 +246,10 @@ fn each_run(
 }
 
 impl SectorCipher for AesXts {
+    fn backend(&self) -> &'static str {
+        self.backend.name()
+    }
+
     fn encrypt(&self, data: &mut [u8], sector_size: SectorSize, first: Sector) {
         self.each_run(in_place(data), sector_size, first, |batch| self.keys.encrypt(batch));
     }
