@@ -14,6 +14,8 @@ mod kills;
 mod leaks;
 mod limits;
 mod memory;
+#[path = "../place/mod.rs"]
+mod place;
 mod random_writes;
 mod reencryption;
 mod world;
