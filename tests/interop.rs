@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "helpers of tests are tests too")]
 
+mod block_file;
 mod foreign;
+mod place;
 
 use std::{
     collections::HashMap,

@@ -92,6 +92,11 @@ impl Fixtures {
         cases
     }
 
+    /// The list.
+    pub(crate) fn list(&self) -> &Path {
+        &self.list
+    }
+
     pub(crate) fn image(&self, name: &str) -> PathBuf {
         self.folder.path().join("images").join(name)
     }
