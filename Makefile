@@ -16,7 +16,7 @@ SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 FEATURES = $(shell pkg-config --exists libudev 2>/dev/null || echo --no-default-features)
 SHARE := $(DESTDIR)$(PREFIX)/share
 
-.PHONY: help setup tools build demo test torture check bench install fuzz clean
+.PHONY: help setup tools build demo test guest torture check bench install fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -40,6 +40,9 @@ demo: build ## make a vault, mount it, write and read real files
 test: tools ## run all tests
 	$(CARGO) test --locked $(FEATURES)
 
+guest: ## build the guest whose dm-crypt opens what the tests make (root, once)
+	scripts/guest.sh
+
 torture: tools ## kill the server under load, KILL_ROUNDS times (200) with each driver
 	STRONGROOM_KILL_ROUNDS=$(KILL_ROUNDS) $(CARGO) test --locked --test vault killed_server -- --nocapture
 
@@ -49,7 +52,7 @@ check: tools ## formatting, lints, documentation, dependencies
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked $(FEATURES) --no-deps
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check bans licenses sources; else echo 'check: no cargo-deny, dependencies not checked'; fi
 	@if ! command -v cargo-deny >/dev/null; then :; elif timeout 60 $(CARGO) deny --locked fetch db 2>/dev/null; then $(CARGO) deny --locked check advisories; else echo 'check: the advisory database cannot be reached, advisories not checked'; fi
-	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; else bash -n .ci/run scripts/setup.sh scripts/demo.sh; fi
+	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; else for script in .ci/run scripts/*.sh; do bash -n "$$script" || exit 1; done; fi
 
 bench: tools ## compare the cipher and re-encryption with other ways to do the same
 	$(CARGO) bench --locked $(FEATURES) --bench '*'

@@ -2,7 +2,8 @@
 # Installs what strongroom is built, run and tested with (Debian and its kin). Nothing is done where nothing is missing.
 #
 #   setup.sh           installs, or says what is missing and fails
-#   setup.sh --quiet   the same, but goes on without the system's packages where it may not install them
+#   setup.sh --quiet   the same, but goes on without what it may not or cannot install
+#   setup.sh --guest   also what scripts/guest.sh builds the guest with
 
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -25,16 +26,35 @@ mkfs.btrfs      btrfs-progs tests
 mkfs.vfat       dosfstools  tests
 mkfs.exfat      exfatprogs  tests
 mkfs.ntfs       ntfs-3g     tests
+cryptsetup      cryptsetup-bin tests
+qemu-img        qemu-utils  tests
+xz              xz-utils    tests
+python3         python3     tests
 '
+
+# What a guest is built with, which most people never do.
+guest_tools='
+mmdebstrap      mmdebstrap  guest
+busybox         busybox-static guest
+patchelf        patchelf    guest
+cpio            cpio        guest
+modprobe        kmod        guest
+/usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring guest
+'
+
+# Openers of LUKS that are only on PyPI. They stay in the build folder.
+python_packages='dissect.fve==4.6 argon2-cffi==25.1.0'
 
 main() {
     local quiet=no packages
     [[ ${1-} != --quiet ]] || quiet=yes
+    [[ ${1-} != --guest ]] || tools+=$guest_tools
     packages=$(missing_packages)
     if [[ -n $packages ]]; then
         # shellcheck disable=SC2086 # a list of words
         install $quiet $packages
     fi
+    install_python_packages $quiet
     need_cargo
     [[ $quiet = yes ]] || echo 'setup: everything is there'
 }
@@ -44,6 +64,8 @@ missing_packages() {
     while read -r command package _; do
         [[ -z $command || -e $command ]] || command -v "$command" >/dev/null || echo "$package"
     done <<<"$tools" | sort -u | tr '\n' ' '
+    # Debian packs parts of Python's own library separately.
+    ! command -v python3 >/dev/null || python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
 }
 
 install() {
@@ -68,6 +90,20 @@ install() {
     "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
+# A Python of the tests' own, with what Debian does not have.
+install_python_packages() {
+    local quiet=$1 folder=${CARGO_TARGET_DIR:-target}/peers/python
+    [[ $(cat "$folder/installed" 2>/dev/null) != "$python_packages" ]] || return 0
+    echo "setup: installing $python_packages into $folder"
+    # shellcheck disable=SC2086 # a list of words
+    if python3 -m venv --clear "$folder" >/dev/null 2>&1 &&
+        "$folder/bin/pip" install --quiet --disable-pip-version-check --retries 1 --timeout 15 --only-binary :all: $python_packages; then
+        echo "$python_packages" >"$folder/installed"
+    else
+        give_up "$quiet" "cannot install $python_packages from PyPI"
+    fi
+}
+
 need_cargo() {
     local wanted found
     wanted=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
@@ -80,7 +116,7 @@ need_cargo() {
     fi
 }
 
-# Without the system's packages some tests have nothing to work with: they say so themselves.
+# Without these some tests have nothing to work with: they say so themselves.
 give_up() {
     [[ $1 = yes ]] || fail "$2"
     echo "setup: $2" >&2
