@@ -9,7 +9,7 @@ use strongroom::{
         kdf::{KdfLimits, hkdf_sha512},
         secret::{Credentials, Password, VolumeKey},
     },
-    format::{Attempt, Format, native::Native},
+    format::{Attempt, Format, native::Native, veracrypt::Hints},
     mapping::Layout,
     storage::{MemoryStorage, Storage},
     units::Sector,
@@ -26,6 +26,8 @@ const SECTION: usize = 192;
 const ATTEMPT: Attempt = Attempt {
     limits: KdfLimits { memory_kib: 128, passes: 2, lanes: 2, iterations: 2000, available_kib: u64::MAX },
     keyslot: None,
+    hints: Hints::NONE,
+    monitor: None,
 };
 
 /// The first byte tells what the rest overwrites, the second where in it.

@@ -13,6 +13,7 @@ use strongroom::{
         luks1::Luks1,
         luks2::{self, Luks2},
         native::{Backup, HeaderFile, Native, NativeHeader, Restore, scan},
+        veracrypt::Hints,
     },
     storage::{MemoryStorage, Storage},
 };
@@ -31,6 +32,8 @@ const PREAMBLE_LEN: usize = 4096;
 const ATTEMPT: Attempt = Attempt {
     limits: KdfLimits { memory_kib: 128, passes: 2, lanes: 2, iterations: 2000, available_kib: u64::MAX },
     keyslot: None,
+    hints: Hints::NONE,
+    monitor: None,
 };
 
 /// The first byte tells where the rest goes and what is made right again; the next two cut the container's end.

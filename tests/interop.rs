@@ -28,22 +28,27 @@ use strongroom::{
 /// Opens a case as `mount` does: for writing, or to read only where the format allows no more.
 fn open(case: &Case, path: &Path) -> (Arc<dyn BlockDevice>, Access) {
     let open = |access| {
-        let container = Container::open(path, access).unwrap();
+        let container = case.open(path, access);
         let header = container.header().unwrap_or_else(|error| panic!("{}: {error}", case.id));
         let unlocked = header
-            .unlock(&case.credentials(), &Attempt::default())
+            .unlock(&case.credentials(&*header), &case.attempt())
             .unwrap_or_else(|error| panic!("{}: {error}", case.id));
+        if let (Some(cipher), true) = (&case.cipher, case.is_opaque()) {
+            let found = header.describe_unlocked(&unlocked).cipher;
+            assert!(found.starts_with(&format!("{cipher}-")), "{}: {found}", case.id);
+        }
         (container, header, unlocked)
     };
     let volume = |container: &Container, unlocked: &Unlocked| {
-        let info = container.header().unwrap().describe();
+        let info = container.header().unwrap().describe_unlocked(unlocked);
         Volume::open(container, info, unlocked).device()
     };
     let (container, header, unlocked) = open(Access::ReadWrite);
     match make_writable(&container, &*header, &unlocked) {
         Ok(_) => (volume(&container, &unlocked), Access::ReadWrite),
         Err(error) => {
-            assert_eq!(error.kind(), ErrorKind::Unsupported, "{}: {error}", case.id);
+            let kinds = [ErrorKind::Unsupported, ErrorKind::Damaged];
+            assert!(kinds.contains(&error.kind()), "{}: {error}", case.id);
             drop(container);
             let (container, _, unlocked) = open(Access::ReadOnly);
             (volume(&container, &unlocked), Access::ReadOnly)
@@ -62,11 +67,15 @@ fn each_container_holds_the_plaintext_that_is_known_of_it() {
     let Some(fixtures) = Fixtures::unpack() else { return };
     let mut done = 0;
     for case in fixtures.cases() {
-        let Some(expect) = &case.expect else { continue };
+        let Some(expect) = case.expect.as_ref().filter(|expect| expect.says_anything()) else { continue };
         let (device, _) = open(&case, &fixtures.image(&case.file));
         let content = content(&*device);
-        assert_eq!(content.len(), expect.length, "{}", case.id);
-        assert_eq!(hex::encode(Sha256::digest(&content)), expect.sha256, "{}", case.id);
+        if let Some(length) = expect.length {
+            assert_eq!(content.len(), length, "{}", case.id);
+        }
+        if let Some(sha256) = &expect.sha256 {
+            assert_eq!(hex::encode(Sha256::digest(&content)), *sha256, "{}", case.id);
+        }
         if let Some(sha256) = &expect.first_sector_sha256 {
             assert_eq!(hex::encode(Sha256::digest(&content[..512])), *sha256, "{}", case.id);
         }

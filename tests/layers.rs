@@ -30,7 +30,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
 const EVERYONES: [&str; 2] = ["error", "units"];
 
 /// Each dependency with the layers that may use it; none named means all of them.
-const CRATES: [(&str, &[&str]); 34] = [
+const CRATES: [(&str, &[&str]); 37] = [
     ("aes", &["crypto"]),
     ("argon2", &["crypto"]),
     ("base64ct", &["format"]),
@@ -45,6 +45,9 @@ const CRATES: [(&str, &[&str]); 34] = [
     ("hkdf", &["crypto"]),
     ("hmac", &["crypto"]),
     ("sha2", &["crypto"]),
+    ("blake2", &["crypto"]),
+    ("kuznyechik", &["crypto"]),
+    ("streebog", &["crypto"]),
     ("subtle", &["crypto"]),
     ("getrandom", &["crypto"]),
     ("ctap_hid_fido2", &["token"]),

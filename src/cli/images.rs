@@ -152,7 +152,8 @@ fn write_image(console: Console, options: &ExportOptions, container: &Container)
         confirm_cleartext(path, target)?;
     }
     let unlocked = unlock(console, path, &*header, &options.unlock, None)?;
-    let volume = ByteDevice::new(Volume::open(container, header.describe(), &unlocked).device());
+    let volume =
+        ByteDevice::new(Volume::open(container, header.describe_unlocked(&unlocked), &unlocked).device());
     drop(unlocked);
 
     // From here on the draft takes back what was done, whatever fails.

@@ -281,7 +281,7 @@ fn ask_for(
     slot: &KeyslotInfo,
     options: &ReencryptOptions,
 ) -> Result<Option<Credentials>> {
-    let attempt = Attempt { limits: limits(&options.unlock), keyslot: Some(slot.slot) };
+    let attempt = Attempt { limits: limits(&options.unlock), keyslot: Some(slot.slot), ..Attempt::default() };
     for _ in 0..TRIES {
         let what = if slot.kind == RECOVERY { "Recovery key" } else { "Password" };
         let question = format!("{what} of {} (nothing: it goes): ", shown(slot));

@@ -111,7 +111,7 @@ fn open_with(
     options: &UnlockOptions,
     keyslot: Option<u32>,
 ) -> Result<(Unlocked, Credentials)> {
-    let attempt = Attempt { limits: limits(options), keyslot };
+    let attempt = Attempt { limits: limits(options), keyslot, ..Attempt::default() };
     let secrets = &options.secrets;
     let tries = options.tries.unwrap_or(TRIES);
     if options.security_key {

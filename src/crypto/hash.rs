@@ -72,11 +72,15 @@ pub enum HashKind {
     Ripemd160,
     /// Whirlpool (ISO/IEC 10118-3).
     Whirlpool,
+    /// Streebog with 512 bits (GOST R 34.11-2012, RFC 6986). VeraCrypt has it.
+    Streebog512,
+    /// BLAKE2s with 256 bits (RFC 7693). VeraCrypt has it.
+    Blake2s256,
 }
 
 impl HashKind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Sha1,
         Self::Sha224,
         Self::Sha256,
@@ -84,11 +88,15 @@ impl HashKind {
         Self::Sha512,
         Self::Ripemd160,
         Self::Whirlpool,
+        Self::Streebog512,
+        Self::Blake2s256,
     ];
 
-    /// The kind of this name, as the kernel and cryptsetup write it.
+    /// The kind of this name, as the kernel and cryptsetup write it, among those that LUKS headers may name: the two that
+    /// only VeraCrypt has are not.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
+        let is_named = |kind: &Self| !matches!(kind, Self::Streebog512 | Self::Blake2s256);
+        Self::ALL.into_iter().filter(is_named).find(|kind| kind.name() == name)
     }
 
     /// The name, as the kernel and cryptsetup write it.
@@ -101,6 +109,8 @@ impl HashKind {
             Self::Sha512 => "sha512",
             Self::Ripemd160 => "ripemd160",
             Self::Whirlpool => "whirlpool",
+            Self::Streebog512 => "streebog512",
+            Self::Blake2s256 => "blake2s-256",
         }
     }
 
@@ -109,9 +119,9 @@ impl HashKind {
         match self {
             Self::Sha1 | Self::Ripemd160 => 20,
             Self::Sha224 => 28,
-            Self::Sha256 => 32,
+            Self::Sha256 | Self::Blake2s256 => 32,
             Self::Sha384 => 48,
-            Self::Sha512 | Self::Whirlpool => 64,
+            Self::Sha512 | Self::Whirlpool | Self::Streebog512 => 64,
         }
     }
 
@@ -125,6 +135,8 @@ impl HashKind {
             Self::Sha512 => digest::<sha2::Sha512>(parts),
             Self::Ripemd160 => digest::<ripemd::Ripemd160>(parts),
             Self::Whirlpool => digest::<whirlpool::Whirlpool>(parts),
+            Self::Streebog512 => digest::<streebog::Streebog512>(parts),
+            Self::Blake2s256 => digest::<blake2::Blake2s256>(parts),
         }
     }
 }
@@ -210,7 +222,7 @@ mod tests {
 
     #[test]
     fn each_kind_has_the_digest_of_abc() {
-        // FIPS 180-2 appendices; the RIPEMD-160 page of its authors; ISO/IEC 10118-3 annex (Whirlpool).
+        // FIPS 180-2 appendices; the RIPEMD-160 page of its authors; ISO/IEC 10118-3 annex (Whirlpool); RFC 7693, appendix B.
         for (kind, abc) in [
             (HashKind::Sha1, "a9993e364706816aba3e25717850c26c9cd0d89d"),
             (HashKind::Sha224, "23097d223405d8228642a477bda255b32aadbce4bda0b3f7e36c9da7"),
@@ -231,12 +243,25 @@ mod tests {
                 "4e2448a4c6f486bb16b6562c73b4020bf3043e3a731bce721ae1b303d97e6d4c\
                  7181eebdb6c57e277d0e34957114cbd6c797fc9d95d8b582d225292076d4eef5",
             ),
+            (HashKind::Blake2s256, "508c5e8c327c14e2e1a72ba34eeb452f37458b209ed63a294d999b4c86675982"),
         ] {
             let digest = kind.digest(&[b"a", b"bc"]);
             assert_eq!(hex::encode(&digest[..kind.digest_len()]), abc, "{kind:?}");
             assert!(digest[kind.digest_len()..].iter().all(|&byte| byte == 0), "{kind:?}");
-            assert_eq!(HashKind::from_name(kind.name()), Some(kind));
+            let name = (kind != HashKind::Blake2s256).then_some(kind);
+            assert_eq!(HashKind::from_name(kind.name()), name);
         }
+    }
+
+    #[test]
+    fn streebog_has_the_digest_of_its_first_example() {
+        // RFC 6986, 10.1.1: the message M1, 63 bytes; the RFC prints numbers with the last byte first.
+        let digest = HashKind::Streebog512
+            .digest(&[b"012345678901234567890123456789012345678901234567890123456789012"]);
+        let expected = "1b54d01a4af5b9d5cc3d86d68d285462b19abc2475222f35c085122be4ba1ffa\
+                        00ad30f8767b3a82384c6574f024c311e2a481332b08ef7f41797891c1646f48";
+        assert_eq!(hex::encode(*digest), expected);
+        assert_eq!(HashKind::from_name("streebog512"), None);
     }
 
     #[test]

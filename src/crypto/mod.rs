@@ -2,6 +2,7 @@
 
 pub mod aead;
 pub mod benchmark;
+pub mod crc;
 pub mod hash;
 pub mod kdf;
 pub mod recovery;

@@ -6,6 +6,7 @@ mod luks;
 pub mod luks1;
 pub mod luks2;
 pub mod native;
+pub mod veracrypt;
 
 pub use finding::{Finding, Severity};
 pub use fingerprint::{Fact, Fingerprint, digest_of, hex};
@@ -27,7 +28,13 @@ use crate::{
 };
 
 /// Every format, in the order in which they are probed.
-pub static FORMATS: &[&dyn Format] = &[&native::Native, &luks1::Luks1, &luks2::Luks2];
+pub static FORMATS: &[&dyn Format] =
+    &[&native::Native, &luks1::Luks1, &luks2::Luks2, &veracrypt::VERACRYPT, &veracrypt::TRUECRYPT];
+
+/// The format of this name.
+pub fn named(name: &str) -> Option<&'static dyn Format> {
+    FORMATS.iter().copied().find(|format| format.name() == name)
+}
 
 /// What a format says of a container at first sight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +97,11 @@ pub trait Header: fmt::Debug + Send + Sync {
         None
     }
 
+    /// What can be told once it is unlocked: in a format without a signature, everything.
+    fn describe_unlocked(&self, _unlocked: &Unlocked) -> HeaderInfo {
+        self.describe()
+    }
+
     /// What a keyfile is to this format.
     fn keyfile_role(&self) -> KeyfileRole {
         KeyfileRole::PartOfSecret
@@ -97,14 +109,14 @@ pub trait Header: fmt::Debug + Send + Sync {
 
     /// What the keyslots for FIDO2 tokens ask, in the order in which they are to be tried. None where the format, or this
     /// container, has no such slots.
-    fn challenges(&self, attempt: &Attempt) -> Vec<Challenge>;
+    fn challenges(&self, attempt: &Attempt<'_>) -> Vec<Challenge>;
 
     /// Opens a keyslot and checks the header against the volume key.
     ///
     /// # Errors
     /// `Credentials` where no keyslot opens, `Tampered` where the MAC is wrong, `Unsupported` where a keyslot's costs pass
     /// the attempt's limits, `OutOfMemory`.
-    fn unlock(&self, credentials: &Credentials, attempt: &Attempt) -> Result<Unlocked>;
+    fn unlock(&self, credentials: &Credentials, attempt: &Attempt<'_>) -> Result<Unlocked>;
 
     /// Checks the header against a volume key that a keyslot gave earlier (in another process).
     fn unlock_with_key(&self, key: VolumeKey) -> Result<Unlocked>;
@@ -140,15 +152,30 @@ pub enum KeyfileRole {
     PartOfSecret,
     /// The whole secret: its content stands in the password's place.
     WholeSecret,
+    /// Bytes that are added to those of the password ([`veracrypt::pool_contribution`]). A folder stands for the files in it.
+    Pool,
 }
 
 /// How one attempt to unlock goes about it.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Attempt {
+pub struct Attempt<'a> {
     /// What the key derivation may cost.
     pub limits: KdfLimits,
     /// The only keyslot to try; `None` tries all but those of the lowest priority.
     pub keyslot: Option<u32>,
+    /// What the user knows of a container that says nothing of itself.
+    pub hints: veracrypt::Hints,
+    /// Is told how a long attempt goes, and may end it.
+    pub monitor: Option<&'a dyn Monitor>,
+}
+
+/// Watches an attempt that takes many derivations. Called from several threads.
+pub trait Monitor: fmt::Debug + Send + Sync {
+    /// Derivation `number` of `total` begins: the function `name`.
+    fn derives(&self, name: &'static str, number: usize, total: usize);
+
+    /// Whether the attempt is to end, as `Interrupted`. Asked every few milliseconds.
+    fn is_over(&self) -> bool;
 }
 
 /// A change of keyslots, as far as it is known without secrets.

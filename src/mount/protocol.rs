@@ -58,6 +58,9 @@ pub(super) struct Order {
     pub read_only: bool,
     /// What the header was that was unlocked, so that nobody swaps it between the two readings: the digest of its fingerprint.
     pub fingerprint: Option<String>,
+    /// The container's format, where it has no signature.
+    #[serde(default)]
+    pub format: Option<String>,
 }
 
 /// The server's answer to an order.
@@ -279,6 +282,7 @@ mod tests {
             target: Target::FileSystem { mountpoint: "/home/a/photos".into(), driver: DriverChoice::Auto },
             read_only: true,
             fingerprint: None,
+            format: Some("veracrypt".to_owned()),
         }
     }
 

@@ -128,10 +128,13 @@ impl Server {
     /// Builds the session up. Where a step fails, the undo stack takes down what was built.
     fn start(received: Received, signals: Signals) -> Result<Self> {
         let Received { container, order, key } = received;
-        let container = protocol::opened(container, &order.container)?;
+        let mut container = protocol::opened(container, &order.container)?;
+        if let Some(name) = &order.format {
+            container.assume_named(name)?;
+        }
         let header = container.same_header(order.fingerprint.as_deref())?;
         let unlocked = header.unlock_with_key(key.into())?;
-        let volume = Volume::open(&container, header.describe(), &unlocked);
+        let volume = Volume::open(&container, header.describe_unlocked(&unlocked), &unlocked);
         drop(unlocked);
 
         let place = Place::check(&order.target)?;

@@ -94,6 +94,7 @@ pub fn start(request: &Request<'_>, interrupted: &AtomicBool) -> Result<Mounted>
         target: absolute_target(&request.target)?,
         read_only: request.container.is_read_only(),
         fingerprint: request.fingerprint.clone(),
+        format: request.container.assumed().map(|format| format.name().to_owned()),
     };
     let (channel, theirs) = UnixStream::pair()?;
     let mut server = Server::spawn(theirs)?;

@@ -13,7 +13,7 @@ use rustix::fs::{Advice, FlockOperation, OFlags, fadvise, flock};
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    format::{FORMATS, Format, Header, Probe, native::HeaderFile},
+    format::{self, FORMATS, Format, Header, Probe, native::HeaderFile},
     storage::{FileStorage, Overlay, Storage},
 };
 
@@ -33,6 +33,8 @@ pub struct Container {
     path: PathBuf,
     file: Arc<FileStorage>,
     detached: Option<Detached>,
+    /// What the user says that it is.
+    assumed: Option<&'static dyn Format>,
 }
 
 /// A header file, and the container seen through it. The lock on the file is held as long as this.
@@ -79,7 +81,7 @@ impl Container {
 
     fn from_file(file: File, path: &Path) -> Result<Self> {
         let file = Arc::new(FileStorage::new(file)?);
-        Ok(Self { path: path.to_path_buf(), file, detached: None })
+        Ok(Self { path: path.to_path_buf(), file, detached: None, assumed: None })
     }
 
     /// Opens what is at `path` only to look at it: without a lock, so also while it is mounted.
@@ -149,11 +151,34 @@ impl Container {
         }
     }
 
-    /// Finds the format by its signature.
+    /// Takes it for a container of this format from now on, whatever its bytes look like.
+    pub fn assume(&mut self, format: &'static dyn Format) {
+        self.assumed = Some(format);
+    }
+
+    /// The same for the format of this name.
+    ///
+    /// # Errors
+    /// `Unsupported` where there is none.
+    pub fn assume_named(&mut self, name: &str) -> Result<()> {
+        let unknown = || Error::new(ErrorKind::Unsupported, format!("there is no format {name}"));
+        self.assume(format::named(name).ok_or_else(unknown)?);
+        Ok(())
+    }
+
+    /// The format that it was said to have.
+    pub fn assumed(&self) -> Option<&'static dyn Format> {
+        self.assumed
+    }
+
+    /// The format that it is said to have, or the one that its signature tells.
     ///
     /// # Errors
     /// `NotAContainer` where no format claims it.
     pub fn format(&self) -> Result<&'static dyn Format> {
+        if let Some(format) = self.assumed {
+            return Ok(format);
+        }
         for &format in FORMATS {
             if format.probe(&*self.storage())? == Probe::Match {
                 return Ok(format);

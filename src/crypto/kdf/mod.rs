@@ -2,19 +2,20 @@
 
 mod calibrate;
 mod cost;
+mod pbkdf2;
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use hkdf::Hkdf;
-use pbkdf2::pbkdf2_hmac;
 use sha2::Sha512;
 
 pub use self::{
     calibrate::calibrate,
     cost::{Argon2Cost, CostError, KdfLimits, Quantity},
+    pbkdf2::{pbkdf2, pbkdf2_blocks, pbkdf2_name},
 };
 use crate::{
     Error, ErrorKind,
-    crypto::{hash::HashKind, secret::DerivedKey},
+    crypto::secret::DerivedKey,
     sys::memory::{LockedBytes, WipedSlice},
 };
 
@@ -51,34 +52,6 @@ fn argon2(
     Argon2::new(algorithm, Version::V0x13, params)
         .hash_password_into_with_memory(password, salt, key.as_mut_slice(), memory.as_mut_slice())
         .map_err(refused)?;
-    Ok(key.into())
-}
-
-/// Derives `len` bytes from a password by PBKDF2 with HMAC (RFC 8018, 5.2).
-///
-/// Takes `iterations` as they are: a number that comes from a container goes through
-/// [`KdfLimits::check_iterations`] first. Zero counts as one.
-///
-/// # Errors
-/// The kernel's, where there is no memory for the key.
-pub fn pbkdf2(
-    hash: HashKind,
-    password: &[u8],
-    salt: &[u8],
-    iterations: u32,
-    len: usize,
-) -> crate::Result<DerivedKey> {
-    let mut key = LockedBytes::zeroed(len)?;
-    let derive = match hash {
-        HashKind::Sha1 => pbkdf2_hmac::<sha1::Sha1>,
-        HashKind::Sha224 => pbkdf2_hmac::<sha2::Sha224>,
-        HashKind::Sha256 => pbkdf2_hmac::<sha2::Sha256>,
-        HashKind::Sha384 => pbkdf2_hmac::<sha2::Sha384>,
-        HashKind::Sha512 => pbkdf2_hmac::<sha2::Sha512>,
-        HashKind::Ripemd160 => pbkdf2_hmac::<ripemd::Ripemd160>,
-        HashKind::Whirlpool => pbkdf2_hmac::<whirlpool::Whirlpool>,
-    };
-    derive(password, salt, iterations, key.as_mut_slice());
     Ok(key.into())
 }
 

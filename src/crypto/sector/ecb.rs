@@ -2,7 +2,7 @@ use std::fmt;
 
 use aes::cipher::Array;
 
-use super::{BlockEncryptor, Engine, KeyError};
+use super::{Blocks, Engine, KeyError};
 use crate::{
     crypto::SectorCipher,
     sys::memory::LockedBox,
@@ -33,11 +33,15 @@ impl<C: Engine> SectorCipher for Ecb<C> {
     }
 }
 
-impl<C: Engine> BlockEncryptor for Ecb<C> {
+impl<C: Engine> Blocks for Ecb<C> {
     fn encrypt(&self, block: [u8; 16]) -> [u8; 16] {
         let mut block = Array(block);
         self.0.encrypt_block(&mut block);
         block.0
+    }
+
+    fn decrypt_all(&self, blocks: &mut [[u8; 16]]) {
+        self.0.decrypt_blocks(Array::cast_slice_from_core_mut(blocks));
     }
 }
 

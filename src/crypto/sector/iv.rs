@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::{BlockCipher, BlockEncryptor, Family, IvMode, KeyError};
+use super::{BlockCipher, Blocks, Family, IvMode, KeyError};
 use crate::units::{Sector, SectorSize};
 
 /// Makes the IVs of sectors.
@@ -19,7 +19,7 @@ enum IvKind {
     Plain,
     Plain64,
     Plain64Be,
-    Essiv(Box<dyn BlockEncryptor>),
+    Essiv(Box<dyn Blocks>),
     Benbi,
 }
 

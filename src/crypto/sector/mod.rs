@@ -2,11 +2,13 @@
 //!
 //! AES-XTS with plain 64-bit numbers, which is most of the world, is [`AesXts`](crate::crypto::xts::AesXts) with another counter.
 
+mod cascade;
 mod catalogue;
 mod cbc;
 mod ecb;
 mod iv;
 mod lrw;
+mod whitened;
 mod xts;
 
 use std::{io, sync::Arc};
@@ -16,10 +18,15 @@ use aes::{
     cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit, consts::U16},
 };
 use camellia::{Camellia128, Camellia192, Camellia256};
+use kuznyechik::Kuznyechik;
 use serpent::Serpent;
 use twofish::Twofish;
 
-pub use self::catalogue::NamedCipher;
+pub use self::{
+    cascade::Cascade,
+    catalogue::NamedCipher,
+    whitened::{WhitenedCbc, Whitening},
+};
 use self::{
     cbc::Cbc,
     ecb::Ecb,
@@ -43,11 +50,13 @@ pub enum BlockCipher {
     Twofish,
     /// Camellia (RFC 3713).
     Camellia,
+    /// Kuznyechik (GOST R 34.12-2015, RFC 7801).
+    Kuznyechik,
 }
 
 impl BlockCipher {
     /// Every one.
-    pub const ALL: [Self; 4] = [Self::Aes, Self::Serpent, Self::Twofish, Self::Camellia];
+    pub const ALL: [Self; 5] = [Self::Aes, Self::Serpent, Self::Twofish, Self::Camellia, Self::Kuznyechik];
 
     /// The name, as the kernel and cryptsetup write it.
     pub const fn name(self) -> &'static str {
@@ -56,6 +65,7 @@ impl BlockCipher {
             Self::Serpent => "serpent",
             Self::Twofish => "twofish",
             Self::Camellia => "camellia",
+            Self::Kuznyechik => "kuznyechik",
         }
     }
 }
@@ -194,11 +204,12 @@ impl<C: BlockCipherEncrypt<BlockSize = U16> + BlockCipherDecrypt + KeyInit + Sen
 }
 
 type Keyed = Result<Arc<dyn SectorCipher>, KeyError>;
-type KeyedBlocks = Result<Box<dyn BlockEncryptor>, KeyError>;
+type KeyedBlocks = Result<Box<dyn Blocks>, KeyError>;
 
-/// Encrypts single blocks: what ESSIV needs of a cipher.
-trait BlockEncryptor: Send + Sync {
+/// A block cipher under a key: what ESSIV needs, and CBC around a chain of ciphers.
+trait Blocks: Send + Sync {
     fn encrypt(&self, block: [u8; 16]) -> [u8; 16];
+    fn decrypt_all(&self, blocks: &mut [[u8; 16]]);
 }
 
 /// The modes over one block cipher with one key length.
@@ -223,6 +234,7 @@ impl Family {
             (BlockCipher::Camellia, 32) => Self::over::<Camellia256>(),
             (BlockCipher::Serpent, 16 | 24 | 32) => Self::over::<Serpent>(),
             (BlockCipher::Twofish, 16 | 24 | 32) => Self::over::<Twofish>(),
+            (BlockCipher::Kuznyechik, 32) => Self::over::<Kuznyechik>(),
             _ => return None,
         })
     }

@@ -5,7 +5,7 @@
 use crate::{
     crypto::{
         hash::HashKind,
-        kdf::{Argon2Cost, KdfLimits, argon2i, argon2id, pbkdf2},
+        kdf::{Argon2Cost, KdfLimits, argon2i, argon2id, pbkdf2, pbkdf2_name},
         secret::DerivedKey,
     },
     error::{Error, ErrorKind, Result},
@@ -127,18 +127,6 @@ impl Kdf {
             Algorithm::Pbkdf2 { .. } => true,
             Algorithm::Argon2i(cost) | Algorithm::Argon2id(cost) => cost.memory_kib < 65_536,
         }
-    }
-}
-
-const fn pbkdf2_name(hash: HashKind) -> &'static str {
-    match hash {
-        HashKind::Sha1 => "pbkdf2-sha1",
-        HashKind::Sha224 => "pbkdf2-sha224",
-        HashKind::Sha256 => "pbkdf2-sha256",
-        HashKind::Sha384 => "pbkdf2-sha384",
-        HashKind::Sha512 => "pbkdf2-sha512",
-        HashKind::Ripemd160 => "pbkdf2-ripemd160",
-        HashKind::Whirlpool => "pbkdf2-whirlpool",
     }
 }
 

@@ -192,7 +192,7 @@ fn a_keyslot_that_needs_more_memory_than_is_free_is_not_derived() {
         .unwrap();
     made.write(&storage).unwrap();
     let limits = KdfLimits { available_kib: 1024, ..KdfLimits::default() };
-    let attempt = Attempt { limits, keyslot: None };
+    let attempt = Attempt { limits, ..Attempt::default() };
     let error = Native.read_header(&storage).unwrap().unlock(&credentials(), &attempt).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::OutOfMemory);
 }

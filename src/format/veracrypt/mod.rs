@@ -1,0 +1,265 @@
+//! TrueCrypt and VeraCrypt, as `spec/profiles/truecrypt-veracrypt.md` says; the code cites its rules (`VC-...`).
+//!
+//! Two names for one family of containers: the same layout, other magics, functions, iterations and limits ([`Family`]).
+//! Nothing in them is in the clear, so there is nothing to find them by: only a password tells.
+
+mod chain;
+mod header;
+mod keyfile;
+mod layout;
+mod opened;
+mod place;
+mod prf;
+#[cfg(test)]
+mod tests;
+mod trial;
+
+use std::ops::Range;
+
+pub use self::{
+    chain::{Chain, Encryption, Mode},
+    header::{Data, HeaderError, IN_PLACE, SYSTEM, VolumeHeader},
+    keyfile::pool_contribution,
+    opened::Opened,
+    place::Place,
+    prf::{Cost, MAX_BOOT_PIM, MAX_PIM, Prf},
+};
+use self::{layout::SLOT_LEN, place::Slot};
+use crate::{
+    crypto::secret::{Credentials, VolumeKey},
+    error::{Error, ErrorKind, Result},
+    format::{
+        Attempt, Challenge, Change, Editor, Erasure, Finding, Format, Header, HeaderInfo, KeyfileRole, Probe,
+        Unlocked,
+    },
+    storage::Storage,
+};
+
+/// Which of the two programs a container is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// VeraCrypt.
+    VeraCrypt,
+    /// TrueCrypt.
+    TrueCrypt,
+}
+
+impl Family {
+    /// Both.
+    pub(super) const ALL: [Self; 2] = [Self::VeraCrypt, Self::TrueCrypt];
+
+    /// The format's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::VeraCrypt => "veracrypt",
+            Self::TrueCrypt => "truecrypt",
+        }
+    }
+
+    /// The program's name.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::VeraCrypt => "VeraCrypt",
+            Self::TrueCrypt => "TrueCrypt",
+        }
+    }
+
+    /// What a decrypted header starts with.
+    const fn magic(self) -> [u8; 4] {
+        match self {
+            Self::VeraCrypt => *b"VERA",
+            Self::TrueCrypt => *b"TRUE",
+        }
+    }
+
+    /// The newest program that a header may ask for.
+    const fn newest(self) -> u16 {
+        match self {
+            Self::VeraCrypt => 0x01ff,
+            Self::TrueCrypt => 0x07ff,
+        }
+    }
+
+    /// The longest password in bytes.
+    pub const fn max_password_len(self) -> usize {
+        match self {
+            Self::VeraCrypt => 128,
+            Self::TrueCrypt => 64,
+        }
+    }
+}
+
+/// What the user knows of a container that says nothing of itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// The only function to try.
+    pub prf: Option<Prf>,
+    /// The PIM; 0 is the usual one.
+    pub pim: u32,
+    /// Open the hidden volume.
+    pub hidden: bool,
+    /// Take the header's copy at the end.
+    pub backup_header: bool,
+    /// The container is a drive with an encrypted system on it.
+    pub system: bool,
+}
+
+impl Hints {
+    /// Nothing but the password.
+    pub const NONE: Self = Self { prf: None, pim: 0, hidden: false, backup_header: false, system: false };
+}
+
+/// Containers of TrueCrypt, of VeraCrypt, or of either.
+#[derive(Debug, Clone, Copy)]
+pub struct VeraCrypt {
+    name: &'static str,
+    families: &'static [Family],
+}
+
+/// Containers of VeraCrypt.
+pub static VERACRYPT: VeraCrypt = VeraCrypt { name: "veracrypt", families: &[Family::VeraCrypt] };
+/// Containers of TrueCrypt.
+pub static TRUECRYPT: VeraCrypt = VeraCrypt { name: "truecrypt", families: &[Family::TrueCrypt] };
+/// Containers of which it is not known whose they are.
+pub static EITHER: VeraCrypt = VeraCrypt { name: "veracrypt", families: &Family::ALL };
+
+impl Format for VeraCrypt {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn probe(&self, _: &dyn Storage) -> Result<Probe> {
+        Ok(Probe::Opaque)
+    }
+
+    fn read_header(&self, storage: &dyn Storage) -> Result<Box<dyn Header>> {
+        let len = storage.size()?;
+        let slots = Slot::read_all(storage, len)?;
+        if slots.is_empty() {
+            let reason = format!("{len} bytes are too few for a header");
+            return Err(Error::new(ErrorKind::NotAContainer, reason)); // VC-PLACE-02
+        }
+        Ok(Box::new(Locked { format: *self, container_len: len, slots }))
+    }
+
+    /// Every place where any version puts a header, with the room around it.
+    fn erasure(&self, storage: &dyn Storage) -> Result<Erasure> {
+        let len = storage.size()?;
+        let both = (SLOT_LEN * 2).min(len);
+        let first = SLOT_LEN.min(len);
+        let tail = len.saturating_sub(SLOT_LEN * 2).max(both);
+        let places: [Range<u64>; 2] = [first..both, tail..len];
+        let spare = places.into_iter().filter(|place| !place.is_empty()).collect();
+        Ok(Erasure { spare, last: 0..first, rest: Vec::new() })
+    }
+
+    fn check(&self, storage: &dyn Storage) -> Result<Vec<Finding>> {
+        self.read_header(storage)?;
+        Ok(vec![
+            Finding::info("header", "encrypted: only the password shows whether it is whole"),
+            Finding::info("header", NOT_AUTHENTICATED),
+        ])
+    }
+}
+
+/// The places where headers may stand, each still encrypted.
+#[derive(Debug)]
+struct Locked {
+    format: VeraCrypt,
+    container_len: u64,
+    slots: Vec<Slot>,
+}
+
+impl Header for Locked {
+    /// Before it is unlocked nothing is known.
+    fn describe(&self) -> HeaderInfo {
+        HeaderInfo {
+            format: self.format.name,
+            version: 0,
+            uuid: None,
+            label: None,
+            cipher: "unknown".to_owned(),
+            key_bits: 0,
+            sector_size: 512,
+            container_size: self.container_len,
+            data_offset: 0,
+            data_size: 0,
+            provision: None,
+            generation: None,
+            reencryption: false,
+            authenticated_header: false,
+            headers: Vec::new(),
+            keyslots: Vec::new(),
+            details: Vec::new(),
+        }
+    }
+
+    fn describe_unlocked(&self, unlocked: &Unlocked) -> HeaderInfo {
+        Opened::of_key(&unlocked.volume_key)
+            .map_or_else(|_| self.describe(), |opened| opened.describe(self.container_len))
+    }
+
+    fn keyfile_role(&self) -> KeyfileRole {
+        KeyfileRole::Pool
+    }
+
+    fn challenges(&self, _: &Attempt<'_>) -> Vec<Challenge> {
+        Vec::new()
+    }
+
+    fn unlock(&self, credentials: &Credentials, attempt: &Attempt<'_>) -> Result<Unlocked> {
+        let Credentials::Password { password, keyfiles } = credentials else {
+            return Err(Error::new(ErrorKind::Credentials, "only a password and keyfiles open it"));
+        };
+        let mut passwords = Vec::new();
+        let mut refused = None;
+        for &family in self.format.families {
+            // TrueCrypt has no PIM: one that is given speaks for VeraCrypt.
+            if family == Family::TrueCrypt && attempt.hints.pim != 0 && self.format.families.len() > 1 {
+                continue;
+            }
+            match keyfile::with_pool(password, keyfiles, family) {
+                Ok(password) => passwords.push((family, password)),
+                Err(error) => refused = Some(error),
+            }
+        }
+        if let (Some(error), true) = (refused, passwords.is_empty()) {
+            return Err(error);
+        }
+        trial::run(&self.slots, &passwords, attempt)?.unlock(self.container_len)
+    }
+
+    fn unlock_with_key(&self, key: VolumeKey) -> Result<Unlocked> {
+        Opened::of_key(&key)?.unlock(self.container_len)
+    }
+
+    fn check_unlocked(&self, unlocked: &Unlocked) -> Vec<Finding> {
+        match Opened::of_key(&unlocked.volume_key) {
+            Ok(opened) => opened.findings(self.container_len),
+            Err(error) => vec![Finding::error("header", error.reason())],
+        }
+    }
+
+    fn prepare_writing(&self, _: &dyn Storage, unlocked: &Unlocked) -> Result<Vec<String>> {
+        Opened::of_key(&unlocked.volume_key)?.check_writable(self.container_len)?;
+        Ok(Vec::new())
+    }
+
+    fn check_change(&self, _: &Change<'_>) -> Result<()> {
+        Err(no_editor())
+    }
+
+    fn editor(&self, _: &Unlocked) -> Result<Box<dyn Editor>> {
+        Err(no_editor())
+    }
+}
+
+fn no_editor() -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        "TrueCrypt and VeraCrypt containers have no keyslots to add to or remove",
+    )
+}
+
+const NOT_AUTHENTICATED: &str =
+    "not authenticated: whoever can write to the container can put another in its place";

@@ -1,0 +1,252 @@
+//! A header that was opened, and how: what a server needs to serve the volume, without the password.
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+
+use std::sync::Arc;
+
+use super::{
+    Family, Place, VolumeHeader,
+    chain::{Encryption, Mode, Use, chain_at},
+    header::{Data, HeaderError},
+    layout::{PLAIN_LEN, UNIT},
+    prf::{Cost, Prf},
+};
+use crate::{
+    crypto::secret::{LockedBytes, VolumeKey},
+    error::{Error, ErrorKind, Result},
+    format::{CopyInfo, CopyState, Detail, Finding, HeaderInfo, KeyslotInfo, Unlocked},
+    mapping::{Holes, Layout, Mapping, Segment},
+    units::{Sector, SectorSize},
+};
+
+/// What opened a header, and what it says.
+#[derive(Debug)]
+pub struct Opened {
+    /// Where it stands.
+    pub place: Place,
+    /// The same in bytes.
+    pub offset: u64,
+    /// How header and data are encrypted.
+    pub encryption: Encryption,
+    /// What made the header's key of the password.
+    pub prf: Prf,
+    /// The PIM with which it did; 0 is the usual one.
+    pub pim: u32,
+    /// What it says.
+    pub header: VolumeHeader,
+}
+
+impl Opened {
+    /// As a volume key: all of this, in locked memory.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn to_key(&self) -> Result<VolumeKey> {
+        let no_memory = || Error::new(ErrorKind::OutOfMemory, "no memory for the keys");
+        let plain = self.header.to_bytes().ok_or_else(no_memory)?;
+        let prf = Prf::ALL.iter().position(|prf| *prf == self.prf).and_then(|index| u8::try_from(index).ok());
+        let mode = MODES.iter().position(|mode| *mode == self.encryption.mode);
+        let codes = [
+            Some(BLOB_VERSION),
+            Some(self.place.code()),
+            mode.and_then(|index| u8::try_from(index).ok()),
+            self.encryption.chain.index(),
+            prf,
+        ];
+        let mut start = Vec::with_capacity(START_LEN);
+        for code in codes {
+            start.push(code.ok_or_else(no_memory)?);
+        }
+        start.extend_from_slice(&self.pim.to_le_bytes());
+        start.extend_from_slice(&self.offset.to_le_bytes());
+        let mut blob = LockedBytes::zeroed(BLOB_LEN)?;
+        for (byte, &value) in blob.as_mut_slice().iter_mut().zip(start.iter().chain(plain.as_slice())) {
+            *byte = value;
+        }
+        Ok(blob.into())
+    }
+
+    /// The inverse of [`to_key`](Self::to_key).
+    ///
+    /// # Errors
+    /// `Damaged` for bytes that it never gives.
+    pub fn of_key(key: &VolumeKey) -> Result<Self> {
+        Self::parse(key.expose())?.ok_or_else(|| Error::new(ErrorKind::Damaged, "this is no key of a volume"))
+    }
+
+    fn parse(blob: &[u8]) -> Result<Option<Self>> {
+        let Some((start, rest)) = blob.split_first_chunk::<START_LEN>() else { return Ok(None) };
+        let Ok(plain) = <&[u8; PLAIN_LEN]>::try_from(rest) else { return Ok(None) };
+        let [version, place, mode, chain, prf, p0, p1, p2, p3, offset @ ..] = start;
+        let place = Place::ALL.into_iter().find(|found| found.code() == *place);
+        let mode = MODES.get(usize::from(*mode)).copied();
+        let prf = Prf::ALL.get(usize::from(*prf)).copied();
+        let (Some(place), Some(mode), Some(chain), Some(prf), true) =
+            (place, mode, chain_at(*chain), prf, *version == BLOB_VERSION)
+        else {
+            return Ok(None);
+        };
+        let Some(header) = VolumeHeader::parse(plain)? else { return Ok(None) };
+        Ok(Some(Self {
+            place,
+            offset: u64::from_le_bytes(*offset),
+            encryption: Encryption { chain, mode },
+            prf,
+            pim: u32::from_le_bytes([*p0, *p1, *p2, *p3]),
+            header,
+        }))
+    }
+
+    /// The volume in a container of `container_len` bytes (VC-DATA-05, -06).
+    ///
+    /// # Errors
+    /// `Damaged` for data outside the container, `Unsupported` for XTS keys that are the same twice.
+    pub(super) fn unlock(&self, container_len: u64) -> Result<Unlocked> {
+        let data = self.header.data(self.place, container_len)?;
+        let cipher = self.encryption.keyed(self.header.keys.as_slice(), Use::Data)?;
+        let first_tweak = match self.encryption.mode {
+            Mode::Xts => data.start.div_euclid(UNIT),
+            Mode::Lrw | Mode::Cbc => 0,
+        };
+        let segment = Segment {
+            first: Sector(0),
+            sectors: data.len.div_euclid(UNIT),
+            storage_offset: data.start,
+            first_tweak: Sector(first_tweak),
+            cipher,
+        };
+        let mapping = Mapping::new(SectorSize::B512, vec![segment], Holes::AreCiphertext)
+            .map_err(|error| Error::caused_by(ErrorKind::Damaged, error))?;
+        Ok(Unlocked { layout: Layout::Fixed(mapping), volume_key: Arc::new(self.to_key()?), keyslot: None })
+    }
+
+    /// Refuses what is read, but never written.
+    ///
+    /// # Errors
+    /// `Unsupported`; `Damaged` where the container is cut off.
+    pub(super) fn check_writable(&self, container_len: u64) -> Result<()> {
+        let data = self.header.data(self.place, container_len)?;
+        if data.is_cut_off() {
+            return Err(Error::from(HeaderError::CutOff { end: data.end, container_len })
+                .with_hint("--read-only opens what is left"));
+        }
+        let reason = if self.encryption.mode != Mode::Xts {
+            format!("volumes of TrueCrypt 4 and before ({}) are not written to", self.encryption.mode.name())
+        } else if self.header.is_half_encrypted() {
+            "encrypting it in place was begun and not ended".to_owned()
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorKind::Unsupported, reason)
+            .with_hint("--read-only opens it, to copy its content to a safe container"))
+    }
+
+    /// What `info` shows.
+    pub(super) fn describe(&self, container_len: u64) -> HeaderInfo {
+        let header = &self.header;
+        let data = header.data(self.place, container_len).unwrap_or(Data { start: 0, len: 0, end: 0 });
+        let volume = match self.place {
+            Place::System => "encrypted system",
+            place if place.is_hidden() => "hidden",
+            _ => "normal",
+        };
+        let mut details = vec![
+            Detail::new("Volume", volume),
+            Detail::new("Opened by", self.place.name()),
+            Detail::new("Cipher chain", format!("{}, in encryption order", self.encryption.chain.name)),
+            Detail::new("PRF", self.prf.name()),
+        ];
+        if self.pim != 0 {
+            details.push(Detail::new("PIM", self.pim.to_string()));
+        }
+        let minimum = header.minimum;
+        let [major, minor] = minimum.to_be_bytes();
+        details.push(Detail::new(
+            "Asks for",
+            format!("{} {major:x}.{minor:02x} or newer", header.family.title()),
+        ));
+        HeaderInfo {
+            format: header.family.name(),
+            version: header.version.into(),
+            uuid: None,
+            label: None,
+            cipher: self.encryption.name(),
+            key_bits: u32::try_from(self.encryption.key_len().saturating_mul(8)).unwrap_or(u32::MAX),
+            sector_size: 1_u32.checked_shl(header.sector_size.shift()).unwrap_or(512),
+            container_size: container_len,
+            data_offset: data.start,
+            data_size: data.len,
+            provision: None,
+            generation: None,
+            reencryption: false,
+            authenticated_header: false,
+            headers: vec![CopyInfo { offset: self.offset, state: CopyState::Current, sequence: None }],
+            keyslots: self.keyslot().into_iter().collect(),
+            details,
+        }
+    }
+
+    /// What `check` tells of it.
+    pub(super) fn findings(&self, container_len: u64) -> Vec<Finding> {
+        let header = &self.header;
+        let mut findings = vec![Finding::info(self.place.name(), "opens, and is whole by its checksums")];
+        if self.encryption.mode != Mode::Xts {
+            let message =
+                format!("{} is weaker than XTS; nothing is written with it", self.encryption.mode.name());
+            findings.push(Finding::warning("cipher", message));
+        }
+        if let Some(Cost::Pbkdf2 { iterations, .. }) =
+            self.cost().filter(|_| header.family == Family::TrueCrypt)
+        {
+            let message = format!("{iterations} iterations make guessing the password cheap");
+            findings.push(Finding::warning("key derivation", message));
+        }
+        if header.is_half_encrypted() {
+            findings.push(Finding::warning("data", "encrypting it in place was begun and not ended"));
+        }
+        if let Ok(data) = header.data(self.place, container_len) {
+            findings.push(Finding::info("data", format!("{} bytes at offset {}", data.len, data.start)));
+            if data.is_cut_off() {
+                let error = HeaderError::CutOff { end: data.end, container_len };
+                findings.push(Finding::error("data", error.to_string()));
+            }
+            if self.encryption.mode == Mode::Xts && data.len > MOST_FOR_ONE_KEY {
+                let message = "more than 1 TiB under one key, beyond what IEEE 1619 recommends for XTS";
+                findings.push(Finding::info("cipher", message));
+            }
+        }
+        findings
+    }
+
+    fn cost(&self) -> Option<Cost> {
+        self.prf.cost(self.header.family, self.place == Place::System, self.pim).ok()?
+    }
+
+    fn keyslot(&self) -> Option<KeyslotInfo> {
+        let cost = self.cost()?;
+        let is_slow = matches!(cost, Cost::Argon2id(cost) if cost.memory_kib >= 65_536);
+        Some(KeyslotInfo {
+            slot: 0,
+            kind: "password",
+            label: None,
+            priority: None,
+            weak: !is_slow,
+            kdf: cost.describe(),
+        })
+    }
+
+    /// The family that the header belongs to.
+    pub const fn family(&self) -> Family {
+        self.header.family
+    }
+}
+
+/// In bytes.
+const MOST_FOR_ONE_KEY: u64 = 1 << 40;
+/// The modes, in the order of their codes.
+const MODES: [Mode; 3] = [Mode::Xts, Mode::Lrw, Mode::Cbc];
+/// The version of the blob. Both ends are the same program.
+const BLOB_VERSION: u8 = 1;
+/// Five codes, the PIM, the offset.
+const START_LEN: usize = 17;
+const BLOB_LEN: usize = START_LEN + PLAIN_LEN;
