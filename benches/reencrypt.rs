@@ -115,7 +115,7 @@ fn re_encrypt(storage: &Arc<dyn Storage>, key: &mut Arc<VolumeKey>, tuning: Tuni
         slot: None,
         label: None,
         priority: Priority::Normal,
-        cost: COST,
+        cost: COST.into(),
         credentials: &credentials,
     };
     let target = Target { suite: Suite::default(), sector_size: SectorSize::B4096 };

@@ -15,7 +15,11 @@ use clap::{
     value_parser,
 };
 use clap_complete::Shell;
-use strongroom::units::SectorSize;
+use strongroom::{
+    crypto::{hash::HashKind, kdf::KdfKind},
+    format::{Format, luks1, luks2, native},
+    units::SectorSize,
+};
 
 pub(crate) use key::{
     KeyAddOptions, KeyChangeOptions, KeyCommand, KeyRemoveOptions, KeyTestOptions, NewSecretOptions,
@@ -123,9 +127,6 @@ pub(crate) struct CreateOptions {
     /// Size of the container: 10G or 10GiB is 10·2^30 bytes, 10GB is 10·10^9; a device is taken whole without it
     #[arg(short, long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) size: Option<u64>,
-    /// Container format
-    #[arg(long, value_enum, default_value_t = NewFormat::Native, value_name = "FORMAT")]
-    pub(crate) format: NewFormat,
     /// File system to make inside, owned by the calling user
     #[arg(long, value_enum, default_value_t = FileSystemChoice::Ext4, value_name = "TYPE")]
     pub(crate) filesystem: FileSystemChoice,
@@ -136,18 +137,25 @@ pub(crate) struct CreateOptions {
 /// What a container is to be, however it is filled.
 #[derive(Debug, Args)]
 pub(crate) struct NewOptions {
+    /// Container format
+    #[arg(long, value_enum, default_value_t = NewFormat::Native, value_name = "FORMAT")]
+    pub(crate) format: NewFormat,
     /// How the space comes to be
     #[arg(long, value_enum, default_value_t = ProvisionChoice::Thick, value_name = "HOW")]
     pub(crate) provision: ProvisionChoice,
-    /// A name for the container, readable without the password (64 bytes at most)
+    /// A name for the container, readable without the password (64 bytes at most; LUKS2 47, LUKS1 has none)
     #[arg(long, value_name = "TEXT")]
     pub(crate) label: Option<String>,
-    /// Bytes in a sector
-    #[arg(long, value_name = "BYTES", default_value = "4096", value_parser = sector_size_parser())]
-    pub(crate) sector_size: SectorSize,
-    /// How sectors are encrypted
-    #[arg(long, value_enum, default_value_t = CipherChoice::Aes256Xts, value_name = "CIPHER")]
-    pub(crate) cipher: CipherChoice,
+    /// Bytes in a sector: 512 or 4096; LUKS2 also 1024 or 2048, LUKS1 512 only [default: 4096 where the format and the size allow]
+    #[arg(long, value_name = "BYTES", value_parser = any_sector_size_parser())]
+    pub(crate) sector_size: Option<SectorSize>,
+    /// How sectors are encrypted: aes-256-xts or aes-128-xts; LUKS also serpent-256-xts, twofish-256-xts and so on, or as
+    /// cryptsetup writes it (aes-cbc-essiv:sha256) [default: aes-256-xts]
+    #[arg(long, value_name = "CIPHER")]
+    pub(crate) cipher: Option<String>,
+    /// Bits of the data key, for ciphers that take several; XTS has two keys in one
+    #[arg(long, value_name = "BITS", value_parser = value_parser!(u32).range(64..=1024))]
+    pub(crate) key_size: Option<u32>,
     /// Put the header into this new file, and none into the container: without the file nobody can open it, or see what it is
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) header: Option<PathBuf>,
@@ -164,18 +172,27 @@ pub(crate) struct NewOptions {
 }
 
 /// What opening the new container shall cost. Measured for one second on this machine where not given.
-#[derive(Debug, Clone, Copy, Default, Args)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Key derivation (measured here to take one second, but for what is given)")]
 pub(crate) struct CostOptions {
-    /// Argon2id memory, from 64M to 4G
+    /// The key derivation: argon2id; LUKS2 also argon2i or pbkdf2, LUKS1 pbkdf2 only
+    #[arg(long = "pbkdf", value_name = "NAME", value_parser = kdf_parser())]
+    pub(crate) kind: Option<KdfKind>,
+    /// The hash of PBKDF2 and of a new LUKS header [default: sha256]
+    #[arg(long, value_name = "NAME", value_parser = hash_parser())]
+    pub(crate) hash: Option<HashKind>,
+    /// Argon2 memory, from 64M to 4G; LUKS2 from 32K
     #[arg(long = "kdf-memory", value_name = "SIZE", value_parser = parse_kdf_memory)]
     pub(crate) memory: Option<u32>,
-    /// Argon2id passes over the memory, from 3 to 64
+    /// Argon2 passes over the memory, from 3 to 64; LUKS2 from 4
     #[arg(long = "kdf-passes", value_name = "N", value_parser = value_parser!(u32).range(3..=64))]
     pub(crate) passes: Option<u32>,
-    /// Argon2id lanes, from 1 to 16
+    /// Argon2 lanes, from 1 to 16; LUKS2 to 4
     #[arg(long = "kdf-lanes", value_name = "N", value_parser = value_parser!(u32).range(1..=16))]
     pub(crate) lanes: Option<u32>,
+    /// PBKDF2 iterations, from 1000
+    #[arg(long = "kdf-iterations", value_name = "N", value_parser = value_parser!(u32).range(1000..=1 << 28))]
+    pub(crate) iterations: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -294,6 +311,21 @@ pub(crate) struct SecretOptions {
 pub(crate) enum NewFormat {
     /// strongroom's own
     Native,
+    /// LUKS, version 1: for programs that know no other
+    Luks1,
+    /// LUKS, version 2: what cryptsetup makes
+    Luks2,
+}
+
+impl NewFormat {
+    /// The format.
+    pub(crate) const fn format(self) -> &'static dyn Format {
+        match self {
+            Self::Native => &native::Native,
+            Self::Luks1 => &luks1::Luks1,
+            Self::Luks2 => &luks2::Luks2,
+        }
+    }
 }
 
 /// The formats that can be opened.
@@ -352,8 +384,8 @@ pub(crate) enum DriverChoice {
 /// Reads Argon2id's memory into KiB, within what a new keyslot may have.
 fn parse_kdf_memory(text: &str) -> Result<u32, String> {
     let bytes = parse_size(text).map_err(|error| error.to_string())?;
-    if !(64 << 20..=4 << 30).contains(&bytes) {
-        return Err("must be from 64M to 4G".to_owned());
+    if !(32 << 10..=4 << 30).contains(&bytes) {
+        return Err("must be from 32K to 4G".to_owned());
     }
     if !bytes.is_multiple_of(1024) {
         return Err("must be a multiple of 1K".to_owned());
@@ -366,6 +398,26 @@ fn sector_size_parser() -> impl TypedValueParser<Value = SectorSize> {
     PossibleValuesParser::new(["512", "4096"])
         .try_map(|bytes| bytes.parse::<u32>().map_err(|error| error.to_string()))
         .try_map(SectorSize::try_from)
+}
+
+/// The same with those that only foreign formats have.
+fn any_sector_size_parser() -> impl TypedValueParser<Value = SectorSize> {
+    PossibleValuesParser::new(["512", "1024", "2048", "4096"])
+        .try_map(|bytes| bytes.parse::<u32>().map_err(|error| error.to_string()))
+        .try_map(SectorSize::try_from)
+}
+
+fn kdf_parser() -> impl TypedValueParser<Value = KdfKind> {
+    let kinds = [KdfKind::Argon2id, KdfKind::Argon2i, KdfKind::Pbkdf2];
+    PossibleValuesParser::new(kinds.map(KdfKind::name)).try_map(move |name| {
+        kinds.into_iter().find(|kind| kind.name() == name).ok_or("no such key derivation")
+    })
+}
+
+fn hash_parser() -> impl TypedValueParser<Value = HashKind> {
+    let names = HashKind::ALL.map(HashKind::name).into_iter();
+    PossibleValuesParser::new(names.filter(|name| HashKind::from_name(name).is_some()))
+        .try_map(|name| HashKind::from_name(&name).ok_or("no such hash"))
 }
 
 /// The shells that the manual promises.
@@ -384,6 +436,7 @@ const CREATE_EXAMPLES: &str = "\
 Examples:
   strongroom create photos.vault --size 10G
   strongroom create work.vault --size 100G --provision thin --keyfile ~/.keys/work
+  strongroom create shared.img --size 10G --format luks2
   strongroom create /dev/sdX --force --label backup";
 
 const MOUNT_EXAMPLES: &str = "\

@@ -7,7 +7,7 @@ use serde::Serialize;
 use strongroom::{
     crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
-    format::native::hyphenated,
+    format::Room,
     mount::{self, FilesystemKind, NewFilesystem, Request, Target},
     volume::{Access, Container, Draft, prepare},
 };
@@ -28,10 +28,12 @@ pub(crate) fn run(console: Console, options: &CreateOptions) -> Result<()> {
 
 fn create(console: Console, options: &CreateOptions) -> Result<()> {
     let path = options.container.as_path();
-    let plan = Plan::new(path, &options.new, |device| container_size(options.size, device))?;
+    let plan = Plan::new(path, &options.new, |_, device| {
+        Ok(Room::Container(container_size(options.size, device)?))
+    })?;
     let filesystem = filesystem_kind(options.filesystem);
     if let Some(kind) = filesystem {
-        check_filesystem(kind, plan.geometry.data_len)?;
+        check_filesystem(kind, plan.extent().data_len())?;
     }
     plan.confirm()?;
     warn_of_label(console, &plan, filesystem);
@@ -41,24 +43,22 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
     let mut draft = Draft::new(path, options.new.force, &OsRng)?;
     let container = draft.container();
     let progress = ByteProgress::start(console, "filling");
-    prepare(container, &plan.geometry, plan.provision, &OsRng, &mut |done, total| {
+    prepare(container, &plan.extent(), plan.provision, &OsRng, &mut |done, total| {
         progress.step(done, total)
     })?;
     drop(progress);
-    let header_file = plan.write_header(&mut draft, &header)?;
+    let header_file = plan.write_header(&mut draft, &*header)?;
     let container = draft.container();
     if let Some(kind) = filesystem {
         console.detail(&format!("strongroom: making the {kind} file system"));
         spin(console, "making the file system", || {
-            let sector_size = options.new.sector_size.bytes();
             let filesystem = NewFilesystem {
                 kind,
-                sector_size: u32::try_from(sector_size)
-                    .map_err(|error| Error::caused_by(ErrorKind::Io, error))?,
+                sector_size: plan.sector_size(),
                 owner: (getuid().as_raw(), getgid().as_raw()),
-                label: plan.label.text(),
+                label: plan.label(),
             };
-            make_filesystem(&filesystem, container, header.volume_key.expose())
+            make_filesystem(&filesystem, container, header.volume_key().expose())
         })?;
     }
     interrupt::check()?;
@@ -66,10 +66,10 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
 
     let summary = Summary {
         container: path.to_path_buf(),
-        format: "native",
-        uuid: hyphenated(&plan.uuid),
-        container_size: plan.geometry.container_len,
-        data_size: plan.geometry.data_len,
+        format: plan.format(),
+        uuid: plan.uuid(),
+        container_size: plan.extent().container_len,
+        data_size: plan.extent().data_len(),
         filesystem: filesystem.map_or("none", FilesystemKind::name),
     };
     console.done(&summary, |made| {
@@ -85,7 +85,7 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
 struct Summary {
     container: PathBuf,
     format: &'static str,
-    uuid: String,
+    uuid: Option<String>,
     container_size: u64,
     data_size: u64,
     filesystem: &'static str,
@@ -109,7 +109,7 @@ fn check_filesystem(kind: FilesystemKind, data_len: u64) -> Result<()> {
 
 /// The container keeps every label; the file system in it may not.
 fn warn_of_label(console: Console, plan: &Plan<'_>, filesystem: Option<FilesystemKind>) {
-    if let (Some(kind), Some(label)) = (filesystem, plan.label.text())
+    if let (Some(kind), Some(label)) = (filesystem, plan.label())
         && !kind.takes_label(label)
     {
         console.warn(&format!("{kind} cannot bear this label: the file system gets none"));

@@ -12,7 +12,7 @@ use strongroom::{
     block::ByteDevice,
     crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
-    format::native::{Geometry, NewHeader, Provision, hyphenated},
+    format::{NewHeader, Provision, Room},
     mount::{Holder, holders_of_file},
     storage::{FileStorage, Storage},
     volume::{
@@ -46,7 +46,7 @@ struct Imported<'a> {
     container: &'a Path,
     image: &'a Path,
     format: &'static str,
-    uuid: String,
+    uuid: Option<String>,
     container_size: u64,
     data_size: u64,
     image_size: u64,
@@ -57,25 +57,28 @@ fn fill_new(console: Console, options: &ImportOptions, image: &FileStorage) -> R
     let path = options.container.as_path();
     refuse_same_file(&image.file().metadata()?, path)?;
     let size = image.size()?;
-    let plan = Plan::new(path, &options.new, |device| container_size(size, device))?;
+    let plan = Plan::new(path, &options.new, |drawing, device| {
+        let needed = drawing.blueprint(Room::Data(size))?.extent().container_len;
+        room(size, needed, device)
+    })?;
     plan.confirm()?;
     warn_of_padding(console, &plan, size);
     let header = plan.make_header(console)?;
 
     // From here on the draft takes back what was done, whatever fails.
     let mut draft = Draft::new(path, options.new.force, &OsRng)?;
-    let sha256 = fill(console, options, image, &plan, &header, draft.container())?;
-    let header_file = plan.write_header(&mut draft, &header)?;
+    let sha256 = fill(console, options, image, &plan, &*header, draft.container())?;
+    let header_file = plan.write_header(&mut draft, &*header)?;
     interrupt::check()?;
     plan.commit(draft, header_file)?;
 
     let imported = Imported {
         container: path,
         image: &options.image,
-        format: "native",
-        uuid: hyphenated(&plan.uuid),
-        container_size: plan.geometry.container_len,
-        data_size: plan.geometry.data_len,
+        format: plan.format(),
+        uuid: plan.uuid(),
+        container_size: plan.extent().container_len,
+        data_size: plan.extent().data_len(),
         image_size: size,
         sha256: hex(&sha256),
     };
@@ -95,7 +98,7 @@ fn fill(
     options: &ImportOptions,
     image: &FileStorage,
     plan: &Plan<'_>,
-    header: &NewHeader,
+    header: &dyn NewHeader,
     container: &Container,
 ) -> Result<[u8; 32]> {
     let before = Stamp::of(image.file())?;
@@ -105,7 +108,7 @@ fn fill(
         provision => provision,
     };
     let progress = ByteProgress::start(console, "filling");
-    prepare(container, &plan.geometry, provision, &OsRng, &mut |done, total| progress.step(done, total))?;
+    prepare(container, &plan.extent(), provision, &OsRng, &mut |done, total| progress.step(done, total))?;
     drop(progress);
 
     let volume = ByteDevice::new(device(container.storage(), header.layout()?));
@@ -245,25 +248,24 @@ fn refuse_same_file(open: &Metadata, target: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The size of a container for an image of so many bytes.
-fn container_size(image: u64, device: Option<u64>) -> Result<u64> {
-    let needed = Geometry::for_data(image)?.container_len;
+/// The room for an image of so many bytes, for which a container needs `needed`.
+fn room(image: u64, needed: u64, device: Option<u64>) -> Result<Room> {
     match device {
         Some(device) if device < needed => {
             let reason =
                 format!("the device has {}, and {} are needed", show_size(device), show_size(needed));
             Err(Error::new(ErrorKind::NoSpace, reason))
         }
-        Some(device) => Ok(device),
-        None => Ok(needed),
+        Some(device) => Ok(Room::Container(device)),
+        None => Ok(Room::Data(image)),
     }
 }
 
 /// A volume may have to be longer than the image.
 fn warn_of_padding(console: Console, plan: &Plan<'_>, size: u64) {
-    let missing = plan.geometry.data_len - size;
+    let missing = plan.extent().data_len() - size;
     if missing > 0 && !plan.is_device {
-        let why = "a volume has whole blocks of 4096 bytes, and at least 64 KiB";
+        let why = "a volume has whole blocks, and at least 64 KiB";
         console.warn(&format!("{missing} zero bytes are added to the image's end: {why}"));
     }
 }

@@ -6,7 +6,7 @@ use rustix::fs::statvfs;
 use strongroom::{
     crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
-    format::native::{Geometry, Label, NewContainer, NewHeader, Provision, new_uuid},
+    format::{Blueprint, Extent, NewHeader, Provision, Room, Wishes},
     volume::{Access, Container, Draft, Occupant, fill_around, new_header_file, occupant},
 };
 
@@ -25,50 +25,65 @@ use super::{
 pub(crate) struct Plan<'a> {
     path: &'a Path,
     options: &'a NewOptions,
-    pub(crate) uuid: [u8; 16],
-    pub(crate) label: Label,
+    blueprint: Box<dyn Blueprint>,
     pub(crate) provision: Provision,
-    pub(crate) geometry: Geometry,
     pub(crate) is_device: bool,
     replaced: Option<Occupant>,
 }
 
 impl<'a> Plan<'a> {
-    /// A plan for a container at `path`. `size` gives the container's from that of the block device, where it is one.
+    /// A plan for a container at `path`. `room` gives the container's from the size of the block device, where it is one.
     ///
     /// # Errors
-    /// `Usage`, `Exists`, and what `size` gives.
+    /// `Usage`, `Exists`, and what `room` gives.
     pub(crate) fn new(
         path: &'a Path,
         options: &'a NewOptions,
-        size: impl FnOnce(Option<u64>) -> Result<u64>,
+        room: impl FnOnce(&Drawing<'_>, Option<u64>) -> Result<Room>,
     ) -> Result<Self> {
-        let label = options.label.as_deref().map_or(Some(Label::default()), Label::new);
-        let label =
-            label.ok_or_else(|| usage("--label must be at most 64 bytes without control characters"))?;
         let replaced = check_target(path, options.force)?;
         let device_size = device_size(path)?;
-        Ok(Self {
-            path,
-            options,
-            uuid: new_uuid(&OsRng)?,
-            label,
-            provision: match options.provision {
-                ProvisionChoice::Thick => Provision::Thick,
-                ProvisionChoice::Quick => Provision::Quick,
-                ProvisionChoice::Thin => Provision::Thin,
-            },
-            geometry: Geometry::for_container(size(device_size)?)?,
-            is_device: device_size.is_some(),
-            replaced,
-        })
+        let provision = match options.provision {
+            ProvisionChoice::Thick => Provision::Thick,
+            ProvisionChoice::Quick => Provision::Quick,
+            ProvisionChoice::Thin => Provision::Thin,
+        };
+        let drawing = Drawing { options, provision };
+        let blueprint = drawing.blueprint(room(&drawing, device_size)?)?;
+        cost::check(options.cost, blueprint.kdf_bounds().as_ref())?;
+        Ok(Self { path, options, blueprint, provision, is_device: device_size.is_some(), replaced })
+    }
+
+    /// Where the data will lie.
+    pub(crate) fn extent(&self) -> Extent {
+        self.blueprint.extent()
+    }
+
+    /// The container's identity, where the format has one.
+    pub(crate) fn uuid(&self) -> Option<String> {
+        self.blueprint.uuid()
+    }
+
+    /// The size of one sector of the volume in bytes.
+    pub(crate) fn sector_size(&self) -> u32 {
+        u32::try_from(self.blueprint.sector_size().bytes()).unwrap_or(u32::MAX)
+    }
+
+    /// The format's name.
+    pub(crate) fn format(&self) -> &'static str {
+        self.options.format.format().name()
+    }
+
+    /// The label that the container gets.
+    pub(crate) fn label(&self) -> Option<&str> {
+        self.options.label.as_deref().filter(|label| !label.is_empty())
     }
 
     /// The last checks before the secret: is there space, is there a source for the secret, may what is there go?
     pub(crate) fn confirm(&self) -> Result<()> {
         self.check_space()?;
         self.check_header_file()?;
-        self.options.secrets.check_source()?;
+        self.options.secrets.check_source_for(self.blueprint.keyfile_role())?;
         match self.replaced {
             Some(there) => confirm_overwriting(self.path, there, self.options.yes),
             None => Ok(()),
@@ -76,34 +91,29 @@ impl<'a> Plan<'a> {
     }
 
     /// Reads the new secret, settles its costs and makes the header, which is not written yet.
-    pub(crate) fn make_header(&self, console: Console) -> Result<NewHeader> {
-        let credentials = self.options.secrets.read_new(self.path, |weakness| console.warn(weakness))?;
+    pub(crate) fn make_header(&self, console: Console) -> Result<Box<dyn NewHeader>> {
+        let role = self.blueprint.keyfile_role();
+        let credentials =
+            self.options.secrets.read_new(self.path, role, |weakness| console.warn(weakness))?;
         interrupt::at_liberty(|| {
-            let cost = cost::settle(console, self.options.cost)?;
-            console.detail(&format!("strongroom: keyslot 0 costs {}", cost::show(&cost)));
-            let container = NewContainer {
-                uuid: self.uuid,
-                label: self.label.clone(),
-                suite: self.options.cipher.suite(),
-                sector_size: self.options.sector_size,
-                provision: self.provision,
-                geometry: self.geometry,
-                cost,
-            };
-            spin(console, "deriving the key", || NewHeader::new(&container, &credentials, &OsRng))
+            let bounds = self.blueprint.kdf_bounds();
+            let cost = bounds.map(|bounds| cost::settle(console, self.options.cost, &bounds)).transpose()?;
+            if let Some(cost) = &cost {
+                console.detail(&format!("strongroom: keyslot 0 costs {}", cost::show(cost)));
+            }
+            spin(console, "deriving the key", || self.blueprint.make_header(&credentials, cost, &OsRng))
         })
     }
 
     /// Writes the header where it belongs: into the container, or beside it into a file of its own, which is given.
-    pub(crate) fn write_header(&self, draft: &mut Draft, header: &NewHeader) -> Result<Option<Draft>> {
+    pub(crate) fn write_header(&self, draft: &mut Draft, header: &dyn NewHeader) -> Result<Option<Draft>> {
         let storage = draft.container().storage();
         let Some(file) = &self.options.header else {
             header.write(&*storage)?;
-            storage.sync_data()?;
             return Ok(None);
         };
         if self.provision == Provision::Thick {
-            fill_around(&*storage, &self.geometry, &OsRng)?;
+            fill_around(&*storage, &self.extent(), &OsRng)?;
         }
         let header_file = new_header_file(file, header, &OsRng)?;
         draft.attach_header(&header_file)?;
@@ -147,13 +157,37 @@ impl<'a> Plan<'a> {
         }
         let space = statvfs(directory_of(self.path)).map_err(std::io::Error::from)?;
         let free = space.f_bavail.saturating_mul(space.f_frsize);
-        let needed = self.geometry.container_len;
+        let needed = self.extent().container_len;
         if free >= needed {
             return Ok(());
         }
         let (needed, free) = (show_size(needed), show_size(free));
         let error = Error::new(ErrorKind::NoSpace, format!("it needs {needed}, and {free} are free"));
         Err(error.with_hint("choose a smaller --size, or --provision thin, which grows with use"))
+    }
+}
+
+/// What the options say of the container but for its size.
+#[derive(Debug)]
+pub(crate) struct Drawing<'a> {
+    options: &'a NewOptions,
+    provision: Provision,
+}
+
+impl Drawing<'_> {
+    /// The container that has, or makes, this room.
+    pub(crate) fn blueprint(&self, room: Room) -> Result<Box<dyn Blueprint>> {
+        let wishes = Wishes {
+            label: self.options.label.as_deref(),
+            cipher: self.options.cipher.as_deref(),
+            key_bits: self.options.key_size,
+            sector_size: self.options.sector_size,
+            hash: self.options.cost.hash,
+            keyslots_len: None,
+            provision: self.provision,
+            is_detached: self.options.header.is_some(),
+        };
+        self.options.format.format().plan(room, &wishes, &OsRng)
     }
 }
 

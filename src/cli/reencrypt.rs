@@ -5,7 +5,7 @@ use std::{ops::ControlFlow, path::Path, sync::Arc, thread::sleep, time::Duration
 use serde::Serialize;
 use strongroom::{
     crypto::{
-        kdf::Argon2Cost,
+        kdf::{Argon2Cost, KdfCost},
         rng::OsRng,
         secret::{Credentials, Password},
     },
@@ -214,17 +214,24 @@ fn target(options: &ReencryptOptions, header: &NativeHeader) -> Target {
 /// A keyslot that goes on, with what opens it.
 struct Kept {
     slot: KeyslotInfo,
-    cost: Argon2Cost,
+    cost: KdfCost,
     credentials: Credentials,
 }
 
 impl Kept {
     /// Opening the keyslot costs what it did, unless that is less than a new one may cost.
-    fn new(console: Console, slot: &KeyslotInfo, credentials: Credentials) -> Result<Self> {
-        let cost = match cost::argon2_cost(&slot.kdf) {
-            Some(cost) if !slot.weak => cost,
-            Some(_) => interrupt::at_liberty(|| cost::settle(console, CostOptions::default()))?,
-            None => Argon2Cost { memory_kib: 0, passes: 0, lanes: 0 },
+    fn new(
+        console: Console,
+        header: &dyn Header,
+        slot: &KeyslotInfo,
+        credentials: Credentials,
+    ) -> Result<Self> {
+        let cost = match (cost::argon2_cost(&slot.kdf), header.kdf_bounds()) {
+            (Some(cost), _) if !slot.weak => cost.into(),
+            (Some(_), Some(bounds)) => {
+                interrupt::at_liberty(|| cost::settle(console, CostOptions::default(), &bounds))?
+            }
+            _ => Argon2Cost { memory_kib: 0, passes: 0, lanes: 0 }.into(),
         };
         Ok(Self { slot: slot.clone(), cost, credentials })
     }
@@ -253,12 +260,12 @@ fn kept_keyslots(
     let opened = info.keyslots.iter().find(|slot| Some(slot.slot) == unlocked.keyslot);
     let opened = opened
         .ok_or_else(|| Error::new(ErrorKind::Busy, "the header was changed meanwhile by somebody else"))?;
-    let mut kept = vec![Kept::new(console, opened, credentials)?];
+    let mut kept = vec![Kept::new(console, header, opened, credentials)?];
     let mut lost = Vec::new();
     for slot in info.keyslots.iter().filter(|slot| slot.slot != opened.slot) {
         let is_asked = !options.drop_other_keys && ["password", RECOVERY].contains(&slot.kind);
         match if is_asked { ask_for(console, header, slot, options)? } else { None } {
-            Some(credentials) => kept.push(Kept::new(console, slot, credentials)?),
+            Some(credentials) => kept.push(Kept::new(console, header, slot, credentials)?),
             None => lost.push(shown(slot)),
         }
     }

@@ -49,7 +49,7 @@ impl UnlockOptions {
     /// # Errors
     /// `Usage`.
     pub(crate) fn check_source_for(&self, header: &dyn Header) -> Result<()> {
-        if self.secrets.is_keyfile_all(header.keyfile_role()) { Ok(()) } else { self.check_source() }
+        if self.secrets.source().is_keyfile_all(header.keyfile_role()) { Ok(()) } else { self.check_source() }
     }
 
     /// What opens a container that exists, but for FIDO2 tokens.
@@ -126,7 +126,7 @@ impl SecretOptions {
 
     /// Whether a keyfile is given that stands in the password's place.
     fn is_keyfile_all(&self, role: KeyfileRole) -> bool {
-        role == KeyfileRole::WholeSecret && !self.keyfile.is_empty()
+        self.source().is_keyfile_all(role)
     }
 
     /// Fails early where the password is to be asked for and there is no terminal.
@@ -149,7 +149,8 @@ impl SecretOptions {
     /// What opens a container that exists.
     fn read(&self, container: &Path, role: KeyfileRole) -> Result<Credentials> {
         if self.is_keyfile_all(role) {
-            return Ok(Credentials::Password { password: self.read_whole_keyfile()?, keyfiles: Vec::new() });
+            let password = self.source().read_whole_keyfile()?;
+            return Ok(Credentials::Password { password, keyfiles: Vec::new() });
         }
         Ok(Credentials::Password {
             keyfiles: self.source().read_keyfiles()?,
@@ -157,27 +158,23 @@ impl SecretOptions {
         })
     }
 
-    /// The one keyfile that is the whole secret: every byte of it counts.
-    fn read_whole_keyfile(&self) -> Result<Password> {
-        let cannot = "cannot take the keyfile";
-        let has_password = !self.source().is_prompt() && !self.no_password;
-        let ([path], false) = (self.keyfile.as_slice(), has_password) else {
-            let reason = "this container is opened by one keyfile or by a password, not by both";
-            return Err(Error::new(ErrorKind::Usage, reason).during(cannot));
-        };
-        interrupt::at_liberty(|| {
-            let content = read_bytes(File::open(path)?, MAX_KEYFILE_LEN + 1)?;
-            if content.len() > MAX_KEYFILE_LEN {
-                return Err(Error::new(ErrorKind::Usage, "it is longer than 8 MiB"));
-            }
-            Ok(Password::copy_of(&content)?)
-        })
-        .map_err(|error| as_usage(error, format!("cannot read keyfile {}", path.display())))
+    /// As [`check_source`](Self::check_source), where a keyfile may be all that is wanted.
+    ///
+    /// # Errors
+    /// `Usage`.
+    pub(crate) fn check_source_for(&self, role: KeyfileRole) -> Result<()> {
+        if self.is_keyfile_all(role) { Ok(()) } else { self.check_source() }
     }
 
-    /// The password for a new container: asked for twice, and weighed. The warning, where it is weak, goes to `warn`.
-    pub(crate) fn read_new(&self, container: &Path, warn: impl Fn(&str)) -> Result<Credentials> {
-        self.source().read_given()?.complete(container, warn)
+    /// The secret for a new container: a password is asked for twice, and weighed. The warning, where it is weak, goes to
+    /// `warn`.
+    pub(crate) fn read_new(
+        &self,
+        container: &Path,
+        role: KeyfileRole,
+        warn: impl Fn(&str),
+    ) -> Result<Credentials> {
+        self.source().read_given(role)?.complete(container, warn)
     }
 }
 
@@ -202,9 +199,12 @@ impl NewSecretOptions {
     ///
     /// # Errors
     /// `Usage`.
-    pub(crate) fn check_sources(&self, old: &UnlockOptions) -> Result<()> {
-        old.check_source()?;
-        self.source().check("cannot ask for the new password")?;
+    pub(crate) fn check_sources(&self, old: &UnlockOptions, header: &dyn Header) -> Result<()> {
+        let role = header.keyfile_role();
+        old.check_source_for(header)?;
+        if !self.source().is_keyfile_all(role) {
+            self.source().check("cannot ask for the new password")?;
+        }
         self.check_streams(old)
     }
 
@@ -224,8 +224,8 @@ impl NewSecretOptions {
     }
 
     /// Reads all of the new secret that is not typed: before the old one is asked for.
-    pub(crate) fn read_given(&self) -> Result<GivenSecret<'_>> {
-        self.source().read_given()
+    pub(crate) fn read_given(&self, role: KeyfileRole) -> Result<GivenSecret<'_>> {
+        self.source().read_given(role)
     }
 }
 
@@ -284,7 +284,34 @@ impl<'a> Source<'a> {
         self.keyfiles.iter().map(read).collect()
     }
 
-    fn read_given(self) -> Result<GivenSecret<'a>> {
+    /// Whether a keyfile is given that stands in the password's place.
+    fn is_keyfile_all(self, role: KeyfileRole) -> bool {
+        role == KeyfileRole::WholeSecret && !self.keyfiles.is_empty()
+    }
+
+    /// The one keyfile that is the whole secret: every byte of it counts.
+    fn read_whole_keyfile(self) -> Result<Password> {
+        let cannot = "cannot take the keyfile";
+        let has_password = !self.is_prompt() && !self.no_password;
+        let ([path], false) = (self.keyfiles, has_password) else {
+            let reason = "this container is opened by one keyfile or by a password, not by both";
+            return Err(Error::new(ErrorKind::Usage, reason).during(cannot));
+        };
+        interrupt::at_liberty(|| {
+            let content = read_bytes(File::open(path)?, MAX_KEYFILE_LEN + 1)?;
+            if content.len() > MAX_KEYFILE_LEN {
+                return Err(Error::new(ErrorKind::Usage, "it is longer than 8 MiB"));
+            }
+            Ok(Password::copy_of(&content)?)
+        })
+        .map_err(|error| as_usage(error, format!("cannot read keyfile {}", path.display())))
+    }
+
+    fn read_given(self, role: KeyfileRole) -> Result<GivenSecret<'a>> {
+        if self.is_keyfile_all(role) {
+            let password = Some(self.read_whole_keyfile()?);
+            return Ok(GivenSecret { source: self, keyfiles: Vec::new(), password });
+        }
         let keyfiles = self.read_keyfiles()?;
         let password = (!self.is_prompt()).then(|| self.read_password()).transpose()?;
         Ok(GivenSecret { source: self, keyfiles, password })

@@ -160,7 +160,7 @@ mod tests {
             slot: None,
             label: None,
             priority: Priority::Normal,
-            cost: Argon2Cost { memory_kib: 0, passes: 0, lanes: 0 },
+            cost: Argon2Cost { memory_kib: 0, passes: 0, lanes: 0 }.into(),
             credentials: &Credentials::SecurityKey(answer),
         };
         let mut editor = header.editor(&unlocked).unwrap();

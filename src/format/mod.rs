@@ -1,15 +1,19 @@
 //! Containers on disk: each format is a folder here and a line in [`FORMATS`]; each unlocks to a [`Layout`].
 
+mod create;
 mod finding;
 mod fingerprint;
 mod luks;
 pub mod luks1;
 pub mod luks2;
 pub mod native;
+mod uuid;
 pub mod veracrypt;
 
+pub use create::{Blueprint, Extent, KdfBounds, NewHeader, Provision, Room, Wishes};
 pub use finding::{Finding, Severity};
 pub use fingerprint::{Fact, Fingerprint, digest_of, hex};
+pub use uuid::{hyphenated, new_uuid};
 
 use std::{fmt, ops::Range, sync::Arc};
 
@@ -17,12 +21,12 @@ use serde::Serialize;
 
 use crate::{
     crypto::{
-        kdf::{Argon2Cost, KdfLimits},
+        kdf::{KdfCost, KdfLimits},
         rng::Rng,
         secret::{Credentials, VolumeKey},
         security_key::Challenge,
     },
-    error::Result,
+    error::{Error, ErrorKind, Result},
     mapping::Layout,
     storage::Storage,
 };
@@ -60,6 +64,15 @@ pub trait Format: fmt::Debug + Send + Sync {
     /// # Errors
     /// `NotAContainer`, `Damaged`, `Unsupported`, or what reading gave.
     fn read_header(&self, storage: &dyn Storage) -> Result<Box<dyn Header>>;
+
+    /// Settles what a new container of this format will be; all that can be refused without a secret is refused here.
+    ///
+    /// # Errors
+    /// `Usage` for what the format cannot have, `Unsupported` where containers of it are not made.
+    fn plan(&self, room: Room, wishes: &Wishes<'_>, rng: &dyn Rng) -> Result<Box<dyn Blueprint>> {
+        let _ = (room, wishes, rng);
+        Err(Error::new(ErrorKind::Unsupported, format!("{} containers are not made", self.name())))
+    }
 
     /// What must be overwritten so that nobody ever opens the container again; also where its header is damaged.
     ///
@@ -137,6 +150,11 @@ pub trait Header: fmt::Debug + Send + Sync {
     /// # Errors
     /// As the method of [`Editor`] that makes the change.
     fn check_change(&self, change: &Change<'_>) -> Result<()>;
+
+    /// Which key derivations a new keyslot may have; `None` where the format settles the costs itself.
+    fn kdf_bounds(&self) -> Option<KdfBounds> {
+        None
+    }
 
     /// An editor of the keyslots as they are in this header.
     ///
@@ -249,7 +267,7 @@ pub struct NewKeyslot<'a> {
     /// When it is tried.
     pub priority: Priority,
     /// Its costs. Where no password opens it, they do not count.
-    pub cost: Argon2Cost,
+    pub cost: KdfCost,
     /// What is to open it.
     pub credentials: &'a Credentials,
 }

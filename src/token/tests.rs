@@ -45,7 +45,7 @@ impl Vault {
             slot: None,
             label: None,
             priority: Priority::Normal,
-            cost: NO_COST,
+            cost: NO_COST.into(),
             credentials: &Credentials::SecurityKey(answer),
         };
         editor.add(&new, &OsRng).unwrap();

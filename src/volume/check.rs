@@ -253,8 +253,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let draft = Draft::new(&directory.path().join("new.vault"), false, &OsRng).unwrap();
         let geometry = Geometry::for_container(MIN_CONTAINER_LEN + (1 << 20)).unwrap();
-        prepare(draft.container(), &geometry, provision, &OsRng, &mut |_, _| ControlFlow::Continue(()))
-            .unwrap();
+        prepare(draft.container(), &(&geometry).into(), provision, &OsRng, &mut |_, _| {
+            ControlFlow::Continue(())
+        })
+        .unwrap();
         (directory, draft, geometry)
     }
 

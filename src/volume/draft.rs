@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags, linkat, renameat_with};
 use crate::{
     crypto::rng::Rng,
     error::{Error, ErrorKind, Result},
-    format::native::{COPY_LEN, Geometry},
+    format::FORMATS,
     storage::Storage,
     volume::{Access, Container},
 };
@@ -175,11 +175,17 @@ impl Drop for Draft {
 
 /// Leaves no header where one may have been written: half a container is none.
 fn erase_header(storage: &dyn Storage) {
-    let Ok(geometry) = storage.size().map_err(Error::from).and_then(Geometry::for_container) else { return };
-    let zeros = vec![0; COPY_LEN];
-    for offset in [0, geometry.backup_offset] {
-        // Failing here changes nothing for the caller, who is told the first error already.
-        drop(storage.write_all_at(&zeros, offset));
+    let zeros = vec![0; 1 << 20];
+    for erasure in FORMATS.iter().filter_map(|format| format.erasure(storage).ok()) {
+        let places = erasure.spare.into_iter().chain([erasure.last]).chain(erasure.rest);
+        for place in places {
+            for offset in place.clone().step_by(zeros.len()) {
+                let len =
+                    usize::try_from(place.end - offset).map_or(zeros.len(), |left| left.min(zeros.len()));
+                // Failing here changes nothing for the caller, who is told the first error already.
+                drop(storage.write_all_at(&zeros[..len], offset));
+            }
+        }
     }
     drop(storage.sync_data());
 }

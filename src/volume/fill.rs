@@ -7,7 +7,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use crate::{
     crypto::{SectorCipher, rng::Rng, secret::LockedBytes, xts::AesXts},
     error::{Error, ErrorKind, Result},
-    format::native::{Geometry, Provision},
+    format::{Extent, Provision},
     storage::Storage,
     units::{Sector, SectorSize},
     volume::Container,
@@ -27,33 +27,33 @@ const SYNC_INTERVAL: u64 = 256 << 20;
 /// `NoSpace` at once where a file's space cannot be set aside, `Interrupted` where `progress` breaks off.
 pub fn prepare(
     container: &Container,
-    geometry: &Geometry,
+    extent: &Extent,
     provision: Provision,
     rng: &dyn Rng,
     progress: Progress<'_>,
 ) -> Result<()> {
     let storage = container.storage();
     if storage.limits().can_resize && provision != Provision::Thin {
-        set_aside(container, geometry.container_len)?;
+        set_aside(container, extent.container_len)?;
     }
-    prepare_storage(&*storage, geometry, provision, rng, progress)
+    prepare_storage(&*storage, extent, provision, rng, progress)
 }
 
 /// As [`prepare`], on any storage; sets no space aside.
 pub fn prepare_storage(
     storage: &dyn Storage,
-    geometry: &Geometry,
+    extent: &Extent,
     provision: Provision,
     rng: &dyn Rng,
     progress: Progress<'_>,
 ) -> Result<()> {
-    let data = geometry.data_offset..geometry.data_offset + geometry.data_len;
+    let data = extent.data.clone();
     if storage.limits().can_resize {
-        storage.set_size(geometry.container_len)?;
+        storage.set_size(extent.container_len)?;
     } else {
         // What a device held before must not look like a header copy, nor like data of a thin volume.
-        zero(storage, 0..geometry.data_offset)?;
-        zero(storage, data.end..geometry.container_len)?;
+        zero(storage, 0..data.start)?;
+        zero(storage, data.end..extent.container_len)?;
         if provision == Provision::Thin && storage.punch_hole(data.clone()).is_err() {
             write_all(storage, data.clone(), progress, &mut |chunk, _| chunk.fill(0))?;
         }
@@ -67,9 +67,8 @@ pub fn prepare_storage(
 
 /// Fills what lies before and behind the data area of a thick container with random bytes too: a container with a detached
 /// header bears nothing that is recognised (NAT-HF-09).
-pub fn fill_around(storage: &dyn Storage, geometry: &Geometry, rng: &dyn Rng) -> Result<()> {
-    let data_end = geometry.data_offset + geometry.data_len;
-    for range in [0..geometry.data_offset, data_end..geometry.container_len] {
+pub fn fill_around(storage: &dyn Storage, extent: &Extent, rng: &dyn Rng) -> Result<()> {
+    for range in [0..extent.data.start, extent.data.end..extent.container_len] {
         let noise = Noise::new(rng)?;
         let mut unseen = |_, _| ControlFlow::Continue(());
         write_all(storage, range, &mut unseen, &mut |chunk, first| noise.fill(chunk, first))?;
@@ -139,13 +138,17 @@ impl Noise {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{crypto::rng::OsRng, format::native::MIN_CONTAINER_LEN, volume::Draft};
+    use crate::{
+        crypto::rng::OsRng,
+        format::native::{Geometry, MIN_CONTAINER_LEN},
+        volume::Draft,
+    };
 
     fn prepared(provision: Provision, progress: Progress<'_>) -> (tempfile::TempDir, Draft, Result<()>) {
         let directory = tempfile::tempdir().unwrap();
         let draft = Draft::new(&directory.path().join("new.vault"), false, &OsRng).unwrap();
         let geometry = Geometry::for_container(MIN_CONTAINER_LEN + (3 << 20)).unwrap();
-        let result = prepare(draft.container(), &geometry, provision, &OsRng, progress);
+        let result = prepare(draft.container(), &(&geometry).into(), provision, &OsRng, progress);
         (directory, draft, result)
     }
 
@@ -180,7 +183,7 @@ mod tests {
         let geometry = Geometry::for_container(MIN_CONTAINER_LEN + (3 << 20)).unwrap();
         let before = data(&draft);
         let storage = draft.container().storage();
-        fill_around(&*storage, &geometry, &OsRng).unwrap();
+        fill_around(&*storage, &(&geometry).into(), &OsRng).unwrap();
         assert!(data(&draft) == before);
         let mut bytes = vec![0; usize::try_from(geometry.container_len).unwrap()];
         storage.read_exact_at(&mut bytes, 0).unwrap();

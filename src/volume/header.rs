@@ -7,8 +7,8 @@ use crate::{
     crypto::rng::Rng,
     error::{Error, ErrorKind, Result},
     format::{
-        Header, HeaderInfo,
-        native::{Backup, HeaderFile, NativeHeader, NewHeader},
+        Header, HeaderInfo, NewHeader,
+        native::{Backup, HeaderFile, NativeHeader},
     },
 };
 
@@ -53,7 +53,7 @@ pub fn open_for_backup(path: &Path) -> Result<(Container, bool)> {
 ///
 /// # Errors
 /// As [`Draft::new`].
-pub fn new_header_file(target: &Path, header: &NewHeader, rng: &dyn Rng) -> Result<Draft> {
+pub fn new_header_file(target: &Path, header: &dyn NewHeader, rng: &dyn Rng) -> Result<Draft> {
     if target.symlink_metadata().is_ok() {
         return Err(Error::new(ErrorKind::Exists, "it exists").with_hint("choose another name"));
     }

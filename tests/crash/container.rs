@@ -58,7 +58,7 @@ pub(crate) fn key(number: u8) -> Credentials {
 /// A keyslot that key `number` opens.
 pub(crate) fn slot(slot: Option<u32>, credentials: &Credentials) -> NewKeyslot<'_> {
     let cost = Argon2Cost { memory_kib: 0, passes: 0, lanes: 0 };
-    NewKeyslot { slot, label: None, priority: Priority::Normal, cost, credentials }
+    NewKeyslot { slot, label: None, priority: Priority::Normal, cost: cost.into(), credentials }
 }
 
 /// A header that this key opens, not written yet. Each key has a container of its own.

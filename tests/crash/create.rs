@@ -25,7 +25,7 @@ const OLD: u8 = 9;
 
 fn create(storage: &SimStorage, provision: Provision) -> Result<()> {
     let mut unseen = |_, _| ControlFlow::Continue(());
-    prepare_storage(storage, &GEOMETRY, provision, &Counting::default(), &mut unseen)?;
+    prepare_storage(storage, &(&GEOMETRY).into(), provision, &Counting::default(), &mut unseen)?;
     new_header(0, provision, SectorSize::B4096).write(storage)
 }
 

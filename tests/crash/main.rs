@@ -15,6 +15,7 @@ mod erase;
 mod harness;
 mod heal;
 mod keys;
+mod luks;
 mod model;
 mod reencrypt;
 mod restore;

@@ -71,7 +71,7 @@ pub(crate) struct KeyAddOptions {
 #[derive(Debug, Args)]
 pub(crate) struct RandomSecretOptions {
     /// Make a recovery key: 102 digits, shown once, to be kept on paper; on a terminal they are to be typed back
-    #[arg(long, conflicts_with_all = ["fido2", "new-password", "new_keyfile", "memory", "passes", "lanes"])]
+    #[arg(long, conflicts_with_all = ["fido2", "new-password", "new_keyfile", "kind", "hash", "memory", "passes", "lanes", "iterations"])]
     pub(crate) recovery: bool,
     /// Write the recovery key as a picture too, to be printed; the file is as secret as the key
     #[arg(long, value_name = "FILE", requires = "recovery", value_hint = ValueHint::FilePath)]
@@ -80,7 +80,7 @@ pub(crate) struct RandomSecretOptions {
     #[arg(long, requires = "recovery")]
     pub(crate) no_qr: bool,
     /// Let a FIDO2 token open the container; its PIN, where it has one, is asked for, or read where the new password would be
-    #[arg(long, conflicts_with_all = ["new_keyfile", "new_no_password", "memory", "passes", "lanes"])]
+    #[arg(long, conflicts_with_all = ["new_keyfile", "new_no_password", "kind", "hash", "memory", "passes", "lanes", "iterations"])]
     pub(crate) fido2: bool,
 }
 

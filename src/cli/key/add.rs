@@ -1,9 +1,14 @@
 //! `key add`: one more way to open the container.
 
 use strongroom::{
-    crypto::{kdf::Argon2Cost, recovery::RecoveryText, rng::OsRng, secret::Credentials},
+    crypto::{
+        kdf::{Argon2Cost, KdfCost},
+        recovery::RecoveryText,
+        rng::OsRng,
+        secret::Credentials,
+    },
     error::Result,
-    format::{Change, Header, NewKeyslot},
+    format::{Change, Header, KdfBounds, NewKeyslot},
 };
 
 use super::{Edited, commit, find};
@@ -31,7 +36,9 @@ fn add(console: Console, options: &KeyAddOptions) -> Result<()> {
     let container = Editable::open(path, options.unlock.header.as_deref())?;
     let header = container.header()?;
     header.check_change(&Change::Add { slot: options.slot, label })?;
-    let secret = NewSecret::begin(options)?;
+    let bounds = header.kdf_bounds();
+    cost::check(options.cost, bounds.as_ref())?;
+    let secret = NewSecret::begin(options, &*header)?;
 
     let unlocked = unlock(console, path, &*header, &options.unlock, options.unlock_slot)?;
     let mut editor = header.editor(&unlocked)?;
@@ -41,7 +48,7 @@ fn add(console: Console, options: &KeyAddOptions) -> Result<()> {
             slot: options.slot,
             label,
             priority: options.priority.into(),
-            cost: cost_of(console, options, &credentials)?,
+            cost: cost_of(console, options, bounds.as_ref(), &credentials)?,
             credentials: &credentials,
         };
         spin(console, "deriving the key", || editor.add(&new, &OsRng))
@@ -56,11 +63,16 @@ fn add(console: Console, options: &KeyAddOptions) -> Result<()> {
 }
 
 /// Guessing a password is made costly; what is random needs no such thing.
-fn cost_of(console: Console, options: &KeyAddOptions, credentials: &Credentials) -> Result<Argon2Cost> {
-    if !matches!(credentials, Credentials::Password { .. }) {
-        return Ok(Argon2Cost { memory_kib: 0, passes: 0, lanes: 0 });
-    }
-    let cost = cost::settle(console, options.cost)?;
+fn cost_of(
+    console: Console,
+    options: &KeyAddOptions,
+    bounds: Option<&KdfBounds>,
+    credentials: &Credentials,
+) -> Result<KdfCost> {
+    let (Some(bounds), Credentials::Password { .. }) = (bounds, credentials) else {
+        return Ok(Argon2Cost { memory_kib: 0, passes: 0, lanes: 0 }.into());
+    };
+    let cost = cost::settle(console, options.cost, bounds)?;
     console.detail(&format!("strongroom: the new keyslot costs {}", cost::show(&cost)));
     Ok(cost)
 }
@@ -73,7 +85,7 @@ enum NewSecret<'a> {
 }
 
 impl<'a> NewSecret<'a> {
-    fn begin(options: &'a KeyAddOptions) -> Result<Self> {
+    fn begin(options: &'a KeyAddOptions, header: &dyn Header) -> Result<Self> {
         let random = &options.random;
         if random.recovery {
             options.unlock.check_source()?;
@@ -85,8 +97,8 @@ impl<'a> NewSecret<'a> {
             options.new.check_streams(&options.unlock)?;
             return Ok(Self::Fido2(token::plugged_in()?));
         }
-        options.new.check_sources(&options.unlock)?;
-        Ok(Self::Given(options.new.read_given()?))
+        options.new.check_sources(&options.unlock, header)?;
+        Ok(Self::Given(options.new.read_given(header.keyfile_role())?))
     }
 
     /// What will open the keyslot, and the digits of a recovery key.

@@ -1,9 +1,9 @@
 //! `key change`: another secret in the place of the old one.
 
 use strongroom::{
-    crypto::{rng::OsRng, secret::Credentials},
+    crypto::{kdf::Argon2Cost, rng::OsRng, secret::Credentials},
     error::{Error, ErrorKind, Result},
-    format::{Change, KeyslotInfo, NewKeyslot},
+    format::{Change, KdfBounds, KeyslotInfo, NewKeyslot},
 };
 
 use super::{Edited, commit, find};
@@ -25,12 +25,14 @@ fn change(console: Console, options: &KeyChangeOptions) -> Result<()> {
     if let Some(slot) = options.slot {
         header.check_change(&Change::Replace { slot, label: options.label.as_deref() })?;
     }
+    let bounds = header.kdf_bounds();
+    cost::check(options.cost, bounds.as_ref())?;
     let given = if options.keep_password {
         options.unlock.check_source_for(&*header)?;
         None
     } else {
-        options.new.check_sources(&options.unlock)?;
-        Some(options.new.read_given()?)
+        options.new.check_sources(&options.unlock, &*header)?;
+        Some(options.new.read_given(header.keyfile_role())?)
     };
 
     // Where the password stays, it must be the one of this very keyslot.
@@ -44,7 +46,7 @@ fn change(console: Console, options: &KeyChangeOptions) -> Result<()> {
         None => old,
     };
     interrupt::at_liberty(|| {
-        let new = renewed(console, options, &before, &credentials)?;
+        let new = renewed(console, options, bounds.as_ref(), &before, &credentials)?;
         spin(console, "deriving the key", || editor.replace(slot, &new, &OsRng))
     })?;
     commit(&container, &*header, &*editor)?;
@@ -59,10 +61,14 @@ fn change(console: Console, options: &KeyChangeOptions) -> Result<()> {
 fn renewed<'a>(
     console: Console,
     options: &'a KeyChangeOptions,
+    bounds: Option<&KdfBounds>,
     before: &'a KeyslotInfo,
     credentials: &'a Credentials,
 ) -> Result<NewKeyslot<'a>> {
-    let cost = cost::settle_anew(console, options.cost, &before.kdf)?;
+    let cost = match bounds {
+        Some(bounds) => cost::settle_anew(console, options.cost, bounds, &before.kdf)?,
+        None => Argon2Cost { memory_kib: 0, passes: 0, lanes: 0 }.into(),
+    };
     console.detail(&format!("strongroom: keyslot {} costs {} now", before.slot, cost::show(&cost)));
     Ok(NewKeyslot {
         slot: Some(before.slot),

@@ -1,4 +1,6 @@
-//! What an Argon2id call costs, and how much of it an untrusted header may ask for.
+//! What a key derivation costs, and how much of it an untrusted header may ask for.
+
+use crate::crypto::hash::HashKind;
 
 /// The costs of one Argon2id call (RFC 9106).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,6 +11,50 @@ pub struct Argon2Cost {
     pub passes: u32,
     /// Lanes.
     pub lanes: u32,
+}
+
+/// Which derivation, at which cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KdfCost {
+    /// Argon2id, version 0x13.
+    Argon2id(Argon2Cost),
+    /// Argon2i, version 0x13.
+    Argon2i(Argon2Cost),
+    /// PBKDF2 with HMAC.
+    Pbkdf2 {
+        /// The hash under HMAC.
+        hash: HashKind,
+        /// How often it runs.
+        iterations: u32,
+    },
+}
+
+impl From<Argon2Cost> for KdfCost {
+    fn from(cost: Argon2Cost) -> Self {
+        Self::Argon2id(cost)
+    }
+}
+
+/// A key derivation without its costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KdfKind {
+    /// Argon2id.
+    Argon2id,
+    /// Argon2i.
+    Argon2i,
+    /// PBKDF2 with HMAC.
+    Pbkdf2,
+}
+
+impl KdfKind {
+    /// The name in headers and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Argon2id => "argon2id",
+            Self::Argon2i => "argon2i",
+            Self::Pbkdf2 => "pbkdf2",
+        }
+    }
 }
 
 /// The most that an untrusted header may ask for.

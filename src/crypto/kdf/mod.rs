@@ -9,8 +9,8 @@ use hkdf::Hkdf;
 use sha2::Sha512;
 
 pub use self::{
-    calibrate::calibrate,
-    cost::{Argon2Cost, CostError, KdfLimits, Quantity},
+    calibrate::{calibrate, calibrate_iterations},
+    cost::{Argon2Cost, CostError, KdfCost, KdfKind, KdfLimits, Quantity},
     pbkdf2::{pbkdf2, pbkdf2_blocks, pbkdf2_name},
 };
 use crate::{
@@ -53,6 +53,18 @@ fn argon2(
         .hash_password_into_with_memory(password, salt, key.as_mut_slice(), memory.as_mut_slice())
         .map_err(refused)?;
     Ok(key.into())
+}
+
+/// Derives `len` bytes from a password as `cost` says, which is taken as it is.
+///
+/// # Errors
+/// As [`argon2id`] and [`pbkdf2`].
+pub fn derive(cost: &KdfCost, password: &[u8], salt: &[u8], len: usize) -> crate::Result<DerivedKey> {
+    match cost {
+        KdfCost::Argon2id(cost) => argon2id(password, salt, cost, len),
+        KdfCost::Argon2i(cost) => argon2i(password, salt, cost, len),
+        KdfCost::Pbkdf2 { hash, iterations } => pbkdf2(*hash, password, salt, *iterations, len),
+    }
 }
 
 /// Derives `len` bytes from key material by HKDF-SHA-512 (RFC 5869): extract with `salt`, expand with `info`.

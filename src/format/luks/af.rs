@@ -5,6 +5,7 @@
 use crate::{
     crypto::{
         hash::HashKind,
+        rng::Rng,
         secret::{LockedBytes, VolumeKey},
     },
     error::Result,
@@ -31,6 +32,33 @@ pub(in crate::format) fn merge(material: &[u8], key_len: usize, hash: HashKind) 
     Ok(block.into())
 }
 
+/// Spreads `key` over [`STRIPES`] stripes and pads them with zeros to `len` bytes, which is at least what they take. All
+/// stripes but the last are fresh random bytes; that makes the sum come out as the key.
+pub(in crate::format) fn split(
+    key: &VolumeKey,
+    hash: HashKind,
+    len: usize,
+    rng: &dyn Rng,
+) -> Result<LockedBytes> {
+    let mut material = LockedBytes::zeroed(len)?;
+    let mut block = LockedBytes::zeroed(key.len())?;
+    let mut stripes = material.as_mut_slice().chunks_exact_mut(key.len().max(1)).take(STRIPES).peekable();
+    while let Some(stripe) = stripes.next() {
+        if stripes.peek().is_none() {
+            for ((byte, sum), key) in stripe.iter_mut().zip(block.as_slice()).zip(key.expose()) {
+                *byte = sum ^ key;
+            }
+            break;
+        }
+        rng.fill(stripe)?;
+        for (byte, other) in block.as_mut_slice().iter_mut().zip(&*stripe) {
+            *byte ^= other;
+        }
+        diffuse(block.as_mut_slice(), hash);
+    }
+    Ok(material)
+}
+
 /// Replaces each digest-sized piece by its hash, its number put before it; the last one's is cut to what is left.
 fn diffuse(block: &mut [u8], hash: HashKind) {
     for (piece, number) in block.chunks_mut(hash.digest_len()).zip(0_u32..) {
@@ -45,6 +73,7 @@ fn diffuse(block: &mut [u8], hash: HashKind) {
 #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test may stop anywhere")]
 mod tests {
     use super::*;
+    use crate::crypto::rng::OsRng;
 
     /// Splits as the specification says, from fixed stripes: the last one makes the sum come out as the key.
     fn split(key: &[u8], hash: HashKind) -> Vec<u8> {
@@ -66,6 +95,23 @@ mod tests {
             let mut material = split(&key, hash);
             material.extend([0x55; 300]);
             assert_eq!(merge(&material, 64, hash).unwrap().expose(), key, "{hash:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_split_here_merges_to_the_key_and_its_stripes_are_random() {
+        // proves: L1-WRITE-03
+        let key: Vec<u8> = (0..64).collect();
+        for hash in HashKind::ALL {
+            for len in [16, 24, 32, 64] {
+                let volume_key = VolumeKey::copy_of(&key[..len]).unwrap();
+                let split =
+                    |rng: &dyn Rng| super::split(&volume_key, hash, len * STRIPES + 100, rng).unwrap();
+                let (one, other) = (split(&OsRng), split(&OsRng));
+                assert_ne!(one.as_slice()[..len], other.as_slice()[..len]);
+                assert_eq!(merge(one.as_slice(), len, hash).unwrap().expose(), &key[..len], "{hash:?}");
+                assert!(one.as_slice()[len * STRIPES..].iter().all(|&byte| byte == 0));
+            }
         }
     }
 

@@ -78,6 +78,38 @@ impl Encryption {
         Ok(Self { name: name.to_owned(), spec, key_len })
     }
 
+    /// The cipher that a user wants for a new container: as cryptsetup writes it, or by its family (`aes-256-xts`,
+    /// `serpent-256-cbc`), with keys of `key_bits` bits or of the usual size.
+    ///
+    /// # Errors
+    /// `Usage`.
+    pub(in crate::format) fn wished(name: Option<&str>, key_bits: Option<u32>) -> crate::Result<Self> {
+        let usage = |reason: String| Error::new(ErrorKind::Usage, reason);
+        let name = name.unwrap_or(USUAL);
+        let (name, usual_bits) = match family(name) {
+            Some((name, bits)) => (name, Some(bits)),
+            None => (name.to_owned(), None),
+        };
+        let spec = parse(&name).map_err(|error| usage(error.to_string()))?;
+        let usual_bits = usual_bits.unwrap_or(match spec.mode {
+            Mode::Xts(_) => 512,
+            Mode::LrwBenbi => 384,
+            Mode::Cbc(_) | Mode::Ecb => 256,
+        });
+        let bits = key_bits.unwrap_or(usual_bits);
+        if !bits.is_multiple_of(8) {
+            return Err(usage(format!("a key of {bits} bits is no whole number of bytes")));
+        }
+        if name.splitn(3, '-').count() < 3 {
+            return Err(usage(format!("{name} names no mode and IV")).with_hint(NAMES)); // L1-WRITE-01
+        }
+        let key_len = usize::try_from(bits / 8).unwrap_or(usize::MAX);
+        let encryption = Self::parse(&name, key_len).map_err(|error| usage(error.to_string()))?;
+        // L1-WRITE-01
+        encryption.check_writable().map_err(|error| usage(error.reason().to_owned()))?;
+        Ok(encryption)
+    }
+
     /// Whether equal blocks of plaintext show as equal blocks of ciphertext: read, but never written.
     pub(in crate::format) fn shows_patterns(&self) -> bool {
         self.spec.mode == Mode::Ecb
@@ -96,6 +128,22 @@ impl Encryption {
             .with_hint("--read-only opens it, to copy its content to a safe container"))
     }
 }
+
+/// The name and the key's bits that `CIPHER-BITS-MODE` stands for.
+fn family(name: &str) -> Option<(String, u32)> {
+    let mut parts = name.split('-');
+    let (cipher, bits, mode) = (parts.next()?, parts.next()?, parts.next()?);
+    let bits: u32 = bits.parse().ok().filter(|bits| [128, 192, 256].contains(bits))?;
+    match (mode, parts.next()) {
+        ("xts", None) => Some((format!("{cipher}-xts-plain64"), bits.saturating_mul(2))),
+        ("cbc", None) => Some((format!("{cipher}-cbc-essiv:sha256"), bits)),
+        _ => None,
+    }
+}
+
+/// cryptsetup's default.
+const USUAL: &str = "aes-xts-plain64";
+const NAMES: &str = "for example aes-xts-plain64, or aes-256-xts";
 
 /// `CIPHER`, `CIPHER-plain` (both of the time when CBC went without saying), `CIPHER-MODE` or `CIPHER-MODE-IV`.
 fn parse(name: &str) -> Result<SectorSpec, CipherError> {
@@ -195,6 +243,36 @@ mod tests {
             ),
         ] {
             assert_eq!(mode(name, key_len).unwrap_err(), reason);
+        }
+    }
+
+    #[test]
+    fn new_containers_take_names_of_both_kinds_and_no_old_or_unsafe_ones() {
+        // proves: L1-WRITE-01
+        let wished = |name: &str, bits| Encryption::wished(Some(name), bits);
+        for (name, bits, expected, len) in [
+            ("aes-256-xts", None, "aes-xts-plain64", 64),
+            ("aes-128-xts", None, "aes-xts-plain64", 32),
+            ("serpent-256-cbc", None, "serpent-cbc-essiv:sha256", 32),
+            ("twofish-xts-plain64", None, "twofish-xts-plain64", 64),
+            ("camellia-xts-plain64", Some(256), "camellia-xts-plain64", 32),
+            ("aes-cbc-plain64", None, "aes-cbc-plain64", 32),
+            ("aes-lrw-benbi", None, "aes-lrw-benbi", 48),
+        ] {
+            let found = wished(name, bits).unwrap();
+            assert_eq!((found.name.as_str(), found.key_len), (expected, len), "{name}");
+        }
+        for (name, bits) in [
+            ("aes", None),
+            ("aes-plain", None),
+            ("aes-ecb", None),
+            ("aes-ecb-plain64", None),
+            ("cipher_null-ecb-null", None),
+            ("aes-xts-plain64", Some(300)),
+            ("aes-xts-plain64", Some(257)),
+            ("aes-512-xts", None),
+        ] {
+            assert_eq!(wished(name, bits).unwrap_err().kind(), ErrorKind::Usage, "{name}");
         }
     }
 

@@ -6,6 +6,7 @@ use crate::{
     crypto::{
         hash::{self, HashKind},
         kdf::{KdfLimits, pbkdf2},
+        rng::Rng,
         secret::VolumeKey,
     },
     error::{Error, ErrorKind, Result},
@@ -23,6 +24,16 @@ pub(in crate::format) struct KeyDigest {
 }
 
 impl KeyDigest {
+    /// The digest of a new volume key, `len` bytes of it, with a fresh salt.
+    ///
+    /// The key is random: no number of iterations makes it harder to guess, and each one is waited for at every unlocking.
+    pub(in crate::format) fn new(key: &VolumeKey, hash: HashKind, len: usize, rng: &dyn Rng) -> Result<Self> {
+        let mut salt = vec![0; SALT_LEN];
+        rng.fill(&mut salt)?;
+        let digest = pbkdf2(hash, key.expose(), &salt, ITERATIONS, len)?.expose().to_vec();
+        Ok(Self { hash, iterations: ITERATIONS, salt, digest, key_len: key.len() })
+    }
+
     /// Whether `key` is the volume key.
     ///
     /// The length is compared as well: HMAC pads its key with zeros, so a key without its last zero bytes has the same
@@ -41,6 +52,10 @@ impl KeyDigest {
         Ok(hash::equal(digest.expose(), &self.digest))
     }
 }
+
+/// The least that cryptsetup writes.
+const ITERATIONS: u32 = 1000;
+const SALT_LEN: usize = 32;
 
 #[cfg(test)]
 #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test may stop anywhere")]

@@ -2,12 +2,8 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
-use super::{
-    digest::KeyDigest,
-    kdf::{Algorithm, Kdf},
-    keyslot::Keyslot,
-};
-use crate::format::Fingerprint;
+use super::{digest::KeyDigest, kdf::Kdf, keyslot::Keyslot};
+use crate::{crypto::kdf::KdfCost, format::Fingerprint};
 
 /// Adds what tells the volume key.
 pub(in crate::format) fn add_digest(fingerprint: &mut Fingerprint, object: &str, digest: &KeyDigest) {
@@ -32,10 +28,10 @@ pub(in crate::format) fn add_keyslot(fingerprint: &mut Fingerprint, slot: &Keysl
 }
 
 fn add_kdf(fingerprint: &mut Fingerprint, object: &str, kdf: &Kdf) {
-    let (name, hash, costs) = match kdf.algorithm {
-        Algorithm::Pbkdf2 { hash, iterations } => ("pbkdf2", hash.name(), [iterations, 0, 0]),
-        Algorithm::Argon2i(cost) => ("argon2i", "", [cost.memory_kib, cost.passes, cost.lanes]),
-        Algorithm::Argon2id(cost) => ("argon2id", "", [cost.memory_kib, cost.passes, cost.lanes]),
+    let (name, hash, costs) = match kdf.cost {
+        KdfCost::Pbkdf2 { hash, iterations } => ("pbkdf2", hash.name(), [iterations, 0, 0]),
+        KdfCost::Argon2i(cost) => ("argon2i", "", [cost.memory_kib, cost.passes, cost.lanes]),
+        KdfCost::Argon2id(cost) => ("argon2id", "", [cost.memory_kib, cost.passes, cost.lanes]),
     };
     let [a, b, c] = costs.map(u32::to_le_bytes);
     fingerprint.add(object, "key derivation", &[name.as_bytes(), hash.as_bytes(), &a, &b, &c]);

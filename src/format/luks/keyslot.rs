@@ -12,7 +12,8 @@ use super::{
 use crate::{
     crypto::{
         hash::HashKind,
-        kdf::KdfLimits,
+        kdf::{self, KdfCost, KdfLimits},
+        rng::Rng,
         secret::{LockedBytes, VolumeKey},
     },
     error::{Error, ErrorKind, Result},
@@ -44,6 +45,17 @@ pub(in crate::format) struct Area {
     pub(in crate::format) material: Vec<u8>,
 }
 
+/// Where a new keyslot's stripes go, and how they are made.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::format) struct NewArea<'a> {
+    /// In bytes.
+    pub(in crate::format) offset: u64,
+    pub(in crate::format) encryption: &'a Encryption,
+    /// The hash of the splitter.
+    pub(in crate::format) hash: HashKind,
+    pub(in crate::format) priority: Option<Priority>,
+}
+
 /// The size of the stripes of a key in bytes, up to whole units. `None` for a key that no cipher has.
 pub(in crate::format) fn material_len(key_len: usize) -> Option<u64> {
     let key_len = u64::try_from(key_len).ok().filter(|len| (1..=MAX_KEY_LEN).contains(len))?;
@@ -69,6 +81,37 @@ impl Area {
 }
 
 impl Keyslot {
+    /// A keyslot that `password` opens, with a fresh salt and fresh stripes, whose ciphertext is in `area.material`. Runs the
+    /// key derivation.
+    ///
+    /// # Errors
+    /// `OutOfMemory`; `Usage` for costs that the derivation does not take.
+    pub(in crate::format) fn seal(
+        index: u32,
+        place: NewArea<'_>,
+        cost: KdfCost,
+        password: &[u8],
+        volume_key: &VolumeKey,
+        rng: &dyn Rng,
+    ) -> Result<Self> {
+        let NewArea { offset, encryption, hash, priority } = place;
+        let kdf = Kdf::new(cost, rng)?;
+        let key = kdf::derive(&kdf.cost, password, &kdf.salt, encryption.key_len)?;
+        let len = material_len(volume_key.len()).and_then(|len| usize::try_from(len).ok());
+        let len = len.ok_or_else(|| Error::new(ErrorKind::Usage, "no keyslot holds a key of that length"))?;
+        let mut stripes = af::split(volume_key, hash, len, rng)?;
+        let cipher = encryption.spec.keyed(key.expose(), 0)?;
+        cipher.encrypt(stripes.as_mut_slice(), SectorSize::B512, Sector(0));
+        let area = Area {
+            offset,
+            encryption: encryption.clone(),
+            hash,
+            key_len: volume_key.len(),
+            material: stripes.as_slice().to_vec(),
+        };
+        Ok(Self { index, priority, kdf, area })
+    }
+
     /// The key that the area gives for `password`: the volume key, or noise where the password is another. The digest tells.
     ///
     /// # Errors
@@ -101,5 +144,16 @@ impl Keyslot {
     }
 }
 
+/// What a new keyslot's area takes in bytes: as cryptsetup, whole units of 4096.
+///
+/// # Errors
+/// `Usage` for a key that no cipher has.
+pub(in crate::format) fn new_area_len(key_len: usize) -> Result<u64> {
+    let len = material_len(key_len).and_then(|len| len.checked_next_multiple_of(AREA_ALIGNMENT));
+    len.ok_or_else(|| Error::new(ErrorKind::Usage, "no keyslot holds a key of that length"))
+}
+
+/// In bytes.
+const AREA_ALIGNMENT: u64 = 4096;
 /// The longest key of any cipher used, in bytes: AES-256-XTS.
 const MAX_KEY_LEN: u64 = 64;

@@ -2,6 +2,7 @@
 
 pub(super) mod af;
 pub(super) mod cipher;
+pub(super) mod create;
 pub(super) mod digest;
 pub(super) mod fingerprint;
 pub(super) mod kdf;

@@ -60,7 +60,7 @@ fn try_slot(
 }
 
 /// The one secret that a LUKS keyslot takes: a password, or the content of a keyfile in its place.
-fn password(credentials: &Credentials) -> Result<&[u8]> {
+pub(super) fn password(credentials: &Credentials) -> Result<&[u8]> {
     match credentials {
         Credentials::Password { password, keyfiles } if keyfiles.is_empty() => Ok(password.expose()),
         Credentials::Password { .. } => {

@@ -3,6 +3,7 @@
 use std::{io, sync::Arc};
 
 use super::{
+    create::KDF_KINDS,
     layout::HEADER_LEN,
     parse::{HeaderError, Parsed},
 };
@@ -14,9 +15,10 @@ use crate::{
     error::{Error, ErrorKind, Result},
     format::{
         Attempt, Challenge, Change, CopyInfo, CopyState, Detail, Editor, Finding, Fingerprint, Header,
-        HeaderInfo, KeyfileRole, Unlocked,
+        HeaderInfo, KdfBounds, KeyfileRole, Unlocked,
         luks::{
             UNIT,
+            create::kdf_bounds,
             fingerprint::{add_digest, add_keyslot},
             keyslot::Keyslot,
             no_editor,
@@ -155,9 +157,15 @@ impl Header for Luks1Header {
         self.accept(key, None)
     }
 
-    fn prepare_writing(&self, _: &dyn Storage, _: &Unlocked) -> Result<Vec<String>> {
+    fn prepare_writing(&self, storage: &dyn Storage, _: &Unlocked) -> Result<Vec<String>> {
         self.parsed.encryption.check_writable()?;
+        // What was read may be in a cache only: its writer may have been killed before it was synced.
+        storage.sync_data()?;
         Ok(Vec::new())
+    }
+
+    fn kdf_bounds(&self) -> Option<KdfBounds> {
+        Some(kdf_bounds(KDF_KINDS, self.parsed.hash, self.parsed.encryption.key_len))
     }
 
     fn check_change(&self, _: &Change<'_>) -> Result<()> {

@@ -1,6 +1,6 @@
 //! The bytes of the header, big-endian, no padding (LUKS on-disk format 1.2.3, figure 1).
 
-use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned, big_endian::U32};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, big_endian::U32};
 
 /// The header's size in bytes.
 pub(super) const HEADER_LEN: usize = 592;
@@ -16,7 +16,7 @@ pub(super) const FREE: u32 = 0x0000_dead;
 pub(super) const FIRST_AREA: u64 = 4096;
 
 /// The header.
-#[derive(Debug, FromBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Debug, Clone, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(super) struct RawHeader {
     pub magic: [u8; 6],
@@ -36,7 +36,7 @@ pub(super) struct RawHeader {
 }
 
 /// One keyslot.
-#[derive(Debug, FromBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Debug, Clone, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(super) struct RawKeyslot {
     pub state: U32,

@@ -1,5 +1,6 @@
 //! LUKS1, as `spec/profiles/luks1.md` says; the code cites its rules (`L1-...`).
 
+mod create;
 mod header;
 mod layout;
 mod parse;
@@ -7,10 +8,11 @@ mod parse;
 mod tests;
 
 pub use self::parse::HeaderError;
-use self::{header::Luks1Header, parse::Parsed};
+use self::{create::Luks1Blueprint, header::Luks1Header, parse::Parsed};
 use crate::{
+    crypto::rng::Rng,
     error::Result,
-    format::{Erasure, Finding, Format, Header, Probe, luks},
+    format::{Blueprint, Erasure, Finding, Format, Header, Probe, Room, Wishes, luks},
     storage::Storage,
 };
 
@@ -21,6 +23,10 @@ pub struct Luks1;
 impl Format for Luks1 {
     fn name(&self) -> &'static str {
         "luks1"
+    }
+
+    fn plan(&self, room: Room, wishes: &Wishes<'_>, rng: &dyn Rng) -> Result<Box<dyn Blueprint>> {
+        Ok(Box::new(Luks1Blueprint::new(room, wishes, rng)?))
     }
 
     fn probe(&self, storage: &dyn Storage) -> Result<Probe> {

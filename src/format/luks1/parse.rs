@@ -6,13 +6,13 @@ use zerocopy::FromBytes;
 
 use super::layout::{ACTIVE, FIRST_AREA, FREE, HEADER_LEN, RawHeader, RawKeyslot, VERSION};
 use crate::{
-    crypto::hash::HashKind,
+    crypto::{hash::HashKind, kdf::KdfCost},
     error::{Error, ErrorKind},
     format::luks::{
         MAGIC, MAGIC_IN_REENCRYPTION, UNIT, af,
         cipher::{CipherError, Encryption},
         digest::KeyDigest,
-        kdf::{Algorithm, Kdf},
+        kdf::Kdf,
         keyslot::{Area, Keyslot, material_len},
     },
 };
@@ -158,11 +158,11 @@ fn encryption(raw: &RawHeader, key_len: usize) -> Result<Encryption, HeaderError
 }
 
 fn keyslot(raw: &RawKeyslot, index: u32, hash: HashKind, encryption: &Encryption) -> Keyslot {
-    let algorithm = Algorithm::Pbkdf2 { hash, iterations: raw.iterations.get() };
+    let cost = KdfCost::Pbkdf2 { hash, iterations: raw.iterations.get() };
     Keyslot {
         index,
         priority: None,
-        kdf: Kdf { algorithm, salt: raw.salt.to_vec() },
+        kdf: Kdf { cost, salt: raw.salt.to_vec() },
         area: Area {
             offset: area_offset(raw),
             encryption: encryption.clone(),

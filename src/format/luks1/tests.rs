@@ -17,6 +17,8 @@ use crate::{
     units::{Sector, SectorSize},
 };
 
+mod create;
+
 const LEN: u64 = 2 << 20;
 const DATA_OFFSET: usize = 1 << 20;
 const KEY: [u8; 16] = *b"0123456789abcdef";

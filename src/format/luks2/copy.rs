@@ -4,6 +4,7 @@
 
 use std::io;
 
+use serde_json::Value;
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
     metadata::Metadata,
 };
 use crate::{
-    crypto::hash::HashKind,
+    crypto::{hash::HashKind, rng::Rng},
     error::{Error, ErrorKind, Result},
     format::luks::MAGIC,
     storage::Storage,
@@ -40,6 +41,13 @@ impl CopyIndex {
             Self::Second => header_len,
         }
     }
+}
+
+/// What a new header says of its container besides the JSON area.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Identity<'a> {
+    pub(super) label: &'a str,
+    pub(super) uuid: &'a str,
 }
 
 /// A whole copy: the checksum is right and the metadata are well-formed.
@@ -106,6 +114,41 @@ impl HeaderCopy {
         })
     }
 
+    /// The first header of a new container, `header_len` bytes a copy.
+    ///
+    /// # Errors
+    /// `Usage` where label or JSON do not fit.
+    pub(super) fn new(identity: &Identity<'_>, header_len: u64, json: &Value, rng: &dyn Rng) -> Result<Self> {
+        let mut raw = Box::new(RawHeader::new_zeroed());
+        raw.magic = CopyIndex::First.magic();
+        raw.version = VERSION;
+        raw.header_len.set(header_len);
+        raw.sequence.set(1);
+        put(&mut raw.label, identity.label.as_bytes())?;
+        put(&mut raw.uuid, identity.uuid.as_bytes())?;
+        put(&mut raw.checksum_hash, CHECKSUM_HASH.name().as_bytes())?;
+        Self::of_json(raw, json, header_len, rng)
+    }
+
+    /// What `raw` and `json` say, under a fresh salt and with the checksum made anew.
+    fn of_json(mut raw: Box<RawHeader>, json: &Value, header_len: u64, rng: &dyn Rng) -> Result<Self> {
+        let area_len = header_len.checked_sub(BINARY_LEN_64).and_then(|len| usize::try_from(len).ok());
+        let mut text = json.to_string().into_bytes();
+        // L2-JSON-01: a zero byte ends it.
+        let area_len = area_len.filter(|len| text.len() < *len).ok_or_else(|| {
+            Error::new(ErrorKind::NoSpace, "the header's JSON area is full")
+                .with_hint("a keyslot or a token less makes room")
+        })?;
+        text.resize(area_len, 0);
+        rng.fill(&mut raw.salt)?;
+        let hash_name = self::text(&raw.checksum_hash).unwrap_or_default();
+        let hash = HashKind::from_name(&hash_name).unwrap_or(CHECKSUM_HASH);
+        raw.checksum = checksum_field(&raw, &text, hash);
+        Self::parse(raw, text, header_len).map_err(|error| {
+            Error::new(ErrorKind::Unsupported, format!("the new header would not be read again: {error}"))
+        })
+    }
+
     /// Whether both say the same; magic, place, salt and checksum differ between copies.
     pub(super) fn says_the_same_as(&self, other: &Self) -> bool {
         self.sequence == other.sequence
@@ -127,11 +170,7 @@ impl HeaderCopy {
         // L2-HDR-06: another salt, so that equal metadata have unlike checksums. It need not be random.
         let sequence = self.sequence.to_be_bytes();
         raw.salt = *HashKind::Sha512.digest(&[&self.raw.salt, &raw.magic, &sequence]);
-        raw.checksum = [0; 64];
-        let sum = checksum(&raw, &self.json, self.hash);
-        for (byte, computed) in raw.checksum.iter_mut().zip(&sum) {
-            *byte = *computed;
-        }
+        raw.checksum = checksum_field(&raw, &self.json, self.hash);
         let mut bytes = raw.as_bytes().to_vec();
         bytes.extend_from_slice(&self.json);
         storage.write_all_at(&bytes, offset)?;
@@ -169,6 +208,22 @@ fn checksum(raw: &RawHeader, json: &[u8], hash: HashKind) -> Vec<u8> {
     digest.get(..hash.digest_len()).unwrap_or_default().to_vec()
 }
 
+/// The same as it stands in its field, zeros behind it.
+fn checksum_field(raw: &RawHeader, json: &[u8], hash: HashKind) -> [u8; 64] {
+    let mut field = [0; 64];
+    for (byte, computed) in field.iter_mut().zip(&checksum(raw, json, hash)) {
+        *byte = *computed;
+    }
+    field
+}
+
+/// Puts text into a field that a zero byte ends.
+fn put(field: &mut [u8], text: &[u8]) -> Result<()> {
+    let too_long = || Error::new(ErrorKind::Usage, "a text is too long for its field of the header");
+    field.get_mut(..text.len()).ok_or_else(too_long)?.copy_from_slice(text);
+    if field.last() == Some(&0) { Ok(()) } else { Err(too_long()) }
+}
+
 /// Fills `buf`; `false` where the container ends before.
 fn read(storage: &dyn Storage, buf: &mut [u8], offset: u64) -> Result<bool> {
     match storage.read_exact_at(buf, offset) {
@@ -190,5 +245,7 @@ fn shown(bytes: &[u8]) -> String {
     super::metadata::shown(&String::from_utf8_lossy(text))
 }
 
+/// The hash of a new header's checksum: the one that cryptsetup writes.
+const CHECKSUM_HASH: HashKind = HashKind::Sha256;
 const BINARY_LEN_64: u64 = 4096;
 const _: () = assert!(BINARY_LEN == 4096, "the two agree");

@@ -4,6 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use super::{
     copies::Copies,
+    create::KDF_KINDS,
     fingerprint,
     keyslot::Slot,
     metadata::{Metadata, shown},
@@ -11,14 +12,15 @@ use super::{
 };
 use crate::{
     crypto::{
+        hash::HashKind,
         kdf::KdfLimits,
         secret::{Credentials, VolumeKey},
     },
     error::{Error, ErrorKind, Result},
     format::{
         Attempt, Challenge, Change, CopyState, Detail, Editor, Finding, Fingerprint, Header, HeaderInfo,
-        KeyfileRole, Unlocked,
-        luks::{cipher::Encryption, no_editor, not_authenticated, unlock::open_any},
+        KdfBounds, KeyfileRole, Unlocked,
+        luks::{cipher::Encryption, create::kdf_bounds, no_editor, not_authenticated, unlock::open_any},
     },
     mapping::{self, Holes, Layout, Mapping},
     storage::Storage,
@@ -235,7 +237,14 @@ impl Header for Luks2Header {
         for (_, crypt) in self.metadata().plan()?.segments {
             Encryption::parse(&crypt.encryption, unlocked.volume_key.len())?.check_writable()?;
         }
+        // What was read may be in a cache only: its writer may have been killed before it was synced.
+        storage.sync_data()?;
         Ok(self.copies.heal(storage)?.into_iter().collect())
+    }
+
+    fn kdf_bounds(&self) -> Option<KdfBounds> {
+        let key_len = self.first_crypt().map_or(0, |(segment, _)| self.key_len(segment.index));
+        Some(kdf_bounds(KDF_KINDS, HashKind::Sha256, key_len))
     }
 
     fn check_change(&self, _: &Change<'_>) -> Result<()> {

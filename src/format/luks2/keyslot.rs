@@ -11,13 +11,16 @@ use super::{
     metadata::{bytes, shown, wrong},
 };
 use crate::{
-    crypto::{hash::HashKind, kdf::Argon2Cost},
+    crypto::{
+        hash::HashKind,
+        kdf::{Argon2Cost, KdfCost},
+    },
     format::{
         KdfInfo, KeyslotInfo, Priority,
         luks::{
             af,
             cipher::Encryption,
-            kdf::{Algorithm, Kdf},
+            kdf::Kdf,
             keyslot::{Area, Keyslot, material_len},
         },
     },
@@ -132,17 +135,17 @@ fn parse_kdf(raw: &json::Kdf) -> Result<Kdf, Option<String>> {
         let (memory_kib, passes) = (raw.memory.ok_or(None)?, raw.time.ok_or(None)?);
         Ok(Argon2Cost { memory_kib, passes, lanes: raw.cpus.ok_or(None)? })
     };
-    let algorithm = match raw.kind.as_str() {
+    let cost = match raw.kind.as_str() {
         "pbkdf2" => {
             let name = raw.hash.as_deref().ok_or(None)?;
             let hash = HashKind::from_name(name).ok_or_else(|| Some(format!("pbkdf2-{}", shown(name))))?;
-            Algorithm::Pbkdf2 { hash, iterations: raw.iterations.ok_or(None)? }
+            KdfCost::Pbkdf2 { hash, iterations: raw.iterations.ok_or(None)? }
         }
-        "argon2i" => Algorithm::Argon2i(cost()?),
-        "argon2id" => Algorithm::Argon2id(cost()?),
+        "argon2i" => KdfCost::Argon2i(cost()?),
+        "argon2id" => KdfCost::Argon2id(cost()?),
         kind => return Err(Some(shown(kind))),
     };
-    Ok(Kdf { algorithm, salt: bytes(Some(&raw.salt)).ok_or(None)? })
+    Ok(Kdf { cost, salt: bytes(Some(&raw.salt)).ok_or(None)? })
 }
 
 /// L2-SLOT-07, -08: areas lie in the place for them and share no byte.

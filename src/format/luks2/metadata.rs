@@ -203,6 +203,6 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// The largest place for keyslots' areas in bytes.
-const MAX_KEYSLOTS_LEN: u64 = 128 << 20;
+pub(super) const MAX_KEYSLOTS_LEN: u64 = 128 << 20;
 /// The characters of a text that are shown.
 const MOST_SHOWN: usize = 160;

@@ -2,6 +2,8 @@
 
 mod copies;
 mod copy;
+mod create;
+mod edit;
 mod error;
 mod fingerprint;
 mod foreign;
@@ -16,10 +18,11 @@ mod segment;
 mod tests;
 
 pub use self::error::HeaderError;
-use self::{copies::has_magic, header::Luks2Header, metadata::Metadata};
+use self::{copies::has_magic, create::Luks2Blueprint, header::Luks2Header, metadata::Metadata};
 use crate::{
+    crypto::rng::Rng,
     error::Result,
-    format::{Erasure, Finding, Format, Header, Probe, luks},
+    format::{Blueprint, Erasure, Finding, Format, Header, Probe, Room, Wishes, luks},
     storage::Storage,
 };
 
@@ -30,6 +33,10 @@ pub struct Luks2;
 impl Format for Luks2 {
     fn name(&self) -> &'static str {
         "luks2"
+    }
+
+    fn plan(&self, room: Room, wishes: &Wishes<'_>, rng: &dyn Rng) -> Result<Box<dyn Blueprint>> {
+        Ok(Box::new(Luks2Blueprint::new(room, wishes, rng)?))
     }
 
     fn probe(&self, storage: &dyn Storage) -> Result<Probe> {

@@ -15,6 +15,8 @@ use crate::{
     units::{Sector, SectorSize},
 };
 
+mod create;
+
 const HEADER_LEN: usize = 16 << 10;
 const DATA_OFFSET: usize = 1 << 20;
 const KEY: [u8; 32] = *b"0123456789abcdefghijklmnopqrstuv";

@@ -9,16 +9,19 @@ use super::{
     keyslot,
     layout::{ALIGNMENT, DATA_OFFSET, MAX_DATA_LEN, TAIL_LEN, VOLUME_KEY_LEN},
     suite::Suite,
-    superblock::{CopyIndex, Geometry, Label, Provision, Superblock},
+    superblock::{CopyIndex, Geometry, Label, Superblock},
 };
 use crate::{
     crypto::{
-        kdf::Argon2Cost,
+        kdf::{Argon2Cost, KdfCost},
         rng::Rng,
         secret::{Credentials, LockedBytes, VolumeKey},
     },
     error::{Error, ErrorKind, Result},
-    format::{NewKeyslot, Priority},
+    format::{
+        self, Blueprint, Extent, KdfBounds, KeyfileRole, NewKeyslot, Priority, Provision, Room, Wishes,
+        hyphenated, new_uuid,
+    },
     mapping::Layout,
     storage::Storage,
     units::SectorSize,
@@ -85,15 +88,6 @@ impl Geometry {
     }
 }
 
-/// Sixteen random bytes with version and variant set (RFC 9562, 5.4).
-pub fn new_uuid(rng: &dyn Rng) -> Result<[u8; 16]> {
-    let mut uuid = [0; 16];
-    rng.fill(&mut uuid)?;
-    uuid[6] = (uuid[6] & 0x0f) | 0x40;
-    uuid[8] = (uuid[8] & 0x3f) | 0x80;
-    Ok(uuid)
-}
-
 /// NAT-KEY-01: the volume key is 64 bytes of the generator's.
 pub(super) fn new_volume_key(rng: &dyn Rng) -> Result<VolumeKey> {
     let mut key = LockedBytes::zeroed(VOLUME_KEY_LEN)?;
@@ -112,7 +106,7 @@ impl NewHeader {
             slot: Some(0),
             label: None,
             priority: Priority::Normal,
-            cost: container.cost,
+            cost: container.cost.into(),
             credentials,
         };
         let slot = keyslot::seal(0, &slot, &container.uuid, &volume_key, rng)?;
@@ -151,5 +145,117 @@ impl NewHeader {
     pub fn write(&self, storage: &dyn Storage) -> Result<()> {
         self.b.write(storage)?;
         self.a.write(storage)
+    }
+}
+
+impl format::NewHeader for NewHeader {
+    fn volume_key(&self) -> Arc<VolumeKey> {
+        Arc::clone(&self.volume_key)
+    }
+
+    fn layout(&self) -> Result<Layout> {
+        self.layout()
+    }
+
+    fn write(&self, storage: &dyn Storage) -> Result<()> {
+        self.write(storage)?;
+        Ok(storage.sync_data()?)
+    }
+
+    fn write_file(&self, file: &dyn Storage) -> Result<()> {
+        self.write_file(file)
+    }
+}
+
+/// A new container of which all is settled but the secret and its costs.
+#[derive(Debug)]
+pub(super) struct NativeBlueprint {
+    uuid: [u8; 16],
+    label: Label,
+    suite: Suite,
+    sector_size: SectorSize,
+    provision: Provision,
+    geometry: Geometry,
+}
+
+impl NativeBlueprint {
+    /// Settles what `wishes` leave open.
+    ///
+    /// # Errors
+    /// `Usage` for what the format cannot have.
+    pub(super) fn new(room: Room, wishes: &Wishes<'_>, rng: &dyn Rng) -> Result<Self> {
+        let sector_size = wishes.sector_size.unwrap_or(SectorSize::B4096);
+        if !matches!(sector_size, SectorSize::B512 | SectorSize::B4096) {
+            return Err(refused("its sectors have 512 or 4096 bytes"));
+        }
+        if wishes.hash.is_some() {
+            return Err(refused("its hashes are fixed"));
+        }
+        Ok(Self {
+            uuid: new_uuid(rng)?,
+            label: keyslot::checked_label(wishes.label)?,
+            suite: suite(wishes)?,
+            sector_size,
+            provision: wishes.provision,
+            geometry: match room {
+                Room::Container(len) => Geometry::for_container(len)?,
+                Room::Data(len) => Geometry::for_data(len)?,
+            },
+        })
+    }
+}
+
+/// The suite of that name; the bits of its key go without saying.
+fn suite(wishes: &Wishes<'_>) -> Result<Suite> {
+    let named = |name| Suite::ALL.into_iter().find(|suite| suite.name() == name);
+    let suite = wishes.cipher.map_or(Some(Suite::default()), named);
+    let suite = suite.ok_or_else(|| refused("its ciphers are aes-256-xts and aes-128-xts"))?;
+    if wishes.key_bits.is_some_and(|bits| bits != suite.key_bits()) {
+        return Err(refused(&format!("the key of {} has {} bits", suite.name(), suite.key_bits())));
+    }
+    Ok(suite)
+}
+
+fn refused(reason: &str) -> Error {
+    Error::new(ErrorKind::Usage, format!("the native format does not have this: {reason}"))
+}
+
+impl Blueprint for NativeBlueprint {
+    fn uuid(&self) -> Option<String> {
+        Some(hyphenated(&self.uuid))
+    }
+
+    fn extent(&self) -> Extent {
+        (&self.geometry).into()
+    }
+
+    fn sector_size(&self) -> SectorSize {
+        self.sector_size
+    }
+
+    fn keyfile_role(&self) -> KeyfileRole {
+        KeyfileRole::PartOfSecret
+    }
+
+    fn kdf_bounds(&self) -> Option<KdfBounds> {
+        Some(keyslot::kdf_bounds())
+    }
+
+    fn make_header(
+        &self,
+        credentials: &Credentials,
+        cost: Option<KdfCost>,
+        rng: &dyn Rng,
+    ) -> Result<Box<dyn format::NewHeader>> {
+        let container = NewContainer {
+            uuid: self.uuid,
+            label: self.label.clone(),
+            suite: self.suite,
+            sector_size: self.sector_size,
+            provision: self.provision,
+            geometry: self.geometry,
+            cost: cost.map_or(Ok(keyslot::NO_COST), keyslot::argon2id_cost)?,
+        };
+        Ok(Box::new(NewHeader::new(&container, credentials, rng)?))
     }
 }

@@ -6,11 +6,12 @@ use super::{
     ledger::{Ledger, Slots},
     reencryption::Binding,
     suite::Suite,
-    superblock::{Provision, Superblock},
+    superblock::Superblock,
 };
 use crate::{
     crypto::secret::VolumeKey,
     error::{Error, ErrorKind, Result},
+    format::Provision,
     mapping::{Holes, Journaled, Layout, Mapping, MappingError, Moving, Segment},
     units::{Sector, SectorSize},
 };

@@ -10,7 +10,7 @@ use super::{
     editor::{self, NativeEditor},
     error::HeaderError,
     header_file::HeaderFile,
-    keyslot::{Budget, Keyslot, Opened, SlotKind},
+    keyslot::{self, Budget, Keyslot, Opened, SlotKind},
     layout::VERSION,
     ledger::{Ledger, Slots, WorkAreas},
     repair::CopyFault,
@@ -24,7 +24,8 @@ use crate::{
     },
     error::{Error, ErrorKind, Result},
     format::{
-        Attempt, Change, CopyInfo, CopyState, Editor, Finding, Fingerprint, Header, HeaderInfo, Unlocked,
+        Attempt, Change, CopyInfo, CopyState, Editor, Finding, Fingerprint, Header, HeaderInfo, KdfBounds,
+        Unlocked, hyphenated,
     },
     storage::Storage,
 };
@@ -278,6 +279,10 @@ impl Header for NativeHeader {
         Ok(done)
     }
 
+    fn kdf_bounds(&self) -> Option<KdfBounds> {
+        Some(keyslot::kdf_bounds())
+    }
+
     fn check_change(&self, change: &Change<'_>) -> Result<()> {
         editor::check_change(&self.copies.current().keyslots, change)
     }
@@ -367,18 +372,4 @@ fn no_slot_of(kind: SlotKind, copy: &HeaderCopy, asked_for: Option<u32>) -> Erro
         SlotKind::Fido2 => Error::new(ErrorKind::Credentials, "no keyslot takes a FIDO2 token"),
         _ => Error::new(ErrorKind::Credentials, "no keyslot can be opened by this strongroom"),
     }
-}
-
-/// A UUID as RFC 9562 writes it.
-pub fn hyphenated(uuid: &[u8; 16]) -> String {
-    let mut text = String::with_capacity(36);
-    for (index, byte) in uuid.iter().enumerate() {
-        if matches!(index, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        text.extend(
-            [byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16).unwrap_or_default()),
-        );
-    }
-    text
 }

@@ -13,13 +13,13 @@ use super::{
     copies::{Copies, Found, in_place, read_copy},
     copy::HeaderCopy,
     error::HeaderError,
-    header::hyphenated,
     layout::{COPY_LEN, COPY_LEN_U64, VERSION},
     superblock::{CopyIndex, Geometry},
 };
 use crate::{
     crypto::hash,
     error::{Error, ErrorKind, Result},
+    format::hyphenated,
     storage::{Overlay, Storage, Window},
 };
 

@@ -13,13 +13,14 @@ use super::{
 use crate::{
     crypto::{
         aead,
-        kdf::{Argon2Cost, KdfLimits},
+        hash::HashKind,
+        kdf::{Argon2Cost, KdfCost, KdfKind, KdfLimits},
         rng::Rng,
         secret::{Credentials, LockedBytes, VolumeKey},
         security_key::Challenge,
     },
     error::{Error, ErrorKind, Result},
-    format::{KdfInfo, KeyslotInfo, NewKeyslot, Priority},
+    format::{KdfBounds, KdfInfo, KeyslotInfo, NewKeyslot, Priority},
 };
 
 /// The least memory of a new keyslot.
@@ -287,7 +288,8 @@ pub(super) fn seal(
     rng: &dyn Rng,
 ) -> Result<RawKeyslot> {
     let kind = SlotKind::of(new.credentials);
-    let cost = if kind.kdf() == Some(KDF_ARGON2ID) { checked_cost(new.cost)? } else { NO_COST };
+    let cost =
+        if kind.kdf() == Some(KDF_ARGON2ID) { checked_cost(argon2id_cost(new.cost)?)? } else { NO_COST };
     let mut raw = RawKeyslot::new_zeroed();
     raw.kind = kind.number().into();
     raw.index = index.into();
@@ -310,6 +312,34 @@ pub(super) fn seal(
     raw.tag = aead::seal(&key, &raw.nonce, &aad, wrapped.as_mut_slice())?;
     raw.wrapped_key.copy_from_slice(wrapped.as_slice());
     Ok(raw)
+}
+
+/// Which key derivations keyslots for passwords and keyfiles have (NAT-KEY-09).
+pub(super) fn kdf_bounds() -> KdfBounds {
+    let limits = KdfLimits::default();
+    KdfBounds {
+        kinds: &[KdfKind::Argon2id],
+        hash: HashKind::Sha512,
+        takes_hash: false,
+        key_len: VOLUME_KEY_LEN,
+        memory_kib: (MIN_MEMORY_KIB, u32::try_from(limits.memory_kib).unwrap_or(u32::MAX)),
+        passes: (MIN_PASSES, limits.passes),
+        lanes: (1, limits.lanes),
+        iterations: (0, 0),
+    }
+}
+
+/// The costs of the one derivation that passwords have here.
+///
+/// # Errors
+/// `Usage` for another one.
+pub(super) fn argon2id_cost(cost: KdfCost) -> Result<Argon2Cost> {
+    match cost {
+        KdfCost::Argon2id(cost) => Ok(cost),
+        KdfCost::Argon2i(_) | KdfCost::Pbkdf2 { .. } => {
+            Err(Error::new(ErrorKind::Usage, "keyslots of the native format take argon2id"))
+        }
+    }
 }
 
 /// NAT-KEY-09: no keyslot of ours is cheaper than this.
@@ -352,7 +382,7 @@ impl Priority {
 }
 
 /// The costs of a keyslot without a costly derivation.
-const NO_COST: Argon2Cost = Argon2Cost { memory_kib: 0, passes: 0, lanes: 0 };
+pub(super) const NO_COST: Argon2Cost = Argon2Cost { memory_kib: 0, passes: 0, lanes: 0 };
 
 /// Whether guessing costs less, in memory or in work, than NAT-KEY-09 asks of a new slot.
 fn is_weak(cost: &Argon2Cost) -> bool {

@@ -12,7 +12,7 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 use super::{
     keys,
     layout::{ALIGNMENT, COPY_LEN, RECORD_LEN, RECORD_MAGIC, RECORD_VERSION, RawRecord},
-    superblock::{Geometry, Provision, Superblock},
+    superblock::{Geometry, Superblock},
 };
 use crate::{
     crypto::{
@@ -20,6 +20,7 @@ use crate::{
         secret::{DerivedKey, VolumeKey},
     },
     error::{Error, ErrorKind, Result},
+    format::Provision,
     storage::Storage,
 };
 

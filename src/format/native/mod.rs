@@ -28,9 +28,10 @@ mod update;
 
 pub use backup::{Backup, ForeignCopy, Restore};
 pub use copy::HeaderCopy;
-pub use create::{MIN_CONTAINER_LEN, NewContainer, NewHeader, new_uuid};
+use create::NativeBlueprint;
+pub use create::{MIN_CONTAINER_LEN, NewContainer, NewHeader};
 pub use error::HeaderError;
-pub use header::{NativeHeader, hyphenated};
+pub use header::NativeHeader;
 pub use header_file::{HEADER_FILE_LEN, HeaderFile};
 pub use keys::{data_key, keyfile_digest};
 pub use keyslot::{Keyslot, MIN_MEMORY_KIB, MIN_PASSES, SlotKind};
@@ -40,12 +41,14 @@ pub use reencryption::OldVolume;
 pub use repair::{CopyFault, Fault};
 pub use scan::{FoundCopy, Scan, scan};
 pub use suite::Suite;
-pub use superblock::{CopyIndex, Geometry, Label, Provision, Superblock};
+pub use superblock::{CopyIndex, Geometry, Label, Superblock};
 pub use transition::{StartHeader, Target, UnderWay};
 
+pub use crate::format::{Provision, hyphenated, new_uuid};
 use crate::{
+    crypto::rng::Rng,
     error::Result,
-    format::{Erasure, Finding, Format, Header, Probe},
+    format::{Blueprint, Erasure, Finding, Format, Header, Probe, Room, Wishes},
     storage::Storage,
 };
 
@@ -64,6 +67,10 @@ impl Format for Native {
 
     fn read_header(&self, storage: &dyn Storage) -> Result<Box<dyn Header>> {
         Ok(Box::new(NativeHeader::read(storage)?))
+    }
+
+    fn plan(&self, room: Room, wishes: &Wishes<'_>, rng: &dyn Rng) -> Result<Box<dyn Blueprint>> {
+        Ok(Box::new(NativeBlueprint::new(room, wishes, rng)?))
     }
 
     fn erasure(&self, storage: &dyn Storage) -> Result<Erasure> {

@@ -14,7 +14,10 @@ use super::{
     reencryption::{OldVolume, native_sector_size},
     suite::Suite,
 };
-use crate::units::SectorSize;
+use crate::{
+    format::{Extent, Provision},
+    units::SectorSize,
+};
 use zerocopy::FromZeros;
 
 /// Which of the two copies.
@@ -62,42 +65,20 @@ impl fmt::Display for CopyIndex {
     }
 }
 
-/// How the data area came to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Provision {
-    /// Filled with random bytes.
-    Thick,
-    /// Allocated, not filled.
-    Quick,
-    /// Sectors take space when they are written; unwritten ones read as zeros.
-    Thin,
+const fn provision_number(provision: Provision) -> u32 {
+    match provision {
+        Provision::Thick => 0,
+        Provision::Quick => 1,
+        Provision::Thin => 2,
+    }
 }
 
-impl Provision {
-    /// The name on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Thick => "thick",
-            Self::Quick => "quick",
-            Self::Thin => "thin",
-        }
-    }
-
-    const fn number(self) -> u32 {
-        match self {
-            Self::Thick => 0,
-            Self::Quick => 1,
-            Self::Thin => 2,
-        }
-    }
-
-    const fn from_number(number: u32) -> Option<Self> {
-        match number {
-            0 => Some(Self::Thick),
-            1 => Some(Self::Quick),
-            2 => Some(Self::Thin),
-            _ => None,
-        }
+const fn provision_from_number(number: u32) -> Option<Provision> {
+    match number {
+        0 => Some(Provision::Thick),
+        1 => Some(Provision::Quick),
+        2 => Some(Provision::Thin),
+        _ => None,
     }
 }
 
@@ -112,6 +93,13 @@ pub struct Geometry {
     pub container_len: u64,
     /// Where copy B lies.
     pub backup_offset: u64,
+}
+
+impl From<&Geometry> for Extent {
+    fn from(geometry: &Geometry) -> Self {
+        let data = geometry.data_offset..geometry.data_offset.saturating_add(geometry.data_len);
+        Self { container_len: geometry.container_len, data }
+    }
 }
 
 /// A text of at most 64 bytes that shows as what it is: no control, direction or invisible characters.
@@ -212,7 +200,7 @@ impl Superblock {
             sequence: raw.sequence.get(),
             suite,
             sector_size: sector_size(raw.sector_size.get())?,
-            provision: Provision::from_number(raw.provision.get())
+            provision: provision_from_number(raw.provision.get())
                 .ok_or_else(|| field("provision", raw.provision.get()))?, // NAT-SB-09
             geometry,
             generation: raw.generation.get(),
@@ -242,7 +230,7 @@ impl Superblock {
         raw.copy_index = self.index.number().into();
         raw.suite = self.suite.number().into();
         raw.sector_size = u32::try_from(self.sector_size.bytes()).unwrap_or_default().into();
-        raw.provision = self.provision.number().into();
+        raw.provision = provision_number(self.provision).into();
         raw.data_offset = self.geometry.data_offset.into();
         raw.data_len = self.geometry.data_len.into();
         raw.container_len = self.geometry.container_len.into();

@@ -106,8 +106,13 @@ fn make(case: Case) -> Fixture {
         }
     }
     let target = Target { suite: Suite::Aes128Xts, sector_size: sector_size(case.new_sector) };
-    let slot =
-        NewKeyslot { slot: None, label: None, priority: Priority::Normal, cost, credentials: &credentials };
+    let slot = NewKeyslot {
+        slot: None,
+        label: None,
+        priority: Priority::Normal,
+        cost: cost.into(),
+        credentials: &credentials,
+    };
     let start = StartHeader::new(&header, &unlocked, target, &[slot], &OsRng).unwrap();
     Fixture {
         bytes: storage.to_vec(),

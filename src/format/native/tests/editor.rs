@@ -18,7 +18,7 @@ fn key_of(byte: u8) -> Credentials {
 }
 
 fn slot_of(credentials: &Credentials) -> NewKeyslot<'_> {
-    NewKeyslot { slot: None, label: None, priority: Priority::Normal, cost: CHEAP, credentials }
+    NewKeyslot { slot: None, label: None, priority: Priority::Normal, cost: CHEAP.into(), credentials }
 }
 
 /// Counts up across all tests, so that no two salts are the same.

@@ -48,7 +48,7 @@ fn change_key(storage: &dyn Storage, old: u8, new: u8) {
         slot: None,
         label: None,
         priority: Priority::Normal,
-        cost: CHEAP,
+        cost: CHEAP.into(),
         credentials: &credentials,
     };
     editor.replace(0, &slot, &Counting(AtomicU64::new(77))).unwrap();
