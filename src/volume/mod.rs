@@ -5,6 +5,7 @@ mod container;
 mod draft;
 mod erase;
 mod fill;
+pub mod free_space;
 mod header;
 pub mod image;
 pub mod pin;
