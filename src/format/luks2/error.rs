@@ -45,11 +45,11 @@ pub enum HeaderError {
         reason: String,
     },
     /// An object with a value that it cannot have.
-    #[error("{object} {name}: {field} is {value}")]
+    #[error("{object}{name}: {field} is {value}")]
     Value {
         /// The kind of the object.
         object: &'static str,
-        /// Its name.
+        /// Its name, a blank before it; empty where there is one such object.
         name: String,
         /// The field's name in the specification.
         field: &'static str,

@@ -193,7 +193,8 @@ pub(super) fn bytes(text: Option<&str>) -> Option<Vec<u8>> {
 
 /// An object with a value that it cannot have.
 pub(super) fn wrong(object: &'static str, name: &str, field: &'static str, value: &str) -> HeaderError {
-    HeaderError::Value { object, name: name.to_owned(), field, value: shown(value) }
+    let name = if name.is_empty() { String::new() } else { format!(" {name}") };
+    HeaderError::Value { object, name, field, value: shown(value) }
 }
 
 /// A text of a header made fit to be shown: without control characters, and not longer than a line.
