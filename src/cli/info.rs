@@ -87,7 +87,8 @@ fn describe(info: &HeaderInfo) -> String {
         if info.authenticated_header { "authenticated: unlocking checks it" } else { "not authenticated" },
     );
     if info.reencryption {
-        line("Re-encryption:", "under way; strongroom reencrypt goes on with it");
+        let program = if info.format == "native" { "strongroom" } else { "cryptsetup" };
+        line("Re-encryption:", &format!("under way; {program} reencrypt goes on with it"));
     }
     for (index, copy) in info.headers.iter().enumerate() {
         let state = state_name(copy.state);

@@ -99,6 +99,7 @@ pub(crate) fn unlock_with(
     keyslot: Option<u32>,
 ) -> Result<(Unlocked, Credentials)> {
     let pinned = pin::check(path, header, options.pin)?;
+    header.check_openable().map_err(|error| error.during(format!("cannot unlock {}", path.display())))?;
     let opened = open_with(console, path, header, options, keyslot)?;
     pinned.keep(console)?;
     Ok(opened)

@@ -124,6 +124,14 @@ pub trait Header: fmt::Debug + Send + Sync {
     /// container, has no such slots.
     fn challenges(&self, attempt: &Attempt<'_>) -> Vec<Challenge>;
 
+    /// Refuses a container that is not opened whatever the secret is: for the time before one is asked for.
+    ///
+    /// # Errors
+    /// As [`Self::unlock`].
+    fn check_openable(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Opens a keyslot and checks the header against the volume key.
     ///
     /// # Errors

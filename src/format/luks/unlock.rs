@@ -36,6 +36,8 @@ pub(in crate::format) fn open_any<'a>(
     }
     let mut budget = Budget::new(&attempt.limits);
     let mut failure = None;
+    let overwritten =
+        slots.iter().find(|(slot, _)| slot.is_overwritten()).map(|(slot, _)| slot.overwritten());
     for (slot, digest) in slots {
         match try_slot(slot, digest, password, attempt, &mut budget) {
             Ok(Some(key)) => return Ok((key, slot.index)),
@@ -44,7 +46,9 @@ pub(in crate::format) fn open_any<'a>(
         }
     }
     Err(failure.unwrap_or_else(|| {
-        Error::new(ErrorKind::Credentials, "no keyslot opens with this password or keyfile")
+        let wrong = "no keyslot opens with this password or keyfile";
+        let damage = overwritten.map_or_else(String::new, |damage| format!("; {damage}"));
+        Error::new(ErrorKind::Credentials, format!("{wrong}{damage}"))
     }))
 }
 

@@ -61,6 +61,11 @@ impl Luks1Header {
         self.parsed.data_offset
     }
 
+    /// What is to be said of keyslots whose areas were written over.
+    pub(super) fn overwritten(&self) -> impl Iterator<Item = Finding> {
+        self.parsed.keyslots.iter().filter_map(Keyslot::finding)
+    }
+
     /// The size of the volume in sectors: to the container's end.
     fn sectors(&self) -> u64 {
         self.container_len.saturating_sub(self.parsed.data_offset) / UNIT

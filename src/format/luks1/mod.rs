@@ -53,7 +53,10 @@ impl Format for Luks1 {
 
     fn check(&self, storage: &dyn Storage) -> Result<Vec<Finding>> {
         match Luks1Header::read(storage) {
-            Ok(_) => Ok(vec![Finding::info("header", "whole"), luks::not_authenticated()]),
+            Ok(header) => {
+                let findings = vec![Finding::info("header", "whole"), luks::not_authenticated()];
+                Ok(findings.into_iter().chain(header.overwritten()).collect())
+            }
             Err(error) => luks::finding_of(error),
         }
     }

@@ -74,6 +74,7 @@ impl Luks2Header {
                 findings.push(Finding::warning(format!("keyslot {}", slot.index), message));
             }
         }
+        findings.extend(self.metadata().slots.iter().filter_map(|slot| slot.usable.as_ref().ok()?.finding()));
         if let Err(error) = self.metadata().plan() {
             findings.push(Finding::error("data", error.reason()));
         }
@@ -208,6 +209,10 @@ impl Header for Luks2Header {
         KeyfileRole::WholeSecret
     }
 
+    fn check_openable(&self) -> Result<()> {
+        self.metadata().plan().map(drop)
+    }
+
     fn unlock(&self, credentials: &Credentials, attempt: &Attempt) -> Result<Unlocked> {
         let plan = self.metadata().plan()?;
         let slots = self.metadata().slots.iter().filter(|slot| plan.digest.slots.contains(&slot.index));
@@ -271,7 +276,9 @@ fn details(metadata: &Metadata, subsystem: &str) -> Vec<Detail> {
     details.extend(metadata.segments.iter().map(describe_segment));
     details.extend(metadata.slots.iter().map(describe_slot));
     for token in &metadata.tokens {
-        let value = format!("{}, keyslots {}", token.kind, list(&token.slots));
+        let description = token.key_description.iter().map(|text| format!(", key {text:?}"));
+        let value =
+            format!("{}, keyslots {}{}", token.kind, list(&token.slots), description.collect::<String>());
         details.push(Detail::new(format!("Token {}", token.index), value));
     }
     for (index, digest) in &metadata.digests {

@@ -69,6 +69,9 @@ pub(super) struct Token {
     #[serde(rename = "type")]
     pub(super) kind: String,
     pub(super) keyslots: Slots,
+    /// Of a luks2-keyring token: the name of a key in the kernel's keyring. Other types may use the name for anything.
+    #[serde(default)]
+    pub(super) key_description: serde_json::Value,
 }
 
 #[derive(Debug, Deserialize)]

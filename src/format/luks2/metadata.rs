@@ -42,6 +42,8 @@ pub(super) struct Token {
     pub(super) index: u32,
     pub(super) kind: String,
     pub(super) slots: Vec<u32>,
+    /// The key in the kernel's keyring that a luks2-keyring token names.
+    pub(super) key_description: Option<String>,
 }
 
 impl Metadata {
@@ -75,7 +77,9 @@ impl Metadata {
         let slot_numbers = numbers(&slots);
         for (&index, raw) in &json.tokens.0 {
             let slots = references("token", index, "keyslot", &raw.keyslots.0, &slot_numbers)?;
-            tokens.push(Token { index, kind: shown(&raw.kind), slots });
+            let key_description =
+                raw.key_description.as_str().filter(|_| raw.kind == "luks2-keyring").map(shown);
+            tokens.push(Token { index, kind: shown(&raw.kind), slots, key_description });
         }
         let list = |texts: &Texts<64>| texts.0.iter().map(|text| shown(text)).collect();
         let (flags, requirements) = (list(&json.config.flags), list(&json.config.requirements.mandatory));
