@@ -8,11 +8,8 @@ use serde::Serialize;
 use strongroom::{
     crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
-    format::{
-        Header, HeaderInfo, KeyslotInfo, Unlocked,
-        native::{ForeignCopy, Restore, hyphenated},
-    },
-    volume::{Access, Container, backup_header, open_for_backup, trace_at_start},
+    format::{HeaderInfo, HeaderRestore, KeyslotInfo, Unlocked},
+    volume::{Access, Container, backup_header, open_for_backup, plan_restore, trace_at_start},
 };
 
 use super::{
@@ -37,7 +34,7 @@ pub(crate) fn run(console: Console, command: &HeaderCommand) -> Result<()> {
 struct BackedUp<'a> {
     container: &'a Path,
     header_file: &'a Path,
-    uuid: String,
+    uuid: Option<String>,
     left_out: Vec<String>,
 }
 
@@ -57,12 +54,8 @@ fn backup(console: Console, options: &HeaderBackupOptions) -> Result<()> {
             path.display()
         ));
     }
-    let done = BackedUp {
-        container: path,
-        header_file: file,
-        uuid: hyphenated(backup.uuid()),
-        left_out: backup.left_out().iter().map(ToString::to_string).collect(),
-    };
+    let done =
+        BackedUp { container: path, header_file: file, uuid: backup.uuid(), left_out: backup.left_out() };
     console.done(&done, |_| {
         format!(
             "backed up the header of {} to {}\nit opens with today's passwords, even after they are changed or removed: keep it safe",
@@ -85,14 +78,18 @@ fn restore(console: Console, options: &HeaderRestoreOptions) -> Result<()> {
     let cannot_read = |error: Error| error.during(format!("cannot open header file {}", file.display()));
     check_kind(file)?;
     let source = Container::open(file, Access::ReadOnly).map_err(cannot_read)?;
-    let restore = Restore::from_file(&*container.storage(), &*source.storage()).map_err(|error| {
+    let restore = plan_restore(&container, &source).map_err(|error| {
         error.during(format!("cannot restore the header of {} from {}", path.display(), file.display()))
     })?;
     check_terminal(options.yes, path)?;
-    options.unlock.check_source()?;
     let replacement = Replacement { console, path, source: file, is_agreed: options.yes, is_part: false };
-    let unlocked = unlock(console, file, restore.source(), &options.unlock, None)?;
-    replacement.carry_out(&container, &restore, &unlocked)
+    let unlocked = if restore.takes_secret() {
+        options.unlock.check_source()?;
+        Some(unlock(console, file, restore.source(), &options.unlock, None)?)
+    } else {
+        None
+    };
+    replacement.carry_out(&container, &*restore, unlocked.as_ref())
 }
 
 /// A header about to take the place of another.
@@ -109,7 +106,12 @@ struct Replacement<'a> {
 
 impl Replacement<'_> {
     /// Shows both headers, asks, and writes.
-    fn carry_out(&self, container: &Container, restore: &Restore, unlocked: &Unlocked) -> Result<()> {
+    fn carry_out(
+        &self,
+        container: &Container,
+        restore: &dyn HeaderRestore,
+        unlocked: Option<&Unlocked>,
+    ) -> Result<()> {
         let source = restore.source().describe();
         self.console.note(&show("The header to be restored", Some(&source)));
         self.console.note(&show("The header that is there now", restore.present().as_ref()));
@@ -131,34 +133,20 @@ impl Replacement<'_> {
     }
 
     /// What speaks against it.
-    fn warnings(&self, container: &Container, restore: &Restore, unlocked: &Unlocked) -> Vec<String> {
-        let mut warnings: Vec<String> = restore.foreign().iter().map(describe_foreign).collect();
-        match restore.is_present_authentic(unlocked) {
-            Some(true) => {
-                warnings.push("passwords that were changed or removed since open it again, and newer ones do not".to_owned());
-            }
-            Some(false) => warnings.push(
-                "the header that is there is not under the same key: somebody changed it, or the data is lost with this one"
-                    .to_owned(),
-            ),
-            None if self.is_part => {}
-            None => {
-                warnings.push("no header is left to show that this one belongs here".to_owned());
-                let trace = trace_at_start(&*container.storage());
-                warnings.extend(trace.map(|trace| format!("{} starts with {trace}", self.path.display())));
-            }
+    fn warnings(
+        &self,
+        container: &Container,
+        restore: &dyn HeaderRestore,
+        unlocked: Option<&Unlocked>,
+    ) -> Vec<String> {
+        let mut warnings = restore.warnings(unlocked);
+        if restore.present().is_none() && !self.is_part {
+            warnings.push("no header is left to show that this one belongs here".to_owned());
+            let trace = trace_at_start(&*container.storage());
+            warnings.extend(trace.map(|trace| format!("{} starts with {trace}", self.path.display())));
         }
         warnings
     }
-}
-
-fn describe_foreign(copy: &ForeignCopy) -> String {
-    let label = copy.label.as_ref().map(|label| format!(", label {label:?}")).unwrap_or_default();
-    let uuid = hyphenated(&copy.uuid);
-    format!(
-        "header copy {} belongs to another container ({uuid}{label}), which opens no more without it",
-        copy.index
-    )
 }
 
 fn show(title: &str, header: Option<&HeaderInfo>) -> String {

@@ -1,5 +1,6 @@
 //! Containers on disk: each format is a folder here and a line in [`FORMATS`]; each unlocks to a [`Layout`].
 
+mod backup;
 mod create;
 mod finding;
 mod fingerprint;
@@ -10,6 +11,8 @@ pub mod native;
 mod uuid;
 pub mod veracrypt;
 
+use backup::OLDER_PASSWORDS;
+pub use backup::{HeaderBackup, HeaderRestore};
 pub use create::{Blueprint, Extent, KdfBounds, NewHeader, Provision, Room, Wishes};
 pub use finding::{Finding, Severity};
 pub use fingerprint::{Fact, Fingerprint, digest_of, hex};
@@ -72,6 +75,37 @@ pub trait Format: fmt::Debug + Send + Sync {
     fn plan(&self, room: Room, wishes: &Wishes<'_>, rng: &dyn Rng) -> Result<Box<dyn Blueprint>> {
         let _ = (room, wishes, rng);
         Err(Error::new(ErrorKind::Unsupported, format!("{} containers are not made", self.name())))
+    }
+
+    /// Lays the header in `file` over, or beside, `container`. `None` where `file` is no header file of this format.
+    ///
+    /// # Errors
+    /// `Damaged`; `Usage` where the container bears a header of its own that is another one.
+    fn attach(
+        &self,
+        container: Arc<dyn Storage>,
+        file: Arc<dyn Storage>,
+    ) -> Result<Option<Arc<dyn Storage>>> {
+        let _ = (container, file);
+        Ok(None)
+    }
+
+    /// Copies the header of a container. Needs no secret.
+    ///
+    /// # Errors
+    /// `Busy` while the header is of use only where it is, `Damaged`, `Unsupported` where the format has no backups.
+    fn take_backup(&self, container: &dyn Storage) -> Result<Box<dyn HeaderBackup>> {
+        let _ = container;
+        Err(Error::new(ErrorKind::Unsupported, format!("{} headers are not backed up", self.name())))
+    }
+
+    /// Compares a header file with the container that it is to be restored to. `None` where `file` is none of this format.
+    ///
+    /// # Errors
+    /// `Usage` where it belongs to another container or to another state of its data, `Damaged`, `Unsupported`.
+    fn restore(&self, container: &dyn Storage, file: &dyn Storage) -> Result<Option<Box<dyn HeaderRestore>>> {
+        let _ = (container, file);
+        Ok(None)
     }
 
     /// What must be overwritten so that nobody ever opens the container again; also where its header is damaged.

@@ -3,11 +3,13 @@
 //! What goes in and out here is what lies on the medium. Plaintext has another trait,
 //! [`BlockDevice`](crate::block::BlockDevice), so that neither can be passed for the other.
 
+mod apart;
 mod file;
 mod memory;
 mod overlay;
 mod sim;
 
+pub use apart::Apart;
 pub use file::FileStorage;
 pub use memory::MemoryStorage;
 pub use overlay::{Overlay, Window};
@@ -37,6 +39,11 @@ pub trait Storage: fmt::Debug + Send + Sync {
 
     /// What this storage can do.
     fn limits(&self) -> Limits;
+
+    /// Where the header of the container lies, when it is in none of these bytes.
+    fn header(&self) -> Option<&dyn Storage> {
+        None
+    }
 }
 
 /// What a storage can do.

@@ -13,8 +13,8 @@ use rustix::fs::{Advice, FlockOperation, OFlags, fadvise, flock};
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    format::{self, FORMATS, Format, Header, Probe, native::HeaderFile},
-    storage::{FileStorage, Overlay, Storage},
+    format::{self, FORMATS, Format, Header, Probe},
+    storage::{FileStorage, Storage},
 };
 
 /// How a container is opened.
@@ -41,7 +41,8 @@ pub struct Container {
 #[derive(Debug)]
 struct Detached {
     file: Arc<FileStorage>,
-    overlay: Arc<Overlay>,
+    storage: Arc<dyn Storage>,
+    format: &'static dyn Format,
 }
 
 impl Container {
@@ -96,11 +97,28 @@ impl Container {
     /// # Errors
     /// `NotAContainer` where it is no header file, `Damaged`, `Usage` where it belongs to another container.
     pub fn attach_header(&mut self, header: &Self) -> Result<()> {
-        let file = HeaderFile::read(&*header.file)?;
-        file.check_against(&*self.file, &*header.file)?;
-        let overlay = file
-            .over(Arc::clone(&self.file) as Arc<dyn Storage>, Arc::clone(&header.file) as Arc<dyn Storage>)?;
-        self.detached = Some(Detached { file: Arc::clone(&header.file), overlay: Arc::new(overlay) });
+        for &format in FORMATS {
+            let (container, file) = (Arc::clone(&self.file), Arc::clone(&header.file));
+            if let Some(storage) = format.attach(container, file)? {
+                self.refuse_other_format(format)?;
+                self.detached = Some(Detached { file: Arc::clone(&header.file), storage, format });
+                return Ok(());
+            }
+        }
+        Err(Error::new(ErrorKind::NotAContainer, "it is no header file")
+            .with_hint("strongroom header backup makes one"))
+    }
+
+    /// Under the header of another container its data would be garbage, and a file system check would write to it.
+    fn refuse_other_format(&self, format: &dyn Format) -> Result<()> {
+        for other in FORMATS {
+            if other.name() != format.name() && other.probe(&*self.file)? == Probe::Match {
+                let (name, own) = (format.name(), other.name());
+                let reason =
+                    format!("it is the header of a {name} container, and this one bears that of {own}");
+                return Err(Error::new(ErrorKind::Usage, reason));
+            }
+        }
         Ok(())
     }
 
@@ -146,7 +164,7 @@ impl Container {
     /// Its bytes, the header's included where that is detached.
     pub fn storage(&self) -> Arc<dyn Storage> {
         match &self.detached {
-            Some(detached) => Arc::clone(&detached.overlay) as Arc<dyn Storage>,
+            Some(detached) => Arc::clone(&detached.storage),
             None => Arc::clone(&self.file) as Arc<dyn Storage>,
         }
     }
@@ -176,6 +194,9 @@ impl Container {
     /// # Errors
     /// `NotAContainer` where no format claims it.
     pub fn format(&self) -> Result<&'static dyn Format> {
+        if let Some(detached) = &self.detached {
+            return Ok(detached.format);
+        }
         if let Some(format) = self.assumed {
             return Ok(format);
         }

@@ -20,6 +20,8 @@ use crate::{
 /// What writing gave, and `Io` where the medium does not hold what was written. The error says whether the keyslots are
 /// gone.
 pub fn erase(storage: &dyn Storage, erasure: &Erasure, rng: &dyn Rng) -> Result<()> {
+    // What is to go is the header, wherever it lies.
+    let storage = storage.header().unwrap_or(storage);
     for keyslots in [erasure.spare.as_slice(), std::slice::from_ref(&erasure.last)] {
         overwrite(storage, keyslots, rng).map_err(|error| {
             let reason = format!("the keyslots are not all gone: {}", error.reason());

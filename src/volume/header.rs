@@ -7,8 +7,8 @@ use crate::{
     crypto::rng::Rng,
     error::{Error, ErrorKind, Result},
     format::{
-        Header, HeaderInfo, NewHeader,
-        native::{Backup, HeaderFile, NativeHeader},
+        FORMATS, Header, HeaderBackup, HeaderInfo, HeaderRestore, NewHeader,
+        native::{HeaderFile, NativeHeader},
     },
 };
 
@@ -18,12 +18,17 @@ use crate::{
 /// agree then, or they are being changed just now.
 ///
 /// # Errors
-/// `Exists` where anything stands at `target`, `Busy` for a header that is being changed, and as [`Backup::take`].
-pub fn backup_header(container: &Container, is_shared: bool, target: &Path, rng: &dyn Rng) -> Result<Backup> {
+/// `Exists` where anything stands at `target`, `Busy` for a header that is being changed, and as [`Format::take_backup`].
+pub fn backup_header(
+    container: &Container,
+    is_shared: bool,
+    target: &Path,
+    rng: &dyn Rng,
+) -> Result<Box<dyn HeaderBackup>> {
     if target.symlink_metadata().is_ok() {
         return Err(Error::new(ErrorKind::Exists, "it exists").with_hint("choose another name"));
     }
-    let backup = Backup::take(&*container.storage())?;
+    let backup = container.format()?.take_backup(&*container.storage())?;
     if is_shared && !backup.is_settled() {
         return Err(Error::new(
             ErrorKind::Busy,
@@ -47,6 +52,21 @@ pub fn open_for_backup(path: &Path) -> Result<(Container, bool)> {
         Err(error) if error.kind() == ErrorKind::Busy => Ok((Container::peek(path)?, true)),
         Err(error) => Err(error),
     }
+}
+
+/// Compares a header file with the container that it is to be restored to.
+///
+/// # Errors
+/// `NotAContainer` where it is no header file, and as [`Format::restore`].
+pub fn plan_restore(container: &Container, file: &Container) -> Result<Box<dyn HeaderRestore>> {
+    let (container, file) = (container.storage(), file.storage());
+    for format in FORMATS {
+        if let Some(restore) = format.restore(&*container, &*file)? {
+            return Ok(restore);
+        }
+    }
+    Err(Error::new(ErrorKind::NotAContainer, "it is no header file")
+        .with_hint("strongroom header backup makes one"))
 }
 
 /// Starts a header file at `target` with the header of a new container in it.

@@ -18,7 +18,9 @@ pub use container::{Access, Container};
 pub use draft::{Draft, Occupant, occupant};
 pub use erase::erase;
 pub use fill::{Progress, fill_around, prepare, prepare_storage};
-pub use header::{backup_header, describe_header_file, is_header_file, new_header_file, open_for_backup};
+pub use header::{
+    backup_header, describe_header_file, is_header_file, new_header_file, open_for_backup, plan_restore,
+};
 pub use reencrypt::{LiveReencryption, LiveState, LiveStatus, Reencryption};
 pub use traces::trace_at_start;
 

@@ -12,7 +12,7 @@ use strongroom::{
 
 use super::{
     super::{args::HeaderRepairOptions, output::print, progress::ByteProgress, prompt},
-    Console, Replacement, agree, cannot_open, describe_foreign, open, unlock,
+    Console, Replacement, agree, cannot_open, open, unlock,
 };
 
 /// Rebuilds header copies from the good one, or looks for one.
@@ -70,7 +70,7 @@ fn repair(console: Console, options: &HeaderRepairOptions) -> Result<()> {
 /// What the owner should know before such a copy goes.
 fn doubt(fault: &CopyFault) -> String {
     match &fault.fault {
-        Fault::Foreign(copy) => describe_foreign(copy),
+        Fault::Foreign(copy) => copy.to_string(),
         _ => format!(
             "header copy {} passes for newer, but was changed by someone without the key: changes of passwords in it, if there were any, are lost",
             fault.index
@@ -191,7 +191,7 @@ fn restore(
     let source = format!("the copy at offset {}", found.offset);
     let replacement =
         Replacement { console, path, source: Path::new(&source), is_agreed: options.yes, is_part: true };
-    replacement.carry_out(container, &restore, &unlocked)
+    replacement.carry_out(container, &restore, Some(&unlocked))
 }
 
 fn summary<'a>(path: &'a Path, found: &Scan, size: u64, trace: Option<&'static str>) -> Scanned<'a> {

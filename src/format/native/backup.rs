@@ -2,6 +2,8 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
+use std::fmt;
+
 use super::{
     copies::Copies,
     copy::HeaderCopy,
@@ -12,7 +14,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    format::{Header, HeaderInfo, Unlocked},
+    format::{Header, HeaderBackup, HeaderInfo, HeaderRestore, OLDER_PASSWORDS, Unlocked, hyphenated},
     storage::Storage,
 };
 
@@ -222,5 +224,69 @@ impl Restore {
             CopyIndex::A => copies.a.found.as_ref().ok(),
             CopyIndex::B => copies.backup_at(self.source.copy_in_use().superblock.geometry.backup_offset),
         }
+    }
+}
+
+impl HeaderBackup for Backup {
+    fn uuid(&self) -> Option<String> {
+        Some(hyphenated(self.uuid()))
+    }
+
+    fn left_out(&self) -> Vec<String> {
+        self.left_out().iter().map(ToString::to_string).collect()
+    }
+
+    fn is_settled(&self) -> bool {
+        self.is_settled()
+    }
+
+    fn write(&self, file: &dyn Storage) -> Result<()> {
+        self.write(file)
+    }
+}
+
+impl HeaderRestore for Restore {
+    fn source(&self) -> &dyn Header {
+        self.source()
+    }
+
+    fn present(&self) -> Option<HeaderInfo> {
+        self.present()
+    }
+
+    fn takes_secret(&self) -> bool {
+        true
+    }
+
+    fn warnings(&self, unlocked: Option<&Unlocked>) -> Vec<String> {
+        let mut warnings: Vec<String> = self.foreign().iter().map(ToString::to_string).collect();
+        warnings.extend(match unlocked.and_then(|unlocked| self.is_present_authentic(unlocked)) {
+            Some(true) => Some(OLDER_PASSWORDS.to_owned()),
+            Some(false) => Some(
+                "the header that is there is not under the same key: somebody changed it, or the data is lost with this one"
+                    .to_owned(),
+            ),
+            None => None,
+        });
+        warnings
+    }
+
+    fn write(&self, container: &dyn Storage, unlocked: Option<&Unlocked>) -> Result<()> {
+        let unlocked = unlocked.ok_or_else(|| {
+            Error::new(ErrorKind::Credentials, "the header to be restored was not unlocked")
+        })?;
+        self.write(container, unlocked)
+    }
+}
+
+impl fmt::Display for ForeignCopy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let label = self.label.as_ref().map(|label| format!(", label {label:?}")).unwrap_or_default();
+        let uuid = hyphenated(&self.uuid);
+        write!(
+            f,
+            "header copy {} belongs to another container ({uuid}{label}), which opens no more without it",
+            self.index
+        )
     }
 }

@@ -44,11 +44,13 @@ pub use suite::Suite;
 pub use superblock::{CopyIndex, Geometry, Label, Superblock};
 pub use transition::{StartHeader, Target, UnderWay};
 
+use std::sync::Arc;
+
 pub use crate::format::{Provision, hyphenated, new_uuid};
 use crate::{
     crypto::rng::Rng,
     error::Result,
-    format::{Blueprint, Erasure, Finding, Format, Header, Probe, Room, Wishes},
+    format::{Blueprint, Erasure, Finding, Format, Header, HeaderBackup, HeaderRestore, Probe, Room, Wishes},
     storage::Storage,
 };
 
@@ -71,6 +73,30 @@ impl Format for Native {
 
     fn plan(&self, room: Room, wishes: &Wishes<'_>, rng: &dyn Rng) -> Result<Box<dyn Blueprint>> {
         Ok(Box::new(NativeBlueprint::new(room, wishes, rng)?))
+    }
+
+    fn attach(
+        &self,
+        container: Arc<dyn Storage>,
+        file: Arc<dyn Storage>,
+    ) -> Result<Option<Arc<dyn Storage>>> {
+        if !HeaderFile::is_one(&*file)? {
+            return Ok(None);
+        }
+        let parsed = HeaderFile::read(&*file)?;
+        parsed.check_against(&*container, &*file)?;
+        Ok(Some(Arc::new(parsed.over(container, file)?)))
+    }
+
+    fn take_backup(&self, container: &dyn Storage) -> Result<Box<dyn HeaderBackup>> {
+        Ok(Box::new(Backup::take(container)?))
+    }
+
+    fn restore(&self, container: &dyn Storage, file: &dyn Storage) -> Result<Option<Box<dyn HeaderRestore>>> {
+        if !HeaderFile::is_one(file)? {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(Restore::from_file(container, file)?)))
     }
 
     fn erasure(&self, storage: &dyn Storage) -> Result<Erasure> {

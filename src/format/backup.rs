@@ -1,0 +1,50 @@
+//! Headers copied out of containers and put back, whatever their format.
+
+use std::fmt;
+
+use super::{Header, HeaderInfo, Unlocked};
+use crate::{error::Result, storage::Storage};
+
+/// What restoring an older header of the same volume means.
+pub(super) const OLDER_PASSWORDS: &str =
+    "passwords that were changed or removed since open it again, and newer ones do not";
+
+/// The header of a container, to be kept elsewhere. Taking it needed no secret.
+pub trait HeaderBackup: fmt::Debug {
+    /// The container's identity, where the format has one.
+    fn uuid(&self) -> Option<String>;
+
+    /// The copies of the header that are not whole, by name; the backup does without them.
+    fn left_out(&self) -> Vec<String>;
+
+    /// Whether all copies are there and say the same. Else the header may just be being changed.
+    fn is_settled(&self) -> bool;
+
+    /// Writes the backup into an empty file, syncs it and reads it back.
+    ///
+    /// # Errors
+    /// What writing gave; `Io` where something else is read back.
+    fn write(&self, file: &dyn Storage) -> Result<()>;
+}
+
+/// A header about to be put in the place of what a container has. What both say was compared: they may belong together.
+pub trait HeaderRestore: fmt::Debug {
+    /// The header to be restored, to be described and unlocked.
+    fn source(&self) -> &dyn Header;
+
+    /// What the container's present header says of itself; `None` where none is whole.
+    fn present(&self) -> Option<HeaderInfo>;
+
+    /// Whether the restored header must be unlocked before it is written. Else nobody needs to know a password of it.
+    fn takes_secret(&self) -> bool;
+
+    /// What speaks against it, a line each. `unlocked` is what [`source`](Self::source) gave, where it was unlocked.
+    fn warnings(&self, unlocked: Option<&Unlocked>) -> Vec<String>;
+
+    /// Puts it in place; a stop before the end is mended by doing it again. `unlocked` is there where
+    /// [`takes_secret`](Self::takes_secret) says so.
+    ///
+    /// # Errors
+    /// What writing gave; the error says whether the restored header is in force.
+    fn write(&self, container: &dyn Storage, unlocked: Option<&Unlocked>) -> Result<()>;
+}
