@@ -4,12 +4,12 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-/// Every id such as `L1-HDR-01` in a text: a format's letters, a group's, a number.
+/// Every id such as `L1-HDR-01` or `VC-HDR-01` in a text: a format's letters, a group's, a number.
 fn ids(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
     let is_id = |word: &&str| {
         let parts: Vec<_> = word.split('-').collect();
-        matches!(parts.as_slice(), ["L1" | "L2", group, number]
+        matches!(parts.as_slice(), ["L1" | "L2" | "VC", group, number]
             if group.chars().all(|c| c.is_ascii_uppercase()) && number.len() == 2)
     };
     words.filter(is_id).map(str::to_owned).collect()
@@ -32,7 +32,9 @@ fn every_rule_of_a_profile_is_proven_by_a_named_test() {
     let mut rules = BTreeSet::new();
     each_file(&root.join("spec/profiles"), "md", &mut |text| {
         rules.extend(
-            text.lines().filter(|line| line.starts_with("| L")).filter_map(|row| ids(row).pop_first()),
+            text.lines()
+                .filter(|line| line.starts_with("| L") || line.starts_with("| VC-"))
+                .filter_map(|row| ids(row).pop_first()),
         );
     });
     assert!(rules.len() > 20, "only {} rules found", rules.len());

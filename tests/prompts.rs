@@ -479,3 +479,45 @@ fn a_recovery_key_is_asked_for_again_until_it_is_one() {
     let seen = terminal.end(0);
     assert!(!seen.contains("285648"), "{seen}");
 }
+
+/// A file that could be a container of VeraCrypt's.
+fn noise() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let noise: Vec<u8> =
+        (1_u32..=300_000).map(|n| (n.wrapping_mul(2_654_435_761) >> 11).to_le_bytes()[0]).collect();
+    fs::write(directory.path().join("noise.hc"), noise).unwrap();
+    directory
+}
+
+#[test]
+fn a_file_without_a_header_is_tried_only_where_the_user_agrees() {
+    // proves: VC-PROBE-01
+    let mut terminal = Terminal::start_in(noise(), "key test noise.hc");
+    terminal.answer("Type yes to go on: ", "no");
+    let seen = terminal.end(4);
+    assert!(seen.contains("no known header") && !seen.contains("Password"), "{seen}");
+
+    let mut terminal = Terminal::start_in(noise(), "key test noise.hc --tries 1");
+    terminal.answer("Type yes to go on: ", "yes");
+    terminal.expect("Password for noise.hc: ");
+    terminal.session.send(CTRL_C).unwrap();
+    terminal.end(130);
+    for option in ["--format truecrypt", "--hidden", "--prf sha512"] {
+        let mut terminal = Terminal::start_in(noise(), &format!("key test noise.hc {option}"));
+        terminal.expect("Password for noise.hc: ");
+        terminal.session.send(CTRL_C).unwrap();
+        terminal.end(130);
+    }
+}
+
+#[test]
+fn a_trial_says_what_it_tries_and_ctrl_c_ends_it() {
+    // More iterations than anybody waits for.
+    let mut terminal = Terminal::start_in(noise(), "key test noise.hc --format veracrypt --pim 2000000");
+    terminal.answer("Password for noise.hc: ", PASSWORD);
+    terminal.expect("trying ");
+    let start = std::time::Instant::now();
+    terminal.session.send(CTRL_C).unwrap();
+    terminal.end(130);
+    assert!(start.elapsed() < Duration::from_secs(5));
+}

@@ -5,6 +5,7 @@ mod erase;
 mod header;
 mod images;
 mod key;
+mod opaque;
 mod reencrypt;
 
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ pub(crate) use key::{
     PriorityChoice,
 };
 
+pub(crate) use opaque::{HintOptions, OpenFormat};
 pub(crate) use reencrypt::{CipherChoice, ReencryptOptions};
 
 use super::size::parse_size;
@@ -81,8 +83,8 @@ pub(crate) enum Command {
     /// Show what is mounted
     #[command(visible_alias = "status")]
     List,
-    /// Show a container's header and keyslots; needs no password
-    Info(InfoOptions),
+    /// Show a container's header and keyslots; needs no password, but for TrueCrypt and VeraCrypt
+    Info(Box<InfoOptions>),
     /// Work with the keyslots of a container
     #[command(subcommand, subcommand_value_name = "COMMAND", subcommand_help_heading = "Commands")]
     Key(KeyCommand),
@@ -209,9 +211,6 @@ pub(crate) struct MountOptions {
     /// Write nothing, neither to the file system nor to the container
     #[arg(short, long, alias = "readonly")]
     pub(crate) read_only: bool,
-    /// Container format
-    #[arg(long, value_enum, default_value_t = OpenFormat::Auto, value_name = "FORMAT")]
-    pub(crate) format: OpenFormat,
     /// What mounts the file system
     #[arg(long, value_enum, default_value_t = DriverChoice::Auto, value_name = "DRIVER")]
     pub(crate) driver: DriverChoice,
@@ -228,6 +227,9 @@ pub(crate) struct MountOptions {
 /// How far to go to open a container.
 #[derive(Debug, Args)]
 pub(crate) struct UnlockOptions {
+    /// Container format; TrueCrypt and VeraCrypt cannot be found by a signature
+    #[arg(long, value_enum, default_value_t = OpenFormat::Auto, value_name = "FORMAT")]
+    pub(crate) format: OpenFormat,
     /// Passwords to ask for before giving up [default: 3]
     #[arg(short = 'T', long, value_name = "N", value_parser = value_parser!(u32).range(1..=100))]
     pub(crate) tries: Option<u32>,
@@ -250,6 +252,8 @@ pub(crate) struct UnlockOptions {
     pub(crate) security_key: bool,
     #[command(flatten)]
     pub(crate) secrets: SecretOptions,
+    #[command(flatten)]
+    pub(crate) hints: HintOptions,
 }
 
 #[derive(Debug, Args)]
@@ -271,9 +275,8 @@ pub(crate) struct InfoOptions {
     /// The container
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) container: PathBuf,
-    /// The container's header lies in this file
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) header: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) unlock: UnlockOptions,
 }
 
 #[derive(Debug, Args)]
@@ -300,7 +303,7 @@ pub(crate) struct SecretOptions {
     /// There is no password: the keyfiles alone open the container
     #[arg(long, group = "password", requires = "keyfile")]
     pub(crate) no_password: bool,
-    /// A file whose content is needed too; repeat for several, in any order
+    /// A file whose content is needed too; repeat for several, in any order (VeraCrypt: or a folder of such files)
     #[arg(short, long, alias = "key-file", value_name = "FILE", action = ArgAction::Append)]
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) keyfile: Vec<PathBuf>,
@@ -326,15 +329,6 @@ impl NewFormat {
             Self::Luks2 => &luks2::Luks2,
         }
     }
-}
-
-/// The formats that can be opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OpenFormat {
-    /// Found by its signature
-    Auto,
-    /// strongroom's own
-    Native,
 }
 
 /// What may be made inside a new container.

@@ -5,7 +5,7 @@ use std::{fmt::Write, io::IsTerminal, path::Path};
 use serde::Serialize;
 use strongroom::{
     error::{ErrorKind, Result},
-    format::{Finding, Header, Severity},
+    format::{Finding, Header, HeaderInfo, Severity},
     volume::{Container, check, check_data},
 };
 
@@ -18,19 +18,21 @@ use super::{
     progress::ByteProgress,
     prompt,
     report::exit_status,
-    unlock::{cannot_open, open_to_look, unlock},
+    unlock::{cannot_open, open_to_look, settle_format, unlock},
 };
 
 /// Examines a container; gives the exit status.
 pub(crate) fn run(console: Console, options: &CheckOptions) -> Result<u8> {
     let path = options.container.as_path();
-    let container = open_to_look(path, options.unlock.header.as_deref())?;
+    let mut container = open_to_look(path, options.unlock.header.as_deref())?;
+    settle_format(&mut container, &options.unlock)?;
     let mut findings = check(&container).map_err(|error| cannot_open(error, path))?;
     findings.extend(use_of(path).map(|(usage, _)| Finding::info("container", usage)));
     if let Ok(header) = container.header() {
         findings.extend(PinInfo::of(path, &*header).and_then(|pin| pin.finding()));
-        findings.extend(check_under_key(console, options, &*header)?);
-        findings.extend(read_data(console, options, &container, &*header)?);
+        let (under_key, info) = check_under_key(console, options, &*header)?;
+        findings.extend(under_key);
+        findings.extend(read_data(console, options, &container, &info)?);
     }
 
     let is_ok = findings.iter().all(|finding| finding.severity < Severity::Error);
@@ -48,22 +50,27 @@ struct Report {
     findings: Vec<Finding>,
 }
 
-/// What takes a password. Without one, a finding says that this was left out.
-fn check_under_key(console: Console, options: &CheckOptions, header: &dyn Header) -> Result<Vec<Finding>> {
+/// What takes a password, and what the header says after that. Without one, a finding says that this was left out.
+fn check_under_key(
+    console: Console,
+    options: &CheckOptions,
+    header: &dyn Header,
+) -> Result<(Vec<Finding>, HeaderInfo)> {
     let secrets = &options.unlock.secrets;
     let can_ask = std::io::stdin().is_terminal() && prompt::has_terminal();
     if options.no_unlock || (secrets.is_prompt(header.keyfile_role()) && !can_ask) {
         let message =
             "not unlocked: only a password shows whether it is authentic, and whether a keyslot opens";
-        return Ok(vec![Finding::info("header", message)]);
+        return Ok((vec![Finding::info("header", message)], header.describe()));
     }
     match unlock(console, &options.container, header, &options.unlock, None) {
         Ok(unlocked) => {
             let opened = unlocked.keyslot.map(|slot| Finding::info(format!("keyslot {slot}"), "opens"));
-            Ok(opened.into_iter().chain(header.check_unlocked(&unlocked)).collect())
+            let findings = opened.into_iter().chain(header.check_unlocked(&unlocked)).collect();
+            Ok((findings, header.describe_unlocked(&unlocked)))
         }
         Err(error) if matches!(error.kind(), ErrorKind::Tampered | ErrorKind::Damaged) => {
-            Ok(vec![Finding::error("header", error.reason())])
+            Ok((vec![Finding::error("header", error.reason())], header.describe()))
         }
         Err(error) => Err(error),
     }
@@ -73,12 +80,10 @@ fn read_data(
     console: Console,
     options: &CheckOptions,
     container: &Container,
-    header: &dyn Header,
+    info: &HeaderInfo,
 ) -> Result<Vec<Finding>> {
     let progress = ByteProgress::start(console, "reading");
-    check_data(container, &header.describe(), options.read_data, &mut |done, total| {
-        progress.step(done, total)
-    })
+    check_data(container, info, options.read_data, &mut |done, total| progress.step(done, total))
 }
 
 /// A line for each finding, the worst first.

@@ -11,8 +11,9 @@ use strongroom::{
 };
 
 use super::{
+    args::UnlockOptions,
     mounting::name_holder,
-    unlock::{attach, cannot_open, check_kind, inspect},
+    unlock::{attach, cannot_open, check_kind, open_to_look, settle_format},
 };
 
 /// A container whose header a command changes. Open it before asking for secrets, write at the very end.
@@ -29,21 +30,23 @@ pub(crate) struct Editable {
 }
 
 impl Editable {
-    /// Opens the container at `path`; `header` is its header file, where the header is detached.
+    /// Opens the container at `path`, with its header file and as the format that the options name.
     ///
     /// # Errors
     /// `Busy` where somebody has it who does not lend it: another program, a mount that is read-only. As [`Container::open`].
-    pub(crate) fn open(path: &Path, header: Option<&Path>) -> Result<Self> {
+    pub(crate) fn open(path: &Path, options: &UnlockOptions) -> Result<Self> {
         check_kind(path)?;
+        let header = options.header.as_deref();
         let open = || -> Result<Self> {
-            let (container, is_mounted) = match Self::lock(path, header) {
+            let (mut container, is_mounted) = match Self::lock(path, header) {
                 Ok(container) => (container, false),
                 Err(error) if error.kind() == ErrorKind::Busy && mount::can_borrow(path)? => {
-                    (inspect(path, header)?.0, true)
+                    (open_to_look(path, header)?, true)
                 }
                 Err(error) if error.kind() == ErrorKind::Busy => return Err(name_holder(error, path)),
                 Err(error) => return Err(error),
             };
+            settle_format(&mut container, options)?;
             Ok(Self {
                 path: path.to_path_buf(),
                 header: header.map(Path::to_path_buf),

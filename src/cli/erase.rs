@@ -38,6 +38,9 @@ fn erase_container(console: Console, options: &EraseOptions) -> Result<()> {
     if let Some(header) = &options.header {
         attach(&mut container, header, |header| Container::open(header, Access::ReadWrite))?;
     }
+    if let Some(format) = options.format.named() {
+        container.assume(format);
+    }
     let formats = formats_of(&container, options.force)?;
     // Not needed for the work, and in a damaged container not there.
     let info = container.header().ok().map(|header| header.describe());
@@ -74,8 +77,9 @@ fn formats_of(container: &Container, force: bool) -> Result<Vec<&'static dyn For
     match container.format() {
         Ok(format) => Ok(vec![format]),
         Err(error) if error.kind() == ErrorKind::NotAContainer && force => Ok(FORMATS.to_vec()),
-        Err(error) if error.kind() == ErrorKind::NotAContainer => Err(error
-            .with_hint("--force overwrites the places where a header would be; the data in them is lost")),
+        Err(error) if error.kind() == ErrorKind::NotAContainer => Err(error.with_hint(
+            "--force overwrites the places where a header of any format would be; the data in them is lost",
+        )),
         Err(error) => Err(error),
     }
 }

@@ -31,7 +31,7 @@ use super::{
     progress::ByteProgress,
     prompt,
     size::show_size,
-    unlock::{cannot_open, unlock},
+    unlock::{cannot_open, settle_format, unlock},
 };
 
 /// Makes a container that holds an image.
@@ -133,7 +133,8 @@ fn fill(
 /// Writes the content of a container in clear.
 pub(crate) fn export(console: Console, options: &ExportOptions) -> Result<()> {
     let path = options.container.as_path();
-    let container = open(path, options.unlock.header.as_deref(), Access::ReadOnly)?;
+    let mut container = open(path, options.unlock.header.as_deref(), Access::ReadOnly)?;
+    settle_format(&mut container, &options.unlock)?;
     write_image(console, options, &container).map_err(|error| cannot_make(error, "write", &options.image))
 }
 

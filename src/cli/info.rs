@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 use strongroom::{
     error::Result,
-    format::{CopyState, HeaderInfo, KeyslotInfo, Priority},
+    format::{CopyState, Header, HeaderInfo, KeyfileRole, KeyslotInfo, Priority},
     volume::{describe_header_file, is_header_file},
 };
 
@@ -14,12 +14,12 @@ use super::{
     output::Console,
     pin::PinInfo,
     size::show_size,
-    unlock::{cannot_open, open_to_look},
+    unlock::{cannot_open, open_to_look, settle_format, unlock},
 };
 
 /// Prints a container's header.
 pub(crate) fn run(console: Console, options: &InfoOptions) -> Result<()> {
-    let shown = Shown::of(options)?;
+    let shown = Shown::of(console, options)?;
     console.result(&shown, |Shown { header_file, info, pin }| {
         let mut text = String::new();
         if header_file.is_some() {
@@ -51,19 +51,33 @@ struct Shown {
 }
 
 impl Shown {
-    fn of(options: &InfoOptions) -> Result<Self> {
+    fn of(console: Console, options: &InfoOptions) -> Result<Self> {
         let path = options.container.as_path();
-        let container = open_to_look(path, options.header.as_deref())?;
-        let described = if options.header.is_none() && is_header_file(&container)? {
-            describe_header_file(&container).map(|info| Self { header_file: Some(true), info, pin: None })
-        } else {
-            container.header().map(|header| {
-                let pin = PinInfo::of(path, &*header);
-                Self { header_file: None, info: header.describe(), pin }
-            })
-        };
-        described.map_err(|error| cannot_open(error, path))
+        let mut container = open_to_look(path, options.unlock.header.as_deref())?;
+        let opened = |error| cannot_open(error, path);
+        if options.unlock.header.is_none() && is_header_file(&container).map_err(opened)? {
+            let info = describe_header_file(&container).map_err(opened)?;
+            return Ok(Self { header_file: Some(true), info, pin: None });
+        }
+        settle_format(&mut container, &options.unlock)?;
+        let header = container.header().map_err(opened)?;
+        let pin = PinInfo::of(path, &*header);
+        Ok(Self { header_file: None, info: describe_header(console, options, &*header)?, pin })
     }
+}
+
+/// What a header says. One of TrueCrypt or VeraCrypt says nothing before it is unlocked.
+pub(crate) fn describe_header(
+    console: Console,
+    options: &InfoOptions,
+    header: &dyn Header,
+) -> Result<HeaderInfo> {
+    if header.keyfile_role() != KeyfileRole::Pool {
+        return Ok(header.describe());
+    }
+    options.unlock.check_source_for(header)?;
+    let unlocked = unlock(console, &options.container, header, &options.unlock, None)?;
+    Ok(header.describe_unlocked(&unlocked))
 }
 
 fn describe(info: &HeaderInfo) -> String {

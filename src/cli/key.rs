@@ -15,7 +15,7 @@ use strongroom::{
 use super::{
     args::{InfoOptions, KeyCommand, KeyTestOptions, PriorityChoice},
     edit::Editable,
-    info::describe_keyslots,
+    info::{describe_header, describe_keyslots},
     interrupt,
     output::Console,
     pin,
@@ -39,8 +39,8 @@ struct Keyslots {
 }
 
 fn list(console: Console, options: &InfoOptions) -> Result<()> {
-    let (_, header) = inspect(&options.container, options.header.as_deref())?;
-    let keyslots = header.describe().keyslots;
+    let (_, header) = inspect(&options.container, &options.unlock)?;
+    let keyslots = describe_header(console, options, &*header)?.keyslots;
     console.result(&Keyslots { keyslots }, |list| describe_keyslots(&list.keyslots))
 }
 
@@ -53,7 +53,7 @@ struct Tested<'a> {
 
 /// Wrong credentials are an error as everywhere: the exit status is the answer.
 fn test(console: Console, options: &KeyTestOptions) -> Result<()> {
-    let (_, header) = inspect(&options.container, options.unlock.header.as_deref())?;
+    let (_, header) = inspect(&options.container, &options.unlock)?;
     options.unlock.check_source_for(&*header)?;
     let unlocked = unlock(console, &options.container, &*header, &options.unlock, options.slot)?;
     let tested = Tested { container: &options.container, opens: true, keyslot: unlocked.keyslot };

@@ -19,7 +19,7 @@ use super::{
     args::{DriverChoice, MountOptions, UnmountOptions},
     interrupt,
     output::Console,
-    unlock::{attach, cannot_open, check_kind, unlock},
+    unlock::{attach, cannot_open, check_kind, settle_format, unlock},
 };
 
 /// Opens a container and makes what is inside visible.
@@ -27,7 +27,8 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     let path = &options.container;
     let target = target(options);
     // All that can fail without a password fails before it is asked for.
-    let container = open(path, options.unlock.header.as_deref(), access(options))?;
+    let mut container = open(path, options.unlock.header.as_deref(), access(options))?;
+    settle_format(&mut container, &options.unlock)?;
     let header = container.header().map_err(|error| cannot_open(error, path))?;
     mount::check_target(&target, access(options))?;
     options.unlock.check_source_for(&*header)?;

@@ -8,10 +8,33 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use strongroom::format::Monitor;
+
 use super::{interrupt, output::Console};
 
 /// The one that is drawn now, so that it can be wiped from another thread.
 static DRAWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// What the spinner says, where the work has said more than its name.
+static SAID: Mutex<Option<String>> = Mutex::new(None);
+
+/// Has the spinner say which of many derivations runs.
+#[derive(Debug)]
+pub(crate) struct TrialProgress;
+
+impl Monitor for TrialProgress {
+    fn derives(&self, name: &'static str, number: usize, total: usize) {
+        let text = format!("trying {name} ({number} of {total})");
+        if let Some(bar) = &*DRAWN.lock().unwrap_or_else(PoisonError::into_inner) {
+            bar.set_message(text.clone());
+        }
+        *SAID.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    }
+
+    fn is_over(&self) -> bool {
+        interrupt::is_requested()
+    }
+}
 
 /// Progress over a number of bytes. Drawn on standard error where it is a terminal, and gone when dropped.
 #[derive(Debug)]
@@ -89,7 +112,9 @@ pub(crate) fn spin<T>(console: Console, what: &'static str, work: impl FnOnce() 
             if waiting.recv_timeout(PATIENCE).is_ok() {
                 return;
             }
-            let spinner = ProgressBar::new_spinner().with_style(style(SPINNER)).with_message(what);
+            let said = SAID.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let message = said.unwrap_or_else(|| what.to_owned());
+            let spinner = ProgressBar::new_spinner().with_style(style(SPINNER)).with_message(message);
             remember(&spinner);
             spinner.enable_steady_tick(Duration::from_millis(100));
             // Ends with the message, or with the sender when `work` panics.

@@ -98,7 +98,7 @@ fn online(console: Console, options: &ReencryptOptions, mounted: &MountedReencry
         return Err(Error::new(ErrorKind::Busy, "it is being re-encrypted already")
             .with_hint("--status says how far it is, --stop has it rest"));
     }
-    let (container, header) = inspect(path, options.unlock.header.as_deref())?;
+    let (container, header) = inspect(path, &options.unlock)?;
     check_keys(&header.describe(), options)?;
     options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) = unlock_with(console, path, &*header, &options.unlock, None)?;

@@ -14,7 +14,7 @@ use strongroom::{
     error::{Error, ErrorKind, Result},
     format::{Header, KeyfileRole},
     sys::descriptor,
-    volume::keyfile_digest,
+    volume::{keyfile_digest, pool_keyfiles},
 };
 use zeroize::Zeroizing;
 
@@ -153,7 +153,7 @@ impl SecretOptions {
             return Ok(Credentials::Password { password, keyfiles: Vec::new() });
         }
         Ok(Credentials::Password {
-            keyfiles: self.source().read_keyfiles()?,
+            keyfiles: self.source().read_keyfiles(role)?,
             password: self.read_password(container)?,
         })
     }
@@ -276,12 +276,17 @@ impl<'a> Source<'a> {
     }
 
     /// The digests of the keyfiles, in the order given. One may be a pipe that has nothing to say, or never ends.
-    fn read_keyfiles(&self) -> Result<Vec<KeyfileDigest>> {
-        let read = |path: &PathBuf| {
+    fn read_keyfiles(&self, role: KeyfileRole) -> Result<Vec<KeyfileDigest>> {
+        let mut keyfiles = Vec::new();
+        for path in self.keyfiles {
             let cannot = format!("cannot read keyfile {}", path.display());
-            interrupt::at_liberty(|| keyfile_digest(path)).map_err(|error| as_usage(error, cannot))
-        };
-        self.keyfiles.iter().map(read).collect()
+            let read = interrupt::at_liberty(|| match role {
+                KeyfileRole::Pool => pool_keyfiles(path),
+                _ => keyfile_digest(path).map(|digest| vec![digest]),
+            });
+            keyfiles.extend(read.map_err(|error| as_usage(error, cannot))?);
+        }
+        Ok(keyfiles)
     }
 
     /// Whether a keyfile is given that stands in the password's place.
@@ -312,7 +317,7 @@ impl<'a> Source<'a> {
             let password = Some(self.read_whole_keyfile()?);
             return Ok(GivenSecret { source: self, keyfiles: Vec::new(), password });
         }
-        let keyfiles = self.read_keyfiles()?;
+        let keyfiles = self.read_keyfiles(role)?;
         let password = (!self.is_prompt()).then(|| self.read_password()).transpose()?;
         Ok(GivenSecret { source: self, keyfiles, password })
     }

@@ -1,6 +1,7 @@
 //! From a path and what the user knows to an unlocked header.
 
 use std::{
+    io::IsTerminal,
     os::unix::fs::{FileTypeExt, MetadataExt},
     path::Path,
 };
@@ -8,19 +9,68 @@ use std::{
 use strongroom::{
     crypto::{kdf::KdfLimits, secret::Credentials},
     error::{Error, ErrorKind, Result},
-    format::{Attempt, Header, Unlocked},
+    format::{Attempt, Header, KeyfileRole, Unlocked, veracrypt::Family},
     sys::memory::is_any_secret_unlocked,
     volume::Container,
 };
 
-use super::{args::UnlockOptions, interrupt, output::Console, pin, progress, token};
+use super::{
+    args::{OpenFormat, UnlockOptions},
+    interrupt,
+    output::Console,
+    pin,
+    progress::{self, TrialProgress},
+    prompt, token,
+};
 
-/// Opens a container only to look at it: without a lock, so also while it is mounted. `header` is its header file, where the
-/// header is detached.
-pub(crate) fn inspect(path: &Path, header: Option<&Path>) -> Result<(Container, Box<dyn Header>)> {
-    let container = open_to_look(path, header)?;
+/// Opens a container only to look at it: without a lock, so also while it is mounted.
+pub(crate) fn inspect(path: &Path, options: &UnlockOptions) -> Result<(Container, Box<dyn Header>)> {
+    let mut container = open_to_look(path, options.header.as_deref())?;
+    settle_format(&mut container, options)?;
     let header = container.header().map_err(|error| cannot_open(error, path))?;
     Ok((container, header))
+}
+
+/// Lets a container be what the options say that it is. Where nothing in it says what it is, the user may agree on the
+/// terminal to have it tried as one of TrueCrypt or VeraCrypt.
+///
+/// # Errors
+/// `Usage` for options that the container's format does not have.
+pub(crate) fn settle_format(container: &mut Container, options: &UnlockOptions) -> Result<()> {
+    let hints = options.hints;
+    if let Some(format) = options.format.named() {
+        if hints.is_any() && !options.format.is_opaque() {
+            return Err(not_for(format.name()));
+        }
+        container.assume(format);
+        return Ok(());
+    }
+    // A drive with an encrypted system has a partition table, or what else its boot loader needs.
+    let is_opaque = container.is_opaque()? || (hints.system && container.format().is_err());
+    match (is_opaque, hints.is_any()) {
+        (false, true) => container.format().map_or_else(|_| Ok(()), |format| Err(not_for(format.name()))),
+        (true, true) => {
+            container.assume(OpenFormat::opaque());
+            Ok(())
+        }
+        (true, false) if prompt::has_terminal() && std::io::stdin().is_terminal() => {
+            let name = container.path().display().to_string();
+            let question = format!(
+                "{name} has no known header; containers of VeraCrypt and TrueCrypt have none. It can be tried as one of them."
+            );
+            if prompt::confirm(&question)? {
+                container.assume(OpenFormat::opaque());
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn not_for(format: &str) -> Error {
+    let reason =
+        format!("--prf, --pim, --hidden, --backup-header and --system are not for this format ({format})");
+    Error::new(ErrorKind::Usage, reason)
 }
 
 /// The same without reading the header, which may be damaged.
@@ -67,9 +117,9 @@ pub(crate) fn check_kind(path: &Path) -> Result<()> {
 pub(crate) fn cannot_open(error: Error, path: &Path) -> Error {
     let error = error.during(format!("cannot open {}", path.display()));
     match error.kind() {
-        ErrorKind::NotAContainer => error.with_hint(
-            "if its header was lost: header restore, or header repair --scan; VeraCrypt and TrueCrypt containers are not read yet",
-        ),
+        // What is recognised as something else looks like no container of VeraCrypt's.
+        ErrorKind::NotAContainer if error.reason().contains("; this is ") => error.with_hint(OVERWRITTEN),
+        ErrorKind::NotAContainer => error.with_hint(NO_SIGNATURE),
         _ => error,
     }
 }
@@ -112,7 +162,9 @@ fn open_with(
     options: &UnlockOptions,
     keyslot: Option<u32>,
 ) -> Result<(Unlocked, Credentials)> {
-    let attempt = Attempt { limits: limits(options), keyslot, ..Attempt::default() };
+    let watcher = TrialProgress;
+    let attempt =
+        Attempt { limits: limits(options), keyslot, hints: options.hints.hints(), monitor: Some(&watcher) };
     let secrets = &options.secrets;
     let tries = options.tries.unwrap_or(TRIES);
     if options.security_key {
@@ -136,9 +188,41 @@ fn open_with(
             Err(error) => return Err(explain(error, path, header, &attempt.limits)),
             Ok(unlocked) => {
                 tell_keyslot(console, &unlocked);
+                tell_found(console, header, &unlocked, options);
                 return Ok((unlocked, credentials));
             }
         }
+    }
+}
+
+/// Says what a trial found, and how to have it faster next time.
+fn tell_found(console: Console, header: &dyn Header, unlocked: &Unlocked, options: &UnlockOptions) {
+    if header.keyfile_role() != KeyfileRole::Pool {
+        return;
+    }
+    let info = header.describe_unlocked(unlocked);
+    let detail = |name: &str| {
+        let found = info.details.iter().find(|detail| detail.name == name);
+        found.map(|detail| detail.value.clone()).unwrap_or_default()
+    };
+    let (prf, place) = (detail("PRF"), detail("Opened by"));
+    let found = format!("strongroom: {}: opened by the {place}, {prf}, {}", info.format, info.cipher);
+    let mut faster = Vec::new();
+    if !options.format.is_opaque() {
+        faster.push(format!("--format {}", info.format));
+    }
+    // All of TrueCrypt's functions together take no time.
+    if options.hints.prf.is_none() && info.format != Family::TrueCrypt.name() {
+        faster.push(format!("--prf {prf}"));
+    }
+    if faster.is_empty() {
+        console.detail(&found);
+    } else {
+        console.note(&format!("{found}; next time faster with {}", faster.join(" ")));
+    }
+    if place.starts_with("backup") && !options.hints.backup_header {
+        console
+            .warn("only the backup header opened: the one at the start is damaged, or has another password");
     }
 }
 
@@ -180,6 +264,11 @@ fn warn_of_swap(console: Console) {
         );
     }
 }
+
+const NO_SIGNATURE: &str = "VeraCrypt and TrueCrypt containers carry none: try --format veracrypt; if the header was lost: \
+                            header restore, or header repair --scan";
+const OVERWRITTEN: &str = "if it was a container once: header restore, or header repair --scan; if VeraCrypt's: --format \
+                           veracrypt --backup-header";
 
 /// Passwords and PINs asked for. A token takes eight before it locks itself.
 pub(crate) const TRIES: u32 = 3;

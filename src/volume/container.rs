@@ -11,6 +11,7 @@ use std::{
 
 use rustix::fs::{Advice, FlockOperation, OFlags, fadvise, flock};
 
+use super::recognise;
 use crate::{
     error::{Error, ErrorKind, Result},
     format::{self, FORMATS, Format, Header, Probe},
@@ -44,6 +45,8 @@ struct Detached {
     storage: Arc<dyn Storage>,
     format: &'static dyn Format,
 }
+
+const NO_HEADER: &str = "no known header";
 
 impl Container {
     /// Opens and locks the container at `path`.
@@ -205,7 +208,21 @@ impl Container {
                 return Ok(format);
             }
         }
-        Err(Error::new(ErrorKind::NotAContainer, "no known header"))
+        let reason = recognise(&*self.storage())?
+            .map_or_else(|| NO_HEADER.to_owned(), |contents| format!("no known header; this is {contents}"));
+        Err(Error::new(ErrorKind::NotAContainer, reason))
+    }
+
+    /// Whether nothing in it says what it is: containers of TrueCrypt and VeraCrypt look so.
+    ///
+    /// # Errors
+    /// What reading gave.
+    pub fn is_opaque(&self) -> Result<bool> {
+        match self.format() {
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == ErrorKind::NotAContainer => Ok(error.reason() == NO_HEADER),
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads the header once more, after it was unlocked and compared with its pin: `digest` is that of its fingerprint then.

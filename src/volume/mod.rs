@@ -2,6 +2,7 @@
 
 mod check;
 mod container;
+mod contents;
 mod draft;
 mod erase;
 mod fill;
@@ -15,6 +16,7 @@ mod traces;
 pub use crate::format::native::StartHeader;
 pub use check::{check, check_data};
 pub use container::{Access, Container};
+pub use contents::recognise;
 pub use draft::{Draft, Occupant, occupant};
 pub use erase::erase;
 pub use fill::{Progress, fill_around, prepare, prepare_storage};
@@ -27,15 +29,15 @@ pub use traces::trace_at_start;
 use std::{
     fs::File,
     io::{self, PipeReader},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
 use crate::{
     block::{BlockDevice, CryptDevice, LiveDevice, MovingDevice, ProtectedDevice},
     crypto::secret::KeyfileDigest,
-    error::{Error, Result},
-    format::{Header, HeaderInfo, Unlocked, native},
+    error::{Error, ErrorKind, Result},
+    format::{Header, HeaderInfo, Unlocked, native, veracrypt},
     mapping::Layout,
     storage::Storage,
 };
@@ -118,8 +120,73 @@ pub fn make_writable(container: &Container, header: &dyn Header, unlocked: &Unlo
     header.prepare_writing(&*container.storage(), unlocked)
 }
 
+/// What keyfiles add to the password of a TrueCrypt or VeraCrypt container: one file, or each file in a folder that is not
+/// hidden.
+///
+/// # Errors
+/// `Usage` for a folder without such files, what reading gave.
+pub fn pool_keyfiles(path: &Path) -> Result<Vec<KeyfileDigest>> {
+    let files = if path.is_dir() { files_in(path)? } else { vec![path.to_path_buf()] };
+    if files.is_empty() {
+        let reason = format!("keyfile folder {} has no files in it", path.display());
+        return Err(Error::new(ErrorKind::Usage, reason));
+    }
+    let contribution = |path: &PathBuf| {
+        let sums = File::open(path).and_then(veracrypt::pool_contribution);
+        sums.map_err(|error| Error::from(error).during(format!("cannot read keyfile {}", path.display())))
+    };
+    files.iter().map(contribution).collect()
+}
+
+/// The files of a folder, without those of folders in it.
+fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let cannot =
+        |error| Error::from(error).during(format!("cannot read keyfile folder {}", folder.display()));
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(cannot)? {
+        let entry = entry.map_err(cannot)?;
+        let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        if !is_hidden && entry.path().is_file() {
+            files.push(entry.path());
+        }
+    }
+    Ok(files)
+}
+
 /// The digest of a keyfile's whole content, whatever its length.
 pub fn keyfile_digest(path: &Path) -> Result<KeyfileDigest> {
     let digest = File::open(path).and_then(native::keyfile_digest);
     digest.map_err(|error| Error::from(error).during(format!("cannot read keyfile {}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_keyfile_folder_stands_for_its_visible_files() {
+        // proves: VC-KEYFILE-05
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        assert_eq!(pool_keyfiles(folder.path()).unwrap_err().kind(), ErrorKind::Usage);
+        fs::write(path(".hidden"), b"not this").unwrap();
+        fs::create_dir(path("inner")).unwrap();
+        fs::write(path("inner").join("deep"), b"nor this").unwrap();
+        assert_eq!(pool_keyfiles(folder.path()).unwrap_err().kind(), ErrorKind::Usage);
+        fs::write(path("a"), b"first").unwrap();
+        fs::write(path("b"), b"second").unwrap();
+        let mut found: Vec<_> =
+            pool_keyfiles(folder.path()).unwrap().iter().map(|sums| sums.expose().to_vec()).collect();
+        let mut expected: Vec<_> = [&b"first"[..], b"second"]
+            .map(|content| veracrypt::pool_contribution(content).unwrap().expose().to_vec())
+            .into();
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected);
+
+        fs::write(path("c"), b"").unwrap();
+        assert!(pool_keyfiles(folder.path()).unwrap_err().reason().contains("empty"));
+    }
 }

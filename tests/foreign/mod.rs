@@ -11,7 +11,7 @@ use strongroom::{
     crypto::secret::{Credentials, KeyfileDigest, Password},
     format::{
         Attempt, Header, KeyfileRole, Probe, named,
-        veracrypt::{Hints, Prf, pool_contribution},
+        veracrypt::{Chain, Hints, Prf, pool_contribution},
     },
     storage::MemoryStorage,
     volume::{Access, Container},
@@ -58,6 +58,12 @@ pub(crate) struct Expect {
 }
 
 impl Expect {
+    /// The serial number of a FAT12 file system, where there is one.
+    pub(crate) fn fat12_serial(&self) -> Option<u32> {
+        let words = self.filesystem.as_deref()?.strip_prefix("FAT12 ")?;
+        u32::from_str_radix(words.split(' ').next()?, 16).ok()
+    }
+
     /// Of some containers nothing is known but that they open.
     pub(crate) fn says_anything(&self) -> bool {
         self.length.is_some()
@@ -75,6 +81,11 @@ impl Case {
             container.assume_named(&self.format).unwrap();
         }
         container
+    }
+
+    /// Whether the ciphers of a container without a signature are among those that there are here.
+    pub(crate) fn is_supported(&self) -> bool {
+        !self.is_opaque() || self.cipher.as_deref().is_none_or(|name| Chain::from_name(name).is_some())
     }
 
     /// Whether nothing but the password tells what it is.

@@ -2,7 +2,10 @@
 
 use strongroom::{
     ErrorKind,
-    crypto::kdf::{Argon2Cost, argon2id, hkdf_sha512},
+    crypto::{
+        hash::HashKind,
+        kdf::{Argon2Cost, argon2id, hkdf_sha512, pbkdf2},
+    },
 };
 
 use crate::{bytes, fixture, is_valid, records, wycheproof};
@@ -98,6 +101,77 @@ fn argon2id_gives_every_botan_tag_that_needs_no_secret() {
         run += 1;
     }
     assert_eq!((run, with_secret), (317, 13));
+}
+
+/// Botan's lists of hashes: messages and digests.
+#[test]
+fn streebog_and_whirlpool_are_the_published_ones() {
+    for (file, section, hash) in [
+        ("botan-streebog.vec", "Streebog-512", HashKind::Streebog512),
+        ("botan-whirlpool.vec", "Whirlpool", HashKind::Whirlpool),
+    ] {
+        let Some(list) = fixture(file) else { return };
+        let mut done = 0;
+        for record in records(std::str::from_utf8(&list).unwrap(), "Out") {
+            if record["section"] != section {
+                continue;
+            }
+            let digest = hash.digest(&[&hex::decode(&record["In"]).unwrap()]);
+            assert_eq!(hex::encode(&digest[..hash.digest_len()]), record["Out"].to_lowercase(), "{record:?}");
+            done += 1;
+        }
+        assert!(done > 5, "{file}: {done}");
+    }
+}
+
+/// Both ends of the password's and the salt's length, and a key that takes several blocks.
+#[test]
+fn pbkdf2_is_openssls_with_every_hash_that_both_have() {
+    for (hash, theirs) in [
+        (HashKind::Sha1, openssl::hash::MessageDigest::sha1()),
+        (HashKind::Sha256, openssl::hash::MessageDigest::sha256()),
+        (HashKind::Sha512, openssl::hash::MessageDigest::sha512()),
+        (HashKind::Blake2s256, openssl::hash::MessageDigest::from_name("blake2s256").unwrap()),
+    ] {
+        for password in [&b""[..], b"password", &[7; 64], &[7; 65], &[7; 128], &[7; 129]] {
+            let mut expected = [0; 192];
+            openssl::pkcs5::pbkdf2_hmac(password, &[9; 64], 77, theirs, &mut expected).unwrap();
+            let found = pbkdf2(hash, password, &[9; 64], 77, 192).unwrap();
+            assert_eq!(hex::encode(found.expose()), hex::encode(expected), "{hash:?} {}", password.len());
+        }
+    }
+}
+
+/// The HMAC that the standard's own tests are of (RFC 7836, 5.1.2, PBKDF2 with HMAC of Streebog-512).
+#[test]
+fn pbkdf2_with_streebog_is_the_standards() {
+    for (password, salt, iterations, expected) in [
+        (
+            "password",
+            "salt",
+            1,
+            "64770af7f748c3b1c9ac831dbcfd85c26111b30a8a657ddc3056b80ca73e040d\
+             2854fd36811f6d825cc4ab66ec0a68a490a9e5cf5156b3a2b7eecddbf9a16b47",
+        ),
+        (
+            "password",
+            "salt",
+            2,
+            "5a585bafdfbb6e8830d6d68aa3b43ac00d2e4aebce01c9b31c2caed56f0236d4\
+             d34b2b8fbd2c4e89d54d46f50e47d45bbac301571743119e8d3c42ba66d348de",
+        ),
+        (
+            "password",
+            "salt",
+            4096,
+            "e52deb9a2d2aaff4e2ac9d47a41f34c20376591c67807f0477e32549dc341bc7\
+             867c09841b6d58e29d0347c996301d55df0d34e47cf68f4e3c2cdaf1d9ab86c3",
+        ),
+    ] {
+        let key =
+            pbkdf2(HashKind::Streebog512, password.as_bytes(), salt.as_bytes(), iterations, 64).unwrap();
+        assert_eq!(hex::encode(key.expose()), expected, "{iterations}");
+    }
 }
 
 #[test]

@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
+use super::OpenFormat;
+
 #[derive(Debug, Args)]
 pub(crate) struct EraseOptions {
     /// The container
@@ -10,6 +12,9 @@ pub(crate) struct EraseOptions {
     /// The container's header lies in this file: erase it there
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) header: Option<PathBuf>,
+    /// Container format; TrueCrypt and VeraCrypt cannot be found by a signature
+    #[arg(long, value_enum, default_value_t = OpenFormat::Auto, value_name = "FORMAT")]
+    pub(crate) format: OpenFormat,
     /// Do not ask
     #[arg(short, long)]
     pub(crate) yes: bool,

@@ -33,7 +33,7 @@ pub(super) fn run(console: Console, options: &KeyAddOptions) -> Result<()> {
 fn add(console: Console, options: &KeyAddOptions) -> Result<()> {
     let path = options.container.as_path();
     let label = options.label.as_deref();
-    let container = Editable::open(path, options.unlock.header.as_deref())?;
+    let container = Editable::open(path, &options.unlock)?;
     let header = container.header()?;
     header.check_change(&Change::Add { slot: options.slot, label })?;
     let bounds = header.kdf_bounds();

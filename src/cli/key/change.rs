@@ -20,7 +20,7 @@ pub(super) fn run(console: Console, options: &KeyChangeOptions) -> Result<()> {
 
 fn change(console: Console, options: &KeyChangeOptions) -> Result<()> {
     let path = options.container.as_path();
-    let container = Editable::open(path, options.unlock.header.as_deref())?;
+    let container = Editable::open(path, &options.unlock)?;
     let header = container.header()?;
     if let Some(slot) = options.slot {
         header.check_change(&Change::Replace { slot, label: options.label.as_deref() })?;

@@ -18,7 +18,7 @@ pub(super) fn run(console: Console, options: &KeyRemoveOptions) -> Result<()> {
 
 fn remove(console: Console, options: &KeyRemoveOptions) -> Result<()> {
     let path = options.container.as_path();
-    let container = Editable::open(path, options.unlock.header.as_deref())?;
+    let container = Editable::open(path, &options.unlock)?;
     let header = container.header()?;
     if let Some(slot) = options.slot {
         header.check_change(&Change::Remove { slot, lock_out: options.force })?;

@@ -76,6 +76,8 @@ struct Trial<'a> {
     large: Mutex<()>,
     findings: Mutex<Findings>,
     attempt: &'a Attempt<'a>,
+    /// Whether it may be a container of TrueCrypt.
+    tries_truecrypt: bool,
 }
 
 /// A password as each family derives keys of it.
@@ -128,6 +130,7 @@ impl<'a> Trial<'a> {
             large: Mutex::new(()),
             findings: Mutex::new(findings),
             attempt,
+            tries_truecrypt: passwords.iter().any(|(family, _)| *family == Family::TrueCrypt),
         })
     }
 
@@ -247,7 +250,7 @@ impl<'a> Trial<'a> {
                 error.with_hint("--backup-header takes the copy at the container's end")
             });
         }
-        Err(wrong_password(self.attempt.hints, findings.too_large))
+        Err(wrong_password(self.attempt.hints, self.tries_truecrypt, findings.too_large))
     }
 }
 
@@ -379,22 +382,23 @@ fn nothing_to_try(hints: Hints) -> Error {
     Error::new(ErrorKind::NotAContainer, "the container is too small for a header in that place")
 }
 
-fn wrong_password(hints: Hints, too_large: Option<Error>) -> Error {
-    let mut reason = "no header opens with this password and these options".to_owned();
+/// VC-TRIAL-05. A wrong password cannot be told from a header that is damaged in its salt or first block.
+fn wrong_password(hints: Hints, tries_truecrypt: bool, too_large: Option<Error>) -> Error {
+    let mut reason = "no header opens with this password".to_owned();
+    if tries_truecrypt {
+        reason.push_str("; the Blowfish, CAST5 and Triple DES of TrueCrypt 1 to 4 are not supported");
+    }
     if let Some(error) = too_large {
-        reason = format!("{reason}, and not all could be tried: {}", error.reason());
+        reason = format!("{reason}; not all was tried: {}", error.reason());
     }
     let mut ways = Vec::new();
-    if hints.prf.is_some() {
-        ways.push("without --prf all functions are tried");
-    } else if hints.pim != 0 {
-        ways.push("Argon2id with a PIM is tried with --prf argon2id only");
+    match (hints.prf, hints.pim) {
+        (Some(_), _) => ways.push("without --prf every function is tried"),
+        (None, 0) => ways.push("a PIM is given with --pim"),
+        (None, _) => ways.push("with a PIM, Argon2id is tried with --prf argon2id only"),
     }
-    if !hints.backup_header && hints.prf.is_none() {
-        ways.push("a damaged header may have a good copy (--backup-header)");
-    }
-    if !hints.system {
-        ways.push("a PIM (--pim) and keyfiles count");
+    if !hints.backup_header && !hints.system && hints.prf.is_none() {
+        ways.push("a damaged header may have a good copy: --backup-header");
     }
     Error::new(ErrorKind::Credentials, reason).with_hint(ways.join("; "))
 }
