@@ -56,7 +56,27 @@ pub(crate) const COMBINATIONS: [Combination; 32] = [
     luks1("camellia-cbc-essiv:sha256", 128, "sha1"),
 ];
 
+/// What old or foreign containers have, and nobody makes any more: read only by strongroom, never made.
+pub(crate) const RARE: [Combination; 7] = [
+    luks2("aes-cbc-plain", 256, 512, "sha256"),
+    luks2("twofish-cbc-plain64be", 256, 4096, "sha256"),
+    luks2("aes-cbc-benbi", 256, 512, "sha256"),
+    luks2("aes-lrw-benbi", 384, 512, "sha256"),
+    luks2("serpent-xts-plain64be", 512, 1024, "sha256"),
+    luks1("serpent-lrw-benbi", 256, "sha1"),
+    luks1("twofish-cbc-plain", 128, "sha512"),
+];
+
 impl Combination {
+    pub(crate) fn is_aes(&self) -> bool {
+        self.cipher.starts_with("aes-")
+    }
+
+    /// Whether qemu knows all of it.
+    pub(crate) fn is_of_qemu(&self) -> bool {
+        self.version == 1 && !self.cipher.starts_with("camellia-")
+    }
+
     /// How large a container with so much data is.
     pub(crate) fn container_size(&self, data: u64) -> u64 {
         data + if self.version == 1 { 4 << 20 } else { 16 << 20 }
@@ -76,6 +96,42 @@ impl Combination {
                 "{kind} --sector-size {sector} --pbkdf pbkdf2 --hash {hash} --pbkdf-force-iterations 1000"
             ),
         }
+    }
+
+    /// The options with which strongroom does.
+    pub(crate) fn strongroom_options(&self) -> String {
+        let Self { version, cipher, key_bits, sector, kdf } = self;
+        let kind = format!("--format luks{version} --cipher {cipher} --key-size {key_bits}");
+        match (version, *kdf) {
+            (1, hash) => format!("{kind} --hash {hash} --kdf-iterations 1000"),
+            (_, "argon2i" | "argon2id") => format!(
+                "{kind} --sector-size {sector} --pbkdf {kdf} --kdf-memory 32K --kdf-passes 4 --kdf-lanes 1"
+            ),
+            (_, hash) => {
+                format!("{kind} --sector-size {sector} --pbkdf pbkdf2 --hash {hash} --kdf-iterations 1000")
+            }
+        }
+    }
+
+    /// What `luksDump` must say of it, without its spaces.
+    pub(crate) fn facts(&self) -> Vec<String> {
+        let Self { cipher, key_bits, sector, kdf, .. } = self;
+        if self.version == 1 {
+            let (name, mode) = cipher.split_once('-').unwrap();
+            return vec![
+                format!("Ciphername:{name}"),
+                format!("Ciphermode:{mode}"),
+                format!("Hashspec:{kdf}"),
+                format!("MKbits:{key_bits}"),
+            ];
+        }
+        let mut facts = vec![format!("cipher:{cipher}"), format!("sector:{sector}[bytes]")];
+        facts.push(format!("Key:{key_bits}bits"));
+        facts.push(match *kdf {
+            "argon2i" | "argon2id" => format!("PBKDF:{kdf}"),
+            hash => format!("Hash:{hash}"),
+        });
+        facts
     }
 }
 

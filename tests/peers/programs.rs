@@ -1,6 +1,10 @@
 //! The other programs on this machine.
 
-use std::{env, path::Path, process::Command};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// Whether a program is there. Where not, says so in one line; panics there with `STRONGROOM_REQUIRE=1`.
 pub(crate) fn is_there(program: &str) -> bool {
@@ -97,4 +101,29 @@ pub(crate) fn make_by_cryptsetup(plain: &[u8], container: &Path, key: &Path, opt
     let cost = ["--pbkdf", "argon2id", "--pbkdf-memory", "32", "--pbkdf-force-iterations", "4"];
     let names = ["--pbkdf-parallel", "1", "--key-file", key.to_str().unwrap(), container.to_str().unwrap()];
     cryptsetup(&[&encrypt[..], &cost, options, &names].concat());
+}
+
+/// The Python that has dissect.fve.
+pub(crate) fn python() -> Option<PathBuf> {
+    let python = build_folder().join("peers/python/bin/python");
+    (python.exists() || is_skipped("dissect.fve is not installed; make setup brings it")).then_some(python)
+}
+
+/// The data of an AES container, by dissect.fve.
+pub(crate) fn read_by_dissect(python: &Path, container: &Path, key: &Path, length: usize) -> Vec<u8> {
+    const SCRIPT: &str = "
+import sys
+from pathlib import Path
+from dissect.fve.luks import LUKS
+container, key, length = sys.argv[1:]
+with open(container, 'rb') as file:
+    luks = LUKS(file)
+    luks.unlock_with_key_file(Path(key))
+    sys.stdout.buffer.write(luks.open().read(int(length)))
+";
+    let mut command = Command::new(python);
+    command.args(["-c", SCRIPT]).arg(container).arg(key).arg(length.to_string());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}: {}", container.display(), String::from_utf8_lossy(&output.stderr));
+    output.stdout
 }

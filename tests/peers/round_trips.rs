@@ -13,7 +13,7 @@ use crate::{
     programs,
 };
 
-const IMAGE: u64 = 8 << 20;
+const IMAGE: u64 = 3 << 20;
 
 /// Those who mount: root, where this is root, with the kernel's driver; an ordinary user with `fuse2fs`.
 fn places() -> Vec<Place> {
@@ -143,7 +143,10 @@ fn dm_crypt_reads_what_was_changed_in_its_container() {
             programs::copy(&guest.path(&container), &ours);
             change(place, &ours, "");
             programs::copy(&ours, &guest.path(&container));
-            guest.add(&container, &read_in_guest("cryptsetup open --key-file key", &container));
+            guest.add(
+                &container,
+                &read_in_guest(&format!("cryptsetup open --key-file key {container} volume")),
+            );
         }
     }
     let answers = guest.run();
@@ -154,9 +157,9 @@ fn dm_crypt_reads_what_was_changed_in_its_container() {
 }
 
 /// A job that prints the sums of the files as the guest's kernel reads them.
-fn read_in_guest(open: &str, container: &str) -> String {
+fn read_in_guest(open: &str) -> String {
     format!(
-        "{open} {container} volume
+        "{open}
          e2fsck -fn /dev/mapper/volume > /tmp/e2fsck 2>&1 || {{ cat /tmp/e2fsck; exit 1; }}
          mount -o ro /dev/mapper/volume /mnt
          test ! -e /mnt/goes
