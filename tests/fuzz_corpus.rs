@@ -8,6 +8,9 @@
 
 #[path = "../fuzz/crash_model.rs"]
 mod crash_model;
+#[allow(dead_code, reason = "each target uses a part")]
+#[path = "../fuzz/foreign.rs"]
+mod foreign;
 #[path = "../fuzz/reencryption.rs"]
 mod reencryption;
 #[path = "../fuzz/targets.rs"]
@@ -48,6 +51,35 @@ fn no_input_of_the_luks_corpora_panics() {
                 target(&changed);
             }
         }
+    }
+}
+
+#[test]
+fn no_input_of_the_corpora_of_foreign_containers_panics() {
+    let targets = [
+        ("unlock", foreign::unlock as fn(&[u8]) -> bool, 257),
+        ("veracrypt_header", foreign::veracrypt_header, 7),
+        ("free_space", foreign::free_space, 41),
+    ];
+    for (name, target, step) in targets {
+        let inputs = corpus(name);
+        assert!(inputs.len() >= 4, "only {} inputs of {name}", inputs.len());
+        let whole = inputs.iter().filter(|input| target(input)).count();
+        assert!(whole >= 4, "only {whole} inputs of {name} are what they should be");
+        for input in &inputs {
+            for at in (0..input.len().min(8192)).step_by(step) {
+                let mut changed = input.clone();
+                changed[at] ^= 0x55;
+                target(&changed);
+            }
+        }
+    }
+}
+
+#[test]
+fn each_container_that_is_changed_opens_unchanged() {
+    for format in 0..4 {
+        assert!(foreign::unlock(&[format]) && foreign::unlock(&[format | 4]), "{format}");
     }
 }
 

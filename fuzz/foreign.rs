@@ -1,0 +1,311 @@
+//! Containers of other programs, opened whole, and what is read of them after decryption. Shared with `tests/fuzz_corpus.rs`.
+
+use std::ops::Range;
+
+use sha2::{Digest, Sha256};
+use strongroom::{
+    block::{BlockDevice, BlockError, Geometry},
+    crypto::{
+        crc::crc32,
+        hash::HashKind,
+        kdf::{KdfLimits, pbkdf2},
+        secret::{Credentials, Password, VolumeKey},
+        xts::AesXts,
+    },
+    format::{
+        Attempt, Format, Unlocked,
+        luks1::Luks1,
+        luks2::Luks2,
+        native::Native,
+        veracrypt::{Hints, Opened, Place, Prf, TRUECRYPT, VERACRYPT, VolumeHeader, pool_contribution},
+    },
+    storage::{MemoryStorage, Storage},
+    units::{Sector, SectorSize},
+    volume::free_space::free_tail,
+};
+
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "../tests/luks_image/mod.rs"]
+mod luks_image;
+
+const NATIVE: &[u8] = include_bytes!("../tests/vectors/native/password.img");
+const NATIVE_COPIES: [usize; 2] = [0, 81_920];
+const NATIVE_COPY_LEN: usize = 65_536;
+const PASSWORD: &[u8] = b"correct horse battery staple";
+
+/// Real costs, as small as a container may have them; nothing in the product is built differently for fuzzing.
+const ATTEMPT: Attempt<'static> = Attempt {
+    limits: KdfLimits { memory_kib: 128, passes: 2, lanes: 2, iterations: 2000, available_kib: u64::MAX },
+    keyslot: None,
+    hints: Hints { prf: Some(Prf::Sha512), ..Hints::NONE },
+    monitor: None,
+};
+
+/// A whole container that opens, changed: unlocked with its password, prepared for writing, and opened again.
+///
+/// The first byte chooses the format (its last two bits) and, bit 2, whether checksums are made right again; then come changes:
+/// two bytes of place, one of length, and as many bytes.
+///
+/// Gives whether it opened.
+pub(crate) fn unlock(data: &[u8]) -> bool {
+    let [choice, changes @ ..] = data else { return false };
+    let (make_right, format) = (choice & 4 != 0, choice & 3);
+    match format {
+        0 => {
+            let mut bytes = NATIVE.to_vec();
+            change(&mut bytes, changes);
+            for start in NATIVE_COPIES.into_iter().filter(|_| make_right) {
+                make_native_checksum_right(&mut bytes, start);
+            }
+            open(&Native, &bytes)
+        }
+        1 => {
+            let mut bytes = luks_image::luks1(PASSWORD);
+            change(&mut bytes, changes);
+            open(&Luks1, &bytes)
+        }
+        2 => {
+            let mut bytes = luks_image::luks2(PASSWORD);
+            change(&mut bytes[..2 * luks_image::COPY_LEN], changes);
+            for start in [0, luks_image::COPY_LEN].into_iter().filter(|_| make_right) {
+                luks_image::make_checksum_right(&mut bytes[start..start + luks_image::COPY_LEN]);
+            }
+            open(&Luks2, &bytes)
+        }
+        _ => {
+            let mut plain = truecrypt_header();
+            change(&mut plain, changes);
+            if make_right {
+                make_header_checksums_right(&mut plain);
+            }
+            open(&TRUECRYPT, &truecrypt(plain))
+        }
+    }
+}
+
+fn change(bytes: &mut [u8], mut changes: &[u8]) {
+    while let [low, high, len, rest @ ..] = changes {
+        let at = usize::from(u16::from_le_bytes([*low, *high]));
+        let (patch, rest) = rest.split_at(rest.len().min(usize::from(*len)));
+        for (byte, new) in bytes.iter_mut().skip(at).zip(patch) {
+            *byte = *new;
+        }
+        changes = rest;
+    }
+}
+
+fn make_native_checksum_right(bytes: &mut [u8], start: usize) {
+    let Some(copy) = bytes.get_mut(start..start + NATIVE_COPY_LEN) else { return };
+    let mac: Vec<u8> = copy[4032..4096].to_vec();
+    copy[4000..4096].fill(0);
+    let sum = Sha256::digest(&*copy);
+    copy[4000..4032].copy_from_slice(&sum);
+    copy[4032..4096].copy_from_slice(&mac);
+}
+
+fn credentials() -> Credentials {
+    Credentials::Password { password: Password::copy_of(PASSWORD).expect("memory"), keyfiles: Vec::new() }
+}
+
+fn open(format: &dyn Format, bytes: &[u8]) -> bool {
+    let storage = MemoryStorage::new(bytes.to_vec());
+    format.erasure(&storage).expect("memory tells its size");
+    let _ = format.check(&storage);
+    let Ok(header) = format.read_header(&storage) else { return false };
+    header.describe();
+    let fingerprint = header.fingerprint();
+    let openable = header.check_openable();
+    let Ok(unlocked) = header.unlock(&credentials(), &ATTEMPT) else { return false };
+    openable.expect("what is refused before the password is refused after it");
+    check_layout(&unlocked, &storage);
+    header.describe_unlocked(&unlocked);
+    header.check_unlocked(&unlocked);
+    let key = VolumeKey::copy_of(unlocked.volume_key.expose()).expect("memory");
+    header.unlock_with_key(key).expect("what a password opened, its key opens");
+    if header.prepare_writing(&storage, &unlocked).is_err() {
+        assert!(storage.to_vec() == bytes, "something was written before it was refused");
+        return true;
+    }
+    let healed = format.read_header(&storage).expect("a healed header is read");
+    assert!(
+        fingerprint.map(|it| it.digest()) == healed.fingerprint().map(|it| it.digest()),
+        "another header"
+    );
+    healed.unlock(&credentials(), &ATTEMPT).expect("a healed header opens");
+    true
+}
+
+/// Each segment lies within the container.
+fn check_layout(unlocked: &Unlocked, storage: &dyn Storage) {
+    let size = storage.size().expect("memory tells its size");
+    let mapping = unlocked.layout.current();
+    assert!(mapping.sectors() > 0);
+    for segment in mapping.segments() {
+        let len = segment.sectors << mapping.sector_size().shift();
+        assert!(segment.storage_offset + len <= size, "a segment leaves the container");
+    }
+}
+
+const PLAIN_LEN: usize = 448;
+const TRUECRYPT_LEN: usize = 2 * 131_072 + 16 * 512;
+
+/// A header of TrueCrypt 7 before encryption, for AES-256-XTS.
+fn truecrypt_header() -> [u8; PLAIN_LEN] {
+    let mut plain = [0; PLAIN_LEN];
+    plain[..4].copy_from_slice(b"TRUE");
+    plain[4..6].copy_from_slice(&5_u16.to_be_bytes());
+    plain[6..8].copy_from_slice(&0x0700_u16.to_be_bytes());
+    for (at, value) in [(36, 16 * 512_u64), (44, 131_072), (52, 16 * 512)] {
+        plain[at..at + 8].copy_from_slice(&value.to_be_bytes());
+    }
+    plain[64..68].copy_from_slice(&512_u32.to_be_bytes());
+    for (byte, value) in plain[192..256].iter_mut().zip(1..) {
+        *byte = value;
+    }
+    make_header_checksums_right(&mut plain);
+    plain
+}
+
+fn make_header_checksums_right(plain: &mut [u8; PLAIN_LEN]) {
+    let keys = crc32(&plain[192..]);
+    plain[8..12].copy_from_slice(&keys.to_be_bytes());
+    let fields = crc32(&plain[..188]);
+    plain[188..192].copy_from_slice(&fields.to_be_bytes());
+}
+
+/// A container of TrueCrypt with this header at its start.
+fn truecrypt(mut plain: [u8; PLAIN_LEN]) -> Vec<u8> {
+    let key = pbkdf2(HashKind::Sha512, PASSWORD, &[3; 64], 1000, 64).expect("memory");
+    AesXts::aes256(key.expose()).expect("two unlike halves").encrypt_unit(&mut plain, 0);
+    let mut bytes = vec![0; TRUECRYPT_LEN];
+    bytes[..64].fill(3);
+    bytes[64..512].copy_from_slice(&plain);
+    bytes
+}
+
+/// A header of TrueCrypt or VeraCrypt after decryption, the key that a server gets, and a keyfile.
+///
+/// Bit 0 of the first byte: make the magic right, bit 1: that of TrueCrypt. Bit 2: make the checksums right. Then four bytes with
+/// the container's size, in sectors.
+///
+/// Gives whether it was a header.
+pub(crate) fn veracrypt_header(data: &[u8]) -> bool {
+    let [flags, a, b, c, d, rest @ ..] = data else { return false };
+    let container_len = u64::from(u32::from_le_bytes([*a, *b, *c, *d])) * 512;
+    let mut plain = [0; PLAIN_LEN];
+    for (byte, new) in plain.iter_mut().zip(rest) {
+        *byte = *new;
+    }
+    if flags & 1 != 0 {
+        plain[..4].copy_from_slice(if flags & 2 == 0 { b"VERA" } else { b"TRUE" });
+    }
+    if flags & 4 != 0 {
+        make_header_checksums_right(&mut plain);
+    }
+    let _ = pool_contribution(rest);
+    let is_key = serve(rest);
+    match VolumeHeader::parse(&plain) {
+        Ok(Some(header)) => check_header(&header, container_len),
+        _ => return is_key,
+    }
+    true
+}
+
+fn check_header(header: &VolumeHeader, container_len: u64) {
+    for place in
+        [Place::Normal, Place::Hidden, Place::OldHidden, Place::Backup, Place::HiddenBackup, Place::System]
+    {
+        let Ok(data) = header.data(place, container_len) else { continue };
+        assert!(data.len > 0 && data.start >= 512 && data.start + data.len <= container_len, "{data:?}");
+        assert!(data.end >= data.start + data.len, "{data:?}");
+    }
+    let bytes = header.to_bytes().expect("memory");
+    let bytes: &[u8; PLAIN_LEN] = bytes.as_slice().try_into().expect("as long as a header");
+    let again = VolumeHeader::parse(bytes).expect("no damage").expect("a header");
+    assert_eq!(
+        (again.version, again.area_start, again.area_len),
+        (header.version, header.area_start, header.area_len)
+    );
+    assert!(again.keys.as_slice() == header.keys.as_slice(), "other keys");
+}
+
+/// The input as the key that a server gets; gives whether it is one.
+fn serve(blob: &[u8]) -> bool {
+    let key = || VolumeKey::copy_of(blob).expect("memory");
+    let Ok(opened) = Opened::of_key(&key()) else { return false };
+    let again = opened.to_key().expect("memory");
+    assert!(Opened::of_key(&again).is_ok());
+    let storage = MemoryStorage::new(vec![0; TRUECRYPT_LEN]);
+    let header = VERACRYPT.read_header(&storage).expect("room for headers");
+    if let Ok(unlocked) = header.unlock_with_key(key()) {
+        check_layout(&unlocked, &storage);
+        header.check_unlocked(&unlocked);
+        let _ = header.prepare_writing(&storage, &unlocked);
+    }
+    true
+}
+
+/// The file system on a decrypted volume: where its free space begins. Two bytes with the volume's size, in units of 4096
+/// bytes, two with the limit; then the volume from its start, zeros behind.
+///
+/// Gives whether it was found.
+pub(crate) fn free_space(data: &[u8]) -> bool {
+    let [size_low, size_high, limit_low, limit_high, start @ ..] = data else { return false };
+    let units = |low: &u8, high: &u8| u64::from(u16::from_le_bytes([*low, *high])) * 4096;
+    let volume = Volume { start, len: units(size_low, size_high) };
+    let limit = units(limit_low, limit_high);
+    let Ok(tail) = free_tail(&volume, limit) else { return false };
+    assert!(tail.start <= limit.min(volume.len), "{tail:?} passes {limit} of {}", volume.len);
+    true
+}
+
+/// Bytes, and zeros behind them, that nobody writes to.
+#[derive(Debug)]
+struct Volume<'a> {
+    start: &'a [u8],
+    len: u64,
+}
+
+impl BlockDevice for Volume<'_> {
+    fn geometry(&self) -> Geometry {
+        Geometry {
+            sector_size: SectorSize::B512,
+            sectors: self.len / 512,
+            read_only: true,
+            can_discard: false,
+        }
+    }
+
+    fn read(&self, buf: &mut [u8], first: Sector) -> Result<(), BlockError> {
+        let sectors = u64::try_from(buf.len()).expect("fits") / 512;
+        let end = self.len / 512;
+        if !buf.len().is_multiple_of(512) {
+            return Err(BlockError::PartialSector { len: buf.len() });
+        }
+        if first.0.checked_add(sectors).is_none_or(|last| last > end) {
+            return Err(BlockError::OutOfRange { first: first.0, sectors, end });
+        }
+        buf.fill(0);
+        let at = usize::try_from(first.0 * 512).expect("fits");
+        for (byte, there) in buf.iter_mut().zip(self.start.get(at..).unwrap_or_default()) {
+            *byte = *there;
+        }
+        Ok(())
+    }
+
+    fn write(&self, _: &[u8], _: Sector) -> Result<(), BlockError> {
+        Err(BlockError::ReadOnly)
+    }
+
+    fn flush(&self) -> Result<(), BlockError> {
+        Ok(())
+    }
+
+    fn write_zeroes(&self, _: Range<Sector>) -> Result<(), BlockError> {
+        Err(BlockError::ReadOnly)
+    }
+
+    fn discard(&self, _: Range<Sector>) -> Result<(), BlockError> {
+        Err(BlockError::ReadOnly)
+    }
+}
