@@ -183,6 +183,8 @@ impl Drawing<'_> {
             key_bits: self.options.key_size,
             sector_size: self.options.sector_size,
             hash: self.options.cost.hash,
+            prf: None,
+            pim: 0,
             keyslots_len: None,
             provision: self.provision,
             is_detached: self.options.header.is_some(),

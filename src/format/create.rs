@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Range, sync::Arc};
 
-use super::KeyfileRole;
+use super::{KeyfileRole, veracrypt::Prf};
 use crate::{
     crypto::{
         hash::HashKind,
@@ -29,6 +29,10 @@ pub struct Wishes<'a> {
     pub sector_size: Option<SectorSize>,
     /// The hash of the header, for formats whose headers name one.
     pub hash: Option<HashKind>,
+    /// What makes the header's key of the password, for formats of the VeraCrypt family.
+    pub prf: Option<Prf>,
+    /// The PIM for that; 0 is the usual one.
+    pub pim: u32,
     /// The room for keyslots in bytes, for formats that leave a choice.
     pub keyslots_len: Option<u64>,
     /// How the data area comes to be.

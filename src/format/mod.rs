@@ -4,6 +4,7 @@ mod backup;
 mod create;
 mod finding;
 mod fingerprint;
+mod growth;
 mod luks;
 pub mod luks1;
 pub mod luks2;
@@ -16,6 +17,7 @@ pub use backup::{HeaderBackup, HeaderRestore};
 pub use create::{Blueprint, Extent, KdfBounds, NewHeader, Provision, Room, Wishes};
 pub use finding::{Finding, Severity};
 pub use fingerprint::{Fact, Fingerprint, digest_of, hex};
+pub use growth::{Growth, OpenEnd};
 pub use uuid::{hyphenated, new_uuid};
 
 use std::{fmt, ops::Range, sync::Arc};
@@ -185,6 +187,23 @@ pub trait Header: fmt::Debug + Send + Sync {
     /// # Errors
     /// `Unsupported` where writing needs features that are not known, `Damaged` where the container is cut off.
     fn prepare_writing(&self, storage: &dyn Storage, unlocked: &Unlocked) -> Result<Vec<String>>;
+
+    /// What it takes to make the container one of `new_len` bytes. `credentials` opened it. Writes nothing.
+    ///
+    /// # Errors
+    /// `Usage` where that is no larger size, `Unsupported` where it cannot grow.
+    fn growth(
+        &self,
+        unlocked: &Unlocked,
+        credentials: &Credentials,
+        new_len: u64,
+        rng: &dyn Rng,
+    ) -> Result<Box<dyn Growth>> {
+        let _ = (unlocked, credentials, new_len, rng);
+        let reason = format!("{} containers keep their size in this version", self.describe().format);
+        Err(Error::new(ErrorKind::Unsupported, reason)
+            .with_hint("make a larger container, and copy the files"))
+    }
 
     /// Refuses a change of keyslots that its [`Editor`] would refuse whatever the secrets are: for the time before they are
     /// asked for.

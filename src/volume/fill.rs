@@ -76,8 +76,23 @@ pub fn fill_around(storage: &dyn Storage, extent: &Extent, rng: &dyn Rng) -> Res
     Ok(storage.sync_data()?)
 }
 
+/// Fills some bytes of a container with random ones, and syncs.
+///
+/// # Errors
+/// `Interrupted` where `progress` breaks off; what writing gave.
+pub fn fill_range(
+    storage: &dyn Storage,
+    range: std::ops::Range<u64>,
+    rng: &dyn Rng,
+    progress: Progress<'_>,
+) -> Result<()> {
+    let noise = Noise::new(rng)?;
+    write_all(storage, range, progress, &mut |chunk, first| noise.fill(chunk, first))?;
+    Ok(storage.sync_data()?)
+}
+
 /// Reserves the blocks of a file now, so that a full disk is noticed before and not within the work.
-fn set_aside(container: &Container, len: u64) -> Result<()> {
+pub(super) fn set_aside(container: &Container, len: u64) -> Result<()> {
     match fallocate(container.file(), FallocateFlags::empty(), 0, len) {
         // The file system cannot set space aside; writing will tell.
         Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
@@ -131,7 +146,16 @@ impl Noise {
 
     fn fill(&self, chunk: &mut [u8], offset: u64) {
         chunk.fill(0);
-        self.0.encrypt(chunk, SectorSize::B4096, Sector(offset >> SectorSize::B4096.shift()));
+        let sector_len = SectorSize::B4096.bytes();
+        let (whole, rest) = chunk.split_at_mut(chunk.len() - chunk.len() % sector_len);
+        let first = offset >> SectorSize::B4096.shift();
+        self.0.encrypt(whole, SectorSize::B4096, Sector(first));
+        if !rest.is_empty() {
+            let mut last = vec![0; sector_len];
+            let number = first + (whole.len() as u64 >> SectorSize::B4096.shift());
+            self.0.encrypt(&mut last, SectorSize::B4096, Sector(number));
+            rest.copy_from_slice(&last[..rest.len()]);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod draft;
 mod erase;
 mod fill;
 pub mod free_space;
+mod grow;
 mod header;
 pub mod image;
 pub mod pin;
@@ -19,7 +20,8 @@ pub use container::{Access, Container};
 pub use contents::recognise;
 pub use draft::{Draft, Occupant, occupant};
 pub use erase::erase;
-pub use fill::{Progress, fill_around, prepare, prepare_storage};
+pub use fill::{Progress, fill_around, fill_range, prepare, prepare_storage};
+pub use grow::{grow, prepare_growth};
 pub use header::{
     backup_header, describe_header_file, is_header_file, new_header_file, open_for_backup, plan_restore,
 };

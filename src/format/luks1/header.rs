@@ -10,12 +10,13 @@ use super::{
 use crate::{
     crypto::{
         kdf::KdfLimits,
+        rng::Rng,
         secret::{Credentials, VolumeKey},
     },
     error::{Error, ErrorKind, Result},
     format::{
-        Attempt, Challenge, Change, CopyInfo, CopyState, Detail, Editor, Finding, Fingerprint, Header,
-        HeaderInfo, KdfBounds, KeyfileRole, Unlocked,
+        Attempt, Challenge, Change, CopyInfo, CopyState, Detail, Editor, Finding, Fingerprint, Growth,
+        Header, HeaderInfo, KdfBounds, KeyfileRole, OpenEnd, Unlocked,
         luks::{
             UNIT,
             create::kdf_bounds,
@@ -171,6 +172,11 @@ impl Header for Luks1Header {
 
     fn kdf_bounds(&self) -> Option<KdfBounds> {
         Some(kdf_bounds(KDF_KINDS, self.parsed.hash, self.parsed.encryption.key_len))
+    }
+
+    /// The data end where the container does.
+    fn growth(&self, _: &Unlocked, _: &Credentials, new_len: u64, _: &dyn Rng) -> Result<Box<dyn Growth>> {
+        Ok(Box::new(OpenEnd::new(self.container_len, new_len, self.parsed.data_offset, UNIT)?))
     }
 
     fn check_change(&self, _: &Change<'_>) -> Result<()> {

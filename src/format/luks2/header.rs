@@ -14,12 +14,13 @@ use crate::{
     crypto::{
         hash::HashKind,
         kdf::KdfLimits,
+        rng::Rng,
         secret::{Credentials, VolumeKey},
     },
     error::{Error, ErrorKind, Result},
     format::{
-        Attempt, Challenge, Change, CopyState, Detail, Editor, Finding, Fingerprint, Header, HeaderInfo,
-        KdfBounds, KeyfileRole, Unlocked,
+        Attempt, Challenge, Change, CopyState, Detail, Editor, Finding, Fingerprint, Growth, Header,
+        HeaderInfo, KdfBounds, KeyfileRole, OpenEnd, Unlocked,
         luks::{cipher::Encryption, create::kdf_bounds, no_editor, not_authenticated, unlock::open_any},
     },
     mapping::{self, Holes, Layout, Mapping},
@@ -250,6 +251,20 @@ impl Header for Luks2Header {
     fn kdf_bounds(&self) -> Option<KdfBounds> {
         let key_len = self.first_crypt().map_or(0, |(segment, _)| self.key_len(segment.index));
         Some(kdf_bounds(KDF_KINDS, HashKind::Sha256, key_len))
+    }
+
+    /// The data end where the container does.
+    fn growth(&self, _: &Unlocked, _: &Credentials, new_len: u64, _: &dyn Rng) -> Result<Box<dyn Growth>> {
+        let plan = self.metadata().plan()?;
+        match plan.segments.as_slice() {
+            [(segment, crypt)] if segment.size.is_none() => Ok(Box::new(OpenEnd::new(
+                self.container_len,
+                new_len,
+                segment.offset,
+                crypt.sector_size.bytes_u64(),
+            )?)),
+            _ => Err(Error::new(ErrorKind::Unsupported, "the header gives its data a fixed size")),
+        }
     }
 
     fn check_change(&self, _: &Change<'_>) -> Result<()> {

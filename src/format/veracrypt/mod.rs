@@ -4,12 +4,16 @@
 //! Nothing in them is in the clear, so there is nothing to find them by: only a password tells.
 
 mod chain;
+mod create;
+mod growth;
 mod header;
 mod keyfile;
 mod layout;
 mod opened;
 mod place;
 mod prf;
+mod rewrite;
+mod seal;
 #[cfg(test)]
 mod tests;
 mod trial;
@@ -18,19 +22,25 @@ use std::ops::Range;
 
 pub use self::{
     chain::{Chain, Encryption, Mode},
+    create::HiddenBlueprint,
     header::{Data, HeaderError, IN_PLACE, SYSTEM, VolumeHeader},
     keyfile::pool_contribution,
     opened::Opened,
     place::Place,
     prf::{Cost, MAX_BOOT_PIM, MAX_PIM, Prf},
+    rewrite::{NewHeaders, backup_file},
+    seal::Locking,
 };
-use self::{layout::SLOT_LEN, place::Slot};
+use self::{create::OuterBlueprint, growth::VeraCryptGrowth, layout::SLOT_LEN, place::Slot};
 use crate::{
-    crypto::secret::{Credentials, VolumeKey},
+    crypto::{
+        rng::Rng,
+        secret::{Credentials, VolumeKey},
+    },
     error::{Error, ErrorKind, Result},
     format::{
-        Attempt, Challenge, Change, Editor, Erasure, Finding, Format, Header, HeaderInfo, KeyfileRole, Probe,
-        Unlocked,
+        Attempt, Blueprint, Challenge, Change, Editor, Erasure, Finding, Format, Growth, Header, HeaderInfo,
+        KeyfileRole, Probe, Room, Unlocked, Wishes,
     },
     storage::Storage,
 };
@@ -142,6 +152,16 @@ impl Format for VeraCrypt {
         Ok(Box::new(Locked { format: *self, container_len: len, slots }))
     }
 
+    fn plan(&self, room: Room, wishes: &Wishes<'_>, _: &dyn Rng) -> Result<Box<dyn Blueprint>> {
+        if self.families != [Family::VeraCrypt] {
+            let error = Error::new(ErrorKind::Unsupported, format!("{} containers are not made", self.name));
+            return Err(error.with_hint(
+                "VeraCrypt's are of the same kind, with a key derivation that is worth its name",
+            ));
+        }
+        Ok(Box::new(OuterBlueprint::new(room, wishes)?))
+    }
+
     /// Every place where any version puts a header, with the room around it.
     fn erasure(&self, storage: &dyn Storage) -> Result<Erasure> {
         let len = storage.size()?;
@@ -245,6 +265,18 @@ impl Header for Locked {
         Ok(Vec::new())
     }
 
+    fn growth(
+        &self,
+        unlocked: &Unlocked,
+        credentials: &Credentials,
+        new_len: u64,
+        rng: &dyn Rng,
+    ) -> Result<Box<dyn Growth>> {
+        let opened = Opened::of_key(&unlocked.volume_key)?;
+        let locking = Locking { credentials, prf: opened.prf, pim: opened.pim };
+        Ok(Box::new(VeraCryptGrowth::new(&opened, &locking, self.container_len, new_len, rng)?))
+    }
+
     fn check_change(&self, _: &Change<'_>) -> Result<()> {
         Err(no_editor())
     }
@@ -254,10 +286,37 @@ impl Header for Locked {
     }
 }
 
+/// The volume of `outer`, with the hidden volume of `hidden` protected from what is written to it.
+///
+/// # Errors
+/// `Usage` where these are not an outer and a hidden volume, `Damaged` where the one does not lie in the other.
+pub fn protect(outer: &Unlocked, hidden: &Unlocked, container_len: u64) -> Result<Unlocked> {
+    let hidden = Opened::of_key(&hidden.volume_key)?;
+    Opened::of_key(&outer.volume_key)?.protecting(&hidden, container_len)?.unlock(container_len)
+}
+
+/// Reads the headers in a backup file of a container of `container_len` bytes: the file's are that container's header and
+/// hidden header.
+///
+/// # Errors
+/// `NotAContainer` where the file has not the size of a backup.
+pub fn read_backup(file: &dyn Storage, container_len: u64) -> Result<Box<dyn Header>> {
+    let len = file.size()?;
+    if len != create::HEADERS_LEN {
+        let reason =
+            format!("a backup of a VeraCrypt header has {} bytes, this file has {len}", create::HEADERS_LEN);
+        return Err(Error::new(ErrorKind::NotAContainer, reason)); // VC-BACKUP-02
+    }
+    let slots =
+        [(Place::Normal, 0), (Place::Hidden, SLOT_LEN)].map(|(place, at)| Slot::read(file, place, at));
+    let slots = slots.into_iter().collect::<Result<_>>()?;
+    Ok(Box::new(Locked { format: EITHER, container_len, slots }))
+}
+
 fn no_editor() -> Error {
     Error::new(
         ErrorKind::Unsupported,
-        "TrueCrypt and VeraCrypt containers have no keyslots to add to or remove",
+        "a TrueCrypt or VeraCrypt header opens with one password: there are no others to add or remove",
     )
 }
 

@@ -2,11 +2,12 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use super::{
     Family, Place, VolumeHeader,
     chain::{Encryption, Mode, Use, chain_at},
+    create::HEADERS_LEN,
     header::{Data, HeaderError},
     layout::{PLAIN_LEN, UNIT},
     prf::{Cost, Prf},
@@ -34,6 +35,8 @@ pub struct Opened {
     pub pim: u32,
     /// What it says.
     pub header: VolumeHeader,
+    /// The bytes of the container that must not be written: a hidden volume's.
+    pub protected: Option<Range<u64>>,
 }
 
 impl Opened {
@@ -59,6 +62,9 @@ impl Opened {
         }
         start.extend_from_slice(&self.pim.to_le_bytes());
         start.extend_from_slice(&self.offset.to_le_bytes());
+        let protected = self.protected.clone().unwrap_or_default();
+        start.extend_from_slice(&protected.start.to_le_bytes());
+        start.extend_from_slice(&protected.end.to_le_bytes());
         let mut blob = LockedBytes::zeroed(BLOB_LEN)?;
         for (byte, &value) in blob.as_mut_slice().iter_mut().zip(start.iter().chain(plain.as_slice())) {
             *byte = value;
@@ -77,7 +83,11 @@ impl Opened {
     fn parse(blob: &[u8]) -> Result<Option<Self>> {
         let Some((start, rest)) = blob.split_first_chunk::<START_LEN>() else { return Ok(None) };
         let Ok(plain) = <&[u8; PLAIN_LEN]>::try_from(rest) else { return Ok(None) };
-        let [version, place, mode, chain, prf, p0, p1, p2, p3, offset @ ..] = start;
+        let Some((codes, offsets)) = start.split_first_chunk::<CODES_LEN>() else { return Ok(None) };
+        let [version, place, mode, chain, prf, p0, p1, p2, p3] = codes;
+        let (offsets, _) = offsets.as_chunks::<8>();
+        let [offset, from, to] = offsets else { return Ok(None) };
+        let protected = u64::from_le_bytes(*from)..u64::from_le_bytes(*to);
         let place = Place::ALL.into_iter().find(|found| found.code() == *place);
         let mode = MODES.get(usize::from(*mode)).copied();
         let prf = Prf::ALL.get(usize::from(*prf)).copied();
@@ -94,6 +104,7 @@ impl Opened {
             prf,
             pim: u32::from_le_bytes([*p0, *p1, *p2, *p3]),
             header,
+            protected: Some(protected).filter(|range| !range.is_empty()),
         }))
     }
 
@@ -115,9 +126,49 @@ impl Opened {
             first_tweak: Sector(first_tweak),
             cipher,
         };
-        let mapping = Mapping::new(SectorSize::B512, vec![segment], Holes::AreCiphertext)
+        let mut mapping = Mapping::new(SectorSize::B512, vec![segment], Holes::AreCiphertext)
             .map_err(|error| Error::caused_by(ErrorKind::Damaged, error))?;
+        if let Some(protected) = &self.protected {
+            mapping = mapping.protecting(sectors_within(data, protected)?);
+        }
         Ok(Unlocked { layout: Layout::Fixed(mapping), volume_key: Arc::new(self.to_key()?), keyslot: None })
+    }
+
+    /// The same volume, with the hidden volume `hidden` protected from what is written to it (VC-PROT-04).
+    ///
+    /// # Errors
+    /// `Usage` where these are not an outer and a hidden volume, `Damaged` where the one does not lie in the other.
+    pub(super) fn protecting(mut self, hidden: &Self, container_len: u64) -> Result<Self> {
+        if self.place.is_hidden() || !hidden.place.is_hidden() {
+            let reason = "only a hidden volume can be protected, and only from the volume around it";
+            return Err(Error::new(ErrorKind::Usage, reason));
+        }
+        let range = hidden.header.data(hidden.place, container_len)?;
+        let outer = self.header.data(self.place, container_len)?;
+        // Up to the end that there should be.
+        sectors_within(outer, &(range.start..range.end))?;
+        self.protected = Some(range.start..range.end);
+        Ok(self)
+    }
+
+    /// Whether a hidden volume can be made in it.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub(super) fn check_outer(&self, container_len: u64) -> Result<()> {
+        let no = |reason: &str| Err(Error::new(ErrorKind::Unsupported, reason));
+        if self.place.is_hidden() || self.place == Place::System {
+            return no("a hidden volume goes into the volume that fills the container");
+        }
+        if self.header.family != Family::VeraCrypt || self.header.version < 4 || self.header.flags != 0 {
+            return no("only containers that VeraCrypt made can take a hidden volume");
+        }
+        self.check_writable(container_len)?;
+        let data = self.header.data(self.place, container_len)?;
+        if data.start != HEADERS_LEN || data.end.checked_add(HEADERS_LEN) != Some(container_len) {
+            return no("its data do not lie between its headers");
+        }
+        Ok(())
     }
 
     /// Refuses what is read, but never written.
@@ -241,12 +292,28 @@ impl Opened {
     }
 }
 
+/// Bytes of a container as sectors of the volume whose data these are.
+///
+/// # Errors
+/// `Damaged` where they are not all its own.
+fn sectors_within(data: Data, bytes: &Range<u64>) -> Result<Range<Sector>> {
+    let [start, end] = [bytes.start, bytes.end].map(|at| at.checked_sub(data.start));
+    match (start, end) {
+        (Some(start), Some(end)) if start < end && bytes.end <= data.start.saturating_add(data.len) => {
+            Ok(Sector(start.div_euclid(UNIT))..Sector(end.div_ceil(UNIT)))
+        }
+        _ => Err(Error::new(ErrorKind::Damaged, "the hidden volume does not lie within the outer one")),
+    }
+}
+
 /// In bytes.
 const MOST_FOR_ONE_KEY: u64 = 1 << 40;
 /// The modes, in the order of their codes.
 const MODES: [Mode; 3] = [Mode::Xts, Mode::Lrw, Mode::Cbc];
 /// The version of the blob. Both ends are the same program.
 const BLOB_VERSION: u8 = 1;
-/// Five codes, the PIM, the offset.
-const START_LEN: usize = 17;
+/// Five codes and the PIM.
+const CODES_LEN: usize = 9;
+/// The same, the offset, and the range that is protected.
+const START_LEN: usize = CODES_LEN + 24;
 const BLOB_LEN: usize = START_LEN + PLAIN_LEN;

@@ -119,7 +119,8 @@ impl Slot {
         places.map(|(place, offset)| Self::read(storage, place, offset)).collect()
     }
 
-    fn read(storage: &dyn Storage, place: Place, offset: u64) -> Result<Self> {
+    /// Reads what stands at `offset`, as in `place`.
+    pub(super) fn read(storage: &dyn Storage, place: Place, offset: u64) -> Result<Self> {
         let mut slot = Self { place, offset, salt: [0; SALT_LEN], ciphertext: [0; PLAIN_LEN] };
         let behind_salt =
             offset.checked_add(SALT).ok_or(io::ErrorKind::UnexpectedEof).map_err(io::Error::from)?;
@@ -128,6 +129,13 @@ impl Slot {
             .and_then(|()| storage.read_exact_at(&mut slot.ciphertext, behind_salt))
             .map_err(|error| Error::from(error).during(format!("cannot read the {}", place.name())))?;
         Ok(slot)
+    }
+}
+
+impl Slot {
+    /// All of it, as it stands on the medium.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.salt.iter().chain(&self.ciphertext).copied().collect()
     }
 }
 

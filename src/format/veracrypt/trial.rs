@@ -217,6 +217,7 @@ impl<'a> Trial<'a> {
                         prf: derivation.prf,
                         pim: self.attempt.hints.pim,
                         header,
+                        protected: None,
                     };
                     lock(&self.findings).opened.get_or_insert(opened);
                     self.is_over.store(true, Ordering::Relaxed);
@@ -357,7 +358,7 @@ fn check_cost(limits: &KdfLimits, prf: Prf, cost: Cost) -> Result<()> {
 }
 
 /// What stands in a slot, decrypted under the start of `key`; `None` where it is no header.
-fn decrypted(
+pub(super) fn decrypted(
     slot: &Slot,
     encryption: Encryption,
     key: &[u8],

@@ -1,0 +1,68 @@
+//! Containers that become larger.
+
+use std::{fmt, ops::Range};
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    storage::Storage,
+};
+
+/// A larger container, settled and not written yet: its new bytes are filled first, then the header is told.
+pub trait Growth: fmt::Debug {
+    /// The container's size when it is done, in bytes.
+    fn container_len(&self) -> u64;
+
+    /// The volume's size then, in bytes.
+    fn data_len(&self) -> u64;
+
+    /// The bytes of the container that are new, to be filled with random ones before [`commit`](Self::commit).
+    fn to_fill(&self) -> Range<u64>;
+
+    /// Writes what tells of the larger size, in an order in which a power cut at any moment leaves a container that opens, with
+    /// the old size or the new one.
+    ///
+    /// # Errors
+    /// What writing gave.
+    fn commit(&self, storage: &dyn Storage) -> Result<()>;
+}
+
+/// The growth of a container whose data end where it ends, whatever that is: no header knows of it.
+#[derive(Debug)]
+pub struct OpenEnd {
+    old_len: u64,
+    new_len: u64,
+    data_len: u64,
+}
+
+impl OpenEnd {
+    /// A container of `old_len` bytes, `data_offset` of them before the data, is to have `new_len`.
+    ///
+    /// # Errors
+    /// `Usage` where that is no larger size, in whole sectors of `sector_len` bytes.
+    pub fn new(old_len: u64, new_len: u64, data_offset: u64, sector_len: u64) -> Result<Self> {
+        if new_len <= old_len || !new_len.saturating_sub(data_offset).is_multiple_of(sector_len) {
+            let reason = format!("it has {old_len} bytes, and only grows, in units of {sector_len}");
+            return Err(Error::new(ErrorKind::Usage, reason)
+                .with_hint("to make it smaller, make a new container and copy the files"));
+        }
+        Ok(Self { old_len, new_len, data_len: new_len.saturating_sub(data_offset) })
+    }
+}
+
+impl Growth for OpenEnd {
+    fn container_len(&self) -> u64 {
+        self.new_len
+    }
+
+    fn data_len(&self) -> u64 {
+        self.data_len
+    }
+
+    fn to_fill(&self) -> Range<u64> {
+        self.old_len..self.new_len
+    }
+
+    fn commit(&self, _: &dyn Storage) -> Result<()> {
+        Ok(())
+    }
+}

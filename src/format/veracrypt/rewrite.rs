@@ -1,0 +1,150 @@
+//! Headers written anew: another password, a damaged copy put back, backups in files.
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+
+use super::{
+    Opened, Place, VolumeHeader,
+    create::slots_of_noise,
+    header::HeaderError,
+    layout::SLOT_LEN,
+    place::Slot,
+    seal::{Locking, Sealed},
+};
+use crate::{
+    crypto::rng::Rng,
+    error::{Error, ErrorKind, Result},
+    storage::Storage,
+};
+
+/// A header and its copy, sealed anew and not written yet.
+#[derive(Debug)]
+pub struct NewHeaders {
+    sealed: [Sealed; 2],
+    /// Where they belong: the one that is written first stands first, the one that opened the volume last.
+    order: [Place; 2],
+    /// What stood in each place when it was read, as far as it matters.
+    found: Option<Vec<u8>>,
+    from_file: bool,
+}
+
+impl NewHeaders {
+    /// Seals the header of an opened volume anew. Runs the key derivation, twice; writes nothing.
+    ///
+    /// # Errors
+    /// `Unsupported` where the container's version has no second header to fall back on, `Usage` as [`Locking::cost`].
+    pub fn new(opened: &Opened, storage: &dyn Storage, locking: &Locking<'_>, rng: &dyn Rng) -> Result<Self> {
+        let len = storage.size()?;
+        let other = opened.counterpart(len)?;
+        let slot = Slot::read(storage, opened.place, opened.offset)?;
+        Ok(Self {
+            sealed: Sealed::pair(&opened.header, opened.encryption, locking, rng)?,
+            order: [other, opened.place],
+            found: Some(slot.bytes()),
+            from_file: false,
+        })
+    }
+
+    /// Seals the header that a backup file gave for `container`.
+    ///
+    /// # Errors
+    /// `Damaged` where the volume would not lie in the container; as [`Self::new`].
+    pub fn from_backup(
+        opened: &Opened,
+        container: &dyn Storage,
+        locking: &Locking<'_>,
+        rng: &dyn Rng,
+    ) -> Result<Self> {
+        let len = container.size()?;
+        let other = opened.counterpart(len)?;
+        let data = opened.header.data(opened.place, len)?;
+        if data.is_cut_off() {
+            return Err(HeaderError::CutOff { end: data.end, container_len: len }.into());
+        }
+        Ok(Self {
+            sealed: Sealed::pair(&opened.header, opened.encryption, locking, rng)?,
+            order: [other, opened.place],
+            found: None,
+            from_file: true,
+        })
+    }
+
+    /// Writes both, one after the other: at every moment one of them is whole (VC-WRITE-09).
+    ///
+    /// # Errors
+    /// `Busy` where the header is another one than when it was read: nothing was written then. What writing gave.
+    pub fn write(&self, storage: &dyn Storage) -> Result<()> {
+        let len = storage.size()?;
+        let [first, last] = &self.sealed;
+        let [first_at, last_at] = self.order.map(|place| place.offset(len));
+        let (Some(first_at), Some(last_at)) = (first_at, last_at) else {
+            return Err(Error::new(ErrorKind::Damaged, "the container has no room for its headers any more"));
+        };
+        if let Some(found) = &self.found {
+            let slot = Slot::read(storage, Place::Normal, last_at)?;
+            if slot.bytes() != *found {
+                return Err(Error::new(ErrorKind::Busy, "another program changed the header meanwhile"));
+            }
+            // What was read may be in the kernel's cache only, after a sync that failed: it is what opens the container if
+            // the power goes now.
+            storage.write_all_at(found, last_at)?;
+            storage.sync_data()?;
+        }
+        first.write(storage, first_at)?;
+        last.write(storage, last_at).map_err(|error| {
+            let action =
+                if self.from_file { "only one of the two headers is restored" } else { CHANGED_IN_PART };
+            error.during(action)
+        })
+    }
+}
+
+/// A backup of one volume's header in VeraCrypt's form: 128 KiB, of which one half or the other holds the header, sealed with
+/// a salt of its own, and all else looks like one (VC-BACKUP-01).
+///
+/// # Errors
+/// `Usage` as [`Locking::cost`].
+pub fn backup_file(opened: &Opened, locking: &Locking<'_>, rng: &dyn Rng) -> Result<Vec<u8>> {
+    let [sealed, _] = Sealed::pair(&opened.header, opened.encryption, locking, rng)?;
+    let mut file = slots_of_noise(rng)?;
+    let offset = if opened.place.is_hidden() { SLOT_LEN } else { 0 };
+    let place = file.get_mut(usize::try_from(offset).unwrap_or(usize::MAX)..);
+    for (place, &byte) in place.unwrap_or_default().iter_mut().zip(&sealed.bytes) {
+        *place = byte;
+    }
+    Ok(file)
+}
+
+impl Opened {
+    /// The place of the other copy of this header in a container of `len` bytes.
+    ///
+    /// # Errors
+    /// `Unsupported` where there is none.
+    pub(super) fn counterpart(&self, len: u64) -> Result<Place> {
+        let other = match self.place {
+            Place::Normal => Place::Backup,
+            Place::Backup => Place::Normal,
+            Place::Hidden => Place::HiddenBackup,
+            Place::HiddenBackup => Place::Hidden,
+            Place::OldHidden | Place::System => {
+                let reason = format!("the {} has no second copy to fall back on", self.place.name());
+                return Err(Error::new(ErrorKind::Unsupported, reason));
+            }
+        };
+        // Up to version 3, data stand where the copies would.
+        if !has_copies(&self.header) || other.offset(len).is_none() {
+            let reason = format!(
+                "containers of version {} have no second header to fall back on",
+                self.header.version
+            );
+            return Err(Error::new(ErrorKind::Unsupported, reason));
+        }
+        Ok(other)
+    }
+}
+
+const fn has_copies(header: &VolumeHeader) -> bool {
+    header.version >= 4
+}
+
+const CHANGED_IN_PART: &str =
+    "one of the two headers has the new secret, the other may have the old one: do it again";

@@ -1,0 +1,639 @@
+//! VeraCrypt containers made and changed here: opened by ourselves and by another implementation, and alike from outside.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::{
+    collections::HashSet,
+    io::Cursor,
+    ops::ControlFlow,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use strongroom::{
+    ErrorKind, Result,
+    block::{BlockDevice, BlockError, ByteDevice},
+    crypto::{
+        rng::{OsRng, Rng},
+        secret::{Credentials, KeyfileDigest, Password},
+    },
+    format::{
+        Attempt, Blueprint, Format, Header, Provision, Room, Unlocked, Wishes,
+        veracrypt::{
+            HiddenBlueprint, Hints, Locking, NewHeaders, Opened, Place, Prf, VERACRYPT, backup_file,
+            pool_contribution, protect, read_backup,
+        },
+    },
+    storage::{MemoryStorage, Storage},
+    units::Sector,
+    volume::{self, fill_range, prepare_growth, prepare_storage},
+};
+use veracrypt::VeraVolume;
+
+const LEN: u64 = 1 << 20;
+const HEADERS: u64 = 131_072;
+/// Long enough for any PIM.
+const PASSWORD: &str = "a password of more than twenty bytes";
+const HIDDEN: &str = "another password of more than twenty";
+const PIM: u32 = 1;
+
+fn secret(password: &str) -> Credentials {
+    Credentials::Password { password: Password::copy_of(password.as_bytes()).unwrap(), keyfiles: Vec::new() }
+}
+
+fn wishes<'a>(cipher: &'a str, prf: Prf) -> Wishes<'a> {
+    Wishes { cipher: Some(cipher), prf: Some(prf), pim: PIM, ..Wishes::default() }
+}
+
+fn unseen(_: u64, _: u64) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+fn write(
+    storage: &dyn Storage,
+    blueprint: &dyn Blueprint,
+    credentials: &Credentials,
+    rng: &dyn Rng,
+) -> Result<()> {
+    blueprint.make_header(credentials, None, rng)?.write(storage)
+}
+
+fn made_with(cipher: &str, prf: Prf, rng: &dyn Rng) -> MemoryStorage {
+    let storage = MemoryStorage::default();
+    let blueprint = VERACRYPT.plan(Room::Container(LEN), &wishes(cipher, prf), rng).unwrap();
+    prepare_storage(&storage, &blueprint.extent(), Provision::Thick, rng, &mut unseen).unwrap();
+    write(&storage, &*blueprint, &secret(PASSWORD), rng).unwrap();
+    storage
+}
+
+fn made() -> MemoryStorage {
+    made_with("aes", Prf::Sha512, &OsRng)
+}
+
+fn open(storage: &dyn Storage, password: &Credentials, hints: Hints) -> Result<(Box<dyn Header>, Unlocked)> {
+    let header = VERACRYPT.read_header(storage)?;
+    let unlocked = header.unlock(password, &Attempt { hints, ..Attempt::default() })?;
+    Ok((header, unlocked))
+}
+
+fn hints(hidden: bool, backup_header: bool) -> Hints {
+    Hints { prf: Some(Prf::Sha512), pim: PIM, hidden, backup_header, system: false }
+}
+
+fn opened(storage: &dyn Storage, password: &str, hidden: bool, backup: bool) -> Result<Opened> {
+    let (_, unlocked) = open(storage, &secret(password), hints(hidden, backup))?;
+    Opened::of_key(&unlocked.volume_key)
+}
+
+fn bytes_of(storage: &Arc<MemoryStorage>, unlocked: &Unlocked) -> ByteDevice {
+    ByteDevice::new(volume::device(Arc::clone(storage) as Arc<dyn Storage>, unlocked.layout.clone()))
+}
+
+/// A hidden volume of this size in a container whose outer volume uses its first 64 KiB.
+fn hide(storage: &MemoryStorage, size: Option<u64>, rng: &dyn Rng) -> Result<()> {
+    let outer = opened(storage, PASSWORD, false, false)?;
+    let len = storage.size()?;
+    let blueprint = HiddenBlueprint::new(&outer, len, HEADERS + 65_536, size, &wishes("aes", Prf::Sha512))?;
+    fill_range(storage, blueprint.extent().data, rng, &mut unseen)?;
+    write(storage, &blueprint, &secret(HIDDEN), rng)
+}
+
+const CHAINS: [&str; 15] = [
+    "aes",
+    "serpent",
+    "twofish",
+    "camellia",
+    "kuznyechik",
+    "twofish-aes",
+    "serpent-twofish-aes",
+    "aes-serpent",
+    "aes-twofish-serpent",
+    "serpent-twofish",
+    "kuznyechik-camellia",
+    "serpent-camellia",
+    "aes-kuznyechik",
+    "camellia-serpent-kuznyechik",
+    "twofish-kuznyechik",
+];
+
+// proves: VC-WRITE-01
+// proves: VC-WRITE-02
+#[test]
+fn each_chain_makes_a_volume_that_opens_by_header_and_by_backup_header() {
+    for cipher in CHAINS {
+        let storage = Arc::new(made_with(cipher, Prf::Sha512, &OsRng));
+        let (_, unlocked) = open(&*storage, &secret(PASSWORD), hints(false, false)).unwrap();
+        let text = vec![0x5a; 3000];
+        bytes_of(&storage, &unlocked).write_at(&text, 12_345).unwrap();
+        let (_, unlocked) = open(&*storage, &secret(PASSWORD), hints(false, true)).unwrap();
+        let found = Opened::of_key(&unlocked.volume_key).unwrap();
+        assert_eq!((found.encryption.chain.name, found.place), (cipher, Place::Backup));
+        assert_eq!((found.header.version, found.header.area_start), (5, HEADERS));
+        assert_eq!((found.header.area_len, found.header.volume_size), (LEN - 2 * HEADERS, LEN - 2 * HEADERS));
+        let mut read = vec![0; text.len()];
+        bytes_of(&storage, &unlocked).read_at(&mut read, 12_345).unwrap();
+        assert!(read == text, "{cipher}");
+        let bytes = storage.to_vec();
+        let backup = usize::try_from(LEN - HEADERS).unwrap();
+        assert_ne!(bytes[..64], bytes[backup..backup + 64], "header and backup header share their salt");
+    }
+}
+
+#[test]
+fn another_implementation_opens_each_chain_and_function_that_it_knows_and_reads_the_data() {
+    let chains = CHAINS.iter().filter(|name| !name.contains("camellia") && !name.contains("kuznyechik"));
+    let functions = [Prf::Sha512, Prf::Sha256, Prf::Whirlpool, Prf::Streebog];
+    let cases = chains.map(|name| (*name, Prf::Sha512)).chain(functions.map(|prf| ("aes", prf)));
+    for (cipher, prf) in cases {
+        let storage = Arc::new(made_with(cipher, prf, &OsRng));
+        let text: Vec<u8> = (0..5000_u32).map(|at| at.to_le_bytes()[0]).collect();
+        let hint = Hints { prf: Some(prf), ..hints(false, false) };
+        let (_, unlocked) = open(&*storage, &secret(PASSWORD), hint).unwrap();
+        bytes_of(&storage, &unlocked).write_at(&text, 40_000).unwrap();
+        let bytes = Cursor::new(storage.to_vec());
+        let mut theirs = VeraVolume::unlock_with_pim(bytes, PASSWORD.as_bytes(), PIM).unwrap();
+        assert_eq!(theirs.info().prf.name(), prf.name());
+        assert_eq!(theirs.data_size(), LEN - 2 * HEADERS);
+        let mut found = vec![0; text.len()];
+        theirs.read_at(40_000, &mut found).unwrap();
+        assert!(found == text, "{cipher}, {}", prf.name());
+    }
+}
+
+#[test]
+fn another_implementation_opens_a_hidden_volume_and_the_outer_one_around_it() {
+    let storage = Arc::new(made());
+    hide(&storage, Some(256 << 10), &OsRng).unwrap();
+    let (_, unlocked) = open(&*storage, &secret(HIDDEN), hints(true, false)).unwrap();
+    bytes_of(&storage, &unlocked).write_at(&[7; 2000], 100_000).unwrap();
+    let bytes = storage.to_vec();
+    let mut theirs =
+        VeraVolume::unlock_hidden_with_pim(Cursor::new(bytes.clone()), HIDDEN.as_bytes(), PIM).unwrap();
+    assert_eq!(theirs.data_size(), 256 << 10);
+    // Smaller than 2 MiB: VC-HID-01.
+    assert_eq!(theirs.info().encrypted_area_start, LEN - HEADERS - 4096 - (256 << 10));
+    let mut found = [0; 2000];
+    theirs.read_at(100_000, &mut found).unwrap();
+    assert_eq!(found, [7; 2000]);
+    VeraVolume::unlock_with_pim(Cursor::new(bytes), PASSWORD.as_bytes(), PIM).unwrap();
+}
+
+// proves: VC-HID-01
+// proves: VC-HID-03
+#[test]
+fn a_hidden_volume_lies_where_veracrypt_puts_it_and_never_where_the_outer_one_has_data() {
+    let storage = made();
+    let outer = opened(&storage, PASSWORD, false, false).unwrap();
+    let large = 16 << 20;
+    let plan = |len: u64, free_from: u64, size: Option<u64>| {
+        let mut outer = opened(&storage, PASSWORD, false, false).unwrap();
+        outer.header.area_len = len - 2 * HEADERS;
+        outer.header.volume_size = outer.header.area_len;
+        HiddenBlueprint::new(&outer, len, free_from, size, &wishes("aes", Prf::Sha512))
+            .map(|blueprint| blueprint.extent().data)
+    };
+    assert_eq!(
+        plan(large, HEADERS, Some(4 << 20)).unwrap(),
+        large - (4 << 20) - 2 * HEADERS..large - 2 * HEADERS
+    );
+    assert_eq!(
+        plan(LEN, HEADERS, Some(40_960)).unwrap(),
+        LEN - HEADERS - 4096 - 40_960..LEN - HEADERS - 4096
+    );
+    // As large as it can be, it begins where the free space does.
+    let found = plan(large, HEADERS + 1_000_001, None).unwrap();
+    assert!(found.start >= HEADERS + 1_000_001 && found.start < HEADERS + 1_000_001 + 8192, "{found:?}");
+    for (len, free_from, size) in [
+        (LEN, LEN - HEADERS - 50_000, Some(65_536)),
+        (LEN, LEN - HEADERS - 10_000, None),
+        (LEN, LEN, None),
+        (LEN, HEADERS, Some(512)),
+        (LEN, HEADERS, Some(u64::MAX)),
+    ] {
+        assert_eq!(plan(len, free_from, size).unwrap_err().kind(), ErrorKind::NoSpace);
+    }
+    let hidden =
+        HiddenBlueprint::new(&outer, LEN, HEADERS, Some(65_536), &wishes("aes", Prf::Sha512)).unwrap();
+    write(&storage, &hidden, &secret(HIDDEN), &OsRng).unwrap();
+    let hidden = opened(&storage, HIDDEN, true, false).unwrap();
+    let error = HiddenBlueprint::new(&hidden, LEN, HEADERS, None, &wishes("aes", Prf::Sha512)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn making_a_hidden_volume_changes_its_data_and_two_headers_and_nothing_else() {
+    let storage = made();
+    let before = storage.to_vec();
+    hide(&storage, Some(65_536), &OsRng).unwrap();
+    let after = storage.to_vec();
+    let end = LEN - HEADERS - 4096;
+    let may_change = [65_536..65_536 + 512, LEN - 65_536..LEN - 65_536 + 512, end - 65_536..end];
+    for (at, (old, new)) in (0_u64..).zip(before.iter().zip(&after)) {
+        assert!(old == new || may_change.iter().any(|range| range.contains(&at)), "byte {at} changed");
+    }
+}
+
+/// The share of each byte value in some bytes, as chi square with 255 degrees of freedom.
+fn chi_square<'a>(bytes: impl Iterator<Item = &'a u8>) -> f64 {
+    let mut counts = [0_u32; 256];
+    bytes.for_each(|&byte| counts[usize::from(byte)] += 1);
+    let expected = f64::from(counts.iter().sum::<u32>()) / 256.0;
+    counts.iter().map(|&count| (f64::from(count) - expected).powi(2) / expected).sum()
+}
+
+fn slots(bytes: &[u8]) -> [&[u8]; 4] {
+    let end = bytes.len();
+    [&bytes[..65_536], &bytes[65_536..131_072], &bytes[end - 131_072..end - 65_536], &bytes[end - 65_536..]]
+}
+
+/// Sixteen containers with a hidden volume and sixteen without. Each header, and each whole slot, is random by its bytes in
+/// both; no two are alike anywhere; and the files are of one size. 330 is passed once in a thousand times, 400 never.
+// proves: VC-WRITE-08
+#[test]
+fn nothing_in_the_slots_tells_whether_there_is_a_hidden_volume() {
+    let mut sums = [[0.0; 4]; 2];
+    let mut seen = HashSet::new();
+    let mut headers: [[Vec<u8>; 4]; 2] = Default::default();
+    for round in 0..32 {
+        let storage = made();
+        let is_hidden = round % 2;
+        if is_hidden == 1 {
+            hide(&storage, Some(65_536), &OsRng).unwrap();
+        }
+        let bytes = storage.to_vec();
+        assert_eq!(bytes.len(), usize::try_from(LEN).unwrap());
+        for (index, slot) in slots(&bytes).into_iter().enumerate() {
+            let chi = chi_square(slot.iter());
+            assert!(chi < 400.0, "slot {index} has {chi}");
+            sums[is_hidden][index] += chi / 16.0;
+            headers[is_hidden][index].extend(&slot[..512]);
+        }
+        for block in bytes.chunks(512).map(<[u8]>::to_vec) {
+            assert!(seen.insert(block), "two sectors are alike");
+        }
+    }
+    for index in 0..4 {
+        let means = [sums[0][index], sums[1][index]];
+        // 255, plus or minus 22.6 / 4 by chance: five deviations.
+        assert!(means.iter().all(|mean| (mean - 255.0).abs() < 30.0), "slot {index}: {means:?}");
+        for headers in &headers {
+            let chi = chi_square(headers[index].iter());
+            assert!(chi < 400.0, "the headers in slot {index} have {chi}");
+        }
+    }
+}
+
+/// GHSA-jjcr-75w7-58jp: no sector is left that anybody can tell from ciphertext.
+// proves: VC-WRITE-10
+#[test]
+fn no_sector_of_a_new_container_has_little_entropy() {
+    let storage = Arc::new(made());
+    hide(&storage, None, &OsRng).unwrap();
+    let (_, unlocked) = open(&*storage, &secret(HIDDEN), hints(true, false)).unwrap();
+    bytes_of(&storage, &unlocked).zero_range(0..65_536).unwrap();
+    for (sector, bytes) in storage.to_vec().chunks(512).enumerate() {
+        let kinds = bytes.iter().collect::<HashSet<_>>().len();
+        // 512 random bytes have 221 values, give or take 8.
+        assert!(kinds > 170, "sector {sector} has {kinds} values");
+    }
+}
+
+#[test]
+fn what_veracrypt_does_not_have_is_refused() {
+    let usual = wishes("aes", Prf::Sha512);
+    for (what, wishes) in [
+        ("cipher", Wishes { cipher: Some("rot13"), ..usual.clone() }),
+        ("label", Wishes { label: Some("name"), ..usual.clone() }),
+        ("thin", Wishes { provision: Provision::Thin, ..usual.clone() }),
+        ("detached", Wishes { is_detached: true, ..usual.clone() }),
+        ("ripemd160", Wishes { prf: Some(Prf::Ripemd160), ..usual.clone() }),
+        ("key size", Wishes { key_bits: Some(512), ..usual.clone() }),
+        ("pim", Wishes { pim: u32::MAX, ..usual.clone() }),
+    ] {
+        let error = VERACRYPT.plan(Room::Container(LEN), &wishes, &OsRng).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage, "{what}");
+    }
+    let too_small = VERACRYPT.plan(Room::Container(299_007), &usual, &OsRng).unwrap_err();
+    assert_eq!(too_small.kind(), ErrorKind::Usage);
+    let extent = VERACRYPT.plan(Room::Data(1_000_000), &usual, &OsRng).unwrap().extent();
+    assert_eq!(extent.data_len(), 1_000_448);
+}
+
+// proves: VC-WRITE-05
+// proves: VC-WRITE-06
+#[test]
+fn a_low_pim_needs_a_long_password_and_no_password_needs_a_keyfile() {
+    let storage = made();
+    let opened = opened(&storage, PASSWORD, false, false).unwrap();
+    let refusal = |password: &str, prf, pim| {
+        let credentials = secret(password);
+        let locking = Locking { credentials: &credentials, prf, pim };
+        NewHeaders::new(&opened, &storage, &locking, &OsRng).unwrap_err().kind()
+    };
+    assert_eq!(refusal("short", Prf::Sha512, 484), ErrorKind::Usage);
+    assert_eq!(refusal("short", Prf::Argon2id, 11), ErrorKind::Usage);
+    assert_eq!(refusal("", Prf::Sha512, 0), ErrorKind::Usage);
+    assert_eq!(refusal(PASSWORD, Prf::Ripemd160, 1), ErrorKind::Usage);
+    assert_eq!(refusal(PASSWORD, Prf::Sha1, 0), ErrorKind::Usage);
+}
+
+/// Every byte the same.
+struct Constant;
+
+impl Rng for Constant {
+    fn fill(&self, buf: &mut [u8]) -> std::io::Result<()> {
+        buf.fill(7);
+        Ok(())
+    }
+}
+
+// proves: VC-WRITE-04
+#[test]
+fn equal_halves_of_the_keys_make_no_volume() {
+    let blueprint = VERACRYPT.plan(Room::Container(LEN), &wishes("aes", Prf::Sha512), &Constant).unwrap();
+    let error = blueprint.make_header(&secret(PASSWORD), None, &Constant).unwrap_err();
+    assert!(error.reason().contains("equal"), "{error}");
+}
+
+fn change(
+    storage: &MemoryStorage,
+    old: &str,
+    new: &Credentials,
+    hidden: bool,
+    prf: Prf,
+    pim: u32,
+) -> Result<()> {
+    let opened = opened(storage, old, hidden, false)?;
+    let locking = Locking { credentials: new, prf, pim };
+    NewHeaders::new(&opened, storage, &locking, &OsRng)?.write(storage)
+}
+
+// proves: VC-WRITE-09
+#[test]
+fn password_function_pim_and_keyfiles_can_be_changed_and_the_data_stay() {
+    let storage = Arc::new(made());
+    hide(&storage, Some(65_536), &OsRng).unwrap();
+    let (_, unlocked) = open(&*storage, &secret(PASSWORD), hints(false, false)).unwrap();
+    bytes_of(&storage, &unlocked).write_at(b"data", 1000).unwrap();
+    let before = storage.to_vec();
+
+    let keyfile = || -> KeyfileDigest { pool_contribution(&b"a keyfile"[..]).unwrap() };
+    let new = |password: &str| Credentials::Password {
+        password: Password::copy_of(password.as_bytes()).unwrap(),
+        keyfiles: vec![keyfile()],
+    };
+    change(&storage, PASSWORD, &new("quite another password, long"), false, Prf::Sha256, 2).unwrap();
+    for backup_header in [false, true] {
+        let hint = Hints { prf: Some(Prf::Sha256), pim: 2, backup_header, ..Hints::NONE };
+        let (_, unlocked) = open(&*storage, &new("quite another password, long"), hint).unwrap();
+        let mut found = [0; 4];
+        bytes_of(&storage, &unlocked).read_at(&mut found, 1000).unwrap();
+        assert_eq!(&found, b"data");
+        let old = open(&*storage, &secret(PASSWORD), hints(false, backup_header)).unwrap_err();
+        assert_eq!(old.kind(), ErrorKind::Credentials);
+    }
+    // The hidden volume's headers are not touched by that, nor the other way round.
+    let after = storage.to_vec();
+    assert!(before[65_536..after.len() - 131_072] == after[65_536..after.len() - 131_072]);
+    assert!(before[after.len() - 65_536..] == after[after.len() - 65_536..]);
+    change(&storage, HIDDEN, &secret("the hidden one's new password"), true, Prf::Sha512, PIM).unwrap();
+    for backup in [false, true] {
+        opened(&*storage, "the hidden one's new password", true, backup).unwrap();
+        assert_eq!(opened(&*storage, HIDDEN, true, backup).unwrap_err().kind(), ErrorKind::Credentials);
+    }
+    assert!(storage.to_vec()[..65_536] == after[..65_536]);
+}
+
+#[test]
+fn a_header_that_was_changed_meanwhile_is_not_overwritten() {
+    let storage = made();
+    let opened = opened(&storage, PASSWORD, false, false).unwrap();
+    let credentials = secret(HIDDEN);
+    let locking = Locking { credentials: &credentials, prf: Prf::Sha512, pim: PIM };
+    let headers = NewHeaders::new(&opened, &storage, &locking, &OsRng).unwrap();
+    change(&storage, PASSWORD, &secret("somebody was quicker than we were"), false, Prf::Sha512, PIM)
+        .unwrap();
+    let before = storage.to_vec();
+    assert_eq!(headers.write(&storage).unwrap_err().kind(), ErrorKind::Busy);
+    assert!(storage.to_vec() == before);
+}
+
+#[test]
+fn a_damaged_header_is_put_back_from_its_copy() {
+    let storage = made();
+    storage.write_all_at(&[0x55; 512], 0).unwrap();
+    assert_eq!(opened(&storage, PASSWORD, false, false).unwrap().place, Place::Backup);
+    let found = opened(&storage, PASSWORD, false, true).unwrap();
+    let credentials = secret(PASSWORD);
+    let locking = Locking { credentials: &credentials, prf: found.prf, pim: found.pim };
+    NewHeaders::new(&found, &storage, &locking, &OsRng).unwrap().write(&storage).unwrap();
+    assert_eq!(opened(&storage, PASSWORD, false, false).unwrap().place, Place::Normal);
+    opened(&storage, PASSWORD, false, true).unwrap();
+}
+
+// proves: VC-BACKUP-01
+// proves: VC-BACKUP-02
+#[test]
+fn a_backup_file_restores_either_header_and_shows_neither() {
+    let storage = made();
+    hide(&storage, Some(65_536), &OsRng).unwrap();
+    for (password, hidden) in [(PASSWORD, false), (HIDDEN, true)] {
+        let found = opened(&storage, password, hidden, false).unwrap();
+        let credentials = secret(password);
+        let locking = Locking { credentials: &credentials, prf: found.prf, pim: found.pim };
+        let file = MemoryStorage::new(backup_file(&found, &locking, &OsRng).unwrap());
+        let bytes = file.to_vec();
+        assert_eq!(bytes.len(), 131_072);
+        assert!(chi_square(bytes.iter()) < 400.0);
+        let at = if hidden { 65_536 } else { 0 };
+        assert_ne!(bytes[at..at + 64], storage.to_vec()[at..at + 64], "the salt is the container's");
+
+        let harmed = MemoryStorage::new(storage.to_vec());
+        for offset in [0, 65_536, LEN - 131_072, LEN - 65_536] {
+            harmed.write_all_at(&[0; 512], offset).unwrap();
+        }
+        let header = read_backup(&file, LEN).unwrap();
+        let wrong = header.unlock(&secret("not the password at all, is it"), &attempt(hidden)).unwrap_err();
+        assert_eq!(wrong.kind(), ErrorKind::Credentials);
+        let unlocked = header.unlock(&credentials, &attempt(hidden)).unwrap();
+        let from_file = Opened::of_key(&unlocked.volume_key).unwrap();
+        NewHeaders::from_backup(&from_file, &harmed, &locking, &OsRng).unwrap().write(&harmed).unwrap();
+        for backup in [false, true] {
+            let restored = opened(&harmed, password, hidden, backup).unwrap();
+            assert!(restored.header.keys.as_slice() == found.header.keys.as_slice());
+        }
+        let cut = MemoryStorage::new(harmed.to_vec()[..700_000].to_vec());
+        let error = NewHeaders::from_backup(&from_file, &cut, &locking, &OsRng).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged);
+    }
+    let error = read_backup(&MemoryStorage::new(vec![0; 131_071]), LEN).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotAContainer);
+}
+
+fn attempt(hidden: bool) -> Attempt<'static> {
+    Attempt { hints: hints(hidden, false), ..Attempt::default() }
+}
+
+// proves: VC-PROT-04
+#[test]
+fn protection_covers_the_hidden_volume_and_not_what_the_outer_file_system_may_keep_behind_it() {
+    let storage = Arc::new(made());
+    hide(&storage, Some(65_536), &OsRng).unwrap();
+    let (_, outer) = open(&*storage, &secret(PASSWORD), hints(false, false)).unwrap();
+    let (header, hidden) = open(&*storage, &secret(HIDDEN), hints(true, false)).unwrap();
+    let protected = protect(&outer, &hidden, LEN).unwrap();
+    // It goes to the server as a key.
+    let key = strongroom::crypto::secret::VolumeKey::copy_of(protected.volume_key.expose()).unwrap();
+    let served = header.unlock_with_key(key).unwrap();
+    let end = LEN - HEADERS - 4096;
+    let expected = Sector((end - 65_536 - HEADERS) / 512)..Sector((end - HEADERS) / 512);
+    assert_eq!(served.layout.current().protected(), Some(&expected));
+    for (outer, hidden) in [(&outer, &outer), (&hidden, &hidden), (&hidden, &outer)] {
+        assert_eq!(protect(outer, hidden, LEN).unwrap_err().kind(), ErrorKind::Usage);
+    }
+    let device = volume::device(Arc::clone(&storage) as Arc<dyn Storage>, served.layout.clone());
+    let guarded = strongroom::block::ProtectedDevice::new(device, expected.clone());
+    let last = Sector(guarded.geometry().sectors - 1);
+    guarded.write(&[1; 512], last).unwrap();
+    guarded.write(&[1; 512], Sector(expected.start.0 - 1)).unwrap();
+    assert!(matches!(guarded.write(&[1; 512], expected.start), Err(BlockError::Protected)));
+}
+
+fn grow(storage: &MemoryStorage, new_len: u64) -> Result<()> {
+    let (header, unlocked) = open(storage, &secret(PASSWORD), hints(false, false))?;
+    let growth = header.growth(&unlocked, &secret(PASSWORD), new_len, &OsRng)?;
+    prepare_growth(storage, &*growth, &OsRng, &mut unseen)?;
+    growth.commit(storage)
+}
+
+// proves: VC-GROW-02
+// proves: VC-GROW-03
+#[test]
+fn a_container_grows_and_keeps_its_data_and_the_hidden_volume_that_nobody_named() {
+    let storage = Arc::new(made());
+    hide(&storage, Some(65_536), &OsRng).unwrap();
+    let write = |password, hidden, text: &[u8]| {
+        let (_, unlocked) = open(&*storage, &secret(password), hints(hidden, false)).unwrap();
+        bytes_of(&storage, &unlocked).write_at(text, 1000).unwrap();
+    };
+    write(PASSWORD, false, b"outer");
+    write(HIDDEN, true, b"inner");
+    let old_salt = storage.to_vec()[..64].to_vec();
+    let new_len = LEN + 300_032;
+    grow(&storage, new_len).unwrap();
+    assert_eq!(storage.size().unwrap(), new_len);
+    for (password, hidden, text) in [(PASSWORD, false, b"outer"), (HIDDEN, true, b"inner")] {
+        for backup in [false, true] {
+            let (_, unlocked) = open(&*storage, &secret(password), hints(hidden, backup)).unwrap();
+            let device = bytes_of(&storage, &unlocked);
+            let mut found = [0; 5];
+            device.read_at(&mut found, 1000).unwrap();
+            assert_eq!(&found, text);
+            assert_eq!(device.size(), if hidden { 65_536 } else { new_len - 2 * HEADERS });
+        }
+    }
+    let bytes = storage.to_vec();
+    assert_ne!(bytes[..64], old_salt[..]);
+    // Nothing is left of the old copies, and nothing is empty.
+    let old = usize::try_from(LEN - HEADERS).unwrap();
+    let at_old_end = MemoryStorage::new(bytes[old..old + 131_072].to_vec());
+    let found =
+        read_backup(&at_old_end, LEN).unwrap().unlock(&secret(PASSWORD), &attempt(false)).unwrap_err();
+    assert_eq!(found.kind(), ErrorKind::Credentials);
+    assert!(bytes.chunks_exact(512).all(|sector| sector.iter().collect::<HashSet<_>>().len() > 170));
+    let mut theirs = VeraVolume::unlock_with_pim(Cursor::new(bytes), PASSWORD.as_bytes(), PIM).unwrap();
+    assert_eq!(theirs.data_size(), new_len - 2 * HEADERS);
+    let mut found = [0; 5];
+    theirs.read_at(1000, &mut found).unwrap();
+    assert_eq!(&found, b"outer");
+}
+
+// proves: VC-GROW-01
+#[test]
+fn a_container_only_grows_and_by_no_less_than_its_headers() {
+    let storage = made();
+    for new_len in [0, LEN - 4096, LEN, LEN + 4096, LEN + HEADERS - 512, LEN + (1 << 20) + 1] {
+        assert_eq!(grow(&storage, new_len).unwrap_err().kind(), ErrorKind::Usage, "{new_len}");
+    }
+    grow(&storage, LEN + HEADERS).unwrap();
+}
+
+/// What is known beforehand is the same in every run.
+#[derive(Debug, Default)]
+struct Counting(AtomicU64);
+
+impl Rng for Counting {
+    fn fill(&self, buf: &mut [u8]) -> std::io::Result<()> {
+        for byte in buf {
+            let next = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+            *byte = (next ^ next >> 31).to_le_bytes()[3];
+        }
+        Ok(())
+    }
+}
+
+/// A volume made with fixed randomness, kept by its two headers and the digest of all of it.
+#[derive(Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+struct Kept {
+    cipher: String,
+    prf: String,
+    pim: u32,
+    password: String,
+    hidden_password: String,
+    size: u64,
+    header: String,
+    hidden_header: String,
+    backup_header: String,
+    hidden_backup_header: String,
+    sha256: String,
+}
+
+impl Kept {
+    fn make(cipher: &str, prf: Prf) -> Self {
+        let rng = Counting::default();
+        let storage = made_with(cipher, prf, &rng);
+        let outer = Hints { prf: Some(prf), ..hints(false, false) };
+        let (_, unlocked) = open(&storage, &secret(PASSWORD), outer).unwrap();
+        let outer = Opened::of_key(&unlocked.volume_key).unwrap();
+        let hidden = HiddenBlueprint::new(&outer, LEN, HEADERS, Some(65_536), &wishes(cipher, prf)).unwrap();
+        write(&storage, &hidden, &secret(HIDDEN), &rng).unwrap();
+        let bytes = storage.to_vec();
+        let [header, hidden_header, backup_header, hidden_backup_header] =
+            slots(&bytes).map(|slot| hex::encode(&slot[..512]));
+        Self {
+            cipher: cipher.to_owned(),
+            prf: prf.name().to_owned(),
+            pim: PIM,
+            password: PASSWORD.to_owned(),
+            hidden_password: HIDDEN.to_owned(),
+            size: LEN,
+            header,
+            hidden_header,
+            backup_header,
+            hidden_backup_header,
+            sha256: hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&bytes)),
+        }
+    }
+}
+
+/// Set `STRONGROOM_WRITE_VECTORS=1` to write the file anew, which is right only where the format is meant to change.
+#[test]
+fn volumes_of_fixed_randomness_are_those_of_the_vectors() {
+    let cases = [
+        ("aes", Prf::Sha512),
+        ("serpent-twofish-aes", Prf::Whirlpool),
+        ("camellia-serpent-kuznyechik", Prf::Streebog),
+        ("twofish", Prf::Blake2s),
+        ("aes-kuznyechik", Prf::Sha256),
+        ("serpent", Prf::Argon2id),
+    ];
+    let made: Vec<Kept> = cases.into_iter().map(|(cipher, prf)| Kept::make(cipher, prf)).collect();
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/veracrypt/volumes.json");
+    if std::env::var_os("STRONGROOM_WRITE_VECTORS").is_some_and(|value| value == "1") {
+        std::fs::write(&path, serde_json::to_string_pretty(&made).unwrap() + "\n").unwrap();
+    }
+    let kept: Vec<Kept> = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert!(made == kept, "what is made now differs from the vectors");
+}
