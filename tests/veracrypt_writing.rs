@@ -43,7 +43,7 @@ fn secret(password: &str) -> Credentials {
     Credentials::Password { password: Password::copy_of(password.as_bytes()).unwrap(), keyfiles: Vec::new() }
 }
 
-fn wishes<'a>(cipher: &'a str, prf: Prf) -> Wishes<'a> {
+fn wishes(cipher: &str, prf: Prf) -> Wishes<'_> {
     Wishes { cipher: Some(cipher), prf: Some(prf), pim: PIM, ..Wishes::default() }
 }
 

@@ -29,8 +29,8 @@ pub trait Growth: fmt::Debug {
 /// The growth of a container whose data end where it ends, whatever that is: no header knows of it.
 #[derive(Debug)]
 pub struct OpenEnd {
-    old_len: u64,
-    new_len: u64,
+    /// What is new of the container.
+    new: Range<u64>,
     data_len: u64,
 }
 
@@ -45,13 +45,13 @@ impl OpenEnd {
             return Err(Error::new(ErrorKind::Usage, reason)
                 .with_hint("to make it smaller, make a new container and copy the files"));
         }
-        Ok(Self { old_len, new_len, data_len: new_len.saturating_sub(data_offset) })
+        Ok(Self { new: old_len..new_len, data_len: new_len.saturating_sub(data_offset) })
     }
 }
 
 impl Growth for OpenEnd {
     fn container_len(&self) -> u64 {
-        self.new_len
+        self.new.end
     }
 
     fn data_len(&self) -> u64 {
@@ -59,7 +59,7 @@ impl Growth for OpenEnd {
     }
 
     fn to_fill(&self) -> Range<u64> {
-        self.old_len..self.new_len
+        self.new.clone()
     }
 
     fn commit(&self, _: &dyn Storage) -> Result<()> {

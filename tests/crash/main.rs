@@ -19,3 +19,4 @@ mod luks;
 mod model;
 mod reencrypt;
 mod restore;
+mod veracrypt;

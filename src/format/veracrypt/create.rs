@@ -70,7 +70,7 @@ impl Making {
     }
 
     /// A header with new keys for a volume in these bytes of its container (VC-WRITE-01, -04).
-    fn header(self, data: &Range<u64>, is_hidden: bool, rng: &dyn Rng) -> Result<VolumeHeader> {
+    fn header(data: &Range<u64>, is_hidden: bool, rng: &dyn Rng) -> Result<VolumeHeader> {
         let mut keys = LockedBytes::zeroed(KEYS_LEN)?;
         rng.fill(keys.as_mut_slice())?;
         let len = data.end.saturating_sub(data.start);
@@ -96,7 +96,7 @@ impl Making {
         credentials: &Credentials,
         rng: &dyn Rng,
     ) -> Result<(Opened, [Sealed; 2])> {
-        let header = self.header(data, place.is_hidden(), rng)?;
+        let header = Self::header(data, place.is_hidden(), rng)?;
         let locking = Locking { credentials, prf: self.prf, pim: self.pim };
         let sealed = Sealed::pair(&header, self.encryption, &locking, rng)?;
         let offset = if place.is_hidden() { SLOT_LEN } else { 0 };

@@ -36,6 +36,7 @@ pub(super) fn last_set(
 const CHUNK: u64 = 64 << 10;
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test that panics has failed")]
 mod tests {
     use super::*;
 
