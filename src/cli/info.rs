@@ -140,7 +140,8 @@ pub(crate) fn describe_keyslots(keyslots: &[KeyslotInfo]) -> String {
 
 /// A line where guessing is cheaper than it need be, and something can be done about it here.
 fn advice(info: &HeaderInfo) -> String {
-    if info.format != "native" {
+    // A keyslot of LUKS1 has nothing but PBKDF2, whatever it costs.
+    if !["native", "luks2"].contains(&info.format) {
         return String::new();
     }
     let weak: Vec<_> =

@@ -113,7 +113,7 @@ impl Container {
     }
 
     /// Under the header of another container its data would be garbage, and a file system check would write to it.
-    fn refuse_other_format(&self, format: &dyn Format) -> Result<()> {
+    pub(super) fn refuse_other_format(&self, format: &dyn Format) -> Result<()> {
         for other in FORMATS {
             if other.name() != format.name() && other.probe(&*self.file)? == Probe::Match {
                 let (name, own) = (format.name(), other.name());

@@ -59,9 +59,10 @@ pub fn open_for_backup(path: &Path) -> Result<(Container, bool)> {
 /// # Errors
 /// `NotAContainer` where it is no header file, and as [`Format::restore`].
 pub fn plan_restore(container: &Container, file: &Container) -> Result<Box<dyn HeaderRestore>> {
-    let (container, file) = (container.storage(), file.storage());
+    let (storage, file) = (container.storage(), file.storage());
     for format in FORMATS {
-        if let Some(restore) = format.restore(&*container, &*file)? {
+        if let Some(restore) = format.restore(&*storage, &*file)? {
+            container.refuse_other_format(*format)?;
             return Ok(restore);
         }
     }

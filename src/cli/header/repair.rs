@@ -5,7 +5,10 @@ use std::path::Path;
 use serde::Serialize;
 use strongroom::{
     error::{Error, ErrorKind, Result},
-    format::native::{CopyFault, Fault, FoundCopy, NativeHeader, Restore, Scan, hyphenated, scan},
+    format::{
+        Format, Header,
+        native::{CopyFault, Fault, FoundCopy, Native, NativeHeader, Restore, Scan, hyphenated, scan},
+    },
     storage::Storage,
     volume::{Access, Container, trace_at_start},
 };
@@ -36,6 +39,10 @@ fn repair(console: Console, options: &HeaderRepairOptions) -> Result<()> {
     let path = options.container.as_path();
     let container = open(path, options.unlock.header.as_deref(), Access::ReadWrite)?;
     let storage = container.storage();
+    if let Some(format) = container.format().ok().filter(|format| format.name() != Native.name()) {
+        let header = format.read_header(&*storage).map_err(|error| cannot_open(error, path))?;
+        return repair_by_healing(console, options, &container, &*header);
+    }
     let header = NativeHeader::read(&*storage).map_err(|error| {
         let hint =
             "strongroom header restore puts a backup back; header repair --scan looks for other copies";
@@ -61,6 +68,29 @@ fn repair(console: Console, options: &HeaderRepairOptions) -> Result<()> {
     let repaired = Repaired { container: path, repaired: repaired.collect() };
     console.done(&repaired, |_| match lines.as_slice() {
         [] => format!("{}: both header copies are whole and the same", path.display()),
+        lines => {
+            lines.iter().map(|line| format!("{}: {line}", path.display())).collect::<Vec<_>>().join("\n")
+        }
+    })
+}
+
+/// Formats whose copies need no decision: what opening for writing does.
+fn repair_by_healing(
+    console: Console,
+    options: &HeaderRepairOptions,
+    container: &Container,
+    header: &dyn Header,
+) -> Result<()> {
+    let path = options.container.as_path();
+    options.unlock.check_source_for(header)?;
+    let unlocked = unlock(console, path, header, &options.unlock, None)?;
+    let lines = header
+        .prepare_writing(&*container.storage(), &unlocked)
+        .map_err(|error| error.during(format!("cannot repair the header of {}", path.display())))?;
+    let repaired = lines.iter().map(|line| RepairedCopy { copy: "header".to_owned(), was: line.clone() });
+    let repaired = Repaired { container: path, repaired: repaired.collect() };
+    console.done(&repaired, |_| match lines.as_slice() {
+        [] => format!("{}: the header is whole", path.display()),
         lines => {
             lines.iter().map(|line| format!("{}: {line}", path.display())).collect::<Vec<_>>().join("\n")
         }

@@ -7,8 +7,8 @@ use strongroom::{
         rng::OsRng,
         secret::Credentials,
     },
-    error::Result,
-    format::{Change, Header, KdfBounds, NewKeyslot},
+    error::{Error, ErrorKind, Result},
+    format::{Change, Header, KdfBounds, KeyfileRole, NewKeyslot},
 };
 
 use super::{Edited, commit, find};
@@ -87,6 +87,11 @@ enum NewSecret<'a> {
 impl<'a> NewSecret<'a> {
     fn begin(options: &'a KeyAddOptions, header: &dyn Header) -> Result<Self> {
         let random = &options.random;
+        let takes_any = header.keyfile_role() == KeyfileRole::PartOfSecret;
+        if (random.recovery || random.fido2) && !takes_any {
+            let reason = "keyslots of this format take passwords and keyfiles only";
+            return Err(Error::new(ErrorKind::Usage, reason));
+        }
         if random.recovery {
             options.unlock.check_source()?;
             random.svg.as_deref().map(recovery::check_svg).transpose()?;

@@ -151,6 +151,23 @@ impl Keyslot {
         format!("the key material of keyslot {} looks overwritten", self.index)
     }
 
+    /// The same keyslot with its stripes at another offset.
+    pub(in crate::format) fn at(&self, offset: u64) -> Self {
+        let Area { encryption, hash, key_len, material, .. } = &self.area;
+        Self {
+            index: self.index,
+            priority: self.priority,
+            kdf: self.kdf.clone(),
+            area: Area {
+                offset,
+                encryption: encryption.clone(),
+                hash: *hash,
+                key_len: *key_len,
+                material: material.clone(),
+            },
+        }
+    }
+
     /// What `info` shows.
     pub(in crate::format) fn describe(&self) -> KeyslotInfo {
         KeyslotInfo {

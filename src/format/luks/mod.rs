@@ -1,20 +1,22 @@
 //! What LUKS1 and LUKS2 share: cipher names, key derivation, the anti-forensic splitter, keyslots, the digest of the volume key.
 
 pub(super) mod af;
+pub(super) mod backup;
 pub(super) mod cipher;
 pub(super) mod create;
 pub(super) mod digest;
+pub(super) mod editor;
 pub(super) mod fingerprint;
 pub(super) mod kdf;
 pub(super) mod keyslot;
 pub(super) mod unlock;
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    format::{Erasure, Finding},
-    storage::Storage,
+    format::{Erasure, Finding, Format, Probe},
+    storage::{Apart, Storage},
 };
 
 /// The magic of a LUKS header, version behind it.
@@ -25,15 +27,62 @@ pub(super) const MAGIC_IN_REENCRYPTION: [u8; 6] = *b"LUKS\xde\xad";
 /// The sector of LUKS's own counting, in bytes: IVs, keyslot areas, the payload offset of LUKS1.
 pub(super) const UNIT: u64 = 512;
 
-/// What the common editor of keyslots gets of a LUKS header.
-pub(super) fn no_editor() -> Error {
-    Error::new(ErrorKind::Unsupported, "key changes on LUKS containers are not in this version")
-        .with_hint("cryptsetup makes them, while the container is not mounted")
+/// Where a header is read from and written to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) storage: &'a dyn Storage,
+    /// The data lie elsewhere, and may begin at offset 0 there.
+    pub(super) is_detached: bool,
+}
+
+impl<'a> Place<'a> {
+    /// The place of the header of this container.
+    pub(super) fn of(container: &'a dyn Storage) -> Self {
+        Self { storage: header_of(container), is_detached: container.header().is_some() }
+    }
+}
+
+/// Where the header of this container lies: in it, or in a file of its own.
+pub(super) fn header_of(container: &dyn Storage) -> &dyn Storage {
+    container.header().unwrap_or(container)
+}
+
+/// A container beside its header file, where `format` finds a header in that. A container that bears one of its own must be
+/// the same (L1-HDR-06, L2-OPEN-06).
+pub(super) fn attach(
+    format: &dyn Format,
+    container: &Arc<dyn Storage>,
+    file: Arc<dyn Storage>,
+) -> Result<Option<Arc<dyn Storage>>> {
+    if format.probe(&*file)? != Probe::Match {
+        return Ok(None);
+    }
+    let apart = Apart::new(Arc::clone(container), file);
+    let header = format.read_header(&apart)?.describe();
+    if format.probe(&**container)? == Probe::Match {
+        let own = format.read_header(&**container).map(|own| own.describe());
+        // One that is damaged is why its backup is wanted.
+        if let Some(own) =
+            own.ok().filter(|own| (&own.uuid, own.data_offset) != (&header.uuid, header.data_offset))
+        {
+            let name = |uuid: Option<String>| uuid.unwrap_or_else(|| "without a UUID".to_owned());
+            let (other, own) = (name(header.uuid), name(own.uuid));
+            let reason = format!("the header file belongs to container {other}, and this one is {own}");
+            return Err(Error::new(ErrorKind::Usage, reason));
+        }
+    }
+    Ok(Some(Arc::new(apart)))
+}
+
+/// A header whose data lie in another file, opened without that.
+pub(super) fn detached() -> Error {
+    Error::new(ErrorKind::Unsupported, "the header is detached: its data lie in another file")
+        .with_hint("name the container, and this file with --header")
 }
 
 /// What must be overwritten where the keyslots' areas lie in `areas` and the header stands before them.
 pub(super) fn erasure(storage: &dyn Storage, areas: &Range<u64>) -> Result<Erasure> {
-    let len = storage.size()?;
+    let len = header_of(storage).size()?;
     let last = areas.start.min(len)..areas.end.min(len);
     Ok(Erasure { spare: Vec::new(), rest: std::iter::once(0..last.start).collect(), last })
 }

@@ -2,9 +2,12 @@
 
 use std::{io, sync::Arc};
 
+use zerocopy::FromBytes;
+
 use super::{
     create::KDF_KINDS,
-    layout::HEADER_LEN,
+    editor::{Luks1Editor, occupancy},
+    layout::{FIRST_AREA, HEADER_LEN, RawHeader},
     parse::{HeaderError, Parsed},
 };
 use crate::{
@@ -18,11 +21,10 @@ use crate::{
         Attempt, Challenge, Change, CopyInfo, CopyState, Detail, Editor, Finding, Fingerprint, Growth,
         Header, HeaderInfo, KdfBounds, KeyfileRole, OpenEnd, Unlocked,
         luks::{
-            UNIT,
+            self, Place, UNIT,
             create::kdf_bounds,
             fingerprint::{add_digest, add_keyslot},
-            keyslot::Keyslot,
-            no_editor,
+            keyslot::{Keyslot, material_len},
             unlock::open_any,
         },
     },
@@ -35,7 +37,9 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Luks1Header {
     parsed: Parsed,
+    raw: RawHeader,
     container_len: u64,
+    is_detached: bool,
 }
 
 impl Luks1Header {
@@ -43,23 +47,56 @@ impl Luks1Header {
     ///
     /// # Errors
     /// As [`HeaderError`] says; `Damaged` where the container ends before an area does.
-    pub(super) fn read(storage: &dyn Storage) -> Result<Self> {
-        let container_len = storage.size()?;
+    pub(super) fn read(container: &dyn Storage) -> Result<Self> {
+        Self::read_from(Place::of(container), container.size()?)
+    }
+
+    /// The same of a header file, the container of which is not there.
+    pub(super) fn read_file(file: &dyn Storage) -> Result<Self> {
+        Self::read_from(Place { storage: file, is_detached: true }, u64::MAX)
+    }
+
+    fn read_from(place: Place<'_>, container_len: u64) -> Result<Self> {
+        let Place { storage, is_detached } = place;
         let mut bytes = [0; HEADER_LEN];
         storage.read_exact_at(&mut bytes, 0).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => HeaderError::NoMagic.into(),
             _ => Error::from(error),
         })?;
-        let mut parsed = Parsed::parse(&bytes, container_len)?;
+        let mut parsed = Parsed::parse(&bytes, container_len, is_detached)?;
         for slot in &mut parsed.keyslots {
             slot.area.load(storage)?;
         }
-        Ok(Self { parsed, container_len })
+        let raw = RawHeader::read_from_bytes(&bytes).map_err(|_| HeaderError::NoMagic)?;
+        Ok(Self { parsed, raw, container_len, is_detached })
     }
 
-    /// Where the data begin, in bytes.
-    pub(super) const fn data_offset(&self) -> u64 {
-        self.parsed.data_offset
+    /// The header's bytes.
+    pub(super) const fn raw(&self) -> &RawHeader {
+        &self.raw
+    }
+
+    /// Where header and areas end, in bytes: up to whole 4096, as cryptsetup counts.
+    pub(super) fn areas_end(&self) -> u64 {
+        let area_len = material_len(self.parsed.encryption.key_len).unwrap_or_default();
+        let ends = self
+            .raw
+            .keyslots
+            .iter()
+            .map(|slot| u64::from(slot.area_offset.get()).saturating_mul(UNIT).saturating_add(area_len));
+        ends.max().unwrap_or(FIRST_AREA).next_multiple_of(4096)
+    }
+
+    /// Whether both are under one volume key.
+    pub(super) fn has_same_key(&self, other: &Self) -> bool {
+        let digest =
+            |header: &Self| (header.raw.digest, header.raw.digest_salt, header.raw.digest_iterations);
+        digest(self) == digest(other)
+    }
+
+    /// L1-HDR-06: without its container a detached header opens nothing.
+    fn check_attached(&self) -> Result<()> {
+        if self.parsed.data_offset == 0 && !self.is_detached { Err(luks::detached()) } else { Ok(()) }
     }
 
     /// What is to be said of keyslots whose areas were written over.
@@ -151,12 +188,14 @@ impl Header for Luks1Header {
     }
 
     fn unlock(&self, credentials: &Credentials, attempt: &Attempt) -> Result<Unlocked> {
+        self.check_attached()?;
         let slots = self.parsed.keyslots.iter().map(|slot| (slot, &self.parsed.digest));
         let (key, slot) = open_any(slots, credentials, attempt)?;
         self.accept(key, Some(slot))
     }
 
     fn unlock_with_key(&self, key: VolumeKey) -> Result<Unlocked> {
+        self.check_attached()?;
         if !self.parsed.digest.matches(&key, &KdfLimits::default())? {
             return Err(Error::new(ErrorKind::Tampered, "the header belongs to another volume key"));
         }
@@ -179,11 +218,14 @@ impl Header for Luks1Header {
         Ok(Box::new(OpenEnd::new(self.container_len, new_len, self.parsed.data_offset, UNIT)?))
     }
 
-    fn check_change(&self, _: &Change<'_>) -> Result<()> {
-        Err(no_editor())
+    fn check_change(&self, change: &Change<'_>) -> Result<()> {
+        self.check_attached()?;
+        self.parsed.encryption.check_writable()?;
+        occupancy(&self.parsed.keyslots).check(change)
     }
 
-    fn editor(&self, _: &Unlocked) -> Result<Box<dyn Editor>> {
-        Err(no_editor())
+    fn editor(&self, unlocked: &Unlocked) -> Result<Box<dyn Editor>> {
+        self.parsed.encryption.check_writable()?;
+        Ok(Box::new(Luks1Editor::new(self, &self.parsed, Arc::clone(&unlocked.volume_key))))
     }
 }

@@ -16,7 +16,7 @@ pub(super) const FREE: u32 = 0x0000_dead;
 pub(super) const FIRST_AREA: u64 = 4096;
 
 /// The header.
-#[derive(Debug, Clone, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Debug, Clone, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(super) struct RawHeader {
     pub magic: [u8; 6],
@@ -36,7 +36,7 @@ pub(super) struct RawHeader {
 }
 
 /// One keyslot.
-#[derive(Debug, Clone, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Debug, Clone, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(super) struct RawKeyslot {
     pub state: U32,

@@ -73,9 +73,6 @@ pub enum HeaderError {
         /// The keyslot.
         slot: u32,
     },
-    /// A header for data in another file.
-    #[error("the header is detached: its data lie in another file")]
-    Detached,
     /// The container ends before the data begin.
     #[error("the data start at byte {offset}, the container has {len}")]
     CutOff {
@@ -90,10 +87,9 @@ impl From<HeaderError> for Error {
     fn from(error: HeaderError) -> Self {
         let kind = match error {
             HeaderError::NoMagic => ErrorKind::NotAContainer,
-            HeaderError::InReencryption
-            | HeaderError::Cipher(_)
-            | HeaderError::Hash { .. }
-            | HeaderError::Detached => ErrorKind::Unsupported,
+            HeaderError::InReencryption | HeaderError::Cipher(_) | HeaderError::Hash { .. } => {
+                ErrorKind::Unsupported
+            }
             _ => ErrorKind::Damaged,
         };
         let is_interrupted = matches!(error, HeaderError::InReencryption);
@@ -116,8 +112,12 @@ pub(super) struct Parsed {
 }
 
 impl Parsed {
-    /// Parses a header of a container of `container_len` bytes.
-    pub(super) fn parse(bytes: &[u8; HEADER_LEN], container_len: u64) -> Result<Self, HeaderError> {
+    /// Parses a header of a container of `container_len` bytes, in which it lies itself, or not.
+    pub(super) fn parse(
+        bytes: &[u8; HEADER_LEN],
+        container_len: u64,
+        is_detached: bool,
+    ) -> Result<Self, HeaderError> {
         let raw = RawHeader::ref_from_bytes(bytes).map_err(|_| HeaderError::NoMagic)?;
         if raw.magic == MAGIC_IN_REENCRYPTION {
             return Err(HeaderError::InReencryption); // L1-HDR-07
@@ -130,10 +130,8 @@ impl Parsed {
         let hash_name = text(&raw.hash, "hash")?;
         let hash = HashKind::from_name(&hash_name).ok_or(HeaderError::Hash { name: hash_name })?;
         let data_offset = u64::from(raw.payload_offset.get()).saturating_mul(UNIT);
-        check_slots(raw, key_len, data_offset)?;
-        if data_offset == 0 {
-            return Err(HeaderError::Detached); // L1-HDR-06
-        }
+        // Where the data lie in another file, no area reaches into them.
+        check_slots(raw, key_len, if is_detached { 0 } else { data_offset })?;
         if container_len < data_offset {
             return Err(HeaderError::CutOff { offset: data_offset, len: container_len }); // L1-HDR-05
         }

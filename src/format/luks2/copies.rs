@@ -9,8 +9,11 @@ use super::{
     layout::{HEADER_LENS, SECOND_MAGIC, VERSION},
 };
 use crate::{
-    error::Result,
-    format::{CopyInfo, CopyState, luks::MAGIC},
+    error::{Error, ErrorKind, Result},
+    format::{
+        CopyInfo, CopyState,
+        luks::{MAGIC, Place, editor::changed_meanwhile},
+    },
     storage::Storage,
 };
 
@@ -56,14 +59,14 @@ impl Copies {
     ///
     /// # Errors
     /// What is wrong with the first copy, where neither is whole.
-    pub(super) fn read(storage: &dyn Storage) -> Result<Self> {
-        let first = HeaderCopy::read(storage, CopyIndex::First, 0)?;
+    pub(super) fn read(place: Place<'_>) -> Result<Self> {
+        let first = HeaderCopy::read(place, CopyIndex::First, 0)?;
         let (second, second_offset) = match &first {
             Ok(copy) => {
                 let offset = copy.header_len;
-                (HeaderCopy::read(storage, CopyIndex::Second, offset)?, offset)
+                (HeaderCopy::read(place, CopyIndex::Second, offset)?, offset)
             }
-            Err(_) => search(storage)?,
+            Err(_) => search(place)?,
         };
         let (index, current, other) = match (first, second) {
             // L2-HDR-05: the newer one counts, of two alike the first.
@@ -75,6 +78,46 @@ impl Copies {
             (Err(HeaderError::NoMagic), Err(error)) | (Err(error), Err(_)) => return Err(error.into()),
         };
         Ok(Self { current, index, other, second_offset })
+    }
+
+    /// Which of the two counts.
+    pub(super) const fn index(&self) -> CopyIndex {
+        self.index
+    }
+
+    /// The highest sequence id that is there.
+    pub(super) fn newest_sequence(&self) -> u64 {
+        let other = self.other.as_ref().map_or(0, |copy| copy.sequence);
+        self.current.sequence.max(other)
+    }
+
+    /// L2-EDIT-05: nobody wrote a header since `base` was read, and no place holds what is not ours.
+    ///
+    /// # Errors
+    /// `Busy`, `Exists`.
+    pub(super) fn check_unchanged(&self, base: &HeaderCopy, storage: &dyn Storage) -> Result<()> {
+        if !self.current.says_the_same_as(base) {
+            return Err(changed_meanwhile());
+        }
+        if self.other.as_ref().is_ok_and(|copy| copy.uuid != base.uuid) {
+            return Err(Error::new(ErrorKind::Exists, "a header copy belongs to another container"));
+        }
+        if self.index == CopyIndex::Second
+            && let Some(occupant) = foreign::occupant(storage)?
+        {
+            let reason = format!("{occupant} is in the place of the first header copy");
+            return Err(Error::new(ErrorKind::Exists, reason)); // L2-HDR-07
+        }
+        Ok(())
+    }
+
+    /// L2-EDIT-04: makes sure that the copy that counts is on the medium before the other is touched. What was read may be in
+    /// a cache only; after a sync that failed only writing it again helps, which is done where the other stands by.
+    pub(super) fn make_durable(&self, storage: &dyn Storage) -> Result<()> {
+        if self.other.as_ref().is_ok_and(|other| other.says_the_same_as(&self.current)) {
+            return self.current.write_again(self.index, storage);
+        }
+        Ok(storage.sync_data()?)
     }
 
     /// What `info` shows.
@@ -126,10 +169,10 @@ impl Copies {
 }
 
 /// The second copy, where the first does not say how far it is: the first whole one of all places.
-fn search(storage: &dyn Storage) -> Result<(Found, u64)> {
+fn search(place: Place<'_>) -> Result<(Found, u64)> {
     let mut told = (Err(HeaderError::NoMagic), HEADER_LENS.first().copied().unwrap_or_default());
     for offset in HEADER_LENS {
-        match HeaderCopy::read(storage, CopyIndex::Second, offset)? {
+        match HeaderCopy::read(place, CopyIndex::Second, offset)? {
             Ok(copy) => return Ok((Ok(copy), offset)),
             Err(HeaderError::NoMagic) => {}
             Err(error) => told = (Err(error), offset),

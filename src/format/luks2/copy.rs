@@ -15,7 +15,7 @@ use super::{
 use crate::{
     crypto::{hash::HashKind, rng::Rng},
     error::{Error, ErrorKind, Result},
-    format::luks::MAGIC,
+    format::luks::{MAGIC, Place},
     storage::Storage,
 };
 
@@ -27,6 +27,14 @@ pub(super) enum CopyIndex {
 }
 
 impl CopyIndex {
+    /// The other one.
+    pub(super) const fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+
     pub(super) const fn magic(self) -> [u8; 6] {
         match self {
             Self::First => MAGIC,
@@ -56,6 +64,7 @@ pub(super) struct HeaderCopy {
     raw: Box<RawHeader>,
     json: Vec<u8>,
     hash: HashKind,
+    is_detached: bool,
     pub(super) header_len: u64,
     pub(super) sequence: u64,
     pub(super) label: String,
@@ -66,11 +75,8 @@ pub(super) struct HeaderCopy {
 
 impl HeaderCopy {
     /// Reads the copy that must stand at `offset`. Only failing reads are errors of the outer kind.
-    pub(super) fn read(
-        storage: &dyn Storage,
-        index: CopyIndex,
-        offset: u64,
-    ) -> Result<Result<Self, HeaderError>> {
+    pub(super) fn read(place: Place<'_>, index: CopyIndex, offset: u64) -> Result<Result<Self, HeaderError>> {
+        let Place { storage, is_detached } = place;
         let mut raw = Box::new(RawHeader::new_zeroed());
         if !read(storage, raw.as_mut_bytes(), offset)? {
             return Ok(Err(HeaderError::NoMagic));
@@ -87,10 +93,15 @@ impl HeaderCopy {
         if !read(storage, &mut json, json_offset)? {
             return Ok(Err(HeaderError::CutOff));
         }
-        Ok(Self::parse(raw, json, header_len))
+        Ok(Self::parse(raw, json, header_len, is_detached))
     }
 
-    fn parse(raw: Box<RawHeader>, json: Vec<u8>, header_len: u64) -> Result<Self, HeaderError> {
+    fn parse(
+        raw: Box<RawHeader>,
+        json: Vec<u8>,
+        header_len: u64,
+        is_detached: bool,
+    ) -> Result<Self, HeaderError> {
         let hash = text(&raw.checksum_hash).and_then(|name| HashKind::from_name(&name));
         let hash = hash.ok_or(HeaderError::ChecksumHash)?;
         let (found, rest) = raw.checksum.split_at(hash.digest_len());
@@ -100,9 +111,10 @@ impl HeaderCopy {
         }
         // L2-JSON-01: the text ends before the area does.
         let end = json.iter().position(|&byte| byte == 0).ok_or(HeaderError::JsonText)?;
-        let metadata = Metadata::parse(json.get(..end).unwrap_or_default(), header_len)?;
+        let metadata = Metadata::parse(json.get(..end).unwrap_or_default(), header_len, is_detached)?;
         Ok(Self {
             hash,
+            is_detached,
             header_len,
             sequence: raw.sequence.get(),
             label: shown(&raw.label),
@@ -127,11 +139,17 @@ impl HeaderCopy {
         put(&mut raw.label, identity.label.as_bytes())?;
         put(&mut raw.uuid, identity.uuid.as_bytes())?;
         put(&mut raw.checksum_hash, CHECKSUM_HASH.name().as_bytes())?;
-        Self::of_json(raw, json, header_len, rng)
+        Self::of_json(raw, json, header_len, true, rng)
     }
 
     /// What `raw` and `json` say, under a fresh salt and with the checksum made anew.
-    fn of_json(mut raw: Box<RawHeader>, json: &Value, header_len: u64, rng: &dyn Rng) -> Result<Self> {
+    fn of_json(
+        mut raw: Box<RawHeader>,
+        json: &Value,
+        header_len: u64,
+        is_detached: bool,
+        rng: &dyn Rng,
+    ) -> Result<Self> {
         let area_len = header_len.checked_sub(BINARY_LEN_64).and_then(|len| usize::try_from(len).ok());
         let mut text = json.to_string().into_bytes();
         // L2-JSON-01: a zero byte ends it.
@@ -144,9 +162,63 @@ impl HeaderCopy {
         let hash_name = self::text(&raw.checksum_hash).unwrap_or_default();
         let hash = HashKind::from_name(&hash_name).unwrap_or(CHECKSUM_HASH);
         raw.checksum = checksum_field(&raw, &text, hash);
-        Self::parse(raw, text, header_len).map_err(|error| {
-            Error::new(ErrorKind::Unsupported, format!("the new header would not be read again: {error}"))
-        })
+        Self::parse(raw, text, header_len, is_detached).map_err(unreadable)
+    }
+
+    /// The JSON area as a tree, with all that it holds.
+    ///
+    /// # Errors
+    /// None that parsing the header did not give before.
+    pub(super) fn json_tree(&self) -> Result<Value> {
+        let text = self.json.split(|&byte| byte == 0).next().unwrap_or_default();
+        serde_json::from_slice(text).map_err(|error| Error::caused_by(ErrorKind::Damaged, error))
+    }
+
+    /// What a changed tree says.
+    ///
+    /// # Errors
+    /// `Unsupported` where it would not be read again.
+    pub(super) fn reparsed(&self, json: &Value) -> Result<Metadata> {
+        Metadata::parse(json.to_string().as_bytes(), self.header_len, self.is_detached).map_err(unreadable)
+    }
+
+    /// The same once more.
+    ///
+    /// # Errors
+    /// None that parsing the header did not give before.
+    pub(super) fn duplicate(&self) -> Result<Self> {
+        let (raw, json) = (self.raw.clone(), self.json.clone());
+        Self::parse(raw, json, self.header_len, self.is_detached).map_err(unreadable)
+    }
+
+    /// The next header: what `json` says, under the next sequence id and a fresh salt.
+    ///
+    /// # Errors
+    /// `NoSpace` where the JSON area is full.
+    pub(super) fn updated(&self, json: &Value, rng: &dyn Rng) -> Result<Self> {
+        let mut raw = self.raw.clone();
+        let sequence = self.sequence.checked_add(1);
+        raw.sequence
+            .set(sequence.ok_or_else(|| Error::new(ErrorKind::Unsupported, "its sequence id is the last"))?);
+        Self::of_json(raw, json, self.header_len, self.is_detached, rng)
+    }
+
+    /// The same header under a sequence id above `sequence` and its own.
+    ///
+    /// # Errors
+    /// `Unsupported` where there is none.
+    pub(super) fn after(&self, sequence: u64, rng: &dyn Rng) -> Result<Self> {
+        let mut base = self.duplicate()?;
+        base.sequence = base.sequence.max(sequence);
+        base.updated(&self.json_tree()?, rng)
+    }
+
+    /// Writes the bytes that were read once more where they stood.
+    pub(super) fn write_again(&self, index: CopyIndex, storage: &dyn Storage) -> Result<()> {
+        let mut bytes = self.raw.as_bytes().to_vec();
+        bytes.extend_from_slice(&self.json);
+        storage.write_all_at(&bytes, index.offset(self.header_len))?;
+        Ok(storage.sync_data()?)
     }
 
     /// Whether both say the same; magic, place, salt and checksum differ between copies.
@@ -175,11 +247,16 @@ impl HeaderCopy {
         bytes.extend_from_slice(&self.json);
         storage.write_all_at(&bytes, offset)?;
         storage.sync_data()?;
-        match Self::read(storage, index, offset)? {
+        match Self::read(Place { storage, is_detached: self.is_detached }, index, offset)? {
             Ok(copy) if copy.says_the_same_as(self) => Ok(()),
             _ => Err(Error::new(ErrorKind::Io, "the header copy that was written is read back otherwise")),
         }
     }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
+fn unreadable(error: HeaderError) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("the new header would not be read again: {error}"))
 }
 
 /// L2-HDR-01 to -03: the header's size, where magic, version, size and place are right.

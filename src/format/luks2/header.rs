@@ -4,10 +4,12 @@ use std::{ops::Range, sync::Arc};
 
 use super::{
     copies::Copies,
+    copy::HeaderCopy,
     create::KDF_KINDS,
+    editor::{Luks2Editor, occupancy},
     fingerprint,
     keyslot::Slot,
-    metadata::{Metadata, shown},
+    metadata::{Digest, Metadata, shown},
     segment::{Crypt, Kind, Plan, Segment},
 };
 use crate::{
@@ -20,8 +22,10 @@ use crate::{
     error::{Error, ErrorKind, Result},
     format::{
         Attempt, Challenge, Change, CopyState, Detail, Editor, Finding, Fingerprint, Growth, Header,
-        HeaderInfo, KdfBounds, KeyfileRole, OpenEnd, Unlocked,
-        luks::{cipher::Encryption, create::kdf_bounds, no_editor, not_authenticated, unlock::open_any},
+        HeaderInfo, KdfBounds, KeyfileRole, KeyslotInfo, OpenEnd, Unlocked,
+        luks::{
+            Place, cipher::Encryption, create::kdf_bounds, header_of, not_authenticated, unlock::open_any,
+        },
     },
     mapping::{self, Holes, Layout, Mapping},
     storage::Storage,
@@ -40,19 +44,65 @@ impl Luks2Header {
     ///
     /// # Errors
     /// As [`Copies::read`]; `Damaged` where the container ends before an area does.
-    pub(super) fn read(storage: &dyn Storage) -> Result<Self> {
-        let mut copies = Copies::read(storage)?;
+    pub(super) fn read(container: &dyn Storage) -> Result<Self> {
+        Self::read_from(Place::of(container), container.size()?)
+    }
+
+    /// The same of a header file, the container of which is not there.
+    pub(super) fn read_file(file: &dyn Storage) -> Result<Self> {
+        Self::read_from(Place { storage: file, is_detached: true }, u64::MAX)
+    }
+
+    fn read_from(place: Place<'_>, container_len: u64) -> Result<Self> {
+        let mut copies = Copies::read(place)?;
         for slot in &mut copies.current.metadata.slots {
             if let Ok(slot) = &mut slot.usable {
-                slot.area.load(storage)?;
+                slot.area.load(place.storage)?;
             }
         }
-        Ok(Self { copies, container_len: storage.size()? })
+        Ok(Self { copies, container_len })
     }
 
     /// The place of the keyslots' areas in bytes.
     pub(super) fn areas(&self) -> Range<u64> {
         self.metadata().areas.clone()
+    }
+
+    /// The copy that counts.
+    pub(super) const fn copy(&self) -> &HeaderCopy {
+        &self.copies.current
+    }
+
+    /// Only the header on the medium goes with how far the work is.
+    ///
+    /// # Errors
+    /// `Busy`.
+    pub(super) fn refuse_reencryption(&self) -> Result<()> {
+        if !self.metadata().is_in_reencryption() {
+            return Ok(());
+        }
+        let reason = "a re-encryption by cryptsetup is under way, and only its own header fits the data";
+        Err(Error::new(ErrorKind::Busy, reason)
+            .with_hint("finish it with cryptsetup reencrypt --resume-only"))
+    }
+
+    /// Whether the data are under one volume key by both.
+    pub(super) fn has_same_key(&self, other: &Self) -> bool {
+        let digest = |header: &Self| {
+            let (_, digest) = header.digest_in_use()?;
+            let key = digest.key.as_ref().ok()?;
+            Some((key.salt.clone(), key.iterations, key.digest.clone()))
+        };
+        digest(self).is_some_and(|own| Some(own) == digest(other))
+    }
+
+    /// The digest of the volume key, with its number.
+    fn digest_in_use(&self) -> Option<(u32, &Digest)> {
+        let (segment, _) = self.first_crypt()?;
+        let mut digests = self.metadata().digests.iter();
+        digests
+            .find(|(_, digest)| digest.segments.contains(&segment.index))
+            .map(|(number, digest)| (*number, digest))
     }
 
     /// All that can be found out without a secret.
@@ -186,7 +236,7 @@ impl Header for Luks2Header {
             reencryption: metadata.is_in_reencryption(),
             authenticated_header: false,
             headers: self.copies.describe(),
-            keyslots: metadata.slots.iter().map(Slot::describe).collect(),
+            keyslots: describe_slots(metadata),
             details: details(metadata, &current.subsystem),
         }
     }
@@ -244,6 +294,7 @@ impl Header for Luks2Header {
             Encryption::parse(&crypt.encryption, unlocked.volume_key.len())?.check_writable()?;
         }
         // What was read may be in a cache only: its writer may have been killed before it was synced.
+        let storage = header_of(storage);
         storage.sync_data()?;
         Ok(self.copies.heal(storage)?.into_iter().collect())
     }
@@ -267,13 +318,34 @@ impl Header for Luks2Header {
         }
     }
 
-    fn check_change(&self, _: &Change<'_>) -> Result<()> {
-        Err(no_editor())
+    fn check_change(&self, change: &Change<'_>) -> Result<()> {
+        self.metadata().plan()?;
+        occupancy(self.metadata(), self.digest_in_use().map(|(number, _)| number)).check(change)
     }
 
-    fn editor(&self, _: &Unlocked) -> Result<Box<dyn Editor>> {
-        Err(no_editor())
+    fn editor(&self, unlocked: &Unlocked) -> Result<Box<dyn Editor>> {
+        let plan = self.metadata().plan()?;
+        let no_data = || Error::new(ErrorKind::Damaged, "the header names no data");
+        let (_, crypt) = plan.segments.first().ok_or_else(no_data)?;
+        let (digest, _) = self.digest_in_use().ok_or_else(no_data)?;
+        let volume_key = Arc::clone(&unlocked.volume_key);
+        let encryption = Encryption::parse(&crypt.encryption, volume_key.len())?;
+        encryption.check_writable()?;
+        Ok(Box::new(Luks2Editor::new(&self.copies.current, encryption, digest, volume_key)?))
     }
+}
+
+/// The keyslots as `info` shows them. One whose digest has no segment holds a key that is not the volume's.
+pub(super) fn describe_slots(metadata: &Metadata) -> Vec<KeyslotInfo> {
+    let is_unbound = |slot: u32| {
+        let mut digests = metadata.digests.values();
+        digests.any(|digest| digest.slots.contains(&slot) && digest.segments.is_empty())
+    };
+    let describe = |slot: &Slot| {
+        let info = slot.describe();
+        if is_unbound(slot.index) { KeyslotInfo { kind: "unbound", ..info } } else { info }
+    };
+    metadata.slots.iter().map(describe).collect()
 }
 
 /// The rest of what `luksDump` shows.

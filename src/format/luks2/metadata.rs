@@ -25,6 +25,8 @@ pub(super) struct Metadata {
     pub(super) requirements: Vec<String>,
     /// The place of the keyslots' areas in bytes.
     pub(super) areas: Range<u64>,
+    /// The data lie in another file.
+    pub(super) is_detached: bool,
 }
 
 /// The digest of one volume key: which keyslots give that key, which segments are under it.
@@ -47,8 +49,8 @@ pub(super) struct Token {
 }
 
 impl Metadata {
-    /// Parses the text of a JSON area in a header copy of `header_len` bytes.
-    pub(super) fn parse(text: &[u8], header_len: u64) -> Result<Self, HeaderError> {
+    /// Parses the text of a JSON area in a header copy of `header_len` bytes, whose data lie in another file, or not.
+    pub(super) fn parse(text: &[u8], header_len: u64, is_detached: bool) -> Result<Self, HeaderError> {
         if text.first() != Some(&b'{') {
             return Err(HeaderError::JsonText); // L2-JSON-01
         }
@@ -67,7 +69,9 @@ impl Metadata {
         for (&index, raw) in &json.segments.0 {
             segments.push(Segment::parse(raw, index)?);
         }
-        check_data(&segments, areas_end)?;
+        if !is_detached {
+            check_data(&segments, areas_end)?;
+        }
         let mut digests = BTreeMap::new();
         for (&index, raw) in &json.digests.0 {
             digests.insert(index, digest(raw, index, &slots, &segments)?);
@@ -84,7 +88,7 @@ impl Metadata {
         let list = |texts: &Texts<64>| texts.0.iter().map(|text| shown(text)).collect();
         let (flags, requirements) = (list(&json.config.flags), list(&json.config.requirements.mandatory));
         let areas = areas_start..areas_end;
-        Ok(Self { slots, digests, segments, tokens, flags, requirements, areas })
+        Ok(Self { slots, digests, segments, tokens, flags, requirements, areas, is_detached })
     }
 }
 

@@ -1,9 +1,11 @@
 //! LUKS2, as `spec/profiles/luks2.md` says; the code cites its rules (`L2-...`).
 
+mod backup;
 mod copies;
 mod copy;
 mod create;
 mod edit;
+mod editor;
 mod error;
 mod fingerprint;
 mod foreign;
@@ -17,12 +19,16 @@ mod segment;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 pub use self::error::HeaderError;
 use self::{copies::has_magic, create::Luks2Blueprint, header::Luks2Header, metadata::Metadata};
 use crate::{
     crypto::rng::Rng,
     error::Result,
-    format::{Blueprint, Erasure, Finding, Format, Header, Probe, Room, Wishes, luks},
+    format::{
+        Blueprint, Erasure, Finding, Format, Header, HeaderBackup, HeaderRestore, Probe, Room, Wishes, luks,
+    },
     storage::Storage,
 };
 
@@ -40,11 +46,30 @@ impl Format for Luks2 {
     }
 
     fn probe(&self, storage: &dyn Storage) -> Result<Probe> {
-        Ok(if has_magic(storage)? { Probe::Match } else { Probe::NoMatch })
+        Ok(if has_magic(luks::header_of(storage))? { Probe::Match } else { Probe::NoMatch })
     }
 
     fn read_header(&self, storage: &dyn Storage) -> Result<Box<dyn Header>> {
         Ok(Box::new(Luks2Header::read(storage)?))
+    }
+
+    fn attach(
+        &self,
+        container: Arc<dyn Storage>,
+        file: Arc<dyn Storage>,
+    ) -> Result<Option<Arc<dyn Storage>>> {
+        luks::attach(self, &container, file)
+    }
+
+    fn take_backup(&self, container: &dyn Storage) -> Result<Box<dyn HeaderBackup>> {
+        Ok(Box::new(backup::take(container)?))
+    }
+
+    fn restore(&self, container: &dyn Storage, file: &dyn Storage) -> Result<Option<Box<dyn HeaderRestore>>> {
+        if self.probe(file)? != Probe::Match {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(backup::Luks2Restore::new(container, file)?)))
     }
 
     /// Areas of a header that cannot be read are taken to end where cryptsetup lets data begin.
@@ -67,5 +92,5 @@ impl Format for Luks2 {
 /// # Errors
 /// What [`Luks2::read_header`] would say.
 pub fn check_json(text: &[u8], header_len: u64) -> Result<(), HeaderError> {
-    Metadata::parse(text, header_len).map(drop)
+    Metadata::parse(text, header_len, false).map(drop)
 }

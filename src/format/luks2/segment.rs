@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    format::luks::{UNIT, digest::KeyDigest},
+    format::luks::{self, UNIT, digest::KeyDigest},
     units::SectorSize,
 };
 
@@ -114,7 +114,7 @@ impl Metadata {
         self.check_requirements()?;
         let mut segments = Vec::new();
         for segment in self.segments.iter().filter(|segment| !segment.is_backup()) {
-            segments.push((segment, usable(segment)?));
+            segments.push((segment, usable(segment, self.is_detached)?));
         }
         let Some((first, _)) = segments.first() else {
             return Err(Error::new(ErrorKind::Damaged, "the header names no data"));
@@ -169,7 +169,7 @@ impl Metadata {
 }
 
 /// L2-OPEN-03, -04, -06
-fn usable(segment: &Segment) -> Result<&Crypt> {
+fn usable(segment: &Segment, is_detached: bool) -> Result<&Crypt> {
     let index = segment.index;
     let crypt = match &segment.kind {
         Kind::Crypt(crypt) => crypt,
@@ -191,8 +191,8 @@ fn usable(segment: &Segment) -> Result<&Crypt> {
     if let Some(flag) = segment.flags.first() {
         return Err(unsupported(format!("segment {index} has the unknown flag {flag}")));
     }
-    if segment.offset == 0 {
-        return Err(unsupported("the header is detached: its data lie in another file"));
+    if segment.offset == 0 && !is_detached {
+        return Err(luks::detached());
     }
     Ok(crypt)
 }

@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod create;
+mod editor;
 
 const HEADER_LEN: usize = 16 << 10;
 const DATA_OFFSET: usize = 1 << 20;

@@ -13,7 +13,7 @@ fn plan(len: u64, wishes: &Wishes<'_>) -> crate::Result<Box<dyn Blueprint>> {
 }
 
 /// A new container that opens with `secret`.
-fn made(len: u64, wishes: &Wishes<'_>) -> MemoryStorage {
+pub(super) fn made(len: u64, wishes: &Wishes<'_>) -> MemoryStorage {
     let storage = MemoryStorage::new(vec![0; usize::try_from(len).unwrap()]);
     let blueprint = plan(len, wishes).unwrap();
     blueprint.make_header(&credentials(b"secret"), Some(COST), &OsRng).unwrap().write(&storage).unwrap();

@@ -1,0 +1,133 @@
+//! What can be said of a change of keyslots without secrets, the same for LUKS1 and LUKS2.
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+
+use std::ops::Range;
+
+use crate::{
+    crypto::rng::Rng,
+    error::{Error, ErrorKind, Result},
+    format::Change,
+    storage::Storage,
+};
+
+/// The keyslots of a header, as far as a change of one depends on the others.
+#[derive(Debug, Clone)]
+pub(in crate::format) struct Occupancy {
+    /// How many there may be.
+    pub(in crate::format) count: u32,
+    /// Those in use; true for those through which somebody gets in.
+    pub(in crate::format) used: Vec<(u32, bool)>,
+}
+
+impl Occupancy {
+    /// Refuses a change that the editor would refuse whatever the secrets are.
+    ///
+    /// # Errors
+    /// As the methods of [`Editor`](crate::format::Editor).
+    pub(in crate::format) fn check(&self, change: &Change<'_>) -> Result<()> {
+        match *change {
+            Change::Add { slot, label } => {
+                refuse_label(label)?;
+                self.place(slot).map(drop)
+            }
+            Change::Replace { slot, label } => {
+                refuse_label(label)?;
+                self.check_in_use(slot)
+            }
+            Change::Remove { slot, lock_out } => self.check_removal(slot, lock_out),
+        }
+    }
+
+    /// The number that a new keyslot gets.
+    pub(in crate::format) fn place(&self, wanted: Option<u32>) -> Result<u32> {
+        let Some(slot) = wanted else {
+            let full = || {
+                Error::new(ErrorKind::NoSpace, format!("all {} keyslots are in use", self.count))
+                    .with_hint("strongroom key remove makes room")
+            };
+            return (0..self.count).find(|&slot| self.is_free(slot)).ok_or_else(full);
+        };
+        self.check_exists(slot)?;
+        if self.is_free(slot) {
+            return Ok(slot);
+        }
+        Err(Error::new(ErrorKind::Exists, format!("keyslot {slot} is in use"))
+            .with_hint("strongroom key change replaces it"))
+    }
+
+    /// Refuses a keyslot that holds nothing.
+    pub(in crate::format) fn check_in_use(&self, slot: u32) -> Result<()> {
+        self.check_exists(slot)?;
+        if !self.is_free(slot) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::NotFound, format!("keyslot {slot} is empty"))
+            .with_hint("strongroom key list shows the keyslots"))
+    }
+
+    /// The last keyslot that can be opened goes only where `lock_out` is true.
+    pub(in crate::format) fn check_removal(&self, slot: u32, lock_out: bool) -> Result<()> {
+        self.check_in_use(slot)?;
+        let mut ways_in = self.used.iter().filter(|(_, is_way_in)| *is_way_in);
+        let goes = ways_in.clone().any(|(used, _)| *used == slot);
+        let remains = ways_in.any(|(used, _)| *used != slot);
+        if goes && !remains && !lock_out {
+            let reason = format!("keyslot {slot} is the last one: without it nobody opens the container");
+            return Err(Error::new(ErrorKind::Usage, reason)
+                .with_hint("add another one first; --force removes it all the same"));
+        }
+        Ok(())
+    }
+
+    fn is_free(&self, slot: u32) -> bool {
+        self.used.iter().all(|(used, _)| *used != slot)
+    }
+
+    fn check_exists(&self, slot: u32) -> Result<()> {
+        if slot < self.count {
+            return Ok(());
+        }
+        let last = self.count.saturating_sub(1);
+        let reason = format!("there is no keyslot {slot}: they are numbered 0 to {last}");
+        Err(Error::new(ErrorKind::Usage, reason))
+    }
+}
+
+/// LUKS has no names for keyslots.
+pub(in crate::format) fn refuse_label(label: Option<&str>) -> Result<()> {
+    if label.is_none_or(str::is_empty) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Usage, "LUKS keyslots have no labels"))
+}
+
+/// Overwrites all of an area with random bytes, syncs and reads back.
+///
+/// # Errors
+/// What writing gave; `Io` where the medium does not hold what was written.
+pub(in crate::format) fn wipe(storage: &dyn Storage, area: &Range<u64>, rng: &dyn Rng) -> Result<()> {
+    let len = area.end.saturating_sub(area.start);
+    let len = usize::try_from(len).map_err(|error| Error::caused_by(ErrorKind::Unsupported, error))?;
+    let mut noise = vec![0; len];
+    rng.fill(&mut noise)?;
+    storage.write_all_at(&noise, area.start)?;
+    storage.sync_data()?;
+    let mut found = vec![0; len];
+    storage.read_exact_at(&mut found, area.start)?;
+    if found == noise {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Io, "the medium does not hold what was written"))
+}
+
+/// Says that a failure left the header as it was.
+pub(in crate::format) fn not_in_force(error: &Error) -> Error {
+    let reason = format!("nothing was changed: {}", error.reason());
+    Error::new(error.kind(), reason)
+}
+
+/// Somebody else was quicker.
+pub(in crate::format) fn changed_meanwhile() -> Error {
+    Error::new(ErrorKind::Busy, "the header was changed meanwhile by somebody else").with_hint("try again")
+}
