@@ -208,7 +208,7 @@ fn tell_found(console: Console, header: &dyn Header, unlocked: &Unlocked, option
     let (prf, place) = (detail("PRF"), detail("Opened by"));
     let found = format!("strongroom: {}: opened by the {place}, {prf}, {}", info.format, info.cipher);
     let mut faster = Vec::new();
-    if !options.format.is_opaque() {
+    if !options.format.is_opaque() && !options.hints.is_any() {
         faster.push(format!("--format {}", info.format));
     }
     // All of TrueCrypt's functions together take no time.

@@ -227,7 +227,9 @@ impl VolumeHeader {
     /// Start and size of the data as the header has it, or as its version leaves it to be known.
     fn area(&self, place: Place, container_len: u64) -> Option<(u64, u64)> {
         if self.version >= 4 || place == Place::System {
-            return Some((self.area_start, self.area_len));
+            // A drive's header can name more than the volume has.
+            let most = if self.volume_size == 0 { u64::MAX } else { self.volume_size };
+            return Some((self.area_start, self.area_len.min(most)));
         }
         if place.is_hidden() {
             let behind = container_len.checked_sub(OLD_HIDDEN_FROM_END)?;
@@ -240,7 +242,7 @@ impl VolumeHeader {
 
     /// Whether encrypting the volume in place was begun and not ended.
     pub const fn is_half_encrypted(&self) -> bool {
-        self.flags & (IN_PLACE | SYSTEM) != 0 && self.area_len != self.volume_size
+        self.flags & (IN_PLACE | SYSTEM) != 0 && self.area_len < self.volume_size
     }
 }
 

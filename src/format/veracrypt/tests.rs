@@ -392,6 +392,17 @@ fn a_volume_half_encrypted_in_place_is_not_written_to() {
 }
 
 #[test]
+fn a_volume_smaller_than_the_encrypted_area_is_as_large_as_it_says() {
+    // proves: VC-DATA-01
+    let mut header = header(Family::TrueCrypt);
+    for (volume_size, expected) in [(0, 65_536), (4096, 4096), (1 << 40, 65_536)] {
+        header.volume_size = volume_size;
+        let data = header.data(Place::System, LEN).unwrap();
+        assert_eq!((data.start, data.len, data.is_cut_off()), (DATA.start, expected, false));
+    }
+}
+
+#[test]
 fn keys_whose_halves_are_the_same_are_refused() {
     // proves: VC-KEY-01
     let error = refusal(|header| header.keys.as_mut_slice().fill(7));
