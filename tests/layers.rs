@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Each layer, from the bottom, with the layers that it may name besides itself.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("sys", &[]),
     ("crypto", &["sys"]),
     ("token", &["crypto"]),
@@ -46,6 +46,9 @@ const CRATES: [(&str, &[&str]); 37] = [
     ("hmac", &["crypto"]),
     ("sha2", &["crypto"]),
     ("blake2", &["crypto"]),
+    ("blowfish", &["crypto"]),
+    ("cast5", &["crypto"]),
+    ("des", &["crypto"]),
     ("kuznyechik", &["crypto"]),
     ("streebog", &["crypto"]),
     ("subtle", &["crypto"]),

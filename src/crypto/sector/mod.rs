@@ -8,6 +8,7 @@ mod cbc;
 mod ecb;
 mod iv;
 mod lrw;
+mod small;
 mod whitened;
 mod xts;
 
@@ -25,6 +26,7 @@ use twofish::Twofish;
 pub use self::{
     cascade::Cascade,
     catalogue::NamedCipher,
+    small::SmallCipher,
     whitened::{WhitenedCbc, Whitening},
 };
 use self::{

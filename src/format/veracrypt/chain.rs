@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::Family;
+use super::{Family, VolumeHeader, layout::PLAIN_LEN};
 use crate::crypto::{
     SectorCipher,
     sector::{
-        BlockCipher, Cascade, IvMode, KeyError, Mode as CipherMode, SectorSpec, WhitenedCbc, Whitening,
+        BlockCipher, Cascade, IvMode, KeyError, Mode as CipherMode, SectorSpec, SmallCipher, WhitenedCbc,
+        Whitening,
     },
 };
 
@@ -154,6 +155,24 @@ impl Encryption {
         });
         Ok(Cascade::of(ciphers.collect::<Result<_, _>>()?))
     }
+}
+
+/// The header behind `ciphertext` where it was encrypted by a cipher with small blocks, whitened as [`Mode::Cbc`] is, and that
+/// cipher's name. `key` is the whole of a derivation.
+pub(super) fn with_small_blocks(key: &[u8], ciphertext: &[u8; PLAIN_LEN]) -> Option<&'static str> {
+    let (seeds, keys) = key.split_at_checked(SEEDS_LEN)?;
+    let (iv, rest) = seeds.split_first_chunk::<8>()?;
+    let whitening = rest.first_chunk::<8>()?;
+    let is_header = |cipher: &SmallCipher| {
+        let mut plain = Zeroizing::new(*ciphertext);
+        for block in plain.as_chunks_mut::<8>().0 {
+            *block = (u64::from_le_bytes(*block) ^ u64::from_le_bytes(*whitening)).to_le_bytes();
+        }
+        let Some(key) = keys.get(..cipher.key_len()) else { return false };
+        let done = cipher.decrypt_chain(key, *iv, plain.as_chunks_mut().0);
+        done.is_ok() && matches!(VolumeHeader::parse(&plain), Ok(Some(_)))
+    };
+    SmallCipher::ALL.iter().find(|cipher| is_header(cipher)).map(|cipher| cipher.name())
 }
 
 /// The chain with this place in the list.

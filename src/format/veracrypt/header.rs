@@ -80,6 +80,9 @@ pub enum HeaderError {
     /// The fields are not those that were written.
     #[error("the password is right, but the fields of the header are damaged")]
     Fields,
+    /// A cipher with blocks of 64 bits (VC-CIPHER-03).
+    #[error("the container is encrypted with {0}, whose small blocks are not supported")]
+    SmallBlocks(&'static str),
     /// A layout that is not known.
     #[error("the header has version {0}")]
     Version(u16),
@@ -116,7 +119,9 @@ pub enum HeaderError {
 impl From<HeaderError> for Error {
     fn from(error: HeaderError) -> Self {
         let kind = match error {
-            HeaderError::Version(_) | HeaderError::Minimum(_) => ErrorKind::Unsupported,
+            HeaderError::Version(_) | HeaderError::Minimum(_) | HeaderError::SmallBlocks(_) => {
+                ErrorKind::Unsupported
+            }
             _ => ErrorKind::Damaged,
         };
         Self::caused_by(kind, error)

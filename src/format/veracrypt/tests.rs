@@ -424,6 +424,27 @@ fn a_wrong_password_names_what_was_not_tried() {
 }
 
 #[test]
+fn a_cipher_with_small_blocks_is_named_and_refused() {
+    // proves: VC-CIPHER-03
+    use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
+    let mut bytes = vec![9; usize::try_from(LEN).unwrap()];
+    let key = pbkdf2(crate::crypto::hash::HashKind::Sha1, PASSWORD, &[9; SALT_LEN], 2000, 192).unwrap();
+    let key = key.expose();
+    let cipher = cast5::Cast5::new_from_slice(&key[32..48]).unwrap();
+    let mut before: [u8; 8] = key[..8].try_into().unwrap();
+    let place = &mut bytes[SALT_LEN..HEADER_LEN];
+    for (block, plain) in place.chunks_mut(8).zip(plain(&old_header()).chunks(8)) {
+        let mut chained = Array(std::array::from_fn(|index| plain[index] ^ before[index]));
+        cipher.encrypt_block(&mut chained);
+        before = chained.0;
+        block.copy_from_slice(&std::array::from_fn::<u8, 8, _>(|index| before[index] ^ key[8 + index]));
+    }
+    let error = unlock(TRUECRYPT, bytes, Hints::NONE).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.reason().contains("CAST5"), "{error}");
+}
+
+#[test]
 fn either_format_opens_both_families() {
     for (seal, family) in [(OLD, Family::TrueCrypt), (NEW, Family::VeraCrypt)] {
         let bytes = seal.container(family, &plain(&header(family)));

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Family, Hints, Opened, Place, VolumeHeader,
-    chain::{Encryption, MAX_KEY_LEN, Use},
+    chain::{Encryption, MAX_KEY_LEN, Use, with_small_blocks},
     header::HeaderError,
     layout::{HEADER_LEN, PLAIN_LEN},
     place::Slot,
@@ -229,6 +229,12 @@ impl<'a> Trial<'a> {
                 }
             }
         }
+        if derivation.family == Family::TrueCrypt
+            && (tried..key.len()).contains(&SMALL_KEY_LEN)
+            && let Some(name) = with_small_blocks(key, &slot.ciphertext)
+        {
+            lock(&self.findings).damaged.get_or_insert((slot.place, HeaderError::SmallBlocks(name)));
+        }
         Ok(())
     }
 
@@ -387,7 +393,7 @@ fn nothing_to_try(hints: Hints) -> Error {
 fn wrong_password(hints: Hints, tries_truecrypt: bool, too_large: Option<Error>) -> Error {
     let mut reason = "no header opens with this password".to_owned();
     if tries_truecrypt {
-        reason.push_str("; the Blowfish, CAST5 and Triple DES of TrueCrypt 1 to 4 are not supported");
+        reason.push_str("; cascades with Blowfish, CAST5 or Triple DES are not supported");
     }
     if let Some(error) = too_large {
         reason = format!("{reason}; not all was tried: {}", error.reason());
@@ -410,5 +416,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Iterations that take no time to speak of: TrueCrypt's.
 const QUICK: u32 = 2000;
+/// What the largest key of a cipher with small blocks takes, seeds included, in bytes.
+const SMALL_KEY_LEN: usize = 88;
 /// What a chain of one cipher takes of the key, in bytes.
 const SINGLE_KEY_LEN: usize = 64;
