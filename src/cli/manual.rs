@@ -186,6 +186,10 @@ is made, it asks for it each time; fingerprints are not used. To unlock with it,
 where the password would, so --password-command can give it. A wrong PIN from such a source is tried once. Of several
 tokens the one that belongs to the container is found; to make a keyslot, only one may be plugged in.
 
+create --format luks2 and luks1 make what cryptsetup makes. Their keyslots, 32 and 8, are changed by the same commands, and header backups
+are cryptsetup's own; no password is needed to restore one. There are no labels of keyslots, recovery keys and tokens. A LUKS1 keyslot is
+changed by way of an empty one. One secret opens such a container: a password, or one keyfile in its place.
+
 The header of a LUKS container is authenticated by nothing. --pin remembers what it says, once it opened; from then on every command that
 opens this container compares, before it asks for a secret, and ends with status 4 where the header is another one. Changes of keyslots by strongroom
 itself are followed. --pin=renew accepts what another program changed, --pin=require refuses what was never pinned. For a container of

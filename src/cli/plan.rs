@@ -11,7 +11,7 @@ use strongroom::{
 };
 
 use super::{
-    args::{NewOptions, ProvisionChoice},
+    args::{NewFormat, NewOptions, ProvisionChoice},
     cost, interrupt,
     mounting::name_holder,
     output::Console,
@@ -163,7 +163,11 @@ impl<'a> Plan<'a> {
         }
         let (needed, free) = (show_size(needed), show_size(free));
         let error = Error::new(ErrorKind::NoSpace, format!("it needs {needed}, and {free} are free"));
-        Err(error.with_hint("choose a smaller --size, or --provision thin, which grows with use"))
+        Err(error.with_hint(if self.options.format == NewFormat::Native {
+            "choose a smaller --size, or --provision thin, which grows with use"
+        } else {
+            "choose a smaller --size"
+        }))
     }
 }
 

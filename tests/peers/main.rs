@@ -11,6 +11,7 @@
 mod combinations;
 mod guest;
 mod luks;
+mod luks_keys;
 mod luks_writers;
 #[path = "../place/mod.rs"]
 mod place;
