@@ -31,7 +31,7 @@ use super::{
     progress::{ByteProgress, spin},
     prompt::{self, SecretPrompt},
     recovery,
-    unlock::{cannot_open, inspect, limits, unlock_with},
+    unlock::{cannot_open, inspect, limits, settle_format, unlock_with},
 };
 
 /// Starts a re-encryption, or goes on with one; or has it rest, or tells how far it is.
@@ -63,8 +63,10 @@ fn ask(console: Console, options: &ReencryptOptions, mounted: &MountedReencrypti
 /// The work is done here, on a container that nobody else has open.
 fn offline(console: Console, options: &ReencryptOptions) -> Result<()> {
     let path = options.container.as_path();
-    let container = open(path, options.unlock.header.as_deref(), Access::ReadWrite)?;
+    let mut container = open(path, options.unlock.header.as_deref(), Access::ReadWrite)?;
+    settle_format(&mut container, &options.unlock)?;
     let header = container.header().map_err(|error| cannot_open(error, path))?;
+    check_format(path, &*header)?;
     check_keys(&header.describe(), options)?;
     options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) = unlock_with(console, path, &*header, &options.unlock, None)?;
@@ -91,6 +93,18 @@ fn offline(console: Console, options: &ReencryptOptions) -> Result<()> {
     }
 }
 
+/// Only strongroom's own containers have the records that make it safe.
+fn check_format(path: &Path, header: &dyn Header) -> Result<()> {
+    let format = header.describe().format;
+    if format == "native" {
+        return Ok(());
+    }
+    let reason = format!("only containers of strongroom's own format are re-encrypted, not {format}");
+    Err(Error::new(ErrorKind::Unsupported, reason)
+        .during(format!("cannot re-encrypt {}", path.display()))
+        .with_hint("strongroom import, from its exported content, makes a new container"))
+}
+
 /// The server of the volume does the work; this watches it.
 fn online(console: Console, options: &ReencryptOptions, mounted: &MountedReencryption) -> Result<()> {
     let path = options.container.as_path();
@@ -99,6 +113,7 @@ fn online(console: Console, options: &ReencryptOptions, mounted: &MountedReencry
             .with_hint("--status says how far it is, --stop has it rest"));
     }
     let (container, header) = inspect(path, &options.unlock)?;
+    check_format(path, &*header)?;
     check_keys(&header.describe(), options)?;
     options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) = unlock_with(console, path, &*header, &options.unlock, None)?;

@@ -119,7 +119,7 @@ pub(crate) fn cannot_open(error: Error, path: &Path) -> Error {
     match error.kind() {
         // What is recognised as something else looks like no container of VeraCrypt's.
         ErrorKind::NotAContainer if error.reason().contains("; this is ") => error.with_hint(OVERWRITTEN),
-        ErrorKind::NotAContainer => error.with_hint(NO_SIGNATURE),
+        ErrorKind::NotAContainer if error.reason().starts_with("no ") => error.with_hint(NO_SIGNATURE),
         _ => error,
     }
 }

@@ -146,7 +146,7 @@ impl Format for VeraCrypt {
         let len = storage.size()?;
         let slots = Slot::read_all(storage, len)?;
         if slots.is_empty() {
-            let reason = format!("{len} bytes are too few for a header");
+            let reason = format!("its size is {len}, and a header alone has 512 bytes");
             return Err(Error::new(ErrorKind::NotAContainer, reason)); // VC-PLACE-02
         }
         Ok(Box::new(Locked { format: *self, container_len: len, slots }))

@@ -76,8 +76,8 @@ struct Trial<'a> {
     large: Mutex<()>,
     findings: Mutex<Findings>,
     attempt: &'a Attempt<'a>,
-    /// Whether it may be a container of TrueCrypt.
-    tries_truecrypt: bool,
+    /// Whose container it may be.
+    families: Vec<Family>,
 }
 
 /// A password as each family derives keys of it.
@@ -130,7 +130,7 @@ impl<'a> Trial<'a> {
             large: Mutex::new(()),
             findings: Mutex::new(findings),
             attempt,
-            tries_truecrypt: passwords.iter().any(|(family, _)| *family == Family::TrueCrypt),
+            families: passwords.iter().map(|(family, _)| *family).collect(),
         })
     }
 
@@ -257,7 +257,7 @@ impl<'a> Trial<'a> {
                 error.with_hint("--backup-header takes the copy at the container's end")
             });
         }
-        Err(wrong_password(self.attempt.hints, self.tries_truecrypt, findings.too_large))
+        Err(wrong_password(self.attempt.hints, &self.families, findings.too_large))
     }
 }
 
@@ -390,7 +390,9 @@ fn nothing_to_try(hints: Hints) -> Error {
 }
 
 /// VC-TRIAL-05. A wrong password cannot be told from a header that is damaged in its salt or first block.
-fn wrong_password(hints: Hints, tries_truecrypt: bool, too_large: Option<Error>) -> Error {
+fn wrong_password(hints: Hints, families: &[Family], too_large: Option<Error>) -> Error {
+    let [tries_truecrypt, tries_veracrypt] =
+        [Family::TrueCrypt, Family::VeraCrypt].map(|family| families.contains(&family));
     let mut reason = "no header opens with this password".to_owned();
     if tries_truecrypt {
         reason.push_str("; cascades with Blowfish, CAST5 or Triple DES are not supported");
@@ -401,13 +403,15 @@ fn wrong_password(hints: Hints, tries_truecrypt: bool, too_large: Option<Error>)
     let mut ways = Vec::new();
     match (hints.prf, hints.pim) {
         (Some(_), _) => ways.push("without --prf every function is tried"),
-        (None, 0) => ways.push("a PIM is given with --pim"),
+        (None, 0) if tries_veracrypt => ways.push("a PIM is given with --pim"),
+        (None, 0) => {}
         (None, _) => ways.push("with a PIM, Argon2id is tried with --prf argon2id only"),
     }
     if !hints.backup_header && !hints.system && hints.prf.is_none() {
         ways.push("a damaged header may have a good copy: --backup-header");
     }
-    Error::new(ErrorKind::Credentials, reason).with_hint(ways.join("; "))
+    let error = Error::new(ErrorKind::Credentials, reason);
+    if ways.is_empty() { error } else { error.with_hint(ways.join("; ")) }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
