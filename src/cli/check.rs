@@ -82,6 +82,10 @@ fn read_data(
     container: &Container,
     info: &HeaderInfo,
 ) -> Result<Vec<Finding>> {
+    // Where nothing shows without a password, nothing says where the data are.
+    if info.data_size == 0 {
+        return Ok(Vec::new());
+    }
     let progress = ByteProgress::start(console, "reading");
     check_data(container, info, options.read_data, &mut |done, total| progress.step(done, total))
 }
