@@ -129,7 +129,10 @@ pub(crate) fn settle_anew(
         return Ok(old);
     }
     let reason = format!("the keyslot costs {} now, which is more than {}", show(&old), show(&cost));
-    Err(usage(reason).with_hint("leave out the --kdf- options that lower it"))
+    Err(usage(reason).with_hint(match cost {
+        KdfCost::Pbkdf2 { .. } => "leave out --kdf-iterations",
+        KdfCost::Argon2id(_) | KdfCost::Argon2i(_) => "leave out --kdf-memory and --kdf-passes",
+    }))
 }
 
 /// What a keyslot costs now, where its derivation is that of `new`.

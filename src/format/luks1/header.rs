@@ -7,8 +7,8 @@ use zerocopy::FromBytes;
 use super::{
     create::KDF_KINDS,
     editor::{Luks1Editor, occupancy},
-    layout::{FIRST_AREA, HEADER_LEN, RawHeader},
-    parse::{HeaderError, Parsed},
+    layout::{HEADER_LEN, RawHeader},
+    parse::{HeaderError, Parsed, areas_end},
 };
 use crate::{
     crypto::{
@@ -24,7 +24,7 @@ use crate::{
             self, Place, UNIT,
             create::kdf_bounds,
             fingerprint::{add_digest, add_keyslot},
-            keyslot::{Keyslot, material_len},
+            keyslot::Keyslot,
             unlock::open_any,
         },
     },
@@ -78,13 +78,7 @@ impl Luks1Header {
 
     /// Where header and areas end, in bytes: up to whole 4096, as cryptsetup counts.
     pub(super) fn areas_end(&self) -> u64 {
-        let area_len = material_len(self.parsed.encryption.key_len).unwrap_or_default();
-        let ends = self
-            .raw
-            .keyslots
-            .iter()
-            .map(|slot| u64::from(slot.area_offset.get()).saturating_mul(UNIT).saturating_add(area_len));
-        ends.max().unwrap_or(FIRST_AREA).next_multiple_of(4096)
+        areas_end(&self.raw, self.parsed.encryption.key_len)
     }
 
     /// Whether both are under one volume key.

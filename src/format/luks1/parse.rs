@@ -132,7 +132,7 @@ impl Parsed {
         let data_offset = u64::from(raw.payload_offset.get()).saturating_mul(UNIT);
         // Where the data lie in another file, no area reaches into them.
         check_slots(raw, key_len, if is_detached { 0 } else { data_offset })?;
-        if container_len < data_offset {
+        if container_len < data_offset && container_len != areas_end(raw, key_len) {
             return Err(HeaderError::CutOff { offset: data_offset, len: container_len }); // L1-HDR-05
         }
         let iterations = raw.digest_iterations.get();
@@ -146,6 +146,13 @@ impl Parsed {
         let uuid = Some(text(&raw.uuid, "UUID")?).filter(|uuid| !uuid.is_empty());
         Ok(Self { encryption, hash, digest, uuid, data_offset, keyslots })
     }
+}
+
+/// Where header and areas end, in bytes: up to whole 4096, as cryptsetup counts. So long is a backup.
+pub(super) fn areas_end(raw: &RawHeader, key_len: usize) -> u64 {
+    let area_len = material_len(key_len).unwrap_or_default();
+    let ends = raw.keyslots.iter().map(|slot| area_offset(slot).saturating_add(area_len));
+    ends.max().unwrap_or(FIRST_AREA).next_multiple_of(4096)
 }
 
 /// L1-HDR-02, L1-CIPHER-01, -02.

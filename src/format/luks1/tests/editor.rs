@@ -117,6 +117,10 @@ fn a_backup_brings_the_old_keyslots_back() {
     let (storage, file) = (small(), MemoryStorage::default());
     Luks1.take_backup(&storage).unwrap().write(&file).unwrap();
     assert_eq!(file.to_vec().len(), 4096 + 8 * 65536);
+    let alone = Luks1.read_header(&file).unwrap();
+    assert_eq!(alone.describe().keyslots.len(), 1);
+    let error = alone.unlock(&credentials(b"secret"), &Attempt::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged);
     edit(&storage, |editor| editor.replace(0, &new_slot(None, &credentials(b"other")), &OsRng)).unwrap();
     let restore = Luks1.restore(&storage, &file).unwrap().unwrap();
     assert_eq!(restore.warnings(None).len(), 1);
