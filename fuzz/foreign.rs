@@ -24,7 +24,6 @@ use strongroom::{
     volume::free_space::free_tail,
 };
 
-#[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../tests/luks_image/mod.rs"]
 mod luks_image;
 

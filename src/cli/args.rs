@@ -3,10 +3,12 @@
 mod check;
 mod erase;
 mod header;
+mod hidden;
 mod images;
 mod key;
 mod opaque;
 mod reencrypt;
+mod resize;
 
 use std::path::PathBuf;
 
@@ -18,7 +20,10 @@ use clap::{
 use clap_complete::Shell;
 use strongroom::{
     crypto::{hash::HashKind, kdf::KdfKind},
-    format::{Format, luks1, luks2, native},
+    format::{
+        Format, luks1, luks2, native,
+        veracrypt::{self, MAX_PIM, Prf},
+    },
     units::SectorSize,
 };
 
@@ -27,8 +32,10 @@ pub(crate) use key::{
     PriorityChoice,
 };
 
+pub(crate) use hidden::{NewSealOptions, ProtectOptions};
 pub(crate) use opaque::{HintOptions, OpenFormat};
 pub(crate) use reencrypt::{CipherChoice, ReencryptOptions};
+pub(crate) use resize::ResizeOptions;
 
 use super::size::parse_size;
 use check::CHECK_EXAMPLES;
@@ -98,6 +105,11 @@ pub(crate) enum Command {
     /// more. The other keyslots stay only where their passwords or recovery keys are given.
     #[command(after_help = reencrypt::EXAMPLES)]
     Reencrypt(Box<ReencryptOptions>),
+    /// Make a container larger
+    ///
+    /// New space is filled with random bytes, then the header is told; a power cut at any moment leaves a container that opens.
+    #[command(after_help = resize::EXAMPLES)]
+    Resize(Box<ResizeOptions>),
     /// Make a container from the image of a disk or a file system
     #[command(after_help = IMPORT_EXAMPLES)]
     Import(Box<ImportOptions>),
@@ -132,8 +144,16 @@ pub(crate) struct CreateOptions {
     /// File system to make inside, owned by the calling user
     #[arg(long, value_enum, default_value_t = FileSystemChoice::Ext4, value_name = "TYPE")]
     pub(crate) filesystem: FileSystemChoice,
+    /// Make a hidden VeraCrypt volume in the free space at the end of the volume in CONTAINER, which must not be mounted. The
+    /// outer volume's password is asked for first, then the new one (--new-password-file and so on). Without --size it is as large as fits
+    #[arg(long)]
+    pub(crate) hidden: bool,
     #[command(flatten)]
     pub(crate) new: NewOptions,
+    #[command(flatten)]
+    pub(crate) hidden_secret: NewSecretOptions,
+    #[command(flatten)]
+    pub(crate) hidden_seal: NewSealOptions,
 }
 
 /// What a container is to be, however it is filled.
@@ -152,12 +172,19 @@ pub(crate) struct NewOptions {
     #[arg(long, value_name = "BYTES", value_parser = any_sector_size_parser())]
     pub(crate) sector_size: Option<SectorSize>,
     /// How sectors are encrypted: aes-256-xts or aes-128-xts; LUKS also serpent-256-xts, twofish-256-xts and so on, or as
-    /// cryptsetup writes it (aes-cbc-essiv:sha256) [default: aes-256-xts]
+    /// cryptsetup writes it (aes-cbc-essiv:sha256); VeraCrypt a chain in encryption order (aes, twofish-aes, aes-twofish-serpent)
+    /// [default: aes-256-xts; VeraCrypt aes]
     #[arg(long, value_name = "CIPHER")]
     pub(crate) cipher: Option<String>,
     /// Bits of the data key, for ciphers that take several; XTS has two keys in one
     #[arg(long, value_name = "BITS", value_parser = value_parser!(u32).range(64..=1024))]
     pub(crate) key_size: Option<u32>,
+    /// What makes the key of a VeraCrypt header of the password [default: sha512]
+    #[arg(long, value_name = "NAME", value_parser = opaque::prf_parser())]
+    pub(crate) prf: Option<Prf>,
+    /// The PIM of a VeraCrypt header; 0 is the usual one
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(0..=i64::from(MAX_PIM)))]
+    pub(crate) pim: Option<u32>,
     /// Put the header into this new file, and none into the container: without the file nobody can open it, or see what it is
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) header: Option<PathBuf>,
@@ -222,10 +249,12 @@ pub(crate) struct MountOptions {
     pub(crate) foreground: bool,
     #[command(flatten)]
     pub(crate) unlock: UnlockOptions,
+    #[command(flatten)]
+    pub(crate) protect: ProtectOptions,
 }
 
 /// How far to go to open a container.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct UnlockOptions {
     /// Container format; TrueCrypt and VeraCrypt cannot be found by a signature
     #[arg(long, value_enum, default_value_t = OpenFormat::Auto, value_name = "FORMAT")]
@@ -287,7 +316,7 @@ pub(crate) struct CompletionsOptions {
 }
 
 /// Where the password and the keyfiles come from. Without any of these the password is asked for on the terminal.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Secrets (the password is asked for on the terminal where no source is given)")]
 #[command(group = ArgGroup::new("password").multiple(false))]
 pub(crate) struct SecretOptions {
@@ -318,6 +347,9 @@ pub(crate) enum NewFormat {
     Luks1,
     /// LUKS, version 2: what cryptsetup makes
     Luks2,
+    /// VeraCrypt: nothing in it is in clear
+    #[value(name = "veracrypt")]
+    VeraCrypt,
 }
 
 impl NewFormat {
@@ -327,6 +359,7 @@ impl NewFormat {
             Self::Native => &native::Native,
             Self::Luks1 => &luks1::Luks1,
             Self::Luks2 => &luks2::Luks2,
+            Self::VeraCrypt => &veracrypt::VERACRYPT,
         }
     }
 }
@@ -431,7 +464,9 @@ Examples:
   strongroom create photos.vault --size 10G
   strongroom create work.vault --size 100G --provision thin --keyfile ~/.keys/work
   strongroom create shared.img --size 10G --format luks2
-  strongroom create /dev/sdX --force --label backup";
+  strongroom create /dev/sdX --force --label backup
+  strongroom create old.hc --size 10G --format veracrypt --filesystem exfat
+  strongroom create old.hc --format veracrypt --hidden --size 2G";
 
 const MOUNT_EXAMPLES: &str = "\
 Examples:

@@ -7,14 +7,14 @@ use serde::Serialize;
 use strongroom::{
     crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
-    format::Room,
+    format::{KeyfileRole, Provision, Room},
     mount::{self, FilesystemKind, NewFilesystem, Request, Target},
     volume::{Access, Container, Draft, prepare},
 };
 
 use super::{
     args::{CreateOptions, FileSystemChoice},
-    interrupt,
+    hidden, interrupt,
     output::Console,
     plan::{Plan, cannot_make},
     progress::{ByteProgress, spin},
@@ -23,11 +23,15 @@ use super::{
 
 /// Makes a container.
 pub(crate) fn run(console: Console, options: &CreateOptions) -> Result<()> {
-    create(console, options).map_err(|error| cannot_make(error, "create", &options.container))
+    let done = if options.hidden { hidden::create(console, options) } else { create(console, options) };
+    done.map_err(|error| cannot_make(error, "create", &options.container))
 }
 
 fn create(console: Console, options: &CreateOptions) -> Result<()> {
     let path = options.container.as_path();
+    if !options.hidden_secret.is_left_out() || options.hidden_seal.is_any() {
+        return Err(usage("what begins with --new- is for a hidden volume").with_hint("--hidden makes one"));
+    }
     let plan = Plan::new(path, &options.new, |_, device| {
         Ok(Room::Container(container_size(options.size, device)?))
     })?;
@@ -37,10 +41,16 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
     }
     plan.confirm()?;
     warn_of_label(console, &plan, filesystem);
+    if plan.keyfile_role() == KeyfileRole::Pool && plan.provision == Provision::Quick {
+        console.warn(QUICK);
+    }
     let header = plan.make_header(console)?;
 
     // From here on the draft takes back what was done, whatever fails.
     let mut draft = Draft::new(path, options.new.force, &OsRng)?;
+    if plan.keyfile_role() == KeyfileRole::Pool {
+        draft.assume(options.new.format.format());
+    }
     let container = draft.container();
     let progress = ByteProgress::start(console, "filling");
     prepare(container, &plan.extent(), plan.provision, &OsRng, &mut |done, total| {
@@ -82,17 +92,17 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
 }
 
 #[derive(Debug, Serialize)]
-struct Summary {
-    container: PathBuf,
-    format: &'static str,
-    uuid: Option<String>,
-    container_size: u64,
-    data_size: u64,
-    filesystem: &'static str,
+pub(super) struct Summary {
+    pub(super) container: PathBuf,
+    pub(super) format: &'static str,
+    pub(super) uuid: Option<String>,
+    pub(super) container_size: u64,
+    pub(super) data_size: u64,
+    pub(super) filesystem: &'static str,
 }
 
 impl Summary {
-    fn contents(&self) -> String {
+    pub(super) fn contents(&self) -> String {
         match self.filesystem {
             "none" => "no file system".to_owned(),
             name => format!("{name} file system"),
@@ -101,7 +111,7 @@ impl Summary {
 }
 
 /// All that can keep a file system from being made, before the password.
-fn check_filesystem(kind: FilesystemKind, data_len: u64) -> Result<()> {
+pub(super) fn check_filesystem(kind: FilesystemKind, data_len: u64) -> Result<()> {
     check_size(kind, data_len)?;
     mount::is_available(kind)?;
     mount::check_target(&Target::Private, Access::ReadWrite)
@@ -127,7 +137,11 @@ fn check_size(kind: FilesystemKind, data_len: u64) -> Result<()> {
 }
 
 /// Serves the new volume to ourselves and has the system's tool make a file system in it.
-fn make_filesystem(filesystem: &NewFilesystem<'_>, container: &Container, key: &[u8]) -> Result<()> {
+pub(super) fn make_filesystem(
+    filesystem: &NewFilesystem<'_>,
+    container: &Container,
+    key: &[u8],
+) -> Result<()> {
     let request = Request { container, fingerprint: None, key, target: Target::Private };
     let mounted = mount::start(&request, interrupt::flag())?;
     let made = mounted.make_filesystem(filesystem, interrupt::flag());
@@ -135,7 +149,7 @@ fn make_filesystem(filesystem: &NewFilesystem<'_>, container: &Container, key: &
     made.and(stopped)
 }
 
-const fn filesystem_kind(choice: FileSystemChoice) -> Option<FilesystemKind> {
+pub(super) const fn filesystem_kind(choice: FileSystemChoice) -> Option<FilesystemKind> {
     Some(match choice {
         FileSystemChoice::Ext4 => FilesystemKind::Ext4,
         FileSystemChoice::Exfat => FilesystemKind::Exfat,
@@ -161,6 +175,9 @@ fn container_size(asked: Option<u64>, device: Option<u64>) -> Result<u64> {
 fn usage(reason: impl Into<String>) -> Error {
     Error::new(ErrorKind::Usage, reason)
 }
+
+const QUICK: &str =
+    "the space is not filled: it shows what is in use, and no hidden volume can be made in it unseen";
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,9 @@
 //! A container whose header is to be changed, mounted or not: the one place that decides how to get at it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use strongroom::{
     error::{Error, ErrorKind, Result},
@@ -65,6 +68,11 @@ impl Editable {
     /// The header as it is now.
     pub(crate) fn header(&self) -> Result<Box<dyn Header>> {
         self.container.header().map_err(|error| cannot_open(error, &self.path))
+    }
+
+    /// The container's bytes, to be read.
+    pub(crate) fn storage(&self) -> Arc<dyn Storage> {
+        self.container.storage()
     }
 
     /// Runs `work` on the container, open for writing and locked.

@@ -1,5 +1,6 @@
 //! `header backup` and `header restore`; `header repair` is below.
 
+mod opaque;
 mod repair;
 
 use std::path::Path;
@@ -18,7 +19,7 @@ use super::{
     mounting::open,
     output::Console,
     prompt,
-    unlock::{attach, cannot_open, check_kind, unlock},
+    unlock::{attach, cannot_open, check_kind, settle_format, unlock},
 };
 
 /// Runs one of the `header` commands.
@@ -42,8 +43,12 @@ fn backup(console: Console, options: &HeaderBackupOptions) -> Result<()> {
     let (path, file) = (options.container.as_path(), options.file.as_path());
     check_kind(path)?;
     let (mut container, is_shared) = open_for_backup(path).map_err(|error| cannot_open(error, path))?;
-    if let Some(header) = &options.header {
+    if let Some(header) = &options.unlock.header {
         attach(&mut container, header, Container::peek)?;
+    }
+    settle_format(&mut container, &options.unlock)?;
+    if opaque::is_opaque(&container) {
+        return opaque::backup(console, options, &container);
     }
     let backup = backup_header(&container, is_shared, file, &OsRng).map_err(|error| {
         error.during(format!("cannot back up the header of {} to {}", path.display(), file.display()))
@@ -74,10 +79,14 @@ struct Restored<'a> {
 
 fn restore(console: Console, options: &HeaderRestoreOptions) -> Result<()> {
     let (path, file) = (options.container.as_path(), options.file.as_path());
-    let container = open(path, options.unlock.header.as_deref(), Access::ReadWrite)?;
+    let mut container = open(path, options.unlock.header.as_deref(), Access::ReadWrite)?;
+    settle_format(&mut container, &options.unlock)?;
     let cannot_read = |error: Error| error.during(format!("cannot open header file {}", file.display()));
     check_kind(file)?;
     let source = Container::open(file, Access::ReadOnly).map_err(cannot_read)?;
+    if opaque::is_opaque(&container) {
+        return opaque::restore(console, options, &container, &source);
+    }
     let restore = plan_restore(&container, &source).map_err(|error| {
         error.during(format!("cannot restore the header of {} from {}", path.display(), file.display()))
     })?;

@@ -2,6 +2,7 @@
 
 mod add;
 mod change;
+mod opaque;
 mod remove;
 
 use std::path::Path;

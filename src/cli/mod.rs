@@ -8,6 +8,7 @@ mod create;
 mod edit;
 mod erase;
 mod header;
+mod hidden;
 mod images;
 mod info;
 mod interrupt;
@@ -23,6 +24,7 @@ mod qr;
 mod recovery;
 mod reencrypt;
 mod report;
+mod resize;
 mod secrets;
 mod size;
 mod strength;
@@ -92,6 +94,7 @@ fn obey(console: Console, command: &Command) -> Result<u8> {
         Command::Key(command) => key::run(console, command),
         Command::Header(command) => header::run(console, command),
         Command::Reencrypt(options) => reencrypt::run(console, options),
+        Command::Resize(options) => resize::run(console, options),
         Command::Import(options) => images::import(console, options),
         Command::Export(options) => images::export(console, options),
         Command::Erase(options) => erase::run(console, options),

@@ -17,6 +17,7 @@ use strongroom::{
 
 use super::{
     args::{DriverChoice, MountOptions, UnmountOptions},
+    hidden::{check_protection, protect},
     interrupt,
     output::Console,
     unlock::{attach, cannot_open, check_kind, settle_format, unlock},
@@ -32,8 +33,12 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     let header = container.header().map_err(|error| cannot_open(error, path))?;
     mount::check_target(&target, access(options))?;
     options.unlock.check_source_for(&*header)?;
+    check_protection(options, &*header)?;
 
-    let unlocked = unlock(console, path, &*header, &options.unlock, options.slot)?;
+    let mut unlocked = unlock(console, path, &*header, &options.unlock, options.slot)?;
+    if options.protect.protect_hidden {
+        unlocked = protect(console, options, &container, &*header, &unlocked)?;
+    }
     for repair in make_writable(&container, &*header, &unlocked).map_err(|error| cannot_open(error, path))? {
         console.warn(&format!("{}: {repair}", path.display()));
     }

@@ -6,7 +6,7 @@ use rustix::fs::statvfs;
 use strongroom::{
     crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
-    format::{Blueprint, Extent, NewHeader, Provision, Room, Wishes},
+    format::{Blueprint, Extent, KeyfileRole, NewHeader, Provision, Room, Wishes},
     volume::{Access, Container, Draft, Occupant, fill_around, new_header_file, occupant},
 };
 
@@ -67,6 +67,11 @@ impl<'a> Plan<'a> {
     /// The size of one sector of the volume in bytes.
     pub(crate) fn sector_size(&self) -> u32 {
         u32::try_from(self.blueprint.sector_size().bytes()).unwrap_or(u32::MAX)
+    }
+
+    /// What a keyfile is to the format.
+    pub(crate) fn keyfile_role(&self) -> KeyfileRole {
+        self.blueprint.keyfile_role()
     }
 
     /// The format's name.
@@ -136,6 +141,10 @@ impl<'a> Plan<'a> {
             Some(file) => {
                 format!("it opens only with {}: keep a copy of that file elsewhere", file.display())
             }
+            None if self.keyfile_role() == KeyfileRole::Pool => format!(
+                "keep a copy of its header elsewhere: strongroom header backup --format {} {path} FILE",
+                self.format()
+            ),
             None => format!("keep a copy of its header elsewhere: strongroom header backup {path} FILE"),
         }
     }
@@ -187,12 +196,15 @@ impl Drawing<'_> {
             key_bits: self.options.key_size,
             sector_size: self.options.sector_size,
             hash: self.options.cost.hash,
-            prf: None,
-            pim: 0,
+            prf: self.options.prf,
+            pim: self.options.pim.unwrap_or_default(),
             keyslots_len: None,
             provision: self.provision,
             is_detached: self.options.header.is_some(),
         };
+        if (wishes.prf.is_some() || wishes.pim != 0) && self.options.format != NewFormat::VeraCrypt {
+            return Err(usage("--prf and --pim are for --format veracrypt"));
+        }
         self.options.format.format().plan(room, &wishes, &OsRng)
     }
 }

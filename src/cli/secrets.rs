@@ -19,7 +19,7 @@ use strongroom::{
 use zeroize::Zeroizing;
 
 use super::{
-    args::{NewSecretOptions, SecretOptions, UnlockOptions},
+    args::{NewSecretOptions, ProtectOptions, SecretOptions, UnlockOptions},
     interrupt,
     output::Console,
     prompt::{self, SecretPrompt},
@@ -223,9 +223,52 @@ impl NewSecretOptions {
         Ok(())
     }
 
+    /// Whether none of it is given.
+    pub(crate) fn is_left_out(&self) -> bool {
+        self.source().is_prompt() && self.new_keyfile.is_empty()
+    }
+
     /// Reads all of the new secret that is not typed: before the old one is asked for.
     pub(crate) fn read_given(&self, role: KeyfileRole) -> Result<GivenSecret<'_>> {
         self.source().read_given(role)
+    }
+}
+
+impl ProtectOptions {
+    fn source(&self) -> Source<'_> {
+        Source {
+            file: self.protect_password_file.as_deref(),
+            fd: self.protect_password_fd,
+            command: self.protect_password_command.as_deref(),
+            no_password: self.protect_no_password,
+            keyfiles: &self.protect_keyfile,
+            prefix: "--protect-",
+        }
+    }
+
+    /// Whether the password comes from the terminal, where a wrong one can be corrected.
+    pub(crate) fn is_prompt(&self) -> bool {
+        self.source().is_prompt()
+    }
+
+    /// Fails early where it is to be asked for and there is no terminal.
+    ///
+    /// # Errors
+    /// `Usage`.
+    pub(crate) fn check_source(&self) -> Result<()> {
+        self.source().check("cannot ask for the password of the hidden volume")
+    }
+
+    /// What opens the hidden volume.
+    pub(crate) fn read(&self) -> Result<Credentials> {
+        let keyfiles = self.source().read_keyfiles(KeyfileRole::Pool)?;
+        let password = if self.is_prompt() {
+            let answer = SecretPrompt::begin()?.ask("Password for the hidden volume: ")?;
+            Password::copy_of(answer.as_bytes())?
+        } else {
+            self.source().read_password()?
+        };
+        Ok(Credentials::Password { password, keyfiles })
     }
 }
 

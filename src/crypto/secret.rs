@@ -98,12 +98,38 @@ pub enum Credentials {
     SecurityKey(Answer),
 }
 
+impl Credentials {
+    /// Whether both are the same password with the same keyfiles, in whatever order.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let (Self::Password { password, keyfiles }, Self::Password { password: theirs, keyfiles: others }) =
+            (self, other)
+        else {
+            return false;
+        };
+        let has = |all: &[KeyfileDigest], one: &KeyfileDigest| all.iter().any(|it| it.ct_eq(one).into());
+        let same_files = keyfiles.len() == others.len() && keyfiles.iter().all(|one| has(others, one));
+        same_files && bool::from(password.ct_eq(theirs))
+    }
+}
+
 /// The size of a [`RecoveryKey`] in bytes.
 pub const RECOVERY_KEY_LEN: usize = 32;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_order_of_keyfiles_makes_no_other_credentials() {
+        let of = |password: &[u8], keyfiles: &[&[u8]]| Credentials::Password {
+            password: Password::copy_of(password).unwrap(),
+            keyfiles: keyfiles.iter().map(|file| KeyfileDigest::copy_of(file).unwrap()).collect(),
+        };
+        assert!(of(b"a", &[b"1", b"2"]).is_same(&of(b"a", &[b"2", b"1"])));
+        for other in [of(b"a", &[b"1"]), of(b"b", &[b"1", b"2"]), of(b"a", &[b"1", b"3"])] {
+            assert!(!of(b"a", &[b"1", b"2"]).is_same(&other));
+        }
+    }
 
     #[test]
     fn debug_prints_the_name_only() {

@@ -26,6 +26,18 @@ pub trait Growth: fmt::Debug {
     fn commit(&self, storage: &dyn Storage) -> Result<()>;
 }
 
+/// Refuses to make a container of `len` bytes one of `new_len` where that is fewer.
+///
+/// # Errors
+/// `Usage`.
+pub(super) fn check_larger(len: u64, new_len: u64) -> Result<()> {
+    if new_len >= len {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Usage, format!("it has {len} bytes, and only grows"))
+        .with_hint("to make it smaller, make a new container and copy the files"))
+}
+
 /// The growth of a container whose data end where it ends, whatever that is: no header knows of it.
 #[derive(Debug)]
 pub struct OpenEnd {

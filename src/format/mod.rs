@@ -188,6 +188,15 @@ pub trait Header: fmt::Debug + Send + Sync {
     /// `Unsupported` where writing needs features that are not known, `Damaged` where the container is cut off.
     fn prepare_writing(&self, storage: &dyn Storage, unlocked: &Unlocked) -> Result<Vec<String>>;
 
+    /// Refuses a size that [`Self::growth`] would refuse whatever the secret is: for the time before it is asked for.
+    ///
+    /// # Errors
+    /// As [`Self::growth`].
+    fn check_growth(&self, new_len: u64) -> Result<()> {
+        let _ = new_len;
+        Err(no_growth(self.describe().format))
+    }
+
     /// What it takes to make the container one of `new_len` bytes. `credentials` opened it. Writes nothing.
     ///
     /// # Errors
@@ -200,9 +209,7 @@ pub trait Header: fmt::Debug + Send + Sync {
         rng: &dyn Rng,
     ) -> Result<Box<dyn Growth>> {
         let _ = (unlocked, credentials, new_len, rng);
-        let reason = format!("{} containers keep their size in this version", self.describe().format);
-        Err(Error::new(ErrorKind::Unsupported, reason)
-            .with_hint("make a larger container, and copy the files"))
+        Err(no_growth(self.describe().format))
     }
 
     /// Refuses a change of keyslots that its [`Editor`] would refuse whatever the secrets are: for the time before they are
@@ -222,6 +229,11 @@ pub trait Header: fmt::Debug + Send + Sync {
     /// # Errors
     /// As [`Self::prepare_writing`], before anything is written.
     fn editor(&self, unlocked: &Unlocked) -> Result<Box<dyn Editor>>;
+}
+
+fn no_growth(format: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("{format} containers keep their size in this version"))
+        .with_hint("make a larger container, and copy the files")
 }
 
 /// What a keyfile is to a format.

@@ -16,6 +16,7 @@ use crate::{
     crypto::rng::Rng,
     error::{Error, ErrorKind, Result},
     format::FORMATS,
+    format::Format,
     storage::Storage,
     volume::{Access, Container},
 };
@@ -126,6 +127,11 @@ impl Draft {
     /// The container that is being made, locked.
     pub fn container(&self) -> &Container {
         &self.container
+    }
+
+    /// Takes it for a container of this format, whatever its bytes look like: for formats without a signature.
+    pub fn assume(&mut self, format: &'static dyn Format) {
+        self.container.assume(format);
     }
 
     /// Lets the container have its header in another draft, a header file.

@@ -34,7 +34,7 @@ pub fn prepare(
 ) -> Result<()> {
     let storage = container.storage();
     if storage.limits().can_resize && provision != Provision::Thin {
-        set_aside(container, extent.container_len)?;
+        set_aside(container, 0..extent.container_len)?;
     }
     prepare_storage(&*storage, extent, provision, rng, progress)
 }
@@ -91,9 +91,38 @@ pub fn fill_range(
     Ok(storage.sync_data()?)
 }
 
+/// The first sector of 512 bytes in `range` that is all zeros: space that was never filled, and shows it.
+///
+/// # Errors
+/// `Interrupted` where `progress` breaks off; what reading gave.
+pub fn find_empty(
+    storage: &dyn Storage,
+    range: std::ops::Range<u64>,
+    progress: Progress<'_>,
+) -> Result<Option<u64>> {
+    let total = range.end.saturating_sub(range.start);
+    let mut chunk = vec![0; CHUNK_LEN];
+    let mut done = 0;
+    while done < total {
+        let len = usize::try_from(total - done).map_or(CHUNK_LEN, |left| left.min(CHUNK_LEN));
+        let chunk = &mut chunk[..len];
+        storage.read_exact_at(chunk, range.start + done)?;
+        let empty = chunk.chunks(512).position(|sector| sector.iter().all(|&byte| byte == 0));
+        if let Some(index) = empty {
+            return Ok(Some(range.start + done + index as u64 * 512));
+        }
+        done += len as u64;
+        if progress(done, total).is_break() {
+            return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
+        }
+    }
+    Ok(None)
+}
+
 /// Reserves the blocks of a file now, so that a full disk is noticed before and not within the work.
-pub(super) fn set_aside(container: &Container, len: u64) -> Result<()> {
-    match fallocate(container.file(), FallocateFlags::empty(), 0, len) {
+pub(super) fn set_aside(container: &Container, range: std::ops::Range<u64>) -> Result<()> {
+    let len = range.end.saturating_sub(range.start);
+    match fallocate(container.file(), FallocateFlags::empty(), range.start, len) {
         // The file system cannot set space aside; writing will tell.
         Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
         Err(error) => Err(io::Error::from(error).into()),

@@ -22,7 +22,7 @@ pub fn grow(container: &Container, growth: &dyn Growth, rng: &dyn Rng, progress:
         return Err(Error::new(ErrorKind::Unsupported, "a block device, or what is read-only, cannot grow")
             .with_hint("copy the files into a container on the larger device"));
     }
-    let prepared = set_aside(container, growth.container_len())
+    let prepared = set_aside(container, growth.to_fill())
         .and_then(|()| prepare_growth(&*storage, growth, rng, progress));
     if let Err(error) = prepared {
         // No header knows of it yet. Where this fails too, the rest is in nobody's way.

@@ -20,7 +20,7 @@ pub use container::{Access, Container};
 pub use contents::recognise;
 pub use draft::{Draft, Occupant, occupant};
 pub use erase::erase;
-pub use fill::{Progress, fill_around, fill_range, prepare, prepare_storage};
+pub use fill::{Progress, fill_around, fill_range, find_empty, prepare, prepare_storage};
 pub use grow::{grow, prepare_growth};
 pub use header::{
     backup_header, describe_header_file, is_header_file, new_header_file, open_for_backup, plan_restore,

@@ -18,6 +18,7 @@ mod memory;
 mod place;
 mod random_writes;
 mod reencryption;
+mod veracrypt;
 mod world;
 
 use std::{os::unix::fs::FileExt, time::Duration};

@@ -8,9 +8,9 @@ use super::UnlockOptions;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum HeaderCommand {
-    /// Copy the header to a new file; needs no password
+    /// Copy the header to a new file; needs no password, but for TrueCrypt and VeraCrypt
     #[command(after_help = BACKUP_EXAMPLES)]
-    Backup(HeaderBackupOptions),
+    Backup(Box<HeaderBackupOptions>),
     /// Put a backed-up header back, after showing what it replaces
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(Box<HeaderRestoreOptions>),
@@ -27,9 +27,8 @@ pub(crate) struct HeaderBackupOptions {
     /// The file to make
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
-    /// The container's header lies in this file
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) header: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) unlock: UnlockOptions,
 }
 
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Subcommand, ValueEnum, ValueHint, value_parser};
 
-use super::{CostOptions, InfoOptions, UnlockOptions};
+use super::{CostOptions, InfoOptions, NewSealOptions, UnlockOptions};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
@@ -109,6 +109,8 @@ pub(crate) struct KeyChangeOptions {
     #[command(flatten)]
     pub(crate) new: NewSecretOptions,
     #[command(flatten)]
+    pub(crate) seal: NewSealOptions,
+    #[command(flatten)]
     pub(crate) cost: CostOptions,
 }
 
@@ -190,7 +192,8 @@ const CHANGE_EXAMPLES: &str = "\
 Examples:
   strongroom key change photos.vault
   strongroom key change photos.vault --slot 2 --unlock-slot 0
-  strongroom key change photos.vault --keep-password --label anna";
+  strongroom key change photos.vault --keep-password --label anna
+  strongroom key change old.hc --format veracrypt --keep-password --new-prf argon2id";
 
 const REMOVE_EXAMPLES: &str = "\
 Examples:

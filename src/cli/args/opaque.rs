@@ -88,7 +88,8 @@ impl HintOptions {
     }
 }
 
-fn prf_parser() -> impl TypedValueParser<Value = Prf> {
+/// Names of functions.
+pub(super) fn prf_parser() -> impl TypedValueParser<Value = Prf> {
     let values = Prf::ALL.map(|prf| PossibleValue::new(prf.name()).aliases(prf.aliases().iter().copied()));
     PossibleValuesParser::new(values)
         .try_map(|name| Prf::from_name(&name).ok_or_else(|| format!("there is no function {name}")))

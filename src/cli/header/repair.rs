@@ -15,7 +15,7 @@ use strongroom::{
 
 use super::{
     super::{args::HeaderRepairOptions, output::print, progress::ByteProgress, prompt},
-    Console, Replacement, agree, cannot_open, open, unlock,
+    Console, Replacement, agree, cannot_open, opaque, open, settle_format, unlock,
 };
 
 /// Rebuilds header copies from the good one, or looks for one.
@@ -37,7 +37,11 @@ struct RepairedCopy {
 
 fn repair(console: Console, options: &HeaderRepairOptions) -> Result<()> {
     let path = options.container.as_path();
-    let container = open(path, options.unlock.header.as_deref(), Access::ReadWrite)?;
+    let mut container = open(path, options.unlock.header.as_deref(), Access::ReadWrite)?;
+    settle_format(&mut container, &options.unlock)?;
+    if opaque::is_opaque(&container) {
+        return opaque::repair(console, options, &container);
+    }
     let storage = container.storage();
     if let Some(format) = container.format().ok().filter(|format| format.name() != Native.name()) {
         let header = format.read_header(&*storage).map_err(|error| cannot_open(error, path))?;

@@ -3,10 +3,10 @@
 use strongroom::{
     crypto::{kdf::Argon2Cost, rng::OsRng, secret::Credentials},
     error::{Error, ErrorKind, Result},
-    format::{Change, KdfBounds, KeyslotInfo, NewKeyslot},
+    format::{Change, KdfBounds, KeyfileRole, KeyslotInfo, NewKeyslot},
 };
 
-use super::{Edited, commit, find};
+use super::{Edited, commit, find, opaque};
 use crate::cli::{
     args::KeyChangeOptions, cost, edit::Editable, interrupt, output::Console, progress::spin,
     unlock::unlock_with,
@@ -22,6 +22,13 @@ fn change(console: Console, options: &KeyChangeOptions) -> Result<()> {
     let path = options.container.as_path();
     let container = Editable::open(path, &options.unlock)?;
     let header = container.header()?;
+    if header.keyfile_role() == KeyfileRole::Pool {
+        return opaque::change(console, options, &container, &*header);
+    }
+    if options.seal.is_any() {
+        let error = Error::new(ErrorKind::Usage, "--new-prf and --new-pim are for VeraCrypt containers");
+        return Err(error);
+    }
     if let Some(slot) = options.slot {
         header.check_change(&Change::Replace { slot, label: options.label.as_deref() })?;
     }

@@ -207,6 +207,10 @@ impl Header for Luks1Header {
         Some(kdf_bounds(KDF_KINDS, self.parsed.hash, self.parsed.encryption.key_len))
     }
 
+    fn check_growth(&self, new_len: u64) -> Result<()> {
+        crate::format::growth::check_larger(self.container_len, new_len)
+    }
+
     /// The data end where the container does.
     fn growth(&self, _: &Unlocked, _: &Credentials, new_len: u64, _: &dyn Rng) -> Result<Box<dyn Growth>> {
         Ok(Box::new(OpenEnd::new(self.container_len, new_len, self.parsed.data_offset, UNIT)?))

@@ -304,6 +304,10 @@ impl Header for Luks2Header {
         Some(kdf_bounds(KDF_KINDS, HashKind::Sha256, key_len))
     }
 
+    fn check_growth(&self, new_len: u64) -> Result<()> {
+        crate::format::growth::check_larger(self.container_len, new_len)
+    }
+
     /// The data end where the container does.
     fn growth(&self, _: &Unlocked, _: &Credentials, new_len: u64, _: &dyn Rng) -> Result<Box<dyn Growth>> {
         let plan = self.metadata().plan()?;

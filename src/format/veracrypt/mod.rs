@@ -265,6 +265,10 @@ impl Header for Locked {
         Ok(Vec::new())
     }
 
+    fn check_growth(&self, new_len: u64) -> Result<()> {
+        crate::format::growth::check_larger(self.container_len, new_len)
+    }
+
     fn growth(
         &self,
         unlocked: &Unlocked,

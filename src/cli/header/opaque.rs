@@ -1,0 +1,155 @@
+//! Headers of TrueCrypt and VeraCrypt containers: all of it takes their password.
+
+use std::path::Path;
+
+use strongroom::{
+    crypto::{rng::OsRng, secret::Credentials},
+    error::{Error, ErrorKind, Result},
+    format::{
+        Header, Unlocked,
+        veracrypt::{Locking, NewHeaders, Opened, backup_file, read_backup},
+    },
+    volume::{Container, Draft},
+};
+
+use super::{BackedUp, Restored, agree, check_terminal};
+use crate::cli::{
+    args::{HeaderBackupOptions, HeaderRepairOptions, HeaderRestoreOptions},
+    interrupt,
+    output::Console,
+    progress::spin,
+    unlock::{cannot_open, unlock_with},
+};
+
+/// Whether the container is one of these.
+pub(super) fn is_opaque(container: &Container) -> bool {
+    container.assumed().is_some_and(|format| matches!(format.name(), "veracrypt" | "truecrypt"))
+}
+
+/// Writes the header into a file as VeraCrypt's own backups have it.
+pub(super) fn backup(console: Console, options: &HeaderBackupOptions, container: &Container) -> Result<()> {
+    let (path, file) = (options.container.as_path(), options.file.as_path());
+    let cannot = |error: Error| {
+        error.during(format!("cannot back up the header of {} to {}", path.display(), file.display()))
+    };
+    if file.symlink_metadata().is_ok() {
+        return Err(cannot(Error::new(ErrorKind::Exists, "it exists").with_hint("choose another name")));
+    }
+    let header = container.header().map_err(|error| cannot_open(error, path))?;
+    options.unlock.check_source_for(&*header)?;
+    let (unlocked, credentials) = unlock_with(console, path, &*header, &options.unlock, None)?;
+    let opened = Opened::of_key(&unlocked.volume_key)?;
+    let bytes = seal(console, &opened, &credentials, |locking| backup_file(&opened, locking, &OsRng));
+    let draft = Draft::new(file, false, &OsRng).map_err(cannot)?;
+    draft
+        .container()
+        .storage()
+        .write_all_at(&bytes.map_err(cannot)?, 0)
+        .map_err(|error| cannot(error.into()))?;
+    draft.commit(&OsRng).map_err(cannot)?;
+    let done = BackedUp { container: path, header_file: file, uuid: None, left_out: Vec::new() };
+    let which = if opened.place.is_hidden() { "hidden volume's header in" } else { "header of" };
+    console.done(&done, |_| {
+        format!(
+            "backed up the {which} {} to {}\nit opens with today's password, even after that is changed: keep it safe",
+            path.display(),
+            file.display()
+        )
+    })?;
+    if !opened.place.is_hidden() {
+        console.note("the header of a hidden volume takes a backup of its own: --hidden");
+    }
+    Ok(())
+}
+
+/// Puts back a header from a file that VeraCrypt or [`backup`] made.
+pub(super) fn restore(
+    console: Console,
+    options: &HeaderRestoreOptions,
+    container: &Container,
+    source: &Container,
+) -> Result<()> {
+    let (path, file) = (options.container.as_path(), options.file.as_path());
+    let storage = container.storage();
+    let header = read_backup(&*source.storage(), storage.size()?)
+        .map_err(|error| error.during(format!("cannot open header file {}", file.display())))?;
+    check_terminal(options.yes, path)?;
+    options.unlock.check_source_for(&*header)?;
+    let (unlocked, credentials) = unlock_with(console, file, &*header, &options.unlock, None)?;
+    let cannot = |error: Error| error.during(format!("cannot restore the header of {}", path.display()));
+    let opened = Opened::of_key(&unlocked.volume_key)?;
+    let headers = seal(console, &opened, &credentials, |locking| {
+        NewHeaders::from_backup(&opened, &*storage, locking, &OsRng)
+    })
+    .map_err(cannot)?;
+    console.warn("the password that the container has now, if it is another one, opens it no more");
+    agree(
+        &format!("The {} of {} and its copy will be replaced.", opened.place.name(), path.display()),
+        options.yes,
+    )?;
+    interrupt::check()?;
+    headers.write(&*storage).map_err(cannot)?;
+    tell(
+        console,
+        path,
+        &*header,
+        &unlocked,
+        format!("restored the header of {} from {}", path.display(), file.display()),
+    )
+}
+
+/// Writes header and copy anew from the one that opens.
+pub(super) fn repair(console: Console, options: &HeaderRepairOptions, container: &Container) -> Result<()> {
+    let path = options.container.as_path();
+    let header = container.header().map_err(|error| cannot_open(error, path))?;
+    options.unlock.check_source_for(&*header)?;
+    let (unlocked, credentials) =
+        unlock_with(console, path, &*header, &options.unlock, None).map_err(|error| match error.kind() {
+            ErrorKind::Credentials if !options.unlock.hints.backup_header => {
+                Error::new(error.kind(), error.reason())
+                    .during(format!("cannot unlock {}", path.display()))
+                    .with_hint("--backup-header takes the copy at the container's end")
+            }
+            _ => error,
+        })?;
+    let opened = Opened::of_key(&unlocked.volume_key)?;
+    let cannot = |error: Error| error.during(format!("cannot repair the header of {}", path.display()));
+    check_terminal(options.yes, path)?;
+    agree(
+        &format!(
+            "The header of {} and its copy will be written anew, from the {}.",
+            path.display(),
+            opened.place.name()
+        ),
+        options.yes,
+    )?;
+    let storage = container.storage();
+    let headers =
+        seal(console, &opened, &credentials, |locking| NewHeaders::new(&opened, &*storage, locking, &OsRng))
+            .map_err(cannot)?;
+    interrupt::check()?;
+    headers.write(&*storage).map_err(cannot)?;
+    tell(
+        console,
+        path,
+        &*header,
+        &unlocked,
+        format!("wrote the header of {} and its copy anew", path.display()),
+    )
+}
+
+/// Runs the derivation of a header that keeps its secret.
+fn seal<T>(
+    console: Console,
+    opened: &Opened,
+    credentials: &Credentials,
+    work: impl FnOnce(&Locking<'_>) -> Result<T>,
+) -> Result<T> {
+    let locking = Locking { credentials, prf: opened.prf, pim: opened.pim };
+    interrupt::at_liberty(|| spin(console, "deriving the key", || work(&locking)))
+}
+
+fn tell(console: Console, path: &Path, header: &dyn Header, unlocked: &Unlocked, line: String) -> Result<()> {
+    let keyslots = header.describe_unlocked(unlocked).keyslots;
+    console.done(&Restored { container: path, uuid: None, keyslots }, |_| line)
+}

@@ -1,0 +1,81 @@
+//! `key change` on a TrueCrypt or VeraCrypt container: its one password, PIM, function and keyfiles.
+
+use strongroom::{
+    crypto::rng::OsRng,
+    error::{Error, ErrorKind, Result},
+    format::{
+        Header,
+        veracrypt::{Locking, NewHeaders, Opened},
+    },
+};
+
+use super::Edited;
+use crate::cli::{
+    args::{CostOptions, KeyChangeOptions},
+    edit::Editable,
+    interrupt,
+    output::Console,
+    progress::spin,
+    unlock::unlock_with,
+};
+
+pub(super) fn change(
+    console: Console,
+    options: &KeyChangeOptions,
+    container: &Editable,
+    header: &dyn Header,
+) -> Result<()> {
+    let path = options.container.as_path();
+    check(options)?;
+    let given = if options.keep_password {
+        options.unlock.check_source_for(header)?;
+        None
+    } else {
+        options.new.check_sources(&options.unlock, header)?;
+        Some(options.new.read_given(header.keyfile_role())?)
+    };
+    let (unlocked, old) = unlock_with(console, path, header, &options.unlock, None)?;
+    let opened = Opened::of_key(&unlocked.volume_key)?;
+    let new = match given {
+        Some(given) => given.complete(path, |weakness| console.warn(weakness))?,
+        None => old,
+    };
+    let locking = Locking {
+        credentials: &new,
+        prf: options.seal.new_prf.unwrap_or(opened.prf),
+        pim: options.seal.new_pim.unwrap_or(opened.pim),
+    };
+    let headers = interrupt::at_liberty(|| {
+        spin(console, "deriving the key", || {
+            NewHeaders::new(&opened, &*container.storage(), &locking, &OsRng)
+        })
+    })?;
+    interrupt::check()?;
+    container.write(|storage| headers.write(storage))?;
+
+    let keyslots = header.describe_unlocked(&unlocked).keyslots;
+    let edited = Edited { container: path, keyslot: 0, kind: "password", keyslots, recovery_key: None };
+    let which = if opened.place.is_hidden() { "the hidden volume in " } else { "" };
+    console.done(&edited, |_| format!("changed what opens {which}{}", path.display()))?;
+    console.note(
+        "copies of the container and backups of its header from before still open with the old password",
+    );
+    Ok(())
+}
+
+/// What keyslots have and these headers do not.
+fn check(options: &KeyChangeOptions) -> Result<()> {
+    let has_slot = options.slot.or(options.unlock_slot).is_some_and(|slot| slot != 0);
+    if has_slot
+        || options.label.is_some()
+        || options.priority.is_some()
+        || options.cost != CostOptions::default()
+    {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            "a TrueCrypt or VeraCrypt header has no keyslots, labels or costs of its own",
+        )
+        .with_hint("--new-prf and --new-pim say what opening it costs"));
+    }
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! VeraCrypt containers from their making to their growth, with a hidden volume in them.
+
+use std::{os::unix::process::CommandExt, time::Duration};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::world::{World, with_vault, with_vault_alone};
+
+const OUTER: &str = "--format veracrypt --prf sha512 --pim 1 --password-file outer";
+const HIDDEN: &str = "--format veracrypt --prf sha512 --pim 1 --hidden --password-file hidden";
+const PROTECT: &str = "--protect-hidden --protect-password-file hidden --protect-prf sha512 --protect-pim 1";
+const HIDE: &str = "--format veracrypt --hidden --prf sha512 --pim 1 --password-file outer --new-prf sha512 --new-pim 1 --new-password-file hidden";
+/// Any vault: these walks make their own.
+const NOTHING: &str = "--size 4M --filesystem none --provision thin";
+
+fn passwords(world: &World) {
+    for (file, password) in [
+        ("outer", "the outer volume's long password"),
+        ("hidden", "the hidden volume's long password"),
+        ("third", "some third password, long as well"),
+    ] {
+        world.make_file(file, format!("{password}\n"));
+    }
+}
+
+fn make(world: &World, name: &str, options: &str) {
+    world.done(&format!("create {name} --format veracrypt --pim 1 --password-file outer {options}"));
+}
+
+/// The bytes of the container where a hidden volume of `size` MiB has its data.
+fn hidden_data(world: &World, name: &str, size: usize) -> Vec<u8> {
+    let bytes = std::fs::read(world.path(name)).unwrap();
+    let end = bytes.len() - 262_144;
+    bytes[end - (size << 20)..end].to_vec()
+}
+
+#[test]
+fn an_outer_ext4_that_is_filled_meets_an_error_and_the_hidden_volume_stays() {
+    with_vault(NOTHING, |world| {
+        passwords(world);
+        make(world, "c.hc", "--size 40M");
+        world.done(&format!("create c.hc {HIDE} --size 6M"));
+        world.done(&format!("mount c.hc m {HIDDEN}"));
+        world.shell("head -c 2000000 /dev/urandom > m/secret");
+        let secret = world.shell("sha256sum m/secret");
+        world.done("unmount m");
+        let before = hidden_data(world, "c.hc", 6);
+
+        world.done(&format!("mount c.hc m {OUTER} {PROTECT}"));
+        assert_eq!(world.listed()["protection"], "active");
+        world.shell("head -c 90000000 /dev/urandom > m/fill || true; sync; sync -f m || true");
+        let listed = world.listed();
+        assert_eq!(
+            (&listed["protection"], &listed["read_only"]),
+            (&"triggered".into(), &true.into()),
+            "{world}"
+        );
+        let table = String::from_utf8(world.strongroom("list").stdout).unwrap();
+        assert!(table.contains("a write met the hidden volume"), "{table}");
+        world.shell("! { echo more > m/more && sync m/more; }");
+        let told = world.strongroom("unmount m");
+        assert_eq!(told.status.code(), Some(6), "{world}");
+        assert!(String::from_utf8_lossy(&told.stderr).contains("protected hidden volume"));
+
+        assert!(hidden_data(world, "c.hc", 6) == before, "{world}: the hidden volume was written to");
+        world.done(&format!("mount c.hc m {HIDDEN}"));
+        assert_eq!(world.shell("sha256sum m/secret"), secret);
+        world.done("unmount m");
+        // The outer file system is as after a crash.
+        world.done(&format!("mount --block c.hc m {OUTER}"));
+        world.shell("e2fsck -fy m/volume || test $? -le 2");
+        world.done("unmount m");
+    });
+}
+
+#[test]
+fn what_would_harm_or_show_a_hidden_volume_is_refused() {
+    with_vault(NOTHING, |world| {
+        passwords(world);
+        make(world, "c.hc", "--size 12M --filesystem exfat");
+        let before = std::fs::read(world.path("c.hc")).unwrap();
+        let refused = |arguments: &str, status: i32, word: &str| {
+            let output = world.strongroom(arguments);
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(status), "{world}: {arguments}: {text}");
+            assert!(text.contains(word), "{arguments}: {text}");
+        };
+        refused(&format!("create c.hc {HIDE} --size 12M"), 6, "free at the end");
+        refused(
+            &format!(
+                "create c.hc {}",
+                HIDE.replace("--new-password-file hidden", "--new-password-file outer")
+            ),
+            1,
+            "another password",
+        );
+        refused(
+            &format!("create c.hc {}", HIDE.replace("--password-file outer", "--password-file third")),
+            2,
+            "password",
+        );
+        refused(&format!("create c.hc {HIDE} --provision thin"), 1, "thin");
+        world.done(&format!("mount --block c.hc m {OUTER} --read-only"));
+        refused(&format!("create c.hc {HIDE}"), 5, "mounted");
+        refused(&format!("resize c.hc 20M {OUTER}"), 5, "mounted");
+        world.done("unmount m");
+        refused(
+            &format!("mount c.hc m {OUTER} --protect-hidden --read-only --protect-password-file hidden"),
+            1,
+            "nothing is written",
+        );
+        refused(&format!("mount c.hc m {OUTER} {PROTECT}"), 2, "password");
+        refused(&format!("resize c.hc 11M {OUTER}"), 1, "only grows");
+        refused(&format!("key add c.hc {OUTER} --new-password-file third"), 4, "one password");
+        assert!(std::fs::read(world.path("c.hc")).unwrap() == before, "something was written");
+
+        make(world, "quick.hc", "--size 12M --filesystem vfat --provision quick");
+        refused(&format!("create quick.hc {HIDE}"), 4, "never filled");
+    });
+}
+
+#[test]
+fn a_container_is_changed_backed_up_repaired_and_grown() {
+    with_vault(NOTHING, |world| {
+        passwords(world);
+        make(world, "c.hc", "--size 16M --filesystem exfat --cipher twofish-aes");
+        world.done(&format!("create c.hc {HIDE} --size 4M"));
+        world.done(&format!("mount c.hc m {HIDDEN}"));
+        world.shell("echo kept > m/file");
+        world.done("unmount m");
+        world.done(&format!("header backup c.hc old.header {OUTER}"));
+        assert_eq!(std::fs::metadata(world.path("old.header")).unwrap().len(), 131_072);
+        world
+            .done(&format!("key change c.hc {OUTER} --new-prf sha256 --new-pim 2 --new-password-file third"));
+        let new = "--format veracrypt --prf sha256 --pim 2 --password-file third";
+        for arguments in ["", "--backup-header"] {
+            world.done(&format!("key test c.hc {new} {arguments}"));
+            assert_eq!(
+                world.strongroom(&format!("key test c.hc {OUTER} {arguments}")).status.code(),
+                Some(2)
+            );
+        }
+        world.shell("dd if=/dev/zero of=c.hc bs=512 count=1 conv=notrunc status=none");
+        world.done(&format!("header repair c.hc {new} --yes"));
+        world.done(&format!("key test c.hc {new}"));
+        world.done(&format!("header restore c.hc old.header {OUTER} --yes"));
+        world.done(&format!("key test c.hc {OUTER}"));
+        world.done(&format!("resize c.hc 24M {OUTER}"));
+        assert_eq!(std::fs::metadata(world.path("c.hc")).unwrap().len(), 24 << 20);
+        world.done(&format!("mount --block c.hc m {OUTER}"));
+        assert_eq!(std::fs::metadata(world.path("m/volume")).unwrap().len(), (24 << 20) - 262_144);
+        world.done("unmount m");
+        world.done(&format!("key test c.hc {HIDDEN} --backup-header"));
+        world.done(&format!("mount c.hc m {HIDDEN}"));
+        assert_eq!(world.shell("cat m/file"), "kept\n");
+        world.done("unmount m");
+    });
+}
+
+/// Killed at whatever moment, a command leaves a container that opens as before, or as it was meant to be.
+#[test]
+fn a_command_that_is_killed_leaves_a_container_that_opens() {
+    with_vault_alone(NOTHING, |world| {
+        passwords(world);
+        make(world, "c.hc", "--size 64M --filesystem exfat");
+        for (delay, arguments) in (0..8_u64).flat_map(|step| {
+            [
+                (step, format!("create c.hc {HIDE} --filesystem none")),
+                (step, format!("resize c.hc {}M {OUTER}", 80 + step * 16)),
+                (step, format!("create new{step}.hc --format veracrypt --pim 1 --size 64M --filesystem none --password-file outer")),
+            ]
+        }) {
+            let mut command = world.command(std::path::Path::new(env!("CARGO_BIN_EXE_strongroom")));
+            let mut child = command.process_group(0).args(arguments.split(' ')).spawn().unwrap();
+            std::thread::sleep(Duration::from_millis(20 + delay * 40));
+            if let Some(group) = Pid::from_raw(i32::try_from(child.id()).unwrap()) {
+                let _may_have_ended = kill_process_group(group, Signal::KILL);
+            }
+            child.wait().unwrap();
+            world.done(&format!("key test c.hc {OUTER}"));
+            world.done(&format!("mount --block c.hc m {OUTER}"));
+            world.shell("/usr/sbin/fsck.exfat -n m/volume");
+            world.done("unmount m");
+        }
+        let names = world.shell("ls -A");
+        assert!(!names.contains("partial"), "{names}");
+    });
+}
