@@ -152,6 +152,9 @@ fn prove_edit(change: &dyn Fn(&mut dyn Editor) -> Result<()>, old: &[u8], new: &
             let has = |wanted: &[u8]| wanted.iter().all(|number| found.contains(number));
             assert!(has(old) || has(new), "opens with {found:?}: {}", case.how);
             assert!(!case.done || found == new, "opens with {found:?}: {}", case.how);
+            // Where nothing is taken away, each keyslot that the header names opens.
+            let named = format.read_header(&*case.medium).unwrap().describe().keyslots.len();
+            assert!(named == found.len() || new.len() <= old.len(), "{named}, {found:?}: {}", case.how);
             assert!(content(format, &case.medium, 0) == expected, "{}", case.how);
         });
     }
