@@ -258,6 +258,12 @@ strongroom key add photos.vault --recovery --svg recovery.svg
 
 strongroom mount photos.vault ~/photos --security-key
 
+strongroom create old.hc --size 10G --format veracrypt --filesystem exfat
+
+strongroom create old.hc --format veracrypt --hidden --size 2G
+
+strongroom mount old.hc ~/old --format veracrypt --protect-hidden
+
 strongroom list --json | jq -r '.mounts[].mountpoint'";
 
 const SECURITY: &str = "\
@@ -273,6 +279,10 @@ with it the keys, to disk; unmount before. Programs may leave copies of what the
 The header holds all keys. header backup copies it to a file, without a password; that file opens the container with the passwords
 of its day, also after they were changed or removed, until the container is re-encrypted. With create --header the header is only in such a
 file, and every command that opens the container needs it.
+
+TrueCrypt and VeraCrypt headers are not authenticated. A hidden volume does not show in the bytes of its container; copies of the container from
+different days, shell history, times and logs can show it all the same, and a write to the outer volume destroys it unless that is mounted with
+--protect-hidden.
 
 A password is guessed at the speed that --kdf-memory and --kdf-passes leave. No cost makes a weak password a good one.
 There is no way to open a container whose password is lost and that has no other keyslot: make a recovery key.";
