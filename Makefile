@@ -54,7 +54,7 @@ check: tools ## formatting, lints, documentation, dependencies
 	@if ! command -v cargo-deny >/dev/null; then :; elif timeout 60 $(CARGO) deny --locked fetch db 2>/dev/null; then $(CARGO) deny --locked check advisories; else echo 'check: the advisory database cannot be reached, advisories not checked'; fi
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; else for script in .ci/run scripts/*.sh; do bash -n "$$script" || exit 1; done; fi
 
-bench: tools ## compare the cipher and re-encryption with other ways to do the same
+bench: tools ## compare the ciphers, PBKDF2 and re-encryption with other ways to do the same
 	$(CARGO) bench --locked $(FEATURES) --bench '*'
 
 install: $(BINARY) ## install program, manual and completions under PREFIX (/usr/local)

@@ -1,7 +1,9 @@
-//! Primitives and secrets. No I/O, no clock; randomness is a parameter. No globals but one: which XTS backend runs here.
+//! Primitives and secrets. No I/O, no clock; randomness is a parameter. No globals but
+//! these: which backends run here.
 
 pub mod aead;
 pub mod benchmark;
+pub mod cipher;
 pub mod crc;
 pub mod hash;
 pub mod kdf;
@@ -10,6 +12,7 @@ pub mod rng;
 pub mod secret;
 pub mod sector;
 pub mod security_key;
+mod selection;
 pub mod xts;
 
 use std::fmt;

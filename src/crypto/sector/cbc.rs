@@ -7,7 +7,10 @@ use super::{
     ecb::{keyed, whole_blocks},
 };
 use crate::{
-    crypto::{SectorCipher, xts::Block},
+    crypto::{
+        SectorCipher,
+        xts::{Block, wipe_wide_stack},
+    },
     sys::memory::LockedBox,
     units::{Sector, SectorSize},
 };
@@ -24,6 +27,7 @@ impl<C: Engine> Cbc<C> {
     }
 
     /// One sector: the ciphertext of each block goes into the next one.
+    #[inline(never)] // What it leaves on the stack is wiped.
     fn decrypt_sector(&self, blocks: &mut [[u8; 16]], iv: [u8; 16]) {
         let mut before = iv;
         for batch in blocks.chunks_mut(LANES) {
@@ -63,6 +67,7 @@ impl<C: Engine> SectorCipher for Cbc<C> {
                 }
             }
         }
+        wipe_wide_stack();
     }
 
     fn decrypt(&self, data: &mut [u8], sector_size: SectorSize, first: Sector) {
@@ -70,6 +75,7 @@ impl<C: Engine> SectorCipher for Cbc<C> {
         for sector in whole_blocks(data, sector_size).chunks_mut(sector_size.bytes() / 16) {
             self.decrypt_sector(sector, ivs());
         }
+        wipe_wide_stack();
     }
 }
 
@@ -84,5 +90,5 @@ fn xor(block: &mut Block, other: &[u8; 16]) {
     block.0 = both.to_le_bytes();
 }
 
-/// Blocks that the cipher is given at once.
-const LANES: usize = 32;
+/// Blocks that the cipher is given at once: what the widest kernels take.
+const LANES: usize = 64;

@@ -4,7 +4,7 @@ use aes::cipher::Array;
 
 use super::{Blocks, Engine, KeyError};
 use crate::{
-    crypto::SectorCipher,
+    crypto::{SectorCipher, xts::wipe_wide_stack},
     sys::memory::LockedBox,
     units::{Sector, SectorSize},
 };
@@ -26,10 +26,12 @@ pub(super) fn keyed<C: Engine>(key: &[u8]) -> Result<LockedBox<C>, KeyError> {
 impl<C: Engine> SectorCipher for Ecb<C> {
     fn encrypt(&self, data: &mut [u8], sector_size: SectorSize, _: Sector) {
         self.0.encrypt_blocks(Array::cast_slice_from_core_mut(whole_blocks(data, sector_size)));
+        wipe_wide_stack();
     }
 
     fn decrypt(&self, data: &mut [u8], sector_size: SectorSize, _: Sector) {
         self.0.decrypt_blocks(Array::cast_slice_from_core_mut(whole_blocks(data, sector_size)));
+        wipe_wide_stack();
     }
 }
 
@@ -37,6 +39,7 @@ impl<C: Engine> Blocks for Ecb<C> {
     fn encrypt(&self, block: [u8; 16]) -> [u8; 16] {
         let mut block = Array(block);
         self.0.encrypt_block(&mut block);
+        wipe_wide_stack();
         block.0
     }
 

@@ -7,7 +7,10 @@ use super::{
     ecb::{keyed, whole_blocks},
 };
 use crate::{
-    crypto::{SectorCipher, xts::Block},
+    crypto::{
+        SectorCipher,
+        xts::{Block, wipe_wide_stack},
+    },
     sys::memory::LockedBox,
     units::{Sector, SectorSize},
 };
@@ -62,6 +65,7 @@ impl<C: Engine> Lrw<C> {
     }
 
     /// XORs tweaks to the blocks of each sector, lets `cipher` work on them, XORs again.
+    #[inline(never)] // What it leaves on the stack is wiped.
     fn whiten_around(&self, data: &mut [u8], size: SectorSize, first: Sector, cipher: impl Fn(&mut [Block])) {
         let mut ivs = self.iv.from(first, size);
         for sector in whole_blocks(data, size).chunks_mut(size.bytes() / 16) {
@@ -85,10 +89,12 @@ impl<C: Engine> Lrw<C> {
 impl<C: Engine> SectorCipher for Lrw<C> {
     fn encrypt(&self, data: &mut [u8], sector_size: SectorSize, first: Sector) {
         self.whiten_around(data, sector_size, first, |blocks| self.cipher.encrypt_blocks(blocks));
+        wipe_wide_stack();
     }
 
     fn decrypt(&self, data: &mut [u8], sector_size: SectorSize, first: Sector) {
         self.whiten_around(data, sector_size, first, |blocks| self.cipher.decrypt_blocks(blocks));
+        wipe_wide_stack();
     }
 }
 
@@ -106,8 +112,8 @@ fn xor(blocks: &mut [[u8; 16]], tweaks: &[u128; LANES]) {
 
 /// The size of the tweak key in bytes.
 pub(super) const TWEAK_KEY_LEN: usize = 16;
-/// Blocks that the cipher is given at once: as many as the smallest sector has.
-const LANES: usize = 32;
+/// Blocks that the cipher is given at once: what the widest kernels take, and a whole number of the smallest sectors.
+const LANES: usize = 64;
 /// x^7 + x^2 + x + 1, what x^128 comes to.
 const POLYNOMIAL: u128 = 0x87;
 

@@ -18,10 +18,7 @@ use aes::{
     Aes128, Aes192, Aes256,
     cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit, consts::U16},
 };
-use camellia::{Camellia128, Camellia192, Camellia256};
 use kuznyechik::Kuznyechik;
-use serpent::Serpent;
-use twofish::Twofish;
 
 pub use self::{
     cascade::Cascade,
@@ -38,7 +35,12 @@ use self::{
 };
 use crate::{
     Error, ErrorKind,
-    crypto::{SectorCipher, hash::HashKind, xts::XtsKeyError},
+    crypto::{
+        SectorCipher,
+        cipher::{self, Camellia, Serpent, Twofish},
+        hash::HashKind,
+        xts::XtsKeyError,
+    },
 };
 
 /// A block cipher of 128-bit blocks.
@@ -131,6 +133,9 @@ pub enum KeyError {
     /// The backend of AES-XTS that was asked for does not run here.
     #[error(transparent)]
     Backend(XtsKeyError),
+    /// No backend gives right answers.
+    #[error("the cipher gives wrong results on this machine")]
+    SelfTest,
 }
 
 impl From<XtsKeyError> for KeyError {
@@ -171,9 +176,12 @@ impl SectorSpec {
     /// higher by the 512-byte units of a sector, and wraps at 64 bits.
     ///
     /// # Errors
-    /// `Length`, `EssivHash`, `EqualHalves`, `Memory`.
+    /// `Length`, `EssivHash`, `EqualHalves`, `Memory`, `SelfTest`.
     pub fn keyed(self, key: &[u8], first_iv: u64) -> Result<Arc<dyn SectorCipher>, KeyError> {
         let family = self.family(key.len())?;
+        if self.cipher.batched().is_some_and(|cipher| cipher::selection(cipher).is_none()) {
+            return Err(KeyError::SelfTest);
+        }
         let iv = |mode| IvSource::new(self.cipher, mode, key, first_iv);
         match self.mode {
             Mode::Xts(mode) if self.cipher == BlockCipher::Aes => {
@@ -195,6 +203,17 @@ impl SectorSpec {
             Mode::Cbc(_) | Mode::Ecb => Some(len),
         };
         cipher_len.and_then(|len| Family::of(self.cipher, len)).ok_or(KeyError::Length { len })
+    }
+}
+
+impl BlockCipher {
+    /// Its name among those with kernels of our own.
+    const fn batched(self) -> Option<cipher::Cipher> {
+        match self {
+            Self::Serpent => Some(cipher::Cipher::Serpent),
+            Self::Camellia => Some(cipher::Cipher::Camellia),
+            Self::Aes | Self::Twofish | Self::Kuznyechik => None,
+        }
     }
 }
 
@@ -231,9 +250,7 @@ impl Family {
             (BlockCipher::Aes, 16) => Self::over::<Aes128>(),
             (BlockCipher::Aes, 24) => Self::over::<Aes192>(),
             (BlockCipher::Aes, 32) => Self::over::<Aes256>(),
-            (BlockCipher::Camellia, 16) => Self::over::<Camellia128>(),
-            (BlockCipher::Camellia, 24) => Self::over::<Camellia192>(),
-            (BlockCipher::Camellia, 32) => Self::over::<Camellia256>(),
+            (BlockCipher::Camellia, 16 | 24 | 32) => Self::over::<Camellia>(),
             (BlockCipher::Serpent, 16 | 24 | 32) => Self::over::<Serpent>(),
             (BlockCipher::Twofish, 16 | 24 | 32) => Self::over::<Twofish>(),
             (BlockCipher::Kuznyechik, 32) => Self::over::<Kuznyechik>(),

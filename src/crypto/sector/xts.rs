@@ -4,7 +4,7 @@ use super::{Engine, IvSource, KeyError};
 use crate::{
     crypto::{
         SectorCipher, hash,
-        xts::{AesXts, Pair},
+        xts::{AesXts, Pair, from_to, in_place},
     },
     sys::memory::LockedBox,
     units::{Sector, SectorSize},
@@ -33,11 +33,21 @@ impl<C: Engine> Xts<C> {
 
 impl<C: Engine> SectorCipher for Xts<C> {
     fn encrypt(&self, data: &mut [u8], sector_size: SectorSize, first: Sector) {
-        self.pair.encrypt_under(data, sector_size, self.iv.from(first, sector_size));
+        self.pair.encrypt_under(in_place(data), sector_size, self.iv.from(first, sector_size));
     }
 
     fn decrypt(&self, data: &mut [u8], sector_size: SectorSize, first: Sector) {
-        self.pair.decrypt_under(data, sector_size, self.iv.from(first, sector_size));
+        self.pair.decrypt_under(in_place(data), sector_size, self.iv.from(first, sector_size));
+    }
+
+    fn encrypt_into(&self, plaintext: &[u8], ciphertext: &mut [u8], sector_size: SectorSize, first: Sector) {
+        let blocks = from_to(plaintext, ciphertext);
+        self.pair.encrypt_under(blocks, sector_size, self.iv.from(first, sector_size));
+    }
+
+    fn decrypt_into(&self, ciphertext: &[u8], plaintext: &mut [u8], sector_size: SectorSize, first: Sector) {
+        let blocks = from_to(ciphertext, plaintext);
+        self.pair.decrypt_under(blocks, sector_size, self.iv.from(first, sector_size));
     }
 }
 

@@ -4,7 +4,10 @@ use std::{env, fmt, str::FromStr, sync::OnceLock};
 use super::simd;
 use super::{AesXts, XtsKeyError};
 use crate::{
-    crypto::{SectorCipher, hash},
+    crypto::{
+        SectorCipher, hash,
+        selection::{self, select},
+    },
     units::{Sector, SectorSize},
 };
 
@@ -82,25 +85,11 @@ impl FromStr for Backend {
 #[error("not an XTS backend")]
 pub struct UnknownBackend;
 
-/// Which backend this process uses, and why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Selection {
-    /// The backend of every key made without naming one.
-    pub backend: Backend,
-    /// Why it is that one.
-    pub why: Why,
-}
+/// Which backend this process uses, and why. `STRONGROOM_XTS_BACKEND` may name it.
+pub type Selection = selection::Selection<Backend>;
 
 /// The reason for a [`Selection`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
-    /// The fastest that runs here.
-    Fastest,
-    /// `STRONGROOM_XTS_BACKEND` names it.
-    Forced,
-    /// It is the safe one, and the one named here gave wrong answers: the processor, or what emulates it, is broken.
-    SelfTestFailed(Backend),
-}
+pub type Why = selection::Why<Backend>;
 
 /// Chooses and tests the backend when called first, and gives the same answer ever after.
 ///
@@ -110,26 +99,9 @@ pub fn selection() -> Result<Selection, XtsKeyError> {
     static SELECTION: OnceLock<Option<Selection>> = OnceLock::new();
     let chosen = SELECTION.get_or_init(|| {
         let forced = env::var("STRONGROOM_XTS_BACKEND").ok().and_then(|name| name.parse().ok());
-        select(forced, Backend::is_supported, Backend::passes_self_test)
+        select(&Backend::ALL, forced, Backend::is_supported, Backend::passes_self_test)
     });
     chosen.ok_or(XtsKeyError::SelfTest)
-}
-
-/// A forced backend that does not run here counts for nothing.
-fn select(
-    forced: Option<Backend>,
-    is_supported: impl Fn(Backend) -> bool,
-    passes: impl Fn(Backend) -> bool,
-) -> Option<Selection> {
-    let forced = forced.filter(|&backend| is_supported(backend));
-    let fastest = || Backend::ALL.into_iter().find(|&backend| is_supported(backend));
-    let backend = forced.or_else(fastest)?;
-    if passes(backend) {
-        let why = if forced.is_some() { Why::Forced } else { Why::Fastest };
-        return Some(Selection { backend, why });
-    }
-    let is_left = backend != Backend::Portable && passes(Backend::Portable);
-    is_left.then_some(Selection { backend: Backend::Portable, why: Why::SelfTestFailed(backend) })
 }
 
 /// The start of the digest of what two runs of sectors become, where they become themselves again.
@@ -173,35 +145,6 @@ mod tests {
     use xts_mode::{Xts128, get_tweak_default};
 
     use super::*;
-
-    #[test]
-    fn the_fastest_that_runs_is_chosen() {
-        let chosen = select(None, |backend| backend != Backend::Vaes512, |_| true);
-        assert_eq!(chosen, Some(Selection { backend: Backend::Vaes256, why: Why::Fastest }));
-    }
-
-    #[test]
-    fn a_forced_backend_is_chosen_where_it_runs() {
-        let chosen = select(Some(Backend::AesNi), |_| true, |_| true);
-        assert_eq!(chosen, Some(Selection { backend: Backend::AesNi, why: Why::Forced }));
-        let chosen = select(Some(Backend::AesNi), |backend| backend == Backend::Portable, |_| true);
-        assert_eq!(chosen, Some(Selection { backend: Backend::Portable, why: Why::Fastest }));
-    }
-
-    #[test]
-    fn a_backend_that_fails_its_test_gives_way_to_the_safe_one() {
-        for forced in [None, Some(Backend::Vaes512)] {
-            let chosen = select(forced, |_| true, |backend| backend != Backend::Vaes512);
-            let why = Why::SelfTestFailed(Backend::Vaes512);
-            assert_eq!(chosen, Some(Selection { backend: Backend::Portable, why }));
-        }
-    }
-
-    #[test]
-    fn without_a_backend_that_passes_there_is_none() {
-        assert_eq!(select(None, |_| true, |_| false), None);
-        assert_eq!(select(None, |backend| backend == Backend::Portable, |_| false), None);
-    }
 
     #[test]
     fn every_supported_backend_passes_its_self_test() {

@@ -14,7 +14,10 @@ use aes::cipher::{Array, inout::InOutBuf};
 
 pub use self::backend::{Backend, Selection, UnknownBackend, Why, selection};
 use self::batch::Batch;
-pub(super) use self::{batch::Block, portable::Pair};
+pub(super) use self::{
+    batch::Block,
+    portable::{Pair, wipe_wide_stack},
+};
 use crate::{
     Error, ErrorKind,
     crypto::{SectorCipher, hash},
@@ -340,14 +343,14 @@ fn blocks_of(data: &mut [u8]) -> (&mut [Block], &mut [u8]) {
 }
 
 /// Sectors to work on where they lie.
-fn in_place(data: &mut [u8]) -> InOutBuf<'_, '_, Block> {
+pub(super) fn in_place(data: &mut [u8]) -> InOutBuf<'_, '_, Block> {
     let (blocks, rest) = blocks_of(data);
     assert!(rest.is_empty(), "XTS over a part of a sector");
     blocks.into()
 }
 
 /// Sectors to read in one place and to write in another.
-fn from_to<'a>(from: &'a [u8], to: &'a mut [u8]) -> InOutBuf<'a, 'a, Block> {
+pub(super) fn from_to<'a>(from: &'a [u8], to: &'a mut [u8]) -> InOutBuf<'a, 'a, Block> {
     let ((from, from_rest), (to, to_rest)) = (from.as_chunks::<BLOCK>(), blocks_of(to));
     assert!(from_rest.is_empty() && to_rest.is_empty(), "XTS over a part of a sector");
     assert_eq!(from.len(), to.len(), "XTS between buffers of different sizes");

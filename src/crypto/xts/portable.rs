@@ -19,11 +19,11 @@ use aes::{
 
 use super::{
     batch::{Batch, Block},
-    each_run, in_place,
+    each_run,
     tweak::{LANES, Lanes},
-    wipe_stack,
 };
 use crate::{sys::memory::LockedBox, units::SectorSize};
+use zeroize::zeroize_stack;
 
 /// An XTS key expanded by the `aes` crate, which wipes it on drop.
 pub(super) enum Keys {
@@ -43,31 +43,36 @@ where
     D: BlockCipherEncrypt<BlockSize = U16> + BlockCipherDecrypt,
     T: BlockCipherEncrypt<BlockSize = U16>,
 {
-    /// Encrypts whole sectors in place; `tweaks` gives one tweak for each, in order.
+    /// Encrypts whole sectors; `tweaks` gives one tweak for each, in order.
     pub(in crate::crypto) fn encrypt_under(
         &self,
-        data: &mut [u8],
+        blocks: InOutBuf<'_, '_, Block>,
         size: SectorSize,
         tweaks: impl FnMut() -> [u8; 16],
     ) {
         let starts = |starts: &mut [Block]| self.tweak.encrypt_blocks(starts);
         let work = |batch: Batch<'_>| self.data.encrypt_with_backend(Encrypt(batch));
-        each_run(in_place(data), size, tweaks, starts, work);
-        wipe_stack();
+        each_run(blocks, size, tweaks, starts, work);
+        wipe_wide_stack();
     }
 
-    /// Decrypts whole sectors in place; `tweaks` gives one tweak for each, in order.
+    /// Decrypts whole sectors; `tweaks` gives one tweak for each, in order.
     pub(in crate::crypto) fn decrypt_under(
         &self,
-        data: &mut [u8],
+        blocks: InOutBuf<'_, '_, Block>,
         size: SectorSize,
         tweaks: impl FnMut() -> [u8; 16],
     ) {
         let starts = |starts: &mut [Block]| self.tweak.encrypt_blocks(starts);
         let work = |batch: Batch<'_>| self.data.decrypt_with_backend(Decrypt(batch));
-        each_run(in_place(data), size, tweaks, starts, work);
-        wipe_stack();
+        each_run(blocks, size, tweaks, starts, work);
+        wipe_wide_stack();
     }
+}
+
+/// As [`xts::wipe_stack`](super::wipe_stack), for ciphers whose kernels hold more: up to 64 blocks apart, and a copy of them.
+pub(in crate::crypto) fn wipe_wide_stack() {
+    zeroize_stack::<{ 8 << 10 }>();
 }
 
 impl Keys {
