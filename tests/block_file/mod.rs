@@ -56,9 +56,14 @@ struct Expect {
 }
 
 impl Case {
-    /// Whether the format, at this age or with this cipher, is opened for reading only.
+    /// Whether the format, at this age or with this cipher, must be opened for reading only.
     fn is_read_only(&self) -> bool {
         self.legacy || self.cipher.ends_with("-ecb")
+    }
+
+    /// Whether it may have to be: a system's drive, of which the image has only a part.
+    fn may_be_read_only(&self) -> bool {
+        self.is_read_only() || self.system
     }
 
     /// Whether the cipher is one that nobody promises to open.
@@ -128,18 +133,11 @@ impl Stage {
         Self { place, images }
     }
 
-    /// Mounts the block file of a case on `mountpoint`. `password` stands in the place of its own.
-    fn mount(&self, case: &Case, mountpoint: &Path, password: Option<&str>, has_hints: bool) -> Output {
+    /// Mounts the block file of a case on `mountpoint`, with this password and these options.
+    fn mount(&self, case: &Case, mountpoint: &Path, password: Option<&str>, options: Vec<String>) -> Output {
         let mut arguments = vec!["mount".to_owned(), "--block".to_owned(), "--tries=1".to_owned()];
-        if case.is_read_only() {
-            arguments.push("--read-only".to_owned());
-        }
-        let mut case = case.clone();
-        if let Some(password) = password {
-            case.password = Some(password.to_owned());
-            case.keyfiles.clear();
-        }
-        match &case.password {
+        arguments.extend(options);
+        match password {
             Some(password) => {
                 // One newline is dropped.
                 let name = mountpoint.with_extension("password");
@@ -149,7 +147,6 @@ impl Stage {
             None if case.is_signed() => {}
             None => arguments.push("--no-password".to_owned()),
         }
-        arguments.extend(case.options(&self.images, has_hints));
         let container = self.images.join(&case.file);
         arguments.extend([container, mountpoint.to_path_buf()].map(|path| path.to_str().unwrap().to_owned()));
         self.place.call(&arguments)
@@ -158,7 +155,16 @@ impl Stage {
     /// The whole decrypted volume, or why there is none.
     fn read(&self, case: &Case, number: usize, has_hints: bool) -> Result<Vec<u8>, Output> {
         let mountpoint = self.place.make_folder(&format!("m{number}"));
-        let output = self.mount(case, &mountpoint, None, has_hints);
+        let mut options = case.options(&self.images, has_hints);
+        let mut output = self.mount(case, &mountpoint, case.password.as_deref(), options.clone());
+        let hint = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.code() == Some(4) && hint.contains("--read-only") {
+            assert!(case.may_be_read_only(), "{}: {hint}", case.id);
+            options.push("--read-only".to_owned());
+            output = self.mount(case, &mountpoint, case.password.as_deref(), options);
+        } else if output.status.success() {
+            assert!(!case.is_read_only(), "{} opens for writing", case.id);
+        }
         if !output.status.success() {
             return Err(output);
         }
@@ -234,12 +240,15 @@ fn an_ordinary_user_reads_each_container_through_the_block_file() {
     let Some((stage, cases)) = stage() else { return };
     let done = AtomicUsize::new(0);
     for_each(&cases, |number, case| {
-        match stage.read(case, number, true) {
+        // A function that is not told is found, which takes longer.
+        match stage.read(case, number, number % 10 != 0) {
             Ok(content) => check(case, &content),
             Err(output) => {
                 let errors = String::from_utf8_lossy(&output.stderr);
                 assert!(case.may_be_refused(), "{}: {:?}: {errors}", case.id, output.status.code());
-                assert_eq!(output.status.code(), Some(4), "{}: {errors}", case.id);
+                // Nothing tells it from a wrong password, but the reason is given.
+                assert_eq!(output.status.code(), Some(2), "{}: {errors}", case.id);
+                assert!(errors.contains("not supported"), "{}: {errors}", case.id);
                 return;
             }
         }
@@ -257,7 +266,8 @@ fn a_wrong_password_ends_with_status_2_in_each_format() {
         cases.iter().filter(|case| formats.insert(case.format.clone())).cloned().collect();
     for_each(&firsts, |number, case| {
         let mountpoint = stage.place.make_folder(&format!("m{number}"));
-        let output = stage.mount(case, &mountpoint, Some("certainly not the password"), true);
+        let options = Case { keyfiles: Vec::new(), ..case.clone() }.options(&stage.images, true);
+        let output = stage.mount(case, &mountpoint, Some("certainly not the password"), options);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{}: {errors}", case.id);
     });
