@@ -11,12 +11,15 @@
 mod combinations;
 mod guest;
 mod luks;
+mod luks_headers;
 mod luks_keys;
 mod luks_writers;
 #[path = "../place/mod.rs"]
 mod place;
 mod programs;
 mod round_trips;
+mod tcrypt;
+mod tcrypt_writers;
 
 use std::path::Path;
 

@@ -11,6 +11,7 @@ use crate::{
     guest::{Guest, assert_all_done},
     place::{self, Place},
     programs,
+    tcrypt::{Opening, make_by_tcplay},
 };
 
 const IMAGE: u64 = 3 << 20;
@@ -168,4 +169,46 @@ fn read_in_guest(open: &str) -> String {
          umount /mnt
          cryptsetup close volume"
     )
+}
+#[test]
+fn dm_crypt_reads_what_was_changed_in_truecrypt_and_veracrypt_volumes() {
+    let Some(mut guest) = Guest::new() else { return };
+    let places = places();
+    let kinds = [
+        ("truecrypt", "sha512", "SHA512", "AES-256-XTS,TWOFISH-256-XTS,SERPENT-256-XTS"),
+        ("truecrypt", "ripemd160", "RIPEMD160", "SERPENT-256-XTS"),
+        ("veracrypt", "sha256", "SHA256-VC", "TWOFISH-256-XTS,AES-256-XTS"),
+    ];
+    let opening = |format, prf| Opening { is_truecrypt: format == "truecrypt", prf, ..Opening::default() };
+    for (number, place) in places.iter().enumerate() {
+        fs::copy(make_image(place), guest.path(&format!("image{number}"))).unwrap();
+        for (format, prf, their_prf, chain) in kinds {
+            let container = format!("{format}-{prf}-{number}.img");
+            fs::File::create(guest.path(&container)).unwrap().set_len(IMAGE + (1 << 20)).unwrap();
+            let script = make_by_tcplay(&container, their_prf, chain)
+                + &opening(format, prf).command(&container)
+                + &format!(
+                    "
+                     dd if=image{number} of=/dev/mapper/volume bs=64k conv=fsync status=none
+                     cryptsetup close volume"
+                );
+            guest.add(&container, &script);
+        }
+    }
+    assert_all_done(&guest.run());
+    for (number, place) in places.iter().enumerate() {
+        for (format, prf, ..) in kinds {
+            let container = format!("{format}-{prf}-{number}.img");
+            let ours = place.path(&container);
+            programs::copy(&guest.path(&container), &ours);
+            change(place, &ours, &format!("--format {format} --prf {prf}"));
+            programs::copy(&ours, &guest.path(&container));
+            guest.add(&container, &read_in_guest(&opening(format, prf).command(&container)));
+        }
+    }
+    let answers = guest.run();
+    assert_all_done(&answers);
+    for answer in answers.values() {
+        assert_eq!(answer.output, expected_sums(&places[0]));
+    }
 }
