@@ -246,8 +246,7 @@ fn an_ordinary_user_reads_each_container_through_the_block_file() {
             Err(output) => {
                 let errors = String::from_utf8_lossy(&output.stderr);
                 assert!(case.may_be_refused(), "{}: {:?}: {errors}", case.id, output.status.code());
-                // Nothing tells it from a wrong password, but the reason is given.
-                assert_eq!(output.status.code(), Some(2), "{}: {errors}", case.id);
+                assert_eq!(output.status.code(), Some(4), "{}: {errors}", case.id);
                 assert!(errors.contains("not supported"), "{}: {errors}", case.id);
                 return;
             }
