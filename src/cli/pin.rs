@@ -77,11 +77,15 @@ impl Pinned<'_> {
     /// Remembers the header after it was unlocked, where there is something to remember.
     pub(crate) fn keep(self, console: Console) -> Result<()> {
         let Some((pins, fingerprint)) = self.store else { return Ok(()) };
-        let file = pins.store(&fingerprint, self.path)?;
-        if self.is_asked_for {
-            console.note(&format!("pinned the header of {}: {}", self.path.display(), fingerprint.digest()));
-            console.detail(&format!("strongroom: the pin is {}", file.display()));
+        let stored = pins.store(&fingerprint, self.path);
+        if !self.is_asked_for {
+            // The header is as pinned; only what was to be added to the pin is lost.
+            stored.map_or_else(|error| console.warn(&error.to_string()), drop);
+            return Ok(());
         }
+        let file = stored?;
+        console.note(&format!("pinned the header of {}: {}", self.path.display(), fingerprint.digest()));
+        console.detail(&format!("strongroom: the pin is {}", file.display()));
         Ok(())
     }
 }
