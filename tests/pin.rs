@@ -383,3 +383,25 @@ fn a_header_that_is_swapped_between_two_readings_is_refused() {
     let error = container.same_header(Some(&digest)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Tampered);
 }
+
+#[test]
+fn a_pin_follows_changes_of_keyslots_by_this_program() {
+    for container in [luks1(b"secret"), luks2(b"secret")] {
+        let place = Place::pinned(&container);
+        place.write("new", b"clamp orbit velvet mossy tundra wagon");
+        for command in [
+            "key add c --pbkdf pbkdf2 --kdf-iterations 1000 --slot 1",
+            "key change c --pbkdf pbkdf2 --kdf-iterations 1000 --slot 1",
+            "key remove c --slot 1 --yes",
+        ] {
+            let new = if command.contains("remove") { "" } else { "--new-password-file new" };
+            let ended = place.run(&format!("{command} --password-file password {new}"));
+            assert_eq!(ended.status, Some(0), "{command}: {ended:?}");
+            place.assert_opens("--pin=require");
+        }
+        // Not where the header was another one before.
+        place.write("c", &container);
+        let info: Value = serde_json::from_str(&place.run("info c --json").out).unwrap();
+        assert_eq!(info["pin"]["state"], "same", "keyslot 0 alone, as at first");
+    }
+}

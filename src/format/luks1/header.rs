@@ -181,6 +181,10 @@ impl Header for Luks1Header {
         KeyfileRole::WholeSecret
     }
 
+    fn check_openable(&self) -> Result<()> {
+        self.check_attached()
+    }
+
     fn unlock(&self, credentials: &Credentials, attempt: &Attempt) -> Result<Unlocked> {
         self.check_attached()?;
         let slots = self.parsed.keyslots.iter().map(|slot| (slot, &self.parsed.digest));
