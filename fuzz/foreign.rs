@@ -17,7 +17,10 @@ use strongroom::{
         luks1::Luks1,
         luks2::Luks2,
         native::Native,
-        veracrypt::{Hints, Opened, Place, Prf, TRUECRYPT, VERACRYPT, VolumeHeader, pool_contribution},
+        veracrypt::{
+            Chain, Encryption, Hints, Mode, Opened, Place, Prf, TRUECRYPT, VERACRYPT, VolumeHeader,
+            pool_contribution,
+        },
     },
     storage::{MemoryStorage, Storage},
     units::{Sector, SectorSize},
@@ -204,7 +207,10 @@ pub(crate) fn veracrypt_header(data: &[u8]) -> bool {
     let _ = pool_contribution(rest);
     let is_key = serve(rest);
     match VolumeHeader::parse(&plain) {
-        Ok(Some(header)) => check_header(&header, container_len),
+        Ok(Some(header)) => {
+            check_header(&header, container_len);
+            serve_header(&plain);
+        }
         _ => return is_key,
     }
     true
@@ -226,6 +232,21 @@ fn check_header(header: &VolumeHeader, container_len: u64) {
         (header.version, header.area_start, header.area_len)
     );
     assert!(again.keys.as_slice() == header.keys.as_slice(), "other keys");
+}
+
+/// What a server gets where this header was opened. The times stand for the range that is protected.
+fn serve_header(plain: &[u8; PLAIN_LEN]) {
+    for (chain, mode) in
+        [("aes", Mode::Xts), ("aes-twofish-serpent", Mode::Xts), ("aes", Mode::Lrw), ("serpent", Mode::Cbc)]
+    {
+        let chain = Chain::from_name(chain).expect("a chain of this name");
+        let header = VolumeHeader::parse(plain).expect("as before").expect("as before");
+        let protected = Some(header.times[0]..header.times[1]).filter(|range| !range.is_empty());
+        let encryption = Encryption { chain, mode };
+        let (place, prf) = (Place::Normal, Prf::Sha512);
+        let opened = Opened { place, offset: 0, encryption, prf, pim: 0, header, protected };
+        assert!(serve(opened.to_key().expect("memory").expose()), "no key");
+    }
 }
 
 /// The input as the key that a server gets; gives whether it is one.
