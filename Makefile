@@ -54,8 +54,13 @@ check: tools ## formatting, lints, documentation, dependencies
 	@if ! command -v cargo-deny >/dev/null; then :; elif timeout 60 $(CARGO) deny --locked fetch db 2>/dev/null; then $(CARGO) deny --locked check advisories; else echo 'check: the advisory database cannot be reached, advisories not checked'; fi
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; else for script in .ci/run scripts/*.sh; do bash -n "$$script" || exit 1; done; fi
 
-bench: tools ## compare the ciphers, PBKDF2 and re-encryption with other ways to do the same
-	$(CARGO) bench --locked $(FEATURES) --bench '*'
+# The peers of the data path are installed; mounting them takes root.
+bench: ## compare ciphers, PBKDF2, data path, re-encryption with others (root); write benches/RESULTS.md
+	@scripts/setup.sh --bench
+	@mkdir -p $(TARGET)/bench
+	set -o pipefail; $(CARGO) bench --locked $(FEATURES) --bench xts --bench ciphers --bench kdf | tee $(TARGET)/bench/ciphers.txt
+	$(CARGO) bench --locked $(FEATURES) --bench reencrypt
+	STRONGROOM_BENCH_CIPHERS=$(abspath $(TARGET))/bench/ciphers.txt $(CARGO) bench --locked $(FEATURES) --bench path
 
 install: $(BINARY) ## install program, manual and completions under PREFIX (/usr/local)
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/strongroom

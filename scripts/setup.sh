@@ -3,6 +3,7 @@
 #
 #   setup.sh           installs, or says what is missing and fails
 #   setup.sh --quiet   the same, but goes on without what it may not or cannot install
+#   setup.sh --bench   also what the benchmarks compare with
 #   setup.sh --guest   also what scripts/guest.sh builds the guest with
 
 set -euo pipefail
@@ -32,6 +33,13 @@ xz              xz-utils    tests
 python3         python3     tests
 '
 
+# What strongroom is measured beside.
+bench_tools='
+gocryptfs       gocryptfs   benchmarks
+qemu-storage-daemon qemu-utils benchmarks
+argon2          argon2      benchmarks
+'
+
 # What a guest is built with, which most people never do.
 guest_tools='
 mmdebstrap      mmdebstrap  guest
@@ -48,6 +56,7 @@ python_packages='dissect.fve==4.6 argon2-cffi==25.1.0'
 main() {
     local quiet=no packages
     [[ ${1-} != --quiet ]] || quiet=yes
+    [[ ${1-} != --bench ]] || tools+=$bench_tools
     [[ ${1-} != --guest ]] || tools+=$guest_tools
     packages=$(missing_packages)
     if [[ -n $packages ]]; then

@@ -54,3 +54,44 @@ fn a_container_that_is_cut_off_under_a_mount_syncs_nothing_any_more() {
         world.wait_for_end_of(server);
     });
 }
+
+/// Requests of 1 MiB in all threads at once, then all of it in small ones.
+const HEAVY: &str = "
+    for part in 0 1 2 3 4 5 6 7; do
+        dd if=/dev/zero of=m/volume bs=1M count=7 seek=$((7 * part)) conv=notrunc,fsync 2> dd.log &
+    done
+    wait
+    dd if=m/volume of=/dev/null bs=1M count=56 2> dd.log
+    dd if=m/volume of=/dev/null bs=4k count=14336 2> dd.log";
+
+#[test]
+fn a_server_stays_small_and_opens_at_once_whatever_the_size_of_the_volume() {
+    // The file systems under the tests end at 16 TiB.
+    for size in ["64M", "15T"] {
+        with_vault(&format!("--size {size} --provision thin --filesystem none"), |world| {
+            world.shell("exec ./strongroom --quiet mount --block v.vault m --password-file password");
+            let server = world.server();
+            let opening = processor_seconds(server);
+            assert!(opening < 1.0, "{world}: opening {size} took {opening} s of a processor");
+            world.shell(HEAVY);
+            let peak = peak_memory_kib(server);
+            assert!(peak < 64 << 10, "{world}: {peak} KiB for {size}");
+            world.done("unmount m");
+            world.wait_for_end_of(server);
+        });
+    }
+}
+
+/// The most memory that a process ever had, in KiB.
+fn peak_memory_kib(process: u64) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// What a process has computed up to now: utime and stime of proc(5), in hundredths of a second.
+fn processor_seconds(process: u64) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap() / 100.0).sum()
+}
