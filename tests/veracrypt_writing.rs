@@ -22,8 +22,8 @@ use strongroom::{
     format::{
         Attempt, Blueprint, Format, Header, Provision, Room, Unlocked, Wishes,
         veracrypt::{
-            HiddenBlueprint, Hints, Locking, NewHeaders, Opened, Place, Prf, VERACRYPT, backup_file,
-            pool_contribution, protect, read_backup,
+            HiddenBlueprint, Hints, Locking, NewHeaders, Opened, Place, Prf, TRUECRYPT, VERACRYPT,
+            backup_file, pool_contribution, protect, read_backup,
         },
     },
     storage::{MemoryStorage, Storage},
@@ -61,8 +61,12 @@ fn write(
 }
 
 fn made_with(cipher: &str, prf: Prf, rng: &dyn Rng) -> MemoryStorage {
+    made_as(&VERACRYPT, &wishes(cipher, prf), rng)
+}
+
+fn made_as(format: &dyn Format, wishes: &Wishes<'_>, rng: &dyn Rng) -> MemoryStorage {
     let storage = MemoryStorage::default();
-    let blueprint = VERACRYPT.plan(Room::Container(LEN), &wishes(cipher, prf), rng).unwrap();
+    let blueprint = format.plan(Room::Container(LEN), wishes, rng).unwrap();
     prepare_storage(&storage, &blueprint.extent(), Provision::Thick, rng, &mut unseen).unwrap();
     write(&storage, &*blueprint, &secret(PASSWORD), rng).unwrap();
     storage
@@ -139,6 +143,63 @@ fn each_chain_makes_a_volume_that_opens_by_header_and_by_backup_header() {
         let backup = usize::try_from(LEN - HEADERS).unwrap();
         assert_ne!(bytes[..64], bytes[backup..backup + 64], "header and backup header share their salt");
     }
+}
+
+// proves: VC-WRITE-01
+// proves: VC-WRITE-06
+#[test]
+fn truecrypt_volumes_are_made_with_its_chains_and_functions_and_no_others() {
+    let truecrypts = CHAINS.iter().filter(|name| !name.contains("camellia") && !name.contains("kuznyechik"));
+    let functions = [Prf::Sha512, Prf::Whirlpool, Prf::Ripemd160];
+    let cases = truecrypts.map(|name| (*name, Prf::Sha512)).chain(functions.map(|prf| ("aes", prf)));
+    let wish = |cipher, prf| Wishes { cipher: Some(cipher), prf: Some(prf), ..Wishes::default() };
+    for (cipher, prf) in cases {
+        let storage = made_as(&TRUECRYPT, &wish(cipher, prf), &OsRng);
+        let header = TRUECRYPT.read_header(&storage).unwrap();
+        for backup_header in [false, true] {
+            let hints = Hints { prf: Some(prf), backup_header, ..Hints::NONE };
+            let attempt = Attempt { hints, ..Attempt::default() };
+            let unlocked = header.unlock(&secret(PASSWORD), &attempt).unwrap();
+            let found = Opened::of_key(&unlocked.volume_key).unwrap();
+            assert_eq!(found.encryption.chain.name, cipher);
+            assert_eq!((found.header.version, found.header.minimum), (5, 0x0700));
+        }
+        assert_eq!(
+            open(&storage, &secret(PASSWORD), Hints { prf: Some(prf), pim: PIM, ..Hints::NONE })
+                .unwrap_err()
+                .kind(),
+            ErrorKind::Credentials,
+            "{cipher}: VeraCrypt's header"
+        );
+    }
+    for refused in [
+        wish("camellia", Prf::Sha512),
+        wish("aes", Prf::Sha256),
+        wish("aes", Prf::Sha1),
+        wish("aes", Prf::Argon2id),
+        Wishes { pim: 1, ..wish("aes", Prf::Sha512) },
+    ] {
+        let error = TRUECRYPT.plan(Room::Container(LEN), &refused, &OsRng).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage, "{refused:?}");
+    }
+}
+
+#[test]
+fn a_truecrypt_volume_takes_a_hidden_one_of_its_own_kind() {
+    let storage = made_as(&TRUECRYPT, &Wishes::default(), &OsRng);
+    let open = |password, hidden| {
+        let header = TRUECRYPT.read_header(&storage).unwrap();
+        let attempt = Attempt { hints: Hints { hidden, ..Hints::NONE }, ..Attempt::default() };
+        let unlocked = header.unlock(&secret(password), &attempt).unwrap();
+        Opened::of_key(&unlocked.volume_key).unwrap()
+    };
+    let outer = open(PASSWORD, false);
+    let blueprint = HiddenBlueprint::new(&outer, LEN, HEADERS + 65_536, None, &Wishes::default()).unwrap();
+    fill_range(&storage, blueprint.extent().data, &OsRng, &mut unseen).unwrap();
+    write(&storage, &blueprint, &secret(HIDDEN), &OsRng).unwrap();
+    let hidden = open(HIDDEN, true);
+    assert_eq!((hidden.header.family, hidden.place), (outer.header.family, Place::Hidden));
+    assert_eq!(hidden.header.area_start, blueprint.extent().data.start);
 }
 
 #[test]

@@ -350,6 +350,9 @@ pub(crate) enum NewFormat {
     /// VeraCrypt: nothing in it is in clear
     #[value(name = "veracrypt")]
     VeraCrypt,
+    /// TrueCrypt: for its last versions; passwords are cheap to guess
+    #[value(name = "truecrypt")]
+    TrueCrypt,
 }
 
 impl NewFormat {
@@ -360,6 +363,7 @@ impl NewFormat {
             Self::Luks1 => &luks1::Luks1,
             Self::Luks2 => &luks2::Luks2,
             Self::VeraCrypt => &veracrypt::VERACRYPT,
+            Self::TrueCrypt => &veracrypt::TRUECRYPT,
         }
     }
 }

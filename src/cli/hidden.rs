@@ -29,7 +29,7 @@ pub(super) fn create(console: Console, options: &CreateOptions) -> Result<()> {
     let path = options.container.as_path();
     check_options(options)?;
     let mut container = open(path, None, Access::ReadWrite)?;
-    container.assume(&veracrypt::VERACRYPT);
+    container.assume(options.new.format.format());
     let header = container.header()?;
     let outer_options = outer_options(options);
     options.hidden_secret.check_sources(&outer_options, &*header)?;
@@ -69,7 +69,7 @@ pub(super) fn create(console: Console, options: &CreateOptions) -> Result<()> {
     let extent = blueprint.extent();
     let summary = Summary {
         container: path.to_path_buf(),
-        format: "veracrypt",
+        format: options.new.format.format().name(),
         uuid: None,
         container_size: extent.container_len,
         data_size: extent.data_len(),
@@ -88,8 +88,10 @@ fn check_options(options: &CreateOptions) -> Result<()> {
     let new = &options.new;
     let usage = |reason: &str| Err(Error::new(ErrorKind::Usage, reason));
     match new.format {
-        NewFormat::VeraCrypt => {}
-        _ => return usage("only VeraCrypt containers have hidden volumes: --format veracrypt"),
+        NewFormat::VeraCrypt | NewFormat::TrueCrypt => {}
+        _ => {
+            return usage("only VeraCrypt and TrueCrypt containers have hidden volumes: --format veracrypt");
+        }
     }
     if new.force || new.header.is_some() {
         return usage("a hidden volume overwrites nothing: --force and --header are not for it");
@@ -101,7 +103,10 @@ fn check_options(options: &CreateOptions) -> Result<()> {
 fn outer_options(options: &CreateOptions) -> UnlockOptions {
     let new = &options.new;
     UnlockOptions {
-        format: OpenFormat::VeraCrypt,
+        format: match new.format {
+            NewFormat::TrueCrypt => OpenFormat::TrueCrypt,
+            _ => OpenFormat::VeraCrypt,
+        },
         secrets: new.secrets.clone(),
         hints: HintOptions { prf: new.prf, pim: new.pim, ..HintOptions::default() },
         ..UnlockOptions::default()

@@ -202,8 +202,10 @@ impl Drawing<'_> {
             provision: self.provision,
             is_detached: self.options.header.is_some(),
         };
-        if (wishes.prf.is_some() || wishes.pim != 0) && self.options.format != NewFormat::VeraCrypt {
-            return Err(usage("--prf and --pim are for --format veracrypt"));
+        if (wishes.prf.is_some() || wishes.pim != 0)
+            && !matches!(self.options.format, NewFormat::VeraCrypt | NewFormat::TrueCrypt)
+        {
+            return Err(usage("--prf and --pim are for --format veracrypt and truecrypt"));
         }
         self.options.format.format().plan(room, &wishes, &OsRng)
     }

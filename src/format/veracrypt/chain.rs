@@ -61,6 +61,11 @@ impl Chain {
         CHAINS.iter().find(|chain| chain.name == name)
     }
 
+    /// The chain of this name, where programs of this family have it.
+    pub fn of_family(name: &str, family: Family) -> Option<&'static Self> {
+        Self::from_name(name).filter(|chain| chain.in_truecrypt || family == Family::VeraCrypt)
+    }
+
     /// Its place in the list.
     pub(super) fn index(&self) -> Option<u8> {
         CHAINS.iter().position(|chain| chain == self).and_then(|index| u8::try_from(index).ok())

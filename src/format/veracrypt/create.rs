@@ -26,6 +26,7 @@ use crate::{
 /// What a new volume is encrypted with.
 #[derive(Debug, Clone, Copy)]
 struct Making {
+    family: Family,
     encryption: Encryption,
     prf: Prf,
     pim: u32,
@@ -33,28 +34,28 @@ struct Making {
 
 impl Making {
     /// # Errors
-    /// `Usage` for what VeraCrypt does not have.
-    fn new(wishes: &Wishes<'_>) -> Result<Self> {
+    /// `Usage` for what the program does not have.
+    fn new(family: Family, wishes: &Wishes<'_>) -> Result<Self> {
+        let title = family.title();
         let name = wishes.cipher.unwrap_or("aes");
         let name = name.strip_suffix("-xts-plain64").unwrap_or(name);
-        let chain = Chain::from_name(name).ok_or_else(|| {
-            usage(format!("VeraCrypt has no cipher {name}")).with_hint(
+        let chain = Chain::of_family(name, family).ok_or_else(|| {
+            usage(format!("{title} has no cipher {name}")).with_hint(
                 "chains are named in encryption order: aes, serpent, twofish-aes, aes-twofish-serpent",
             )
         })?;
         if wishes.label.is_some_and(|label| !label.is_empty()) {
-            return Err(usage("VeraCrypt containers have no labels: nothing in them is in clear"));
+            return Err(usage(format!("{title} containers have no labels: nothing in them is in clear")));
         }
         if wishes.sector_size.is_some_and(|size| size != SectorSize::B512) {
-            return Err(usage("VeraCrypt encrypts in units of 512 bytes"));
+            return Err(usage(format!("{title} encrypts in units of 512 bytes")));
         }
         if wishes.key_bits.is_some() || wishes.hash.is_some() {
-            return Err(
-                usage("VeraCrypt's keys have one size").with_hint("--prf names what makes the header's key")
-            );
+            let error = usage(format!("{title}'s keys have one size"));
+            return Err(error.with_hint("--prf names what makes the header's key"));
         }
         if wishes.is_detached {
-            return Err(usage("VeraCrypt containers bear their headers"));
+            return Err(usage(format!("{title} containers bear their headers")));
         }
         if wishes.provision == Provision::Thin {
             return Err(usage(
@@ -62,22 +63,21 @@ impl Making {
             ));
         }
         let prf = wishes.prf.unwrap_or(Prf::Sha512);
-        if let Prf::Ripemd160 | Prf::Sha1 = prf {
-            return Err(usage(format!("VeraCrypt 1.26.7 and later open no header with {}", prf.name())));
-        }
-        prf.cost(Family::VeraCrypt, false, wishes.pim)?;
-        Ok(Self { encryption: Encryption { chain, mode: Mode::Xts }, prf, pim: wishes.pim })
+        check_prf(family, prf)?;
+        prf.cost(family, false, wishes.pim)?
+            .ok_or_else(|| usage(format!("{title} has no {}", prf.name())))?;
+        Ok(Self { family, encryption: Encryption { chain, mode: Mode::Xts }, prf, pim: wishes.pim })
     }
 
     /// A header with new keys for a volume in these bytes of its container (VC-WRITE-01, -04).
-    fn header(data: &Range<u64>, is_hidden: bool, rng: &dyn Rng) -> Result<VolumeHeader> {
+    fn header(self, data: &Range<u64>, is_hidden: bool, rng: &dyn Rng) -> Result<VolumeHeader> {
         let mut keys = LockedBytes::zeroed(KEYS_LEN)?;
         rng.fill(keys.as_mut_slice())?;
         let len = data.end.saturating_sub(data.start);
         Ok(VolumeHeader {
-            family: Family::VeraCrypt,
+            family: self.family,
             version: VERSION,
-            minimum: MINIMUM,
+            minimum: minimum(self.family),
             times: [0; 2],
             hidden_size: if is_hidden { len } else { 0 },
             volume_size: len,
@@ -96,7 +96,7 @@ impl Making {
         credentials: &Credentials,
         rng: &dyn Rng,
     ) -> Result<(Opened, [Sealed; 2])> {
-        let header = Self::header(data, place.is_hidden(), rng)?;
+        let header = self.header(data, place.is_hidden(), rng)?;
         let locking = Locking { credentials, prf: self.prf, pim: self.pim };
         let sealed = Sealed::pair(&header, self.encryption, &locking, rng)?;
         let offset = if place.is_hidden() { SLOT_LEN } else { 0 };
@@ -122,9 +122,9 @@ pub(super) struct OuterBlueprint {
 
 impl OuterBlueprint {
     /// # Errors
-    /// `Usage` for what VeraCrypt does not have.
-    pub(super) fn new(room: Room, wishes: &Wishes<'_>) -> Result<Self> {
-        let making = Making::new(wishes)?;
+    /// `Usage` for what the program does not have.
+    pub(super) fn new(family: Family, room: Room, wishes: &Wishes<'_>) -> Result<Self> {
+        let making = Making::new(family, wishes)?;
         let container_len = match room {
             Room::Container(len) => len,
             Room::Data(len) => len.min(MOST).next_multiple_of(UNIT).saturating_add(OVERHEAD).max(LEAST),
@@ -132,12 +132,13 @@ impl OuterBlueprint {
         let container_len = container_len.saturating_sub(container_len.checked_rem(UNIT).unwrap_or(0));
         if container_len < LEAST {
             return Err(usage(format!(
-                "a VeraCrypt container needs at least {} KiB",
+                "a {} container needs at least {} KiB",
+                family.title(),
                 LEAST.div_euclid(1024)
             )));
         }
         if container_len > MOST {
-            return Err(usage("a VeraCrypt container holds at most 1 PiB"));
+            return Err(usage(format!("a {} container holds at most 1 PiB", family.title())));
         }
         let data = HEADERS_LEN..container_len.saturating_sub(HEADERS_LEN);
         Ok(Self { making, extent: Extent { container_len, data } })
@@ -189,7 +190,7 @@ impl HiddenBlueprint {
     /// nothing from byte `free_from` of the container on, up to where a hidden volume may end (VC-HID-01, -02, -03).
     ///
     /// # Errors
-    /// `Usage` for what VeraCrypt does not have, `NoSpace` where it does not fit, `Unsupported` where `outer` cannot hold one.
+    /// `Usage` for what the outer volume's program does not have, `NoSpace` where it does not fit, `Unsupported` where `outer` cannot hold one.
     pub fn new(
         outer: &Opened,
         container_len: u64,
@@ -197,7 +198,7 @@ impl HiddenBlueprint {
         size: Option<u64>,
         wishes: &Wishes<'_>,
     ) -> Result<Self> {
-        let making = Making::new(wishes)?;
+        let making = Making::new(outer.header.family, wishes)?;
         outer.check_outer(container_len)?;
         let room = |reserve: u64| {
             let end = container_len.saturating_sub(HEADERS_LEN).saturating_sub(reserve);
@@ -309,7 +310,7 @@ impl NewHeader for NewVolume {
     }
 
     fn write_file(&self, _: &dyn Storage) -> Result<()> {
-        Err(usage("VeraCrypt containers bear their headers"))
+        Err(usage(format!("{} containers bear their headers", self.opened.header.family.title())))
     }
 }
 
@@ -321,13 +322,31 @@ pub(super) fn slots_of_noise(rng: &dyn Rng) -> Result<Vec<u8>> {
     Ok(noise)
 }
 
+/// Refuses functions that no program makes headers with any more (VC-WRITE-06).
+fn check_prf(family: Family, prf: Prf) -> Result<()> {
+    match (family, prf) {
+        (Family::VeraCrypt, Prf::Ripemd160 | Prf::Sha1) => {
+            Err(usage(format!("VeraCrypt 1.26.7 and later open no header with {}", prf.name())))
+        }
+        (Family::TrueCrypt, Prf::Sha1) => Err(usage("TrueCrypt 5 and later make no header with sha1")),
+        _ => Ok(()),
+    }
+}
+
+/// The program that a new header asks for (VC-WRITE-01).
+const fn minimum(family: Family) -> u16 {
+    match family {
+        Family::VeraCrypt => 0x010b,
+        Family::TrueCrypt => 0x0700,
+    }
+}
+
 fn usage(reason: impl Into<String>) -> Error {
     Error::new(ErrorKind::Usage, reason)
 }
 
-/// The version that is written, and the program that it asks for (VC-WRITE-01).
+/// The version that is written (VC-WRITE-01).
 const VERSION: u16 = 5;
-const MINIMUM: u16 = 0x010b;
 /// What the headers take at each end, in bytes.
 pub(super) const HEADERS_LEN: u64 = SLOT_LEN * 2;
 const OVERHEAD: u64 = HEADERS_LEN * 2;

@@ -153,13 +153,9 @@ impl Format for VeraCrypt {
     }
 
     fn plan(&self, room: Room, wishes: &Wishes<'_>, _: &dyn Rng) -> Result<Box<dyn Blueprint>> {
-        if self.families != [Family::VeraCrypt] {
-            let error = Error::new(ErrorKind::Unsupported, format!("{} containers are not made", self.name));
-            return Err(error.with_hint(
-                "VeraCrypt's are of the same kind, with a key derivation that is worth its name",
-            ));
-        }
-        Ok(Box::new(OuterBlueprint::new(room, wishes)?))
+        // Where it is not known whose a container is, a new one is for today's program.
+        let family = self.families.first().copied().unwrap_or(Family::VeraCrypt);
+        Ok(Box::new(OuterBlueprint::new(family, room, wishes)?))
     }
 
     /// Every place where any version puts a header, with the room around it.

@@ -160,8 +160,8 @@ impl Opened {
         if self.place.is_hidden() || self.place == Place::System {
             return no("a hidden volume goes into the volume that fills the container");
         }
-        if self.header.family != Family::VeraCrypt || self.header.version < 4 || self.header.flags != 0 {
-            return no("only containers that VeraCrypt made can take a hidden volume");
+        if self.header.version < 4 || self.header.flags != 0 {
+            return no("only containers of TrueCrypt 6 and later or VeraCrypt can take a hidden volume");
         }
         self.check_writable(container_len)?;
         let data = self.header.data(self.place, container_len)?;
