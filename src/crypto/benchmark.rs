@@ -68,7 +68,7 @@ pub fn argon2id_time(cost: &Argon2Cost, clock: Clock<'_>) -> Result<Duration> {
 /// Iterations of PBKDF2 with HMAC a second on one thread, for a key of one digest, measured for about `time`.
 ///
 /// # Errors
-/// As [`pbkdf2`].
+/// As [`pbkdf2()`].
 pub fn pbkdf2_rate(hash: HashKind, time: Duration, clock: Clock<'_>) -> Result<u64> {
     let mut run = |iterations: u32| -> Result<Duration> {
         let start = clock();

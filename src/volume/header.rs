@@ -18,7 +18,7 @@ use crate::{
 /// agree then, or they are being changed just now.
 ///
 /// # Errors
-/// `Exists` where anything stands at `target`, `Busy` for a header that is being changed, and as [`Format::take_backup`].
+/// `Exists` where anything stands at `target`, `Busy` for a header that is being changed, and as [`Format::take_backup`](crate::format::Format::take_backup).
 pub fn backup_header(
     container: &Container,
     is_shared: bool,
@@ -57,7 +57,7 @@ pub fn open_for_backup(path: &Path) -> Result<(Container, bool)> {
 /// Compares a header file with the container that it is to be restored to.
 ///
 /// # Errors
-/// `NotAContainer` where it is no header file, and as [`Format::restore`].
+/// `NotAContainer` where it is no header file, and as [`Format::restore`](crate::format::Format::restore).
 pub fn plan_restore(container: &Container, file: &Container) -> Result<Box<dyn HeaderRestore>> {
     let (storage, file) = (container.storage(), file.storage());
     for format in FORMATS {

@@ -1,4 +1,4 @@
-//! VeraCrypt volumes of strongroom, opened by cryptsetup in the guest, their file systems mounted there.
+//! VeraCrypt and TrueCrypt volumes of strongroom, opened by cryptsetup in the guest, their file systems mounted there.
 
 use std::fs;
 
@@ -17,14 +17,19 @@ struct Kind {
     prf: &'static str,
     pim: u32,
     has_keyfiles: bool,
+    is_truecrypt: bool,
 }
 
 const fn plain(cipher: &'static str, prf: &'static str, pim: u32) -> Kind {
-    Kind { cipher, prf, pim, has_keyfiles: false }
+    Kind { cipher, prf, pim, has_keyfiles: false, is_truecrypt: false }
+}
+
+const fn truecrypt(cipher: &'static str, prf: &'static str) -> Kind {
+    Kind { is_truecrypt: true, ..plain(cipher, prf, 0) }
 }
 
 /// Every chain whose ciphers the guest's kernel has, every function that its cryptsetup has. Those with PIM 0 cost seconds.
-const KINDS: [Kind; 16] = [
+const KINDS: [Kind; 20] = [
     plain("aes", "sha512", 1),
     plain("serpent", "sha256", 1),
     plain("twofish", "blake2s", 1),
@@ -41,24 +46,39 @@ const KINDS: [Kind; 16] = [
     plain("aes", "whirlpool", 0),
     Kind { has_keyfiles: true, ..plain("aes", "sha512", 1) },
     Kind { has_keyfiles: true, ..plain("serpent-twofish-aes", "sha256", 33) },
+    truecrypt("aes", "ripemd160"),
+    truecrypt("aes-twofish-serpent", "sha512"),
+    truecrypt("serpent-twofish", "whirlpool"),
+    Kind { has_keyfiles: true, ..truecrypt("twofish", "ripemd160") },
 ];
 
 impl Kind {
+    fn format(&self) -> &'static str {
+        if self.is_truecrypt { "truecrypt" } else { "veracrypt" }
+    }
+
     fn name(&self) -> String {
-        let Self { cipher, prf, pim, has_keyfiles } = self;
-        format!("{cipher}-{prf}-{pim}{}", if *has_keyfiles { "-keyfiles" } else { "" })
+        let Self { cipher, prf, pim, has_keyfiles, .. } = self;
+        let keyfiles = if *has_keyfiles { "-keyfiles" } else { "" };
+        format!("{}-{cipher}-{prf}-{pim}{keyfiles}", self.format())
     }
 
     /// What opens it, for strongroom.
     fn options(&self) -> String {
         let keyfiles = if self.has_keyfiles { " --keyfile one --keyfile two" } else { "" };
-        format!("--format veracrypt --prf {} --pim {}{keyfiles}", self.prf, self.pim)
+        format!("--format {} --prf {} --pim {}{keyfiles}", self.format(), self.prf, self.pim)
     }
 
     /// The same, for cryptsetup.
     fn opening(&self) -> Opening {
         let keyfiles: &[_] = if self.has_keyfiles { &["two", "one"] } else { &[] };
-        Opening { prf: self.prf, pim: self.pim, keyfiles, ..Opening::default() }
+        Opening {
+            is_truecrypt: self.is_truecrypt,
+            prf: self.prf,
+            pim: self.pim,
+            keyfiles,
+            ..Opening::default()
+        }
     }
 }
 
@@ -114,7 +134,7 @@ fn cryptsetup_and_dm_crypt_read_the_file_systems_in_volumes_of_strongroom() {
         fs::remove_file(place.path(&container)).unwrap();
         guest.add(&kind.name(), &compare(&kind.opening(), &container));
         // Where it costs little, the header at the end too.
-        if kind.pim == 1 {
+        if kind.pim == 1 || kind.is_truecrypt {
             let opening = Opening { is_backup: true, ..kind.opening() };
             guest.add(&format!("{}-backup", kind.name()), &compare(&opening, &container));
         }

@@ -58,7 +58,7 @@ fn argon2(
 /// Derives `len` bytes from a password as `cost` says, which is taken as it is.
 ///
 /// # Errors
-/// As [`argon2id`] and [`pbkdf2`].
+/// As [`argon2id`] and [`pbkdf2()`].
 pub fn derive(cost: &KdfCost, password: &[u8], salt: &[u8], len: usize) -> crate::Result<DerivedKey> {
     match cost {
         KdfCost::Argon2id(cost) => argon2id(password, salt, cost, len),

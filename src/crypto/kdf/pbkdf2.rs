@@ -33,7 +33,7 @@ pub fn pbkdf2(
     Ok(key.into())
 }
 
-/// Fills `out` with what [`pbkdf2`] gives from block `first` on, counted from 0. A block is as long as a digest, and does
+/// Fills `out` with what [`pbkdf2()`] gives from block `first` on, counted from 0. A block is as long as a digest, and does
 /// not depend on the others: several can be computed side by side.
 ///
 /// `is_over` is asked every few milliseconds. Once it says yes, what is in `out` means nothing.
