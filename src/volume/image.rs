@@ -1,5 +1,7 @@
 //! Whole volumes in and out: images become volumes, volumes become images.
 
+use std::ops::Range;
+
 use zeroize::Zeroizing;
 
 use crate::{
@@ -39,8 +41,8 @@ pub fn import(
     }
     let mut read = |chunk: &mut [u8], offset| Ok(image.read_exact_at(chunk, offset)?);
     let mut write = |run: &[u8], offset| volume.write_at(run, offset).map_err(volume_error);
-    let digest = copy(len, zeros, &mut read, &mut write, progress)?;
-    let padded = len.next_multiple_of(BLOCK_LEN as u64);
+    let padded = len.next_multiple_of(BLOCK_LEN as u64).min(volume_len);
+    let digest = copy(len..padded, zeros, &mut read, &mut write, progress)?;
     if volume_len - padded < PADDING {
         volume.zero_range(padded..volume_len).map_err(volume_error)?;
     }
@@ -51,7 +53,8 @@ pub fn import(
     Ok(digest)
 }
 
-/// Copies the volume to the start of `image` and makes it durable. Gives the SHA-256 of the volume.
+/// Copies the volume to the start of `image`, which becomes as long as the volume where it is a file, and makes it
+/// durable. Gives the SHA-256 of the volume.
 ///
 /// # Errors
 /// `NoSpace` where the image is a device that is smaller, `Interrupted` where `progress` breaks off, and what reading and
@@ -71,7 +74,7 @@ pub fn export(
     }
     let mut read = |chunk: &mut [u8], offset| volume.read_at(chunk, offset).map_err(volume_error);
     let mut write = |run: &[u8], offset| Ok(image.write_all_at(run, offset)?);
-    let digest = copy(len, zeros, &mut read, &mut write, progress)?;
+    let digest = copy(len..len, zeros, &mut read, &mut write, progress)?;
     image.sync_data()?;
     Ok(digest)
 }
@@ -82,7 +85,7 @@ pub fn export(
 /// `Interrupted` where `progress` breaks off, and what reading gave.
 pub fn digest_of_volume(volume: &ByteDevice, len: u64, progress: Progress<'_>) -> Result<[u8; 32]> {
     let mut read = |chunk: &mut [u8], offset| volume.read_at(chunk, offset).map_err(volume_error);
-    copy(len, Zeros::LeftOut, &mut read, &mut |_, _| Ok(()), progress)
+    copy(len..len, Zeros::LeftOut, &mut read, &mut |_, _| Ok(()), progress)
 }
 
 /// The SHA-256 of the image's first `len` bytes.
@@ -91,23 +94,26 @@ pub fn digest_of_volume(volume: &ByteDevice, len: u64, progress: Progress<'_>) -
 /// As [`digest_of_volume`].
 pub fn digest_of_image(image: &dyn Storage, len: u64, progress: Progress<'_>) -> Result<[u8; 32]> {
     let mut read = |chunk: &mut [u8], offset| Ok(image.read_exact_at(chunk, offset)?);
-    copy(len, Zeros::LeftOut, &mut read, &mut |_, _| Ok(()), progress)
+    copy(len..len, Zeros::LeftOut, &mut read, &mut |_, _| Ok(()), progress)
 }
 
-/// Reads `len` bytes and writes them, padded with zeros to whole blocks. Gives the SHA-256 of what was read.
+/// Reads the bytes before `padding` and writes them, with zeros in `padding`, which ends within the last block at the
+/// latest. Gives the SHA-256 of what was read.
 fn copy(
-    len: u64,
+    padding: Range<u64>,
     zeros: Zeros,
     read: &mut dyn FnMut(&mut [u8], u64) -> Result<()>,
     write: &mut dyn FnMut(&[u8], u64) -> Result<()>,
     progress: Progress<'_>,
 ) -> Result<[u8; 32]> {
+    let len = padding.start;
     let mut buffer = Zeroizing::new(vec![0; CHUNK_LEN]);
     let mut hash = Sha256::default();
     let mut offset = 0;
     while offset < len {
-        let chunk_len = usize::try_from(len - offset).map_or(CHUNK_LEN, |left| left.min(CHUNK_LEN));
-        let chunk = &mut buffer[..chunk_len.next_multiple_of(BLOCK_LEN)];
+        let within_chunk = |end| usize::try_from(end - offset).map_or(CHUNK_LEN, |left| left.min(CHUNK_LEN));
+        let chunk_len = within_chunk(len);
+        let chunk = &mut buffer[..within_chunk(padding.end)];
         chunk[chunk_len..].fill(0);
         read(&mut chunk[..chunk_len], offset)?;
         hash.update(&chunk[..chunk_len]);
@@ -173,16 +179,20 @@ mod tests {
 
     /// A volume over a container that held noise before.
     fn volume(holes: Holes, before: u8) -> (Arc<MemoryStorage>, ByteDevice) {
+        volume_of(VOLUME_LEN, holes, before)
+    }
+
+    fn volume_of(len: usize, holes: Holes, before: u8) -> (Arc<MemoryStorage>, ByteDevice) {
         let key: Vec<u8> = (0..64).collect();
         let segment = Segment {
             first: Sector(0),
-            sectors: (VOLUME_LEN / 512) as u64,
+            sectors: (len / 512) as u64,
             storage_offset: 0,
             first_tweak: Sector(0),
             cipher: Arc::new(AesXts::aes256(&key).unwrap()),
         };
         let mapping = Mapping::new(SectorSize::B512, vec![segment], holes).unwrap();
-        let storage = Arc::new(MemoryStorage::new(vec![before; VOLUME_LEN]));
+        let storage = Arc::new(MemoryStorage::new(vec![before; len]));
         (Arc::clone(&storage), ByteDevice::new(Arc::new(CryptDevice::new(storage, mapping))))
     }
 
@@ -219,6 +229,23 @@ mod tests {
             assert!(out.starts_with(&image));
             // To the end of the block where the volume goes on for long, else to the end of the volume.
             assert!(out[image.len()..image.len().next_multiple_of(4096)].iter().all(|&byte| byte == 0));
+        }
+    }
+
+    #[test]
+    fn a_volume_that_ends_within_a_block_keeps_its_length() {
+        for len in [18_944, (1 << 20) + 512] {
+            for zeros in [Zeros::Written, Zeros::LeftOut] {
+                let (container, volume) = volume_of(len, Holes::AreCiphertext, 0xa5);
+                let image: Vec<u8> = (1..=251).cycle().take(len - 100).collect();
+                import(&MemoryStorage::new(image.clone()), &volume, zeros, &mut go_on).unwrap();
+                assert_eq!(container.to_vec().len(), len);
+
+                let target = MemoryStorage::new(Vec::new());
+                export(&volume, &target, zeros, &mut go_on).unwrap();
+                let expected = [image, vec![0; 100]].concat();
+                assert!(target.to_vec() == expected, "{len} bytes, {zeros:?}");
+            }
         }
     }
 
