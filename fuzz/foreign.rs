@@ -244,7 +244,8 @@ fn serve_header(plain: &[u8; PLAIN_LEN]) {
         let protected = Some(header.times[0]..header.times[1]).filter(|range| !range.is_empty());
         let encryption = Encryption { chain, mode };
         let (place, prf) = (Place::Normal, Prf::Sha512);
-        let opened = Opened { place, offset: 0, encryption, prf, pim: 0, header, protected };
+        let opened =
+            Opened { place, offset: 0, encryption, prf, pim: 0, header, protected, original_is_lost: false };
         assert!(serve(opened.to_key().expect("memory").expose()), "no key");
     }
 }

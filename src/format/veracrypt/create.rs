@@ -108,6 +108,7 @@ impl Making {
             pim: self.pim,
             header,
             protected: None,
+            original_is_lost: false,
         };
         Ok((opened, sealed))
     }

@@ -10,6 +10,7 @@ mod header;
 mod keyfile;
 mod layout;
 mod opened;
+mod original;
 mod place;
 mod prf;
 mod rewrite;

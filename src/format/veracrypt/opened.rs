@@ -15,7 +15,7 @@ use super::{
 use crate::{
     crypto::secret::{LockedBytes, VolumeKey},
     error::{Error, ErrorKind, Result},
-    format::{CopyInfo, CopyState, Detail, Finding, HeaderInfo, KeyslotInfo, Unlocked},
+    format::{Detail, Finding, HeaderInfo, KeyslotInfo, Unlocked},
     mapping::{Holes, Layout, Mapping, Segment},
     units::{Sector, SectorSize},
 };
@@ -37,6 +37,8 @@ pub struct Opened {
     pub header: VolumeHeader,
     /// The bytes of the container that must not be written: a hidden volume's.
     pub protected: Option<Range<u64>>,
+    /// It is a copy, and its original does not open.
+    pub original_is_lost: bool,
 }
 
 impl Opened {
@@ -55,6 +57,7 @@ impl Opened {
             mode.and_then(|index| u8::try_from(index).ok()),
             self.encryption.chain.index(),
             prf,
+            Some(self.original_is_lost.into()),
         ];
         let mut start = Vec::with_capacity(START_LEN);
         for code in codes {
@@ -84,7 +87,7 @@ impl Opened {
         let Some((start, rest)) = blob.split_first_chunk::<START_LEN>() else { return Ok(None) };
         let Ok(plain) = <&[u8; PLAIN_LEN]>::try_from(rest) else { return Ok(None) };
         let Some((codes, offsets)) = start.split_first_chunk::<CODES_LEN>() else { return Ok(None) };
-        let [version, place, mode, chain, prf, p0, p1, p2, p3] = codes;
+        let [version, place, mode, chain, prf, lost, p0, p1, p2, p3] = codes;
         let (offsets, _) = offsets.as_chunks::<8>();
         let [offset, from, to] = offsets else { return Ok(None) };
         let protected = u64::from_le_bytes(*from)..u64::from_le_bytes(*to);
@@ -105,6 +108,7 @@ impl Opened {
             pim: u32::from_le_bytes([*p0, *p1, *p2, *p3]),
             header,
             protected: Some(protected).filter(|range| !range.is_empty()),
+            original_is_lost: *lost != 0,
         }))
     }
 
@@ -231,7 +235,7 @@ impl Opened {
             generation: None,
             reencryption: false,
             authenticated_header: false,
-            headers: vec![CopyInfo { offset: self.offset, state: CopyState::Current, sequence: None }],
+            headers: self.copies(container_len),
             keyslots: self.keyslot().into_iter().collect(),
             details,
         }
@@ -241,6 +245,7 @@ impl Opened {
     pub(super) fn findings(&self, container_len: u64) -> Vec<Finding> {
         let header = &self.header;
         let mut findings = vec![Finding::info(self.place.name(), "opens, and is whole by its checksums")];
+        findings.extend(self.finding_of_original());
         if self.encryption.mode != Mode::Xts {
             let message =
                 format!("{} is weaker than XTS; nothing is written with it", self.encryption.mode.name());
@@ -311,9 +316,9 @@ const MOST_FOR_ONE_KEY: u64 = 1 << 40;
 /// The modes, in the order of their codes.
 const MODES: [Mode; 3] = [Mode::Xts, Mode::Lrw, Mode::Cbc];
 /// The version of the blob. Both ends are the same program.
-const BLOB_VERSION: u8 = 1;
-/// Five codes and the PIM.
-const CODES_LEN: usize = 9;
+const BLOB_VERSION: u8 = 2;
+/// Six codes and the PIM.
+const CODES_LEN: usize = 10;
 /// The same, the offset, and the range that is protected.
 const START_LEN: usize = CODES_LEN + 24;
 const BLOB_LEN: usize = START_LEN + PLAIN_LEN;

@@ -59,6 +59,15 @@ impl Place {
         matches!(self, Self::Backup | Self::HiddenBackup)
     }
 
+    /// What it is the copy of.
+    pub(super) const fn original(self) -> Option<Self> {
+        match self {
+            Self::Backup => Some(Self::Normal),
+            Self::HiddenBackup => Some(Self::Hidden),
+            _ => None,
+        }
+    }
+
     /// What to call it.
     pub const fn name(self) -> &'static str {
         match self {

@@ -18,7 +18,7 @@ use crate::{
         kdf::{KdfLimits, argon2id, pbkdf2},
         secret::{LockedBytes, Password},
     },
-    format::Monitor,
+    format::{CopyState, Monitor, Severity},
     mapping::{Layout, Segment},
     storage::MemoryStorage,
     units::{Sector, SectorSize},
@@ -233,7 +233,7 @@ fn each_place_opens_where_the_hints_name_it_and_by_itself_where_they_should() {
         let seal = Seal { place, ..OLD };
         let bytes = seal.container(Family::TrueCrypt, &plain(&header(Family::TrueCrypt)));
         let (info, _) = unlock(TRUECRYPT, bytes.clone(), hints).unwrap();
-        assert_eq!(Some(info.headers[0].offset), place.offset(LEN), "{place:?}");
+        assert_eq!(info.headers.last().map(|copy| copy.offset), place.offset(LEN), "{place:?}");
         assert_eq!(unlock(TRUECRYPT, bytes.clone(), Hints::NONE).is_ok(), also_without, "{place:?}");
         let quick = Hints { prf: Some(Prf::Ripemd160), ..Hints::NONE };
         assert_eq!(unlock(TRUECRYPT, bytes, quick).is_ok(), place != Place::System, "{place:?}");
@@ -298,7 +298,7 @@ fn a_damaged_header_does_not_hide_its_copy() {
     bytes[70] ^= 1;
     let quick = Hints { prf: Some(Prf::Ripemd160), ..Hints::NONE };
     let (info, _) = unlock(TRUECRYPT, bytes, quick).unwrap();
-    assert_eq!(info.headers[0].offset, LEN - 131_072);
+    assert_eq!(info.headers.last().unwrap().offset, LEN - 131_072);
 }
 
 #[test]
@@ -376,7 +376,7 @@ fn what_is_left_of_a_cut_off_container_opens_for_reading() {
         header
             .check_unlocked(&unlocked)
             .iter()
-            .any(|finding| finding.object == "data" && finding.severity == crate::format::Severity::Error)
+            .any(|finding| finding.object == "data" && finding.severity == Severity::Error)
     );
 }
 
@@ -408,6 +408,35 @@ fn keys_whose_halves_are_the_same_are_refused() {
     let error = refusal(|header| header.keys.as_mut_slice().fill(7));
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.reason().contains("halves"), "{error}");
+}
+
+#[test]
+fn an_original_that_does_not_open_is_told() {
+    // proves: VC-TRIAL-07
+    let plain = plain(&header(Family::VeraCrypt));
+    let copy = Seal { place: Place::Backup, ..NEW };
+    let alone = copy.container(Family::VeraCrypt, &plain);
+    let mut both = alone.clone();
+    NEW.put(Family::VeraCrypt, &plain, &mut both);
+    let by_function = Hints { prf: Some(Prf::Sha512), ..NEW.hints() };
+    let by_copy = Hints { backup_header: true, ..NEW.hints() };
+    let backup_at = LEN - 131_072;
+    for (bytes, hints, expected) in [
+        (&alone, by_function, vec![(0, CopyState::Damaged), (backup_at, CopyState::Current)]),
+        (&alone, by_copy, vec![(0, CopyState::Damaged), (backup_at, CopyState::Current)]),
+        (&both, by_function, vec![(0, CopyState::Current)]),
+        (&both, by_copy, vec![(backup_at, CopyState::Current)]),
+    ] {
+        let (info, unlocked) = unlock(VERACRYPT, bytes.clone(), hints).unwrap();
+        let found: Vec<_> = info.headers.iter().map(|copy| (copy.offset, copy.state)).collect();
+        assert_eq!(found, expected, "{hints:?}");
+        let header = VERACRYPT.read_header(&MemoryStorage::new(bytes.clone())).unwrap();
+        let warns = header
+            .check_unlocked(&unlocked)
+            .iter()
+            .any(|finding| finding.object == "header" && finding.severity == Severity::Warning);
+        assert_eq!(warns, expected.len() == 2, "{hints:?}");
+    }
 }
 
 #[test]

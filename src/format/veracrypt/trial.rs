@@ -13,6 +13,7 @@ use super::{
     chain::{Encryption, MAX_KEY_LEN, Use, with_small_blocks},
     header::HeaderError,
     layout::{HEADER_LEN, PLAIN_LEN},
+    original,
     place::Slot,
     prf::{Cost, Prf},
 };
@@ -89,6 +90,11 @@ pub(super) type Passwords = [(Family, LockedBytes)];
 /// `Credentials` where nothing opens, `Damaged` and `Unsupported` where the password is right, but the header is not;
 /// `Interrupted` where the attempt's monitor says so.
 pub(super) fn run(slots: &[Slot], passwords: &Passwords, attempt: &Attempt<'_>) -> Result<Opened> {
+    original::tried(run_once(slots, passwords, attempt)?, slots, passwords, attempt)
+}
+
+/// As [`run`], without a look at the header whose copy opened.
+pub(super) fn run_once(slots: &[Slot], passwords: &Passwords, attempt: &Attempt<'_>) -> Result<Opened> {
     let trial = Trial::plan(slots, passwords, attempt)?;
     let most = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     thread::scope(|scope| {
@@ -218,6 +224,7 @@ impl<'a> Trial<'a> {
                         pim: self.attempt.hints.pim,
                         header,
                         protected: None,
+                        original_is_lost: false,
                     };
                     lock(&self.findings).opened.get_or_insert(opened);
                     self.is_over.store(true, Ordering::Relaxed);
