@@ -10,7 +10,7 @@ mod luks_image;
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -287,6 +287,26 @@ fn a_container_under_another_uuid_in_the_pinned_place_is_refused() {
     assert!(ended.errors.contains("it has no UUID to pin it by (luks1)"), "{ended:?}");
     other[168..204].copy_from_slice(b"38632274-8c8a-493f-835b-da802e1c576b");
     place.write("c", &other);
+    place.assert_opens("--pin=renew");
+    place.assert_opens("");
+}
+
+/// Resolved, the link's path is one that no pin knows. Its name is the container's.
+#[test]
+fn a_link_to_another_container_in_the_pinned_place_is_refused() {
+    let place = Place::pinned(&luks1(b"secret"));
+    let mut other = luks1(b"secret");
+    other[168] = b'3';
+    place.write("other", &other);
+    fs::remove_file(place.path("c")).unwrap();
+    symlink("other", place.path("c")).unwrap();
+    place.assert_refused("another container was there, with the UUID 28632274-8c8a-493f-835b-da802e1c576b");
+    // Under another name of its folder it is the same place.
+    let ended = place.run("key test data/../c --password-file password");
+    assert_eq!(ended.status, Some(4), "{ended:?}");
+    // The file that it leads to was never pinned.
+    let ended = place.run("key test other --password-file password");
+    assert_eq!(ended.status, Some(0), "{ended:?}");
     place.assert_opens("--pin=renew");
     place.assert_opens("");
 }

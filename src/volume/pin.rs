@@ -11,7 +11,7 @@ use std::{
         ffi::OsStrExt,
         fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     },
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
 };
 
 use rustix::{fs::OFlags, process::geteuid};
@@ -36,7 +36,8 @@ pub struct Pin {
     uuid: String,
     facts: Vec<Fact>,
     sequence: Option<u64>,
-    /// SHA-256 of the paths where the container was opened. Devices are not among them: their names go from one to another.
+    /// SHA-256 of the paths where the container was opened, as they were given and resolved. Devices are not among them: their
+    /// names go from one to another.
     places: Vec<String>,
     /// Over all the above, against damage.
     checksum: String,
@@ -71,8 +72,9 @@ impl Pins {
             let changes = pin.changes(header);
             return Ok(if changes.is_empty() { Standing::Same } else { Standing::Changed(changes) });
         }
-        let Some(place) = place(path) else { return Ok(Standing::Unknown) };
-        let pinned = self.all()?.into_iter().find(|pin| pin.places.contains(&place));
+        let places = places(path);
+        let pinned =
+            self.all()?.into_iter().find(|pin| places.iter().any(|place| pin.places.contains(place)));
         Ok(pinned.map_or(Standing::Unknown, |pin| {
             Standing::Changed(vec![format!("another container was there, with the UUID {}", pin.uuid)])
         }))
@@ -99,18 +101,17 @@ impl Pins {
         let file = self.file(header.uuid());
         let cannot = |error: Error| error.during(format!("cannot write the pin {}", file.display()));
         self.prepare_folder().map_err(cannot)?;
-        let place = place(path);
+        let here = places(path);
         for mut other in self.all()?.into_iter().filter(|other| other.uuid != header.uuid()) {
-            if place.as_ref().is_some_and(|place| other.places.contains(place)) {
-                other.places.retain(|other| Some(other) != place.as_ref());
+            if here.iter().any(|place| other.places.contains(place)) {
+                other.places.retain(|other| !here.contains(other));
                 self.write(&mut other)?;
             }
         }
         let mut places = self.find(header.uuid()).ok().flatten().map_or_else(Vec::new, |pin| pin.places);
-        if let Some(place) = place
-            && !places.contains(&place)
-        {
-            places.push(place);
+        if path.is_file() {
+            places.retain(|place| !here.contains(place));
+            places.extend(here);
             let surplus = places.len().saturating_sub(MOST_PLACES);
             places.drain(..surplus);
         }
@@ -216,7 +217,7 @@ impl Pin {
 
     /// Whether this container was pinned where `path` is too.
     pub fn knows(&self, path: &Path) -> bool {
-        place(path).is_none_or(|place| self.places.contains(&place))
+        !path.is_file() || places(path).iter().all(|place| self.places.contains(place))
     }
 
     /// How a header differs, each difference as a phrase.
@@ -299,16 +300,26 @@ fn read(file: &Path) -> Result<Pin> {
     Ok(pin)
 }
 
-/// What stands for a path in a pin; `None` for a device, and for what is not there.
-fn place(path: &Path) -> Option<String> {
-    let path = fs::canonicalize(path).ok()?;
-    if !fs::metadata(&path).ok()?.is_file() {
-        return None;
+/// What stands for a path in a pin: the path as it was given, the name in its folder, and the file that they lead to, where these
+/// differ. A symbolic link that is put in a pinned container's place leads elsewhere, but has its name.
+fn places(path: &Path) -> Vec<String> {
+    let given = path::absolute(path).ok();
+    let in_folder = given.as_deref().and_then(|given| {
+        let folder = fs::canonicalize(given.parent()?).ok()?;
+        Some(folder.join(given.file_name()?))
+    });
+    let resolved = fs::canonicalize(path).ok();
+    let mut places = Vec::new();
+    for path in [given, in_folder, resolved].into_iter().flatten() {
+        let place = hex(&sha256(&[b"strongroom pin 1: place", path.as_os_str().as_bytes()]));
+        if !places.contains(&place) {
+            places.push(place);
+        }
     }
-    Some(hex(&sha256(&[b"strongroom pin 1: place", path.as_os_str().as_bytes()])))
+    places
 }
 
-/// Copies of one container that are known by their place.
+/// Paths that one container is known by.
 const MOST_PLACES: usize = 16;
 /// The version of the file.
 const VERSION: u32 = 1;
