@@ -90,7 +90,7 @@ impl Drop for RoundKeys {
 mod single {
     use super::{
         RoundKeys,
-        rounds::{backwards, one_way, rounds, step, substitute, substitutions, two_ways},
+        rounds::{backwards, rounds, step, substitute, substitutions, two_ways},
     };
     use crate::crypto::xts::Block;
 

@@ -11,7 +11,7 @@ use aes::cipher::{
 
 use super::{
     RoundKeys,
-    rounds::{backwards, one_way, rounds, step, substitute, substitutions, two_ways},
+    rounds::{backwards, rounds, step, substitute, substitutions, two_ways},
 };
 use crate::crypto::xts::Block;
 

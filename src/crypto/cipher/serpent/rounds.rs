@@ -6,9 +6,10 @@
 
 /// Makes the S-boxes over one kind of word out of `and`, `and_not`, `or`, `xor` and `not`.
 ///
-/// Where steps of the form `a ^= f(b, c)` suffice, a search by computer found the shortest chain of them. Each such step is its
-/// own inverse, so the chain read backwards is the inverse S-box. The others need a fifth word; those are the circuits that Osvik
-/// published ("Speeding up Serpent", 2000). The tests hold all sixteen to the tables of the specification.
+/// Each is a chain of steps of the form `a ^= f(b, c)`, found by a search over all short ones. Such a step is its own inverse, so
+/// the chain read backwards is the inverse S-box. S3, S4, S5 and S7 are odd permutations of the sixteen values, which such steps,
+/// even ones all of them, never make: those have one step `a ^= f(b, c, d)`, which is odd. The tests hold all sixteen to the
+/// tables of the specification.
 macro_rules! substitutions {
     ($word:ty $(, #[$target:meta])?) => {
         two_ways! { $word $(, #[$target])?; sbox0 inverse0 [0, 1, 3, 2]
@@ -17,39 +18,30 @@ macro_rules! substitutions {
             (! 0) (! 2) (2 ^= 0 & 1) (0 ^= 1 | 3) (1 ^= 0 | 3) (3 ^= 2) (0 ^= !1 & 3) (2 ^= 0 ^ 1) (1 ^= !0 & 2) }
         two_ways! { $word $(, #[$target])?; sbox2 inverse2 [1, 2, 3, 0]
             (3 ^= 0 & 2) (0 ^= !1 & 3) (1 ^= 2 ^ 3) (2 ^= 0 & 3) (0 ^= 1) (3 ^= !2 & 0) (2 ^= 3) (! 0) }
-        one_way! { $word $(, #[$target])?; sbox3 [0, 2, 3, 4]
-            (4 = 0) (0 |= 3) (3 ^= 1) (1 &= 4) (4 ^= 2) (2 ^= 3) (3 &= 0) (4 |= 1) (3 ^= 4) (0 ^= 1)
-            (4 &= 0) (1 ^= 3) (4 ^= 2) (1 |= 0) (1 ^= 2) (0 ^= 3) (2 = 1) (1 |= 3) (0 ^= 1) }
-        one_way! { $word $(, #[$target])?; inverse3 [2, 1, 3, 0]
-            (4 = 2) (2 ^= 1) (0 ^= 2) (4 &= 2) (4 ^= 0) (0 &= 1) (1 ^= 3) (3 |= 4) (2 ^= 3)
-            (0 ^= 3) (1 ^= 4) (3 &= 2) (3 ^= 1) (1 ^= 0) (1 |= 2) (0 ^= 3) (1 ^= 4) (0 ^= 1) }
-        one_way! { $word $(, #[$target])?; sbox4 [1, 4, 0, 3]
-            (1 ^= 3) (! 3) (2 ^= 3) (3 ^= 0) (4 = 1) (1 &= 3) (1 ^= 2) (4 ^= 3) (0 ^= 4) (2 &= 4)
-            (2 ^= 0) (0 &= 1) (3 ^= 0) (4 |= 1) (4 ^= 0) (0 |= 3) (0 ^= 2) (2 &= 3) (! 0) (4 ^= 2) }
-        one_way! { $word $(, #[$target])?; inverse4 [0, 3, 2, 4]
-            (4 = 2) (2 &= 3) (2 ^= 1) (1 |= 3) (1 &= 0) (4 ^= 2) (4 ^= 1) (1 &= 2) (! 0) (3 ^= 4)
-            (1 ^= 3) (3 &= 0) (3 ^= 2) (0 ^= 1) (2 &= 0) (3 ^= 0) (2 ^= 4) (2 |= 3) (3 ^= 0) (2 ^= 1) }
-        one_way! { $word $(, #[$target])?; sbox5 [1, 3, 0, 4]
-            (0 ^= 1) (1 ^= 3) (! 3) (4 = 1) (1 &= 0) (2 ^= 3) (1 ^= 2) (2 |= 4) (4 ^= 3) (3 &= 1)
-            (3 ^= 0) (4 ^= 1) (4 ^= 2) (2 ^= 0) (0 &= 3) (! 2) (0 ^= 4) (4 |= 3) (4 ^= 2) }
-        one_way! { $word $(, #[$target])?; inverse5 [1, 4, 3, 2]
-            (! 1) (4 = 3) (2 ^= 1) (3 |= 0) (3 ^= 2) (2 |= 1) (2 &= 0) (4 ^= 3) (2 ^= 4) (4 |= 0)
-            (4 ^= 1) (1 &= 2) (1 ^= 3) (4 ^= 2) (3 &= 4) (4 ^= 1) (3 ^= 4) (! 4) (3 ^= 0) }
+        two_ways! { $word $(, #[$target])?; sbox3 inverse3 [1, 0, 2, 3]
+            (3 ^= 0 | 1) (1 ^= 0 | 3) (3 ^= !1 & 2) (0 ^= 1 | 3) (2 ^= 0 | 1 | 3) (2 ^= 1 ^ 3) (0 ^= 2) (1 ^= !2 & 0) }
+        two_ways! { $word $(, #[$target])?; sbox4 inverse4 [2, 1, 0, 3]
+            (2 ^= !0 & 3) (0 ^= !2 & 1) (3 ^= 0 ^ 2) (2 ^= 1 & 3) (1 ^= 0 | 2 | 3) (1 ^= 0 ^ 3) (0 ^= !1 & 2) (! 2) }
+        two_ways! { $word $(, #[$target])?; sbox5 inverse5 [2, 0, 1, 3]
+            (2 ^= !0 & 1) (1 ^= !2 & 3) (3 ^= !2 & 0 & 1) (0 ^= 1 ^ 2) (2 ^= 0 & 3) (3 ^= 0 ^ 1) (1 ^= !3 & 2)
+            (! 0) (! 1) (! 2) (! 3) }
         two_ways! { $word $(, #[$target])?; sbox6 inverse6 [0, 1, 2, 3]
             (! 2) (2 ^= 0 & 3) (1 ^= 2) (0 ^= 1 ^ 3) (3 ^= 0 | 1) (0 ^= !2 & 3) (2 ^= 0 ^ 3) (3 ^= !2 & 0) (! 3) }
-        one_way! { $word $(, #[$target])?; sbox7 [4, 3, 1, 0]
-            (4 = 1) (1 |= 2) (1 ^= 3) (4 ^= 2) (2 ^= 1) (3 |= 4) (3 &= 0) (4 ^= 2) (3 ^= 1) (1 |= 4)
-            (1 ^= 0) (0 |= 4) (0 ^= 2) (1 ^= 4) (2 ^= 1) (1 &= 0) (1 ^= 4) (! 2) (2 |= 0) (4 ^= 2) }
-        one_way! { $word $(, #[$target])?; inverse7 [3, 0, 1, 4]
-            (4 = 2) (2 ^= 0) (0 &= 3) (4 |= 3) (! 2) (3 ^= 1) (1 |= 0) (0 ^= 2) (2 &= 4) (3 &= 4)
-            (1 ^= 2) (2 ^= 0) (0 |= 2) (4 ^= 1) (0 ^= 3) (3 ^= 4) (4 |= 0) (3 ^= 2) (4 ^= 2) }
+        two_ways! { $word $(, #[$target])?; sbox7 inverse7 [3, 0, 2, 1]
+            (3 ^= !1 & 2) (0 ^= 1 & 3) (2 ^= 0 & 3) (1 ^= 0 ^ 2) (2 ^= 0 | 1 | 3) (0 ^= 2 | 3) (3 ^= !1 & 2) (2 ^= 3) (! 3) }
     };
 }
 
 /// An S-box and its inverse from one chain of steps; the list names the word in which each bit of the result ends.
 macro_rules! two_ways {
     ($word:ty $(, #[$target:meta])?; $sbox:ident $inverse:ident [$($out:literal),*] $($step:tt)*) => {
-        one_way! { $word $(, #[$target])?; $sbox [$($out),*] $($step)* }
+        $(#[$target])?
+        #[inline]
+        fn $sbox(bits: [$word; 4]) -> [$word; 4] {
+            let mut words = bits;
+            $(step!(words $step);)*
+            [$(words[$out]),*]
+        }
 
         $(#[$target])?
         #[inline]
@@ -58,19 +50,6 @@ macro_rules! two_ways {
             [$(words[$out]),*] = bits;
             backwards!(words [$($step)*] []);
             words
-        }
-    };
-}
-
-/// One S-box from a chain of steps; the list names the word in which each bit of the result ends.
-macro_rules! one_way {
-    ($word:ty $(, #[$target:meta])?; $sbox:ident [$($out:literal),*] $($step:tt)*) => {
-        $(#[$target])?
-        #[inline]
-        fn $sbox([a, b, c, d]: [$word; 4]) -> [$word; 4] {
-            let mut words = [a, b, c, d, a];
-            $(step!(words $step);)*
-            [$(words[$out]),*]
         }
     };
 }
@@ -84,15 +63,6 @@ macro_rules! backwards {
 macro_rules! step {
     ($w:ident (! $a:literal)) => {
         $w[$a] = not($w[$a])
-    };
-    ($w:ident ($a:literal = $b:literal)) => {
-        $w[$a] = $w[$b]
-    };
-    ($w:ident ($a:literal &= $b:literal)) => {
-        $w[$a] = and($w[$a], $w[$b])
-    };
-    ($w:ident ($a:literal |= $b:literal)) => {
-        $w[$a] = or($w[$a], $w[$b])
     };
     ($w:ident ($a:literal ^= $b:literal)) => {
         $w[$a] = xor($w[$a], $w[$b])
@@ -108,6 +78,12 @@ macro_rules! step {
     };
     ($w:ident ($a:literal ^= $b:literal | $c:literal)) => {
         $w[$a] = xor($w[$a], or($w[$b], $w[$c]))
+    };
+    ($w:ident ($a:literal ^= !$b:literal & $c:literal & $d:literal)) => {
+        $w[$a] = xor($w[$a], and_not(and($w[$c], $w[$d]), $w[$b]))
+    };
+    ($w:ident ($a:literal ^= $b:literal | $c:literal | $d:literal)) => {
+        $w[$a] = xor($w[$a], or($w[$b], or($w[$c], $w[$d])))
     };
 }
 
@@ -239,4 +215,4 @@ macro_rules! substitute {
     };
 }
 
-pub(in crate::crypto::cipher) use {backwards, one_way, rounds, step, substitute, substitutions, two_ways};
+pub(in crate::crypto::cipher) use {backwards, rounds, step, substitute, substitutions, two_ways};

@@ -3,7 +3,7 @@
 use super::{Avx2, Avx512, kernel::backend};
 use crate::crypto::cipher::serpent::{
     RoundKeys,
-    rounds::{backwards, one_way, rounds, step, substitute, substitutions, two_ways},
+    rounds::{backwards, rounds, step, substitute, substitutions, two_ways},
 };
 
 /// Makes a module with `encrypt_with` and `decrypt_with` out of a vector type and its intrinsics.
