@@ -134,6 +134,11 @@ fn plan(
         tail.filesystem,
         show_size(limit.saturating_sub(free_from))
     ));
+    if tail.filesystem.starts_with("ext") {
+        console.warn(
+            "the outer file system is ext, which spreads new files over the whole volume: protection will soon stop it",
+        );
+    }
     let wishes = Wishes {
         cipher: options.new.cipher.as_deref(),
         label: options.new.label.as_deref(),
