@@ -125,6 +125,8 @@ pub(super) enum Outcome {
     Proceed,
     /// How the volume's re-encryption is, after the command was carried out.
     Reencryption(LiveStatus),
+    /// The volume is down and the keys are wiped, but not all could be written.
+    Lossy(Failure),
     /// Not done.
     Failed(Failure),
 }

@@ -279,7 +279,8 @@ impl Server {
         let ending = if force { self.end_by_force() } else { self.end_cleanly() };
         let outcome = match &ending {
             Ending::Whole => Outcome::Done,
-            Ending::Lossy(error) | Ending::None(error) => Outcome::Failed(Failure::from(error)),
+            Ending::Lossy(error) => Outcome::Lossy(Failure::from(error)),
+            Ending::None(error) => Outcome::Failed(Failure::from(error)),
         };
         // Whoever asked may have gone; the volume is down all the same.
         let _ = protocol::send(stream, &outcome);

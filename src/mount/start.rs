@@ -127,9 +127,12 @@ impl Mounted {
     /// # Errors
     /// `Busy` where it is in use; it stays mounted then, unless `force`.
     pub fn stop(mut self, force: bool) -> Result<()> {
-        unmount::one(&self.entry, force, &AtomicBool::new(false))?;
-        self.server.wait(END_LIMIT);
-        Ok(())
+        let stopped = unmount::one(&self.entry, force, &AtomicBool::new(false));
+        // After a failed write it is down as well.
+        if stopped.is_ok() || !self.server.id.is_alive() {
+            self.server.wait(END_LIMIT);
+        }
+        stopped
     }
 
     /// Stays until the volume is taken down, by whomever. Setting `interrupted` takes it down as SIGTERM to the server

@@ -37,7 +37,8 @@ pub enum Selection {
 /// taken down, remains of killed servers included.
 ///
 /// # Errors
-/// `NotFound` where nothing mounted bears the name; `Busy`, naming the processes, unless `force`. With
+/// `NotFound` where nothing mounted bears the name; `Busy`, naming the processes, unless `force`; `Io` where the volume is
+/// down, but something could not be written, as the error's action then says. With
 /// [`Selection::All`] the others are still taken down, and the first failure is returned.
 pub fn unmount(selection: &Selection, force: bool, interrupted: &AtomicBool) -> Result<Vec<Entry>> {
     let chosen = choose(selection);
@@ -114,6 +115,10 @@ fn take_down(directory: &Path, record: &Record, force: bool, interrupted: &Atomi
             wait_for_end(record, END_LIMIT);
             Ok(())
         }
+        Ok(Outcome::Lossy(failure)) => {
+            wait_for_end(record, END_LIMIT);
+            Err(lossy(failure).during(format!("unmounted {}, but not cleanly", shown.display())))
+        }
         Ok(Outcome::Failed(failure)) => Err(explained(failure, record).during(action())),
         Ok(Outcome::Lent | Outcome::Proceed | Outcome::Reencryption(_)) => {
             Err(Error::new(ErrorKind::Io, "its server answers something else").during(action()))
@@ -173,6 +178,16 @@ fn ask(control: &Path, record: &Record, force: bool, interrupted: &AtomicBool) -
             is_hurried = true;
         }
     }
+}
+
+/// What went wrong on the way down, without an action: the volume is down.
+fn lossy(failure: Failure) -> Error {
+    let error = Error::from(failure);
+    let reason = match error.action() {
+        Some(action) => format!("{action}: {}", error.reason()),
+        None => error.reason().to_owned(),
+    };
+    Error::new(error.kind(), reason)
 }
 
 /// The server's failure; where the volume is in use, with who uses it.
