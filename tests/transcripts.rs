@@ -171,6 +171,7 @@ fn furnish(directory: &Path) {
     write("other-recovery-key", "000000-".repeat(16).as_bytes());
     write("zeros.vault", &vec![0; 3 << 20]);
     write("noise.vault", &noise(3 << 20));
+    write("password-of-129-bytes", &[b'a'; 129]);
     write("empty.vault", b"");
     write("photos.txt", b"holiday\n");
     write("doomed.txt", b"not a container\n");
@@ -215,6 +216,7 @@ fn furnish_headers(directory: &Path) {
     ] {
         write(name, &Vector::read(vector).image());
     }
+    write("random.vault", &noise(1 << 20));
     write("shifted.vault", &[&[0; 5 * 512][..], &whole, &[0; 512][..]].concat());
     write("headless.vault", &whole[8192..]);
     // A file system was made over the start, and the image has grown: copy B is too far from the end to be looked for.

@@ -91,6 +91,13 @@ fn restore(console: Console, options: &HeaderRestoreOptions) -> Result<()> {
         error.during(format!("cannot restore the header of {} from {}", path.display(), file.display()))
     })?;
     check_terminal(options.yes, path)?;
+    if options.yes && !options.force && restore.present().is_none() && container.shows_nothing()? {
+        let reason =
+            "it shows no header, and could be a container of VeraCrypt or TrueCrypt, which would be lost";
+        return Err(Error::new(ErrorKind::Exists, reason)
+            .during(format!("cannot replace the header of {}", path.display()))
+            .with_hint("--force with --yes overwrites it; without both you are asked"));
+    }
     let replacement = Replacement { console, path, source: file, is_agreed: options.yes, is_part: false };
     let unlocked = if restore.takes_secret() {
         options.unlock.check_source()?;
@@ -150,7 +157,12 @@ impl Replacement<'_> {
     ) -> Vec<String> {
         let mut warnings = restore.warnings(unlocked);
         if restore.present().is_none() && !self.is_part {
-            warnings.push("no header is left to show that this one belongs here".to_owned());
+            let shows_nothing = container.shows_nothing().unwrap_or(true);
+            let loss = if shows_nothing { LOSS } else { "" };
+            warnings.push(format!(
+                "no header is left to show that this one belongs here; its first {} bytes will be overwritten{loss}",
+                restore.overwritten()
+            ));
             let trace = trace_at_start(&*container.storage());
             warnings.extend(trace.map(|trace| format!("{} starts with {trace}", self.path.display())));
         }
@@ -185,3 +197,6 @@ fn agree(question: &str, is_agreed: bool) -> Result<()> {
     }
     Err(Error::new(ErrorKind::Exists, "not confirmed; nothing was changed"))
 }
+
+/// What a container without a header may be.
+const LOSS: &str = ", and a container of VeraCrypt or TrueCrypt, which shows no header, would be lost";

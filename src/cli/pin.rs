@@ -27,8 +27,8 @@ pub(crate) struct Pinned<'a> {
 /// Compares the header of the container at `path` with its pin, where there is one: also without `--pin`.
 ///
 /// # Errors
-/// `Tampered` where it is another one, `NotFound` where a pin is demanded and there is none, `Unsupported` where the format
-/// cannot be pinned.
+/// `Tampered` where it is another one, `NotFound` where a pin is demanded and there is none, `Usage` where the format cannot
+/// be pinned.
 pub(crate) fn check<'a>(
     path: &'a Path,
     header: &dyn Header,
@@ -42,7 +42,7 @@ fn compare<'a>(path: &'a Path, header: &dyn Header, choice: Option<PinChoice>) -
     if choice.is_some() && fingerprint.is_none() {
         let format = header.describe().format;
         let reason = format!("it has no UUID to pin it by ({format})");
-        return Err(Error::new(ErrorKind::Unsupported, reason));
+        return Err(Error::new(ErrorKind::Usage, reason));
     }
     let nothing = Pinned { path, store: None, is_asked_for: choice.is_some() };
     let pins = match (pins(), choice) {

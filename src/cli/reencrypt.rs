@@ -100,7 +100,7 @@ fn check_format(path: &Path, header: &dyn Header) -> Result<()> {
         return Ok(());
     }
     let reason = format!("only containers of strongroom's own format are re-encrypted, not {format}");
-    Err(Error::new(ErrorKind::Unsupported, reason)
+    Err(Error::new(ErrorKind::Usage, reason)
         .during(format!("cannot re-encrypt {}", path.display()))
         .with_hint("strongroom import, from its exported content, makes a new container"))
 }
@@ -181,8 +181,9 @@ fn is_under_way(storage: &dyn Storage, unlocked: &Unlocked, options: &ReencryptO
 fn check_keys(info: &HeaderInfo, options: &ReencryptOptions) -> Result<()> {
     if info.format != "native" {
         let reason = format!("it is a {} container, and only strongroom's own are re-encrypted", info.format);
-        return Err(Error::new(ErrorKind::Unsupported, reason)
-            .with_hint("make a new container and copy the files over"));
+        return Err(
+            Error::new(ErrorKind::Usage, reason).with_hint("make a new container and copy the files over")
+        );
     }
     if info.reencryption || options.drop_other_keys || info.keyslots.len() < 2 || prompt::has_terminal() {
         return Ok(());

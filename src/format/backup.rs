@@ -38,6 +38,9 @@ pub trait HeaderRestore: fmt::Debug {
     /// Whether the restored header must be unlocked before it is written. Else nobody needs to know a password of it.
     fn takes_secret(&self) -> bool;
 
+    /// The bytes at the start of the header's place that are overwritten.
+    fn overwritten(&self) -> usize;
+
     /// What speaks against it, a line each. `unlocked` is what [`source`](Self::source) gave, where it was unlocked.
     fn warnings(&self, unlocked: Option<&Unlocked>) -> Vec<String>;
 

@@ -203,10 +203,8 @@ impl Container {
         if let Some(format) = self.assumed {
             return Ok(format);
         }
-        for &format in FORMATS {
-            if format.probe(&*self.storage())? == Probe::Match {
-                return Ok(format);
-            }
+        if let Some(format) = self.by_signature()? {
+            return Ok(format);
         }
         let reason = recognise(&*self.storage())?
             .map_or_else(|| NO_HEADER.to_owned(), |contents| format!("no known header; this is {contents}"));
@@ -223,6 +221,26 @@ impl Container {
             Err(error) if error.kind() == ErrorKind::NotAContainer => Ok(error.reason() == NO_HEADER),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether what is in it could be random bytes, whatever format it is said to have: a container of TrueCrypt or VeraCrypt
+    /// may be there. Not where its header lies elsewhere.
+    ///
+    /// # Errors
+    /// What reading gave.
+    pub fn shows_nothing(&self) -> Result<bool> {
+        Ok(self.detached.is_none()
+            && self.by_signature()?.is_none()
+            && recognise(&*self.storage())?.is_none())
+    }
+
+    fn by_signature(&self) -> Result<Option<&'static dyn Format>> {
+        for &format in FORMATS {
+            if format.probe(&*self.storage())? == Probe::Match {
+                return Ok(Some(format));
+            }
+        }
+        Ok(None)
     }
 
     /// Reads the header once more, after it was unlocked and compared with its pin: `digest` is that of its fingerprint then.

@@ -98,7 +98,7 @@ fn cryptsetup_and_strongroom_restore_each_others_header_backups() {
 
         place.done("erase c.img --yes");
         assert!(!is_opened_by_cryptsetup(&place, "key"), "{format}");
-        place.done("header restore c.img theirs --yes --password-file key");
+        place.done("header restore c.img theirs --yes --force --password-file key");
         assert!(is_opened(&place, "key") && is_opened_by_cryptsetup(&place, "key"), "{format}");
         place.shell("rm c.img ours theirs");
     }

@@ -42,6 +42,9 @@ pub(crate) struct HeaderRestoreOptions {
     /// Do not ask before replacing
     #[arg(short, long)]
     pub(crate) yes: bool,
+    /// With --yes: also over what could be a container of VeraCrypt or TrueCrypt, which shows no header
+    #[arg(long)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) unlock: UnlockOptions,
 }
@@ -74,7 +77,9 @@ A backup opens with today's passwords, also after they are changed or removed.";
 const RESTORE_EXAMPLES: &str = "\
 Examples:
   strongroom header restore photos.vault photos.header
-  strongroom header restore photos.vault photos.header --yes --password-file ~/.photos";
+  strongroom header restore photos.vault photos.header --yes --password-file ~/.photos
+
+--yes alone does not overwrite what shows no header and could be a container of VeraCrypt or TrueCrypt.";
 
 const REPAIR_EXAMPLES: &str = "\
 Examples:

@@ -67,6 +67,10 @@ impl HeaderRestore for Luks1Restore {
         false
     }
 
+    fn overwritten(&self) -> usize {
+        self.bytes.len()
+    }
+
     fn warnings(&self, _: Option<&Unlocked>) -> Vec<String> {
         self.warnings.clone()
     }

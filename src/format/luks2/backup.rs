@@ -82,6 +82,10 @@ impl HeaderRestore for Luks2Restore {
         false
     }
 
+    fn overwritten(&self) -> usize {
+        self.bytes.len()
+    }
+
     fn warnings(&self, _: Option<&Unlocked>) -> Vec<String> {
         self.warnings.clone()
     }

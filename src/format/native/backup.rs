@@ -9,6 +9,7 @@ use super::{
     copy::HeaderCopy,
     header::NativeHeader,
     header_file::{HeaderFile, check_same_data},
+    layout::COPY_LEN,
     superblock::CopyIndex,
     update::{make_durable, write_both},
 };
@@ -256,6 +257,10 @@ impl HeaderRestore for Restore {
 
     fn takes_secret(&self) -> bool {
         true
+    }
+
+    fn overwritten(&self) -> usize {
+        COPY_LEN
     }
 
     fn warnings(&self, unlocked: Option<&Unlocked>) -> Vec<String> {

@@ -316,7 +316,7 @@ pub fn read_backup(file: &dyn Storage, container_len: u64) -> Result<Box<dyn Hea
 
 fn no_editor() -> Error {
     Error::new(
-        ErrorKind::Unsupported,
+        ErrorKind::Usage,
         "a TrueCrypt or VeraCrypt header opens with one password: there are no others to add or remove",
     )
 }

@@ -67,7 +67,13 @@ impl Locking<'_> {
 
     fn password(&self, family: Family) -> Result<LockedBytes> {
         match self.credentials {
-            Credentials::Password { password, keyfiles } => with_pool(password, keyfiles, family),
+            Credentials::Password { password, keyfiles } => {
+                with_pool(password, keyfiles, family).map_err(|error| match error.kind() {
+                    // It is not a wrong password: the header cannot have it.
+                    ErrorKind::Credentials => Error::new(ErrorKind::Usage, error.reason()),
+                    _ => error,
+                })
+            }
             _ => Err(Error::new(ErrorKind::Usage, "only a password and keyfiles open such a container")),
         }
     }

@@ -644,5 +644,5 @@ fn only_a_password_opens_it_and_there_are_no_keyslots() {
     assert_eq!(error.kind(), ErrorKind::Credentials);
     assert_eq!(header.challenges(&Attempt::default()).len(), 0);
     let change = Change::Add { slot: None, label: None };
-    assert_eq!(header.check_change(&change).unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(header.check_change(&change).unwrap_err().kind(), ErrorKind::Usage);
 }
