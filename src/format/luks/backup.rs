@@ -55,6 +55,16 @@ pub(in crate::format) fn read_front(storage: &dyn Storage, len: u64) -> Result<V
 /// # Errors
 /// What writing gave; `Io` where something else is read back.
 pub(in crate::format) fn write_checked(storage: &dyn Storage, bytes: &[u8], offset: u64) -> Result<()> {
+    write_checked_as("what was written", storage, bytes, offset)
+}
+
+/// The same; the error calls the bytes `what`.
+pub(in crate::format) fn write_checked_as(
+    what: &str,
+    storage: &dyn Storage,
+    bytes: &[u8],
+    offset: u64,
+) -> Result<()> {
     storage.write_all_at(bytes, offset)?;
     storage.sync_data()?;
     let mut found = vec![0; bytes.len()];
@@ -62,7 +72,7 @@ pub(in crate::format) fn write_checked(storage: &dyn Storage, bytes: &[u8], offs
     if found == bytes {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Io, "what was written is read back otherwise"))
+    Err(Error::new(ErrorKind::Io, format!("{what} is read back otherwise")))
 }
 
 /// Refuses a header that does not fit the data (as cryptsetup does), and tells what else speaks against it.

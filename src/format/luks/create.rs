@@ -3,6 +3,7 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use super::{
+    backup::write_checked_as,
     cipher::Encryption,
     keyslot::{Area, Keyslot},
 };
@@ -184,14 +185,7 @@ pub(in crate::format) fn new_secret(credentials: &Credentials) -> Result<&[u8]> 
 /// What writing gave; `Io` where something else is read back.
 pub(in crate::format) fn write_area(storage: &dyn Storage, slot: &Keyslot) -> Result<()> {
     let Area { offset, material, .. } = &slot.area;
-    storage.write_all_at(material, *offset)?;
-    storage.sync_data()?;
-    let mut found = vec![0; material.len()];
-    storage.read_exact_at(&mut found, *offset)?;
-    if found == *material {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Io, "the keyslot's area that was written is read back otherwise"))
+    write_checked_as("the keyslot's area that was written", storage, material, *offset)
 }
 
 fn usage(reason: impl Into<String>) -> Error {

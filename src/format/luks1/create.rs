@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::layout::{ACTIVE, FIRST_AREA, FREE, HEADER_LEN, KEYSLOTS, RawHeader, VERSION};
+use super::layout::{ACTIVE, FIRST_AREA, FREE, KEYSLOTS, RawHeader, VERSION};
 use crate::{
     crypto::{
         hash::HashKind,
@@ -19,6 +19,7 @@ use crate::{
         Blueprint, Extent, KdfBounds, KeyfileRole, NewHeader, Room, Wishes,
         luks::{
             MAGIC, UNIT, af,
+            backup::write_checked_as,
             cipher::Encryption,
             create::{Settled, checked_cost, kdf_bounds, new_secret, write_area},
             digest::KeyDigest,
@@ -166,14 +167,7 @@ impl NewHeader for NewLuks1Header {
 /// # Errors
 /// What writing gave; `Io` where something else is read back.
 pub(super) fn write_header(storage: &dyn Storage, header: &RawHeader) -> Result<()> {
-    storage.write_all_at(header.as_bytes(), 0)?;
-    storage.sync_data()?;
-    let mut found = [0; HEADER_LEN];
-    storage.read_exact_at(&mut found, 0)?;
-    if found == header.as_bytes() {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Io, "the header that was written is read back otherwise"))
+    write_checked_as("the header that was written", storage, header.as_bytes(), 0)
 }
 
 fn header(settled: &Settled, slot: &Keyslot, iterations: u32, digest: &KeyDigest) -> Result<RawHeader> {
