@@ -3,19 +3,36 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
+use super::{header_of, version::LuksHeader};
 use crate::{
     error::{Error, ErrorKind, Result},
-    format::{Header, HeaderBackup},
+    format::{CopyState, Header, HeaderBackup, HeaderInfo, HeaderRestore, OLDER_PASSWORDS, Unlocked},
     storage::Storage,
 };
 
+/// Copies all header copies and the areas (L1-BACKUP-01, L2-BACKUP-01).
+///
+/// # Errors
+/// As reading the header; `Busy` during a re-encryption.
+pub(super) fn take<H: LuksHeader>(container: &dyn Storage) -> Result<LuksBackup> {
+    let header = H::read(container)?;
+    header.check_movable()?;
+    let info = header.describe();
+    let states = ["first", "second"].into_iter().zip(&info.headers);
+    let broken = states.filter(|(_, copy)| matches!(copy.state, CopyState::Damaged | CopyState::Missing));
+    let left_out = broken.map(|(name, _)| name.to_owned()).collect();
+    let is_settled = info.headers.iter().all(|copy| copy.state == CopyState::Current);
+    let bytes = read_front(header_of(container), header.areas().end)?;
+    Ok(LuksBackup { uuid: info.uuid, left_out, is_settled, bytes })
+}
+
 /// The bytes of a header and of its keyslots.
 #[derive(Debug)]
-pub(in crate::format) struct LuksBackup {
-    pub(in crate::format) uuid: Option<String>,
-    pub(in crate::format) left_out: Vec<String>,
-    pub(in crate::format) is_settled: bool,
-    pub(in crate::format) bytes: Vec<u8>,
+pub(super) struct LuksBackup {
+    uuid: Option<String>,
+    left_out: Vec<String>,
+    is_settled: bool,
+    bytes: Vec<u8>,
 }
 
 impl HeaderBackup for LuksBackup {
@@ -36,11 +53,74 @@ impl HeaderBackup for LuksBackup {
     }
 }
 
+/// A header about to be put in the place of what a container has.
+#[derive(Debug)]
+pub(super) struct LuksRestore<H> {
+    source: H,
+    present: Option<H>,
+    warnings: Vec<String>,
+    bytes: Vec<u8>,
+}
+
+impl<H: LuksHeader> LuksRestore<H> {
+    /// Compares `file` with the container (L1-BACKUP-02, L2-BACKUP-02).
+    ///
+    /// # Errors
+    /// As [`compare`], [`LuksHeader::check_movable`] and [`LuksHeader::check_replaces`]; those of reading the header in `file`.
+    pub(super) fn new(container: &dyn Storage, file: &dyn Storage) -> Result<Self> {
+        let source = H::read_file(file)?;
+        let present = match H::read(container) {
+            Ok(header) => Some(header),
+            Err(error) if matches!(error.kind(), ErrorKind::NotAContainer | ErrorKind::Damaged) => None,
+            Err(error) => return Err(error),
+        };
+        for header in present.iter().chain([&source]) {
+            header.check_movable()?;
+        }
+        if let Some(present) = &present {
+            source.check_replaces(present)?;
+        }
+        let warnings = compare(&source, present.as_ref(), container.size()?)?;
+        let bytes = read_front(file, source.areas().end)?;
+        Ok(Self { source, present, warnings, bytes })
+    }
+}
+
+impl<H: LuksHeader> HeaderRestore for LuksRestore<H> {
+    fn source(&self) -> &dyn Header {
+        &self.source
+    }
+
+    fn present(&self) -> Option<HeaderInfo> {
+        self.present.as_ref().map(Header::describe)
+    }
+
+    fn takes_secret(&self) -> bool {
+        false
+    }
+
+    fn overwritten(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn warnings(&self, _: Option<&Unlocked>) -> Vec<String> {
+        self.warnings.clone()
+    }
+
+    fn write(&self, container: &dyn Storage, _: Option<&Unlocked>) -> Result<()> {
+        let start = usize::try_from(self.source.areas().start).ok();
+        let (front, areas) = start
+            .and_then(|start| self.bytes.split_at_checked(start))
+            .ok_or_else(|| Error::new(ErrorKind::Damaged, "the header to be restored is cut off"))?;
+        self.source.write_over(front, areas, container)
+    }
+}
+
 /// The first `len` bytes.
 ///
 /// # Errors
 /// `Damaged` where there are fewer.
-pub(in crate::format) fn read_front(storage: &dyn Storage, len: u64) -> Result<Vec<u8>> {
+fn read_front(storage: &dyn Storage, len: u64) -> Result<Vec<u8>> {
     if storage.size()? < len {
         return Err(Error::new(ErrorKind::Damaged, "it ends within the keyslots' areas"));
     }
@@ -79,12 +159,8 @@ pub(in crate::format) fn write_checked_as(
 ///
 /// # Errors
 /// `Usage` where the data lie elsewhere or have a key of another length, `Damaged` where the container is too short.
-pub(in crate::format) fn compare(
-    source: &dyn Header,
-    present: Option<&dyn Header>,
-    container_len: u64,
-    is_same_key: bool,
-) -> Result<Vec<String>> {
+fn compare<H: LuksHeader>(source: &H, present: Option<&H>, container_len: u64) -> Result<Vec<String>> {
+    let is_same_key = present.is_some_and(|present| present.has_same_key(source));
     let source = source.describe();
     if container_len < source.data_offset {
         let reason =
@@ -109,7 +185,7 @@ pub(in crate::format) fn compare(
         warnings.push(format!("it is the header of another container: {other}, and this one is {there}"));
     }
     warnings.push(if is_same_key {
-        crate::format::OLDER_PASSWORDS.to_owned()
+        OLDER_PASSWORDS.to_owned()
     } else {
         "it is not under the same volume key: what is in the container now is lost with it".to_owned()
     });

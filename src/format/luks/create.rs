@@ -1,40 +1,90 @@
-//! What a new container of either version is to be.
+//! A new header: volume key, first keyslot, and all around them that both versions have.
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+
+use std::{fmt, marker::PhantomData, ops::Range, sync::Arc};
 
 use super::{
     backup::write_checked_as,
     cipher::Encryption,
-    keyslot::{Area, Keyslot},
+    cost::{checked_cost, kdf_bounds},
+    digest::KeyDigest,
+    keyslot::{Area, Keyslot, NewArea},
+    unlock::password,
 };
 use crate::{
     crypto::{
         hash::HashKind,
-        kdf::{KdfCost, KdfKind, KdfLimits},
+        kdf::{KdfCost, KdfKind},
         rng::Rng,
         secret::{Credentials, LockedBytes, VolumeKey},
         sector::{IvMode, Mode},
     },
     error::{Error, ErrorKind, Result},
-    format::{Extent, KdfBounds, Provision, Room, Wishes, hyphenated, luks::unlock::password, new_uuid},
+    format::{
+        Blueprint, Extent, KdfBounds, KeyfileRole, NewHeader, Priority, Provision, Room, Wishes, hyphenated,
+        new_uuid,
+    },
     mapping::{Holes, Layout, Mapping, Segment},
     storage::Storage,
     units::{Sector, SectorSize},
 };
 
-/// What both versions settle of a new container.
+/// What a version of LUKS settles and writes of a new container.
+pub(in crate::format) trait Creation: fmt::Debug + 'static {
+    /// What the keyslots take; the first is the usual one.
+    const KDF_KINDS: &'static [KdfKind];
+    /// The priority of a new container's keyslot, where keyslots have one.
+    const PRIORITY: Option<Priority>;
+
+    /// A header that was made and not written yet, without areas.
+    type NewHeader: fmt::Debug + 'static;
+
+    /// Settles what `wishes` leave open.
+    ///
+    /// # Errors
+    /// `Usage` for what this version does not have.
+    fn settle(room: Room, wishes: &Wishes<'_>, rng: &dyn Rng) -> Result<Settled>;
+
+    /// Refuses costs that a keyslot cannot have under a header with this hash.
+    ///
+    /// # Errors
+    /// `Usage`.
+    fn checked_cost(cost: KdfCost, _header_hash: HashKind) -> Result<KdfCost> {
+        checked_cost(cost, Self::KDF_KINDS)
+    }
+
+    /// The bytes of the volume key's digest.
+    fn digest_len(hash: HashKind) -> usize;
+
+    /// The header around this one keyslot.
+    fn new_header(
+        settled: &Settled,
+        slot: &Keyslot,
+        digest: &KeyDigest,
+        rng: &dyn Rng,
+    ) -> Result<Self::NewHeader>;
+
+    /// Writes a new header in front of its areas, synced and read back.
+    fn write_header(header: &Self::NewHeader, storage: &dyn Storage) -> Result<()>;
+}
+
+/// What is settled of a new container.
 #[derive(Debug)]
 pub(in crate::format) struct Settled {
     pub(in crate::format) uuid: String,
+    pub(in crate::format) label: String,
     pub(in crate::format) encryption: Encryption,
     /// The hash of digest and splitter, and the usual one of PBKDF2.
     pub(in crate::format) hash: HashKind,
     pub(in crate::format) sector_size: SectorSize,
     pub(in crate::format) extent: Extent,
+    /// The keyslots' areas in bytes.
+    pub(in crate::format) areas: Range<u64>,
 }
 
 impl Settled {
-    /// Settles what `wishes` leave open. The data of a container that bears its header begin at `data_offset`.
+    /// Settles what `wishes` leave open. The data of a container that bears its header begin where `areas` end.
     ///
     /// # Errors
     /// `Usage` for what LUKS does not have, and for too little room.
@@ -43,14 +93,14 @@ impl Settled {
         wishes: &Wishes<'_>,
         encryption: Encryption,
         sector_size: Option<SectorSize>,
-        data_offset: u64,
+        areas: Range<u64>,
         rng: &dyn Rng,
     ) -> Result<Self> {
         if wishes.provision == Provision::Thin {
             let reason = "LUKS containers are thick or quick: nothing in them says which sectors are unused";
             return Err(usage(reason)); // L1-WRITE-02
         }
-        let data_offset = if wishes.is_detached { 0 } else { data_offset };
+        let data_offset = if wishes.is_detached { 0 } else { areas.end };
         let (sector_size, extent) = extent(room, sector_size, data_offset)?;
         let iv = match encryption.spec.mode {
             Mode::Xts(iv) | Mode::Cbc(iv) => Some(iv),
@@ -62,11 +112,18 @@ impl Settled {
         }
         Ok(Self {
             uuid: hyphenated(&new_uuid(rng)?),
+            label: wishes.label.unwrap_or_default().to_owned(),
             encryption,
             hash: wishes.hash.unwrap_or(HashKind::Sha256),
             sector_size,
             extent,
+            areas,
         })
+    }
+
+    /// The size of the keyslots' areas in bytes.
+    pub(in crate::format) const fn areas_len(&self) -> u64 {
+        self.areas.end.saturating_sub(self.areas.start)
     }
 
     /// A volume key that the cipher takes: of XTS, with unlike halves.
@@ -89,6 +146,95 @@ impl Settled {
         let mapping = Mapping::new(self.sector_size, vec![segment], Holes::AreCiphertext)
             .map_err(|error| Error::caused_by(ErrorKind::Usage, error))?;
         Ok(Layout::Fixed(mapping))
+    }
+}
+
+/// A new container of which all is settled but the secret.
+#[derive(Debug)]
+pub(in crate::format) struct LuksBlueprint<V> {
+    settled: Settled,
+    version: PhantomData<V>,
+}
+
+impl<V> LuksBlueprint<V> {
+    pub(in crate::format) const fn new(settled: Settled) -> Self {
+        Self { settled, version: PhantomData }
+    }
+}
+
+impl<V: Creation> Blueprint for LuksBlueprint<V> {
+    fn uuid(&self) -> Option<String> {
+        Some(self.settled.uuid.clone())
+    }
+
+    fn extent(&self) -> Extent {
+        self.settled.extent.clone()
+    }
+
+    fn sector_size(&self) -> SectorSize {
+        self.settled.sector_size
+    }
+
+    fn keyfile_role(&self) -> KeyfileRole {
+        KeyfileRole::WholeSecret
+    }
+
+    fn kdf_bounds(&self) -> Option<KdfBounds> {
+        Some(kdf_bounds(V::KDF_KINDS, self.settled.hash, self.settled.encryption.key_len))
+    }
+
+    fn make_header(
+        &self,
+        credentials: &Credentials,
+        cost: Option<KdfCost>,
+        rng: &dyn Rng,
+    ) -> Result<Box<dyn NewHeader>> {
+        let settled = &self.settled;
+        let hash = settled.hash;
+        let cost = V::checked_cost(cost.ok_or_else(|| usage("a keyslot needs costs"))?, hash)?;
+        let volume_key = settled.new_volume_key(rng)?;
+        let offset = settled.areas.start;
+        let area = NewArea { offset, encryption: &settled.encryption, hash, priority: V::PRIORITY };
+        let slot = Keyslot::seal(0, area, cost, new_secret(credentials)?, &volume_key, rng)?;
+        let digest = KeyDigest::new(&volume_key, hash, V::digest_len(hash), rng)?;
+        let header = V::new_header(settled, &slot, &digest, rng)?;
+        let mut noise = vec![0; usize::try_from(settled.areas_len()).unwrap_or_default()];
+        rng.fill(&mut noise)?;
+        let layout = settled.layout(&volume_key)?;
+        Ok(Box::new(NewLuks::<V> { header, slot, noise, layout, volume_key: Arc::new(volume_key) }))
+    }
+}
+
+/// A header that was made and not written yet, with its areas.
+#[derive(Debug)]
+struct NewLuks<V: Creation> {
+    header: V::NewHeader,
+    slot: Keyslot,
+    /// What fills the areas before anything is in them.
+    noise: Vec<u8>,
+    layout: Layout,
+    volume_key: Arc<VolumeKey>,
+}
+
+impl<V: Creation> NewHeader for NewLuks<V> {
+    fn volume_key(&self) -> Arc<VolumeKey> {
+        Arc::clone(&self.volume_key)
+    }
+
+    fn layout(&self) -> Result<Layout> {
+        Ok(self.layout.clone())
+    }
+
+    /// L1-WRITE-07, L2-WRITE-04: first what nobody recognises, then the area of the keyslot, then the header that makes it a
+    /// container.
+    fn write(&self, storage: &dyn Storage) -> Result<()> {
+        storage.write_all_at(&self.noise, self.slot.area.offset)?;
+        write_area(storage, &self.slot)?;
+        V::write_header(&self.header, storage)
+    }
+
+    fn write_file(&self, file: &dyn Storage) -> Result<()> {
+        self.write(file)
     }
 }
 
@@ -123,53 +269,6 @@ fn extent(room: Room, wanted: Option<SectorSize>, data_offset: u64) -> Result<(S
     Ok((sector_size, Extent { container_len, data: data_offset..end }))
 }
 
-/// The bounds of both versions; these differ in what they take.
-pub(in crate::format) fn kdf_bounds(kinds: &'static [KdfKind], hash: HashKind, key_len: usize) -> KdfBounds {
-    let limits = KdfLimits::default();
-    KdfBounds {
-        kinds,
-        hash,
-        takes_hash: true,
-        key_len,
-        memory_kib: (LEAST_MEMORY_KIB, u32::try_from(limits.memory_kib).unwrap_or(u32::MAX)),
-        passes: (LEAST_PASSES, limits.passes),
-        lanes: (1, MOST_LANES),
-        iterations: (LEAST_ITERATIONS, limits.iterations),
-    }
-}
-
-/// Refuses costs outside the bounds, and a derivation that the format does not have (L1-WRITE-05, L2-WRITE-03).
-pub(in crate::format) fn checked_cost(cost: KdfCost, kinds: &[KdfKind]) -> Result<KdfCost> {
-    let kind = match cost {
-        KdfCost::Argon2id(_) => KdfKind::Argon2id,
-        KdfCost::Argon2i(_) => KdfKind::Argon2i,
-        KdfCost::Pbkdf2 { .. } => KdfKind::Pbkdf2,
-    };
-    if !kinds.contains(&kind) {
-        return Err(usage(format!("its keyslots do not take {}", kind.name())));
-    }
-    let limits = KdfLimits::default();
-    let too_much = |error| Error::caused_by(ErrorKind::Usage, error);
-    match cost {
-        KdfCost::Argon2id(cost) | KdfCost::Argon2i(cost) => {
-            if cost.memory_kib < LEAST_MEMORY_KIB
-                || cost.passes < LEAST_PASSES
-                || !(1..=MOST_LANES).contains(&cost.lanes)
-            {
-                return Err(usage("a keyslot takes at least 32 KiB and 4 passes, in 1 to 4 lanes"));
-            }
-            limits.check(&cost).map_err(too_much)?;
-        }
-        KdfCost::Pbkdf2 { iterations, .. } => {
-            if iterations < LEAST_ITERATIONS {
-                return Err(usage("a keyslot takes at least 1000 iterations"));
-            }
-            limits.check_iterations(iterations).map_err(too_much)?;
-        }
-    }
-    Ok(cost)
-}
-
 /// The secret of a new keyslot.
 ///
 /// # Errors
@@ -195,7 +294,3 @@ fn usage(reason: impl Into<String>) -> Error {
 const LEAST_DATA: u64 = 64 * 1024;
 /// 2^32 units of 512 bytes.
 const IVS_OF_PLAIN: u64 = 1 << 41;
-const LEAST_MEMORY_KIB: u32 = 32;
-const LEAST_PASSES: u32 = 4;
-const MOST_LANES: u32 = 4;
-const LEAST_ITERATIONS: u32 = 1000;

@@ -51,6 +51,17 @@ impl KeyDigest {
         let digest = pbkdf2(self.hash, key.expose(), &self.salt, self.iterations, self.digest.len())?;
         Ok(hash::equal(digest.expose(), &self.digest))
     }
+
+    /// Refuses a key that a keyslot gave earlier where the header is not its any more.
+    ///
+    /// # Errors
+    /// `Tampered`; as [`Self::matches`].
+    pub(in crate::format) fn check(&self, key: &VolumeKey) -> Result<()> {
+        if self.matches(key, &KdfLimits::default())? {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Tampered, "the header belongs to another volume key"))
+    }
 }
 
 /// The least that cryptsetup writes.

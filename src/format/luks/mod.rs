@@ -1,8 +1,9 @@
-//! What LUKS1 and LUKS2 share: cipher names, key derivation, the anti-forensic splitter, keyslots, the digest of the volume key.
+//! What LUKS1 and LUKS2 share: all but their headers' bytes, what these name, and how keyslots change.
 
 pub(super) mod af;
 pub(super) mod backup;
 pub(super) mod cipher;
+pub(super) mod cost;
 pub(super) mod create;
 pub(super) mod digest;
 pub(super) mod editor;
@@ -10,12 +11,13 @@ pub(super) mod fingerprint;
 pub(super) mod kdf;
 pub(super) mod keyslot;
 pub(super) mod unlock;
+pub(super) mod version;
 
-use std::{ops::Range, sync::Arc};
+use std::{io, sync::Arc};
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    format::{Erasure, Finding, Format, Probe},
+    format::{Finding, Format, Probe},
     storage::{Apart, Storage},
 };
 
@@ -45,6 +47,19 @@ impl<'a> Place<'a> {
 /// Where the header of this container lies: in it, or in a file of its own.
 pub(super) fn header_of(container: &dyn Storage) -> &dyn Storage {
     container.header().unwrap_or(container)
+}
+
+/// The eight bytes at `offset`, magic and version; `None` where the storage ends before.
+///
+/// # Errors
+/// What reading gave.
+pub(super) fn magic_at(storage: &dyn Storage, offset: u64) -> Result<Option<[u8; 8]>> {
+    let mut start = [0; 8];
+    match storage.read_exact_at(&mut start, offset) {
+        Ok(()) => Ok(Some(start)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A container beside its header file, where `format` finds a header in that. A container that bears one of its own must be
@@ -78,24 +93,6 @@ pub(super) fn attach(
 pub(super) fn detached() -> Error {
     Error::new(ErrorKind::Unsupported, "the header is detached: its data lie in another file")
         .with_hint("name the container, and this file with --header")
-}
-
-/// What must be overwritten where the keyslots' areas lie in `areas` and the header stands before them.
-pub(super) fn erasure(storage: &dyn Storage, areas: &Range<u64>) -> Result<Erasure> {
-    let len = header_of(storage).size()?;
-    let last = areas.start.min(len)..areas.end.min(len);
-    Ok(Erasure { spare: Vec::new(), rest: std::iter::once(0..last.start).collect(), last })
-}
-
-/// What examining a header that cannot be read brings up.
-///
-/// # Errors
-/// What is neither damage nor a matter of this version.
-pub(super) fn finding_of(error: Error) -> Result<Vec<Finding>> {
-    match error.kind() {
-        ErrorKind::Damaged | ErrorKind::Unsupported => Ok(vec![Finding::error("header", error.to_string())]),
-        _ => Err(error),
-    }
 }
 
 /// What is to be said of every LUKS header.

@@ -8,7 +8,8 @@ use std::{ops::Range, sync::Arc};
 use zerocopy::{FromBytes, FromZeros};
 
 use super::{
-    create::{pbkdf2_iterations, write_header},
+    Luks1,
+    create::write_header,
     header::Luks1Header,
     layout::{ACTIVE, FREE, HEADER_LEN, KEYSLOTS, RawHeader, RawKeyslot},
     parse::Parsed,
@@ -26,7 +27,7 @@ use crate::{
         luks::{
             UNIT,
             cipher::Encryption,
-            create::{new_secret, write_area},
+            create::{Creation, new_secret, write_area},
             editor::{Occupancy, changed_meanwhile, not_in_force, refuse_label, wipe},
             header_of,
             keyslot::{Keyslot, NewArea, material_len},
@@ -86,7 +87,7 @@ impl Luks1Editor {
         if new.priority != Priority::Normal {
             return Err(Error::new(ErrorKind::Usage, "LUKS1 keyslots have no priorities"));
         }
-        pbkdf2_iterations(new.cost, self.hash)?;
+        Luks1::checked_cost(new.cost, self.hash)?;
         let offset = area_offset(raw_slot(&self.base, slot)?);
         let area = NewArea { offset, encryption: &self.encryption, hash: self.hash, priority: None };
         Keyslot::seal(slot, area, new.cost, new_secret(new.credentials)?, &self.volume_key, rng)
@@ -193,7 +194,10 @@ fn activate(header: &mut RawHeader, storage: &dyn Storage, slot: u32, new: &Keys
 }
 
 /// Puts salt and iterations of `new` into the keyslot `slot`.
-fn describe(header: &mut RawHeader, slot: u32, new: &Keyslot) -> Result<()> {
+///
+/// # Errors
+/// `Usage` where there is no such keyslot.
+pub(super) fn describe(header: &mut RawHeader, slot: u32, new: &Keyslot) -> Result<()> {
     let KdfCost::Pbkdf2 { iterations, .. } = new.kdf.cost else { return Err(no_such_slot(slot)) };
     let place = raw_slot_mut(header, slot)?;
     place.iterations.set(iterations);
@@ -209,7 +213,7 @@ fn raw_slot(header: &RawHeader, slot: u32) -> Result<&RawKeyslot> {
     found.ok_or_else(|| no_such_slot(slot))
 }
 
-fn raw_slot_mut(header: &mut RawHeader, slot: u32) -> Result<&mut RawKeyslot> {
+pub(super) fn raw_slot_mut(header: &mut RawHeader, slot: u32) -> Result<&mut RawKeyslot> {
     let found = usize::try_from(slot).ok().and_then(|index| header.keyslots.get_mut(index));
     found.ok_or_else(|| no_such_slot(slot))
 }

@@ -1,31 +1,34 @@
 //! The header as a whole: describing, unlocking.
 
-use std::{io, sync::Arc};
+use std::{io, ops::Range, sync::Arc};
 
 use zerocopy::FromBytes;
 
 use super::{
-    create::KDF_KINDS,
+    Luks1,
     editor::{Luks1Editor, occupancy},
-    layout::{HEADER_LEN, RawHeader},
+    layout::{FIRST_AREA, HEADER_LEN, RawHeader},
     parse::{HeaderError, Parsed, areas_end},
 };
 use crate::{
     crypto::{
-        kdf::KdfLimits,
         rng::Rng,
         secret::{Credentials, VolumeKey},
     },
     error::{Error, ErrorKind, Result},
     format::{
-        Attempt, Challenge, Change, CopyInfo, CopyState, Detail, Editor, Finding, Fingerprint, Growth,
-        Header, HeaderInfo, KdfBounds, KeyfileRole, OpenEnd, Unlocked,
+        Attempt, Change, CopyInfo, CopyState, Detail, Editor, Finding, Fingerprint, Growth, Header,
+        HeaderInfo, KdfBounds, KeyfileRole, OpenEnd, Unlocked,
         luks::{
             self, Place, UNIT,
-            create::kdf_bounds,
+            backup::write_checked,
+            cost::kdf_bounds,
+            create::Creation,
             fingerprint::{add_digest, add_keyslot},
+            header_of,
             keyslot::Keyslot,
             unlock::open_any,
+            version::{LuksHeader, Version},
         },
     },
     mapping::{Holes, Layout, Mapping, Segment},
@@ -35,7 +38,7 @@ use crate::{
 
 /// The header of a LUKS1 container, with the ciphertext of the keyslots in use.
 #[derive(Debug)]
-pub(super) struct Luks1Header {
+pub(in crate::format) struct Luks1Header {
     parsed: Parsed,
     raw: RawHeader,
     container_len: u64,
@@ -43,59 +46,14 @@ pub(super) struct Luks1Header {
 }
 
 impl Luks1Header {
-    /// Reads the header and the areas of the keyslots in use.
-    ///
-    /// # Errors
-    /// As [`HeaderError`] says; `Damaged` where the container ends before an area does.
-    pub(super) fn read(container: &dyn Storage) -> Result<Self> {
-        Self::read_from(Place::of(container), container.size()?)
-    }
-
-    /// The same of a header file, the container of which is not there.
-    pub(super) fn read_file(file: &dyn Storage) -> Result<Self> {
-        Self::read_from(Place { storage: file, is_detached: true }, u64::MAX)
-    }
-
-    fn read_from(place: Place<'_>, container_len: u64) -> Result<Self> {
-        let Place { storage, is_detached } = place;
-        let mut bytes = [0; HEADER_LEN];
-        storage.read_exact_at(&mut bytes, 0).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => HeaderError::NoMagic.into(),
-            _ => Error::from(error),
-        })?;
-        let mut parsed = Parsed::parse(&bytes, container_len, is_detached)?;
-        for slot in &mut parsed.keyslots {
-            slot.area.load(storage)?;
-        }
-        let raw = RawHeader::read_from_bytes(&bytes).map_err(|_| HeaderError::NoMagic)?;
-        Ok(Self { parsed, raw, container_len, is_detached })
-    }
-
     /// The header's bytes.
     pub(super) const fn raw(&self) -> &RawHeader {
         &self.raw
     }
 
-    /// Where header and areas end, in bytes: up to whole 4096, as cryptsetup counts.
-    pub(super) fn areas_end(&self) -> u64 {
-        areas_end(&self.raw, self.parsed.encryption.key_len)
-    }
-
-    /// Whether both are under one volume key.
-    pub(super) fn has_same_key(&self, other: &Self) -> bool {
-        let digest =
-            |header: &Self| (header.raw.digest, header.raw.digest_salt, header.raw.digest_iterations);
-        digest(self) == digest(other)
-    }
-
     /// L1-HDR-06: without its container a detached header opens nothing.
     fn check_attached(&self) -> Result<()> {
         if self.parsed.data_offset == 0 && !self.is_detached { Err(luks::detached()) } else { Ok(()) }
-    }
-
-    /// What is to be said of keyslots whose areas were written over.
-    pub(super) fn overwritten(&self) -> impl Iterator<Item = Finding> {
-        self.parsed.keyslots.iter().filter_map(Keyslot::finding)
     }
 
     /// The size of the volume in sectors: to the container's end.
@@ -121,6 +79,46 @@ impl Luks1Header {
     }
 }
 
+impl LuksHeader for Luks1Header {
+    fn read_from(place: Place<'_>, container_len: u64) -> Result<Self> {
+        let Place { storage, is_detached } = place;
+        let mut bytes = [0; HEADER_LEN];
+        storage.read_exact_at(&mut bytes, 0).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => HeaderError::NoMagic.into(),
+            _ => Error::from(error),
+        })?;
+        let mut parsed = Parsed::parse(&bytes, container_len, is_detached)?;
+        for slot in &mut parsed.keyslots {
+            slot.area.load(storage)?;
+        }
+        let raw = RawHeader::read_from_bytes(&bytes).map_err(|_| HeaderError::NoMagic)?;
+        Ok(Self { parsed, raw, container_len, is_detached })
+    }
+
+    fn areas(&self) -> Range<u64> {
+        FIRST_AREA..areas_end(&self.raw, self.parsed.encryption.key_len)
+    }
+
+    fn has_same_key(&self, other: &Self) -> bool {
+        let digest =
+            |header: &Self| (header.raw.digest, header.raw.digest_salt, header.raw.digest_iterations);
+        digest(self) == digest(other)
+    }
+
+    fn examine(&self) -> Vec<Finding> {
+        let mut findings = vec![Finding::info("header", "whole"), luks::not_authenticated()];
+        findings.extend(self.parsed.keyslots.iter().filter_map(Keyslot::finding));
+        findings
+    }
+
+    /// L1-BACKUP-03: the areas, then the header that names them.
+    fn write_over(&self, front: &[u8], areas: &[u8], container: &dyn Storage) -> Result<()> {
+        let storage = header_of(container);
+        write_checked(storage, areas, FIRST_AREA)?;
+        write_checked(storage, front, 0)
+    }
+}
+
 impl Header for Luks1Header {
     fn describe(&self) -> HeaderInfo {
         let parsed = &self.parsed;
@@ -136,7 +134,7 @@ impl Header for Luks1Header {
             Detail::new(format!("Keyslot {}", slot.index), format!("stripes at offset {}", slot.area.offset))
         }));
         HeaderInfo {
-            format: "luks1",
+            format: Luks1::NAME,
             version: 1,
             uuid: parsed.uuid.clone(),
             label: None,
@@ -158,7 +156,7 @@ impl Header for Luks1Header {
 
     fn fingerprint(&self) -> Option<Fingerprint> {
         let parsed = &self.parsed;
-        let mut fingerprint = Fingerprint::of(parsed.uuid.clone(), "luks1")?;
+        let mut fingerprint = Fingerprint::of(parsed.uuid.clone(), Luks1::NAME)?;
         fingerprint.add("", "cipher", &[parsed.encryption.name.as_bytes()]);
         fingerprint.add("", "hash", &[parsed.hash.name().as_bytes()]);
         fingerprint.add("", "data offset", &[&parsed.data_offset.to_le_bytes()]);
@@ -167,14 +165,6 @@ impl Header for Luks1Header {
             add_keyslot(&mut fingerprint, slot);
         }
         Some(fingerprint)
-    }
-
-    fn challenges(&self, _: &Attempt) -> Vec<Challenge> {
-        Vec::new()
-    }
-
-    fn check_unlocked(&self, _: &Unlocked) -> Vec<Finding> {
-        Vec::new()
     }
 
     fn keyfile_role(&self) -> KeyfileRole {
@@ -194,9 +184,7 @@ impl Header for Luks1Header {
 
     fn unlock_with_key(&self, key: VolumeKey) -> Result<Unlocked> {
         self.check_attached()?;
-        if !self.parsed.digest.matches(&key, &KdfLimits::default())? {
-            return Err(Error::new(ErrorKind::Tampered, "the header belongs to another volume key"));
-        }
+        self.parsed.digest.check(&key)?;
         self.accept(key, None)
     }
 
@@ -208,7 +196,7 @@ impl Header for Luks1Header {
     }
 
     fn kdf_bounds(&self) -> Option<KdfBounds> {
-        Some(kdf_bounds(KDF_KINDS, self.parsed.hash, self.parsed.encryption.key_len))
+        Some(kdf_bounds(Luks1::KDF_KINDS, self.parsed.hash, self.parsed.encryption.key_len))
     }
 
     fn check_growth(&self, new_len: u64) -> Result<()> {

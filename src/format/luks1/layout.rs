@@ -4,6 +4,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, big_endi
 
 /// The header's size in bytes.
 pub(super) const HEADER_LEN: usize = 592;
+/// The size of the volume key's digest in bytes.
+pub(super) const DIGEST_LEN: usize = 20;
 /// The version, as it stands behind the magic.
 pub(super) const VERSION: [u8; 2] = [0, 1];
 /// The number of keyslots.
@@ -18,7 +20,7 @@ pub(super) const FIRST_AREA: u64 = 4096;
 /// The header.
 #[derive(Debug, Clone, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-pub(super) struct RawHeader {
+pub(in crate::format) struct RawHeader {
     pub magic: [u8; 6],
     pub version: [u8; 2],
     pub cipher_name: [u8; 32],
@@ -28,7 +30,7 @@ pub(super) struct RawHeader {
     pub payload_offset: U32,
     /// In bytes.
     pub key_len: U32,
-    pub digest: [u8; 20],
+    pub digest: [u8; DIGEST_LEN],
     pub digest_salt: [u8; 32],
     pub digest_iterations: U32,
     pub uuid: [u8; 40],
@@ -38,7 +40,7 @@ pub(super) struct RawHeader {
 /// One keyslot.
 #[derive(Debug, Clone, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-pub(super) struct RawKeyslot {
+pub(in crate::format) struct RawKeyslot {
     pub state: U32,
     pub iterations: U32,
     pub salt: [u8; 32],

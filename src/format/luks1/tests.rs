@@ -11,7 +11,7 @@ use crate::{
         sector::{BlockCipher, IvMode, Mode, SectorSpec},
     },
     error::ErrorKind,
-    format::{Attempt, luks::cipher::CipherError},
+    format::{Attempt, Format, Header, Probe, luks::cipher::CipherError},
     mapping::Layout,
     storage::MemoryStorage,
     units::{Sector, SectorSize},

@@ -12,7 +12,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     format::{
         CopyInfo, CopyState,
-        luks::{MAGIC, Place, editor::changed_meanwhile},
+        luks::{MAGIC, Place, editor::changed_meanwhile, magic_at},
     },
     storage::Storage,
 };
@@ -33,25 +33,17 @@ pub(super) struct Copies {
 
 /// Whether a header may be there: the first magic, or the second where nothing else has taken the first one's place.
 pub(super) fn has_magic(storage: &dyn Storage) -> Result<bool> {
-    let mut start = [0; 8];
-    if starts_with(storage, 0, &mut start, MAGIC)? {
+    if let Some(start) = magic_at(storage, 0)?.filter(|start| start.starts_with(&MAGIC)) {
         // LUKS1 is another format; a version of the future is told by name.
         return Ok(!start.ends_with(&[0, 1]));
     }
     for offset in HEADER_LENS {
-        if starts_with(storage, offset, &mut start, SECOND_MAGIC)? && start.ends_with(&VERSION) {
+        let is_second = |start: &[u8; 8]| start.starts_with(&SECOND_MAGIC) && start.ends_with(&VERSION);
+        if magic_at(storage, offset)?.as_ref().is_some_and(is_second) {
             return Ok(foreign::occupant(storage)?.is_none()); // L2-HDR-07
         }
     }
     Ok(false)
-}
-
-fn starts_with(storage: &dyn Storage, offset: u64, start: &mut [u8; 8], magic: [u8; 6]) -> Result<bool> {
-    match storage.read_exact_at(start, offset) {
-        Ok(()) => Ok(start.starts_with(&magic)),
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error.into()),
-    }
 }
 
 impl Copies {

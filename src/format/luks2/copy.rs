@@ -60,7 +60,7 @@ pub(super) struct Identity<'a> {
 
 /// A whole copy: the checksum is right and the metadata are well-formed.
 #[derive(Debug)]
-pub(super) struct HeaderCopy {
+pub(in crate::format) struct HeaderCopy {
     raw: Box<RawHeader>,
     json: Vec<u8>,
     hash: HashKind,

@@ -7,9 +7,9 @@ use std::{ops::Range, sync::Arc};
 use serde_json::Value;
 
 use super::{
+    Luks2,
     copies::Copies,
     copy::HeaderCopy,
-    create::KDF_KINDS,
     edit::{add_keyslot, keyslot_json, remove_keyslot, replace_keyslot},
     header::describe_slots,
     json::MAX_KEYSLOTS,
@@ -28,7 +28,8 @@ use crate::{
         luks::{
             Place,
             cipher::Encryption,
-            create::{checked_cost, new_secret, write_area},
+            cost::checked_cost,
+            create::{Creation, new_secret, write_area},
             editor::{Occupancy, not_in_force, refuse_label, wipe},
             keyslot::{Keyslot, NewArea, new_area_len},
         },
@@ -105,7 +106,7 @@ impl Luks2Editor {
 
     fn seal(&self, slot: u32, new: &NewKeyslot<'_>, rng: &dyn Rng) -> Result<(Keyslot, Value)> {
         refuse_label(new.label)?;
-        let cost = checked_cost(new.cost, KDF_KINDS)?;
+        let cost = checked_cost(new.cost, Luks2::KDF_KINDS)?;
         let hash = match cost {
             KdfCost::Pbkdf2 { hash, .. } => hash,
             KdfCost::Argon2i(_) | KdfCost::Argon2id(_) => HashKind::Sha256,

@@ -3,9 +3,10 @@
 use std::{ops::Range, sync::Arc};
 
 use super::{
+    Luks2,
     copies::Copies,
-    copy::HeaderCopy,
-    create::KDF_KINDS,
+    copy::CopyIndex,
+    details::details,
     editor::{Luks2Editor, occupancy},
     fingerprint,
     keyslot::Slot,
@@ -15,16 +16,22 @@ use super::{
 use crate::{
     crypto::{
         hash::HashKind,
-        kdf::KdfLimits,
-        rng::Rng,
+        rng::{OsRng, Rng},
         secret::{Credentials, VolumeKey},
     },
     error::{Error, ErrorKind, Result},
     format::{
-        Attempt, Challenge, Change, CopyState, Detail, Editor, Finding, Fingerprint, Growth, Header,
-        HeaderInfo, KdfBounds, KeyfileRole, KeyslotInfo, OpenEnd, Unlocked,
+        Attempt, Change, CopyState, Editor, Finding, Fingerprint, Growth, Header, HeaderInfo, KdfBounds,
+        KeyfileRole, KeyslotInfo, OpenEnd, Unlocked,
         luks::{
-            Place, cipher::Encryption, create::kdf_bounds, header_of, not_authenticated, unlock::open_any,
+            Place,
+            backup::write_checked,
+            cipher::Encryption,
+            cost::kdf_bounds,
+            create::Creation,
+            header_of, not_authenticated,
+            unlock::open_any,
+            version::{LuksHeader, Version},
         },
     },
     mapping::{self, Holes, Layout, Mapping},
@@ -34,68 +41,12 @@ use crate::{
 
 /// The header of a LUKS2 container, with the ciphertext of the keyslots that can be opened.
 #[derive(Debug)]
-pub(super) struct Luks2Header {
+pub(in crate::format) struct Luks2Header {
     copies: Copies,
     container_len: u64,
 }
 
 impl Luks2Header {
-    /// Reads both copies and the areas of the keyslots.
-    ///
-    /// # Errors
-    /// As [`Copies::read`]; `Damaged` where the container ends before an area does.
-    pub(super) fn read(container: &dyn Storage) -> Result<Self> {
-        Self::read_from(Place::of(container), container.size()?)
-    }
-
-    /// The same of a header file, the container of which is not there.
-    pub(super) fn read_file(file: &dyn Storage) -> Result<Self> {
-        Self::read_from(Place { storage: file, is_detached: true }, u64::MAX)
-    }
-
-    fn read_from(place: Place<'_>, container_len: u64) -> Result<Self> {
-        let mut copies = Copies::read(place)?;
-        for slot in &mut copies.current.metadata.slots {
-            if let Ok(slot) = &mut slot.usable {
-                slot.area.load(place.storage)?;
-            }
-        }
-        Ok(Self { copies, container_len })
-    }
-
-    /// The place of the keyslots' areas in bytes.
-    pub(super) fn areas(&self) -> Range<u64> {
-        self.metadata().areas.clone()
-    }
-
-    /// The copy that counts.
-    pub(super) const fn copy(&self) -> &HeaderCopy {
-        &self.copies.current
-    }
-
-    /// Only the header on the medium goes with how far the work is.
-    ///
-    /// # Errors
-    /// `Busy`.
-    pub(super) fn refuse_reencryption(&self) -> Result<()> {
-        if !self.metadata().is_in_reencryption() {
-            return Ok(());
-        }
-        let reason = "a re-encryption by cryptsetup is under way, and only its own header fits the data";
-        Err(Error::new(ErrorKind::Busy, reason)
-            .with_hint("finish it with cryptsetup reencrypt --resume-only"))
-    }
-
-    /// Whether the data are under one volume key by both.
-    pub(super) fn has_same_key(&self, other: &Self) -> bool {
-        let digest = |header: &Self| {
-            let (_, digest) = header.digest_in_use()?;
-            let key = digest.key.as_ref().ok()?;
-            Some((key.salt.clone(), key.iterations, key.digest.clone()))
-        };
-        digest(self).is_some_and(|own| Some(own) == digest(other))
-    }
-
     /// The digest of the volume key, with its number.
     fn digest_in_use(&self) -> Option<(u32, &Digest)> {
         let (segment, _) = self.first_crypt()?;
@@ -103,33 +54,6 @@ impl Luks2Header {
         digests
             .find(|(_, digest)| digest.segments.contains(&segment.index))
             .map(|(number, digest)| (*number, digest))
-    }
-
-    /// All that can be found out without a secret.
-    pub(super) fn examine(&self) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        for (name, copy) in
-            ["first header copy", "second header copy"].into_iter().zip(self.copies.describe())
-        {
-            findings.push(match copy.state {
-                CopyState::Current => Finding::info(name, "whole"),
-                CopyState::Stale => Finding::warning(name, "stale: the next mount for writing renews it"),
-                CopyState::Damaged => Finding::warning(name, "damaged: the next mount for writing renews it"),
-                CopyState::Missing => Finding::warning(name, "missing: the next mount for writing renews it"),
-            });
-        }
-        findings.push(not_authenticated());
-        for slot in &self.metadata().slots {
-            if let Err(reason) = &slot.usable {
-                let message = format!("cannot be opened: {reason}");
-                findings.push(Finding::warning(format!("keyslot {}", slot.index), message));
-            }
-        }
-        findings.extend(self.metadata().slots.iter().filter_map(|slot| slot.usable.as_ref().ok()?.finding()));
-        if let Err(error) = self.metadata().plan() {
-            findings.push(Finding::error("data", error.reason()));
-        }
-        findings
     }
 
     fn metadata(&self) -> &Metadata {
@@ -213,6 +137,89 @@ impl Luks2Header {
     }
 }
 
+impl LuksHeader for Luks2Header {
+    fn read_from(place: Place<'_>, container_len: u64) -> Result<Self> {
+        let mut copies = Copies::read(place)?;
+        for slot in &mut copies.current.metadata.slots {
+            if let Ok(slot) = &mut slot.usable {
+                slot.area.load(place.storage)?;
+            }
+        }
+        Ok(Self { copies, container_len })
+    }
+
+    fn areas(&self) -> Range<u64> {
+        self.metadata().areas.clone()
+    }
+
+    fn has_same_key(&self, other: &Self) -> bool {
+        let digest = |header: &Self| {
+            let (_, digest) = header.digest_in_use()?;
+            let key = digest.key.as_ref().ok()?;
+            Some((key.salt.clone(), key.iterations, key.digest.clone()))
+        };
+        digest(self).is_some_and(|own| Some(own) == digest(other))
+    }
+
+    fn examine(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for (name, copy) in
+            ["first header copy", "second header copy"].into_iter().zip(self.copies.describe())
+        {
+            findings.push(match copy.state {
+                CopyState::Current => Finding::info(name, "whole"),
+                CopyState::Stale => Finding::warning(name, "stale: the next mount for writing renews it"),
+                CopyState::Damaged => Finding::warning(name, "damaged: the next mount for writing renews it"),
+                CopyState::Missing => Finding::warning(name, "missing: the next mount for writing renews it"),
+            });
+        }
+        findings.push(not_authenticated());
+        for slot in &self.metadata().slots {
+            if let Err(reason) = &slot.usable {
+                let message = format!("cannot be opened: {reason}");
+                findings.push(Finding::warning(format!("keyslot {}", slot.index), message));
+            }
+        }
+        findings.extend(self.metadata().slots.iter().filter_map(|slot| slot.usable.as_ref().ok()?.finding()));
+        if let Err(error) = self.metadata().plan() {
+            findings.push(Finding::error("data", error.reason()));
+        }
+        findings
+    }
+
+    /// Only the header on the medium goes with how far a re-encryption is.
+    fn check_movable(&self) -> Result<()> {
+        if !self.metadata().is_in_reencryption() {
+            return Ok(());
+        }
+        let reason = "a re-encryption by cryptsetup is under way, and only its own header fits the data";
+        Err(Error::new(ErrorKind::Busy, reason)
+            .with_hint("finish it with cryptsetup reencrypt --resume-only"))
+    }
+
+    fn check_replaces(&self, present: &Self) -> Result<()> {
+        if present.areas() == self.areas() {
+            return Ok(());
+        }
+        let reason = "header and areas have other sizes than in the header to be restored";
+        Err(Error::new(ErrorKind::Usage, reason))
+    }
+
+    /// L2-BACKUP-03: the areas, then both copies, under a sequence id above those that are there: with its own the restored
+    /// header would be taken for the stale one after a stop half-way.
+    fn write_over(&self, _: &[u8], areas: &[u8], container: &dyn Storage) -> Result<()> {
+        let place = Place::of(container);
+        let (there, kept) = match Copies::read(place) {
+            Ok(copies) => (copies.newest_sequence(), copies.index()),
+            Err(_) => (0, CopyIndex::First),
+        };
+        let new = self.copies.current.after(there, &OsRng)?;
+        write_checked(place.storage, areas, self.areas().start)?;
+        new.write_as(kept.other(), place.storage)?;
+        new.write_as(kept, place.storage)
+    }
+}
+
 impl Header for Luks2Header {
     fn describe(&self) -> HeaderInfo {
         let current = &self.copies.current;
@@ -221,7 +228,7 @@ impl Header for Luks2Header {
         let key_bits = crypt.map_or(0, |(segment, _)| self.key_len(segment.index).saturating_mul(8));
         let sector_size = crypt.map_or(512, |(_, crypt)| crypt.sector_size.bytes());
         HeaderInfo {
-            format: "luks2",
+            format: Luks2::NAME,
             version: 2,
             uuid: Some(current.uuid.clone()).filter(|uuid| !uuid.is_empty()),
             label: Some(current.label.clone()).filter(|label| !label.is_empty()),
@@ -243,17 +250,9 @@ impl Header for Luks2Header {
 
     fn fingerprint(&self) -> Option<Fingerprint> {
         let uuid = Some(self.copies.current.uuid.clone()).filter(|uuid| !uuid.is_empty());
-        let mut fingerprint = Fingerprint::of(uuid, "luks2")?;
+        let mut fingerprint = Fingerprint::of(uuid, Luks2::NAME)?;
         fingerprint::add(&mut fingerprint, self.metadata());
         Some(fingerprint)
-    }
-
-    fn challenges(&self, _: &Attempt) -> Vec<Challenge> {
-        Vec::new()
-    }
-
-    fn check_unlocked(&self, _: &Unlocked) -> Vec<Finding> {
-        Vec::new()
     }
 
     fn keyfile_role(&self) -> KeyfileRole {
@@ -283,9 +282,7 @@ impl Header for Luks2Header {
 
     fn unlock_with_key(&self, key: VolumeKey) -> Result<Unlocked> {
         let plan = self.metadata().plan()?;
-        if !plan.key.matches(&key, &KdfLimits::default())? {
-            return Err(Error::new(ErrorKind::Tampered, "the header belongs to another volume key"));
-        }
+        plan.key.check(&key)?;
         self.accept(&plan, key, None)
     }
 
@@ -301,7 +298,7 @@ impl Header for Luks2Header {
 
     fn kdf_bounds(&self) -> Option<KdfBounds> {
         let key_len = self.first_crypt().map_or(0, |(segment, _)| self.key_len(segment.index));
-        Some(kdf_bounds(KDF_KINDS, HashKind::Sha256, key_len))
+        Some(kdf_bounds(Luks2::KDF_KINDS, HashKind::Sha256, key_len))
     }
 
     fn check_growth(&self, new_len: u64) -> Result<()> {
@@ -350,76 +347,4 @@ pub(super) fn describe_slots(metadata: &Metadata) -> Vec<KeyslotInfo> {
         if is_unbound(slot.index) { KeyslotInfo { kind: "unbound", ..info } } else { info }
     };
     metadata.slots.iter().map(describe).collect()
-}
-
-/// The rest of what `luksDump` shows.
-fn details(metadata: &Metadata, subsystem: &str) -> Vec<Detail> {
-    let mut details = Vec::new();
-    if !subsystem.is_empty() {
-        details.push(Detail::new("Subsystem", subsystem));
-    }
-    if !metadata.flags.is_empty() {
-        details.push(Detail::new("Flags", metadata.flags.join(" ")));
-    }
-    if !metadata.requirements.is_empty() {
-        details.push(Detail::new("Requirements", metadata.requirements.join(" ")));
-    }
-    details.extend(metadata.segments.iter().map(describe_segment));
-    details.extend(metadata.slots.iter().map(describe_slot));
-    for token in &metadata.tokens {
-        let description = token.key_description.iter().map(|text| format!(", key {text:?}"));
-        let value =
-            format!("{}, keyslots {}{}", token.kind, list(&token.slots), description.collect::<String>());
-        details.push(Detail::new(format!("Token {}", token.index), value));
-    }
-    for (index, digest) in &metadata.digests {
-        let key = match &digest.key {
-            Ok(key) => format!("pbkdf2-{}, {} iterations", key.hash.name(), key.iterations),
-            Err(reason) => format!("not usable: {reason}"),
-        };
-        let value = format!("{key}, keyslots {}, segments {}", list(&digest.slots), list(&digest.segments));
-        details.push(Detail::new(format!("Digest {index}"), value));
-    }
-    details
-}
-
-fn describe_segment(segment: &Segment) -> Detail {
-    let mut parts = Vec::new();
-    match &segment.kind {
-        Kind::Crypt(crypt) => {
-            parts.push(shown(&crypt.encryption));
-            parts.push(format!("sectors of {} bytes", crypt.sector_size));
-            parts.push(format!("IV from {}", crypt.iv_tweak));
-            parts.extend(crypt.integrity.as_ref().map(|kind| format!("integrity {kind}")));
-        }
-        Kind::Other(kind) => parts.push(kind.clone()),
-    }
-    let size = segment.size.map_or_else(|| "to the end".to_owned(), |size| format!("{size} bytes"));
-    parts.push(format!("{size} at offset {}", segment.offset));
-    parts.extend(segment.flags.iter().cloned());
-    Detail::new(format!("Segment {}", segment.index), parts.join(", "))
-}
-
-fn describe_slot(slot: &Slot) -> Detail {
-    let value = match &slot.usable {
-        Ok(keyslot) => {
-            let area = &keyslot.area;
-            let bits = area.encryption.key_len.saturating_mul(8);
-            format!(
-                "{}, {bits}-bit key, stripes by {}, at offset {}",
-                area.encryption.name,
-                area.hash.name(),
-                area.offset
-            )
-        }
-        Err(reason) => format!("not usable: {reason}"),
-    };
-    Detail::new(format!("Keyslot {}", slot.index), value)
-}
-
-fn list(numbers: &[u32]) -> String {
-    if numbers.is_empty() {
-        return "none".to_owned();
-    }
-    numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(" ")
 }

@@ -1,7 +1,5 @@
 //! The bytes of a binary header, big-endian, no padding (LUKS2 on-disk format 1.1.4, section 2.1).
 
-use std::ops::Range;
-
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, big_endian::U64};
 
 /// The size of the binary header in bytes; the JSON area follows.
@@ -13,9 +11,6 @@ pub(super) const HEADER_LENS: [u64; 9] =
 pub(super) const SECOND_MAGIC: [u8; 6] = *b"SKUL\xba\xbe";
 /// The version, as it stands behind the magic.
 pub(super) const VERSION: [u8; 2] = [0, 2];
-
-/// The keyslots' areas of a usual header, in bytes.
-pub(super) const USUAL_AREAS: Range<u64> = 32 << 10..16 << 20;
 
 /// A binary header.
 #[derive(Debug, Clone, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]

@@ -9,7 +9,7 @@ use crate::{
         sector::{BlockCipher, IvMode, Mode, SectorSpec},
     },
     error::ErrorKind,
-    format::{Attempt, CopyState, luks::af},
+    format::{Attempt, CopyState, Format, Header, Probe, luks::af},
     mapping::Layout,
     storage::MemoryStorage,
     units::{Sector, SectorSize},

@@ -40,7 +40,7 @@ use crate::{
     },
     error::{Error, ErrorKind, Result},
     format::{
-        Attempt, Blueprint, Challenge, Change, Editor, Erasure, Finding, Format, Growth, Header, HeaderInfo,
+        Attempt, Blueprint, Change, Editor, Erasure, Finding, Format, Growth, Header, HeaderInfo,
         KeyfileRole, Probe, Room, Unlocked, Wishes,
     },
     storage::Storage,
@@ -218,10 +218,6 @@ impl Header for Locked {
 
     fn keyfile_role(&self) -> KeyfileRole {
         KeyfileRole::Pool
-    }
-
-    fn challenges(&self, _: &Attempt<'_>) -> Vec<Challenge> {
-        Vec::new()
     }
 
     fn unlock(&self, credentials: &Credentials, attempt: &Attempt<'_>) -> Result<Unlocked> {
