@@ -22,7 +22,7 @@ use strongroom::{
     format::{
         Attempt, Blueprint, Format, Header, Provision, Room, Unlocked, Wishes,
         veracrypt::{
-            HiddenBlueprint, Hints, Locking, NewHeaders, Opened, Place, Prf, TRUECRYPT, VERACRYPT,
+            Hints, Locking, NewHeaders, Opened, Place, Prf, TRUECRYPT, VERACRYPT, VolumeBlueprint,
             backup_file, pool_contribution, protect, read_backup,
         },
     },
@@ -99,7 +99,8 @@ fn bytes_of(storage: &Arc<MemoryStorage>, unlocked: &Unlocked) -> ByteDevice {
 fn hide(storage: &MemoryStorage, size: Option<u64>, rng: &dyn Rng) -> Result<()> {
     let outer = opened(storage, PASSWORD, false, false)?;
     let len = storage.size()?;
-    let blueprint = HiddenBlueprint::new(&outer, len, HEADERS + 65_536, size, &wishes("aes", Prf::Sha512))?;
+    let blueprint =
+        VolumeBlueprint::hidden(&outer, len, HEADERS + 65_536, size, &wishes("aes", Prf::Sha512))?;
     fill_range(storage, blueprint.extent().data, rng, &mut unseen)?;
     write(storage, &blueprint, &secret(HIDDEN), rng)
 }
@@ -194,7 +195,7 @@ fn a_truecrypt_volume_takes_a_hidden_one_of_its_own_kind() {
         Opened::of_key(&unlocked.volume_key).unwrap()
     };
     let outer = open(PASSWORD, false);
-    let blueprint = HiddenBlueprint::new(&outer, LEN, HEADERS + 65_536, None, &Wishes::default()).unwrap();
+    let blueprint = VolumeBlueprint::hidden(&outer, LEN, HEADERS + 65_536, None, &Wishes::default()).unwrap();
     fill_range(&storage, blueprint.extent().data, &OsRng, &mut unseen).unwrap();
     write(&storage, &blueprint, &secret(HIDDEN), &OsRng).unwrap();
     let hidden = open(HIDDEN, true);
@@ -252,7 +253,7 @@ fn a_hidden_volume_lies_where_veracrypt_puts_it_and_never_where_the_outer_one_ha
         let mut outer = opened(&storage, PASSWORD, false, false).unwrap();
         outer.header.area_len = len - 2 * HEADERS;
         outer.header.volume_size = outer.header.area_len;
-        HiddenBlueprint::new(&outer, len, free_from, size, &wishes("aes", Prf::Sha512))
+        VolumeBlueprint::hidden(&outer, len, free_from, size, &wishes("aes", Prf::Sha512))
             .map(|blueprint| blueprint.extent().data)
     };
     assert_eq!(
@@ -276,10 +277,11 @@ fn a_hidden_volume_lies_where_veracrypt_puts_it_and_never_where_the_outer_one_ha
         assert_eq!(plan(len, free_from, size).unwrap_err().kind(), ErrorKind::NoSpace);
     }
     let hidden =
-        HiddenBlueprint::new(&outer, LEN, HEADERS, Some(65_536), &wishes("aes", Prf::Sha512)).unwrap();
+        VolumeBlueprint::hidden(&outer, LEN, HEADERS, Some(65_536), &wishes("aes", Prf::Sha512)).unwrap();
     write(&storage, &hidden, &secret(HIDDEN), &OsRng).unwrap();
     let hidden = opened(&storage, HIDDEN, true, false).unwrap();
-    let error = HiddenBlueprint::new(&hidden, LEN, HEADERS, None, &wishes("aes", Prf::Sha512)).unwrap_err();
+    let error =
+        VolumeBlueprint::hidden(&hidden, LEN, HEADERS, None, &wishes("aes", Prf::Sha512)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
 }
 
@@ -658,7 +660,8 @@ impl Kept {
         let outer = Hints { prf: Some(prf), ..hints(false, false) };
         let (_, unlocked) = open(&storage, &secret(PASSWORD), outer).unwrap();
         let outer = Opened::of_key(&unlocked.volume_key).unwrap();
-        let hidden = HiddenBlueprint::new(&outer, LEN, HEADERS, Some(65_536), &wishes(cipher, prf)).unwrap();
+        let hidden =
+            VolumeBlueprint::hidden(&outer, LEN, HEADERS, Some(65_536), &wishes(cipher, prf)).unwrap();
         write(&storage, &hidden, &secret(HIDDEN), &rng).unwrap();
         let bytes = storage.to_vec();
         let [header, hidden_header, backup_header, hidden_backup_header] =

@@ -18,7 +18,7 @@ use strongroom::{
     error::{Error, ErrorKind, Result},
     format::{
         Attempt, Blueprint, Header, KeyfileRole, Provision, Unlocked, Wishes,
-        veracrypt::{self, HiddenBlueprint, Hints, Opened},
+        veracrypt::{self, Hints, Opened, VolumeBlueprint},
     },
     mount::NewFilesystem,
     volume::{Access, Container, device, fill_range, find_empty, free_space::free_tail},
@@ -120,12 +120,12 @@ fn plan(
     container: &Container,
     header: &dyn Header,
     unlocked: &Unlocked,
-) -> Result<HiddenBlueprint> {
+) -> Result<VolumeBlueprint> {
     let storage = container.storage();
     let len = storage.size()?;
     let outer = Opened::of_key(&unlocked.volume_key)?;
     let data_start = header.describe_unlocked(unlocked).data_offset;
-    let limit = HiddenBlueprint::limit(len);
+    let limit = VolumeBlueprint::hidden_limit(len);
     let volume = device(container.storage(), unlocked.layout.clone());
     let tail = free_tail(&*volume, limit.saturating_sub(data_start))?;
     let free_from = data_start.saturating_add(tail.start);
@@ -154,7 +154,7 @@ fn plan(
         },
         ..Wishes::default()
     };
-    let blueprint = HiddenBlueprint::new(&outer, len, free_from, options.size, &wishes)?;
+    let blueprint = VolumeBlueprint::hidden(&outer, len, free_from, options.size, &wishes)?;
     let progress = ByteProgress::start(console, "looking for space that was never filled");
     let empty = find_empty(&*storage, free_from..limit, &mut |done, total| progress.step(done, total))?;
     drop(progress);

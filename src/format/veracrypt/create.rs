@@ -114,17 +114,20 @@ impl Making {
     }
 }
 
-/// A volume that fills a container.
+/// A new volume of which all is settled but the secret.
 #[derive(Debug)]
-pub(super) struct OuterBlueprint {
+pub struct VolumeBlueprint {
     making: Making,
+    place: Place,
     extent: Extent,
 }
 
-impl OuterBlueprint {
+impl VolumeBlueprint {
+    /// A volume that fills a container.
+    ///
     /// # Errors
     /// `Usage` for what the program does not have.
-    pub(super) fn new(family: Family, room: Room, wishes: &Wishes<'_>) -> Result<Self> {
+    pub(super) fn outer(family: Family, room: Room, wishes: &Wishes<'_>) -> Result<Self> {
         let making = Making::new(family, wishes)?;
         let container_len = match room {
             Room::Container(len) => len,
@@ -142,57 +145,15 @@ impl OuterBlueprint {
             return Err(usage(format!("a {} container holds at most 1 PiB", family.title())));
         }
         let data = HEADERS_LEN..container_len.saturating_sub(HEADERS_LEN);
-        Ok(Self { making, extent: Extent { container_len, data } })
-    }
-}
-
-impl Blueprint for OuterBlueprint {
-    fn uuid(&self) -> Option<String> {
-        None
+        Ok(Self { making, place: Place::Normal, extent: Extent { container_len, data } })
     }
 
-    fn extent(&self) -> Extent {
-        self.extent.clone()
-    }
-
-    fn sector_size(&self) -> SectorSize {
-        SectorSize::B512
-    }
-
-    fn keyfile_role(&self) -> KeyfileRole {
-        KeyfileRole::Pool
-    }
-
-    fn kdf_bounds(&self) -> Option<KdfBounds> {
-        None
-    }
-
-    fn make_header(
-        &self,
-        credentials: &Credentials,
-        _: Option<KdfCost>,
-        rng: &dyn Rng,
-    ) -> Result<Box<dyn NewHeader>> {
-        let (opened, sealed) = self.making.seal(&self.extent.data, Place::Normal, credentials, rng)?;
-        Ok(Box::new(NewVolume::new(opened, sealed, self.extent.container_len, rng)?))
-    }
-}
-
-/// A hidden volume that is to be made in a container that holds another one already.
-#[derive(Debug)]
-pub struct HiddenBlueprint {
-    making: Making,
-    container_len: u64,
-    data: Range<u64>,
-}
-
-impl HiddenBlueprint {
     /// A hidden volume of `size` bytes, or as large a one as fits, in the container of `outer`, whose file system uses
     /// nothing from byte `free_from` of the container on, up to where a hidden volume may end (VC-HID-01, -02, -03).
     ///
     /// # Errors
     /// `Usage` for what the outer volume's program does not have, `NoSpace` where it does not fit, `Unsupported` where `outer` cannot hold one.
-    pub fn new(
+    pub fn hidden(
         outer: &Opened,
         container_len: u64,
         free_from: u64,
@@ -225,22 +186,23 @@ impl HiddenBlueprint {
             return Err(too_small(most));
         }
         let end = container_len.saturating_sub(HEADERS_LEN).saturating_sub(reserve);
-        Ok(Self { making, container_len, data: end.saturating_sub(size)..end })
+        let data = end.saturating_sub(size)..end;
+        Ok(Self { making, place: Place::Hidden, extent: Extent { container_len, data } })
     }
 
     /// Up to which byte of the container the free space has to reach: no hidden volume ends behind it.
-    pub const fn limit(container_len: u64) -> u64 {
+    pub const fn hidden_limit(container_len: u64) -> u64 {
         container_len.saturating_sub(HEADERS_LEN).saturating_sub(SMALL_RESERVE)
     }
 }
 
-impl Blueprint for HiddenBlueprint {
+impl Blueprint for VolumeBlueprint {
     fn uuid(&self) -> Option<String> {
         None
     }
 
     fn extent(&self) -> Extent {
-        Extent { container_len: self.container_len, data: self.data.clone() }
+        self.extent.clone()
     }
 
     fn sector_size(&self) -> SectorSize {
@@ -261,8 +223,8 @@ impl Blueprint for HiddenBlueprint {
         _: Option<KdfCost>,
         rng: &dyn Rng,
     ) -> Result<Box<dyn NewHeader>> {
-        let (opened, sealed) = self.making.seal(&self.data, Place::Hidden, credentials, rng)?;
-        Ok(Box::new(NewVolume::new(opened, sealed, self.container_len, rng)?))
+        let (opened, sealed) = self.making.seal(&self.extent.data, self.place, credentials, rng)?;
+        Ok(Box::new(NewVolume::new(opened, sealed, self.extent.container_len, rng)?))
     }
 }
 

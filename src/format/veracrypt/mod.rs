@@ -23,7 +23,7 @@ use std::ops::Range;
 
 pub use self::{
     chain::{Chain, Encryption, Mode},
-    create::HiddenBlueprint,
+    create::VolumeBlueprint,
     header::{Data, HeaderError, IN_PLACE, SYSTEM, VolumeHeader},
     keyfile::pool_contribution,
     opened::Opened,
@@ -32,7 +32,7 @@ pub use self::{
     rewrite::{NewHeaders, backup_file},
     seal::Locking,
 };
-use self::{create::OuterBlueprint, growth::VeraCryptGrowth, layout::SLOT_LEN, place::Slot};
+use self::{growth::VeraCryptGrowth, layout::SLOT_LEN, place::Slot};
 use crate::{
     crypto::{
         rng::Rng,
@@ -156,7 +156,7 @@ impl Format for VeraCrypt {
     fn plan(&self, room: Room, wishes: &Wishes<'_>, _: &dyn Rng) -> Result<Box<dyn Blueprint>> {
         // Where it is not known whose a container is, a new one is for today's program.
         let family = self.families.first().copied().unwrap_or(Family::VeraCrypt);
-        Ok(Box::new(OuterBlueprint::new(family, room, wishes)?))
+        Ok(Box::new(VolumeBlueprint::outer(family, room, wishes)?))
     }
 
     /// Every place where any version puts a header, with the room around it.
