@@ -190,6 +190,7 @@ fn unit_tests_may_name_any_layer_but_not_write_unsafe() {
     let source = "use crate::cli;\n#[cfg(test)]\nmod tests {\n    use crate::mount;\n    unsafe fn f() {}\n}";
     assert_found("format/mod.rs", source, &["1: format names cli", "5: unsafe in format"]);
     assert_found("format/native/tests.rs", "use crate::block::BlockDevice;", &[]);
+    assert_found("format/native/tests/editor.rs", "use crate::block::BlockDevice;", &[]);
 }
 
 #[test]
@@ -228,7 +229,8 @@ fn check(file: &str, source: &str) -> Vec<Violation> {
         (None, None) => return vec![violation(1, "not in any layer".to_owned())],
     };
     let tokens = tokens(source);
-    let product = if file.ends_with("/tests.rs") { &[] } else { before_tests(&tokens) };
+    let is_test = file.ends_with("/tests.rs") || file.contains("/tests/");
+    let product = if is_test { &[] } else { before_tests(&tokens) };
     let mut violations = Vec::new();
     for (line, name) in named_modules(product) {
         let is_layer = LAYERS.iter().any(|(layer, _)| *layer == name);
