@@ -67,6 +67,7 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
                 sector_size: plan.sector_size(),
                 owner: (getuid().as_raw(), getgid().as_raw()),
                 label: plan.label(),
+                reads_zeros: plan.provision == Provision::Thin,
             };
             make_filesystem(&filesystem, container, header.volume_key().expose())
         })?;

@@ -58,7 +58,7 @@ pub(super) fn create(console: Console, options: &CreateOptions) -> Result<()> {
     if let Some(kind) = filesystem {
         spin(console, "making the file system", || {
             let owner = (getuid().as_raw(), getgid().as_raw());
-            let filesystem = NewFilesystem { kind, sector_size: 512, owner, label: None };
+            let filesystem = NewFilesystem { kind, sector_size: 512, owner, label: None, reads_zeros: false };
             make_filesystem(&filesystem, &container, made.volume_key().expose())
         })?;
     }

@@ -163,6 +163,10 @@ container at a time.
 unmount waits until all is written. With --force it does not wait for open files, and a driver that hangs is killed within
 seconds; what that one had not written is lost. list shows \"(detached)\" (null in JSON) for a mount point that somebody detached while files are open.
 
+The userspace driver keeps no journal: mount first lets e2fsck(8) repair what a crash left, as far as that goes unasked. Where it
+refuses, mount ends with status 6 and its hint holds the commands for the rest. What lost its name is then in lost+found;
+what was synced is there. With --read-only nothing is repaired.
+
 Passwords are bytes as they are given, not normalised. At most 1 MiB. One newline at the end of a password file, a
 descriptor or a command's output is dropped; a carriage return is not. Control characters typed at a prompt are ignored.
 A password is never taken from the command line or from the environment, where others could see it.

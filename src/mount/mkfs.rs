@@ -119,6 +119,8 @@ pub struct NewFilesystem<'a> {
     pub owner: (u32, u32),
     /// Its label, cut to what it can hold; none where [`FilesystemKind::takes_label`] says no.
     pub label: Option<&'a str>,
+    /// What was never written to the volume reads as zeros, not as random bytes.
+    pub reads_zeros: bool,
 }
 
 impl NewFilesystem<'_> {
@@ -140,6 +142,7 @@ impl NewFilesystem<'_> {
                 let is_safe = is_root() || fuse2fs::is_sound(Version::installed(interrupted)?);
                 let features = ext4_features(fs::metadata(block)?.len(), is_safe);
                 command.args(features.iter().flat_map(|features| ["-O", features]));
+                command.args(["-E", &self.ext4_options(is_root())]);
             }
             FilesystemKind::Xfs => {
                 command.stdin(self.xfs_prototype()?).args(["-p", "/proc/self/fd/0"]);
@@ -170,16 +173,24 @@ impl NewFilesystem<'_> {
         Ok(file.into())
     }
 
+    /// Without `root_owner` an ordinary user cannot write at the top; nothing is there to be discarded.
+    ///
+    /// mke2fs leaves inode tables as they are and the kernel zeroes them once it has mounted them; `fuse2fs` does not. Where
+    /// such a table then holds random bytes, a server that is killed between the writes of a group's descriptor and of the
+    /// new inodes leaves bytes that are taken for inodes, and that `e2fsck -p` refuses (`tests/vault/kills.rs`).
+    fn ext4_options(&self, is_kernels: bool) -> String {
+        let (user, group) = self.owner;
+        let is_left = is_kernels || self.reads_zeros;
+        format!("nodiscard,{}root_owner={user}:{group}", if is_left { "" } else { "lazy_itable_init=0," })
+    }
+
     fn add_arguments(&self, command: &mut Command) {
         let sector_size = self.sector_size.to_string();
         match self.kind {
             FilesystemKind::Ext4 => {
-                let (user, group) = self.owner;
-                // Without root_owner an ordinary user cannot write at the top. Nothing is there to be discarded, and a
-                // reserve for root has no use in one user's vault. 4 KiB blocks also for small volumes, which mke2fs
+                // A reserve for root has no use in one user's vault. 4 KiB blocks also for small volumes, which mke2fs
                 // would give 1 KiB: the kernel refuses blocks smaller than the device's sectors.
-                command.args(["-q", "-F", "-b", "4096", "-m", "0", "-E"]);
-                command.arg(format!("nodiscard,root_owner={user}:{group}"));
+                command.args(["-q", "-F", "-b", "4096", "-m", "0"]);
             }
             FilesystemKind::Exfat => {}
             FilesystemKind::Vfat => {
@@ -253,6 +264,7 @@ mod tests {
             sector_size: 4096,
             owner: (1234, 1234),
             label: Some("a label that is long"),
+            reads_zeros: true,
         };
         let session = tempfile::tempdir().unwrap();
         new.make(file.path(), session.path(), &AtomicBool::new(false)).unwrap();
@@ -273,6 +285,19 @@ mod tests {
         assert_eq!(ext4_features(BLOCK_MAP_LIMIT - 1, false), Some("^extent,^64bit"));
         assert_eq!(ext4_features(BLOCK_MAP_LIMIT, false), None);
         assert_eq!(ext4_features(1 << 30, true), None);
+    }
+
+    #[test]
+    fn inode_tables_are_zeroed_where_nobody_else_does_it() {
+        let options = |is_kernels, reads_zeros| {
+            let owner = (1, 2);
+            let kind = FilesystemKind::Ext4;
+            NewFilesystem { kind, sector_size: 512, owner, label: None, reads_zeros }.ext4_options(is_kernels)
+        };
+        assert_eq!(options(false, false), "nodiscard,lazy_itable_init=0,root_owner=1:2");
+        for (is_kernels, reads_zeros) in [(true, false), (false, true)] {
+            assert_eq!(options(is_kernels, reads_zeros), "nodiscard,root_owner=1:2");
+        }
     }
 
     #[test]
@@ -299,7 +324,13 @@ mod tests {
     fn a_tool_that_refuses_is_quoted() {
         let file = tempfile::NamedTempFile::new().unwrap();
         File::options().write(true).open(file.path()).unwrap().set_len(4096).unwrap();
-        let new = NewFilesystem { kind: FilesystemKind::Ext4, sector_size: 512, owner: (0, 0), label: None };
+        let new = NewFilesystem {
+            kind: FilesystemKind::Ext4,
+            sector_size: 512,
+            owner: (0, 0),
+            label: None,
+            reads_zeros: false,
+        };
         let error = new.make(file.path(), Path::new("/"), &AtomicBool::new(false)).unwrap_err();
         assert_eq!((error.kind(), error.action()), (ErrorKind::Io, Some("cannot make the ext4 file system")));
     }
@@ -322,7 +353,13 @@ mod tests {
             }
             let file = tempfile::NamedTempFile::new().unwrap();
             file.as_file().set_len(64 << 20).unwrap();
-            let new = NewFilesystem { kind, sector_size: 512, owner: (0, 0), label: Some("Gewölbe") };
+            let new = NewFilesystem {
+                kind,
+                sector_size: 512,
+                owner: (0, 0),
+                label: Some("Gewölbe"),
+                reads_zeros: true,
+            };
             new.make(file.path(), Path::new("/"), &AtomicBool::new(false)).unwrap();
             let bytes = fs::read(file.path()).unwrap();
             assert_eq!(bytes.windows(utf16.len()).any(|found| found == utf16), is_kept, "{kind}");

@@ -1,4 +1,7 @@
 //! `kill -9` under load, at random moments: `make torture` does it 200 times with each driver.
+//!
+//! `fuse2fs` keeps no journal, so what a killed server leaves may be more than `e2fsck -p` repairs unasked. That is no
+//! failure here where the way out that the error tells brings everything back that was synced; it is counted.
 
 use std::{
     thread::sleep,
@@ -35,9 +38,9 @@ fn a_killed_server_loses_nothing_that_was_synced() {
     with_vault_alone("--size 64M --provision quick", |world| {
         let start = Instant::now();
         let mut moments = Moments(0x9E37_79B9_7F4A_7C15);
-        let mut kept = 0;
+        let (mut kept, mut repairs) = (0, 0);
         for round in 0..rounds {
-            world.mount();
+            repairs += u32::from(world.mount_or_repair());
             kept += verified(world, round);
             let mut load = world.shell_in_background(LOAD);
             sleep(moments.next());
@@ -50,12 +53,15 @@ fn a_killed_server_loses_nothing_that_was_synced() {
                 world.assert_clean();
             }
         }
-        world.mount();
+        repairs += u32::from(world.mount_or_repair());
         kept += verified(world, rounds);
         assert!(kept > 5 * rounds, "{world}: only {kept} files were synced in {rounds} rounds");
         world.done("unmount m");
         world.check_file_system();
-        println!("{world}: {rounds} kills, {kept} synced files verified, {:?}", start.elapsed());
+        let took = start.elapsed();
+        println!(
+            "{world}: {rounds} kills, {kept} synced files verified, repaired by hand {repairs} times, {took:?}"
+        );
     });
 }
 

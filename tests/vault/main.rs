@@ -18,6 +18,7 @@ mod memory;
 mod place;
 mod random_writes;
 mod reencryption;
+mod repair;
 mod veracrypt;
 mod world;
 

@@ -92,6 +92,25 @@ impl World {
         self.done("mount v.vault m --password-file password");
     }
 
+    /// Mounts it, as [`World::mount`]. Where `e2fsck` refuses to repair it unasked, the way out that the error tells is walked
+    /// as it stands there. Says whether that was needed; with the kernel's driver, which has a journal, it must not be.
+    pub(crate) fn mount_or_repair(&self) -> bool {
+        let output = self.strongroom("mount v.vault m --password-file password");
+        if output.status.success() {
+            return false;
+        }
+        let errors = String::from_utf8(output.stderr).unwrap();
+        eprintln!("{self}: {errors}");
+        assert!(output.status.code() == Some(6) && !self.is_root(), "{self}: {:?}: {errors}", output.status);
+        let hint = errors.lines().find_map(|line| line.strip_prefix("strongroom: hint: ")).unwrap();
+        let first = hint.find("strongroom mount --block ").expect("the hint holds commands");
+        // e2fsck ends with 1 where it repaired something. Whether all is well the next mount shows.
+        let commands = hint[first..].replacen(';', " --password-file password;", 1);
+        self.shell(&format!("set +e; PATH=.; {commands}"));
+        self.mount();
+        true
+    }
+
     /// Starts a shell script, in a process group of its own, and does not wait for it.
     pub(crate) fn shell_in_background(&self, script: &str) -> std::process::Child {
         let mut command = self.command(Path::new("/bin/sh"));

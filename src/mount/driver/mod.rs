@@ -1,5 +1,6 @@
 //! Drivers: who makes the file system in a volume visible.
 
+mod e2fsck;
 mod kernel;
 mod userspace;
 

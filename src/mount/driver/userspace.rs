@@ -1,7 +1,7 @@
 //! ext4 without privileges: `fuse2fs`, kept as a child of the server.
 //!
 //! What every version of it (1.47.4 is the newest known here) asks of us: it exits 0 even where it could not mount, so
-//! the table of mounts is asked; it writes no journal, so `e2fsck -p` runs before each writable mount; it goes on
+//! the table of mounts is asked; it writes no journal, so [`e2fsck`] runs before each writable mount; it goes on
 //! flushing after the unmount, so its end is awaited; where the block file fails under it, 1.47.0 hands out wrong data
 //! (the error's number as a count of bytes read), so it must not outlive its server; it puts the device's name unescaped
 //! into mount options, so it is given a fixed relative one.
@@ -21,7 +21,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use super::{Volume, find_mount, is_on_top, unmount_directly};
+use super::{Volume, e2fsck, find_mount, is_on_top, unmount_directly};
 use crate::{
     error::{Error, ErrorKind, Result},
     export::unmount_fuse,
@@ -44,7 +44,7 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
     };
     let fuse2fs = fuse2fs()?;
     if !volume.read_only {
-        check_file_system(session)?;
+        e2fsck::repair_unasked(session, BLOCK_NAME, mountpoint.path())?;
     }
     let version = Version::of(&fuse2fs, session.stop())?;
     if !volume.read_only && !is_sound(version) {
@@ -75,17 +75,13 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
 pub(super) fn check(access: Access) -> Result<()> {
     fuse2fs()?;
     if access == Access::ReadWrite {
-        e2fsck()?;
+        e2fsck::program()?;
     }
     Ok(())
 }
 
 fn fuse2fs() -> Result<PathBuf> {
     program::require("fuse2fs", "fuse2fs")
-}
-
-fn e2fsck() -> Result<PathBuf> {
-    program::require("e2fsck", "e2fsprogs")
 }
 
 fn unmountable(contents: Contents) -> Error {
@@ -96,27 +92,6 @@ fn unmountable(contents: Contents) -> Error {
         }
         other => Error::new(ErrorKind::Missing, format!("no driver mounts {other} without root"))
             .with_hint("mount it as root, or see the volume as a file with mount --block"),
-    }
-}
-
-/// Repairs what can be repaired without questions. A clean file system costs one look at its superblock.
-fn check_file_system(session: &mut Session) -> Result<()> {
-    let mut command = program::command(e2fsck()?);
-    command.current_dir(&session.directory).args(["-p", BLOCK_NAME]);
-    let finished = program::run(&mut command, session.stop())?;
-    // e2fsck(8): 0 clean, 1 corrected, 2 corrected and the system should be restarted, which no volume needs.
-    match finished.status {
-        Some(0) => Ok(()),
-        Some(1 | 2) => {
-            session.warnings.push("the file system was not left clean; e2fsck repaired it".to_owned());
-            Ok(())
-        }
-        // Bit 2: errors left. The last line then only tells to leave out the option that we gave.
-        Some(status) if status & 4 != 0 => {
-            Err(Error::new(ErrorKind::Io, "the file system is damaged beyond what e2fsck repairs unasked")
-                .with_hint("strongroom mount --block CONTAINER DIR, then: e2fsck -f DIR/volume"))
-        }
-        _ => Err(Error::new(ErrorKind::Io, format!("e2fsck failed: {}", finished.reason()))),
     }
 }
 

@@ -1,0 +1,180 @@
+//! What `e2fsck` repairs unasked before `fuse2fs` mounts, and what is left to the user.
+//!
+//! `fuse2fs` keeps no journal. Where it, or the server of its block file, is killed between two of its writes, `e2fsck -p`
+//! makes good nearly all of that. It stops at a file that has lost its name (`Unattached inode`), and at a superblock of
+//! which a part was written: 1.47.0 writes it in pieces, its checksum last.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    mount::{
+        program::{self, Finished},
+        session::Session,
+    },
+};
+
+/// The program.
+///
+/// # Errors
+/// `Missing`, naming the package.
+pub(super) fn program() -> Result<PathBuf> {
+    program::require("e2fsck", "e2fsprogs")
+}
+
+/// Repairs what can be repaired without questions. A clean file system costs one look at its superblock.
+///
+/// # Errors
+/// `Io` with what was found and how to repair it, `Missing`, `Interrupted`.
+pub(super) fn repair_unasked(session: &mut Session, block: &str, mountpoint: &Path) -> Result<()> {
+    let program = program()?;
+    let mut finished = preen(&program, session, block)?;
+    let is_refused = is_left_damaged(&finished);
+    if is_refused {
+        // What it put right before it stopped is mostly what it stopped at: a second run then comes to the end.
+        finished = preen(&program, session, block)?;
+    }
+    // e2fsck(8): 0 clean, 1 corrected, 2 corrected and the system should be restarted, which no volume needs.
+    match finished.status {
+        Some(0) if !is_refused => Ok(()),
+        Some(0..=2) => {
+            session.warnings.push("the file system was not left clean; e2fsck repaired it".to_owned());
+            Ok(())
+        }
+        _ => {
+            let container = session.record().entry.container.clone();
+            Err(refusal(&finished, block, &Way { e2fsck: &program, container: &container, mountpoint }))
+        }
+    }
+}
+
+fn preen(program: &Path, session: &Session, block: &str) -> Result<Finished> {
+    let mut command = program::command(program);
+    program::run(command.current_dir(&session.directory).args(["-p", block]), session.stop())
+}
+
+/// Bit 2 of the status: errors are left.
+fn is_left_damaged(finished: &Finished) -> bool {
+    finished.status.is_some_and(|status| status & 4 != 0)
+}
+
+fn refusal(finished: &Finished, block: &str, way: &Way<'_>) -> Error {
+    if is_left_damaged(finished) {
+        let found = finding(&finished.output, block).unwrap_or_else(|| "it does not say which".to_owned());
+        let reason = format!("the file system needs a repair that e2fsck does not make unasked: {found}");
+        return Error::new(ErrorKind::Io, reason).with_hint(way.out(&[]));
+    }
+    let error = Error::new(ErrorKind::Io, format!("e2fsck failed: {}", finished.reason()));
+    let is_torn = [&finished.errors, &finished.output].iter().any(|said| said.contains(TORN));
+    // e2fsck alone takes a copy of the superblock, which a volume of up to 128 MiB does not have.
+    if is_torn { error.with_hint(way.out(&["debugfs -w -n -R dirty"])) } else { error }
+}
+
+/// What the run stopped at: the last thing it told of, without the block file's name before it.
+fn finding(output: &str, block: &str) -> Option<String> {
+    let mut found: Option<String> = None;
+    for line in output.lines().take_while(|line| !line.contains(STOPPED)).map(str::trim) {
+        match line.strip_prefix(block).and_then(|line| line.strip_prefix(": ")) {
+            Some(told) => found = Some(told.to_owned()),
+            None => found = found.map(|told| format!("{told} {line}").trim_end().to_owned()),
+        }
+    }
+    // File names are in it.
+    let shown = |c: char| if c.is_control() { '?' } else { c };
+    found.map(|told| told.chars().take(MOST_SHOWN).map(shown).collect())
+}
+
+/// What a user types to repair a volume.
+struct Way<'a> {
+    e2fsck: &'a Path,
+    container: &'a Path,
+    mountpoint: &'a Path,
+}
+
+impl Way<'_> {
+    /// The commands, with `first` before `e2fsck`, for a shell. By their paths, as an ordinary user's `PATH` does not lead
+    /// to them.
+    fn out(&self, first: &[&str]) -> String {
+        let (container, mountpoint) = (word(self.container), word(self.mountpoint));
+        let volume = word(&self.mountpoint.join(crate::export::VOLUME_FILE));
+        let folder = self.e2fsck.parent().unwrap_or(Path::new("/usr/sbin")).display();
+        let tools = first.iter().chain(&["e2fsck -fy"]).map(|tool| format!("{folder}/{tool} {volume}"));
+        let tools = tools.collect::<Vec<_>>().join("; ");
+        format!(
+            "repair it (what has lost its name comes to lost+found), with the options of this mount: \
+             strongroom mount --block {container} {mountpoint}; {tools}; strongroom unmount {mountpoint}"
+        )
+    }
+}
+
+/// A path as one word of a shell.
+fn word(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    let is_plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+,:@%=".contains(c));
+    if is_plain { path.into_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}
+
+/// What e2fsck says where it goes no further without asking. The option that it then tells to leave out is ours.
+const STOPPED: &str = "UNEXPECTED INCONSISTENCY";
+const TORN: &str = "Superblock checksum does not match";
+const MOST_SHOWN: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLOCK: &str = "block/volume";
+
+    fn finished(status: i32, output: &str, errors: &str) -> Finished {
+        Finished { status: Some(status), output: output.into(), errors: errors.into() }
+    }
+
+    fn way() -> Way<'static> {
+        Way {
+            e2fsck: Path::new("/usr/sbin/e2fsck"),
+            container: Path::new("/home/anna/my v.vault"),
+            mountpoint: Path::new("/home/anna/m"),
+        }
+    }
+
+    #[test]
+    fn what_the_run_stopped_at_is_told() {
+        let output = "block/volume contains a file system with errors, check forced.\n\
+                      block/volume: Entry '39' in /b (13) references inode 84 found in group 0's unused inodes area.  \n\
+                      FIXED.\n\
+                      block/volume: Directory ??? has the casefold flag, but the\ncasefold feature is not enabled.  \n\n\n\
+                      block/volume: UNEXPECTED INCONSISTENCY; RUN fsck MANUALLY.\n\t(i.e., without -a or -p options)\n";
+        let error = refusal(&finished(4, output, ""), BLOCK, &way());
+        let told = "the file system needs a repair that e2fsck does not make unasked: \
+                    Directory ??? has the casefold flag, but the casefold feature is not enabled.";
+        assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Io, told));
+    }
+
+    #[test]
+    fn a_name_in_it_cannot_steer_a_terminal() {
+        let output = format!("{BLOCK}: Entry '\u{1b}[2J' in /\n{BLOCK}: {STOPPED}\n");
+        assert_eq!(finding(&output, BLOCK).unwrap(), "Entry '?[2J' in /");
+        assert_eq!(finding("", BLOCK), None);
+    }
+
+    #[test]
+    fn the_way_out_can_be_pasted() {
+        let hint = refusal(&finished(4, "", ""), BLOCK, &way()).hint().unwrap().to_owned();
+        let commands = "strongroom mount --block '/home/anna/my v.vault' /home/anna/m; \
+                        /usr/sbin/e2fsck -fy /home/anna/m/volume; strongroom unmount /home/anna/m";
+        assert!(hint.ends_with(commands), "{hint}");
+        assert_eq!(word(Path::new("/it's")), r"'/it'\''s'");
+    }
+
+    #[test]
+    fn a_torn_superblock_is_made_whole_first() {
+        let said =
+            "e2fsck: Superblock checksum does not match superblock while trying to open block/volume\n";
+        let error = refusal(&finished(8, "", said), BLOCK, &way());
+        let commands = "/usr/sbin/debugfs -w -n -R dirty /home/anna/m/volume; /usr/sbin/e2fsck -fy";
+        assert!(error.hint().unwrap().contains(commands), "{error:?}");
+        let other =
+            refusal(&finished(8, "", "e2fsck: No such device while trying to open it\n"), BLOCK, &way());
+        assert_eq!((other.kind(), other.hint()), (ErrorKind::Io, None));
+    }
+}
