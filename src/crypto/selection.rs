@@ -1,5 +1,7 @@
 //! How a backend is chosen: the fastest that runs here and gives right answers, or the one that was asked for.
 
+use std::env;
+
 /// Which backend this process uses, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Selection<B> {
@@ -18,6 +20,16 @@ pub enum Why<B> {
     Forced,
     /// It is the safe one, and the one named here gave wrong answers: the processor, or what emulates it, is broken.
     SelfTestFailed(B),
+}
+
+/// The backend that this environment variable names.
+pub(super) fn forced<B: Copy>(
+    variable: &str,
+    backends: &[B],
+    name_of: impl Fn(B) -> &'static str,
+) -> Option<B> {
+    let name = env::var(variable).ok()?;
+    backends.iter().copied().find(|&backend| name_of(backend) == name)
 }
 
 /// Chooses among backends, of which the fastest comes first and the safe one last.

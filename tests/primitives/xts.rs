@@ -277,8 +277,9 @@ fn a_unit_of_any_length_is_what_openssl_makes_of_it() {
 fn the_environment_names_the_backend_where_it_runs_here() {
     const NAME: &str = "STRONGROOM_XTS_BACKEND";
     if let Ok(name) = env::var(NAME) {
-        let forced = name.parse().ok().filter(|backend: &Backend| backend.is_supported());
-        let fastest = Backend::ALL.into_iter().find(|backend| backend.is_supported()).unwrap();
+        let mut here = Backend::ALL.into_iter().filter(|backend| backend.is_supported());
+        let forced = here.clone().find(|backend| backend.name() == name);
+        let fastest = here.next().unwrap();
         let expected = match forced {
             Some(backend) => Selection { backend, why: Why::Forced },
             None => Selection { backend: fastest, why: Why::Fastest },

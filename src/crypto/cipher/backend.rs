@@ -1,4 +1,4 @@
-use std::{array, env, fmt, str::FromStr, sync::OnceLock};
+use std::{array, fmt, sync::OnceLock};
 
 use aes::cipher::Array;
 
@@ -7,7 +7,7 @@ use super::simd::{Avx2, Avx512};
 use super::{Camellia, Cipher, Kernels, Serpent};
 use crate::crypto::{
     hash,
-    selection::{self, select},
+    selection::{self, forced, select},
     xts::Block,
 };
 
@@ -81,19 +81,6 @@ impl fmt::Display for Backend {
     }
 }
 
-impl FromStr for Backend {
-    type Err = UnknownBackend;
-
-    fn from_str(name: &str) -> Result<Self, UnknownBackend> {
-        Self::ALL.into_iter().find(|backend| backend.name() == name).ok_or(UnknownBackend)
-    }
-}
-
-/// Not the name of a backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a backend of block ciphers")]
-pub struct UnknownBackend;
-
 /// Which backend this process uses for a cipher, and why. `STRONGROOM_CIPHER_BACKEND` may name it.
 pub type Selection = selection::Selection<Backend>;
 
@@ -112,7 +99,7 @@ pub fn selection(cipher: Cipher) -> Option<Selection> {
         Cipher::Camellia => camellia,
     };
     *chosen.get_or_init(|| {
-        let forced = env::var("STRONGROOM_CIPHER_BACKEND").ok().and_then(|name| name.parse().ok());
+        let forced = forced("STRONGROOM_CIPHER_BACKEND", &Backend::ALL, Backend::name);
         select(&Backend::ALL, forced, Backend::is_supported, |backend| backend.passes_self_test(cipher))
     })
 }

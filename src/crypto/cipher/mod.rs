@@ -16,7 +16,7 @@ use aes::cipher::{
 };
 
 use self::backend::Kernel;
-pub use self::backend::{Backend, Selection, UnknownBackend, Why, selection};
+pub use self::backend::{Backend, Selection, Why, selection};
 pub(super) use self::{camellia::Camellia, serpent::Serpent, twofish::Twofish};
 
 /// A cipher with keys of 128, 192 and 256 bits and a choice of kernels.

@@ -1,4 +1,4 @@
-use std::{env, fmt, str::FromStr, sync::OnceLock};
+use std::{fmt, sync::OnceLock};
 
 #[cfg(target_arch = "x86_64")]
 use super::simd;
@@ -6,7 +6,7 @@ use super::{AesXts, XtsKeyError};
 use crate::{
     crypto::{
         SectorCipher, hash,
-        selection::{self, select},
+        selection::{self, forced, select},
     },
     units::{Sector, SectorSize},
 };
@@ -72,19 +72,6 @@ impl fmt::Display for Backend {
     }
 }
 
-impl FromStr for Backend {
-    type Err = UnknownBackend;
-
-    fn from_str(name: &str) -> Result<Self, UnknownBackend> {
-        Self::ALL.into_iter().find(|backend| backend.name() == name).ok_or(UnknownBackend)
-    }
-}
-
-/// Not the name of a backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not an XTS backend")]
-pub struct UnknownBackend;
-
 /// Which backend this process uses, and why. `STRONGROOM_XTS_BACKEND` may name it.
 pub type Selection = selection::Selection<Backend>;
 
@@ -98,7 +85,7 @@ pub type Why = selection::Why<Backend>;
 pub fn selection() -> Result<Selection, XtsKeyError> {
     static SELECTION: OnceLock<Option<Selection>> = OnceLock::new();
     let chosen = SELECTION.get_or_init(|| {
-        let forced = env::var("STRONGROOM_XTS_BACKEND").ok().and_then(|name| name.parse().ok());
+        let forced = forced("STRONGROOM_XTS_BACKEND", &Backend::ALL, Backend::name);
         select(&Backend::ALL, forced, Backend::is_supported, Backend::passes_self_test)
     });
     chosen.ok_or(XtsKeyError::SelfTest)

@@ -12,7 +12,7 @@ use std::{fmt, io};
 
 use aes::cipher::{Array, inout::InOutBuf};
 
-pub use self::backend::{Backend, Selection, UnknownBackend, Why, selection};
+pub use self::backend::{Backend, Selection, Why, selection};
 use self::batch::Batch;
 pub(super) use self::{
     batch::Block,
