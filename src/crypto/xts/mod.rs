@@ -14,6 +14,8 @@ use aes::cipher::{Array, inout::InOutBuf};
 
 pub use self::backend::{Backend, Selection, Why, selection};
 use self::batch::Batch;
+#[cfg(target_arch = "x86_64")]
+pub(super) use self::simd::vector;
 pub(super) use self::{
     batch::Block,
     portable::{Pair, wipe_wide_stack},

@@ -15,20 +15,14 @@ macro_rules! camellia {
     ) => {
         $(#[$doc])*
         pub(in crate::crypto::cipher) mod $name {
-            use std::{arch::x86_64::{self, $vector}, ptr, slice};
+            use std::arch::x86_64::{self, $vector};
 
-            use aes::cipher::{
-                Array, BlockCipherDecBackend, BlockCipherDecClosure, BlockCipherEncBackend, BlockCipherEncClosure,
-                BlockSizeUser, ParBlocksSizeUser,
-                consts::{U16, $group as GroupSize},
-                inout::{InOut, InOutBuf},
-                typenum::Unsigned,
-            };
+            use aes::cipher::{consts::$group as GroupSize, typenum::Unsigned};
 
             $(use $intrinsic as $alias;)*
 
             use super::*;
-            use crate::crypto::xts::Block;
+            use crate::crypto::xts::vector::{load, store};
 
             /// Half a block: eight bytes of many blocks.
             type Half = [$vector; 8];
@@ -38,7 +32,6 @@ macro_rules! camellia {
             /// Blocks of a vector, where they lie one behind the other.
             const LANES: usize = $lanes;
 
-            const _: () = assert!(size_of::<$vector>() == LANES * size_of::<Block>());
             const _: () = assert!(GroupSize::USIZE == 16 * LANES);
 
             backend! { $proof, $features, RoundKeys }
@@ -182,20 +175,6 @@ macro_rules! camellia {
                     }
                 }
                 vectors
-            }
-
-            #[inline]
-            #[target_feature(enable = $features)]
-            fn load(blocks: &[Block; LANES]) -> $vector {
-                // SAFETY: behind the reference are as many bytes as the vector has; any bytes make one, at any address.
-                unsafe { ptr::from_ref(blocks).cast::<$vector>().read_unaligned() }
-            }
-
-            #[inline]
-            #[target_feature(enable = $features)]
-            fn store(blocks: &mut [Block; LANES], vector: $vector) {
-                // SAFETY: behind the reference are as many bytes as the vector has; any bytes make blocks, at any address.
-                unsafe { ptr::from_mut(blocks).cast::<$vector>().write_unaligned(vector) };
             }
 
             #[inline]

@@ -1,11 +1,22 @@
 //! What stands between a kernel, which takes a group of blocks, and the traits of the `cipher` crate.
 
 /// Makes `encrypt_with` and `decrypt_with`, which hand the kernel to a mode, out of `encrypt` and `decrypt`, which take keys and
-/// one group of blocks.
+/// one group of `GroupSize` blocks.
 ///
 /// Where a group takes longer than a few blocks `alone`, those are left to `encrypt_alone` and `decrypt_alone` of the keys.
 macro_rules! backend {
     ($proof:ident, $features:literal, $keys:ty $(, alone up to $alone:literal)?) => {
+        use std::slice;
+
+        use aes::cipher::{
+            Array, BlockCipherDecBackend, BlockCipherDecClosure, BlockCipherEncBackend, BlockCipherEncClosure,
+            BlockSizeUser, ParBlocksSizeUser,
+            consts::U16,
+            inout::{InOut, InOutBuf},
+        };
+
+        use crate::crypto::xts::Block;
+
         /// Lets `work` encrypt, in a function compiled for the kernel's instructions: what is inlined there is too.
         pub(in crate::crypto::cipher) fn encrypt_with(
             _: $proof,

@@ -1,8 +1,7 @@
 //! Block ciphers with the vector instructions of x86-64 processors.
 //!
-//! The rules are those of `crypto::xts::simd`. There is `unsafe` of two kinds: a function compiled for instructions that not
-//! every processor has is called where [`Avx512`] or [`Avx2`] proves that this one has them; and vectors are read and written
-//! through references to just as many bytes. There is no pointer arithmetic.
+//! The rules are those of `crypto::xts::simd`, whose `vector` reads and writes vectors. There is `unsafe` of one kind: a function
+//! compiled for instructions that not every processor has is called where [`Avx512`] or [`Avx2`] proves that this one has them.
 //!
 //! Kernels are not inlined into the loops around them, so that no compiler lifts round keys out of those onto the stack.
 #![allow(unsafe_code, reason = "vector instructions; the argument stands above and at each block")]

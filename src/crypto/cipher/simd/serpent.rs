@@ -16,27 +16,20 @@ macro_rules! serpent {
     ) => {
         $(#[$doc])*
         pub(in crate::crypto::cipher) mod $name {
-            use std::{arch::x86_64::{self, $vector}, ptr, slice};
+            use std::arch::x86_64::{self, $vector};
 
-            use aes::cipher::{
-                Array, BlockCipherDecBackend, BlockCipherDecClosure, BlockCipherEncBackend, BlockCipherEncClosure,
-                BlockSizeUser, ParBlocksSizeUser,
-                consts::{U16, $group as GroupSize},
-                inout::{InOut, InOutBuf},
-                typenum::Unsigned,
-            };
+            use aes::cipher::{consts::$group as GroupSize, typenum::Unsigned};
 
             $(use $intrinsic as $alias;)*
 
             use super::*;
-            use crate::crypto::xts::Block;
+            use crate::crypto::xts::vector::{load, store};
 
             /// Vectors in flight for each of a block's four words.
             const GROUPS: usize = GroupSize::USIZE / 4 / LANES;
             /// Blocks of a vector.
             const LANES: usize = $lanes;
 
-            const _: () = assert!(size_of::<$vector>() == LANES * size_of::<Block>());
 
             backend! { $proof, $features, RoundKeys, alone up to 2 }
             substitutions! { $vector, #[target_feature(enable = $features)] }
@@ -92,20 +85,6 @@ macro_rules! serpent {
                     low_pairs(low_ab, low_cd), high_pairs(low_ab, low_cd),
                     low_pairs(high_ab, high_cd), high_pairs(high_ab, high_cd),
                 ]
-            }
-
-            #[inline]
-            #[target_feature(enable = $features)]
-            fn load(blocks: &[Block; LANES]) -> $vector {
-                // SAFETY: behind the reference are as many bytes as the vector has; any bytes make one, at any address.
-                unsafe { ptr::from_ref(blocks).cast::<$vector>().read_unaligned() }
-            }
-
-            #[inline]
-            #[target_feature(enable = $features)]
-            fn store(blocks: &mut [Block; LANES], vector: $vector) {
-                // SAFETY: behind the reference are as many bytes as the vector has; any bytes make blocks, at any address.
-                unsafe { ptr::from_mut(blocks).cast::<$vector>().write_unaligned(vector) };
             }
 
             #[inline]

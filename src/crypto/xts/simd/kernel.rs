@@ -12,14 +12,14 @@ macro_rules! kernel {
     ) => {
         $(#[$doc])*
         pub(in crate::crypto::xts::simd) mod $name {
-            use std::{arch::x86_64::{self, $vector}, ptr};
+            use std::arch::x86_64::{self, $vector};
 
             $(use $intrinsic as $alias;)*
 
             use aes::cipher::{Array, consts::$group, inout::{InOut, InOutBuf}, typenum::Unsigned};
             use zeroize::Zeroize;
 
-            use super::super::{CARRY_SHIFTS, POLYNOMIAL, POWER_SHIFTS, ZERO, load_block};
+            use super::super::{CARRY_SHIFTS, POLYNOMIAL, POWER_SHIFTS, ZERO, load_block, vector::{load, store}};
             use crate::crypto::xts::batch::{Batch, Block};
 
             type Group = Array<Block, $group>;
@@ -30,8 +30,6 @@ macro_rules! kernel {
             const VECTORS: usize = $group::USIZE / LANES;
             /// Bytes by which a shift multiplies with x^[`GROUP`].
             const STEP: i32 = $group::I32 / 8;
-
-            const _: () = assert!(size_of::<$vector>() == LANES * size_of::<Block>());
 
             #[target_feature(enable = $features)]
             pub(in crate::crypto::xts::simd) fn encrypt(keys: &[Block], batch: Batch<'_>) {
@@ -179,20 +177,6 @@ macro_rules! kernel {
                 for (blocks, vector) in group.as_mut_slice().as_chunks_mut().0.iter_mut().zip(vectors) {
                     store(blocks, *vector);
                 }
-            }
-
-            #[inline]
-            #[target_feature(enable = $features)]
-            fn load(blocks: &[Block; LANES]) -> $vector {
-                // SAFETY: behind the reference are as many bytes as the vector has; any bytes make one, at any address.
-                unsafe { ptr::from_ref(blocks).cast::<$vector>().read_unaligned() }
-            }
-
-            #[inline]
-            #[target_feature(enable = $features)]
-            fn store(blocks: &mut [Block; LANES], vector: $vector) {
-                // SAFETY: behind the reference are as many bytes as the vector has; any bytes make blocks, at any address.
-                unsafe { ptr::from_mut(blocks).cast::<$vector>().write_unaligned(vector) };
             }
 
             /// `multiply`: which halves of the two, without carries.

@@ -6,16 +6,20 @@
 #![allow(unsafe_code, reason = "vector instructions; the argument stands above and at each block")]
 
 mod kernel;
+pub(in crate::crypto) mod vector;
 
 use std::{
     arch::x86_64::{__m128i, _mm_aesimc_si128, _mm_aeskeygenassist_si128, _mm_cvtsi128_si32, _mm_set1_epi32},
-    array, fmt, ptr,
+    array, fmt,
 };
 
 use aes::cipher::Array;
 use zeroize::Zeroize;
 
-use self::kernel::{aesni, vaes256, vaes512};
+use self::{
+    kernel::{aesni, vaes256, vaes512},
+    vector::{load, store},
+};
 use super::batch::{Batch, Block};
 
 /// One way to compute XTS, and what the processor must have for it.
@@ -182,21 +186,17 @@ fn inverse(keys: &[Block; MAX_KEYS], rounds: usize) -> [Block; MAX_KEYS] {
     let mut inverse = [ZERO; MAX_KEYS];
     for (round, (inverse, key)) in inverse.iter_mut().zip(keys[..=rounds].iter().rev()).enumerate() {
         let is_outer = round == 0 || round == rounds;
-        *inverse = if is_outer { *key } else { store_block(_mm_aesimc_si128(load_block(key))) };
+        if is_outer {
+            *inverse = *key;
+        } else {
+            store(array::from_mut(inverse), _mm_aesimc_si128(load_block(key)));
+        }
     }
     inverse
 }
 
 fn load_block(block: &Block) -> __m128i {
-    // SAFETY: behind the reference are 16 bytes; any bytes make a vector, at any address.
-    unsafe { ptr::from_ref(block).cast::<__m128i>().read_unaligned() }
-}
-
-fn store_block(vector: __m128i) -> Block {
-    let mut block = ZERO;
-    // SAFETY: behind the reference are 16 bytes; any bytes make a block, at any address.
-    unsafe { ptr::from_mut(&mut block).cast::<__m128i>().write_unaligned(vector) };
-    block
+    load(array::from_ref(block))
 }
 
 /// Round keys of AES-256: one before the first of 14 rounds, one after each.
