@@ -8,6 +8,7 @@ use std::{
     ops::Deref,
     ptr::{self, NonNull},
     sync::atomic::{AtomicBool, Ordering},
+    thread,
 };
 
 use rustix::{
@@ -135,6 +136,19 @@ impl<T> fmt::Debug for LockedBox<T> {
     }
 }
 
+/// Types of which memory full of zeros holds values.
+///
+/// # Safety
+/// Zeros in every byte must be a value of the type.
+pub unsafe trait FromZeros: Copy {}
+
+// SAFETY: any bits are an integer.
+unsafe impl FromZeros for u8 {}
+// SAFETY: any bits are an integer.
+unsafe impl FromZeros for u32 {}
+// SAFETY: a block is 128 integers and nothing else.
+unsafe impl FromZeros for argon2::Block {}
+
 /// A large working memory, such as Argon2's: left out of core dumps, wiped on drop, not locked.
 #[derive(Debug)]
 pub struct WipedSlice<T> {
@@ -143,28 +157,20 @@ pub struct WipedSlice<T> {
     items: PhantomData<T>,
 }
 
-impl<T: Copy> WipedSlice<T> {
-    /// `len` copies of `item`.
+impl<T: FromZeros> WipedSlice<T> {
+    /// `len` items that are zero. Memory is taken up as it is written, by the threads that write it.
     ///
     /// # Errors
     /// Of the kind `OutOfMemory` where the kernel grants no such mapping.
-    pub fn filled(len: usize, item: T) -> io::Result<Self> {
+    pub fn zeroed(len: usize) -> io::Result<Self> {
         const { assert!(align_of::<T>() <= 4096, "pages are aligned to 4096 bytes at least") };
         let bytes = len.checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
-        let pages = Pages::undumped(bytes)?;
-        let first = pages.start.cast::<T>();
-        for index in 0..len {
-            // SAFETY: `index` is below `len`, and `len` items lie within the mapping.
-            let place = unsafe { first.add(index) };
-            // SAFETY: the place is writable, aligned by the assertion above, and nothing else refers to it.
-            unsafe { place.write(item) };
-        }
-        Ok(Self { pages, len, items: PhantomData })
+        Ok(Self { pages: Pages::undumped(bytes)?, len, items: PhantomData })
     }
 
     /// The items, to be changed.
     pub fn as_mut_slice(&mut self) -> &mut [T] {
-        // SAFETY: `filled` wrote `len` items there, and `&mut self` is the only access.
+        // SAFETY: `len` items lie within the mapping, whose zeros are values, and `&mut self` is the only access.
         unsafe { std::slice::from_raw_parts_mut(self.pages.start.cast().as_ptr(), self.len) }
     }
 }
@@ -216,7 +222,7 @@ impl Drop for Pages {
     fn drop(&mut self) {
         // SAFETY: the mapping is live, writable and initialised to the last byte, and nothing refers to it any more.
         let bytes = unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.mapped) };
-        bytes.zeroize();
+        wipe(bytes);
         // SAFETY: the mapping was made by `undumped` with this length and is not used again.
         let unmapped = unsafe { munmap(self.start.as_ptr().cast(), self.mapped) };
         debug_assert!(unmapped.is_ok());
@@ -226,6 +232,29 @@ impl Drop for Pages {
 impl fmt::Debug for Pages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes", self.mapped)
+    }
+}
+
+/// Wipes bytes; many of them by all processors.
+fn wipe(bytes: &mut [u8]) {
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        let (first, rest) = bytes.split_at_mut(bytes.len().min(WORTH_A_THREAD.max(bytes.len() / threads)));
+        for part in rest.chunks_mut(first.len().max(1)) {
+            let part = Wiped(part);
+            // What no thread can be had for is wiped here and now.
+            drop(thread::Builder::new().spawn_scoped(scope, move || drop(part)));
+        }
+        first.zeroize();
+    });
+}
+
+/// Bytes that are wiped on drop, wherever that happens.
+struct Wiped<'a>(&'a mut [u8]);
+
+impl Drop for Wiped<'_> {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 
@@ -246,6 +275,9 @@ fn try_build_at<T, E>(place: NonNull<T>, build: impl FnOnce() -> Result<T, E>) -
 }
 
 const STACK_WIPED: usize = 16 << 10;
+
+/// Bytes whose wiping takes much longer than starting a thread.
+const WORTH_A_THREAD: usize = 16 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -285,16 +317,26 @@ mod tests {
     }
 
     #[test]
-    fn a_wiped_slice_holds_what_it_was_filled_with() {
-        let mut slice = WipedSlice::filled(3000, 0x0102_0304_u32).unwrap();
-        assert_eq!(slice.as_mut_slice().len(), 3000);
-        assert!(slice.as_mut_slice().iter().all(|&item| item == 0x0102_0304));
+    fn a_wiped_slice_starts_as_zeros_and_holds_what_is_written() {
+        let mut slice = WipedSlice::<u32>::zeroed(3000).unwrap();
+        assert_eq!(slice.as_mut_slice(), [0; 3000]);
+        slice.as_mut_slice()[2999] = 0x0102_0304;
+        assert_eq!(slice.as_mut_slice()[2999], 0x0102_0304);
     }
 
     #[test]
     fn a_slice_larger_than_the_address_space_is_out_of_memory() {
-        let refused = WipedSlice::filled(1 << 57, 0_u64).unwrap_err();
+        let refused = WipedSlice::<u32>::zeroed(1 << 57).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::OutOfMemory);
+    }
+
+    #[test]
+    fn few_bytes_and_many_are_wiped_to_the_last() {
+        for len in [0, 1, 5000, WORTH_A_THREAD, WORTH_A_THREAD + 1, 5 * WORTH_A_THREAD + 7] {
+            let mut bytes = vec![7; len];
+            wipe(&mut bytes);
+            assert!(bytes.iter().all(|&byte| byte == 0), "{len}");
+        }
     }
 
     #[test]

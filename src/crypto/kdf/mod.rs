@@ -48,7 +48,7 @@ fn argon2(
     let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(len)).map_err(refused)?;
     let mut key = LockedBytes::zeroed(len)?;
     // Not `hash_password_into`, which frees its blocks unwiped.
-    let mut memory = WipedSlice::filled(params.block_count(), argon2::Block::new())?;
+    let mut memory = WipedSlice::<argon2::Block>::zeroed(params.block_count())?;
     Argon2::new(algorithm, Version::V0x13, params)
         .hash_password_into_with_memory(password, salt, key.as_mut_slice(), memory.as_mut_slice())
         .map_err(refused)?;
