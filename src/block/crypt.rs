@@ -103,6 +103,17 @@ impl CryptDevice {
         }
     }
 
+    /// Decrypts `piece` out of the storage's own memory; `false` where it has to be read first. In thin volumes it always has,
+    /// as holes must be told from ciphertext.
+    fn decrypt_in_place(&self, data: &mut [u8], piece: &Piece<'_>) -> bool {
+        let Piece { segment, sector_size, .. } = piece;
+        let range = piece.offset(0)..piece.offset(piece.sectors);
+        !self.is_thin()
+            && self.storage.read_in_place(range, &mut |ciphertext| {
+                segment.cipher.decrypt_into(ciphertext, data, *sector_size, piece.tweak(0));
+            })
+    }
+
     /// Encrypts and writes `plaintext`, which fills `piece`, a scratch buffer at a time.
     fn write_piece(&self, plaintext: &[u8], piece: &Piece<'_>, scratch: &mut [u8]) -> Result<(), BlockError> {
         let mut done = 0_u64;
@@ -182,8 +193,10 @@ impl BlockDevice for CryptDevice {
         let mut rest = buf;
         for piece in self.pieces(first, sectors) {
             let (data, after) = rest.split_at_mut(piece.len());
-            self.storage.read_exact_at(data, piece.offset(0))?;
-            self.decrypt(data, &piece);
+            if !self.decrypt_in_place(data, &piece) {
+                self.storage.read_exact_at(data, piece.offset(0))?;
+                self.decrypt(data, &piece);
+            }
             rest = after;
         }
         Ok(())

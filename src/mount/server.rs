@@ -132,6 +132,7 @@ impl Server {
         if let Some(name) = &order.format {
             container.assume_named(name)?;
         }
+        container.allow_in_place();
         let header = container.same_header(order.fingerprint.as_deref())?;
         let unlocked = header.unlock_with_key(key.into())?;
         let volume = Volume::open(&container, header.describe_unlocked(&unlocked), &unlocked);

@@ -26,6 +26,10 @@ impl Storage for Apart {
         self.data.read_exact_at(buf, offset)
     }
 
+    fn read_in_place(&self, range: Range<u64>, work: &mut dyn FnMut(&[u8])) -> bool {
+        self.data.read_in_place(range, work)
+    }
+
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         self.data.write_all_at(buf, offset)
     }

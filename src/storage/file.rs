@@ -6,17 +6,19 @@ use std::{
         fd::AsFd,
         unix::fs::{FileExt, FileTypeExt},
     },
+    sync::OnceLock,
 };
 
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom, fallocate, fcntl_getfl, seek};
 
-use super::{Limits, Storage};
+use super::{Limits, Storage, in_place::InPlace};
 
 /// A container in a regular file or on a block device.
 #[derive(Debug)]
 pub struct FileStorage {
     file: File,
     limits: Limits,
+    in_place: OnceLock<InPlace>,
 }
 
 impl FileStorage {
@@ -34,7 +36,17 @@ impl FileStorage {
         }
         let read_only = fcntl_getfl(&file)?.intersection(OFlags::ACCMODE) == OFlags::RDONLY;
         let limits = Limits { read_only, can_punch: !read_only, can_resize: kind.is_file() && !read_only };
-        Ok(Self { file, limits })
+        Ok(Self { file, limits, in_place: OnceLock::new() })
+    }
+
+    /// Has what is read again be read in place from now on, where the file lies on a file system on which that is as good.
+    ///
+    /// A file that is cut off, or a medium that fails, is a bus error then, which is contained for the whole process.
+    pub fn allow_in_place(&self) -> io::Result<()> {
+        if let Some(in_place) = InPlace::of(&self.file)? {
+            self.in_place.get_or_init(|| in_place);
+        }
+        Ok(())
     }
 
     /// The open file.
@@ -51,6 +63,10 @@ impl Storage for FileStorage {
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_exact_at(buf, offset)
+    }
+
+    fn read_in_place(&self, range: Range<u64>, work: &mut dyn FnMut(&[u8])) -> bool {
+        self.in_place.get().is_some_and(|in_place| in_place.read(&self.file, range, work))
     }
 
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {

@@ -5,6 +5,7 @@
 
 mod apart;
 mod file;
+mod in_place;
 mod memory;
 mod overlay;
 mod sim;
@@ -24,6 +25,12 @@ pub trait Storage: fmt::Debug + Send + Sync {
 
     /// Fills `buf` from `offset`. Past the end is `UnexpectedEof`, never a short read.
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Shows the bytes of `range` to `work` where they lie, without a copy, and nobody may write them meanwhile. `false` where
+    /// that does not go: what `work` may have seen is worthless then, and [`read_exact_at`](Self::read_exact_at) does it.
+    fn read_in_place(&self, _range: Range<u64>, _work: &mut dyn FnMut(&[u8])) -> bool {
+        false
+    }
 
     /// Writes all of `buf` at `offset`.
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;

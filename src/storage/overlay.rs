@@ -89,6 +89,12 @@ impl Storage for Overlay {
         Ok(())
     }
 
+    fn read_in_place(&self, range: Range<u64>, work: &mut dyn FnMut(&[u8])) -> bool {
+        let piece = self.piece(range.start, range.end);
+        let lies_in_one = piece.len == range.end.saturating_sub(range.start);
+        lies_in_one && piece.storage.read_in_place(piece.offset..piece.offset + piece.len, work)
+    }
+
     fn write_all_at(&self, mut buf: &[u8], offset: u64) -> io::Result<()> {
         let Range { mut start, end } = byte_range(offset, buf.len())?;
         while start < end {

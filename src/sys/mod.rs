@@ -6,6 +6,7 @@ pub mod alloc;
 pub mod descriptor;
 pub mod fuse_mount;
 pub mod loopdev;
+pub mod mapped_file;
 pub mod memory;
 pub mod process;
 pub mod socket;

@@ -154,6 +154,12 @@ impl Container {
         self.detached.as_ref().map(|detached| detached.file.file())
     }
 
+    /// Has data that are read again be read where the kernel caches them; for servers.
+    pub fn allow_in_place(&self) {
+        // Only slower where it does not go.
+        let _ = self.file.allow_in_place();
+    }
+
     /// Has what is read next come from the medium, as far as everything was synced before. A hint: the kernel may ignore it.
     pub fn forget_cached(&self) {
         let _ = fadvise(self.file(), 0, None, Advice::DontNeed);

@@ -55,6 +55,35 @@ fn a_container_that_is_cut_off_under_a_mount_syncs_nothing_any_more() {
     });
 }
 
+/// What was read twice lies in a mapping of the container: cutting that off must cost the reader an error, not the server.
+#[test]
+fn a_container_that_is_cut_off_under_a_mount_is_an_error_to_readers() {
+    with_vault("--size 32M --provision quick --filesystem none", |world| {
+        world.done("mount --block v.vault m --password-file password");
+        let server = world.server();
+        let read = "dd if=m/volume of=/dev/null bs=1M iflag=direct 2> dd.log && echo whole || echo refused";
+        for _ in 0..2 {
+            assert_eq!(world.shell(read), "whole\n", "{world}");
+        }
+        let maps = std::fs::read_to_string(format!("/proc/{server}/maps")).unwrap();
+        let is_mapped = maps.lines().any(|line| line.ends_with("/v.vault"));
+        let known = ["ext2/ext3", "tmpfs", "xfs", "btrfs"];
+        let file_system = world.shell("stat -f -c %T v.vault");
+        assert!(is_mapped || !known.contains(&file_system.trim()), "{world}: {file_system} {maps}");
+        // In the middle of a page, of a sector and of a request.
+        for size in ["20000001", "9437184", "6M"] {
+            world.shell(&format!("truncate -s {size} v.vault"));
+            assert_eq!(world.shell(read), "refused\n", "{world}: {size}");
+            assert_eq!(world.server(), server, "{world}: the server lives");
+        }
+        // Its own memory: what the kernel caches of the container is the kernel's, also where it is mapped.
+        let own = status_kib(server, "RssAnon:") + status_kib(server, "VmPTE:");
+        assert!(own < 64 << 10, "{world}: {own} KiB");
+        let _ = world.strongroom("unmount m --force");
+        world.wait_for_end_of(server);
+    });
+}
+
 /// Requests of 1 MiB in all threads at once, then all of it in small ones.
 const HEAVY: &str = "
     for part in 0 1 2 3 4 5 6 7; do
@@ -74,7 +103,7 @@ fn a_server_stays_small_and_opens_at_once_whatever_the_size_of_the_volume() {
             let opening = processor_seconds(server);
             assert!(opening < 1.0, "{world}: opening {size} took {opening} s of a processor");
             world.shell(HEAVY);
-            let peak = peak_memory_kib(server);
+            let peak = status_kib(server, "VmHWM:"); // The most that it ever had.
             assert!(peak < 64 << 10, "{world}: {peak} KiB for {size}");
             world.done("unmount m");
             world.wait_for_end_of(server);
@@ -82,10 +111,10 @@ fn a_server_stays_small_and_opens_at_once_whatever_the_size_of_the_volume() {
     }
 }
 
-/// The most memory that a process ever had, in KiB.
-fn peak_memory_kib(process: u64) -> u64 {
+/// A line of a process's `status`, in KiB.
+fn status_kib(process: u64, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
