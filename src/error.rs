@@ -82,6 +82,11 @@ impl Error {
         Self { kind, action: None, reason: reason.into(), hint: None, source: None }
     }
 
+    /// An error of kind [`ErrorKind::Usage`].
+    pub fn usage(reason: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Usage, reason)
+    }
+
     /// An error whose reason is another error's text, kept as its source.
     pub fn caused_by(kind: ErrorKind, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self { kind, action: None, reason: source.to_string(), hint: None, source: Some(Box::new(source)) }

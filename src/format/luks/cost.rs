@@ -34,7 +34,7 @@ pub(in crate::format) fn checked_cost(cost: KdfCost, kinds: &[KdfKind]) -> Resul
         KdfCost::Pbkdf2 { .. } => KdfKind::Pbkdf2,
     };
     if !kinds.contains(&kind) {
-        return Err(usage(format!("its keyslots do not take {}", kind.name())));
+        return Err(Error::usage(format!("its keyslots do not take {}", kind.name())));
     }
     let limits = KdfLimits::default();
     let too_much = |error| Error::caused_by(ErrorKind::Usage, error);
@@ -44,22 +44,18 @@ pub(in crate::format) fn checked_cost(cost: KdfCost, kinds: &[KdfKind]) -> Resul
                 || cost.passes < LEAST_PASSES
                 || !(1..=MOST_LANES).contains(&cost.lanes)
             {
-                return Err(usage("a keyslot takes at least 32 KiB and 4 passes, in 1 to 4 lanes"));
+                return Err(Error::usage("a keyslot takes at least 32 KiB and 4 passes, in 1 to 4 lanes"));
             }
             limits.check(&cost).map_err(too_much)?;
         }
         KdfCost::Pbkdf2 { iterations, .. } => {
             if iterations < LEAST_ITERATIONS {
-                return Err(usage("a keyslot takes at least 1000 iterations"));
+                return Err(Error::usage("a keyslot takes at least 1000 iterations"));
             }
             limits.check_iterations(iterations).map_err(too_much)?;
         }
     }
     Ok(cost)
-}
-
-fn usage(reason: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Usage, reason)
 }
 
 const LEAST_MEMORY_KIB: u32 = 32;

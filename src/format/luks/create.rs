@@ -98,7 +98,7 @@ impl Settled {
     ) -> Result<Self> {
         if wishes.provision == Provision::Thin {
             let reason = "LUKS containers are thick or quick: nothing in them says which sectors are unused";
-            return Err(usage(reason)); // L1-WRITE-02
+            return Err(Error::usage(reason)); // L1-WRITE-02
         }
         let data_offset = if wishes.is_detached { 0 } else { areas.end };
         let (sector_size, extent) = extent(room, sector_size, data_offset)?;
@@ -108,7 +108,7 @@ impl Settled {
         };
         if iv == Some(IvMode::Plain) && extent.data_len() > IVS_OF_PLAIN {
             let reason = format!("the IVs of {} repeat after 2 TiB", encryption.name);
-            return Err(usage(reason).with_hint("plain64 has enough of them")); // L1-WRITE-01
+            return Err(Error::usage(reason).with_hint("plain64 has enough of them")); // L1-WRITE-01
         }
         Ok(Self {
             uuid: hyphenated(&new_uuid(rng)?),
@@ -191,7 +191,7 @@ impl<V: Creation> Blueprint for LuksBlueprint<V> {
     ) -> Result<Box<dyn NewHeader>> {
         let settled = &self.settled;
         let hash = settled.hash;
-        let cost = V::checked_cost(cost.ok_or_else(|| usage("a keyslot needs costs"))?, hash)?;
+        let cost = V::checked_cost(cost.ok_or_else(|| Error::usage("a keyslot needs costs"))?, hash)?;
         let volume_key = settled.new_volume_key(rng)?;
         let offset = settled.areas.start;
         let area = NewArea { offset, encryption: &settled.encryption, hash, priority: V::PRIORITY };
@@ -249,7 +249,7 @@ fn extent(room: Room, wanted: Option<SectorSize>, data_offset: u64) -> Result<(S
     let sector_size = wanted.unwrap_or(usual);
     let bytes = sector_size.bytes_u64();
     if matches!(room, Room::Container(_)) && sector_size != SectorSize::B512 && !is_whole(sector_size) {
-        return Err(usage(format!("the data area is no whole number of sectors of {bytes} bytes")));
+        return Err(Error::usage(format!("the data area is no whole number of sectors of {bytes} bytes")));
     }
     let data_len = match room {
         Room::Container(_) => left.checked_div(bytes).unwrap_or_default().saturating_mul(bytes),
@@ -257,10 +257,10 @@ fn extent(room: Room, wanted: Option<SectorSize>, data_offset: u64) -> Result<(S
     };
     if data_len < LEAST_DATA {
         let least = data_offset.saturating_add(LEAST_DATA) / 1024;
-        return Err(usage(format!("a container needs at least {least} KiB")));
+        return Err(Error::usage(format!("a container needs at least {least} KiB")));
     }
     let end = data_offset.checked_add(data_len).filter(|end| i64::try_from(*end).is_ok());
-    let end = end.ok_or_else(|| usage("a container holds less than 2^63 bytes"))?;
+    let end = end.ok_or_else(|| Error::usage("a container holds less than 2^63 bytes"))?;
     let container_len = match room {
         // What is left of the last 512 bytes belongs to nobody.
         Room::Container(len) => len.saturating_sub(len % 512),
@@ -274,8 +274,8 @@ fn extent(room: Room, wanted: Option<SectorSize>, data_offset: u64) -> Result<(S
 /// # Errors
 /// `Usage` for what is no password and no single keyfile, and for an empty one.
 pub(in crate::format) fn new_secret(credentials: &Credentials) -> Result<&[u8]> {
-    let secret = password(credentials).map_err(|error| usage(error.reason()))?;
-    if secret.is_empty() { Err(usage("the password is empty")) } else { Ok(secret) }
+    let secret = password(credentials).map_err(|error| Error::usage(error.reason()))?;
+    if secret.is_empty() { Err(Error::usage("the password is empty")) } else { Ok(secret) }
 }
 
 /// Writes a keyslot's stripes where they belong, and reads them back.
@@ -285,10 +285,6 @@ pub(in crate::format) fn new_secret(credentials: &Credentials) -> Result<&[u8]> 
 pub(in crate::format) fn write_area(storage: &dyn Storage, slot: &Keyslot) -> Result<()> {
     let Area { offset, material, .. } = &slot.area;
     write_checked_as("the keyslot's area that was written", storage, material, *offset)
-}
-
-fn usage(reason: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Usage, reason)
 }
 
 const LEAST_DATA: u64 = 64 * 1024;

@@ -15,7 +15,7 @@ use crate::{
         kdf::{KdfCost, KdfKind},
         rng::Rng,
     },
-    error::{Error, ErrorKind, Result},
+    error::{Error, Result},
     format::{
         Priority, Room, Wishes,
         luks::{
@@ -41,11 +41,11 @@ impl Creation for Luks1 {
     /// L1-WRITE-02.
     fn settle(room: Room, wishes: &Wishes<'_>, rng: &dyn Rng) -> Result<Settled> {
         if wishes.label.is_some_and(|label| !label.is_empty()) {
-            return Err(usage("LUKS1 has no labels").with_hint("luks2 and native have them"));
+            return Err(Error::usage("LUKS1 has no labels").with_hint("luks2 and native have them"));
         }
         if wishes.sector_size.is_some_and(|size| size != SectorSize::B512) {
             return Err(
-                usage("LUKS1 has sectors of 512 bytes only").with_hint("luks2 and native have others")
+                Error::usage("LUKS1 has sectors of 512 bytes only").with_hint("luks2 and native have others")
             );
         }
         let encryption = Encryption::wished(wishes.cipher, wishes.key_bits)?;
@@ -58,7 +58,7 @@ impl Creation for Luks1 {
     fn checked_cost(cost: KdfCost, header_hash: HashKind) -> Result<KdfCost> {
         match checked_cost(cost, Self::KDF_KINDS)? {
             KdfCost::Pbkdf2 { hash, .. } if hash == header_hash => Ok(cost),
-            _ => Err(usage(&format!(
+            _ => Err(Error::usage(format!(
                 "its keyslots take PBKDF2 with {}, the header's hash",
                 header_hash.name()
             ))),
@@ -77,7 +77,8 @@ impl Creation for Luks1 {
     ) -> Result<Self::NewHeader> {
         let encryption = &settled.encryption;
         let area_units = new_area_len(encryption.key_len)? / UNIT;
-        let units = |bytes: u64| u32::try_from(bytes / UNIT).map_err(|_| usage("the header is too large"));
+        let units =
+            |bytes: u64| u32::try_from(bytes / UNIT).map_err(|_| Error::usage("the header is too large"));
         let (name, mode) = encryption.name.split_once('-').unwrap_or((&encryption.name, ""));
 
         let mut raw = Box::new(RawHeader::new_zeroed());
@@ -87,7 +88,7 @@ impl Creation for Luks1 {
         put(&mut raw.cipher_mode, mode.as_bytes())?;
         put(&mut raw.hash, settled.hash.name().as_bytes())?;
         raw.payload_offset.set(units(settled.extent.data.start)?);
-        raw.key_len.set(u32::try_from(encryption.key_len).map_err(|_| usage("the key is too long"))?);
+        raw.key_len.set(u32::try_from(encryption.key_len).map_err(|_| Error::usage("the key is too long"))?);
         put(&mut raw.digest, &digest.digest)?;
         put(&mut raw.digest_salt, &digest.salt)?;
         raw.digest_iterations.set(digest.iterations);
@@ -95,7 +96,7 @@ impl Creation for Luks1 {
         let mut next = FIRST_AREA / UNIT;
         for place in &mut raw.keyslots {
             place.state.set(FREE);
-            place.area_offset.set(u32::try_from(next).map_err(|_| usage("the header is too large"))?);
+            place.area_offset.set(u32::try_from(next).map_err(|_| Error::usage("the header is too large"))?);
             place.stripes.set(u32::try_from(af::STRIPES).unwrap_or_default());
             next = next.saturating_add(area_units);
         }
@@ -119,13 +120,10 @@ pub(super) fn write_header(storage: &dyn Storage, header: &RawHeader) -> Result<
 
 /// Puts bytes into a field, zeros behind them.
 fn put(field: &mut [u8], bytes: &[u8]) -> Result<()> {
-    let place = field.get_mut(..bytes.len()).ok_or_else(|| usage("a name is too long for the header"))?;
+    let place =
+        field.get_mut(..bytes.len()).ok_or_else(|| Error::usage("a name is too long for the header"))?;
     place.copy_from_slice(bytes);
     Ok(())
-}
-
-fn usage(reason: &str) -> Error {
-    Error::new(ErrorKind::Usage, reason)
 }
 
 const SLOTS: u64 = 8;

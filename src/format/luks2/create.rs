@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     crypto::{hash::HashKind, kdf::KdfKind, rng::Rng},
-    error::{Error, ErrorKind, Result},
+    error::{Error, Result},
     format::{
         Priority, Room, Wishes,
         luks::{
@@ -36,18 +36,14 @@ impl Creation for Luks2 {
     fn settle(room: Room, wishes: &Wishes<'_>, rng: &dyn Rng) -> Result<Settled> {
         let label = wishes.label.unwrap_or_default();
         if label.len() > MAX_LABEL_LEN || label.chars().any(char::is_control) {
-            return Err(Error::new(
-                ErrorKind::Usage,
-                "a LUKS2 label takes 47 bytes without control characters",
-            ));
+            return Err(Error::usage("a LUKS2 label takes 47 bytes without control characters"));
         }
         let encryption = Encryption::wished(wishes.cipher, wishes.key_bits)?;
         let least = new_area_len(encryption.key_len)?;
         let usual = Luks2::USUAL_AREAS;
         let areas_len = wishes.keyslots_len.unwrap_or(usual.end.saturating_sub(usual.start));
         if areas_len < least || areas_len > MAX_KEYSLOTS_LEN || !areas_len.is_multiple_of(4096) {
-            return Err(Error::new(
-                ErrorKind::Usage,
+            return Err(Error::usage(
                 "the room for keyslots is a multiple of 4 KiB, for at least one, and at most 128 MiB",
             ));
         }

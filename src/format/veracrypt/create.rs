@@ -40,32 +40,34 @@ impl Making {
         let name = wishes.cipher.unwrap_or("aes");
         let name = name.strip_suffix("-xts-plain64").unwrap_or(name);
         let chain = Chain::of_family(name, family).ok_or_else(|| {
-            usage(format!("{title} has no cipher {name}")).with_hint(
+            Error::usage(format!("{title} has no cipher {name}")).with_hint(
                 "chains are named in encryption order: aes, serpent, twofish-aes, aes-twofish-serpent",
             )
         })?;
         if wishes.label.is_some_and(|label| !label.is_empty()) {
-            return Err(usage(format!("{title} containers have no labels: nothing in them is in clear")));
+            return Err(Error::usage(format!(
+                "{title} containers have no labels: nothing in them is in clear"
+            )));
         }
         if wishes.sector_size.is_some_and(|size| size != SectorSize::B512) {
-            return Err(usage(format!("{title} encrypts in units of 512 bytes")));
+            return Err(Error::usage(format!("{title} encrypts in units of 512 bytes")));
         }
         if wishes.key_bits.is_some() || wishes.hash.is_some() {
-            let error = usage(format!("{title}'s keys have one size"));
+            let error = Error::usage(format!("{title}'s keys have one size"));
             return Err(error.with_hint("--prf names what makes the header's key"));
         }
         if wishes.is_detached {
-            return Err(usage(format!("{title} containers bear their headers")));
+            return Err(Error::usage(format!("{title} containers bear their headers")));
         }
         if wishes.provision == Provision::Thin {
-            return Err(usage(
+            return Err(Error::usage(
                 "a thin container shows which sectors are in use, and so whether there is a hidden volume",
             ));
         }
         let prf = wishes.prf.unwrap_or(Prf::Sha512);
         check_prf(family, prf)?;
         prf.cost(family, false, wishes.pim)?
-            .ok_or_else(|| usage(format!("{title} has no {}", prf.name())))?;
+            .ok_or_else(|| Error::usage(format!("{title} has no {}", prf.name())))?;
         Ok(Self { family, encryption: Encryption { chain, mode: Mode::Xts }, prf, pim: wishes.pim })
     }
 
@@ -135,14 +137,14 @@ impl VolumeBlueprint {
         };
         let container_len = container_len.saturating_sub(container_len.checked_rem(UNIT).unwrap_or(0));
         if container_len < LEAST {
-            return Err(usage(format!(
+            return Err(Error::usage(format!(
                 "a {} container needs at least {} KiB",
                 family.title(),
                 LEAST.div_euclid(1024)
             )));
         }
         if container_len > MOST {
-            return Err(usage(format!("a {} container holds at most 1 PiB", family.title())));
+            return Err(Error::usage(format!("a {} container holds at most 1 PiB", family.title())));
         }
         let data = HEADERS_LEN..container_len.saturating_sub(HEADERS_LEN);
         Ok(Self { making, place: Place::Normal, extent: Extent { container_len, data } })
@@ -273,7 +275,7 @@ impl NewHeader for NewVolume {
     }
 
     fn write_file(&self, _: &dyn Storage) -> Result<()> {
-        Err(usage(format!("{} containers bear their headers", self.opened.header.family.title())))
+        Err(Error::usage(format!("{} containers bear their headers", self.opened.header.family.title())))
     }
 }
 
@@ -289,9 +291,9 @@ pub(super) fn slots_of_noise(rng: &dyn Rng) -> Result<Vec<u8>> {
 fn check_prf(family: Family, prf: Prf) -> Result<()> {
     match (family, prf) {
         (Family::VeraCrypt, Prf::Ripemd160 | Prf::Sha1) => {
-            Err(usage(format!("VeraCrypt 1.26.7 and later open no header with {}", prf.name())))
+            Err(Error::usage(format!("VeraCrypt 1.26.7 and later open no header with {}", prf.name())))
         }
-        (Family::TrueCrypt, Prf::Sha1) => Err(usage("TrueCrypt 5 and later make no header with sha1")),
+        (Family::TrueCrypt, Prf::Sha1) => Err(Error::usage("TrueCrypt 5 and later make no header with sha1")),
         _ => Ok(()),
     }
 }
@@ -302,10 +304,6 @@ const fn minimum(family: Family) -> u16 {
         Family::VeraCrypt => 0x010b,
         Family::TrueCrypt => 0x0700,
     }
-}
-
-fn usage(reason: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Usage, reason)
 }
 
 /// The version that is written (VC-WRITE-01).
