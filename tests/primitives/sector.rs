@@ -1,9 +1,12 @@
 //! The sector ciphers against cryptsetup's vectors, which the kernel computed: IV modes, sector sizes, ciphers.
 
+use std::{env, process::Command, thread};
+
 use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16};
 use sha2::{Digest, Sha256};
 use strongroom::{
     crypto::{
+        cipher::{Backend, Cipher, Selection, Why, selection},
         hash::HashKind,
         kdf::{self, Argon2Cost},
         sector::{BlockCipher, Cascade, IvMode, Mode, SectorSpec},
@@ -143,6 +146,36 @@ fn each_key_length_of_each_cipher_is_the_one_published() {
             lengths.insert(key.len());
         }
         assert!(lengths.iter().eq(key_lens), "{file}: {lengths:?}");
+    }
+}
+
+/// A process chooses its backend once. So each one is tried in a process of its own, with all vectors.
+#[test]
+fn each_backend_that_the_environment_names_is_used_and_gives_the_published_vectors() {
+    const NAME: &str = "STRONGROOM_CIPHER_BACKEND";
+    const VECTORS: [&str; 4] = [
+        "sector::each_block_cipher_is_the_kernels",
+        "sector::each_key_length_of_each_cipher_is_the_one_published",
+        "sector::a_cascade_of_xts_is_the_oracles_one_after_another",
+        "sector::xts_with_each_cipher_is_the_oracles",
+    ];
+    if let Ok(name) = env::var(NAME) {
+        let named = Backend::ALL.into_iter().find(|backend| backend.name() == name);
+        let forced = named.filter(|backend| backend.is_supported());
+        let fastest = Backend::ALL.into_iter().find(|backend| backend.is_supported()).unwrap();
+        let expected = match forced {
+            Some(backend) => Selection { backend, why: Why::Forced },
+            None => Selection { backend: fastest, why: Why::Fastest },
+        };
+        assert!(Cipher::ALL.iter().all(|&cipher| selection(cipher) == Some(expected)), "{expected:?}");
+        return;
+    }
+    for name in Backend::ALL.map(Backend::name).into_iter().chain(["nonsense"]) {
+        let this = thread::current().name().unwrap().to_owned();
+        let mut child = Command::new(env::current_exe().unwrap());
+        let output = child.args(["--exact", &this]).args(VECTORS).env(NAME, name).output().unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && printed.contains("5 passed"), "{name}: {printed}");
     }
 }
 
