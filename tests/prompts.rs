@@ -516,6 +516,10 @@ fn a_trial_says_what_it_tries_and_ctrl_c_ends_it() {
     let mut terminal = Terminal::start_in(noise(), "key test noise.hc --format veracrypt --pim 2000000");
     terminal.answer("Password for noise.hc: ", PASSWORD);
     terminal.expect("trying ");
+    // Not one of them has ended, and still it is known that nobody should wait.
+    terminal.expect(" left at most)");
+    let is_long = ["h left at most)", "d left at most)"].iter().any(|end| terminal.seen.ends_with(end));
+    assert!(is_long, "{}", terminal.seen);
     let start = std::time::Instant::now();
     terminal.session.send(CTRL_C).unwrap();
     terminal.end(130);

@@ -1,12 +1,13 @@
 //! Long work on a terminal: a bar with rate and time left, or a spinner.
 
 use std::{
+    fmt,
     ops::ControlFlow,
-    sync::{Mutex, PoisonError},
-    time::Duration,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 
 use strongroom::format::Monitor;
 
@@ -18,17 +19,24 @@ static DRAWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 /// What the spinner says, where the work has said more than its name.
 static SAID: Mutex<Option<String>> = Mutex::new(None);
 
-/// Has the spinner say which of many derivations runs.
+/// When the work will have ended, as far as it has said.
+static END: Mutex<Option<Instant>> = Mutex::new(None);
+
+/// Has the spinner say which of many derivations runs, and how long all of them take at most.
 #[derive(Debug)]
 pub(crate) struct TrialProgress;
 
 impl Monitor for TrialProgress {
     fn derives(&self, name: &'static str, number: usize, total: usize) {
         let text = format!("trying {name} ({number} of {total})");
-        if let Some(bar) = &*DRAWN.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(bar) = &*lock(&DRAWN) {
             bar.set_message(text.clone());
         }
-        *SAID.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+        *lock(&SAID) = Some(text);
+    }
+
+    fn expects(&self, left: Duration) {
+        *lock(&END) = Instant::now().checked_add(left);
     }
 
     fn is_over(&self) -> bool {
@@ -106,15 +114,21 @@ pub(crate) fn spin<T>(console: Console, what: &'static str, work: impl FnOnce() 
     if !console.shows_progress() {
         return work();
     }
+    // What other work has said does not count.
+    *lock(&SAID) = None;
+    *lock(&END) = None;
     let (finished, waiting) = std::sync::mpsc::channel::<()>();
     std::thread::scope(|scope| {
         scope.spawn(move || {
             if waiting.recv_timeout(PATIENCE).is_ok() {
                 return;
             }
-            let said = SAID.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let message = said.unwrap_or_else(|| what.to_owned());
-            let spinner = ProgressBar::new_spinner().with_style(style(SPINNER)).with_message(message);
+            let message = lock(&SAID).take().unwrap_or_else(|| what.to_owned());
+            let style = style(SPINNER).with_key("left", |_: &ProgressState, out: &mut dyn fmt::Write| {
+                // Nobody reads what cannot be drawn.
+                let _ = out.write_str(&time_left(*lock(&END), Instant::now()));
+            });
+            let spinner = ProgressBar::new_spinner().with_style(style).with_message(message);
             remember(&spinner);
             spinner.enable_steady_tick(Duration::from_millis(100));
             // Ends with the message, or with the sender when `work` panics.
@@ -127,15 +141,31 @@ pub(crate) fn spin<T>(console: Console, what: &'static str, work: impl FnOnce() 
     })
 }
 
+/// What the spinner says of the time left until `end`: nothing where that is not known, or turned out to be wrong.
+fn time_left(end: Option<Instant>, now: Instant) -> String {
+    match end.map(|end| end.saturating_duration_since(now)) {
+        None | Some(Duration::ZERO) => String::new(),
+        // Whole seconds, up: the last one is not none.
+        Some(left) => {
+            let seconds = left.as_secs().saturating_add(u64::from(left.subsec_nanos() > 0));
+            format!(", {:#} left at most", HumanDuration(Duration::from_secs(seconds)))
+        }
+    }
+}
+
 /// Wipes what is drawn.
 pub(crate) fn clear() {
-    if let Some(bar) = DRAWN.lock().unwrap_or_else(PoisonError::into_inner).take() {
+    if let Some(bar) = lock(&DRAWN).take() {
         bar.finish_and_clear();
     }
 }
 
 fn remember(bar: &ProgressBar) {
-    *DRAWN.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
+    *lock(&DRAWN) = Some(bar.clone());
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A template that is a constant here; the default style stands in for one that is wrong.
@@ -147,4 +177,22 @@ fn style(template: &str) -> ProgressStyle {
 const PATIENCE: Duration = Duration::from_secs(2);
 const BYTES: &str = "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
 const STEPS: &str = "[{bar:30}] {percent:>3}% {msg}";
-const SPINNER: &str = "{spinner} {msg} ({elapsed})";
+const SPINNER: &str = "{spinner} {msg} ({elapsed}{left})";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_is_told_in_whole_seconds_and_only_while_it_is_known() {
+        let now = Instant::now();
+        let told = |millis| time_left(Some(now + Duration::from_millis(millis)), now);
+        assert_eq!(told(12_000), ", 12s left at most");
+        assert_eq!(told(1_200), ", 2s left at most");
+        assert_eq!(told(1), ", 1s left at most");
+        assert_eq!(told(90_000), ", 2m left at most");
+        assert_eq!(told(0), "");
+        assert_eq!(time_left(None, now), "");
+        assert_eq!(time_left(Some(now), now + Duration::from_secs(1)), "");
+    }
+}

@@ -20,7 +20,7 @@ pub use fingerprint::{Fact, Fingerprint, digest_of, hex};
 pub use growth::{Growth, OpenEnd};
 pub use uuid::{hyphenated, new_uuid};
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
@@ -270,6 +270,12 @@ pub struct Attempt<'a> {
 pub trait Monitor: fmt::Debug + Send + Sync {
     /// Derivation `number` of `total` begins: the function `name`.
     fn derives(&self, name: &'static str, number: usize, total: usize);
+
+    /// The whole attempt takes about so long yet, where nothing opens before. Told again and again, the better the more is
+    /// done; not before anything was measured.
+    fn expects(&self, left: Duration) {
+        let _ = left;
+    }
 
     /// Whether the attempt is to end, as `Interrupted`. Asked every few milliseconds.
     fn is_over(&self) -> bool;

@@ -11,7 +11,7 @@ use sha2::Sha512;
 pub use self::{
     calibrate::{calibrate, calibrate_iterations},
     cost::{Argon2Cost, CostError, KdfCost, KdfKind, KdfLimits, Quantity},
-    pbkdf2::{pbkdf2, pbkdf2_blocks, pbkdf2_name},
+    pbkdf2::{BETWEEN_QUESTIONS, pbkdf2, pbkdf2_blocks, pbkdf2_name},
 };
 use crate::{
     Error, ErrorKind,

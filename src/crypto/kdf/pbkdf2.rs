@@ -36,7 +36,8 @@ pub fn pbkdf2(
 /// Fills `out` with what [`pbkdf2()`] gives from block `first` on, counted from 0. A block is as long as a digest, and does
 /// not depend on the others: several can be computed side by side.
 ///
-/// `is_over` is asked every few milliseconds. Once it says yes, what is in `out` means nothing.
+/// `is_over` is asked every few milliseconds: each time that [`BETWEEN_QUESTIONS`] more iterations of a block are done. Once it
+/// says yes, what is in `out` means nothing.
 pub fn pbkdf2_blocks(
     hash: HashKind,
     password: &[u8],
@@ -121,7 +122,7 @@ pub const fn pbkdf2_name(hash: HashKind) -> &'static str {
 }
 
 /// Iterations, some milliseconds of the slowest hash.
-const BETWEEN_QUESTIONS: u32 = 4096;
+pub const BETWEEN_QUESTIONS: u32 = 4096;
 
 #[cfg(test)]
 mod tests {

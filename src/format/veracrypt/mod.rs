@@ -5,6 +5,7 @@
 
 mod chain;
 mod create;
+mod estimate;
 mod growth;
 mod header;
 mod keyfile;

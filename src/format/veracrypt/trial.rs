@@ -6,11 +6,13 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use super::{
     Family, Hints, Opened, Place, VolumeHeader,
     chain::{Encryption, MAX_KEY_LEN, Use, with_small_blocks},
+    estimate::Estimate,
     header::HeaderError,
     layout::{HEADER_LEN, PLAIN_LEN},
     original,
@@ -19,7 +21,7 @@ use super::{
 };
 use crate::{
     crypto::{
-        kdf::{KdfLimits, argon2id, pbkdf2_blocks},
+        kdf::{BETWEEN_QUESTIONS, KdfLimits, argon2id, pbkdf2_blocks},
         secret::{DerivedKey, LockedBytes},
     },
     error::{Error, ErrorKind, Result},
@@ -76,6 +78,9 @@ struct Trial<'a> {
     /// Held while an Argon2id runs: one is memory enough.
     large: Mutex<()>,
     findings: Mutex<Findings>,
+    start: Instant,
+    /// With the time when the monitor was told last.
+    estimate: Mutex<(Estimate, Option<Duration>)>,
     attempt: &'a Attempt<'a>,
     /// Whose container it may be.
     families: Vec<Family>,
@@ -95,8 +100,8 @@ pub(super) fn run(slots: &[Slot], passwords: &Passwords, attempt: &Attempt<'_>) 
 
 /// As [`run`], without a look at the header whose copy opened.
 pub(super) fn run_once(slots: &[Slot], passwords: &Passwords, attempt: &Attempt<'_>) -> Result<Opened> {
-    let trial = Trial::plan(slots, passwords, attempt)?;
     let most = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let trial = Trial::plan(slots, passwords, attempt, most)?;
     thread::scope(|scope| {
         for _ in 1..most.min(trial.tasks.len()) {
             scope.spawn(|| trial.work());
@@ -107,7 +112,12 @@ pub(super) fn run_once(slots: &[Slot], passwords: &Passwords, attempt: &Attempt<
 }
 
 impl<'a> Trial<'a> {
-    fn plan(slots: &'a [Slot], passwords: &'a Passwords, attempt: &'a Attempt<'a>) -> Result<Self> {
+    fn plan(
+        slots: &'a [Slot],
+        passwords: &'a Passwords,
+        attempt: &'a Attempt<'a>,
+        threads: usize,
+    ) -> Result<Self> {
         let mut derivations = Vec::new();
         let mut findings = Findings::default();
         for place in Place::to_try(attempt.hints) {
@@ -127,7 +137,11 @@ impl<'a> Trial<'a> {
         }
         derivations.sort_by_key(Derivation::rank);
         let tasks = tasks(&derivations);
+        let work = tasks.iter().filter_map(|task| derivations.get(task.derivation));
+        let estimate = Estimate::new(work.map(|derivation| (derivation.prf, derivation.cost)), threads);
         Ok(Self {
+            start: Instant::now(),
+            estimate: Mutex::new((estimate, None)),
             begun: Mutex::new(vec![false; derivations.len()]),
             derivations,
             tasks,
@@ -143,10 +157,11 @@ impl<'a> Trial<'a> {
     /// Takes task after task, until none is left or something has opened.
     fn work(&self) {
         while !self.is_over() {
-            let Some(task) = self.tasks.get(self.next.fetch_add(1, Ordering::Relaxed)) else { return };
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(task) = self.tasks.get(number) else { return };
             let Some(derivation) = self.derivations.get(task.derivation) else { return };
             self.tell(task.derivation, derivation);
-            if let Err(error) = self.carry_out(*task, derivation) {
+            if let Err(error) = self.carry_out(number, *task, derivation) {
                 lock(&self.findings).failed.get_or_insert(error);
                 self.is_over.store(true, Ordering::Relaxed);
             }
@@ -170,32 +185,54 @@ impl<'a> Trial<'a> {
         }
     }
 
-    fn carry_out(&self, task: Task, derivation: &Derivation<'_>) -> Result<()> {
+    /// Counts what was done, and tells the monitor how much is left, but not all the time.
+    fn count(&self, what: impl FnOnce(&mut Estimate, Duration)) {
+        let Some(monitor) = self.attempt.monitor else { return };
+        let now = self.start.elapsed();
+        let mut estimate = lock(&self.estimate);
+        let (estimate, told) = &mut *estimate;
+        what(estimate, now);
+        if told.is_some_and(|told| now.saturating_sub(told) < BETWEEN_ESTIMATES) {
+            return;
+        }
+        if let Some(left) = estimate.left(now) {
+            *told = Some(now);
+            monitor.expects(left);
+        }
+    }
+
+    fn carry_out(&self, number: usize, task: Task, derivation: &Derivation<'_>) -> Result<()> {
         match derivation.cost {
             Cost::Argon2id(cost) => {
                 let _alone = lock(&self.large);
                 if self.is_over() {
                     return Ok(());
                 }
+                self.count(|estimate, now| estimate.begin(number, now));
                 let key = argon2id(derivation.password, &derivation.slot.salt, &cost, MAX_KEY_LEN)?;
+                self.count(|estimate, now| estimate.end(number, now));
                 self.try_with(derivation, key.expose(), 0)
             }
             Cost::Pbkdf2 { hash, iterations } => {
                 let len = hash.digest_len();
                 let mut block = LockedBytes::zeroed(len)?;
-                let number = u32::try_from(task.block).unwrap_or(u32::MAX);
+                self.count(|estimate, now| estimate.begin(number, now));
                 let done = pbkdf2_blocks(
                     hash,
                     derivation.password,
                     &derivation.slot.salt,
                     iterations,
-                    number,
+                    u32::try_from(task.block).unwrap_or(u32::MAX),
                     block.as_mut_slice(),
-                    &|| self.is_over(),
+                    &|| {
+                        self.count(|estimate, now| estimate.advance(number, BETWEEN_QUESTIONS, now));
+                        self.is_over()
+                    },
                 );
                 if done.is_break() {
                     return Ok(());
                 }
+                self.count(|estimate, now| estimate.end(number, now));
                 let mut progress = lock(&derivation.progress);
                 let Some((from, to)) = progress.add(task.block, block.as_slice()) else { return Ok(()) };
                 let key = DerivedKey::copy_of(progress.key.as_slice().get(..to).unwrap_or_default())?;
@@ -425,6 +462,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The least time between two estimates that the monitor is told.
+const BETWEEN_ESTIMATES: Duration = Duration::from_millis(200);
 /// Iterations that take no time to speak of: TrueCrypt's.
 const QUICK: u32 = 2000;
 /// What the largest key of a cipher with small blocks takes, seeds included, in bytes.

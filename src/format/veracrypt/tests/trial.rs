@@ -1,8 +1,11 @@
 //! What is tried, where, and how long.
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use super::*;
@@ -117,12 +120,17 @@ fn argon2id_opens_with_a_pim_where_it_is_named() {
 struct Witness {
     last: usize,
     told: Mutex<Vec<(&'static str, usize, usize)>>,
+    expected: Mutex<Vec<Duration>>,
     asked: AtomicUsize,
 }
 
 impl Monitor for Witness {
     fn derives(&self, name: &'static str, number: usize, total: usize) {
         self.told.lock().unwrap().push((name, number, total));
+    }
+
+    fn expects(&self, left: Duration) {
+        self.expected.lock().unwrap().push(left);
     }
 
     fn is_over(&self) -> bool {
@@ -133,7 +141,8 @@ impl Monitor for Witness {
 
 fn watched(last: usize, pim: u32) -> (Error, Witness) {
     let header = VERACRYPT.read_header(&MemoryStorage::new(vec![7; 65_536])).unwrap();
-    let witness = Witness { last, told: Mutex::default(), asked: AtomicUsize::new(0) };
+    let witness =
+        Witness { last, told: Mutex::default(), expected: Mutex::default(), asked: AtomicUsize::new(0) };
     let hints = Hints { pim, ..Hints::NONE };
     let attempt = Attempt { hints, monitor: Some(&witness), ..Attempt::default() };
     let error = header.unlock(&credentials(PASSWORD), &attempt).unwrap_err();
@@ -153,6 +162,7 @@ fn the_monitor_is_told_of_each_derivation_once() {
     assert_eq!(told.iter().map(|(name, ..)| *name).collect::<Vec<_>>(), expected);
     assert_eq!(told.iter().map(|(_, number, _)| *number).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
     assert!(told.iter().all(|(.., total)| *total == 6));
+    assert!(!witness.expected.into_inner().unwrap().is_empty());
 }
 
 #[test]
@@ -162,6 +172,6 @@ fn the_monitor_ends_the_trial_in_the_middle_of_a_derivation() {
     // Two thousand million iterations.
     let (error, witness) = watched(1, MAX_PIM);
     assert_eq!(error.kind(), ErrorKind::Interrupted);
-    assert!(start.elapsed() < std::time::Duration::from_secs(20));
+    assert!(start.elapsed() < Duration::from_secs(20));
     assert!(witness.asked.into_inner() > 0);
 }
