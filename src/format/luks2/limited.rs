@@ -48,10 +48,9 @@ impl<'de, T: Deserialize<'de>, const MOST: u32> Visitor<'de> for NumberedVisitor
         let mut map = BTreeMap::new();
         while let Some(name) = access.next_key::<String>()? {
             let index = number(&name).filter(|index| *index < MOST);
-            let index =
-                index.ok_or_else(|| A::Error::custom("an object's name is no number in its range"))?;
+            let index = index.ok_or_else(|| A::Error::custom(NO_NUMBER))?;
             if map.insert(index, access.next_value()?).is_some() {
-                return Err(A::Error::custom("two objects have one name"));
+                return Err(A::Error::custom(TWICE));
             }
         }
         Ok(Numbered(map))
@@ -77,10 +76,15 @@ impl<'de, const MOST: usize> Visitor<'de> for TextsVisitor<MOST> {
         let mut texts = Vec::new();
         while let Some(text) = access.next_element()? {
             if texts.len() == MOST {
-                return Err(A::Error::custom("a list is too long"));
+                return Err(A::Error::custom(TOO_LONG));
             }
             texts.push(text);
         }
         Ok(Texts(texts))
     }
 }
+
+/// What the errors say of an object or a list.
+pub(super) const NO_NUMBER: &str = "has a name that is no number in its range";
+pub(super) const TWICE: &str = "has two objects of one name";
+pub(super) const TOO_LONG: &str = "is too long a list";

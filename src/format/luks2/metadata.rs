@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, ops::Range};
 
 use super::{
     error::HeaderError,
+    fault::fault,
     json::{self, Json},
     keyslot::{self, Slot},
     layout::BINARY_LEN,
@@ -55,8 +56,7 @@ impl Metadata {
             return Err(HeaderError::JsonText); // L2-JSON-01
         }
         // L2-JSON-02, -03
-        let json: Json = serde_json::from_slice(text)
-            .map_err(|error| HeaderError::Json { reason: shown(&error.to_string()) })?;
+        let json: Json = serde_json::from_slice(text).map_err(|error| fault(text, &error))?;
         let areas_end = config(&json.config, header_len)?;
         let areas_start = header_len.saturating_mul(2);
 

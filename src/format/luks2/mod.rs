@@ -7,6 +7,7 @@ mod details;
 mod edit;
 mod editor;
 mod error;
+mod fault;
 mod fingerprint;
 mod foreign;
 mod header;
