@@ -1,6 +1,6 @@
 //! VeraCrypt containers made and changed here: opened by ourselves and by another implementation, and alike from outside.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use std::{
     collections::HashSet,
@@ -20,7 +20,7 @@ use strongroom::{
         secret::{Credentials, KeyfileDigest, Password},
     },
     format::{
-        Attempt, Blueprint, Format, Header, Provision, Room, Unlocked, Wishes,
+        Attempt, Blueprint, Format, Header, Provision, Room, Severity, Unlocked, Wishes,
         veracrypt::{
             Hints, Locking, NewHeaders, Opened, Place, Prf, TRUECRYPT, VERACRYPT, VolumeBlueprint,
             backup_file, pool_contribution, protect, read_backup,
@@ -621,6 +621,62 @@ fn a_container_only_grows_and_by_no_less_than_its_headers() {
         assert_eq!(grow(&storage, new_len).unwrap_err().kind(), ErrorKind::Usage, "{new_len}");
     }
     grow(&storage, LEN + HEADERS).unwrap();
+}
+
+/// What `check` finds wrong with an unlocked container.
+fn complaints(storage: &MemoryStorage) -> Vec<(Severity, String)> {
+    let (header, unlocked) = open(storage, &secret(PASSWORD), hints(false, false)).unwrap();
+    let findings = header.check_unlocked(&unlocked).into_iter();
+    let bad =
+        findings.filter(|finding| finding.severity > Severity::Info && finding.object != "key derivation");
+    bad.map(|finding| (finding.severity, format!("{}: {}", finding.object, finding.message))).collect()
+}
+
+// proves: VC-DATA-08
+#[test]
+fn a_growth_that_was_broken_off_is_told_and_the_same_command_ends_it() {
+    let storage = Arc::new(made());
+    assert_eq!(complaints(&storage), []);
+    let (_, unlocked) = open(&*storage, &secret(PASSWORD), hints(false, false)).unwrap();
+    bytes_of(&storage, &unlocked).write_at(b"data", 1000).unwrap();
+
+    let new_len = LEN + (1 << 20);
+    let (header, unlocked) = open(&*storage, &secret(PASSWORD), hints(false, false)).unwrap();
+    let growth = header.growth(&unlocked, &secret(PASSWORD), new_len, &OsRng).unwrap();
+    prepare_growth(&*storage, &*growth, &OsRng, &mut unseen).unwrap();
+    let [(Severity::Warning, told)] = &complaints(&storage)[..] else { panic!("nothing is told") };
+    let expected = format!(
+        "backup headers: the container is 1048576 bytes longer than its volume: a resize was broken off, and the same command (to {new_len} bytes) finishes it"
+    );
+    assert!(told.starts_with(&expected), "{told}");
+
+    grow(&storage, new_len).unwrap();
+    assert_eq!(complaints(&storage), []);
+    for backup in [false, true] {
+        let (_, unlocked) = open(&*storage, &secret(PASSWORD), hints(false, backup)).unwrap();
+        let mut found = [0; 4];
+        bytes_of(&storage, &unlocked).read_at(&mut found, 1000).unwrap();
+        assert_eq!(&found, b"data");
+    }
+}
+
+// proves: VC-DATA-08
+// proves: VC-WRITE-11
+#[test]
+fn where_the_backup_headers_are_cut_off_that_is_told_and_no_header_is_written_into_the_data() {
+    let mut bytes = made().to_vec();
+    bytes.truncate(bytes.len() - 65_536);
+    let cut = MemoryStorage::new(bytes.clone());
+    let [(Severity::Error, told)] = &complaints(&cut)[..] else { panic!("nothing is told") };
+    assert!(told.starts_with("backup headers: the container ends 65536 bytes before they do"), "{told}");
+    let error = change(&cut, PASSWORD, &secret(HIDDEN), false, Prf::Sha512, PIM).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged);
+    let opened = opened(&cut, PASSWORD, false, false).unwrap();
+    let credentials = secret(PASSWORD);
+    let locking = Locking { credentials: &credentials, prf: Prf::Sha512, pim: PIM };
+    let error = NewHeaders::from_backup(&opened, &cut, &locking, &OsRng).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged);
+    assert!(cut.to_vec() == bytes);
 }
 
 /// What is known beforehand is the same in every run.

@@ -266,12 +266,35 @@ impl Opened {
                 let error = HeaderError::CutOff { end: data.end, container_len };
                 findings.push(Finding::error("data", error.to_string()));
             }
+            findings.extend(self.finding_of_end(data, container_len));
             if self.encryption.mode == Mode::Xts && data.len > MOST_FOR_ONE_KEY {
                 let message = "more than 1 TiB under one key, beyond what IEEE 1619 recommends for XTS";
                 findings.push(Finding::info("cipher", message));
             }
         }
         findings
+    }
+
+    /// What `check` tells of a container that does not end where the backup headers behind the data do (VC-DATA-08).
+    fn finding_of_end(&self, data: Data, container_len: u64) -> Option<Finding> {
+        let has_copies = self.place == Place::Normal && self.header.version >= 4 && self.header.flags == 0;
+        let end = data.end.saturating_add(HEADERS_LEN);
+        if !has_copies || data.start != HEADERS_LEN || data.is_cut_off() {
+            return None;
+        }
+        if container_len < end {
+            let missing = end.saturating_sub(container_len);
+            let message = format!(
+                "the container ends {missing} bytes before they do: it was cut off, and this header is the last one; strongroom header backup keeps a copy"
+            );
+            return Some(Finding::error("backup headers", message));
+        }
+        let more = container_len.saturating_sub(end);
+        let message = format!(
+            "the container is {more} bytes longer than its volume: a resize was broken off, and the same command (to {container_len} bytes) finishes it, or the container was padded; until then the backup headers, at byte {}, are not found",
+            data.end
+        );
+        (more >= HEADERS_LEN).then(|| Finding::warning("backup headers", message))
     }
 
     fn cost(&self) -> Option<Cost> {

@@ -4,7 +4,7 @@
 
 use super::{
     Opened, Place, VolumeHeader,
-    create::slots_of_noise,
+    create::{HEADERS_LEN, slots_of_noise},
     header::HeaderError,
     layout::SLOT_LEN,
     place::Slot,
@@ -35,6 +35,7 @@ impl NewHeaders {
     pub fn new(opened: &Opened, storage: &dyn Storage, locking: &Locking<'_>, rng: &dyn Rng) -> Result<Self> {
         let len = storage.size()?;
         let other = opened.counterpart(len)?;
+        opened.check_end(len)?;
         let slot = Slot::read(storage, opened.place, opened.offset)?;
         Ok(Self {
             sealed: Sealed::pair(&opened.header, opened.encryption, locking, rng)?,
@@ -60,6 +61,7 @@ impl NewHeaders {
         if data.is_cut_off() {
             return Err(HeaderError::CutOff { end: data.end, container_len: len }.into());
         }
+        opened.check_end(len)?;
         Ok(Self {
             sealed: Sealed::pair(&opened.header, opened.encryption, locking, rng)?,
             order: [other, opened.place],
@@ -139,6 +141,26 @@ impl Opened {
             return Err(Error::new(ErrorKind::Unsupported, reason));
         }
         Ok(other)
+    }
+}
+
+impl Opened {
+    /// Refuses to write headers where the container's end, and with it the place of the copies, lies within the data
+    /// (VC-WRITE-11).
+    ///
+    /// # Errors
+    /// `Damaged`.
+    fn check_end(&self, len: u64) -> Result<()> {
+        let data = self.header.data(self.place, len)?;
+        if len.saturating_sub(HEADERS_LEN) >= data.end {
+            return Ok(());
+        }
+        let reason = format!(
+            "the container is cut off: its data end at byte {}, and the {HEADERS_LEN} bytes of the backup headers behind them are not all there",
+            data.end
+        );
+        Err(Error::new(ErrorKind::Damaged, reason)
+            .with_hint("copy the files to a new container; header backup keeps a copy of the header"))
     }
 }
 
