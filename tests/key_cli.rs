@@ -198,7 +198,7 @@ fn the_keyslot_that_opens_is_the_one_that_goes_when_none_is_named() {
     assert_eq!(last.status, Some(1), "{last:?}");
     assert_eq!(place.opens("--password-file password"), Ok(0));
     place.json("key remove v --yes --force --password-file password");
-    assert_eq!(place.opens("--password-file password"), Err(2));
+    assert_eq!(place.opens("--password-file password"), Err(4));
 }
 
 #[test]
@@ -268,4 +268,42 @@ fn a_container_that_another_program_holds_names_it() {
     let errors = String::from_utf8(output.stderr).unwrap();
     assert!(errors.starts_with("strongroom: error: cannot open v: in use by process "), "{errors}");
     assert!(errors.ends_with(" (sh)\n"), "{errors}");
+}
+
+#[test]
+fn without_a_keyslot_left_that_is_said_and_the_way_out_is_named() {
+    for (format, cost) in [
+        ("luks1", "--hash sha256 --kdf-iterations 1000"),
+        ("luks2", "--pbkdf pbkdf2 --kdf-iterations 1000"),
+        ("native", CHEAP),
+    ] {
+        let place = Place::new();
+        let secret = "--password-file password";
+        place.json(&format!(
+            "create e --format {format} --size 20M --filesystem none --provision quick {cost} {secret}"
+        ));
+        place.json("header backup e e.header");
+        place.json(&format!("key remove e --slot 0 --force --yes {secret}"));
+        for command in ["key test e", "export e image --yes"] {
+            let ended = place.run(&format!("{command} {secret}"));
+            assert_eq!(ended.status, Some(4), "{format}: {ended:?}");
+            assert!(
+                ended.errors.ends_with(
+                    "cannot unlock e: it has no keyslot left: no password or keyfile can open it\n\
+                     strongroom: hint: only a backup of its header from before helps: strongroom header restore CONTAINER FILE\n"
+                ),
+                "{format}: {command}: {}",
+                ended.errors
+            );
+        }
+        let checked = place.run(&format!("check e {secret}"));
+        assert_eq!(checked.status, Some(4), "{format}: {checked:?}");
+        let told = "error    keyslots: it has no keyslot left: no password or keyfile can open it\n";
+        assert_eq!(checked.out.matches(told).count(), 1, "{format}: {checked:?}");
+        assert_eq!(checked.out.matches("error ").count(), 1, "{format}: {checked:?}");
+
+        let restored = place.run(&format!("header restore e e.header --yes {secret}"));
+        assert_eq!(restored.status, Some(0), "{format}: {restored:?}");
+        assert_eq!(place.run(&format!("key test e {secret}")).status, Some(0), "{format}");
+    }
 }

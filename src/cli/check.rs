@@ -6,7 +6,7 @@ use serde::Serialize;
 use strongroom::{
     error::{ErrorKind, Result},
     format::{Finding, Header, HeaderInfo, Severity},
-    volume::{Container, check, check_data},
+    volume::{Container, check, check_data, check_file_system},
 };
 
 use super::{
@@ -30,7 +30,10 @@ pub(crate) fn run(console: Console, options: &CheckOptions) -> Result<u8> {
     findings.extend(use_of(path).map(|(usage, _)| Finding::info("container", usage)));
     if let Ok(header) = container.header() {
         findings.extend(PinInfo::of(path, &*header).and_then(|pin| pin.finding()));
-        let (under_key, info) = check_under_key(console, options, &*header)?;
+        let (under_key, info) = check_under_key(console, options, &container, &*header)?;
+        // What keeps it from being opened may have been found before.
+        let is_new = |finding: &Finding| findings.iter().all(|known| known.message != finding.message);
+        let under_key: Vec<_> = under_key.into_iter().filter(is_new).collect();
         findings.extend(under_key);
         findings.extend(read_data(console, options, &container, &info)?);
     }
@@ -54,8 +57,12 @@ struct Report {
 fn check_under_key(
     console: Console,
     options: &CheckOptions,
+    container: &Container,
     header: &dyn Header,
 ) -> Result<(Vec<Finding>, HeaderInfo)> {
+    if let Err(error) = header.check_openable() {
+        return Ok((vec![Finding::error("header", error.reason())], header.describe()));
+    }
     let secrets = &options.unlock.secrets;
     let can_ask = std::io::stdin().is_terminal() && prompt::has_terminal();
     if options.no_unlock || (secrets.is_prompt(header.keyfile_role()) && !can_ask) {
@@ -66,7 +73,9 @@ fn check_under_key(
     match unlock(console, &options.container, header, &options.unlock, None) {
         Ok(unlocked) => {
             let opened = unlocked.keyslot.map(|slot| Finding::info(format!("keyslot {slot}"), "opens"));
-            let findings = opened.into_iter().chain(header.check_unlocked(&unlocked)).collect();
+            let mut findings: Vec<_> = opened.into_iter().chain(header.check_unlocked(&unlocked)).collect();
+            // What cannot be read is told where the data are.
+            findings.extend(check_file_system(container, &unlocked).ok().flatten());
             Ok((findings, header.describe_unlocked(&unlocked)))
         }
         Err(error) if matches!(error.kind(), ErrorKind::Tampered | ErrorKind::Damaged) => {

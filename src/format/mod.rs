@@ -237,6 +237,12 @@ pub trait Header: fmt::Debug + Send + Sync {
     fn editor(&self, unlocked: &Unlocked) -> Result<Box<dyn Editor>>;
 }
 
+/// A container whose keyslots were all destroyed.
+fn no_keyslot_left() -> Error {
+    Error::new(ErrorKind::Damaged, "it has no keyslot left: no password or keyfile can open it")
+        .with_hint("only a backup of its header from before helps: strongroom header restore CONTAINER FILE")
+}
+
 fn no_growth(format: &str) -> Error {
     Error::new(ErrorKind::Unsupported, format!("{format} containers keep their size in this version"))
         .with_hint("make a larger container, and copy the files")

@@ -6,9 +6,13 @@ use rustix::fs::{SeekFrom, seek};
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    format::{Finding, HeaderInfo, Severity},
+    format::{Finding, HeaderInfo, Severity, Unlocked},
+    mapping::Layout,
     storage::Storage,
-    volume::{Container, Progress},
+    volume::{
+        Container, Progress, device,
+        free_space::{FileSystem, file_system},
+    },
 };
 
 /// Examines the header, and the file itself, as far as that takes no secret. Takes no lock.
@@ -24,6 +28,28 @@ pub fn check(container: &Container) -> Result<Vec<Finding>> {
     }
     findings.extend(check_mode(container)?);
     Ok(findings)
+}
+
+/// Whether the file system inside fits the volume: where no header says how long the data are, only this shows that their
+/// end is missing. Nothing where no file system is known, or the volume is being re-encrypted.
+///
+/// # Errors
+/// What reading gave.
+pub fn check_file_system(container: &Container, unlocked: &Unlocked) -> Result<Option<Finding>> {
+    let Layout::Fixed(_) = unlocked.layout else { return Ok(None) };
+    let volume = device(container.storage(), unlocked.layout.clone());
+    let len = volume.geometry().bytes();
+    Ok(file_system(&*volume)?.map(|found| compare(found, len)))
+}
+
+fn compare(FileSystem { name, len }: FileSystem, volume_len: u64) -> Finding {
+    if len > volume_len {
+        let message = format!(
+            "{name} of {len} bytes in a volume of {volume_len}: the end is missing; take it from a backup, or copy what is left with --read-only"
+        );
+        return Finding::error("file system", message);
+    }
+    Finding::info("file system", format!("{name}, which ends within the volume"))
 }
 
 /// Reads the data area from the medium, all of it or a sample: whether each sector can be read, not what it says.
@@ -247,6 +273,15 @@ mod tests {
             assert_eq!(found[0].start, (1 << 20) + 8192, "{whole}");
             assert_eq!(found.last().unwrap().end, 3 << 20);
         }
+    }
+
+    #[test]
+    fn a_file_system_larger_than_its_volume_has_lost_its_end() {
+        let found = |len| compare(FileSystem { name: "ext2/3/4", len }, 1 << 20);
+        assert_eq!(found(1 << 20).severity, Severity::Info);
+        let lost = found((1 << 20) + 1);
+        assert_eq!(lost.severity, Severity::Error);
+        assert!(lost.message.starts_with("ext2/3/4 of 1048577 bytes in a volume of 1048576: "));
     }
 
     fn draft(provision: Provision) -> (tempfile::TempDir, Draft, Geometry) {

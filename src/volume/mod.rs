@@ -15,7 +15,7 @@ pub mod reencrypt;
 mod traces;
 
 pub use crate::format::native::StartHeader;
-pub use check::{check, check_data};
+pub use check::{check, check_data, check_file_system};
 pub use container::{Access, Container};
 pub use contents::recognise;
 pub use draft::{Draft, Occupant, occupant};

@@ -174,7 +174,8 @@ fn compare<H: LuksHeader>(source: &H, present: Option<&H>, container_len: u64) -
         let reason = format!("the data begin at {there}, and at {other} in the header to be restored");
         return Err(Error::new(ErrorKind::Usage, reason));
     }
-    if source.key_bits != present.key_bits {
+    // Without a keyslot left nothing says how long the key is.
+    if source.key_bits != present.key_bits && present.key_bits != 0 {
         let (there, other) = (present.key_bits, source.key_bits);
         let reason = format!("the volume key has {there} bits, and {other} in the header to be restored");
         return Err(Error::new(ErrorKind::Usage, reason));

@@ -95,6 +95,22 @@ pub(super) fn detached() -> Error {
         .with_hint("name the container, and this file with --header")
 }
 
+/// What is to be said of data from `offset` on that end where the container does, wherever that is.
+pub(super) fn open_end(container_len: u64, offset: u64, sector_len: u64) -> Finding {
+    match container_len.saturating_sub(offset).checked_rem(sector_len) {
+        None | Some(0) => Finding::info(
+            "data",
+            "the header does not say where they end: whether all are there, only their content tells",
+        ),
+        Some(rest) => Finding::warning(
+            "data",
+            format!(
+                "the container ends {rest} bytes into a sector of {sector_len}: it may have been cut short"
+            ),
+        ),
+    }
+}
+
 /// What is to be said of every LUKS header.
 pub(super) fn not_authenticated() -> Finding {
     Finding::info("header", "not authenticated: who can write to the container can change it")

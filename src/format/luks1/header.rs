@@ -30,6 +30,7 @@ use crate::{
             unlock::open_any,
             version::{LuksHeader, Version},
         },
+        no_keyslot_left,
     },
     mapping::{Holes, Layout, Mapping, Segment},
     storage::Storage,
@@ -61,11 +62,17 @@ impl Luks1Header {
         self.container_len.saturating_sub(self.parsed.data_offset) / UNIT
     }
 
-    /// One segment, numbered from the start of the data (L1-DATA-01).
-    fn accept(&self, key: VolumeKey, keyslot: Option<u32>) -> Result<Unlocked> {
+    /// L1-DATA-02
+    fn check_data(&self) -> Result<()> {
         if self.sectors() == 0 {
             return Err(Error::new(ErrorKind::Damaged, "the container ends where its data should begin"));
         }
+        Ok(())
+    }
+
+    /// One segment, numbered from the start of the data (L1-DATA-01).
+    fn accept(&self, key: VolumeKey, keyslot: Option<u32>) -> Result<Unlocked> {
+        self.check_data()?;
         let segment = Segment {
             first: Sector(0),
             sectors: self.sectors(),
@@ -107,7 +114,14 @@ impl LuksHeader for Luks1Header {
 
     fn examine(&self) -> Vec<Finding> {
         let mut findings = vec![Finding::info("header", "whole"), luks::not_authenticated()];
+        if self.parsed.keyslots.is_empty() {
+            findings.push(Finding::error("keyslots", no_keyslot_left().reason()));
+        }
         findings.extend(self.parsed.keyslots.iter().filter_map(Keyslot::finding));
+        findings.push(match self.check_data() {
+            Ok(()) => luks::open_end(self.container_len, self.parsed.data_offset, UNIT),
+            Err(error) => Finding::error("data", error.reason()),
+        });
         findings
     }
 
@@ -172,11 +186,12 @@ impl Header for Luks1Header {
     }
 
     fn check_openable(&self) -> Result<()> {
-        self.check_attached()
+        self.check_attached()?;
+        if self.parsed.keyslots.is_empty() { Err(no_keyslot_left()) } else { Ok(()) }
     }
 
     fn unlock(&self, credentials: &Credentials, attempt: &Attempt) -> Result<Unlocked> {
-        self.check_attached()?;
+        self.check_openable()?;
         let slots = self.parsed.keyslots.iter().map(|slot| (slot, &self.parsed.digest));
         let (key, slot) = open_any(slots, credentials, attempt)?;
         self.accept(key, Some(slot))

@@ -11,7 +11,7 @@ use crate::{
         sector::{BlockCipher, IvMode, Mode, SectorSpec},
     },
     error::ErrorKind,
-    format::{Attempt, Format, Header, Probe, luks::cipher::CipherError},
+    format::{Attempt, Format, Header, Probe, Severity, luks::cipher::CipherError},
     mapping::Layout,
     storage::MemoryStorage,
     units::{Sector, SectorSize},
@@ -212,4 +212,52 @@ fn a_container_without_data_opens_nothing() {
     bytes.truncate(DATA_OFFSET);
     let error = read(bytes).unlock(&credentials(b"secret"), &Attempt::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Damaged);
+}
+
+/// What `check` finds in a container, without what is only good to know.
+fn complaints(bytes: Vec<u8>) -> Vec<String> {
+    let findings = Luks1.check(&MemoryStorage::new(bytes)).unwrap();
+    let bad = findings.into_iter().filter(|finding| finding.severity > Severity::Info);
+    bad.map(|finding| format!("{:?} {}: {}", finding.severity, finding.object, finding.message)).collect()
+}
+
+#[test]
+fn a_container_that_was_cut_short_is_told_as_far_as_that_shows() {
+    let mut bytes = container(b"secret");
+    assert_eq!(complaints(bytes.clone()), [""; 0]);
+    let findings = Luks1.check(&MemoryStorage::new(bytes.clone())).unwrap();
+    assert!(
+        findings.iter().any(|finding| finding.message.starts_with("the header does not say where they end"))
+    );
+    bytes.truncate(DATA_OFFSET + 5 * 512 + 7);
+    assert_eq!(
+        complaints(bytes.clone()),
+        ["Warning data: the container ends 7 bytes into a sector of 512: it may have been cut short"]
+    );
+    bytes.truncate(DATA_OFFSET + 100);
+    assert_eq!(complaints(bytes.clone()), ["Error data: the container ends where its data should begin"]);
+    bytes.truncate(DATA_OFFSET - 1);
+    assert_eq!(
+        complaints(bytes),
+        ["Error header: the data start at byte 1048576, the container has 1048575"]
+    );
+}
+
+#[test]
+fn a_container_without_a_keyslot_says_so_and_not_that_the_password_is_wrong() {
+    let mut bytes = header().to_vec();
+    bytes.resize(usize::try_from(LEN).unwrap(), 0);
+    assert_eq!(
+        complaints(bytes.clone()),
+        ["Error keyslots: it has no keyslot left: no password or keyfile can open it"]
+    );
+    let header = read(bytes);
+    let refused = [
+        header.check_openable().unwrap_err(),
+        header.unlock(&credentials(b"secret"), &Attempt::default()).unwrap_err(),
+    ];
+    for error in refused {
+        assert_eq!(error.kind(), ErrorKind::Damaged);
+        assert!(error.hint().unwrap().contains("header restore"), "{error:?}");
+    }
 }

@@ -29,7 +29,7 @@ use crate::{
             cipher::Encryption,
             cost::kdf_bounds,
             create::Creation,
-            header_of, not_authenticated,
+            header_of, not_authenticated, open_end,
             unlock::open_any,
             version::{LuksHeader, Version},
         },
@@ -56,6 +56,17 @@ impl Luks2Header {
             .map(|(number, digest)| (*number, digest))
     }
 
+    /// What is to be said of a segment that the container may end in.
+    fn finding(&self, segment: &Segment, crypt: &Crypt) -> Option<Finding> {
+        match (self.sectors(segment, crypt), segment.size) {
+            (Err(error), _) => Some(Finding::error("data", error.reason())),
+            (Ok(_), None) => {
+                Some(open_end(self.container_len, segment.offset, crypt.sector_size.bytes_u64()))
+            }
+            (Ok(_), Some(_)) => None,
+        }
+    }
+
     fn metadata(&self) -> &Metadata {
         &self.copies.current.metadata
     }
@@ -69,8 +80,9 @@ impl Luks2Header {
         let size = segment.size.unwrap_or(left);
         let sectors = size >> crypt.sector_size.shift();
         if size > left || sectors == 0 {
+            let all = segment.size.map_or_else(String::new, |size| format!(" of {size}"));
             let reason =
-                format!("segment {} is cut off: {left} bytes of it are in the container", segment.index);
+                format!("segment {} is cut off: {left}{all} bytes of it are in the container", segment.index);
             return Err(Error::new(ErrorKind::Damaged, reason)); // L2-DATA-02
         }
         if segment.size.is_some_and(|size| !size.is_multiple_of(crypt.sector_size.bytes_u64())) {
@@ -181,8 +193,13 @@ impl LuksHeader for Luks2Header {
             }
         }
         findings.extend(self.metadata().slots.iter().filter_map(|slot| slot.usable.as_ref().ok()?.finding()));
-        if let Err(error) = self.metadata().plan() {
-            findings.push(Finding::error("data", error.reason()));
+        match self.metadata().plan() {
+            Ok(plan) => findings
+                .extend(plan.segments.iter().filter_map(|(segment, crypt)| self.finding(segment, crypt))),
+            Err(error) => {
+                let object = if self.metadata().slots.is_empty() { "keyslots" } else { "data" };
+                findings.push(Finding::error(object, error.reason()));
+            }
         }
         findings
     }

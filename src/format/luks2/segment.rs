@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    format::luks::{self, UNIT, digest::KeyDigest},
+    format::{
+        luks::{self, UNIT, digest::KeyDigest},
+        no_keyslot_left,
+    },
     units::SectorSize,
 };
 
@@ -122,6 +125,9 @@ impl Metadata {
         let digest = self.digest_of(first.index)?;
         if segments.iter().any(|(segment, _)| !digest.segments.contains(&segment.index)) {
             return Err(unsupported("its segments are under different keys"));
+        }
+        if digest.slots.is_empty() {
+            return Err(no_keyslot_left());
         }
         let key = digest.key.as_ref().map_err(unsupported)?;
         Ok(Plan { segments, digest, key })

@@ -9,7 +9,7 @@ use crate::{
         sector::{BlockCipher, IvMode, Mode, SectorSpec},
     },
     error::ErrorKind,
-    format::{Attempt, CopyState, Format, Header, Probe, luks::af},
+    format::{Attempt, CopyState, Format, Header, Probe, Severity, luks::af},
     mapping::Layout,
     storage::MemoryStorage,
     units::{Sector, SectorSize},
@@ -428,4 +428,60 @@ fn text_of_a_header_cannot_forge_a_line() {
     let info = read(container(&with("/tokens/0", token))).describe();
     let token = info.details.iter().find(|detail| detail.name == "Token 0").unwrap();
     assert_eq!(token.value, "a\\nLabel: trusted\\u{1b}[2J, keyslots none");
+}
+
+/// What `check` finds in a container, without what is only good to know.
+fn complaints(bytes: Vec<u8>) -> Vec<String> {
+    let findings = Luks2.check(&MemoryStorage::new(bytes)).unwrap();
+    let bad = findings.into_iter().filter(|finding| finding.severity > Severity::Info);
+    bad.map(|finding| format!("{:?} {}: {}", finding.severity, finding.object, finding.message)).collect()
+}
+
+#[test]
+fn a_container_that_was_cut_short_is_told_as_far_as_that_shows() {
+    // 9 sectors and 100 bytes.
+    let mut bytes = container(&metadata());
+    assert_eq!(
+        complaints(bytes.clone()),
+        ["Warning data: the container ends 100 bytes into a sector of 4096: it may have been cut short"]
+    );
+    bytes.truncate(DATA_OFFSET + 4096);
+    assert_eq!(complaints(bytes.clone()), [""; 0]);
+    bytes.truncate(DATA_OFFSET + 4095);
+    assert_eq!(
+        complaints(bytes.clone()),
+        ["Error data: segment 0 is cut off: 4095 bytes of it are in the container"]
+    );
+    bytes.truncate(DATA_OFFSET / 2);
+    assert_eq!(
+        complaints(bytes.clone()),
+        ["Error data: segment 0 is cut off: 0 bytes of it are in the container"]
+    );
+    bytes.truncate(100_000);
+    assert_eq!(complaints(bytes), ["Error header: the container ends within a keyslot's area"]);
+
+    let mut fixed = container(&with("/segments/0/size", json!("36864")));
+    assert_eq!(complaints(fixed.clone()), [""; 0]);
+    fixed.truncate(DATA_OFFSET + 36863);
+    assert_eq!(
+        complaints(fixed),
+        ["Error data: segment 0 is cut off: 36863 of 36864 bytes of it are in the container"]
+    );
+}
+
+#[test]
+fn a_container_without_a_keyslot_says_so_and_not_that_the_password_is_wrong() {
+    // As cryptsetup's luksErase leaves it.
+    let mut erased = metadata();
+    erased["keyslots"] = json!({});
+    erased["digests"]["0"]["keyslots"] = json!([]);
+    let reason = "it has no keyslot left: no password or keyfile can open it";
+    assert_eq!(not_opened(&erased), (ErrorKind::Damaged, reason.to_owned()));
+    let header = read(container(&erased));
+    let refused = header.check_openable().unwrap_err();
+    assert_eq!((refused.kind(), refused.reason()), (ErrorKind::Damaged, reason));
+    assert!(refused.hint().unwrap().contains("header restore"), "{refused:?}");
+    assert_eq!(complaints(container(&erased)), [format!("Error keyslots: {reason}")]);
+    let digest = header.describe().details.into_iter().find(|detail| detail.name == "Digest 0").unwrap();
+    assert_eq!(digest.value, "pbkdf2-sha256, 1000 iterations, keyslots none, segments 0");
 }

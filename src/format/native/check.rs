@@ -16,7 +16,7 @@ use super::{
 use crate::{
     crypto::{kdf::KdfLimits, secret::VolumeKey},
     error::{ErrorKind, Result},
-    format::{Finding, Priority},
+    format::{Finding, Priority, no_keyslot_left},
     storage::Storage,
 };
 
@@ -206,7 +206,9 @@ fn check_keyslots(current: &HeaderCopy) -> Vec<Finding> {
         })
         .collect();
     let mut findings = Vec::new();
-    if !slots.iter().any(|(slot, _)| slot.kind.is_known()) {
+    if slots.is_empty() {
+        findings.push(Finding::error("keyslots", no_keyslot_left().reason()));
+    } else if !slots.iter().any(|(slot, _)| slot.kind.is_known()) {
         findings.push(Finding::error("keyslots", "none that can be opened: nobody opens the container"));
     } else if slots.iter().all(|(slot, _)| slot.describe().priority == Some(Priority::Ignore)) {
         findings.push(Finding::warning("keyslots", "each is tried only when it is asked for by number"));
@@ -362,7 +364,10 @@ mod tests {
         let image = changed(|raw| {
             raw.keyslots[0] = zerocopy::FromZeros::new_zeroed();
         });
-        assert_eq!(complaints(image), ["keyslots: none that can be opened: nobody opens the container"]);
+        assert_eq!(
+            complaints(image),
+            ["keyslots: it has no keyslot left: no password or keyfile can open it"]
+        );
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     format::{
         Attempt, Change, CopyInfo, CopyState, Editor, Finding, Fingerprint, Header, HeaderInfo, KdfBounds,
-        Unlocked, hyphenated,
+        Unlocked, hyphenated, no_keyslot_left,
     },
     storage::Storage,
 };
@@ -229,7 +229,13 @@ impl Header for NativeHeader {
         challenges
     }
 
+    fn check_openable(&self) -> Result<()> {
+        let mut copies = std::iter::once(self.copies.current()).chain(self.copies.rivals());
+        if copies.all(|copy| copy.keyslots.is_empty()) { Err(no_keyslot_left()) } else { Ok(()) }
+    }
+
     fn unlock(&self, credentials: &Credentials, attempt: &Attempt) -> Result<Unlocked> {
+        self.check_openable()?;
         let mut budget = Budget::new(&attempt.limits);
         let first_error = match open_keyslot(self.copies.current(), credentials, attempt, &mut budget) {
             Ok((key, slot)) => return self.accept(key, Some(slot)),

@@ -303,7 +303,7 @@ fn no(what: &str) -> crate::Error {
 }
 
 /// Where the superblock stands.
-const SUPERBLOCK: usize = 1024;
+pub(super) const SUPERBLOCK: usize = 1024;
 /// Groups in all; 512 TiB of 128 MiB each.
 const KEPT: usize = 1 << 22;
 

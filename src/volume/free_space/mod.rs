@@ -9,11 +9,13 @@ mod bitmap;
 mod bytes;
 mod exfat;
 mod ext;
+mod extent;
 mod fat;
 #[cfg(test)]
 mod tests;
 
 use bytes::{Bytes, Fields};
+pub use extent::{FileSystem, file_system};
 
 use crate::{
     block::BlockDevice,

@@ -343,3 +343,44 @@ fn hostile_numbers_are_answered_and_end_soon() {
         }
     }
 }
+
+#[test]
+fn each_file_system_says_how_large_it_is() {
+    let made = [
+        ("ext2/3/4", ext(20 * MIB, &["-t", "ext2", "-b", "1024"], &[])),
+        ("ext2/3/4", ext(24 * MIB, &["-t", "ext4", "-b", "4096", "-O", "64bit"], &[])),
+        ("vfat", fat(4 * MIB, &[])),
+        ("vfat", fat(40 * MIB, &["-F", "32"])),
+        ("exfat", exfat(8 * MIB, &[])),
+    ];
+    for (name, bytes) in made.into_iter().filter_map(|(name, bytes)| Some((name, bytes?))) {
+        let len = u64::try_from(bytes.len()).unwrap();
+        // Also where its end is not there any more, which is what it is asked for.
+        for there in [bytes.len(), bytes.len() / 2] {
+            let found = file_system(&device(bytes[..there].to_vec())).unwrap();
+            assert_eq!(found, Some(FileSystem { name, len }));
+        }
+    }
+}
+
+#[test]
+fn superblocks_of_large_file_systems_say_how_large_they_are() {
+    let with = |patches: &[(usize, &[u8])]| {
+        let mut bytes = vec![0; 128 << 10];
+        for (at, patch) in patches {
+            bytes[*at..*at + patch.len()].copy_from_slice(patch);
+        }
+        file_system(&device(bytes)).unwrap().map(|found| (found.name, found.len))
+    };
+    let len = 5_u64 << 40;
+    let xfs = [(0, &b"XFSB"[..]), (4, &4096_u32.to_be_bytes()), (8, &(len / 4096).to_be_bytes())];
+    assert_eq!(with(&xfs), Some(("xfs", len)));
+    let btrfs = [(0x1_0040, &b"_BHRfS_M"[..]), (0x1_0070, &[0xff; 8]), (0x1_00d1, &len.to_le_bytes())];
+    assert_eq!(with(&btrfs), Some(("btrfs", len)));
+    let ntfs = [(3, &b"NTFS    "[..]), (11, &512_u16.to_le_bytes()), (40, &(len / 512).to_le_bytes())];
+    assert_eq!(with(&ntfs), Some(("ntfs", len)));
+    // Sizes that pass 64 bits, and no file system at all.
+    assert_eq!(with(&[(0, b"XFSB"), (4, &[0xff; 12])]), None);
+    assert_eq!(with(&[(3, b"EXFAT   "), (72, &[0xff; 8]), (108, &[9])]), None);
+    assert_eq!(with(&[]), None);
+}
