@@ -307,3 +307,39 @@ fn without_a_keyslot_left_that_is_said_and_the_way_out_is_named() {
         assert_eq!(place.run(&format!("key test e {secret}")).status, Some(0), "{format}");
     }
 }
+
+#[test]
+fn a_header_of_veracrypt_goes_over_known_data_only_where_that_was_said_twice() {
+    let place = Place::new();
+    let secret = "--format veracrypt --prf sha512 --pim 1 --password-file password";
+    place.json(&format!("create v.hc --size 1M --filesystem none --provision quick {secret}"));
+    place.json(&format!("header backup v.hc v.header {secret}"));
+    let path = place.0.path().join("v.hc");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[..4096].fill(0);
+    // Zeros are nobody's: this is a header that was wiped.
+    fs::write(&path, &bytes).unwrap();
+    assert_eq!(place.run(&format!("header restore v.hc v.header --yes {secret}")).status, Some(0));
+    assert_eq!(place.run(&format!("key test v.hc {secret}")).status, Some(0));
+
+    // The superblock of ext2.
+    bytes[1080..1082].copy_from_slice(&[0x53, 0xef]);
+    fs::write(&path, &bytes).unwrap();
+    let refused = place.run(&format!("header restore v.hc v.header --yes {secret}"));
+    assert_eq!(refused.status, Some(5), "{refused:?}");
+    assert!(fs::read(&path).unwrap() == bytes);
+    let restored = place.run(&format!("header restore v.hc v.header --yes --force {secret}"));
+    assert_eq!(restored.status, Some(0), "{restored:?}");
+    assert!(restored.errors.contains("warning: v.hc is an unencrypted ext2 image"), "{restored:?}");
+    assert_eq!(place.run(&format!("key test v.hc {secret}")).status, Some(0));
+
+    bytes[..8].copy_from_slice(b"LUKS\xba\xbe\0\x02");
+    fs::write(&path, &bytes).unwrap();
+    for command in ["header restore v.hc v.header --yes --force", "header repair v.hc --yes --backup-header"]
+    {
+        let refused = place.run(&format!("{command} {secret}"));
+        assert_eq!(refused.status, Some(1), "{refused:?}");
+        assert!(refused.errors.contains("it bears the header of a luks2 container"), "{refused:?}");
+        assert!(fs::read(&path).unwrap() == bytes);
+    }
+}

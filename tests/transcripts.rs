@@ -217,6 +217,12 @@ fn furnish_headers(directory: &Path) {
         write(name, &Vector::read(vector).image());
     }
     write("random.vault", &noise(1 << 20));
+    // As large as VeraCrypt's.
+    write("noise.header", &noise(131_072));
+    let mut formatted = noise(1 << 20);
+    formatted[1024..2048].fill(0);
+    formatted[1080..1082].copy_from_slice(&[0x53, 0xef]);
+    write("formatted.vault", &formatted);
     write("shifted.vault", &[&[0; 5 * 512][..], &whole, &[0; 512][..]].concat());
     write("headless.vault", &whole[8192..]);
     // A file system was made over the start, and the image has grown: copy B is too far from the end to be looked for.

@@ -1,6 +1,6 @@
 //! `header backup` and `header restore`; `header repair` is below.
 
-mod opaque;
+pub(super) mod opaque;
 mod repair;
 
 use std::path::Path;

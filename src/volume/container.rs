@@ -241,12 +241,7 @@ impl Container {
     }
 
     fn by_signature(&self) -> Result<Option<&'static dyn Format>> {
-        for &format in FORMATS {
-            if format.probe(&*self.storage())? == Probe::Match {
-                return Ok(Some(format));
-            }
-        }
-        Ok(None)
+        by_signature(&*self.storage())
     }
 
     /// Reads the header once more, after it was unlocked and compared with its pin: `digest` is that of its fingerprint then.
@@ -266,4 +261,17 @@ impl Container {
     pub fn header(&self) -> Result<Box<dyn Header>> {
         self.format()?.read_header(&*self.storage())
     }
+}
+
+/// The format whose signature stands in some bytes.
+///
+/// # Errors
+/// What reading gave.
+pub fn by_signature(storage: &dyn Storage) -> Result<Option<&'static dyn Format>> {
+    for &format in FORMATS {
+        if format.probe(storage)? == Probe::Match {
+            return Ok(Some(format));
+        }
+    }
+    Ok(None)
 }

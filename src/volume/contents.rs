@@ -12,7 +12,7 @@ use crate::{error::Result, storage::Storage};
 pub fn recognise(storage: &dyn Storage) -> Result<Option<&'static str>> {
     let size = storage.size()?;
     if size == 0 {
-        return Ok(Some("an empty file"));
+        return Ok(Some(EMPTY));
     }
     if let Some(found) = file_system(storage)? {
         return Ok(Some(found));
@@ -26,11 +26,19 @@ pub fn recognise(storage: &dyn Storage) -> Result<Option<&'static str>> {
         return Ok(Some("a drive with a partition table"));
     }
     if read(storage, 0)? == Some([0; 512]) {
-        return Ok(Some("a file that starts with zeros"));
+        return Ok(Some(ZEROS));
     }
     let is_text = |byte: u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
     let start: Option<[u8; 32]> = read(storage, 0)?;
     Ok(start.is_some_and(|start| start.into_iter().all(is_text)).then_some("a text file"))
+}
+
+/// As [`recognise`], without what is nothing to lose: a file that is empty or starts with zeros, as one whose header was wiped.
+///
+/// # Errors
+/// What reading gave.
+pub fn recognise_data(storage: &dyn Storage) -> Result<Option<&'static str>> {
+    Ok(recognise(storage)?.filter(|found| *found != ZEROS && *found != EMPTY))
 }
 
 /// Those whose signature is too short to be believed without another look.
@@ -84,6 +92,9 @@ fn read<const N: usize>(storage: &dyn Storage, offset: u64) -> Result<Option<[u8
         Err(error) => Err(error.into()),
     }
 }
+
+const EMPTY: &str = "an empty file";
+const ZEROS: &str = "a file that starts with zeros";
 
 /// Offset, signature, name.
 static SIGNATURES: &[(u64, &[u8], &str)] = &[

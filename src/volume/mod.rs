@@ -16,8 +16,8 @@ mod traces;
 
 pub use crate::format::native::StartHeader;
 pub use check::{check, check_data, check_file_system};
-pub use container::{Access, Container};
-pub use contents::recognise;
+pub use container::{Access, Container, by_signature};
+pub use contents::{recognise, recognise_data};
 pub use draft::{Draft, Occupant, occupant};
 pub use erase::erase;
 pub use fill::{Progress, fill_around, fill_range, find_empty, prepare, prepare_storage};

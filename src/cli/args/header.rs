@@ -42,7 +42,8 @@ pub(crate) struct HeaderRestoreOptions {
     /// Do not ask before replacing
     #[arg(short, long)]
     pub(crate) yes: bool,
-    /// With --yes: also over what could be a container of VeraCrypt or TrueCrypt, which shows no header
+    /// With --yes: also over what could be a container of VeraCrypt or TrueCrypt, which shows no header; and
+    /// a header of theirs over a file system or other known data
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
@@ -79,7 +80,7 @@ Examples:
   strongroom header restore photos.vault photos.header
   strongroom header restore photos.vault photos.header --yes --password-file ~/.photos
 
---yes alone does not overwrite what shows no header and could be a container of VeraCrypt or TrueCrypt.";
+--yes alone does not overwrite what shows no header and could be a container of VeraCrypt or TrueCrypt, nor put a header of theirs over a file system or other known data.";
 
 const REPAIR_EXAMPLES: &str = "\
 Examples:

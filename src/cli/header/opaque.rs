@@ -9,7 +9,8 @@ use strongroom::{
         Header, Unlocked,
         veracrypt::{Locking, NewHeaders, Opened, backup_file, read_backup},
     },
-    volume::{Container, Draft},
+    storage::Storage,
+    volume::{Container, Draft, by_signature, recognise_data},
 };
 
 use super::{BackedUp, Restored, agree, check_terminal};
@@ -74,6 +75,13 @@ pub(super) fn restore(
     let header = read_backup(&*source.storage(), storage.size()?)
         .map_err(|error| error.during(format!("cannot open header file {}", file.display())))?;
     check_terminal(options.yes, path)?;
+    refuse_signature(path, &*storage)?;
+    let lost = recognise_data(&*storage)?;
+    if let (Some(lost), true, false) = (lost, options.yes, options.force) {
+        return Err(Error::new(ErrorKind::Exists, format!("this is {lost}, which would be overwritten"))
+            .during(format!("cannot replace the header of {}", path.display()))
+            .with_hint("--force with --yes overwrites it; without both you are asked"));
+    }
     options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) = unlock_with(console, file, &*header, &options.unlock, None)?;
     let cannot = |error: Error| error.during(format!("cannot restore the header of {}", path.display()));
@@ -82,6 +90,7 @@ pub(super) fn restore(
         NewHeaders::from_backup(&opened, &*storage, locking, &OsRng)
     })
     .map_err(cannot)?;
+    warn_of_loss(console, path, lost);
     console.warn("the password that the container has now, if it is another one, opens it no more");
     agree(
         &format!("The {} of {} and its copy will be replaced.", opened.place.name(), path.display()),
@@ -102,6 +111,7 @@ pub(super) fn restore(
 pub(super) fn repair(console: Console, options: &HeaderRepairOptions, container: &Container) -> Result<()> {
     let path = options.container.as_path();
     let header = container.header().map_err(|error| cannot_open(error, path))?;
+    refuse_signature(path, &*container.storage())?;
     options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) =
         unlock_with(console, path, &*header, &options.unlock, None).map_err(|error| match error.kind() {
@@ -115,6 +125,7 @@ pub(super) fn repair(console: Console, options: &HeaderRepairOptions, container:
     let opened = Opened::of_key(&unlocked.volume_key)?;
     let cannot = |error: Error| error.during(format!("cannot repair the header of {}", path.display()));
     check_terminal(options.yes, path)?;
+    warn_of_loss(console, path, recognise_data(&*container.storage())?);
     agree(
         &format!(
             "The header of {} and its copy will be written anew, from the {}.",
@@ -136,6 +147,24 @@ pub(super) fn repair(console: Console, options: &HeaderRepairOptions, container:
         &unlocked,
         format!("wrote the header of {} and its copy anew", path.display()),
     )
+}
+
+/// Where a header of another format stands, one of these is not written over it: that container would be lost.
+pub(in crate::cli) fn refuse_signature(path: &Path, storage: &dyn Storage) -> Result<()> {
+    let Some(format) = by_signature(storage)? else { return Ok(()) };
+    let reason = format!("it bears the header of a {} container, which would be lost", format.name());
+    Err(Error::new(ErrorKind::Usage, reason)
+        .during(format!("cannot replace the header of {}", path.display()))
+        .with_hint("if that header is there by mistake, strongroom erase takes it away first"))
+}
+
+fn warn_of_loss(console: Console, path: &Path, lost: Option<&str>) {
+    if let Some(lost) = lost {
+        console.warn(&format!(
+            "{} is {lost}: its first and its last 128 KiB will be written to, which it may not survive",
+            path.display()
+        ));
+    }
 }
 
 /// Runs the derivation of a header that keeps its secret.

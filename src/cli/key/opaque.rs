@@ -13,6 +13,7 @@ use super::Edited;
 use crate::cli::{
     args::{CostOptions, KeyChangeOptions},
     edit::Editable,
+    header::opaque::refuse_signature,
     interrupt,
     output::Console,
     progress::spin,
@@ -27,6 +28,7 @@ pub(super) fn change(
 ) -> Result<()> {
     let path = options.container.as_path();
     check(options)?;
+    refuse_signature(path, &*container.storage())?;
     let given = if options.keep_password {
         options.unlock.check_source_for(header)?;
         None
