@@ -149,7 +149,7 @@ impl From<io::Error> for Error {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
             io::ErrorKind::OutOfMemory => ErrorKind::OutOfMemory,
             io::ErrorKind::AlreadyExists => ErrorKind::Exists,
-            io::ErrorKind::NotFound => ErrorKind::NotFound,
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ErrorKind::NotFound,
             io::ErrorKind::ResourceBusy => ErrorKind::Busy,
             io::ErrorKind::Interrupted => ErrorKind::Interrupted,
             _ => ErrorKind::Io,
@@ -178,6 +178,12 @@ mod tests {
         let error = Error::from(io::Error::from_raw_os_error(13)).during("cannot open photos.vault");
         assert_eq!(error.to_string(), "cannot open photos.vault: permission denied");
         assert_eq!(error.kind(), ErrorKind::Permission);
+    }
+
+    #[test]
+    fn a_path_through_a_file_leads_nowhere() {
+        let error = Error::from(std::fs::File::open("/proc/self/exe/x").unwrap_err());
+        assert_eq!((error.kind(), error.reason()), (ErrorKind::NotFound, "not a directory"));
     }
 
     #[test]

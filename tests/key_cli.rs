@@ -210,7 +210,7 @@ fn a_failing_command_changes_no_byte() {
         (format!("key add v --password-file password --new-password-command false {CHEAP}"), 1),
         (format!("key change v --password-file new --new-password-file third {CHEAP}"), 2),
         ("key remove v --slot 0 --force --password-file new".to_owned(), 2),
-        ("key remove v --slot 4 --password-file password".to_owned(), 4),
+        ("key remove v --slot 4 --password-file password".to_owned(), 1),
     ] {
         let ended = place.run(&arguments);
         assert_eq!(ended.status, Some(status), "{arguments}: {ended:?}");
@@ -342,4 +342,56 @@ fn a_header_of_veracrypt_goes_over_known_data_only_where_that_was_said_twice() {
         assert!(refused.errors.contains("it bears the header of a luks2 container"), "{refused:?}");
         assert!(fs::read(&path).unwrap() == bytes);
     }
+}
+
+#[test]
+fn exit_statuses_are_those_of_the_contract() {
+    for (format, cost, slots) in [
+        ("luks1", "--hash sha256 --kdf-iterations 1000", 8),
+        ("luks2", "--pbkdf pbkdf2 --kdf-iterations 1000", 32),
+        ("native", CHEAP, 30),
+    ] {
+        let place = Place::new();
+        let secret = "--password-file password";
+        place.json(&format!(
+            "create e --format {format} --size 20M --filesystem none --provision quick {cost} {secret}"
+        ));
+        let new = format!("{secret} --new-password-file new {cost}");
+        for (command, status) in [
+            // A parameter that cannot be.
+            (format!("key remove e --slot 3 --yes {secret}"), 1),
+            (format!("key remove e --slot {slots} --yes {secret}"), 1),
+            (format!("key remove e --slot 99999999999 --yes {secret}"), 1),
+            (format!("key remove e --slot 0 --yes {secret}"), 1),
+            (format!("key change e --slot 3 {new}"), 1),
+            (format!("key add e --slot {slots} {new}"), 1),
+            (format!("key test e --slot 3 {secret}"), 1),
+            ("key test e --password-file nowhere".to_owned(), 1),
+            ("key test e --password-file third".to_owned(), 2),
+            (format!("key add e --slot 0 {new}"), 5),
+            // As cryptsetup's for what is not there.
+            ("key test nowhere --password-file password".to_owned(), 4),
+            ("key test e/nowhere --password-file password".to_owned(), 4),
+            ("mount nowhere m --password-file password".to_owned(), 4),
+            ("unmount e".to_owned(), 4),
+            ("unmount nowhere".to_owned(), 4),
+        ] {
+            let ended = place.run(&command);
+            assert_eq!(ended.status, Some(status), "{format}: {command}: {ended:?}");
+        }
+    }
+}
+
+#[test]
+fn no_free_keyslot_is_no_space() {
+    let place = Place::new();
+    let cost = "--hash sha256 --kdf-iterations 1000";
+    place.json(&format!("create e --format luks1 --size 20M --filesystem none --provision quick {cost} --password-file password"));
+    let add = format!("key add e --password-file password --new-password-file new {cost}");
+    for slot in 1..8 {
+        assert_eq!(place.json(&add)["keyslot"], slot);
+    }
+    let full = place.run(&add);
+    assert_eq!(full.status, Some(6), "{full:?}");
+    assert!(full.errors.contains("all 8 keyslots are in use"), "{full:?}");
 }

@@ -28,7 +28,14 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     let path = &options.container;
     let target = target(options);
     // All that can fail without a password fails before it is asked for.
-    let mut container = open(path, options.unlock.header.as_deref(), access(options))?;
+    let header = options.unlock.header.as_deref();
+    let mut container = open(path, header, access(options)).map_err(|error| match error.kind() {
+        // It can be read, so it is the writing that is refused.
+        ErrorKind::Permission | ErrorKind::Io if !options.read_only && File::open(path).is_ok() => {
+            error.with_hint("--read-only opens what must not be written")
+        }
+        _ => error,
+    })?;
     settle_format(&mut container, &options.unlock)?;
     let header = container.header().map_err(|error| cannot_open(error, path))?;
     mount::check_target(&target, access(options))?;
@@ -123,12 +130,6 @@ pub(crate) fn open(path: &Path, header: Option<&Path>, access: Access) -> Result
     let mut container = Container::open(path, access).map_err(|error| {
         let error = match error.kind() {
             ErrorKind::Busy => name_holder(error, path),
-            // It can be read, so it is the writing that is refused.
-            ErrorKind::Permission | ErrorKind::Io
-                if access == Access::ReadWrite && File::open(path).is_ok() =>
-            {
-                error.with_hint("--read-only opens what must not be written")
-            }
             _ => error,
         };
         cannot_open(error, path)

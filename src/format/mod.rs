@@ -237,6 +237,12 @@ pub trait Header: fmt::Debug + Send + Sync {
     fn editor(&self, unlocked: &Unlocked) -> Result<Box<dyn Editor>>;
 }
 
+/// A keyslot that was asked for by number and holds nothing: no other secret makes it open.
+fn empty_keyslot(slot: u32) -> Error {
+    Error::new(ErrorKind::Usage, format!("keyslot {slot} is empty"))
+        .with_hint("strongroom key list shows the keyslots")
+}
+
 /// A container whose keyslots were all destroyed.
 fn no_keyslot_left() -> Error {
     Error::new(ErrorKind::Damaged, "it has no keyslot left: no password or keyfile can open it")
@@ -330,14 +336,14 @@ pub trait Editor: fmt::Debug + Send {
     /// Puts `new` in the place of the keyslot in use with number `slot`. Runs the key derivation.
     ///
     /// # Errors
-    /// As [`Self::add`]; `NotFound` where the keyslot is empty.
+    /// As [`Self::add`]; `Usage` where the keyslot is empty.
     fn replace(&mut self, slot: u32, new: &NewKeyslot<'_>, rng: &dyn Rng) -> Result<()>;
 
     /// Empties a keyslot. The last one that can be opened goes only where `lock_out` is true: nobody opens the container
     /// after that.
     ///
     /// # Errors
-    /// `NotFound` where it is empty already, `Usage` for the last one.
+    /// `Usage` where it is empty already, and for the last one.
     fn remove(&mut self, slot: u32, lock_out: bool) -> Result<()>;
 
     /// Writes the changes so that a power cut at any moment leaves the old keyslots or the new ones.

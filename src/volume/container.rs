@@ -3,7 +3,7 @@ use std::{
     io,
     os::{
         fd::OwnedFd,
-        unix::fs::{FileTypeExt, OpenOptionsExt},
+        unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
     sync::Arc,
@@ -67,6 +67,7 @@ impl Container {
         if writable && file.metadata()?.file_type().is_block_device() {
             // O_EXCL on a block device is refused while the kernel uses it: mounted, part of RAID, swap.
             file = open(OFlags::EXCL)?;
+            refuse_read_only(&file)?;
         }
         Self::lock(&file, access)?;
         Self::from_file(file, path)
@@ -261,6 +262,17 @@ impl Container {
     pub fn header(&self) -> Result<Box<dyn Header>> {
         self.format()?.read_header(&*self.storage())
     }
+}
+
+/// The kernel opens a block device for writing also where it lets nobody write.
+fn refuse_read_only(file: &File) -> Result<()> {
+    let number = file.metadata()?.rdev();
+    let path = format!("/sys/dev/block/{}:{}/ro", rustix::fs::major(number), rustix::fs::minor(number));
+    // Without /sys the first write will tell.
+    if std::fs::read_to_string(path).is_ok_and(|flag| flag.trim() == "1") {
+        return Err(Error::new(ErrorKind::Io, "the device is read-only"));
+    }
+    Ok(())
 }
 
 /// The format whose signature stands in some bytes.

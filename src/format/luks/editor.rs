@@ -7,7 +7,7 @@ use std::ops::Range;
 use crate::{
     crypto::rng::Rng,
     error::{Error, ErrorKind, Result},
-    format::Change,
+    format::{Change, empty_keyslot},
     storage::Storage,
 };
 
@@ -62,8 +62,7 @@ impl Occupancy {
         if !self.is_free(slot) {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::NotFound, format!("keyslot {slot} is empty"))
-            .with_hint("strongroom key list shows the keyslots"))
+        Err(empty_keyslot(slot))
     }
 
     /// The last keyslot that can be opened goes only where `lock_out` is true.

@@ -6,13 +6,13 @@ use super::{digest::KeyDigest, kdf::Budget, keyslot::Keyslot};
 use crate::{
     crypto::secret::{Credentials, VolumeKey},
     error::{Error, ErrorKind, Result},
-    format::{Attempt, Priority},
+    format::{Attempt, Priority, empty_keyslot},
 };
 
 /// Tries the keyslots that may be tried, those with the highest priority first; each with the digest of its volume key.
 ///
 /// # Errors
-/// `Credentials` where none opens, or what kept the last one from being tried.
+/// `Credentials` where none opens, `Usage` where the one asked for is empty, or what kept the last one from being tried.
 pub(in crate::format) fn open_any<'a>(
     slots: impl Iterator<Item = (&'a Keyslot, &'a KeyDigest)>,
     credentials: &Credentials,
@@ -26,12 +26,9 @@ pub(in crate::format) fn open_any<'a>(
     let mut slots: Vec<_> = slots.filter(|(slot, _)| may_try(slot)).collect();
     slots.sort_by_key(|(slot, _)| (slot.priority != Some(Priority::Prefer), slot.index));
     if slots.is_empty() {
-        return Err(Error::new(
-            ErrorKind::Credentials,
-            match attempt.keyslot {
-                Some(number) => format!("keyslot {number} is empty"),
-                None => "no keyslot takes a password".to_owned(),
-            },
+        return Err(attempt.keyslot.map_or_else(
+            || Error::new(ErrorKind::Credentials, "no keyslot takes a password"),
+            empty_keyslot,
         ));
     }
     let mut budget = Budget::new(&attempt.limits);

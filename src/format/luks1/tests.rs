@@ -183,7 +183,7 @@ fn a_keyslot_opens_with_its_password_and_no_other() {
     assert_eq!(wrong.kind(), ErrorKind::Credentials);
     let empty = Attempt { keyslot: Some(0), ..Attempt::default() };
     let error = header.unlock(&credentials(b"secret"), &empty).unwrap_err();
-    assert_eq!((error.kind(), error.reason()), (ErrorKind::Credentials, "keyslot 0 is empty"));
+    assert_eq!((error.kind(), error.reason()), (ErrorKind::Usage, "keyslot 0 is empty"));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     crypto::{rng::Rng, secret::VolumeKey},
     error::{Error, ErrorKind, Result},
-    format::{Change, Editor, KeyslotInfo, NewKeyslot},
+    format::{Change, Editor, KeyslotInfo, NewKeyslot, empty_keyslot},
     storage::Storage,
 };
 
@@ -120,8 +120,7 @@ fn check_in_use(used: &[Keyslot], slot: u32) -> Result<()> {
     if used.iter().any(|used| used.index == slot) {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::NotFound, format!("keyslot {slot} is empty"))
-        .with_hint("strongroom key list shows the keyslots"))
+    Err(empty_keyslot(slot))
 }
 
 /// The last keyslot that can be opened goes only where `lock_out` is true.

@@ -25,7 +25,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     format::{
         Attempt, Change, CopyInfo, CopyState, Editor, Finding, Fingerprint, Header, HeaderInfo, KdfBounds,
-        Unlocked, hyphenated, no_keyslot_left,
+        Unlocked, empty_keyslot, hyphenated, no_keyslot_left,
     },
     storage::Storage,
 };
@@ -346,11 +346,13 @@ const fn wrong_credentials(kind: SlotKind) -> &'static str {
 /// Why no slot of this kind is there to be tried.
 fn no_slot_of(kind: SlotKind, copy: &HeaderCopy, asked_for: Option<u32>) -> Error {
     if let Some(number) = asked_for {
-        let reason = match copy.keyslots.iter().find(|slot| slot.index == number) {
-            None => format!("keyslot {number} is empty"),
-            Some(slot) => format!("keyslot {number} takes a {}", slot.kind.takes()),
+        return match copy.keyslots.iter().find(|slot| slot.index == number) {
+            None => empty_keyslot(number),
+            Some(slot) => {
+                let reason = format!("keyslot {number} takes a {}", slot.kind.takes());
+                Error::new(ErrorKind::Credentials, reason)
+            }
         };
-        return Error::new(ErrorKind::Credentials, reason);
     }
     let has = |kind| copy.keyslots.iter().any(|slot| slot.kind == kind && slot.priority > 0);
     if let Some(ignored) = copy.keyslots.iter().find(|slot| slot.kind == kind && slot.priority == 0) {

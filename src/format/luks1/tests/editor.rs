@@ -79,7 +79,7 @@ fn changes_that_cannot_be_are_refused_and_change_nothing() {
     assert_eq!(refused(&|editor| editor.add(&labelled, &OsRng).map(drop)), ErrorKind::Usage);
     assert_eq!(refused(&|editor| editor.add(&preferred, &OsRng).map(drop)), ErrorKind::Usage);
     assert_eq!(refused(&|editor| editor.remove(0, false)), ErrorKind::Usage);
-    assert_eq!(refused(&|editor| editor.remove(3, false)), ErrorKind::NotFound);
+    assert_eq!(refused(&|editor| editor.remove(3, false)), ErrorKind::Usage);
     assert_eq!(refused(&|editor| editor.remove(8, false)), ErrorKind::Usage);
     assert_eq!(
         refused(&|editor| editor.add(&new_slot(Some(0), &other), &OsRng).map(drop)),

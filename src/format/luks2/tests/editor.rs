@@ -123,7 +123,7 @@ fn changes_that_cannot_be_are_refused_and_change_nothing() {
     let labelled = NewKeyslot { label: Some("name"), ..new_slot(None, &other) };
     assert_eq!(refused(&|editor| editor.add(&labelled, &OsRng).map(drop)), ErrorKind::Usage);
     assert_eq!(refused(&|editor| editor.remove(0, false)), ErrorKind::Usage);
-    assert_eq!(refused(&|editor| editor.remove(31, false)), ErrorKind::NotFound);
+    assert_eq!(refused(&|editor| editor.remove(31, false)), ErrorKind::Usage);
     assert_eq!(refused(&|editor| editor.remove(32, false)), ErrorKind::Usage);
     for _ in 0..2 {
         edit(&storage, |editor| editor.add(&new_slot(None, &other), &OsRng).map(drop)).unwrap();

@@ -134,8 +134,8 @@ fn an_empty_keyslot_is_neither_replaced_nor_removed() {
     let storage = container();
     let mut editor = editor(&storage);
     let error = editor.replace(5, &slot_of(&key_of(1)), rng()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound);
-    assert_eq!(editor.remove(5, true).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    assert_eq!(editor.remove(5, true).unwrap_err().kind(), ErrorKind::Usage);
     assert_eq!(editor.remove(30, true).unwrap_err().kind(), ErrorKind::Usage);
 }
 
@@ -150,7 +150,7 @@ fn what_needs_no_secret_is_refused_without_one() {
         assert_eq!(kind(Change::Replace { slot: 0, label }), Err(ErrorKind::Usage));
     }
     assert_eq!(kind(Change::Add { slot: Some(0), label: None }), Err(ErrorKind::Exists));
-    assert_eq!(kind(Change::Replace { slot: 1, label: None }), Err(ErrorKind::NotFound));
+    assert_eq!(kind(Change::Replace { slot: 1, label: None }), Err(ErrorKind::Usage));
     assert_eq!(kind(Change::Remove { slot: 0, lock_out: false }), Err(ErrorKind::Usage));
     assert_eq!(kind(Change::Remove { slot: 0, lock_out: true }), Ok(()));
     assert_eq!(kind(Change::Add { slot: Some(29), label: Some("bank") }), Ok(()));
