@@ -201,9 +201,10 @@ strongroom's own format the pin refuses old headers.
 
 Nothing in a container of VeraCrypt or TrueCrypt says what it is. --format veracrypt or truecrypt opens one; where neither is given and the
 file has no known header, the user is asked on the terminal whether to try it as one. Then all hashes are tried, on all processors, with all ciphers: first on the header of
-the normal volume, then on that of the hidden one. What opened is told, and with --prf only that hash is tried, and the backup headers too. --pim, --hidden, --backup-header and
+the normal volume, then on that of the hidden one. A terminal shows how long that takes at most, measured while it runs. What opened is told, and with --prf only that hash is tried, and the backup headers too. --pim, --hidden, --backup-header and
 --system (the file is a drive whose system is encrypted) name what else is to be opened. A --keyfile may be a folder: every file in it counts that is not hidden. Of a
-keyfile only the first MiB counts there. With a PIM, Argon2id is tried only with --prf argon2id: it may take very long.
+keyfile only the first MiB counts there. header restore --yes puts such a header over a file system or other known data only with --force, and over the
+header of another format not at all. With a PIM, Argon2id is tried only with --prf argon2id: it may take very long.
 
 benchmark measures ciphers (on one thread, in memory, with the backend that strongroom uses here), Argon2id at up to three costs,
 PBKDF2 and memory. With --json, rates are in bytes a second; the rows of PBKDF2 have the iterations that one second allows.
@@ -220,7 +221,7 @@ const EXIT_STATUSES: [(&str, &str); 9] = [
     ("3", "Not enough memory for the key derivation."),
     (
         "4",
-        "Nothing there (no such container, nothing mounted), not a container, damaged, tampered with, or not supported.",
+        "Nothing there (no such container, nothing mounted), not a container, damaged (without a keyslot left, too), tampered with, or not supported.",
     ),
     ("5", "Busy: mounted, in use, locked by another process; or the target exists."),
     ("6", "Input or output failed, no space left, or strongroom itself failed."),

@@ -45,7 +45,7 @@ pub fn check_file_system(container: &Container, unlocked: &Unlocked) -> Result<O
 fn compare(FileSystem { name, len }: FileSystem, volume_len: u64) -> Finding {
     if len > volume_len {
         let message = format!(
-            "{name} of {len} bytes in a volume of {volume_len}: the end is missing; take it from a backup, or copy what is left with --read-only"
+            "{name} of {len} bytes in a volume of {volume_len}: the end is missing; take it from a backup (mount --block --read-only gives what is left)"
         );
         return Finding::error("file system", message);
     }
