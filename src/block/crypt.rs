@@ -327,7 +327,7 @@ fn sectors_in(sector_size: SectorSize, len: usize) -> u64 {
 }
 
 /// Writes are encrypted and handed over this many bytes at a time: small enough to stay in a core's cache.
-const SCRATCH_LEN: usize = 256 << 10;
+const SCRATCH_LEN: usize = 128 << 10;
 
 /// The grain in which file systems give space back.
 const STORAGE_BLOCK: u64 = 4096;

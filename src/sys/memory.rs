@@ -220,11 +220,49 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        // SAFETY: the mapping is live, writable and initialised to the last byte, and nothing refers to it any more.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.mapped) };
-        wipe(bytes);
-        // SAFETY: the mapping was made by `undumped` with this length and is not used again.
-        let unmapped = unsafe { munmap(self.start.as_ptr().cast(), self.mapped) };
+        let mut parts = self.parts();
+        let first = parts.next();
+        thread::scope(|scope| {
+            for part in parts {
+                // Where no thread can be had, the part goes here and now.
+                drop(thread::Builder::new().spawn_scoped(scope, move || drop(part)));
+            }
+            drop(first);
+        });
+    }
+}
+
+impl Pages {
+    /// All of them, as one part for each processor where that is worth a thread. Each goes when it is dropped.
+    fn parts(&self) -> impl Iterator<Item = Part> + use<> {
+        let (start, mapped) = (self.start, self.mapped);
+        let threads =
+            if mapped > WORTH_A_THREAD { thread::available_parallelism().map_or(1, usize::from) } else { 1 };
+        let len = mapped.div_ceil(threads).max(WORTH_A_THREAD).next_multiple_of(page_size());
+        (0..mapped).step_by(len).map(move |offset| {
+            // SAFETY: the offset lies within the mapping.
+            let start = unsafe { start.add(offset) };
+            Part { start, len: len.min(mapped - offset) }
+        })
+    }
+}
+
+/// Some pages of a mapping that goes: wiped, then unmapped on drop.
+struct Part {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the pages belong to this value alone.
+unsafe impl Send for Part {}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // SAFETY: the pages are mapped, writable and initialised to the last byte, and nothing refers to them any more.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) };
+        bytes.zeroize();
+        // SAFETY: `Pages` mapped them, made one part of each, and does not use them again.
+        let unmapped = unsafe { munmap(self.start.as_ptr().cast(), self.len) };
         debug_assert!(unmapped.is_ok());
     }
 }
@@ -232,29 +270,6 @@ impl Drop for Pages {
 impl fmt::Debug for Pages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes", self.mapped)
-    }
-}
-
-/// Wipes bytes; many of them by all processors.
-fn wipe(bytes: &mut [u8]) {
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| {
-        let (first, rest) = bytes.split_at_mut(bytes.len().min(WORTH_A_THREAD.max(bytes.len() / threads)));
-        for part in rest.chunks_mut(first.len().max(1)) {
-            let part = Wiped(part);
-            // What no thread can be had for is wiped here and now.
-            drop(thread::Builder::new().spawn_scoped(scope, move || drop(part)));
-        }
-        first.zeroize();
-    });
-}
-
-/// Bytes that are wiped on drop, wherever that happens.
-struct Wiped<'a>(&'a mut [u8]);
-
-impl Drop for Wiped<'_> {
-    fn drop(&mut self) {
-        self.0.zeroize();
     }
 }
 
@@ -276,7 +291,7 @@ fn try_build_at<T, E>(place: NonNull<T>, build: impl FnOnce() -> Result<T, E>) -
 
 const STACK_WIPED: usize = 16 << 10;
 
-/// Bytes whose wiping takes much longer than starting a thread.
+/// Bytes that take much longer to wipe than a thread takes to start.
 const WORTH_A_THREAD: usize = 16 << 20;
 
 #[cfg(test)]
@@ -331,11 +346,17 @@ mod tests {
     }
 
     #[test]
-    fn few_bytes_and_many_are_wiped_to_the_last() {
-        for len in [0, 1, 5000, WORTH_A_THREAD, WORTH_A_THREAD + 1, 5 * WORTH_A_THREAD + 7] {
-            let mut bytes = vec![7; len];
-            wipe(&mut bytes);
-            assert!(bytes.iter().all(|&byte| byte == 0), "{len}");
+    fn the_parts_of_pages_are_all_of_them_once() {
+        for len in [1, WORTH_A_THREAD, WORTH_A_THREAD + 1, 5 * WORTH_A_THREAD + 7] {
+            let pages = Pages::undumped(len).unwrap();
+            let mut end = pages.start.as_ptr().addr();
+            for part in pages.parts() {
+                assert_eq!(part.start.as_ptr().addr(), end);
+                assert!(part.len > 0 && part.len.is_multiple_of(page_size()));
+                end += part.len;
+                std::mem::forget(part);
+            }
+            assert_eq!(end, pages.start.as_ptr().addr() + pages.mapped);
         }
     }
 

@@ -192,9 +192,7 @@ fn mounting(dir: &Path) -> String {
 /// Greets the kernel and starts the threads that answer it. The pipe closes when the last of them has ended.
 fn serve(server: Server, descriptor: OwnedFd, log: LogSink) -> Result<(JoinHandle<()>, PipeReader)> {
     let mut config = Config::default();
-    let processors = thread::available_parallelism().map_or(1, usize::from);
-    // One more than can run: while one waits to be woken, or for the medium, another has its processor.
-    config.n_threads = Some(processors.saturating_add(1).min(MAX_THREADS));
+    config.n_threads = Some(thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS));
     config.clone_fd = fuse_mount::can_clone(&descriptor);
     // The mount lets only its owner in, and the kernel sees to it. fuser's own check on top would refuse what the kernel
     // asks on nobody's behalf, such as writeback.
