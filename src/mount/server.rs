@@ -317,7 +317,8 @@ impl Server {
             return Ending::Whole;
         };
         if self.is_visible() {
-            return Ending::None(error);
+            let could_not_write = error.kind() == ErrorKind::Io;
+            return Ending::None(if could_not_write { error.with_hint(NOT_WRITTEN) } else { error });
         }
         // The user's file system is gone already; what hangs on below it must not keep the keys alive.
         (self.log)(&format!("{error}; going on by force"));
@@ -348,6 +349,8 @@ impl Server {
         MountTable::read().is_ok_and(|table| visible.is_some_and(|id| table.find(id).is_some()))
     }
 }
+
+const NOT_WRITTEN: &str = "it is still mounted: make room for it and try again, or unmount it with --force and lose what was not written";
 
 fn lent_already() -> Error {
     Error::new(ErrorKind::Busy, "another command is changing the header").with_hint("try again")

@@ -67,8 +67,9 @@ impl InPlace {
             window.note(&within);
             return false;
         }
-        // A file that was cut off within a page reads as zeros there, without a fault.
-        window.read(file, within, work) && (self.is_block_device || reaches(file, range.end))
+        // A file that was cut off within a page reads as zeros there, without a fault; also where it has grown again since.
+        let is_there = || self.is_block_device || reaches(file, range.end);
+        is_there() && window.read(file, within, work) && is_there()
     }
 
     /// Begins to note what is read in this window, where a whole piece is.

@@ -1,6 +1,8 @@
 //! Limits that a server inherits from the shell that started it.
 
-use crate::world::with_vault;
+use std::process::Command;
+
+use crate::world::{World, with_vault};
 
 /// Runs into the limit: more than it allows, brought to the volume.
 const WRITE_TOO_MUCH: &str =
@@ -20,6 +22,59 @@ fn a_limit_on_file_sizes_fails_writes_and_ends_no_server() {
         let _ = world.strongroom("unmount m --force");
         world.wait_for_end_of(server);
     });
+}
+
+/// After the first loss nothing is written, least of all that the file system is clean: the next mount has it repaired, or says
+/// how.
+#[test]
+fn a_file_system_that_lost_writes_is_not_taken_for_a_clean_one() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can make a medium that is full");
+        return;
+    }
+    with_vault("--size 200M --provision thin", |world| {
+        let medium = Medium::mount(world, "20M");
+        world.shell("cp --sparse=always v.vault full; rm v.vault; ln -s full/v.vault v.vault");
+        world.mount();
+        world.shell(
+            "set +e; for folder in $(seq 25); do mkdir m/$folder
+                 for file in $(seq 100); do head -c $((file * 200)) /dev/urandom > m/$folder/$file; done
+             done 2> /dev/null || true",
+        );
+        let status = world.strongroom("unmount m").status.code();
+        assert_eq!(status, Some(6), "{world}");
+        medium.enlarge("400M");
+        world.mount_or_repair();
+        world.done("unmount m");
+        world.check_file_system();
+        world.shell("rm v.vault");
+        drop(medium);
+    });
+}
+
+/// A file system in memory that the test fills. Unmounted on drop.
+struct Medium(std::path::PathBuf);
+
+impl Medium {
+    fn mount(world: &World, size: &str) -> Self {
+        let medium = Self(world.make_folder("full"));
+        medium.run(&["-t", "tmpfs", "-o", &format!("size={size},mode=777"), "none"]);
+        medium
+    }
+
+    fn enlarge(&self, size: &str) {
+        self.run(&["-o", &format!("remount,size={size}")]);
+    }
+
+    fn run(&self, options: &[&str]) {
+        assert!(Command::new("mount").args(options).arg(&self.0).status().unwrap().success());
+    }
+}
+
+impl Drop for Medium {
+    fn drop(&mut self) {
+        Command::new("umount").arg("-l").arg(&self.0).status().unwrap();
+    }
 }
 
 /// Whoever wrote may have been told, or only the kernel's cache was: the end of the mount says it in any case.

@@ -127,6 +127,13 @@ impl Server {
         }
     }
 
+    /// Refuses changes after one was lost that a program takes for written: were a file system marked as clean afterwards, nobody
+    /// would look for the damage.
+    fn check_nothing_lost(&self) -> Result<(), Errno> {
+        let is_lost = self.cache == CacheMode::Writeback && self.served.lost().is_some();
+        if is_lost { Err(Errno::EIO) } else { Ok(()) }
+    }
+
     /// Writes what lies before the end and says how much that was. At the end a block device is full.
     pub(super) fn write_volume(&self, offset: u64, data: &[u8]) -> Result<u32, Errno> {
         let room = self.size.saturating_sub(offset).min(u64::from(u32::MAX));
@@ -135,6 +142,7 @@ impl Server {
         }
         let len = usize::try_from(room).map_or(data.len(), |room| room.min(data.len()));
         let device = self.device()?;
+        self.check_nothing_lost()?;
         device
             .write_at(&data[..len], offset)
             .map_err(|error| self.served.failed(&self.served.writing, &error))?;
@@ -163,6 +171,7 @@ impl Server {
             return Err(Errno::EOPNOTSUPP);
         }
         let device = self.device()?;
+        self.check_nothing_lost()?;
         device.zero_range(offset..end).map_err(|error| self.served.failed(&self.served.writing, &error))
     }
 

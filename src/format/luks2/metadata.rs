@@ -208,9 +208,13 @@ pub(super) fn wrong(object: &'static str, name: &str, field: &'static str, value
     HeaderError::Value { object, name, field, value: shown(value) }
 }
 
-/// A text of a header made fit to be shown: without control characters, and not longer than a line.
+/// A text of a header made fit to be shown: without control characters, also those that turn the direction of writing, and not
+/// longer than a line.
 pub(super) fn shown(text: &str) -> String {
-    let escape = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
+    let turns =
+        |c: char| matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+    let escape =
+        |c: char| if c.is_control() || turns(c) { c.escape_default().collect() } else { String::from(c) };
     text.chars().take(MOST_SHOWN).map(escape).collect()
 }
 

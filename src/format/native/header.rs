@@ -235,7 +235,6 @@ impl Header for NativeHeader {
     }
 
     fn unlock(&self, credentials: &Credentials, attempt: &Attempt) -> Result<Unlocked> {
-        self.check_openable()?;
         let mut budget = Budget::new(&attempt.limits);
         let first_error = match open_keyslot(self.copies.current(), credentials, attempt, &mut budget) {
             Ok((key, slot)) => return self.accept(key, Some(slot)),
