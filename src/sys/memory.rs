@@ -220,24 +220,23 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        let mut parts = self.parts();
-        let first = parts.next();
+        if self.mapped <= WORTH_A_THREAD {
+            return drop(Part { start: self.start, len: self.mapped });
+        }
         thread::scope(|scope| {
-            for part in parts {
+            for part in self.parts() {
                 // Where no thread can be had, the part goes here and now.
                 drop(thread::Builder::new().spawn_scoped(scope, move || drop(part)));
             }
-            drop(first);
         });
     }
 }
 
 impl Pages {
-    /// All of them, as one part for each processor where that is worth a thread. Each goes when it is dropped.
+    /// All of them, as one part for each processor, as far as that is worth a thread. Each goes when it is dropped.
     fn parts(&self) -> impl Iterator<Item = Part> + use<> {
         let (start, mapped) = (self.start, self.mapped);
-        let threads =
-            if mapped > WORTH_A_THREAD { thread::available_parallelism().map_or(1, usize::from) } else { 1 };
+        let threads = thread::available_parallelism().map_or(1, usize::from);
         let len = mapped.div_ceil(threads).max(WORTH_A_THREAD).next_multiple_of(page_size());
         (0..mapped).step_by(len).map(move |offset| {
             // SAFETY: the offset lies within the mapping.
