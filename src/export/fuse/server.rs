@@ -111,6 +111,13 @@ impl Server {
         self.served.device().ok_or(Errno::EIO)
     }
 
+    /// The device for a change. Not after one was lost that a program takes for written: were a file system marked as clean
+    /// afterwards, nobody would look for the damage.
+    fn device_to_change(&self) -> Result<Arc<ByteDevice>, Errno> {
+        let is_lost = self.cache == CacheMode::Writeback && self.served.lost().is_some();
+        if is_lost { Err(Errno::EIO) } else { self.device() }
+    }
+
     /// Passes what is read at `offset` to `reply`: short at the end, as a block device reads.
     pub(super) fn read_volume(&self, offset: u64, size: u32, reply: ReplyData) {
         let mut buffer = self.served.buffers.take();
@@ -127,13 +134,6 @@ impl Server {
         }
     }
 
-    /// Refuses changes after one was lost that a program takes for written: were a file system marked as clean afterwards, nobody
-    /// would look for the damage.
-    fn check_nothing_lost(&self) -> Result<(), Errno> {
-        let is_lost = self.cache == CacheMode::Writeback && self.served.lost().is_some();
-        if is_lost { Err(Errno::EIO) } else { Ok(()) }
-    }
-
     /// Writes what lies before the end and says how much that was. At the end a block device is full.
     pub(super) fn write_volume(&self, offset: u64, data: &[u8]) -> Result<u32, Errno> {
         let room = self.size.saturating_sub(offset).min(u64::from(u32::MAX));
@@ -141,8 +141,7 @@ impl Server {
             return Err(Errno::ENOSPC);
         }
         let len = usize::try_from(room).map_or(data.len(), |room| room.min(data.len()));
-        let device = self.device()?;
-        self.check_nothing_lost()?;
+        let device = self.device_to_change()?;
         device
             .write_at(&data[..len], offset)
             .map_err(|error| self.served.failed(&self.served.writing, &error))?;
@@ -170,8 +169,7 @@ impl Server {
         if !is_hole && change != FallocateFlags::ZERO_RANGE {
             return Err(Errno::EOPNOTSUPP);
         }
-        let device = self.device()?;
-        self.check_nothing_lost()?;
+        let device = self.device_to_change()?;
         device.zero_range(offset..end).map_err(|error| self.served.failed(&self.served.writing, &error))
     }
 
