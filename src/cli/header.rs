@@ -94,9 +94,7 @@ fn restore(console: Console, options: &HeaderRestoreOptions) -> Result<()> {
     if options.yes && !options.force && restore.present().is_none() && container.shows_nothing()? {
         let reason =
             "it shows no header, and could be a container of VeraCrypt or TrueCrypt, which would be lost";
-        return Err(Error::new(ErrorKind::Exists, reason)
-            .during(format!("cannot replace the header of {}", path.display()))
-            .with_hint("--force with --yes overwrites it; without both you are asked"));
+        return Err(needs_force(path, reason));
     }
     let replacement = Replacement { console, path, source: file, is_agreed: options.yes, is_part: false };
     let unlocked = if restore.takes_secret() {
@@ -196,6 +194,13 @@ fn agree(question: &str, is_agreed: bool) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(ErrorKind::Exists, "not confirmed; nothing was changed"))
+}
+
+/// Where `--yes` alone does not do, for the reason given.
+fn needs_force(path: &Path, reason: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Exists, reason)
+        .during(format!("cannot replace the header of {}", path.display()))
+        .with_hint("--force with --yes overwrites it; without both you are asked")
 }
 
 /// What a container without a header may be.

@@ -210,7 +210,7 @@ impl Container {
         if let Some(format) = self.assumed {
             return Ok(format);
         }
-        if let Some(format) = self.by_signature()? {
+        if let Some(format) = by_signature(&*self.storage())? {
             return Ok(format);
         }
         let reason = recognise(&*self.storage())?
@@ -237,12 +237,8 @@ impl Container {
     /// What reading gave.
     pub fn shows_nothing(&self) -> Result<bool> {
         Ok(self.detached.is_none()
-            && self.by_signature()?.is_none()
+            && by_signature(&*self.storage())?.is_none()
             && recognise(&*self.storage())?.is_none())
-    }
-
-    fn by_signature(&self) -> Result<Option<&'static dyn Format>> {
-        by_signature(&*self.storage())
     }
 
     /// Reads the header once more, after it was unlocked and compared with its pin: `digest` is that of its fingerprint then.

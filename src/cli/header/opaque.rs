@@ -13,7 +13,7 @@ use strongroom::{
     volume::{Container, Draft, by_signature, recognise_data},
 };
 
-use super::{BackedUp, Restored, agree, check_terminal};
+use super::{BackedUp, Restored, agree, check_terminal, needs_force};
 use crate::cli::{
     args::{HeaderBackupOptions, HeaderRepairOptions, HeaderRestoreOptions},
     interrupt,
@@ -78,9 +78,7 @@ pub(super) fn restore(
     refuse_signature(path, &*storage)?;
     let lost = recognise_data(&*storage)?;
     if let (Some(lost), true, false) = (lost, options.yes, options.force) {
-        return Err(Error::new(ErrorKind::Exists, format!("this is {lost}, which would be overwritten"))
-            .during(format!("cannot replace the header of {}", path.display()))
-            .with_hint("--force with --yes overwrites it; without both you are asked"));
+        return Err(needs_force(path, format!("this is {lost}, which would be overwritten")));
     }
     options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) = unlock_with(console, file, &*header, &options.unlock, None)?;

@@ -3,7 +3,7 @@
 use super::{
     START_LEN,
     bytes::{Bytes, Fields},
-    ext, fat,
+    exfat, ext, fat,
 };
 use crate::{block::BlockDevice, error::Result};
 
@@ -29,7 +29,7 @@ pub fn file_system(device: &dyn BlockDevice) -> Result<Option<FileSystem>> {
 fn by_superblock(start: &Fields<'_>) -> Option<FileSystem> {
     let has = |at: usize, magic: &[u8]| start.bytes(at, magic.len()).ok() == Some(magic);
     let u64_at = |at| start.u64(at).ok();
-    let (name, len) = if has(3, b"EXFAT   ") {
+    let (name, len) = if exfat::is_one(start) {
         let shift = start.u8(108).ok().filter(|shift| (9..=12).contains(shift))?;
         ("exfat", u64_at(72)?.checked_mul(1_u64.checked_shl(shift.into())?)?)
     } else if has(3, b"NTFS    ") {
