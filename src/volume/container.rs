@@ -7,9 +7,14 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::Arc,
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
-use rustix::fs::{Advice, FlockOperation, OFlags, fadvise, flock};
+use rustix::{
+    fs::{Advice, FlockOperation, OFlags, fadvise, flock},
+    io::Errno,
+};
 
 use super::recognise;
 use crate::{
@@ -47,6 +52,11 @@ struct Detached {
 }
 
 const NO_HEADER: &str = "no known header";
+
+/// How long a lock is waited for. Some go by themselves: udev's, which looks at each block device that was just written
+/// (systemd, "Locking Block Device Access"), and that of a descriptor which a child has not closed yet by running a program.
+const PATIENCE: Duration = Duration::from_millis(250);
+const TICK: Duration = Duration::from_millis(10);
 
 impl Container {
     /// Opens and locks the container at `path`.
@@ -131,12 +141,16 @@ impl Container {
             Access::ReadOnly => FlockOperation::NonBlockingLockShared,
             Access::ReadWrite => FlockOperation::NonBlockingLockExclusive,
         };
-        match flock(file, operation) {
-            Ok(()) => Ok(()),
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                Err(Error::new(ErrorKind::Busy, "another process has it open"))
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match flock(file, operation) {
+                Ok(()) => return Ok(()),
+                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => sleep(TICK),
+                Err(Errno::WOULDBLOCK) => {
+                    return Err(Error::new(ErrorKind::Busy, "another process has it open"));
+                }
+                Err(error) => return Err(io::Error::from(error).into()),
             }
-            Err(error) => Err(io::Error::from(error).into()),
         }
     }
 
@@ -282,4 +296,30 @@ pub fn by_signature(storage: &dyn Storage) -> Result<Option<&'static dyn Format>
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_goes_soon_is_waited_for() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let held = Container::open(file.path(), Access::ReadOnly).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                sleep(PATIENCE / 4);
+                drop(held);
+            });
+            Container::open(file.path(), Access::ReadWrite).unwrap();
+        });
+    }
+
+    #[test]
+    fn a_lock_that_stays_is_an_error() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let _held = Container::open(file.path(), Access::ReadWrite).unwrap();
+        let error = Container::open(file.path(), Access::ReadOnly).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Busy);
+    }
 }
