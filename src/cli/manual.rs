@@ -165,7 +165,8 @@ seconds; what that one had not written is lost. list shows \"(detached)\" (null 
 
 The userspace driver keeps no journal: mount first lets e2fsck(8) repair what a crash left, as far as that goes unasked. Where it
 refuses, mount ends with status 6 and its hint holds the commands for the rest. What lost its name is then in lost+found;
-what was synced is there. With --read-only nothing is repaired.
+what was synced is there. With --read-only nothing is repaired. A file system whose end is missing, since the container was cut
+short, is not repaired and not mounted for writing: status 4, with the bytes that are missing.
 
 Passwords are bytes as they are given, not normalised. At most 1 MiB. One newline at the end of a password file, a
 descriptor or a command's output is dropped; a carriage return is not. Control characters typed at a prompt are ignored.

@@ -42,7 +42,7 @@ use crate::{
         },
         socket::receive_descriptors,
     },
-    volume::{Container, LiveReencryption, LiveState, Volume},
+    volume::{Container, LiveReencryption, LiveState, Volume, missing_end},
 };
 
 /// The hidden first argument that makes this program a server.
@@ -186,7 +186,15 @@ impl Server {
         if let Place::FileSystem(mountpoint, driver) = place {
             let superblock = Superblock::probe(&block)?;
             let sector_size = volume.info().sector_size;
-            let volume = DriverVolume { block: &block, superblock, sector_size, read_only: order.read_only };
+            // What cannot be read the driver will tell.
+            let missing_end = missing_end(&*volume.device()).ok().flatten();
+            let volume = DriverVolume {
+                block: &block,
+                superblock,
+                missing_end: missing_end.as_deref(),
+                sector_size,
+                read_only: order.read_only,
+            };
             driver.mount(volume, mountpoint, session)?;
         }
         let record = session.record();

@@ -5,6 +5,7 @@ use std::{io, ops::Range, os::unix::fs::MetadataExt, thread::sleep, time::Durati
 use rustix::fs::{SeekFrom, seek};
 
 use crate::{
+    block::BlockDevice,
     error::{Error, ErrorKind, Result},
     format::{Finding, HeaderInfo, Severity, Unlocked},
     mapping::Layout,
@@ -42,14 +43,25 @@ pub fn check_file_system(container: &Container, unlocked: &Unlocked) -> Result<O
     Ok(file_system(&*volume)?.map(|found| compare(found, len)))
 }
 
-fn compare(FileSystem { name, len }: FileSystem, volume_len: u64) -> Finding {
-    if len > volume_len {
-        let message = format!(
-            "{name} of {len} bytes in a volume of {volume_len}: the end is missing; take it from a backup (mount --block --read-only gives what is left)"
-        );
-        return Finding::error("file system", message);
+fn compare(found: FileSystem, volume_len: u64) -> Finding {
+    match found.missing_end(volume_len) {
+        Some(missing) => {
+            let message =
+                format!("{missing}; take it from a backup (mount --block --read-only gives what is left)");
+            Finding::error("file system", message)
+        }
+        None => Finding::info("file system", format!("{}, which ends within the volume", found.name)),
     }
-    Finding::info("file system", format!("{name}, which ends within the volume"))
+}
+
+/// What is missing of a volume that the file system in it goes beyond, in so many words. `None` where nothing is, or no file
+/// system is known.
+///
+/// # Errors
+/// What reading gave.
+pub fn missing_end(volume: &dyn BlockDevice) -> Result<Option<String>> {
+    let len = volume.geometry().bytes();
+    Ok(file_system(volume)?.and_then(|found| found.missing_end(len)))
 }
 
 /// Reads the data area from the medium, all of it or a sample: whether each sector can be read, not what it says.
@@ -281,7 +293,8 @@ mod tests {
         assert_eq!(found(1 << 20).severity, Severity::Info);
         let lost = found((1 << 20) + 1);
         assert_eq!(lost.severity, Severity::Error);
-        assert!(lost.message.starts_with("ext2/3/4 of 1048577 bytes in a volume of 1048576: "));
+        let missing = "the end of the container is missing, 1 bytes: the ext2/3/4 in it has 1048577, the volume 1048576; ";
+        assert!(lost.message.starts_with(missing), "{}", lost.message);
     }
 
     fn draft(provision: Provision) -> (tempfile::TempDir, Draft, Geometry) {

@@ -15,7 +15,7 @@ pub mod reencrypt;
 mod traces;
 
 pub use crate::format::native::StartHeader;
-pub use check::{check, check_data, check_file_system};
+pub use check::{check, check_data, check_file_system, missing_end};
 pub use container::{Access, Container, by_signature};
 pub use contents::{recognise, recognise_data};
 pub use draft::{Draft, Occupant, occupant};

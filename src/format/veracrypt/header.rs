@@ -101,7 +101,10 @@ pub enum HeaderError {
         len: u64,
     },
     /// Data beyond the container's end.
-    #[error("the data end at byte {end}, the container has {container_len}")]
+    #[error(
+        "the end of the container is missing, {} bytes of data: they end at byte {end}, the container has {container_len}",
+        .end.saturating_sub(*.container_len)
+    )]
     CutOff {
         /// One past the last byte.
         end: u64,

@@ -189,7 +189,13 @@ mod tests {
 
     fn volume(contents: Contents, block_size: Option<u32>) -> Volume<'static> {
         let superblock = Superblock { contents, block_size };
-        Volume { block: Path::new("/nowhere"), superblock, sector_size: 4096, read_only: true }
+        Volume {
+            block: Path::new("/nowhere"),
+            superblock,
+            missing_end: None,
+            sector_size: 4096,
+            read_only: true,
+        }
     }
 
     #[test]

@@ -85,12 +85,23 @@ impl Driver {
     ///
     /// # Errors
     /// `Missing` where a tool or the kernel's file system is, `Unsupported`, `Io` where the file system is damaged,
-    /// `Interrupted`.
+    /// `Damaged` where its end is missing, `Interrupted`.
     pub fn mount(self, volume: Volume<'_>, mountpoint: &MountPoint, session: &mut Session) -> Result<()> {
-        let mounted = match self {
-            Self::Kernel => kernel::mount(volume, mountpoint, session),
-            Self::Userspace => userspace::mount(volume, mountpoint, session),
-        };
+        let mounted = volume.missing_end.filter(|_| !volume.read_only).map_or_else(
+            || match self {
+                Self::Kernel => kernel::mount(volume, mountpoint, session),
+                Self::Userspace => userspace::mount(volume, mountpoint, session),
+            },
+            // No repair brings it back, and each would write.
+            |missing| Err(cut_off(missing)),
+        );
+        let mounted = mounted.map_err(|error| match (volume.missing_end, error.kind()) {
+            (Some(missing), ErrorKind::Io) => cut_off(missing),
+            _ => error,
+        });
+        if let (Some(missing), Ok(())) = (volume.missing_end, &mounted) {
+            session.warnings.push(format!("{missing}; files that lie there cannot be read"));
+        }
         mounted.map_err(|error| error.during(format!("cannot mount on {}", mountpoint.path().display())))
     }
 }
@@ -102,10 +113,17 @@ pub struct Volume<'a> {
     pub block: &'a Path,
     /// What it holds.
     pub superblock: Superblock,
+    /// What is missing of it where the container was cut short.
+    pub missing_end: Option<&'a str>,
     /// The volume's sector size in bytes.
     pub sector_size: u32,
     /// Whether writes are refused.
     pub read_only: bool,
+}
+
+fn cut_off(missing: &str) -> Error {
+    Error::new(ErrorKind::Damaged, missing)
+        .with_hint("take it from a backup; strongroom mount --block --read-only gives what is left")
 }
 
 /// The mount on `path` that was just made there: of a type that starts with `kind`.

@@ -16,6 +16,17 @@ pub struct FileSystem {
     pub len: u64,
 }
 
+impl FileSystem {
+    /// What is missing where a volume of `volume_len` bytes holds the file system: in so many words, as a fact.
+    pub fn missing_end(&self, volume_len: u64) -> Option<String> {
+        let missing = self.len.checked_sub(volume_len).filter(|missing| *missing > 0)?;
+        Some(format!(
+            "the end of the container is missing, {missing} bytes: the {} in it has {}, the volume {volume_len}",
+            self.name, self.len
+        ))
+    }
+}
+
 /// What the file system at the start of `device` says of its size, whatever the device's is. `None` where none is known.
 ///
 /// # Errors
