@@ -110,3 +110,208 @@ fn the_key_of_a_keyring_token_is_shown() {
     assert_eq!(tokens[0].value, "luks2-keyring, keyslots 0, key \"my:key\\\\n\"");
     assert_eq!(tokens[1].value, "other, keyslots none");
 }
+
+/// What is found in a container above `Info`, as `severity object: message`.
+fn complaints(bytes: &[u8]) -> Vec<String> {
+    let storage = MemoryStorage::new(bytes.to_vec());
+    let format = FORMATS.iter().find(|format| format.probe(&storage).unwrap() == Probe::Match).unwrap();
+    let findings = format.check(&storage).unwrap();
+    let bad = findings.into_iter().filter(|finding| finding.severity > Severity::Info);
+    bad.map(|finding| format!("{:?} {}: {}", finding.severity, finding.object, finding.message)).collect()
+}
+
+/// Why the right password does not open a container. All but costs, which can be allowed, is known before it is asked for.
+fn refusal(bytes: &[u8]) -> String {
+    let header = match header(bytes.to_vec()) {
+        Ok(header) => header,
+        Err(error) => return error.reason().to_owned(),
+    };
+    let (_, reason) = try_password(&*header, b"secret");
+    match header.check_openable() {
+        Err(early) => assert_eq!(early.reason(), reason),
+        Ok(()) => assert!(reason.contains(" asks for "), "only after the password: {reason}"),
+    }
+    reason
+}
+
+/// An examination without a password finds what keeps the right one from opening the container, in the same words.
+#[track_caller]
+fn assert_found(bytes: &[u8], object: &str, expected: &str) {
+    assert_eq!(refusal(bytes), expected);
+    // Costs are said of their keyslot.
+    let costs = expected.strip_prefix("keyslot 0 asks for ");
+    let (object, message) = costs.map_or_else(
+        || (object, expected.to_owned()),
+        |costs| ("keyslot 0", format!("asks for {costs}: it is not tried")),
+    );
+    let found = complaints(bytes);
+    assert!(found.contains(&format!("Error {object}: {message}")), "{expected}: {found:?}");
+}
+
+// proves: L2-OPEN-01 L2-OPEN-03 L2-OPEN-04 L2-DATA-02 L2-SLOT-06 L2-KEY-03
+#[test]
+fn an_examination_without_a_password_finds_why_a_luks2_container_does_not_open() {
+    assert_eq!(complaints(&luks2(b"secret")), [""; 0]);
+    let far = "18446744073709551615";
+    let too_many = "asks for 4294967295 iterations; the limit is 268435456 iterations";
+    let unknown = "aes-xts-plain64 with a tail";
+    for (path, value, object, reason) in [
+        (
+            "/segments/0/encryption",
+            json!("rot13-xts-plain64"),
+            "data",
+            "the cipher of rot13-xts-plain64 is not supported",
+        ),
+        (
+            "/segments/0/encryption",
+            json!("aes-ctr-plain64"),
+            "data",
+            "the mode of aes-ctr-plain64 is not supported",
+        ),
+        (
+            "/segments/0/encryption",
+            json!(unknown),
+            "data",
+            "the IV of aes-xts-plain64 with a tail is not supported",
+        ),
+        (
+            "/segments/0/encryption",
+            json!("cipher_null-ecb"),
+            "data",
+            "cipher_null-ecb encrypts nothing, and any password opens it",
+        ),
+        (
+            "/segments/0/encryption",
+            json!("blowfish-cbc-plain"),
+            "data",
+            "blowfish-cbc-plain has blocks of 64 bits, too small for a disk",
+        ),
+        ("/segments/0/iv_tweak", json!(far), "data", "the numbers of its sectors pass 64 bits"),
+        (
+            "/segments/0/size",
+            json!("1048576"),
+            "data",
+            "segment 0 is cut off: 65536 of 1048576 bytes of it are in the container",
+        ),
+        ("/segments/0/size", json!("4608"), "data", "segment 0 is no whole number of sectors"),
+        ("/segments/0/type", json!("linear"), "data", "segment 0 is not encrypted"),
+        (
+            "/segments/0/integrity",
+            json!({"type": "hmac(sha256)"}),
+            "data",
+            "segment 0 has integrity tags (hmac(sha256), dm-integrity), which are not supported",
+        ),
+        ("/segments/0/sector_size", json!(8192), "header", "segment 0: sector_size is 8192"),
+        (
+            "/config/requirements",
+            json!({"mandatory": ["tomorrow"]}),
+            "data",
+            "it has the unknown requirement tomorrow",
+        ),
+        ("/config/flags", json!(["odd"]), "data", "it has the unknown flag odd"),
+        ("/digests/0/hash", json!("md4"), "data", "digest 0 is made with md4, which is not supported"),
+        ("/digests/0/iterations", json!(0), "header", "digest 0: iterations is none"),
+        (
+            "/digests/0/iterations",
+            json!(u32::MAX),
+            "header",
+            &format!("the digest of the volume key {too_many}"),
+        ),
+        (
+            "/keyslots/0/kdf/iterations",
+            json!(0),
+            "",
+            "keyslot 0 asks for 0 iterations; the least is 1 iterations",
+        ),
+        ("/keyslots/0/kdf/iterations", json!(u32::MAX), "", &format!("keyslot 0 {too_many}")),
+        (
+            "/keyslots/0/kdf/type",
+            json!("scrypt"),
+            "keyslots",
+            "keyslot 0 cannot be opened: its key derivation is scrypt",
+        ),
+        (
+            "/keyslots/0/type",
+            json!("reencrypt"),
+            "keyslots",
+            "keyslot 0 cannot be opened: it is of the type reencrypt",
+        ),
+    ] {
+        let mut changed = metadata(&KEY);
+        let (parent, name) = path.rsplit_once('/').unwrap();
+        changed.pointer_mut(parent).unwrap()[name] = value;
+        let mut container = luks2(b"secret");
+        set_metadata(&mut container, &changed);
+        assert_found(&container, object, reason);
+    }
+}
+
+// proves: L2-DATA-01
+#[test]
+fn segments_that_do_not_fit_together_are_found_without_a_password() {
+    let mut two = metadata(&KEY);
+    two["segments"]["0"]["size"] = json!("4096");
+    two["segments"]["1"] = two["segments"]["0"].clone();
+    two["segments"]["1"]["sector_size"] = json!(512);
+    two["digests"]["0"]["segments"] = json!(["0", "1"]);
+    let mut container = luks2(b"secret");
+    set_metadata(&mut container, &two);
+    assert_found(&container, "data", "its segments have sectors of different sizes");
+}
+
+// proves: L1-HDR-02 L1-CIPHER-01 L1-KEY-05
+#[test]
+fn an_examination_without_a_password_finds_why_a_luks1_container_does_not_open() {
+    assert_eq!(complaints(&luks1(b"secret")), [""; 0]);
+    let too_many = "asks for 4294967295 iterations; the limit is 268435456 iterations";
+    let digest = format!("the digest of the volume key {too_many}");
+    for (at, bytes, object, reason) in [
+        (8, &b"rot"[..], "header", "the cipher of rot-xts-plain64 is not supported"),
+        (40, b"ctr-plain64", "header", "the mode of aes-ctr-plain64 is not supported"),
+        (72, b"sha999", "header", "hash sha999 is not supported"),
+        (164, &[0; 4], "header", "the header's digest iterations is 0"),
+        (164, &[0xff; 4], "data", &digest),
+        (212, &[0; 4], "header", "keyslot 0: iterations is 0"),
+        (212, &[0xff; 4], "", &format!("keyslot 0 {too_many}")),
+    ] {
+        let mut container = luks1(b"secret");
+        container[at..at + bytes.len()].copy_from_slice(bytes);
+        assert_found(&container, object, reason);
+    }
+    let mut container = luks1(b"secret");
+    container.truncate(100);
+    let reason = "it is cut off in its header: 100 bytes are there, the header takes 592";
+    assert_found(&container, "header", reason);
+    container.truncate(7);
+    let storage = MemoryStorage::new(container);
+    assert!(FORMATS.iter().all(|format| format.probe(&storage).unwrap() != Probe::Match));
+}
+
+#[test]
+fn a_keyslot_that_costs_too_much_beside_another_is_a_warning() {
+    let mut more = metadata(&KEY);
+    more["keyslots"]["1"] = keyslot(AREA_OFFSET + (128 << 10));
+    more["keyslots"]["1"]["kdf"]["iterations"] = json!(0);
+    more["digests"]["0"]["keyslots"] = json!(["0", "1"]);
+    let mut container = luks2(b"secret");
+    set_metadata(&mut container, &more);
+    let expected = "Warning keyslot 1: asks for 0 iterations; the least is 1 iterations: it is not tried";
+    assert!(complaints(&container).contains(&expected.to_owned()), "{:?}", complaints(&container));
+    assert!(!complaints(&container).iter().any(|found| found.starts_with("Error")));
+}
+
+#[test]
+fn no_mount_is_said_to_renew_what_none_will() {
+    let mut container = luks2(b"secret");
+    container[COPY_LEN + 5000] ^= 1;
+    let renewed = "Warning second header copy: damaged: the next mount for writing renews it";
+    assert_eq!(complaints(&container), [renewed]);
+    let mut patterns = metadata(&KEY);
+    patterns["segments"]["0"]["encryption"] = json!("aes-ecb");
+    set_metadata(&mut container, &patterns);
+    container[COPY_LEN + 5000] ^= 1;
+    let kept =
+        "Warning second header copy: damaged: nothing renews it as long as it cannot be mounted for writing";
+    let cipher = "Warning cipher: aes-ecb shows which blocks are equal, so nothing is written with it";
+    assert_eq!(complaints(&container), [kept, cipher]);
+}

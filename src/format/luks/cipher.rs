@@ -8,6 +8,7 @@ use crate::{
         sector::{BlockCipher, IvMode, KeyError, Mode, SectorSpec},
     },
     error::{Error, ErrorKind},
+    format::Finding,
 };
 
 /// A cipher that a header names, with the length of its key.
@@ -113,6 +114,11 @@ impl Encryption {
     /// Whether equal blocks of plaintext show as equal blocks of ciphertext: read, but never written.
     pub(in crate::format) fn shows_patterns(&self) -> bool {
         self.spec.mode == Mode::Ecb
+    }
+
+    /// What an examination says of a cipher that is only read.
+    pub(in crate::format) fn finding(&self) -> Option<Finding> {
+        self.check_writable().err().map(|error| Finding::warning("cipher", error.reason()))
     }
 
     /// Refuses writing under a cipher that shows patterns.

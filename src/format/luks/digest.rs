@@ -42,14 +42,22 @@ impl KeyDigest {
     /// # Errors
     /// `Unsupported` where the iterations pass `limits`.
     pub(in crate::format) fn matches(&self, key: &VolumeKey, limits: &KdfLimits) -> Result<bool> {
-        limits.check_iterations(self.iterations).map_err(|error| {
-            Error::new(ErrorKind::Unsupported, format!("the digest of the volume key {error}"))
-        })?;
+        self.check_cost(limits)?;
         if key.len() != self.key_len {
             return Ok(false);
         }
         let digest = pbkdf2(self.hash, key.expose(), &self.salt, self.iterations, self.digest.len())?;
         Ok(hash::equal(digest.expose(), &self.digest))
+    }
+
+    /// Refuses iterations that are not run, whatever the key is.
+    ///
+    /// # Errors
+    /// `Unsupported` where they pass `limits`.
+    pub(in crate::format) fn check_cost(&self, limits: &KdfLimits) -> Result<()> {
+        limits.check_iterations(self.iterations).map_err(|error| {
+            Error::new(ErrorKind::Unsupported, format!("the digest of the volume key {error}"))
+        })
     }
 
     /// Refuses a key that a keyslot gave earlier where the header is not its any more.

@@ -4,7 +4,7 @@
 
 use crate::{
     crypto::{
-        kdf::{self, KdfCost, KdfLimits, pbkdf2_name},
+        kdf::{self, CostError, KdfCost, KdfLimits, pbkdf2_name},
         rng::Rng,
         secret::DerivedKey,
     },
@@ -72,18 +72,22 @@ impl Kdf {
         limits: &KdfLimits,
         budget: &mut Budget,
     ) -> Result<DerivedKey> {
-        let refused = |error| Error::new(ErrorKind::Unsupported, format!("keyslot {slot} {error}"));
-        match self.cost {
-            KdfCost::Pbkdf2 { iterations, .. } => limits.check_iterations(iterations),
-            KdfCost::Argon2i(cost) | KdfCost::Argon2id(cost) => limits.check(&cost),
-        }
-        .map_err(refused)?;
+        self.check_cost(limits)
+            .map_err(|error| Error::new(ErrorKind::Unsupported, format!("keyslot {slot} {error}")))?;
         self.check_memory(slot, limits)?;
         budget.spend(self.cost).ok_or_else(|| {
             let reason = "the keyslots together ask for more than one attempt to unlock may cost";
             Error::new(ErrorKind::Unsupported, reason)
         })?;
         kdf::derive(&self.cost, password, &self.salt, len)
+    }
+
+    /// Whether it is run at all, whatever the machine has to give.
+    pub(in crate::format) fn check_cost(&self, limits: &KdfLimits) -> Result<(), CostError> {
+        match self.cost {
+            KdfCost::Pbkdf2 { iterations, .. } => limits.check_iterations(iterations),
+            KdfCost::Argon2i(cost) | KdfCost::Argon2id(cost) => limits.check(&cost),
+        }
     }
 
     fn check_memory(&self, slot: u32, limits: &KdfLimits) -> Result<()> {

@@ -2,8 +2,6 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
-use std::io;
-
 use super::{
     UNIT, af,
     cipher::Encryption,
@@ -12,7 +10,7 @@ use super::{
 use crate::{
     crypto::{
         hash::HashKind,
-        kdf::{self, KdfCost, KdfLimits},
+        kdf::{self, CostError, KdfCost, KdfLimits},
         rng::Rng,
         secret::{LockedBytes, VolumeKey},
     },
@@ -68,13 +66,17 @@ impl Area {
     /// # Errors
     /// `Damaged` where the container ends before it.
     pub(in crate::format) fn load(&mut self, storage: &dyn Storage) -> Result<()> {
-        let cut_off = || Error::new(ErrorKind::Damaged, "the container ends within a keyslot's area");
-        let len = material_len(self.key_len).and_then(|len| usize::try_from(len).ok());
-        let mut material = vec![0; len.ok_or_else(cut_off)?];
-        storage.read_exact_at(&mut material, self.offset).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => cut_off(),
-            _ => error.into(),
-        })?;
+        let damaged = |reason| Error::new(ErrorKind::Damaged, reason);
+        let len = material_len(self.key_len).unwrap_or_default();
+        let (end, there) = (self.offset.saturating_add(len), storage.size()?);
+        if there < end {
+            let reason = format!(
+                "it is cut off before its data: {there} bytes are there, and a keyslot's area ends at byte {end}"
+            );
+            return Err(damaged(reason));
+        }
+        let mut material = vec![0; usize::try_from(len).unwrap_or_default()];
+        storage.read_exact_at(&mut material, self.offset)?;
         self.material = material;
         Ok(())
     }
@@ -179,6 +181,19 @@ impl Keyslot {
             kdf: self.kdf.describe(),
         }
     }
+}
+
+/// What an examination says of keyslots whose costs are not paid: an error where no other one is left to be tried.
+pub(in crate::format) fn findings_of_costs(slots: &[&Keyslot]) -> Vec<Finding> {
+    let limits = KdfLimits::default();
+    let refused = slots.iter().filter_map(|slot| Some((slot.index, slot.kdf.check_cost(&limits).err()?)));
+    let refused: Vec<_> = refused.collect();
+    let is_last = refused.len() == slots.len();
+    let finding = |(index, error): &(u32, CostError)| {
+        let (object, message) = (format!("keyslot {index}"), format!("{error}: it is not tried"));
+        if is_last { Finding::error(object, message) } else { Finding::warning(object, message) }
+    };
+    refused.iter().map(finding).collect()
 }
 
 /// What a new keyslot's area takes in bytes: as cryptsetup, whole units of 4096.

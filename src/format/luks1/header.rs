@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     crypto::{
+        kdf::KdfLimits,
         rng::Rng,
         secret::{Credentials, VolumeKey},
     },
@@ -26,7 +27,7 @@ use crate::{
             create::Creation,
             fingerprint::{add_digest, add_keyslot},
             header_of,
-            keyslot::Keyslot,
+            keyslot::{Keyslot, findings_of_costs},
             unlock::open_any,
             version::{LuksHeader, Version},
         },
@@ -86,12 +87,21 @@ impl Luks1Header {
     }
 }
 
+/// What is wrong where the storage ends before a header would.
+fn cut_off(storage: &dyn Storage) -> Error {
+    match Luks1::has_magic(storage).and_then(|is_one| Ok((is_one, storage.size()?))) {
+        Ok((true, len)) => HeaderError::HeaderCutOff { len }.into(),
+        Ok((false, _)) => HeaderError::NoMagic.into(),
+        Err(error) => error,
+    }
+}
+
 impl LuksHeader for Luks1Header {
     fn read_from(place: Place<'_>, container_len: u64) -> Result<Self> {
         let Place { storage, is_detached } = place;
         let mut bytes = [0; HEADER_LEN];
         storage.read_exact_at(&mut bytes, 0).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => HeaderError::NoMagic.into(),
+            io::ErrorKind::UnexpectedEof => cut_off(storage),
             _ => Error::from(error),
         })?;
         let mut parsed = Parsed::parse(&bytes, container_len, is_detached)?;
@@ -118,10 +128,14 @@ impl LuksHeader for Luks1Header {
             findings.push(Finding::error("keyslots", no_keyslot_left().reason()));
         }
         findings.extend(self.parsed.keyslots.iter().filter_map(Keyslot::finding));
-        findings.push(match self.check_data() {
-            Ok(()) => luks::open_end(self.container_len, self.parsed.data_offset, UNIT),
-            Err(error) => Finding::error("data", error.reason()),
-        });
+        findings.extend(findings_of_costs(&self.parsed.keyslots.iter().collect::<Vec<_>>()));
+        findings.extend(self.parsed.encryption.finding());
+        findings.push(
+            match self.check_data().and_then(|()| self.parsed.digest.check_cost(&KdfLimits::default())) {
+                Ok(()) => luks::open_end(self.container_len, self.parsed.data_offset, UNIT),
+                Err(error) => Finding::error("data", error.reason()),
+            },
+        );
         findings
     }
 
@@ -187,7 +201,11 @@ impl Header for Luks1Header {
 
     fn check_openable(&self) -> Result<()> {
         self.check_attached()?;
-        if self.parsed.keyslots.is_empty() { Err(no_keyslot_left()) } else { Ok(()) }
+        if self.parsed.keyslots.is_empty() {
+            return Err(no_keyslot_left());
+        }
+        self.check_data()?;
+        self.parsed.digest.check_cost(&KdfLimits::default())
     }
 
     fn unlock(&self, credentials: &Credentials, attempt: &Attempt) -> Result<Unlocked> {

@@ -73,6 +73,12 @@ pub enum HeaderError {
         /// The keyslot.
         slot: u32,
     },
+    /// The container ends within the header.
+    #[error("it is cut off in its header: {len} bytes are there, the header takes {HEADER_LEN}")]
+    HeaderCutOff {
+        /// The container's size.
+        len: u64,
+    },
     /// The container ends before the data begin.
     #[error("the data start at byte {offset}, the container has {len}")]
     CutOff {

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     crypto::{hash::HashKind, rng::Rng},
     error::{Error, ErrorKind, Result},
-    format::luks::{MAGIC, Place},
+    format::luks::{MAGIC, Place, magic_at},
     storage::Storage,
 };
 
@@ -79,19 +79,17 @@ impl HeaderCopy {
         let Place { storage, is_detached } = place;
         let mut raw = Box::new(RawHeader::new_zeroed());
         if !read(storage, raw.as_mut_bytes(), offset)? {
-            return Ok(Err(HeaderError::NoMagic));
+            return Ok(Err(cut_off(storage, index, offset)?));
         }
         let header_len = match check_place(&raw, index, offset) {
             Ok(header_len) => header_len,
             Err(error) => return Ok(Err(error)),
         };
-        let json_len = header_len.checked_sub(BINARY_LEN_64).and_then(|len| usize::try_from(len).ok());
-        let (Some(json_len), Some(json_offset)) = (json_len, offset.checked_add(BINARY_LEN_64)) else {
-            return Ok(Err(HeaderError::CutOff));
-        };
+        // One of nine sizes, far from any limit.
+        let json_len = usize::try_from(header_len.saturating_sub(BINARY_LEN_64)).unwrap_or_default();
         let mut json = vec![0; json_len];
-        if !read(storage, &mut json, json_offset)? {
-            return Ok(Err(HeaderError::CutOff));
+        if !read(storage, &mut json, offset.saturating_add(BINARY_LEN_64))? {
+            return Ok(Err(cut_off(storage, index, offset)?));
         }
         Ok(Self::parse(raw, json, header_len, is_detached))
     }
@@ -257,6 +255,19 @@ impl HeaderCopy {
 #[allow(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
 fn unreadable(error: HeaderError) -> Error {
     Error::new(ErrorKind::Unsupported, format!("the new header would not be read again: {error}"))
+}
+
+/// What is wrong with a copy that the storage ends in: nothing, where there is none.
+fn cut_off(storage: &dyn Storage, index: CopyIndex, offset: u64) -> Result<HeaderError> {
+    let is_ours = |start: &[u8; 8]| start.starts_with(&index.magic()) && start.ends_with(&VERSION);
+    if !magic_at(storage, offset)?.as_ref().is_some_and(is_ours) {
+        return Ok(HeaderError::NoMagic);
+    }
+    let mut header_len = [0; 8];
+    let is_told = read(storage, &mut header_len, offset.saturating_add(8))?;
+    let told = Some(u64::from_be_bytes(header_len)).filter(|len| is_told && HEADER_LENS.contains(len));
+    let end = offset.saturating_add(told.unwrap_or(BINARY_LEN_64));
+    Ok(HeaderError::CutOff { len: storage.size()?, end })
 }
 
 /// L2-HDR-01 to -03: the header's size, where magic, version, size and place are right.

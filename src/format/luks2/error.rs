@@ -9,8 +9,13 @@ pub enum HeaderError {
     #[error("no LUKS2 header")]
     NoMagic,
     /// The container ends within the copy.
-    #[error("the header is cut off")]
-    CutOff,
+    #[error("it is cut off in its header: {len} bytes are there, this copy of the header ends at byte {end}")]
+    CutOff {
+        /// The container's size.
+        len: u64,
+        /// Where the copy ends, or its first part, where the rest of it cannot be told.
+        end: u64,
+    },
     /// A version of another time.
     #[error("LUKS version {version} is not known to this strongroom")]
     Version {

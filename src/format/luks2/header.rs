@@ -12,10 +12,12 @@ use super::{
     keyslot::Slot,
     metadata::{Digest, Metadata, shown},
     segment::{Crypt, Kind, Plan, Segment},
+    volume::{self, Piece},
 };
 use crate::{
     crypto::{
         hash::HashKind,
+        kdf::KdfLimits,
         rng::{OsRng, Rng},
         secret::{Credentials, VolumeKey},
     },
@@ -29,7 +31,9 @@ use crate::{
             cipher::Encryption,
             cost::kdf_bounds,
             create::Creation,
-            header_of, not_authenticated, open_end,
+            header_of,
+            keyslot::{Keyslot, findings_of_costs},
+            not_authenticated, open_end,
             unlock::open_any,
             version::{LuksHeader, Version},
         },
@@ -56,73 +60,74 @@ impl Luks2Header {
             .map(|(number, digest)| (*number, digest))
     }
 
-    /// What is to be said of a segment that the container may end in.
-    fn finding(&self, segment: &Segment, crypt: &Crypt) -> Option<Finding> {
-        match (self.sectors(segment, crypt), segment.size) {
-            (Err(error), _) => Some(Finding::error("data", error.reason())),
-            (Ok(_), None) => {
-                Some(open_end(self.container_len, segment.offset, crypt.sector_size.bytes_u64()))
-            }
-            (Ok(_), Some(_)) => None,
-        }
-    }
-
     fn metadata(&self) -> &Metadata {
         &self.copies.current.metadata
     }
 
-    /// How many whole sectors a segment has.
-    ///
-    /// # Errors
-    /// `Damaged` where it ends after the container, or has none.
-    fn sectors(&self, segment: &Segment, crypt: &Crypt) -> Result<u64> {
-        let left = self.container_len.saturating_sub(segment.offset);
-        let size = segment.size.unwrap_or(left);
-        let sectors = size >> crypt.sector_size.shift();
-        if size > left || sectors == 0 {
-            let all = segment.size.map_or_else(String::new, |size| format!(" of {size}"));
-            let reason =
-                format!("segment {} is cut off: {left}{all} bytes of it are in the container", segment.index);
-            return Err(Error::new(ErrorKind::Damaged, reason)); // L2-DATA-02
-        }
-        if segment.size.is_some_and(|size| !size.is_multiple_of(crypt.sector_size.bytes_u64())) {
-            let reason = format!("segment {} is no whole number of sectors", segment.index);
-            return Err(Error::new(ErrorKind::Damaged, reason)); // L2-DATA-02
-        }
-        Ok(sectors)
+    /// What makes the volume, where something can open it; else what part of the header is against it, and why.
+    fn openable(&self) -> std::result::Result<Vec<Piece<'_>>, (&'static str, Error)> {
+        let object = if self.metadata().slots.is_empty() { "keyslots" } else { "data" };
+        let plan = self.metadata().plan().map_err(|error| (object, error))?;
+        let pieces = volume::pieces(&plan, self.container_len).map_err(|error| ("data", error))?;
+        self.usable_slots(&plan, None).map_err(|error| ("keyslots", error))?;
+        plan.key.check_cost(&KdfLimits::default()).map_err(|error| ("header", error))?;
+        Ok(pieces)
     }
 
-    /// The segments one after the other (L2-DATA-01, -03).
-    fn accept(&self, plan: &Plan<'_>, key: VolumeKey, keyslot: Option<u32>) -> Result<Unlocked> {
-        let damaged = |reason: &str| Error::new(ErrorKind::Damaged, reason);
-        let Some(sector_size) = plan.segments.first().map(|(_, crypt)| crypt.sector_size) else {
-            return Err(damaged("the header names no data"));
+    /// The keyslots that may give the volume key, or the one that was asked for.
+    ///
+    /// # Errors
+    /// `Unsupported` where none of them is understood (L2-SLOT-06).
+    fn usable_slots(&self, plan: &Plan<'_>, asked_for: Option<u32>) -> Result<Vec<&Keyslot>> {
+        let is_meant = |slot: &&Slot| {
+            plan.digest.slots.contains(&slot.index) && asked_for.is_none_or(|number| number == slot.index)
         };
+        let slots = self.metadata().slots.iter().filter(is_meant);
+        let usable: Vec<_> = slots.clone().filter_map(|slot| slot.usable.as_ref().ok()).collect();
+        let mut unusable = slots.filter_map(|slot| Some((slot.index, slot.usable.as_ref().err()?)));
+        match unusable.next() {
+            Some((index, reason)) if usable.is_empty() => {
+                let reason = format!("keyslot {index} cannot be opened: {reason}");
+                Err(Error::new(ErrorKind::Unsupported, reason))
+            }
+            _ => Ok(usable),
+        }
+    }
+
+    fn accept(&self, plan: &Plan<'_>, key: VolumeKey, keyslot: Option<u32>) -> Result<Unlocked> {
+        let pieces = volume::pieces(plan, self.container_len)?;
+        let sector_size = pieces.first().map(|piece| piece.sector_size);
+        let sector_size = sector_size.ok_or_else(no_data)?;
         let mut segments = Vec::new();
-        let mut next = 0_u64;
-        for (segment, crypt) in &plan.segments {
-            if crypt.sector_size != sector_size {
-                let reason = "its segments have sectors of different sizes";
-                return Err(Error::new(ErrorKind::Unsupported, reason));
-            }
-            let sectors = self.sectors(segment, crypt)?;
-            let units = sectors << (sector_size.shift() - 9);
-            if crypt.iv_tweak.checked_add(units).is_none() {
-                return Err(damaged("the numbers of its sectors pass 64 bits"));
-            }
-            let encryption = Encryption::parse(&crypt.encryption, key.len())?;
+        for piece in pieces {
             segments.push(mapping::Segment {
-                first: Sector(next),
-                sectors,
-                storage_offset: segment.offset,
+                first: Sector(piece.first),
+                sectors: piece.sectors,
+                storage_offset: piece.segment.offset,
                 first_tweak: Sector(0),
-                cipher: encryption.spec.keyed(key.expose(), crypt.iv_tweak)?,
+                cipher: piece.encryption.spec.keyed(key.expose(), piece.iv_tweak)?,
             });
-            next = next.checked_add(sectors).ok_or_else(|| damaged("its data pass 64 bits"))?;
         }
         let mapping = Mapping::new(sector_size, segments, Holes::AreCiphertext)
             .map_err(|error| Error::caused_by(ErrorKind::Damaged, error))?;
         Ok(Unlocked { layout: Layout::Fixed(mapping), volume_key: Arc::new(key), keyslot })
+    }
+
+    /// What an examination says of the keyslots.
+    fn findings_of_slots(&self) -> Vec<Finding> {
+        let slots = &self.metadata().slots;
+        let mut findings = Vec::new();
+        for slot in slots {
+            if let Err(reason) = &slot.usable {
+                let message = format!("cannot be opened: {reason}");
+                findings.push(Finding::warning(format!("keyslot {}", slot.index), message));
+            }
+        }
+        findings.extend(slots.iter().filter_map(|slot| slot.usable.as_ref().ok()?.finding()));
+        if let Ok(usable) = self.metadata().plan().and_then(|plan| self.usable_slots(&plan, None)) {
+            findings.extend(findings_of_costs(&usable));
+        }
+        findings
     }
 
     /// The first segment in use that is encrypted, whatever keeps it from being opened.
@@ -175,31 +180,36 @@ impl LuksHeader for Luks2Header {
 
     fn examine(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
+        let pieces = self.openable();
+        let is_renewed = pieces
+            .as_ref()
+            .is_ok_and(|pieces| pieces.iter().all(|piece| piece.encryption.check_writable().is_ok()));
+        let fate = if is_renewed {
+            "the next mount for writing renews it"
+        } else {
+            "nothing renews it as long as it cannot be mounted for writing"
+        };
         for (name, copy) in
             ["first header copy", "second header copy"].into_iter().zip(self.copies.describe())
         {
             findings.push(match copy.state {
                 CopyState::Current => Finding::info(name, "whole"),
-                CopyState::Stale => Finding::warning(name, "stale: the next mount for writing renews it"),
-                CopyState::Damaged => Finding::warning(name, "damaged: the next mount for writing renews it"),
-                CopyState::Missing => Finding::warning(name, "missing: the next mount for writing renews it"),
+                CopyState::Stale => Finding::warning(name, format!("stale: {fate}")),
+                CopyState::Damaged => Finding::warning(name, format!("damaged: {fate}")),
+                CopyState::Missing => Finding::warning(name, format!("missing: {fate}")),
             });
         }
         findings.push(not_authenticated());
-        for slot in &self.metadata().slots {
-            if let Err(reason) = &slot.usable {
-                let message = format!("cannot be opened: {reason}");
-                findings.push(Finding::warning(format!("keyslot {}", slot.index), message));
+        findings.extend(self.findings_of_slots());
+        match pieces {
+            Ok(pieces) => {
+                findings.extend(pieces.first().and_then(|piece| piece.encryption.finding()));
+                let open = pieces.iter().filter(|piece| piece.segment.size.is_none());
+                findings.extend(open.map(|piece| {
+                    open_end(self.container_len, piece.segment.offset, piece.sector_size.bytes_u64())
+                }));
             }
-        }
-        findings.extend(self.metadata().slots.iter().filter_map(|slot| slot.usable.as_ref().ok()?.finding()));
-        match self.metadata().plan() {
-            Ok(plan) => findings
-                .extend(plan.segments.iter().filter_map(|(segment, crypt)| self.finding(segment, crypt))),
-            Err(error) => {
-                let object = if self.metadata().slots.is_empty() { "keyslots" } else { "data" };
-                findings.push(Finding::error(object, error.reason()));
-            }
+            Err((object, error)) => findings.push(Finding::error(object, error.reason())),
         }
         findings
     }
@@ -277,22 +287,13 @@ impl Header for Luks2Header {
     }
 
     fn check_openable(&self) -> Result<()> {
-        self.metadata().plan().map(drop)
+        self.openable().map(drop).map_err(|(_, error)| error)
     }
 
     fn unlock(&self, credentials: &Credentials, attempt: &Attempt) -> Result<Unlocked> {
         let plan = self.metadata().plan()?;
-        let slots = self.metadata().slots.iter().filter(|slot| plan.digest.slots.contains(&slot.index));
-        let usable = slots.clone().filter_map(|slot| Some((slot.usable.as_ref().ok()?, plan.key)));
-        let unusable = slots.filter_map(|slot| Some((slot.index, slot.usable.as_ref().err()?)));
-        let is_asked_for = |index| attempt.keyslot.is_none_or(|number| number == index);
-        let mut unusable = unusable.filter(|(index, _)| is_asked_for(*index));
-        if let (false, Some((index, reason))) =
-            (usable.clone().any(|(slot, _)| is_asked_for(slot.index)), unusable.next())
-        {
-            let reason = format!("keyslot {index} cannot be opened: {reason}");
-            return Err(Error::new(ErrorKind::Unsupported, reason)); // L2-SLOT-06
-        }
+        let usable = self.usable_slots(&plan, attempt.keyslot)?;
+        let usable = usable.into_iter().map(|slot| (slot, plan.key));
         let (key, slot) = open_any(usable, credentials, attempt)?;
         self.accept(&plan, key, Some(slot))
     }
@@ -343,7 +344,6 @@ impl Header for Luks2Header {
 
     fn editor(&self, unlocked: &Unlocked) -> Result<Box<dyn Editor>> {
         let plan = self.metadata().plan()?;
-        let no_data = || Error::new(ErrorKind::Damaged, "the header names no data");
         let (_, crypt) = plan.segments.first().ok_or_else(no_data)?;
         let (digest, _) = self.digest_in_use().ok_or_else(no_data)?;
         let volume_key = Arc::clone(&unlocked.volume_key);
@@ -351,6 +351,10 @@ impl Header for Luks2Header {
         encryption.check_writable()?;
         Ok(Box::new(Luks2Editor::new(&self.copies.current, encryption, digest, volume_key)?))
     }
+}
+
+fn no_data() -> Error {
+    Error::new(ErrorKind::Damaged, "the header names no data")
 }
 
 /// The keyslots as `info` shows them. One whose digest has no segment holds a key that is not the volume's.

@@ -19,6 +19,7 @@ mod metadata;
 mod segment;
 #[cfg(test)]
 mod tests;
+mod volume;
 
 use std::ops::Range;
 

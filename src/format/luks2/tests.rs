@@ -458,7 +458,24 @@ fn a_container_that_was_cut_short_is_told_as_far_as_that_shows() {
         ["Error data: segment 0 is cut off: 0 bytes of it are in the container"]
     );
     bytes.truncate(100_000);
-    assert_eq!(complaints(bytes), ["Error header: the container ends within a keyslot's area"]);
+    let told = "it is cut off before its data: 100000 bytes are there, and a keyslot's area ends at byte";
+    assert!(
+        complaints(bytes.clone())[0].starts_with(&format!("Error header: {told} ")),
+        "{:?}",
+        complaints(bytes.clone())
+    );
+    // In the text, in the part before it, and so short that not even the header's size is there.
+    for (len, end) in [(10_000, 16_384), (512, 16_384), (15, 4096)] {
+        bytes.truncate(len);
+        let told = format!(
+            "it is cut off in its header: {len} bytes are there, this copy of the header ends at byte {end}"
+        );
+        assert_eq!(complaints(bytes.clone()), [format!("Error header: {told}")]);
+        assert_eq!(
+            Luks2.read_header(&MemoryStorage::new(bytes.clone())).unwrap_err().kind(),
+            ErrorKind::Damaged
+        );
+    }
 
     let mut fixed = container(&with("/segments/0/size", json!("36864")));
     assert_eq!(complaints(fixed.clone()), [""; 0]);

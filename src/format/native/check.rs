@@ -14,7 +14,10 @@ use super::{
     superblock::CopyIndex,
 };
 use crate::{
-    crypto::{kdf::KdfLimits, secret::VolumeKey},
+    crypto::{
+        kdf::{CostError, KdfLimits},
+        secret::VolumeKey,
+    },
     error::{ErrorKind, Result},
     format::{Finding, Priority, no_keyslot_left},
     storage::Storage,
@@ -33,11 +36,15 @@ pub(super) fn check(storage: &dyn Storage) -> Result<Vec<Finding>> {
         Err(error) => return Err(error),
     };
     let current = copies.current();
-    let mut findings =
-        vec![check_place(&copies, &copies.a, CopyIndex::A), check_place(&copies, &copies.b, CopyIndex::B)];
+    let actual_len = storage.size()?;
+    let fate = fate(&copies, actual_len);
+    let mut findings = vec![
+        check_place(&copies, &copies.a, CopyIndex::A, fate),
+        check_place(&copies, &copies.b, CopyIndex::B, fate),
+    ];
     findings.extend(check_agreement(&copies));
     findings.extend(check_features(current));
-    findings.extend(check_size(current, storage.size()?));
+    findings.extend(check_size(current, actual_len));
     if current.superblock.reencryption.is_some() {
         let message = "a re-encryption is under way; where nobody works on it, strongroom reencrypt goes on";
         findings.push(Finding::warning("data", message));
@@ -49,7 +56,7 @@ pub(super) fn check(storage: &dyn Storage) -> Result<Vec<Finding>> {
 }
 
 /// What the header shows under its volume key.
-pub(super) fn check_macs(copies: &Copies, key: &VolumeKey) -> Vec<Finding> {
+pub(super) fn check_macs(copies: &Copies, actual_len: u64, key: &VolumeKey) -> Vec<Finding> {
     let of_this = copies.whole().filter(|copy| copy.is_of_same_container(copies.current()));
     let checked = of_this.map(|copy| {
         let name = format!("header copy {}", copy.superblock.index);
@@ -57,7 +64,7 @@ pub(super) fn check_macs(copies: &Copies, key: &VolumeKey) -> Vec<Finding> {
             Ok(()) => Finding::info(name, "authentic"),
             // Its MAC is that of another volume key; only one that is not older may not have it.
             Err(_) if copies.whole().any(|other| is_of_later_key(other, copy)) => {
-                Finding::warning(name, format!("from before a re-encryption; {RENEWED}"))
+                Finding::warning(name, format!("from before a re-encryption; {}", fate(copies, actual_len)))
             }
             Err(error) => Finding::error(name, error.reason()),
         }
@@ -83,8 +90,21 @@ pub(super) fn check_records(ledger: &Result<Ledger>) -> Finding {
     }
 }
 
+/// What becomes of a copy that is not as good as the other: nothing is renewed where nothing may be written.
+fn fate(copies: &Copies, actual_len: u64) -> &'static str {
+    let superblock = &copies.current().superblock;
+    let is_cut_off = actual_len < superblock.geometry.container_len;
+    let is_writable =
+        !is_cut_off && superblock.unknown_writing_features == 0 && copies.unsupported().is_none();
+    if is_writable {
+        RENEWED
+    } else {
+        "nothing renews it as long as the container cannot be mounted for writing"
+    }
+}
+
 /// One of the two places.
-fn check_place(copies: &Copies, place: &Place, index: CopyIndex) -> Finding {
+fn check_place(copies: &Copies, place: &Place, index: CopyIndex, fate: &str) -> Finding {
     let name = format!("header copy {index}");
     let at = place.offset;
     let current = copies.current();
@@ -98,7 +118,7 @@ fn check_place(copies: &Copies, place: &Place, index: CopyIndex) -> Finding {
         }
         Ok(copy) if current.is_update_of(copy) => {
             let (old, new) = (copy.superblock.sequence, current.superblock.sequence);
-            Finding::warning(name, format!("stale: sequence {old}, the other has {new}; {RENEWED}"))
+            Finding::warning(name, format!("stale: sequence {old}, the other has {new}; {fate}"))
         }
         Ok(copy) => {
             Finding::info(name, format!("whole at offset {at}, sequence {}", copy.superblock.sequence))
@@ -106,7 +126,7 @@ fn check_place(copies: &Copies, place: &Place, index: CopyIndex) -> Finding {
         Err(error) if error.is_unsupported() => {
             Finding::error(name, format!("{error} (offset {at}); the container opens read-only"))
         }
-        Err(error) => Finding::warning(name, format!("not whole at offset {at}: {error}; {RENEWED}")),
+        Err(error) => Finding::warning(name, format!("not whole at offset {at}: {error}; {fate}")),
     }
 }
 
@@ -206,6 +226,8 @@ fn check_keyslots(current: &HeaderCopy) -> Vec<Finding> {
         })
         .collect();
     let mut findings = Vec::new();
+    let mut known = slots.iter().filter(|(slot, _)| slot.kind.is_known());
+    let is_any_tried = known.any(|(slot, raw)| refusal(slot, raw).is_none());
     if slots.is_empty() {
         findings.push(Finding::error("keyslots", no_keyslot_left().reason()));
     } else if !slots.iter().any(|(slot, _)| slot.kind.is_known()) {
@@ -215,7 +237,7 @@ fn check_keyslots(current: &HeaderCopy) -> Vec<Finding> {
     }
     for (position, (slot, raw)) in slots.iter().enumerate() {
         let before = slots.get(..position).unwrap_or_default();
-        findings.extend(check_keyslot(slot, raw));
+        findings.extend(check_keyslot(slot, raw, is_any_tried));
         if slot.kind.is_known() {
             findings.extend(repeated_fields(slot, raw, before));
         }
@@ -223,7 +245,13 @@ fn check_keyslots(current: &HeaderCopy) -> Vec<Finding> {
     findings
 }
 
-fn check_keyslot(slot: &Keyslot, raw: &RawKeyslot) -> Vec<Finding> {
+/// Costs that nobody pays who was not told to.
+fn refusal(slot: &Keyslot, raw: &RawKeyslot) -> Option<CostError> {
+    slot.describe().kdf.memory.and_then(|_| KdfLimits::default().check(&keys::slot_cost(raw)).err())
+}
+
+/// One keyslot, and whether another one, or this, is tried.
+fn check_keyslot(slot: &Keyslot, raw: &RawKeyslot, is_any_tried: bool) -> Vec<Finding> {
     let name = || format!("keyslot {}", slot.index);
     let info = slot.describe();
     if let SlotKind::Other(kind) = slot.kind {
@@ -234,9 +262,13 @@ fn check_keyslot(slot: &Keyslot, raw: &RawKeyslot) -> Vec<Finding> {
     if info.priority == Some(Priority::Ignore) {
         findings.push(Finding::info(name(), "tried only when it is asked for by number"));
     }
-    let refusal = info.kdf.memory.and_then(|_| KdfLimits::default().check(&keys::slot_cost(raw)).err());
-    if let Some(refusal) = refusal {
-        findings.push(Finding::warning(name(), format!("{refusal}: it is not tried")));
+    if let Some(refusal) = refusal(slot, raw) {
+        let message = format!("{refusal}: it is not tried");
+        findings.push(if is_any_tried {
+            Finding::warning(name(), message)
+        } else {
+            Finding::error(name(), message)
+        });
     } else if info.weak {
         let message = "guessing its password is cheaper than with a keyslot made today; strongroom key change renews it";
         findings.push(Finding::warning(name(), message));
@@ -389,6 +421,16 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_said_to_be_renewed_in_a_container_that_no_mount_writes() {
+        let mut image = changed(|_| ());
+        image.truncate(COPY_B);
+        let found = complaints(image);
+        let copy = "header copy B: not whole at offset 81920: no header; nothing renews it as long as the container cannot \
+                    be mounted for writing";
+        assert_eq!(found, [copy, "container: cut off: 81920 of 147456 bytes are there"]);
+    }
+
+    #[test]
     fn work_areas_that_hold_something_are_told() {
         let image = changed(|raw| {
             raw.superblock.data_offset = 69_632.into();
@@ -415,11 +457,11 @@ mod tests {
     #[test]
     fn a_copy_under_another_key_is_an_error() {
         let copies = Copies::read(&MemoryStorage::new(changed(|_| ()))).unwrap();
-        let authentic = check_macs(&copies, &some_key());
+        let authentic = check_macs(&copies, u64::MAX, &some_key());
         assert_eq!(authentic.iter().map(|finding| finding.severity).max(), Some(Severity::Info));
         let mut key = LockedBytes::zeroed(64).unwrap();
         key.as_mut_slice()[0] = 1;
-        let forged = check_macs(&copies, &key.into());
+        let forged = check_macs(&copies, u64::MAX, &key.into());
         assert_eq!(forged.len(), 2);
         assert!(forged.iter().all(|finding| finding.severity == Severity::Error));
     }

@@ -255,7 +255,7 @@ impl Header for NativeHeader {
 
     fn check_unlocked(&self, unlocked: &Unlocked) -> Vec<Finding> {
         let key = &unlocked.volume_key;
-        let mut findings = check_macs(&self.copies, key);
+        let mut findings = check_macs(&self.copies, self.actual_len, key);
         if let Ok(good) = self.authentic(key)
             && good.superblock.reencryption.is_some()
         {
