@@ -144,8 +144,8 @@ pub(crate) struct CreateOptions {
     /// File system to make inside, owned by the calling user
     #[arg(long, value_enum, default_value_t = FileSystemChoice::Ext4, value_name = "TYPE")]
     pub(crate) filesystem: FileSystemChoice,
-    /// Make a hidden VeraCrypt volume in the free space at the end of the volume in CONTAINER, which must not be mounted. The
-    /// outer volume's password is asked for first, then the new one (--new-password-file and so on). Without --size it is as large as fits
+    /// Make a hidden VeraCrypt volume in the free space at the end of the volume in CONTAINER, which must not be mounted and holds
+    /// a file system of FAT, exFAT, NTFS or ext2/3/4. The outer volume's password is asked for first, then the new one (--new-password-file and so on). Without --size it is as large as fits
     #[arg(long)]
     pub(crate) hidden: bool,
     #[command(flatten)]

@@ -134,10 +134,19 @@ fn plan(
         tail.filesystem,
         show_size(limit.saturating_sub(free_from))
     ));
-    if tail.filesystem.starts_with("ext") {
-        console.warn(
+    match tail.filesystem {
+        "ext2/3/4" => console.warn(
             "the outer file system is ext, which spreads new files over the whole volume: protection will soon stop it",
-        );
+        ),
+        "ntfs" => {
+            console.warn(
+                "the outer file system is NTFS, which may write new files anywhere: protection may soon stop it",
+            );
+            console.note(
+                "strongroom: NTFS keeps a copy of its boot sector in the outer volume's last sector: it stays there, behind the hidden volume",
+            );
+        }
+        _ => {}
     }
     let wishes = Wishes {
         cipher: options.new.cipher.as_deref(),

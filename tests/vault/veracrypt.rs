@@ -86,6 +86,65 @@ fn an_outer_ext4_that_is_filled_meets_an_error_and_the_hidden_volume_stays() {
     });
 }
 
+/// No driver of NTFS is needed: its tools write to the block file.
+#[test]
+fn an_outer_ntfs_keeps_its_files_and_meets_an_error_where_the_hidden_volume_is() {
+    let tools = ["/usr/sbin/mkfs.ntfs", "/usr/sbin/ntfscp"];
+    if let Some(tool) = tools.iter().find(|tool| !std::path::Path::new(tool).exists()) {
+        assert!(std::env::var_os("STRONGROOM_REQUIRE").is_none_or(|value| value != "1"), "{tool} is missing");
+        println!("skipped: a hidden volume in NTFS: {tool} is missing");
+        return;
+    }
+    with_vault(NOTHING, |world| {
+        passwords(world);
+        make(world, "c.hc", "--size 40M --filesystem ntfs");
+        world.shell(
+            "head -c 5000000 /dev/urandom > large; head -c 300 large > small; head -c 90000 large > middling",
+        );
+        let files = "for file in large small middling; do ntfscat -f m/volume $file | sha256sum; done; /usr/bin/ntfsfix -n m/volume >&2";
+        world.done(&format!("mount --block c.hc m {OUTER}"));
+        world.shell("for file in large small middling; do /usr/sbin/ntfscp -f -q m/volume $file $file; done");
+        let written = world.shell(files);
+        assert_eq!(written, world.shell("for file in large small middling; do sha256sum < $file; done"));
+        world.done("unmount m");
+
+        // NTFS has the copy of its first records in the middle.
+        let largest = world.strongroom(&format!("create c.hc {HIDE} --size 30M"));
+        let text = String::from_utf8_lossy(&largest.stderr).into_owned();
+        assert!(largest.status.code() == Some(6) && text.contains("bytes are free at the end"), "{text}");
+        let made = world.strongroom(&format!("create c.hc {HIDE}"));
+        let text = String::from_utf8_lossy(&made.stderr).into_owned();
+        assert!(made.status.success() && text.contains("copy of its boot sector"), "{world}: {text}");
+        world.done(&format!("mount c.hc m {HIDDEN}"));
+        world.shell("head -c 4000000 /dev/urandom > m/secret; sync");
+        let secret = world.shell("sha256sum m/secret");
+        world.done("unmount m");
+
+        world.done(&format!("mount --block c.hc m {OUTER} {PROTECT}"));
+        assert_eq!(world.shell(files), written, "{world}");
+        assert_eq!(world.listed()["protection"], "active");
+        world.shell("/usr/sbin/ntfscp -f -q m/volume small another && test \"$(ntfscat -f m/volume another | wc -c)\" = 300");
+        // It ends with status 0 whatever it meets.
+        let fails = |file: &str| {
+            world.shell(&format!(
+                "/usr/sbin/ntfscp -f -q m/volume {file} more-{file} 2>&1 | grep -q 'Input/output error'"
+            ));
+        };
+        world.shell("head -c 30000000 /dev/zero > fill");
+        fails("fill");
+        assert_eq!(world.listed()["protection"], "triggered", "{world}");
+        fails("small");
+        assert_eq!(world.strongroom("unmount m").status.code(), Some(6), "{world}");
+
+        world.done(&format!("mount c.hc m {HIDDEN}"));
+        assert_eq!(world.shell("sha256sum m/secret"), secret, "{world}");
+        world.done("unmount m");
+        world.done(&format!("mount --block --read-only c.hc m {OUTER}"));
+        assert_eq!(world.shell(files.split("; /usr/bin").next().unwrap()), written, "{world}");
+        world.done("unmount m");
+    });
+}
+
 #[test]
 fn what_would_harm_or_show_a_hidden_volume_is_refused() {
     with_vault(NOTHING, |world| {

@@ -2,6 +2,7 @@ use super::damaged;
 use crate::{block::BlockDevice, error::Result, units::Sector};
 
 /// The bytes of a volume.
+#[derive(Debug)]
 pub(super) struct Bytes<'a> {
     device: &'a dyn BlockDevice,
 }
@@ -40,6 +41,7 @@ impl<'a> Bytes<'a> {
 }
 
 /// Little-endian numbers in some bytes. What lies outside is `Damaged`.
+#[derive(Debug)]
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl Fields<'_> {

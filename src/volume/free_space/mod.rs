@@ -11,6 +11,7 @@ mod exfat;
 mod ext;
 mod extent;
 mod fat;
+mod ntfs;
 #[cfg(test)]
 mod tests;
 
@@ -31,7 +32,7 @@ pub struct FreeTail {
     pub start: u64,
 }
 
-/// Finds where the file system on `device` stops using bytes before byte `limit` (VC-HID-02).
+/// Finds where the file system on `device` stops using bytes before byte `limit` (VC-HID-02, -04).
 ///
 /// # Errors
 /// `Unsupported` where there is no file system that is understood, or it needs repair first; `Damaged` where it contradicts
@@ -45,6 +46,10 @@ pub fn free_tail(device: &dyn BlockDevice, limit: u64) -> Result<FreeTail> {
         let start = exfat::free_tail(&bytes, &start, limit)?;
         return Ok(FreeTail { filesystem: "exfat", start });
     }
+    if ntfs::is_one(&start) {
+        let start = ntfs::free_tail(&bytes, &start, limit)?;
+        return Ok(FreeTail { filesystem: "ntfs", start });
+    }
     if ext::is_one(&start) {
         let start = ext::free_tail(&bytes, &start, limit)?;
         return Ok(FreeTail { filesystem: "ext2/3/4", start });
@@ -57,13 +62,12 @@ pub fn free_tail(device: &dyn BlockDevice, limit: u64) -> Result<FreeTail> {
         Some(name) => format!("the free space of {name} is not understood"),
         None => "no file system that is understood is in it".to_owned(),
     };
-    Err(unsupported(reason).with_hint("a hidden volume needs FAT, exFAT or ext2/3/4 around it"))
+    Err(unsupported(reason).with_hint("a hidden volume needs FAT, exFAT, NTFS or ext2/3/4 around it"))
 }
 
 /// File systems that are only named.
 fn other_name(start: &Fields<'_>) -> Option<&'static str> {
-    let others: [(usize, &[u8], &str); 3] =
-        [(3, b"NTFS    ", "ntfs"), (0, b"XFSB", "xfs"), (0x1_0040, b"_BHRfS_M", "btrfs")];
+    let others: [(usize, &[u8], &str); 2] = [(0, b"XFSB", "xfs"), (0x1_0040, b"_BHRfS_M", "btrfs")];
     others.into_iter().find(|(at, magic, _)| start.bytes(*at, magic.len()).ok() == Some(magic)).map(|it| it.2)
 }
 

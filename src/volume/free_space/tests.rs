@@ -2,6 +2,8 @@
 
 #![allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test that panics has failed")]
 
+mod ntfs;
+
 use std::{
     fs,
     io::Write,
@@ -310,8 +312,8 @@ fn the_tail_of_exfat_starts_behind_the_last_cluster_in_use() {
 fn what_is_not_understood_is_named() {
     assert_eq!(tail(&[0; 4096], 4096).unwrap_err().kind(), ErrorKind::Unsupported);
     let mut bytes = vec![0; MIB];
-    bytes[3..11].copy_from_slice(b"NTFS    ");
-    assert!(tail(&bytes, 4096).unwrap_err().reason().contains("ntfs"));
+    bytes[..4].copy_from_slice(b"XFSB");
+    assert!(tail(&bytes, 4096).unwrap_err().reason().contains("xfs"));
     assert_eq!(tail(&[0; 512], 0).unwrap_err().kind(), ErrorKind::Unsupported);
 }
 
@@ -322,6 +324,7 @@ fn hostile_numbers_are_answered_and_end_soon() {
         ext(8 * MIB, &["-t", "ext4", "-b", "1024"], &[]),
         fat(20 * MIB, &["-F", "16"]),
         exfat(8 * MIB, &["-c", "512"]),
+        ntfs::made(8 * MIB, &["-c", "4096"], "", &[]),
     ];
     for bytes in images.into_iter().flatten() {
         let limit = u64::try_from(bytes.len()).unwrap();
