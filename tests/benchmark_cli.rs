@@ -2,19 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first thing that is not as it must be")]
 
-use std::process::{Command, Output};
+mod place;
 
+use place::{Place, ended};
 use serde_json::Value;
-
-fn benchmark(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_strongroom")).arg("benchmark").args(arguments).output().unwrap()
-}
 
 #[test]
 fn json_has_every_rate_and_nothing_is_zero() {
-    let output = benchmark(&["--json"]);
-    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
-    let rates: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let told = Place::of_this_user().strongroom("benchmark --json");
+    assert_eq!((told.status, told.errors.as_str()), (Some(0), ""));
+    let rates = told.json();
     assert!(rates["memcpy"].as_u64().unwrap() > 0);
     for row in rates["xts"].as_array().unwrap().iter().chain(rates["other"].as_array().unwrap()) {
         assert!(row["encrypt"].as_u64().unwrap() > 0 && row["decrypt"].as_u64().unwrap() > 0, "{row}");
@@ -38,12 +35,9 @@ fn json_has_every_rate_and_nothing_is_zero() {
 
 #[test]
 fn a_forced_backend_is_the_one_that_is_measured() {
-    let output = Command::new(env!("CARGO_BIN_EXE_strongroom"))
-        .arg("benchmark")
-        .env("STRONGROOM_XTS_BACKEND", "portable")
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
+    let place = Place::of_this_user();
+    let mut command = place.command(place.path("strongroom"));
+    let text = ended(command.arg("benchmark").env("STRONGROOM_XTS_BACKEND", "portable")).out;
     let aes: Vec<&str> = text.lines().filter(|line| line.starts_with("aes-256-xts")).collect();
     assert_eq!(aes.len(), 2, "{text}");
     assert!(aes.iter().all(|line| line.ends_with("  portable")), "{text}");

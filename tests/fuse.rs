@@ -7,14 +7,12 @@
 )]
 
 mod devices;
+mod place;
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},
     io::{self, BufRead, BufReader, Seek, SeekFrom},
-    os::unix::{
-        fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown},
-        process::CommandExt,
-    },
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
@@ -25,13 +23,14 @@ use std::{
 };
 
 use devices::{container_size, crypt_device};
+use place::{Place, can_mount, ended, wait_until};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{FallocateFlags, fallocate},
     io::Errno,
 };
 use strongroom::{
-    ErrorKind,
+    ErrorKind, Result,
     block::{BlockDevice, CryptDevice, ProtectedDevice},
     export::{CacheMode, FuseExport, unmount_fuse},
     mapping::Holes,
@@ -43,16 +42,6 @@ use tempfile::TempDir;
 const SECTORS: u64 = 1024;
 const SIZE: u64 = SECTORS * 4096;
 const MODES: [CacheMode; 2] = [CacheMode::Direct, CacheMode::Writeback];
-
-/// Says which test is left out where this machine has no FUSE; under `STRONGROOM_REQUIRE=1` that is a failure.
-fn has_fuse(test: &str) -> bool {
-    let found = Path::new("/dev/fuse").exists();
-    assert!(found || std::env::var_os("STRONGROOM_REQUIRE").is_none_or(|value| value != "1"), "no /dev/fuse");
-    if !found {
-        println!("skipped: {test}: no /dev/fuse");
-    }
-    found
-}
 
 /// A storage in memory that counts syncs and fails on demand.
 #[derive(Debug)]
@@ -136,6 +125,17 @@ impl Mounted {
     }
 }
 
+/// Stops an export whose file nobody uses any more, but for what another test has just started: that has all files of this
+/// process open until it is another program.
+fn stop(export: &mut FuseExport) -> Result<()> {
+    let mut stopped = Ok(());
+    wait_until("the end of an export", || {
+        stopped = export.stop(false);
+        !stopped.as_ref().is_err_and(|error| error.kind() == ErrorKind::Busy)
+    });
+    stopped
+}
+
 fn errno(result: io::Result<impl Sized>) -> Option<Errno> {
     result.err().as_ref().and_then(Errno::from_io_error)
 }
@@ -186,14 +186,14 @@ fn compare_with_model(path: &Path, seed: u64) {
 
 #[test]
 fn the_block_file_follows_the_model_in_both_cache_modes() {
-    if !has_fuse("model") {
+    if !can_mount() {
         return;
     }
     for (seed, cache) in (1..).zip(MODES) {
         let mut mounted = Mounted::new(cache, Holes::AreCiphertext);
         compare_with_model(&mounted.export.path(), seed);
         let through_fuse = fs::read(mounted.export.path()).unwrap();
-        mounted.export.stop(false).unwrap();
+        stop(&mut mounted.export).unwrap();
         let mut at_rest = vec![0; usize::try_from(SIZE).unwrap()];
         mounted.device.read(&mut at_rest, Sector(0)).unwrap();
         assert!(at_rest == through_fuse, "what was written did not reach the container");
@@ -203,7 +203,7 @@ fn the_block_file_follows_the_model_in_both_cache_modes() {
 
 #[test]
 fn the_file_looks_like_a_private_file_of_the_volumes_size() {
-    if !has_fuse("attributes") {
+    if !can_mount() {
         return;
     }
     let mounted = Mounted::new(CacheMode::Direct, Holes::AreCiphertext);
@@ -219,7 +219,7 @@ fn the_file_looks_like_a_private_file_of_the_volumes_size() {
 
 #[test]
 fn fsync_reaches_the_medium_in_both_cache_modes() {
-    if !has_fuse("fsync") {
+    if !can_mount() {
         return;
     }
     for cache in MODES {
@@ -237,7 +237,7 @@ fn fsync_reaches_the_medium_in_both_cache_modes() {
 
 #[test]
 fn a_failing_medium_gives_eio_is_logged_once_and_the_server_lives() {
-    if !has_fuse("failing medium") {
+    if !can_mount() {
         return;
     }
     let mounted = Mounted::new(CacheMode::Direct, Holes::AreCiphertext);
@@ -257,7 +257,7 @@ fn a_failing_medium_gives_eio_is_logged_once_and_the_server_lives() {
 
 #[test]
 fn a_write_to_a_protected_place_fails_with_all_after_it_and_is_told_at_the_end() {
-    if !has_fuse("protection") {
+    if !can_mount() {
         return;
     }
     for cache in MODES {
@@ -275,7 +275,7 @@ fn a_write_to_a_protected_place_fails_with_all_after_it_and_is_told_at_the_end()
         assert_eq!(errno(write(899 * 4096)), Some(Errno::IO));
         assert_eq!(errno(write(4096)), Some(Errno::IO));
         drop(file);
-        let error = export.stop(false).unwrap_err();
+        let error = stop(&mut export).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io);
         assert!(error.reason().contains("protected hidden volume"), "{error}");
         assert!(medium.bytes.to_vec() == before, "something was written");
@@ -284,7 +284,7 @@ fn a_write_to_a_protected_place_fails_with_all_after_it_and_is_told_at_the_end()
 
 #[test]
 fn at_the_end_reads_are_short_and_writes_find_no_space() {
-    if !has_fuse("end of the volume") {
+    if !can_mount() {
         return;
     }
     let mounted = Mounted::new(CacheMode::Direct, Holes::AreCiphertext);
@@ -301,7 +301,7 @@ fn at_the_end_reads_are_short_and_writes_find_no_space() {
 
 #[test]
 fn the_size_and_the_owner_cannot_be_changed() {
-    if !has_fuse("truncate") {
+    if !can_mount() {
         return;
     }
     for cache in MODES {
@@ -327,7 +327,7 @@ fn the_size_and_the_owner_cannot_be_changed() {
 
 #[test]
 fn fallocate_zeroes_and_punches_only_where_that_gives_space_back() {
-    if !has_fuse("fallocate") {
+    if !can_mount() {
         return;
     }
     for (cache, holes) in [
@@ -356,7 +356,7 @@ fn fallocate_zeroes_and_punches_only_where_that_gives_space_back() {
 
 #[test]
 fn the_volume_is_all_data() {
-    if !has_fuse("lseek") {
+    if !can_mount() {
         return;
     }
     let mounted = Mounted::new(CacheMode::Direct, Holes::ReadAsZeros);
@@ -369,7 +369,7 @@ fn the_volume_is_all_data() {
 
 #[test]
 fn a_read_only_volume_is_read_only_at_every_level() {
-    if !has_fuse("read-only") {
+    if !can_mount() {
         return;
     }
     let mounted = Mounted::on(Medium::new(true), CacheMode::Writeback, Holes::ReadAsZeros);
@@ -380,7 +380,7 @@ fn a_read_only_volume_is_read_only_at_every_level() {
 
 #[test]
 fn an_open_file_makes_stop_busy_and_a_lazy_stop_cuts_it_off() {
-    if !has_fuse("busy") {
+    if !can_mount() {
         return;
     }
     for cache in MODES {
@@ -403,14 +403,14 @@ fn an_open_file_makes_stop_busy_and_a_lazy_stop_cuts_it_off() {
 
 #[test]
 fn an_unmount_from_outside_ends_the_session_and_is_noticed() {
-    if !has_fuse("outside unmount") {
+    if !can_mount() {
         return;
     }
     let mut mounted = Mounted::new(CacheMode::Direct, Holes::AreCiphertext);
     assert!(mounted.export.is_alive());
     unmount_fuse(mounted.dir.path(), false).unwrap();
     let end = mounted.export.end();
-    let limit = Timespec { tv_sec: 5, tv_nsec: 0 };
+    let limit = Timespec { tv_sec: 60, tv_nsec: 0 };
     assert_eq!(poll(&mut [PollFd::new(&end, PollFlags::IN)], Some(&limit)), Ok(1));
     assert!(!mounted.export.is_alive());
     mounted.export.stop(false).unwrap();
@@ -421,7 +421,7 @@ fn an_unmount_from_outside_ends_the_session_and_is_noticed() {
 
 #[test]
 fn dropping_an_export_unmounts_it() {
-    if !has_fuse("drop") {
+    if !can_mount() {
         return;
     }
     let mounted = Mounted::new(CacheMode::Direct, Holes::AreCiphertext);
@@ -435,7 +435,7 @@ fn dropping_an_export_unmounts_it() {
 
 #[test]
 fn a_directory_that_is_not_there_is_not_found() {
-    if !has_fuse("no directory") {
+    if !can_mount() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -447,7 +447,7 @@ fn a_directory_that_is_not_there_is_not_found() {
 
 #[test]
 fn parts_of_one_sector_written_by_many_processes_threads_are_all_kept() {
-    if !has_fuse("parallel writes") {
+    if !can_mount() {
         return;
     }
     let mounted = Mounted::new(CacheMode::Direct, Holes::AreCiphertext);
@@ -469,7 +469,7 @@ fn parts_of_one_sector_written_by_many_processes_threads_are_all_kept() {
 
 #[test]
 fn a_mount_whose_server_was_killed_can_be_taken_away() {
-    if !has_fuse("killed server") {
+    if !can_mount() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -485,23 +485,14 @@ fn a_mount_whose_server_was_killed_can_be_taken_away() {
 
 #[test]
 fn an_ordinary_user_can_do_all_this() {
-    if !has_fuse("ordinary user") || !rustix::process::geteuid().is_root() {
+    if !can_mount() || !rustix::process::geteuid().is_root() {
         return;
     }
-    if !Path::new("/usr/bin/fusermount3").exists() && !Path::new("/bin/fusermount3").exists() {
-        assert!(std::env::var_os("STRONGROOM_REQUIRE").is_none_or(|value| value != "1"), "no fusermount3");
-        return println!("skipped: ordinary user: no fusermount3");
-    }
-    // As udev's rule has it wherever fuse3 is installed; a bare container lacks udev.
-    fs::set_permissions("/dev/fuse", Permissions::from_mode(0o666)).unwrap();
-    let home = tempfile::tempdir().unwrap();
-    chown(home.path(), Some(USER), Some(USER)).unwrap();
-    let program = home.path().join("tests");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-    let mut command = Command::new(&program);
-    command.arg("--test-threads=1").current_dir("/").env("TMPDIR", home.path());
-    let output = command.uid(USER).gid(USER).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let place = Place::of_ordinary_user();
+    place.copy_program(&std::env::current_exe().unwrap(), "tests");
+    let mut command = place.command(place.path("tests"));
+    let tested = ended(command.arg("--test-threads=1").env("TMPDIR", place.folder()));
+    assert_eq!(tested.status, Some(0), "{}", tested.out);
 }
 
 /// This test program, running one of the tests below in a process of its own.
@@ -520,6 +511,3 @@ fn serve_until_killed() {
     println!("serving {}", export.path().display());
     thread::park();
 }
-
-/// An ordinary user that every system has (`nobody`).
-const USER: u32 = 65534;

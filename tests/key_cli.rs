@@ -6,84 +6,40 @@
     reason = "a test stops at the first thing that is not as it must be"
 )]
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Stdio},
-};
+mod place;
 
+use std::fs;
+
+use place::{CHEAP, Place, ended};
 use serde_json::Value;
-use tempfile::TempDir;
 
-const CHEAP: &str = "--kdf-memory 64M --kdf-passes 3 --kdf-lanes 1";
-
-/// A directory with the container `v`, that `password` opens, and sources of other secrets.
-struct Place(TempDir);
-
-/// How a command ended.
-#[derive(Debug)]
-struct Ended {
-    status: Option<i32>,
-    out: String,
-    errors: String,
+/// A place with the container `v`, that `password` opens, and sources of other secrets.
+fn with_container() -> Place {
+    let place = Place::of_this_user();
+    place.copy_vector("password.img", "v");
+    for (name, content) in [
+        ("new", &b"clamp orbit velvet mossy tundra wagon\n"[..]),
+        ("third", b"basil quartz ember thimble gravel\n"),
+        ("keyfile", b"first keyfile\n"),
+        ("keyfile2", b"\0second\xff"),
+    ] {
+        place.make_file(name, content);
+    }
+    place
 }
 
-impl Place {
-    fn new() -> Self {
-        Self::with("password.img")
-    }
-
-    fn with(image: &str) -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
-        let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/native").join(image);
-        fs::copy(image, place.0.path().join("v")).unwrap();
-        for (name, content) in [
-            ("password", &b"correct horse battery staple\n"[..]),
-            ("new", b"clamp orbit velvet mossy tundra wagon\n"),
-            ("third", b"basil quartz ember thimble gravel\n"),
-            ("keyfile", b"first keyfile\n"),
-            ("keyfile2", b"\0second\xff"),
-        ] {
-            fs::write(place.0.path().join(name), content).unwrap();
-        }
-        place
-    }
-
-    /// Runs strongroom by a shell that has no terminal.
-    fn run(&self, arguments: &str) -> Ended {
-        let script = format!("'{}' {arguments}", env!("CARGO_BIN_EXE_strongroom"));
-        let mut command = Command::new("setsid");
-        command.args(["--wait", "/bin/sh", "-c", &script]).current_dir(self.0.path()).stdin(Stdio::null());
-        let output = command.output().unwrap();
-        let [out, errors] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-        Ended { status: output.status.code(), out, errors }
-    }
-
-    /// The same; it must succeed and print one JSON object.
-    fn json(&self, arguments: &str) -> Value {
-        let ended = self.run(&format!("{arguments} --json"));
-        assert_eq!(ended.status, Some(0), "{arguments}: {ended:?}");
-        serde_json::from_str(&ended.out).unwrap()
-    }
-
-    /// The keyslot that opens, or the exit status.
-    fn opens(&self, secrets: &str) -> Result<u64, i32> {
-        let ended = self.run(&format!("key test v --json {secrets}"));
-        if ended.status != Some(0) {
-            return Err(ended.status.unwrap());
-        }
-        let tested: Value = serde_json::from_str(&ended.out).unwrap();
-        Ok(tested["keyslot"].as_u64().unwrap())
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        fs::read(self.0.path().join("v")).unwrap()
+/// The keyslot that opens, or the exit status.
+fn opens(place: &Place, secrets: &str) -> Result<u64, i32> {
+    let ended = place.strongroom(&format!("key test v --json {secrets}"));
+    match ended.status.unwrap() {
+        0 => Ok(ended.json()["keyslot"].as_u64().unwrap()),
+        status => Err(status),
     }
 }
 
 #[test]
 fn each_kind_of_secret_gets_a_keyslot_that_opens_with_it_alone() {
-    let place = Place::new();
+    let place = with_container();
     let add = format!("key add v --password-file password {CHEAP}");
     let added = place.json(&format!("{add} --new-password-file new --label anna"));
     assert_eq!((&added["container"], &added["keyslot"]), (&"v".into(), &1.into()));
@@ -92,77 +48,78 @@ fn each_kind_of_secret_gets_a_keyslot_that_opens_with_it_alone() {
     assert_eq!(place.json(&format!("{add} {both} --slot 7"))["kind"], "keyfile");
     place.json(&format!("{add} --new-keyfile keyfile2 --new-no-password"));
 
-    assert_eq!(place.opens("--password-file password"), Ok(0));
-    assert_eq!(place.opens("--password-file new"), Ok(1));
-    assert_eq!(place.opens("--password-file third -k keyfile2 -k keyfile"), Ok(7));
-    assert_eq!(place.opens("--no-password -k keyfile2"), Ok(2));
+    assert_eq!(opens(&place, "--password-file password"), Ok(0));
+    assert_eq!(opens(&place, "--password-file new"), Ok(1));
+    assert_eq!(opens(&place, "--password-file third -k keyfile2 -k keyfile"), Ok(7));
+    assert_eq!(opens(&place, "--no-password -k keyfile2"), Ok(2));
     for wrong in ["--password-file third", "--no-password -k keyfile", "--password-file new -k keyfile2"] {
-        assert_eq!(place.opens(wrong), Err(2), "{wrong}");
+        assert_eq!(opens(&place, wrong), Err(2), "{wrong}");
     }
 }
 
 #[test]
 fn secrets_come_over_descriptors_and_from_commands() {
-    let place = Place::new();
+    let place = with_container();
     let sources = "--password-fd 3 --new-password-fd 4 3< password 4< new";
     assert_eq!(place.json(&format!("key add v {CHEAP} {sources}"))["keyslot"], 1);
     let sources = "--password-file - --new-password-command 'cat third' < new";
     assert_eq!(place.json(&format!("key change v {CHEAP} {sources}"))["keyslot"], 1);
-    assert_eq!(place.opens("--password-file third"), Ok(1));
-    assert_eq!(place.opens("--password-file new"), Err(2));
+    assert_eq!(opens(&place, "--password-file third"), Ok(1));
+    assert_eq!(opens(&place, "--password-file new"), Err(2));
 }
 
 #[test]
 fn a_change_keeps_label_and_priority_and_the_data() {
-    let place = Place::new();
+    let place = with_container();
     let data = 65_536..81_920;
-    let before = place.bytes();
+    let before = place.bytes("v");
     let changed = place.json(&format!(
         "key change v {CHEAP} --priority prefer --password-file password --new-password-file new"
     ));
     let slot = &changed["keyslots"][0];
     assert_eq!((&slot["label"], &slot["priority"]), (&"main".into(), &"prefer".into()));
-    assert_eq!(place.opens("--password-file password"), Err(2));
-    assert_eq!(place.opens("--password-file new"), Ok(0));
-    assert!(place.bytes()[data.clone()] == before[data]);
+    assert_eq!(opens(&place, "--password-file password"), Err(2));
+    assert_eq!(opens(&place, "--password-file new"), Ok(0));
+    assert!(place.bytes("v")[data.clone()] == before[data]);
     let renamed = place.json(&format!("key change v {CHEAP} --keep-password --label '' --password-file new"));
     let slot = &renamed["keyslots"][0];
     assert_eq!((&slot["label"], &slot["priority"]), (&Value::Null, &"prefer".into()));
-    assert_eq!(place.opens("--password-file new"), Ok(0));
+    assert_eq!(opens(&place, "--password-file new"), Ok(0));
 }
 
 #[test]
 fn another_keyslot_is_changed_with_the_password_of_one() {
-    let place = Place::new();
+    let place = with_container();
     place.json(&format!("key add v --password-file password --new-password-file new {CHEAP}"));
     let change = "key change v --slot 1 --password-file password --new-password-file third";
     assert_eq!(place.json(&format!("{change} {CHEAP}"))["keyslot"], 1);
-    assert_eq!(place.opens("--password-file new"), Err(2));
-    assert_eq!(place.opens("--password-file third"), Ok(1));
+    assert_eq!(opens(&place, "--password-file new"), Err(2));
+    assert_eq!(opens(&place, "--password-file third"), Ok(1));
     // To keep a password it must be that keyslot's own.
-    let kept = place.run("key change v --slot 1 --keep-password --password-file password");
+    let kept = place.strongroom("key change v --slot 1 --keep-password --password-file password");
     assert_eq!(kept.status, Some(2), "{kept:?}");
 }
 
 #[test]
 fn a_weak_keyslot_is_renewed_at_todays_cost() {
-    let place = Place::new();
+    let place = with_container();
     assert_eq!(place.json("info v")["keyslots"][0]["weak"], true);
     let renewed = place.json("key change v --keep-password --password-file password");
     let kdf = &renewed["keyslots"][0]["kdf"];
     assert_eq!(renewed["keyslots"][0]["weak"], false);
     assert!(kdf["memory"].as_u64() >= Some(64 << 20) && kdf["passes"].as_u64() >= Some(3), "{kdf}");
-    assert!(!place.run("info v").out.contains("Advice:"));
+    assert!(!place.strongroom("info v").out.contains("Advice:"));
 }
 
 #[test]
 fn a_change_never_lowers_the_cost() {
-    let place = Place::new();
+    let place = with_container();
     // More than a second's worth on no machine of today, as passes go.
     let dear = "--kdf-memory 64M --kdf-passes 30 --kdf-lanes 1";
     place.json(&format!("key change v {dear} --password-file password --new-password-file new"));
-    let before = place.bytes();
-    let refused = place.run(&format!("key change v {CHEAP} --password-file new --new-password-file third"));
+    let before = place.bytes("v");
+    let refused =
+        place.strongroom(&format!("key change v {CHEAP} --password-file new --new-password-file third"));
     assert_eq!(refused.status, Some(1));
     assert_eq!(
         refused.errors,
@@ -170,7 +127,7 @@ fn a_change_never_lowers_the_cost() {
          which is more than 64 MiB of memory, 3 passes, 1 lane\n\
          strongroom: hint: leave out --kdf-memory and --kdf-passes\n"
     );
-    assert!(place.bytes() == before);
+    assert!(place.bytes("v") == before);
     let changed = place.json("key change v --password-file new --new-password-file third");
     let kdf = &changed["keyslots"][0]["kdf"];
     let work = kdf["memory"].as_u64().unwrap() * kdf["passes"].as_u64().unwrap();
@@ -179,32 +136,32 @@ fn a_change_never_lowers_the_cost() {
 
 #[test]
 fn a_keyslot_to_be_ignored_opens_by_its_number_only() {
-    let place = Place::new();
+    let place = with_container();
     let add = format!("key add v --password-file password --new-password-file new {CHEAP}");
     place.json(&format!("{add} --priority ignore"));
-    assert_eq!(place.opens("--password-file new"), Err(2));
-    assert_eq!(place.opens("--password-file new --slot 1"), Ok(1));
+    assert_eq!(opens(&place, "--password-file new"), Err(2));
+    assert_eq!(opens(&place, "--password-file new --slot 1"), Ok(1));
     let removed = place.json("key remove v --slot 0 --unlock-slot 1 --password-file new");
     assert_eq!((&removed["keyslot"], &removed["keyslots"][0]["slot"]), (&0.into(), &1.into()));
-    assert_eq!(place.opens("--password-file password"), Err(2));
+    assert_eq!(opens(&place, "--password-file password"), Err(2));
 }
 
 #[test]
 fn the_keyslot_that_opens_is_the_one_that_goes_when_none_is_named() {
-    let place = Place::new();
+    let place = with_container();
     place.json(&format!("key add v --password-file password --new-password-file new {CHEAP}"));
     assert_eq!(place.json("key remove v --yes --password-file new")["keyslot"], 1);
-    let last = place.run("key remove v --yes --password-file password");
+    let last = place.strongroom("key remove v --yes --password-file password");
     assert_eq!(last.status, Some(1), "{last:?}");
-    assert_eq!(place.opens("--password-file password"), Ok(0));
+    assert_eq!(opens(&place, "--password-file password"), Ok(0));
     place.json("key remove v --yes --force --password-file password");
-    assert_eq!(place.opens("--password-file password"), Err(4));
+    assert_eq!(opens(&place, "--password-file password"), Err(4));
 }
 
 #[test]
 fn a_failing_command_changes_no_byte() {
-    let place = Place::new();
-    let before = place.bytes();
+    let place = with_container();
+    let before = place.bytes("v");
     for (arguments, status) in [
         (format!("key add v --password-file new --new-password-file third {CHEAP}"), 2),
         (format!("key add v --password-file password --new-password-command false {CHEAP}"), 1),
@@ -212,17 +169,18 @@ fn a_failing_command_changes_no_byte() {
         ("key remove v --slot 0 --force --password-file new".to_owned(), 2),
         ("key remove v --slot 4 --password-file password".to_owned(), 1),
     ] {
-        let ended = place.run(&arguments);
+        let ended = place.strongroom(&arguments);
         assert_eq!(ended.status, Some(status), "{arguments}: {ended:?}");
-        assert!(place.bytes() == before, "{arguments}");
+        assert!(place.bytes("v") == before, "{arguments}");
     }
 }
 
 #[test]
 fn a_weak_new_password_gets_one_line() {
-    let place = Place::new();
-    fs::write(place.0.path().join("weak"), "password\n").unwrap();
-    let ended = place.run(&format!("key add v --password-file password --new-password-file weak {CHEAP}"));
+    let place = with_container();
+    place.make_file("weak", "password\n");
+    let ended =
+        place.strongroom(&format!("key add v --password-file password --new-password-file weak {CHEAP}"));
     assert_eq!(
         ended.errors,
         "strongroom: warning: this password is weak: this is a top-10 common password\nadded keyslot 1 to v\n"
@@ -231,10 +189,10 @@ fn a_weak_new_password_gets_one_line() {
 
 #[test]
 fn a_damaged_copy_is_whole_again_after_a_change() {
-    let place = Place::new();
-    let mut bytes = place.bytes();
+    let place = with_container();
+    let mut bytes = place.bytes("v");
     bytes[..65_536].fill(0);
-    fs::write(place.0.path().join("v"), bytes).unwrap();
+    place.make_file("v", bytes);
     place.json(&format!("key add v --password-file password --new-password-file new {CHEAP}"));
     let info = place.json("info v");
     for copy in info["headers"].as_array().unwrap() {
@@ -244,28 +202,26 @@ fn a_damaged_copy_is_whole_again_after_a_change() {
 
 #[test]
 fn a_copy_of_another_container_is_nobodys_to_overwrite() {
-    let place = Place::new();
-    let mut bytes = place.bytes();
-    let foreign =
-        fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/native/thin.img")).unwrap();
+    let place = with_container();
+    let mut bytes = place.bytes("v");
+    let foreign = fs::read(place::vector("thin.img")).unwrap();
     bytes[81_920..].copy_from_slice(&foreign[81_920..]);
-    fs::write(place.0.path().join("v"), &bytes).unwrap();
-    let ended = place.run(&format!("key add v --password-file password --new-password-file new {CHEAP}"));
+    place.make_file("v", &bytes);
+    let ended =
+        place.strongroom(&format!("key add v --password-file password --new-password-file new {CHEAP}"));
     assert_eq!(ended.status, Some(5), "{ended:?}");
     assert!(ended.errors.contains("header copy B belongs to another container"), "{ended:?}");
-    assert!(place.bytes() == bytes);
+    assert!(place.bytes("v") == bytes);
 }
 
 #[test]
 fn a_container_that_another_program_holds_names_it() {
-    let place = Place::new();
-    let script = format!(
-        "exec 9<> v; flock 9; '{}' key add v --password-file password --new-password-file new",
-        env!("CARGO_BIN_EXE_strongroom")
-    );
-    let output = Command::new("/bin/sh").args(["-c", &script]).current_dir(place.0.path()).output().unwrap();
-    assert_eq!(output.status.code(), Some(5));
-    let errors = String::from_utf8(output.stderr).unwrap();
+    let place = with_container();
+    let script =
+        "exec 9<> v; flock 9; ./strongroom key add v --password-file password --new-password-file new";
+    let refused = ended(place.command("/bin/sh").args(["-c", script]));
+    assert_eq!(refused.status, Some(5));
+    let errors = refused.errors;
     assert!(errors.starts_with("strongroom: error: cannot open v: in use by process "), "{errors}");
     assert!(errors.ends_with(" (sh)\n"), "{errors}");
 }
@@ -277,7 +233,7 @@ fn without_a_keyslot_left_that_is_said_and_the_way_out_is_named() {
         ("luks2", "--pbkdf pbkdf2 --kdf-iterations 1000"),
         ("native", CHEAP),
     ] {
-        let place = Place::new();
+        let place = with_container();
         let secret = "--password-file password";
         place.json(&format!(
             "create e --format {format} --size 20M --filesystem none --provision quick {cost} {secret}"
@@ -285,7 +241,7 @@ fn without_a_keyslot_left_that_is_said_and_the_way_out_is_named() {
         place.json("header backup e e.header");
         place.json(&format!("key remove e --slot 0 --force --yes {secret}"));
         for command in ["key test e", "export e image --yes"] {
-            let ended = place.run(&format!("{command} {secret}"));
+            let ended = place.strongroom(&format!("{command} {secret}"));
             assert_eq!(ended.status, Some(4), "{format}: {ended:?}");
             assert!(
                 ended.errors.ends_with(
@@ -296,48 +252,48 @@ fn without_a_keyslot_left_that_is_said_and_the_way_out_is_named() {
                 ended.errors
             );
         }
-        let checked = place.run(&format!("check e {secret}"));
+        let checked = place.strongroom(&format!("check e {secret}"));
         assert_eq!(checked.status, Some(4), "{format}: {checked:?}");
         let told = "error    keyslots: it has no keyslot left: no password or keyfile can open it\n";
         assert_eq!(checked.out.matches(told).count(), 1, "{format}: {checked:?}");
         assert_eq!(checked.out.matches("error ").count(), 1, "{format}: {checked:?}");
 
-        let restored = place.run(&format!("header restore e e.header --yes {secret}"));
+        let restored = place.strongroom(&format!("header restore e e.header --yes {secret}"));
         assert_eq!(restored.status, Some(0), "{format}: {restored:?}");
-        assert_eq!(place.run(&format!("key test e {secret}")).status, Some(0), "{format}");
+        assert_eq!(place.strongroom(&format!("key test e {secret}")).status, Some(0), "{format}");
     }
 }
 
 #[test]
 fn a_header_of_veracrypt_goes_over_known_data_only_where_that_was_said_twice() {
-    let place = Place::new();
+    let place = with_container();
     let secret = "--format veracrypt --prf sha512 --pim 1 --password-file password";
     place.json(&format!("create v.hc --size 1M --filesystem none --provision quick {secret}"));
     place.json(&format!("header backup v.hc v.header {secret}"));
-    let path = place.0.path().join("v.hc");
+    let path = place.path("v.hc");
     let mut bytes = fs::read(&path).unwrap();
     bytes[..4096].fill(0);
     // Zeros are nobody's: this is a header that was wiped.
     fs::write(&path, &bytes).unwrap();
-    assert_eq!(place.run(&format!("header restore v.hc v.header --yes {secret}")).status, Some(0));
-    assert_eq!(place.run(&format!("key test v.hc {secret}")).status, Some(0));
+    assert_eq!(place.strongroom(&format!("header restore v.hc v.header --yes {secret}")).status, Some(0));
+    assert_eq!(place.strongroom(&format!("key test v.hc {secret}")).status, Some(0));
 
     // The superblock of ext2.
     bytes[1080..1082].copy_from_slice(&[0x53, 0xef]);
     fs::write(&path, &bytes).unwrap();
-    let refused = place.run(&format!("header restore v.hc v.header --yes {secret}"));
+    let refused = place.strongroom(&format!("header restore v.hc v.header --yes {secret}"));
     assert_eq!(refused.status, Some(5), "{refused:?}");
     assert!(fs::read(&path).unwrap() == bytes);
-    let restored = place.run(&format!("header restore v.hc v.header --yes --force {secret}"));
+    let restored = place.strongroom(&format!("header restore v.hc v.header --yes --force {secret}"));
     assert_eq!(restored.status, Some(0), "{restored:?}");
     assert!(restored.errors.contains("warning: v.hc is an unencrypted ext2 image"), "{restored:?}");
-    assert_eq!(place.run(&format!("key test v.hc {secret}")).status, Some(0));
+    assert_eq!(place.strongroom(&format!("key test v.hc {secret}")).status, Some(0));
 
     bytes[..8].copy_from_slice(b"LUKS\xba\xbe\0\x02");
     fs::write(&path, &bytes).unwrap();
     for command in ["header restore v.hc v.header --yes --force", "header repair v.hc --yes --backup-header"]
     {
-        let refused = place.run(&format!("{command} {secret}"));
+        let refused = place.strongroom(&format!("{command} {secret}"));
         assert_eq!(refused.status, Some(1), "{refused:?}");
         assert!(refused.errors.contains("it bears the header of a luks2 container"), "{refused:?}");
         assert!(fs::read(&path).unwrap() == bytes);
@@ -351,7 +307,7 @@ fn exit_statuses_are_those_of_the_contract() {
         ("luks2", "--pbkdf pbkdf2 --kdf-iterations 1000", 32),
         ("native", CHEAP, 30),
     ] {
-        let place = Place::new();
+        let place = with_container();
         let secret = "--password-file password";
         place.json(&format!(
             "create e --format {format} --size 20M --filesystem none --provision quick {cost} {secret}"
@@ -376,7 +332,7 @@ fn exit_statuses_are_those_of_the_contract() {
             ("unmount e".to_owned(), 4),
             ("unmount nowhere".to_owned(), 4),
         ] {
-            let ended = place.run(&command);
+            let ended = place.strongroom(&command);
             assert_eq!(ended.status, Some(status), "{format}: {command}: {ended:?}");
         }
     }
@@ -384,14 +340,14 @@ fn exit_statuses_are_those_of_the_contract() {
 
 #[test]
 fn no_free_keyslot_is_no_space() {
-    let place = Place::new();
+    let place = with_container();
     let cost = "--hash sha256 --kdf-iterations 1000";
     place.json(&format!("create e --format luks1 --size 20M --filesystem none --provision quick {cost} --password-file password"));
     let add = format!("key add e --password-file password --new-password-file new {cost}");
     for slot in 1..8 {
         assert_eq!(place.json(&add)["keyslot"], slot);
     }
-    let full = place.run(&add);
+    let full = place.strongroom(&add);
     assert_eq!(full.status, Some(6), "{full:?}");
     assert!(full.errors.contains("all 8 keyslots are in use"), "{full:?}");
 }

@@ -8,57 +8,43 @@
     reason = "a test stops at the first thing that is not as it must be"
 )]
 
+mod place;
+
 use std::{
     fs,
+    ops::Deref,
     os::unix::fs::{PermissionsExt, chown},
-    path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    path::Path,
 };
 
-use tempfile::TempDir;
+use place::{Ended, Place, USER, can_mount, ended, is_skipped};
 
-const CHEAP: &str = "--kdf-memory 64M --kdf-passes 3 --kdf-lanes 1 --password-file password";
-/// `nobody`, by the numbers that all distributions give it: fusermount3 wants a user with a name.
-const USER: u32 = 65_534;
+/// A place of an ordinary user, where root and he call strongroom on a machine that lacks something.
+struct Machine(Place);
 
-/// A folder in which root or an ordinary user calls strongroom, on a machine that lacks something.
-struct Machine {
-    folder: TempDir,
+impl Deref for Machine {
+    type Target = Place;
+
+    fn deref(&self) -> &Place {
+        &self.0
+    }
 }
 
 impl Machine {
-    /// `None`, with a line that says why, where no namespace can be made.
+    /// `None`, with a line that says why, where nothing can be hidden.
     fn new() -> Option<Self> {
-        let can = rustix::process::geteuid().is_root()
-            && Path::new("/dev/fuse").exists()
-            && Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success());
-        if !can {
-            assert!(std::env::var_os("STRONGROOM_REQUIRE").is_none(), "root and /dev/fuse are required");
-            eprintln!("skipped: needs root, /dev/fuse and mount namespaces");
-            return None;
-        }
-        let folder = tempfile::Builder::new().prefix("strongroom-test-").tempdir_in("/tmp").unwrap();
-        let machine = Self { folder };
-        // By another process: a copy that is open here for writing while another test forks could not be run (ETXTBSY).
-        let copied =
-            Command::new("cp").arg(env!("CARGO_BIN_EXE_strongroom")).arg(machine.path("strongroom")).status();
-        assert!(copied.unwrap().success());
-        fs::write(machine.path("password"), "correct horse battery staple\n").unwrap();
-        fs::create_dir(machine.path("m")).unwrap();
-        fs::create_dir(machine.path("disk")).unwrap();
-        for name in ["", "password", "m"] {
-            chown(machine.path(name), Some(USER), Some(USER)).unwrap();
-        }
-        Some(machine)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        let can =
+            rustix::process::geteuid().is_root() || is_skipped("only root can hide parts of the machine");
+        (can && can_mount()).then(|| {
+            let place = Place::of_ordinary_user();
+            fs::create_dir(place.path("disk")).unwrap();
+            Self(place)
+        })
     }
 
     /// Runs a shell script as root in a namespace of its own. `strongroom` is the command; `as_user` calls it as a user,
     /// and `user` any other.
-    fn run(&self, script: &str) -> Said {
+    fn run(&self, script: &str) -> Ended {
         let bin = self.path("strongroom");
         let prelude = format!(
             "mount --make-rprivate /
@@ -68,15 +54,13 @@ impl Machine {
              ",
             bin = bin.display()
         );
-        let mut command = Command::new("setsid");
-        command.args(["--wait", "unshare", "-m", "/bin/sh", "-c"]).arg(prelude + script);
-        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        Said::from(command.current_dir(self.folder.path()).stdin(Stdio::null()).output().unwrap())
+        let mut command = self.command_of_this_user("setsid");
+        ended(command.args(["--wait", "unshare", "-m", "/bin/sh", "-c"]).arg(prelude + script))
     }
 
     fn create(&self, name: &str) {
-        let created = self.run(&format!("as_user create {name} --size 8M --provision thin {CHEAP}"));
-        assert_eq!(created.status, 0, "{created:?}");
+        let created = self.run(&format!("as_user create {name} --size 8M --provision thin {CREATE}"));
+        assert_eq!(created.status, Some(0), "{created:?}");
     }
 
     fn has(&self, name: &str) -> bool {
@@ -84,24 +68,11 @@ impl Machine {
     }
 }
 
-#[derive(Debug)]
-struct Said {
-    status: i32,
-    errors: String,
-}
-
-impl From<Output> for Said {
-    fn from(output: Output) -> Self {
-        let status = output.status.code().expect("no signal ended it");
-        Self { status, errors: String::from_utf8(output.stderr).unwrap() }
-    }
-}
-
 /// Mounts with `command` where `hidden` is missing. No password can be had: with a terminal missing as well, asking for
 /// one would be another error.
 fn refusal_before_the_password(machine: &Machine, hidden: &str, command: &str) -> String {
     let said = machine.run(&format!("{hidden}\n{command} v m"));
-    assert_eq!(said.status, 7, "{said:?}");
+    assert_eq!(said.status, Some(7), "{said:?}");
     let action = format!("strongroom: error: cannot mount on {}: ", machine.path("m").display());
     said.errors.strip_prefix(&action).unwrap_or_else(|| panic!("{said:?}")).to_owned()
 }
@@ -153,7 +124,7 @@ fn without_loop_devices_the_kernel_driver_says_so_before_the_password() {
 fn without_the_fuse_device_create_with_a_file_system_asks_for_no_password() {
     let Some(machine) = Machine::new() else { return };
     let said = machine.run(&format!("{NO_FUSE}; as_user create v --size 8M --provision thin"));
-    assert_eq!(said.status, 7);
+    assert_eq!(said.status, Some(7));
     assert_eq!(
         said.errors,
         "strongroom: error: cannot create v: /dev/fuse cannot be opened: FUSE is not there\n\
@@ -167,17 +138,16 @@ fn the_root_directory_of_a_new_file_system_belongs_to_its_maker() {
     let Some(machine) = Machine::new() else { return };
     for kind in ["ext4", "xfs"] {
         if !Path::new("/usr/sbin").join(format!("mkfs.{kind}")).exists() {
-            assert!(std::env::var_os("STRONGROOM_REQUIRE").is_none(), "mkfs.{kind} is required");
-            eprintln!("skipped: mkfs.{kind} is not installed");
+            is_skipped(&format!("mkfs.{kind} is not installed"));
             continue;
         }
         let said = machine.run(&format!(
-            "as_user --quiet create {kind} --size 512M --provision thin --filesystem {kind} {CHEAP}
+            "as_user --quiet create {kind} --size 512M --provision thin --filesystem {kind} {CREATE}
              strongroom --quiet mount {kind} m --password-file password
              stat -c '%u:%g %a' m >&2
              strongroom --quiet unmount m"
         ));
-        assert_eq!((said.status, said.errors), (0, format!("{USER}:{USER} 755\n")), "{kind}");
+        assert_eq!((said.status, said.errors), (Some(0), format!("{USER}:{USER} 755\n")), "{kind}");
     }
 }
 
@@ -186,7 +156,7 @@ fn without_mkfs_the_password_is_not_even_asked_for() {
     let Some(machine) = Machine::new() else { return };
     let hide = "for tool in /sbin/mkfs.ext4 /usr/sbin/mkfs.ext4; do mount --bind /dev/null $tool; done";
     let said = machine.run(&format!("{hide}; as_user create v --size 8M"));
-    assert_eq!(said.status, 7);
+    assert_eq!(said.status, Some(7));
     assert_eq!(
         said.errors,
         "strongroom: error: cannot create v: mkfs.ext4 is not installed\n\
@@ -198,8 +168,8 @@ fn without_mkfs_the_password_is_not_even_asked_for() {
 fn a_full_disk_is_told_before_the_work() {
     let Some(machine) = Machine::new() else { return };
     let said = machine
-        .run(&format!("mount -t tmpfs -o size=8M none disk; strongroom create disk/v --size 64M {CHEAP}"));
-    assert_eq!(said.status, 6);
+        .run(&format!("mount -t tmpfs -o size=8M none disk; strongroom create disk/v --size 64M {CREATE}"));
+    assert_eq!(said.status, Some(6));
     assert_eq!(
         said.errors,
         "strongroom: error: cannot create disk/v: it needs 64 MiB, and 8 MiB are free\n\
@@ -212,20 +182,20 @@ fn a_disk_that_fills_up_under_the_work_keeps_nothing() {
     let Some(machine) = Machine::new() else { return };
     let said = machine.run(&format!(
         "mount -t tmpfs -o size=96K none disk
-         strongroom create disk/v --size 64M --provision thin --filesystem none {CHEAP}
+         strongroom create disk/v --size 64M --provision thin --filesystem none {CREATE}
          status=$?
          test -z \"$(ls -A disk)\" || exit 99
          exit $status"
     ));
-    assert_eq!(said.status, 6, "{said:?}");
+    assert_eq!(said.status, Some(6), "{said:?}");
     assert_eq!(said.errors, "strongroom: error: cannot create disk/v: no space left on device\n");
 }
 
 #[test]
 fn a_limit_on_file_sizes_is_an_error_and_no_death_by_signal() {
     let Some(machine) = Machine::new() else { return };
-    let said = machine.run(&format!("ulimit -f 1000; strongroom create v --size 64M {CHEAP}"));
-    assert_eq!(said.status, 6);
+    let said = machine.run(&format!("ulimit -f 1000; strongroom create v --size 64M {CREATE}"));
+    assert_eq!(said.status, Some(6));
     assert_eq!(said.errors, "strongroom: error: cannot create v: file too large\n");
     assert!(!machine.has("v"));
 }
@@ -240,7 +210,7 @@ fn read_only_media_can_be_mounted_read_only() {
          strongroom mount disk/v m --password-file password --read-only; echo \"status $?\" >&2
          strongroom unmount m",
     );
-    assert_eq!(said.status, 0, "{said:?}");
+    assert_eq!(said.status, Some(0), "{said:?}");
     let place = machine.path("m");
     let expected = format!(
         "strongroom: error: cannot open disk/v: read-only file system\n\
@@ -258,9 +228,9 @@ fn read_only_media_can_be_mounted_read_only() {
 fn nothing_is_created_on_read_only_media() {
     let Some(machine) = Machine::new() else { return };
     let said = machine.run(&format!(
-        "mount --bind . disk; mount -o remount,bind,ro disk; strongroom create disk/v --size 8M {CHEAP}"
+        "mount --bind . disk; mount -o remount,bind,ro disk; strongroom create disk/v --size 8M {CREATE}"
     ));
-    assert_eq!(said.status, 6);
+    assert_eq!(said.status, Some(6));
     assert_eq!(said.errors, "strongroom: error: cannot create disk/v: read-only file system\n");
 }
 
@@ -271,11 +241,11 @@ fn a_container_that_others_own_is_refused_with_status_2() {
     chown(machine.path("v"), Some(0), Some(0)).unwrap();
     fs::set_permissions(machine.path("v"), fs::Permissions::from_mode(0o600)).unwrap();
     let said = machine.run("as_user mount v m --password-file password");
-    assert_eq!(said.status, 2);
+    assert_eq!(said.status, Some(2));
     assert_eq!(said.errors, "strongroom: error: cannot open v: permission denied\n");
     fs::set_permissions(machine.path("v"), fs::Permissions::from_mode(0o644)).unwrap();
     let said = machine.run("as_user mount v m --password-file password");
-    assert_eq!(said.status, 2);
+    assert_eq!(said.status, Some(2));
     assert_eq!(
         said.errors,
         "strongroom: error: cannot open v: permission denied\n\
@@ -289,7 +259,7 @@ fn a_mount_point_that_cannot_be_written_is_refused_before_the_password() {
     machine.create("v");
     fs::set_permissions(machine.path("m"), fs::Permissions::from_mode(0o500)).unwrap();
     let said = machine.run("as_user mount v m");
-    assert_eq!(said.status, 2, "{said:?}");
+    assert_eq!(said.status, Some(2), "{said:?}");
     let place = machine.path("m");
     let expected = format!(
         "strongroom: error: cannot mount on m: the directory is not writable\n\
@@ -309,7 +279,7 @@ fn a_second_mount_learns_where_the_first_is() {
          strongroom --quiet unmount v
          exit $status",
     );
-    assert_eq!(said.status, 5, "{said:?}");
+    assert_eq!(said.status, Some(5), "{said:?}");
     let place = machine.path("m");
     let start = format!("strongroom: error: cannot open v: mounted on {} (process ", place.display());
     let end = format!(")\nstrongroom: hint: strongroom unmount {}\n", place.display());
@@ -322,11 +292,11 @@ fn a_mounted_container_is_not_overwritten_even_by_force() {
     machine.create("v");
     let said = machine.run(&format!(
         "strongroom --quiet mount v m --password-file password
-         strongroom create v --size 8M --force --yes {CHEAP}; status=$?
+         strongroom create v --size 8M --force --yes {CREATE}; status=$?
          strongroom --quiet unmount v
          exit $status"
     ));
-    assert_eq!(said.status, 5, "{said:?}");
+    assert_eq!(said.status, Some(5), "{said:?}");
     let start = format!("strongroom: error: cannot create v: mounted on {} (", machine.path("m").display());
     assert!(said.errors.starts_with(&start), "{said:?}");
 }
@@ -341,7 +311,7 @@ fn a_mounted_container_still_tells_of_itself() {
          strongroom --quiet unmount v
          exit $status",
     );
-    assert_eq!((said.status, said.errors.as_str()), (0, ""));
+    assert_eq!((said.status, said.errors.as_str()), (Some(0), ""));
     assert_eq!(fs::read_to_string(machine.path("test")).unwrap(), "keyslot 0 opens\n");
     assert!(
         fs::read_to_string(machine.path("info")).unwrap().starts_with("Format:        native, version 1\n")
@@ -366,7 +336,7 @@ fn a_mount_outlives_the_runtime_directory_of_its_login() {
          as_user --quiet mount v m --password-file password && user cat m/after >> read
          as_user --quiet unmount m"
     ));
-    assert_eq!((said.status, said.errors.contains("rror:")), (0, false), "{said:?}");
+    assert_eq!((said.status, said.errors.contains("rror:")), (Some(0), false), "{said:?}");
     assert_eq!(fs::read_to_string(machine.path("read")).unwrap(), "before\nafter\n");
     let listed = fs::read_to_string(machine.path("listed")).unwrap();
     let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
@@ -389,7 +359,7 @@ fn a_block_file_outlives_the_runtime_directory_of_its_login() {
          as_user --quiet unmount m || exit 92
          as_user list"
     ));
-    assert_eq!((said.status, said.errors.contains("rror:")), (0, false), "{said:?}");
+    assert_eq!((said.status, said.errors.contains("rror:")), (Some(0), false), "{said:?}");
     assert!(!said.errors.contains(machine.path("v").to_str().unwrap()), "{said:?}");
 }
 
@@ -399,35 +369,43 @@ fn a_runtime_directory_behind_a_link_is_used() {
     machine.create("v");
     let said = machine.run(&format!(
         "{LOGIN}
-         ln -s run link; export XDG_RUNTIME_DIR=\"$PWD/link\"
+         ln -s login link; export XDG_RUNTIME_DIR=\"$PWD/link\"
          as_user --quiet mount v m --password-file password || exit 90
-         user ls run/strongroom | grep -q . || exit 91
+         user ls login/strongroom | grep -q . || exit 91
          as_user --quiet unmount m"
     ));
-    assert_eq!((said.status, said.errors.as_str()), (0, ""));
+    assert_eq!((said.status, said.errors.as_str()), (Some(0), ""));
 }
 
 #[test]
 fn a_mount_in_the_foreground_ends_with_ctrl_c() {
     let Some(machine) = Machine::new() else { return };
     machine.create("v");
+    // What a shell starts in the background ignores Ctrl-C. What does not heed it is killed at last.
     let said = machine.run(
-        "timeout -s INT 2 \"$PWD/strongroom\" --quiet mount v m --foreground --password-file password
-         status=$?
-         strongroom unmount v
-         exit $status",
+        "(until mountpoint -q m; do kill -0 $$ || exit; sleep 0.1; done; kill -INT $$
+          for i in $(seq 600); do kill -0 $$ || exit; sleep 0.1; done; kill -KILL $$) > /dev/null 2>&1 &
+         exec \"$PWD/strongroom\" --quiet mount v m --foreground --password-file password",
     );
-    // What timeout(1) says of a command that it had to end.
-    assert_eq!(said.status, 124);
+    assert_eq!((said.status, said.errors.as_str()), (Some(0), ""));
+    let said = machine.run("strongroom unmount v");
+    assert_eq!(said.status, Some(4));
     let expected = "strongroom: error: cannot unmount v: nothing mounted bears this name\n\
                     strongroom: hint: strongroom list shows what is mounted\n";
     assert_eq!(said.errors, expected);
 }
 
+/// What a new container costs, and what opens it.
+const CREATE: &str = "--kdf-memory 64M --kdf-passes 3 --kdf-lanes 1 --password-file password";
+
 /// A runtime directory as a login makes it, and its end as a logout makes it.
-const LOGIN: &str = "mkdir run; mount -t tmpfs -o uid=65534,gid=65534,mode=700 none run
-    export XDG_RUNTIME_DIR=\"$PWD/run\"";
-const LOGOUT: &str = "rm -rf --one-file-system run/* 2> /dev/null; umount -l run; sleep 1";
+const LOGIN: &str = "mkdir login; mount -t tmpfs -o uid=65534,gid=65534,mode=700 none login
+    export XDG_RUNTIME_DIR=\"$PWD/login\"";
+/// The server has a new home by the end of it.
+const LOGOUT: &str = "rm -rf --one-file-system login/* 2> /dev/null; umount -l login
+    for i in $(seq 600); do
+        grep -qsF \"\\\"$PWD/v\\\"\" /tmp/strongroom-65534*/*/session.json && break; sleep 0.1
+    done";
 
 /// A `/dev` without FUSE, and with what else is needed.
 const NO_FUSE: &str = "mount -t tmpfs none disk

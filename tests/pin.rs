@@ -8,11 +8,13 @@
 
 mod luks_image;
 
+mod place;
+
 use std::{
     fs,
+    ops::Deref,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
 };
 
 use luks_image::{AREA_OFFSET, KEY, luks1, luks2, luks2_of, metadata, set_metadata};
@@ -21,62 +23,43 @@ use strongroom::{
     error::ErrorKind,
     volume::{Access, Container},
 };
-use tempfile::TempDir;
 
-/// A folder with a container `c` and a home for pins.
-struct Place(TempDir);
+/// A place with a container `c`, that the password "secret" opens, and a home for pins.
+struct Home(place::Place);
 
-/// How a command ended.
-#[derive(Debug)]
-struct Ended {
-    status: Option<i32>,
-    out: String,
-    errors: String,
+impl Deref for Home {
+    type Target = place::Place;
+
+    fn deref(&self) -> &place::Place {
+        &self.0
+    }
 }
 
-impl Place {
+impl Home {
     fn with(container: &[u8]) -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
-        place.write("c", container);
-        place.write("password", b"secret");
-        place
+        let place = place::Place::of_this_user();
+        place.make_file("c", container);
+        place.make_file("password", "secret");
+        Self(place)
     }
 
     /// The same after the container was opened with `--pin`.
     fn pinned(container: &[u8]) -> Self {
         let place = Self::with(container);
-        let ended = place.run("key test c --pin --password-file password");
+        let ended = place.strongroom("key test c --pin --password-file password");
         assert_eq!(ended.status, Some(0), "{ended:?}");
         assert!(ended.errors.contains("pinned the header of c: "), "{ended:?}");
         place
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, content: &[u8]) {
-        fs::write(self.path(name), content).unwrap();
-    }
-
-    /// Runs strongroom by a shell that has no terminal.
-    fn run(&self, arguments: &str) -> Ended {
-        let script = format!("'{}' {arguments}", env!("CARGO_BIN_EXE_strongroom"));
-        let mut command = Command::new("setsid");
-        command.args(["--wait", "/bin/sh", "-c", &script]).current_dir(self.0.path()).stdin(Stdio::null());
-        let output = command.env("XDG_DATA_HOME", self.path("data")).output().unwrap();
-        let [out, errors] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-        Ended { status: output.status.code(), out, errors }
-    }
-
     fn pins(&self) -> Vec<PathBuf> {
-        fs::read_dir(self.path("data/strongroom/pins")).unwrap().map(|entry| entry.unwrap().path()).collect()
+        fs::read_dir(self.path("home/strongroom/pins")).unwrap().map(|entry| entry.unwrap().path()).collect()
     }
 
     /// That the header is refused as another one than was pinned, whatever secret would come: none is read.
     #[track_caller]
     fn assert_refused(&self, what: &str) {
-        let ended = self.run("key test c --password-file nothing-is-here");
+        let ended = self.strongroom("key test c --password-file nothing-is-here");
         assert_eq!(ended.status, Some(4), "{ended:?}");
         let line = format!(
             "strongroom: error: cannot open c: its header is not the one that was pinned: {what}\n\
@@ -87,7 +70,7 @@ impl Place {
 
     #[track_caller]
     fn assert_opens(&self, options: &str) {
-        let ended = self.run(&format!("key test c --password-file password {options}"));
+        let ended = self.strongroom(&format!("key test c --password-file password {options}"));
         assert_eq!((ended.status, ended.out.as_str()), (Some(0), "keyslot 0 opens\n"), "{ended:?}");
     }
 }
@@ -103,28 +86,28 @@ fn with(pointer: &str, value: Value) -> Vec<u8> {
 #[test]
 fn a_header_that_stays_the_same_opens_ever_again() {
     for container in [luks1(b"secret"), luks2(b"secret")] {
-        let place = Place::pinned(&container);
+        let place = Home::pinned(&container);
         place.assert_opens("");
         place.assert_opens("--pin");
         place.assert_opens("--pin=require");
-        let info: Value = serde_json::from_str(&place.run("info c --json").out).unwrap();
+        let info: Value = place.strongroom("info c --json").json();
         assert_eq!(info["pin"]["state"], "same");
-        assert!(place.run("info c").out.contains("Pin:           the header is as pinned\n"));
+        assert!(place.strongroom("info c").out.contains("Pin:           the header is as pinned\n"));
     }
 }
 
 #[test]
 fn nothing_is_pinned_by_a_password_that_opens_nothing() {
-    let place = Place::with(&luks2(b"secret"));
-    place.write("wrong", b"other");
-    let ended = place.run("key test c --pin --password-file wrong");
+    let place = Home::with(&luks2(b"secret"));
+    place.make_file("wrong", b"other");
+    let ended = place.strongroom("key test c --pin --password-file wrong");
     assert_eq!(ended.status, Some(2), "{ended:?}");
-    assert!(!place.path("data").exists());
+    assert!(!place.path("home").exists());
 }
 
 #[test]
 fn pins_are_for_their_user_alone_and_named_by_a_hash() {
-    let place = Place::pinned(&luks2(b"secret"));
+    let place = Home::pinned(&luks2(b"secret"));
     let [pin] = &place.pins()[..] else { panic!("{:?}", place.pins()) };
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(pin), mode(pin.parent().unwrap())), (0o600, 0o700));
@@ -137,7 +120,7 @@ fn a_uuid_that_is_a_path_names_no_file() {
     let mut container = luks1(b"secret");
     container[168..208].fill(0);
     container[168..193].copy_from_slice(b"../../../../../../etc/pwn");
-    let place = Place::pinned(&container);
+    let place = Home::pinned(&container);
     assert_eq!(place.pins().len(), 1);
     place.assert_opens("--pin=require");
 }
@@ -145,30 +128,33 @@ fn a_uuid_that_is_a_path_names_no_file() {
 #[test]
 fn a_header_under_another_volume_key_is_refused() {
     // The attacker's own container under the same UUID, as in CVE-2025-59054.
-    let place = Place::pinned(&luks2(b"secret"));
+    let place = Home::pinned(&luks2(b"secret"));
     let mine = [9; 32];
-    place.write("c", &luks2_of(&metadata(&mine), &mine, b"secret"));
+    place.make_file("c", luks2_of(&metadata(&mine), &mine, b"secret"));
     place.assert_refused("digest 0: digest, keyslot 0: key material");
 }
 
 #[test]
 fn a_keyslot_without_encryption_is_refused() {
     // CVE-2025-58356: any password opens it.
-    let place = Place::pinned(&luks2(b"secret"));
-    place.write("c", &with("/keyslots/0/area/encryption", json!("cipher_null-ecb")));
+    let place = Home::pinned(&luks2(b"secret"));
+    place.make_file("c", with("/keyslots/0/area/encryption", json!("cipher_null-ecb")));
     place.assert_refused("keyslot 0: type");
 }
 
 #[test]
 fn a_segment_that_became_plaintext_is_refused() {
-    let place = Place::pinned(&luks2(b"secret"));
-    place.write("c", &with("/segments/0", json!({"type": "linear", "offset": "1048576", "size": "dynamic"})));
+    let place = Home::pinned(&luks2(b"secret"));
+    place.make_file(
+        "c",
+        with("/segments/0", json!({"type": "linear", "offset": "1048576", "size": "dynamic"})),
+    );
     place.assert_refused("segment 0: type");
 }
 
 #[test]
 fn each_field_that_matters_is_named() {
-    let place = Place::pinned(&luks2(b"secret"));
+    let place = Home::pinned(&luks2(b"secret"));
     for (pointer, value, what) in [
         ("/segments/0/offset", json!("1052672"), "segment 0: place"),
         ("/segments/0/size", json!("4096"), "segment 0: place"),
@@ -185,18 +171,18 @@ fn each_field_that_matters_is_named() {
         ("/keyslots/0/area/offset", json!("163840"), "keyslot 0: area, keyslot 0: key material"),
         ("/keyslots/0/af/hash", json!("sha512"), "keyslot 0: area"),
     ] {
-        place.write("c", &with(pointer, value));
+        place.make_file("c", with(pointer, value));
         place.assert_refused(what);
     }
     let mut container = luks2(b"secret");
     container[AREA_OFFSET + 1000] ^= 1;
-    place.write("c", &container);
+    place.make_file("c", &container);
     place.assert_refused("keyslot 0: key material");
 }
 
 #[test]
 fn each_field_of_luks1_that_matters_is_named() {
-    let place = Place::pinned(&luks1(b"secret"));
+    let place = Home::pinned(&luks1(b"secret"));
     for (at, bytes, what) in [
         (40, &b"xts-plain\0\0"[..], "cipher, keyslot 0: area"),
         (72, b"sha512", "hash, volume key: digest, keyslot 0: key derivation, keyslot 0: area"),
@@ -212,36 +198,36 @@ fn each_field_of_luks1_that_matters_is_named() {
         let mut container = luks1(b"secret");
         container[260..264].copy_from_slice(&1000_u32.to_be_bytes());
         container[at..at + bytes.len()].copy_from_slice(bytes);
-        place.write("c", &container);
+        place.make_file("c", &container);
         place.assert_refused(what);
     }
 }
 
 #[test]
 fn a_keyslot_that_came_or_went_is_refused() {
-    let place = Place::pinned(&luks2(b"secret"));
+    let place = Home::pinned(&luks2(b"secret"));
     let mut more = metadata(&KEY);
     more["keyslots"]["1"] = luks_image::keyslot(AREA_OFFSET + (128 << 10));
     more["digests"]["0"]["keyslots"] = json!(["0", "1"]);
     let mut container = luks2(b"secret");
     set_metadata(&mut container, &more);
-    place.write("c", &container);
+    place.make_file("c", &container);
     place.assert_refused("keyslot 1 is new");
     place.assert_opens("--pin=renew");
     place.assert_opens("");
-    place.write("c", &luks2(b"secret"));
+    place.make_file("c", luks2(b"secret"));
     place.assert_refused("keyslot 1 is gone");
 }
 
 #[test]
 fn what_does_not_matter_may_change() {
-    let place = Place::pinned(&luks2(b"secret"));
+    let place = Home::pinned(&luks2(b"secret"));
     for (pointer, value) in [
         ("/tokens/0", json!({"type": "systemd-tpm2", "keyslots": ["0"]})),
         ("/config/flags", json!(["allow-discards"])),
         ("/keyslots/0/priority", json!(2)),
     ] {
-        place.write("c", &with(pointer, value));
+        place.make_file("c", with(pointer, value));
         place.assert_opens("");
     }
     // Another label, sequence id and salt, in one copy only, and the other copy damaged.
@@ -249,44 +235,44 @@ fn what_does_not_matter_may_change() {
     let first = &mut container[..luks_image::COPY_LEN];
     (first[23], first[24], first[104]) = (9, b'x', 1);
     luks_image::make_checksum_right(first);
-    place.write("c", &container);
+    place.make_file("c", &container);
     place.assert_opens("");
     container[..4096].fill(0);
-    place.write("c", &container);
+    place.make_file("c", &container);
     place.assert_opens("");
 }
 
 #[test]
 fn the_copy_of_the_header_that_counts_is_the_one_that_is_compared() {
     // A second copy with a higher sequence id.
-    let place = Place::pinned(&luks2(b"secret"));
+    let place = Home::pinned(&luks2(b"secret"));
     let forged = with("/segments/0/iv_tweak", json!("8"));
     let mut container = luks2(b"secret");
     let second = luks_image::COPY_LEN..2 * luks_image::COPY_LEN;
     container[second.clone()].copy_from_slice(&forged[second.clone()]);
-    place.write("c", &container);
+    place.make_file("c", &container);
     place.assert_opens("");
     container[second.start + 23] = 4;
     luks_image::make_checksum_right(&mut container[second]);
-    place.write("c", &container);
+    place.make_file("c", &container);
     place.assert_refused("segment 0: IV");
 }
 
 #[test]
 fn a_container_under_another_uuid_in_the_pinned_place_is_refused() {
-    let place = Place::pinned(&luks1(b"secret"));
+    let place = Home::pinned(&luks1(b"secret"));
     let mut other = luks1(b"secret");
     other[168] = b'3';
-    place.write("c", &other);
+    place.make_file("c", &other);
     place.assert_refused("another container was there, with the UUID 28632274-8c8a-493f-835b-da802e1c576b");
     other[168..208].fill(0);
-    place.write("c", &other);
+    place.make_file("c", &other);
     place.assert_refused("another container was there, with the UUID 28632274-8c8a-493f-835b-da802e1c576b");
-    let ended = place.run("key test c --password-file password --pin=renew");
+    let ended = place.strongroom("key test c --password-file password --pin=renew");
     assert_eq!(ended.status, Some(1), "{ended:?}");
     assert!(ended.errors.contains("it has no UUID to pin it by (luks1)"), "{ended:?}");
     other[168..204].copy_from_slice(b"38632274-8c8a-493f-835b-da802e1c576b");
-    place.write("c", &other);
+    place.make_file("c", &other);
     place.assert_opens("--pin=renew");
     place.assert_opens("");
 }
@@ -294,18 +280,18 @@ fn a_container_under_another_uuid_in_the_pinned_place_is_refused() {
 /// Resolved, the link's path is one that no pin knows. Its name is the container's.
 #[test]
 fn a_link_to_another_container_in_the_pinned_place_is_refused() {
-    let place = Place::pinned(&luks1(b"secret"));
+    let place = Home::pinned(&luks1(b"secret"));
     let mut other = luks1(b"secret");
     other[168] = b'3';
-    place.write("other", &other);
+    place.make_file("other", &other);
     fs::remove_file(place.path("c")).unwrap();
     symlink("other", place.path("c")).unwrap();
     place.assert_refused("another container was there, with the UUID 28632274-8c8a-493f-835b-da802e1c576b");
     // Under another name of its folder it is the same place.
-    let ended = place.run("key test data/../c --password-file password");
+    let ended = place.strongroom("key test m/../c --password-file password");
     assert_eq!(ended.status, Some(4), "{ended:?}");
     // The file that it leads to was never pinned.
-    let ended = place.run("key test other --password-file password");
+    let ended = place.strongroom("key test other --password-file password");
     assert_eq!(ended.status, Some(0), "{ended:?}");
     place.assert_opens("--pin=renew");
     place.assert_opens("");
@@ -313,32 +299,32 @@ fn a_link_to_another_container_in_the_pinned_place_is_refused() {
 
 #[test]
 fn a_copy_of_the_container_is_under_the_same_pin() {
-    let place = Place::pinned(&luks2(b"secret"));
+    let place = Home::pinned(&luks2(b"secret"));
     fs::rename(place.path("c"), place.path("d")).unwrap();
-    let ended = place.run("key test d --password-file password --pin=require");
+    let ended = place.strongroom("key test d --password-file password --pin=require");
     assert_eq!(ended.status, Some(0), "{ended:?}");
     assert_eq!(place.pins().len(), 1);
     // The second place is known from then on.
-    place.write("d", &luks1(b"secret"));
-    let ended = place.run("key test d --password-file password");
+    place.make_file("d", luks1(b"secret"));
+    let ended = place.strongroom("key test d --password-file password");
     assert_eq!(ended.status, Some(4), "{ended:?}");
 }
 
 #[test]
 fn a_pin_may_be_demanded() {
-    let place = Place::with(&luks2(b"secret"));
-    let ended = place.run("key test c --password-file password --pin=require");
+    let place = Home::with(&luks2(b"secret"));
+    let ended = place.strongroom("key test c --password-file password --pin=require");
     assert_eq!(ended.status, Some(4), "{ended:?}");
     assert!(
         ended.errors.starts_with("strongroom: error: cannot open c: its header is not pinned\n"),
         "{ended:?}"
     );
-    assert!(!place.path("data").exists());
+    assert!(!place.path("home").exists());
 }
 
 #[test]
 fn a_damaged_pin_is_no_pin_that_agrees() {
-    let place = Place::pinned(&luks2(b"secret"));
+    let place = Home::pinned(&luks2(b"secret"));
     let pin = place.pins().remove(0);
     let text = fs::read_to_string(&pin).unwrap();
     for damaged in [
@@ -348,7 +334,7 @@ fn a_damaged_pin_is_no_pin_that_agrees() {
         &text.replacen("28632274", "28632275", 1),
     ] {
         fs::write(&pin, damaged).unwrap();
-        let ended = place.run("key test c --password-file password");
+        let ended = place.strongroom("key test c --password-file password");
         assert_eq!(ended.status, Some(4), "{ended:?}");
         assert!(
             ended.errors.contains("cannot read the pin") && ended.errors.contains("it is damaged"),
@@ -361,45 +347,45 @@ fn a_damaged_pin_is_no_pin_that_agrees() {
 
 #[test]
 fn errors_of_pins_are_json_as_others_are() {
-    let place = Place::pinned(&luks2(b"secret"));
-    place.write("c", &with("/segments/0/iv_tweak", json!("8")));
-    let ended = place.run("key test c --json --password-file password");
-    let answer: Value = serde_json::from_str(&ended.out).unwrap();
+    let place = Home::pinned(&luks2(b"secret"));
+    place.make_file("c", with("/segments/0/iv_tweak", json!("8")));
+    let ended = place.strongroom("key test c --json --password-file password");
+    let answer: Value = ended.json();
     assert_eq!((&answer["error"]["code"], &answer["error"]["kind"]), (&json!(4), &json!("tampered")));
-    let info: Value = serde_json::from_str(&place.run("info c --json").out).unwrap();
+    let info: Value = place.strongroom("info c --json").json();
     assert_eq!(
         (&info["pin"]["state"], &info["pin"]["changes"]),
         (&json!("changed"), &json!(["segment 0: IV"]))
     );
-    let check: Value = serde_json::from_str(&place.run("check c --json --no-unlock").out).unwrap();
+    let check: Value = place.strongroom("check c --json --no-unlock").json();
     assert_eq!(check["ok"], json!(false), "{check}");
 }
 
 #[test]
 fn an_old_header_of_a_native_container_is_refused() {
-    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/native");
-    let old = fs::read(vectors.join("password.img")).unwrap();
-    let place = Place::with(&old);
-    place.write("password", b"correct horse battery staple");
+    let old = fs::read(place::vector("password.img")).unwrap();
+    let place = Home::with(&old);
+    place.make_file("password", place::PASSWORD);
     place.assert_opens("--pin");
-    place.write("new", b"clamp orbit velvet mossy tundra wagon");
-    let cheap = "--kdf-memory 64M --kdf-passes 3 --kdf-lanes 1";
-    let ended = place.run(&format!("key add c {cheap} --password-file password --new-password-file new"));
+    place.make_file("new", b"clamp orbit velvet mossy tundra wagon");
+    let cheap = place::CHEAP;
+    let ended =
+        place.strongroom(&format!("key add c {cheap} --password-file password --new-password-file new"));
     assert_eq!(ended.status, Some(0), "{ended:?}");
     place.assert_opens("");
-    place.write("c", &old);
-    let ended = place.run("key test c --password-file password");
+    place.make_file("c", &old);
+    let ended = place.strongroom("key test c --password-file password");
     assert_eq!(ended.status, Some(4), "{ended:?}");
     assert!(ended.errors.contains("it is an old one: its sequence number is "), "{ended:?}");
 }
 
 #[test]
 fn a_header_that_is_swapped_between_two_readings_is_refused() {
-    let place = Place::with(&luks2(b"secret"));
+    let place = Home::with(&luks2(b"secret"));
     let container = Container::open(&place.path("c"), Access::ReadOnly).unwrap();
     let digest = container.header().unwrap().fingerprint().unwrap().digest();
     assert!(container.same_header(Some(&digest)).is_ok());
-    place.write("c", &with("/segments/0/iv_tweak", json!("8")));
+    place.make_file("c", with("/segments/0/iv_tweak", json!("8")));
     let error = container.same_header(Some(&digest)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Tampered);
 }
@@ -407,21 +393,21 @@ fn a_header_that_is_swapped_between_two_readings_is_refused() {
 #[test]
 fn a_pin_follows_changes_of_keyslots_by_this_program() {
     for container in [luks1(b"secret"), luks2(b"secret")] {
-        let place = Place::pinned(&container);
-        place.write("new", b"clamp orbit velvet mossy tundra wagon");
+        let place = Home::pinned(&container);
+        place.make_file("new", b"clamp orbit velvet mossy tundra wagon");
         for command in [
             "key add c --pbkdf pbkdf2 --kdf-iterations 1000 --slot 1",
             "key change c --pbkdf pbkdf2 --kdf-iterations 1000 --slot 1",
             "key remove c --slot 1 --yes",
         ] {
             let new = if command.contains("remove") { "" } else { "--new-password-file new" };
-            let ended = place.run(&format!("{command} --password-file password {new}"));
+            let ended = place.strongroom(&format!("{command} --password-file password {new}"));
             assert_eq!(ended.status, Some(0), "{command}: {ended:?}");
             place.assert_opens("--pin=require");
         }
         // Not where the header was another one before.
-        place.write("c", &container);
-        let info: Value = serde_json::from_str(&place.run("info c --json").out).unwrap();
+        place.make_file("c", &container);
+        let info: Value = place.strongroom("info c --json").json();
         assert_eq!(info["pin"]["state"], "same", "keyslot 0 alone, as at first");
     }
 }

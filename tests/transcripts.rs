@@ -9,47 +9,41 @@
     reason = "a test stops at the first thing that is not as it must be"
 )]
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    process::{Command, Output},
-};
+mod place;
 
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+use place::{Ended, Place, vector};
 use serde::Deserialize;
 
 #[test]
 fn the_program_says_what_its_transcripts_say() {
-    let directory = tempfile::tempdir().unwrap();
-    furnish(directory.path());
+    let place = furnished();
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cmd/*.trycmd");
-    std::env::set_current_dir(directory.path()).unwrap();
+    std::env::set_current_dir(place.folder()).unwrap();
     let transcripts = trycmd::TestCases::new();
     transcripts.env("COLUMNS", "100").case(cases).run();
 }
 
 #[test]
 fn a_flipped_bit_in_both_copies_is_exit_status_4() {
-    for (name, output) in tests_of_vectors("flip-", "-both") {
-        assert_eq!(output.status.code(), Some(4), "{name}: {output:?}");
-        let lines = String::from_utf8(output.stderr).unwrap();
-        assert!(lines.starts_with("strongroom: error: cannot "), "{name}: {lines}");
+    for (name, ended) in tests_of_vectors("flip-", "-both") {
+        assert_eq!(ended.status, Some(4), "{name}: {ended:?}");
+        assert!(ended.errors.starts_with("strongroom: error: cannot "), "{name}: {ended:?}");
     }
 }
 
 #[test]
 fn a_flipped_bit_in_one_copy_leaves_the_other_to_open() {
-    for (name, output) in tests_of_vectors("flip-", "-a") {
-        assert_eq!(output.status.code(), Some(0), "{name}: {output:?}");
-        assert_eq!(output.stdout, b"keyslot 0 opens\n", "{name}");
+    for (name, ended) in tests_of_vectors("flip-", "-a") {
+        assert_eq!(ended.status, Some(0), "{name}: {ended:?}");
+        assert_eq!(ended.out, "keyslot 0 opens\n", "{name}");
     }
 }
 
 #[test]
 fn the_manual_holds_every_command_and_exit_status() {
-    let output = strongroom(&["man"]);
-    assert_eq!(output.status.code(), Some(0));
-    let page = String::from_utf8(output.stdout).unwrap();
+    let page = Place::of_this_user().done("man");
     for command in [
         "create",
         "mount",
@@ -82,43 +76,35 @@ fn the_manual_holds_every_command_and_exit_status() {
 
 #[test]
 fn every_promised_shell_has_completions() {
+    let place = Place::of_this_user();
     for shell in ["bash", "zsh", "fish", "elvish"] {
-        let output = strongroom(&["completions", shell]);
-        assert_eq!(output.status.code(), Some(0), "{shell}");
-        let script = String::from_utf8(output.stdout).unwrap();
+        let script = place.done(&format!("completions {shell}"));
         assert!(script.contains("unmount") && script.contains("password-file"), "{shell}");
     }
 }
 
 #[test]
 fn a_password_comes_over_a_descriptor_or_standard_input() {
-    let directory = tempfile::tempdir().unwrap();
-    furnish(directory.path());
+    let place = furnished();
     for source in ["--password-fd 3 3< password", "--password-file - < password"] {
-        let script = format!("'{}' key test whole.vault {source}", env!("CARGO_BIN_EXE_strongroom"));
-        let output =
-            Command::new("/bin/sh").args(["-c", &script]).current_dir(directory.path()).output().unwrap();
-        assert_eq!(output.stdout, b"keyslot 0 opens\n", "{output:?}");
+        assert_eq!(place.done(&format!("key test whole.vault {source}")), "keyslot 0 opens\n");
     }
 }
 
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
+    let place = Place::of_this_user();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let status = Command::new(env!("CARGO_BIN_EXE_strongroom")).arg("man").stdout(writer).status().unwrap();
+    let status = place.command(place.path("strongroom")).arg("man").stdout(writer).status().unwrap();
     assert_eq!(status.code(), Some(0));
 }
 
 #[test]
 fn a_full_standard_output_is_an_error() {
-    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_strongroom")).arg("man").stdout(full).output().unwrap();
-    assert_eq!(output.status.code(), Some(6));
-    assert_eq!(
-        String::from_utf8(output.stderr).unwrap(),
-        "strongroom: error: cannot write to standard output: no space left on device\n"
-    );
+    let ended = Place::of_this_user().strongroom("man > /dev/full");
+    assert_eq!(ended.status, Some(6));
+    assert_eq!(ended.errors, "strongroom: error: cannot write to standard output: no space left on device\n");
 }
 
 #[cfg(feature = "fido2")]
@@ -128,23 +114,17 @@ fn a_token_that_is_not_there_is_told_before_the_password_is_asked() {
         println!("skipped: there is a HID device, which may be a token");
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
-    furnish(directory.path());
+    let place = furnished();
     for (command, what) in [
         ("key test fido2.vault --security-key", "cannot unlock fido2.vault"),
         ("key add whole.vault --fido2 --password-file nowhere", "cannot add a keyslot to whole.vault"),
     ] {
-        let arguments: Vec<_> = command.split(' ').collect();
-        let output = Command::new(env!("CARGO_BIN_EXE_strongroom"))
-            .args(arguments)
-            .current_dir(directory.path())
-            .output()
-            .unwrap();
-        assert_eq!(output.status.code(), Some(4), "{command}");
+        let refused = place.strongroom(command);
+        assert_eq!(refused.status, Some(4), "{command}");
         let expected = format!(
             "strongroom: error: {what}: no FIDO2 token found\nstrongroom: hint: plug it in and try again\n"
         );
-        assert_eq!(String::from_utf8(output.stderr).unwrap(), expected, "{command}");
+        assert_eq!(refused.errors, expected, "{command}");
     }
 }
 
@@ -157,10 +137,10 @@ const RECOVERY_KEY: &str = "\
 457666
 ";
 
-/// The files that the transcripts name.
-fn furnish(directory: &Path) {
-    let write = |name: &str, bytes: &[u8]| fs::write(directory.join(name), bytes).unwrap();
-    write("password", b"correct horse battery staple\n");
+/// A place with the files that the transcripts name.
+fn furnished() -> Place {
+    let place = Place::of_this_user();
+    let write = |name: &str, bytes: &[u8]| drop(place.make_file(name, bytes));
     write("wrong-password", b"incorrect horse\n");
     write("empty-password", b"\n");
     write("long-password", &vec![b'x'; (1 << 20) + 1]);
@@ -175,9 +155,9 @@ fn furnish(directory: &Path) {
     write("empty.vault", b"");
     write("photos.txt", b"holiday\n");
     write("doomed.txt", b"not a container\n");
-    fs::create_dir(directory.join("not-empty")).unwrap();
+    place.make_folder("not-empty");
     write("not-empty/photo", b"kept");
-    fs::create_dir(directory.join("empty")).unwrap();
+    place.make_folder("empty");
     for (name, vector) in [
         ("whole.vault", "password"),
         ("keyfiles.vault", "keyfiles"),
@@ -196,17 +176,18 @@ fn furnish(directory: &Path) {
     ] {
         write(name, &Vector::read(vector).image());
         // What `check` says of them must not hang on the umask of whoever runs this.
-        fs::set_permissions(directory.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+        fs::set_permissions(place.path(name), fs::Permissions::from_mode(0o600)).unwrap();
     }
-    furnish_headers(directory);
+    furnish_headers(&place);
+    place
 }
 
 /// Headers outside their containers, and containers that lost theirs. The transcripts of `header` change them.
-fn furnish_headers(directory: &Path) {
-    let write = |name: &str, bytes: &[u8]| fs::write(directory.join(name), bytes).unwrap();
+fn furnish_headers(place: &Place) {
+    let write = |name: &str, bytes: &[u8]| drop(place.make_file(name, bytes));
     let whole = Vector::read("password").image();
     for (name, source) in [("detached.vault", "detached.img"), ("detached.header", "detached.header")] {
-        write(name, &fs::read(vector_directory().join(source)).unwrap());
+        place.copy_vector(source, name);
     }
     for (name, vector) in [
         ("album.vault", "password"),
@@ -246,23 +227,14 @@ fn noise(len: usize) -> Vec<u8> {
 }
 
 /// What `key test` says of the vectors with these names.
-fn tests_of_vectors(start: &str, end: &str) -> Vec<(String, Output)> {
-    let directory = tempfile::tempdir().unwrap();
-    let [container, password] = ["container", "password"].map(|name| directory.path().join(name));
-    fs::write(&password, "correct horse battery staple").unwrap();
+fn tests_of_vectors(start: &str, end: &str) -> Vec<(String, Ended)> {
+    let place = Place::of_this_user();
     let names = vectors().into_iter().filter(|name| name.starts_with(start) && name.ends_with(end));
     let tested = names.map(|name| {
-        fs::write(&container, Vector::read(&name).image()).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_strongroom"));
-        let output =
-            command.args(["key", "test"]).arg(&container).arg("--password-file").arg(&password).output();
-        (name, output.unwrap())
+        place.make_file("container", Vector::read(&name).image());
+        (name, place.strongroom("key test container --password-file password"))
     });
     tested.collect()
-}
-
-fn strongroom(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_strongroom")).args(arguments).output().unwrap()
 }
 
 /// A vector of the native format: an image, and what is changed in it.
@@ -282,12 +254,12 @@ struct Edit {
 
 impl Vector {
     fn read(name: &str) -> Self {
-        let text = fs::read_to_string(vector_directory().join(format!("{name}.toml"))).unwrap();
+        let text = fs::read_to_string(vector(&format!("{name}.toml"))).unwrap();
         toml::from_str(&text).unwrap()
     }
 
     fn image(&self) -> Vec<u8> {
-        let mut image = fs::read(vector_directory().join(&self.base)).unwrap();
+        let mut image = fs::read(vector(&self.base)).unwrap();
         if let Some(length) = self.length {
             image.resize(usize::try_from(length).unwrap(), 0);
         }
@@ -300,7 +272,7 @@ impl Vector {
 }
 
 fn vectors() -> Vec<String> {
-    let names = fs::read_dir(vector_directory()).unwrap().filter_map(|entry| {
+    let names = fs::read_dir(vector("")).unwrap().filter_map(|entry| {
         let path = entry.unwrap().path();
         let is_vector = path.extension().is_some_and(|extension| extension == "toml");
         is_vector.then(|| path.file_stem().unwrap().to_str().unwrap().to_owned())
@@ -308,8 +280,4 @@ fn vectors() -> Vec<String> {
     let names: Vec<_> = names.collect();
     assert!(names.len() > 50, "the vectors are gone");
     names
-}
-
-fn vector_directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/native")
 }

@@ -4,7 +4,6 @@ use std::{
     collections::{BTreeMap, HashSet},
     fs,
     path::{Path, PathBuf},
-    process::Output,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -18,7 +17,7 @@ use strongroom::format::FORMATS;
 
 use crate::{
     foreign::Fixtures,
-    place::{Place, can_mount},
+    place::{Ended, Place, can_mount},
 };
 
 /// One container of the list, as far as the command line is concerned.
@@ -134,7 +133,7 @@ impl Stage {
     }
 
     /// Mounts the block file of a case on `mountpoint`, with this password and these options.
-    fn mount(&self, case: &Case, mountpoint: &Path, password: Option<&str>, options: Vec<String>) -> Output {
+    fn mount(&self, case: &Case, mountpoint: &Path, password: Option<&str>, options: Vec<String>) -> Ended {
         let mut arguments = vec!["mount".to_owned(), "--block".to_owned(), "--tries=1".to_owned()];
         arguments.extend(options);
         match password {
@@ -149,31 +148,29 @@ impl Stage {
         }
         let container = self.images.join(&case.file);
         arguments.extend([container, mountpoint.to_path_buf()].map(|path| path.to_str().unwrap().to_owned()));
-        self.place.call(&arguments)
+        self.place.strongroom(&arguments.join(" "))
     }
 
     /// The whole decrypted volume, or why there is none.
-    fn read(&self, case: &Case, number: usize, has_hints: bool) -> Result<Vec<u8>, Output> {
+    fn read(&self, case: &Case, number: usize, has_hints: bool) -> Result<Vec<u8>, Ended> {
         let mountpoint = self.place.make_folder(&format!("m{number}"));
         let mut options = case.options(&self.images, has_hints);
         let mut output = self.mount(case, &mountpoint, case.password.as_deref(), options.clone());
-        let hint = String::from_utf8_lossy(&output.stderr).into_owned();
-        if output.status.code() == Some(4) && hint.contains("--read-only") {
-            assert!(case.may_be_read_only(), "{}: {hint}", case.id);
+        if output.status == Some(4) && output.errors.contains("--read-only") {
+            assert!(case.may_be_read_only(), "{}: {output:?}", case.id);
             options.push("--read-only".to_owned());
             output = self.mount(case, &mountpoint, case.password.as_deref(), options);
-        } else if output.status.success() {
+        } else if output.status == Some(0) {
             assert!(!case.is_read_only(), "{} opens for writing", case.id);
         }
-        if !output.status.success() {
+        if output.status != Some(0) {
             return Err(output);
         }
         // Not even root looks into the user's mount.
-        let mut cat = self.place.command(Path::new("/bin/cat"));
+        let mut cat = self.place.command("/bin/cat");
         let content = cat.arg(mountpoint.join("volume")).output().unwrap();
         assert!(content.status.success(), "{}: {}", case.id, String::from_utf8_lossy(&content.stderr));
-        let closed = self.place.call(["unmount".as_ref(), mountpoint.as_os_str()]);
-        assert!(closed.status.success(), "{}: {}", case.id, String::from_utf8_lossy(&closed.stderr));
+        self.place.done(&format!("unmount {}", mountpoint.display()));
         Ok(content.stdout)
     }
 }
@@ -244,10 +241,9 @@ fn an_ordinary_user_reads_each_container_through_the_block_file() {
         match stage.read(case, number, number % 10 != 0) {
             Ok(content) => check(case, &content),
             Err(output) => {
-                let errors = String::from_utf8_lossy(&output.stderr);
-                assert!(case.may_be_refused(), "{}: {:?}: {errors}", case.id, output.status.code());
-                assert_eq!(output.status.code(), Some(4), "{}: {errors}", case.id);
-                assert!(errors.contains("not supported"), "{}: {errors}", case.id);
+                assert!(case.may_be_refused(), "{}: {output:?}", case.id);
+                assert_eq!(output.status, Some(4), "{}: {output:?}", case.id);
+                assert!(output.errors.contains("not supported"), "{}: {output:?}", case.id);
                 return;
             }
         }
@@ -267,8 +263,7 @@ fn a_wrong_password_ends_with_status_2_in_each_format() {
         let mountpoint = stage.place.make_folder(&format!("m{number}"));
         let options = Case { keyfiles: Vec::new(), ..case.clone() }.options(&stage.images, true);
         let output = stage.mount(case, &mountpoint, Some("certainly not the password"), options);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{}: {errors}", case.id);
+        assert_eq!(output.status, Some(2), "{}: {output:?}", case.id);
     });
     stage.place.assert_clean();
 }

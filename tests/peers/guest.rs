@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use crate::programs::{build_folder, is_skipped};
+use crate::{place::is_skipped, programs::build_folder};
 
 /// What a job gave.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Guest {
         let script = format!(
             "cd /share
              for job in {}; do
-                 timeout 120 bash -euo pipefail jobs/$job > jobs/$job.output 2>&1 < /dev/null
+                 timeout 300 bash -euo pipefail jobs/$job > jobs/$job.output 2>&1 < /dev/null
                  echo $? > jobs/$job.status
                  umount /mnt 2> /dev/null
                  dmsetup remove_all
@@ -66,7 +66,7 @@ impl Guest {
         );
         let output = Command::new("bash")
             .arg(&self.starter)
-            .args(["-t", "900", "-m", "1024", "-s"])
+            .args(["-t", "1800", "-m", "1024", "-s"])
             .arg(self.share.path())
             .arg(script)
             .env("LAB", build_folder().join("lab"))

@@ -121,7 +121,7 @@ fn sector_numbers_above_32_bits_are_as_dm_crypt_counts_them() {
         fs::rename(guest.path(&container), place.path(&container)).unwrap();
         place.give(&place.path(&container));
         place.done(&format!("mount --block --read-only {container} m --password-file password"));
-        let mut dd = place.command(Path::new("/bin/dd"));
+        let mut dd = place.command("/bin/dd");
         let read = dd.arg("if=m/volume").arg("bs=64k").arg("count=1").arg("iflag=skip_bytes,fullblock");
         let content = read.arg(format!("skip={start}")).output().unwrap().stdout;
         place.done("unmount m");

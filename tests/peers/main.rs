@@ -23,9 +23,7 @@ mod tcrypt_writers;
 
 use std::path::Path;
 
-use place::Place;
-
-const PASSWORD: &str = "a pass phrase of some length 7";
+use place::{PASSWORD, Place};
 
 /// Bytes of which no two blocks are alike, so that a sector in the wrong place, or under the wrong number, shows.
 fn pattern(length: usize) -> Vec<u8> {
@@ -47,19 +45,17 @@ fn read_by_strongroom(place: &Place, container: &Path, options: &str, length: us
     let container = container.to_str().unwrap();
     let arguments = format!("mount --block --read-only {container} m --password-file password {options}");
     place.done(arguments.trim_end());
-    let mut head = place.command(Path::new("/usr/bin/head"));
+    let mut head = place.command("/usr/bin/head");
     let content = head.arg(format!("--bytes={length}")).arg("m/volume").output().unwrap();
     place.done("unmount m");
     assert!(content.status.success(), "{container}: {}", String::from_utf8_lossy(&content.stderr));
     content.stdout
 }
 
-/// A place of an ordinary user with a mount point `m` and the password in a file.
+/// A place of an ordinary user with the password in a file that others read too.
 fn place_of_ordinary_user() -> Option<Place> {
     place::can_mount().then(|| {
         let place = Place::of_ordinary_user();
-        place.make_folder("m");
-        place.make_file("password", format!("{PASSWORD}\n"));
         place.make_file("key", PASSWORD);
         place
     })

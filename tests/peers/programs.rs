@@ -6,18 +6,13 @@ use std::{
     process::Command,
 };
 
+use crate::place::is_skipped;
+
 /// Whether a program is there. Where not, says so in one line; panics there with `STRONGROOM_REQUIRE=1`.
 pub(crate) fn is_there(program: &str) -> bool {
     let folders = env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     let found = env::split_paths(&folders).any(|folder| folder.join(program).is_file());
     found || is_skipped(&format!("{program} is not installed; make setup brings it"))
-}
-
-/// Says what is missing; `false`.
-pub(crate) fn is_skipped(reason: &str) -> bool {
-    assert_ne!(env::var("STRONGROOM_REQUIRE").as_deref(), Ok("1"), "{reason}");
-    eprintln!("skipped: {reason}");
-    false
 }
 
 /// A folder of the build, as cargo has it.

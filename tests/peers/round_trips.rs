@@ -7,9 +7,8 @@ use std::{
 };
 
 use crate::{
-    PASSWORD,
     guest::{Guest, assert_all_done},
-    place::{self, Place},
+    place::{PASSWORD, Place, everybody},
     programs,
     tcrypt::{Opening, make_by_tcplay},
 };
@@ -18,18 +17,7 @@ const IMAGE: u64 = 3 << 20;
 
 /// Those who mount: root, where this is root, with the kernel's driver; an ordinary user with `fuse2fs`.
 fn places() -> Vec<Place> {
-    if !place::can_mount() {
-        return Vec::new();
-    }
-    let mut places = vec![Place::of_ordinary_user()];
-    if rustix::process::geteuid().is_root() {
-        places.push(Place::of_this_user());
-    }
-    for place in &places {
-        place.make_folder("m");
-        place.make_file("password", PASSWORD);
-    }
-    places
+    everybody().into_iter().map(Place::of).collect()
 }
 
 /// The image of a file system with a file that stays and one that goes, owned by the user of the place.

@@ -33,15 +33,19 @@ impl Opening {
 
 /// A job that makes a volume with tcplay: `prf` and `chain` as it names them.
 pub(crate) fn make_by_tcplay(container: &str, prf: &str, chain: &str) -> String {
-    // It asks on a terminal, and forgets what was typed before it asked.
+    // It asks on a terminal, and forgets what was typed before it turned the echo off, a moment after its question.
     format!(
-        "device=$(losetup --find --show {container})
-         expect <<END
-             set timeout 100
-             spawn tcplay --create --device=$device --pbkdf-prf={prf} --cipher={chain} --weak-keys --insecure-erase
-             expect assphrase: {{ sleep 0.6; send \"{PASSWORD}\\r\" }}
-             expect assphrase: {{ sleep 0.6; send \"{PASSWORD}\\r\" }}
-             expect y/n {{ sleep 0.6; send \"y\\r\" }}
+        "export device=$(losetup --find --show {container})
+         expect <<'END'
+             set timeout 300
+             proc answer {{}} {{
+                 while {{![string match {{*-echo *}} [exec stty -a < $::spawn_out(slave,name)]]}} {{ sleep 0.1 }}
+                 send \"{PASSWORD}\\r\"
+             }}
+             spawn tcplay --create --device=$env(device) --pbkdf-prf={prf} --cipher={chain} --weak-keys --insecure-erase
+             expect assphrase: answer
+             expect assphrase: answer
+             expect y/n {{ send \"y\\r\" }}
              expect eof
 END
          losetup --detach $device

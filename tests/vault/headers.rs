@@ -1,11 +1,13 @@
 //! Headers outside their containers, with real mounts.
 
-use crate::world::{CHEAP, World, with_vault};
+use crate::{
+    place::CHEAP,
+    world::{World, with_vault},
+};
 
 /// How often the magic of a header stands in the container.
 fn headers_in(world: &World) -> usize {
-    let bytes = std::fs::read(world.path("v.vault")).unwrap();
-    bytes.windows(10).filter(|window| window == b"STRONGROOM").count()
+    world.bytes("v.vault").windows(10).filter(|window| window == b"STRONGROOM").count()
 }
 
 // proves: NAT-HF-05 NAT-HF-09
@@ -14,15 +16,15 @@ fn a_container_with_a_detached_header_is_used_like_any_other_and_bears_none() {
     with_vault("--size 32M --provision thick --header v.header", |world| {
         world.shell("echo 'another rather long phrase 8' > new");
         let without = world.strongroom("mount v.vault m --password-file password");
-        assert_eq!(without.status.code(), Some(4), "{world}: {without:?}");
+        assert_eq!(without.status, Some(4), "{world}: {without:?}");
 
         let mount = "mount v.vault m --header v.header --password-file";
         world.done(&format!("{mount} password"));
         world.shell("echo kept > m/f");
         let second = world.strongroom("header restore v.vault v.header --yes --password-file password");
-        assert_eq!(second.status.code(), Some(5), "{world}: {second:?}");
+        assert_eq!(second.status, Some(5), "{world}: {second:?}");
         let add = "key add v.vault --header v.header --password-file password --new-password-file new";
-        world.done(&format!("{add} {}", CHEAP.join(" ")));
+        world.done(&format!("{add} {CHEAP}"));
         world.done("unmount m");
         assert_eq!(headers_in(world), 0, "{world}");
 
@@ -36,7 +38,7 @@ fn a_container_with_a_detached_header_is_used_like_any_other_and_bears_none() {
         assert_eq!(world.shell("cat m/f"), "kept\n", "{world}");
         world.done("unmount m");
         let old = world.strongroom("key test v.vault --header v.header --password-file password");
-        assert_eq!(old.status.code(), Some(2), "{world}: {old:?}");
+        assert_eq!(old.status, Some(2), "{world}: {old:?}");
     });
 }
 
@@ -51,7 +53,7 @@ fn a_lost_header_comes_back_from_its_backup_with_all_files() {
         world.shell(
             "for at in 0 31; do dd if=/dev/zero of=v.vault bs=1M count=1 seek=$at conv=notrunc status=none; done",
         );
-        assert_eq!(world.strongroom("info v.vault").status.code(), Some(4));
+        assert_eq!(world.strongroom("info v.vault").status, Some(4));
         world.done("header restore v.vault v.header --yes --password-file password");
         world.mount();
         assert_eq!(world.shell("sha256sum < m/f | cmp - sum && echo same"), "same\n", "{world}");
@@ -67,7 +69,7 @@ fn a_backup_from_before_a_re_encryption_is_refused() {
         world.done("reencrypt v.vault --drop-other-keys --password-file password");
         for command in ["header restore v.vault v.header --yes", "key test v.vault --header v.header"] {
             let refused = world.strongroom(&format!("{command} --password-file password"));
-            assert_eq!(refused.status.code(), Some(1), "{world}: {refused:?}");
+            assert_eq!(refused.status, Some(1), "{world}: {refused:?}");
         }
         world.done("key test v.vault --password-file password");
     });

@@ -2,7 +2,10 @@
 
 use std::{os::unix::fs::MetadataExt, panic::AssertUnwindSafe};
 
-use crate::world::{CHEAP, World, with_vault};
+use crate::{
+    place::CHEAP,
+    world::{World, with_vault},
+};
 
 /// An ext4 image of 24 MiB with files in it, most of it holes.
 const MAKE_IMAGE: &str = "
@@ -11,9 +14,7 @@ const MAKE_IMAGE: &str = "
 const HASHES: &str = "find . -name lost+found -prune -o -type f -print | sort | xargs sha256sum";
 
 fn import(world: &World, arguments: &str) -> serde_json::Value {
-    let cost = CHEAP.join(" ");
-    let output = world.done(&format!("import {arguments} --password-file password --json {cost}"));
-    serde_json::from_str(&output).unwrap()
+    world.json(&format!("import {arguments} --password-file password {CHEAP}"))
 }
 
 fn sha256(world: &World, file: &str) -> String {
@@ -52,7 +53,7 @@ fn an_image_comes_out_as_it_went_in() {
             let refused = world.strongroom("import out other.vault --password-file password");
             world.shell("umount m");
             assert_eq!(found, files);
-            assert_eq!(refused.status.code(), Some(5), "an image in use");
+            assert_eq!(refused.status, Some(5), "an image in use");
         }
     });
 }
@@ -76,7 +77,7 @@ fn a_mounted_container_is_not_exported() {
     with_vault("--size 32M --provision quick", |world| {
         world.mount();
         let output = world.strongroom("export v.vault out --password-file password --yes");
-        assert_eq!(output.status.code(), Some(5), "{world}");
+        assert_eq!(output.status, Some(5), "{world}");
         world.done("unmount m");
         world.done("mount v.vault m --read-only --password-file password");
         world.done("export v.vault out --password-file password --yes --quiet");
@@ -89,9 +90,8 @@ fn a_mounted_container_is_not_exported() {
 fn an_interrupted_copy_leaves_nothing() {
     with_vault("--size 3G --filesystem none --provision thin", |world| {
         world.shell("truncate -s 3G image; mkdir place");
-        let cost = CHEAP.join(" ");
         for arguments in
-            [format!("import image place/new {cost}"), "export v.vault place/new --yes".to_owned()]
+            [format!("import image place/new {CHEAP}"), "export v.vault place/new --yes".to_owned()]
         {
             let script = format!(
                 "timeout --preserve-status -s INT 1 ./strongroom {arguments} --password-file password 2> errors || echo $?"
@@ -123,7 +123,7 @@ fn into_and_out_of(world: &World, source: &str, target: &str) {
     assert_eq!(import(world, &format!("{source} device.vault"))["sha256"], before);
     world.shell(&format!("head -c 1000000 /dev/urandom > {target}"));
     let export = format!("export device.vault {target} --password-file password --yes");
-    assert_eq!(world.strongroom(&export).status.code(), Some(5), "it holds something");
+    assert_eq!(world.strongroom(&export).status, Some(5), "it holds something");
     world.done(&format!("{export} --force"));
     assert_eq!(sha256(world, target), before);
 

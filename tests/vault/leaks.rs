@@ -11,7 +11,7 @@ use strongroom::{
     storage::FileStorage,
 };
 
-use crate::world::{PASSWORD, World};
+use crate::{place::PASSWORD, world::World};
 
 const RUN: usize = 64;
 
@@ -27,7 +27,7 @@ pub(crate) fn assert_server_is_closed(world: &World) {
     let locked = fs::read_to_string(format!("{process}/status")).unwrap();
     let locked = locked.lines().find(|line| line.starts_with("VmLck")).unwrap();
     assert!(!locked.contains(" 0 kB"), "no page of the server is locked");
-    if world.shell("id -u").trim() != "0" {
+    if !world.is_root() {
         assert_eq!(
             world.shell(&format!("head -c 1 {process}/environ 2> /dev/null || echo refused")),
             "refused\n"
@@ -95,17 +95,9 @@ pub(crate) fn volume_key(container: &Path) -> (Arc<VolumeKey>, [u8; 16]) {
 /// The container and every plain file beside a mount: registry entries, logs, core files.
 fn places(world: &World) -> Vec<std::path::PathBuf> {
     let mut places = vec![world.path("v.vault"), world.path("core"), "/core".into()];
-    let uid = world.shell("id -u").trim().to_owned();
-    for runtime in [
-        "/run/strongroom".to_owned(),
-        format!("/run/user/{uid}/strongroom"),
-        format!("/tmp/strongroom-{uid}"),
-    ] {
-        let Ok(sessions) = fs::read_dir(runtime) else { continue };
-        for session in sessions.map(|entry| entry.unwrap().path()) {
-            let files = fs::read_dir(&session).into_iter().flatten().map(|entry| entry.unwrap().path());
-            places.extend(files.filter(|path| path.is_file()));
-        }
+    for session in fs::read_dir(world.runtime()).unwrap().map(|entry| entry.unwrap().path()) {
+        let files = fs::read_dir(&session).unwrap().map(|entry| entry.unwrap().path());
+        places.extend(files.filter(|path| path.is_file()));
     }
     places
 }

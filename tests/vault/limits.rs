@@ -2,7 +2,10 @@
 
 use std::process::Command;
 
-use crate::world::{World, with_vault};
+use crate::{
+    place::wait_for_end_of,
+    world::{World, with_vault},
+};
 
 /// Runs into the limit: more than it allows, brought to the volume.
 const WRITE_TOO_MUCH: &str =
@@ -20,7 +23,7 @@ fn a_limit_on_file_sizes_fails_writes_and_ends_no_server() {
         assert_eq!(world.server(), server, "{world}: the server lives");
         // What could not be written is lost, and taking the volume down says so or not; but it goes.
         let _ = world.strongroom("unmount m --force");
-        world.wait_for_end_of(server);
+        wait_for_end_of(server);
     });
 }
 
@@ -41,7 +44,7 @@ fn a_file_system_that_lost_writes_is_not_taken_for_a_clean_one() {
                  for file in $(seq 100); do head -c $((file * 200)) /dev/urandom > m/$folder/$file; done
              done 2> /dev/null || true",
         );
-        let status = world.strongroom("unmount m").status.code();
+        let status = world.strongroom("unmount m").status;
         assert_eq!(status, Some(6), "{world}");
         medium.enlarge("400M");
         world.mount_or_repair();
@@ -89,10 +92,12 @@ fn an_unmount_after_failed_writes_is_an_error_and_takes_the_volume_down() {
             "dd if=/dev/urandom of=m/volume bs=1M count=16 conv=notrunc,fsync 2> dd.log || echo refused";
         assert_eq!(world.shell(wrote), "refused\n", "{world}");
         let output = world.strongroom("unmount m");
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(6), "{world}: {text}");
-        assert!(text.contains("not all that was written is in the container"), "{world}: {text}");
-        world.wait_for_end_of(server);
+        assert_eq!(output.status, Some(6), "{world}: {output:?}");
+        assert!(
+            output.errors.contains("not all that was written is in the container"),
+            "{world}: {output:?}"
+        );
+        wait_for_end_of(server);
     });
 }
 
@@ -105,8 +110,8 @@ fn a_container_that_is_cut_off_under_a_mount_syncs_nothing_any_more() {
         let wrote =
             world.shell("dd if=/dev/urandom of=m/big bs=1M count=4 conv=fsync 2> dd.log || echo refused");
         assert_eq!(wrote, "refused\n", "{world}");
-        assert_eq!(world.strongroom("unmount m").status.code(), Some(6), "{world}");
-        world.wait_for_end_of(server);
+        assert_eq!(world.strongroom("unmount m").status, Some(6), "{world}");
+        wait_for_end_of(server);
     });
 }
 
@@ -135,7 +140,7 @@ fn a_container_that_is_cut_off_under_a_mount_is_an_error_to_readers() {
         let own = status_kib(server, "RssAnon:") + status_kib(server, "VmPTE:");
         assert!(own < 64 << 10, "{world}: {own} KiB");
         let _ = world.strongroom("unmount m --force");
-        world.wait_for_end_of(server);
+        wait_for_end_of(server);
     });
 }
 
@@ -161,7 +166,7 @@ fn a_server_stays_small_and_opens_at_once_whatever_the_size_of_the_volume() {
             let peak = status_kib(server, "VmHWM:"); // The most that it ever had.
             assert!(peak < 64 << 10, "{world}: {peak} KiB for {size}");
             world.done("unmount m");
-            world.wait_for_end_of(server);
+            wait_for_end_of(server);
         });
     }
 }

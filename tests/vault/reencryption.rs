@@ -1,11 +1,14 @@
 //! A new volume key for a container that is mounted, in use, stopped and killed.
 
-use std::{fmt::Write as _, os::unix::fs::FileExt, time::Duration};
+use rustix::process::Signal;
 
-use crate::world::{World, with_vault, with_vault_alone};
+use crate::{
+    place::{CHEAP, signal, wait_for_end_of, wait_until},
+    world::{World, with_vault},
+};
 
 /// Notes the name of each file outside once it was synced, through the descriptor that wrote it: fuse2fs ignores fsync on
-/// one that was opened for reading.
+/// one that was opened for reading. Writes until there is a file `stop`.
 fn writer(round: u32) -> String {
     format!(
         "mkdir m/{round}; i=0; until [ -e stop ]; do i=$((i+1)); head -c $((i * 97 % 9000)) /dev/urandom > content;
@@ -20,41 +23,43 @@ fn kept(world: &World) -> usize {
 }
 
 fn status(world: &World) -> serde_json::Value {
-    serde_json::from_str(&world.done("reencrypt v.vault --status --json")).unwrap()
+    world.json("reencrypt v.vault --status")
 }
 
 fn info(world: &World) -> serde_json::Value {
-    serde_json::from_str(&world.done("info v.vault --json")).unwrap()
+    world.json("info v.vault")
 }
 
-fn wait_until(world: &World, is_so: impl Fn(&serde_json::Value) -> bool) {
-    for _ in 0..600 {
-        let status = status(world);
-        assert_ne!(status["state"], "failed", "{status}");
-        if is_so(&status) {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    panic!("{world}: {}", status(world));
+/// Waits until so many more files were written and synced, while the work goes on.
+fn wait_for_files(world: &World, count: usize) {
+    let before = world.lines_of("noted");
+    wait_until("files", || world.lines_of("noted") >= before + count);
+    assert_eq!(status(world)["state"], "running", "{world}: it was too fast");
 }
 
 #[test]
 fn a_volume_in_use_gets_another_key_and_keeps_its_files() {
     with_vault("--size 64M --provision quick", |world| {
-        let before = std::fs::read(world.path("v.vault")).unwrap();
+        let before = world.bytes("v.vault");
         world.mount();
-        let mut writer = world.shell_in_background(&writer(0));
+        let writer = world.shell_in_background(&writer(0));
+        world.done("reencrypt v.vault --password-file password --background --max-rate 200K");
+        wait_for_files(world, 6);
+        world.done("reencrypt v.vault --stop");
         world.done("reencrypt v.vault --password-file password --background --max-rate 40M");
-        wait_until(world, |status| status["state"] == "done");
+        wait_until("the end", || {
+            let status = status(world);
+            assert_ne!(status["state"], "failed", "{status}");
+            status["state"] == "done"
+        });
         world.shell("touch stop");
-        drop(writer.wait());
+        writer.wait();
         assert!(kept(world) > 5, "{world}: too little was written meanwhile");
         world.done("unmount m");
         assert_eq!((&info(world)["reencryption"], &info(world)["generation"]), (&false.into(), &2.into()));
 
         // The old header is of no use any more: its key opens another volume.
-        let after = std::fs::read(world.path("v.vault")).unwrap();
+        let after = world.bytes("v.vault");
         let same = before.chunks(4096).zip(after.chunks(4096)).skip(256).filter(|(old, new)| old == new);
         let tail = (1 << 20) / 4096 + 1;
         assert!(same.count() <= tail, "{world}: old ciphertext is left");
@@ -67,21 +72,21 @@ fn a_volume_in_use_gets_another_key_and_keeps_its_files() {
 
 #[test]
 fn a_server_killed_while_it_reencrypts_loses_nothing() {
-    with_vault_alone("--size 64M --provision quick", |world| {
+    with_vault("--size 64M --provision quick", |world| {
         let mut repairs = 0;
         for round in 0..5 {
             repairs += u32::from(world.mount_or_repair());
-            let mut writer = world.shell_in_background(&writer(round));
-            world.done("reencrypt v.vault --password-file password --background --max-rate 16M");
-            std::thread::sleep(Duration::from_millis(300 + 150 * u64::from(round)));
-            world.shell(&format!("kill -KILL {}", world.server()));
-            std::thread::sleep(Duration::from_millis(100));
-            drop(writer.kill());
-            drop(writer.wait());
+            let writer = world.shell_in_background(&writer(round));
+            world.done("reencrypt v.vault --password-file password --background --max-rate 500K");
+            wait_for_files(world, 3 + usize::try_from(round).unwrap());
+            let server = world.server();
+            signal(server, Signal::KILL);
+            wait_for_end_of(server);
+            drop(writer);
         }
         assert_eq!(info(world)["reencryption"], true, "{world}: it was too fast to be killed");
         repairs += u32::from(world.mount_or_repair());
-        assert!(kept(world) > 10, "{world}");
+        assert!(kept(world) >= 25, "{world}");
         println!("{world}: 5 kills, repaired by hand {repairs} times");
         assert_eq!(status(world)["state"], "paused");
         world.done("reencrypt v.vault --password-file password");
@@ -90,9 +95,7 @@ fn a_server_killed_while_it_reencrypts_loses_nothing() {
         world.check_file_system();
         assert_eq!(info(world)["reencryption"], false);
         // What had to do with it is gone.
-        let file = std::fs::File::open(world.path("v.vault")).unwrap();
-        let mut area = vec![0; (1 << 20) - 65_536];
-        file.read_exact_at(&mut area, 65_536).unwrap();
+        let area = &world.bytes("v.vault")[65_536..1 << 20];
         assert!(area.iter().all(|&byte| byte == 0), "{world}: the work area is not cleared");
     });
 }
@@ -104,17 +107,14 @@ fn a_reencryption_that_was_stopped_goes_on_mounted_or_not() {
         world.shell("head -c 20000000 /dev/urandom > m/f; sha256sum m/f > sum; sync");
         world.done("unmount m");
         // Not mounted, stopped by Ctrl-C.
-        let mut stopped = String::new();
-        write!(stopped, "exec ./strongroom reencrypt v.vault --password-file password --max-rate 4M")
-            .unwrap();
-        write!(stopped, " --cipher aes-128-xts --sector-size 4096 2> told").unwrap();
-        let mut work = world.shell_in_background(&stopped);
-        while info(world)["reencryption"] != true {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        std::thread::sleep(Duration::from_millis(500));
-        world.shell(&format!("kill -INT {}", work.id()));
-        assert_eq!(work.wait().unwrap().code(), Some(130));
+        let work = world.shell_in_background(
+            "exec ./strongroom reencrypt v.vault --password-file password --max-rate 500K \
+                 --cipher aes-128-xts --sector-size 4096 2> told",
+        );
+        wait_until("the start", || info(world)["reencryption"] == true);
+        std::thread::sleep(std::time::Duration::from_millis(500)); // Into the data, wherever that is.
+        signal(work.process(), Signal::INT);
+        assert_eq!(work.wait(), Some(130));
         let told = std::fs::read_to_string(world.path("told")).unwrap();
         assert!(told.contains("stopped at") && told.contains("the container is whole"), "{told}");
 
@@ -125,13 +125,12 @@ fn a_reencryption_that_was_stopped_goes_on_mounted_or_not() {
         world.mount();
         world.shell("sha256sum --quiet -c sum; echo kept > m/g");
         let other = world.strongroom("reencrypt v.vault --password-file password --sector-size 512");
-        assert_eq!(other.status.code(), Some(1), "what it leads to was settled at its start");
+        assert_eq!(other.status, Some(1), "what it leads to was settled at its start");
         // Mounted, stopped by the command.
-        world.done("reencrypt v.vault --password-file password --background --max-rate 4M");
+        world.done("reencrypt v.vault --password-file password --background --max-rate 500K");
         let again = world.strongroom("reencrypt v.vault --password-file password");
-        assert_eq!(again.status.code(), Some(5));
-        let stopped: serde_json::Value =
-            serde_json::from_str(&world.done("reencrypt v.vault --stop --json")).unwrap();
+        assert_eq!(again.status, Some(5));
+        let stopped = world.json("reencrypt v.vault --stop");
         assert_eq!(stopped["state"], "paused");
         world.shell("sha256sum --quiet -c sum; echo kept > m/h");
         world.done("unmount m");
@@ -150,14 +149,14 @@ fn a_reencryption_that_was_stopped_goes_on_mounted_or_not() {
 fn keyslots_whose_passwords_are_not_given_go() {
     with_vault("--size 16M --provision quick --filesystem none", |world| {
         world.shell("echo another one > other");
-        world.done("key add v.vault --password-file password --new-password-file other --kdf-memory 64M --kdf-passes 3");
+        world.done(&format!("key add v.vault --password-file password --new-password-file other {CHEAP}"));
         // Nobody can be asked here.
         let refused = world.strongroom("reencrypt v.vault --password-file password");
-        assert_eq!(refused.status.code(), Some(1));
+        assert_eq!(refused.status, Some(1));
         assert_eq!(info(world)["generation"], 0);
         world.done("reencrypt v.vault --password-file password --drop-other-keys");
         world.done("key test v.vault --password-file password");
-        assert_eq!(world.strongroom("key test v.vault --password-file other").status.code(), Some(2));
+        assert_eq!(world.strongroom("key test v.vault --password-file other").status, Some(2));
         let info = info(world);
         assert_eq!(info["keyslots"].as_array().unwrap().len(), 1);
         assert_eq!(info["keyslots"][0]["kdf"]["memory"], 64 << 20, "opening costs what it did");

@@ -71,7 +71,7 @@ fn with_damaged(damage: &str, walk: impl Fn(&World)) {
 /// What `mount` says as it refuses, and leaves nothing.
 fn refused(world: &World) -> String {
     let output = world.strongroom("mount v.vault m --password-file password");
-    assert_eq!(output.status.code(), Some(6), "{world}: {output:?}");
+    assert_eq!(output.status, Some(6), "{world}: {output:?}");
     world.assert_clean();
-    String::from_utf8(output.stderr).unwrap()
+    output.errors
 }

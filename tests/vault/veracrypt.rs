@@ -1,10 +1,11 @@
 //! VeraCrypt containers from their making to their growth, with a hidden volume in them.
 
-use std::{os::unix::process::CommandExt, time::Duration};
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
-
-use crate::world::{World, with_vault, with_vault_alone};
+use crate::{
+    place::{comes_to_pass, is_running},
+    world::{World, with_vault},
+};
 
 const OUTER: &str = "--format veracrypt --prf sha512 --pim 1 --password-file outer";
 const HIDDEN: &str = "--format veracrypt --prf sha512 --pim 1 --hidden --password-file hidden";
@@ -29,7 +30,7 @@ fn make(world: &World, name: &str, options: &str) {
 
 /// The bytes of the container where a hidden volume of `size` MiB has its data.
 fn hidden_data(world: &World, name: &str, size: usize) -> Vec<u8> {
-    let bytes = std::fs::read(world.path(name)).unwrap();
+    let bytes = world.bytes(name);
     let end = bytes.len() - 262_144;
     bytes[end - (size << 20)..end].to_vec()
 }
@@ -51,24 +52,21 @@ fn an_outer_ext4_that_is_filled_meets_an_error_and_the_hidden_volume_stays() {
         world.shell("head -c 90000000 /dev/urandom > m/fill || true; sync; sync -f m || true");
         // The server notes it a moment later, and the kernel writes back when it likes.
         let mut listed = world.listed();
-        for _ in 0..100 {
-            if listed["protection"] == "triggered" {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(100));
+        comes_to_pass(|| {
             listed = world.listed();
-        }
+            listed["protection"] == "triggered"
+        });
         assert_eq!(
             (&listed["protection"], &listed["read_only"]),
             (&"triggered".into(), &true.into()),
             "{world}"
         );
-        let table = String::from_utf8(world.strongroom("list").stdout).unwrap();
+        let table = world.strongroom("list").out;
         assert!(table.contains("a write met the hidden volume"), "{table}");
         world.shell("! { echo more > m/more && sync m/more; }");
         let told = world.strongroom("unmount m");
-        assert_eq!(told.status.code(), Some(6), "{world}");
-        let text = String::from_utf8_lossy(&told.stderr).into_owned();
+        assert_eq!(told.status, Some(6), "{world}");
+        let text = &told.errors;
         assert!(text.contains("error: unmounted ") && text.contains("/m, but not cleanly: "), "{text}");
         assert!(text.contains("protected hidden volume"), "{text}");
         // The server has ended, and with it its lock.
@@ -150,12 +148,11 @@ fn what_would_harm_or_show_a_hidden_volume_is_refused() {
     with_vault(NOTHING, |world| {
         passwords(world);
         make(world, "c.hc", "--size 12M --filesystem exfat");
-        let before = std::fs::read(world.path("c.hc")).unwrap();
+        let before = world.bytes("c.hc");
         let refused = |arguments: &str, status: i32, word: &str| {
             let output = world.strongroom(arguments);
-            let text = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert_eq!(output.status.code(), Some(status), "{world}: {arguments}: {text}");
-            assert!(text.contains(word), "{arguments}: {text}");
+            assert_eq!(output.status, Some(status), "{world}: {arguments}: {output:?}");
+            assert!(output.errors.contains(word), "{arguments}: {output:?}");
         };
         refused(&format!("create c.hc {HIDE} --size 12M"), 6, "free at the end");
         refused(
@@ -184,7 +181,7 @@ fn what_would_harm_or_show_a_hidden_volume_is_refused() {
         refused(&format!("mount c.hc m {OUTER} {PROTECT}"), 2, "password");
         refused(&format!("resize c.hc 11M {OUTER}"), 1, "only grows");
         refused(&format!("key add c.hc {OUTER} --new-password-file third"), 1, "one password");
-        assert!(std::fs::read(world.path("c.hc")).unwrap() == before, "something was written");
+        assert!(world.bytes("c.hc") == before, "something was written");
 
         make(world, "quick.hc", "--size 12M --filesystem vfat --provision quick");
         refused(&format!("create quick.hc {HIDE}"), 4, "never filled");
@@ -207,7 +204,7 @@ fn a_container_is_changed_backed_up_repaired_and_grown() {
         let new = "--format veracrypt --prf sha256 --pim 2 --password-file third";
         for arguments in ["", " --backup-header"] {
             world.done(&format!("key test c.hc {new}{arguments}"));
-            assert_eq!(world.strongroom(&format!("key test c.hc {OUTER}{arguments}")).status.code(), Some(2));
+            assert_eq!(world.strongroom(&format!("key test c.hc {OUTER}{arguments}")).status, Some(2));
         }
         world.shell("dd if=/dev/zero of=c.hc bs=512 count=1 conv=notrunc status=none");
         world.done(&format!("header repair c.hc {new} --yes"));
@@ -229,9 +226,10 @@ fn a_container_is_changed_backed_up_repaired_and_grown() {
 /// Killed at whatever moment, a command leaves a container that opens as before, or as it was meant to be.
 #[test]
 fn a_command_that_is_killed_leaves_a_container_that_opens() {
-    with_vault_alone(NOTHING, |world| {
+    with_vault(NOTHING, |world| {
         passwords(world);
         make(world, "c.hc", "--size 64M --filesystem exfat");
+        let mut killed = 0;
         for (delay, arguments) in (0..8_u64).flat_map(|step| {
             [
                 (step, format!("create c.hc {HIDE} --filesystem none")),
@@ -239,19 +237,18 @@ fn a_command_that_is_killed_leaves_a_container_that_opens() {
                 (step, format!("create new{step}.hc --format veracrypt --pim 1 --size 64M --filesystem none --password-file outer")),
             ]
         }) {
-            let mut command = world.command(std::path::Path::new(env!("CARGO_BIN_EXE_strongroom")));
-            let mut child = command.process_group(0).args(arguments.split(' ')).spawn().unwrap();
+            let command = world.shell_in_background(&format!("exec ./strongroom {arguments}"));
             std::thread::sleep(Duration::from_millis(20 + delay * 40));
-            if let Some(group) = Pid::from_raw(i32::try_from(child.id()).unwrap()) {
-                let _may_have_ended = kill_process_group(group, Signal::KILL);
-            }
-            child.wait().unwrap();
+            killed += u32::from(is_running(command.process()));
+            drop(command);
             world.done(&format!("key test c.hc {OUTER}"));
             world.done(&format!("mount --block c.hc m {OUTER}"));
             world.shell("/usr/sbin/fsck.exfat -n m/volume");
             world.done("unmount m");
         }
-        let names = world.shell("ls -A");
-        assert!(!names.contains("partial"), "{names}");
+        assert!(killed > 0, "{world}: all were too fast to be killed");
+        println!("{world}: killed {killed}");
+        let names = world.files();
+        assert!(!names.iter().any(|name| name.contains("partial")), "{names:?}");
     });
 }
