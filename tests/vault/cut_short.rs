@@ -37,15 +37,15 @@ fn cut_and_refused(world: &World, name: &str, format: &str) {
     let told = format!("the end of the container is missing, {missing} bytes");
 
     let output = world.strongroom(&format!("mount {name} m {options}"));
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(4), "{world}: {errors}");
+    let errors = output.errors;
+    assert_eq!(output.status, Some(4), "{world}: {errors}");
     assert!(errors.contains(&told) && !errors.contains("e2fsck"), "{world}: {errors}");
     world.assert_clean();
     world.shell(&format!("cmp {name} before"));
 
     let output = world.strongroom(&format!("check {name} {options}"));
-    let found = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(4), "{world}: {found}");
+    let found = output.out;
+    assert_eq!(output.status, Some(4), "{world}: {found}");
     assert!(found.contains(&told), "{world}: {found}");
 
     // What is left is still to be had.
