@@ -18,6 +18,7 @@ use strongroom::{
     error::{Error, ErrorKind, Result},
     format::{
         Attempt, Blueprint, Header, KeyfileRole, Provision, Unlocked, Wishes,
+        signature::FileSystem,
         veracrypt::{self, Hints, Opened, VolumeBlueprint},
     },
     mount::NewFilesystem,
@@ -131,14 +132,14 @@ fn plan(
     let free_from = data_start.saturating_add(tail.start);
     console.detail(&format!(
         "strongroom: the outer file system ({}) uses nothing in its last {}",
-        tail.filesystem,
+        tail.file_system.name(),
         show_size(limit.saturating_sub(free_from))
     ));
-    match tail.filesystem {
-        "ext2/3/4" => console.warn(
+    match tail.file_system {
+        FileSystem::Ext => console.warn(
             "the outer file system is ext, which spreads new files over the whole volume: protection will soon stop it",
         ),
-        "ntfs" => {
+        FileSystem::Ntfs => {
             console.warn(
                 "the outer file system is NTFS, which may write new files anywhere: protection may soon stop it",
             );

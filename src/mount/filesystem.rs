@@ -2,6 +2,8 @@
 
 use std::{fmt, fs::File, io, os::unix::fs::FileExt, path::Path};
 
+use crate::volume::signature::{self, FileSystem, Signature};
+
 /// What the first bytes of a volume say of the file system in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Superblock {
@@ -39,7 +41,7 @@ impl Superblock {
     /// Looks at the block file `path`. A volume too small for some superblock holds no such file system.
     pub fn probe(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
-        let mut head = vec![0; PROBED];
+        let mut head = vec![0; signature::HEAD_LEN];
         let mut filled = 0;
         while let Some(rest) = head.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             match file.read_at(rest, u64::try_from(filled).map_err(io::Error::other)?)? {
@@ -76,30 +78,19 @@ fn block_size(contents: Contents, head: &[u8]) -> Option<u32> {
 impl Contents {
     /// Recognises a file system by the first bytes of the volume.
     pub fn recognise(head: &[u8]) -> Self {
-        let has =
-            |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|rest| rest.starts_with(magic));
-        // ext4 disk layout, "The Super Block": magic at 0x38, s_feature_incompat at 0x60: 0x4 RECOVER, 0x40 EXTENTS.
-        if has(EXT_SUPERBLOCK + 0x38, &[0x53, 0xEF]) {
-            let incompat = head.get(EXT_SUPERBLOCK + 0x60).copied().unwrap_or_default();
-            return Self::Ext { needs_recovery: incompat & 0x4 != 0, has_extents: incompat & 0x40 != 0 };
+        match signature::recognise(head).and_then(Signature::file_system) {
+            Some(FileSystem::Ext) => {
+                // `s_feature_incompat`: 0x4 RECOVER, 0x40 EXTENTS.
+                let incompat = head.get(EXT_SUPERBLOCK + 0x60).copied().unwrap_or_default();
+                Self::Ext { needs_recovery: incompat & 0x4 != 0, has_extents: incompat & 0x40 != 0 }
+            }
+            Some(FileSystem::Xfs) => Self::Xfs,
+            Some(FileSystem::Btrfs) => Self::Btrfs,
+            Some(FileSystem::Fat) => Self::Fat,
+            Some(FileSystem::Exfat) => Self::Exfat,
+            Some(FileSystem::Ntfs) => Self::Ntfs,
+            None => Self::Unknown,
         }
-        if has(0, b"XFSB") {
-            return Self::Xfs;
-        }
-        if has(BTRFS_SUPERBLOCK + 0x40, b"_BHRfS_M") {
-            return Self::Btrfs;
-        }
-        if has(3, b"EXFAT   ") {
-            return Self::Exfat;
-        }
-        if has(3, b"NTFS    ") {
-            return Self::Ntfs;
-        }
-        let boot_sector = has(510, &[0x55, 0xAA]);
-        if boot_sector && (has(82, b"FAT32   ") || has(54, b"FAT12   ") || has(54, b"FAT16   ")) {
-            return Self::Fat;
-        }
-        Self::Unknown
     }
 
     /// The kernel's name for it; `None` for an unknown one.
@@ -132,15 +123,13 @@ impl fmt::Display for Contents {
 
 const EXT_SUPERBLOCK: usize = 1024;
 const BTRFS_SUPERBLOCK: usize = 64 * 1024;
-/// Enough for the farthest superblock, that of btrfs.
-const PROBED: usize = 68 * 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn with(offset: usize, magic: &[u8]) -> Vec<u8> {
-        let mut head = vec![0; PROBED];
+        let mut head = vec![0; signature::HEAD_LEN];
         head[offset..offset + magic.len()].copy_from_slice(magic);
         head
     }

@@ -12,7 +12,7 @@ use crate::{
     storage::Storage,
     volume::{
         Container, Progress, device,
-        free_space::{FileSystem, file_system},
+        free_space::{Extent, extent},
     },
 };
 
@@ -40,17 +40,20 @@ pub fn check_file_system(container: &Container, unlocked: &Unlocked) -> Result<O
     let Layout::Fixed(_) = unlocked.layout else { return Ok(None) };
     let volume = device(container.storage(), unlocked.layout.clone());
     let len = volume.geometry().bytes();
-    Ok(file_system(&*volume)?.map(|found| compare(found, len)))
+    Ok(extent(&*volume)?.map(|found| compare(found, len)))
 }
 
-fn compare(found: FileSystem, volume_len: u64) -> Finding {
+fn compare(found: Extent, volume_len: u64) -> Finding {
     match found.missing_end(volume_len) {
         Some(missing) => {
             let message =
                 format!("{missing}; take it from a backup (mount --block --read-only gives what is left)");
             Finding::error("file system", message)
         }
-        None => Finding::info("file system", format!("{}, which ends within the volume", found.name)),
+        None => Finding::info(
+            "file system",
+            format!("{}, which ends within the volume", found.file_system.name()),
+        ),
     }
 }
 
@@ -61,7 +64,7 @@ fn compare(found: FileSystem, volume_len: u64) -> Finding {
 /// What reading gave.
 pub fn missing_end(volume: &dyn BlockDevice) -> Result<Option<String>> {
     let len = volume.geometry().bytes();
-    Ok(file_system(volume)?.and_then(|found| found.missing_end(len)))
+    Ok(extent(volume)?.and_then(|found| found.missing_end(len)))
 }
 
 /// Reads the data area from the medium, all of it or a sample: whether each sector can be read, not what it says.
@@ -247,7 +250,10 @@ mod tests {
     use super::*;
     use crate::{
         crypto::rng::OsRng,
-        format::native::{Geometry, MIN_CONTAINER_LEN, Provision},
+        format::{
+            native::{Geometry, MIN_CONTAINER_LEN, Provision},
+            signature::FileSystem,
+        },
         storage::MemoryStorage,
         volume::{Draft, prepare},
     };
@@ -289,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_file_system_larger_than_its_volume_has_lost_its_end() {
-        let found = |len| compare(FileSystem { name: "ext2/3/4", len }, 1 << 20);
+        let found = |len| compare(Extent { file_system: FileSystem::Ext, len }, 1 << 20);
         assert_eq!(found(1 << 20).severity, Severity::Info);
         let lost = found((1 << 20) + 1);
         assert_eq!(lost.severity, Severity::Error);

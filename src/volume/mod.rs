@@ -12,12 +12,11 @@ mod header;
 pub mod image;
 pub mod pin;
 pub mod reencrypt;
-mod traces;
 
-pub use crate::format::native::StartHeader;
+pub use crate::format::{native::StartHeader, signature};
 pub use check::{check, check_data, check_file_system, missing_end};
 pub use container::{Access, Container, by_signature};
-pub use contents::{recognise, recognise_data};
+pub use contents::{recognise, recognise_data, trace_at_start};
 pub use draft::{Draft, Occupant, occupant};
 pub use erase::erase;
 pub use fill::{Progress, fill_around, fill_range, find_empty, prepare, prepare_storage};
@@ -26,7 +25,6 @@ pub use header::{
     backup_header, describe_header_file, is_header_file, new_header_file, open_for_backup, plan_restore,
 };
 pub use reencrypt::{LiveReencryption, LiveState, LiveStatus, Reencryption};
-pub use traces::trace_at_start;
 
 use std::{
     fs::File,

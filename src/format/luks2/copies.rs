@@ -5,7 +5,6 @@
 use super::{
     copy::{CopyIndex, HeaderCopy},
     error::HeaderError,
-    foreign,
     layout::{HEADER_LENS, SECOND_MAGIC, VERSION},
 };
 use crate::{
@@ -13,6 +12,7 @@ use crate::{
     format::{
         CopyInfo, CopyState,
         luks::{MAGIC, Place, editor::changed_meanwhile, magic_at},
+        signature::{self, Owner},
     },
     storage::Storage,
 };
@@ -40,7 +40,7 @@ pub(super) fn has_magic(storage: &dyn Storage) -> Result<bool> {
     for offset in HEADER_LENS {
         let is_second = |start: &[u8; 8]| start.starts_with(&SECOND_MAGIC) && start.ends_with(&VERSION);
         if magic_at(storage, offset)?.as_ref().is_some_and(is_second) {
-            return Ok(foreign::occupant(storage)?.is_none()); // L2-HDR-07
+            return Ok(occupant(storage)?.is_none()); // L2-HDR-07
         }
     }
     Ok(false)
@@ -95,7 +95,7 @@ impl Copies {
             return Err(Error::new(ErrorKind::Exists, "a header copy belongs to another container"));
         }
         if self.index == CopyIndex::Second
-            && let Some(occupant) = foreign::occupant(storage)?
+            && let Some(occupant) = occupant(storage)?
         {
             let reason = format!("{occupant} is in the place of the first header copy");
             return Err(Error::new(ErrorKind::Exists, reason)); // L2-HDR-07
@@ -148,7 +148,7 @@ impl Copies {
             Err(_) => "damaged",
         };
         if index == CopyIndex::First
-            && let Some(occupant) = foreign::occupant(storage)?
+            && let Some(occupant) = occupant(storage)?
         {
             // L2-HDR-07
             let reason =
@@ -158,6 +158,13 @@ impl Copies {
         self.current.write_as(index, storage)?;
         Ok(Some(format!("the {name} header copy was {state} and has been rewritten from the other")))
     }
+}
+
+/// Whose signature stands at the container's start, if another format's does: over such a place nothing is repaired, and a
+/// second copy alone does not make the container LUKS2 any more (L2-HDR-07).
+fn occupant(storage: &dyn Storage) -> Result<Option<&'static str>> {
+    let found = signature::recognise(&signature::read_head(storage)?);
+    Ok(found.filter(|found| found.owner != Owner::Luks).map(|found| found.name))
 }
 
 /// The second copy, where the first does not say how far it is: the first whole one of all places.

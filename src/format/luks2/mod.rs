@@ -9,7 +9,6 @@ mod editor;
 mod error;
 mod fault;
 mod fingerprint;
-mod foreign;
 mod header;
 mod json;
 mod keyslot;

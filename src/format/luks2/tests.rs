@@ -191,16 +191,26 @@ fn the_newer_copy_counts() {
 #[test]
 fn a_second_copy_under_another_format_is_no_container_and_not_repaired() {
     // proves: L2-HDR-07
-    let mut bytes = container(&metadata());
-    bytes[..4096].fill(0);
-    bytes[0x438..0x43a].copy_from_slice(b"\x53\xef");
-    let storage = MemoryStorage::new(bytes.clone());
-    assert_eq!(Luks2.probe(&storage).unwrap(), Probe::NoMatch);
-    let header = Luks2.read_header(&storage).unwrap();
-    let unlocked = header.unlock(&secret(b"secret"), &Attempt::default()).unwrap();
-    let said = header.prepare_writing(&storage, &unlocked).unwrap();
-    assert!(said[0].ends_with("ext2, ext3 or ext4 is in its place"), "{said:?}");
-    assert!(storage.to_vec() == bytes, "nothing was written");
+    let mut table = [0; 66];
+    (table[4], table[64], table[65]) = (0x83, 0x55, 0xaa);
+    let others: [(usize, &[u8], &str); 4] = [
+        (0x438, b"\x53\xef", "an ext2 file system"),
+        (0, b"LUKS\xba\xbe\0\x01", "a LUKS1 header"),
+        (0, b"\x89STRONGROOM", "a strongroom container"),
+        (446, &table, "a partition table"),
+    ];
+    for (at, signature, name) in others {
+        let mut bytes = container(&metadata());
+        bytes[..4096].fill(0);
+        bytes[at..at + signature.len()].copy_from_slice(signature);
+        let storage = MemoryStorage::new(bytes.clone());
+        assert_eq!(Luks2.probe(&storage).unwrap(), Probe::NoMatch);
+        let header = Luks2.read_header(&storage).unwrap();
+        let unlocked = header.unlock(&secret(b"secret"), &Attempt::default()).unwrap();
+        let said = header.prepare_writing(&storage, &unlocked).unwrap();
+        assert!(said[0].ends_with(&format!("{name} is in its place")), "{said:?}");
+        assert!(storage.to_vec() == bytes, "nothing was written");
+    }
 }
 
 #[test]

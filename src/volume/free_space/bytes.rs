@@ -1,5 +1,5 @@
 use super::damaged;
-use crate::{block::BlockDevice, error::Result, units::Sector};
+use crate::{block::BlockDevice, error::Result, format::signature::HEAD_LEN, units::Sector};
 
 /// The bytes of a volume.
 #[derive(Debug)]
@@ -15,6 +15,14 @@ impl<'a> Bytes<'a> {
     /// How many there are.
     pub(super) fn len(&self) -> u64 {
         self.device.geometry().bytes()
+    }
+
+    /// The first ones, which tell what they are.
+    ///
+    /// # Errors
+    /// What reading gave.
+    pub(super) fn head(&self) -> Result<Vec<u8>> {
+        self.read(0, HEAD_LEN.min(usize::try_from(self.len()).unwrap_or(HEAD_LEN)))
     }
 
     /// Some of them, at most [`MAX_READ`].

@@ -7,10 +7,6 @@ use super::{
 };
 use crate::error::Result;
 
-pub(super) fn is_one(start: &Fields<'_>) -> bool {
-    start.bytes(3, 8).is_ok_and(|name| name == b"EXFAT   ")
-}
-
 pub(super) fn free_tail(bytes: &Bytes<'_>, start: &Fields<'_>, limit: u64) -> Result<u64> {
     let layout = Layout::parse(start, bytes.len())?;
     let bitmap = layout.bitmap(bytes)?;

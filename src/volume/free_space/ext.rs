@@ -7,10 +7,6 @@ use super::{
 };
 use crate::error::Result;
 
-pub(super) fn is_one(start: &Fields<'_>) -> bool {
-    start.u16(SUPERBLOCK + 56).is_ok_and(|magic| magic == 0xef53)
-}
-
 pub(super) fn free_tail(bytes: &Bytes<'_>, start: &Fields<'_>, limit: u64) -> Result<u64> {
     let superblock = start.bytes(SUPERBLOCK, 1024)?;
     let layout = Layout::parse(&Fields(superblock), bytes.len())?;

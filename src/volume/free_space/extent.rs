@@ -1,28 +1,32 @@
 //! How large a file system says that it is.
 
 use super::{
-    START_LEN,
     bytes::{Bytes, Fields},
-    exfat, ext, fat,
+    ext, fat,
 };
-use crate::{block::BlockDevice, error::Result};
+use crate::{
+    block::BlockDevice,
+    error::Result,
+    format::signature::{self, FileSystem, Signature},
+};
 
-/// A file system, by its own account.
+/// How much a file system takes, by its own account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FileSystem {
-    /// What it is called.
-    pub name: &'static str,
+pub struct Extent {
+    /// Which one it is.
+    pub file_system: FileSystem,
     /// The bytes that it takes.
     pub len: u64,
 }
 
-impl FileSystem {
+impl Extent {
     /// What is missing where a volume of `volume_len` bytes holds the file system: in so many words, as a fact.
     pub fn missing_end(&self, volume_len: u64) -> Option<String> {
         let missing = self.len.checked_sub(volume_len).filter(|missing| *missing > 0)?;
         Some(format!(
             "the end of the container is missing, {missing} bytes: the {} in it has {}, the volume {volume_len}",
-            self.name, self.len
+            self.file_system.name(),
+            self.len
         ))
     }
 }
@@ -31,38 +35,34 @@ impl FileSystem {
 ///
 /// # Errors
 /// What reading gave.
-pub fn file_system(device: &dyn BlockDevice) -> Result<Option<FileSystem>> {
-    let bytes = Bytes::new(device);
-    let len = START_LEN.min(usize::try_from(bytes.len()).unwrap_or(START_LEN));
-    Ok(by_superblock(&Fields(&bytes.read(0, len)?)))
+pub fn extent(device: &dyn BlockDevice) -> Result<Option<Extent>> {
+    let head = Bytes::new(device).head()?;
+    let Some(file_system) = signature::recognise(&head).and_then(Signature::file_system) else {
+        return Ok(None);
+    };
+    let len = len(file_system, &Fields(&head)).filter(|&len| len > 0);
+    Ok(len.map(|len| Extent { file_system, len }))
 }
 
-fn by_superblock(start: &Fields<'_>) -> Option<FileSystem> {
-    let has = |at: usize, magic: &[u8]| start.bytes(at, magic.len()).ok() == Some(magic);
+fn len(file_system: FileSystem, start: &Fields<'_>) -> Option<u64> {
     let u64_at = |at| start.u64(at).ok();
-    let (name, len) = if exfat::is_one(start) {
-        let shift = start.u8(108).ok().filter(|shift| (9..=12).contains(shift))?;
-        ("exfat", u64_at(72)?.checked_mul(1_u64.checked_shl(shift.into())?)?)
-    } else if has(3, b"NTFS    ") {
+    match file_system {
+        FileSystem::Exfat => {
+            let shift = start.u8(108).ok().filter(|shift| (9..=12).contains(shift))?;
+            u64_at(72)?.checked_mul(1_u64.checked_shl(shift.into())?)
+        }
         // The copy of the boot sector behind them does not count.
-        ("ntfs", u64::from(start.u16(11).ok()?).checked_mul(u64_at(40)?)?)
-    } else if has(0, b"XFSB") {
-        // Big-endian numbers.
-        let block_len = start.u32(4).ok()?.swap_bytes();
-        ("xfs", u64_at(8)?.swap_bytes().checked_mul(block_len.into())?)
-    } else if has(BTRFS + 64, b"_BHRfS_M") {
+        FileSystem::Ntfs => u64::from(start.u16(11).ok()?).checked_mul(u64_at(40)?),
+        FileSystem::Xfs => {
+            // Big-endian numbers.
+            let block_len = start.u32(4).ok()?.swap_bytes();
+            u64_at(8)?.swap_bytes().checked_mul(block_len.into())
+        }
         // What it takes of this device: it may have several.
-        ("btrfs", u64_at(BTRFS + 0xd1)?)
-    } else if ext::is_one(start) {
-        ("ext2/3/4", ext_len(start)?)
-    } else if fat::is_one(start) {
-        let sectors =
-            start.u16(19).ok().filter(|sectors| *sectors > 0).map(u32::from).or(start.u32(32).ok())?;
-        ("vfat", u64::from(start.u16(11).ok()?).checked_mul(sectors.into())?)
-    } else {
-        return None;
-    };
-    Some(FileSystem { name, len }).filter(|found| found.len > 0)
+        FileSystem::Btrfs => u64_at(BTRFS + 0xd1),
+        FileSystem::Ext => ext_len(start),
+        FileSystem::Fat => fat::len(start),
+    }
 }
 
 fn ext_len(start: &Fields<'_>) -> Option<u64> {

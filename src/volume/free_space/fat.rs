@@ -6,9 +6,9 @@ use super::{
 };
 use crate::error::Result;
 
-/// Whether a boot sector could be one of FAT.
-pub(super) fn is_one(start: &Fields<'_>) -> bool {
-    Layout::parse(start, u64::MAX).is_ok()
+/// The bytes that it takes, by its boot sector.
+pub(super) fn len(start: &Fields<'_>) -> Option<u64> {
+    Layout::parse(start, u64::MAX).ok().map(|layout| layout.len)
 }
 
 pub(super) fn free_tail(bytes: &Bytes<'_>, start: &Fields<'_>, limit: u64) -> Result<u64> {
@@ -28,6 +28,7 @@ pub(super) fn free_tail(bytes: &Bytes<'_>, start: &Fields<'_>, limit: u64) -> Re
 /// Where everything lies, in bytes of the volume.
 #[derive(Debug)]
 struct Layout {
+    len: u64,
     fat: u64,
     fat_len: u64,
     copies: u64,
@@ -77,13 +78,15 @@ impl Layout {
             _ => return Err(no()),
         };
         let fat_len = fat_sectors.saturating_mul(sector);
-        if sectors.saturating_mul(sector) > volume_len {
+        let len = sectors.saturating_mul(sector);
+        if len > volume_len {
             return Err(damaged("its file system is larger than the volume"));
         }
         if width.offset(clusters.saturating_add(2)) > fat_len || clusters == 0 {
             return Err(damaged("its allocation table is too short"));
         }
         Ok(Self {
+            len,
             fat: reserved.saturating_mul(sector),
             fat_len,
             copies,

@@ -16,18 +16,19 @@ mod ntfs;
 mod tests;
 
 use bytes::{Bytes, Fields};
-pub use extent::{FileSystem, file_system};
+pub use extent::{Extent, extent};
 
 use crate::{
     block::BlockDevice,
     error::{Error, ErrorKind, Result},
+    format::signature::{self, FileSystem, Signature},
 };
 
 /// The free space at the end of a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FreeTail {
-    /// What the file system is called.
-    pub filesystem: &'static str,
+    /// Which file system it is.
+    pub file_system: FileSystem,
     /// The byte of the volume from which on nothing is in use; `limit` where the last byte before it is.
     pub start: u64,
 }
@@ -40,35 +41,26 @@ pub struct FreeTail {
 pub fn free_tail(device: &dyn BlockDevice, limit: u64) -> Result<FreeTail> {
     let bytes = Bytes::new(device);
     let limit = limit.min(bytes.len());
-    let start = bytes.read(0, START_LEN.min(usize::try_from(bytes.len()).unwrap_or(START_LEN)))?;
-    let start = Fields(&start);
-    if exfat::is_one(&start) {
-        let start = exfat::free_tail(&bytes, &start, limit)?;
-        return Ok(FreeTail { filesystem: "exfat", start });
-    }
-    if ntfs::is_one(&start) {
-        let start = ntfs::free_tail(&bytes, &start, limit)?;
-        return Ok(FreeTail { filesystem: "ntfs", start });
-    }
-    if ext::is_one(&start) {
-        let start = ext::free_tail(&bytes, &start, limit)?;
-        return Ok(FreeTail { filesystem: "ext2/3/4", start });
-    }
-    if fat::is_one(&start) {
-        let start = fat::free_tail(&bytes, &start, limit)?;
-        return Ok(FreeTail { filesystem: "vfat", start });
-    }
-    let reason = match other_name(&start) {
-        Some(name) => format!("the free space of {name} is not understood"),
-        None => "no file system that is understood is in it".to_owned(),
+    let head = bytes.head()?;
+    let found = signature::recognise(&head);
+    let Some(file_system) = found.and_then(Signature::file_system) else { return Err(not_understood(found)) };
+    let start = Fields(&head);
+    let start = match file_system {
+        FileSystem::Exfat => exfat::free_tail(&bytes, &start, limit)?,
+        FileSystem::Ntfs => ntfs::free_tail(&bytes, &start, limit)?,
+        FileSystem::Ext => ext::free_tail(&bytes, &start, limit)?,
+        FileSystem::Fat => fat::free_tail(&bytes, &start, limit)?,
+        FileSystem::Xfs | FileSystem::Btrfs => return Err(not_understood(found)),
     };
-    Err(unsupported(reason).with_hint("a hidden volume needs FAT, exFAT, NTFS or ext2/3/4 around it"))
+    Ok(FreeTail { file_system, start })
 }
 
-/// File systems that are only named.
-fn other_name(start: &Fields<'_>) -> Option<&'static str> {
-    let others: [(usize, &[u8], &str); 2] = [(0, b"XFSB", "xfs"), (0x1_0040, b"_BHRfS_M", "btrfs")];
-    others.into_iter().find(|(at, magic, _)| start.bytes(*at, magic.len()).ok() == Some(magic)).map(|it| it.2)
+fn not_understood(found: Option<&Signature>) -> Error {
+    let reason = match found {
+        Some(found) => format!("{} is in it, whose free space is not understood", found.name),
+        None => "no file system that is understood is in it".to_owned(),
+    };
+    unsupported(reason).with_hint("a hidden volume needs FAT, exFAT, NTFS or ext2/3/4 around it")
 }
 
 fn damaged(what: impl Into<String>) -> Error {
@@ -78,6 +70,3 @@ fn damaged(what: impl Into<String>) -> Error {
 fn unsupported(reason: impl Into<String>) -> Error {
     Error::new(ErrorKind::Unsupported, reason)
 }
-
-/// The first bytes hold all that tells file systems apart.
-const START_LEN: usize = 0x1_1000;

@@ -15,10 +15,6 @@ use record::Table;
 mod log;
 mod record;
 
-pub(super) fn is_one(start: &Fields<'_>) -> bool {
-    start.bytes(3, 8).is_ok_and(|name| name == b"NTFS    ")
-}
-
 pub(super) fn free_tail(bytes: &Bytes<'_>, start: &Fields<'_>, limit: u64) -> Result<u64> {
     let layout = Layout::parse(start, bytes.len())?;
     let table = Table::open(bytes, &layout)?;

@@ -148,7 +148,7 @@ fn the_tail_of_ext_starts_behind_the_last_block_in_use() {
             let device = device(bytes.clone());
             for limit in [all, all - 131_072, all / 2] {
                 let found = free_tail(&device, limit).unwrap();
-                assert_eq!(found.filesystem, "ext2/3/4");
+                assert_eq!(found.file_system, FileSystem::Ext);
                 let cluster_len = if options.contains(&"bigalloc") { 16384 } else { block_len };
                 let used = ext_oracle(&bytes, block_len, cluster_len, limit).min(limit);
                 assert!(found.start >= used, "{options:?}: {} free, in use to {used}", found.start);
@@ -248,7 +248,11 @@ fn the_tail_of_fat_starts_behind_the_last_cluster_in_use() {
         let all = u64::try_from(len).unwrap();
         let first = usize::from(width == 32);
         let start = u64::try_from(oracle.heap + first * oracle.cluster).unwrap();
-        assert_eq!(tail(&empty, all).unwrap(), FreeTail { filesystem: "vfat", start }, "{options:?}");
+        assert_eq!(
+            tail(&empty, all).unwrap(),
+            FreeTail { file_system: FileSystem::Fat, start },
+            "{options:?}"
+        );
         for cluster in
             [4, 5, oracle.clusters / 2, oracle.clusters / 2 + 1, oracle.clusters, oracle.clusters + 1]
         {
@@ -313,7 +317,7 @@ fn what_is_not_understood_is_named() {
     assert_eq!(tail(&[0; 4096], 4096).unwrap_err().kind(), ErrorKind::Unsupported);
     let mut bytes = vec![0; MIB];
     bytes[..4].copy_from_slice(b"XFSB");
-    assert!(tail(&bytes, 4096).unwrap_err().reason().contains("xfs"));
+    assert!(tail(&bytes, 4096).unwrap_err().reason().contains("an XFS file system"));
     assert_eq!(tail(&[0; 512], 0).unwrap_err().kind(), ErrorKind::Unsupported);
 }
 
@@ -350,18 +354,18 @@ fn hostile_numbers_are_answered_and_end_soon() {
 #[test]
 fn each_file_system_says_how_large_it_is() {
     let made = [
-        ("ext2/3/4", ext(20 * MIB, &["-t", "ext2", "-b", "1024"], &[])),
-        ("ext2/3/4", ext(24 * MIB, &["-t", "ext4", "-b", "4096", "-O", "64bit"], &[])),
-        ("vfat", fat(4 * MIB, &[])),
-        ("vfat", fat(40 * MIB, &["-F", "32"])),
-        ("exfat", exfat(8 * MIB, &[])),
+        (FileSystem::Ext, ext(20 * MIB, &["-t", "ext2", "-b", "1024"], &[])),
+        (FileSystem::Ext, ext(24 * MIB, &["-t", "ext4", "-b", "4096", "-O", "64bit"], &[])),
+        (FileSystem::Fat, fat(4 * MIB, &[])),
+        (FileSystem::Fat, fat(40 * MIB, &["-F", "32"])),
+        (FileSystem::Exfat, exfat(8 * MIB, &[])),
     ];
-    for (name, bytes) in made.into_iter().filter_map(|(name, bytes)| Some((name, bytes?))) {
+    for (file_system, bytes) in made.into_iter().filter_map(|(name, bytes)| Some((name, bytes?))) {
         let len = u64::try_from(bytes.len()).unwrap();
         // Also where its end is not there any more, which is what it is asked for.
         for there in [bytes.len(), bytes.len() / 2] {
-            let found = file_system(&device(bytes[..there].to_vec())).unwrap();
-            assert_eq!(found, Some(FileSystem { name, len }));
+            let found = extent(&device(bytes[..there].to_vec())).unwrap();
+            assert_eq!(found, Some(Extent { file_system, len }));
         }
     }
 }
@@ -373,15 +377,15 @@ fn superblocks_of_large_file_systems_say_how_large_they_are() {
         for (at, patch) in patches {
             bytes[*at..*at + patch.len()].copy_from_slice(patch);
         }
-        file_system(&device(bytes)).unwrap().map(|found| (found.name, found.len))
+        extent(&device(bytes)).unwrap().map(|found| (found.file_system, found.len))
     };
     let len = 5_u64 << 40;
     let xfs = [(0, &b"XFSB"[..]), (4, &4096_u32.to_be_bytes()), (8, &(len / 4096).to_be_bytes())];
-    assert_eq!(with(&xfs), Some(("xfs", len)));
+    assert_eq!(with(&xfs), Some((FileSystem::Xfs, len)));
     let btrfs = [(0x1_0040, &b"_BHRfS_M"[..]), (0x1_0070, &[0xff; 8]), (0x1_00d1, &len.to_le_bytes())];
-    assert_eq!(with(&btrfs), Some(("btrfs", len)));
+    assert_eq!(with(&btrfs), Some((FileSystem::Btrfs, len)));
     let ntfs = [(3, &b"NTFS    "[..]), (11, &512_u16.to_le_bytes()), (40, &(len / 512).to_le_bytes())];
-    assert_eq!(with(&ntfs), Some(("ntfs", len)));
+    assert_eq!(with(&ntfs), Some((FileSystem::Ntfs, len)));
     // Sizes that pass 64 bits, and no file system at all.
     assert_eq!(with(&[(0, b"XFSB"), (4, &[0xff; 12])]), None);
     assert_eq!(with(&[(3, b"EXFAT   "), (72, &[0xff; 8]), (108, &[9])]), None);

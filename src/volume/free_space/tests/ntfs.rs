@@ -85,7 +85,7 @@ fn the_tail_of_ntfs_starts_behind_the_last_cluster_in_use() {
             let device = device(bytes.clone());
             let found = |limit: usize| {
                 let found = free_tail(&device, u64::try_from(limit).unwrap()).unwrap();
-                assert_eq!(found.filesystem, "ntfs");
+                assert_eq!(found.file_system, FileSystem::Ntfs);
                 usize::try_from(found.start).unwrap()
             };
             for limit in [len - 131_072, len / 2 - MIB, len / 3] {

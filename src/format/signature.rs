@@ -1,0 +1,356 @@
+//! What stands at the start of a medium or of a volume, told by its signature: one table for all who ask.
+//!
+//! Whoever makes a file system leaves signatures of older ones that lie where it writes nothing. So several may be there, and the
+//! order of the table says which one is the last that was written. We tried each `mkfs` that Debian has over what each other
+//! one had made (`tests/stale_signatures.rs`): everybody clears what lies *before* a superblock of his own, nobody all that
+//! lies behind it. Hence the nearer to the start, the newer. Those that leave the first sector as it was, for a boot loader,
+//! come before all: partition tables, LVM, RAID; no `mkfs` leaves one of these behind.
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+
+use std::io;
+
+use crate::storage::Storage;
+
+/// A signature that is known.
+#[derive(Debug)]
+pub struct Signature {
+    test: Test,
+    /// Whose it is.
+    pub owner: Owner,
+    /// What it is, in words that follow "this is".
+    pub name: &'static str,
+}
+
+/// Who puts a signature there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// A file system that is told apart from the others further on.
+    FileSystem(FileSystem),
+    /// Our own format.
+    Native,
+    /// LUKS of a version beyond the first, or none that is known.
+    Luks,
+    /// Anybody else.
+    Other,
+}
+
+/// File systems that are read or mounted here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileSystem {
+    /// ext2, ext3 or ext4.
+    Ext,
+    /// XFS.
+    Xfs,
+    /// btrfs.
+    Btrfs,
+    /// FAT12, FAT16 or FAT32.
+    Fat,
+    /// exFAT.
+    Exfat,
+    /// NTFS.
+    Ntfs,
+}
+
+impl FileSystem {
+    /// What messages call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ext => "ext2/3/4",
+            Self::Xfs => "xfs",
+            Self::Btrfs => "btrfs",
+            Self::Fat => "vfat",
+            Self::Exfat => "exfat",
+            Self::Ntfs => "ntfs",
+        }
+    }
+}
+
+/// How a signature is told.
+#[derive(Debug, Clone, Copy)]
+enum Test {
+    /// These bytes, at this offset.
+    Magic(usize, &'static [u8]),
+    /// The bytes are too few to be believed without another look.
+    Look(fn(&[u8]) -> bool),
+}
+
+impl Signature {
+    /// The file system, where it is one that is told apart.
+    pub const fn file_system(&self) -> Option<FileSystem> {
+        match self.owner {
+            Owner::FileSystem(found) => Some(found),
+            _ => None,
+        }
+    }
+}
+
+/// The signature in the first bytes of a medium or volume, [`HEAD_LEN`] of them, or all where there are fewer. `None` for
+/// what could be random bytes.
+pub fn recognise(head: &[u8]) -> Option<&'static Signature> {
+    KNOWN.iter().find(|known| match known.test {
+        Test::Magic(offset, magic) => has(head, offset, magic),
+        Test::Look(is_there) => is_there(head),
+    })
+}
+
+/// The first bytes of a medium, as [`recognise`] wants them.
+///
+/// # Errors
+/// What reading gave.
+pub fn read_head(storage: &dyn Storage) -> io::Result<Vec<u8>> {
+    let len = usize::try_from(storage.size()?).unwrap_or(HEAD_LEN).min(HEAD_LEN);
+    let mut head = vec![0; len];
+    storage.read_exact_at(&mut head, 0)?;
+    Ok(head)
+}
+
+/// Whether the first sector ends as those do that a computer starts from. File systems have it, partition tables, boot loaders.
+pub fn is_boot_sector(head: &[u8]) -> bool {
+    has(head, 510, &[0x55, 0xaa])
+}
+
+fn has(head: &[u8], offset: usize, magic: &[u8]) -> bool {
+    head.get(offset..).is_some_and(|rest| rest.starts_with(magic))
+}
+
+fn u32_at(head: &[u8], offset: usize) -> Option<u32> {
+    head.get(offset..)?.first_chunk().copied().map(u32::from_le_bytes)
+}
+
+fn u16_at(head: &[u8], offset: usize) -> Option<u16> {
+    head.get(offset..)?.first_chunk().copied().map(u16::from_le_bytes)
+}
+
+/// `s_magic`, of two bytes; `s_log_block_size` and `s_rev_level` have few values.
+fn is_ext(head: &[u8]) -> bool {
+    let is_small = |at, most| u32_at(head, at).is_some_and(|value| value <= most);
+    has(head, 1024 + 0x38, &[0x53, 0xef]) && is_small(1024 + 0x18, 6) && is_small(1024 + 0x4c, 1)
+}
+
+/// What only ext4 has, of `s_feature_incompat`: extents, 64bit, `flex_bg`.
+fn is_ext4(head: &[u8]) -> bool {
+    is_ext(head) && u32_at(head, 1024 + 0x60).is_some_and(|incompat| incompat & 0x2c0 != 0)
+}
+
+/// A journal, of `s_feature_compat`.
+fn is_ext3(head: &[u8]) -> bool {
+    is_ext(head) && u32_at(head, 1024 + 0x5c).is_some_and(|compat| compat & 0x4 != 0)
+}
+
+/// By the name that is there for people, or by numbers that fit together: the specification has no signature.
+fn is_fat(head: &[u8]) -> bool {
+    let has_name = has(head, 54, b"FAT12") || has(head, 54, b"FAT16") || has(head, 82, b"FAT32");
+    is_boot_sector(head) && (has_name || has_fat_numbers(head).unwrap_or(false))
+}
+
+fn has_fat_numbers(head: &[u8]) -> Option<bool> {
+    let byte = |at: usize| head.get(at).copied();
+    let fat_sectors = u16_at(head, 22).filter(|&count| count > 0).map(u32::from).or(u32_at(head, 36))?;
+    Some(
+        matches!(byte(0)?, 0xeb | 0xe9)
+            && matches!(u16_at(head, 11)?, 512 | 1024 | 2048 | 4096)
+            && byte(13)?.is_power_of_two()
+            && u16_at(head, 14)? > 0
+            && matches!(byte(16)?, 1..=4)
+            && fat_sectors > 0,
+    )
+}
+
+/// A table of up to four partitions in the first sector.
+fn is_partitioned(head: &[u8]) -> bool {
+    let Some(table) = head.get(446..510) else { return false };
+    let entries = table.as_chunks::<16>().0;
+    let is_status = |entry: &[u8; 16]| matches!(entry, [0 | 0x80, ..]);
+    let is_used = |entry: &[u8; 16]| matches!(entry, [_, _, _, _, kind, ..] if *kind != 0);
+    is_boot_sector(head) && entries.iter().all(is_status) && entries.iter().any(is_used)
+}
+
+/// So many bytes from the start hold every signature; the farthest is that of btrfs.
+pub const HEAD_LEN: usize = 68 * 1024;
+
+/// In the order in which they are looked for.
+static KNOWN: &[Signature] = &[
+    // These leave the first sector as it was.
+    other(512, b"EFI PART", "a GPT partition table"),
+    other(4096, b"EFI PART", "a GPT partition table"),
+    other(512, b"LABELONE", "an LVM physical volume"),
+    other(1024, b"LABELONE", "an LVM physical volume"),
+    other(1536, b"LABELONE", "an LVM physical volume"),
+    other(4096, b"\xfc\x4e\x2b\xa9", "a member of a RAID"),
+    // In the first sector.
+    Signature {
+        test: Test::Magic(0, b"\x89STRONGROOM"),
+        owner: Owner::Native,
+        name: "a strongroom container",
+    },
+    other(0, b"LUKS\xba\xbe\0\x01", "a LUKS1 header"),
+    Signature { test: Test::Magic(0, b"LUKS\xba\xbe"), owner: Owner::Luks, name: "a LUKS header" },
+    other(0, b"LABELONE", "an LVM physical volume"),
+    file_system(Test::Magic(0, b"XFSB"), FileSystem::Xfs, "an XFS file system"),
+    file_system(Test::Magic(3, b"EXFAT   "), FileSystem::Exfat, "an exFAT file system"),
+    file_system(Test::Magic(3, b"NTFS    "), FileSystem::Ntfs, "an NTFS file system"),
+    other(3, b"-FVE-FS-", "a BitLocker volume, which strongroom does not open"),
+    other(32, b"NXSB", "an APFS container, which strongroom does not open"),
+    other(0, b"hsqs", "a SquashFS image"),
+    file_system(Test::Look(is_fat), FileSystem::Fat, "a FAT file system"),
+    // Behind it.
+    file_system(Test::Look(is_ext4), FileSystem::Ext, "an ext4 file system"),
+    file_system(Test::Look(is_ext3), FileSystem::Ext, "an ext3 file system"),
+    file_system(Test::Look(is_ext), FileSystem::Ext, "an ext2 file system"),
+    other(1024, b"\x10\x20\xf5\xf2", "an F2FS file system"),
+    other(1024, b"H+\0\x04", "an HFS+ file system"),
+    other(1024, b"HX\0\x05", "an HFS+ file system"),
+    other(1024, b"\xe2\xe1\xf5\xe0", "an EROFS image"),
+    other(4086, b"SWAPSPACE2", "swap space"),
+    other(0x8001, b"CD001", "an ISO 9660 file system"),
+    other(0x8001, b"BEA01", "a UDF file system"),
+    other(65_526, b"SWAPSPACE2", "swap space"),
+    file_system(Test::Magic(0x1_0040, b"_BHRfS_M"), FileSystem::Btrfs, "a btrfs file system"),
+    // Files. What is a file system besides is no file.
+    other(0, b"QFI\xfb", "a qcow2 disk image, which must be converted to a raw one"),
+    other(0, b"KDMV", "a VMDK disk image, which must be converted to a raw one"),
+    other(0, b"vhdxfile", "a VHDX disk image, which must be converted to a raw one"),
+    other(0, b"PK\x03\x04", "a zip archive"),
+    other(0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    other(0, b"Rar!\x1a\x07", "a rar archive"),
+    other(0, b"\xfd7zXZ\0", "an xz archive"),
+    other(0, b"\x1f\x8b\x08\0", "a gzip archive"),
+    other(0, b"\x1f\x8b\x08\x08", "a gzip archive"),
+    other(0, b"\x28\xb5\x2f\xfd", "a zstd archive"),
+    other(257, b"ustar", "a tar archive"),
+    other(0, b"age-encryption.org/", "a file encrypted by age"),
+    other(0, b"-----BEGIN ", "a text file"),
+    other(0, b"\x7fELF", "a program"),
+    other(0, b"%PDF-", "a PDF document"),
+    other(0, b"\x89PNG", "a picture"),
+    other(0, b"\xff\xd8\xff\xe0", "a picture"),
+    other(0, b"\xff\xd8\xff\xe1", "a picture"),
+    // File systems and boot loaders may look like it.
+    Signature { test: Test::Look(is_partitioned), owner: Owner::Other, name: "a partition table" },
+];
+
+const fn other(offset: usize, magic: &'static [u8], name: &'static str) -> Signature {
+    Signature { test: Test::Magic(offset, magic), owner: Owner::Other, name }
+}
+
+const fn file_system(test: Test, found: FileSystem, name: &'static str) -> Signature {
+    Signature { test, owner: Owner::FileSystem(found), name }
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test that panics has failed")]
+mod tests {
+    use super::*;
+
+    /// Bytes with some others in them.
+    fn patched(mut bytes: Vec<u8>, patches: &[(usize, &[u8])]) -> Vec<u8> {
+        for (offset, patch) in patches {
+            bytes[*offset..*offset + patch.len()].copy_from_slice(patch);
+        }
+        bytes
+    }
+
+    fn name(head: &[u8]) -> Option<&'static str> {
+        recognise(head).map(|found| found.name)
+    }
+
+    /// Random as far as this goes.
+    fn noise(patches: &[(usize, &[u8])]) -> Option<&'static str> {
+        let bytes =
+            (1_u32..=70_000).map(|n| (n.wrapping_mul(2_654_435_761) >> 13).to_le_bytes()[0]).collect();
+        name(&patched(bytes, patches))
+    }
+
+    #[test]
+    fn random_bytes_are_nothing_that_is_known() {
+        // proves: VC-PROBE-02
+        assert_eq!(noise(&[]), None);
+        assert_eq!(name(&[0; 4096]), None);
+        assert_eq!(name(b"XFS"), None);
+    }
+
+    #[test]
+    fn each_signature_is_found_in_its_place_and_nowhere_else() {
+        // proves: VC-PROBE-02
+        let mut magics = 0;
+        for known in KNOWN {
+            let Test::Magic(offset, magic) = known.test else { continue };
+            magics += 1;
+            assert_eq!(noise(&[(offset, magic)]), Some(known.name));
+            assert_eq!(noise(&[(offset + 1, magic)]), None, "{}", known.name);
+            assert!(offset + magic.len() <= HEAD_LEN);
+        }
+        assert!(magics > 40);
+    }
+
+    #[test]
+    fn ext_is_told_by_its_features_and_not_by_two_bytes_alone() {
+        let magic: (usize, &[u8]) = (1024 + 0x38, &[0x53, 0xef]);
+        assert_eq!(noise(&[magic]), None);
+        for (compat, incompat, expected) in [
+            (0, 0x2, "an ext2 file system"),
+            (0x4, 0x2, "an ext3 file system"),
+            (0x4, 0x42, "an ext4 file system"),
+        ] {
+            let found = noise(&[
+                magic,
+                (1024 + 0x18, &[2, 0, 0, 0]),
+                (1024 + 0x4c, &[1, 0, 0, 0]),
+                (1024 + 0x5c, &[compat, 0, 0, 0, incompat, 0, 0, 0]),
+            ]);
+            assert_eq!(found, Some(expected));
+        }
+    }
+
+    #[test]
+    fn fat_and_partitions_take_the_boot_signature() {
+        let signature: (usize, &[u8]) = (510, &[0x55, 0xaa]);
+        assert_eq!(noise(&[(54, b"FAT12   ")]), None);
+        assert_eq!(noise(&[(54, b"FAT12   "), signature]), Some("a FAT file system"));
+        assert_eq!(noise(&[(82, b"FAT32   "), signature]), Some("a FAT file system"));
+        let mut table = [0; 64];
+        assert_eq!(noise(&[(446, &table), signature]), None);
+        table[4] = 0x83;
+        assert_eq!(noise(&[(446, &table), signature]), Some("a partition table"));
+        assert_eq!(noise(&[signature]), None);
+    }
+
+    /// The name is there for people: not every FAT has one.
+    #[test]
+    fn fat_without_its_name_is_told_by_its_numbers() {
+        let numbers: [(usize, &[u8]); 4] =
+            [(0, &[0xeb, 0x3c]), (11, &[0, 2, 4, 1, 0, 2, 0, 2]), (22, &[9, 0]), (510, &[0x55, 0xaa])];
+        assert_eq!(name(&patched(vec![0; 4096], &numbers)), Some("a FAT file system"));
+        for (at, value) in [(0, 0), (12, 3), (13, 3), (14, 0), (16, 0), (22, 0), (510, 0)] {
+            let head = patched(vec![0; 4096], &numbers);
+            assert_ne!(name(&patched(head, &[(at, &[value])])), Some("a FAT file system"), "byte {at}");
+        }
+    }
+
+    /// The order of the table, pair by pair: what is nearer to the start is newer, but for what leaves the first sector be.
+    #[test]
+    fn of_two_signatures_the_newer_one_counts() {
+        let ext: &[(usize, &[u8])] = &[(1024 + 0x38, &[0x53, 0xef])];
+        let btrfs: &[(usize, &[u8])] = &[(0x1_0040, b"_BHRfS_M")];
+        let xfs: &[(usize, &[u8])] = &[(0, b"XFSB")];
+        let ntfs: &[(usize, &[u8])] = &[(3, b"NTFS    "), (510, &[0x55, 0xaa])];
+        let fat: &[(usize, &[u8])] = &[(82, b"FAT32   "), (510, &[0x55, 0xaa])];
+        let gpt: &[(usize, &[u8])] = &[(512, b"EFI PART")];
+        let iso: &[(usize, &[u8])] = &[(0x8001, b"CD001")];
+        for (newer, older, expected) in [
+            (ntfs, btrfs, "an NTFS file system"),
+            (fat, ext, "a FAT file system"),
+            (ntfs, ext, "an NTFS file system"),
+            (xfs, ext, "an XFS file system"),
+            (ext, btrfs, "an ext2 file system"),
+            (ext, iso, "an ext2 file system"),
+            (iso, btrfs, "an ISO 9660 file system"),
+            (gpt, xfs, "a GPT partition table"),
+            (gpt, ntfs, "a GPT partition table"),
+        ] {
+            let head = patched(patched(vec![0; HEAD_LEN], older), newer);
+            assert_eq!(name(&head), Some(expected));
+        }
+    }
+}
