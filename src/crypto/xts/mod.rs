@@ -327,9 +327,16 @@ impl Keys {
 }
 
 /// Wipes what the cipher left on the stack: there are more round keys than registers, so some stand there while it works.
-/// What calls this has left the work to a function with a frame of its own.
+/// What calls this has left the work to a function with a frame of its own. The registers go as well.
 fn wipe_stack() {
     zeroize_stack::<STACK_WIPED>();
+    wipe_registers();
+}
+
+/// Clears what round keys and plaintext are in while a cipher works, where that is known.
+fn wipe_registers() {
+    #[cfg(target_arch = "x86_64")]
+    simd::wipe_registers();
 }
 
 /// One unit's whole blocks.

@@ -73,6 +73,7 @@ where
 /// As [`xts::wipe_stack`](super::wipe_stack), for ciphers whose kernels hold more: up to 64 blocks apart, and a copy of them.
 pub(in crate::crypto) fn wipe_wide_stack() {
     zeroize_stack::<{ 8 << 10 }>();
+    super::wipe_registers();
 }
 
 impl Keys {

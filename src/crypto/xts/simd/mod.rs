@@ -9,7 +9,10 @@ mod kernel;
 pub(in crate::crypto) mod vector;
 
 use std::{
-    arch::x86_64::{__m128i, _mm_aesimc_si128, _mm_aeskeygenassist_si128, _mm_cvtsi128_si32, _mm_set1_epi32},
+    arch::{
+        asm,
+        x86_64::{__m128i, _mm_aesimc_si128, _mm_aeskeygenassist_si128, _mm_cvtsi128_si32, _mm_set1_epi32},
+    },
     array, fmt,
 };
 
@@ -21,6 +24,34 @@ use self::{
     vector::{load, store},
 };
 use super::batch::{Batch, Block};
+
+/// Clears the vector registers. What comes next may save them as it found them: libc's loader does so on the stack where it
+/// resolves a function at its first call, a signal does too.
+pub(super) fn wipe_registers() {
+    // SAFETY: it changes vector registers alone, which `clobber_abi` has as changed, and asks for the instructions first.
+    unsafe {
+        if is_x86_feature_detected!("avx512f") {
+            asm!(
+                ".irp n, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31",
+                "vpxord zmm\\n, zmm\\n, zmm\\n",
+                ".endr",
+                clobber_abi("C"),
+                options(nomem, nostack, preserves_flags)
+            );
+        }
+        if is_x86_feature_detected!("avx") {
+            asm!("vzeroall", clobber_abi("C"), options(nomem, nostack, preserves_flags));
+        } else {
+            asm!(
+                ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15",
+                "pxor xmm\\n, xmm\\n",
+                ".endr",
+                clobber_abi("C"),
+                options(nomem, nostack, preserves_flags)
+            );
+        }
+    }
+}
 
 /// One way to compute XTS, and what the processor must have for it.
 pub(super) struct Kernel {
