@@ -158,14 +158,18 @@ pub struct WipedSlice<T> {
 }
 
 impl<T: FromZeros> WipedSlice<T> {
-    /// `len` items that are zero. Memory is taken up as it is written, by the threads that write it.
+    /// `len` items that are zero. Memory is taken up as it is written, by the threads that write it, in large pages where the
+    /// kernel has them: Argon2 reads all over its memory, and each small page more is one more that the processor looks up.
     ///
     /// # Errors
     /// Of the kind `OutOfMemory` where the kernel grants no such mapping.
     pub fn zeroed(len: usize) -> io::Result<Self> {
         const { assert!(align_of::<T>() <= 4096, "pages are aligned to 4096 bytes at least") };
         let bytes = len.checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { pages: Pages::undumped(bytes)?, len, items: PhantomData })
+        let pages = Pages::undumped(bytes)?;
+        // A kernel without them refuses, and small ones serve as well.
+        let _slower = pages.advise(Advice::LinuxHugepage);
+        Ok(Self { pages, len, items: PhantomData })
     }
 
     /// The items, to be changed.
@@ -212,7 +216,7 @@ impl Pages {
     }
 
     fn advise(&self, advice: Advice) -> io::Result<()> {
-        // SAFETY: the range is exactly the mapping, and neither advice used changes what this process reads from it.
+        // SAFETY: the range is exactly the mapping, and no advice used changes what this process reads from it.
         unsafe { madvise(self.start.as_ptr().cast(), self.mapped, advice)? };
         Ok(())
     }
@@ -328,6 +332,23 @@ mod tests {
         assert_eq!(refused.unwrap_err(), "no");
         let built = LockedBox::try_new(|| Ok::<_, ()>(7_u64)).unwrap();
         assert_eq!(*built.unwrap(), 7);
+    }
+
+    #[test]
+    fn a_large_working_memory_asks_for_large_pages() {
+        if !std::fs::exists("/sys/kernel/mm/transparent_hugepage").unwrap() {
+            return println!("skipped: large pages: this kernel has none");
+        }
+        let slice = WipedSlice::<u8>::zeroed(64 << 20).unwrap();
+        let first = slice.pages.start.as_ptr().addr();
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut lines = smaps.lines().skip_while(|line| {
+            let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+            let at = |text| usize::from_str_radix(text, 16).ok();
+            range.and_then(|(start, end)| Some((at(start)?..at(end)?).contains(&first))) != Some(true)
+        });
+        let flags = lines.find(|line| line.starts_with("VmFlags:")).unwrap();
+        assert!(flags.split(' ').any(|flag| flag == "hg"), "{flags}");
     }
 
     #[test]
