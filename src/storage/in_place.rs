@@ -67,9 +67,14 @@ impl InPlace {
             window.note(&within);
             return false;
         }
-        // A file that was cut off within a page reads as zeros there, without a fault; also where it has grown again since.
-        let is_there = || self.is_block_device || reaches(file, range.end);
-        is_there() && window.read(file, within, work) && is_there()
+        let (Ok(start), Ok(end)) = (usize::try_from(within.start), usize::try_from(within.end)) else {
+            return false;
+        };
+        let Some(mapping) = window.mapping(file) else { return false };
+        // A file that was cut off within a page reads as zeros from there on, without a fault. Its size is asked for only where
+        // it looks so: asking each time is a tenth of the work of reading 4 KiB.
+        let is_whole = || self.is_block_device || reaches(file, range.end);
+        mapping.read(start..end, work) && (!mapping.ends_in_zeros(end) || is_whole())
     }
 
     /// Begins to note what is read in this window, where a whole piece is.
@@ -132,13 +137,9 @@ impl Window {
         self.read.get(usize::try_from(piece / 64).ok()?)
     }
 
-    fn read(&self, file: &File, within: Range<u64>, work: &mut dyn FnMut(&[u8])) -> bool {
+    fn mapping(&self, file: &File) -> Option<&MappedFile> {
         let map = || MappedFile::new(file, self.index * WINDOW, usize::try_from(WINDOW).ok()?).ok();
-        let Some(mapping) = self.mapping.get_or_init(map) else { return false };
-        let (Ok(start), Ok(end)) = (usize::try_from(within.start), usize::try_from(within.end)) else {
-            return false;
-        };
-        mapping.read(start..end, work)
+        self.mapping.get_or_init(map).as_ref()
     }
 }
 
