@@ -14,7 +14,7 @@ use std::{
     io::{self, BufRead, BufReader, Seek, SeekFrom},
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -32,7 +32,7 @@ use rustix::{
 use strongroom::{
     ErrorKind, Result,
     block::{BlockDevice, CryptDevice, ProtectedDevice},
-    export::{CacheMode, FuseExport, unmount_fuse},
+    export::{Client, FuseExport, unmount_fuse},
     mapping::Holes,
     storage::{Limits, MemoryStorage, Storage},
     units::{Sector, SectorSize},
@@ -41,7 +41,7 @@ use tempfile::TempDir;
 
 const SECTORS: u64 = 1024;
 const SIZE: u64 = SECTORS * 4096;
-const MODES: [CacheMode; 2] = [CacheMode::Direct, CacheMode::Writeback];
+const CLIENTS: [Client; 2] = [Client::Direct, Client::Cached];
 
 /// A storage in memory that counts syncs and fails on demand.
 #[derive(Debug)]
@@ -103,11 +103,11 @@ struct Mounted {
 }
 
 impl Mounted {
-    fn new(cache: CacheMode, holes: Holes) -> Self {
-        Self::on(Medium::new(false), cache, holes)
+    fn new(client: Client, holes: Holes) -> Self {
+        Self::on(Medium::new(false), client, holes)
     }
 
-    fn on(medium: Arc<Medium>, cache: CacheMode, holes: Holes) -> Self {
+    fn on(medium: Arc<Medium>, client: Client, holes: Holes) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let device = Arc::new(crypt_device(medium.clone(), SectorSize::B4096, SECTORS, holes));
         if !medium.read_only {
@@ -116,7 +116,7 @@ impl Mounted {
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = Arc::clone(&log);
         let sink = Arc::new(move |line: &str| lines.lock().unwrap().push(line.to_owned()));
-        let export = FuseExport::start(device.clone(), dir.path(), cache, sink).unwrap();
+        let export = FuseExport::start(device.clone(), dir.path(), client, sink).unwrap();
         Self { export, device, medium, log, dir }
     }
 
@@ -185,12 +185,12 @@ fn compare_with_model(path: &Path, seed: u64) {
 }
 
 #[test]
-fn the_block_file_follows_the_model_in_both_cache_modes() {
+fn the_block_file_follows_the_model_cached_and_not() {
     if !can_mount() {
         return;
     }
-    for (seed, cache) in (1..).zip(MODES) {
-        let mut mounted = Mounted::new(cache, Holes::AreCiphertext);
+    for (seed, client) in (1..).zip(CLIENTS) {
+        let mut mounted = Mounted::new(client, Holes::AreCiphertext);
         compare_with_model(&mounted.export.path(), seed);
         let through_fuse = fs::read(mounted.export.path()).unwrap();
         stop(&mut mounted.export).unwrap();
@@ -206,7 +206,7 @@ fn the_file_looks_like_a_private_file_of_the_volumes_size() {
     if !can_mount() {
         return;
     }
-    let mounted = Mounted::new(CacheMode::Direct, Holes::AreCiphertext);
+    let mounted = Mounted::new(Client::Direct, Holes::AreCiphertext);
     let found = fs::metadata(mounted.export.path()).unwrap();
     assert_eq!((found.len(), found.mode() & 0o7777, found.nlink()), (SIZE, 0o600, 1));
     let names: Vec<_> =
@@ -218,12 +218,30 @@ fn the_file_looks_like_a_private_file_of_the_volumes_size() {
 }
 
 #[test]
-fn fsync_reaches_the_medium_in_both_cache_modes() {
+fn the_threads_that_answer_interrupt_a_loop_device_and_no_other_client() {
     if !can_mount() {
         return;
     }
-    for cache in MODES {
-        let mounted = Mounted::new(cache, Holes::AreCiphertext);
+    for (client, is_batch) in [(Client::LoopDevice, false), (Client::Direct, true), (Client::Cached, true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let server = serving(dir.path(), client);
+        let policies = policies(&server);
+        kill(server);
+        unmount_fuse(dir.path(), false).unwrap();
+        assert!(!policies.is_empty(), "none that answer");
+        // SCHED_OTHER and SCHED_BATCH of linux/sched.h.
+        let expected = if is_batch { "3" } else { "0" };
+        assert!(policies.iter().all(|policy| policy == expected), "{client:?}: {policies:?}");
+    }
+}
+
+#[test]
+fn fsync_reaches_the_medium_cached_and_not() {
+    if !can_mount() {
+        return;
+    }
+    for client in CLIENTS {
+        let mounted = Mounted::new(client, Holes::AreCiphertext);
         let file = mounted.open();
         file.write_all_at(b"kept", 5000).unwrap();
         let before = mounted.medium.syncs.load(Ordering::SeqCst);
@@ -240,7 +258,7 @@ fn a_failing_medium_gives_eio_is_logged_once_and_the_server_lives() {
     if !can_mount() {
         return;
     }
-    let mounted = Mounted::new(CacheMode::Direct, Holes::AreCiphertext);
+    let mounted = Mounted::new(Client::Direct, Holes::AreCiphertext);
     let file = mounted.open();
     mounted.medium.fails.store(true, Ordering::SeqCst);
     for _ in 0..3 {
@@ -260,13 +278,13 @@ fn a_write_to_a_protected_place_fails_with_all_after_it_and_is_told_at_the_end()
     if !can_mount() {
         return;
     }
-    for cache in MODES {
+    for client in CLIENTS {
         let dir = tempfile::tempdir().unwrap();
         let medium = Medium::new(false);
         let inner = crypt_device(medium.clone(), SectorSize::B4096, SECTORS, Holes::AreCiphertext);
         inner.write_zeroes(Sector(0)..Sector(SECTORS)).unwrap();
         let device = Arc::new(ProtectedDevice::new(Arc::new(inner), Sector(900)..Sector(1000)));
-        let mut export = FuseExport::start(device, dir.path(), cache, Arc::new(|_: &str| {})).unwrap();
+        let mut export = FuseExport::start(device, dir.path(), client, Arc::new(|_: &str| {})).unwrap();
         let file = OpenOptions::new().read(true).write(true).open(export.path()).unwrap();
         // Either may be told at once, or by the kernel's cache when it is synced.
         let write = |offset| file.write_all_at(&[7; 8192], offset).and_then(|()| file.sync_all());
@@ -287,7 +305,7 @@ fn at_the_end_reads_are_short_and_writes_find_no_space() {
     if !can_mount() {
         return;
     }
-    let mounted = Mounted::new(CacheMode::Direct, Holes::AreCiphertext);
+    let mounted = Mounted::new(Client::Direct, Holes::AreCiphertext);
     let file = mounted.open();
     assert_eq!(file.write_at(&[7; 100], SIZE - 60).unwrap(), 60);
     assert_eq!(errno(file.write_at(&[7; 100], SIZE)), Some(Errno::NOSPC));
@@ -304,8 +322,8 @@ fn the_size_and_the_owner_cannot_be_changed() {
     if !can_mount() {
         return;
     }
-    for cache in MODES {
-        let mounted = Mounted::new(cache, Holes::AreCiphertext);
+    for client in CLIENTS {
+        let mounted = Mounted::new(client, Holes::AreCiphertext);
         let file = mounted.open();
         file.write_all_at(b"still here", 0).unwrap();
         assert_eq!(errno(file.set_len(SIZE + 1)), Some(Errno::INVAL));
@@ -330,12 +348,12 @@ fn fallocate_zeroes_and_punches_only_where_that_gives_space_back() {
     if !can_mount() {
         return;
     }
-    for (cache, holes) in [
-        (CacheMode::Direct, Holes::AreCiphertext),
-        (CacheMode::Direct, Holes::ReadAsZeros),
-        (CacheMode::Writeback, Holes::ReadAsZeros),
+    for (client, holes) in [
+        (Client::Direct, Holes::AreCiphertext),
+        (Client::Direct, Holes::ReadAsZeros),
+        (Client::Cached, Holes::ReadAsZeros),
     ] {
-        let mounted = Mounted::new(cache, holes);
+        let mounted = Mounted::new(client, holes);
         let file = mounted.open();
         file.write_all_at(&vec![5; 40_000], 0).unwrap();
         let keep = FallocateFlags::KEEP_SIZE;
@@ -359,7 +377,7 @@ fn the_volume_is_all_data() {
     if !can_mount() {
         return;
     }
-    let mounted = Mounted::new(CacheMode::Direct, Holes::ReadAsZeros);
+    let mounted = Mounted::new(Client::Direct, Holes::ReadAsZeros);
     let mut file = mounted.open();
     assert_eq!(file.seek(SeekFrom::End(-1)).unwrap(), SIZE - 1);
     assert_eq!(rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(4097)), Ok(4097));
@@ -372,7 +390,7 @@ fn a_read_only_volume_is_read_only_at_every_level() {
     if !can_mount() {
         return;
     }
-    let mounted = Mounted::on(Medium::new(true), CacheMode::Writeback, Holes::ReadAsZeros);
+    let mounted = Mounted::on(Medium::new(true), Client::Cached, Holes::ReadAsZeros);
     assert_eq!(fs::metadata(mounted.export.path()).unwrap().mode() & 0o7777, 0o400);
     assert_eq!(errno(OpenOptions::new().write(true).open(mounted.export.path())), Some(Errno::ROFS));
     assert_eq!(fs::read(mounted.export.path()).unwrap().len() as u64, SIZE);
@@ -383,8 +401,8 @@ fn an_open_file_makes_stop_busy_and_a_lazy_stop_cuts_it_off() {
     if !can_mount() {
         return;
     }
-    for cache in MODES {
-        let mut mounted = Mounted::new(cache, Holes::AreCiphertext);
+    for client in CLIENTS {
+        let mut mounted = Mounted::new(client, Holes::AreCiphertext);
         let file = mounted.open();
         file.write_all_at(&[3; 5000], 0).unwrap();
         let error = mounted.export.stop(false).unwrap_err();
@@ -406,7 +424,7 @@ fn an_unmount_from_outside_ends_the_session_and_is_noticed() {
     if !can_mount() {
         return;
     }
-    let mut mounted = Mounted::new(CacheMode::Direct, Holes::AreCiphertext);
+    let mut mounted = Mounted::new(Client::Direct, Holes::AreCiphertext);
     assert!(mounted.export.is_alive());
     unmount_fuse(mounted.dir.path(), false).unwrap();
     let end = mounted.export.end();
@@ -424,7 +442,7 @@ fn dropping_an_export_unmounts_it() {
     if !can_mount() {
         return;
     }
-    let mounted = Mounted::new(CacheMode::Direct, Holes::AreCiphertext);
+    let mounted = Mounted::new(Client::Direct, Holes::AreCiphertext);
     let held = mounted.open();
     let Mounted { export, device, dir, .. } = mounted;
     drop(export);
@@ -440,8 +458,7 @@ fn a_directory_that_is_not_there_is_not_found() {
     }
     let dir = tempfile::tempdir().unwrap();
     let device = Arc::new(crypt_device(Medium::new(false), SectorSize::B4096, SECTORS, Holes::ReadAsZeros));
-    let started =
-        FuseExport::start(device, &dir.path().join("none"), CacheMode::Direct, Arc::new(|_: &str| ()));
+    let started = FuseExport::start(device, &dir.path().join("none"), Client::Direct, Arc::new(|_: &str| ()));
     assert_eq!(started.unwrap_err().kind(), ErrorKind::NotFound);
 }
 
@@ -450,7 +467,7 @@ fn parts_of_one_sector_written_by_many_processes_threads_are_all_kept() {
     if !can_mount() {
         return;
     }
-    let mounted = Mounted::new(CacheMode::Direct, Holes::AreCiphertext);
+    let mounted = Mounted::new(Client::Direct, Holes::AreCiphertext);
     thread::scope(|scope| {
         for writer in 0..8_u8 {
             let file = mounted.open();
@@ -473,11 +490,7 @@ fn a_mount_whose_server_was_killed_can_be_taken_away() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let mut server = child("serve_until_killed", dir.path()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().contains("serving")));
-    server.kill().unwrap();
-    server.wait().unwrap();
+    kill(serving(dir.path(), Client::Direct));
     assert_eq!(errno(fs::read_dir(dir.path())), Some(Errno::NOTCONN));
     unmount_fuse(dir.path(), false).unwrap();
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
@@ -495,11 +508,28 @@ fn an_ordinary_user_can_do_all_this() {
     assert_eq!(tested.status, Some(0), "{}", tested.out);
 }
 
-/// This test program, running one of the tests below in a process of its own.
-fn child(test: &str, dir: &Path) -> Command {
+/// This test program in a process of its own, serving a volume on `dir`.
+fn serving(dir: &Path, client: Client) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", test, "--ignored", "--nocapture"]).env("STRONGROOM_TEST_DIR", dir);
-    command
+    command.args(["--exact", "serve_until_killed", "--ignored", "--nocapture"]);
+    command.env("STRONGROOM_TEST_DIR", dir).env("STRONGROOM_TEST_CLIENT", format!("{client:?}"));
+    let mut server = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("serving")));
+    server
+}
+
+fn kill(mut server: Child) {
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
+/// The scheduling policies of the threads that answer (`proc_pid_stat(5)`, field 41).
+fn policies(server: &Child) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", server.id())).unwrap();
+    let stats = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")).unwrap());
+    let answering = stats.filter(|stat| stat.contains("(fuser-"));
+    answering.map(|stat| stat.rsplit(") ").next().unwrap().split(' ').nth(38).unwrap().to_owned()).collect()
 }
 
 #[test]
@@ -507,7 +537,10 @@ fn child(test: &str, dir: &Path) -> Command {
 fn serve_until_killed() {
     let dir = PathBuf::from(std::env::var_os("STRONGROOM_TEST_DIR").unwrap());
     let device = Arc::new(crypt_device(Medium::new(false), SectorSize::B4096, SECTORS, Holes::ReadAsZeros));
-    let export = FuseExport::start(device, &dir, CacheMode::Direct, Arc::new(|_: &str| ())).unwrap();
+    let name = std::env::var("STRONGROOM_TEST_CLIENT").unwrap();
+    let clients = [Client::LoopDevice, Client::Direct, Client::Cached];
+    let client = clients.into_iter().find(|client| format!("{client:?}") == name).unwrap();
+    let export = FuseExport::start(device, &dir, client, Arc::new(|_: &str| ())).unwrap();
     println!("serving {}", export.path().display());
     thread::park();
 }

@@ -19,7 +19,7 @@ use std::{
 
 use devices::{container_size, crypt_device};
 use strongroom::{
-    export::{CacheMode, FuseExport},
+    export::{Client, FuseExport},
     mapping::Holes,
     storage::MemoryStorage,
     sys::alloc::WipingAllocator,
@@ -40,17 +40,17 @@ fn no_plaintext_is_left_in_memory_after_stop() {
         assert!(std::env::var_os("STRONGROOM_REQUIRE").is_none_or(|value| value != "1"), "no /dev/fuse");
         return println!("skipped: wiping: no /dev/fuse");
     }
-    for cache in [CacheMode::Direct, CacheMode::Writeback] {
+    for client in [Client::Direct, Client::Cached] {
         let dir = tempfile::tempdir().unwrap();
         let size = usize::try_from(container_size(SectorSize::B4096, SECTORS)).unwrap();
         let storage = Arc::new(MemoryStorage::new(vec![0; size]));
         let device = Arc::new(crypt_device(storage, SectorSize::B4096, SECTORS, Holes::AreCiphertext));
-        let mut export = FuseExport::start(device, dir.path(), cache, Arc::new(|_: &str| ())).unwrap();
+        let mut export = FuseExport::start(device, dir.path(), client, Arc::new(|_: &str| ())).unwrap();
         write_and_read(&export.path());
         // The same search finds it while the export runs: in the buffers that the next request will reuse.
         assert!(marks_in_memory() > 0, "the search is blind");
         export.stop(false).unwrap();
-        assert_eq!(marks_in_memory(), 0, "{cache:?}");
+        assert_eq!(marks_in_memory(), 0, "{client:?}");
     }
 }
 

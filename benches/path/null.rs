@@ -1,4 +1,4 @@
-//! A FUSE server with the settings of the product's block file (direct I/O) that answers from one constant buffer: what the
+//! A FUSE server with the settings of the product's block file (direct I/O, threads, scheduling) that answers from one constant buffer: what the
 //! transport alone costs. No cipher, no container, no locks.
 
 use std::{
@@ -14,7 +14,10 @@ use fuser::{
     KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite,
     Request, Session, SessionACL, WriteFlags,
 };
-use strongroom::sys::fuse_mount::{self, MAX_READ};
+use strongroom::sys::{
+    fuse_mount::{self, MAX_READ},
+    process,
+};
 
 /// Mounts a file of `size` bytes on `directory` and serves it until somebody unmounts it.
 pub(super) fn serve(directory: &Path, size: u64) {
@@ -26,6 +29,7 @@ pub(super) fn serve(directory: &Path, size: u64) {
     let server = Null { answer: vec![7; usize::try_from(MAX_READ).unwrap()], size };
     let session = Session::from_fd(server, descriptor, SessionACL::All, config).unwrap();
     fuse_mount::set_read_ahead(device, MAX_READ).ok();
+    process::let_clients_run();
     session.run().unwrap();
 }
 

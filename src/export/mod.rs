@@ -2,7 +2,7 @@
 
 mod fuse;
 
-pub use fuse::{CacheMode, FuseExport, LogSink};
+pub use fuse::{Client, FuseExport, LogSink};
 
 pub use crate::sys::fuse_mount::{check as check_fuse, unmount as unmount_fuse};
 

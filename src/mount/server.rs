@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    export::{CacheMode, FuseExport},
+    export::{Client, FuseExport},
     sys::{
         memory::{LockedBytes, is_any_secret_unlocked},
         process::{
@@ -170,8 +170,8 @@ impl Server {
         if !matches!(place, Place::Block(_)) {
             fs::DirBuilder::new().mode(0o700).create(&directory)?;
         }
-        let cache = place.cache_mode();
-        let mut export = FuseExport::start(volume.device(), &directory, cache, Arc::clone(log))?;
+        let client = place.client();
+        let mut export = FuseExport::start(volume.device(), &directory, client, Arc::clone(log))?;
         let block = export.path();
         let end = export.end().try_clone_to_owned();
         let id = mount_at(&directory);
@@ -394,11 +394,11 @@ impl Place {
 
     /// A loop device has the file system's cache above it. Everything else reads and writes in small pieces, which the
     /// kernel shall gather; but root may put a loop device of its own on `--block`.
-    fn cache_mode(&self) -> CacheMode {
+    fn client(&self) -> Client {
         match self {
-            Self::FileSystem(_, Driver::Kernel) => CacheMode::Direct,
-            Self::Block(_) if is_root() => CacheMode::Direct,
-            _ => CacheMode::Writeback,
+            Self::FileSystem(_, Driver::Kernel) => Client::LoopDevice,
+            Self::Block(_) if is_root() => Client::Direct,
+            _ => Client::Cached,
         }
     }
 

@@ -150,6 +150,20 @@ pub fn mark_as_storage_server() {
     let _ = configure_io_flusher_behavior(true);
 }
 
+/// Has the calling thread, and those that it starts, wait for a processor until whoever has it gives it up, as those do that
+/// sleep until they are answered: a server that interrupts its client at each request answers them one by one
+/// (sched(7), "`SCHED_BATCH`"). Its share of the processors stays the same.
+///
+/// Whoever was given another policy by the user keeps that.
+pub fn let_clients_run() {
+    // SAFETY: the call touches no memory of ours; 0 is the calling thread.
+    if unsafe { libc::sched_getscheduler(0) } == libc::SCHED_OTHER {
+        let priority = libc::sched_param { sched_priority: 0 };
+        // SAFETY: the parameter lives for the call. Where it is refused, things stay as they are.
+        unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const priority) };
+    }
+}
+
 /// The effective user number.
 pub fn effective_user() -> u32 {
     geteuid().as_raw()

@@ -10,7 +10,6 @@ use fuser::{
 };
 
 use super::{
-    CacheMode,
     attributes::{BLOCK_SIZE, TTL, VOLUME},
     server::Server,
 };
@@ -25,9 +24,10 @@ impl Filesystem for Server {
             InitFlags::FUSE_MAX_PAGES,
             InitFlags::FUSE_PARALLEL_DIROPS,
         ];
-        wanted.push(match self.cache {
-            CacheMode::Direct => InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
-            CacheMode::Writeback => InitFlags::FUSE_WRITEBACK_CACHE,
+        wanted.push(if self.client.is_cached() {
+            InitFlags::FUSE_WRITEBACK_CACHE
+        } else {
+            InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP
         });
         for flag in wanted {
             // An older kernel knows fewer; each of them only makes things faster.

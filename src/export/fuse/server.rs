@@ -7,7 +7,7 @@ use fuser::{AccessFlags, Errno, FileHandle, FopenFlags, INodeNo, OpenAccMode, Op
 use rustix::fs::FallocateFlags;
 
 use super::{
-    CacheMode, LogSink,
+    Client, LogSink,
     attributes::{Attributes, VOLUME},
 };
 use crate::block::{BlockError, BufferPool, ByteDevice, Geometry};
@@ -90,11 +90,11 @@ pub(super) struct Server {
     pub(super) size: u64,
     read_only: bool,
     can_discard: bool,
-    pub(super) cache: CacheMode,
+    pub(super) client: Client,
 }
 
 impl Server {
-    pub(super) fn new(served: Arc<Served>, cache: CacheMode) -> Self {
+    pub(super) fn new(served: Arc<Served>, client: Client) -> Self {
         let geometry = served.geometry;
         let size = geometry.bytes();
         Self {
@@ -103,7 +103,7 @@ impl Server {
             size,
             read_only: geometry.read_only,
             can_discard: geometry.can_discard,
-            cache,
+            client,
         }
     }
 
@@ -114,7 +114,7 @@ impl Server {
     /// The device for a change. Not after one was lost that a program takes for written: were a file system marked as clean
     /// afterwards, nobody would look for the damage.
     fn device_to_change(&self) -> Result<Arc<ByteDevice>, Errno> {
-        let is_lost = self.cache == CacheMode::Writeback && self.served.lost().is_some();
+        let is_lost = self.client.is_cached() && self.served.lost().is_some();
         if is_lost { Err(Errno::EIO) } else { self.device() }
     }
 
@@ -195,13 +195,10 @@ impl Server {
         if self.read_only && flags.acc_mode() != OpenAccMode::O_RDONLY {
             return Err(Errno::EROFS);
         }
-        Ok(match self.cache {
-            CacheMode::Direct => {
-                FopenFlags::FOPEN_DIRECT_IO
-                    | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES
-                    | FopenFlags::FOPEN_NOFLUSH
-            }
-            CacheMode::Writeback => FopenFlags::FOPEN_KEEP_CACHE,
+        Ok(if self.client.is_cached() {
+            FopenFlags::FOPEN_KEEP_CACHE
+        } else {
+            FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES | FopenFlags::FOPEN_NOFLUSH
         })
     }
 

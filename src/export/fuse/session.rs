@@ -16,14 +16,14 @@ use rustix::{
 };
 
 use super::{
-    CacheMode, LogSink,
+    Client, LogSink,
     server::{Served, Server},
 };
 use crate::{
     block::{BlockDevice, ByteDevice},
     error::{Error, ErrorKind, Result},
     export::VOLUME_FILE,
-    sys::fuse_mount,
+    sys::{fuse_mount, process},
 };
 
 /// A block file that is being served. Dropping it unmounts, by force if need be.
@@ -41,10 +41,10 @@ impl FuseExport {
     ///
     /// # Errors
     /// `Missing` where FUSE or `fusermount3` is, `Permission`, `NotFound`, or what the system gave. Nothing stays mounted.
-    pub fn start(device: Arc<dyn BlockDevice>, dir: &Path, cache: CacheMode, log: LogSink) -> Result<Self> {
+    pub fn start(device: Arc<dyn BlockDevice>, dir: &Path, client: Client, log: LogSink) -> Result<Self> {
         let (mount, descriptor) = OwnMount::new(dir, device.geometry().read_only)?;
         let served = Arc::new(Served::new(ByteDevice::new(device), Arc::clone(&log)));
-        let started = serve(Server::new(Arc::clone(&served), cache), descriptor, log);
+        let started = serve(Server::new(Arc::clone(&served), client), descriptor, log);
         let (session, end) = started.map_err(|error| {
             let _the_first_error_counts = mount.take_away(true);
             error.during(mounting(dir))
@@ -196,10 +196,16 @@ fn serve(server: Server, descriptor: OwnedFd, log: LogSink) -> Result<(JoinHandl
     config.clone_fd = fuse_mount::can_clone(&descriptor);
     // The mount lets only its owner in, and the kernel sees to it. fuser's own check on top would refuse what the kernel
     // asks on nobody's behalf, such as writeback.
+    let asks_for_much = server.client.asks_for_much();
     let session = Session::from_fd(server, descriptor, SessionACL::All, config)?;
     let (end, closes_at_end) = io::pipe()?;
-    let thread =
-        thread::Builder::new().name("fuse".to_owned()).spawn(move || run(session, &log, closes_at_end))?;
+    let answer = move || {
+        if asks_for_much {
+            process::let_clients_run();
+        }
+        run(session, &log, closes_at_end);
+    };
+    let thread = thread::Builder::new().name("fuse".to_owned()).spawn(answer)?;
     Ok((thread, end))
 }
 
