@@ -209,7 +209,8 @@ header of another format not at all. With a PIM, Argon2id is tried only with --p
 
 create --hidden computes the space for a hidden volume from the tables of the file system in the outer volume: FAT, exFAT, NTFS, ext2, ext3 or ext4. Another one,
 and one that was not left clean, is refused. What the outer file system has behind that space stays where it is: NTFS keeps a copy of its boot sector in the volume's last
-sector. exFAT and FAT leave most room; NTFS has structures in the middle of the volume, ext in many places.
+sector. exFAT and FAT leave most room; NTFS has its table a third of the way into the volume where Windows made it, and a copy of that
+in the middle where mkfs.ntfs did; ext has structures in many places.
 
 benchmark measures ciphers (on one thread, in memory, with the backend that strongroom uses here), Argon2id at up to three costs,
 PBKDF2 and memory. With --json, rates are in bytes a second; the rows of PBKDF2 have the iterations that one second allows.

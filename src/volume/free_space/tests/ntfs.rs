@@ -222,6 +222,14 @@ fn a_log_that_tells_of_what_was_not_done_is_refused() {
             }
         }
     }
+    // Windows 8 and later write version 2.0 while the volume is in use, and 1.1 again when it is left.
+    for (state, is_clean) in [(open, false), (left, true)] {
+        let mut page = page(9, state);
+        (page[26], page[28]) = (0, 2);
+        bytes[log..][..4096].copy_from_slice(&page);
+        bytes[log + 4096..][..4096].copy_from_slice(&page);
+        assert_eq!(tail(&bytes, 1 << 40).is_ok(), is_clean);
+    }
     let mut newer = page(9, left);
     newer[28] = 3;
     bytes[log..][..4096].copy_from_slice(&newer);
