@@ -13,6 +13,7 @@ pub mod mapping;
 pub mod mount;
 pub mod storage;
 pub mod sys;
+pub mod text;
 pub mod token;
 pub mod units;
 pub mod volume;

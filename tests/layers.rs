@@ -27,7 +27,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
 ];
 
 /// Modules that every layer may name; they name no layer.
-const EVERYONES: [&str; 2] = ["error", "units"];
+const EVERYONES: [&str; 3] = ["error", "text", "units"];
 
 /// Each dependency with the layers that may use it; none named means all of them.
 const CRATES: [(&str, &[&str]); 38] = [

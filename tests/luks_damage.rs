@@ -315,3 +315,37 @@ fn no_mount_is_said_to_renew_what_none_will() {
     let cipher = "Warning cipher: aes-ecb shows which blocks are equal, so nothing is written with it";
     assert_eq!(complaints(&container), [kept, cipher]);
 }
+
+/// Whoever wrote a header may want it to fill a screen, or to command a terminal.
+#[test]
+fn what_is_shown_of_a_header_is_short_and_tame() {
+    let name = format!("aes-xts-{}", "\u{1b}[2J\u{202e}".repeat(700));
+    for path in [
+        "/segments/0/encryption",
+        "/segments/0/type",
+        "/keyslots/0/area/encryption",
+        "/keyslots/0/af/hash",
+        "/keyslots/0/kdf/type",
+        "/keyslots/0/type",
+        "/digests/0/hash",
+        "/digests/0/type",
+        "/config/json_size",
+    ] {
+        let mut changed = metadata(&KEY);
+        *changed.pointer_mut(path).unwrap() = json!(name);
+        let mut container = luks2(b"secret");
+        set_metadata(&mut container, &changed);
+        let mut told = vec![refusal(&container)];
+        told.extend(complaints(&container));
+        if let Ok(header) = header(container) {
+            let info = header.describe();
+            told.push(info.cipher);
+            told.extend(info.details.into_iter().map(|detail| detail.value));
+        }
+        assert!(told[0].contains("aes-xts-\\u{1b}[2J\\u{202e}"), "{path}: {}", told[0]);
+        for text in told {
+            let is_tame = !text.contains(|c: char| c.is_control() || c == '\u{202e}');
+            assert!(is_tame && text.chars().count() < 300, "{path}: {text}");
+        }
+    }
+}

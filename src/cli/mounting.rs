@@ -12,6 +12,7 @@ use strongroom::{
     error::{Error, ErrorKind, Result},
     mapping::Layout,
     mount::{self, Entry, Protection, Request, Selection, Target},
+    text::in_one_line,
     volume::{Access, Container, make_writable},
 };
 
@@ -167,12 +168,6 @@ pub(crate) fn use_of(path: &Path) -> Option<(String, Option<PathBuf>)> {
     (!holders.is_empty()).then(|| (format!("in use by {}", holders.join(", ")), None))
 }
 
-/// A path without what would break a line or command a terminal.
-fn in_one_line(path: &Path) -> String {
-    let show = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    path.to_string_lossy().chars().map(show).collect()
-}
-
 /// Where a volume shows: its mount point, or the directory of its block file where it has no driver. `None` where it was
 /// detached.
 fn place(entry: &Entry) -> Option<PathBuf> {
@@ -197,8 +192,9 @@ fn table(mounts: &[Entry]) -> String {
     table.set_header(["CONTAINER", "MOUNTED ON", "DRIVER", "ACCESS", "PROCESS", "SINCE"]);
     for entry in mounts {
         table.add_row([
-            in_one_line(&entry.container),
-            place(entry).map_or_else(|| "(detached)".to_owned(), |place| in_one_line(&place)),
+            in_one_line(&entry.container.to_string_lossy()),
+            place(entry)
+                .map_or_else(|| "(detached)".to_owned(), |place| in_one_line(&place.to_string_lossy())),
             entry.driver.clone(),
             access_shown(entry).to_owned(),
             entry.pid.to_string(),

@@ -3,7 +3,10 @@
 use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
-use strongroom::error::{Error, ErrorKind, Result};
+use strongroom::{
+    error::{Error, ErrorKind, Result},
+    text::in_one_line,
+};
 
 use super::args::OutputOptions;
 
@@ -77,7 +80,7 @@ impl Console {
 
     /// A warning on standard error, unless quiet.
     pub(crate) fn warn(self, warning: &str) {
-        self.note(&format!("strongroom: warning: {warning}"));
+        self.note(&format!("strongroom: warning: {}", in_one_line(warning)));
     }
 }
 

@@ -1,7 +1,10 @@
 //! Errors as users meet them: one line, at most one hint, an exit status.
 
 use serde::Serialize;
-use strongroom::error::{Error, ErrorKind};
+use strongroom::{
+    error::{Error, ErrorKind},
+    text::in_one_line,
+};
 
 use super::output::{Console, complain};
 
@@ -9,8 +12,8 @@ use super::output::{Console, complain};
 ///
 /// `strongroom: error: WHAT: WHY` on standard error, the hint below it; with `--json` the same as an object on standard output.
 pub(crate) fn report(console: Console, error: &Error) -> u8 {
-    let message = single_line(&error.to_string());
-    let hint = error.hint().or_else(|| advice(error.kind())).map(single_line);
+    let message = in_one_line(&error.to_string());
+    let hint = error.hint().or_else(|| advice(error.kind())).map(in_one_line);
     let code = exit_status(error.kind());
     let object =
         Report { error: Body { code, kind: error.kind().name(), message: &message, hint: hint.as_deref() } };
@@ -68,15 +71,6 @@ struct Body<'a> {
     hint: Option<&'a str>,
 }
 
-/// Without line breaks and control characters, which a file's name may hold to forge a message.
-fn single_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,10 +97,5 @@ mod tests {
         for (kind, status) in statuses {
             assert_eq!(exit_status(kind), status, "{kind:?}");
         }
-    }
-
-    #[test]
-    fn a_file_name_cannot_forge_a_second_line() {
-        assert_eq!(single_line("a\nstrongroom: done\u{1b}[2J"), "a\\nstrongroom: done\\u{1b}[2J");
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use super::mountinfo::{MountId, MountTable};
-use crate::sys::loopdev::backing_file;
+use crate::{sys::loopdev::backing_file, text::in_one_line};
 
 /// Somebody who uses a mount.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,8 +123,7 @@ fn mapped_file(line: &[u8]) -> Option<FileId> {
 
 fn command(pid: i32) -> String {
     let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
-    let name: String =
-        String::from_utf8_lossy(&name).trim_end().chars().filter(|c| !c.is_control()).collect();
+    let name = in_one_line(String::from_utf8_lossy(&name).trim_end());
     if name.is_empty() { "?".to_owned() } else { name }
 }
 

@@ -161,7 +161,7 @@ impl NewFilesystem<'_> {
         }
         let full = finished.errors.contains("No space left on device");
         let kind = if full { ErrorKind::NoSpace } else { ErrorKind::Io };
-        Err(Error::new(kind, finished.reason().to_owned()))
+        Err(Error::new(kind, finished.reason()))
     }
 
     /// What `mkfs.xfs -p` copies (mkfs.xfs(8)): a root directory with this owner and nothing in it. A file in memory,

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    text::excerpt,
+};
 
 /// The absolute path of the program `name`; `None` where it is not installed. `PATH` plays no part.
 pub(super) fn find(name: &str) -> Option<PathBuf> {
@@ -49,11 +52,11 @@ pub(super) struct Finished {
 
 impl Finished {
     /// The line that says what went wrong: not a banner, nor the usage that some programs print after it.
-    pub(super) fn reason(&self) -> &str {
+    pub(super) fn reason(&self) -> String {
         let said = [&self.errors, &self.output].map(|text| text.lines().map(str::trim));
         let told = said.iter().cloned().find_map(|mut lines| lines.rfind(|line| is_complaint(line)));
         let last = || said.iter().cloned().find_map(|mut lines| lines.rfind(|line| !line.is_empty()));
-        told.or_else(last).unwrap_or("no reason given")
+        told.or_else(last).map_or_else(|| "no reason given".to_owned(), excerpt)
     }
 }
 
@@ -145,14 +148,14 @@ mod tests {
         let mut shell = command("/bin/sh");
         shell.args(["-c", "echo one; echo two >&2; echo; echo three; exit 3"]);
         let finished = run(&mut shell, &AtomicBool::new(false)).unwrap();
-        assert_eq!((finished.status, finished.reason()), (Some(3), "two"));
+        assert_eq!((finished.status, finished.reason().as_str()), (Some(3), "two"));
     }
 
     #[test]
     fn the_reason_is_the_line_that_complains() {
         let reason = |output: &str, errors: &str| {
             let finished = Finished { status: Some(1), output: output.into(), errors: errors.into() };
-            finished.reason().to_owned()
+            finished.reason()
         };
         let usage =
             "Filesystem must be larger than 300MB.\nUsage: mkfs.xfs\n<value> is xxx (512 byte blocks).\n";

@@ -9,6 +9,7 @@ use crate::{
     },
     error::{Error, ErrorKind},
     format::Finding,
+    text::excerpt,
 };
 
 /// A cipher that a header names, with the length of its key.
@@ -28,19 +29,19 @@ pub enum CipherError {
     /// No cipher at all.
     #[error("{name} encrypts nothing, and any password opens it")]
     Null {
-        /// As the header has it.
+        /// As the header has it, fit to be shown.
         name: String,
     },
     /// Blocks of 64 bits, which repeat within one disk (Sweet32).
     #[error("{name} has blocks of 64 bits, too small for a disk")]
     SmallBlocks {
-        /// As the header has it.
+        /// As the header has it, fit to be shown.
         name: String,
     },
     /// A cipher that authenticates needs room for its tags.
     #[error("{name} stores tags beside the data (dm-integrity), which is not supported")]
     Authenticated {
-        /// As the header has it.
+        /// As the header has it, fit to be shown.
         name: String,
     },
     /// A cipher, mode or IV that is not on the list.
@@ -48,13 +49,13 @@ pub enum CipherError {
     Unknown {
         /// Which part.
         part: &'static str,
-        /// As the header has it.
+        /// As the header has it, fit to be shown.
         name: String,
     },
     /// A key that the cipher does not take.
     #[error("{name}: {reason}")]
     Key {
-        /// As the header has it.
+        /// As the header has it, fit to be shown.
         name: String,
         /// Why.
         reason: String,
@@ -74,7 +75,7 @@ impl Encryption {
     /// Where it is not on the list of those used, or the key does not fit.
     pub(in crate::format) fn parse(name: &str, key_len: usize) -> Result<Self, CipherError> {
         let spec = parse(name)?;
-        let key = |error: KeyError| CipherError::Key { name: name.to_owned(), reason: error.to_string() };
+        let key = |error: KeyError| CipherError::Key { name: excerpt(name), reason: error.to_string() };
         spec.check(key_len).map_err(key)?;
         Ok(Self { name: name.to_owned(), spec, key_len })
     }
@@ -153,7 +154,7 @@ const NAMES: &str = "for example aes-xts-plain64, or aes-256-xts";
 
 /// `CIPHER`, `CIPHER-plain` (both of the time when CBC went without saying), `CIPHER-MODE` or `CIPHER-MODE-IV`.
 fn parse(name: &str) -> Result<SectorSpec, CipherError> {
-    let unknown = |part| CipherError::Unknown { part, name: name.to_owned() };
+    let unknown = |part| CipherError::Unknown { part, name: excerpt(name) };
     let mut parts = name.splitn(3, '-');
     let (cipher, mode, iv) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
     let cipher = match cipher {
@@ -161,9 +162,9 @@ fn parse(name: &str) -> Result<SectorSpec, CipherError> {
         "serpent" => BlockCipher::Serpent,
         "twofish" => BlockCipher::Twofish,
         "camellia" => BlockCipher::Camellia,
-        "cipher_null" | "null" => return Err(CipherError::Null { name: name.to_owned() }),
+        "cipher_null" | "null" => return Err(CipherError::Null { name: excerpt(name) }),
         "cast5" | "blowfish" | "des" | "des3_ede" => {
-            return Err(CipherError::SmallBlocks { name: name.to_owned() });
+            return Err(CipherError::SmallBlocks { name: excerpt(name) });
         }
         _ => return Err(unknown("cipher")),
     };
@@ -173,7 +174,7 @@ fn parse(name: &str) -> Result<SectorSpec, CipherError> {
         (Some("xts"), Some(iv)) => Mode::Xts(iv_mode(iv).ok_or_else(|| unknown("IV"))?),
         (Some("lrw"), Some("benbi")) => Mode::LrwBenbi,
         (Some("ecb"), iv) if iv.is_none_or(|iv| iv == "null" || iv_mode(iv).is_some()) => Mode::Ecb,
-        (Some("gcm" | "ccm"), _) => return Err(CipherError::Authenticated { name: name.to_owned() }),
+        (Some("gcm" | "ccm"), _) => return Err(CipherError::Authenticated { name: excerpt(name) }),
         (Some("cbc" | "xts"), None) | (Some("lrw"), _) => return Err(unknown("IV")),
         _ => return Err(unknown("mode")),
     };
@@ -234,7 +235,7 @@ mod tests {
                 32,
                 "the cipher of xchacha12,aes-adiantum-plain64 is not supported",
             ),
-            ("aes-ecb-\n", 32, "the mode of aes-ecb-\n is not supported"),
+            ("aes-ecb-\n", 32, "the mode of aes-ecb-\\n is not supported"),
             ("aes-ctr-plain64", 32, "the mode of aes-ctr-plain64 is not supported"),
             ("aes-cbc-null", 16, "the IV of aes-cbc-null is not supported"),
             ("aes-cbc-essiv:md5", 16, "the IV of aes-cbc-essiv:md5 is not supported"),

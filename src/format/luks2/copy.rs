@@ -17,6 +17,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     format::luks::{MAGIC, Place, magic_at},
     storage::Storage,
+    text::excerpt,
 };
 
 /// Which of the two copies.
@@ -330,7 +331,7 @@ fn text(bytes: &[u8]) -> Option<String> {
 /// The text before the first zero byte, made fit to be shown: whoever wrote it may mean harm.
 fn shown(bytes: &[u8]) -> String {
     let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
-    super::metadata::shown(&String::from_utf8_lossy(text))
+    excerpt(&String::from_utf8_lossy(text))
 }
 
 /// The hash of a new header's checksum: the one that cryptsetup writes.

@@ -2,10 +2,10 @@
 
 use super::{
     keyslot::Slot,
-    metadata::{Metadata, shown},
+    metadata::Metadata,
     segment::{Kind, Segment},
 };
-use crate::format::Detail;
+use crate::{format::Detail, text::excerpt};
 
 /// The rest of what `luksDump` shows.
 pub(super) fn details(metadata: &Metadata, subsystem: &str) -> Vec<Detail> {
@@ -42,7 +42,7 @@ fn describe_segment(segment: &Segment) -> Detail {
     let mut parts = Vec::new();
     match &segment.kind {
         Kind::Crypt(crypt) => {
-            parts.push(shown(&crypt.encryption));
+            parts.push(excerpt(&crypt.encryption));
             parts.push(format!("sectors of {} bytes", crypt.sector_size));
             parts.push(format!("IV from {}", crypt.iv_tweak));
             parts.extend(crypt.integrity.as_ref().map(|kind| format!("integrity {kind}")));

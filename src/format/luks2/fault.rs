@@ -8,8 +8,8 @@ use serde_json::error::Category;
 use super::{
     error::HeaderError,
     limited::{NO_NUMBER, TOO_LONG, TWICE},
-    metadata::shown,
 };
+use crate::text::excerpt_within;
 
 /// Says what is wrong with the JSON text that gave `error`.
 pub(super) fn fault(text: &[u8], error: &serde_json::Error) -> HeaderError {
@@ -77,11 +77,7 @@ fn place(path: &[String], field: Option<&str>) -> String {
 
 /// A name of the text, without control characters, and cut where it is no name of the specification any more.
 fn shown_name(name: &str) -> String {
-    let shown = shown(name);
-    if shown.chars().count() <= LONGEST_NAME {
-        return shown;
-    }
-    shown.chars().take(LONGEST_NAME).chain(['…']).collect()
+    excerpt_within(name, LONGEST_NAME)
 }
 
 /// The names that lead to the last byte of `text`, the beginning of a JSON document: those of the objects that it lies in, and

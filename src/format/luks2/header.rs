@@ -10,7 +10,7 @@ use super::{
     editor::{Luks2Editor, occupancy},
     fingerprint,
     keyslot::Slot,
-    metadata::{Digest, Metadata, shown},
+    metadata::{Digest, Metadata},
     segment::{Crypt, Kind, Plan, Segment},
     volume::{self, Piece},
 };
@@ -40,6 +40,7 @@ use crate::{
     },
     mapping::{self, Holes, Layout, Mapping},
     storage::Storage,
+    text::excerpt,
     units::Sector,
 };
 
@@ -259,7 +260,7 @@ impl Header for Luks2Header {
             version: 2,
             uuid: Some(current.uuid.clone()).filter(|uuid| !uuid.is_empty()),
             label: Some(current.label.clone()).filter(|label| !label.is_empty()),
-            cipher: crypt.map_or_else(|| "none".to_owned(), |(_, crypt)| shown(&crypt.encryption)),
+            cipher: crypt.map_or_else(|| "none".to_owned(), |(_, crypt)| excerpt(&crypt.encryption)),
             key_bits: u32::try_from(key_bits).unwrap_or(u32::MAX),
             sector_size: u32::try_from(sector_size).unwrap_or(u32::MAX),
             container_size: self.container_len,

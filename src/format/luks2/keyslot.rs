@@ -8,7 +8,7 @@ use super::{
     error::HeaderError,
     json,
     limited::number64,
-    metadata::{bytes, shown, wrong},
+    metadata::{bytes, wrong},
 };
 use crate::{
     crypto::{
@@ -24,6 +24,7 @@ use crate::{
             keyslot::{Area, Keyslot, material_len},
         },
     },
+    text::excerpt,
 };
 
 /// A keyslot, which this program may be able to open or not.
@@ -56,7 +57,7 @@ impl Slot {
             let place = place.clone().ok_or_else(|| wrong("area offset", "none"))?;
             usable(raw, index, key_len, priority, &place)?
         } else {
-            Err(format!("it is of the type {}", shown(&raw.kind))) // L2-SLOT-06
+            Err(format!("it is of the type {}", excerpt(&raw.kind))) // L2-SLOT-06
         };
         Ok(Self { index, key_len, priority, place, usable })
     }
@@ -114,11 +115,11 @@ fn usable(
     let area_key_len = usize::try_from(raw.area.key_size.unwrap_or_default()).unwrap_or_default();
     let encryption = Encryption::parse(raw.area.encryption.as_deref().unwrap_or_default(), area_key_len);
     let Some(hash) = af.hash.as_deref().and_then(HashKind::from_name) else {
-        return Ok(Err(format!("its splitter uses {}", shown(af.hash.as_deref().unwrap_or("no hash")))));
+        return Ok(Err(format!("its splitter uses {}", excerpt(af.hash.as_deref().unwrap_or("no hash")))));
     };
     let encryption = match encryption {
         Ok(encryption) => encryption,
-        Err(error) => return Ok(Err(shown(&error.to_string()))), // L2-SLOT-06
+        Err(error) => return Ok(Err(error.to_string())), // L2-SLOT-06
     };
     let kdf = match parse_kdf(kdf) {
         Ok(kdf) => kdf,
@@ -138,12 +139,12 @@ fn parse_kdf(raw: &json::Kdf) -> Result<Kdf, Option<String>> {
     let cost = match raw.kind.as_str() {
         "pbkdf2" => {
             let name = raw.hash.as_deref().ok_or(None)?;
-            let hash = HashKind::from_name(name).ok_or_else(|| Some(format!("pbkdf2-{}", shown(name))))?;
+            let hash = HashKind::from_name(name).ok_or_else(|| Some(format!("pbkdf2-{}", excerpt(name))))?;
             KdfCost::Pbkdf2 { hash, iterations: raw.iterations.ok_or(None)? }
         }
         "argon2i" => KdfCost::Argon2i(cost()?),
         "argon2id" => KdfCost::Argon2id(cost()?),
-        kind => return Err(Some(shown(kind))),
+        kind => return Err(Some(excerpt(kind))),
     };
     Ok(Kdf { cost, salt: bytes(Some(&raw.salt)).ok_or(None)? })
 }

@@ -13,7 +13,7 @@ use super::{
     limited::{Texts, number, number64},
     segment::Segment,
 };
-use crate::{crypto::hash::HashKind, format::luks::digest::KeyDigest};
+use crate::{crypto::hash::HashKind, format::luks::digest::KeyDigest, text::excerpt};
 
 /// What the JSON area says.
 #[derive(Debug)]
@@ -82,10 +82,10 @@ impl Metadata {
         for (&index, raw) in &json.tokens.0 {
             let slots = references("token", index, "keyslot", &raw.keyslots.0, &slot_numbers)?;
             let key_description =
-                raw.key_description.as_str().filter(|_| raw.kind == "luks2-keyring").map(shown);
-            tokens.push(Token { index, kind: shown(&raw.kind), slots, key_description });
+                raw.key_description.as_str().filter(|_| raw.kind == "luks2-keyring").map(excerpt);
+            tokens.push(Token { index, kind: excerpt(&raw.kind), slots, key_description });
         }
-        let list = |texts: &Texts<64>| texts.0.iter().map(|text| shown(text)).collect();
+        let list = |texts: &Texts<64>| texts.0.iter().map(|text| excerpt(text)).collect();
         let (flags, requirements) = (list(&json.config.flags), list(&json.config.requirements.mandatory));
         let areas = areas_start..areas_end;
         Ok(Self { slots, digests, segments, tokens, flags, requirements, areas, is_detached })
@@ -134,7 +134,7 @@ fn digest(
         ("pbkdf2", None) => {
             key_digest(raw, index, 0).unwrap_or_else(|_| Err("no keyslot is under it".to_owned()))
         }
-        (kind, _) => Err(format!("digest {index} is of the unknown type {}", shown(kind))),
+        (kind, _) => Err(format!("digest {index} is of the unknown type {}", excerpt(kind))),
     };
     Ok(Digest { slots: slot_numbers, segments, key })
 }
@@ -149,7 +149,10 @@ fn key_digest(
     let wrong = |field, value: &str| wrong("digest", &name, field, value);
     let hash_name = raw.hash.as_deref().unwrap_or_default();
     let Some(hash) = HashKind::from_name(hash_name) else {
-        return Ok(Err(format!("digest {index} is made with {}, which is not supported", shown(hash_name))));
+        return Ok(Err(format!(
+            "digest {index} is made with {}, which is not supported",
+            excerpt(hash_name)
+        )));
     };
     let iterations = raw.iterations.filter(|count| *count > 0).ok_or_else(|| wrong("iterations", "none"))?;
     let salt = bytes(raw.salt.as_deref()).ok_or_else(|| wrong("salt", "no Base64 of 8 to 128 bytes"))?;
@@ -188,7 +191,7 @@ fn references(
             object,
             name,
             kind,
-            missing: shown(missing),
+            missing: excerpt(missing),
         })
     };
     names.iter().map(find).collect()
@@ -205,20 +208,8 @@ pub(super) fn bytes(text: Option<&str>) -> Option<Vec<u8>> {
 /// An object with a value that it cannot have.
 pub(super) fn wrong(object: &'static str, name: &str, field: &'static str, value: &str) -> HeaderError {
     let name = if name.is_empty() { String::new() } else { format!(" {name}") };
-    HeaderError::Value { object, name, field, value: shown(value) }
-}
-
-/// A text of a header made fit to be shown: without control characters, also those that turn the direction of writing, and not
-/// longer than a line.
-pub(super) fn shown(text: &str) -> String {
-    let turns =
-        |c: char| matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
-    let escape =
-        |c: char| if c.is_control() || turns(c) { c.escape_default().collect() } else { String::from(c) };
-    text.chars().take(MOST_SHOWN).map(escape).collect()
+    HeaderError::Value { object, name, field, value: excerpt(value) }
 }
 
 /// The largest place for keyslots' areas in bytes.
 pub(super) const MAX_KEYSLOTS_LEN: u64 = 128 << 20;
-/// The characters of a text that are shown.
-const MOST_SHOWN: usize = 160;

@@ -6,7 +6,7 @@ use super::{
     error::HeaderError,
     json,
     limited::number64,
-    metadata::{Digest, Metadata, shown, wrong},
+    metadata::{Digest, Metadata, wrong},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -14,6 +14,7 @@ use crate::{
         luks::{self, UNIT, digest::KeyDigest},
         no_keyslot_left,
     },
+    text::excerpt,
     units::SectorSize,
 };
 
@@ -63,9 +64,9 @@ impl Segment {
         };
         let kind = match raw.kind.as_str() {
             "crypt" => Kind::Crypt(Crypt::parse(raw).map_err(|(field, value)| wrong(field, &value))?),
-            other => Kind::Other(shown(other)),
+            other => Kind::Other(excerpt(other)),
         };
-        Ok(Self { index, offset, size, kind, flags: raw.flags.0.iter().map(|flag| shown(flag)).collect() })
+        Ok(Self { index, offset, size, kind, flags: raw.flags.0.iter().map(|flag| excerpt(flag)).collect() })
     }
 
     /// Whether it only remembers how the container was before a re-encryption.
@@ -83,7 +84,7 @@ impl Crypt {
         let sector_size = raw.sector_size.unwrap_or_default();
         let sector_size =
             SectorSize::try_from(sector_size).map_err(|_| ("sector_size", sector_size.to_string()))?;
-        let integrity = raw.integrity.as_ref().map(|integrity| shown(&integrity.kind));
+        let integrity = raw.integrity.as_ref().map(|integrity| excerpt(&integrity.kind));
         Ok(Self { iv_tweak, encryption, sector_size, integrity })
     }
 }

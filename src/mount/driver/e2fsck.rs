@@ -12,6 +12,7 @@ use crate::{
         program::{self, Finished},
         session::Session,
     },
+    text::excerpt,
 };
 
 /// The program.
@@ -80,8 +81,7 @@ fn finding(output: &str, block: &str) -> Option<String> {
         }
     }
     // File names are in it.
-    let shown = |c: char| if c.is_control() { '?' } else { c };
-    found.map(|told| told.chars().take(MOST_SHOWN).map(shown).collect())
+    found.map(|told| excerpt(&told))
 }
 
 /// What a user types to repair a volume.
@@ -117,7 +117,6 @@ fn word(path: &Path) -> String {
 /// What e2fsck says where it goes no further without asking. The option that it then tells to leave out is ours.
 const STOPPED: &str = "UNEXPECTED INCONSISTENCY";
 const TORN: &str = "Superblock checksum does not match";
-const MOST_SHOWN: usize = 200;
 
 #[cfg(test)]
 mod tests {
@@ -153,7 +152,7 @@ mod tests {
     #[test]
     fn a_name_in_it_cannot_steer_a_terminal() {
         let output = format!("{BLOCK}: Entry '\u{1b}[2J' in /\n{BLOCK}: {STOPPED}\n");
-        assert_eq!(finding(&output, BLOCK).unwrap(), "Entry '?[2J' in /");
+        assert_eq!(finding(&output, BLOCK).unwrap(), r"Entry '\u{1b}[2J' in /");
         assert_eq!(finding("", BLOCK), None);
     }
 

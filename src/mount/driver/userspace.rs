@@ -35,6 +35,7 @@ use crate::{
         undo::{Part, Undo},
     },
     sys::process::{ProcessId, end_with_parent, is_root},
+    text::excerpt,
     volume::Access,
 };
 
@@ -256,7 +257,7 @@ impl Part for Fuse2fs {
 fn last_words(directory: &Path) -> String {
     let text = fs::read_to_string(directory.join(DRIVER_LOG)).unwrap_or_default();
     let last = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("no reason given");
-    last.strip_prefix("fuse: ").unwrap_or(last).to_owned()
+    excerpt(last.strip_prefix("fuse: ").unwrap_or(last))
 }
 
 /// The block file as seen from the session's directory: no path of the user's can carry mount options here.
