@@ -9,11 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
+use rustix::{fs::makedev, process::Signal};
 
 use super::{
-    holders::holders_of_mount,
-    mountinfo::MountTable,
+    holders::{Holder, holders_of_mount},
+    mountinfo::{MountId, MountTable},
     protocol::{self, Command, Failure, Outcome},
     registry::{Entry, Record, Session, named, sessions},
     session::CONTROL,
@@ -89,7 +89,11 @@ fn choose(selection: &Selection) -> Vec<(Session, Record)> {
     });
     match selection {
         // What is not ready is just being mounted, or a `create` works on it.
-        Selection::All => all.filter(|(_, record)| record.ready || !record.is_alive()).collect(),
+        Selection::All => {
+            let mut chosen: Vec<_> = all.filter(|(_, record)| record.ready || !record.is_alive()).collect();
+            inner_first(&mut chosen);
+            chosen
+        }
         Selection::One(path) => {
             let mut named = named(all.collect(), path);
             // A name may fit a live session and the remains of a dead one: the live one is meant, the other goes anyway.
@@ -99,6 +103,11 @@ fn choose(selection: &Selection) -> Vec<(Session, Record)> {
             named
         }
     }
+}
+
+/// A container that lies in another one was mounted after it.
+fn inner_first(chosen: &mut [(Session, Record)]) {
+    chosen.sort_by_key(|(_, record)| std::cmp::Reverse(record.server.started));
 }
 
 /// Has a live server take its volume down.
@@ -198,13 +207,42 @@ fn explained(failure: Failure, record: &Record) -> Error {
     }
     let path = record.entry.mountpoint.as_ref().unwrap_or(&record.block_directory);
     let Some(id) = record.mount.or(record.block_mount) else { return error };
-    let holders = holders_of_mount(id, path);
-    if holders.is_empty() {
-        return error.with_hint("close what uses it, or use --force");
-    }
-    let names: Vec<_> = holders.iter().map(ToString::to_string).collect();
-    Error::new(ErrorKind::Busy, format!("in use by {}", names.join(", ")))
-        .with_hint("close what uses it, or use --force")
+    let inner: Vec<_> = sessions()
+        .into_iter()
+        .filter_map(|session| session.record)
+        .filter(|other| other.server != record.server && other.is_alive() && is_in(other, id, path))
+        .collect();
+    // What the inner ones keep open themselves is not said twice.
+    let is_inner = |holder: &Holder| match holder {
+        Holder::Process { pid, .. } => inner.iter().any(|record| record.server.pid == *pid),
+        Holder::Mount(place) => inner.iter().any(|record| place_of(record) == place),
+        Holder::Device(_) => false,
+    };
+    let containers = inner.iter().map(|inner| {
+        format!("{}, which is mounted on {}", inner.entry.container.display(), place_of(inner).display())
+    });
+    let holders = holders_of_mount(id, path).into_iter().filter(|holder| !is_inner(holder));
+    let names: Vec<_> = containers.chain(holders.map(|holder| holder.to_string())).collect();
+    let error = if names.is_empty() {
+        error
+    } else {
+        Error::new(ErrorKind::Busy, format!("in use by {}", names.join(", ")))
+    };
+    error.with_hint(match inner.first() {
+        Some(inner) => format!("first: strongroom unmount {}", place_of(inner).display()),
+        None => "close what uses it, or use --force".to_owned(),
+    })
+}
+
+/// Whether the container of `other` lies in the mount `id` on `path`.
+fn is_in(other: &Record, id: MountId, path: &Path) -> bool {
+    let (device, _) = other.container_file;
+    device == makedev(id.major, id.minor) || other.entry.container.starts_with(path)
+}
+
+/// Where a volume shows.
+fn place_of(record: &Record) -> &Path {
+    record.entry.mountpoint.as_deref().unwrap_or(&record.block_directory)
 }
 
 /// Ends a server that does not answer; then its remains are cleared.
@@ -252,3 +290,24 @@ const LOST: [io::ErrorKind; 4] = [
 ];
 const LAST_MOMENT: Duration = Duration::from_secs(5);
 const END_LIMIT: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_mounted_last_goes_first() {
+        let session = |started: u64| {
+            let record = serde_json::json!({
+                "container": "/c", "mountpoint": null, "block": null, "driver": "none", "format": "native",
+                "read_only": false, "pid": 7, "uuid": null, "mounted_at": "", "ready": true, "boot_id": "",
+                "server": {"pid": 7, "started": started}, "container_file": [1, 2], "block_directory": "/b",
+                "block_mount": null, "mount": null, "loop_device": null, "driver_process": null,
+            });
+            (Session { directory: "/d".into(), record: None }, serde_json::from_value(record).unwrap())
+        };
+        let mut chosen = [5, 9, 7].map(session);
+        inner_first(&mut chosen);
+        assert_eq!(chosen.map(|(_, record)| record.server.started), [9, 7, 5]);
+    }
+}

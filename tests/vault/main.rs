@@ -15,6 +15,7 @@ mod kills;
 mod leaks;
 mod limits;
 mod memory;
+mod nested;
 #[path = "../place/mod.rs"]
 mod place;
 mod random_writes;

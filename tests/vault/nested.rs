@@ -1,0 +1,30 @@
+//! A container in a mounted container.
+
+use crate::{place::CHEAP, world::with_vault};
+
+#[test]
+fn an_outer_volume_that_is_busy_names_the_inner_container_and_its_unmounting() {
+    with_vault("--size 48M --provision quick", |world| {
+        world.mount();
+        world.make_folder("n");
+        world.done(&format!(
+            "create m/inner.vault --password-file password {CHEAP} --size 16M --provision quick"
+        ));
+        for block in ["", " --block"] {
+            world.done(&format!("mount m/inner.vault n --password-file password{block}"));
+            let refused = world.strongroom("unmount m");
+            assert_eq!(refused.status, Some(5), "{world}: {refused:?}");
+            let (outer, inner) = (world.path("m"), world.path("n"));
+            let told = format!(
+                "in use by {}, which is mounted on {}\nstrongroom: hint: first: strongroom unmount {}\n",
+                outer.join("inner.vault").display(),
+                inner.display(),
+                inner.display()
+            );
+            assert!(refused.errors.ends_with(&told), "{world}: {refused:?}");
+            // The hint, as it stands there.
+            world.done(&format!("unmount {}", inner.display()));
+        }
+        world.done("unmount m");
+    });
+}
