@@ -351,3 +351,43 @@ fn no_free_keyslot_is_no_space() {
     assert_eq!(full.status, Some(6), "{full:?}");
     assert!(full.errors.contains("all 8 keyslots are in use"), "{full:?}");
 }
+
+/// A secret whose keyslot is tried only where it is asked for by number.
+#[test]
+fn each_command_that_unlocks_takes_the_number_of_a_keyslot() {
+    let place = with_container();
+    place.json(&format!(
+        "key add v --password-file password {CHEAP} --new-password-file new --priority ignore"
+    ));
+    assert_eq!(place.strongroom("header backup v backup").status, Some(0));
+    for command in [
+        "check v",
+        "key test v",
+        "export v image --yes --force",
+        "header repair v --yes",
+        "header restore v backup --yes",
+    ] {
+        let secret = "--password-file new";
+        assert_eq!(place.strongroom(&format!("{command} {secret}")).status, Some(2), "{command}");
+        let empty = place.strongroom(&format!("{command} {secret} --slot 5"));
+        assert_eq!(empty.status, Some(1), "{command}: {empty:?}");
+        assert!(empty.errors.contains("keyslot 5 is empty"), "{command}: {empty:?}");
+        let by_number = place.strongroom(&format!("{command} {secret} --slot 1"));
+        assert_eq!(by_number.status, Some(0), "{command}: {by_number:?}");
+    }
+    // By the name that it has beside the keyslot that is worked on.
+    assert_eq!(place.strongroom("check v --password-file new --unlock-slot 1").status, Some(0));
+    assert_eq!(place.strongroom("check v --no-unlock --slot 1").status, Some(1));
+
+    let create = "create r --size 16M --provision thin --filesystem none --password-file password";
+    assert_eq!(place.strongroom(&format!("{create} {CHEAP}")).status, Some(0));
+    place.json(&format!("key add r --password-file password {CHEAP} --new-password-file new"));
+    let reencrypt = "reencrypt r --drop-other-keys --password-file new";
+    assert_eq!(place.strongroom(&format!("{reencrypt} --slot 0")).status, Some(2));
+    assert_eq!(place.strongroom(&format!("{reencrypt} --slot 1")).status, Some(0));
+
+    let create = "create l --format luks2 --pbkdf pbkdf2 --kdf-iterations 1000 --size 20M --filesystem none --provision quick";
+    assert_eq!(place.strongroom(&format!("{create} --password-file password")).status, Some(0));
+    assert_eq!(place.strongroom("resize l 21M --password-file password --slot 5").status, Some(1));
+    assert_eq!(place.strongroom("resize l 21M --password-file password --slot 0").status, Some(0));
+}

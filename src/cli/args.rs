@@ -241,9 +241,8 @@ pub(crate) struct MountOptions {
     /// What mounts the file system
     #[arg(long, value_enum, default_value_t = DriverChoice::Auto, value_name = "DRIVER")]
     pub(crate) driver: DriverChoice,
-    /// Try this keyslot only; also one with priority ignore
-    #[arg(long, value_name = "N")]
-    pub(crate) slot: Option<u32>,
+    #[command(flatten)]
+    pub(crate) keyslot: KeyslotOptions,
     /// Stay in the foreground until the volume is unmounted
     #[arg(long)]
     pub(crate) foreground: bool,
@@ -251,6 +250,14 @@ pub(crate) struct MountOptions {
     pub(crate) unlock: UnlockOptions,
     #[command(flatten)]
     pub(crate) protect: ProtectOptions,
+}
+
+/// Which keyslot is tried.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct KeyslotOptions {
+    /// Try this keyslot only; also one with priority ignore
+    #[arg(long, alias = "unlock-slot", value_name = "N")]
+    pub(crate) slot: Option<u32>,
 }
 
 /// How far to go to open a container.

@@ -70,7 +70,7 @@ fn check_under_key(
             "not unlocked: only a password shows whether it is authentic, and whether a keyslot opens";
         return Ok((vec![Finding::info("header", message)], header.describe()));
     }
-    match unlock(console, &options.container, header, &options.unlock, None) {
+    match unlock(console, &options.container, header, &options.unlock, options.keyslot.slot) {
         Ok(unlocked) => {
             let opened = unlocked.keyslot.map(|slot| Finding::info(format!("keyslot {slot}"), "opens"));
             let mut findings: Vec<_> = opened.into_iter().chain(header.check_unlocked(&unlocked)).collect();

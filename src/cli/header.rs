@@ -99,7 +99,7 @@ fn restore(console: Console, options: &HeaderRestoreOptions) -> Result<()> {
     let replacement = Replacement { console, path, source: file, is_agreed: options.yes, is_part: false };
     let unlocked = if restore.takes_secret() {
         options.unlock.check_source()?;
-        Some(unlock(console, file, restore.source(), &options.unlock, None)?)
+        Some(unlock(console, file, restore.source(), &options.unlock, options.keyslot.slot)?)
     } else {
         None
     };

@@ -155,7 +155,7 @@ fn write_image(console: Console, options: &ExportOptions, container: &Container)
     if !options.yes {
         confirm_cleartext(path, target)?;
     }
-    let unlocked = unlock(console, path, &*header, &options.unlock, None)?;
+    let unlocked = unlock(console, path, &*header, &options.unlock, options.keyslot.slot)?;
     let volume =
         ByteDevice::new(Volume::open(container, header.describe_unlocked(&unlocked), &unlocked).device());
     drop(unlocked);

@@ -56,7 +56,7 @@ struct Tested<'a> {
 fn test(console: Console, options: &KeyTestOptions) -> Result<()> {
     let (_, header) = inspect(&options.container, &options.unlock)?;
     options.unlock.check_source_for(&*header)?;
-    let unlocked = unlock(console, &options.container, &*header, &options.unlock, options.slot)?;
+    let unlocked = unlock(console, &options.container, &*header, &options.unlock, options.keyslot.slot)?;
     let tested = Tested { container: &options.container, opens: true, keyslot: unlocked.keyslot };
     console.result(&tested, |tested| match tested.keyslot {
         Some(slot) => format!("keyslot {slot} opens\n"),

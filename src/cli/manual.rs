@@ -178,7 +178,7 @@ password file, the keyfiles alone open the container.
 A container has 30 keyslots, each of which opens it by itself. key add fills one, key change replaces the secret of one, key
 remove empties one; the data is not touched, and the container may be mounted meanwhile (not read-only). The old secret
 comes from the options that begin with --password and --keyfile, the new one from those that begin with --new. --slot is the
-keyslot that is worked on, --unlock-slot the one to unlock with. A removed secret still opens copies of the header made before.
+keyslot that is worked on, --unlock-slot the one to unlock with; where a command only unlocks, --slot is the one to try. A removed secret still opens copies of the header made before.
 
 A recovery key (key add --recovery) is 17 groups of six digits. It is printed once on standard output, four groups to a line and
 then as a QR code, with --json as \"recovery_key\" and nothing else. Where standard input is a terminal, and without --json, it must be

@@ -43,7 +43,7 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     options.unlock.check_source_for(&*header)?;
     check_protection(options, &*header)?;
 
-    let mut unlocked = unlock(console, path, &*header, &options.unlock, options.slot)?;
+    let mut unlocked = unlock(console, path, &*header, &options.unlock, options.keyslot.slot)?;
     if options.protect.protect_hidden {
         unlocked = protect(console, options, &container, &*header, &unlocked)?;
     }

@@ -69,7 +69,8 @@ fn offline(console: Console, options: &ReencryptOptions) -> Result<()> {
     check_format(path, &*header)?;
     check_keys(&header.describe(), options)?;
     options.unlock.check_source_for(&*header)?;
-    let (unlocked, credentials) = unlock_with(console, path, &*header, &options.unlock, None)?;
+    let (unlocked, credentials) =
+        unlock_with(console, path, &*header, &options.unlock, options.keyslot.slot)?;
     let is_resumed = is_under_way(&*container.storage(), &unlocked, options)?;
     for repair in make_writable(&container, &*header, &unlocked)? {
         console.warn(&format!("{}: {repair}", path.display()));
@@ -116,7 +117,8 @@ fn online(console: Console, options: &ReencryptOptions, mounted: &MountedReencry
     check_format(path, &*header)?;
     check_keys(&header.describe(), options)?;
     options.unlock.check_source_for(&*header)?;
-    let (unlocked, credentials) = unlock_with(console, path, &*header, &options.unlock, None)?;
+    let (unlocked, credentials) =
+        unlock_with(console, path, &*header, &options.unlock, options.keyslot.slot)?;
     if is_under_way(&*container.storage(), &unlocked, options)? {
         mounted.resume(unlocked.volume_key.expose(), options.max_rate)?;
     } else {

@@ -41,7 +41,8 @@ fn resize(console: Console, options: &ResizeOptions) -> Result<()> {
     let header = container.header().map_err(|error| cannot_open(error, path))?;
     header.check_growth(options.size)?;
     options.unlock.check_source_for(&*header)?;
-    let (unlocked, credentials) = unlock_with(console, path, &*header, &options.unlock, None)?;
+    let (unlocked, credentials) =
+        unlock_with(console, path, &*header, &options.unlock, options.keyslot.slot)?;
     header.prepare_writing(&*container.storage(), &unlocked)?;
     let growth = interrupt::at_liberty(|| {
         spin(console, "deriving the key", || header.growth(&unlocked, &credentials, options.size, &OsRng))

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use super::UnlockOptions;
+use super::{KeyslotOptions, UnlockOptions};
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckOptions {
@@ -10,11 +10,13 @@ pub(crate) struct CheckOptions {
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) container: PathBuf,
     /// Do not ask for the password: check only what can be checked without it
-    #[arg(long, conflicts_with_all = ["password", "keyfile", "tries", "max_kdf_memory"])]
+    #[arg(long, conflicts_with_all = ["password", "keyfile", "tries", "max_kdf_memory", "slot"])]
     pub(crate) no_unlock: bool,
     /// Read the whole data area from the medium, not only a sample
     #[arg(long)]
     pub(crate) read_data: bool,
+    #[command(flatten)]
+    pub(crate) keyslot: KeyslotOptions,
     #[command(flatten)]
     pub(crate) unlock: UnlockOptions,
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
 
-use super::UnlockOptions;
+use super::{KeyslotOptions, UnlockOptions};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum HeaderCommand {
@@ -47,6 +47,8 @@ pub(crate) struct HeaderRestoreOptions {
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
+    pub(crate) keyslot: KeyslotOptions,
+    #[command(flatten)]
     pub(crate) unlock: UnlockOptions,
 }
 
@@ -64,6 +66,8 @@ pub(crate) struct HeaderRepairOptions {
     /// Do not ask before replacing
     #[arg(short, long)]
     pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) keyslot: KeyslotOptions,
     #[command(flatten)]
     pub(crate) unlock: UnlockOptions,
 }

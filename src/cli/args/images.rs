@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use super::{NewOptions, UnlockOptions};
+use super::{KeyslotOptions, NewOptions, UnlockOptions};
 
 #[derive(Debug, Args)]
 pub(crate) struct ImportOptions {
@@ -36,6 +36,8 @@ pub(crate) struct ExportOptions {
     /// Do not read the image back to compare it with the container
     #[arg(long)]
     pub(crate) no_verify: bool,
+    #[command(flatten)]
+    pub(crate) keyslot: KeyslotOptions,
     #[command(flatten)]
     pub(crate) unlock: UnlockOptions,
 }

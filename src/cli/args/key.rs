@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Subcommand, ValueEnum, ValueHint, value_parser};
 
-use super::{CostOptions, InfoOptions, NewSealOptions, UnlockOptions};
+use super::{CostOptions, InfoOptions, KeyslotOptions, NewSealOptions, UnlockOptions};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
@@ -33,9 +33,8 @@ pub(crate) struct KeyTestOptions {
     /// The container
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) container: PathBuf,
-    /// Try this keyslot only; also one with priority ignore
-    #[arg(long, value_name = "N")]
-    pub(crate) slot: Option<u32>,
+    #[command(flatten)]
+    pub(crate) keyslot: KeyslotOptions,
     #[command(flatten)]
     pub(crate) unlock: UnlockOptions,
 }

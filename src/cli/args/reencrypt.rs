@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, ValueEnum, ValueHint};
 use strongroom::{format::native::Suite, units::SectorSize};
 
-use super::{UnlockOptions, parse_size, sector_size_parser};
+use super::{KeyslotOptions, UnlockOptions, parse_size, sector_size_parser};
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("instead").multiple(false).conflicts_with_all(["cipher", "sector_size", "max_rate"]))]
@@ -35,6 +35,8 @@ pub(crate) struct ReencryptOptions {
     /// Say how far a re-encryption of a mounted volume is
     #[arg(long, group = "instead")]
     pub(crate) status: bool,
+    #[command(flatten)]
+    pub(crate) keyslot: KeyslotOptions,
     #[command(flatten)]
     pub(crate) unlock: UnlockOptions,
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use super::{UnlockOptions, parse_size};
+use super::{KeyslotOptions, UnlockOptions, parse_size};
 
 #[derive(Debug, Args)]
 pub(crate) struct ResizeOptions {
@@ -14,6 +14,8 @@ pub(crate) struct ResizeOptions {
     /// Its new size: 20G or 20GiB is 20·2^30 bytes, 20GB is 20·10^9; larger than the old one
     #[arg(value_name = "SIZE", value_parser = parse_size)]
     pub(crate) size: u64,
+    #[command(flatten)]
+    pub(crate) keyslot: KeyslotOptions,
     #[command(flatten)]
     pub(crate) unlock: UnlockOptions,
 }

@@ -53,7 +53,7 @@ fn repair(console: Console, options: &HeaderRepairOptions) -> Result<()> {
         cannot_open(if error.kind() == ErrorKind::Unsupported { error } else { error.with_hint(hint) }, path)
     })?;
     options.unlock.check_source()?;
-    let unlocked = unlock(console, path, &header, &options.unlock, None)?;
+    let unlocked = unlock(console, path, &header, &options.unlock, options.keyslot.slot)?;
     let cannot = |error: Error| error.during(format!("cannot repair the header of {}", path.display()));
 
     let faults = header.faults(&unlocked).map_err(cannot)?;
@@ -87,7 +87,7 @@ fn repair_by_healing(
 ) -> Result<()> {
     let path = options.container.as_path();
     options.unlock.check_source_for(header)?;
-    let unlocked = unlock(console, path, header, &options.unlock, None)?;
+    let unlocked = unlock(console, path, header, &options.unlock, options.keyslot.slot)?;
     let lines = header
         .prepare_writing(&*container.storage(), &unlocked)
         .map_err(|error| error.during(format!("cannot repair the header of {}", path.display())))?;
@@ -221,7 +221,7 @@ fn restore(
     let path = options.container.as_path();
     let restore = Restore::from_copy(&*container.storage(), &found.copy)
         .map_err(|error| error.during(format!("cannot restore the header of {}", path.display())))?;
-    let unlocked = unlock(console, path, restore.source(), &options.unlock, None)?;
+    let unlocked = unlock(console, path, restore.source(), &options.unlock, options.keyslot.slot)?;
     let source = format!("the copy at offset {}", found.offset);
     let replacement =
         Replacement { console, path, source: Path::new(&source), is_agreed: options.yes, is_part: true };
