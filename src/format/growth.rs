@@ -18,6 +18,13 @@ pub trait Growth: fmt::Debug {
     /// The bytes of the container that are new, to be filled with random ones before [`commit`](Self::commit).
     fn to_fill(&self) -> Range<u64>;
 
+    /// The bytes before these that a growth which was broken off may have left empty, where the container's end is all that says
+    /// how far it had come: such a growth goes on from there, and the container grows as it is filled. `None` where a header
+    /// says how large it is.
+    fn unsure(&self) -> Option<Range<u64>> {
+        None
+    }
+
     /// Writes what tells of the larger size, in an order in which a power cut at any moment leaves a container that opens, with
     /// the old size or the new one.
     ///
@@ -43,21 +50,24 @@ pub(super) fn check_larger(len: u64, new_len: u64) -> Result<()> {
 pub struct OpenEnd {
     /// What is new of the container.
     new: Range<u64>,
-    data_len: u64,
+    data_offset: u64,
 }
 
 impl OpenEnd {
     /// A container of `old_len` bytes, `data_offset` of them before the data, is to have `new_len`.
     ///
     /// # Errors
-    /// `Usage` where that is no larger size, in whole sectors of `sector_len` bytes.
+    /// `Usage` where that is a smaller size, or has no whole sectors of `sector_len` bytes.
     pub fn new(old_len: u64, new_len: u64, data_offset: u64, sector_len: u64) -> Result<Self> {
-        if new_len <= old_len || !new_len.saturating_sub(data_offset).is_multiple_of(sector_len) {
+        if new_len < old_len
+            || new_len <= data_offset
+            || !new_len.saturating_sub(data_offset).is_multiple_of(sector_len)
+        {
             let reason = format!("it has {old_len} bytes, and only grows, in units of {sector_len}");
             return Err(Error::new(ErrorKind::Usage, reason)
                 .with_hint("to make it smaller, make a new container and copy the files"));
         }
-        Ok(Self { new: old_len..new_len, data_len: new_len.saturating_sub(data_offset) })
+        Ok(Self { new: old_len..new_len, data_offset })
     }
 }
 
@@ -67,14 +77,25 @@ impl Growth for OpenEnd {
     }
 
     fn data_len(&self) -> u64 {
-        self.data_len
+        self.new.end.saturating_sub(self.data_offset)
     }
 
     fn to_fill(&self) -> Range<u64> {
         self.new.clone()
     }
 
+    fn unsure(&self) -> Option<Range<u64>> {
+        let len = self.new.start.saturating_sub(self.data_offset).min(UNSURE_LEN) / UNIT * UNIT;
+        let start = (self.new.start.saturating_sub(len)).max(self.data_offset);
+        Some(start..start.saturating_add(len))
+    }
+
     fn commit(&self, _: &dyn Storage) -> Result<()> {
         Ok(())
     }
 }
+
+/// More than is written without a sync: what was written before that is on the medium, whatever happens.
+const UNSURE_LEN: u64 = 512 << 20;
+/// The smallest sector.
+const UNIT: u64 = 512;

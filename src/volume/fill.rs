@@ -91,6 +91,36 @@ pub fn fill_range(
     Ok(storage.sync_data()?)
 }
 
+/// Fills those sectors of 512 bytes in `range` with random bytes that are all zeros, which no ciphertext is, and syncs.
+///
+/// # Errors
+/// What reading and writing gave.
+pub(super) fn fill_empty(storage: &dyn Storage, range: std::ops::Range<u64>, rng: &dyn Rng) -> Result<()> {
+    let noise = Noise::new(rng)?;
+    let total = range.end.saturating_sub(range.start);
+    let (mut chunk, mut fresh) = (vec![0; CHUNK_LEN], vec![0; CHUNK_LEN]);
+    let mut done = 0;
+    while done < total {
+        let len = usize::try_from(total - done).map_or(CHUNK_LEN, |left| left.min(CHUNK_LEN));
+        let (chunk, fresh) = (&mut chunk[..len], &mut fresh[..len]);
+        storage.read_exact_at(chunk, range.start + done)?;
+        noise.fill(fresh, done);
+        let mut is_changed = false;
+        for (sector, fresh) in chunk.chunks_mut(512).zip(fresh.chunks(512)) {
+            if sector.iter().all(|&byte| byte == 0) {
+                sector.copy_from_slice(fresh);
+                is_changed = true;
+            }
+        }
+        // The rest of it is written as it is.
+        if is_changed {
+            storage.write_all_at(chunk, range.start + done)?;
+        }
+        done += len as u64;
+    }
+    Ok(storage.sync_data()?)
+}
+
 /// The first sector of 512 bytes in `range` that is all zeros: space that was never filled, and shows it.
 ///
 /// # Errors
@@ -121,8 +151,17 @@ pub fn find_empty(
 
 /// Reserves the blocks of a file now, so that a full disk is noticed before and not within the work.
 pub(super) fn set_aside(container: &Container, range: std::ops::Range<u64>) -> Result<()> {
+    reserve(container, range, FallocateFlags::empty())
+}
+
+/// The same for what is to be written behind the file's end, which stays where it is.
+pub(super) fn set_aside_behind_end(container: &Container, range: std::ops::Range<u64>) -> Result<()> {
+    if range.is_empty() { Ok(()) } else { reserve(container, range, FallocateFlags::KEEP_SIZE) }
+}
+
+fn reserve(container: &Container, range: std::ops::Range<u64>, flags: FallocateFlags) -> Result<()> {
     let len = range.end.saturating_sub(range.start);
-    match fallocate(container.file(), FallocateFlags::empty(), range.start, len) {
+    match fallocate(container.file(), flags, range.start, len) {
         // The file system cannot set space aside; writing will tell.
         Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
         Err(error) => Err(io::Error::from(error).into()),

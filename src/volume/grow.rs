@@ -2,7 +2,7 @@
 
 use super::{
     Container, Progress,
-    fill::{fill_range, set_aside},
+    fill::{fill_empty, fill_range, set_aside_behind_end},
 };
 use crate::{
     crypto::rng::Rng,
@@ -22,7 +22,7 @@ pub fn grow(container: &Container, growth: &dyn Growth, rng: &dyn Rng, progress:
         return Err(Error::new(ErrorKind::Unsupported, "a block device, or what is read-only, cannot grow")
             .with_hint("copy the files into a container on the larger device"));
     }
-    let prepared = set_aside(container, growth.to_fill())
+    let prepared = set_aside_behind_end(container, growth.to_fill())
         .and_then(|()| prepare_growth(&*storage, growth, rng, progress));
     if let Err(error) = prepared {
         // No header knows of it yet. Where this fails too, the rest is in nobody's way.
@@ -34,6 +34,9 @@ pub fn grow(container: &Container, growth: &dyn Growth, rng: &dyn Rng, progress:
 
 /// As the first part of [`grow`], on any storage; sets no space aside.
 ///
+/// A stop half-way leaves a container that the same growth makes whole, begun anew: either its header knows of none of the new
+/// bytes, or none of them is there that is not filled.
+///
 /// # Errors
 /// `Interrupted`; what writing gave.
 pub fn prepare_growth(
@@ -42,7 +45,63 @@ pub fn prepare_growth(
     rng: &dyn Rng,
     progress: Progress<'_>,
 ) -> Result<()> {
-    storage.set_size(growth.container_len())?;
-    storage.sync_data()?;
+    if let Some(unsure) = growth.unsure() {
+        // What a power cut left out: pages reach the medium in any order.
+        fill_empty(storage, unsure, rng)?;
+    } else {
+        storage.set_size(growth.container_len())?;
+        storage.sync_data()?;
+    }
     fill_range(storage, growth.to_fill(), rng, progress)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use super::*;
+    use crate::{crypto::rng::OsRng, format::OpenEnd, storage::MemoryStorage, volume::find_empty};
+
+    const DATA_OFFSET: u64 = 4096;
+
+    /// Grows to `new_len` bytes, up to a stop after `most` new bytes: as a kill leaves it.
+    fn grow_in(storage: &MemoryStorage, new_len: u64, most: u64) -> Result<()> {
+        let growth = OpenEnd::new(storage.size()?, new_len, DATA_OFFSET, 512)?;
+        let mut progress =
+            |done, _| if done < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
+        prepare_growth(storage, &growth, &OsRng, &mut progress)?;
+        growth.commit(storage)
+    }
+
+    fn empty(storage: &MemoryStorage) -> Option<u64> {
+        let range = DATA_OFFSET..storage.size().unwrap();
+        find_empty(storage, range, &mut |_, _| ControlFlow::Continue(())).unwrap()
+    }
+
+    #[test]
+    fn a_growth_that_no_header_knows_of_goes_on_where_it_was_stopped() {
+        let storage = MemoryStorage::new(vec![7; 3 << 20]);
+        let stopped = grow_in(&storage, 9 << 20, 2 << 20).unwrap_err();
+        assert_eq!(stopped.kind(), ErrorKind::Interrupted);
+        assert_eq!((storage.size().unwrap(), empty(&storage)), (5 << 20, None));
+        for _ in 0..2 {
+            grow_in(&storage, 9 << 20, u64::MAX).unwrap();
+            assert_eq!((storage.size().unwrap(), empty(&storage)), (9 << 20, None));
+        }
+        assert!(storage.to_vec()[..3 << 20].iter().all(|&byte| byte == 7));
+        assert_eq!(grow_in(&storage, 8 << 20, u64::MAX).unwrap_err().kind(), ErrorKind::Usage);
+    }
+
+    #[test]
+    fn what_a_power_cut_left_out_is_filled_and_nothing_before_the_data() {
+        let storage = MemoryStorage::new(vec![7; 3 << 20]);
+        storage.write_all_at(&[0; 512], 0).unwrap();
+        storage.write_all_at(&[0; 1024], (2 << 20) + 512).unwrap();
+        grow_in(&storage, 4 << 20, u64::MAX).unwrap();
+        assert_eq!(empty(&storage), None);
+        let bytes = storage.to_vec();
+        assert!(bytes[..512].iter().all(|&byte| byte == 0));
+        assert!(bytes[512..(2 << 20) + 512].iter().all(|&byte| byte == 7));
+        assert!(bytes[(2 << 20) + 1536..3 << 20].iter().all(|&byte| byte == 7));
+    }
 }

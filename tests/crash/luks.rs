@@ -14,8 +14,8 @@ use strongroom::{
         Attempt, Blueprint, Editor, Format, NewKeyslot, Priority, Provision, Room, Wishes, luks1::Luks1,
         luks2::Luks2,
     },
-    storage::{MemoryStorage, SimStorage},
-    volume::prepare_storage,
+    storage::{MemoryStorage, SimStorage, Storage},
+    volume::{find_empty, prepare_growth, prepare_storage},
 };
 
 use crate::{
@@ -194,6 +194,44 @@ fn restoring_a_luks_header_can_be_repeated_after_every_stop() {
             let again = SimStorage::clone(&case.medium);
             restore(&again).unwrap_or_else(|error| panic!("{error}: {}", case.how));
             assert_eq!(openers(format, &again), [0, 1], "{}", case.how);
+        });
+    }
+}
+
+#[test]
+fn a_growing_luks_container_opens_at_every_stop_and_the_same_command_ends_it() {
+    for (format, data_offset) in FORMATS {
+        let before = container(format, data_offset);
+        // What was written is no zeros.
+        let written = vec![0x5a; usize::try_from(DATA_LEN).unwrap()];
+        before.write_all_at(&written, data_offset).unwrap();
+        before.sync_data().unwrap();
+        let expected = content(format, &before, 0);
+        let new_len = data_offset + DATA_LEN + 4096;
+        let grow = |storage: &SimStorage| {
+            let rng = Counting::default();
+            let header = format.read_header(storage)?;
+            let unlocked = header.unlock(&secret(0), &Attempt::default())?;
+            let growth = header.growth(&unlocked, &secret(0), new_len, &rng)?;
+            prepare_growth(storage, &*growth, &rng, &mut |_, _| ControlFlow::Continue(()))?;
+            growth.commit(storage)
+        };
+        let trial = Trial {
+            before: &before,
+            model: (),
+            command: &|storage, ()| grow(storage),
+            recovery: &|storage, ()| grow(storage),
+            recover_every: 9,
+        };
+        trial.prove(&|case: &Case<()>| {
+            let found = content(format, &case.medium, 0);
+            assert!(found[..expected.len()] == expected, "{}", case.how);
+            if case.done {
+                assert_eq!(case.medium.size().unwrap(), new_len, "{}", case.how);
+                let all = &mut |_, _| ControlFlow::Continue(());
+                let empty = find_empty(&*case.medium, data_offset..new_len, all).unwrap();
+                assert_eq!(empty, None, "{}", case.how);
+            }
         });
     }
 }

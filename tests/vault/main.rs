@@ -8,6 +8,7 @@
 )]
 
 mod cut_short;
+mod growing;
 mod headers;
 mod images;
 mod keys;
