@@ -226,7 +226,9 @@ fn a_growing_luks_container_opens_at_every_stop_and_the_same_command_ends_it() {
         trial.prove(&|case: &Case<()>| {
             let found = content(format, &case.medium, 0);
             assert!(found[..expected.len()] == expected, "{}", case.how);
-            if case.done {
+            // Whoever runs it again after a stop has it whole; a failed sync may hide from him what the medium lacks.
+            let is_stopped = case.how.starts_with("stopped");
+            if case.done || case.recovered && (case.is_clean || is_stopped) {
                 assert_eq!(case.medium.size().unwrap(), new_len, "{}", case.how);
                 let all = &mut |_, _| ControlFlow::Continue(());
                 let empty = find_empty(&*case.medium, data_offset..new_len, all).unwrap();
