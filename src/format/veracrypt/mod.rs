@@ -225,6 +225,10 @@ impl Header for Locked {
         let Credentials::Password { password, keyfiles } = credentials else {
             return Err(Error::new(ErrorKind::Credentials, "only a password and keyfiles open it"));
         };
+        // What is described of an opened header is keyslot 0.
+        if attempt.keyslot.is_some_and(|slot| slot != 0) {
+            return Err(Error::usage("TrueCrypt and VeraCrypt containers have no keyslots"));
+        }
         let mut passwords = Vec::new();
         let mut refused = None;
         for &family in self.format.families {
