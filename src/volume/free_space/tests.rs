@@ -331,23 +331,27 @@ fn hostile_numbers_are_answered_and_end_soon() {
         ntfs::made(8 * MIB, &["-c", "4096"], "", &[]),
     ];
     for bytes in images.into_iter().flatten() {
-        let limit = u64::try_from(bytes.len()).unwrap();
-        let device = device(bytes);
-        let places = (0..128).chain(1024..1024 + 0x260).chain(2048..2048 + 64);
-        for at in places {
-            let (sector, within) = (Sector(at / 512), usize::try_from(at % 512).unwrap());
-            let mut old = [0; 512];
-            device.read(&mut old, sector).unwrap();
-            for value in [0, 1, 0x7f, 0x80, 0xff] {
-                let mut new = old;
-                new[within] = value;
-                device.write(&new, sector).unwrap();
-                if let Ok(tail) = free_tail(&device, limit) {
-                    assert!(tail.start <= limit);
-                }
+        each_value_is_answered(bytes, (0..128).chain(1024..1024 + 0x260).chain(2048..2048 + 64));
+    }
+}
+
+/// Puts odd values at each of `places`, one at a time.
+fn each_value_is_answered(bytes: Vec<u8>, places: impl IntoIterator<Item = usize>) {
+    let limit = u64::try_from(bytes.len()).unwrap();
+    let device = device(bytes);
+    for at in places {
+        let (sector, within) = (Sector(u64::try_from(at / 512).unwrap()), at % 512);
+        let mut old = [0; 512];
+        device.read(&mut old, sector).unwrap();
+        for value in [0, 1, 0x7f, 0x80, 0xff] {
+            let mut new = old;
+            new[within] = value;
+            device.write(&new, sector).unwrap();
+            if let Ok(tail) = free_tail(&device, limit) {
+                assert!(tail.start <= limit);
             }
-            device.write(&old, sector).unwrap();
         }
+        device.write(&old, sector).unwrap();
     }
 }
 
