@@ -87,16 +87,24 @@ impl MappedFile {
 
 /// Has a small piece come from memory all at once: read line by line, the processor would wait at each page for its own
 /// prefetcher to notice.
+#[cfg(target_arch = "x86_64")]
 fn fetch_ahead(bytes: &[u8]) {
-    #[cfg(target_arch = "x86_64")]
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    /// What is read in one go is fetched ahead up to here; of more, the processor's own prefetcher sees the most.
+    const FETCHED_AHEAD: usize = 8 << 10;
+    const CACHE_LINE: usize = 64;
+
     if bytes.len() <= FETCHED_AHEAD {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         for line in bytes.chunks(CACHE_LINE) {
             // SAFETY: every x86-64 has the instruction (SSE), and it only hints.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
         }
     }
 }
+
+/// Elsewhere that is left to the processor: stable Rust has no intrinsic for it.
+#[cfg(not(target_arch = "x86_64"))]
+const fn fetch_ahead(_: &[u8]) {}
 
 impl Drop for MappedFile {
     fn drop(&mut self) {
@@ -199,9 +207,6 @@ fn cover_with_zeros(address: usize) -> bool {
 
 /// Bytes at the end of a page that tell ciphertext from zeros.
 const TAIL: usize = 16;
-/// What is read in one go is fetched ahead up to here; of more, the processor's own prefetcher sees the most.
-const FETCHED_AHEAD: usize = 8 << 10;
-const CACHE_LINE: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -20,10 +20,11 @@ pub(super) use self::{
     batch::Block,
     portable::{Pair, wipe_wide_stack},
 };
+#[cfg(target_arch = "x86_64")]
+use crate::sys::memory::LockedBox;
 use crate::{
     Error, ErrorKind,
     crypto::{SectorCipher, hash},
-    sys::memory::LockedBox,
     units::{Sector, SectorSize},
 };
 use zeroize::zeroize_stack;
