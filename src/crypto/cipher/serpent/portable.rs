@@ -22,6 +22,8 @@ type Words = [u32; LANES];
 const LANES: usize = 4;
 /// Times as many in flight.
 const GROUPS: usize = 2;
+/// So few blocks are sooner done one by one than a group is.
+const ALONE: usize = 2;
 
 type Group = Array<Block, U8>;
 
@@ -51,7 +53,11 @@ impl BlockCipherEncBackend for Portable<'_> {
 
     #[inline]
     fn encrypt_tail_blocks(&self, blocks: InOutBuf<'_, '_, Block>) {
-        padded(blocks.into_out_with_copied_in(), |group| encrypt(self.0, group));
+        let blocks = blocks.into_out_with_copied_in();
+        if blocks.len() <= ALONE {
+            return blocks.iter_mut().for_each(|block| self.0.encrypt_alone(block));
+        }
+        padded(blocks, |group| encrypt(self.0, group));
     }
 }
 
@@ -68,7 +74,11 @@ impl BlockCipherDecBackend for Portable<'_> {
 
     #[inline]
     fn decrypt_tail_blocks(&self, blocks: InOutBuf<'_, '_, Block>) {
-        padded(blocks.into_out_with_copied_in(), |group| decrypt(self.0, group));
+        let blocks = blocks.into_out_with_copied_in();
+        if blocks.len() <= ALONE {
+            return blocks.iter_mut().for_each(|block| self.0.decrypt_alone(block));
+        }
+        padded(blocks, |group| decrypt(self.0, group));
     }
 }
 
