@@ -4,11 +4,14 @@
 //! device, a loop device by the file behind it, a process by its start time.
 
 use std::{
+    path::Path,
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use rustix::{
+    fs::stat,
+    io::Errno,
     mount::{UnmountFlags, unmount},
     process::Signal,
 };
@@ -72,14 +75,14 @@ fn take_away(record: &Record) -> Result<()> {
     if let (Some(device), Some(block)) = (&record.loop_device, &record.entry.block) {
         detach_stale(device, block)?;
     }
-    if let Some(id) = record.block_mount {
-        detach(id, &record.block_directory)?;
+    match record.block_mount {
+        Some(id) => detach(id, &record.block_directory),
+        None => detach_dead_block(&record.block_directory),
     }
-    Ok(())
 }
 
 /// Detaches the mount `id`, wherever it shows now, if nothing lies over it.
-fn detach(id: MountId, path: &std::path::Path) -> Result<()> {
+fn detach(id: MountId, path: &Path) -> Result<()> {
     let table = MountTable::read()?;
     let Some(mount) = table.find(id) else { return Ok(()) };
     if table.at(&mount.mountpoint).is_none_or(|top| top.id != id) {
@@ -96,12 +99,21 @@ fn detach(id: MountId, path: &std::path::Path) -> Result<()> {
 }
 
 /// Detaches a mount of `fuse2fs` on a block file of ours, which is the only one with that source.
-fn detach_driver_mount(mountpoint: &std::path::Path) -> Result<()> {
+fn detach_driver_mount(mountpoint: &Path) -> Result<()> {
     let table = MountTable::read()?;
     match table.at(mountpoint) {
         Some(mount) if mount.kind == "fuse.ext4" && mount.source == "block/volume" => {
             detach(mount.id, mountpoint)
         }
+        _ => Ok(()),
+    }
+}
+
+/// Detaches the mount of a block file that was made just before its server died, and is in no record: nobody answers there.
+fn detach_dead_block(directory: &Path) -> Result<()> {
+    let table = MountTable::read()?;
+    match (table.at(directory), stat(directory)) {
+        (Some(mount), Err(Errno::NOTCONN)) if mount.kind == "fuse.strongroom" => detach(mount.id, directory),
         _ => Ok(()),
     }
 }
@@ -133,6 +145,24 @@ fn is_being_made(session: &Session) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::fuse_mount;
+
+    #[test]
+    fn a_block_file_whose_server_died_at_once_is_detached() {
+        if !std::fs::exists("/dev/fuse").unwrap() {
+            assert!(std::env::var_os("STRONGROOM_REQUIRE").is_none_or(|value| value != "1"), "no /dev/fuse");
+            return println!("skipped: block file without a server: no /dev/fuse");
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().canonicalize().unwrap();
+        let server = fuse_mount::mount(&path, false).unwrap();
+        let is_mounted = || MountTable::read().unwrap().at(&path).is_some();
+        assert!(is_mounted());
+        drop(server);
+        detach_dead_block(&path).unwrap();
+        assert!(!is_mounted());
+        detach_dead_block(&path).unwrap();
+    }
 
     #[test]
     fn a_directory_named_after_a_living_process_is_being_made() {

@@ -222,7 +222,10 @@ fn await_answer(channel: &UnixStream, server: &mut Server, interrupted: &AtomicB
             Err(_) => {
                 server.wait(END_LIMIT);
                 stale::clean();
-                Err(Error::new(ErrorKind::Io, "the server ended without a word").during("cannot mount"))
+                let error = Error::new(ErrorKind::Io, "the server ended without a word");
+                Err(error
+                    .with_hint("it may lack memory or threads: see ulimit -a, and dmesg")
+                    .during("cannot mount"))
             }
         };
     }
