@@ -66,7 +66,7 @@ fn measure(console: Console) -> Result<Rates> {
     let mut clock = || begin.elapsed();
 
     progress.show(0, "memcpy");
-    let mut rates = Rates { memcpy: copy_rate(COPY_TIME, &mut clock), ..Rates::default() };
+    let mut rates = Rates { memcpy: copy_rate(COPY_TIME, &mut clock)?, ..Rates::default() };
     for (step, named) in (0..).zip(ciphers) {
         progress.show(step, &named.name);
         let cipher = named.keyed_to_measure()?;

@@ -9,6 +9,7 @@ use crate::{
         hash::HashKind,
         kdf::{Argon2Cost, argon2id, pbkdf2},
     },
+    sys::memory::WipedSlice,
     units::{Sector, SectorSize},
 };
 
@@ -47,12 +48,18 @@ pub fn cipher_rates(
 }
 
 /// Bytes a second that one thread copies between two buffers too large for most caches, measured for about `time`.
-pub fn copy_rate(time: Duration, clock: Clock<'_>) -> u64 {
-    let source = vec![1; buffer_len(COPY_LEN)];
-    let mut target = vec![2; buffer_len(COPY_LEN)];
-    let median = median_time(time, clock, || target.copy_from_slice(black_box(&source)));
-    black_box(&target);
-    per_second(COPY_LEN.into(), median)
+///
+/// # Errors
+/// Of the kind `OutOfMemory` where the kernel does not grant the memory.
+pub fn copy_rate(time: Duration, clock: Clock<'_>) -> Result<u64> {
+    let mut source = WipedSlice::<u8>::zeroed(buffer_len(COPY_LEN))?;
+    let mut target = WipedSlice::<u8>::zeroed(buffer_len(COPY_LEN))?;
+    let (source, target) = (source.as_mut_slice(), target.as_mut_slice());
+    source.fill(1);
+    target.fill(2);
+    let median = median_time(time, clock, || target.copy_from_slice(black_box(source)));
+    black_box(target);
+    Ok(per_second(COPY_LEN.into(), median))
 }
 
 /// How long Argon2id takes at `cost`, once.
