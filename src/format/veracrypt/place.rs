@@ -102,8 +102,9 @@ impl Place {
             Hints { system: true, .. } => &[Self::System],
             Hints { backup_header: true, hidden: true, .. } => &[Self::HiddenBackup],
             Hints { backup_header: true, .. } => &[Self::Backup, Self::HiddenBackup],
-            Hints { hidden: true, .. } => &[Self::Hidden, Self::OldHidden],
             // One function is quick, so the copies are tried as well.
+            Hints { hidden: true, prf: Some(_), .. } => &[Self::Hidden, Self::OldHidden, Self::HiddenBackup],
+            Hints { hidden: true, .. } => &[Self::Hidden, Self::OldHidden],
             Hints { prf: Some(_), .. } => {
                 &[Self::Normal, Self::Hidden, Self::OldHidden, Self::Backup, Self::HiddenBackup]
             }
@@ -194,5 +195,7 @@ mod tests {
         assert_eq!(Place::to_try(Hints { system: true, ..usual }), [Place::System]);
         let quick = Hints { prf: Some(Prf::Sha512), ..usual };
         assert!(Place::to_try(quick).contains(&Place::Backup));
+        let quick = Hints { hidden: true, ..quick };
+        assert_eq!(Place::to_try(quick), [Place::Hidden, Place::OldHidden, Place::HiddenBackup]);
     }
 }

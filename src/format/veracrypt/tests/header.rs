@@ -106,6 +106,28 @@ fn sectors_of_version_5_have_the_sizes_that_there_are() {
 }
 
 #[test]
+fn the_copy_of_a_hidden_volumes_header_opens_by_itself_with_one_function() {
+    // proves: VC-PLACE-03
+    // proves: VC-TRIAL-07
+    let plain = plain(&header(Family::VeraCrypt));
+    let alone = Seal { place: Place::HiddenBackup, ..NEW }.container(Family::VeraCrypt, &plain);
+    let hidden = Hints { hidden: true, ..NEW.hints() };
+    let by_function = Hints { prf: Some(Prf::Sha512), ..hidden };
+    let places = |bytes: &[u8]| {
+        let (info, _) = unlock(VERACRYPT, bytes.to_vec(), by_function).unwrap();
+        info.headers.iter().map(|copy| (copy.offset, copy.state)).collect::<Vec<_>>()
+    };
+    assert_eq!(places(&alone), [(65_536, CopyState::Damaged), (LEN - 65_536, CopyState::Current)]);
+    let mut both = alone.clone();
+    Seal { place: Place::Hidden, ..NEW }.put(Family::VeraCrypt, &plain, &mut both);
+    assert_eq!(places(&both), [(65_536, CopyState::Current)]);
+    // Every function would take twice as long there: the copy is named.
+    let error = unlock(VERACRYPT, alone, hidden).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Credentials);
+    assert!(error.hint().is_some_and(|hint| hint.contains("--backup-header")), "{error:?}");
+}
+
+#[test]
 fn an_original_that_does_not_open_is_told() {
     // proves: VC-TRIAL-07
     let plain = plain(&header(Family::VeraCrypt));
