@@ -3,12 +3,15 @@
 use super::{
     bitmap::last_set,
     bytes::{Bytes, Fields},
-    damaged,
+    damaged, unclean,
 };
 use crate::error::Result;
 
 pub(super) fn free_tail(bytes: &Bytes<'_>, start: &Fields<'_>, limit: u64) -> Result<u64> {
     let layout = Layout::parse(start, bytes.len())?;
+    if start.u16(106)? & (VOLUME_DIRTY | MEDIA_FAILURE) != 0 {
+        return Err(unclean("run fsck.exfat on its block file, or chkdsk"));
+    }
     let bitmap = layout.bitmap(bytes)?;
     let before = limit.saturating_sub(layout.heap).div_ceil(layout.cluster_len.max(1)).min(layout.clusters);
     let last = last_set(before, &mut |range| {
@@ -131,6 +134,10 @@ impl Layout {
     }
 }
 
+/// Of the volume's flags.
+const VOLUME_DIRTY: u16 = 0x2;
+/// Clusters failed, and the bitmap may not have them all.
+const MEDIA_FAILURE: u16 = 0x4;
 const END_OF_CHAIN: u32 = 0xffff_ffff;
 /// So many bytes of the root directory are looked at. The entry of the bitmap is among the first three.
 const MAX_ROOT: u64 = 4 << 20;

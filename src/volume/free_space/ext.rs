@@ -3,7 +3,7 @@
 use super::{
     bitmap::last_set,
     bytes::{Bytes, Fields},
-    damaged, unsupported,
+    damaged, unclean, unsupported,
 };
 use crate::error::Result;
 
@@ -261,8 +261,7 @@ impl Features {
         let read_only = superblock.u32(100)?;
         let unknown = incompatible & !KNOWN_INCOMPATIBLE | read_only & !KNOWN_READ_ONLY;
         if incompatible & RECOVER != 0 || state & 1 == 0 || state & 2 != 0 {
-            return Err(unsupported("its file system was not left clean")
-                .with_hint("mount and unmount it once, or run e2fsck on its block file"));
+            return Err(unclean("mount and unmount it once, or run e2fsck on its block file"));
         }
         if unknown != 0 {
             return Err(unsupported(format!(

@@ -2,7 +2,7 @@
 
 use super::{
     bytes::{Bytes, Fields},
-    damaged,
+    damaged, unclean,
 };
 use crate::error::Result;
 
@@ -13,6 +13,9 @@ pub(super) fn len(start: &Fields<'_>) -> Option<u64> {
 
 pub(super) fn free_tail(bytes: &Bytes<'_>, start: &Fields<'_>, limit: u64) -> Result<u64> {
     let layout = Layout::parse(start, bytes.len())?;
+    if !layout.is_clean(bytes, start)? {
+        return Err(unclean("run fsck.vfat on its block file, or chkdsk"));
+    }
     let mut free = layout.heap.min(limit);
     // One copy may be behind the other: what any of them calls used is used.
     for copy in 0..layout.copies {
@@ -72,6 +75,8 @@ impl Layout {
         let heap_sectors = sectors.checked_sub(heap).ok_or_else(no)?;
         let clusters = heap_sectors.checked_div(per_cluster).ok_or_else(no)?;
         let width = match clusters {
+            // However few clusters it has: all drivers take it so.
+            ..=0x0fff_fff5 if boot.u16(22)? == 0 => Width::Bits32,
             ..4085 => Width::Bits12,
             4085..65525 => Width::Bits16,
             65525..=0x0fff_fff5 => Width::Bits32,
@@ -95,6 +100,29 @@ impl Layout {
             clusters,
             width,
         })
+    }
+
+    /// Whether the volume was left clean: Linux notes in the boot sector that it was not, Windows in the table's second entry.
+    fn is_clean(&self, bytes: &Bytes<'_>, boot: &Fields<'_>) -> Result<bool> {
+        let state = boot.u8(if self.width == Width::Bits32 { 65 } else { 37 })?;
+        if state & DIRTY != 0 {
+            return Ok(false);
+        }
+        let offset = self.width.offset(1);
+        for copy in 0..self.copies {
+            let fat = self.fat.saturating_add(self.fat_len.saturating_mul(copy));
+            let entry = bytes.read(fat.saturating_add(offset), 4)?;
+            let entry = Fields(&entry);
+            let is_clean = match self.width {
+                Width::Bits12 => true,
+                Width::Bits16 => entry.u16(0)? & CLEAN_16 != 0,
+                Width::Bits32 => entry.u32(0)? & CLEAN_32 != 0,
+            };
+            if !is_clean {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The last cluster in use that begins before `limit`, counted from the heap's first.
@@ -155,5 +183,10 @@ const fn either(short: u64, long: u64) -> u64 {
     if short == 0 { long } else { short }
 }
 
+/// Of the state in the boot sector.
+const DIRTY: u8 = 0x1;
+/// Of the table's second entry, which has none in 12 bits.
+const CLEAN_16: u16 = 0x8000;
+const CLEAN_32: u32 = 0x0800_0000;
 /// Entries read at a time.
 const CHUNK: u64 = 1 << 16;

@@ -67,6 +67,11 @@ fn damaged(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::Damaged, what).with_hint("check the file system first")
 }
 
+/// What was changed last may not be in the tables yet.
+fn unclean(hint: &str) -> Error {
+    unsupported("its file system was not left clean").with_hint(hint)
+}
+
 fn unsupported(reason: impl Into<String>) -> Error {
     Error::new(ErrorKind::Unsupported, reason)
 }

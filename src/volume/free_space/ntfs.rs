@@ -6,7 +6,7 @@
 use super::{
     bitmap::last_set,
     bytes::{Bytes, Fields},
-    damaged, unsupported,
+    damaged, unclean, unsupported,
 };
 use crate::error::Result;
 use log::is_clean;
@@ -45,7 +45,7 @@ fn check_state(table: &Table<'_>) -> Result<()> {
     let flags = information.u16(10)? & !HARMLESS_FLAGS;
     let hint = "mount it once under Windows and eject it, or run chkdsk";
     if flags & DIRTY != 0 || !is_clean(table)? {
-        return Err(unsupported("its file system was not left clean").with_hint(hint));
+        return Err(unclean(hint));
     }
     if flags != 0 {
         let reason = format!("its file system waits for work that is not understood ({flags:#x})");

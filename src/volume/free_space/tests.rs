@@ -170,6 +170,44 @@ fn a_file_system_that_was_not_left_clean_is_refused() {
     assert_eq!(tail(&bytes, 1 << 40).unwrap_err().kind(), ErrorKind::Unsupported);
 }
 
+// proves: VC-HID-02
+#[test]
+fn fat_and_exfat_that_were_not_left_clean_are_refused() {
+    let refuses = |bytes: &[u8]| {
+        let error = tail(bytes, 1 << 40).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.reason().contains("not left clean") && error.hint().is_some(), "{error}");
+    };
+    // The state's place, and that of the bit of each table's second entry.
+    let cases: [(usize, &[&str], usize, Option<usize>); 3] = [
+        (3 * MIB, &["-F", "12"], 37, None),
+        (20 * MIB, &["-F", "16"], 37, Some(3)),
+        (40 * MIB, &["-F", "32", "-s", "1"], 65, Some(7)),
+    ];
+    for (len, options, state, entry) in cases {
+        let Some(clean) = fat(len, options) else { return };
+        tail(&clean, 1 << 40).unwrap();
+        let with = |at: usize, change: &dyn Fn(&mut u8)| {
+            let mut bytes = clean.clone();
+            change(&mut bytes[at]);
+            bytes
+        };
+        refuses(&with(state, &|byte| *byte |= 1));
+        let oracle = FatOracle::of(&clean);
+        let bit = if oracle.width == 32 { 0x08 } else { 0x80 };
+        for copy in 0..2 {
+            let Some(entry) = entry else { continue };
+            refuses(&with(oracle.fat + copy * oracle.fat_len + entry, &|byte| *byte &= !bit));
+        }
+    }
+    let Some(clean) = exfat(8 * MIB, &[]) else { return };
+    for (flags, is_clean) in [(1, true), (2, false), (4, false), (6, false), (8, true)] {
+        let mut bytes = clean.clone();
+        bytes[106] = flags;
+        if is_clean { assert!(tail(&bytes, 1 << 40).is_ok(), "{flags}") } else { refuses(&bytes) }
+    }
+}
+
 #[test]
 fn a_feature_that_is_not_known_is_refused() {
     let Some(mut bytes) = ext(40 * MIB, &["-t", "ext4"], &[]) else { return };
@@ -182,6 +220,7 @@ fn a_feature_that_is_not_known_is_refused() {
 struct FatOracle {
     width: usize,
     fat: usize,
+    fat_len: usize,
     heap: usize,
     cluster: usize,
     clusters: usize,
@@ -197,14 +236,23 @@ impl FatOracle {
         let heap = at16(14) + usize::from(bytes[16]) * fat_len + (at16(17) * 32).div_ceil(sector);
         let per_cluster = usize::from(bytes[13]);
         let clusters = (sectors - heap) / per_cluster;
-        let width = if clusters < 4085 {
+        let width = if at16(22) == 0 {
+            32
+        } else if clusters < 4085 {
             12
         } else if clusters < 65525 {
             16
         } else {
-            32
+            panic!("{clusters} clusters are too many")
         };
-        Self { width, fat: at16(14) * sector, heap: heap * sector, cluster: per_cluster * sector, clusters }
+        Self {
+            width,
+            fat: at16(14) * sector,
+            fat_len: fat_len * sector,
+            heap: heap * sector,
+            cluster: per_cluster * sector,
+            clusters,
+        }
     }
 
     /// Puts a cluster in use, as a file's last one.
@@ -234,12 +282,13 @@ fn fat(len: usize, options: &[&str]) -> Option<Vec<u8>> {
 // proves: VC-HID-02
 #[test]
 fn the_tail_of_fat_starts_behind_the_last_cluster_in_use() {
-    let cases: [(usize, usize, &[&str]); 5] = [
+    let cases: [(usize, usize, &[&str]); 6] = [
         (12, 3 * MIB, &["-F", "12"]),
         (12, 8 * MIB, &["-F", "12", "-s", "8", "-f", "1"]),
         (16, 20 * MIB, &["-F", "16"]),
         (32, 40 * MIB, &["-F", "32", "-s", "1"]),
         (32, 40 * MIB, &["-F", "32", "-s", "1", "-f", "1"]),
+        (32, 20 * MIB, &["-F", "32", "-s", "1"]),
     ];
     for (width, len, options) in cases {
         let Some(empty) = fat(len, options) else { return };
