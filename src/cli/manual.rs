@@ -161,12 +161,13 @@ logout, holds the keys in locked memory, and unmounts cleanly when it is told to
 container at a time.
 
 unmount waits until all is written. With --force it does not wait for open files, and a driver that hangs is killed within
-seconds; what that one had not written is lost. list shows \"(detached)\" (null in JSON) for a mount point that somebody detached while files are open.
+seconds; what that one had not written is lost. A volume out of which another container is mounted is refused all the same. list shows \"(detached)\" (null in JSON) for a mount point that somebody detached while files are open.
 
 The userspace driver keeps no journal: mount first lets e2fsck(8) repair what a crash left, as far as that goes unasked. Where it
 refuses, mount ends with status 6 and its hint holds the commands for the rest. What lost its name is then in lost+found;
 what was synced is there. With --read-only nothing is repaired. A file system whose end is missing, since the container was cut
-short, is not repaired and not mounted for writing: status 4, with the bytes that are missing.
+short, is not repaired and not mounted for writing: status 4, with the bytes that are missing. With --read-only it is mounted
+with a warning, but not by a fuse2fs older than 1.47.3, which shows wrong contents as if they were right: status 4.
 
 Passwords are bytes as they are given, not normalised. At most 1 MiB. One newline at the end of a password file, a
 descriptor or a command's output is dropped; a carriage return is not. Control characters typed at a prompt are ignored.

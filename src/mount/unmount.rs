@@ -37,7 +37,8 @@ pub enum Selection {
 /// taken down, remains of killed servers included.
 ///
 /// # Errors
-/// `NotFound` where nothing mounted bears the name; `Busy`, naming the processes, unless `force`; `Io` where the volume is
+/// `NotFound` where nothing mounted bears the name; `Busy`, naming the processes, unless `force`, and also with it where a
+/// container of the caller's is mounted out of the volume; `Io` where the volume is
 /// down, but something could not be written, as the error's action then says. With
 /// [`Selection::All`] the others are still taken down, and the first failure is returned.
 pub fn unmount(selection: &Selection, force: bool, interrupted: &AtomicBool) -> Result<Vec<Entry>> {
@@ -114,6 +115,9 @@ fn inner_first(chosen: &mut [(Session, Record)]) {
 fn take_down(directory: &Path, record: &Record, force: bool, interrupted: &AtomicBool) -> Result<()> {
     let shown = record.entry.mountpoint.as_ref().unwrap_or(&record.block_directory);
     let action = || format!("cannot unmount {}", shown.display());
+    if let Some(inner) = inner_ones(record).first().filter(|_| force) {
+        return Err(in_use_by_inner(inner).during(action()));
+    }
     let outcome = ask(&directory.join(CONTROL), record, force, interrupted);
     // A server that ends by itself closes the connection a moment before it has ended.
     if outcome.as_ref().is_err_and(|error| LOST.contains(&error.kind())) {
@@ -207,20 +211,14 @@ fn explained(failure: Failure, record: &Record) -> Error {
     }
     let path = record.entry.mountpoint.as_ref().unwrap_or(&record.block_directory);
     let Some(id) = record.mount.or(record.block_mount) else { return error };
-    let inner: Vec<_> = sessions()
-        .into_iter()
-        .filter_map(|session| session.record)
-        .filter(|other| other.server != record.server && other.is_alive() && is_in(other, id, path))
-        .collect();
+    let inner = inner_ones(record);
     // What the inner ones keep open themselves is not said twice.
     let is_inner = |holder: &Holder| match holder {
         Holder::Process { pid, .. } => inner.iter().any(|record| record.server.pid == *pid),
         Holder::Mount(place) => inner.iter().any(|record| place_of(record) == place),
         Holder::Device(_) => false,
     };
-    let containers = inner.iter().map(|inner| {
-        format!("{}, which is mounted on {}", inner.entry.container.display(), place_of(inner).display())
-    });
+    let containers = inner.iter().map(told_with_place);
     let holders = holders_of_mount(id, path).into_iter().filter(|holder| !is_inner(holder));
     let names: Vec<_> = containers.chain(holders.map(|holder| holder.to_string())).collect();
     let error = if names.is_empty() {
@@ -232,6 +230,29 @@ fn explained(failure: Failure, record: &Record) -> Error {
         Some(inner) => format!("first: strongroom unmount {}", place_of(inner).display()),
         None => "close what uses it, or use --force".to_owned(),
     })
+}
+
+/// Forcing the outer volume down takes the inner one's container away from under it.
+fn in_use_by_inner(inner: &Record) -> Error {
+    Error::new(ErrorKind::Busy, format!("in use by {}", told_with_place(inner))).with_hint(format!(
+        "first: strongroom unmount {} (with --force what is not written in it is lost)",
+        place_of(inner).display()
+    ))
+}
+
+fn told_with_place(inner: &Record) -> String {
+    format!("{}, which is mounted on {}", inner.entry.container.display(), place_of(inner).display())
+}
+
+/// The live sessions whose containers lie in the volume of `record`.
+fn inner_ones(record: &Record) -> Vec<Record> {
+    let Some(id) = record.mount.or(record.block_mount) else { return Vec::new() };
+    let others = sessions().into_iter().filter_map(|session| session.record);
+    others
+        .filter(|other| {
+            other.server != record.server && other.is_alive() && is_in(other, id, place_of(record))
+        })
+        .collect()
 }
 
 /// Whether the container of `other` lies in the mount `id` on `path`.

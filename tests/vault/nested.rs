@@ -22,6 +22,10 @@ fn an_outer_volume_that_is_busy_names_the_inner_container_and_its_unmounting() {
                 inner.display()
             );
             assert!(refused.errors.ends_with(&told), "{world}: {refused:?}");
+            let refused = world.strongroom("unmount m --force");
+            assert_eq!(refused.status, Some(5), "{world}: {refused:?}");
+            let told = told.strip_suffix('\n').unwrap();
+            assert!(refused.errors.contains(told), "{world}: {refused:?}");
             // The hint, as it stands there.
             world.done(&format!("unmount {}", inner.display()));
         }
