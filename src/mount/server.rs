@@ -144,7 +144,7 @@ impl Server {
         let record = record(&order, &place, &directory, &container, &volume, process)?;
         let (mut session, log) = Session::create(directory, record, signals.stop())?;
         warn_of_swap(&mut session);
-        let mut watch = Self::build(&order, &place, &volume, &mut session, &log)?;
+        let mut watch = Self::build(&order, &place, (&container, &volume), &mut session, &log)?;
         if let Some(alarm) = volume.alarm() {
             watch.heed(alarm?);
         }
@@ -162,7 +162,7 @@ impl Server {
     fn build(
         order: &Order,
         place: &Place,
-        volume: &Volume,
+        (container, volume): (&Container, &Volume),
         session: &mut Session,
         log: &Log,
     ) -> Result<Watch> {
@@ -187,7 +187,8 @@ impl Server {
             let superblock = Superblock::probe(&block)?;
             let sector_size = volume.info().sector_size;
             // What cannot be read the driver will tell.
-            let missing_end = missing_end(&*volume.device()).ok().flatten();
+            let container_len = container.storage().size()?;
+            let missing_end = missing_end(&*volume.device(), volume.info(), container_len).ok().flatten();
             let volume = DriverVolume {
                 block: &block,
                 superblock,

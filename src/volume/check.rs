@@ -60,10 +60,20 @@ fn compare(found: Extent, volume_len: u64) -> Finding {
 /// What is missing of a volume that the file system in it goes beyond, in so many words. `None` where nothing is, or no file
 /// system is known.
 ///
+/// A header that knows the container's size gives the volume all of its length, also where less is there: `container_len`
+/// bytes.
+///
 /// # Errors
 /// What reading gave.
-pub fn missing_end(volume: &dyn BlockDevice) -> Result<Option<String>> {
-    let len = volume.geometry().bytes();
+pub fn missing_end(
+    volume: &dyn BlockDevice,
+    info: &HeaderInfo,
+    container_len: u64,
+) -> Result<Option<String>> {
+    let mut len = volume.geometry().bytes();
+    if container_len < info.container_size {
+        len = len.min(container_len.saturating_sub(info.data_offset));
+    }
     Ok(extent(volume)?.and_then(|found| found.missing_end(len)))
 }
 

@@ -48,6 +48,9 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
         e2fsck::repair_unasked(session, BLOCK_NAME, mountpoint.path())?;
     }
     let version = Version::of(&fuse2fs, session.stop())?;
+    if let (Some(missing), false) = (volume.missing_end, is_sound(version)) {
+        return Err(unreadable(missing, version));
+    }
     if !volume.read_only && !is_sound(version) {
         session.warnings.push(warning(version, has_extents));
     }
@@ -114,6 +117,18 @@ fn options(read_only: bool, needs_recovery: bool, version: Option<Version>) -> S
         options.push_str(",cache_size=1m");
     }
     options
+}
+
+/// Old versions take an error's number for a count of bytes: files of which something is missing read as if they were whole.
+fn unreadable(missing: &str, version: Option<Version>) -> Error {
+    let name = version.map_or_else(|| "of unknown version".to_owned(), |version| version.to_string());
+    let reason = format!("{missing}; this fuse2fs ({name}) would show wrong contents as if they were right");
+    let hint = format!(
+        "strongroom mount --block --read-only gives what is left; the files that are whole show with fuse2fs {} or newer, \
+         and for a native container as root with the kernel driver",
+        Version::FIXED
+    );
+    Error::new(ErrorKind::Damaged, reason).with_hint(hint)
 }
 
 /// What is true of an old or unknown version on a volume that it may write.
