@@ -16,7 +16,9 @@ use crate::{
 /// Called with the bytes done and the bytes in all; stops the work by `Break`.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>;
 
-/// The bytes written at a time.
+/// The smallest sector of a container.
+const SECTOR: usize = 512;
+/// The bytes read or written at a time.
 const CHUNK_LEN: usize = 1 << 20;
 /// After so many bytes the medium is waited for, so that progress is what has really been written.
 const SYNC_INTERVAL: u64 = 256 << 20;
@@ -97,27 +99,23 @@ pub fn fill_range(
 /// What reading and writing gave.
 pub(super) fn fill_empty(storage: &dyn Storage, range: std::ops::Range<u64>, rng: &dyn Rng) -> Result<()> {
     let noise = Noise::new(rng)?;
-    let total = range.end.saturating_sub(range.start);
-    let (mut chunk, mut fresh) = (vec![0; CHUNK_LEN], vec![0; CHUNK_LEN]);
-    let mut done = 0;
-    while done < total {
-        let len = usize::try_from(total - done).map_or(CHUNK_LEN, |left| left.min(CHUNK_LEN));
-        let (chunk, fresh) = (&mut chunk[..len], &mut fresh[..len]);
-        storage.read_exact_at(chunk, range.start + done)?;
-        noise.fill(fresh, done);
+    let start = range.start;
+    let mut fresh = vec![0; CHUNK_LEN];
+    read_chunks::<()>(storage, range, |done, chunk| {
+        noise.fill(&mut fresh[..chunk.len()], done);
         let mut is_changed = false;
-        for (sector, fresh) in chunk.chunks_mut(512).zip(fresh.chunks(512)) {
-            if sector.iter().all(|&byte| byte == 0) {
+        for (sector, fresh) in chunk.chunks_mut(SECTOR).zip(fresh.chunks(SECTOR)) {
+            if is_empty(sector) {
                 sector.copy_from_slice(fresh);
                 is_changed = true;
             }
         }
         // The rest of it is written as it is.
         if is_changed {
-            storage.write_all_at(chunk, range.start + done)?;
+            storage.write_all_at(chunk, start + done)?;
         }
-        done += len as u64;
-    }
+        Ok(ControlFlow::Continue(()))
+    })?;
     Ok(storage.sync_data()?)
 }
 
@@ -130,6 +128,24 @@ pub fn find_empty(
     range: std::ops::Range<u64>,
     progress: Progress<'_>,
 ) -> Result<Option<u64>> {
+    let (start, total) = (range.start, range.end.saturating_sub(range.start));
+    read_chunks(storage, range, |done, chunk| {
+        if let Some(index) = chunk.chunks(SECTOR).position(is_empty) {
+            return Ok(ControlFlow::Break(start + done + (index * SECTOR) as u64));
+        }
+        if progress(done + chunk.len() as u64, total).is_break() {
+            return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
+        }
+        Ok(ControlFlow::Continue(()))
+    })
+}
+
+/// Reads `range` and passes it on chunk by chunk, each with how much came before it, until `work` has what it looks for.
+fn read_chunks<B>(
+    storage: &dyn Storage,
+    range: std::ops::Range<u64>,
+    mut work: impl FnMut(u64, &mut [u8]) -> Result<ControlFlow<B>>,
+) -> Result<Option<B>> {
     let total = range.end.saturating_sub(range.start);
     let mut chunk = vec![0; CHUNK_LEN];
     let mut done = 0;
@@ -137,16 +153,16 @@ pub fn find_empty(
         let len = usize::try_from(total - done).map_or(CHUNK_LEN, |left| left.min(CHUNK_LEN));
         let chunk = &mut chunk[..len];
         storage.read_exact_at(chunk, range.start + done)?;
-        let empty = chunk.chunks(512).position(|sector| sector.iter().all(|&byte| byte == 0));
-        if let Some(index) = empty {
-            return Ok(Some(range.start + done + index as u64 * 512));
+        if let ControlFlow::Break(found) = work(done, chunk)? {
+            return Ok(Some(found));
         }
         done += len as u64;
-        if progress(done, total).is_break() {
-            return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
-        }
     }
     Ok(None)
+}
+
+fn is_empty(sector: &[u8]) -> bool {
+    sector.iter().all(|&byte| byte == 0)
 }
 
 /// Reserves the blocks of a file now, so that a full disk is noticed before and not within the work.
