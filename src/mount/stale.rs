@@ -112,8 +112,11 @@ fn detach_driver_mount(mountpoint: &Path) -> Result<()> {
 /// Detaches the mount of a block file that was made just before its server died, and is in no record: nobody answers there.
 fn detach_dead_block(directory: &Path) -> Result<()> {
     let table = MountTable::read()?;
-    match (table.at(directory), stat(directory)) {
-        (Some(mount), Err(Errno::NOTCONN)) if mount.kind == "fuse.strongroom" => detach(mount.id, directory),
+    let Some(mount) = table.at(directory).filter(|mount| mount.kind == "fuse.strongroom") else {
+        return Ok(());
+    };
+    match stat(directory) {
+        Err(Errno::NOTCONN) => detach(mount.id, directory),
         _ => Ok(()),
     }
 }

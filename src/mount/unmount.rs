@@ -115,7 +115,7 @@ fn inner_first(chosen: &mut [(Session, Record)]) {
 fn take_down(directory: &Path, record: &Record, force: bool, interrupted: &AtomicBool) -> Result<()> {
     let shown = record.entry.mountpoint.as_ref().unwrap_or(&record.block_directory);
     let action = || format!("cannot unmount {}", shown.display());
-    if let Some(inner) = inner_ones(record).first().filter(|_| force) {
+    if force && let Some(inner) = inner_ones(record).first() {
         return Err(in_use_by_inner(inner).during(action()));
     }
     let outcome = ask(&directory.join(CONTROL), record, force, interrupted);

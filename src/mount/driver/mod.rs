@@ -87,14 +87,12 @@ impl Driver {
     /// `Missing` where a tool or the kernel's file system is, `Unsupported`, `Io` where the file system is damaged,
     /// `Damaged` where its end is missing, `Interrupted`.
     pub fn mount(self, volume: Volume<'_>, mountpoint: &MountPoint, session: &mut Session) -> Result<()> {
-        let mounted = volume.missing_end.filter(|_| !volume.read_only).map_or_else(
-            || match self {
-                Self::Kernel => kernel::mount(volume, mountpoint, session),
-                Self::Userspace => userspace::mount(volume, mountpoint, session),
-            },
+        let mounted = match (volume.missing_end, self) {
             // No repair brings it back, and each would write.
-            |missing| Err(cut_off(missing)),
-        );
+            (Some(missing), _) if !volume.read_only => Err(cut_off(missing)),
+            (_, Self::Kernel) => kernel::mount(volume, mountpoint, session),
+            (_, Self::Userspace) => userspace::mount(volume, mountpoint, session),
+        };
         let mounted = mounted.map_err(|error| match (volume.missing_end, error.kind()) {
             (Some(missing), ErrorKind::Io) => cut_off(missing),
             _ => error,
