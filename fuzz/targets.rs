@@ -5,6 +5,7 @@ use std::{ops::ControlFlow, sync::Arc};
 use sha2::{Digest, Sha256};
 use strongroom::{
     crypto::{
+        crc::crc32,
         kdf::KdfLimits,
         secret::{Credentials, Password},
     },
@@ -13,6 +14,7 @@ use strongroom::{
         luks1::Luks1,
         luks2::{self, Luks2},
         native::{Backup, HeaderFile, Native, NativeHeader, Restore, scan},
+        partitions,
         veracrypt::Hints,
     },
     storage::{MemoryStorage, Storage},
@@ -205,3 +207,42 @@ fn restore(file: &dyn Storage) {
     assert!(header.faults(&unlocked).expect("it is complete").is_empty());
     assert!(Backup::take(&container).expect("a restored header is backed up").is_settled());
 }
+
+/// A medium that begins with the input. Bit 0 of the first byte: a GPT header stands in the second sector, and its checksums are
+/// made right. Bit 1: sectors of 4096 bytes.
+pub(crate) fn partitions(data: &[u8]) {
+    let [flags, rest @ ..] = data else { return };
+    let mut bytes = rest[..rest.len().min(MEDIUM_LEN)].to_vec();
+    bytes.resize(MEDIUM_LEN, 0);
+    if flags & 1 == 1 {
+        let sector = if flags & 2 == 2 { 4096 } else { 512 };
+        make_gpt_right(&mut bytes, sector);
+    }
+    let size = MEDIUM_LEN as u64;
+    let Some(table) = partitions::read(&MemoryStorage::new(bytes)).expect("memory is read") else { return };
+    assert!(table.partitions.len() <= (1 << 20) / 128);
+    assert!(table.partitions.is_sorted_by_key(|partition| partition.number));
+    for partition in &table.partitions {
+        assert!(partition.len > 0 && partition.start.checked_add(partition.len).is_some());
+        if let Some(range) = partition.range(size) {
+            assert!(range.start < range.end && range.end <= size);
+        }
+    }
+}
+
+fn make_gpt_right(bytes: &mut [u8], sector: usize) {
+    let header = &mut bytes[sector..sector * 2];
+    header[..8].copy_from_slice(b"EFI PART");
+    header[12..16].copy_from_slice(&92_u32.to_le_bytes());
+    header[24..32].copy_from_slice(&1_u64.to_le_bytes());
+    let number = |at: usize| usize::from(u16::from_le_bytes([header[at], header[at + 1]]));
+    let (block, count, len) = (number(72), number(80), number(84));
+    let range = (block * sector).min(MEDIUM_LEN)..(block * sector + count * len).min(MEDIUM_LEN);
+    let sum = crc32(&bytes[range]);
+    bytes[sector + 88..sector + 92].copy_from_slice(&sum.to_le_bytes());
+    bytes[sector + 16..sector + 20].fill(0);
+    let sum = crc32(&bytes[sector..sector + 92]);
+    bytes[sector + 16..sector + 20].copy_from_slice(&sum.to_le_bytes());
+}
+
+const MEDIUM_LEN: usize = 128 << 10;

@@ -55,6 +55,20 @@ fn no_input_of_the_luks_corpora_panics() {
 }
 
 #[test]
+fn no_input_of_the_partitions_corpus_panics() {
+    let inputs = corpus("partitions");
+    assert!(inputs.len() >= 5, "only {} inputs", inputs.len());
+    for input in &inputs {
+        targets::partitions(input);
+        for at in (0..input.len().min(8192)).step_by(3) {
+            let mut changed = input.clone();
+            changed[at] ^= 0x55;
+            targets::partitions(&changed);
+        }
+    }
+}
+
+#[test]
 fn no_input_of_the_corpora_of_foreign_containers_panics() {
     let targets = [
         ("unlock", foreign::unlock as fn(&[u8]) -> bool, 257),

@@ -9,6 +9,7 @@ mod luks;
 pub mod luks1;
 pub mod luks2;
 pub mod native;
+pub mod partitions;
 pub mod signature;
 mod uuid;
 pub mod veracrypt;

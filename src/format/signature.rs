@@ -8,7 +8,7 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
-use std::io;
+use std::{io, ops::Range};
 
 use crate::storage::Storage;
 
@@ -99,10 +99,28 @@ pub fn recognise(head: &[u8]) -> Option<&'static Signature> {
 /// # Errors
 /// What reading gave.
 pub fn read_head(storage: &dyn Storage) -> io::Result<Vec<u8>> {
-    let len = usize::try_from(storage.size()?).unwrap_or(HEAD_LEN).min(HEAD_LEN);
-    let mut head = vec![0; len];
-    storage.read_exact_at(&mut head, 0)?;
+    let size = storage.size()?;
+    read_head_of(storage, 0..size)
+}
+
+/// The same of a part of a medium.
+///
+/// # Errors
+/// What reading gave.
+pub fn read_head_of(storage: &dyn Storage, range: Range<u64>) -> io::Result<Vec<u8>> {
+    let len = range.end.saturating_sub(range.start);
+    let mut head = vec![0; usize::try_from(len).unwrap_or(HEAD_LEN).min(HEAD_LEN)];
+    storage.read_exact_at(&mut head, range.start)?;
     Ok(head)
+}
+
+/// Whether a table of up to four partitions stands in the first sector, and no file system's or container's signature does.
+pub fn is_partition_table(head: &[u8]) -> bool {
+    let is_taken = |known: &Signature| match known.test {
+        Test::Magic(offset, magic) => offset < 512 && has(head, offset, magic),
+        Test::Look(_) => false,
+    };
+    is_partitioned(head) && !is_fat(head) && !KNOWN.iter().any(is_taken)
 }
 
 /// Whether the first sector ends as those do that a computer starts from. File systems have it, partition tables, boot loaders.

@@ -8,12 +8,14 @@ mod file;
 mod in_place;
 mod memory;
 mod overlay;
+mod section;
 mod sim;
 
 pub use apart::Apart;
 pub use file::FileStorage;
 pub use memory::MemoryStorage;
 pub use overlay::{Overlay, Window};
+pub use section::Section;
 pub use sim::{Failure, Fate, Outcome, Plan, SimStorage};
 
 use std::{fmt, io, ops::Range};
