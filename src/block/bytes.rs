@@ -113,10 +113,14 @@ impl ByteDevice {
         self.checked(len, offset)
     }
 
-    /// The sectors that `range` touches.
+    /// The sectors that `range` touches: none where it is empty, also within a sector.
     const fn touched(&self, range: &Range<u64>) -> Range<u64> {
         let sector_size = self.geometry.sector_size;
-        range.start >> sector_size.shift()..range.end.div_ceil(sector_size.bytes_u64())
+        let first = range.start >> sector_size.shift();
+        if range.start >= range.end {
+            return first..first;
+        }
+        first..range.end.div_ceil(sector_size.bytes_u64())
     }
 
     /// Splits `range` into whole sectors and parts of one: at most three parts, in order.
