@@ -22,12 +22,18 @@ pub(crate) fn build_folder() -> &'static Path {
 
 /// Runs a program, which must succeed, and gives its output.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
+    attempt(program, arguments).unwrap_or_else(|errors| panic!("{program} {arguments:?}: {errors}"))
+}
+
+/// Runs a program and gives its output; what it said of errors where it failed.
+fn attempt(program: &str, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new(program);
     command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C.UTF-8");
     let output = command.args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{program} {arguments:?}: {errors}");
-    String::from_utf8(output.stdout).unwrap()
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    Ok(String::from_utf8(output.stdout).unwrap())
 }
 
 /// Copies a file, sparse as it is.
@@ -65,7 +71,14 @@ pub(crate) fn make_by_qemu(plain: &Path, container: &Path, key: &Path, options: 
     let names = (plain.to_str().unwrap(), container.to_str().unwrap());
     let arguments =
         ["convert", "--object", &secret, "-f", "raw", "-O", "luks", "-o", &options, names.0, names.1];
-    run("qemu-img", &arguments);
+    // On a busy machine it fails at measuring, a third of the time.
+    for _ in 0..20 {
+        match attempt("qemu-img", &arguments) {
+            Ok(_) => return,
+            Err(errors) => assert!(errors.contains("CPU usage"), "qemu-img {arguments:?}: {errors}"),
+        }
+    }
+    panic!("qemu-img cannot measure how fast it is, in 20 attempts");
 }
 
 /// The data of an AES container, by cryptsetup: a copy is decrypted in place.

@@ -55,6 +55,13 @@ pub(crate) fn is_skipped(reason: &str) -> bool {
     false
 }
 
+/// Says what is left out because only root could do it, where nobody who runs the tests is root.
+pub(crate) fn leave_to_root(what: &str) {
+    if !geteuid().is_root() {
+        eprintln!("skipped: only root can {what}");
+    }
+}
+
 /// Whether volumes can be mounted here; where not, that is said.
 pub(crate) fn can_mount() -> bool {
     let missing = ["/dev/fuse", "/usr/bin/fusermount3", "/usr/bin/fuse2fs"]

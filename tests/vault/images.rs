@@ -3,7 +3,7 @@
 use std::{os::unix::fs::MetadataExt, panic::AssertUnwindSafe};
 
 use crate::{
-    place::CHEAP,
+    place::{CHEAP, leave_to_root},
     world::{World, with_vault},
 };
 
@@ -106,6 +106,7 @@ fn an_interrupted_copy_leaves_nothing() {
 fn devices_are_imported_and_exported() {
     with_vault("--size 4M --filesystem none --provision thin", |world| {
         if !world.is_root() {
+            leave_to_root("make devices to import and export");
             return;
         }
         world.shell("head -c 6000640 /dev/urandom > content; truncate -s 8M content other");

@@ -1,7 +1,7 @@
 //! Keyslots of a container that is mounted and in use.
 
 use crate::{
-    place::{CHEAP, wait_until},
+    place::{CHEAP, leave_to_root, wait_until},
     world::{World, with_vault},
 };
 
@@ -114,7 +114,7 @@ fn a_loan_keeps_nobody_from_unmounting_and_the_lock_until_it_ends() {
     with_vault(OPTIONS, |world| {
         world.mount();
         if !world.is_root() {
-            eprintln!("skipped: this process can only borrow from servers in root's runtime directory");
+            leave_to_root("borrow from a server in this process, whose runtime directory is root's");
             world.done("unmount m");
             return;
         }

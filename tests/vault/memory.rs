@@ -12,7 +12,7 @@ use strongroom::{
 
 use crate::{
     leaks,
-    place::{PASSWORD, children, comes_to_pass, wait_for_end_of, wait_until},
+    place::{PASSWORD, children, comes_to_pass, leave_to_root, wait_for_end_of, wait_until},
     world::{World, with_vault},
 };
 
@@ -85,12 +85,9 @@ fn the_command_forgets_what_it_was_told_once_the_volume_is_mounted() {
 }
 
 /// Whether this process may read another's memory although that may not be dumped.
-fn can_look_into_processes() -> bool {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root {
-        eprintln!("skipped: only root can read the memory of a server");
-    }
-    is_root
+pub(crate) fn can_look_into_processes() -> bool {
+    leave_to_root("read the memory of a server");
+    rustix::process::geteuid().is_root()
 }
 
 /// Everything that must be nowhere once a volume is mounted, and the key that must be: of the first region's data.
