@@ -13,6 +13,7 @@ PATH=$PATH:/usr/sbin:/sbin
 # command or file : Debian package : what for
 tools='
 cc              gcc         building
+/usr/include/stdio.h libc6-dev building
 pkg-config      pkg-config  building
 /usr/include/libudev.h libudev-dev building with FIDO2
 /usr/include/openssl/evp.h libssl-dev tests
@@ -73,15 +74,15 @@ missing_packages() {
     while read -r command package _; do
         [[ -z $command || -e $command ]] || command -v "$command" >/dev/null || echo "$package"
     done <<<"$tools" | sort -u | tr '\n' ' '
-    # Debian packs parts of Python's own library separately.
-    ! command -v python3 >/dev/null || python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+    # Debian packs parts of Python's own library separately, also from a Python that is about to be installed.
+    python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
 }
 
 install() {
     local quiet=$1 root
     shift
     if ! command -v apt-get >/dev/null; then
-        give_up "$quiet" "not a Debian system; install what these packages hold: $*"
+        give_up "$quiet" "this is not a Debian system; install what these packages hold: $*"
         return
     fi
     root=()
@@ -91,11 +92,12 @@ install() {
         [[ $quiet = no ]] || root+=(--non-interactive)
     fi
     if ! "${root[@]}" true 2>/dev/null; then
-        give_up "$quiet" "cannot become root; run: apt-get install $*"
+        give_up "$quiet" "cannot become root; run as root: apt-get update && apt-get install $*"
         return
     fi
-    echo "setup: installing $*"
+    echo 'setup: apt-get update'
     "${root[@]}" apt-get update -qq
+    echo "setup: apt-get install $*"
     "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
@@ -105,8 +107,9 @@ install_python_packages() {
     [[ $(cat "$folder/installed" 2>/dev/null) != "$python_packages" ]] || return 0
     echo "setup: installing $python_packages into $folder"
     # shellcheck disable=SC2086 # a list of words
-    if python3 -m venv --clear "$folder" >/dev/null 2>&1 &&
-        "$folder/bin/pip" install --quiet --disable-pip-version-check --retries 1 --timeout 15 --only-binary :all: $python_packages; then
+    if ! python3 -m venv --clear "$folder" >/dev/null 2>&1; then
+        give_up "$quiet" "cannot make a Python environment in $folder; python3 -m venv says why"
+    elif "$folder/bin/pip" install --quiet --disable-pip-version-check --retries 1 --timeout 15 --only-binary :all: $python_packages; then
         echo "$python_packages" >"$folder/installed"
     else
         give_up "$quiet" "cannot install $python_packages from PyPI"

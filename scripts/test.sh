@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Runs all tests, also those after one that failed, and says at the end how many passed and what was skipped, and why.
+#
+#   test.sh [ARGUMENT...]   the arguments are for `cargo test`
+#
+# A test that cannot do a part of its work prints "skipped: REASON" and passes. Cargo shows that only where it is asked for the
+# output of tests that passed; most of which nobody wants to see, so only these lines are picked out of it.
+
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+main() {
+    local folder status=0
+    folder=${CARGO_TARGET_DIR:-target}
+    mkdir -p "$folder"
+    ${CARGO:-cargo} test --locked --no-fail-fast "$@" -- --show-output 2>&1 | tee "$folder/test.log" | show || status=$?
+    summarise <"$folder/test.log" | tee "$folder/test-summary"
+    return "$status"
+}
+
+# The log without what tests that passed have printed. (libtest: "successes:", each test's output under a line of its name, once
+# more "successes:" with the names, then "failures:" or the result.)
+show() {
+    sed -u '/^successes:$/,/^\(failures:$\|test result: \)/{/^\(failures:$\|test result: \)/!d}'
+}
+
+summarise() {
+    awk '
+        / Running .*\(.*\)$/ || /^ *Doc-tests / { begun++; program = $0 }
+        /^---- .* stdout ----$/ { test = program " " $2 }
+        /^skipped: / && inside && !((test, $0) in seen) {
+            seen[test, $0]
+            count[substr($0, 10)]++
+            if (!(test in skipping)) { skipping[test]; skipped++ }
+        }
+        /^successes:$/ { inside = 1 }
+        /^failures:$/ { inside = 0 }
+        /^test .* \.\.\. FAILED$/ { failures = failures "\n    " $2 }
+        /^test result: / { inside = 0; ended++; passed += $4; failed += $6 }
+        END {
+            passed -= skipped
+            print ""
+            if (failures) print "failed:" failures
+            if (skipped) {
+                print "skipped, in whole or in part:"
+                sorted = "sort"
+                for (reason in count)
+                    printf "    %s (%d %s)\n", reason, count[reason], count[reason] == 1 ? "test" : "tests" | sorted
+                close(sorted)
+                printf "%d of %d tests ran in whole\n", passed + failed, passed + failed + skipped
+            }
+            if (ended < begun) printf "%d of %d test programs ended without a result\n", begun - ended, begun
+            printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped
+        }
+    '
+}
+
+main "$@"
