@@ -1,224 +1,204 @@
-//! The manual page: what clap knows of the commands, and what only words can say.
+//! The manual: one page of everything, or the page of one command. What clap knows of the commands is put into words by `page`;
+//! here stands what only words can say.
 
-use clap::{Arg, Command};
-use clap_mangen::{
-    Man,
-    roff::{Inline, Roff, bold, italic, roman},
-};
-use strongroom::error::Result;
+mod page;
+
+use clap_mangen::roff::{Roff, bold, roman};
+use strongroom::error::{Error, ErrorKind, Result};
 
 use super::output::print;
+use page::{Leaf, describe, describe_argument, leaves, section, usage};
 
-/// Prints the whole manual as one roff page.
-pub(crate) fn run() -> Result<()> {
+/// Prints the whole manual, or the page of the command that `words` name, as roff.
+///
+/// # Errors
+/// `Usage` where they name none.
+pub(crate) fn run(words: &[String]) -> Result<()> {
     let command = super::command();
-    let mut page = Vec::new();
-    let man = Man::new(command.clone()).title("STRONGROOM").manual("User Commands");
-    man.render_title(&mut page)?;
-    man.render_name_section(&mut page)?;
+    let all = leaves(&command, &command, "strongroom");
+    let roff = if words.is_empty() { whole(&command, &all) } else { page_of(&all, words)? };
+    let mut text = Vec::new();
+    roff.to_writer(&mut text)?;
+    print(&String::from_utf8_lossy(&text))
+}
 
+/// The manual of everything. What several commands take is described once.
+fn whole(command: &clap::Command, all: &[Leaf<'_>]) -> Roff {
     let mut roff = Roff::new();
+    roff.control("TH", ["STRONGROOM", "1", "", version().as_str(), "User Commands"]);
+    section(&mut roff, "NAME", "strongroom \\- encrypted vaults: create, mount, lock, back up");
     roff.control("SH", ["SYNOPSIS"]);
-    for leaf in leaves(&command, &command, "strongroom") {
-        roff.text(usage(&leaf));
+    for leaf in all {
+        roff.text(usage(leaf));
         roff.control("br", []);
     }
     section(&mut roff, "DESCRIPTION", DESCRIPTION);
     roff.control("SH", ["COMMANDS"]);
-    for leaf in leaves(&command, &command, "strongroom") {
-        describe(&mut roff, &leaf);
+    let common = page::common_arguments(all);
+    for leaf in all {
+        roff.control("SS", [leaf.path.as_str()]);
+        describe(&mut roff, leaf, &common);
+    }
+    roff.control("SH", ["COMMON OPTIONS"]);
+    roff.text([roman("Several commands take these; each names those that it takes.")]);
+    for argument in &common {
+        describe_argument(&mut roff, argument);
     }
     roff.control("SH", ["OPTIONS OF EVERY COMMAND"]);
     for argument in command.get_arguments() {
         describe_argument(&mut roff, argument);
     }
+    exit_statuses(&mut roff);
+    for (name, text) in SECTIONS {
+        section(&mut roff, name, text);
+    }
+    roff
+}
+
+/// The page of one command, or of all commands that begin with `words`: each with all that it takes.
+fn page_of(all: &[Leaf<'_>], words: &[String]) -> Result<Roff> {
+    let asked = format!("strongroom {}", words.join(" "));
+    let group = format!("{asked} ");
+    let found: Vec<_> = all
+        .iter()
+        .filter(|leaf| {
+            let (parent, _) = leaf.path.rsplit_once(' ').unwrap_or_default();
+            let is_alias = leaf.command.get_all_aliases().any(|alias| asked == format!("{parent} {alias}"));
+            leaf.path == asked || leaf.path.starts_with(&group) || is_alias
+        })
+        .collect();
+    let (Some(first), is_group) = (found.first(), found.len() > 1) else {
+        let unknown = Error::new(ErrorKind::Usage, "unknown command").during(words.join(" "));
+        return Err(unknown.with_hint("see strongroom --help"));
+    };
+    let (name, about) =
+        if is_group { (&asked, "work with a container".to_owned()) } else { (&first.path, first.about()) };
+    let name = name.replace(' ', "-");
+    let mut roff = Roff::new();
+    roff.control("TH", [name.to_uppercase().as_str(), "1", "", version().as_str(), "User Commands"]);
+    section(&mut roff, "NAME", &format!("{name} \\- {}", about.to_lowercase()));
+    roff.control("SH", ["SYNOPSIS"]);
+    for leaf in &found {
+        roff.text(usage(leaf));
+        roff.control("br", []);
+    }
+    roff.control("SH", ["DESCRIPTION"]);
+    for leaf in &found {
+        if is_group {
+            roff.control("SS", [leaf.path.as_str()]);
+        }
+        describe(&mut roff, leaf, &[]);
+    }
+    exit_statuses(&mut roff);
+    section(
+        &mut roff,
+        "SEE ALSO",
+        "strongroom(1) has the options of every command, files, examples and security.",
+    );
+    Ok(roff)
+}
+
+fn exit_statuses(roff: &mut Roff) {
     roff.control("SH", ["EXIT STATUS"]);
     for (status, meaning) in EXIT_STATUSES {
         roff.control("TP", []).text([bold(status)]).text([roman(meaning)]);
     }
-    for (name, text) in SECTIONS {
-        section(&mut roff, name, text);
-    }
-    roff.to_writer(&mut page)?;
-    print(&String::from_utf8_lossy(&page))
 }
 
-/// A command that does something, with the words that call it.
-struct Leaf<'a> {
-    path: String,
-    command: &'a Command,
-    /// Options that every command has are described once.
-    shared: &'a Command,
-}
-
-impl Leaf<'_> {
-    fn arguments(&self) -> impl Iterator<Item = &Arg> {
-        self.command.get_arguments().filter(|argument| {
-            let is_shared = self.shared.get_arguments().any(|shared| shared.get_id() == argument.get_id());
-            !is_shared && !argument.is_hide_set() && argument.get_id() != "help"
-        })
-    }
-}
-
-fn leaves<'a>(shared: &'a Command, command: &'a Command, path: &str) -> Vec<Leaf<'a>> {
-    let mut found = Vec::new();
-    for child in command.get_subcommands().filter(|child| !child.is_hide_set()) {
-        let path = format!("{path} {}", child.get_name());
-        if child.has_subcommands() {
-            found.extend(leaves(shared, child, &path));
-        } else {
-            found.push(Leaf { path, command: child, shared });
-        }
-    }
-    found
-}
-
-fn usage(leaf: &Leaf<'_>) -> Vec<Inline> {
-    let mut line = vec![bold(leaf.path.as_str())];
-    for argument in leaf.arguments().filter(|argument| argument.is_positional()) {
-        let name = value_name(argument);
-        let shown = if argument.is_required_set() { name } else { format!("[{name}]") };
-        line.extend([roman(" "), italic(shown)]);
-    }
-    line.push(roman(" [options]"));
-    line
-}
-
-fn describe(roff: &mut Roff, leaf: &Leaf<'_>) {
-    roff.control("SS", [leaf.path.as_str()]);
-    let about = leaf.command.get_about().map(ToString::to_string).unwrap_or_default();
-    let aliases: Vec<_> = leaf.command.get_visible_aliases().collect();
-    let also =
-        if aliases.is_empty() { String::new() } else { format!(" Also called {}.", aliases.join(", ")) };
-    roff.text([roman(format!("{about}.{also}"))]);
-    for argument in leaf.arguments() {
-        describe_argument(roff, argument);
-    }
-    if let Some(examples) = leaf.command.get_after_help() {
-        roff.control("PP", []).text([roman("Examples:")]);
-        roff.control("PP", []).control("nf", []);
-        for line in examples.to_string().lines().skip(1) {
-            roff.text([roman(line)]);
-        }
-        roff.control("fi", []);
-    }
-}
-
-fn describe_argument(roff: &mut Roff, argument: &Arg) {
-    let mut header = Vec::new();
-    if argument.is_positional() {
-        header.push(italic(value_name(argument)));
-    } else {
-        let short = argument.get_short().map(|letter| format!("-{letter}"));
-        let long = argument.get_long().map(|name| format!("--{name}"));
-        header.push(bold(short.into_iter().chain(long).collect::<Vec<_>>().join(", ")));
-        if argument.get_action().takes_values() {
-            header.extend([roman(" "), italic(value_name(argument))]);
-        }
-    }
-    let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
-    roff.control("TP", []).text(header).text([roman(help)]);
-
-    let values = argument.get_possible_values();
-    if argument.get_action().takes_values() && !values.is_empty() {
-        let values = values.iter().map(|value| match value.get_help() {
-            Some(help) => format!("{} ({help})", value.get_name()),
-            None => value.get_name().to_owned(),
-        });
-        roff.control("br", []).text([roman(format!("One of: {}.", values.collect::<Vec<_>>().join(", ")))]);
-    }
-    let defaults: Vec<_> =
-        argument.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
-    if argument.get_action().takes_values() && !defaults.is_empty() {
-        roff.control("br", []).text([roman(format!("Default: {}.", defaults.join(", ")))]);
-    }
-}
-
-fn value_name(argument: &Arg) -> String {
-    let names = argument.get_value_names().unwrap_or_default();
-    names.first().map_or_else(|| argument.get_id().as_str().to_uppercase(), ToString::to_string)
-}
-
-/// A section of paragraphs, parted by blank lines.
-fn section(roff: &mut Roff, name: &str, text: &str) {
-    roff.control("SH", [name]);
-    for (index, paragraph) in text.split("\n\n").enumerate() {
-        if index > 0 {
-            roff.control("PP", []);
-        }
-        for line in paragraph.lines() {
-            roff.text([roman(line)]);
-        }
-    }
+fn version() -> String {
+    format!("strongroom {}", env!("CARGO_PKG_VERSION"))
 }
 
 const DESCRIPTION: &str = "\
-A container is one file (or a block device) that holds an encrypted file system. strongroom makes it, opens it with a
-password, keyfiles, or both, and mounts it. An ordinary user needs no privileges for any of this.
+# Vaults and containers
 
-mount returns when the files can be used. A background process serves the volume: it survives the terminal and the
-logout, holds the keys in locked memory, and unmounts cleanly when it is told to stop (SIGTERM). One writer has a
-container at a time.
+A container, or vault, is one file (or a block device) that holds an encrypted file system. strongroom creates it, opens it with a
+password, keyfiles, or both, and mounts it. You need no special privileges for any of this.
 
-unmount waits until all is written. With --force it does not wait for open files, and a driver that hangs is killed within
-seconds; what that one had not written is lost. A volume out of which another container is mounted is refused all the same. list shows \"(detached)\" (null in JSON) for a mount point that somebody detached while files are open.
+# Mounting
 
-The userspace driver keeps no journal: mount first lets e2fsck(8) repair what a crash left, as far as that goes unasked. Where it
-refuses, mount ends with status 6 and its hint holds the commands for the rest. What lost its name is then in lost+found;
-what was synced is there. With --read-only nothing is repaired. A file system whose end is missing, since the container was cut
-short, is not repaired and not mounted for writing: status 4, with the bytes that are missing. With --read-only it is mounted
-with a warning, but not by a fuse2fs older than 1.47.3, which shows wrong contents as if they were right: status 4.
+mount returns when you can use the files. A background process serves the volume: it survives the terminal and the
+logout, keeps the keys in locked memory, and unmounts cleanly when it is told to stop (SIGTERM). A container can be open
+only once at a time for writing.
 
-Passwords are bytes as they are given, not normalised. At most 1 MiB. One newline at the end of a password file, a
+As an ordinary user you mount ext2, ext3 and ext4 through fuse2fs, which keeps no journal. So mount first lets e2fsck(8) repair what a
+crash left, as far as that needs no decision. If e2fsck refuses, mount ends with status 6, and its hint gives the commands that
+repair the rest. Files that lost their names end up in lost+found; everything that was synced is there. A container that was cut short is
+not repaired and not mounted for writing: status 4, and the number of missing bytes. With --read-only it is mounted
+with a warning, unless fuse2fs is older than 1.47.3, which would show wrong contents as if they were right: status 4.
+
+# Unmounting
+
+unmount waits until everything is written. It refuses while files are open and names the programs. With --force it does not wait for them,
+and kills a driver that hangs within seconds; whatever was not written by then is lost. If a container inside this volume is itself mounted,
+unmount refuses even with --force: unmount that one first. In list, \"(detached)\" (null in JSON) means that somebody detached the mount point
+while files were open.
+
+# Passwords and keyfiles
+
+Passwords are the bytes that you give, up to 1 MiB, without any normalisation. One newline at the end of a password file, a
 descriptor or a command's output is dropped; a carriage return is not. Control characters typed at a prompt are ignored.
 A password is never taken from the command line or from the environment, where others could see it.
 
-Keyfiles join the password, and each counts with its whole content, in any order. With --no-password, or an empty
+Keyfiles are added to the password. All of their content counts, in any order. With --no-password, or an empty
 password file, the keyfiles alone open the container.
 
-A container has 30 keyslots, each of which opens it by itself. key add fills one, key change replaces the secret of one, key
-remove empties one; the data is not touched, and the container may be mounted meanwhile (not read-only). The old secret
-comes from the options that begin with --password and --keyfile, the new one from those that begin with --new. --slot is the
-keyslot that is worked on, --unlock-slot the one to unlock with; where a command only unlocks, --slot is the one to try. A removed secret still opens copies of the header made before.
+# Keyslots
+
+A container has 30 keyslots. Each opens it by itself. key add fills one, key change replaces its secret, key
+remove empties it. The data is not touched, and the container may be mounted meanwhile (not read-only). The old secret
+comes from the options that begin with --password and --keyfile, the new one from those that begin with --new. --slot chooses the
+keyslot to work on, --unlock-slot the one to unlock with; on commands that only unlock, --slot is the one to try. A removed secret still opens
+copies of the header that were made before.
+
+# Recovery keys and FIDO2 tokens
 
 A recovery key (key add --recovery) is 17 groups of six digits. It is printed once on standard output, four groups to a line and
-then as a QR code, with --json as \"recovery_key\" and nothing else. Where standard input is a terminal, and without --json, it must be
-typed back before its keyslot is written; scripts are not asked. With --no-qr what is printed can be given to --password-file
-as it is. To unlock with it, add --recovery-key: it is then asked for, or read, in the place of the password. Dashes,
-spaces and line breaks in it do not matter; a wrong group is named by its number.
+then as a QR code; with --json it is the value of \"recovery_key\". If standard input is a terminal, and without --json, you type two of
+its groups back before it can open anything; scripts are not asked. With --no-qr you can give what is printed to --password-file
+as it is. To unlock with it, add --recovery-key: it takes the place of the password. Dashes,
+spaces and line breaks in it do not matter. If a group is wrong, the message names it by number.
 
-A FIDO2 token (key add --fido2) is used through /dev/hidraw*. It must know the extension hmac-secret. Where it has a PIN when the keyslot
-is made, it asks for it each time; fingerprints are not used. To unlock with it, add --security-key; the PIN comes from
-where the password would, so --password-command can give it. A wrong PIN from such a source is tried once. Of several
-tokens the one that belongs to the container is found; to make a keyslot, only one may be plugged in.
+A FIDO2 token (key add --fido2) is used through /dev/hidraw*. It must support the hmac-secret extension. If it has a PIN when the keyslot
+is made, the PIN is needed each time; fingerprints are not used. To unlock with it, add --security-key. The PIN comes from
+where the password would, so --password-command can supply it. A wrong PIN from such a source is tried only once. With several
+tokens plugged in, strongroom finds the one that belongs to the container; to make a keyslot, plug in only one.
 
-create --format luks2 and luks1 make what cryptsetup makes. Their keyslots, 32 and 8, are changed by the same commands, and header backups
-are cryptsetup's own; no password is needed to restore one. There are no labels of keyslots, recovery keys and tokens. A LUKS1 keyslot is
+# LUKS
+
+create --format luks2 and luks1 make what cryptsetup makes. The same commands change their 32 and 8 keyslots, and header backups
+are cryptsetup's own; restoring one takes no password. LUKS keyslots have no labels, recovery keys or tokens here. A LUKS1 keyslot is
 changed by way of an empty one. One secret opens such a container: a password, or one keyfile in its place.
 
-The header of a LUKS container is authenticated by nothing. --pin remembers what it says, once it opened; from then on every command that
-opens this container compares, before it asks for a secret, and ends with status 4 where the header is another one. Changes of keyslots by strongroom
-itself are followed. --pin=renew accepts what another program changed, --pin=require refuses what was never pinned. For a container of
+Nothing authenticates the header of a LUKS container. With --pin strongroom remembers what the header says once it has opened it. From then on every
+command that opens this container compares before it asks for a secret, and ends with status 4 if the header is different. Keyslot
+changes by strongroom itself update the pin. --pin=renew accepts what another program changed; --pin=require refuses a container that was never pinned. For a container in
 strongroom's own format the pin refuses old headers.
 
-Nothing in a container of VeraCrypt or TrueCrypt says what it is. --format veracrypt or truecrypt opens one; where neither is given and the
-file has no known header, the user is asked on the terminal whether to try it as one. Then all hashes are tried, on all processors, with all ciphers: first on the header of
-the normal volume, then on that of the hidden one. A terminal shows how long that takes at most, measured while it runs. What opened is told, and with --prf only that hash is tried, and the backup headers too. --pim, --hidden, --backup-header and
---system (the file is a drive whose system is encrypted) name what else is to be opened. A --keyfile may be a folder: every file in it counts that is not hidden. Of a
-keyfile only the first MiB counts there. header restore --yes puts such a header over a file system or other known data only with --force, and over the
-header of another format not at all. With a PIM, Argon2id is tried only with --prf argon2id: it may take very long.
+# VeraCrypt and TrueCrypt
 
-create --hidden computes the space for a hidden volume from the tables of the file system in the outer volume: FAT, exFAT, NTFS, ext2, ext3 or ext4. Another one,
-and one that was not left clean, is refused. What the outer file system has behind that space stays where it is: NTFS keeps a copy of its boot sector in the volume's last
-sector. exFAT and FAT leave most room; NTFS has its table a third of the way into the volume where Windows made it, and a copy of that
-in the middle where mkfs.ntfs did; ext has structures in many places.
+Nothing in a VeraCrypt or TrueCrypt container identifies it as one. --format veracrypt or truecrypt opens one. Without it, if a
+file has no known header, you are asked on the terminal whether to try it as one. All hashes are then tried with all ciphers, on all processors: first on the header of
+the normal volume, then on that of the hidden one. A terminal shows how long that takes at most. The answer names the hash; with --prf only that hash is tried, and the backup headers too.
+--pim, --hidden, --backup-header and --system (a drive with an encrypted system) say what else to open. A --keyfile may be a folder: every file in it counts unless it is hidden. Only the
+first MiB of a keyfile counts. header restore --yes puts such a header over a file system or other known data only with --force, and never over the
+header of another format. With a PIM, Argon2id is tried only with --prf argon2id: it may take very long.
+
+create --hidden works out the space for a hidden volume from the tables of the outer file system: FAT, exFAT, NTFS, ext2, ext3 or ext4. It refuses any other,
+and one that was not left clean. What the outer file system keeps behind that space stays where it is: NTFS has a copy of its boot sector in the volume's last
+sector. exFAT and FAT leave most room. NTFS has its table a third of the way into the volume if Windows made it, and a copy
+in the middle if mkfs.ntfs did; ext has structures in many places.
+
+# Measuring
 
 benchmark measures ciphers (on one thread, in memory, with the backend that strongroom uses here), Argon2id at up to three costs,
-PBKDF2 and memory. With --json, rates are in bytes a second; the rows of PBKDF2 have the iterations that one second allows.
+PBKDF2 and memory. With --json, rates are in bytes a second; the PBKDF2 rows give the iterations that fit into one second.
 
-With --json exactly one object is printed on standard output, also for an error:
-{\"error\":{\"code\",\"kind\",\"message\",\"hint\"}}. What check finds is its result: exit status 4 without an error where
-something is not as it must be. Otherwise standard output carries data only; notes, progress and errors go to
+# JSON
+
+With --json exactly one object is printed on standard output, for an error too:
+{\"error\":{\"code\",\"kind\",\"message\",\"hint\"}}. What check finds is its result: exit status 4 without an error if
+something is wrong. Otherwise standard output carries data only; notes, progress and errors go to
 standard error.";
 
 const EXIT_STATUSES: [(&str, &str); 9] = [
