@@ -87,6 +87,7 @@ impl<'a> Plan<'a> {
     /// The last checks before the secret: is there space, is there a source for the secret, may what is there go?
     pub(crate) fn confirm(&self) -> Result<()> {
         self.check_space()?;
+        self.check_place()?;
         self.check_header_file()?;
         self.options.secrets.check_source_for(self.blueprint.keyfile_role())?;
         match self.replaced {
@@ -157,6 +158,18 @@ impl<'a> Plan<'a> {
         }
         Err(Error::new(ErrorKind::Exists, "the header file exists already")
             .with_hint("choose another name for it"))
+    }
+
+    /// A word before the work where nothing can be written, or no file as large as that.
+    fn check_place(&self) -> Result<()> {
+        let len = self.extent().container_len;
+        if Draft::check_place(self.path, len, &OsRng)? {
+            return Ok(());
+        }
+        let reason =
+            format!("this file system does not allow a file of {} (FAT32: less than 4 GiB)", show_size(len));
+        Err(Error::new(ErrorKind::Io, reason)
+            .with_hint("choose a smaller --size, or format the medium with exFAT"))
     }
 
     /// A word before the work where the disk cannot hold it. Thin containers may promise more than there is.

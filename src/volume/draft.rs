@@ -108,16 +108,31 @@ impl Draft {
             // Nobody may be using the file that is about to go.
             drop(Container::open(target, Access::ReadWrite)?);
         }
-        let directory = directory_of(target);
-        let (file, place) = match unnamed_file(&directory) {
-            Ok(file) => (file, Place::Unnamed { replace }),
-            Err(error) if is_unsupported(&error) => {
-                let name = directory.join(temporary_name(rng)?);
-                (named_file(&name)?, Place::Named { name, replace })
-            }
-            Err(error) => return Err(error.into()),
+        let (file, name) = new_file(&directory_of(target), rng)?;
+        let place = match name {
+            None => Place::Unnamed { replace },
+            Some(name) => Place::Named { name, replace },
         };
         Ok(Self::of(Container::adopt(file, target)?, target, place))
+    }
+
+    /// Tries whether a container can be made at `target`, and leaves nothing there: before anything is asked or derived for it.
+    /// `false` where the file system there has no files of `len` bytes.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn check_place(target: &Path, len: u64, rng: &dyn Rng) -> Result<bool> {
+        let target = &target.canonicalize().unwrap_or_else(|_| target.to_path_buf());
+        if std::fs::metadata(target).is_ok_and(|metadata| metadata.file_type().is_block_device()) {
+            return Container::open(target, Access::ReadWrite).map(|_| true);
+        }
+        let (file, name) = new_file(&directory_of(target), rng)?;
+        let grown = file.set_len(len);
+        drop(name.map(std::fs::remove_file));
+        match grown {
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Ok(false),
+            grown => Ok(grown.map(|()| true)?),
+        }
     }
 
     fn of(container: Container, target: &Path, place: Place) -> Self {
@@ -203,6 +218,18 @@ fn directory_of(target: &Path) -> PathBuf {
     }
 }
 
+/// An empty file for its owner alone, and its name on file systems that have no unnamed ones.
+fn new_file(directory: &Path, rng: &dyn Rng) -> io::Result<(File, Option<PathBuf>)> {
+    match unnamed_file(directory) {
+        Ok(file) => Ok((file, None)),
+        Err(error) if is_unsupported(&error) => {
+            let name = directory.join(temporary_name(rng)?);
+            Ok((named_file(&name)?, Some(name)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 fn unnamed_file(directory: &Path) -> io::Result<File> {
     let flags = (OFlags::TMPFILE | OFlags::CLOEXEC).bits().cast_signed();
     OpenOptions::new().read(true).write(true).custom_flags(flags).mode(0o600).open(directory)
@@ -249,6 +276,17 @@ mod tests {
     fn names(directory: &Path) -> Vec<String> {
         let entries = std::fs::read_dir(directory).unwrap();
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_place_is_tried_without_a_trace() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("new.vault");
+        assert!(Draft::check_place(&target, 1 << 20, &OsRng).unwrap());
+        assert!(!Draft::check_place(&target, u64::from(u32::MAX) << 30, &OsRng).unwrap());
+        let nowhere = Draft::check_place(&directory.path().join("no/new.vault"), 1, &OsRng).unwrap_err();
+        assert_eq!(nowhere.kind(), ErrorKind::NotFound);
+        assert_eq!(names(directory.path()), Vec::<String>::new());
     }
 
     #[test]
