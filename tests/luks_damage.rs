@@ -37,7 +37,7 @@ fn a_wrong_password_is_nothing_but_that() {
     for (container, _) in containers() {
         let header = header(container).unwrap();
         header.check_openable().unwrap();
-        let wrong = "no keyslot opens with this password or keyfile".to_owned();
+        let wrong = "wrong password or keyfile".to_owned();
         assert_eq!(try_password(&*header, b"other"), (ErrorKind::Credentials, wrong));
     }
 }
@@ -51,7 +51,7 @@ fn a_keyslot_that_was_overwritten_is_mentioned_beside_a_wrong_password() {
             container[area + 2048..area + 2048 + 512].copy_from_slice(garbage);
             let header = header(container.clone()).unwrap();
             let damage = "the key material of keyslot 0 looks overwritten".to_owned();
-            let reason = format!("no keyslot opens with this password or keyfile; {damage}");
+            let reason = format!("wrong password or keyfile; {damage}");
             assert_eq!(try_password(&*header, b"secret"), (ErrorKind::Credentials, reason));
             let storage = MemoryStorage::new(container);
             let format =
@@ -74,8 +74,7 @@ fn beside_a_whole_keyslot_an_overwritten_one_is_mentioned() {
     // The area of keyslot 1 is zeros.
     let header = header(container).unwrap();
     header.check_openable().unwrap();
-    let reason =
-        "no keyslot opens with this password or keyfile; the key material of keyslot 1 looks overwritten";
+    let reason = "wrong password or keyfile; the key material of keyslot 1 looks overwritten";
     assert_eq!(try_password(&*header, b"other"), (ErrorKind::Credentials, reason.to_owned()));
 }
 

@@ -214,7 +214,7 @@ fn read_only_media_can_be_mounted_read_only() {
     let place = machine.path("m");
     let expected = format!(
         "strongroom: error: cannot open disk/v: read-only file system\n\
-         strongroom: hint: --read-only opens what must not be written\n\
+         strongroom: hint: use --read-only\n\
          status 6\n\
          mounted disk/v on {place}\n\
          status 0\n\
@@ -249,7 +249,7 @@ fn a_container_that_others_own_is_refused_with_status_2() {
     assert_eq!(
         said.errors,
         "strongroom: error: cannot open v: permission denied\n\
-         strongroom: hint: --read-only opens what must not be written\n"
+         strongroom: hint: use --read-only\n"
     );
 }
 

@@ -49,7 +49,7 @@ pub(crate) use {
     images::{ExportOptions, ImportOptions},
 };
 
-/// Encrypted containers: made, opened and mounted by an ordinary user
+/// Encrypted vaults: create, mount and carry them, without root
 #[derive(Debug, Parser)]
 #[command(name = "strongroom", version, after_help = TOP_EXAMPLES, max_term_width = 100)]
 #[command(subcommand_value_name = "COMMAND", subcommand_help_heading = "Commands")]
@@ -78,19 +78,19 @@ pub(crate) struct OutputOptions {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make a container
+    /// Create a container
     #[command(after_help = CREATE_EXAMPLES)]
     Create(Box<CreateOptions>),
     /// Open a container and mount what is inside
     #[command(after_help = MOUNT_EXAMPLES)]
     Mount(Box<MountOptions>),
-    /// Unmount and forget the keys
+    /// Unmount a volume and wipe its keys
     #[command(visible_aliases = ["umount", "dismount"], after_help = UNMOUNT_EXAMPLES)]
     Unmount(UnmountOptions),
     /// Show what is mounted
     #[command(visible_alias = "status")]
-    List,
-    /// Show a container's header and keyslots; needs no password, but for TrueCrypt and VeraCrypt
+    List(ListOptions),
+    /// Show a container's header and keyslots; only TrueCrypt and VeraCrypt need the password
     Info(Box<InfoOptions>),
     /// Work with the keyslots of a container
     #[command(subcommand, subcommand_value_name = "COMMAND", subcommand_help_heading = "Commands")]
@@ -100,14 +100,14 @@ pub(crate) enum Command {
     Header(HeaderCommand),
     /// Give a container a new volume key, another cipher or sector size
     ///
-    /// Everything in it is encrypted anew in place, also while it is mounted and in use. It may be stopped at any time and goes
-    /// on with the same command; no power cut loses anything. Old passwords and old backups of the header open nothing any
-    /// more. The other keyslots stay only where their passwords or recovery keys are given.
+    /// Encrypts everything again in place, even while the container is mounted and in use. You may stop it at any time; the same
+    /// command goes on with it, and a power cut loses nothing. Afterwards old passwords and old header backups no longer open the
+    /// container. Other keyslots are kept only if you give their passwords or recovery keys.
     #[command(after_help = reencrypt::EXAMPLES)]
     Reencrypt(Box<ReencryptOptions>),
     /// Make a container larger
     ///
-    /// New space is filled with random bytes, then the header is told; a power cut at any moment leaves a container that opens.
+    /// Fills the new space with random bytes, then updates the header. A power cut at any moment leaves a container that opens.
     #[command(after_help = resize::EXAMPLES)]
     Resize(Box<ResizeOptions>),
     /// Make a container from the image of a disk or a file system
@@ -116,10 +116,10 @@ pub(crate) enum Command {
     /// Write the decrypted content of a container to a file or a device, in clear
     #[command(after_help = EXPORT_EXAMPLES)]
     Export(Box<ExportOptions>),
-    /// Examine a container and report what is not as it should be
+    /// Examine a container and report what is wrong with it
     #[command(after_help = CHECK_EXAMPLES)]
     Check(Box<CheckOptions>),
-    /// Destroy all keyslots and headers: nobody opens the container again
+    /// Destroy all keyslots and headers: no password will ever open the container again
     #[command(after_help = ERASE_EXAMPLES)]
     Erase(EraseOptions),
     /// Measure ciphers, key derivations and memory here, in about ten seconds
@@ -128,9 +128,11 @@ pub(crate) enum Command {
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(CompletionsOptions),
-    /// Print the manual page (roff)
+    /// Print the manual, or the page of one command (roff)
     #[command(after_help = MAN_EXAMPLES)]
-    Man,
+    Man(ManOptions),
+    /// Show help, or the help of one command
+    Help(HelpOptions),
 }
 
 #[derive(Debug, Args)]
@@ -162,7 +164,7 @@ pub(crate) struct NewOptions {
     /// Container format
     #[arg(long, value_enum, default_value_t = NewFormat::Native, value_name = "FORMAT")]
     pub(crate) format: NewFormat,
-    /// How the space comes to be
+    /// How disk space is allocated
     #[arg(long, value_enum, default_value_t = ProvisionChoice::Thick, value_name = "HOW")]
     pub(crate) provision: ProvisionChoice,
     /// A name for the container, readable without the password (64 bytes at most; LUKS2 47, LUKS1 has none)
@@ -179,7 +181,7 @@ pub(crate) struct NewOptions {
     /// Bits of the data key, for ciphers that take several; XTS has two keys in one
     #[arg(long, value_name = "BITS", value_parser = value_parser!(u32).range(64..=1024))]
     pub(crate) key_size: Option<u32>,
-    /// What makes the key of a VeraCrypt header of the password [default: sha512]
+    /// Hash that derives the VeraCrypt header key from the password [default: sha512]
     #[arg(long, value_name = "NAME", value_parser = opaque::prf_parser())]
     pub(crate) prf: Option<Prf>,
     /// The PIM of a VeraCrypt header; 0 is the usual one
@@ -202,7 +204,7 @@ pub(crate) struct NewOptions {
 
 /// What opening the new container shall cost. Measured for one second on this machine where not given.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Args)]
-#[command(next_help_heading = "Key derivation (measured here to take one second, but for what is given)")]
+#[command(next_help_heading = "Key derivation (by default tuned on this machine to take about one second)")]
 pub(crate) struct CostOptions {
     /// The key derivation: argon2id; LUKS2 also argon2i or pbkdf2, LUKS1 pbkdf2 only
     #[arg(long = "pbkdf", value_name = "NAME", value_parser = kdf_parser())]
@@ -229,16 +231,16 @@ pub(crate) struct MountOptions {
     /// The container
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) container: PathBuf,
-    /// An empty directory of yours
+    /// An empty directory that belongs to you
     #[arg(value_hint = ValueHint::DirPath, value_name = "MOUNTPOINT")]
     pub(crate) mountpoint: PathBuf,
-    /// Only show the decrypted block device, as the file MOUNTPOINT/volume
+    /// Mount no file system; provide the decrypted volume as the file MOUNTPOINT/volume
     #[arg(long, conflicts_with = "driver")]
     pub(crate) block: bool,
     /// Write nothing, neither to the file system nor to the container
     #[arg(short, long, alias = "readonly")]
     pub(crate) read_only: bool,
-    /// What mounts the file system
+    /// How to mount the file system
     #[arg(long, value_enum, default_value_t = DriverChoice::Auto, value_name = "DRIVER")]
     pub(crate) driver: DriverChoice,
     #[command(flatten)]
@@ -255,7 +257,7 @@ pub(crate) struct MountOptions {
 /// Which keyslot is tried.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct KeyslotOptions {
-    /// Try this keyslot only; also one with priority ignore
+    /// Try only this keyslot, even if its priority is "ignore"
     #[arg(long, alias = "unlock-slot", value_name = "N")]
     pub(crate) slot: Option<u32>,
 }
@@ -266,24 +268,24 @@ pub(crate) struct UnlockOptions {
     /// Container format; TrueCrypt and VeraCrypt cannot be found by a signature
     #[arg(long, value_enum, default_value_t = OpenFormat::Auto, value_name = "FORMAT")]
     pub(crate) format: OpenFormat,
-    /// Passwords to ask for before giving up [default: 3]
+    /// How often to ask for the password [default: 3]
     #[arg(short = 'T', long, value_name = "N", value_parser = value_parser!(u32).range(1..=100))]
     pub(crate) tries: Option<u32>,
-    /// The most memory that a keyslot may ask for [default: 4G]
+    /// Refuse keyslots that need more memory than this [default: 4G]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) max_kdf_memory: Option<u64>,
-    /// The container's header lies in this file
+    /// Read the container's header from this file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) header: Option<PathBuf>,
-    /// Remember the header outside the container, and refuse another one from now on; =renew accepts a changed one, =require
-    /// refuses one that is not remembered
+    /// Remember the header outside the container and refuse a different one from now on; =renew accepts a changed one, =require
+    /// refuses one that was never remembered
     #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "first-use", hide_possible_values = true)]
     pub(crate) pin: Option<PinChoice>,
-    /// Unlock with a recovery key: it is what is asked for, or read where the password would be
+    /// Unlock with a recovery key in place of the password
     #[arg(long, conflicts_with_all = ["security_key", "keyfile", "no_password"])]
     pub(crate) recovery_key: bool,
-    /// Unlock with a FIDO2 token; its PIN, where it has one, is asked for, or read where the password would be
+    /// Unlock with a FIDO2 token; its PIN, if it has one, takes the place of the password
     #[arg(long, conflicts_with_all = ["keyfile", "no_password"])]
     pub(crate) security_key: bool,
     #[command(flatten)]
@@ -298,10 +300,10 @@ pub(crate) struct UnmountOptions {
     /// A container or a mount point
     #[arg(value_hint = ValueHint::AnyPath, value_name = "CONTAINER|MOUNTPOINT")]
     pub(crate) target: Option<PathBuf>,
-    /// Everything that strongroom mounted for you
+    /// Unmount everything that you mounted
     #[arg(short, long)]
     pub(crate) all: bool,
-    /// Also when files are open: detach, and wipe the keys; what was not written yet is lost
+    /// Unmount even while files are open. Unsaved data is lost; the keys are wiped
     #[arg(short, long)]
     pub(crate) force: bool,
 }
@@ -316,10 +318,31 @@ pub(crate) struct InfoOptions {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ListOptions {
+    /// Print only the names that unmount takes, a line each: for completion scripts
+    #[arg(long, hide = true)]
+    pub(crate) names: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct CompletionsOptions {
     /// The shell
     #[arg(value_parser = shell_parser())]
     pub(crate) shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HelpOptions {
+    /// The command, such as mount or key add
+    #[arg(value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManOptions {
+    /// Only the page of this command, such as mount or key add
+    #[arg(value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
 }
 
 /// Where the password and the keyfiles come from. Without any of these the password is asked for on the terminal.
@@ -333,13 +356,13 @@ pub(crate) struct SecretOptions {
     /// Read the password from an open file descriptor; one newline at its end is dropped
     #[arg(long, value_name = "N", group = "password", allow_negative_numbers = true, value_parser = value_parser!(i32).range(0..))]
     pub(crate) password_fd: Option<i32>,
-    /// Take as password what a shell command prints; one newline at its end is dropped
+    /// Use the output of a shell command as the password; one newline at its end is dropped
     #[arg(long, value_name = "CMD", group = "password", value_hint = ValueHint::CommandString)]
     pub(crate) password_command: Option<String>,
-    /// There is no password: the keyfiles alone open the container
+    /// Use no password: the keyfiles alone open the container
     #[arg(long, group = "password", requires = "keyfile")]
     pub(crate) no_password: bool,
-    /// A file whose content is needed too; repeat for several, in any order (VeraCrypt: or a folder of such files)
+    /// Also require this keyfile; repeat for several, in any order (VeraCrypt: or a folder of keyfiles)
     #[arg(short, long, alias = "key-file", value_name = "FILE", action = ArgAction::Append)]
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) keyfile: Vec<PathBuf>,
@@ -388,7 +411,7 @@ pub(crate) enum FileSystemChoice {
     None,
 }
 
-/// How the space of a container comes to be.
+/// How disk space is allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProvisionChoice {
     /// Filled with random bytes: nobody sees what is in use
@@ -417,6 +440,31 @@ pub(crate) enum DriverChoice {
     Kernel,
     /// A FUSE file system such as fuse2fs
     Userspace,
+}
+
+/// Whether the short help of `create` and `mount`, which has one page, leaves this option to the long one: hidden volumes, and
+/// what has a good default.
+pub(crate) fn is_rare(id: &str) -> bool {
+    const BEGINNINGS: [&str; 2] = ["protect_", "new_"];
+    const NAMES: [&str; 16] = [
+        "backup_header",
+        "cipher",
+        "hash",
+        "hidden",
+        "iterations",
+        "key_size",
+        "kind",
+        "lanes",
+        "max_kdf_memory",
+        "memory",
+        "passes",
+        "pim",
+        "prf",
+        "sector_size",
+        "slot",
+        "system",
+    ];
+    BEGINNINGS.iter().any(|beginning| id.starts_with(beginning)) || NAMES.contains(&id)
 }
 
 /// Reads Argon2id's memory into KiB, within what a new keyslot may have.
@@ -465,9 +513,10 @@ fn shell_parser() -> impl TypedValueParser<Value = Shell> {
 
 const TOP_EXAMPLES: &str = "\
 Examples:
-  strongroom create photos.vault --size 10G     make a container
+  strongroom create photos.vault --size 10G     create a vault
   strongroom mount photos.vault ~/photos        open it
   strongroom unmount ~/photos                   close it
+  strongroom help mount                         all about one command
   strongroom man | man -l -                     read the manual";
 
 const CREATE_EXAMPLES: &str = "\
@@ -505,4 +554,5 @@ Examples:
 const MAN_EXAMPLES: &str = "\
 Examples:
   strongroom man | man -l -
+  strongroom man mount | man -l -
   strongroom man > ~/.local/share/man/man1/strongroom.1";

@@ -3,6 +3,7 @@
 mod args;
 mod benchmark;
 mod check;
+mod completions;
 mod cost;
 mod create;
 mod edit;
@@ -38,14 +39,14 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{CommandFactory, Parser, error::ErrorKind as Clap};
+use clap::{CommandFactory, FromArgMatches, error::ErrorKind as Clap};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use strongroom::{
     error::{Error, ErrorKind, Result},
     mount,
 };
 
-use args::{Arguments, Command, CompletionsOptions};
+use args::{Arguments, Command, HelpOptions};
 use output::{Console, complain, print};
 use report::report;
 
@@ -63,15 +64,25 @@ pub(crate) fn main() -> ExitCode {
 
 /// All of clap's knowledge of the command line.
 fn command() -> clap::Command {
-    Arguments::command()
+    let mut command = Arguments::command();
+    for name in ["create", "mount"] {
+        command = command.mut_subcommand(name, |command| {
+            command.mut_args(|argument| {
+                let is_rare = args::is_rare(argument.get_id().as_str());
+                if is_rare { argument.hide_short_help(true) } else { argument }
+            })
+        });
+    }
+    command
 }
 
 /// Gives the exit status.
 fn run(arguments: &[OsString]) -> u8 {
-    let parsed = match Arguments::try_parse_from(arguments) {
-        Ok(parsed) => parsed,
-        Err(refusal) => return refuse(&refusal, arguments),
-    };
+    let parsed =
+        match command().try_get_matches_from(arguments).and_then(|it| Arguments::from_arg_matches(&it)) {
+            Ok(parsed) => parsed,
+            Err(refusal) => return refuse(&refusal, arguments),
+        };
     let console = Console::new(parsed.output);
     match obey(console, &parsed.command) {
         Ok(status) => status,
@@ -89,7 +100,8 @@ fn obey(console: Console, command: &Command) -> Result<u8> {
         Command::Create(options) => create::run(console, options),
         Command::Mount(options) => mounting::mount(console, options),
         Command::Unmount(options) => mounting::unmount(console, options),
-        Command::List => mounting::list(console),
+        Command::List(options) if options.names => completions::names(),
+        Command::List(_) => mounting::list(console),
         Command::Info(options) => info::run(console, options),
         Command::Key(command) => key::run(console, command),
         Command::Header(command) => header::run(console, command),
@@ -99,13 +111,37 @@ fn obey(console: Console, command: &Command) -> Result<u8> {
         Command::Export(options) => images::export(console, options),
         Command::Erase(options) => erase::run(console, options),
         Command::Benchmark => benchmark::run(console),
-        Command::Completions(options) => completions(options),
-        Command::Man => manual::run(),
+        Command::Completions(options) => completions::run(options.shell),
+        Command::Man(options) => manual::run(&options.command),
+        Command::Help(options) => help(options),
     };
     done.map(|()| 0)
 }
 
-/// Help and version are answers; everything else is wrong usage.
+/// The command that words name, as far as they name one: the words that call it, what clap knows of it, and what names none.
+fn find_command<'a>(words: impl IntoIterator<Item = &'a str>) -> ((String, clap::Command), Option<&'a str>) {
+    let (mut path, mut at) = ("strongroom".to_owned(), command());
+    at.build();
+    for word in words {
+        let Some(next) = at.find_subcommand(word).cloned() else { return ((path, at), Some(word)) };
+        path = format!("{path} {}", next.get_name());
+        at = next;
+    }
+    ((path, at), None)
+}
+
+/// Prints what `--help` prints of the command that the words name.
+fn help(options: &HelpOptions) -> Result<()> {
+    let ((path, mut command), unknown) = find_command(options.command.iter().map(String::as_str));
+    match unknown {
+        None => print(&command.render_long_help().to_string()),
+        Some(word) => Err(Error::new(ErrorKind::Usage, "unknown command")
+            .during(word)
+            .with_hint(format!("see {path} --help"))),
+    }
+}
+
+/// Help and version are answers; everything else is wrong usage. Without any argument there is help too, as nobody knows yet what to ask.
 fn refuse(refusal: &clap::Error, arguments: &[OsString]) -> u8 {
     let words: Vec<String> =
         arguments.iter().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
@@ -116,13 +152,17 @@ fn refuse(refusal: &clap::Error, arguments: &[OsString]) -> u8 {
             Err(error) => report(console, &error),
         };
     }
+    if refusal.kind() == Clap::InvalidSubcommand && words.iter().any(|word| word == "help") {
+        // `key help` for `help key`.
+        let command =
+            words.iter().filter(|word| *word != "help" && !word.starts_with('-')).cloned().collect();
+        return help(&HelpOptions { command }).map_or_else(|error| report(console, &error), |()| 0);
+    }
+    if words.is_empty() {
+        complain(command().render_help().to_string().trim_end());
+        return report::exit_status(ErrorKind::Usage);
+    }
     report(console, &usage::from_clap(refusal, &words))
-}
-
-fn completions(options: &CompletionsOptions) -> Result<()> {
-    let mut script = Vec::new();
-    clap_complete::generate(options.shell, &mut command(), "strongroom", &mut script);
-    print(&String::from_utf8_lossy(&script))
 }
 
 /// Keeps the passwords in this process from core dumps and from other processes of the same user.

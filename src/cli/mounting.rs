@@ -33,7 +33,7 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     let mut container = open(path, header, access(options)).map_err(|error| match error.kind() {
         // It can be read, so it is the writing that is refused.
         ErrorKind::Permission | ErrorKind::Io if !options.read_only && File::open(path).is_ok() => {
-            error.with_hint("--read-only opens what must not be written")
+            error.with_hint("use --read-only")
         }
         _ => error,
     })?;

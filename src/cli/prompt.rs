@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Read, Write},
 };
 
 use strongroom::error::{Error, ErrorKind, Result};
@@ -38,7 +38,7 @@ impl SecretPrompt {
     /// # Errors
     /// `Usage` where nothing was entered, or the input is not UTF-8.
     pub(crate) fn ask(&mut self, question: &str) -> Result<Zeroizing<String>> {
-        self.ask_optional(question)?.ok_or_else(|| refused("nothing was entered"))
+        self.ask_optional(question)?.ok_or_else(|| Error::new(ErrorKind::Usage, "no password entered"))
     }
 
     /// Asks for a secret; `None` where nothing is entered. Ctrl-C as above.
@@ -81,16 +81,32 @@ pub(crate) fn confirm(question: &str) -> Result<bool> {
 
 /// The same with another word: for what nothing brings back.
 pub(crate) fn confirm_by(question: &str, word: &str) -> Result<bool> {
+    Ok(ask_openly(&format!("{question} Type {word} to go on: "))?.trim_end() == word)
+}
+
+/// Shows a line on the terminal, between two questions.
+pub(crate) fn say(line: &str) -> Result<()> {
+    Ok(writeln!(open_terminal().map_err(|_| no_terminal())?, "{line}")?)
+}
+
+/// Asks for something that may show while it is typed. Ctrl-C ends the process.
+///
+/// # Errors
+/// `Usage` where there is no terminal.
+pub(crate) fn ask_openly(question: &str) -> Result<Zeroizing<String>> {
     let mut terminal = open_terminal().map_err(|_| no_terminal())?;
-    let mut answer = String::new();
+    let mut answer = Zeroizing::default();
     interrupt::at_liberty(|| {
-        write!(terminal, "{question} Type {word} to go on: ")?;
+        write!(terminal, "{question}")?;
         terminal.flush()?;
-        BufReader::new(&terminal).read_line(&mut answer)?;
+        BufReader::new((&terminal).take(MAX_LINE_LEN)).read_line(&mut answer)?;
         Ok(())
     })?;
-    Ok(answer.trim_end() == word)
+    Ok(answer)
 }
+
+/// More than a terminal takes in one line.
+const MAX_LINE_LEN: u64 = 4096;
 
 fn open_terminal() -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open("/dev/tty")

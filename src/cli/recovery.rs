@@ -10,8 +10,8 @@ use std::{
 use strongroom::{
     crypto::{
         hash,
-        recovery::{self, DIGITS, RecoveryError, RecoveryText},
-        rng::OsRng,
+        recovery::{self, DIGITS, GROUPS, RecoveryError, RecoveryText},
+        rng::{OsRng, Rng},
         secret::{Password, RecoveryKey},
     },
     error::{Error, ErrorKind, Result},
@@ -76,7 +76,7 @@ pub(crate) fn issue(
     if !console.is_json() {
         show(console, container, &text, shown.qr)?;
         if io::stdin().is_terminal() && prompt::has_terminal() {
-            ask_back(console, &key)?;
+            ask_back(&text)?;
         }
     }
     if let Some(path) = shown.svg {
@@ -124,21 +124,36 @@ fn lines(text: &RecoveryText) -> Vec<Zeroizing<String>> {
     groups.chunks(GROUPS_IN_A_LINE).map(|groups| Zeroizing::new(groups.join("-"))).collect()
 }
 
-fn ask_back(console: Console, key: &RecoveryKey) -> Result<()> {
-    let mut prompt = SecretPrompt::begin()?;
-    let question = "Write it down, then type it here (nothing shows): ";
+/// Has two groups typed, which show: nobody types 102 digits without an error, and what is on the screen anyway needs no hiding.
+fn ask_back(text: &RecoveryText) -> Result<()> {
+    let (one, other) = two_groups()?;
+    let groups: Vec<&str> = text.groups().collect();
+    let right = Zeroizing::new([groups[one], groups[other]].concat());
+    let question = format!("Write it down. To make sure, type groups {} and {}: ", one + 1, other + 1);
     for tries_left in (0..TRIES).rev() {
-        let why = match recovery::decode(typed(&mut prompt, question)?.as_bytes()) {
-            Ok(typed) if hash::equal(typed.expose(), key.expose()) => return Ok(()),
-            Ok(_) => "this is another recovery key".to_owned(),
-            Err(error) => error.to_string(),
-        };
+        let answer = prompt::ask_openly(&question)?;
+        let digits: Zeroizing<Vec<u8>> = Zeroizing::new(answer.bytes().filter(u8::is_ascii_digit).collect());
+        if hash::equal(&digits, right.as_bytes()) {
+            return Ok(());
+        }
         if tries_left > 0 {
-            console.note(&format!("strongroom: {why}; try again"));
+            prompt::say("These are not the groups; try again.")?;
         }
     }
-    Err(Error::new(ErrorKind::Credentials, "the recovery key was not typed as it is; nothing was changed")
-        .with_hint("run the command again: it makes a new key"))
+    Err(Error::new(
+        ErrorKind::Credentials,
+        "the groups typed are not those of the recovery key; nothing was changed",
+    )
+    .with_hint("run the command again: it makes a new key"))
+}
+
+/// Two different groups by chance, counted from 0, the first one first.
+fn two_groups() -> Result<(usize, usize)> {
+    let mut chance = [0; 2];
+    OsRng.fill(&mut chance)?;
+    let one = usize::from(chance[0]) % GROUPS;
+    let other = (one + 1 + usize::from(chance[1]) % (GROUPS - 1)) % GROUPS;
+    Ok((one.min(other), one.max(other)))
 }
 
 /// What is typed until the digits suffice: a key pasted as it was printed has line breaks.

@@ -24,6 +24,7 @@ use super::{
     output::Console,
     prompt::{self, SecretPrompt},
     recovery, strength,
+    unlock::TRIES,
 };
 
 /// The longest password taken, in bytes. What is longer is a keyfile.
@@ -385,12 +386,17 @@ impl<'a> Source<'a> {
 
 fn ask_twice(container: &Path) -> Result<Password> {
     let mut prompt = SecretPrompt::begin()?;
-    let first = prompt.ask(&format!("New password for {}: ", container.display()))?;
-    let second = prompt.ask("The same again: ")?;
-    if *first != *second {
-        return Err(Error::new(ErrorKind::Usage, "the two differ").during("cannot take the password"));
+    for tries_left in (0..TRIES).rev() {
+        let first = prompt.ask(&format!("New password for {}: ", container.display()))?;
+        let second = prompt.ask("The same again: ")?;
+        if *first == *second {
+            return Ok(Password::copy_of(first.as_bytes())?);
+        }
+        if tries_left > 0 {
+            prompt::say("The passwords do not match; try again.")?;
+        }
     }
-    Ok(Password::copy_of(first.as_bytes())?)
+    Err(Error::new(ErrorKind::Usage, "the passwords do not match"))
 }
 
 fn read_file(path: &Path) -> Result<Password> {

@@ -56,7 +56,7 @@ pub(crate) fn settle_format(container: &mut Container, options: &UnlockOptions) 
         (true, false) if prompt::has_terminal() && std::io::stdin().is_terminal() => {
             let name = container.path().display().to_string();
             let question = format!(
-                "{name} has no known header; containers of VeraCrypt and TrueCrypt have none. It can be tried as one of them."
+                "{name} is not a strongroom or LUKS container. It may be a VeraCrypt or TrueCrypt one, which cannot be recognised without its password. Try that (takes some seconds)?"
             );
             if prompt::confirm(&question)? {
                 container.assume(OpenFormat::opaque());

@@ -1,7 +1,12 @@
 //! clap's errors in the words and the form of all other errors.
 
-use clap::error::{ContextKind, ContextValue, ErrorKind as Clap};
+use clap::{
+    Command,
+    error::{ContextKind, ContextValue, ErrorKind as Clap},
+};
 use strongroom::error::{Error, ErrorKind};
+
+use super::size::parse_size;
 
 /// The same complaint as an [`Error`] of kind `Usage`. `arguments` are the program's, without its name.
 pub(crate) fn from_clap(error: &clap::Error, arguments: &[String]) -> Error {
@@ -58,17 +63,57 @@ fn bad_value(error: &clap::Error, argument: String) -> (String, String) {
 
 fn hint(error: &clap::Error, arguments: &[String]) -> String {
     let argument = text(error, ContextKind::InvalidArg);
-    if matches!(argument.split('=').next(), Some("--password" | "--passphrase" | "--new-password" | "-p")) {
-        return "everybody on this machine could see it there; use --password-file, --password-fd or --password-command"
-            .to_owned();
+    if let Some(advice) = advice_on(argument.split('=').next().unwrap_or_default(), arguments) {
+        return advice;
     }
-    for kind in [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand] {
-        let suggested = text(error, kind);
-        if !suggested.is_empty() {
-            return format!("did you mean {suggested}?");
+    let command = text(error, ContextKind::InvalidSubcommand);
+    if let Some(advice) = advice_on_command(&command, arguments) {
+        return advice;
+    }
+    if let Some(suggested) = nearest(error, arguments) {
+        return format!("did you mean {suggested}?");
+    }
+    format!("see {} --help", command_of(arguments).0)
+}
+
+/// What users of other programs look for behind an option, or in the place of one.
+fn advice_on(argument: &str, arguments: &[String]) -> Option<String> {
+    let advice = match argument {
+        "--password" | "--passphrase" | "--new-password" | "-p" => {
+            "everybody on this machine could see it there; use --password-file, --password-fd or --password-command"
         }
+        "-o" | "--options"
+            if arguments.iter().any(|word| word.split(['=', ',']).any(|part| part == "ro")) =>
+        {
+            "use --read-only"
+        }
+        size if parse_size(size).is_ok() && command_of(arguments).0.ends_with(" create") => {
+            return Some(format!("give the size as --size {size}"));
+        }
+        _ => return None,
+    };
+    Some(advice.to_owned())
+}
+
+/// Names that other programs have for what our commands do. Only the first word of a command line is one.
+fn advice_on_command(word: &str, arguments: &[String]) -> Option<String> {
+    let (_, does) = OTHER_NAMES.iter().find(|(names, _)| names.contains(&word))?;
+    (command_of(arguments).0 == "strongroom").then(|| (*does).to_owned())
+}
+
+/// The one name that is most like the wrong one; of a command the name that help shows, whichever alias it was like.
+fn nearest(error: &clap::Error, arguments: &[String]) -> Option<String> {
+    // clap puts the best one last.
+    let last = |kind| match error.get(kind) {
+        Some(ContextValue::Strings(names)) => names.last().cloned(),
+        Some(ContextValue::String(name)) => Some(name.clone()),
+        _ => None,
+    };
+    if let Some(option) = last(ContextKind::SuggestedArg) {
+        return Some(option);
     }
-    format!("see {} --help", command_of(arguments))
+    let name = last(ContextKind::SuggestedSubcommand)?;
+    Some(command_of(arguments).1.find_subcommand(&name).map_or(name, |command| command.get_name().to_owned()))
 }
 
 /// `--size <SIZE>` as `--size`; an argument without a dash keeps its name.
@@ -88,16 +133,42 @@ fn text(error: &clap::Error, kind: ContextKind) -> String {
     }
 }
 
-/// The command that the arguments name, as far as they name one that exists.
-fn command_of(arguments: &[String]) -> String {
-    let mut path = "strongroom".to_owned();
-    let top = super::command();
-    let mut at = &top;
-    for word in arguments.iter().filter(|word| !word.starts_with('-')) {
-        let Some(next) = at.find_subcommand(word) else { break };
-        path.push(' ');
-        path.push_str(next.get_name());
-        at = next;
-    }
-    path
+/// The command that the arguments name, as far as they name one that exists: the words that call it, and what clap knows of it.
+fn command_of(arguments: &[String]) -> (String, Command) {
+    let words = arguments.iter().filter(|word| !word.starts_with('-'));
+    super::find_command(words.map(String::as_str)).0
 }
+
+/// Names of other programs, and of the wish itself; and the command that does it here.
+const OTHER_NAMES: [(&[&str], &str); 9] = [
+    (
+        &["open", "unlock", "luksOpen", "decrypt", "attach", "unseal"],
+        "strongroom mount CONTAINER MOUNTPOINT opens a container",
+    ),
+    (
+        &["close", "lock", "eject", "luksClose", "detach", "unmap", "seal"],
+        "strongroom unmount CONTAINER closes it, unmount --all closes everything",
+    ),
+    (
+        &["new", "init", "make", "format", "luksFormat", "encrypt"],
+        "strongroom create CONTAINER makes a container",
+    ),
+    (&["ls", "mounts"], "strongroom list shows what is mounted"),
+    (
+        &["show", "dump", "luksDump", "isLuks"],
+        "strongroom info CONTAINER shows what a container says of itself",
+    ),
+    (
+        &["passwd", "password", "change", "change-password", "luksChangeKey", "luksAddKey"],
+        "strongroom key change CONTAINER replaces a password; key add adds one",
+    ),
+    (&["grow", "expand"], "strongroom resize CONTAINER SIZE makes a container larger"),
+    (
+        &["fsck", "verify", "test"],
+        "strongroom check CONTAINER examines a container; key test tries a password",
+    ),
+    (
+        &["backup", "restore", "repair", "luksHeaderBackup", "luksHeaderRestore"],
+        "strongroom header backup, restore and repair look after a container's header",
+    ),
+];

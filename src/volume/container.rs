@@ -52,6 +52,8 @@ struct Detached {
 }
 
 const NO_HEADER: &str = "no known header";
+/// Where another process has the lock.
+const IN_USE: &str = "it is in use; only one program at a time can open it for writing";
 
 /// How long a lock is waited for. Some go by themselves: udev's, which looks at each block device that was just written
 /// (systemd, "Locking Block Device Access"), and that of a descriptor which a child has not closed yet by running a program.
@@ -147,7 +149,7 @@ impl Container {
                 Ok(()) => return Ok(()),
                 Err(Errno::WOULDBLOCK) if Instant::now() < deadline => sleep(TICK),
                 Err(Errno::WOULDBLOCK) => {
-                    return Err(Error::new(ErrorKind::Busy, "another process has it open"));
+                    return Err(Error::new(ErrorKind::Busy, IN_USE));
                 }
                 Err(error) => return Err(io::Error::from(error).into()),
             }

@@ -13,7 +13,7 @@ use super::opaque::prf_parser;
 #[command(group = ArgGroup::new("protect-password").multiple(false))]
 #[allow(clippy::struct_field_names, reason = "clap tells options apart by their names")]
 pub(crate) struct ProtectOptions {
-    /// Keep the hidden volume from being written over; its password is asked for too
+    /// Protect the hidden volume from being overwritten; you are asked for its password too
     #[arg(long)]
     pub(crate) protect_hidden: bool,
     /// Read the hidden volume's password from a file; - is standard input
@@ -22,10 +22,10 @@ pub(crate) struct ProtectOptions {
     /// Read the hidden volume's password from an open file descriptor
     #[arg(long, value_name = "N", group = "protect-password", requires = "protect_hidden", allow_negative_numbers = true, value_parser = value_parser!(i32).range(0..))]
     pub(crate) protect_password_fd: Option<i32>,
-    /// Take as the hidden volume's password what a shell command prints
+    /// Use the output of a shell command as the hidden volume's password
     #[arg(long, value_name = "CMD", group = "protect-password", requires = "protect_hidden", value_hint = ValueHint::CommandString)]
     pub(crate) protect_password_command: Option<String>,
-    /// The hidden volume has no password: keyfiles alone open it
+    /// The hidden volume has no password: its keyfiles alone open it
     #[arg(long, group = "protect-password", requires = "protect_keyfile")]
     pub(crate) protect_no_password: bool,
     /// A keyfile of the hidden volume; repeat for several
@@ -34,7 +34,7 @@ pub(crate) struct ProtectOptions {
     /// The hidden volume's PIM
     #[arg(long, value_name = "N", requires = "protect_hidden", value_parser = value_parser!(u32).range(0..=i64::from(MAX_PIM)))]
     pub(crate) protect_pim: Option<u32>,
-    /// Try only this function on the hidden volume
+    /// Try only this hash on the hidden volume
     #[arg(long, value_name = "NAME", requires = "protect_hidden", value_parser = prf_parser())]
     pub(crate) protect_prf: Option<Prf>,
 }
@@ -43,10 +43,10 @@ pub(crate) struct ProtectOptions {
 #[derive(Debug, Clone, Copy, Default, Args)]
 #[command(next_help_heading = "VeraCrypt")]
 pub(crate) struct NewSealOptions {
-    /// What makes the new header's key of the password [default: as the old one's; sha512 for a new hidden volume]
+    /// Hash that derives the new header's key from the password [default: the old one; sha512 for a new hidden volume]
     #[arg(long, value_name = "NAME", value_parser = prf_parser())]
     pub(crate) new_prf: Option<Prf>,
-    /// The new PIM; 0 is the usual one [default: as the old one; 0 for a new hidden volume]
+    /// The new PIM; 0 is the usual one [default: the old one; 0 for a new hidden volume]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(0..=i64::from(MAX_PIM)))]
     pub(crate) new_pim: Option<u32>,
 }

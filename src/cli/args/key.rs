@@ -10,18 +10,18 @@ use super::{CostOptions, InfoOptions, KeyslotOptions, NewSealOptions, UnlockOpti
 pub(crate) enum KeyCommand {
     /// Show the keyslots; needs no password
     List(InfoOptions),
-    /// Say whether a password opens the container
+    /// Test whether a password opens the container
     #[command(after_help = TEST_EXAMPLES)]
     Test(KeyTestOptions),
-    /// Let another password, keyfile, recovery key or FIDO2 token open the container too
+    /// Add another password, keyfile, recovery key or FIDO2 token
     #[command(after_help = ADD_EXAMPLES)]
     Add(Box<KeyAddOptions>),
     /// Replace a password or keyfile; the data stays as it is
     ///
-    /// The new keyslot costs what a new container's would cost here, and never less than the old one.
+    /// The new keyslot costs as much as that of a new container on this machine, and never less than the old one.
     #[command(after_help = CHANGE_EXAMPLES)]
     Change(Box<KeyChangeOptions>),
-    /// Take a password or keyfile away
+    /// Remove a password or keyfile
     ///
     /// Whoever kept a copy of the header from before can still open the container with it.
     #[command(after_help = REMOVE_EXAMPLES)]
@@ -53,7 +53,7 @@ pub(crate) struct KeyAddOptions {
     /// When the keyslot is tried
     #[arg(long, value_enum, default_value_t = PriorityChoice::Normal, value_name = "WHEN")]
     pub(crate) priority: PriorityChoice,
-    /// Unlock with this keyslot only
+    /// Unlock only with this keyslot
     #[arg(long, value_name = "N")]
     pub(crate) unlock_slot: Option<u32>,
     #[command(flatten)]
@@ -69,16 +69,16 @@ pub(crate) struct KeyAddOptions {
 /// A new secret that nobody has to think up.
 #[derive(Debug, Args)]
 pub(crate) struct RandomSecretOptions {
-    /// Make a recovery key: 102 digits, shown once, to be kept on paper; on a terminal they are to be typed back
+    /// Make a recovery key to keep on paper: 102 digits, shown once; on a terminal you type two groups back
     #[arg(long, conflicts_with_all = ["fido2", "new-password", "new_keyfile", "kind", "hash", "memory", "passes", "lanes", "iterations"])]
     pub(crate) recovery: bool,
-    /// Write the recovery key as a picture too, to be printed; the file is as secret as the key
+    /// Also write the recovery key to this file as a picture for printing; the file is as secret as the key
     #[arg(long, value_name = "FILE", requires = "recovery", value_hint = ValueHint::FilePath)]
     pub(crate) svg: Option<PathBuf>,
     /// Show no QR code
     #[arg(long, requires = "recovery")]
     pub(crate) no_qr: bool,
-    /// Let a FIDO2 token open the container; its PIN, where it has one, is asked for, or read where the new password would be
+    /// Let a FIDO2 token open the container; its PIN, if it has one, comes from where the new password would
     #[arg(long, conflicts_with_all = ["new_keyfile", "new_no_password", "kind", "hash", "memory", "passes", "lanes", "iterations"])]
     pub(crate) fido2: bool,
 }
@@ -91,16 +91,16 @@ pub(crate) struct KeyChangeOptions {
     /// The keyslot to replace [default: the one that the old password opens]
     #[arg(long, value_name = "N")]
     pub(crate) slot: Option<u32>,
-    /// Another name for the keyslot; "" takes it away
+    /// A new name for the keyslot; "" removes it
     #[arg(long, value_name = "TEXT")]
     pub(crate) label: Option<String>,
     /// When the keyslot is tried from now on
     #[arg(long, value_enum, value_name = "WHEN")]
     pub(crate) priority: Option<PriorityChoice>,
-    /// Keep password and keyfiles: renew label, priority and costs only
+    /// Keep password and keyfiles; renew only label, priority and cost
     #[arg(long, conflicts_with_all = ["new-password", "new_keyfile", "unlock_slot"])]
     pub(crate) keep_password: bool,
-    /// Unlock with this keyslot only
+    /// Unlock only with this keyslot
     #[arg(long, value_name = "N")]
     pub(crate) unlock_slot: Option<u32>,
     #[command(flatten)]
@@ -121,13 +121,13 @@ pub(crate) struct KeyRemoveOptions {
     /// The keyslot to empty [default: the one that the password opens]
     #[arg(long, value_name = "N")]
     pub(crate) slot: Option<u32>,
-    /// Also the last one: nobody opens the container after that
+    /// Remove even the last one: nobody can open the container after that
     #[arg(long)]
     pub(crate) force: bool,
     /// Do not ask before removing
     #[arg(short, long)]
     pub(crate) yes: bool,
-    /// Unlock with this keyslot only
+    /// Unlock only with this keyslot
     #[arg(long, value_name = "N")]
     pub(crate) unlock_slot: Option<u32>,
     #[command(flatten)]
@@ -151,13 +151,13 @@ pub(crate) struct NewSecretOptions {
     /// Read the new password from an open file descriptor; one newline at its end is dropped
     #[arg(long, value_name = "N", group = "new-password", allow_negative_numbers = true, value_parser = value_parser!(i32).range(0..))]
     pub(crate) new_password_fd: Option<i32>,
-    /// Take as new password what a shell command prints; one newline at its end is dropped
+    /// Use the output of a shell command as the new password; one newline at its end is dropped
     #[arg(long, value_name = "CMD", group = "new-password", value_hint = ValueHint::CommandString)]
     pub(crate) new_password_command: Option<String>,
-    /// There is no new password: the new keyfiles alone open the container
+    /// Use no new password: the new keyfiles alone open the container
     #[arg(long, group = "new-password", requires = "new_keyfile")]
     pub(crate) new_no_password: bool,
-    /// A file whose content will be needed too; repeat for several, in any order
+    /// Also require this new keyfile; repeat for several, in any order
     #[arg(long, alias = "new-key-file", value_name = "FILE", action = ArgAction::Append)]
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) new_keyfile: Vec<PathBuf>,

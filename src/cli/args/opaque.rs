@@ -13,7 +13,7 @@ use strongroom::format::{
 /// The formats that can be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum OpenFormat {
-    /// Found by its signature
+    /// Recognised by its signature
     #[default]
     Auto,
     /// strongroom's own
@@ -34,7 +34,7 @@ pub(crate) enum OpenFormat {
 #[derive(Debug, Clone, Copy, Default, Args)]
 #[command(next_help_heading = "TrueCrypt and VeraCrypt")]
 pub(crate) struct HintOptions {
-    /// Try only this function, which is much faster
+    /// Try only this hash; much faster
     #[arg(long, value_name = "NAME", value_parser = prf_parser())]
     pub(crate) prf: Option<Prf>,
     /// The container's PIM; 0 is the usual one
@@ -46,7 +46,7 @@ pub(crate) struct HintOptions {
     /// Use the copy of the header at the container's end
     #[arg(long)]
     pub(crate) backup_header: bool,
-    /// The container is a drive with an encrypted system on it
+    /// The container is a drive with an encrypted operating system
     #[arg(long, conflicts_with_all = ["hidden", "backup_header"])]
     pub(crate) system: bool,
 }

@@ -43,7 +43,7 @@ pub(in crate::format) fn open_any<'a>(
         }
     }
     Err(failure.unwrap_or_else(|| {
-        let wrong = "no keyslot opens with this password or keyfile";
+        let wrong = "wrong password or keyfile";
         let damage = overwritten.map_or_else(String::new, |damage| format!("; {damage}"));
         Error::new(ErrorKind::Credentials, format!("{wrong}{damage}"))
     }))

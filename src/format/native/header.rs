@@ -335,10 +335,10 @@ fn open_keyslot(
 
 const fn wrong_credentials(kind: SlotKind) -> &'static str {
     match kind {
-        SlotKind::Keyfile => "no keyslot opens with this password and these keyfiles",
+        SlotKind::Keyfile => "wrong password or keyfile",
         SlotKind::Recovery => "no keyslot opens with this recovery key",
         SlotKind::Fido2 => "no keyslot opens with this FIDO2 token",
-        SlotKind::Password | SlotKind::Other(_) => "no keyslot opens with this password",
+        SlotKind::Password | SlotKind::Other(_) => "wrong password",
     }
 }
 
