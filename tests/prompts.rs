@@ -8,15 +8,14 @@
 )]
 
 mod place;
+mod terminal;
 
-use std::{
-    process::Stdio,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use expectrl::{Eof, Expect, session::OsSession};
+use expectrl::Expect;
 use place::{CHEAP, PASSWORD, Place, signal};
 use rustix::process::Signal;
+use terminal::Terminal;
 
 /// Makes a small container quickly.
 fn create(what: &str) -> String {
@@ -24,55 +23,6 @@ fn create(what: &str) -> String {
 }
 
 const CTRL_C: &str = "\x03";
-
-/// A shell on a terminal of its own, in a place.
-struct Terminal {
-    session: OsSession,
-    place: Place,
-    seen: String,
-}
-
-impl Terminal {
-    /// Runs strongroom with `arguments`, then says its exit status and how the terminal was left.
-    fn start(arguments: &str) -> Self {
-        Self::start_in(Place::of_this_user(), arguments)
-    }
-
-    fn start_in(place: Place, arguments: &str) -> Self {
-        // The shell outlives a Ctrl-C that the terminal sends to all of them. expectrl turns the echo off.
-        let script = format!("trap : INT; stty echo; ./strongroom {arguments}; echo \"status $?\"; stty -a");
-        let mut command = place.command("/bin/sh");
-        command.args(["-c", &script]).env("TERM", "xterm").stdin(Stdio::inherit());
-        let mut session = OsSession::spawn(command).unwrap();
-        session.set_expect_timeout(Some(Duration::from_secs(120)));
-        Self { session, place, seen: String::new() }
-    }
-
-    fn expect(&mut self, text: &str) {
-        let found = self.session.expect(text).unwrap_or_else(|error| {
-            panic!("{text:?} did not come ({error}) after {:?}", self.seen);
-        });
-        self.seen.push_str(&String::from_utf8_lossy(found.before()));
-        self.seen.push_str(text);
-    }
-
-    fn answer(&mut self, question: &str, answer: &str) {
-        self.expect(question);
-        self.session.send_line(answer).unwrap();
-    }
-
-    /// Waits for the end; gives all that was shown.
-    fn end(mut self, status: i32) -> String {
-        self.expect(&format!("status {status}\r\n"));
-        let rest = self.session.expect(Eof).unwrap();
-        let modes = String::from_utf8_lossy(rest.as_bytes()).into_owned();
-        let modes: Vec<_> = modes.split_whitespace().collect();
-        for mode in ["echo", "icanon", "isig"] {
-            assert!(modes.contains(&mode), "{mode} is off");
-        }
-        self.seen
-    }
-}
 
 /// Where the container `whole` is that [`PASSWORD`] opens.
 fn with_container() -> Place {
