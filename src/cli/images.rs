@@ -219,7 +219,12 @@ fn open_image(console: Console, path: &Path) -> Result<FileStorage> {
         return Err(error.with_hint("unmount it first"));
     }
     for holder in holders {
-        console.warn(&format!("{} is in use by {holder}, which must not write to it now", path.display()));
+        let path = path.display();
+        console.warn(&if holder.is_certain() {
+            format!("{path} is in use by {holder}, which must not write to it now")
+        } else {
+            format!("cannot tell who else uses {path}, which must not be written to now: {holder}")
+        });
     }
     let storage = FileStorage::new(file)?;
     if storage.size()? == 0 {

@@ -57,6 +57,10 @@ pub(crate) fn main() -> ExitCode {
     if arguments.get(1).is_some_and(|argument| argument == mount::SERVE) {
         return mount::serve();
     }
+    if arguments.get(1).is_some_and(|argument| argument == mount::LOOK) {
+        let rest = arguments.iter().skip(2).map(|argument| argument.to_string_lossy().into_owned());
+        return mount::look(&rest.collect::<Vec<_>>());
+    }
     // Not a panic's own exit status 101, which is none of ours: what was begun has been undone by unwinding.
     let status = panic::catch_unwind(|| run(&arguments));
     ExitCode::from(status.unwrap_or_else(|_| report::exit_status(ErrorKind::Io)))

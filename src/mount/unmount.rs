@@ -216,7 +216,7 @@ fn explained(failure: Failure, record: &Record) -> Error {
     let is_inner = |holder: &Holder| match holder {
         Holder::Process { pid, .. } => inner.iter().any(|record| record.server.pid == *pid),
         Holder::Mount(place) => inner.iter().any(|record| place_of(record) == place),
-        Holder::Device(_) => false,
+        Holder::Device(_) | Holder::Hanging { .. } | Holder::Unseen => false,
     };
     let containers = inner.iter().map(told_with_place);
     let holders = holders_of_mount(id, path).into_iter().filter(|holder| !is_inner(holder));

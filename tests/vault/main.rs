@@ -16,6 +16,7 @@ mod kills;
 mod leaks;
 mod limits;
 mod memory;
+mod neighbours;
 mod nested;
 #[path = "../place/mod.rs"]
 mod place;

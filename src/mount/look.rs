@@ -1,0 +1,301 @@
+//! A look into all processes that cannot hang: another process looks, and is given up where one of them does not answer.
+//!
+//! What `/proc` shows of a process may wait for locks of that process, and for the server of a file system that it uses. Where
+//! one hangs in the kernel, whoever looks at it may hang beside it, out of reach of every signal.
+
+use std::{
+    collections::BTreeSet,
+    fmt, fs,
+    io::{self, BufRead, BufReader, PipeReader, Read, Write},
+    os::{fd::AsFd, unix::process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+    str::FromStr,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{AtFlags, CWD, StatxFlags, statx},
+};
+
+use super::program;
+
+/// The hidden first argument that makes this program look into processes: for what, and from which process on.
+pub const LOOK: &str = "__look";
+
+/// What a process may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Any file of this file system, by the device number's parts.
+    FileSystem(u32, u32),
+    /// This file: the same and the inode number.
+    File(u32, u32, u64),
+}
+
+impl Wanted {
+    /// The file at `path`. Follows links, and asks no server: a dead or busy FUSE mount must not hold us up.
+    pub(super) fn file(path: &Path) -> Option<Self> {
+        FileId::of(path).map(|file| Self::File(file.major, file.minor, file.inode))
+    }
+
+    fn is(self, file: FileId) -> bool {
+        match self {
+            Self::FileSystem(major, minor) => (file.major, file.minor) == (major, minor),
+            Self::File(major, minor, inode) => file == FileId { major, minor, inode },
+        }
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FileSystem(major, minor) => write!(f, "{major}:{minor}"),
+            Self::File(major, minor, inode) => write!(f, "{major}:{minor}:{inode}"),
+        }
+    }
+}
+
+impl FromStr for Wanted {
+    type Err = io::Error;
+
+    fn from_str(text: &str) -> io::Result<Self> {
+        let no = || io::Error::from(io::ErrorKind::InvalidInput);
+        let mut parts = text.split(':');
+        let mut part = || parts.next()?.parse::<u64>().ok();
+        let (major, minor, inode) = (part().ok_or_else(no)?, part().ok_or_else(no)?, part());
+        let number = |part: u64| u32::try_from(part).map_err(|_| no());
+        let (major, minor) = (number(major)?, number(minor)?);
+        Ok(inode.map_or(Self::FileSystem(major, minor), |inode| Self::File(major, minor, inode)))
+    }
+}
+
+/// What a look found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// The processes that use it.
+    pub users: BTreeSet<i32>,
+    /// Those that did not answer.
+    pub hanging: BTreeSet<i32>,
+    /// Whether there was no time for the rest.
+    pub is_cut_short: bool,
+}
+
+/// Which processes of those that the caller may look into use what is wanted. Takes two seconds at most.
+pub(super) fn processes(wanted: Wanted) -> Seen {
+    let deadline = Instant::now() + LIMIT;
+    let mut seen = Seen::default();
+    let mut from = 0;
+    loop {
+        let mut command = program::command("/proc/self/exe");
+        command.arg0("strongroom").args([LOOK, &wanted.to_string(), &from.to_string()]);
+        match look_by(command, deadline, &mut seen) {
+            Ok(End::Whole) => return seen,
+            Ok(End::Stuck(process)) if Instant::now() < deadline => {
+                from = process.saturating_add(1);
+            }
+            Ok(End::Stuck(_)) | Err(_) => {
+                seen.is_cut_short = true;
+                return seen;
+            }
+        }
+    }
+}
+
+/// How the work of another process ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Whole,
+    /// At this process.
+    Stuck(i32),
+}
+
+/// Has another process look, and gives it up where it stands still or has no time left.
+fn look_by(mut command: Command, deadline: Instant, seen: &mut Seen) -> io::Result<End> {
+    let (reader, writer) = io::pipe()?;
+    let mut child = command.stdout(writer).stderr(Stdio::null()).spawn()?;
+    drop(command);
+    let mut lines = BufReader::new(reader);
+    let mut at = 0;
+    let mut line = String::new();
+    let end = loop {
+        line.clear();
+        let wait = STANDSTILL.min(deadline.saturating_duration_since(Instant::now()));
+        if !is_readable(&lines, wait) {
+            seen.hanging.insert(at);
+            break End::Stuck(at);
+        }
+        if lines.by_ref().take(MOST_LINE).read_line(&mut line)? == 0 {
+            // It ended without a word of its end.
+            break if at == i32::MAX { End::Whole } else { End::Stuck(at) };
+        }
+        match line.trim_end().split_once(' ') {
+            Some(("at", process)) => at = process.parse().unwrap_or(at),
+            Some(("uses", process)) => seen.users.extend(process.parse::<i32>()),
+            _ if line == "done\n" => at = i32::MAX,
+            _ => {}
+        }
+    };
+    if end == End::Whole {
+        child.wait()?;
+    } else {
+        // Not waited for: it may wait in the kernel, where no signal reaches it.
+        child.kill()?;
+    }
+    Ok(end)
+}
+
+fn is_readable(lines: &BufReader<PipeReader>, wait: Duration) -> bool {
+    if !lines.buffer().is_empty() {
+        return true;
+    }
+    let Ok(wait) = Timespec::try_from(wait) else { return false };
+    let start = Instant::now();
+    loop {
+        match poll(&mut [PollFd::from_borrowed_fd(lines.get_ref().as_fd(), PollFlags::IN)], Some(&wait)) {
+            // Interrupted: by a signal that somebody else looks at.
+            Err(rustix::io::Errno::INTR) if start.elapsed() < STANDSTILL => {}
+            ready => return ready.is_ok_and(|count| count > 0),
+        }
+    }
+}
+
+/// The other process's whole life: looks into every process from a number on, and says at each which it is.
+pub fn look(arguments: &[String]) -> ExitCode {
+    let told = match arguments {
+        [wanted, from] => wanted.parse().and_then(|wanted| {
+            let from = from.parse().map_err(io::Error::other)?;
+            look_through(wanted, from, &mut io::stdout().lock())
+        }),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
+    };
+    told.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+}
+
+fn look_through(wanted: Wanted, from: i32, out: &mut dyn Write) -> io::Result<()> {
+    let own = [Some(std::process::id()), Some(std::os::unix::process::parent_id())];
+    let entries = fs::read_dir("/proc")?.flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let is_other = |pid: &i32| !own.contains(&u32::try_from(*pid).ok());
+    let pids: BTreeSet<_> = pids.filter(|pid| *pid >= from).filter(is_other).collect();
+    for pid in pids {
+        writeln!(out, "at {pid}")?;
+        out.flush()?;
+        if uses(pid, wanted) {
+            writeln!(out, "uses {pid}")?;
+        }
+    }
+    writeln!(out, "done")?;
+    out.flush()
+}
+
+fn uses(pid: i32, wanted: Wanted) -> bool {
+    let directory = PathBuf::from(format!("/proc/{pid}"));
+    let links = ["cwd", "root", "exe"].into_iter().map(|name| directory.join(name));
+    let descriptors = fs::read_dir(directory.join("fd")).into_iter().flatten().flatten().map(|fd| fd.path());
+    if links.chain(descriptors).filter_map(|link| FileId::of(&link)).any(|file| wanted.is(file)) {
+        return true;
+    }
+    // Last: this waits for a lock that a process holds while it maps a file.
+    let maps = fs::read(directory.join("maps")).unwrap_or_default();
+    maps.split(|&byte| byte == b'\n').filter_map(mapped_file).any(|file| wanted.is(file))
+}
+
+/// A file's place: device and inode number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileId {
+    major: u32,
+    minor: u32,
+    inode: u64,
+}
+
+impl FileId {
+    /// Asks for nothing but what the kernel knows by itself, which is both numbers: where more is wanted, `STATX_DONT_SYNC`
+    /// alone still asks a FUSE server that was never asked before.
+    fn of(path: &Path) -> Option<Self> {
+        let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
+        let stat = statx(CWD, path, flags, StatxFlags::empty()).ok()?;
+        Some(Self { major: stat.stx_dev_major, minor: stat.stx_dev_minor, inode: stat.stx_ino })
+    }
+}
+
+/// The file of a line of `maps`: `address perms offset dev inode path`, the device as two hexadecimal numbers.
+fn mapped_file(line: &[u8]) -> Option<FileId> {
+    let mut fields = line.split(|&byte| byte == b' ').filter_map(|field| std::str::from_utf8(field).ok());
+    let (major, minor) = fields.nth(3)?.split_once(':')?;
+    let inode = fields.next()?.parse().ok().filter(|&inode| inode != 0)?;
+    Some(FileId {
+        major: u32::from_str_radix(major, 16).ok()?,
+        minor: u32::from_str_radix(minor, 16).ok()?,
+        inode,
+    })
+}
+
+/// How long a look takes at most.
+const LIMIT: Duration = Duration::from_secs(2);
+/// How long it may take over one process.
+const STANDSTILL: Duration = Duration::from_millis(500);
+const MOST_LINE: u64 = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    fn looked(wanted: Wanted) -> String {
+        let mut out = Vec::new();
+        look_through(wanted, 0, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_process_with_the_file_open_is_found() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let stdin = Stdio::from(OwnedFd::from(file.reopen().unwrap()));
+        let mut child = Command::new("/bin/sleep").arg("10000").stdin(stdin).spawn().unwrap();
+        let told = looked(Wanted::file(file.path()).unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let pid = child.id();
+        assert!(told.contains(&format!("at {pid}\nuses {pid}\n")), "{told}");
+        assert!(told.ends_with("done\n"));
+    }
+
+    #[test]
+    fn a_mapped_file_is_read_from_its_line() {
+        let line = b"7f00-7f01 r--p 00000000 fe:0a 4711    /mnt/v/lib with blank.so";
+        assert_eq!(mapped_file(line), Some(FileId { major: 0xfe, minor: 10, inode: 4711 }));
+        assert_eq!(mapped_file(b"7f00-7f01 rw-p 00000000 00:00 0 [heap]"), None);
+    }
+
+    #[test]
+    fn what_is_wanted_is_read_back_as_written() {
+        for wanted in [Wanted::FileSystem(0, 44), Wanted::File(254, 1, u64::MAX)] {
+            assert_eq!(wanted.to_string().parse::<Wanted>().unwrap(), wanted);
+        }
+        assert!("7".parse::<Wanted>().is_err());
+    }
+
+    fn by_shell(script: &str, seen: &mut Seen) -> End {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", script]);
+        look_by(shell, Instant::now() + LIMIT, seen).unwrap()
+    }
+
+    #[test]
+    fn a_look_that_stands_still_is_given_up_and_tells_where() {
+        let mut seen = Seen::default();
+        let start = Instant::now();
+        assert_eq!(by_shell("echo at 5; echo uses 5; echo at 7; exec sleep 1000", &mut seen), End::Stuck(7));
+        assert!(start.elapsed() < Duration::from_secs(20));
+        assert_eq!((seen.users, seen.hanging), ([5].into(), [7].into()));
+    }
+
+    #[test]
+    fn a_look_that_ends_early_is_not_taken_for_a_whole_one() {
+        let mut seen = Seen::default();
+        assert_eq!(by_shell("echo at 5", &mut seen), End::Stuck(5));
+        assert_eq!(by_shell("echo at 5; echo done", &mut seen), End::Whole);
+    }
+}
