@@ -303,9 +303,12 @@ pub(crate) struct UnmountOptions {
     /// Unmount everything that you mounted
     #[arg(short, long)]
     pub(crate) all: bool,
-    /// Unmount even while files are open. Unsaved data is lost; the keys are wiped
+    /// Unmount even while files are open, or after the container was deleted. Unsaved data is lost; the keys are wiped
     #[arg(short, long)]
     pub(crate) force: bool,
+    /// After unmounting, copy the container to this new file; for one that was deleted or replaced meanwhile
+    #[arg(long, value_name = "FILE", conflicts_with = "all", value_hint = ValueHint::FilePath)]
+    pub(crate) save_as: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -538,7 +541,8 @@ const UNMOUNT_EXAMPLES: &str = "\
 Examples:
   strongroom unmount ~/photos
   strongroom unmount photos.vault
-  strongroom unmount --all --force";
+  strongroom unmount --all --force
+  strongroom unmount ~/photos --save-as rescued.vault";
 
 const BENCHMARK_EXAMPLES: &str = "\
 Examples:

@@ -11,7 +11,7 @@ use serde::Serialize;
 use strongroom::{
     error::{Error, ErrorKind, Result},
     mapping::Layout,
-    mount::{self, Entry, Protection, Request, Selection, Target},
+    mount::{self, Entry, Holder, Lost, Protection, Request, Selection, Target},
     text::in_one_line,
     volume::{Access, Container, make_writable},
 };
@@ -21,6 +21,7 @@ use super::{
     hidden::{check_protection, protect},
     interrupt,
     output::Console,
+    progress::ByteProgress,
     unlock::{attach, cannot_open, check_kind, settle_format, unlock},
 };
 
@@ -65,6 +66,7 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     for warning in &mounted.warnings {
         console.warn(warning);
     }
+    warn_of_lost(console, &mount::list());
     console.done(&mounted.entry, |entry| match (&entry.mountpoint, &entry.block) {
         (Some(mountpoint), _) => format!("mounted {} on {}", path.display(), mountpoint.display()),
         (None, Some(block)) => format!("{} is open as {}", path.display(), block.display()),
@@ -75,6 +77,9 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
 
 /// Takes volumes down.
 pub(crate) fn unmount(console: Console, options: &UnmountOptions) -> Result<()> {
+    if let (Some(target), Some(copy)) = (&options.target, &options.save_as) {
+        return unmount_saving(console, target, copy, options.force);
+    }
     let selection = options.target.clone().map_or(Selection::All, Selection::One);
     let unmounted = mount::unmount(&selection, options.force, interrupt::flag())?;
     console.done(&Unmounted { unmounted }, |done| {
@@ -88,9 +93,46 @@ pub(crate) fn unmount(console: Console, options: &UnmountOptions) -> Result<()> 
     })
 }
 
+/// Takes a volume down and copies its container.
+fn unmount_saving(console: Console, path: &Path, copy: &Path, force: bool) -> Result<()> {
+    let progress = ByteProgress::start(console, "saving");
+    let saved = mount::unmount_saving(
+        path,
+        force,
+        copy,
+        &mut |done, total| progress.step(done, total),
+        interrupt::flag(),
+    );
+    drop(progress);
+    let mount::Saved { entry, files } = saved?;
+    console.done(&SavedAs { unmounted: [entry], saved: files }, |done| {
+        let [entry] = &done.unmounted;
+        let files: Vec<_> = done.saved.iter().map(|file| file.display().to_string()).collect();
+        let place = place(entry).unwrap_or_else(|| entry.container.clone());
+        format!("unmounted {}, saved as {}", place.display(), files.join(" and "))
+    })
+}
+
+/// Tells of containers that were lost while they are mounted: whatever the user is doing, this does not wait.
+fn warn_of_lost(console: Console, mounts: &[Entry]) {
+    for entry in mounts {
+        let told = |what: &str, path: &Path, state: Option<Lost>| {
+            let state = state?;
+            Some(format!("the {what} {} was {} while it is mounted", path.display(), state.name()))
+        };
+        let header = entry.header.as_ref().and_then(|path| told("header file", path, entry.header_state));
+        let Some(told) = told("container", &entry.container, entry.container_state).or(header) else {
+            continue;
+        };
+        let place = place(entry).unwrap_or_else(|| entry.container.clone());
+        console.warn(&format!("{told}: strongroom unmount {} --save-as FILE keeps it", place.display()));
+    }
+}
+
 /// Shows what is mounted.
 pub(crate) fn list(console: Console) -> Result<()> {
     let mounts = mount::list();
+    warn_of_lost(console, &mounts);
     if mounts.is_empty() && !console.is_json() {
         console.note("nothing is mounted");
         return Ok(());
@@ -101,6 +143,12 @@ pub(crate) fn list(console: Console) -> Result<()> {
 #[derive(Debug, Serialize)]
 struct Unmounted {
     unmounted: Vec<Entry>,
+}
+
+#[derive(Debug, Serialize)]
+struct SavedAs {
+    unmounted: [Entry; 1],
+    saved: Vec<PathBuf>,
 }
 
 #[derive(Debug, Serialize)]
@@ -164,8 +212,13 @@ pub(crate) fn use_of(path: &Path) -> Option<(String, Option<PathBuf>)> {
         let place = place(&entry).unwrap_or_else(|| entry.container.clone());
         return Some((format!("mounted on {} (process {})", place.display(), entry.pid), Some(place)));
     }
-    let holders: Vec<_> = mount::holders_of_file(path).iter().map(ToString::to_string).collect();
-    (!holders.is_empty()).then(|| (format!("in use by {}", holders.join(", ")), None))
+    let holders = mount::holders_of_file(path);
+    let told = holders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match holders.iter().any(Holder::is_certain) {
+        true => Some((format!("in use by {told}"), None)),
+        false if holders.is_empty() => None,
+        false => Some((format!("in use or not, which cannot be told: {told}"), None)),
+    }
 }
 
 /// Where a volume shows: its mount point, or the directory of its block file where it has no driver. `None` where it was
@@ -175,6 +228,16 @@ fn place(entry: &Entry) -> Option<PathBuf> {
         return entry.mountpoint.clone();
     }
     entry.block.as_deref().and_then(Path::parent).map(Path::to_path_buf)
+}
+
+/// The container's path, and how it lost it: `/home/a/v (deleted)`.
+fn container_shown(entry: &Entry) -> String {
+    let path = in_one_line(&entry.container.to_string_lossy());
+    match (entry.container_state, entry.header_state) {
+        (Some(state), _) => format!("{path} ({})", state.name()),
+        (None, Some(state)) => format!("{path} (header {})", state.name()),
+        (None, None) => path,
+    }
 }
 
 fn access_shown(entry: &Entry) -> &'static str {
@@ -192,7 +255,7 @@ fn table(mounts: &[Entry]) -> String {
     table.set_header(["CONTAINER", "MOUNTED ON", "DRIVER", "ACCESS", "PROCESS", "SINCE"]);
     for entry in mounts {
         table.add_row([
-            in_one_line(&entry.container.to_string_lossy()),
+            container_shown(entry),
             place(entry)
                 .map_or_else(|| "(detached)".to_owned(), |place| in_one_line(&place.to_string_lossy())),
             entry.driver.clone(),

@@ -7,10 +7,10 @@
 //! with some commands, once the server is ready for them, bytes and a key in the same form as an order.
 
 use std::{
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, IsTerminal, Read, Write},
     os::{
-        fd::{AsFd, OwnedFd},
-        unix::net::UnixStream,
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::{fs::MetadataExt, net::UnixStream},
     },
     path::{Path, PathBuf},
 };
@@ -61,6 +61,65 @@ pub(super) struct Order {
     /// The container's format, where it has no signature.
     #[serde(default)]
     pub format: Option<String>,
+    /// The terminal from which the volume is mounted, to tell its user there what cannot wait.
+    #[serde(default)]
+    pub terminal: Option<Terminal>,
+    /// The user's home.
+    #[serde(default)]
+    pub home: Option<PathBuf>,
+}
+
+/// A terminal and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Terminal {
+    /// Its device.
+    pub path: PathBuf,
+    /// The device's owner: somebody else's terminal may bear its name later.
+    pub owner: u32,
+}
+
+impl Terminal {
+    /// That of the calling process.
+    pub(super) fn current() -> Option<Self> {
+        let stderr = io::stderr();
+        if !stderr.is_terminal() {
+            return None;
+        }
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", stderr.as_raw_fd())).ok()?;
+        let owner = std::fs::metadata(&path).ok()?.uid();
+        path.to_str()?;
+        Some(Self { path, owner })
+    }
+}
+
+/// Where the container is to be copied to once its volume is down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Save {
+    /// The free bytes there.
+    pub free: u64,
+}
+
+impl Save {
+    /// Whether the container can be copied and fits.
+    ///
+    /// # Errors
+    /// `Usage` where it is no file, `NoSpace`.
+    pub(super) fn check(self, container: &Container) -> Result<()> {
+        let file = container.file().metadata()?;
+        if !file.is_file() {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                "its container is a device, which can be copied at any time",
+            ));
+        }
+        let needed = file.blocks().saturating_mul(512);
+        if needed > self.free {
+            let free = self.free;
+            let reason = format!("the copy takes {needed} bytes, and {free} are free; it is still mounted");
+            return Err(Error::new(ErrorKind::NoSpace, reason).with_hint("choose another place for the copy"));
+        }
+        Ok(())
+    }
 }
 
 /// The server's answer to an order.
@@ -84,9 +143,14 @@ pub(super) enum Answer {
 pub(super) enum Command {
     /// Take everything down, wipe the keys and end.
     Unmount {
-        /// Also where it is in use.
+        /// Also where it is in use, and where the container has lost its name.
         force: bool,
+        /// Lend the container afterwards, so that it can be copied, and end at [`Command::Saved`].
+        #[serde(default)]
+        save: Option<Save>,
     },
+    /// The container that was lent for copying is saved.
+    Saved,
     /// Lend the container's descriptor until the connection is closed. It comes after [`Outcome::Lent`].
     Lend,
     /// Something about the volume's re-encryption.
@@ -127,6 +191,8 @@ pub(super) enum Outcome {
     Reencryption(LiveStatus),
     /// The volume is down and the keys are wiped, but not all could be written.
     Lossy(Failure),
+    /// Not done, because what was written would be lost.
+    Kept(Failure),
     /// Not done.
     Failed(Failure),
 }
@@ -285,6 +351,8 @@ mod tests {
             read_only: true,
             fingerprint: None,
             format: Some("veracrypt".to_owned()),
+            terminal: Some(Terminal { path: "/dev/pts/3".into(), owner: 1000 }),
+            home: None,
         }
     }
 
@@ -333,7 +401,8 @@ mod tests {
     #[test]
     fn a_command_is_one_line() {
         let (left, right) = UnixStream::pair().unwrap();
-        send(&left, &Command::Unmount { force: true }).unwrap();
-        assert_eq!(receive::<Command>(&right).unwrap(), Command::Unmount { force: true });
+        let command = Command::Unmount { force: true, save: Some(Save { free: 7 }) };
+        send(&left, &command).unwrap();
+        assert_eq!(receive::<Command>(&right).unwrap(), command);
     }
 }

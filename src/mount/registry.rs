@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     mountinfo::{MountId, MountTable},
     runtime,
+    whereabouts::Lost,
 };
 use crate::{
     error::Result,
@@ -22,8 +23,17 @@ use crate::{
 /// One mounted volume, as `list` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// The container's path. Where it is not UTF-8, with replacement characters.
+    /// The container's path, also after it was renamed. Where it is not UTF-8, with replacement characters.
     pub container: PathBuf,
+    /// How the container lost its name; none where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_state: Option<Lost>,
+    /// The header file's path; none where the header is in the container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<PathBuf>,
+    /// How the header file lost its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header_state: Option<Lost>,
     /// Where the file system shows; none with `--block`, and where it was detached while files are open.
     pub mountpoint: Option<PathBuf>,
     /// The decrypted block file; none where its directory is gone, as after a logout.
@@ -69,6 +79,9 @@ pub struct Record {
     pub server: ProcessId,
     /// The container's device and inode number: its name may change meanwhile.
     pub container_file: (u64, u64),
+    /// The names that the container had before.
+    #[serde(default)]
+    pub former_names: Vec<PathBuf>,
     /// The directory that the block file's mount is on.
     pub block_directory: PathBuf,
     /// The mount of the block file.
@@ -115,6 +128,23 @@ impl Record {
             || self.entry.container == path
     }
 
+    /// Whether the container bore the name `path` once.
+    fn was_named(&self, path: &Path) -> bool {
+        self.former_names.iter().any(|name| name == path)
+    }
+
+    /// Notes where the container is now, and its header file.
+    pub(super) fn follow(&mut self, container: &Path, state: Option<Lost>) {
+        if self.entry.container != container {
+            let former = std::mem::replace(&mut self.entry.container, container.to_path_buf());
+            self.former_names.retain(|name| *name != former && name != container);
+            self.former_names.push(former);
+            let surplus = self.former_names.len().saturating_sub(MOST_NAMES);
+            self.former_names.drain(..surplus);
+        }
+        self.entry.container_state = state;
+    }
+
     /// Whether what the user was given does not show any more, though the server may still wait for open files.
     pub(super) fn is_detached(&self, table: &MountTable) -> bool {
         self.mount.or(self.block_mount).is_some_and(|id| table.find(id).is_none())
@@ -142,11 +172,29 @@ pub(super) fn named(sessions: Vec<(Session, Record)>, path: &Path) -> Vec<(Sessi
         &|| Some(fs::canonicalize(absolute.parent()?).ok()?.join(absolute.file_name()?)),
         &|| fs::canonicalize(&absolute).ok(),
     ];
-    if let Some(name) = names.into_iter().filter_map(|name| name()).find(|name| is_named(name)) {
-        return sessions.into_iter().filter(|(_, record)| record.is_named(&name)).collect();
+    if let Some(name) = names.iter().filter_map(|name| name()).find(|name| is_named(name)) {
+        let mut named: Vec<_> = sessions.into_iter().filter(|(_, record)| record.is_named(&name)).collect();
+        // The name may lead to a newer file, which is mounted as well: then that one is meant.
+        let has_its_name = |(_, record): &(Session, Record)| record.entry.container_state.is_none();
+        if named.iter().any(has_its_name) {
+            named.retain(has_its_name);
+        }
+        return named;
     }
-    let Some(file) = file_id(&absolute) else { return Vec::new() };
-    sessions.into_iter().filter(|(_, record)| record.container_file == file).collect()
+    let file = file_id(&absolute);
+    if file.is_some_and(|file| sessions.iter().any(|(_, record)| record.container_file == file)) {
+        return sessions.into_iter().filter(|(_, record)| Some(record.container_file) == file).collect();
+    }
+    let mut former = names.iter().filter_map(|name| name());
+    let Some(name) = former.find(|name| sessions.iter().any(|(_, record)| record.was_named(name))) else {
+        return Vec::new();
+    };
+    let mut named: Vec<_> = sessions.into_iter().filter(|(_, record)| record.was_named(&name)).collect();
+    if named.len() > 1 {
+        // Which of them is meant nobody can tell.
+        named.clear();
+    }
+    named
 }
 
 /// A file's device and inode number, without asking the server of its file system.
@@ -214,6 +262,8 @@ fn timestamp(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// So many former names of a container are remembered.
+const MOST_NAMES: usize = 8;
 /// The record's name in a session's directory.
 pub(super) const RECORD: &str = "session.json";
 
@@ -225,6 +275,9 @@ mod tests {
         Record {
             entry: Entry {
                 container: "/home/a/photos.vault".into(),
+                container_state: None,
+                header: None,
+                header_state: None,
                 mountpoint: Some("/home/a/photos".into()),
                 block: Some("/run/user/1000/strongroom/7-9/block/volume".into()),
                 driver: "userspace".into(),
@@ -239,6 +292,7 @@ mod tests {
             boot_id: boot_id().unwrap(),
             server: ProcessId::current().unwrap(),
             container_file: (1, 2),
+            former_names: Vec::new(),
             block_directory: "/run/user/1000/strongroom/7-9/block".into(),
             block_mount: Some(MountId { number: 5, major: 0, minor: 44 }),
             mount: None,
@@ -282,6 +336,44 @@ mod tests {
         let meta = file.as_file().metadata().unwrap();
         let record = Record { container_file: (meta.dev(), meta.ino()), ..record() };
         assert!(answers_to(record, file.path()));
+    }
+
+    fn session(record: Record) -> (Session, Record) {
+        (Session { directory: "/nowhere".into(), record: None }, record)
+    }
+
+    #[test]
+    fn a_renamed_container_answers_to_its_former_names_until_another_one_bears_them() {
+        let mut renamed = record();
+        renamed.follow(Path::new("/home/a/new.vault"), None);
+        renamed.follow(Path::new("/home/a/newest.vault"), None);
+        for name in ["/home/a/photos.vault", "/home/a/new.vault", "/home/a/newest.vault"] {
+            assert_eq!(named(vec![session(renamed.clone())], Path::new(name)).len(), 1, "{name}");
+        }
+        let other = Record { container_file: (1, 3), ..record() };
+        let found = named(vec![session(renamed), session(other.clone())], Path::new("/home/a/photos.vault"));
+        assert_eq!(found.iter().map(|(_, record)| record).collect::<Vec<_>>(), [&other]);
+    }
+
+    #[test]
+    fn a_former_name_of_two_containers_names_neither() {
+        let mut one = record();
+        one.follow(Path::new("/home/a/one"), None);
+        let mut two = Record { container_file: (1, 3), ..record() };
+        two.follow(Path::new("/home/a/two"), None);
+        assert_eq!(named(vec![session(one), session(two)], Path::new("/home/a/photos.vault")).len(), 0);
+    }
+
+    #[test]
+    fn the_name_of_a_replaced_container_means_the_new_one_where_both_are_mounted() {
+        let mut replaced = record();
+        replaced.follow(&replaced.entry.container.clone(), Some(Lost::Replaced));
+        let name = replaced.entry.container.clone();
+        assert_eq!(named(vec![session(replaced.clone())], &name).len(), 1);
+        let mut newer = Record { container_file: (1, 3), ..record() };
+        newer.entry.mountpoint = Some("/home/a/other".into());
+        let found = named(vec![session(replaced), session(newer.clone())], &name);
+        assert_eq!(found.iter().map(|(_, record)| record).collect::<Vec<_>>(), [&newer]);
     }
 
     #[test]

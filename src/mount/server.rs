@@ -1,6 +1,8 @@
 //! The server: one process a volume, from the order to the last wiped key.
 
 mod events;
+mod files;
+mod loss;
 mod reencryption;
 
 use std::{
@@ -19,16 +21,18 @@ use std::{
 };
 
 use events::{Event, Signals, Watch};
+use files::{FileWatch, Found};
+use loss::{Contact, Held, Loss, ending, tell_of_copies};
 
 use super::{
     driver::{Driver, Volume as DriverVolume},
     filesystem::Superblock,
     mountinfo::{MountId, MountTable},
     mountpoint::MountPoint,
-    protocol::{self, Answer, Command, Failure, Order, Outcome, Reencrypt, Target},
+    protocol::{self, Answer, Command, Failure, Order, Outcome, Reencrypt, Save, Target},
     registry::{Entry, Protection, Record, now},
     runtime,
-    session::{BLOCK, Session},
+    session::{BLOCK, DIRECTORY_PART, Session},
     undo::{Log, Part, Undo},
 };
 use crate::{
@@ -120,6 +124,8 @@ struct Server {
     is_private: bool,
     /// To be lent.
     container: Container,
+    files: FileWatch,
+    contact: Contact,
     /// Dropped before the process ends, it comes to rest.
     reencryption: Arc<LiveReencryption>,
 }
@@ -154,8 +160,26 @@ impl Server {
         let control = session.listen()?;
         session.check_stop()?;
         let is_private = matches!(place, Place::Private);
-        session.note(|record| record.ready = !is_private)?;
-        Ok(Self { session, log, signals, control, watch, is_private, container, reencryption })
+        let mut files = FileWatch::start(&container, &order.container)?;
+        watch.follow(files.news().try_clone_to_owned()?);
+        let found = files.found();
+        session.note(|record| {
+            record.ready = !is_private;
+            record.entry.header = found.header.map(|header| shown(&header.path));
+        })?;
+        let contact = Contact { terminal: order.terminal, home: order.home };
+        Ok(Self {
+            session,
+            log,
+            signals,
+            control,
+            watch,
+            is_private,
+            container,
+            files,
+            contact,
+            reencryption,
+        })
     }
 
     /// Makes the volume visible, up to where the order says.
@@ -213,23 +237,69 @@ impl Server {
                 }
             };
             match event {
-                Event::Signal | Event::Gone => return self.end_at_any_rate(),
+                Event::Signal | Event::Gone => match self.end_by_itself() {
+                    Next::Serve => {}
+                    Next::End => return,
+                    Next::Hold { saver, lossy } => return Held::new(self, saver, lossy).serve(),
+                },
                 Event::Changed if self.session.is_reachable() => {}
-                Event::Changed if self.is_private => return self.end_at_any_rate(),
-                Event::Changed => {
-                    if let Err(error) = self.move_home() {
-                        // The volume stays as it is; the next look tries again.
-                        (self.log)(&format!("cannot make a new session directory: {error}"));
-                    }
-                }
+                Event::Changed if self.is_private => return self.end_at_any_rate(0),
+                Event::Changed => match move_home(&mut self.session) {
+                    Ok(control) => self.control = control,
+                    // The volume stays as it is; the next look tries again.
+                    Err(error) => (self.log)(&format!("cannot make a new session directory: {error}")),
+                },
                 Event::Refused => self.note_refusal(),
-                Event::Command(stream) => {
-                    if self.obey(&stream) {
-                        return;
+                Event::Files => self.note_files(),
+                Event::Command(stream) => match self.obey(stream) {
+                    Next::Serve => {}
+                    Next::End => return,
+                    Next::Hold { saver, lossy } => {
+                        let mut held = Held::new(self, saver, lossy);
+                        held.lend();
+                        return held.serve();
                     }
-                }
+                },
             }
         }
+    }
+
+    /// Has `list` show where the container and its header file are now, and tells whoever can be reached if one is lost.
+    fn note_files(&mut self) {
+        let found = self.files.found();
+        let was_lost = {
+            let entry = &self.session.record().entry;
+            entry.container_state.or(entry.header_state).is_some()
+        };
+        self.note_found(&found);
+        let read_only = self.session.record().entry.read_only;
+        let is_new = !was_lost && !self.is_private;
+        let Some(loss) = Loss::of(found, read_only).filter(|_| is_new) else { return };
+        let record = self.session.record();
+        let line = loss.notice(record.entry.mountpoint.as_deref().unwrap_or(&record.block_directory));
+        self.tell(&line);
+    }
+
+    fn note_found(&mut self, found: &Found) {
+        let noted = self.session.note(|record| {
+            record.follow(&shown(&found.container.path), found.container.lost);
+            record.entry.header = found.header.as_ref().map(|header| shown(&header.path));
+            record.entry.header_state = found.header.as_ref().and_then(|header| header.lost);
+        });
+        if let Err(error) = noted {
+            (self.log)(&format!("cannot note it for list: {error}"));
+        }
+    }
+
+    /// What is lost if the session ends now. Looks.
+    fn loss(&mut self) -> Option<Loss> {
+        if self.is_private {
+            // A container in the making, which whoever makes it may give up.
+            return None;
+        }
+        let found = self.files.look();
+        self.note_found(&found);
+        Loss::of(found, self.session.record().entry.read_only)
     }
 
     /// Has `list` show that nothing is written any more: a write would have touched the protected hidden volume.
@@ -246,55 +316,70 @@ impl Server {
         }
     }
 
-    /// Goes on in a new session directory, where the old one was removed: systemd clears `/run/user/UID` at a user's last
-    /// logout. The driver has the block file open, so the volume does not depend on the path.
-    fn move_home(&mut self) -> Result<()> {
-        let name = directory_name(self.session.record().server);
-        self.session.move_to(runtime::prepare_lasting()?.join(name))?;
-        self.control = self.session.listen()?;
-        Ok(())
-    }
-
-    /// Carries out one command. True when the session has ended.
-    fn obey(&mut self, stream: &UnixStream) -> bool {
-        let command = match events::receive_command(stream) {
+    /// Carries out one command.
+    fn obey(&mut self, stream: UnixStream) -> Next {
+        let command = match events::receive_command(&stream) {
             Ok(command) => command,
             Err(error) => {
                 (self.log)(&format!("a command was not understood: {error}"));
-                return false;
+                return Next::Serve;
             }
         };
-        let force = match command {
-            Command::Unmount { force } => force,
+        match command {
+            Command::Unmount { force, save } => return self.unmount(stream, force, save),
+            Command::Saved => {}
             Command::Lend => {
-                if let Err(error) = self.lend(stream) {
-                    let _ = protocol::send(stream, &Outcome::Failed(Failure::from(&error)));
+                if let Err(error) = self.lend(&stream) {
+                    let _ = protocol::send(&stream, &Outcome::Failed(Failure::from(&error)));
                 }
-                return false;
             }
             Command::Reencrypt(Reencrypt::Start { .. } | Reencrypt::Resume { .. })
                 if self.watch.is_lent() =>
             {
-                let _ = protocol::send(stream, &Outcome::Failed(Failure::from(&lent_already())));
-                return false;
+                let _ = protocol::send(&stream, &Outcome::Failed(Failure::from(&lent_already())));
             }
             Command::Reencrypt(order) => {
-                let done = reencryption::obey(order, &self.reencryption, stream);
+                let done = reencryption::obey(order, &self.reencryption, &stream);
                 let outcome = done.unwrap_or_else(|error| Outcome::Failed(Failure::from(&error)));
                 // Whoever asked may have gone; the status can be asked for again.
-                let _ = protocol::send(stream, &outcome);
-                return false;
+                let _ = protocol::send(&stream, &outcome);
+            }
+        }
+        Next::Serve
+    }
+
+    /// Takes the volume down for a command.
+    fn unmount(&mut self, stream: UnixStream, force: bool, save: Option<Save>) -> Next {
+        let refused = match save {
+            Some(save) => {
+                save.check(&self.container).err().map(|error| Outcome::Failed(Failure::from(&error)))
+            }
+            None if force => None,
+            None => self.loss().map(|loss| {
+                let read_only = self.session.record().entry.read_only;
+                Outcome::Kept(Failure::from(&loss.refusal(read_only)))
+            }),
+        };
+        if let Some(refusal) = refused {
+            // Whoever asked may have gone; the volume is as it was.
+            let _ = protocol::send(&stream, &refusal);
+            return Next::Serve;
+        }
+        let kept = if save.is_some() { DIRECTORY_PART } else { 0 };
+        let lossy = match if force { self.end_by_force(kept) } else { self.end_cleanly(kept) } {
+            Ending::Whole => None,
+            Ending::Lossy(error) => Some(error),
+            Ending::None(error) => {
+                let _ = protocol::send(&stream, &Outcome::Failed(Failure::from(&error)));
+                return Next::Serve;
             }
         };
-        let ending = if force { self.end_by_force() } else { self.end_cleanly() };
-        let outcome = match &ending {
-            Ending::Whole => Outcome::Done,
-            Ending::Lossy(error) => Outcome::Lossy(Failure::from(error)),
-            Ending::None(error) => Outcome::Failed(Failure::from(error)),
-        };
+        if save.is_some() {
+            return Next::Hold { saver: Some(stream), lossy };
+        }
         // Whoever asked may have gone; the volume is down all the same.
-        let _ = protocol::send(stream, &outcome);
-        !matches!(ending, Ending::None(_))
+        let _ = protocol::send(&stream, &ending(lossy.as_ref()));
+        Next::End
     }
 
     /// Lends the container, lock and all, until the other end closes the connection. Nothing here waits for that: where the
@@ -317,11 +402,11 @@ impl Server {
         Ok(())
     }
 
-    /// Takes everything down in order, or leaves a volume that is in use as it is.
-    fn end_cleanly(&mut self) -> Ending {
+    /// Takes everything down in order but for the lowest `kept` parts, or leaves a volume that is in use as it is.
+    fn end_cleanly(&mut self, kept: usize) -> Ending {
         // From here on the next signal means: no more waiting.
         self.session.stop().store(false, Ordering::Relaxed);
-        let Err(error) = self.session.parts.undo(Undo::Clean) else {
+        let Err(error) = self.session.parts.undo_down_to(kept, Undo::Clean) else {
             self.reencryption.pause();
             return Ending::Whole;
         };
@@ -331,23 +416,60 @@ impl Server {
         }
         // The user's file system is gone already; what hangs on below it must not keep the keys alive.
         (self.log)(&format!("{error}; going on by force"));
-        let ending = self.end_by_force();
+        let ending = self.end_by_force(kept);
         // In use, by udev looking at the loop device, say: nothing is lost. Otherwise writing failed.
         if error.kind() == ErrorKind::Busy { ending } else { Ending::Lossy(error) }
     }
 
-    /// Takes everything down now. Failures on the way are logged.
-    fn end_by_force(&mut self) -> Ending {
-        let undone = self.session.parts.undo(Undo::Forced);
+    /// The same now. Failures on the way are logged.
+    fn end_by_force(&mut self, kept: usize) -> Ending {
+        let undone = self.session.parts.undo_down_to(kept, Undo::Forced);
         self.reencryption.pause();
         undone.map_or_else(Ending::Lossy, |()| Ending::Whole)
     }
 
     /// For signals, and after somebody else has unmounted a part: a logout must not hang on an open file.
-    fn end_at_any_rate(&mut self) {
-        if let Ending::None(error) = self.end_cleanly() {
+    fn end_at_any_rate(&mut self, kept: usize) {
+        if let Ending::None(error) = self.end_cleanly(kept) {
             (self.log)(&format!("{error}; detaching"));
-            self.end_by_force();
+            self.end_by_force(kept);
+        }
+    }
+
+    /// The end without a command. A container that lost its name is copied to where it was; where that cannot be, a volume
+    /// that still shows stays, and the ciphertext of one that does not is held.
+    fn end_by_itself(&mut self) -> Next {
+        let Some(loss) = self.loss() else {
+            self.end_at_any_rate(0);
+            return Next::End;
+        };
+        let rescue = loss.rescue(&self.container, self.contact.home.as_deref());
+        if let (Err(error), true) = (&rescue, self.is_visible()) {
+            self.session.stop().store(false, Ordering::Relaxed);
+            self.tell(&format!("a volume stays mounted whose container was lost: {error}"));
+            return Next::Serve;
+        }
+        self.end_at_any_rate(DIRECTORY_PART);
+        match rescue.and_then(|rescue| rescue.make()) {
+            Ok(copies) => {
+                tell_of_copies(&self.contact, &self.log, &copies);
+                self.end_by_force(0);
+                Next::End
+            }
+            Err(error) => {
+                self.tell(&format!(
+                    "a volume was unmounted whose container was lost and could not be saved: {error}"
+                ));
+                Next::Hold { saver: None, lossy: None }
+            }
+        }
+    }
+
+    /// Tells whoever can be reached.
+    fn tell(&self, line: &str) {
+        (self.log)(line);
+        if let Some(terminal) = &self.contact.terminal {
+            terminal.tell(line);
         }
     }
 
@@ -363,6 +485,34 @@ const NOT_WRITTEN: &str = "it is still mounted: make room for it and try again, 
 
 fn lent_already() -> Error {
     Error::new(ErrorKind::Busy, "another command is changing the header").with_hint("try again")
+}
+
+/// Goes on in a new session directory, where the old one was removed: systemd clears `/run/user/UID` at a user's last
+/// logout. The driver has the block file open, so the volume does not depend on the path. Gives the new control socket.
+fn move_home(session: &mut Session) -> Result<UnixListener> {
+    let name = directory_name(session.record().server);
+    session.move_to(runtime::prepare_lasting()?.join(name))?;
+    session.listen()
+}
+
+/// A path that JSON can carry.
+fn shown(path: &Path) -> PathBuf {
+    PathBuf::from(path.to_string_lossy().into_owned())
+}
+
+/// What a server does after an event.
+enum Next {
+    /// It goes on.
+    Serve,
+    /// All is down.
+    End,
+    /// All is down but for the session's directory, and the container waits to be copied.
+    Hold {
+        /// By this command.
+        saver: Option<UnixStream>,
+        /// What went wrong on the way down.
+        lossy: Option<Error>,
+    },
 }
 
 /// How an attempt to take a volume down went.
@@ -437,6 +587,9 @@ fn record(
     let block_directory = place.block_directory(directory);
     let entry = Entry {
         container: order.container.clone(),
+        container_state: None,
+        header: None,
+        header_state: None,
         mountpoint: place.mountpoint(),
         block: Some(block_directory.join(crate::export::VOLUME_FILE)),
         driver: place.driver().to_owned(),
@@ -453,6 +606,7 @@ fn record(
         boot_id: boot_id()?,
         server,
         container_file: (file.dev(), file.ino()),
+        former_names: Vec::new(),
         block_directory,
         block_mount: None,
         mount: None,

@@ -158,6 +158,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The lowest part of a session: its directory, with the record and the control socket.
+pub(super) const DIRECTORY_PART: usize = 1;
 /// The control socket's name in a session's directory.
 pub(super) const CONTROL: &str = "control";
 /// The directory of the block file in a session's directory.

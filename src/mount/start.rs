@@ -19,7 +19,7 @@ use super::{
     mkfs::NewFilesystem,
     mountpoint::MountPoint,
     program,
-    protocol::{self, Answer, Order, Target},
+    protocol::{self, Answer, Order, Target, Terminal},
     registry::Entry,
     runtime,
     server::SERVE,
@@ -95,6 +95,8 @@ pub fn start(request: &Request<'_>, interrupted: &AtomicBool) -> Result<Mounted>
         read_only: request.container.is_read_only(),
         fingerprint: request.fingerprint.clone(),
         format: request.container.assumed().map(|format| format.name().to_owned()),
+        terminal: Terminal::current(),
+        home: std::env::home_dir().filter(|home| home.is_absolute() && home.to_str().is_some()),
     };
     let (channel, theirs) = UnixStream::pair()?;
     let mut server = Server::spawn(theirs)?;

@@ -55,8 +55,17 @@ impl UndoStack {
     /// The first failure. With [`Undo::Clean`] that part and all below stay. With [`Undo::Forced`] failures are logged,
     /// and every part is tried and dropped.
     pub fn undo(&mut self, how: Undo) -> Result<()> {
+        self.undo_down_to(0, how)
+    }
+
+    /// The same for all but the lowest `kept` parts.
+    ///
+    /// # Errors
+    /// As [`undo`](Self::undo).
+    pub fn undo_down_to(&mut self, kept: usize, how: Undo) -> Result<()> {
         let mut first = None;
-        while let Some(mut part) = self.parts.pop() {
+        while self.parts.len() > kept {
+            let Some(mut part) = self.parts.pop() else { break };
             let Err(error) = part.undo(how) else { continue };
             if how == Undo::Clean {
                 self.parts.push(part);
@@ -125,6 +134,15 @@ mod tests {
         let notes = Arc::default();
         stack(&notes, "").undo(Undo::Clean).unwrap();
         assert_eq!(*notes.lock().unwrap(), ["mount Clean", "loop Clean", "export Clean"]);
+    }
+
+    #[test]
+    fn the_lowest_parts_can_be_kept() {
+        let notes = Arc::default();
+        let mut stack = stack(&notes, "");
+        stack.undo_down_to(1, Undo::Clean).unwrap();
+        assert_eq!(*notes.lock().unwrap(), ["mount Clean", "loop Clean"]);
+        assert_eq!(format!("{stack:?}"), r#"["export"]"#);
     }
 
     #[test]

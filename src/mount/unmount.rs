@@ -44,9 +44,7 @@ pub enum Selection {
 pub fn unmount(selection: &Selection, force: bool, interrupted: &AtomicBool) -> Result<Vec<Entry>> {
     let chosen = choose(selection);
     if let (Selection::One(path), true) = (selection, chosen.is_empty()) {
-        return Err(Error::new(ErrorKind::NotFound, "nothing mounted bears this name")
-            .during(format!("cannot unmount {}", path.display()))
-            .with_hint("strongroom list shows what is mounted"));
+        return Err(not_mounted(path));
     }
     let mut done = Vec::new();
     let mut failure = None;
@@ -68,6 +66,13 @@ pub fn unmount(selection: &Selection, force: bool, interrupted: &AtomicBool) -> 
     failure.map_or(Ok(done), Err)
 }
 
+/// What `unmount` says of a name that nothing mounted bears.
+pub(super) fn not_mounted(path: &Path) -> Error {
+    Error::new(ErrorKind::NotFound, "nothing mounted bears this name")
+        .during(format!("cannot unmount {}", path.display()))
+        .with_hint("strongroom list shows what is mounted")
+}
+
 /// Takes down the volume of one entry.
 pub(super) fn one(entry: &Entry, force: bool, interrupted: &AtomicBool) -> Result<()> {
     let found = sessions().into_iter().find_map(|session| {
@@ -83,7 +88,7 @@ pub(super) fn one(entry: &Entry, force: bool, interrupted: &AtomicBool) -> Resul
     }
 }
 
-fn choose(selection: &Selection) -> Vec<(Session, Record)> {
+pub(super) fn choose(selection: &Selection) -> Vec<(Session, Record)> {
     let all = sessions().into_iter().filter_map(|session| {
         let record = session.record.clone()?;
         Some((session, record))
@@ -133,6 +138,7 @@ fn take_down(directory: &Path, record: &Record, force: bool, interrupted: &Atomi
             Err(lossy(failure).during(format!("unmounted {}, but not cleanly", shown.display())))
         }
         Ok(Outcome::Failed(failure)) => Err(explained(failure, record).during(action())),
+        Ok(Outcome::Kept(failure)) => Err(Error::from(failure).during(action())),
         Ok(Outcome::Lent | Outcome::Proceed | Outcome::Reencryption(_)) => {
             Err(Error::new(ErrorKind::Io, "its server answers something else").during(action()))
         }
@@ -171,7 +177,7 @@ fn ask(control: &Path, record: &Record, force: bool, interrupted: &AtomicBool) -
     };
     let mut is_hurried = false;
     let stream = UnixStream::connect(control)?;
-    protocol::send(&stream, &Command::Unmount { force })?;
+    protocol::send(&stream, &Command::Unmount { force, save: None })?;
     stream.set_read_timeout(Some(TICK))?;
     let start = Instant::now();
     loop {
@@ -194,7 +200,7 @@ fn ask(control: &Path, record: &Record, force: bool, interrupted: &AtomicBool) -
 }
 
 /// What went wrong on the way down, without an action: the volume is down.
-fn lossy(failure: Failure) -> Error {
+pub(super) fn lossy(failure: Failure) -> Error {
     let error = Error::from(failure);
     let reason = match error.action() {
         Some(action) => format!("{action}: {}", error.reason()),
@@ -204,7 +210,7 @@ fn lossy(failure: Failure) -> Error {
 }
 
 /// The server's failure; where the volume is in use, with who uses it.
-fn explained(failure: Failure, record: &Record) -> Error {
+pub(super) fn explained(failure: Failure, record: &Record) -> Error {
     let error = Error::from(failure);
     if error.kind() != ErrorKind::Busy {
         return error;
@@ -262,7 +268,7 @@ fn is_in(other: &Record, id: MountId, path: &Path) -> bool {
 }
 
 /// Where a volume shows.
-fn place_of(record: &Record) -> &Path {
+pub(super) fn place_of(record: &Record) -> &Path {
     record.entry.mountpoint.as_deref().unwrap_or(&record.block_directory)
 }
 
@@ -289,7 +295,7 @@ fn kill(record: &Record) -> Result<()> {
     Ok(())
 }
 
-fn wait_for_end(record: &Record, limit: Duration) {
+pub(super) fn wait_for_end(record: &Record, limit: Duration) {
     let deadline = Instant::now() + limit;
     while record.server.is_alive() && Instant::now() < deadline {
         sleep(Duration::from_millis(10));
@@ -310,7 +316,8 @@ const LOST: [io::ErrorKind; 4] = [
     io::ErrorKind::BrokenPipe,
 ];
 const LAST_MOMENT: Duration = Duration::from_secs(5);
-const END_LIMIT: Duration = Duration::from_secs(20);
+/// How long a server may take from its answer to its end.
+pub(super) const END_LIMIT: Duration = Duration::from_secs(20);
 
 #[cfg(test)]
 mod tests {

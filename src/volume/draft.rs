@@ -135,6 +135,17 @@ impl Draft {
         }
     }
 
+    /// The same for a file where nothing at all stands yet: neither a device nor a link is followed.
+    ///
+    /// # Errors
+    /// `Exists`, `NotFound` without the directory, `Permission`.
+    pub fn new_file(target: &Path, rng: &dyn Rng) -> Result<Self> {
+        if target.symlink_metadata().is_ok() {
+            return Err(Error::new(ErrorKind::Exists, "it exists"));
+        }
+        Self::new(target, false, rng)
+    }
+
     fn of(container: Container, target: &Path, place: Place) -> Self {
         Self { container, target: target.to_path_buf(), place, committed: false }
     }

@@ -23,6 +23,7 @@ mod place;
 mod random_writes;
 mod reencryption;
 mod repair;
+mod replaced;
 mod sessions;
 mod veracrypt;
 mod world;

@@ -41,6 +41,8 @@ pub(super) enum Event {
     Gone,
     /// A write that would have touched the protected hidden volume was refused.
     Refused,
+    /// The container or its header file was renamed, deleted or replaced.
+    Files,
     /// Mounts changed, or a minute has passed: what lies in the file system deserves a look.
     Changed,
 }
@@ -81,6 +83,7 @@ pub(super) struct Watch {
     owner: Option<UnixStream>,
     borrower: Option<UnixStream>,
     alarm: Option<PipeReader>,
+    files: Option<OwnedFd>,
 }
 
 impl Watch {
@@ -96,6 +99,7 @@ impl Watch {
             owner: None,
             borrower: None,
             alarm: None,
+            files: None,
         })
     }
 
@@ -107,6 +111,11 @@ impl Watch {
     /// Watches for the end of `alarm`, once, too: a protected hidden volume stood in the way of a write.
     pub(super) fn heed(&mut self, alarm: PipeReader) {
         self.alarm = Some(alarm);
+    }
+
+    /// Watches for news of the container's files, too.
+    pub(super) fn follow(&mut self, news: OwnedFd) {
+        self.files = Some(news);
     }
 
     /// Whether the container is lent to a command.
@@ -131,6 +140,7 @@ impl Watch {
                 _ if !self.is_mounted()? => return Ok(Event::Gone),
                 Ready::Command => return Ok(Event::Command(control.accept()?.0)),
                 Ready::Changed => return Ok(Event::Changed),
+                Ready::Files => return Ok(Event::Files),
                 Ready::Refused => {
                     self.alarm = None;
                     return Ok(Event::Refused);
@@ -155,6 +165,8 @@ impl Watch {
         descriptors.extend(self.borrower.as_ref().map(|borrower| PollFd::new(borrower, PollFlags::IN)));
         let alarm = descriptors.len();
         descriptors.extend(self.alarm.as_ref().map(|alarm| PollFd::new(alarm, PollFlags::IN)));
+        let files = descriptors.len();
+        descriptors.extend(self.files.as_ref().map(|files| PollFd::new(files, PollFlags::IN)));
         let is_time = match poll(&mut descriptors, Some(&LOOK)) {
             Ok(count) => count == 0,
             Err(rustix::io::Errno::INTR) => false,
@@ -166,7 +178,8 @@ impl Watch {
             () if (3..borrower).any(fired) => Ready::Gone,
             // Before commands: the next one may want to borrow.
             () if borrower < alarm && fired(borrower) => Ready::Returned,
-            () if fired(alarm) => Ready::Refused,
+            () if alarm < files && fired(alarm) => Ready::Refused,
+            () if fired(files) => Ready::Files,
             () if fired(1) => Ready::Command,
             () if fired(2) || is_time => Ready::Changed,
             () => Ready::Nothing,
@@ -186,9 +199,47 @@ enum Ready {
     Gone,
     Returned,
     Refused,
+    Files,
     Command,
     Changed,
     Nothing,
+}
+
+/// What comes while only the container is left of a session.
+#[derive(Debug)]
+pub(super) enum HoldEvent {
+    /// SIGTERM or SIGINT.
+    Signal,
+    /// Somebody connected to the control socket.
+    Command(UnixStream),
+    /// Whoever copies the container has said something, or gone.
+    Saver,
+    /// A minute has passed.
+    Look,
+}
+
+/// Waits for the next of these.
+pub(super) fn next_while_held(
+    signals: &Signals,
+    control: &UnixListener,
+    saver: Option<&UnixStream>,
+) -> io::Result<HoldEvent> {
+    let mut descriptors =
+        vec![PollFd::new(&signals.pipe, PollFlags::IN), PollFd::new(control, PollFlags::IN)];
+    descriptors.extend(saver.map(|saver| PollFd::new(saver, PollFlags::IN)));
+    match poll(&mut descriptors, Some(&LOOK)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let fired = |index: usize| descriptors.get(index).is_some_and(|fd| !fd.revents().is_empty());
+    if fired(0) {
+        let _ = (&signals.pipe).read(&mut [0; 16])?;
+        return Ok(HoldEvent::Signal);
+    }
+    if fired(2) {
+        return Ok(HoldEvent::Saver);
+    }
+    Ok(if fired(1) { HoldEvent::Command(control.accept()?.0) } else { HoldEvent::Look })
 }
 
 /// Reads one command from somebody who may give it: the volume's owner or root.

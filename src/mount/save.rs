@@ -1,0 +1,165 @@
+//! Unmounting with a copy of the container: the way out where it was deleted or replaced while it was mounted.
+
+use std::{
+    ffi::OsString,
+    io,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use rustix::fs::statvfs;
+
+use super::{
+    protocol::{self, Command, Outcome, Save},
+    registry::{Entry, Record},
+    session::CONTROL,
+    unmount::{END_LIMIT, Selection, choose, explained, lossy, not_mounted, place_of, wait_for_end},
+};
+use crate::{
+    crypto::rng::OsRng,
+    error::{Error, ErrorKind, Result},
+    sys::socket::receive_descriptors,
+    volume::{Container, Draft, Progress, duplicate},
+};
+
+/// A volume that was unmounted, and where its container is now.
+#[derive(Debug)]
+pub struct Saved {
+    /// What `list` showed of it.
+    pub entry: Entry,
+    /// The copy of the container, and that of its header file where the header is detached.
+    pub files: Vec<PathBuf>,
+}
+
+/// Takes down the volume that `path` names, and copies its container to the new file `target`: all that was written is in
+/// it. A detached header goes to `target.header`.
+///
+/// The volume is down before the copy begins. Where the copy fails, a container that lost its name stays open until the
+/// next attempt, or until it is given up by force.
+///
+/// # Errors
+/// As [`unmount`](super::unmount()); `Exists` where `target` exists, `NoSpace`, `Interrupted`.
+pub fn unmount_saving(
+    path: &Path,
+    force: bool,
+    target: &Path,
+    progress: Progress<'_>,
+    interrupted: &AtomicBool,
+) -> Result<Saved> {
+    let action = || format!("cannot unmount {}", path.display());
+    let (session, record) = match <[_; 1]>::try_from(choose(&Selection::One(path.to_path_buf()))) {
+        Ok([one]) => one,
+        Err(none) if none.is_empty() => return Err(not_mounted(path)),
+        Err(_) => return Err(Error::new(ErrorKind::Usage, "several volumes bear this name").during(action())),
+    };
+    if !record.is_alive() {
+        let reason = "its server was killed, so there is nothing left to save";
+        return Err(Error::new(ErrorKind::Io, reason).during(action()).with_hint("leave out --save-as"));
+    }
+    let copies = Copies::begin(target, &record)?;
+    let save = Save { free: free_bytes(target)? };
+    let no_answer = |error: io::Error| match error.kind() {
+        io::ErrorKind::Interrupted => Error::new(ErrorKind::Interrupted, "interrupted").during(action()),
+        kind => Error::new(ErrorKind::Io, format!("its server does not answer ({kind})")).during(action()),
+    };
+    let stream = UnixStream::connect(session.directory.join(CONTROL)).map_err(no_answer)?;
+    protocol::send(&stream, &Command::Unmount { force, save: Some(save) }).map_err(no_answer)?;
+    match outcome(&stream, interrupted).map_err(no_answer)? {
+        Outcome::Lent => {}
+        Outcome::Failed(failure) => return Err(explained(failure, &record).during(action())),
+        _ => return Err(no_answer(io::ErrorKind::InvalidData.into())),
+    }
+    let container = receive_descriptors(&stream)
+        .map_err(Error::from)
+        .and_then(|descriptors| protocol::opened(descriptors, &record.entry.container))
+        .and_then(|container| copies.finish(&container, progress));
+    let files = container.map_err(|error| not_saved(error, &record, target))?;
+    let _ = protocol::send(&stream, &Command::Saved);
+    let ended = outcome(&stream, &AtomicBool::new(false));
+    wait_for_end(&record, END_LIMIT);
+    if let Ok(Outcome::Lossy(failure)) = ended {
+        let shown = place_of(&record).display();
+        let action = format!("unmounted {shown} and saved {}, but not cleanly", target.display());
+        return Err(lossy(failure).during(action));
+    }
+    Ok(Saved { entry: record.entry, files })
+}
+
+/// The copies to be made, as drafts: what stands in their way shows before anything is taken down.
+#[derive(Debug)]
+struct Copies {
+    container: (Draft, PathBuf),
+    header: Option<(Draft, PathBuf)>,
+}
+
+impl Copies {
+    fn begin(target: &Path, record: &Record) -> Result<Self> {
+        let draft = |path: PathBuf| {
+            let draft = Draft::new_file(&path, &OsRng)
+                .map_err(|error| error.during(format!("cannot write {}", path.display())))?;
+            Ok::<_, Error>((draft, path))
+        };
+        let container = draft(target.to_path_buf())?;
+        let header = record.entry.header.as_ref().map(|_| draft(header_of(target))).transpose()?;
+        Ok(Self { container, header })
+    }
+
+    /// Fills and commits them; the header first, without which the container is nothing.
+    fn finish(self, container: &Container, progress: Progress<'_>) -> Result<Vec<PathBuf>> {
+        if let (Some((draft, _)), Some(file)) = (&self.header, container.header_file()) {
+            duplicate(file, draft, progress)?;
+        }
+        duplicate(container.file(), &self.container.0, progress)?;
+        let mut files = Vec::new();
+        for (draft, path) in self.header.into_iter().chain([self.container]) {
+            draft.commit(&OsRng)?;
+            files.insert(0, path);
+        }
+        Ok(files)
+    }
+}
+
+fn header_of(target: &Path) -> PathBuf {
+    let mut name = OsString::from(target);
+    name.push(".header");
+    name.into()
+}
+
+fn free_bytes(target: &Path) -> Result<u64> {
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let there = statvfs(folder.unwrap_or(Path::new("."))).map_err(io::Error::from)?;
+    Ok(there.f_bavail.saturating_mul(there.f_frsize))
+}
+
+/// The volume is down, and the copy was not made.
+fn not_saved(error: Error, record: &Record, target: &Path) -> Error {
+    let error = match error.action() {
+        Some(_) => error,
+        None => error.during(format!("cannot write {}", target.display())),
+    };
+    let entry = &record.entry;
+    if entry.container_state.or(entry.header_state).is_none() {
+        let whole = entry.container.display();
+        return error.with_hint(format!("it is unmounted, and {whole} is whole"));
+    }
+    let container = entry.container.display();
+    error.with_hint(format!("it is unmounted, and still held: strongroom unmount {container} --save-as FILE"))
+}
+
+/// Waits for the server's answer: as long as flushing takes.
+fn outcome(stream: &UnixStream, interrupted: &AtomicBool) -> io::Result<Outcome> {
+    stream.set_read_timeout(Some(TICK))?;
+    loop {
+        match protocol::receive(stream) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            answer => return answer,
+        }
+        if interrupted.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+    }
+}
+
+const TICK: Duration = Duration::from_millis(200);

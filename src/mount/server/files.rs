@@ -1,0 +1,265 @@
+//! Whether the container, and its header file, still bear their names: looked at by a thread of its own, because a name may
+//! lie on a medium that does not answer.
+
+use std::{
+    io::{self, PipeReader, PipeWriter, Read, Write},
+    mem::MaybeUninit,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::inotify::{self, CreateFlags, WatchFlags},
+    io::Errno,
+};
+
+use crate::{
+    mount::whereabouts::{Lost, NamedFile},
+    volume::Container,
+};
+
+/// Where the files of a container are, as far as anybody knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The container.
+    pub container: Place,
+    /// Its header file, where the header is detached.
+    pub header: Option<Place>,
+}
+
+/// Where a file is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Its name, or its last one.
+    pub path: PathBuf,
+    /// How it lost it.
+    pub lost: Option<Lost>,
+}
+
+impl Place {
+    fn of(file: &NamedFile) -> Self {
+        Self { path: file.path().to_path_buf(), lost: file.lost() }
+    }
+}
+
+/// The thread that looks, as the server sees it.
+#[derive(Debug)]
+pub(super) struct FileWatch {
+    shared: Arc<Shared>,
+    wake: PipeWriter,
+    news: PipeReader,
+}
+
+#[derive(Debug)]
+struct Shared {
+    found: Mutex<Looked>,
+    has_looked: Condvar,
+}
+
+#[derive(Debug)]
+struct Looked {
+    found: Found,
+    times: u64,
+}
+
+impl FileWatch {
+    /// Starts to watch. `shown` is what the container is called where it has no name.
+    pub(super) fn start(container: &Container, shown: &Path) -> io::Result<Self> {
+        let mut files = vec![NamedFile::new(container.file().try_clone()?, shown)?];
+        if let Some(header) = container.header_file() {
+            files.push(NamedFile::new(header.try_clone()?, shown)?);
+        }
+        let found = found(&files);
+        let shared =
+            Arc::new(Shared { found: Mutex::new(Looked { found, times: 0 }), has_looked: Condvar::new() });
+        let (woken, wake) = io::pipe()?;
+        let (news, tell) = io::pipe()?;
+        let theirs = Arc::clone(&shared);
+        thread::Builder::new().name("files".to_owned()).spawn(move || watch(files, &theirs, woken, tell))?;
+        Ok(Self { shared, wake, news })
+    }
+
+    /// Becomes readable when something has changed.
+    pub(super) fn news(&self) -> BorrowedFd<'_> {
+        self.news.as_fd()
+    }
+
+    /// What was found last. Takes the news.
+    pub(super) fn found(&mut self) -> Found {
+        // There is a byte for each change, and the last says all.
+        while is_readable(&[self.news.as_fd()], Some(Duration::ZERO)).contains(&true) {
+            if !matches!(self.news.read(&mut [0; 64]), Ok(1..)) {
+                break;
+            }
+        }
+        locked(&self.shared.found).found.clone()
+    }
+
+    /// Has it look now. Where the medium does not answer soon, that is what was found last.
+    pub(super) fn look(&mut self) -> Found {
+        let before = locked(&self.shared.found).times;
+        if self.wake.write_all(&[0]).is_ok() {
+            let waited =
+                self.shared.has_looked.wait_timeout_while(locked(&self.shared.found), PATIENCE, |looked| {
+                    looked.times == before
+                });
+            drop(waited);
+        }
+        self.found()
+    }
+}
+
+/// Looks when the kernel tells of a change, when it is asked, and now and then. Ends with the other end of `woken`.
+fn watch(mut files: Vec<NamedFile>, shared: &Shared, mut woken: PipeReader, mut tell: PipeWriter) {
+    if !files.iter().any(NamedFile::is_watched) {
+        // Nothing can come; who asks is answered.
+        while matches!(woken.read(&mut [0; 64]), Ok(1..)) {
+            note(&files, shared);
+        }
+        return;
+    }
+    // Nobody is asked time and again who may be far away, or hang.
+    let is_remote = files.iter().any(NamedFile::is_remote);
+    let mut events = subscribe(&files);
+    loop {
+        // What cannot be asked now is asked the next time.
+        let changed: Vec<bool> = files.iter_mut().map(|file| file.look().unwrap_or_default()).collect();
+        note(&files, shared);
+        if changed.contains(&true) {
+            if tell.write_all(&[0]).is_err() {
+                return;
+            }
+            // Other folders are above it now. What happened meanwhile the next look finds.
+            events = subscribe(&files);
+            continue;
+        }
+        let pause = match (&events, is_remote) {
+            (_, true) => None,
+            (Some(_), false) => Some(LOOK),
+            (None, false) => Some(LOOK_WITHOUT_EVENTS),
+        };
+        let descriptors: Vec<_> =
+            [woken.as_fd()].into_iter().chain(events.as_ref().map(AsFd::as_fd)).collect();
+        let ready = is_readable(&descriptors, pause);
+        if ready.first() == Some(&true) && !matches!(woken.read(&mut [0; 64]), Ok(1..)) {
+            return;
+        }
+        if let Some(events) = events.as_ref().filter(|_| ready.get(1) == Some(&true)) {
+            drain(events);
+        }
+    }
+}
+
+fn note(files: &[NamedFile], shared: &Shared) {
+    let mut looked = locked(&shared.found);
+    looked.found = found(files);
+    looked.times += 1;
+    drop(looked);
+    shared.has_looked.notify_all();
+}
+
+fn found(files: &[NamedFile]) -> Found {
+    let mut places = files.iter().map(Place::of);
+    let container = places.next().unwrap_or_else(|| Place { path: PathBuf::new(), lost: None });
+    Found { container, header: places.next() }
+}
+
+/// The events that may mean another name: of each file itself, and of every folder above it. `None` where the kernel gives
+/// this user no more of them.
+fn subscribe(files: &[NamedFile]) -> Option<OwnedFd> {
+    let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
+    for file in files.iter().filter(|file| file.is_watched()) {
+        let itself = format!("/proc/self/fd/{}", file.file().as_raw_fd());
+        let changes = WatchFlags::ATTRIB | WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF;
+        inotify::add_watch(&events, itself, changes).ok()?;
+        for folder in file.path().ancestors().skip(1) {
+            // A folder that cannot be read cannot be watched; the look that comes now and then finds it renamed.
+            let flags = WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR;
+            let _ = inotify::add_watch(&events, folder, flags);
+        }
+        if file.lost().is_some() {
+            // It may be put back.
+            let flags =
+                WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR | WatchFlags::MASK_ADD;
+            let _ = inotify::add_watch(&events, file.path().parent().unwrap_or(file.path()), flags);
+        }
+    }
+    Some(events)
+}
+
+fn drain(events: &OwnedFd) {
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut reader = inotify::Reader::new(events, &mut buffer);
+    while matches!(reader.next(), Ok(_) | Err(Errno::INTR)) {}
+}
+
+/// Which of the descriptors can be read, once one can or `limit` has passed.
+fn is_readable(descriptors: &[BorrowedFd<'_>], limit: Option<Duration>) -> Vec<bool> {
+    let mut polled: Vec<_> =
+        descriptors.iter().map(|&descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN)).collect();
+    let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
+    if poll(&mut polled, limit.as_ref()).is_err() {
+        return vec![false; descriptors.len()];
+    }
+    polled.iter().map(|descriptor| !descriptor.revents().is_empty()).collect()
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How long a look is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_secs(60);
+const LOOK_WITHOUT_EVENTS: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::volume::Access;
+
+    fn watched() -> (tempfile::TempDir, PathBuf, FileWatch) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().canonicalize().unwrap().join("d/v");
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        fs::write(&path, "container").unwrap();
+        let container = Container::open(&path, Access::ReadWrite).unwrap();
+        let watch = FileWatch::start(&container, &path).unwrap();
+        (folder, path, watch)
+    }
+
+    fn has_news(watch: &FileWatch) -> bool {
+        is_readable(&[watch.news()], Some(Duration::from_secs(20))) == [true]
+    }
+
+    #[test]
+    fn a_file_that_is_deleted_and_a_folder_that_is_renamed_are_told_at_once() {
+        let (folder, path, mut watch) = watched();
+        let renamed = folder.path().canonicalize().unwrap().join("e");
+        fs::rename(path.parent().unwrap(), &renamed).unwrap();
+        assert!(has_news(&watch));
+        assert_eq!(watch.found().container, Place { path: renamed.join("v"), lost: None });
+        fs::remove_file(renamed.join("v")).unwrap();
+        assert!(has_news(&watch));
+        let expected = Place { path: renamed.join("v"), lost: Some(Lost::Deleted) };
+        assert_eq!(watch.found().container, expected);
+        fs::write(renamed.join("v"), "another").unwrap();
+        assert!(has_news(&watch));
+        assert_eq!(watch.found().container.lost, Some(Lost::Replaced));
+    }
+
+    #[test]
+    fn a_look_that_is_asked_for_is_of_now() {
+        let (_folder, path, mut watch) = watched();
+        assert_eq!(watch.look().container.lost, None);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(watch.look().container.lost, Some(Lost::Deleted));
+        assert_eq!(watch.look().header, None);
+    }
+}

@@ -1,0 +1,377 @@
+//! The end of a volume whose container has lost its name: what was written must not go with the last descriptor.
+//!
+//! A command is refused until it says what is to become of the container. Where nobody can be asked (SIGTERM, a logout, an
+//! unmount from outside), the container is copied to where it was. Where even that fails, it is held.
+
+use std::{
+    ffi::OsString,
+    fs::{File, OpenOptions},
+    io::Write,
+    ops::ControlFlow,
+    os::unix::{
+        fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
+        net::{UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+    sync::atomic::Ordering,
+};
+
+use rustix::fs::OFlags;
+
+use super::{
+    Server,
+    events::{self, HoldEvent, Signals},
+    files::{FileWatch, Found, Place},
+    move_home,
+};
+use crate::{
+    crypto::rng::OsRng,
+    error::{Error, ErrorKind, Result},
+    mount::{
+        protocol::{self, Command, Failure, Outcome, Terminal},
+        session::Session,
+        undo::{Log, Undo},
+        whereabouts::Lost,
+    },
+    text::in_one_line,
+    volume::{Container, duplicate_to, has_room_for},
+};
+
+/// What is lost with the end of the session, and can still be read.
+#[derive(Debug)]
+pub(super) struct Loss {
+    found: Found,
+}
+
+impl Loss {
+    /// `None` where nothing is: every file bears its name, or has given it to a newer one without being written.
+    pub(super) fn of(found: Found, read_only: bool) -> Option<Self> {
+        let is_lost = |place: &Place| match place.lost {
+            Some(Lost::Deleted) => true,
+            Some(Lost::Replaced) => !read_only,
+            None => false,
+        };
+        let lost = is_lost(&found.container) || found.header.as_ref().is_some_and(is_lost);
+        lost.then_some(Self { found })
+    }
+
+    /// What was lost, in words: `its container /a/v was deleted`.
+    fn told(&self) -> String {
+        let told = |what: &str, place: &Place| {
+            let lost = place.lost?;
+            Some(format!("its {what} {} was {}", place.path.display(), lost.name()))
+        };
+        let header = self.found.header.as_ref().and_then(|place| told("header file", place));
+        let told: Vec<_> = told("container", &self.found.container).into_iter().chain(header).collect();
+        told.join(", and ")
+    }
+
+    /// Why a volume is not taken down by a command that does not say what is to become of it.
+    pub(super) fn refusal(&self, read_only: bool) -> Error {
+        let stake = if read_only { "what is in it" } else { "what was written to it" };
+        Error::new(ErrorKind::Busy, format!("{}: {stake} would be lost", self.told())).with_hint(
+            "--save-as FILE keeps a copy that opens with the same password; --force ends it without one",
+        )
+    }
+
+    /// What whoever can be reached is told.
+    pub(super) fn notice(&self, shown: &Path) -> String {
+        format!(
+            "{}, and is still mounted on {}: strongroom unmount {} --save-as FILE keeps what is in it",
+            self.told(),
+            shown.display(),
+            shown.display()
+        )
+    }
+
+    /// The lost files, each with the name that it had.
+    fn files<'a>(&'a self, container: &'a Container) -> Vec<(&'a File, &'a Path)> {
+        let header = self.found.header.as_ref().zip(container.header_file());
+        [(&self.found.container, container.file())]
+            .into_iter()
+            .chain(header)
+            .filter(|(place, _)| place.lost.is_some())
+            .map(|(place, file)| (file, place.path.as_path()))
+            .collect()
+    }
+
+    /// Where each lost file can be copied to: the folder in which it was, or else `home`.
+    ///
+    /// # Errors
+    /// `NoSpace` where there is no room in either.
+    pub(super) fn rescue(&self, container: &Container, home: Option<&Path>) -> Result<Rescue> {
+        let mut targets = Vec::new();
+        for (file, path) in self.files(container) {
+            let folders = path.parent().into_iter().chain(home);
+            let mut fitting = folders.filter(|folder| has_room_for(file, folder).unwrap_or_default());
+            let folder = fitting.next().ok_or_else(|| {
+                let folder = path.parent().unwrap_or(path).display();
+                Error::new(ErrorKind::NoSpace, format!("there is no room for a copy in {folder}"))
+            })?;
+            targets.push((
+                file.try_clone()?,
+                folder.to_path_buf(),
+                path.file_name().unwrap_or_default().to_owned(),
+            ));
+        }
+        Ok(Rescue { targets })
+    }
+}
+
+/// Copies that can be made.
+#[derive(Debug)]
+pub(super) struct Rescue {
+    targets: Vec<(File, PathBuf, OsString)>,
+}
+
+impl Rescue {
+    /// Makes them. Gives their names.
+    ///
+    /// # Errors
+    /// What failed; the copies before it stay.
+    pub(super) fn make(&self) -> Result<Vec<PathBuf>> {
+        self.targets.iter().map(|(file, folder, name)| copy_beside(file, folder, name)).collect()
+    }
+}
+
+/// Copies `file` to `name.rescued` in `folder`, or to the first free name like that.
+fn copy_beside(file: &File, folder: &Path, name: &OsString) -> Result<PathBuf> {
+    for number in 1..=MOST_RESCUED {
+        let mut target = name.clone();
+        target.push(if number == 1 { ".rescued".to_owned() } else { format!(".rescued-{number}") });
+        let target = folder.join(target);
+        match duplicate_to(file, &target, &OsRng, &mut |_, _| ControlFlow::Continue(())) {
+            Err(error) if error.kind() == ErrorKind::Exists => {}
+            Err(error) => return Err(error.during(format!("cannot write {}", target.display()))),
+            Ok(()) => return Ok(target),
+        }
+    }
+    Err(Error::new(ErrorKind::Exists, format!("there are too many rescued copies in {}", folder.display())))
+}
+
+impl Terminal {
+    /// Writes a line to the terminal from which the volume was mounted, if it still is its user's, and he lets himself be
+    /// written to (`mesg y`).
+    pub(super) fn tell(&self, line: &str) {
+        let flags = (OFlags::NOCTTY | OFlags::NONBLOCK).bits().cast_signed();
+        let Ok(mut terminal) = OpenOptions::new().write(true).custom_flags(flags).open(&self.path) else {
+            return;
+        };
+        let is_same = terminal.metadata().is_ok_and(|found| {
+            found.file_type().is_char_device() && found.uid() == self.owner && found.mode() & 0o020 != 0
+        });
+        if is_same {
+            // Nobody waits for a terminal that is stopped.
+            let _ = write!(terminal, "\r\nstrongroom: warning: {}\r\n", in_one_line(line));
+        }
+    }
+}
+
+/// What is left of a session when all but the ciphertext is down: the container, held open until it is saved or given up.
+pub(super) struct Held {
+    session: Session,
+    log: Log,
+    signals: Signals,
+    control: UnixListener,
+    container: Container,
+    files: FileWatch,
+    contact: Contact,
+    /// Who is copying the container.
+    saver: Option<UnixStream>,
+    /// What went wrong on the way down.
+    lossy: Option<Error>,
+}
+
+/// Whom to tell, and where a copy may go.
+#[derive(Debug)]
+pub(super) struct Contact {
+    /// The terminal from which the volume was mounted.
+    pub terminal: Option<Terminal>,
+    /// The user's home.
+    pub home: Option<PathBuf>,
+}
+
+impl Held {
+    /// Takes over from `server`, whose parts are down but for its directory. Its keys go here.
+    pub(super) fn new(server: Server, saver: Option<UnixStream>, lossy: Option<Error>) -> Self {
+        let Server { session, log, signals, control, container, files, contact, .. } = server;
+        Self { session, log, signals, control, container, files, contact, saver, lossy }
+    }
+
+    /// Lends the container to the command that copies it.
+    pub(super) fn lend(&mut self) {
+        let Some(stream) = &self.saver else { return };
+        let lent = protocol::send(stream, &Outcome::Lent)
+            .and_then(|()| protocol::send_container(stream, &self.container));
+        if lent.is_err() {
+            self.saver = None;
+        }
+    }
+
+    /// Waits until the container is saved, given up, or has its name again.
+    pub(super) fn serve(mut self) {
+        loop {
+            if self.saver.is_none() && self.loss().is_none() {
+                break;
+            }
+            match events::next_while_held(&self.signals, &self.control, self.saver.as_ref()) {
+                Ok(HoldEvent::Signal) => {
+                    if self.rescue() {
+                        break;
+                    }
+                }
+                Ok(HoldEvent::Command(stream)) => {
+                    if self.obey(stream) {
+                        break;
+                    }
+                }
+                Ok(HoldEvent::Saver) => {
+                    if self.is_saved() {
+                        break;
+                    }
+                }
+                Ok(HoldEvent::Look) => {
+                    if !self.session.is_reachable() {
+                        // The next look tries again.
+                        let _ = move_home(&mut self.session).map(|control| self.control = control);
+                    }
+                }
+                Err(error) => (self.log)(&format!("cannot wait for events: {error}")),
+            }
+        }
+        // Only the session's directory is left, and the process ends.
+        let _ = self.session.parts.undo(Undo::Forced);
+        if let Some(saver) = &self.saver {
+            // Whoever asked may have gone.
+            let _ = protocol::send(saver, &ending(self.lossy.as_ref()));
+        }
+    }
+
+    fn loss(&mut self) -> Option<Loss> {
+        Loss::of(self.files.look(), self.session.record().entry.read_only)
+    }
+
+    /// Copies what is lost to where it was. True where nothing is lost any more.
+    fn rescue(&mut self) -> bool {
+        self.session.stop().store(false, Ordering::Relaxed);
+        let Some(loss) = self.loss() else { return true };
+        let made = loss.rescue(&self.container, self.contact.home.as_deref());
+        match made.and_then(|rescue| rescue.make()) {
+            Ok(copies) => {
+                tell_of_copies(&self.contact, &self.log, &copies);
+                true
+            }
+            Err(error) => {
+                (self.log)(&format!("{}, and cannot be saved: {error}", loss.told()));
+                false
+            }
+        }
+    }
+
+    /// Carries out one command. True where the container is given up.
+    fn obey(&mut self, stream: UnixStream) -> bool {
+        let answer = match events::receive_command(&stream) {
+            Ok(Command::Unmount { save: Some(_), .. }) if self.saver.is_some() => {
+                Error::new(ErrorKind::Busy, "another command is saving it")
+            }
+            Ok(Command::Unmount { save: Some(save), .. }) => match save.check(&self.container) {
+                Ok(()) => {
+                    self.saver = Some(stream);
+                    self.lend();
+                    return false;
+                }
+                Err(error) => error,
+            },
+            Ok(Command::Unmount { force: true, .. }) => {
+                self.saver = Some(stream);
+                return true;
+            }
+            Ok(Command::Unmount { .. }) => match self.loss() {
+                Some(loss) => {
+                    let refusal = loss.refusal(self.session.record().entry.read_only);
+                    let _ = protocol::send(&stream, &Outcome::Kept(Failure::from(&refusal)));
+                    return false;
+                }
+                None => {
+                    self.saver = Some(stream);
+                    return true;
+                }
+            },
+            Ok(_) => {
+                Error::new(ErrorKind::Busy, "it is not mounted any more; its container is held to be saved")
+            }
+            Err(error) => {
+                (self.log)(&format!("a command was not understood: {error}"));
+                return false;
+            }
+        };
+        let _ = protocol::send(&stream, &Outcome::Failed(Failure::from(&answer)));
+        false
+    }
+
+    /// Whether the command that copied the container says that it is saved. Otherwise it has gone.
+    fn is_saved(&mut self) -> bool {
+        let said = self.saver.as_ref().map(protocol::receive::<Command>);
+        if matches!(said, Some(Ok(Command::Saved))) {
+            return true;
+        }
+        self.saver = None;
+        false
+    }
+}
+
+/// How a session ended.
+pub(super) fn ending(lossy: Option<&Error>) -> Outcome {
+    lossy.map_or(Outcome::Done, |error| Outcome::Lossy(Failure::from(error)))
+}
+
+/// Says where the copies are that were made unasked.
+pub(super) fn tell_of_copies(contact: &Contact, log: &Log, copies: &[PathBuf]) {
+    for copy in copies {
+        let line =
+            format!("a volume was unmounted whose container was lost; a copy of it is in {}", copy.display());
+        log(&line);
+        if let Some(terminal) = &contact.terminal {
+            terminal.tell(&line);
+        }
+    }
+}
+
+const MOST_RESCUED: u32 = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(container: Option<Lost>, header: Option<Lost>) -> Found {
+        let place = |path: &str, lost| Place { path: path.into(), lost };
+        Found { container: place("/a/v", container), header: Some(place("/a/h", header)) }
+    }
+
+    #[test]
+    fn each_lost_file_is_told() {
+        let loss = Loss::of(found(Some(Lost::Deleted), Some(Lost::Replaced)), false).unwrap();
+        assert_eq!(loss.told(), "its container /a/v was deleted, and its header file /a/h was replaced");
+        let loss = Loss::of(found(None, Some(Lost::Deleted)), true).unwrap();
+        assert_eq!(loss.told(), "its header file /a/h was deleted");
+    }
+
+    #[test]
+    fn a_newer_file_takes_nothing_from_a_volume_that_was_only_read() {
+        assert!(Loss::of(found(Some(Lost::Replaced), None), true).is_none());
+        assert!(Loss::of(found(Some(Lost::Replaced), None), false).is_some());
+        assert!(Loss::of(found(None, None), false).is_none());
+    }
+
+    #[test]
+    fn a_rescued_copy_takes_the_next_free_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"ciphertext").unwrap();
+        for expected in ["v.rescued", "v.rescued-2", "v.rescued-3"] {
+            let copy = copy_beside(&file, folder.path(), &"v".into()).unwrap();
+            assert_eq!(copy, folder.path().join(expected));
+            assert_eq!(std::fs::read(copy).unwrap(), b"ciphertext");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What has become of a file that is open: renamed, deleted, or another one in its place.
+//!
+//! Sync clients, `rsync` and editors do not write into a file: they put a new one in its place. Whoever has the old one open
+//! goes on with it, and it is gone for good at the last close. So a server looks, at its container and at its header file.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::{fd::AsRawFd, unix::ffi::OsStrExt, unix::fs::MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::fstatfs;
+use serde::{Deserialize, Serialize};
+
+/// How a file was lost whose name leads to it no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lost {
+    /// Nothing bears its name any more.
+    Deleted,
+    /// Another file does.
+    Replaced,
+}
+
+impl Lost {
+    /// The word for it: in tables, messages and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Deleted => "deleted",
+            Self::Replaced => "replaced",
+        }
+    }
+}
+
+/// An open file, and the name that leads to it.
+#[derive(Debug)]
+pub(super) struct NamedFile {
+    file: File,
+    path: PathBuf,
+    lost: Option<Lost>,
+    is_watched: bool,
+}
+
+impl NamedFile {
+    /// The file and its name now; `fallback` is shown where it has none.
+    ///
+    /// What never had a name cannot lose it, and a device is no file: neither is ever found lost.
+    pub(super) fn new(file: File, fallback: &Path) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        let path = current_name(&file).filter(|name| leads_to(name, &file, &metadata));
+        let is_watched = metadata.is_file() && path.is_some();
+        let path = path.unwrap_or_else(|| fallback.to_path_buf());
+        Ok(Self { file, path, lost: None, is_watched })
+    }
+
+    /// Its name; the last one where it is lost.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether its name no longer leads to it, as of the last look.
+    pub(super) const fn lost(&self) -> Option<Lost> {
+        self.lost
+    }
+
+    /// The file.
+    pub(super) const fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Whether a look may find something.
+    pub(super) const fn is_watched(&self) -> bool {
+        self.is_watched
+    }
+
+    /// Whether a look asks a server for what others may have changed there, which may not answer: the file lies on a network
+    /// file system, or on FUSE.
+    pub(super) fn is_remote(&self) -> bool {
+        fstatfs(&self.file).is_ok_and(|found| REMOTE.contains(&i64::from(found.f_type)))
+    }
+
+    /// Looks where the file is now. True where something has changed since the last look.
+    ///
+    /// # Errors
+    /// What asking for the file itself gave; nothing is known then, and all stays as it was.
+    pub(super) fn look(&mut self) -> io::Result<bool> {
+        if !self.is_watched {
+            return Ok(false);
+        }
+        let metadata = self.file.metadata()?;
+        let named = current_name(&self.file).filter(|name| leads_to(name, &self.file, &metadata));
+        let (path, lost) = match named {
+            Some(name) => (name, None),
+            // By another of its names, say, or through a mount that shows elsewhere.
+            None if leads_to(&self.path, &self.file, &metadata) => (self.path.clone(), None),
+            // A medium that was unmounted lazily has no names, and its files are all there.
+            None if metadata.nlink() > 0 && !is_unlinked(&self.file) => (self.path.clone(), None),
+            None if self.path.symlink_metadata().is_ok() => (self.path.clone(), Some(Lost::Replaced)),
+            None => (self.path.clone(), Some(Lost::Deleted)),
+        };
+        let has_changed = path != self.path || lost != self.lost;
+        (self.path, self.lost) = (path, lost);
+        Ok(has_changed)
+    }
+}
+
+/// What the kernel calls an open file. It follows renaming, also of the folders above.
+fn current_name(file: &File) -> Option<PathBuf> {
+    let name = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+    (name.is_absolute() && !is_stand_in(&name)).then_some(name)
+}
+
+/// Whether the kernel has taken the name away under which the file was opened.
+fn is_unlinked(file: &File) -> bool {
+    let name = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    name.is_ok_and(|name| name.as_os_str().as_bytes().ends_with(b" (deleted)") || is_stand_in(&name))
+}
+
+/// What NFS and FUSE rename a file to that is deleted while somebody has it open.
+fn is_stand_in(name: &Path) -> bool {
+    let name = name.file_name().unwrap_or_default().as_bytes();
+    [&b".nfs0"[..], b".fuse_hidden0"].iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Whether `path` names the open `file`.
+fn leads_to(path: &Path, file: &File, metadata: &fs::Metadata) -> bool {
+    let Ok(found) = fs::metadata(path) else { return false };
+    if (found.dev(), found.ino()) == (metadata.dev(), metadata.ino()) {
+        return metadata.nlink() > 0;
+    }
+    // Some FUSE file systems number the same file anew when its name is looked up again. Then it is as long, and was changed
+    // at the same moment; asked last, because it may have been written meanwhile.
+    let is_renumbered = || {
+        let now = file.metadata().ok()?;
+        let same = |a: &fs::Metadata| (a.len(), a.mtime(), a.mtime_nsec());
+        Some(metadata.nlink() > 0 && found.dev() == now.dev() && same(&found) == same(&now))
+    };
+    fstatfs(file).is_ok_and(|of| i64::from(of.f_type) == FUSE) && is_renumbered().unwrap_or_default()
+}
+
+/// `FUSE_SUPER_MAGIC`.
+const FUSE: i64 = 0x6573_5546;
+/// File systems whose server may be far away: FUSE, NFS, SMB (three numbers), 9P, Ceph, AFS, Coda.
+const REMOTE: [i64; 9] =
+    [FUSE, 0x6969, 0xFF53_4D42, 0xFE53_4D42, 0x517B, 0x0102_1997, 0x00C3_6400, 0x5346_414F, 0x7375_7245];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Folder(tempfile::TempDir);
+
+    impl Folder {
+        fn new() -> (Self, NamedFile) {
+            let folder = Self(tempfile::tempdir().unwrap());
+            fs::create_dir(folder.path("d")).unwrap();
+            fs::write(folder.path("d/v"), "old").unwrap();
+            let file = NamedFile::new(File::open(folder.path("d/v")).unwrap(), Path::new("?")).unwrap();
+            assert_eq!(file.path(), folder.path("d/v"));
+            (folder, file)
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.path().canonicalize().unwrap().join(name)
+        }
+    }
+
+    #[test]
+    fn a_file_that_stays_is_not_lost() {
+        let (folder, mut file) = Folder::new();
+        fs::write(folder.path("d/v"), "written into").unwrap();
+        assert!(!file.look().unwrap());
+        assert_eq!(file.lost(), None);
+    }
+
+    #[test]
+    fn a_renamed_file_and_a_renamed_folder_above_it_are_followed() {
+        let (folder, mut file) = Folder::new();
+        fs::rename(folder.path("d/v"), folder.path("d/w")).unwrap();
+        fs::rename(folder.path("d"), folder.path("e")).unwrap();
+        assert!(file.look().unwrap());
+        assert_eq!((file.path(), file.lost()), (&*folder.path("e/w"), None));
+        assert!(!file.look().unwrap());
+    }
+
+    #[test]
+    fn a_deleted_file_is_lost_under_its_last_name() {
+        let (folder, mut file) = Folder::new();
+        fs::remove_file(folder.path("d/v")).unwrap();
+        assert!(file.look().unwrap());
+        assert_eq!((file.path(), file.lost()), (&*folder.path("d/v"), Some(Lost::Deleted)));
+    }
+
+    #[test]
+    fn a_file_is_replaced_by_what_is_renamed_over_it_or_made_in_its_place() {
+        for replace in
+            [(|new: &Path, old: &Path| fs::rename(new, old).unwrap()) as fn(&Path, &Path), |new, old| {
+                fs::remove_file(old).unwrap();
+                fs::copy(new, old).unwrap();
+            }]
+        {
+            let (folder, mut file) = Folder::new();
+            fs::write(folder.path("d/new"), "new").unwrap();
+            replace(&folder.path("d/new"), &folder.path("d/v"));
+            assert!(file.look().unwrap());
+            assert_eq!((file.path(), file.lost()), (&*folder.path("d/v"), Some(Lost::Replaced)));
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_put_aside_for_another_is_found_where_it_is() {
+        let (folder, mut file) = Folder::new();
+        fs::rename(folder.path("d/v"), folder.path("d/v~")).unwrap();
+        fs::write(folder.path("d/v"), "new").unwrap();
+        assert!(file.look().unwrap());
+        assert_eq!((file.path(), file.lost()), (&*folder.path("d/v~"), None));
+    }
+
+    #[test]
+    fn a_file_with_another_name_elsewhere_is_lost_where_its_user_knows_it() {
+        let (folder, mut file) = Folder::new();
+        fs::hard_link(folder.path("d/v"), folder.path("backup")).unwrap();
+        fs::remove_file(folder.path("d/v")).unwrap();
+        file.look().unwrap();
+        assert_eq!(file.lost(), Some(Lost::Deleted));
+    }
+
+    #[test]
+    fn a_file_that_is_put_back_is_lost_no_more() {
+        let (folder, mut file) = Folder::new();
+        fs::hard_link(folder.path("d/v"), folder.path("backup")).unwrap();
+        fs::remove_file(folder.path("d/v")).unwrap();
+        file.look().unwrap();
+        fs::rename(folder.path("backup"), folder.path("d/v")).unwrap();
+        assert!(file.look().unwrap());
+        assert_eq!((file.path(), file.lost()), (&*folder.path("d/v"), None));
+    }
+
+    #[test]
+    fn a_file_that_never_had_a_name_cannot_lose_it() {
+        let mut file = NamedFile::new(tempfile::tempfile().unwrap(), Path::new("shown")).unwrap();
+        assert!(!file.is_watched());
+        assert!(!file.look().unwrap());
+        assert_eq!((file.path(), file.lost()), (Path::new("shown"), None));
+    }
+
+    #[test]
+    fn the_names_that_nfs_and_fuse_give_a_deleted_file_are_known() {
+        assert!(is_stand_in(Path::new("/n/.nfs000000000a2c00180000001")));
+        assert!(is_stand_in(Path::new("/n/.fuse_hidden0000000300000001")));
+        assert!(!is_stand_in(Path::new("/n/.nfsroot.vault")));
+    }
+}

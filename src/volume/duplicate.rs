@@ -1,0 +1,202 @@
+//! A second file with the bytes of an open one: ciphertext, header and holes, whatever they mean.
+
+use std::{
+    fs::File,
+    io,
+    ops::Range,
+    os::unix::fs::{FileExt, MetadataExt},
+    path::Path,
+};
+
+use rustix::{
+    fs::{Advice, SeekFrom, fadvise, ioctl_ficlone, seek, statvfs},
+    io::Errno,
+};
+
+use crate::{
+    crypto::rng::Rng,
+    error::{Error, ErrorKind, Result},
+    volume::{Draft, Progress},
+};
+
+/// Copies the file `from`, which nobody writes to meanwhile, into `draft`, and compares what came to the medium. Holes stay
+/// holes; file systems that share blocks between files (btrfs, XFS) copy nothing.
+///
+/// # Errors
+/// `NoSpace`, `Io` where the copy does not read back the same, `Interrupted` where `progress` breaks off.
+pub fn duplicate(from: &File, draft: &Draft, progress: Progress<'_>) -> Result<()> {
+    let to = draft.container().file();
+    if ioctl_ficlone(to, from).is_ok() {
+        return Ok(to.sync_all()?);
+    }
+    let len = from.metadata()?.len();
+    to.set_len(len)?;
+    let extents = extents(from, len)?;
+    let total = 2 * extents.iter().map(|extent| extent.end - extent.start).sum::<u64>();
+    let mut done = 0;
+    for_each_chunk(from, &extents, &mut |bytes, offset| {
+        to.write_all_at(bytes, offset)?;
+        step(&mut done, bytes.len(), total, progress)
+    })?;
+    to.sync_all()?;
+    fadvise(to, 0, None, Advice::DontNeed).map_err(io::Error::from)?;
+    let mut written = vec![0; CHUNK_LEN];
+    for_each_chunk(from, &extents, &mut |bytes, offset| {
+        let read = &mut written[..bytes.len()];
+        to.read_exact_at(read, offset)?;
+        if read != bytes {
+            return Err(Error::new(ErrorKind::Io, "the copy does not read back the same")
+                .with_hint("the medium under it may be failing"));
+        }
+        step(&mut done, bytes.len(), total, progress)
+    })
+}
+
+/// [`duplicate`] into a new file `target`, private to this user, which is there whole or not at all.
+///
+/// # Errors
+/// As there; `Exists` where something is there.
+pub fn duplicate_to(from: &File, target: &Path, rng: &dyn Rng, progress: Progress<'_>) -> Result<()> {
+    let draft = Draft::new_file(target, rng)?;
+    duplicate(from, &draft, progress)?;
+    draft.commit(rng)
+}
+
+/// Whether a copy of `from` fits into the folder `directory` now: as much room as the file takes, and a little more.
+pub fn has_room_for(from: &File, directory: &Path) -> io::Result<bool> {
+    let (metadata, there) = (from.metadata()?, statvfs(directory)?);
+    let free = there.f_bavail.saturating_mul(there.f_frsize);
+    Ok(free >= metadata.blocks().saturating_mul(512).saturating_add(SPARE))
+}
+
+fn step(done: &mut u64, len: usize, total: u64, progress: Progress<'_>) -> Result<()> {
+    *done += u64::try_from(len).map_err(io::Error::other)?;
+    if progress(*done, total).is_break() {
+        return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
+    }
+    Ok(())
+}
+
+fn for_each_chunk(
+    from: &File,
+    extents: &[Range<u64>],
+    work: &mut dyn FnMut(&[u8], u64) -> Result<()>,
+) -> Result<()> {
+    let mut buffer = vec![0; CHUNK_LEN];
+    for extent in extents {
+        let mut offset = extent.start;
+        while offset < extent.end {
+            let len = usize::try_from(extent.end - offset).map_or(CHUNK_LEN, |left| left.min(CHUNK_LEN));
+            let chunk = &mut buffer[..len];
+            from.read_exact_at(chunk, offset)?;
+            work(chunk, offset)?;
+            offset += u64::try_from(len).map_err(io::Error::other)?;
+        }
+    }
+    Ok(())
+}
+
+/// Where a file holds data: all of it on file systems that know no holes.
+fn extents(file: &File, len: u64) -> io::Result<Vec<Range<u64>>> {
+    let mut extents = Vec::new();
+    let mut offset = 0;
+    while offset < len {
+        let start = match seek(file, SeekFrom::Data(offset)) {
+            Ok(start) => start,
+            // Nothing but a hole up to the end.
+            Err(Errno::NXIO) => break,
+            Err(Errno::INVAL | Errno::OPNOTSUPP) if extents.is_empty() => {
+                extents.push(0..len);
+                break;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let end = seek(file, SeekFrom::Hole(start))?.min(len);
+        if start >= end {
+            break;
+        }
+        extents.push(start..end);
+        offset = end;
+    }
+    Ok(extents)
+}
+
+const CHUNK_LEN: usize = 1 << 20;
+/// For the new file's own tables.
+const SPARE: u64 = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, ops::ControlFlow};
+
+    use super::*;
+    use crate::crypto::rng::OsRng;
+
+    fn go_on(_: u64, _: u64) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    /// Data at the start, in the middle and at the end, of sizes that fill no block.
+    fn sparse_file(path: &Path) -> File {
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(path).unwrap();
+        file.write_all_at(&[1; 5000], 0).unwrap();
+        file.write_all_at(&[2; 3 << 20], 8 << 20).unwrap();
+        file.set_len((64 << 20) + 17).unwrap();
+        file.write_all_at(b"end", (64 << 20) + 14).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_copy_has_the_same_bytes_and_the_same_holes_and_is_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+        let file = sparse_file(&old);
+        fs::remove_file(&old).unwrap();
+        duplicate_to(&file, &new, &OsRng, &mut go_on).unwrap();
+        let mut bytes = vec![0; (64 << 20) + 17];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        assert!(fs::read(&new).unwrap() == bytes);
+        let metadata = fs::metadata(&new).unwrap();
+        assert!(metadata.blocks() <= file.metadata().unwrap().blocks() + 64, "{metadata:?}");
+        assert_eq!(metadata.mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_is_there_is_not_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = sparse_file(&folder.path().join("old"));
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        for there in [folder.path().join("old"), link, folder.path().to_path_buf()] {
+            let error = duplicate_to(&file, &there, &OsRng, &mut go_on).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Exists, "{}", there.display());
+        }
+    }
+
+    #[test]
+    fn a_broken_off_copy_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = sparse_file(&folder.path().join("old"));
+        let new = folder.path().join("new");
+        let mut steps = 0;
+        let mut stop = |_: u64, _: u64| {
+            steps += 1;
+            if steps == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        match duplicate_to(&file, &new, &OsRng, &mut stop) {
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Interrupted),
+            // Where blocks are shared there is nothing to break off.
+            Ok(()) => fs::remove_file(&new).unwrap(),
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn room_is_what_the_file_takes_and_not_how_long_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = File::create(folder.path().join("thin")).unwrap();
+        file.set_len(1 << 43).unwrap();
+        assert!(has_room_for(&file, folder.path()).unwrap());
+        assert!(!has_room_for(&File::open("/proc/self/exe").unwrap(), Path::new("/proc")).unwrap());
+    }
+}

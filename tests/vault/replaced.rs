@@ -1,0 +1,205 @@
+//! Containers that are renamed, deleted or replaced while they are mounted: what was written is not lost without a word.
+
+use std::fs;
+
+use rustix::process::Signal;
+
+use crate::{
+    place::{CHEAP, is_running, signal, wait_for_end_of, wait_until},
+    world::{World, with_each_driver, with_vault},
+};
+
+const OPTIONS: &str = "--size 32M --provision quick";
+/// Three megabytes that nobody synced.
+const WRITE: &str = "seq 400000 > m/written";
+/// What sync clients do.
+const REPLACE: &str = "cp v.vault new; mv new v.vault";
+
+/// Waits until `list` shows the container in this state.
+fn wait_for_state(world: &World, state: &str) {
+    wait_until(state, || world.listed()["container_state"] == state);
+}
+
+/// What was written is in the container `name`, which opens with the same password.
+fn assert_written_is_in(world: &World, name: &str) {
+    world.done(&format!("mount {name} m --password-file password"));
+    world.shell("seq 400000 | cmp - m/written");
+    world.done("unmount m");
+}
+
+#[test]
+fn a_replaced_container_is_shown_and_kept_until_it_is_saved() {
+    with_each_driver(OPTIONS, |world| {
+        world.mount();
+        world.shell(REPLACE);
+        world.shell(WRITE);
+        wait_for_state(world, "replaced");
+        let list = world.strongroom("list");
+        assert!(list.out.contains("v.vault (replaced)"), "{list:?}");
+        assert!(list.errors.contains("was replaced while it is mounted: strongroom unmount"), "{list:?}");
+
+        let refused = world.strongroom("unmount m");
+        assert_eq!(refused.status, Some(5), "{world}: {refused:?}");
+        assert!(
+            refused.errors.contains("v.vault was replaced: what was written to it would be lost"),
+            "{refused:?}"
+        );
+        assert!(refused.errors.contains("--save-as FILE"), "{refused:?}");
+        world.shell("cmp m/written m/written");
+
+        let saved = world.json("unmount m --save-as saved.vault");
+        assert_eq!(saved["saved"][0], "saved.vault");
+        world.assert_clean();
+        assert_eq!(world.shell("stat -c %a saved.vault"), "600\n");
+        assert_written_is_in(world, "saved.vault");
+    });
+}
+
+#[test]
+fn a_deleted_container_is_saved_sparse_as_it_was() {
+    with_vault("--size 256M --provision thin", |world| {
+        world.mount();
+        world.shell(WRITE);
+        world.shell("rm v.vault");
+        wait_for_state(world, "deleted");
+        assert_eq!(world.strongroom("unmount v.vault").status, Some(5), "{world}");
+        world.done("unmount v.vault --save-as saved.vault");
+        let [size, blocks] = ["%s", "%b"].map(|what| -> u64 {
+            world.shell(&format!("stat -c {what} saved.vault")).trim().parse().unwrap()
+        });
+        assert!(size >= 256 << 20, "{size}");
+        assert!(blocks * 512 < 64 << 20, "{blocks}");
+        assert_written_is_in(world, "saved.vault");
+    });
+}
+
+#[test]
+fn force_gives_a_lost_container_up() {
+    with_each_driver(OPTIONS, |world| {
+        world.mount();
+        world.shell("rm v.vault");
+        let server = world.server();
+        world.done("unmount m --force");
+        assert!(!is_running(server));
+        world.assert_clean();
+        assert!(world.files().is_empty(), "{:?}", world.files());
+    });
+}
+
+#[test]
+fn a_renamed_container_answers_to_both_names() {
+    with_vault(OPTIONS, |world| {
+        world.shell("mkdir a");
+        for (name, now) in [("v.vault", "b/w.vault"), ("b/w.vault", "v.vault")] {
+            world.mount();
+            world.shell("mv v.vault a/w.vault; mv a b");
+            wait_until("the new name", || {
+                world.listed()["container"].as_str().is_some_and(|shown| shown.ends_with("/b/w.vault"))
+            });
+            assert!(world.listed()["container_state"].is_null());
+            world.done(&format!("unmount {name}"));
+            world.assert_clean();
+            assert!(world.path("b/w.vault").exists(), "{now}");
+            world.shell("mv b/w.vault v.vault; mv b a");
+        }
+    });
+}
+
+#[test]
+fn sigterm_leaves_a_copy_of_a_lost_container_where_it_was() {
+    with_each_driver(OPTIONS, |world| {
+        for (how, rescued) in [("rm v.vault", "v.vault.rescued"), (REPLACE, "v.vault.rescued-2")] {
+            world.mount();
+            world.shell(WRITE);
+            world.shell(how);
+            let server = world.server();
+            signal(server, Signal::TERM);
+            wait_for_end_of(server);
+            world.assert_clean();
+            assert_written_is_in(world, rescued);
+            world.shell("cp v.vault.rescued v.vault");
+        }
+    });
+}
+
+#[test]
+fn an_unmount_from_outside_leaves_a_copy_of_a_lost_container_where_it_was() {
+    with_each_driver(OPTIONS, |world| {
+        world.mount();
+        world.shell(WRITE);
+        world.shell("rm v.vault");
+        let server = world.server();
+        world.shell(if world.is_root() { "umount m" } else { "fusermount3 -u m" });
+        wait_for_end_of(server);
+        assert_written_is_in(world, "v.vault.rescued");
+    });
+}
+
+#[test]
+fn a_volume_whose_copy_has_no_room_stays_mounted_and_says_so() {
+    with_vault(OPTIONS, |world| {
+        if !world.is_root() {
+            return;
+        }
+        world.shell("mkdir full; mount -t tmpfs -o size=40m x full; mv v.vault full/v.vault");
+        world.done("mount full/v.vault m --password-file password");
+        world.shell(WRITE);
+        world.shell("rm full/v.vault");
+        let server = world.server();
+        let refused = world.strongroom("unmount m --save-as full/copy");
+        assert_eq!(refused.status, Some(6), "{refused:?}");
+        assert!(refused.errors.contains("it is still mounted"), "{refused:?}");
+        world.shell("seq 400000 | cmp - m/written");
+        world.done("unmount m --save-as v.vault");
+        assert!(!is_running(server));
+        world.shell("umount full");
+        assert_written_is_in(world, "v.vault");
+    });
+}
+
+#[test]
+fn a_lost_container_is_held_when_the_copy_is_broken_off() {
+    with_vault(OPTIONS, |world| {
+        world.mount();
+        world.shell(WRITE);
+        world.shell("rm v.vault");
+        let server = world.server();
+        // What comes up under the name while the copy is made stops it at its last step.
+        let refused = world.strongroom("unmount m --save-as /proc/nowhere/copy");
+        assert_eq!(refused.status, Some(4), "{world}: nothing is begun: {refused:?}");
+        world.shell("seq 400000 | cmp - m/written; touch there");
+        assert_eq!(world.strongroom("unmount m --save-as there").status, Some(5));
+        assert!(is_running(server));
+
+        let saver = world.shell_in_background("exec ./strongroom unmount m --save-as broken");
+        signal(saver.process(), Signal::KILL);
+        drop(saver);
+        wait_until("the end of the saver", || !world.path("broken").exists());
+        // Down already or not: what was written can be saved.
+        let saved = world.strongroom("unmount v.vault --save-as saved");
+        assert_eq!(saved.status, Some(0), "{world}: {saved:?}");
+        world.assert_clean();
+        assert_written_is_in(world, "saved");
+    });
+}
+
+#[test]
+fn a_lost_header_file_is_saved_with_the_container() {
+    with_vault("--size 32M --provision quick", |world| {
+        world.done(&format!(
+            "create d.vault --size 32M --provision quick --header d.header --password-file password {CHEAP}"
+        ));
+        world.done("mount d.vault m --header d.header --password-file password");
+        world.shell(WRITE);
+        world.shell("rm d.header");
+        wait_until("the state of the header", || world.listed()["header_state"] == "deleted");
+        let refused = world.strongroom("unmount m");
+        assert_eq!(refused.status, Some(5), "{refused:?}");
+        assert!(refused.errors.contains("its header file"), "{refused:?}");
+        world.done("unmount m --save-as saved");
+        world.done("mount saved m --header saved.header --password-file password");
+        world.shell("seq 400000 | cmp - m/written");
+        world.done("unmount m");
+        assert!(fs::exists(world.path("d.vault")).unwrap());
+    });
+}
