@@ -166,7 +166,7 @@ fn target(options: &MountOptions) -> Target {
         DriverChoice::Kernel => mount::DriverChoice::Kernel,
         DriverChoice::Userspace => mount::DriverChoice::Userspace,
     };
-    Target::FileSystem { mountpoint: place, driver }
+    Target::FileSystem { mountpoint: place, driver, made: false }
 }
 
 fn access(options: &MountOptions) -> Access {

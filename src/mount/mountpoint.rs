@@ -2,7 +2,10 @@
 
 use std::{
     fs, io,
-    os::fd::{AsRawFd, OwnedFd},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
 };
 
@@ -67,6 +70,27 @@ impl MountPoint {
     /// Its name, without symbolic links.
     pub fn path(&self) -> &Path {
         &self.path
+    /// Opens a folder that [`make`] made, and lets the caller write to it, as mounting on it takes. [`seal`](Self::seal) takes
+    /// that back.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_made(path: &Path) -> Result<Self> {
+        if is_made(path) {
+            set_mode(path, OPEN)?;
+        }
+        Self::open(path)
+    }
+
+    /// Lets nobody write to the folder itself, also while something is mounted on it: should that go at once, what somebody
+    /// copies there must fail instead of lying there in clear.
+    ///
+    /// # Errors
+    /// What changing its mode gave.
+    pub fn seal(&self) -> Result<()> {
+        set_mode(&self.by_descriptor(), SEALED)
+    }
+
     }
 
     /// A name for exactly the directory that was checked, for system calls of this process.
@@ -84,6 +108,44 @@ fn dead_end(path: &Path, error: io::Error) -> Error {
         io::ErrorKind::NotConnected => {
             Error::new(ErrorKind::Busy, "a dead FUSE mount of another program is there")
                 .with_hint(format!("clear it: fusermount3 -u '{}'", path.display()))
+/// Makes the folder `path` to mount on, which goes with the volume. Nobody but root can write to it while nothing is mounted. One
+/// that was left, as after a power cut, is taken again.
+///
+/// # Errors
+/// `Exists` where something else is there, `NotFound` without the folder above it, `Permission`.
+pub fn make(path: &Path) -> Result<()> {
+    let made = fs::DirBuilder::new().mode(SEALED).create(path);
+    let error = match made {
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_made(path) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Error::new(ErrorKind::Exists, "it exists")
+        }
+        Err(error) => error.into(),
+    };
+    Err(error.during(format!("cannot make the folder {}", path.display())))
+}
+
+/// Takes a folder away that [`make`] made, if nothing is in it.
+pub fn remove_made(path: &Path) {
+    if is_made(path) {
+        // Where it cannot be removed it stays as it is, and the next mount takes it.
+        let _ = fs::remove_dir(path);
+    }
+}
+
+/// Whether `path` is an empty folder of the caller's that only [`make`] leaves so.
+fn is_made(path: &Path) -> bool {
+    let is_sealed = fs::symlink_metadata(path).is_ok_and(|found| {
+        found.is_dir() && found.uid() == effective_user() && found.mode() & 0o777 == SEALED
+    });
+    is_sealed && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<()> {
+    Ok(fs::set_permissions(path, fs::Permissions::from_mode(mode))?)
+}
+
         }
         _ => error.into(),
     }
@@ -133,6 +195,10 @@ const TOPS: &[&str] = &["home", "media", "mnt", "opt", "root", "run", "srv", "tm
 #[cfg(test)]
 mod tests {
     use super::*;
+/// The modes of a folder of our own: while nothing is mounted on it, and while that is being done.
+const SEALED: u32 = 0o500;
+const OPEN: u32 = 0o700;
+
 
     fn kind_of(path: &Path) -> ErrorKind {
         MountPoint::open(path).unwrap_err().kind()
@@ -154,6 +220,39 @@ mod tests {
 
     #[test]
     fn a_missing_directory_comes_with_the_command_that_makes_it() {
+    #[test]
+    fn a_folder_of_our_own_is_sealed_but_while_it_is_mounted_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().canonicalize().unwrap().join("photos");
+        let mode = || fs::metadata(&path).unwrap().mode() & 0o777;
+        make(&path).unwrap();
+        assert_eq!(mode(), SEALED);
+        let mountpoint = MountPoint::open_made(&path).unwrap();
+        assert_eq!(mode(), OPEN);
+        mountpoint.seal().unwrap();
+        assert_eq!(mode(), SEALED);
+        make(&path).unwrap();
+        remove_made(&path);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_folder_of_the_users_is_neither_taken_nor_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("photos");
+        fs::create_dir(&path).unwrap();
+        for (mode, file) in [(OPEN, None), (SEALED, Some("photo"))] {
+            if let Some(file) = file {
+                fs::write(path.join(file), "").unwrap();
+            }
+            set_mode(&path, mode).unwrap();
+            assert_eq!(make(&path).unwrap_err().kind(), ErrorKind::Exists);
+            remove_made(&path);
+            assert!(path.exists());
+        }
+        set_mode(&path, OPEN).unwrap();
+    }
+
         let directory = tempfile::tempdir().unwrap();
         let error = MountPoint::open(&directory.path().join("absent")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);

@@ -42,6 +42,9 @@ pub enum Target {
         mountpoint: PathBuf,
         /// Who mounts it.
         driver: DriverChoice,
+        /// Whether [`make_mountpoint`](super::make_mountpoint) made the directory: it goes with the volume.
+        #[serde(default)]
+        made: bool,
     },
 }
 
@@ -347,7 +350,11 @@ mod tests {
         Order {
             container: "/home/a/photos.vault".into(),
             runtime: "/run/user/1000/strongroom".into(),
-            target: Target::FileSystem { mountpoint: "/home/a/photos".into(), driver: DriverChoice::Auto },
+            target: Target::FileSystem {
+                mountpoint: "/home/a/photos".into(),
+                driver: DriverChoice::Auto,
+                made: true,
+            },
             read_only: true,
             fingerprint: None,
             format: Some("veracrypt".to_owned()),

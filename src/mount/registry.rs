@@ -79,6 +79,9 @@ pub struct Record {
     pub server: ProcessId,
     /// The container's device and inode number: its name may change meanwhile.
     pub container_file: (u64, u64),
+    /// Whether the mount point was made for this mount, and goes with it.
+    #[serde(default)]
+    pub made_mountpoint: bool,
     /// The names that the container had before.
     #[serde(default)]
     pub former_names: Vec<PathBuf>,
@@ -292,6 +295,7 @@ mod tests {
             boot_id: boot_id().unwrap(),
             server: ProcessId::current().unwrap(),
             container_file: (1, 2),
+            made_mountpoint: false,
             former_names: Vec::new(),
             block_directory: "/run/user/1000/strongroom/7-9/block".into(),
             block_mount: Some(MountId { number: 5, major: 0, minor: 44 }),

@@ -28,7 +28,7 @@ use super::{
     driver::{Driver, Volume as DriverVolume},
     filesystem::Superblock,
     mountinfo::{MountId, MountTable},
-    mountpoint::MountPoint,
+    mountpoint::{MountPoint, remove_made},
     protocol::{self, Answer, Command, Failure, Order, Outcome, Reencrypt, Save, Target},
     registry::{Entry, Protection, Record, now},
     runtime,
@@ -220,7 +220,16 @@ impl Server {
                 sector_size,
                 read_only: order.read_only,
             };
-            driver.mount(volume, mountpoint, session)?;
+            let made = matches!(order.target, Target::FileSystem { made: true, .. });
+            if made {
+                session.note(|record| record.made_mountpoint = true)?;
+                session.parts.push(MadeMountPoint(mountpoint.path().to_path_buf()));
+            }
+            let mounted = driver.mount(volume, mountpoint, session);
+            if made {
+                mountpoint.seal()?;
+            }
+            mounted?;
         }
         let record = session.record();
         Watch::new(end, record.mount.or(record.block_mount), record.driver_process)
@@ -537,8 +546,10 @@ impl Place {
         Ok(match target {
             Target::Private => Self::Private,
             Target::Block { directory } => Self::Block(MountPoint::open(directory)?),
-            Target::FileSystem { mountpoint, driver } => {
-                Self::FileSystem(MountPoint::open(mountpoint)?, driver.resolve()?)
+            Target::FileSystem { mountpoint, driver, made } => {
+                let driver = driver.resolve()?;
+                let open = if *made { MountPoint::open_made } else { MountPoint::open };
+                Self::FileSystem(open(mountpoint)?, driver)
             }
         })
     }
@@ -608,6 +619,7 @@ fn record(
         container_file: (file.dev(), file.ino()),
         former_names: Vec::new(),
         block_directory,
+        made_mountpoint: false,
         block_mount: None,
         mount: None,
         loop_device: None,
@@ -645,6 +657,21 @@ fn has_disk_swap(swaps: &str) -> bool {
 }
 
 /// The block file: above it the drivers, below it the keys.
+/// The folder that was made to mount on.
+#[derive(Debug)]
+struct MadeMountPoint(PathBuf);
+
+impl Part for MadeMountPoint {
+    fn name(&self) -> &'static str {
+        "folder"
+    }
+
+    fn undo(&mut self, _how: Undo) -> Result<()> {
+        remove_made(&self.0);
+        Ok(())
+    }
+}
+
 #[derive(Debug)]
 struct Export {
     export: FuseExport,

@@ -18,6 +18,7 @@ use rustix::{
 
 use super::{
     mountinfo::{MountId, MountTable},
+    mountpoint::remove_made,
     registry::{Record, Session, sessions},
     session::{BLOCK, remove_directory},
 };
@@ -53,6 +54,9 @@ pub(super) fn clear(session: &Session) -> Result<()> {
         // Numbers of another boot mean nothing now; that boot's mounts are gone with it.
         if boot_id()? == record.boot_id {
             take_away(record)?;
+        }
+        if let (true, Some(mountpoint)) = (record.made_mountpoint, &record.entry.mountpoint) {
+            remove_made(mountpoint);
         }
     } else if let Some(mount) = MountTable::read()?.at(&session.directory.join(BLOCK)) {
         detach(mount.id, &mount.mountpoint)?;

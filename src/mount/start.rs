@@ -70,9 +70,9 @@ pub fn check_target(target: &Target, access: Access) -> Result<()> {
     let (mountpoint, driver) = match target {
         Target::Private => return check_fuse(),
         Target::Block { directory } => (MountPoint::open(directory)?, None),
-        Target::FileSystem { mountpoint, driver } => {
+        Target::FileSystem { mountpoint, driver, made } => {
             let driver = driver.resolve()?;
-            (MountPoint::open(mountpoint)?, Some(driver))
+            (place(mountpoint, *made)?, Some(driver))
         }
     };
     check_fuse()
@@ -261,9 +261,12 @@ fn absolute_target(target: &Target) -> Result<Target> {
     let place = |path: &Path| MountPoint::open(path).map(|mountpoint| mountpoint.path().to_path_buf());
     Ok(match target {
         Target::Private => Target::Private,
-        Target::Block { directory } => Target::Block { directory: place(directory)? },
-        Target::FileSystem { mountpoint, driver } => {
-            Target::FileSystem { mountpoint: place(mountpoint)?, driver: *driver }
+        Target::Block { directory } => {
+            Target::Block { directory: place(directory, false)?.path().to_path_buf() }
+        }
+        Target::FileSystem { mountpoint, driver, made } => {
+            let mountpoint = place(mountpoint, *made)?.path().to_path_buf();
+            Target::FileSystem { mountpoint, driver: *driver, made: *made }
         }
     })
 }
@@ -271,3 +274,13 @@ fn absolute_target(target: &Target) -> Result<Target> {
 const TICK: Duration = Duration::from_millis(20);
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const END_LIMIT: Duration = Duration::from_secs(60);
+/// The place of a mount to be, looked at and left as it is.
+fn place(path: &Path, made: bool) -> Result<MountPoint> {
+    if !made {
+        return MountPoint::open(path);
+    }
+    let place = MountPoint::open_made(path)?;
+    place.seal()?;
+    Ok(place)
+}
+
