@@ -90,6 +90,12 @@ pub(crate) enum Command {
     /// Show what is mounted
     #[command(visible_alias = "status")]
     List(ListOptions),
+    /// Bring the container file of a mounted volume up to date, for a backup
+    ///
+    /// What programs write reaches the container file within half a minute. After this command all of it is there. You can copy the
+    /// file while the volume stays mounted, as long as nobody writes to it meanwhile.
+    #[command(after_help = SYNC_EXAMPLES)]
+    Sync(SyncOptions),
     /// Show a container's header and keyslots; only TrueCrypt and VeraCrypt need the password
     Info(Box<InfoOptions>),
     /// Work with the keyslots of a container
@@ -309,6 +315,13 @@ pub(crate) struct UnmountOptions {
     /// After unmounting, copy the container to this new file; for one that was deleted or replaced meanwhile
     #[arg(long, value_name = "FILE", conflicts_with = "all", value_hint = ValueHint::FilePath)]
     pub(crate) save_as: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SyncOptions {
+    /// A container or a mount point
+    #[arg(value_hint = ValueHint::AnyPath, value_name = "CONTAINER|MOUNTPOINT")]
+    pub(crate) target: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -543,6 +556,10 @@ Examples:
   strongroom unmount photos.vault
   strongroom unmount --all --force
   strongroom unmount ~/photos --save-as rescued.vault";
+
+const SYNC_EXAMPLES: &str = "\
+Examples:
+  strongroom sync ~/photos && cp photos.vault /media/backup/";
 
 const BENCHMARK_EXAMPLES: &str = "\
 Examples:

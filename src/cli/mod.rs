@@ -106,6 +106,7 @@ fn obey(console: Console, command: &Command) -> Result<u8> {
         Command::Unmount(options) => mounting::unmount(console, options),
         Command::List(options) if options.names => completions::names(),
         Command::List(_) => mounting::list(console),
+        Command::Sync(options) => mounting::sync(console, options),
         Command::Info(options) => info::run(console, options),
         Command::Key(command) => key::run(console, command),
         Command::Header(command) => header::run(console, command),

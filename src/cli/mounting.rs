@@ -17,7 +17,7 @@ use strongroom::{
 };
 
 use super::{
-    args::{DriverChoice, MountOptions, UnmountOptions},
+    args::{DriverChoice, MountOptions, SyncOptions, UnmountOptions},
     hidden::{check_protection, protect},
     interrupt,
     output::Console,
@@ -115,6 +115,16 @@ fn unmount_saving(console: Console, path: &Path, copy: &Path, force: bool) -> Re
 
 /// Tells of containers that were lost while they are mounted: whatever the user is doing, this does not wait.
 fn warn_of_lost(console: Console, mounts: &[Entry]) {
+/// Brings the container file up to date.
+pub(crate) fn sync(console: Console, options: &SyncOptions) -> Result<()> {
+    mount::check_proc()?;
+    let entry = mount::sync(&options.target, interrupt::flag())?;
+    console.done(&Synced { synced: [entry] }, |done| {
+        let [entry] = &done.synced;
+        format!("synced {}: the file has all that was written so far", entry.container.display())
+    })
+}
+
     for entry in mounts {
         let told = |what: &str, path: &Path, state: Option<Lost>| {
             let state = state?;
@@ -154,6 +164,11 @@ struct SavedAs {
 #[derive(Debug, Serialize)]
 struct Mounts {
     mounts: Vec<Entry>,
+}
+
+#[derive(Debug, Serialize)]
+struct Synced {
+    synced: [Entry; 1],
 }
 
 fn target(options: &MountOptions) -> Target {

@@ -24,6 +24,7 @@ mod session;
 mod stale;
 mod start;
 mod undo;
+mod sync;
 mod unmount;
 mod whereabouts;
 
@@ -43,4 +44,5 @@ pub use server::{SERVE, serve};
 pub use stale::clean as clean_stale;
 pub use start::{Mounted, Request, check_target, start};
 pub use unmount::{Selection, unmount};
+pub use sync::sync;
 pub use whereabouts::Lost;

@@ -25,6 +25,7 @@ mod reencryption;
 mod repair;
 mod replaced;
 mod sessions;
+mod syncing;
 mod veracrypt;
 mod world;
 

@@ -1,0 +1,112 @@
+//! Bringing the container file up to date while the volume stays mounted, for a backup of it say.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
+    time::Duration,
+};
+
+use super::{
+    program,
+    registry::{Entry, Record, Session, file_id, named, sessions},
+};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Brings all that was written to the volume that `path` names into its container file, through the file system, its driver
+/// and the block file, and returns when the medium has it.
+///
+/// # Errors
+/// `NotFound` where nothing mounted bears the name; `Busy` where the container has lost its name, so that no file has what was
+/// written; `Io` or `NoSpace` where something could not be written; `Interrupted`.
+pub fn sync(path: &Path, interrupted: &AtomicBool) -> Result<Entry> {
+    let action = || format!("cannot sync {}", path.display());
+    let record = find(path).ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, "nothing mounted bears this name")
+            .during(action())
+            .with_hint("strongroom list shows what is mounted")
+    })?;
+    for step in steps(&record.entry) {
+        run(step, interrupted).map_err(|error| error.during(action()))?;
+    }
+    // Its server may have learned of it only now.
+    let record = find(path).unwrap_or(record);
+    let entry = record.entry;
+    if let Some(lost) = entry.container_state {
+        let reason =
+            format!("its container {} was {}: no file has it", entry.container.display(), lost.name());
+        let hint = format!("strongroom unmount {} --save-as FILE keeps what is in it", path.display());
+        return Err(Error::new(ErrorKind::Busy, reason).during(action()).with_hint(hint));
+    }
+    if file_id(&entry.container) == Some(record.container_file) {
+        // Its length and its times.
+        let step = fsync(&entry.container);
+        run(step, interrupted).map_err(|error| error.during(action()))?;
+    }
+    Ok(entry)
+}
+
+fn find(path: &Path) -> Option<Record> {
+    let alive = sessions().into_iter().filter_map(|session| {
+        let record = session.record.clone().filter(|record| record.ready && record.is_alive())?;
+        Some((session, record))
+    });
+    let found: Vec<(Session, Record)> = named(alive.collect(), path);
+    found.into_iter().next().map(|(_, record)| record)
+}
+
+/// From the top: what the kernel holds of the file system, what its driver does, what the kernel holds of the block file. The
+/// server passes the last on to the container.
+fn steps(entry: &Entry) -> Vec<Command> {
+    let mut steps = Vec::new();
+    if let Some(mountpoint) = &entry.mountpoint {
+        let mut whole = program::command(SYNC);
+        whole.arg("-f").arg("--").arg(mountpoint);
+        // The driver of a FUSE file system hears nothing of the first.
+        steps.extend([whole, fsync(mountpoint)]);
+    }
+    steps.extend(entry.block.as_ref().map(fsync));
+    steps
+}
+
+fn fsync(path: &PathBuf) -> Command {
+    let mut command = program::command(SYNC);
+    command.arg("--").arg(path);
+    command
+}
+
+/// Runs one step in another process, which waits for the medium; this one can be interrupted.
+fn run(mut command: Command, interrupted: &AtomicBool) -> Result<()> {
+    let (done, finished) = mpsc::channel();
+    let stop = Arc::new(AtomicBool::new(false));
+    let theirs = Arc::clone(&stop);
+    thread::spawn(move || {
+        // Nobody may wait any more.
+        let _ = done.send(program::run(&mut command, &theirs));
+    });
+    loop {
+        match finished.recv_timeout(TICK) {
+            Ok(finished) => {
+                let finished = finished?;
+                if finished.status == Some(0) {
+                    return Ok(());
+                }
+                return Err(Error::new(ErrorKind::Io, finished.reason()));
+            }
+            Err(RecvTimeoutError::Timeout) if !interrupted.load(Ordering::Relaxed) => {}
+            Err(_) => {
+                stop.store(true, Ordering::Relaxed);
+                return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
+            }
+        }
+    }
+}
+
+/// Of the package coreutils, which no system lacks.
+const SYNC: &str = "/bin/sync";
+const TICK: Duration = Duration::from_millis(50);
