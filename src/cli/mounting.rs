@@ -11,7 +11,7 @@ use serde::Serialize;
 use strongroom::{
     error::{Error, ErrorKind, Result},
     mapping::Layout,
-    mount::{self, Entry, Holder, Lost, Protection, Request, Selection, Target},
+    mount::{self, Entry, Holder, Lost, Other, Protection, Request, Selection, Target},
     text::in_one_line,
     volume::{Access, Container, make_writable},
 };
@@ -30,6 +30,7 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     let path = &options.container;
     let target = target(options);
     // All that can fail without a password fails before it is asked for.
+    mount::check_proc()?;
     let header = options.unlock.header.as_deref();
     let mut container = open(path, header, access(options)).map_err(|error| match error.kind() {
         // It can be read, so it is the writing that is refused.
@@ -77,6 +78,7 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
 
 /// Takes volumes down.
 pub(crate) fn unmount(console: Console, options: &UnmountOptions) -> Result<()> {
+    mount::check_proc()?;
     if let (Some(target), Some(copy)) = (&options.target, &options.save_as) {
         return unmount_saving(console, target, copy, options.force);
     }
@@ -113,8 +115,6 @@ fn unmount_saving(console: Console, path: &Path, copy: &Path, force: bool) -> Re
     })
 }
 
-/// Tells of containers that were lost while they are mounted: whatever the user is doing, this does not wait.
-fn warn_of_lost(console: Console, mounts: &[Entry]) {
 /// Brings the container file up to date.
 pub(crate) fn sync(console: Console, options: &SyncOptions) -> Result<()> {
     mount::check_proc()?;
@@ -125,6 +125,8 @@ pub(crate) fn sync(console: Console, options: &SyncOptions) -> Result<()> {
     })
 }
 
+/// Tells of containers that were lost while they are mounted: whatever the user is doing, this does not wait.
+fn warn_of_lost(console: Console, mounts: &[Entry]) {
     for entry in mounts {
         let told = |what: &str, path: &Path, state: Option<Lost>| {
             let state = state?;
@@ -141,18 +143,32 @@ pub(crate) fn sync(console: Console, options: &SyncOptions) -> Result<()> {
 
 /// Shows what is mounted.
 pub(crate) fn list(console: Console) -> Result<()> {
-    let mounts = mount::list();
+    mount::check_proc()?;
+    let (mounts, others) = (mount::list(), mount::others());
     warn_of_lost(console, &mounts);
-    if mounts.is_empty() && !console.is_json() {
-        console.note("nothing is mounted");
-        return Ok(());
+    if !console.is_json() {
+        for Other { mountpoint, mounted_by, unmount } in &others {
+            console.note(&in_one_line(&format!(
+                "mounted by {mounted_by}: {} ({unmount})",
+                mountpoint.display()
+            )));
+        }
+        if mounts.is_empty() {
+            console.note(if others.is_empty() { "nothing is mounted" } else { "you have mounted nothing" });
+            return Ok(());
+        }
     }
-    console.result(&Mounts { mounts }, |list| table(&list.mounts))
+    console.result(&Mounts { mounts, others }, |list| table(&list.mounts))
 }
 
 #[derive(Debug, Serialize)]
 struct Unmounted {
     unmounted: Vec<Entry>,
+}
+
+#[derive(Debug, Serialize)]
+struct Synced {
+    synced: [Entry; 1],
 }
 
 #[derive(Debug, Serialize)]
@@ -164,11 +180,8 @@ struct SavedAs {
 #[derive(Debug, Serialize)]
 struct Mounts {
     mounts: Vec<Entry>,
-}
-
-#[derive(Debug, Serialize)]
-struct Synced {
-    synced: [Entry; 1],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    others: Vec<Other>,
 }
 
 fn target(options: &MountOptions) -> Target {
@@ -216,7 +229,14 @@ pub(crate) fn name_holder(error: Error, path: &Path) -> Error {
             Error::new(ErrorKind::Busy, usage).with_hint(format!("strongroom unmount {}", place.display()))
         }
         Some((usage, None)) => Error::new(ErrorKind::Busy, usage),
-        None => error,
+        None => match mount::others().first() {
+            Some(Other { mounted_by, .. }) => {
+                let sudo =
+                    if mounted_by == "root" { "sudo".to_owned() } else { format!("sudo -u {mounted_by}") };
+                error.with_hint(format!("perhaps {mounted_by} has mounted it: {sudo} strongroom list"))
+            }
+            None => error,
+        },
     }
 }
 

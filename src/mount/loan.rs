@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    sys::socket::receive_descriptors,
+    sys::socket::{connect, receive_descriptors},
     volume::Container,
 };
 
@@ -69,7 +69,7 @@ enum Answer {
 }
 
 fn ask(control: &Path, path: &Path) -> io::Result<Answer> {
-    let connection = UnixStream::connect(control)?;
+    let connection = connect(control)?;
     connection.set_read_timeout(Some(ANSWER_LIMIT))?;
     protocol::send(&connection, &Command::Lend)?;
     match protocol::receive(&connection)? {

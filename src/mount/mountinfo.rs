@@ -9,6 +9,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, ErrorKind};
+
 /// One line of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mount {
@@ -20,6 +22,20 @@ pub(super) struct Mount {
     pub kind: String,
     /// What is mounted: a device, or the name that the file system gave itself.
     pub source: OsString,
+    /// The file system's own options, between commas.
+    options: OsString,
+}
+
+impl Mount {
+    /// Whether `fuse2fs` mounted a block file of ours, which is the only one with that source.
+    pub(super) fn is_driver(&self) -> bool {
+        self.kind == "fuse.ext4" && self.source == "block/volume"
+    }
+
+    /// The user who mounted it, which the options of a FUSE file system tell.
+    pub(super) fn fuse_user(&self) -> Option<u32> {
+        self.options.to_str()?.split(',').find_map(|option| option.strip_prefix("user_id=")?.parse().ok())
+    }
 }
 
 /// A mount for good: mount numbers are reused, but hardly together with the device number.
@@ -31,6 +47,17 @@ pub struct MountId {
     pub major: u32,
     /// The file system's device number, minor part.
     pub minor: u32,
+}
+
+/// Whether `/proc` is there, without which nobody can tell what is mounted, or which process lives.
+///
+/// # Errors
+/// `Missing`.
+pub fn check_proc() -> crate::error::Result<()> {
+    if fs::exists(PATH).unwrap_or_default() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Missing, "/proc is not mounted").with_hint("as root: mount -t proc proc /proc"))
 }
 
 /// The mounts of one moment, in the kernel's order: what lies on top comes last.
@@ -58,6 +85,11 @@ impl MountTable {
         self.0.iter().find(|mount| mount.id == id)
     }
 
+    /// All of them.
+    pub(super) fn mounts(&self) -> &[Mount] {
+        &self.0
+    }
+
     /// What is mounted somewhere below `path`.
     pub(super) fn below(&self, path: &Path) -> impl Iterator<Item = &Mount> {
         self.0.iter().filter(move |mount| mount.mountpoint != path && mount.mountpoint.starts_with(path))
@@ -80,7 +112,8 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     fields.find(|&field| field == b"-")?;
     let kind = text(fields.next()?)?.to_owned();
     let source = unescape(fields.next()?);
-    Some(Mount { id, mountpoint, kind, source })
+    let options = unescape(fields.next()?);
+    Some(Mount { id, mountpoint, kind, source, options })
 }
 
 fn text(field: &[u8]) -> Option<&str> {
@@ -118,6 +151,7 @@ mod tests {
         let fuse = table.find(MountId { number: 64, major: 0, minor: 39 }).unwrap();
         assert_eq!(fuse.mountpoint, Path::new("/home/a/my vault"));
         assert_eq!((fuse.kind.as_str(), fuse.source.to_str()), ("fuse.ext4", Some("block/volume")));
+        assert_eq!((fuse.is_driver(), fuse.fuse_user()), (true, Some(1000)));
     }
 
     #[test]

@@ -14,7 +14,10 @@ use rustix::fs::{Access, AtFlags, Dir, Mode, OFlags, accessat, fstat, open, open
 use super::mountinfo::MountTable;
 use crate::{
     error::{Error, ErrorKind, Result},
-    sys::process::{effective_user, is_root},
+    sys::{
+        process::{effective_user, is_root},
+        user::User,
+    },
 };
 
 /// An empty directory that the caller may hide under a volume.
@@ -67,9 +70,6 @@ impl MountPoint {
         Ok(Self { path, directory })
     }
 
-    /// Its name, without symbolic links.
-    pub fn path(&self) -> &Path {
-        &self.path
     /// Opens a folder that [`make`] made, and lets the caller write to it, as mounting on it takes. [`seal`](Self::seal) takes
     /// that back.
     ///
@@ -91,6 +91,15 @@ impl MountPoint {
         set_mode(&self.by_descriptor(), SEALED)
     }
 
+    /// Its name, without symbolic links.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whose directory it is.
+    pub fn owner(&self) -> Result<User> {
+        let found = fstat(&self.directory).map_err(io::Error::from)?;
+        Ok(User { uid: found.st_uid, gid: found.st_gid })
     }
 
     /// A name for exactly the directory that was checked, for system calls of this process.
@@ -99,15 +108,6 @@ impl MountPoint {
     }
 }
 
-/// Why a path leads nowhere.
-fn dead_end(path: &Path, error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::NotFound => Error::new(ErrorKind::NotFound, "there is no such directory")
-            .with_hint(format!("make it first: mkdir -p '{}'", path.display())),
-        // What a FUSE mount says whose server was killed.
-        io::ErrorKind::NotConnected => {
-            Error::new(ErrorKind::Busy, "a dead FUSE mount of another program is there")
-                .with_hint(format!("clear it: fusermount3 -u '{}'", path.display()))
 /// Makes the folder `path` to mount on, which goes with the volume. Nobody but root can write to it while nothing is mounted. One
 /// that was left, as after a power cut, is taken again.
 ///
@@ -146,6 +146,15 @@ fn set_mode(path: &Path, mode: u32) -> Result<()> {
     Ok(fs::set_permissions(path, fs::Permissions::from_mode(mode))?)
 }
 
+/// Why a path leads nowhere.
+fn dead_end(path: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => Error::new(ErrorKind::NotFound, "there is no such directory")
+            .with_hint(format!("make it first: mkdir -p '{}'", path.display())),
+        // What a FUSE mount says whose server was killed.
+        io::ErrorKind::NotConnected => {
+            Error::new(ErrorKind::Busy, "a dead FUSE mount of another program is there")
+                .with_hint(format!("clear it: fusermount3 -u '{}'", path.display()))
         }
         _ => error.into(),
     }
@@ -186,6 +195,10 @@ fn is_empty(directory: &OwnedFd) -> Result<bool> {
     Ok(true)
 }
 
+/// The modes of a folder of our own: while nothing is mounted on it, and while that is being done.
+const SEALED: u32 = 0o500;
+const OPEN: u32 = 0o700;
+
 /// Neither these nor anything below them (`lib*` too).
 const TREES: &[&str] = &["bin", "boot", "dev", "etc", "proc", "sbin", "sys", "usr"];
 
@@ -195,10 +208,6 @@ const TOPS: &[&str] = &["home", "media", "mnt", "opt", "root", "run", "srv", "tm
 #[cfg(test)]
 mod tests {
     use super::*;
-/// The modes of a folder of our own: while nothing is mounted on it, and while that is being done.
-const SEALED: u32 = 0o500;
-const OPEN: u32 = 0o700;
-
 
     fn kind_of(path: &Path) -> ErrorKind {
         MountPoint::open(path).unwrap_err().kind()
@@ -211,15 +220,6 @@ const OPEN: u32 = 0o700;
         assert_eq!(fs::read_link(mountpoint.by_descriptor()).unwrap(), mountpoint.path());
     }
 
-    #[test]
-    fn a_directory_that_holds_something_is_refused() {
-        let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join(".hidden"), "").unwrap();
-        assert_eq!(kind_of(directory.path()), ErrorKind::Exists);
-    }
-
-    #[test]
-    fn a_missing_directory_comes_with_the_command_that_makes_it() {
     #[test]
     fn a_folder_of_our_own_is_sealed_but_while_it_is_mounted_on() {
         let directory = tempfile::tempdir().unwrap();
@@ -253,6 +253,15 @@ const OPEN: u32 = 0o700;
         set_mode(&path, OPEN).unwrap();
     }
 
+    #[test]
+    fn a_directory_that_holds_something_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(".hidden"), "").unwrap();
+        assert_eq!(kind_of(directory.path()), ErrorKind::Exists);
+    }
+
+    #[test]
+    fn a_missing_directory_comes_with_the_command_that_makes_it() {
         let directory = tempfile::tempdir().unwrap();
         let error = MountPoint::open(&directory.path().join("absent")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);

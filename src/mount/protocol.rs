@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{driver::DriverChoice, registry::Entry};
 use crate::{
     error::{Error, ErrorKind, Result},
-    sys::{memory::LockedBytes, socket::send_descriptors},
+    sys::{memory::LockedBytes, socket::send_descriptors, user::User},
     volume::Container,
     volume::LiveStatus,
 };
@@ -70,6 +70,9 @@ pub(super) struct Order {
     /// The user's home.
     #[serde(default)]
     pub home: Option<PathBuf>,
+    /// For whom root mounts it.
+    #[serde(default)]
+    pub owner: Option<User>,
 }
 
 /// A terminal and whose it is.
@@ -360,6 +363,7 @@ mod tests {
             format: Some("veracrypt".to_owned()),
             terminal: Some(Terminal { path: "/dev/pts/3".into(), owner: 1000 }),
             home: None,
+            owner: Some(User { uid: 1000, gid: 100 }),
         }
     }
 

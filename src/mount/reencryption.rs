@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -14,6 +13,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
+    sys::socket::connect,
     volume::{LiveStatus, StartHeader},
 };
 
@@ -70,7 +70,7 @@ impl MountedReencryption {
     }
 
     fn ask(&self, order: Reencrypt, parts: Option<(&[u8], &[u8])>) -> io::Result<Outcome> {
-        let stream = UnixStream::connect(&self.control)?;
+        let stream = connect(&self.control)?;
         stream.set_read_timeout(Some(ANSWER_LIMIT))?;
         protocol::send(&stream, &Command::Reencrypt(order))?;
         let answer = protocol::receive(&stream)?;

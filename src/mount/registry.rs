@@ -201,7 +201,7 @@ pub(super) fn named(sessions: Vec<(Session, Record)>, path: &Path) -> Vec<(Sessi
 }
 
 /// A file's device and inode number, without asking the server of its file system.
-fn file_id(path: &Path) -> Option<(u64, u64)> {
+pub(super) fn file_id(path: &Path) -> Option<(u64, u64)> {
     let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
     let stat = statx(CWD, path, flags, StatxFlags::INO).ok()?;
     Some((makedev(stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino))

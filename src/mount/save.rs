@@ -20,7 +20,7 @@ use super::{
 use crate::{
     crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
-    sys::socket::receive_descriptors,
+    sys::socket::{connect, receive_descriptors},
     volume::{Container, Draft, Progress, duplicate},
 };
 
@@ -64,7 +64,7 @@ pub fn unmount_saving(
         io::ErrorKind::Interrupted => Error::new(ErrorKind::Interrupted, "interrupted").during(action()),
         kind => Error::new(ErrorKind::Io, format!("its server does not answer ({kind})")).during(action()),
     };
-    let stream = UnixStream::connect(session.directory.join(CONTROL)).map_err(no_answer)?;
+    let stream = connect(&session.directory.join(CONTROL)).map_err(no_answer)?;
     protocol::send(&stream, &Command::Unmount { force, save: Some(save) }).map_err(no_answer)?;
     match outcome(&stream, interrupted).map_err(no_answer)? {
         Outcome::Lent => {}

@@ -219,6 +219,7 @@ impl Server {
                 missing_end: missing_end.as_deref(),
                 sector_size,
                 read_only: order.read_only,
+                owner: order.owner,
             };
             let made = matches!(order.target, Target::FileSystem { made: true, .. });
             if made {
@@ -618,8 +619,8 @@ fn record(
         server,
         container_file: (file.dev(), file.ino()),
         former_names: Vec::new(),
-        block_directory,
         made_mountpoint: false,
+        block_directory,
         block_mount: None,
         mount: None,
         loop_device: None,
@@ -656,7 +657,6 @@ fn has_disk_swap(swaps: &str) -> bool {
     swaps.lines().skip(1).any(|line| !line.trim().is_empty() && !line.starts_with("/dev/zram"))
 }
 
-/// The block file: above it the drivers, below it the keys.
 /// The folder that was made to mount on.
 #[derive(Debug)]
 struct MadeMountPoint(PathBuf);
@@ -672,6 +672,7 @@ impl Part for MadeMountPoint {
     }
 }
 
+/// The block file: above it the drivers, below it the keys.
 #[derive(Debug)]
 struct Export {
     export: FuseExport,

@@ -18,7 +18,10 @@ use super::{
     registry::{RECORD, Record, now},
     undo::{Log, Part, Undo, UndoStack},
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    sys::socket::listen,
+};
 
 /// A session in the making, and then the running one.
 #[derive(Debug)]
@@ -77,7 +80,7 @@ impl Session {
     pub fn listen(&self) -> Result<UnixListener> {
         let path = self.directory.join(CONTROL);
         ignore_missing(fs::remove_file(&path))?;
-        Ok(UnixListener::bind(path)?)
+        Ok(listen(&path)?)
     }
 
     /// What is known of the session.

@@ -27,7 +27,7 @@ use crate::{
     export::unmount_fuse,
     sys::{
         loopdev::detach_stale,
-        process::{ProcessId, boot_id, is_root},
+        process::{ProcessId, boot_id, can_mount},
     },
 };
 
@@ -95,7 +95,7 @@ fn detach(id: MountId, path: &Path) -> Result<()> {
             format!("something else is mounted over {}", path.display()),
         ));
     }
-    if is_root() {
+    if can_mount() {
         let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
         return Ok(unmount(&mount.mountpoint, flags).map_err(std::io::Error::from)?);
     }
@@ -106,9 +106,7 @@ fn detach(id: MountId, path: &Path) -> Result<()> {
 fn detach_driver_mount(mountpoint: &Path) -> Result<()> {
     let table = MountTable::read()?;
     match table.at(mountpoint) {
-        Some(mount) if mount.kind == "fuse.ext4" && mount.source == "block/volume" => {
-            detach(mount.id, mountpoint)
-        }
+        Some(mount) if mount.is_driver() => detach(mount.id, mountpoint),
         _ => Ok(()),
     }
 }

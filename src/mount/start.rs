@@ -28,7 +28,10 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     export::check_fuse,
-    sys::process::ProcessId,
+    sys::{
+        process::{ProcessId, is_root},
+        user::caller_of_root,
+    },
     volume::{Access, Container},
 };
 
@@ -96,6 +99,7 @@ pub fn start(request: &Request<'_>, interrupted: &AtomicBool) -> Result<Mounted>
         fingerprint: request.fingerprint.clone(),
         format: request.container.assumed().map(|format| format.name().to_owned()),
         terminal: Terminal::current(),
+        owner: is_root().then(caller_of_root).flatten(),
         home: std::env::home_dir().filter(|home| home.is_absolute() && home.to_str().is_some()),
     };
     let (channel, theirs) = UnixStream::pair()?;
@@ -258,7 +262,6 @@ fn shown(path: &Path) -> PathBuf {
 
 /// The target with absolute paths: the server lives in `/`.
 fn absolute_target(target: &Target) -> Result<Target> {
-    let place = |path: &Path| MountPoint::open(path).map(|mountpoint| mountpoint.path().to_path_buf());
     Ok(match target {
         Target::Private => Target::Private,
         Target::Block { directory } => {
@@ -271,9 +274,6 @@ fn absolute_target(target: &Target) -> Result<Target> {
     })
 }
 
-const TICK: Duration = Duration::from_millis(20);
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
-const END_LIMIT: Duration = Duration::from_secs(60);
 /// The place of a mount to be, looked at and left as it is.
 fn place(path: &Path, made: bool) -> Result<MountPoint> {
     if !made {
@@ -284,3 +284,6 @@ fn place(path: &Path, made: bool) -> Result<MountPoint> {
     Ok(place)
 }
 
+const TICK: Duration = Duration::from_millis(20);
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+const END_LIMIT: Duration = Duration::from_secs(60);

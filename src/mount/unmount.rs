@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     thread::sleep,
@@ -14,6 +13,7 @@ use rustix::{fs::makedev, process::Signal};
 use super::{
     holders::{Holder, holders_of_mount},
     mountinfo::{MountId, MountTable},
+    others::{other_at, others},
     protocol::{self, Command, Failure, Outcome},
     registry::{Entry, Record, Session, named, sessions},
     session::CONTROL,
@@ -22,6 +22,8 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     export::unmount_fuse,
+    sys::socket::connect,
+    volume::{Access, Container},
 };
 
 /// What to unmount.
@@ -68,9 +70,25 @@ pub fn unmount(selection: &Selection, force: bool, interrupted: &AtomicBool) -> 
 
 /// What `unmount` says of a name that nothing mounted bears.
 pub(super) fn not_mounted(path: &Path) -> Error {
+    if let Some(other) = other_at(path) {
+        return other.refusal().during(format!("cannot unmount {}", path.display()));
+    }
+    if let Some(other) = others().first().filter(|_| is_locked(path)) {
+        // Whose it is nobody tells: the sessions of others are private.
+        let reason = format!("it is in use, and {} has mounted a volume", other.mounted_by);
+        return Error::new(ErrorKind::Permission, reason)
+            .during(format!("cannot unmount {}", path.display()))
+            .with_hint(format!("if it is that one: {}", other.command(path)));
+    }
     Error::new(ErrorKind::NotFound, "nothing mounted bears this name")
         .during(format!("cannot unmount {}", path.display()))
         .with_hint("strongroom list shows what is mounted")
+}
+
+/// Whether somebody has the container at `path` locked.
+fn is_locked(path: &Path) -> bool {
+    let opened = Container::open(path, Access::ReadOnly);
+    opened.is_err_and(|error| error.kind() == ErrorKind::Busy)
 }
 
 /// Takes down the volume of one entry.
@@ -176,7 +194,7 @@ fn ask(control: &Path, record: &Record, force: bool, interrupted: &AtomicBool) -
         (false, false) => None,
     };
     let mut is_hurried = false;
-    let stream = UnixStream::connect(control)?;
+    let stream = connect(control)?;
     protocol::send(&stream, &Command::Unmount { force, save: None })?;
     stream.set_read_timeout(Some(TICK))?;
     let start = Instant::now();

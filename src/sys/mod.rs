@@ -10,3 +10,4 @@ pub mod mapped_file;
 pub mod memory;
 pub mod process;
 pub mod socket;
+pub mod user;

@@ -169,9 +169,21 @@ pub fn effective_user() -> u32 {
     geteuid().as_raw()
 }
 
-/// Whether the effective user is root.
+/// Whether the effective user is root of the machine. Root of a user namespace (a rootless container, `unshare -r`) is not: it
+/// may mount FUSE file systems, but no loop device is its own.
 pub fn is_root() -> bool {
+    geteuid().is_root() && fs::read_to_string("/proc/self/uid_map").map_or(true, |map| is_whole(&map))
+}
+
+/// Whether the effective user mounts and unmounts by itself: root, also of a user namespace.
+pub fn can_mount() -> bool {
     geteuid().is_root()
+}
+
+/// Whether a map of user numbers is that of the first namespace (`user_namespaces(7)`): each number stands for itself.
+fn is_whole(map: &str) -> bool {
+    let numbers = map.split_ascii_whitespace().map(str::parse::<u32>);
+    numbers.eq([Ok(0), Ok(0), Ok(u32::MAX)])
 }
 
 /// A name of this run of the kernel: process numbers, mounts and loop devices of another run mean nothing.
@@ -210,6 +222,14 @@ mod tests {
     fn activity_is_the_time_of_user_and_system() {
         let stat = "42 (a) b) D 1 42 42 0 -1 4194560 1 2 3 4 50 6 7 8 20 0 1 0 98765 1000 10";
         assert_eq!(Activity::parse(stat), Some(Activity { ticks: 56, is_waiting_for_io: true }));
+    }
+
+    #[test]
+    fn only_the_first_user_namespace_has_every_user() {
+        assert!(is_whole("         0          0 4294967295\n"));
+        assert!(!is_whole("         0       1000          1\n"));
+        assert!(!is_whole("         0       1000          1\n         1     100000      65536\n"));
+        assert!(!is_whole(""));
     }
 
     #[test]

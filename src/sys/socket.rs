@@ -4,11 +4,13 @@ use std::{
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::{
-        fd::{BorrowedFd, OwnedFd},
-        unix::net::UnixStream,
+        fd::{AsRawFd, BorrowedFd, OwnedFd},
+        unix::net::{UnixListener, UnixStream},
     },
+    path::{Path, PathBuf},
 };
 
+use rustix::fs::{Mode, OFlags};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg, sockopt::socket_peercred,
@@ -46,6 +48,29 @@ pub fn receive_descriptors(stream: &UnixStream) -> io::Result<Vec<OwnedFd>> {
         _ => None,
     });
     received.filter(|descriptors| !descriptors.is_empty()).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Makes the socket `path` and listens there, however long the name of its folder is: an address has room for 107 bytes.
+pub fn listen(path: &Path) -> io::Result<UnixListener> {
+    let (_folder, short) = short_name(path)?;
+    UnixListener::bind(short)
+}
+
+/// Connects to the socket `path`, however long the name of its folder is.
+pub fn connect(path: &Path) -> io::Result<UnixStream> {
+    let (_folder, short) = short_name(path)?;
+    UnixStream::connect(short)
+}
+
+/// Another name of `path`, as long as the folder that comes with it is open.
+fn short_name(path: &Path) -> io::Result<(OwnedFd, PathBuf)> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(parent, flags, Mode::empty())?;
+    let short = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name);
+    Ok((folder, short))
 }
 
 /// The user number of the process at the other end, as it was when it connected.
@@ -86,6 +111,17 @@ mod tests {
         let (mut left, right) = UnixStream::pair().unwrap();
         left.write_all(&[0]).unwrap();
         assert_eq!(receive_descriptors(&right).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_socket_in_a_folder_with_a_long_name_is_reached() {
+        let folder = tempfile::tempdir().unwrap();
+        let long = folder.path().join("a".repeat(120));
+        std::fs::create_dir(&long).unwrap();
+        let path = long.join("control");
+        let listener = listen(&path).unwrap();
+        drop(connect(&path).unwrap());
+        listener.accept().unwrap();
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The kernel's own file systems, over a loop device on the block file. For root.
 
 use std::{
-    ffi::CStr,
+    ffi::{CStr, CString},
     fs::OpenOptions,
     io,
     os::unix::fs::OpenOptionsExt,
@@ -12,7 +12,7 @@ use std::{
 
 use rustix::{fs::OFlags, io::Errno, mount::MountFlags};
 
-use super::{Volume, find_mount, is_on_top, sync_file_system, unmount_apart, unmount_directly};
+use super::{Volume, find_mount, is_on_top, ownership, sync_file_system, unmount_apart, unmount_directly};
 use crate::{
     error::{Error, ErrorKind, Result},
     mount::{
@@ -22,7 +22,10 @@ use crate::{
         session::Session,
         undo::{Part, Undo},
     },
-    sys::loopdev::{self, LoopDevice, LoopOptions, backing_file},
+    sys::{
+        loopdev::{self, LoopDevice, LoopOptions, backing_file},
+        user::User,
+    },
 };
 
 pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut Session) -> Result<()> {
@@ -82,6 +85,9 @@ fn no_loop_device(error: io::Error) -> Error {
             Error::new(ErrorKind::Missing, "the kernel offers no loop device")
                 .with_hint("load the module: modprobe loop; or use --driver userspace")
         }
+        Some(Errno::PERM | Errno::ACCESS) => Error::from(error)
+            .during("cannot attach a loop device")
+            .with_hint("--driver userspace does without"),
         _ => Error::from(error).during("cannot attach a loop device"),
     }
 }
@@ -93,9 +99,21 @@ fn mount_device(device: &Path, kind: &str, volume: Volume<'_>, mountpoint: &Moun
     }
     // By descriptor: what was checked is what is mounted on.
     let target = mountpoint.by_descriptor();
-    let options = without_replay(volume);
-    rustix::mount::mount(device, &target, kind, flags, options)
+    let owner = volume.owner.map_or_else(|| mountpoint.owner(), Ok)?;
+    let options = options(volume, owner)?;
+    rustix::mount::mount(device, &target, kind, flags, options.as_deref())
         .map_err(|error| refused(error, volume.superblock.contents))
+}
+
+/// What the file system's driver is told.
+fn options(volume: Volume<'_>, owner: User) -> Result<Option<CString>> {
+    let ownership = ownership::options(volume.superblock.contents, owner);
+    let replay = without_replay(volume).map(|option| option.to_string_lossy().into_owned());
+    let options: Vec<_> = ownership.into_iter().chain(replay).collect();
+    if options.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(CString::new(options.join(",")).map_err(io::Error::from)?))
 }
 
 /// Replaying a journal writes. On a read-only volume the kernel must be told to leave it.
@@ -195,6 +213,7 @@ mod tests {
             missing_end: None,
             sector_size: 4096,
             read_only: true,
+            owner: None,
         }
     }
 
@@ -203,6 +222,17 @@ mod tests {
         assert_eq!(loop_sector_size(volume(Contents::Exfat, Some(512))), 512);
         assert_eq!(loop_sector_size(volume(Contents::Btrfs, Some(65536))), 4096);
         assert_eq!(loop_sector_size(volume(Contents::Xfs, None)), 4096);
+    }
+
+    #[test]
+    fn what_the_driver_is_told_depends_on_the_file_system() {
+        let told = |contents| {
+            let options = options(volume(contents, None), User { uid: 1000, gid: 100 }).unwrap();
+            options.map(|options| options.into_string().unwrap())
+        };
+        assert_eq!(told(Contents::Exfat).unwrap(), "uid=1000,gid=100,umask=077,iocharset=utf8");
+        assert_eq!(told(Contents::Ext { needs_recovery: true, has_extents: true }).unwrap(), "noload");
+        assert_eq!(told(Contents::Btrfs), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod e2fsck;
 mod kernel;
+mod ownership;
 mod userspace;
 
 use std::{fs::File, io, path::Path, process::Command, sync::atomic::AtomicBool};
@@ -21,7 +22,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    sys::process::is_root,
+    sys::{loopdev, process::is_root, user::User},
     volume::Access,
 };
 
@@ -29,7 +30,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DriverChoice {
-    /// The kernel for root, else userspace.
+    /// The kernel for root who has loop devices, else userspace.
     Auto,
     /// A loop device and the kernel's file system. Root only.
     Kernel,
@@ -53,7 +54,8 @@ impl DriverChoice {
     /// `Permission` where an ordinary user asks for the kernel's.
     pub fn resolve(self) -> Result<Driver> {
         match self {
-            Self::Auto | Self::Kernel if is_root() => Ok(Driver::Kernel),
+            Self::Kernel if is_root() => Ok(Driver::Kernel),
+            Self::Auto if is_root() && loopdev::check().is_ok() => Ok(Driver::Kernel),
             Self::Auto | Self::Userspace => Ok(Driver::Userspace),
             Self::Kernel => Err(Error::new(ErrorKind::Permission, "only root may use the kernel driver")
                 .with_hint("leave out --driver, or run it as root")),
@@ -117,6 +119,8 @@ pub struct Volume<'a> {
     pub sector_size: u32,
     /// Whether writes are refused.
     pub read_only: bool,
+    /// Whose the files are where the file system knows no owners; the mount point's owner where this is nobody.
+    pub owner: Option<User>,
 }
 
 fn cut_off(missing: &str) -> Error {

@@ -34,7 +34,7 @@ use crate::{
         session::{DRIVER_LOG, Session},
         undo::{Part, Undo},
     },
-    sys::process::{ProcessId, end_with_parent, is_root},
+    sys::process::{ProcessId, can_mount, end_with_parent},
     text::excerpt,
     volume::Access,
 };
@@ -199,7 +199,7 @@ impl Fuse2fs {
         if !is_on_top(&self.path, id)? {
             return Ok(false);
         }
-        if is_root() {
+        if can_mount() {
             unmount_directly(&self.path, lazy)?;
         } else {
             unmount_fuse(&self.path, lazy)?;

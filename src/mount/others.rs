@@ -1,0 +1,133 @@
+//! Volumes that somebody else mounted, as far as the table of mounts tells: their sessions are private.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::{
+    mountinfo::{Mount, MountTable},
+    session::BLOCK,
+};
+use crate::{
+    error::{Error, ErrorKind},
+    sys::{loopdev::backing_file, process::effective_user, user::name_of},
+};
+
+/// A volume that another user mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Other {
+    /// Where it shows.
+    pub mountpoint: PathBuf,
+    /// Who mounted it.
+    pub mounted_by: String,
+    /// The command that takes it down.
+    pub unmount: String,
+}
+
+impl Other {
+    /// The command by which its owner unmounts `path`.
+    pub(super) fn command(&self, path: &Path) -> String {
+        let path = path.display();
+        match self.mounted_by.as_str() {
+            "root" => format!("sudo strongroom unmount {path}"),
+            other => format!("sudo -u {other} strongroom unmount {path}"),
+        }
+    }
+
+    /// Why the caller cannot take it down, and who can.
+    pub(super) fn refusal(&self) -> Error {
+        Error::new(ErrorKind::Permission, format!("mounted by {}", self.mounted_by))
+            .with_hint(self.unmount.clone())
+    }
+}
+
+/// The volumes that others mounted: root's, and for root everybody's.
+pub fn others() -> Vec<Other> {
+    let own = effective_user();
+    let Ok(table) = MountTable::read() else { return Vec::new() };
+    let mounts = table.mounts().iter().filter_map(|mount| Some((mount, owner(mount, behind)?)));
+    mounts
+        .filter(|&(_, owner)| owner != own && (owner == 0 || own == 0))
+        .map(|(mount, owner)| other(&mount.mountpoint, owner))
+        .collect()
+}
+
+/// The one of them that shows at `path`.
+pub(super) fn other_at(path: &Path) -> Option<Other> {
+    let path = std::path::absolute(path).ok()?;
+    let resolved = || Some(std::fs::canonicalize(path.parent()?).ok()?.join(path.file_name()?));
+    let others = others();
+    let at = |path: &Path| others.iter().find(|other| other.mountpoint == path).cloned();
+    at(&path).or_else(|| at(&resolved()?))
+}
+
+fn other(mountpoint: &Path, owner: u32) -> Other {
+    let mounted_by = if owner == 0 { "root".to_owned() } else { name_of(owner) };
+    let mut other = Other { mountpoint: mountpoint.to_path_buf(), mounted_by, unmount: String::new() };
+    other.unmount = other.command(mountpoint);
+    other
+}
+
+/// The file behind a loop device.
+fn behind(device: &Path) -> Option<PathBuf> {
+    backing_file(device)
+}
+
+/// Who mounted a volume of ours; `None` for other mounts, and for the block file below a driver.
+fn owner(mount: &Mount, behind: impl Fn(&Path) -> Option<PathBuf>) -> Option<u32> {
+    let source = Path::new(&mount.source);
+    if source.starts_with("/dev") {
+        // Only root has loop devices.
+        let block = behind(source).filter(|block| block.starts_with(ROOTS))?;
+        return block.ends_with(Path::new(BLOCK).join(crate::export::VOLUME_FILE)).then_some(0);
+    }
+    let is_block_file = mount.kind == "fuse.strongroom" && !is_in_session(&mount.mountpoint);
+    (is_block_file || mount.is_driver()).then(|| mount.fuse_user()).flatten()
+}
+
+/// `RUNTIME/PID-START/block`.
+fn is_in_session(path: &Path) -> bool {
+    let session = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_session = session
+        .and_then(|name| name.split_once('-'))
+        .is_some_and(|(pid, started)| is_number(pid) && is_number(started));
+    path.ends_with(BLOCK) && is_session
+}
+
+/// Root's runtime directory.
+const ROOTS: &str = "/run/strongroom";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owners(table: &str, behind: impl Fn(&Path) -> Option<PathBuf> + Copy) -> Vec<Option<u32>> {
+        MountTable::parse(table.as_bytes()).mounts().iter().map(|mount| owner(mount, behind)).collect()
+    }
+
+    #[test]
+    fn the_table_of_mounts_tells_who_mounted_a_volume() {
+        let table = "\
+            1 0 7:3 / /mnt/v rw - ext4 /dev/loop3 rw\n\
+            2 0 7:4 / /mnt/iso rw - iso9660 /dev/loop4 ro\n\
+            3 0 0:40 / /mnt/b rw - fuse.strongroom strongroom rw,user_id=0,group_id=0\n\
+            4 0 0:41 / /run/user/1000/strongroom/77-99/block rw - fuse.strongroom strongroom rw,user_id=1000\n\
+            5 0 0:42 / /home/a/v rw - fuse.ext4 block/volume rw,user_id=1000,group_id=1000\n\
+            6 0 0:43 / /home/a/s rw - fuse.sshfs host: rw,user_id=1000\n\
+            7 0 254:0 / / rw - ext4 /dev/vda rw\n";
+        let behind = |device: &Path| match device.to_str()? {
+            "/dev/loop3" => Some("/run/strongroom/12-34/block/volume".into()),
+            "/dev/loop4" => Some("/srv/disk.iso".into()),
+            _ => None,
+        };
+        assert_eq!(owners(table, behind), [Some(0), None, Some(0), None, Some(1000), None, None]);
+    }
+
+    #[test]
+    fn the_way_to_end_it_is_a_command() {
+        let root = other(Path::new("/mnt/v"), 0).refusal();
+        assert_eq!((root.kind(), root.reason()), (ErrorKind::Permission, "mounted by root"));
+        assert_eq!(root.hint(), Some("sudo strongroom unmount /mnt/v"));
+    }
+}

@@ -1,0 +1,95 @@
+//! Users of this machine, and the one for whom root works.
+
+use std::{env, ffi::OsString, fs};
+
+use serde::{Deserialize, Serialize};
+
+/// A user's number and primary group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// The user number.
+    pub uid: u32,
+    /// The number of the primary group.
+    pub gid: u32,
+}
+
+/// Who called root, as `sudo`, `pkexec` and `doas` tell it. `None` where nobody did, and where it was root.
+///
+/// Only root may believe this: anybody can set these variables for programs of his own.
+pub fn caller_of_root() -> Option<User> {
+    let passwd = fs::read_to_string(PASSWD).unwrap_or_default();
+    caller_by(|name| env::var_os(name), &passwd).filter(|user| user.uid != 0)
+}
+
+/// The name of the user with this number, or the number where nobody has it.
+pub fn name_of(uid: u32) -> String {
+    let passwd = fs::read_to_string(PASSWD).unwrap_or_default();
+    let mut accounts = passwd.lines().filter_map(account);
+    let found = accounts.find(|(_, user)| user.uid == uid);
+    found.map_or_else(|| format!("user {uid}"), |(name, _)| name.to_owned())
+}
+
+fn caller_by(variable: impl Fn(&str) -> Option<OsString>, passwd: &str) -> Option<User> {
+    let text = |name: &str| variable(name)?.into_string().ok();
+    let number = |name: &str| text(name)?.parse::<u32>().ok().filter(|&number| number != u32::MAX);
+    let mut accounts = passwd.lines().filter_map(account);
+    if let Some(uid) = number("SUDO_UID") {
+        let gid = number("SUDO_GID").or_else(|| Some(accounts.find(|(_, user)| user.uid == uid)?.1.gid))?;
+        return Some(User { uid, gid });
+    }
+    if let Some(uid) = number("PKEXEC_UID") {
+        return accounts.find(|(_, user)| user.uid == uid).map(|(_, user)| user);
+    }
+    let doas = text("DOAS_USER")?;
+    accounts.find(|(name, _)| *name == doas).map(|(_, user)| user)
+}
+
+/// The name and the numbers of a line of `/etc/passwd` (passwd(5)).
+fn account(line: &str) -> Option<(&str, User)> {
+    let mut fields = line.split(':');
+    let name = fields.next().filter(|name| !name.is_empty())?;
+    let uid = fields.nth(1)?.parse().ok()?;
+    let gid = fields.next()?.parse().ok()?;
+    Some((name, User { uid, gid }))
+}
+
+const PASSWD: &str = "/etc/passwd";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ACCOUNTS: &str = "root:x:0:0:root:/root:/bin/bash\n# a comment\n\
+        anna:x:1000:100:Anna:/home/anna:/bin/bash\nben:x:1001:1001::/home/ben:/bin/sh\n";
+
+    fn caller(variables: &[(&str, &str)]) -> Option<(u32, u32)> {
+        let variable = |name: &str| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(*value))
+        };
+        caller_by(variable, ACCOUNTS).map(|user| (user.uid, user.gid))
+    }
+
+    #[test]
+    fn each_way_to_root_tells_who_went_it() {
+        assert_eq!(caller(&[("SUDO_UID", "1000"), ("SUDO_GID", "1000")]), Some((1000, 1000)));
+        assert_eq!(caller(&[("SUDO_UID", "1000")]), Some((1000, 100)));
+        assert_eq!(caller(&[("PKEXEC_UID", "1001")]), Some((1001, 1001)));
+        assert_eq!(caller(&[("DOAS_USER", "anna")]), Some((1000, 100)));
+        assert_eq!(caller(&[]), None);
+    }
+
+    #[test]
+    fn what_is_no_user_is_nobody() {
+        for (name, value) in [
+            ("SUDO_UID", "anna"),
+            ("SUDO_UID", "-1"),
+            ("SUDO_UID", "4294967295"),
+            ("SUDO_UID", "99999999999"),
+            ("PKEXEC_UID", "4711"),
+            ("DOAS_USER", "nobody-like-this"),
+            ("DOAS_USER", ""),
+        ] {
+            assert_eq!(caller(&[(name, value)]), None, "{name}={value}");
+        }
+    }
+}
