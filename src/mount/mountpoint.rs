@@ -11,7 +11,7 @@ use std::{
 
 use rustix::fs::{Access, AtFlags, Dir, Mode, OFlags, accessat, fstat, open, openat};
 
-use super::mountinfo::MountTable;
+use super::{mountinfo::MountTable, others::other_at};
 use crate::{
     error::{Error, ErrorKind, Result},
     sys::{
@@ -50,6 +50,10 @@ impl MountPoint {
             Err(error) => return Err(dead_end(&path, error.into())),
         };
         if let Some(mount) = MountTable::read()?.at(&path) {
+            if let Some(other) = other_at(&path) {
+                let reason = format!("{} has mounted a volume there", other.mounted_by);
+                return Err(Error::new(ErrorKind::Busy, reason).with_hint(other.unmount));
+            }
             let kind = &mount.kind;
             return Err(Error::new(ErrorKind::Busy, format!("something is mounted there already ({kind})")));
         }

@@ -18,6 +18,7 @@ mod limits;
 mod memory;
 mod neighbours;
 mod nested;
+mod others;
 #[path = "../place/mod.rs"]
 mod place;
 mod random_writes;
