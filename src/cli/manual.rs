@@ -127,12 +127,26 @@ repair the rest. Files that lost their names end up in lost+found; everything th
 not repaired and not mounted for writing: status 4, and the number of missing bytes. With --read-only it is mounted
 with a warning, unless fuse2fs is older than 1.47.3, which would show wrong contents as if they were right: status 4.
 
+FAT, exFAT and NTFS know no owners. When root mounts them with the kernel's driver, the files belong to the user who called root with sudo, pkexec or
+doas (SUDO_UID, PKEXEC_UID, DOAS_USER), or else to the owner of the mount point, and nobody else can read them.
+
 # Unmounting
 
 unmount waits until everything is written. It refuses while files are open and names the programs. With --force it does not wait for them,
 and kills a driver that hangs within seconds; whatever was not written by then is lost. If a container inside this volume is itself mounted,
 unmount refuses even with --force: unmount that one first. In list, \"(detached)\" (null in JSON) means that somebody detached the mount point
 while files were open.
+
+Only the user who mounted a volume can unmount it. list names what root mounted as well (\"others\" in JSON), with the command that ends it.
+
+If the container or its header file is deleted or replaced while it is mounted, list shows that (\"container_state\" and \"header_state\" in
+JSON), and unmount refuses with status 5, because no file has what was written. unmount --save-as FILE unmounts and then copies the container to FILE
+(mode 0600), which opens with the same password; a detached header goes to FILE.header. With --force it is lost. On SIGTERM, and when somebody else unmounts
+the volume, the server makes the copy itself: NAME.rescued in the folder where the container was, or in your home. If there is no room in either, the volume
+stays mounted. If a copy fails after the unmount, try again: the server keeps the container open, without its keys.
+
+sync brings the container file up to date without unmounting. A copy made right after it, while nobody writes, opens as after a power cut and has
+everything.
 
 # Passwords and keyfiles
 

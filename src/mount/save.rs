@@ -18,10 +18,9 @@ use super::{
     unmount::{END_LIMIT, Selection, choose, explained, lossy, not_mounted, place_of, wait_for_end},
 };
 use crate::{
-    crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
     sys::socket::{connect, receive_descriptors},
-    volume::{Container, Draft, Progress, duplicate},
+    volume::{Container, Duplicate, Progress},
 };
 
 /// A volume that was unmounted, and where its container is now.
@@ -90,31 +89,31 @@ pub fn unmount_saving(
 /// The copies to be made, as drafts: what stands in their way shows before anything is taken down.
 #[derive(Debug)]
 struct Copies {
-    container: (Draft, PathBuf),
-    header: Option<(Draft, PathBuf)>,
+    container: (Duplicate, PathBuf),
+    header: Option<(Duplicate, PathBuf)>,
 }
 
 impl Copies {
     fn begin(target: &Path, record: &Record) -> Result<Self> {
-        let draft = |path: PathBuf| {
-            let draft = Draft::new_file(&path, &OsRng)
+        let begin = |path: PathBuf| {
+            let copy = Duplicate::begin(&path)
                 .map_err(|error| error.during(format!("cannot write {}", path.display())))?;
-            Ok::<_, Error>((draft, path))
+            Ok::<_, Error>((copy, path))
         };
-        let container = draft(target.to_path_buf())?;
-        let header = record.entry.header.as_ref().map(|_| draft(header_of(target))).transpose()?;
+        let container = begin(target.to_path_buf())?;
+        let header = record.entry.header.as_ref().map(|_| begin(header_of(target))).transpose()?;
         Ok(Self { container, header })
     }
 
     /// Fills and commits them; the header first, without which the container is nothing.
     fn finish(self, container: &Container, progress: Progress<'_>) -> Result<Vec<PathBuf>> {
-        if let (Some((draft, _)), Some(file)) = (&self.header, container.header_file()) {
-            duplicate(file, draft, progress)?;
+        if let (Some((copy, _)), Some(file)) = (&self.header, container.header_file()) {
+            copy.fill(file, progress)?;
         }
-        duplicate(container.file(), &self.container.0, progress)?;
+        self.container.0.fill(container.file(), progress)?;
         let mut files = Vec::new();
-        for (draft, path) in self.header.into_iter().chain([self.container]) {
-            draft.commit(&OsRng)?;
+        for (copy, path) in self.header.into_iter().chain([self.container]) {
+            copy.commit()?;
             files.insert(0, path);
         }
         Ok(files)

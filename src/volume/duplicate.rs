@@ -14,52 +14,74 @@ use rustix::{
 };
 
 use crate::{
-    crypto::rng::Rng,
+    crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
     volume::{Draft, Progress},
 };
 
-/// Copies the file `from`, which nobody writes to meanwhile, into `draft`, and compares what came to the medium. Holes stay
-/// holes; file systems that share blocks between files (btrfs, XFS) copy nothing.
-///
-/// # Errors
-/// `NoSpace`, `Io` where the copy does not read back the same, `Interrupted` where `progress` breaks off.
-pub fn duplicate(from: &File, draft: &Draft, progress: Progress<'_>) -> Result<()> {
-    let to = draft.container().file();
-    if ioctl_ficlone(to, from).is_ok() {
-        return Ok(to.sync_all()?);
+/// A second file in the making, private to this user: it is there whole, or not at all.
+#[derive(Debug)]
+pub struct Duplicate(Draft);
+
+impl Duplicate {
+    /// Begins one that is to stand at `target`.
+    ///
+    /// # Errors
+    /// `Exists` where something is there, `NotFound` without the folder, `Permission`.
+    pub fn begin(target: &Path) -> Result<Self> {
+        Draft::new_file(target, &OsRng).map(Self)
     }
-    let len = from.metadata()?.len();
-    to.set_len(len)?;
-    let extents = extents(from, len)?;
-    let total = 2 * extents.iter().map(|extent| extent.end - extent.start).sum::<u64>();
-    let mut done = 0;
-    for_each_chunk(from, &extents, &mut |bytes, offset| {
-        to.write_all_at(bytes, offset)?;
-        step(&mut done, bytes.len(), total, progress)
-    })?;
-    to.sync_all()?;
-    fadvise(to, 0, None, Advice::DontNeed).map_err(io::Error::from)?;
-    let mut written = vec![0; CHUNK_LEN];
-    for_each_chunk(from, &extents, &mut |bytes, offset| {
-        let read = &mut written[..bytes.len()];
-        to.read_exact_at(read, offset)?;
-        if read != bytes {
-            return Err(Error::new(ErrorKind::Io, "the copy does not read back the same")
-                .with_hint("the medium under it may be failing"));
+
+    /// Copies the file `from`, which nobody writes to meanwhile, and compares what came to the medium. Holes stay holes; file
+    /// systems that share blocks between files (btrfs, XFS) copy nothing.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io` where the copy does not read back the same, `Interrupted` where `progress` breaks off.
+    pub fn fill(&self, from: &File, progress: Progress<'_>) -> Result<()> {
+        let to = self.0.container().file();
+        if ioctl_ficlone(to, from).is_ok() {
+            return Ok(to.sync_all()?);
         }
-        step(&mut done, bytes.len(), total, progress)
-    })
+        let len = from.metadata()?.len();
+        to.set_len(len)?;
+        let extents = extents(from, len)?;
+        let total = 2 * extents.iter().map(|extent| extent.end - extent.start).sum::<u64>();
+        let mut done = 0;
+        for_each_chunk(from, &extents, &mut |bytes, offset| {
+            to.write_all_at(bytes, offset)?;
+            step(&mut done, bytes.len(), total, progress)
+        })?;
+        to.sync_all()?;
+        fadvise(to, 0, None, Advice::DontNeed).map_err(io::Error::from)?;
+        let mut written = vec![0; CHUNK_LEN];
+        for_each_chunk(from, &extents, &mut |bytes, offset| {
+            let read = &mut written[..bytes.len()];
+            to.read_exact_at(read, offset)?;
+            if read != bytes {
+                return Err(Error::new(ErrorKind::Io, "the copy does not read back the same")
+                    .with_hint("the medium under it may be failing"));
+            }
+            step(&mut done, bytes.len(), total, progress)
+        })
+    }
+
+    /// Makes it durable and visible.
+    ///
+    /// # Errors
+    /// `Exists` where a file of that name has come up meanwhile.
+    pub fn commit(self) -> Result<()> {
+        self.0.commit(&OsRng)
+    }
 }
 
-/// [`duplicate`] into a new file `target`, private to this user, which is there whole or not at all.
+/// Copies the file `from` to the new file `target`.
 ///
 /// # Errors
-/// As there; `Exists` where something is there.
-pub fn duplicate_to(from: &File, target: &Path, rng: &dyn Rng, progress: Progress<'_>) -> Result<()> {
-    let draft = Draft::new_file(target, rng)?;
-    duplicate(from, &draft, progress)?;
-    draft.commit(rng)
+/// As [`Duplicate`]'s methods.
+pub fn duplicate_to(from: &File, target: &Path, progress: Progress<'_>) -> Result<()> {
+    let copy = Duplicate::begin(target)?;
+    copy.fill(from, progress)?;
+    copy.commit()
 }
 
 /// Whether a copy of `from` fits into the folder `directory` now: as much room as the file takes, and a little more.
@@ -130,7 +152,6 @@ mod tests {
     use std::{fs, ops::ControlFlow};
 
     use super::*;
-    use crate::crypto::rng::OsRng;
 
     fn go_on(_: u64, _: u64) -> ControlFlow<()> {
         ControlFlow::Continue(())
@@ -152,7 +173,7 @@ mod tests {
         let (old, new) = (folder.path().join("old"), folder.path().join("new"));
         let file = sparse_file(&old);
         fs::remove_file(&old).unwrap();
-        duplicate_to(&file, &new, &OsRng, &mut go_on).unwrap();
+        duplicate_to(&file, &new, &mut go_on).unwrap();
         let mut bytes = vec![0; (64 << 20) + 17];
         file.read_exact_at(&mut bytes, 0).unwrap();
         assert!(fs::read(&new).unwrap() == bytes);
@@ -168,7 +189,7 @@ mod tests {
         let link = folder.path().join("link");
         std::os::unix::fs::symlink("nowhere", &link).unwrap();
         for there in [folder.path().join("old"), link, folder.path().to_path_buf()] {
-            let error = duplicate_to(&file, &there, &OsRng, &mut go_on).unwrap_err();
+            let error = duplicate_to(&file, &there, &mut go_on).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Exists, "{}", there.display());
         }
     }
@@ -183,7 +204,7 @@ mod tests {
             steps += 1;
             if steps == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        match duplicate_to(&file, &new, &OsRng, &mut stop) {
+        match duplicate_to(&file, &new, &mut stop) {
             Err(error) => assert_eq!(error.kind(), ErrorKind::Interrupted),
             // Where blocks are shared there is nothing to break off.
             Ok(()) => fs::remove_file(&new).unwrap(),

@@ -19,7 +19,7 @@ pub use check::{check, check_data, check_file_system, missing_end};
 pub use container::{Access, Container, by_signature};
 pub use contents::{recognise, recognise_data, trace_at_start};
 pub use draft::{Draft, Occupant, occupant};
-pub use duplicate::{duplicate, duplicate_to, has_room_for};
+pub use duplicate::{Duplicate, duplicate_to, has_room_for};
 pub use erase::erase;
 pub use fill::{Progress, fill_around, fill_range, find_empty, prepare, prepare_storage};
 pub use grow::{grow, prepare_growth};

@@ -25,7 +25,6 @@ use super::{
     move_home,
 };
 use crate::{
-    crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
     mount::{
         protocol::{self, Command, Failure, Outcome, Terminal},
@@ -77,10 +76,9 @@ impl Loss {
     /// What whoever can be reached is told.
     pub(super) fn notice(&self, shown: &Path) -> String {
         format!(
-            "{}, and is still mounted on {}: strongroom unmount {} --save-as FILE keeps what is in it",
-            self.told(),
+            "{0} is mounted, but {1}: strongroom unmount {0} --save-as FILE keeps what is in it",
             shown.display(),
-            shown.display()
+            self.told(),
         )
     }
 
@@ -140,7 +138,7 @@ fn copy_beside(file: &File, folder: &Path, name: &OsString) -> Result<PathBuf> {
         let mut target = name.clone();
         target.push(if number == 1 { ".rescued".to_owned() } else { format!(".rescued-{number}") });
         let target = folder.join(target);
-        match duplicate_to(file, &target, &OsRng, &mut |_, _| ControlFlow::Continue(())) {
+        match duplicate_to(file, &target, &mut |_, _| ControlFlow::Continue(())) {
             Err(error) if error.kind() == ErrorKind::Exists => {}
             Err(error) => return Err(error.during(format!("cannot write {}", target.display()))),
             Ok(()) => return Ok(target),
