@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::system::sysinfo;
 use serde::Serialize;
 use strongroom::{
     crypto::{
@@ -15,6 +14,7 @@ use strongroom::{
         sector::{Mode, NamedCipher},
     },
     error::Result,
+    sys::available,
     units::SectorSize,
 };
 
@@ -123,9 +123,7 @@ fn scaled(time: Duration, cost: &Argon2Cost, next: &Argon2Cost) -> Duration {
 
 /// In KiB.
 fn half_of_memory() -> u32 {
-    let system = sysinfo();
-    let bytes = system.totalram.saturating_mul(system.mem_unit.into());
-    u32::try_from(bytes / 2 / 1024).unwrap_or(u32::MAX)
+    u32::try_from(available::whole_memory() / 2 / 1024).unwrap_or(u32::MAX)
 }
 
 fn show(rates: &Rates) -> String {

@@ -5,11 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::system::sysinfo;
 use strongroom::{
     crypto::kdf::{Argon2Cost, KdfCost, KdfKind, calibrate, calibrate_iterations, derive},
     error::{Error, ErrorKind, Result},
     format::{KdfBounds, KdfInfo},
+    sys::available,
 };
 
 use super::{args::CostOptions, info::counted, output::Console, progress::spin, size::show_size};
@@ -70,10 +70,11 @@ pub(crate) fn settle(console: Console, options: CostOptions, bounds: &KdfBounds)
         KdfKind::Argon2id => KdfCost::Argon2id,
     };
     let lanes = options.lanes.unwrap_or_else(|| usual_lanes().min(bounds.lanes.1));
+    check_memory(options.memory.unwrap_or(LEAST_MEMORY_KIB))?;
     if let (Some(memory_kib), Some(passes)) = (options.memory, options.passes) {
         return Ok(argon2(Argon2Cost { memory_kib, passes, lanes }));
     }
-    let most_memory = options.memory.unwrap_or_else(usual_memory);
+    let most_memory = options.memory.unwrap_or_else(most_memory);
     let measured = spin(console, "measuring this machine", || {
         calibrate(TARGET, most_memory, bounds.passes.0, lanes, &mut |cost| time(&argon2(*cost), 32))
     })?;
@@ -192,11 +193,25 @@ fn usual_lanes() -> u32 {
         .map_or(1, |count| count.min(4))
 }
 
-/// Half of the machine's memory, in KiB.
-fn usual_memory() -> u32 {
-    let system = sysinfo();
-    let bytes = system.totalram.saturating_mul(system.mem_unit.into());
-    u32::try_from(bytes / 2 / 1024).unwrap_or(u32::MAX)
+/// Half of the memory that this process may have, in KiB, and no more than what is free now.
+fn most_memory() -> u32 {
+    let most = (available::whole_memory() / 2).min(available::memory());
+    u32::try_from(most / 1024).unwrap_or(u32::MAX)
+}
+
+/// Refuses a derivation for which there is no memory now: the kernel would end the process, not the derivation.
+fn check_memory(memory_kib: u32) -> Result<()> {
+    let (needed, free) = (u64::from(memory_kib), available::memory() / 1024);
+    if needed <= free {
+        return Ok(());
+    }
+    let reason = format!("a new keyslot needs {} MiB of memory, {} MiB are free", needed >> 10, free >> 10);
+    let hint = if memory_kib > LEAST_MEMORY_KIB {
+        "--kdf-memory sets what it needs"
+    } else {
+        "close other programs, or raise the limit"
+    };
+    Err(Error::new(ErrorKind::OutOfMemory, reason).with_hint(hint))
 }
 
 /// The costs in words.

@@ -10,7 +10,7 @@ use strongroom::{
     crypto::{kdf::KdfLimits, secret::Credentials},
     error::{Error, ErrorKind, Result},
     format::{Attempt, Header, KeyfileRole, Unlocked, veracrypt::Family},
-    sys::memory::is_any_secret_unlocked,
+    sys::{available, memory::is_any_secret_unlocked},
     volume::Container,
 };
 
@@ -235,14 +235,7 @@ fn tell_keyslot(console: Console, unlocked: &Unlocked) {
 pub(crate) fn limits(options: &UnlockOptions) -> KdfLimits {
     let usual = KdfLimits::default();
     let memory_kib = options.max_kdf_memory.map_or(usual.memory_kib, |bytes| bytes / 1024);
-    KdfLimits { memory_kib, available_kib: available_memory(), ..usual }
-}
-
-/// What the kernel could give without swapping, in KiB; no limit where it does not tell.
-fn available_memory() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(u64::MAX)
+    KdfLimits { memory_kib, available_kib: available::memory() / 1024, ..usual }
 }
 
 /// Says which container it was, and what may help.

@@ -3,6 +3,7 @@
 //! With the SIMD module of `crypto::xts` the only place for `unsafe`: one operation a block, each with its invariant.
 
 pub mod alloc;
+pub mod available;
 pub mod descriptor;
 pub mod fuse_mount;
 pub mod loopdev;
