@@ -3,7 +3,7 @@
 //! [`CryptDevice`] reads and writes sectors through a [`Mapping`](crate::mapping::Mapping); [`ByteDevice`] shows any
 //! [`BlockDevice`] at byte grain, for exports. While a container is re-encrypted, [`MovingDevice`] reads and writes through
 //! two mappings; [`LiveDevice`] lets it take the place of the other under a running export. [`ProtectedDevice`] keeps writes
-//! away from a volume that is hidden in another one.
+//! away from a volume that is hidden in another one. [`ShadowDevice`] keeps them in memory.
 
 mod buffers;
 mod bytes;
@@ -12,6 +12,7 @@ mod live;
 mod moving;
 mod protected;
 mod range_lock;
+mod shadow;
 mod transcode;
 
 pub use buffers::{Buffer, BufferPool};
@@ -20,6 +21,7 @@ pub use crypt::CryptDevice;
 pub use live::LiveDevice;
 pub use moving::{Fence, MovingDevice};
 pub use protected::{Admission, ProtectedDevice};
+pub use shadow::ShadowDevice;
 pub use transcode::Transcoder;
 
 use std::{fmt, io, ops::Range};
@@ -98,6 +100,9 @@ pub enum BlockError {
     /// A change that would touch a protected hidden volume, and every change after it.
     #[error("a write would have touched the protected hidden volume; nothing was written from then on")]
     Protected,
+    /// A write that takes more memory than a shadow may keep.
+    #[error("more was written than memory may keep")]
+    Full,
     /// The container could not be read or written.
     #[error("container: {0}")]
     Io(#[from] io::Error),

@@ -243,7 +243,7 @@ pub(crate) struct MountOptions {
     /// Mount no file system; provide the decrypted volume as the file MOUNTPOINT/volume
     #[arg(long, conflicts_with = "driver")]
     pub(crate) block: bool,
-    /// Write nothing, neither to the file system nor to the container
+    /// Write nothing, neither to the file system nor to the container: a journal is replayed in memory
     #[arg(short, long, alias = "readonly")]
     pub(crate) read_only: bool,
     /// How to mount the file system

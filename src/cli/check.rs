@@ -6,7 +6,7 @@ use serde::Serialize;
 use strongroom::{
     error::{ErrorKind, Result},
     format::{Finding, Header, HeaderInfo, Severity},
-    volume::{Container, check, check_data, check_file_system},
+    volume::{Container, check, check_condition, check_data, check_file_system},
 };
 
 use super::{
@@ -27,10 +27,12 @@ pub(crate) fn run(console: Console, options: &CheckOptions) -> Result<u8> {
     let mut container = open_to_look(path, options.unlock.header.as_deref())?;
     settle_format(&mut container, &options.unlock)?;
     let mut findings = check(&container).map_err(|error| cannot_open(error, path))?;
-    findings.extend(use_of(path).map(|(usage, _)| Finding::info("container", usage)));
+    let usage = use_of(path);
+    let is_in_use = usage.is_some();
+    findings.extend(usage.map(|(usage, _)| Finding::info("container", usage)));
     if let Ok(header) = container.header() {
         findings.extend(PinInfo::of(path, &*header).and_then(|pin| pin.finding()));
-        let (under_key, info) = check_under_key(console, options, &container, &*header)?;
+        let (under_key, info) = check_under_key(console, options, (&container, is_in_use), &*header)?;
         // What keeps it from being opened may have been found before.
         let is_new = |finding: &Finding| findings.iter().all(|known| known.message != finding.message);
         let under_key: Vec<_> = under_key.into_iter().filter(is_new).collect();
@@ -57,7 +59,7 @@ struct Report {
 fn check_under_key(
     console: Console,
     options: &CheckOptions,
-    container: &Container,
+    (container, is_in_use): (&Container, bool),
     header: &dyn Header,
 ) -> Result<(Vec<Finding>, HeaderInfo)> {
     if let Err(error) = header.check_openable() {
@@ -76,6 +78,9 @@ fn check_under_key(
             let mut findings: Vec<_> = opened.into_iter().chain(header.check_unlocked(&unlocked)).collect();
             // What cannot be read is told where the data are.
             findings.extend(check_file_system(container, &unlocked).ok().flatten());
+            if !is_in_use {
+                findings.extend(check_condition(container, &unlocked).ok().flatten());
+            }
             Ok((findings, header.describe_unlocked(&unlocked)))
         }
         Err(error) if matches!(error.kind(), ErrorKind::Tampered | ErrorKind::Damaged) => {

@@ -18,6 +18,7 @@ mod program;
 mod protocol;
 mod reencryption;
 mod registry;
+mod replay;
 mod runtime;
 mod save;
 mod server;

@@ -31,6 +31,7 @@ use super::{
     mountpoint::{MountPoint, remove_made},
     protocol::{self, Answer, Command, Failure, Order, Outcome, Reencrypt, Save, Target},
     registry::{Entry, Protection, Record, now},
+    replay::Replay,
     runtime,
     session::{BLOCK, DIRECTORY_PART, Session},
     undo::{Log, Part, Undo},
@@ -46,7 +47,7 @@ use crate::{
         },
         socket::receive_descriptors,
     },
-    volume::{Container, LiveReencryption, LiveState, Volume, missing_end},
+    volume::{BlockDevice, Container, LiveReencryption, LiveState, Volume, missing_end},
 };
 
 /// The hidden first argument that makes this program a server.
@@ -190,13 +191,56 @@ impl Server {
         session: &mut Session,
         log: &Log,
     ) -> Result<Watch> {
-        let directory = session.record().block_directory.clone();
         if !matches!(place, Place::Block(_)) {
-            fs::DirBuilder::new().mode(0o700).create(&directory)?;
+            fs::DirBuilder::new().mode(0o700).create(&session.record().block_directory)?;
         }
-        let client = place.client();
-        let mut export = FuseExport::start(volume.device(), &directory, client, Arc::clone(log))?;
-        let block = export.path();
+        let Place::FileSystem(mountpoint, driver) = place else {
+            let end = Self::export(order, place, volume.device(), session, log)?;
+            return Watch::new(end, session.record().block_mount, None);
+        };
+        // What cannot be read the driver will tell.
+        let container_len = container.storage().size()?;
+        let missing_end = missing_end(&*volume.device(), volume.info(), container_len).ok().flatten();
+        let made = matches!(order.target, Target::FileSystem { made: true, .. });
+        if made {
+            session.note(|record| record.made_mountpoint = true)?;
+            session.parts.push(MadeMountPoint(mountpoint.path().to_path_buf()));
+        }
+        let replay = Replay::plan(volume.device(), order.read_only, *driver);
+        let raised = replay.raise(session, |below, session| {
+            let end = Self::export(order, place, below.device, session, log)?;
+            let block = session.record().block_directory.join(crate::export::VOLUME_FILE);
+            let volume = DriverVolume {
+                superblock: Superblock::probe(&block)?,
+                block: &block,
+                missing_end: missing_end.as_deref(),
+                sector_size: volume.info().sector_size,
+                read_only: order.read_only,
+                owner: order.owner,
+                shadow: below.shadow.as_ref(),
+                condition: below.condition,
+            };
+            driver.mount(volume, mountpoint, session)?;
+            Ok(end)
+        });
+        if made {
+            mountpoint.seal()?;
+        }
+        let end = raised?;
+        let record = session.record();
+        Watch::new(end, record.mount.or(record.block_mount), record.driver_process)
+    }
+
+    /// Makes the block file. Gives what tells of its end.
+    fn export(
+        order: &Order,
+        place: &Place,
+        device: Arc<dyn BlockDevice>,
+        session: &mut Session,
+        log: &Log,
+    ) -> Result<OwnedFd> {
+        let directory = session.record().block_directory.clone();
+        let mut export = FuseExport::start(device, &directory, place.client(), Arc::clone(log))?;
         let end = export.end().try_clone_to_owned();
         let id = mount_at(&directory);
         if end.is_err() || id.is_err() {
@@ -206,34 +250,7 @@ impl Server {
         let (end, id) = (end?, id?);
         session.note(|record| record.block_mount = Some(id))?;
         session.check_stop()?;
-
-        if let Place::FileSystem(mountpoint, driver) = place {
-            let superblock = Superblock::probe(&block)?;
-            let sector_size = volume.info().sector_size;
-            // What cannot be read the driver will tell.
-            let container_len = container.storage().size()?;
-            let missing_end = missing_end(&*volume.device(), volume.info(), container_len).ok().flatten();
-            let volume = DriverVolume {
-                block: &block,
-                superblock,
-                missing_end: missing_end.as_deref(),
-                sector_size,
-                read_only: order.read_only,
-                owner: order.owner,
-            };
-            let made = matches!(order.target, Target::FileSystem { made: true, .. });
-            if made {
-                session.note(|record| record.made_mountpoint = true)?;
-                session.parts.push(MadeMountPoint(mountpoint.path().to_path_buf()));
-            }
-            let mounted = driver.mount(volume, mountpoint, session);
-            if made {
-                mountpoint.seal()?;
-            }
-            mounted?;
-        }
-        let record = session.record();
-        Watch::new(end, record.mount.or(record.block_mount), record.driver_process)
+        Ok(end)
     }
 
     /// Serves until the volume is taken down, by whomever.

@@ -49,6 +49,17 @@ impl UndoStack {
         self.parts.push(Box::new(part));
     }
 
+    /// How many parts there are.
+    pub fn height(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Takes down what lies above the lowest `height` parts, by force where need be.
+    pub fn undo_to(&mut self, height: usize) {
+        let parts = self.parts.split_off(height.min(self.parts.len()));
+        drop(Self { parts, log: self.log.clone() });
+    }
+
     /// Takes everything down, from the top.
     ///
     /// # Errors
@@ -160,6 +171,16 @@ mod tests {
         let error = stack(&notes, "mount").undo(Undo::Forced).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Busy);
         assert_eq!(*notes.lock().unwrap(), ["mount Forced", "mount: in use", "loop Forced", "export Forced"]);
+    }
+
+    #[test]
+    fn what_lies_above_goes_by_itself() {
+        let notes = Arc::default();
+        let mut stack = stack(&notes, "mount");
+        stack.undo_to(1);
+        let gone = ["mount Clean", "mount Forced", "mount: in use", "loop Forced"];
+        assert_eq!(*notes.lock().unwrap(), gone);
+        assert_eq!((stack.height(), format!("{stack:?}").as_str()), (1, r#"["export"]"#));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{
     storage::Storage,
     volume::{
         Container, Progress, device,
-        free_space::{Extent, extent},
+        free_space::{Condition, Extent, condition, extent},
     },
 };
 
@@ -41,6 +41,30 @@ pub fn check_file_system(container: &Container, unlocked: &Unlocked) -> Result<O
     let volume = device(container.storage(), unlocked.layout.clone());
     let len = volume.geometry().bytes();
     Ok(extent(&*volume)?.map(|found| compare(found, len)))
+}
+
+/// Whether the file system inside was left clean. Only of a container that nobody has mounted. Nothing where that is not
+/// known, or the volume is being re-encrypted.
+///
+/// # Errors
+/// What reading gave, and what is not understood.
+pub fn check_condition(container: &Container, unlocked: &Unlocked) -> Result<Option<Finding>> {
+    let Layout::Fixed(_) = unlocked.layout else { return Ok(None) };
+    let found = condition(&*device(container.storage(), unlocked.layout.clone()))?;
+    Ok(found.and_then(|(_, condition)| not_clean(condition)))
+}
+
+fn not_clean(condition: Condition) -> Option<Finding> {
+    let message = match condition {
+        Condition::Clean => return None,
+        Condition::Journal => {
+            "it was not left clean: what was written last stands in its journal alone, until it is mounted for writing once"
+        }
+        Condition::Unclean => {
+            "it was not left clean: what was written last may be damaged or missing, so check the file system itself"
+        }
+    };
+    Some(Finding::warning("file system", message))
 }
 
 fn compare(found: Extent, volume_len: u64) -> Finding {
@@ -311,6 +335,18 @@ mod tests {
         assert_eq!(lost.severity, Severity::Error);
         let missing = "the end of the container is missing, 1 bytes: the ext2/3/4 in it has 1048577, the volume 1048576; ";
         assert!(lost.message.starts_with(missing), "{}", lost.message);
+    }
+
+    #[test]
+    fn a_file_system_that_was_not_left_clean_is_a_warning() {
+        assert_eq!(not_clean(Condition::Clean), None);
+        for (condition, told) in
+            [(Condition::Journal, "journal alone"), (Condition::Unclean, "damaged or missing")]
+        {
+            let found = not_clean(condition).unwrap();
+            assert_eq!((found.severity, found.object.as_str()), (Severity::Warning, "file system"));
+            assert!(found.message.starts_with("it was not left clean") && found.message.contains(told));
+        }
     }
 
     fn draft(provision: Provision) -> (tempfile::TempDir, Draft, Geometry) {

@@ -14,8 +14,11 @@ pub mod image;
 pub mod pin;
 pub mod reencrypt;
 
-pub use crate::format::{native::StartHeader, signature};
-pub use check::{check, check_data, check_file_system, missing_end};
+pub use crate::{
+    block::{BlockDevice, ShadowDevice},
+    format::{native::StartHeader, signature},
+};
+pub use check::{check, check_condition, check_data, check_file_system, missing_end};
 pub use container::{Access, Container, by_signature};
 pub use contents::{recognise, recognise_data, trace_at_start};
 pub use draft::{Draft, Occupant, occupant};
@@ -36,7 +39,7 @@ use std::{
 };
 
 use crate::{
-    block::{BlockDevice, CryptDevice, LiveDevice, MovingDevice, ProtectedDevice},
+    block::{CryptDevice, LiveDevice, MovingDevice, ProtectedDevice},
     crypto::secret::KeyfileDigest,
     error::{Error, ErrorKind, Result},
     format::{Header, HeaderInfo, Unlocked, native, veracrypt},

@@ -29,7 +29,10 @@ impl Terminal {
 
     pub(crate) fn start_in(place: Place, arguments: &str) -> Self {
         // The shell outlives a Ctrl-C that the terminal sends to all of them. expectrl turns the echo off.
-        Self::run(place, &format!("trap : INT; stty echo; ./strongroom {arguments}; echo \"status $?\"; stty -a"))
+        Self::run(
+            place,
+            &format!("trap : INT; stty echo; ./strongroom {arguments}; echo \"status $?\"; stty -a"),
+        )
     }
 
     /// Runs a shell script.

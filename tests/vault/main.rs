@@ -15,6 +15,7 @@ mod keys;
 mod kills;
 mod leaks;
 mod limits;
+mod looks;
 mod memory;
 mod neighbours;
 mod nested;

@@ -11,6 +11,13 @@ pub(crate) fn with_vault(options: &str, walk: impl Fn(&World)) {
     }
 }
 
+/// The same as one of them alone.
+pub(crate) fn with_vault_of(who: Who, options: &str, walk: impl Fn(&World)) {
+    if everybody().contains(&who) {
+        walk_as(who, options, &walk);
+    }
+}
+
 /// The same as root with the driver of ordinary users too.
 pub(crate) fn with_each_driver(options: &str, walk: impl Fn(&World)) {
     let everybody = everybody();

@@ -66,6 +66,7 @@ impl Served {
         match error {
             BlockError::ReadOnly => Errno::EROFS,
             BlockError::OutOfRange { .. } | BlockError::PartialSector { .. } => Errno::EINVAL,
+            BlockError::Full => Errno::ENOSPC,
             BlockError::Io(_) | BlockError::Protected => Errno::EIO,
         }
     }

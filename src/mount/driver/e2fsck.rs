@@ -4,11 +4,15 @@
 //! makes good nearly all of that. It stops at a file that has lost its name (`Unattached inode`), and at a superblock of
 //! which a part was written: 1.47.0 writes it in pieces, its checksum last.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     error::{Error, ErrorKind, Result},
     mount::{
+        filesystem::{Contents, Superblock},
         program::{self, Finished},
         session::Session,
     },
@@ -47,6 +51,32 @@ pub(super) fn repair_unasked(session: &mut Session, block: &str, mountpoint: &Pa
             Err(refusal(&finished, block, &Way { e2fsck: &program, container: &container, mountpoint }))
         }
     }
+}
+
+/// Replays the journal on a block file whose writes stay in memory, and repairs what can be repaired without questions. What
+/// is damaged beyond that is told, and shows as it is.
+///
+/// # Errors
+/// `Io` where the journal was not replayed, `Missing`, `Interrupted`.
+pub(super) fn repair_in_memory(session: &mut Session, block: &str) -> Result<()> {
+    let program = program()?;
+    let mut finished = preen(&program, session, block)?;
+    if is_left_damaged(&finished) {
+        finished = preen(&program, session, block)?;
+    }
+    let path = session.directory.join(block);
+    // What it wrote may be in the kernel's cache only, and memory may not suffice for it.
+    File::open(&path)?.sync_all()?;
+    let needs_recovery =
+        matches!(Superblock::probe(&path)?.contents, Contents::Ext { needs_recovery: true, .. });
+    if finished.status.is_none_or(|status| status & !7 != 0) || needs_recovery {
+        return Err(Error::new(ErrorKind::Io, format!("e2fsck failed: {}", finished.reason())));
+    }
+    if is_left_damaged(&finished) {
+        let found = finding(&finished.output, block).unwrap_or_else(|| "e2fsck does not say how".to_owned());
+        session.warnings.push(format!("the file system is damaged: {found}; it shows as it is"));
+    }
+    Ok(())
 }
 
 fn preen(program: &Path, session: &Session, block: &str) -> Result<Finished> {

@@ -1,11 +1,12 @@
 //! The kernel's own file systems, over a loop device on the block file. For root.
 
 use std::{
-    ffi::{CStr, CString},
+    ffi::CString,
     fs::OpenOptions,
     io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -26,6 +27,7 @@ use crate::{
         loopdev::{self, LoopDevice, LoopOptions, backing_file},
         user::User,
     },
+    volume::ShadowDevice,
 };
 
 pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut Session) -> Result<()> {
@@ -42,7 +44,9 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
         unmount_directly(&path, true)?;
         return Err(Error::new(ErrorKind::Io, "the mount does not show in the table of mounts"));
     };
-    session.parts.push(FileSystem { path, id: mount.id });
+    let shadow = volume.shadow.cloned();
+    seal(shadow.as_ref(), true);
+    session.parts.push(FileSystem { path, id: mount.id, shadow });
     session.note(|record| record.mount = Some(mount.id))
 }
 
@@ -56,10 +60,11 @@ pub(super) fn check() -> Result<()> {
 
 /// Makes the block file a loop device.
 fn attach(volume: Volume<'_>, session: &mut Session) -> Result<PathBuf> {
-    let options = LoopOptions { sector_size: loop_sector_size(volume), read_only: volume.read_only };
+    let read_only = volume.read_only && volume.shadow.is_none();
+    let options = LoopOptions { sector_size: loop_sector_size(volume), read_only };
     let backing = OpenOptions::new()
         .read(true)
-        .write(!volume.read_only)
+        .write(!read_only)
         .custom_flags((OFlags::DIRECT | OFlags::CLOEXEC).bits().cast_signed())
         .open(volume.block)?;
     let device = LoopDevice::attach(&backing, options).map_err(no_loop_device)?;
@@ -107,20 +112,24 @@ fn mount_device(device: &Path, kind: &str, volume: Volume<'_>, mountpoint: &Moun
 
 /// What the file system's driver is told.
 fn options(volume: Volume<'_>, owner: User) -> Result<Option<CString>> {
-    let ownership = ownership::options(volume.superblock.contents, owner);
-    let replay = without_replay(volume).map(|option| option.to_string_lossy().into_owned());
-    let options: Vec<_> = ownership.into_iter().chain(replay).collect();
+    let contents = volume.superblock.contents;
+    let ownership = ownership::options(contents, owner);
+    let journal = journal_options(contents, volume.leaves_journal()).map(str::to_owned);
+    let options: Vec<_> = ownership.into_iter().chain(journal).collect();
     if options.is_empty() {
         return Ok(None);
     }
     Ok(Some(CString::new(options.join(",")).map_err(io::Error::from)?))
 }
 
-/// Replaying a journal writes. On a read-only volume the kernel must be told to leave it.
-fn without_replay(volume: Volume<'_>) -> Option<&'static CStr> {
-    match volume.superblock.contents {
-        Contents::Ext { needs_recovery: true, .. } if volume.read_only => Some(c"noload"),
-        Contents::Xfs if volume.read_only => Some(c"norecovery"),
+/// Replaying a journal writes: where that cannot be, the kernel must be told to leave it. And XFS mounts no copy beside its
+/// original unless it is told not to compare their UUIDs.
+fn journal_options(contents: Contents, leaves_journal: bool) -> Option<&'static str> {
+    match contents {
+        Contents::Ext { needs_recovery: true, .. } if leaves_journal => Some("noload"),
+        Contents::Xfs if leaves_journal => Some("norecovery,nouuid"),
+        Contents::Xfs => Some("nouuid"),
+        Contents::Btrfs if leaves_journal => Some("rescue=nologreplay"),
         _ => None,
     }
 }
@@ -129,6 +138,11 @@ fn refused(error: Errno, contents: Contents) -> Error {
     match error {
         Errno::NODEV => Error::new(ErrorKind::Missing, format!("this kernel cannot read {contents}"))
             .with_hint("install or load the kernel's module for it, or use mount --block"),
+        Errno::EXIST if contents == Contents::Btrfs => {
+            let reason =
+                "a btrfs with the same UUID is mounted, and this kernel mounts no copy beside its original";
+            Error::new(ErrorKind::Busy, reason).with_hint("unmount the other one first")
+        }
         Errno::INVAL | Errno::UCLEAN | Errno::BADMSG | Errno::IO => {
             Error::new(ErrorKind::Io, format!("the kernel refuses the {contents} file system (damaged?)"))
                 .with_hint("use mount --block, then the file system's own check on the block file")
@@ -142,14 +156,19 @@ fn refused(error: Errno, contents: Contents) -> Error {
 struct FileSystem {
     path: PathBuf,
     id: MountId,
+    /// Sealed as long as it is mounted: mounted again for writing, it would take what is lost at the end.
+    shadow: Option<Arc<ShadowDevice>>,
 }
 
-impl Part for FileSystem {
-    fn name(&self) -> &'static str {
-        "file system"
+/// While it is mounted and unmounted, a file system that is read only may write.
+fn seal(shadow: Option<&Arc<ShadowDevice>>, is_sealed: bool) {
+    if let Some(shadow) = shadow {
+        shadow.seal(is_sealed);
     }
+}
 
-    fn undo(&mut self, how: Undo) -> Result<()> {
+impl FileSystem {
+    fn take_away(&self, how: Undo) -> Result<()> {
         if how == Undo::Clean {
             return if is_on_top(&self.path, self.id)? { unmount_apart(&self.path) } else { Ok(()) };
         }
@@ -160,6 +179,17 @@ impl Part for FileSystem {
             synced?;
         }
         Ok(())
+    }
+}
+
+impl Part for FileSystem {
+    fn name(&self) -> &'static str {
+        "file system"
+    }
+
+    fn undo(&mut self, how: Undo) -> Result<()> {
+        seal(self.shadow.as_ref(), false);
+        self.take_away(how).inspect_err(|_| seal(self.shadow.as_ref(), true))
     }
 }
 
@@ -203,7 +233,7 @@ const TICK: Duration = Duration::from_millis(10);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mount::filesystem::Superblock;
+    use crate::{mount::filesystem::Superblock, volume::free_space::Condition};
 
     fn volume(contents: Contents, block_size: Option<u32>) -> Volume<'static> {
         let superblock = Superblock { contents, block_size };
@@ -214,6 +244,8 @@ mod tests {
             sector_size: 4096,
             read_only: true,
             owner: None,
+            shadow: None,
+            condition: None,
         }
     }
 
@@ -232,13 +264,29 @@ mod tests {
         };
         assert_eq!(told(Contents::Exfat).unwrap(), "uid=1000,gid=100,umask=077,iocharset=utf8");
         assert_eq!(told(Contents::Ext { needs_recovery: true, has_extents: true }).unwrap(), "noload");
-        assert_eq!(told(Contents::Btrfs), None);
+        assert_eq!(told(Contents::Btrfs).unwrap(), "rescue=nologreplay");
+        assert_eq!(told(Contents::Ext { needs_recovery: false, has_extents: true }), None);
     }
 
     #[test]
-    fn a_read_only_volume_replays_no_journal() {
-        let ext = |needs_recovery| volume(Contents::Ext { needs_recovery, has_extents: true }, None);
-        assert_eq!(without_replay(ext(true)), Some(c"noload"));
-        assert_eq!(without_replay(ext(false)), None);
+    fn a_journal_is_left_only_where_there_is_one_and_it_cannot_be_replayed() {
+        let ext = |needs_recovery| Contents::Ext { needs_recovery, has_extents: true };
+        for (contents, leaves_journal, expected) in [
+            (ext(true), true, Some("noload")),
+            (ext(true), false, None),
+            (ext(false), true, None),
+            (Contents::Xfs, true, Some("norecovery,nouuid")),
+            (Contents::Xfs, false, Some("nouuid")),
+            (Contents::Btrfs, true, Some("rescue=nologreplay")),
+            (Contents::Btrfs, false, None),
+            (Contents::Fat, true, None),
+        ] {
+            assert_eq!(journal_options(contents, leaves_journal), expected, "{contents} {leaves_journal}");
+        }
+        let journal = Volume { condition: Some(Condition::Journal), ..volume(Contents::Xfs, None) };
+        let leaves = |volume: Volume<'_>| volume.leaves_journal();
+        assert!(leaves(journal) && leaves(Volume { condition: None, ..journal }));
+        assert!(!leaves(Volume { read_only: false, ..journal }));
+        assert!(!leaves(Volume { condition: Some(Condition::Clean), ..journal }));
     }
 }

@@ -5,7 +5,13 @@ mod kernel;
 mod ownership;
 mod userspace;
 
-use std::{fs::File, io, path::Path, process::Command, sync::atomic::AtomicBool};
+use std::{
+    fs::File,
+    io,
+    path::Path,
+    process::Command,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use rustix::{
     fs::syncfs,
@@ -23,7 +29,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     sys::{loopdev, process::is_root, user::User},
-    volume::Access,
+    volume::{Access, ShadowDevice, free_space::Condition},
 };
 
 /// What the user asks for.
@@ -83,6 +89,11 @@ impl Driver {
         }
     }
 
+    /// Whether it replays journals where the block file can be written: what `fuse2fs` makes of them is not enough.
+    pub fn replays_journals(self) -> bool {
+        self == Self::Kernel || e2fsck::program().is_ok()
+    }
+
     /// Mounts the file system in `block` on `mountpoint`, and puts what must be undone on the session's stack.
     ///
     /// # Errors
@@ -121,6 +132,17 @@ pub struct Volume<'a> {
     pub read_only: bool,
     /// Whose the files are where the file system knows no owners; the mount point's owner where this is nobody.
     pub owner: Option<User>,
+    /// What keeps in memory what is written to the block file all the same: then a journal can be replayed.
+    pub shadow: Option<&'a Arc<ShadowDevice>>,
+    /// How the last use of what it holds ended, where that is known.
+    pub condition: Option<Condition>,
+}
+
+impl Volume<'_> {
+    /// Whether a journal stays as it is, because the block file cannot be written.
+    fn leaves_journal(&self) -> bool {
+        self.read_only && self.shadow.is_none() && self.condition != Some(Condition::Clean)
+    }
 }
 
 fn cut_off(missing: &str) -> Error {

@@ -46,7 +46,10 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
     let fuse2fs = fuse2fs()?;
     if !volume.read_only {
         e2fsck::repair_unasked(session, BLOCK_NAME, mountpoint.path())?;
+    } else if volume.shadow.is_some() {
+        e2fsck::repair_in_memory(session, BLOCK_NAME)?;
     }
+    let needs_recovery = needs_recovery && volume.leaves_journal();
     let version = Version::of(&fuse2fs, session.stop())?;
     if let (Some(missing), false) = (volume.missing_end, is_sound(version)) {
         return Err(unreadable(missing, version));

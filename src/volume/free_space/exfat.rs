@@ -7,9 +7,14 @@ use super::{
 };
 use crate::error::Result;
 
+/// Whether it was left clean.
+pub(super) fn is_clean(start: &Fields<'_>) -> Result<bool> {
+    Ok(start.u16(106)? & (VOLUME_DIRTY | MEDIA_FAILURE) == 0)
+}
+
 pub(super) fn free_tail(bytes: &Bytes<'_>, start: &Fields<'_>, limit: u64) -> Result<u64> {
     let layout = Layout::parse(start, bytes.len())?;
-    if start.u16(106)? & (VOLUME_DIRTY | MEDIA_FAILURE) != 0 {
+    if !is_clean(start)? {
         return Err(unclean("run fsck.exfat on its block file, or chkdsk"));
     }
     let bitmap = layout.bitmap(bytes)?;

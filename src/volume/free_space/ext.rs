@@ -1,11 +1,28 @@
 //! ext2, ext3, ext4 (Linux, `Documentation/filesystems/ext4`).
 
 use super::{
+    Condition,
     bitmap::last_set,
     bytes::{Bytes, Fields},
     damaged, unclean, unsupported,
 };
 use crate::error::Result;
+
+/// How its last use ended.
+pub(super) fn condition(start: &Fields<'_>) -> Result<Condition> {
+    let superblock = start.bytes(SUPERBLOCK, 1024)?;
+    state(&Fields(superblock))
+}
+
+/// `s_feature_incompat` tells of a journal to replay, `s_state` of the rest: bit 0 "left clean", bit 1 "has errors".
+fn state(superblock: &Fields<'_>) -> Result<Condition> {
+    let state = superblock.u16(58)?;
+    Ok(match superblock.u32(96)? & RECOVER != 0 {
+        true => Condition::Journal,
+        false if state & 1 == 0 || state & 2 != 0 => Condition::Unclean,
+        false => Condition::Clean,
+    })
+}
 
 pub(super) fn free_tail(bytes: &Bytes<'_>, start: &Fields<'_>, limit: u64) -> Result<u64> {
     let superblock = start.bytes(SUPERBLOCK, 1024)?;
@@ -255,12 +272,11 @@ struct Features {
 
 impl Features {
     fn parse(superblock: &Fields<'_>) -> Result<Self> {
-        let state = superblock.u16(58)?;
         let compatible = superblock.u32(92)?;
         let incompatible = superblock.u32(96)?;
         let read_only = superblock.u32(100)?;
         let unknown = incompatible & !KNOWN_INCOMPATIBLE | read_only & !KNOWN_READ_ONLY;
-        if incompatible & RECOVER != 0 || state & 1 == 0 || state & 2 != 0 {
+        if state(superblock)? != Condition::Clean {
             return Err(unclean("mount and unmount it once, or run e2fsck on its block file"));
         }
         if unknown != 0 {

@@ -11,6 +11,11 @@ pub(super) fn len(start: &Fields<'_>) -> Option<u64> {
     Layout::parse(start, u64::MAX).ok().map(|layout| layout.len)
 }
 
+/// Whether it was left clean.
+pub(super) fn is_clean(bytes: &Bytes<'_>, start: &Fields<'_>) -> Result<bool> {
+    Layout::parse(start, bytes.len())?.is_clean(bytes, start)
+}
+
 pub(super) fn free_tail(bytes: &Bytes<'_>, start: &Fields<'_>, limit: u64) -> Result<u64> {
     let layout = Layout::parse(start, bytes.len())?;
     if !layout.is_clean(bytes, start)? {

@@ -7,6 +7,7 @@
 
 mod bitmap;
 mod bytes;
+mod condition;
 mod exfat;
 mod ext;
 mod extent;
@@ -14,8 +15,10 @@ mod fat;
 mod ntfs;
 #[cfg(test)]
 mod tests;
+mod xfs;
 
 use bytes::{Bytes, Fields};
+pub use condition::{Condition, condition};
 pub use extent::{Extent, extent};
 
 use crate::{

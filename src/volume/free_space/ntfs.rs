@@ -9,11 +9,17 @@ use super::{
     damaged, unclean, unsupported,
 };
 use crate::error::Result;
-use log::is_clean;
 use record::Table;
 
 mod log;
 mod record;
+
+/// Whether it was left clean, and nothing in its log has to be done again.
+pub(super) fn is_clean(bytes: &Bytes<'_>, start: &Fields<'_>) -> Result<bool> {
+    let layout = Layout::parse(start, bytes.len())?;
+    let table = Table::open(bytes, &layout)?;
+    Ok(flags(&table)? & DIRTY == 0 && log::is_clean(&table)?)
+}
 
 pub(super) fn free_tail(bytes: &Bytes<'_>, start: &Fields<'_>, limit: u64) -> Result<u64> {
     let layout = Layout::parse(start, bytes.len())?;
@@ -34,6 +40,20 @@ pub(super) fn free_tail(bytes: &Bytes<'_>, start: &Fields<'_>, limit: u64) -> Re
 
 /// Refuses what was not left clean: changes may be in the log only, and not in the bitmap.
 fn check_state(table: &Table<'_>) -> Result<()> {
+    let flags = flags(table)? & !HARMLESS_FLAGS;
+    let hint = "mount it once under Windows and eject it, or run chkdsk";
+    if flags & DIRTY != 0 || !log::is_clean(table)? {
+        return Err(unclean(hint));
+    }
+    if flags != 0 {
+        let reason = format!("its file system waits for work that is not understood ({flags:#x})");
+        return Err(unsupported(reason).with_hint(hint));
+    }
+    Ok(())
+}
+
+/// What the volume says of its state.
+fn flags(table: &Table<'_>) -> Result<u16> {
     let volume = table.record(VOLUME)?;
     let information = volume.value(VOLUME_INFORMATION)?;
     let information = Fields(&information);
@@ -42,16 +62,7 @@ fn check_state(table: &Table<'_>) -> Result<()> {
         let (major, minor) = version;
         return Err(unsupported(format!("NTFS {major}.{minor} is not understood")));
     }
-    let flags = information.u16(10)? & !HARMLESS_FLAGS;
-    let hint = "mount it once under Windows and eject it, or run chkdsk";
-    if flags & DIRTY != 0 || !is_clean(table)? {
-        return Err(unclean(hint));
-    }
-    if flags != 0 {
-        let reason = format!("its file system waits for work that is not understood ({flags:#x})");
-        return Err(unsupported(reason).with_hint(hint));
-    }
-    Ok(())
+    information.u16(10)
 }
 
 /// What the boot sector says, in bytes of the volume or in clusters.

@@ -29,7 +29,7 @@ impl SectorCipher for NoCipher {
     fn decrypt(&self, _: &mut [u8], _: SectorSize, _: Sector) {}
 }
 
-fn device(bytes: Vec<u8>) -> CryptDevice {
+pub(super) fn device(bytes: Vec<u8>) -> CryptDevice {
     let sectors = u64::try_from(bytes.len()).unwrap() / 512;
     let segment = Segment {
         first: Sector(0),
@@ -168,6 +168,34 @@ fn a_file_system_that_was_not_left_clean_is_refused() {
     bytes[1024 + 96] &= !4;
     bytes[1024 + 58] = 0;
     assert_eq!(tail(&bytes, 1 << 40).unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn what_was_not_left_clean_is_told_from_what_has_a_journal_to_replay() {
+    let found = |bytes: &[u8]| condition(&device(bytes.to_vec())).unwrap().map(|(_, condition)| condition);
+    assert_eq!(found(&vec![0; 1 << 20]), None);
+    if let Some(mut bytes) = ext(40 * MIB, &["-t", "ext4"], &[]) {
+        assert_eq!(found(&bytes), Some(Condition::Clean));
+        bytes[1024 + 58] = 0;
+        assert_eq!(found(&bytes), Some(Condition::Unclean));
+        bytes[1024 + 96] |= 4;
+        assert_eq!(found(&bytes), Some(Condition::Journal));
+    }
+    if let Some(mut bytes) = fat(40 * MIB, &["-F", "32", "-s", "1"]) {
+        assert_eq!(found(&bytes), Some(Condition::Clean));
+        bytes[65] |= 1;
+        assert_eq!(found(&bytes), Some(Condition::Unclean));
+    }
+    if let Some(mut bytes) = exfat(8 * MIB, &[]) {
+        assert_eq!(found(&bytes), Some(Condition::Clean));
+        bytes[106] = 2;
+        assert_eq!(found(&bytes), Some(Condition::Unclean));
+    }
+    let mut btrfs = vec![0; 1 << 20];
+    btrfs[0x1_0040..0x1_0048].copy_from_slice(b"_BHRfS_M");
+    assert_eq!(found(&btrfs), Some(Condition::Clean));
+    btrfs[0x1_0063] = 1;
+    assert_eq!(found(&btrfs), Some(Condition::Journal));
 }
 
 // proves: VC-HID-02
