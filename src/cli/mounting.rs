@@ -265,6 +265,11 @@ fn place(entry: &Entry) -> Option<PathBuf> {
     entry.block.as_deref().and_then(Path::parent).map(Path::to_path_buf)
 }
 
+/// What stands for the mount point of a volume that does not show: after its end the server holds a lost container open.
+const fn no_place(entry: &Entry) -> &'static str {
+    if entry.container_state.is_some() { "(not saved yet)" } else { "(detached)" }
+}
+
 /// The container's path, and how it lost it: `/home/a/v (deleted)`.
 fn container_shown(entry: &Entry) -> String {
     let path = in_one_line(&entry.container.to_string_lossy());
@@ -292,7 +297,7 @@ fn table(mounts: &[Entry]) -> String {
         table.add_row([
             container_shown(entry),
             place(entry)
-                .map_or_else(|| "(detached)".to_owned(), |place| in_one_line(&place.to_string_lossy())),
+                .map_or_else(|| no_place(entry).to_owned(), |place| in_one_line(&place.to_string_lossy())),
             entry.driver.clone(),
             access_shown(entry).to_owned(),
             entry.pid.to_string(),

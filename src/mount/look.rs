@@ -9,7 +9,7 @@ use std::{
     io::{self, BufRead, BufReader, PipeReader, Read, Write},
     os::{fd::AsFd, unix::process::CommandExt},
     path::{Path, PathBuf},
-    process::{Command, ExitCode, Stdio},
+    process::{Child, Command, ExitCode, Stdio},
     str::FromStr,
     time::{Duration, Instant},
 };
@@ -20,6 +20,7 @@ use rustix::{
 };
 
 use super::program;
+use crate::sys::process::ProcessId;
 
 /// The hidden first argument that makes this program look into processes: for what, and from which process on.
 pub const LOOK: &str = "__look";
@@ -118,10 +119,16 @@ fn look_by(mut command: Command, deadline: Instant, seen: &mut Seen) -> io::Resu
     let mut lines = BufReader::new(reader);
     let mut at = 0;
     let mut line = String::new();
+    let start = Instant::now();
     let end = loop {
         line.clear();
-        let wait = STANDSTILL.min(deadline.saturating_duration_since(Instant::now()));
-        if !is_readable(&lines, wait) {
+        let left = deadline.saturating_duration_since(Instant::now()).max(TICK);
+        // It takes a while to start.
+        if !is_readable(&lines, if at == 0 { left } else { left.min(STANDSTILL) }) {
+            if start.elapsed() < BUSY && is_runnable(&child) {
+                // It waits for a processor, as everybody does on a busy machine.
+                continue;
+            }
             seen.hanging.insert(at);
             break End::Stuck(at);
         }
@@ -143,6 +150,11 @@ fn look_by(mut command: Command, deadline: Instant, seen: &mut Seen) -> io::Resu
         child.kill()?;
     }
     Ok(end)
+}
+
+fn is_runnable(child: &Child) -> bool {
+    let id = i32::try_from(child.id()).ok().and_then(ProcessId::of);
+    id.and_then(ProcessId::activity).is_some_and(|activity| activity.is_runnable)
 }
 
 fn is_readable(lines: &BufReader<PipeReader>, wait: Duration) -> bool {
@@ -235,6 +247,9 @@ fn mapped_file(line: &[u8]) -> Option<FileId> {
 const LIMIT: Duration = Duration::from_secs(2);
 /// How long it may take over one process.
 const STANDSTILL: Duration = Duration::from_millis(500);
+/// The same for one that waits for a processor only.
+const BUSY: Duration = Duration::from_secs(10);
+const TICK: Duration = Duration::from_millis(50);
 const MOST_LINE: u64 = 64;
 
 #[cfg(test)]

@@ -79,6 +79,8 @@ pub struct Activity {
     pub ticks: u64,
     /// Whether it waits for a device or a file system (state D).
     pub is_waiting_for_io: bool,
+    /// Whether it waits for nothing but a processor, or has one (state R).
+    pub is_runnable: bool,
 }
 
 impl Activity {
@@ -86,10 +88,14 @@ impl Activity {
     fn parse(stat: &str) -> Option<Self> {
         let (_, fields) = stat.rsplit_once(')')?;
         let mut fields = fields.split_ascii_whitespace();
-        let is_waiting_for_io = fields.next()? == "D";
+        let state = fields.next()?;
         let user: u64 = fields.nth(10)?.parse().ok()?;
         let system: u64 = fields.next()?.parse().ok()?;
-        Some(Self { ticks: user.saturating_add(system), is_waiting_for_io })
+        Some(Self {
+            ticks: user.saturating_add(system),
+            is_waiting_for_io: state == "D",
+            is_runnable: state == "R",
+        })
     }
 }
 
@@ -221,7 +227,10 @@ mod tests {
     #[test]
     fn activity_is_the_time_of_user_and_system() {
         let stat = "42 (a) b) D 1 42 42 0 -1 4194560 1 2 3 4 50 6 7 8 20 0 1 0 98765 1000 10";
-        assert_eq!(Activity::parse(stat), Some(Activity { ticks: 56, is_waiting_for_io: true }));
+        assert_eq!(
+            Activity::parse(stat),
+            Some(Activity { ticks: 56, is_waiting_for_io: true, is_runnable: false })
+        );
     }
 
     #[test]
