@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io,
     ops::Range,
-    os::unix::fs::{FileExt, MetadataExt},
+    os::unix::fs::{FileExt, MetadataExt, fchown},
     path::Path,
 };
 
@@ -33,12 +33,15 @@ impl Duplicate {
     }
 
     /// Copies the file `from`, which nobody writes to meanwhile, and compares what came to the medium. Holes stay holes; file
-    /// systems that share blocks between files (btrfs, XFS) copy nothing.
+    /// systems that share blocks between files (btrfs, XFS) copy nothing. The copy belongs to the file's owner if root makes it.
     ///
     /// # Errors
     /// `NoSpace`, `Io` where the copy does not read back the same, `Interrupted` where `progress` breaks off.
     pub fn fill(&self, from: &File, progress: Progress<'_>) -> Result<()> {
         let to = self.0.container().file();
+        // It belongs to whom the first one belongs, also where root copies it; where that cannot be, to the caller.
+        let owner = from.metadata()?;
+        drop(fchown(to, Some(owner.uid()), Some(owner.gid())));
         if ioctl_ficlone(to, from).is_ok() {
             return Ok(to.sync_all()?);
         }

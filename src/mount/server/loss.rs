@@ -101,34 +101,42 @@ impl Loss {
         let mut targets = Vec::new();
         for (file, path) in self.files(container) {
             let folders = path.parent().into_iter().chain(home);
-            let mut fitting = folders.filter(|folder| has_room_for(file, folder).unwrap_or_default());
-            let folder = fitting.next().ok_or_else(|| {
+            let fitting = folders.filter(|folder| has_room_for(file, folder).unwrap_or_default());
+            let folders: Vec<_> = fitting.map(Path::to_path_buf).collect();
+            if folders.is_empty() {
                 let folder = path.parent().unwrap_or(path).display();
-                Error::new(ErrorKind::NoSpace, format!("there is no room for a copy in {folder}"))
-            })?;
-            targets.push((
-                file.try_clone()?,
-                folder.to_path_buf(),
-                path.file_name().unwrap_or_default().to_owned(),
-            ));
+                let reason = format!("there is no room for a copy in {folder}");
+                return Err(Error::new(ErrorKind::NoSpace, reason));
+            }
+            targets.push((file.try_clone()?, folders, path.file_name().unwrap_or_default().to_owned()));
         }
         Ok(Rescue { targets })
     }
 }
 
-/// Copies that can be made.
+/// Copies that can be made: each of a file, in the first folder where that goes.
 #[derive(Debug)]
 pub(super) struct Rescue {
-    targets: Vec<(File, PathBuf, OsString)>,
+    targets: Vec<(File, Vec<PathBuf>, OsString)>,
 }
 
 impl Rescue {
     /// Makes them. Gives their names.
     ///
     /// # Errors
-    /// What failed; the copies before it stay.
+    /// What failed in the last folder; the copies before it stay.
     pub(super) fn make(&self) -> Result<Vec<PathBuf>> {
-        self.targets.iter().map(|(file, folder, name)| copy_beside(file, folder, name)).collect()
+        let copy = |(file, folders, name): &(File, Vec<PathBuf>, OsString)| {
+            let mut result = Err(Error::new(ErrorKind::NoSpace, "there is no room for a copy"));
+            for folder in folders {
+                result = copy_beside(file, folder, name);
+                if result.is_ok() {
+                    break;
+                }
+            }
+            result
+        };
+        self.targets.iter().map(copy).collect()
     }
 }
 
@@ -359,6 +367,14 @@ mod tests {
         assert!(Loss::of(found(Some(Lost::Replaced), None), true).is_none());
         assert!(Loss::of(found(Some(Lost::Replaced), None), false).is_some());
         assert!(Loss::of(found(None, None), false).is_none());
+    }
+
+    #[test]
+    fn a_copy_that_fails_in_one_folder_goes_to_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let folders = vec!["/proc/self".into(), folder.path().to_path_buf()];
+        let rescue = Rescue { targets: vec![(tempfile::tempfile().unwrap(), folders, "v".into())] };
+        assert_eq!(rescue.make().unwrap(), [folder.path().join("v.rescued")]);
     }
 
     #[test]
