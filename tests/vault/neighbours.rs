@@ -1,10 +1,15 @@
 //! Processes of others that hang in the kernel: no command of ours hangs beside them.
 
 use std::{
+    ffi::CString,
     fs::{File, OpenOptions},
     io::{Read, Write},
     os::fd::AsRawFd,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -15,13 +20,14 @@ use rustix::{
 };
 
 use crate::{
-    place::{CHEAP, Place, can_mount, is_skipped},
+    place::{Background, CHEAP, Place, can_mount, is_skipped},
     world::with_vault,
 };
 
-/// A FUSE mount whose server lets everybody in and then never answers. Ended when dropped.
+/// A FUSE mount whose server lets everybody in, and never answers any more once it is told to hang. Ended when dropped.
 struct Wedge {
     path: PathBuf,
+    hangs: Arc<AtomicBool>,
     server: Option<JoinHandle<()>>,
 }
 
@@ -34,11 +40,13 @@ impl Wedge {
         }
         let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").unwrap();
         let options = format!("fd={},rootmode=40000,user_id=0,group_id=0,allow_other", device.as_raw_fd());
-        let options = std::ffi::CString::new(options).unwrap();
+        let options = CString::new(options).unwrap();
         mount("wedge", path, "fuse.wedge", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())
             .unwrap();
-        let server = thread::spawn(move || serve(device));
-        Some(Self { path: path.to_path_buf(), server: Some(server) })
+        let hangs = Arc::new(AtomicBool::new(false));
+        let theirs = Arc::clone(&hangs);
+        let server = thread::spawn(move || serve(device, &theirs));
+        Some(Self { path: path.to_path_buf(), hangs, server: Some(server) })
     }
 }
 
@@ -50,9 +58,10 @@ impl Drop for Wedge {
     }
 }
 
-/// Answers the greeting (`FUSE_INIT`), and that there is nothing to ask about access (`FUSE_ACCESS`, `ENOSYS`); takes all else
-/// without a word, until the connection ends.
-fn serve(mut device: File) {
+/// Answers the greeting (`FUSE_INIT`), what is asked of the folder itself (`FUSE_GETATTR`) until it hangs, and that there is
+/// nothing to ask about access (`FUSE_ACCESS`, `ENOSYS`). Takes all else without a word, until the connection ends.
+fn serve(mut device: File, hangs: &AtomicBool) {
+    const GETATTR: u32 = 3;
     const INIT: u32 = 26;
     const ACCESS: u32 = 34;
     const ENOSYS: i32 = 38;
@@ -63,20 +72,45 @@ fn serve(mut device: File) {
         }
         let word = |at: usize| u32::from_le_bytes(request[at..at + 4].try_into().unwrap());
         let unique: [u8; 8] = request[8..16].try_into().unwrap();
-        let (error, body) = match word(4) {
+        let mut body = Vec::new();
+        let mut error = 0;
+        match word(4) {
             INIT => {
-                let mut body = vec![0; 64];
+                body.resize(64, 0);
                 body[..4].copy_from_slice(&7_u32.to_le_bytes());
                 body[4..8].copy_from_slice(&31_u32.to_le_bytes());
                 body[20..24].copy_from_slice(&4096_u32.to_le_bytes());
-                (0, body)
             }
-            ACCESS => (-ENOSYS, Vec::new()),
+            // True for no time, so that it is asked again: inode 1, a folder with two names.
+            GETATTR if !hangs.load(Ordering::SeqCst) => {
+                body.resize(104, 0);
+                body[16] = 1;
+                body[76..80].copy_from_slice(&0o40755_u32.to_le_bytes());
+                body[80] = 2;
+            }
+            ACCESS => error = -ENOSYS,
             _ => continue,
-        };
+        }
         let len = u32::try_from(16 + body.len()).unwrap();
-        let answer = [&len.to_le_bytes()[..], &i32::to_le_bytes(error), &unique, &body].concat();
+        let answer = [&len.to_le_bytes()[..], &error.to_le_bytes(), &unique, &body].concat();
         device.write_all(&answer).unwrap();
+    }
+}
+
+/// The wedge goes before those are waited for who hang in it.
+struct Scene {
+    _wedge: Wedge,
+    _processes: Vec<Background>,
+}
+
+impl Scene {
+    /// Somebody whose folder it is, and somebody who waits for a file there.
+    fn new(place: &Place) -> Option<Self> {
+        let wedge = Wedge::new(&place.path("m"))?;
+        let inside = place.holder("cd m");
+        wedge.hangs.store(true, Ordering::SeqCst);
+        let waiting = place.shell_in_background("exec cat m/file");
+        Some(Self { _wedge: wedge, _processes: vec![inside, waiting] })
     }
 }
 
@@ -95,10 +129,7 @@ fn a_process_in_a_file_system_that_hangs_holds_no_command_up() {
     }
     with_vault("--size 32M --provision quick", |world| {
         let other = Place::of_this_user();
-        let Some(_wedge) = Wedge::new(&other.path("m")) else { return };
-        // Somebody whose folder it is, and somebody who waits for a file there.
-        let _inside = other.holder("cd m");
-        let _waiting = other.shell_in_background("exec cat m/file");
+        let Some(_scene) = Scene::new(&other) else { return };
 
         in_time("check", || world.done("check v.vault --password-file password"));
         world.make_file("disk.img", vec![1; 1 << 20]);
