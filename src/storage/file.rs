@@ -11,7 +11,7 @@ use std::{
 
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom, fallocate, fcntl_getfl, seek};
 
-use super::{Limits, Storage, in_place::InPlace};
+use super::{Limits, Storage, in_place::InPlace, pulse::Request};
 
 /// A container in a regular file or on a block device.
 #[derive(Debug)]
@@ -58,32 +58,39 @@ impl FileStorage {
 impl Storage for FileStorage {
     fn size(&self) -> io::Result<u64> {
         // A block device's metadata says 0; seeking to the end tells for both. No one uses the file's own position.
+        let _waiting = Request::begin();
         Ok(seek(self.file.as_fd(), SeekFrom::End(0))?)
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let _waiting = Request::begin();
         self.file.read_exact_at(buf, offset)
     }
 
     fn read_in_place(&self, range: Range<u64>, work: &mut dyn FnMut(&[u8])) -> bool {
+        let _waiting = Request::begin();
         self.in_place.get().is_some_and(|in_place| in_place.read(&self.file, range, work))
     }
 
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        let _waiting = Request::to_change()?;
         self.file.write_all_at(buf, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        let _waiting = Request::begin();
         self.file.sync_data()
     }
 
     fn set_size(&self, size: u64) -> io::Result<()> {
+        let _waiting = Request::to_change()?;
         self.file.set_len(size)
     }
 
     fn punch_hole(&self, range: Range<u64>) -> io::Result<()> {
         let len = range.end.checked_sub(range.start).ok_or(io::ErrorKind::InvalidInput)?;
         let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let _waiting = Request::to_change()?;
         Ok(fallocate(&self.file, how, range.start, len)?)
     }
 

@@ -8,6 +8,7 @@ mod file;
 mod in_place;
 mod memory;
 mod overlay;
+mod pulse;
 mod section;
 mod sim;
 
@@ -15,6 +16,7 @@ pub use apart::Apart;
 pub use file::FileStorage;
 pub use memory::MemoryStorage;
 pub use overlay::{Overlay, Window};
+pub use pulse::{Pulse, seal};
 pub use section::Section;
 pub use sim::{Failure, Fate, Outcome, Plan, SimStorage};
 

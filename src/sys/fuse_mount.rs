@@ -11,12 +11,12 @@ use std::{
         fd::{AsFd, AsRawFd, OwnedFd},
         unix::net::UnixStream,
     },
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, StatxFlags, statx},
+    fs::{AtFlags, CWD, FsWord, StatxFlags, statfs, statx},
     ioctl,
     mount::{MountFlags, UnmountFlags},
     net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg},
@@ -84,9 +84,21 @@ pub fn device_number(path: &Path) -> io::Result<(u32, u32)> {
 ///
 /// Works for the mount's owner where the `fusectl` file system is mounted (everywhere but in bare containers).
 pub fn abort_connection(device: (u32, u32)) -> io::Result<()> {
-    // The kernel names the connection by its device number in its own layout (fs/fuse/control.c).
+    std::fs::write(control_of(device).join("abort"), "1")
+}
+
+/// Whether some mount still needs the connection of a FUSE file system, in whatever namespace that is. `None` where the
+/// `fusectl` file system is not mounted.
+pub fn is_connected(device: (u32, u32)) -> Option<bool> {
+    // Without it this is an empty directory of sysfs.
+    statfs(CONTROL).ok().filter(|found| found.f_type == FUSE_CTL_MAGIC)?;
+    Some(control_of(device).exists())
+}
+
+/// The kernel names a connection by its device number in its own layout (fs/fuse/control.c).
+fn control_of(device: (u32, u32)) -> PathBuf {
     let number = (u64::from(device.0) << 20) | u64::from(device.1);
-    std::fs::write(format!("/sys/fs/fuse/connections/{number}/abort"), "1")
+    Path::new(CONTROL).join(number.to_string())
 }
 
 /// Lets the kernel read ahead up to `bytes` in files of this mount; only root may raise it.
@@ -220,6 +232,9 @@ fn refusal(output: &Output) -> Error {
     Error::new(kind, line.to_owned())
 }
 
+const CONTROL: &str = "/sys/fs/fuse/connections";
+/// `FUSE_CTL_SUPER_MAGIC` (fs/fuse/control.c).
+const FUSE_CTL_MAGIC: FsWord = 0x6573_5543;
 const DEVICE: &str = "/dev/fuse";
 const HELPERS: [&str; 4] =
     ["/usr/bin/fusermount3", "/bin/fusermount3", "/usr/sbin/fusermount3", "/usr/local/bin/fusermount3"];

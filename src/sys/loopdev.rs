@@ -78,6 +78,27 @@ impl LoopDevice {
     }
 }
 
+/// Whether a file system, or another block device, claims the device `path` for itself: wherever it is mounted, also in mount
+/// namespaces that nobody here sees.
+pub fn is_claimed(path: &Path) -> io::Result<bool> {
+    let flags = (OFlags::EXCL | OFlags::CLOEXEC).bits().cast_signed();
+    match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(_) => Ok(false),
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::BUSY) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Brings to the device `path` what the file system on it holds in memory, wherever that is mounted. What could not be written is
+/// not told.
+pub fn flush(path: &Path) -> io::Result<()> {
+    let device = File::open(path)?;
+    // SAFETY: BLKFLSBUF takes no argument.
+    let request = unsafe { NoArg::<BLKFLSBUF>::new() };
+    // SAFETY: the device is open for the whole call.
+    Ok(unsafe { ioctl(&device, request)? })
+}
+
 /// Whether loop devices can be had here.
 ///
 /// # Errors
@@ -208,6 +229,8 @@ unsafe impl Ioctl for GetFree {
 
 const ATTEMPTS: u32 = 16;
 
+// linux/fs.h
+const BLKFLSBUF: Opcode = 0x1261;
 // linux/loop.h
 const LOOP_CLR_FD: Opcode = 0x4C01;
 const LOOP_GET_STATUS64: Opcode = 0x4C05;

@@ -7,7 +7,10 @@ use std::{
     marker::PhantomData,
     ops::Deref,
     ptr::{self, NonNull},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -23,6 +26,37 @@ static UNLOCKED: AtomicBool = AtomicBool::new(false);
 /// True once `mlock` has failed for a secret (`RLIMIT_MEMLOCK` is too low). The caller decides whether to warn.
 pub fn is_any_secret_unlocked() -> bool {
     UNLOCKED.load(Ordering::Relaxed)
+}
+
+/// Where the locked secrets of this process lie, for [`wipe_all_secrets`].
+static SECRETS: Mutex<Vec<Secret>> = Mutex::new(Vec::new());
+
+/// Some pages of a secret, which somebody else owns.
+struct Secret {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: only `wipe_all_secrets` reaches the pages through this, under the lock that keeps them mapped.
+unsafe impl Send for Secret {}
+
+fn secrets() -> MutexGuard<'static, Vec<Secret>> {
+    SECRETS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Overwrites every locked secret of this process with zeros, whoever uses it just now. For one that cannot wait until its
+/// threads let go of their keys: they wait in the kernel, perhaps for ever.
+///
+/// Whoever uses a secret afterwards works with zeros, or dies of it. So nothing that this process makes may reach a medium any
+/// more (`storage::seal`), and it must end at once.
+pub fn wipe_all_secrets() {
+    for secret in secrets().iter() {
+        for offset in 0..secret.len {
+            // SAFETY: what is in the list is mapped and writable, and the list stays locked meanwhile. Others may read there at
+            // the same time; what they make of it goes nowhere, as said above.
+            unsafe { secret.start.add(offset).write_volatile(0) };
+        }
+    }
 }
 
 /// A fixed number of bytes in pages of their own: `mlock`ed, `MADV_DONTDUMP`, `MADV_WIPEONFORK`, wiped on drop.
@@ -212,6 +246,7 @@ impl Pages {
             UNLOCKED.store(true, Ordering::Relaxed);
         }
         pages.advise(Advice::LinuxWipeOnFork)?;
+        secrets().push(Secret { start: pages.start, len: pages.mapped });
         Ok(pages)
     }
 
@@ -224,6 +259,7 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
+        secrets().retain(|secret| secret.start != self.start);
         if self.mapped <= WORTH_A_THREAD {
             return drop(Part { start: self.start, len: self.mapped });
         }

@@ -147,6 +147,38 @@ pub fn end_with_parent(command: &mut Command) -> &mut Command {
     unsafe { command.pre_exec(ask) }
 }
 
+/// Has the process of `command` ignore SIGTERM and SIGHUP, which at a logout go to every process: who started it ends it, in
+/// its order.
+pub fn shield(command: &mut Command) -> &mut Command {
+    let ignore = || {
+        for signal in [libc::SIGTERM, libc::SIGHUP] {
+            // SAFETY: SIG_IGN is no handler, so nothing of ours ever runs in signal context.
+            unsafe { libc::signal(signal, libc::SIG_IGN) };
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec this makes two system calls; it neither allocates nor takes a lock.
+    unsafe { command.pre_exec(ignore) }
+}
+
+/// Ends this process here and now, without its destructors, which may wait for what its threads wait for.
+///
+/// Its FUSE connections go first: their users get errors, also while a thread of this process is stuck in the kernel and keeps its
+/// other files open.
+pub fn end_at_once() -> ! {
+    for entry in fs::read_dir("/proc/self/fd").into_iter().flatten().flatten() {
+        let is_fuse = fs::read_link(entry.path()).is_ok_and(|file| file.as_os_str() == "/dev/fuse");
+        if let Some(number) =
+            entry.file_name().to_str().and_then(|name| name.parse().ok()).filter(|_| is_fuse)
+        {
+            // SAFETY: whoever owns the descriptor runs no more code: the process ends below.
+            unsafe { libc::close(number) };
+        }
+    }
+    // SAFETY: it ends the process, and calls nothing of it before.
+    unsafe { libc::_exit(1) }
+}
+
 /// Tells the kernel that block I/O waits for this process: its own allocations and writes must then neither start I/O to
 /// free memory nor be held back for dirty pages, or a machine short of memory waits for itself (`PR_SET_IO_FLUSHER`).
 ///
