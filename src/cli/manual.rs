@@ -134,7 +134,11 @@ doas (SUDO_UID, PKEXEC_UID, DOAS_USER), or else to the owner of the mount point,
 
 unmount waits until everything is written. It refuses while files are open and names the programs. With --force it does not wait for them,
 and kills a driver that hangs within seconds; whatever was not written by then is lost. If a container inside this volume is itself mounted,
-unmount refuses even with --force: unmount that one first. In list, \"(detached)\" (null in JSON) means that somebody detached the mount point
+unmount refuses even with --force: unmount that one first. A volume that is also mounted elsewhere (bound to another folder, under an overlay)
+is in use as well. If another mount namespace shows it, such as a container or a sandbox, it disappears here, is served until that lets go,
+and then ends by itself: unmount ends with status 5 and names a process there. With --force, what was written so far reaches the container, and
+those users are cut off. If the medium of the container does not answer, unmount says so after five seconds; with --force it then wipes the
+keys and gives the medium up: status 6. You may rename folders above a mount point: list shows the new name, and unmount takes either. In list, \"(detached)\" (null in JSON) means that somebody detached the mount point
 while files were open.
 
 Only the user who mounted a volume can unmount it. list names what root mounted as well (\"others\" in JSON), with the command that ends it.

@@ -83,7 +83,9 @@ pub(crate) fn unmount(console: Console, options: &UnmountOptions) -> Result<()> 
         return unmount_saving(console, target, copy, options.force);
     }
     let selection = options.target.clone().map_or(Selection::All, Selection::One);
-    let unmounted = mount::unmount(&selection, options.force, interrupt::flag())?;
+    let tell = |what: &str| console.note(&format!("strongroom: {what}"));
+    let patience = mount::Patience { interrupted: interrupt::flag(), tell: &tell };
+    let unmounted = mount::unmount(&selection, options.force, patience)?;
     console.done(&Unmounted { unmounted }, |done| {
         if done.unmounted.is_empty() {
             return "nothing is mounted".to_owned();
@@ -281,6 +283,9 @@ fn container_shown(entry: &Entry) -> String {
 }
 
 fn access_shown(entry: &Entry) -> &'static str {
+    if entry.dead {
+        return "none: its server was killed; strongroom unmount clears it";
+    }
     match (entry.protection, entry.read_only) {
         (Some(Protection::Triggered), _) => "read-only: a write met the hidden volume",
         (Some(Protection::Active), _) => "read-write, hidden volume protected",

@@ -7,9 +7,13 @@ use std::{
 
 use super::{
     look::{self, Wanted},
-    mountinfo::{MountId, MountTable},
+    mountinfo::{Mount, MountId, MountTable},
+    namespaces,
 };
-use crate::{sys::loopdev::backing_file, text::in_one_line};
+use crate::{
+    sys::{fuse_mount::device_number, loopdev::backing_file},
+    text::in_one_line,
+};
 
 /// Somebody who uses a mount.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,10 +25,17 @@ pub enum Holder {
         /// Its command, as `ps` shows it.
         command: String,
     },
-    /// Another mount below.
+    /// Another mount: one below, one of the same file system elsewhere, or an overlay that shows a folder of it.
     Mount(PathBuf),
     /// A loop device on the block file.
     Device(PathBuf),
+    /// Another mount namespace, told by a process in it.
+    Namespace {
+        /// The process number.
+        pid: i32,
+        /// Its command, as `ps` shows it.
+        command: String,
+    },
     /// A process that hangs in the kernel, so that nobody can tell what it uses.
     Hanging {
         /// The process number.
@@ -49,6 +60,9 @@ impl fmt::Display for Holder {
             Self::Process { pid, command } => write!(f, "process {pid} ({command})"),
             Self::Mount(path) => write!(f, "the mount on {}", path.display()),
             Self::Device(path) => write!(f, "the loop device {}", path.display()),
+            Self::Namespace { pid, command } => {
+                write!(f, "the mount namespace of process {pid} ({command})")
+            }
             Self::Hanging { pid, command } => {
                 write!(f, "perhaps process {pid} ({command}), which hangs and cannot be looked into")
             }
@@ -57,16 +71,41 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Who uses the mount `id` on `path`: open files, working directories, programs, mapped files, mounts below it.
+/// Who uses the file system of the mount `id`: open files, working directories, programs, mapped files, mounts below it and
+/// mounts of it elsewhere. Where it does not show here any more, also other mount namespaces.
 ///
 /// Processes of other users stay unseen, except for root.
-pub(super) fn holders_of_mount(id: MountId, path: &Path) -> Vec<Holder> {
+pub(super) fn holders_of_mount(id: MountId) -> Vec<Holder> {
     let mut holders = processes(Wanted::FileSystem(id.major, id.minor));
-    if let Ok(table) = MountTable::read() {
-        holders.extend(table.below(path).map(|mount| Holder::Mount(mount.mountpoint.clone())));
+    let Ok(table) = MountTable::read() else { return holders };
+    holders.extend(other_mounts(&table, id));
+    match table.find(id) {
+        Some(mount) => {
+            holders
+                .extend(table.below(&mount.mountpoint).map(|inner| Holder::Mount(inner.mountpoint.clone())));
+            holders.extend(loop_devices_on(&mount.mountpoint).map(Holder::Device));
+        }
+        None => holders.extend(holders_elsewhere(id)),
     }
-    holders.extend(loop_devices_on(path).map(Holder::Device));
+    holders.sort();
+    holders.dedup();
     holders
+}
+
+/// The other mount namespaces that show the file system of the mount `id`.
+pub(super) fn holders_elsewhere(id: MountId) -> Vec<Holder> {
+    let processes = namespaces::processes_that_see(id).into_iter();
+    processes.map(|pid| Holder::Namespace { pid, command: command(pid) }).collect()
+}
+
+/// The mounts in `table` that keep the file system in use when the mount `id` goes.
+pub(super) fn other_mounts(table: &MountTable, id: MountId) -> impl Iterator<Item = Holder> {
+    let shows_folder_of = move |overlay: &&Mount| {
+        let mut layers = overlay.layers().filter(|layer| layer.is_absolute());
+        layers.any(|layer| device_number(&layer).is_ok_and(|device| device == (id.major, id.minor)))
+    };
+    let others = table.copies(id).chain(table.overlays().filter(shows_folder_of));
+    others.map(|mount| Holder::Mount(mount.mountpoint.clone()))
 }
 
 /// The loop devices whose file lies below `path`.

@@ -3,19 +3,23 @@
 use std::{
     ffi::OsString,
     fs, io,
-    os::unix::ffi::OsStringExt,
+    os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
 
 /// One line of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mount {
     /// Which mount it is.
     pub id: MountId,
+    /// The number of the mount that it lies in.
+    parent: u64,
+    /// The part of the file system that it shows: all of it (`/`), or a folder in it.
+    root: PathBuf,
     /// Where it shows.
     pub mountpoint: PathBuf,
     /// The file system's type: `ext4`, `fuse.ext4`.
@@ -24,6 +28,8 @@ pub(super) struct Mount {
     pub source: OsString,
     /// The file system's own options, between commas.
     options: OsString,
+    /// How mounts in it spread to other places.
+    spread: Spread,
 }
 
 impl Mount {
@@ -36,6 +42,29 @@ impl Mount {
     pub(super) fn fuse_user(&self) -> Option<u32> {
         self.options.to_str()?.split(',').find_map(|option| option.strip_prefix("user_id=")?.parse().ok())
     }
+
+    /// The path in its own file system of what shows at `path`.
+    fn inner_path(&self, path: &Path) -> Option<PathBuf> {
+        Some(self.root.join(path.strip_prefix(&self.mountpoint).ok()?))
+    }
+
+    /// The folders that an overlay is made of, as they were named when it was mounted.
+    pub(super) fn layers(&self) -> impl Iterator<Item = PathBuf> {
+        const LAYERS: [&[u8]; 4] = [b"lowerdir=", b"lowerdir+=", b"upperdir=", b"workdir="];
+        let options = self.options.as_bytes().split(|&byte| byte == b',');
+        let folders = options.filter_map(|option| LAYERS.iter().find_map(|name| option.strip_prefix(*name)));
+        let folders = folders.flat_map(|folders| folders.split(|&byte| byte == b':'));
+        folders.map(|folder| PathBuf::from(OsString::from_vec(folder.to_vec())))
+    }
+}
+
+/// The groups by which mounting and unmounting in one mount shows in others (`mount_namespaces(7)`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Spread {
+    /// It gives to all others of this group, and takes from them.
+    shared: Option<u64>,
+    /// It takes from those of this group.
+    master: Option<u64>,
 }
 
 /// A mount for good: mount numbers are reused, but hardly together with the device number.
@@ -61,13 +90,18 @@ pub fn check_proc() -> crate::error::Result<()> {
 }
 
 /// The mounts of one moment, in the kernel's order: what lies on top comes last.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct MountTable(Vec<Mount>);
 
 impl MountTable {
     /// Reads the table of the calling process's mount namespace.
     pub(super) fn read() -> io::Result<Self> {
         Ok(Self::parse(&fs::read(PATH)?))
+    }
+
+    /// Reads that of the mount namespace of another process.
+    pub(super) fn of_process(pid: i32) -> io::Result<Self> {
+        Ok(Self::parse(&fs::read(format!("/proc/{pid}/mountinfo"))?))
     }
 
     /// Parses the table's bytes. Lines that no kernel writes are passed over.
@@ -90,6 +124,53 @@ impl MountTable {
         &self.0
     }
 
+    /// Where the mount `id` shows now, whatever folder above it was renamed; `None` where it does not.
+    ///
+    /// # Errors
+    /// `Busy` where another mount lies over it: unmounting by path would hit that one.
+    pub(super) fn place_of(&self, id: MountId) -> Result<Option<&Path>> {
+        let Some(mount) = self.find(id) else { return Ok(None) };
+        match self.at(&mount.mountpoint) {
+            Some(top) if top.id == id => Ok(Some(&mount.mountpoint)),
+            _ => {
+                let place = mount.mountpoint.display();
+                Err(Error::new(ErrorKind::Busy, format!("something else is mounted over {place}")))
+            }
+        }
+    }
+
+    /// The other mounts of the same file system, bound elsewhere: it stays in use when the mount `id` goes. Those that go with
+    /// it are left out.
+    pub(super) fn copies(&self, id: MountId) -> impl Iterator<Item = &Mount> {
+        let own = self.find(id);
+        self.0.iter().filter(move |mount| {
+            mount.id != id
+                && (mount.id.major, mount.id.minor) == (id.major, id.minor)
+                && !own.is_some_and(|own| self.go_together(own, mount))
+        })
+    }
+
+    /// Whether unmounting `own` unmounts `other`: it is its image in a mount that takes part in what happens in the one below.
+    fn go_together(&self, own: &Mount, other: &Mount) -> bool {
+        let (Some(below), Some(others)) = (self.numbered(own.parent), self.numbered(other.parent)) else {
+            return false;
+        };
+        let Some(group) = below.spread.shared else { return false };
+        below.id.number != others.id.number
+            && [others.spread.shared, others.spread.master].contains(&Some(group))
+            && below.inner_path(&own.mountpoint) == others.inner_path(&other.mountpoint)
+            && own.root == other.root
+    }
+
+    fn numbered(&self, number: u64) -> Option<&Mount> {
+        self.0.iter().find(|mount| mount.id.number == number)
+    }
+
+    /// The overlays: file systems that show folders of others, and keep these in use without a mount of their own.
+    pub(super) fn overlays(&self) -> impl Iterator<Item = &Mount> {
+        self.0.iter().filter(|mount| mount.kind == "overlay")
+    }
+
     /// What is mounted somewhere below `path`.
     pub(super) fn below(&self, path: &Path) -> impl Iterator<Item = &Mount> {
         self.0.iter().filter(move |mount| mount.mountpoint != path && mount.mountpoint.starts_with(path))
@@ -103,17 +184,34 @@ pub(super) const PATH: &str = "/proc/self/mountinfo";
 fn parse_line(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|&byte| byte == b' ');
     let number = text(fields.next()?)?.parse().ok()?;
-    let _parent = fields.next()?;
+    let parent = text(fields.next()?)?.parse().ok()?;
     let (major, minor) = text(fields.next()?)?.split_once(':')?;
     let id = MountId { number, major: major.parse().ok()?, minor: minor.parse().ok()? };
-    let _root = fields.next()?;
+    let root = PathBuf::from(unescape(fields.next()?));
     let mountpoint = PathBuf::from(unescape(fields.next()?));
     let _options = fields.next()?;
-    fields.find(|&field| field == b"-")?;
+    let mut spread = Spread::default();
+    loop {
+        match fields.next()? {
+            b"-" => break,
+            field => spread.add(text(field)?),
+        }
+    }
     let kind = text(fields.next()?)?.to_owned();
     let source = unescape(fields.next()?);
-    let options = unescape(fields.next()?);
-    Some(Mount { id, mountpoint, kind, source, options })
+    let options = unescape(fields.next().unwrap_or_default());
+    Some(Mount { id, parent, root, mountpoint, kind, source, options, spread })
+}
+
+impl Spread {
+    /// `shared:7`, `master:3`; others say nothing that matters here.
+    fn add(&mut self, field: &str) {
+        match field.split_once(':') {
+            Some(("shared", group)) => self.shared = group.parse().ok(),
+            Some(("master", group)) => self.master = group.parse().ok(),
+            _ => {}
+        }
+    }
 }
 
 fn text(field: &[u8]) -> Option<&str> {
@@ -172,6 +270,59 @@ mod tests {
         let below: Vec<_> =
             table.below(Path::new("/home/a/my vault")).map(|mount| &mount.mountpoint).collect();
         assert_eq!(below, [Path::new("/home/a/my vault/in\\side")]);
+    }
+
+    fn numbers<'a>(mounts: impl Iterator<Item = &'a Mount>) -> Vec<u64> {
+        mounts.map(|mount| mount.id.number).collect()
+    }
+
+    #[test]
+    fn a_mount_is_where_the_table_shows_it_unless_something_lies_over_it() {
+        let table = MountTable::parse(TABLE);
+        let on_top = table.place_of(MountId { number: 65, major: 7, minor: 1 }).unwrap();
+        assert_eq!(on_top, Some(Path::new("/home/a/my vault")));
+        assert_eq!(table.place_of(MountId { number: 99, major: 7, minor: 1 }).unwrap(), None);
+        let hidden = table.place_of(MountId { number: 64, major: 0, minor: 39 }).unwrap_err();
+        assert_eq!(hidden.kind(), ErrorKind::Busy);
+        assert_eq!(hidden.reason(), "something else is mounted over /home/a/my vault");
+    }
+
+    #[test]
+    fn a_folder_of_the_volume_bound_elsewhere_is_a_copy() {
+        let table = MountTable::parse(
+            b"1 0 8:1 / / rw shared:1 - ext4 /dev/sda1 rw\n\
+            5 1 7:1 / /v rw shared:9 - ext4 /dev/loop1 rw\n\
+            6 1 7:1 /docs /b rw shared:9 - ext4 /dev/loop1 rw\n\
+            7 1 7:2 / /other rw - ext4 /dev/loop2 rw\n",
+        );
+        assert_eq!(numbers(table.copies(MountId { number: 5, major: 7, minor: 1 })), [6]);
+        // Also where the mount itself has gone already.
+        assert_eq!(numbers(table.copies(MountId { number: 4, major: 7, minor: 1 })), [5, 6]);
+    }
+
+    #[test]
+    fn an_image_in_a_shared_mount_goes_with_its_original() {
+        let table = MountTable::parse(
+            b"1 0 8:1 / / rw shared:1 - ext4 /dev/sda1 rw\n\
+            2 1 8:1 /home /srv/home rw shared:1 - ext4 /dev/sda1 rw\n\
+            3 1 8:1 /home /jail/home rw master:1 - ext4 /dev/sda1 rw\n\
+            4 1 8:1 /home /apart/home rw - ext4 /dev/sda1 rw\n\
+            5 1 7:1 / /home/a/v rw shared:9 - ext4 /dev/loop1 rw\n\
+            6 2 7:1 / /srv/home/a/v rw shared:9 - ext4 /dev/loop1 rw\n\
+            7 3 7:1 / /jail/home/a/v rw master:9 - ext4 /dev/loop1 rw\n\
+            8 4 7:1 / /apart/home/a/v rw - ext4 /dev/loop1 rw\n\
+            9 2 7:1 / /srv/home/a/w rw shared:9 - ext4 /dev/loop1 rw\n",
+        );
+        assert_eq!(numbers(table.copies(MountId { number: 5, major: 7, minor: 1 })), [8, 9]);
+    }
+
+    #[test]
+    fn an_overlay_names_its_layers() {
+        let table = MountTable::parse(
+            b"9 1 0:50 / /merged rw - overlay overlay rw,lowerdir=/a:/v/my\\040low,upperdir=/v/up,workdir=/v/w,xino=off\n",
+        );
+        let layers: Vec<_> = table.overlays().flat_map(Mount::layers).collect();
+        assert_eq!(layers, ["/a", "/v/my low", "/v/up", "/v/w"].map(PathBuf::from));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread::sleep,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -70,26 +70,39 @@ fn is_complaint(line: &str) -> bool {
 /// # Errors
 /// `Interrupted`, or what starting it gave.
 pub(super) fn run(command: &mut Command, interrupted: &AtomicBool) -> Result<Finished> {
+    run_while(command, || !interrupted.load(Ordering::Relaxed))
+}
+
+/// Runs `command` to its end, or ends it once it `may_run` no longer.
+///
+/// One that the kernel does not let go, as it waits for a medium, is left behind.
+///
+/// # Errors
+/// `Interrupted`, or what starting it gave.
+pub(super) fn run_while(command: &mut Command, may_run: impl Fn() -> bool) -> Result<Finished> {
     let (output, stdout) = io::pipe()?;
     let (errors, stderr) = io::pipe()?;
     let mut child = command.stdout(stdout).stderr(stderr).spawn()?;
     // The command holds the writing ends; without this the readers would wait for them for ever.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let collectors = [output, errors].map(|reader| std::thread::spawn(move || collect(reader)));
-    let status = wait(&mut child, interrupted);
+    let status = wait(&mut child, may_run)?;
     let [output, errors] = collectors.map(|collector| collector.join().unwrap_or_default());
-    Ok(Finished { status: status?.code(), output, errors })
+    Ok(Finished { status: status.code(), output, errors })
 }
 
-/// Waits for `child`, or ends it once `interrupted` is set.
-fn wait(child: &mut Child, interrupted: &AtomicBool) -> Result<std::process::ExitStatus> {
+/// Waits for `child`, or ends it once it `may_run` no longer.
+fn wait(child: &mut Child, may_run: impl Fn() -> bool) -> Result<std::process::ExitStatus> {
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status);
         }
-        if interrupted.load(Ordering::Relaxed) {
+        if !may_run() {
             child.kill()?;
-            child.wait()?;
+            let deadline = Instant::now() + LAST_MOMENT;
+            while child.try_wait()?.is_none() && Instant::now() < deadline {
+                sleep(TICK);
+            }
             return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
         }
         sleep(TICK);
@@ -124,6 +137,8 @@ const COMPLAINTS: &[&str] = &[
     "no space",
 ];
 const TICK: Duration = Duration::from_millis(20);
+/// How long a killed program may take to go.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 const KEPT_OUTPUT: u64 = 64 * 1024;
 
 #[cfg(test)]

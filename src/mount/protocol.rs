@@ -201,6 +201,10 @@ pub(super) enum Outcome {
     Kept(Failure),
     /// Not done.
     Failed(Failure),
+    /// Not done yet: what the server waits for. Another answer follows.
+    Waiting(String),
+    /// The medium does not answer: the keys are wiped and the server ends as soon as the kernel lets it; the rest is the command's.
+    GivenUp(Failure),
 }
 
 /// An [`Error`] on its way to another process.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    mountinfo::MountTable,
     protocol::{self, Command, Outcome, Reencrypt},
     registry::{named, sessions},
     session::CONTROL,
@@ -30,7 +31,8 @@ impl MountedReencryption {
             let record = session.record.clone().filter(|record| record.ready && record.is_alive())?;
             Some((session, record))
         });
-        let (session, _) = named(all.collect(), path).into_iter().next()?;
+        let (session, _) =
+            named(all.collect(), path, &MountTable::read().unwrap_or_default()).into_iter().next()?;
         Some(Self { control: session.directory.join(CONTROL) })
     }
 

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     error::Result,
+    export::VOLUME_FILE,
     sys::process::{ProcessId, boot_id},
 };
 
@@ -53,6 +54,9 @@ pub struct Entry {
     pub uuid: Option<String>,
     /// RFC 3339, UTC.
     pub mounted_at: String,
+    /// Whether its server was killed: nothing in it can be reached, and the next `mount` or `unmount` takes it away.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dead: bool,
 }
 
 /// How it stands with a protected hidden volume.
@@ -148,6 +152,30 @@ impl Record {
         self.entry.container_state = state;
     }
 
+    /// The same with the places where it shows now: folders above them may have been renamed.
+    pub(super) fn located(mut self, table: &MountTable) -> Self {
+        let now =
+            |id: Option<MountId>| id.and_then(|id| table.find(id)).map(|mount| mount.mountpoint.clone());
+        if let Some(place) = now(self.mount) {
+            self.entry.mountpoint = Some(place);
+        }
+        if let Some(place) = now(self.block_mount) {
+            self.entry.block = Some(place.join(VOLUME_FILE));
+            self.block_directory = place;
+        }
+        self
+    }
+
+    /// Whether something of it still shows.
+    fn is_visible(&self, table: &MountTable) -> bool {
+        [self.mount, self.block_mount].into_iter().flatten().any(|id| table.find(id).is_some())
+    }
+
+    /// Where the volume shows.
+    pub(super) fn place(&self) -> &Path {
+        self.entry.mountpoint.as_deref().unwrap_or(&self.block_directory)
+    }
+
     /// Whether what the user was given does not show any more, though the server may still wait for open files.
     pub(super) fn is_detached(&self, table: &MountTable) -> bool {
         self.mount.or(self.block_mount).is_some_and(|id| table.find(id).is_none())
@@ -156,33 +184,45 @@ impl Record {
     /// The entry as it is now: without the places that do not show any more.
     fn shown(&self, table: &MountTable) -> Entry {
         let is_gone = |id: Option<MountId>| id.is_some_and(|id| table.find(id).is_none());
-        let mut entry = self.entry.clone();
+        let mut entry = self.clone().located(table).entry;
         entry.mountpoint = entry.mountpoint.filter(|_| !is_gone(self.mount));
         entry.block = entry.block.filter(|_| !is_gone(self.block_mount));
         entry
     }
 }
 
-/// The sessions that `path` names: by container (by any name), mount point, block file or directory.
+/// The sessions that `path` names: by container (by any name), mount point, block file or directory, as they are called now or,
+/// where none is, as they were when they were mounted.
 ///
 /// The name alone comes first, and a file is looked at last of all, without asking its server: a dead mount cannot be
 /// resolved, a hanging one would keep us, and a container may have been deleted.
-pub(super) fn named(sessions: Vec<(Session, Record)>, path: &Path) -> Vec<(Session, Record)> {
+pub(super) fn named(
+    sessions: Vec<(Session, Record)>,
+    path: &Path,
+    table: &MountTable,
+) -> Vec<(Session, Record)> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let is_named = |name: &Path| sessions.iter().any(|(_, record)| record.is_named(name));
     let names: [&dyn Fn() -> Option<PathBuf>; 3] = [
         &|| Some(absolute.clone()),
         &|| Some(fs::canonicalize(absolute.parent()?).ok()?.join(absolute.file_name()?)),
         &|| fs::canonicalize(&absolute).ok(),
     ];
-    if let Some(name) = names.iter().filter_map(|name| name()).find(|name| is_named(name)) {
-        let mut named: Vec<_> = sessions.into_iter().filter(|(_, record)| record.is_named(&name)).collect();
-        // The name may lead to a newer file, which is mounted as well: then that one is meant.
-        let has_its_name = |(_, record): &(Session, Record)| record.entry.container_state.is_none();
-        if named.iter().any(has_its_name) {
-            named.retain(has_its_name);
+    let located = |(_, record): &(Session, Record), name: &Path| record.clone().located(table).is_named(name);
+    let recorded = |(_, record): &(Session, Record), name: &Path| record.is_named(name);
+    let ways: [&dyn Fn(&(Session, Record), &Path) -> bool; 2] = [&located, &recorded];
+    for is_named in ways {
+        for name in names.iter().filter_map(|name| name()) {
+            let is_meant = |session: &(Session, Record)| is_named(session, &name);
+            if sessions.iter().any(is_meant) {
+                let mut named: Vec<_> = sessions.into_iter().filter(is_meant).collect();
+                // The name may lead to a newer file, which is mounted as well: then that one is meant.
+                let has_its_name = |(_, record): &(Session, Record)| record.entry.container_state.is_none();
+                if named.iter().any(has_its_name) {
+                    named.retain(has_its_name);
+                }
+                return named;
+            }
         }
-        return named;
     }
     let file = file_id(&absolute);
     if file.is_some_and(|file| sessions.iter().any(|(_, record)| record.container_file == file)) {
@@ -200,6 +240,21 @@ pub(super) fn named(sessions: Vec<(Session, Record)>, path: &Path) -> Vec<(Sessi
     named
 }
 
+/// The live sessions whose containers lie in the volume of `record`.
+pub(super) fn inner_ones(record: &Record, sessions: Vec<Session>) -> Vec<Record> {
+    let Some(id) = record.mount.or(record.block_mount) else { return Vec::new() };
+    let others = sessions.into_iter().filter_map(|session| session.record);
+    others
+        .filter(|other| other.server != record.server && other.is_alive() && is_in(other, id, record.place()))
+        .collect()
+}
+
+/// Whether the container of `other` lies in the mount `id` on `path`.
+fn is_in(other: &Record, id: MountId, path: &Path) -> bool {
+    let (device, _) = other.container_file;
+    device == makedev(id.major, id.minor) || other.entry.container.starts_with(path)
+}
+
 /// A file's device and inode number, without asking the server of its file system.
 pub(super) fn file_id(path: &Path) -> Option<(u64, u64)> {
     let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
@@ -209,8 +264,13 @@ pub(super) fn file_id(path: &Path) -> Option<(u64, u64)> {
 
 /// All sessions of the caller, dead ones too.
 pub(super) fn sessions() -> Vec<Session> {
+    sessions_in(&runtime::existing())
+}
+
+/// All sessions below some runtime directories.
+pub(super) fn sessions_in(runtimes: &[PathBuf]) -> Vec<Session> {
     let mut sessions = Vec::new();
-    for runtime in runtime::existing() {
+    for runtime in runtimes {
         let Ok(entries) = fs::read_dir(runtime) else { continue };
         for entry in entries.flatten() {
             let directory = entry.path();
@@ -223,25 +283,32 @@ pub(super) fn sessions() -> Vec<Session> {
     sessions
 }
 
-/// What the caller has mounted: sessions that are ready and whose server lives. Root does not see other users' volumes,
-/// as their directories are private.
+/// What the caller has mounted: sessions that are ready and whose server lives, and what killed servers left. Root does not see
+/// other users' volumes, as their directories are private.
 pub fn list() -> Vec<Entry> {
-    let alive = sessions().into_iter().filter_map(|session| session.record);
-    let alive = alive.filter(|record| record.ready && record.is_alive());
-    let table = MountTable::read().ok();
-    let mut entries: Vec<_> = alive
-        .map(|record| table.as_ref().map_or_else(|| record.entry.clone(), |table| record.shown(table)))
-        .collect();
+    let table = MountTable::read().unwrap_or_default();
+    let records = sessions().into_iter().filter_map(|session| session.record);
+    let mut entries: Vec<_> = records.filter_map(|record| listed(&record, &table)).collect();
     entries.sort_by(|a, b| a.mounted_at.cmp(&b.mounted_at).then(a.pid.cmp(&b.pid)));
     entries
 }
 
+/// What `list` shows of a session; nothing of one that is just being made, or of which nothing is left.
+fn listed(record: &Record, table: &MountTable) -> Option<Entry> {
+    if record.is_alive() {
+        return record.ready.then(|| record.shown(table));
+    }
+    let is_left = boot_id().is_ok_and(|boot| boot == record.boot_id) && record.is_visible(table);
+    is_left.then(|| Entry { dead: true, ..record.shown(table) })
+}
+
 /// The session that holds the container with this device and inode number.
 pub fn holding(container_file: (u64, u64)) -> Option<Entry> {
+    let table = MountTable::read().unwrap_or_default();
     let mut records = sessions().into_iter().filter_map(|session| session.record);
     records
         .find(|record| record.container_file == container_file && record.is_alive())
-        .map(|record| record.entry)
+        .map(|record| record.located(&table).entry)
 }
 
 /// Now, as RFC 3339 in UTC.
@@ -274,6 +341,11 @@ pub(super) const RECORD: &str = "session.json";
 mod tests {
     use super::*;
 
+    /// Where nothing of them is mounted any more.
+    fn named(sessions: Vec<(Session, Record)>, path: &Path) -> Vec<(Session, Record)> {
+        super::named(sessions, path, &MountTable::default())
+    }
+
     fn record() -> Record {
         Record {
             entry: Entry {
@@ -290,6 +362,7 @@ mod tests {
                 pid: 7,
                 uuid: None,
                 mounted_at: timestamp(0),
+                dead: false,
             },
             ready: true,
             boot_id: boot_id().unwrap(),
@@ -395,15 +468,53 @@ mod tests {
     }
 
     #[test]
+    fn a_renamed_mount_is_found_and_shown_by_its_new_name() {
+        let mut record = record();
+        record.mount = Some(MountId { number: 6, major: 0, minor: 45 });
+        let table = MountTable::parse(b"6 1 0:45 / /home/a/renamed/photos rw - fuse f rw\n");
+        assert_eq!(record.shown(&table).mountpoint, Some("/home/a/renamed/photos".into()));
+        let session = |record: &Record| (Session { directory: "/d".into(), record: None }, record.clone());
+        let finds = |sessions: Vec<_>, name: &str| {
+            let found = super::named(sessions, Path::new(name), &table);
+            found.iter().map(|(_, record)| record.entry.pid).collect::<Vec<_>>()
+        };
+        assert_eq!(finds(vec![session(&record)], "/home/a/renamed/photos"), [7]);
+        assert_eq!(finds(vec![session(&record)], "/home/a/photos"), [7]);
+        // Who is there by now is meant.
+        let mut newer = record.clone();
+        newer.entry.mountpoint = Some("/elsewhere".into());
+        newer.mount = Some(MountId { number: 8, major: 0, minor: 46 });
+        newer.entry.pid = 9;
+        let table = MountTable::parse(
+            b"6 1 0:45 / /home/a/renamed/photos rw - fuse f rw\n8 1 0:46 / /home/a/photos rw - fuse f rw\n",
+        );
+        let found =
+            super::named(vec![session(&record), session(&newer)], Path::new("/home/a/photos"), &table);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].1.entry.pid, 9);
+    }
+
+    #[test]
+    fn what_is_left_of_a_killed_server_is_listed_as_dead() {
+        let dead = Record { server: ProcessId { pid: 1, started: u64::MAX }, ..record() };
+        let table = MountTable::parse(b"5 1 0:44 / /b rw - fuse f rw\n");
+        assert!(listed(&dead, &table).is_some_and(|entry| entry.dead));
+        assert_eq!(listed(&dead, &MountTable::default()), None);
+        assert_eq!(listed(&Record { boot_id: "another".into(), ..dead }, &table), None);
+        assert!(listed(&record(), &table).is_some_and(|entry| !entry.dead));
+    }
+
+    #[test]
     fn what_is_not_mounted_is_not_shown() {
         let mut record = record();
         record.mount = Some(MountId { number: 6, major: 0, minor: 45 });
-        let block = "5 1 0:44 / /b rw - fuse f rw\n";
+        let block = "5 1 0:44 / /run/user/1000/strongroom/7-9/block rw - fuse f rw\n";
         let table = MountTable::parse(block.as_bytes());
         assert!(record.is_detached(&table));
         let entry = record.shown(&table);
         assert_eq!((entry.mountpoint, entry.block), (None, record.entry.block.clone()));
-        let table = MountTable::parse(format!("{block}6 1 0:45 / /m rw - fuse f rw\n").as_bytes());
+        let table =
+            MountTable::parse(format!("{block}6 1 0:45 / /home/a/photos rw - fuse f rw\n").as_bytes());
         assert!(!record.is_detached(&table));
         assert_eq!(record.shown(&table), record.entry);
     }

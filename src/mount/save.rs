@@ -15,7 +15,7 @@ use super::{
     protocol::{self, Command, Outcome, Save},
     registry::{Entry, Record},
     session::CONTROL,
-    unmount::{END_LIMIT, Selection, choose, explained, lossy, not_mounted, place_of, wait_for_end},
+    unmount::{END_LIMIT, Selection, choose, explained, lossy, not_mounted, wait_for_end},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -68,6 +68,7 @@ pub fn unmount_saving(
     match outcome(&stream, interrupted).map_err(no_answer)? {
         Outcome::Lent => {}
         Outcome::Failed(failure) => return Err(explained(failure, &record).during(action())),
+        Outcome::GivenUp(failure) => return Err(lossy(failure).during(action())),
         _ => return Err(no_answer(io::ErrorKind::InvalidData.into())),
     }
     let container = receive_descriptors(&stream)
@@ -79,7 +80,7 @@ pub fn unmount_saving(
     let ended = outcome(&stream, &AtomicBool::new(false));
     wait_for_end(&record, END_LIMIT);
     if let Ok(Outcome::Lossy(failure)) = ended {
-        let shown = place_of(&record).display();
+        let shown = record.place().display();
         let action = format!("unmounted {shown} and saved {}, but not cleanly", target.display());
         return Err(lossy(failure).during(action));
     }
@@ -153,6 +154,8 @@ fn outcome(stream: &UnixStream, interrupted: &AtomicBool) -> io::Result<Outcome>
     loop {
         match protocol::receive(stream) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // Copying waits for the medium just as well.
+            Ok(Outcome::Waiting(_)) => {}
             answer => return answer,
         }
         if interrupted.load(Ordering::Relaxed) {

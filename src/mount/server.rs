@@ -1,9 +1,11 @@
 //! The server: one process a volume, from the order to the last wiped key.
 
+mod ending;
 mod events;
 mod files;
 mod loss;
 mod reencryption;
+mod warden;
 
 use std::{
     fs::{self, File},
@@ -20,12 +22,14 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use ending::{Cause, Ending};
 use events::{Event, Signals, Watch};
 use files::{FileWatch, Found};
 use loss::{Contact, Held, Loss, ending, tell_of_copies};
+use warden::Patience;
 
 use super::{
-    driver::{Driver, Volume as DriverVolume},
+    driver::{Driver, Volume as DriverVolume, last_place_of},
     filesystem::Superblock,
     mountinfo::{MountId, MountTable},
     mountpoint::{MountPoint, remove_made},
@@ -246,8 +250,9 @@ impl Server {
         if end.is_err() || id.is_err() {
             export.stop(true)?;
         }
-        session.parts.push(Export { export, read_only: order.read_only });
         let (end, id) = (end?, id?);
+        let is_internal = !matches!(place, Place::Block(_));
+        session.parts.push(Export { export, id, read_only: order.read_only, is_internal });
         session.note(|record| record.block_mount = Some(id))?;
         session.check_stop()?;
         Ok(end)
@@ -263,31 +268,46 @@ impl Server {
                     Event::Signal
                 }
             };
-            match event {
-                Event::Signal | Event::Gone => match self.end_by_itself() {
-                    Next::Serve => {}
-                    Next::End => return,
-                    Next::Hold { saver, lossy } => return Held::new(self, saver, lossy).serve(),
-                },
-                Event::Changed if self.session.is_reachable() => {}
-                Event::Changed if self.is_private => return self.end_at_any_rate(0),
-                Event::Changed => match move_home(&mut self.session) {
-                    Ok(control) => self.control = control,
-                    // The volume stays as it is; the next look tries again.
-                    Err(error) => (self.log)(&format!("cannot make a new session directory: {error}")),
-                },
-                Event::Refused => self.note_refusal(),
-                Event::Files => self.note_files(),
-                Event::Command(stream) => match self.obey(stream) {
-                    Next::Serve => {}
-                    Next::End => return,
-                    Next::Hold { saver, lossy } => {
-                        let mut held = Held::new(self, saver, lossy);
-                        held.lend();
-                        return held.serve();
-                    }
-                },
+            let next = match event {
+                Event::Signal => self.end_by_itself(Cause::Signal),
+                Event::Gone => self.end_by_itself(Cause::Gone),
+                Event::Changed if self.is_private && !self.session.is_reachable() => {
+                    return self.end_at_any_rate(0);
+                }
+                Event::Changed => {
+                    self.stay_reachable();
+                    if self.watch.is_lingering() { self.end_by_itself(Cause::Gone) } else { Next::Serve }
+                }
+                Event::Refused => {
+                    self.note_refusal();
+                    Next::Serve
+                }
+                Event::Files => {
+                    self.note_files();
+                    Next::Serve
+                }
+                Event::Command(stream) => self.obey(stream),
+            };
+            match next {
+                Next::Serve => {}
+                Next::End => return,
+                Next::Hold { saver, lossy } => {
+                    let mut held = Held::new(self, saver, lossy);
+                    held.lend();
+                    return held.serve();
+                }
             }
+        }
+    }
+
+    fn stay_reachable(&mut self) {
+        if self.session.is_reachable() {
+            return;
+        }
+        match move_home(&mut self.session) {
+            Ok(control) => self.control = control,
+            // The volume stays as it is; the next look tries again.
+            Err(error) => (self.log)(&format!("cannot make a new session directory: {error}")),
         }
     }
 
@@ -393,6 +413,8 @@ impl Server {
             return Next::Serve;
         }
         let kept = if save.is_some() { DIRECTORY_PART } else { 0 };
+        let patience = if force { Patience::None } else { Patience::Endless };
+        let warden = self.warden(stream.try_clone().ok(), patience);
         let lossy = match if force { self.end_by_force(kept) } else { self.end_cleanly(kept) } {
             Ending::Whole => None,
             Ending::Lossy(error) => Some(error),
@@ -400,10 +422,16 @@ impl Server {
                 let _ = protocol::send(&stream, &Outcome::Failed(Failure::from(&error)));
                 return Next::Serve;
             }
+            Ending::Held(error) => {
+                let _ = protocol::send(&stream, &Outcome::Failed(Failure::from(&error)));
+                self.watch.linger();
+                return Next::Serve;
+            }
         };
         if save.is_some() {
             return Next::Hold { saver: Some(stream), lossy };
         }
+        warden.stay();
         // Whoever asked may have gone; the volume is down all the same.
         let _ = protocol::send(&stream, &ending(lossy.as_ref()));
         Next::End
@@ -429,46 +457,11 @@ impl Server {
         Ok(())
     }
 
-    /// Takes everything down in order but for the lowest `kept` parts, or leaves a volume that is in use as it is.
-    fn end_cleanly(&mut self, kept: usize) -> Ending {
-        // From here on the next signal means: no more waiting.
-        self.session.stop().store(false, Ordering::Relaxed);
-        let Err(error) = self.session.parts.undo_down_to(kept, Undo::Clean) else {
-            self.reencryption.pause();
-            return Ending::Whole;
-        };
-        if self.is_visible() {
-            let could_not_write = error.kind() == ErrorKind::Io;
-            return Ending::None(if could_not_write { error.with_hint(NOT_WRITTEN) } else { error });
-        }
-        // The user's file system is gone already; what hangs on below it must not keep the keys alive.
-        (self.log)(&format!("{error}; going on by force"));
-        let ending = self.end_by_force(kept);
-        // In use, by udev looking at the loop device, say: nothing is lost. Otherwise writing failed.
-        if error.kind() == ErrorKind::Busy { ending } else { Ending::Lossy(error) }
-    }
-
-    /// The same now. Failures on the way are logged.
-    fn end_by_force(&mut self, kept: usize) -> Ending {
-        let undone = self.session.parts.undo_down_to(kept, Undo::Forced);
-        self.reencryption.pause();
-        undone.map_or_else(Ending::Lossy, |()| Ending::Whole)
-    }
-
-    /// For signals, and after somebody else has unmounted a part: a logout must not hang on an open file.
-    fn end_at_any_rate(&mut self, kept: usize) {
-        if let Ending::None(error) = self.end_cleanly(kept) {
-            (self.log)(&format!("{error}; detaching"));
-            self.end_by_force(kept);
-        }
-    }
-
     /// The end without a command. A container that lost its name is copied to where it was; where that cannot be, a volume
     /// that still shows stays, and the ciphertext of one that does not is held.
-    fn end_by_itself(&mut self) -> Next {
+    fn end_by_itself(&mut self, cause: Cause) -> Next {
         let Some(loss) = self.loss() else {
-            self.end_at_any_rate(0);
-            return Next::End;
+            return if self.end_for(cause, 0) { Next::End } else { Next::Serve };
         };
         let rescue = loss.rescue(&self.container, self.contact.home.as_deref());
         if let (Err(error), true) = (&rescue, self.is_visible()) {
@@ -476,7 +469,9 @@ impl Server {
             self.tell(&format!("a volume stays mounted whose container was lost: {error}"));
             return Next::Serve;
         }
-        self.end_at_any_rate(DIRECTORY_PART);
+        if !self.end_for(cause, DIRECTORY_PART) {
+            return Next::Serve;
+        }
         match rescue.and_then(|rescue| rescue.make()) {
             Ok(copies) => {
                 tell_of_copies(&self.contact, &self.log, &copies);
@@ -499,16 +494,7 @@ impl Server {
             terminal.tell(line);
         }
     }
-
-    /// Whether what the user was given is still there.
-    fn is_visible(&self) -> bool {
-        let record = self.session.record();
-        let visible = record.mount.or(record.block_mount);
-        MountTable::read().is_ok_and(|table| visible.is_some_and(|id| table.find(id).is_some()))
-    }
 }
-
-const NOT_WRITTEN: &str = "it is still mounted: make room for it and try again, or unmount it with --force and lose what was not written";
 
 fn lent_already() -> Error {
     Error::new(ErrorKind::Busy, "another command is changing the header").with_hint("try again")
@@ -540,16 +526,6 @@ enum Next {
         /// What went wrong on the way down.
         lossy: Option<Error>,
     },
-}
-
-/// How an attempt to take a volume down went.
-enum Ending {
-    /// It is down, and all that was written is in the container.
-    Whole,
-    /// It is down, but not all could be written.
-    Lossy(Error),
-    /// It stays as it was.
-    None(Error),
 }
 
 /// The target of an order, checked.
@@ -628,6 +604,7 @@ fn record(
         pid: server.pid,
         uuid: volume.info().uuid.clone(),
         mounted_at: now(),
+        dead: false,
     };
     Ok(Record {
         entry,
@@ -693,7 +670,10 @@ impl Part for MadeMountPoint {
 #[derive(Debug)]
 struct Export {
     export: FuseExport,
+    id: MountId,
     read_only: bool,
+    /// Whether it is for the driver or for this program alone: nobody else counts, wherever its mount was copied to.
+    is_internal: bool,
 }
 
 impl Part for Export {
@@ -702,6 +682,13 @@ impl Part for Export {
     }
 
     fn undo(&mut self, how: Undo) -> Result<()> {
+        let place = match how {
+            Undo::Clean if !self.is_internal => last_place_of(self.id)?,
+            _ => MountTable::read()?.find(self.id).map(|mount| mount.mountpoint.clone()),
+        };
+        if let Some(place) = &place {
+            self.export.follow(place);
+        }
         if how == Undo::Clean && !self.read_only && self.export.is_alive() && self.export.is_mounted() {
             // What the kernel's cache still holds goes to the container now, while a failure can be told.
             let block = self.export.path();
@@ -709,7 +696,10 @@ impl Part for Export {
                 .and_then(|file| file.sync_all())
                 .map_err(|error| Error::from(error).during("cannot flush the volume"))?;
         }
-        self.export.stop(how == Undo::Forced)
+        match self.export.stop(how == Undo::Forced) {
+            Err(error) if error.kind() == ErrorKind::Busy && self.is_internal => self.export.stop(true),
+            stopped => stopped,
+        }
     }
 }
 

@@ -123,9 +123,9 @@ fn detach_dead_block(directory: &Path) -> Result<()> {
     }
 }
 
-/// Ends a driver that lost its server: first by asking, since it still writes back nothing that could be read again.
+/// Ends a driver that lost its server: first by asking (SIGTERM it ignores), since it still writes back nothing that could be read again.
 fn end(driver: ProcessId) -> Result<()> {
-    for (signal, limit) in [(Signal::TERM, Duration::from_secs(2)), (Signal::KILL, Duration::from_secs(2))] {
+    for (signal, limit) in [(Signal::INT, Duration::from_secs(2)), (Signal::KILL, Duration::from_secs(2))] {
         driver.signal(signal)?;
         let deadline = Instant::now() + limit;
         while driver.is_alive() {

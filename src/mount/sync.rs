@@ -13,6 +13,7 @@ use std::{
 };
 
 use super::{
+    mountinfo::MountTable,
     program,
     registry::{Entry, Record, Session, file_id, named, sessions},
 };
@@ -56,7 +57,7 @@ fn find(path: &Path) -> Option<Record> {
         let record = session.record.clone().filter(|record| record.ready && record.is_alive())?;
         Some((session, record))
     });
-    let found: Vec<(Session, Record)> = named(alive.collect(), path);
+    let found: Vec<(Session, Record)> = named(alive.collect(), path, &MountTable::read().unwrap_or_default());
     found.into_iter().next().map(|(_, record)| record)
 }
 

@@ -1,21 +1,21 @@
 //! The command's side of unmounting.
 
 use std::{
-    io,
+    fmt, io,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use rustix::{fs::makedev, process::Signal};
+use rustix::process::Signal;
 
 use super::{
     holders::{Holder, holders_of_mount},
-    mountinfo::{MountId, MountTable},
+    mountinfo::MountTable,
     others::{other_at, others},
     protocol::{self, Command, Failure, Outcome},
-    registry::{Entry, Record, Session, named, sessions},
+    registry::{Entry, Record, Session, inner_ones, named, sessions},
     session::CONTROL,
     stale,
 };
@@ -25,6 +25,21 @@ use crate::{
     sys::socket::connect,
     volume::{Access, Container},
 };
+
+/// Who waits for an unmount.
+#[derive(Clone, Copy)]
+pub struct Patience<'a> {
+    /// Set where the caller waits no longer.
+    pub interrupted: &'a AtomicBool,
+    /// Hears what is waited for, where that takes long.
+    pub tell: &'a dyn Fn(&str),
+}
+
+impl fmt::Debug for Patience<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Patience({:?})", self.interrupted)
+    }
+}
 
 /// What to unmount.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +58,7 @@ pub enum Selection {
 /// container of the caller's is mounted out of the volume; `Io` where the volume is
 /// down, but something could not be written, as the error's action then says. With
 /// [`Selection::All`] the others are still taken down, and the first failure is returned.
-pub fn unmount(selection: &Selection, force: bool, interrupted: &AtomicBool) -> Result<Vec<Entry>> {
+pub fn unmount(selection: &Selection, force: bool, patience: Patience<'_>) -> Result<Vec<Entry>> {
     let chosen = choose(selection);
     if let (Selection::One(path), true) = (selection, chosen.is_empty()) {
         return Err(not_mounted(path));
@@ -55,7 +70,7 @@ pub fn unmount(selection: &Selection, force: bool, interrupted: &AtomicBool) -> 
             Err(Error::new(ErrorKind::Busy, "another command is working on it")
                 .during(format!("cannot unmount {}", record.entry.container.display())))
         } else if record.is_alive() {
-            take_down(&session.directory, &record, force, interrupted)
+            take_down(&session, &record, force, patience)
         } else {
             stale::clear(&session)
         };
@@ -92,26 +107,25 @@ fn is_locked(path: &Path) -> bool {
 }
 
 /// Takes down the volume of one entry.
-pub(super) fn one(entry: &Entry, force: bool, interrupted: &AtomicBool) -> Result<()> {
+pub(super) fn one(entry: &Entry, force: bool, patience: Patience<'_>) -> Result<()> {
     let found = sessions().into_iter().find_map(|session| {
         let record = session.record.clone()?;
         (record.entry == *entry).then_some((session, record))
     });
     match found {
-        Some((session, record)) if record.is_alive() => {
-            take_down(&session.directory, &record, force, interrupted)
-        }
+        Some((session, record)) if record.is_alive() => take_down(&session, &record, force, patience),
         Some((session, _)) => stale::clear(&session),
         None => Ok(()),
     }
 }
 
 pub(super) fn choose(selection: &Selection) -> Vec<(Session, Record)> {
+    let table = MountTable::read().unwrap_or_default();
     let all = sessions().into_iter().filter_map(|session| {
         let record = session.record.clone()?;
         Some((session, record))
     });
-    match selection {
+    let chosen = match selection {
         // What is not ready is just being mounted, or a `create` works on it.
         Selection::All => {
             let mut chosen: Vec<_> = all.filter(|(_, record)| record.ready || !record.is_alive()).collect();
@@ -119,14 +133,15 @@ pub(super) fn choose(selection: &Selection) -> Vec<(Session, Record)> {
             chosen
         }
         Selection::One(path) => {
-            let mut named = named(all.collect(), path);
+            let mut named = named(all.collect(), path, &table);
             // A name may fit a live session and the remains of a dead one: the live one is meant, the other goes anyway.
             if named.iter().any(|(_, record)| record.is_alive()) {
                 named.retain(|(_, record)| record.is_alive());
             }
             named
         }
-    }
+    };
+    chosen.into_iter().map(|(session, record)| (session, record.located(&table))).collect()
 }
 
 /// A container that lies in another one was mounted after it.
@@ -135,13 +150,14 @@ fn inner_first(chosen: &mut [(Session, Record)]) {
 }
 
 /// Has a live server take its volume down.
-fn take_down(directory: &Path, record: &Record, force: bool, interrupted: &AtomicBool) -> Result<()> {
-    let shown = record.entry.mountpoint.as_ref().unwrap_or(&record.block_directory);
+fn take_down(session: &Session, record: &Record, force: bool, patience: Patience<'_>) -> Result<()> {
+    let directory = &session.directory;
+    let shown = record.place();
     let action = || format!("cannot unmount {}", shown.display());
-    if force && let Some(inner) = inner_ones(record).first() {
+    if force && let Some(inner) = inner_ones(record, sessions()).first() {
         return Err(in_use_by_inner(inner).during(action()));
     }
-    let outcome = ask(&directory.join(CONTROL), record, force, interrupted);
+    let outcome = ask(&directory.join(CONTROL), record, force, patience);
     // A server that ends by itself closes the connection a moment before it has ended.
     if outcome.as_ref().is_err_and(|error| LOST.contains(&error.kind())) {
         wait_for_end(record, LAST_MOMENT);
@@ -157,7 +173,11 @@ fn take_down(directory: &Path, record: &Record, force: bool, interrupted: &Atomi
         }
         Ok(Outcome::Failed(failure)) => Err(explained(failure, record).during(action())),
         Ok(Outcome::Kept(failure)) => Err(Error::from(failure).during(action())),
-        Ok(Outcome::Lent | Outcome::Proceed | Outcome::Reencryption(_)) => {
+        Ok(Outcome::GivenUp(failure)) => {
+            let error = clear_given_up(session, record, lossy(failure));
+            Err(error.during(format!("unmounted {}, but not cleanly", shown.display())))
+        }
+        Ok(Outcome::Lent | Outcome::Proceed | Outcome::Reencryption(_) | Outcome::Waiting(_)) => {
             Err(Error::new(ErrorKind::Io, "its server answers something else").during(action()))
         }
         // It ended by itself before it could answer, and took its directory with it.
@@ -186,14 +206,14 @@ fn take_down(directory: &Path, record: &Record, force: bool, interrupted: &Atomi
 /// Sends the command and waits for the outcome: as long as flushing takes.
 ///
 /// With `force`, and where the server already waits for the users of a detached volume, only so long.
-fn ask(control: &Path, record: &Record, force: bool, interrupted: &AtomicBool) -> io::Result<Outcome> {
+fn ask(control: &Path, record: &Record, force: bool, patience: Patience<'_>) -> io::Result<Outcome> {
     let is_detached = MountTable::read().is_ok_and(|table| record.is_detached(&table));
     let limit = match (force, is_detached) {
         (true, _) => Some(FORCE_LIMIT),
         (false, true) => Some(DETACHED_LIMIT),
         (false, false) => None,
     };
-    let mut is_hurried = false;
+    let (mut is_hurried, mut is_told) = (false, false);
     let stream = connect(control)?;
     protocol::send(&stream, &Command::Unmount { force, save: None })?;
     stream.set_read_timeout(Some(TICK))?;
@@ -201,9 +221,21 @@ fn ask(control: &Path, record: &Record, force: bool, interrupted: &AtomicBool) -
     loop {
         match protocol::receive(&stream) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(Outcome::Waiting(what)) => {
+                let way_out = if force { "it is given up" } else { "unmount --force gives it up" };
+                (patience.tell)(&format!("{what}; {way_out}"));
+                is_told = true;
+            }
             other => return other,
         }
-        if interrupted.load(Ordering::Relaxed) {
+        if start.elapsed() > SILENCE && !is_told {
+            let (server, container) = (record.server.pid, record.entry.container.display());
+            (patience.tell)(&format!(
+                "waiting for its server, process {server}, which writes to {container}"
+            ));
+            is_told = true;
+        }
+        if patience.interrupted.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::Interrupted.into());
         }
         if limit.is_some_and(|limit| start.elapsed() > limit) {
@@ -215,6 +247,24 @@ fn ask(control: &Path, record: &Record, force: bool, interrupted: &AtomicBool) -
             is_hurried = true;
         }
     }
+}
+
+/// Takes away what a server left that had to give up its medium, and says what became of it.
+fn clear_given_up(session: &Session, record: &Record, error: Error) -> Error {
+    // By root this also fails what the kernel still waits for.
+    let table = MountTable::read().unwrap_or_default();
+    if let Some(mount) = record.block_mount.and_then(|id| table.find(id)) {
+        let _as_far_as_it_goes = unmount_fuse(&mount.mountpoint, true);
+    }
+    wait_for_end(record, MOMENT);
+    let _as_far_as_it_goes = stale::clear(session);
+    if !record.server.is_alive() {
+        return error;
+    }
+    let pid = record.server.pid;
+    let rest =
+        format!("{}; its keys are wiped, and process {pid} ends when the kernel lets it", error.reason());
+    Error::new(error.kind(), rest)
 }
 
 /// What went wrong on the way down, without an action: the volume is down.
@@ -233,61 +283,69 @@ pub(super) fn explained(failure: Failure, record: &Record) -> Error {
     if error.kind() != ErrorKind::Busy {
         return error;
     }
-    let path = record.entry.mountpoint.as_ref().unwrap_or(&record.block_directory);
     let Some(id) = record.mount.or(record.block_mount) else { return error };
-    let inner = inner_ones(record);
+    let inner = inner_ones(record, sessions());
     // What the inner ones keep open themselves is not said twice.
     let is_inner = |holder: &Holder| match holder {
         Holder::Process { pid, .. } => inner.iter().any(|record| record.server.pid == *pid),
-        Holder::Mount(place) => inner.iter().any(|record| place_of(record) == place),
-        Holder::Device(_) | Holder::Hanging { .. } | Holder::Unseen => false,
+        Holder::Mount(place) => inner.iter().any(|record| record.place() == place),
+        Holder::Device(_) | Holder::Namespace { .. } | Holder::Hanging { .. } | Holder::Unseen => false,
     };
-    let containers = inner.iter().map(told_with_place);
-    let holders = holders_of_mount(id, path).into_iter().filter(|holder| !is_inner(holder));
-    let names: Vec<_> = containers.chain(holders.map(|holder| holder.to_string())).collect();
-    let error = if names.is_empty() {
-        error
-    } else {
-        Error::new(ErrorKind::Busy, format!("in use by {}", names.join(", ")))
+    let holders: Vec<_> = holders_of_mount(id).into_iter().filter(|holder| !is_inner(holder)).collect();
+    let is_shown = MountTable::read().is_ok_and(|table| !record.is_detached(&table));
+    let users = [told_users(&inner, &holders), told_namespaces(&holders)].into_iter().flatten();
+    let users = users.collect::<Vec<_>>().join(" and ");
+    let reason = match (users.is_empty(), is_shown) {
+        (true, true) => return error.with_hint(CLOSE),
+        (true, false) => "it does not show here any more, but is still in use elsewhere".to_owned(),
+        (false, true) => format!("in use {users}"),
+        (false, false) => format!("still in use {users}"),
     };
-    error.with_hint(match inner.first() {
-        Some(inner) => format!("first: strongroom unmount {}", place_of(inner).display()),
-        None => "close what uses it, or use --force".to_owned(),
+    Error::new(ErrorKind::Busy, reason).with_hint(match (inner.first(), is_shown) {
+        (Some(inner), _) => format!("first: strongroom unmount {}", inner.place().display()),
+        (None, true) => match holders.iter().find_map(other_mount) {
+            Some(place) => format!("first: umount '{}'", place.display()),
+            None => CLOSE.to_owned(),
+        },
+        (None, false) => HELD.to_owned(),
     })
 }
+
+fn other_mount(holder: &Holder) -> Option<&Path> {
+    match holder {
+        Holder::Mount(place) => Some(place),
+        _ => None,
+    }
+}
+
+/// `by process 7 (bash), the mount on /b`.
+fn told_users(inner: &[Record], holders: &[Holder]) -> Option<String> {
+    let holders = holders.iter().filter(|holder| !matches!(holder, Holder::Namespace { .. }));
+    let users: Vec<_> = inner.iter().map(told_with_place).chain(holders.map(ToString::to_string)).collect();
+    (!users.is_empty()).then(|| format!("by {}", users.join(", ")))
+}
+
+/// `in the mount namespace of process 7 (bash)`.
+fn told_namespaces(holders: &[Holder]) -> Option<String> {
+    let holders = holders.iter().filter(|holder| matches!(holder, Holder::Namespace { .. }));
+    let namespaces: Vec<_> = holders.map(ToString::to_string).collect();
+    (!namespaces.is_empty()).then(|| format!("in {}", namespaces.join(", ")))
+}
+
+const CLOSE: &str = "close what uses it, or use --force";
+const HELD: &str =
+    "it is not mounted here any more; it ends by itself as soon as nobody uses it, or now with --force";
 
 /// Forcing the outer volume down takes the inner one's container away from under it.
 fn in_use_by_inner(inner: &Record) -> Error {
     Error::new(ErrorKind::Busy, format!("in use by {}", told_with_place(inner))).with_hint(format!(
         "first: strongroom unmount {} (with --force what is not written in it is lost)",
-        place_of(inner).display()
+        inner.place().display()
     ))
 }
 
 fn told_with_place(inner: &Record) -> String {
-    format!("{}, which is mounted on {}", inner.entry.container.display(), place_of(inner).display())
-}
-
-/// The live sessions whose containers lie in the volume of `record`.
-fn inner_ones(record: &Record) -> Vec<Record> {
-    let Some(id) = record.mount.or(record.block_mount) else { return Vec::new() };
-    let others = sessions().into_iter().filter_map(|session| session.record);
-    others
-        .filter(|other| {
-            other.server != record.server && other.is_alive() && is_in(other, id, place_of(record))
-        })
-        .collect()
-}
-
-/// Whether the container of `other` lies in the mount `id` on `path`.
-fn is_in(other: &Record, id: MountId, path: &Path) -> bool {
-    let (device, _) = other.container_file;
-    device == makedev(id.major, id.minor) || other.entry.container.starts_with(path)
-}
-
-/// Where a volume shows.
-pub(super) fn place_of(record: &Record) -> &Path {
-    record.entry.mountpoint.as_deref().unwrap_or(&record.block_directory)
+    format!("{}, which is mounted on {}", inner.entry.container.display(), inner.place().display())
 }
 
 /// Ends a server that does not answer; then its remains are cleared.
@@ -320,6 +378,9 @@ pub(super) fn wait_for_end(record: &Record, limit: Duration) {
     }
 }
 
+/// How long nothing is said.
+const SILENCE: Duration = Duration::from_millis(5500);
+const MOMENT: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(200);
 /// When a server that does not answer a forced unmount is told again, by a signal.
 const HURRY: Duration = Duration::from_secs(1);

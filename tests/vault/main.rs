@@ -16,6 +16,7 @@ mod kills;
 mod leaks;
 mod limits;
 mod looks;
+mod losses;
 mod memory;
 mod neighbours;
 mod nested;

@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Deref};
 
-use crate::place::{CHEAP, Place, Who, everybody, wait_until};
+use crate::place::{CHEAP, Place, Who, everybody, is_skipped, wait_until};
 
 /// Walks as everybody with a new `v.vault` made with `options`. Nothing may be left at the end.
 pub(crate) fn with_vault(options: &str, walk: impl Fn(&World)) {
@@ -29,9 +29,21 @@ pub(crate) fn with_each_driver(options: &str, walk: impl Fn(&World)) {
     }
 }
 
+/// The same as `who` alone, where this process can mount as that.
+pub(crate) fn with_who(who: Who, options: &str, walk: impl Fn(&World)) {
+    let everybody = everybody();
+    let needed = if who == Who::RootInUserspace { Who::Root } else { who };
+    if everybody.contains(&needed) {
+        walk_as(who, options, &walk);
+    } else if !everybody.is_empty() {
+        is_skipped(&format!("only root can be {who:?}"));
+    }
+}
+
 fn walk_as(who: Who, options: &str, walk: impl Fn(&World)) {
     let world = World { place: Place::of(who) };
-    world.done(&format!("create v.vault --password-file password {CHEAP} {options}"));
+    let costs = if options.contains("--pbkdf") { "" } else { CHEAP };
+    world.done(&format!("create v.vault --password-file password {costs} {options}"));
     walk(&world);
     world.assert_clean();
 }

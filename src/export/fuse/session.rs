@@ -32,6 +32,8 @@ pub struct FuseExport {
     served: Arc<Served>,
     session: Option<JoinHandle<()>>,
     end: PipeReader,
+    /// It was unmounted, and somebody keeps it all the same.
+    is_kept: bool,
 }
 
 impl FuseExport {
@@ -49,7 +51,7 @@ impl FuseExport {
             let _the_first_error_counts = mount.take_away(true);
             error.during(mounting(dir))
         })?;
-        let export = Self { mount, served, session: Some(session), end };
+        let export = Self { mount, served, session: Some(session), end, is_kept: false };
         // The first answer; from here on an error drops the export, which unmounts.
         std::fs::metadata(export.path()).map_err(|error| Error::from(error).during(mounting(dir)))?;
         // Only root may raise it; others keep the kernel's 128 KiB.
@@ -60,6 +62,11 @@ impl FuseExport {
     /// The block file.
     pub fn path(&self) -> PathBuf {
         self.mount.dir.join(VOLUME_FILE)
+    }
+
+    /// Takes note of where the mount shows by now: a folder above it may have been renamed.
+    pub fn follow(&mut self, dir: &Path) {
+        dir.clone_into(&mut self.mount.dir);
     }
 
     /// Whether requests are still answered: `false` after an unmount from outside.
@@ -90,10 +97,12 @@ impl FuseExport {
             self.cut_off();
         }
         self.mount.take_away(lazy)?;
-        let ended = self.has_ended_within(if lazy { BRIEFLY } else { PATIENCE });
+        let ended = self.has_ended_within(if lazy || self.is_kept { BRIEFLY } else { PATIENCE });
         if !ended && !lazy {
-            return Err(Error::new(ErrorKind::Busy, "it is also mounted in another mount namespace")
-                .during(self.mount.unmounting()));
+            self.is_kept = true;
+            return Err(
+                Error::new(ErrorKind::Busy, "it is still in use elsewhere").during(self.mount.unmounting())
+            );
         }
         // Its last user may have written until now, where it was detached from outside.
         let device = self.served.device().filter(|_| !lazy);
@@ -219,7 +228,7 @@ fn run(session: Session<Server>, log: &LogSink, _closes_at_end: PipeWriter) {
 const MAX_THREADS: usize = 4;
 
 /// How long the threads of an unmounted session may take to notice.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The same for a session that somebody may keep from ending.
 const BRIEFLY: Duration = Duration::from_millis(300);

@@ -6,14 +6,20 @@ use std::{
     io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use rustix::{fs::OFlags, io::Errno, mount::MountFlags};
 
-use super::{Volume, find_mount, is_on_top, ownership, sync_file_system, unmount_apart, unmount_directly};
+use super::{
+    Volume, cut_users_off, detach_copies, find_mount, flush_device, last_place_of, ownership, place_of,
+    sync_and_unmount, sync_file_system, unmount_apart, unmount_directly,
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     mount::{
@@ -46,7 +52,8 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
     };
     let shadow = volume.shadow.cloned();
     seal(shadow.as_ref(), true);
-    session.parts.push(FileSystem { path, id: mount.id, shadow });
+    let stop = Arc::clone(session.stop());
+    session.parts.push(FileSystem { id: mount.id, shadow, device, stop, is_flushed: false });
     session.note(|record| record.mount = Some(mount.id))
 }
 
@@ -154,10 +161,12 @@ fn refused(error: Errno, contents: Contents) -> Error {
 /// The mounted file system.
 #[derive(Debug)]
 struct FileSystem {
-    path: PathBuf,
     id: MountId,
     /// Sealed as long as it is mounted: mounted again for writing, it would take what is lost at the end.
     shadow: Option<Arc<ShadowDevice>>,
+    device: PathBuf,
+    stop: Arc<AtomicBool>,
+    is_flushed: bool,
 }
 
 /// While it is mounted and unmounted, a file system that is read only may write.
@@ -168,17 +177,41 @@ fn seal(shadow: Option<&Arc<ShadowDevice>>, is_sealed: bool) {
 }
 
 impl FileSystem {
-    fn take_away(&self, how: Undo) -> Result<()> {
-        if how == Undo::Clean {
-            return if is_on_top(&self.path, self.id)? { unmount_apart(&self.path) } else { Ok(()) };
-        }
-        if is_on_top(&self.path, self.id)? {
-            // What was written reaches the disk even though its writers are cut off.
-            let synced = sync_file_system(&self.path);
-            unmount_directly(&self.path, true)?;
-            synced?;
+    /// Waits until no file system claims the device. One that is mounted elsewhere, or detached with files open, still does;
+    /// it is brought to the volume, since nobody here can reach it by path.
+    fn wait_until_unclaimed(&mut self) -> Result<()> {
+        let deadline = Instant::now() + if self.is_flushed { Duration::ZERO } else { CLAIMED };
+        while loopdev::is_claimed(&self.device)? {
+            if Instant::now() >= deadline {
+                if !self.is_flushed {
+                    flush_device(&self.device)?;
+                    self.is_flushed = true;
+                }
+                return Err(Error::new(ErrorKind::Busy, format!("{} is in use", self.device.display())));
+            }
+            sleep(TICK);
         }
         Ok(())
+    }
+
+    fn take_away(&mut self, how: Undo) -> Result<()> {
+        if how == Undo::Clean {
+            if let Some(place) = last_place_of(self.id)? {
+                let may_run = || !self.stop.load(Ordering::Relaxed);
+                sync_and_unmount(&place, may_run, || unmount_apart(&place, false, may_run))?;
+            }
+            return self.wait_until_unclaimed();
+        }
+        // What was written reaches the disk even though its writers are cut off.
+        let place = place_of(self.id)?;
+        let synced = place.as_deref().map_or(Ok(()), |place| sync_file_system(place, || true));
+        let detached = cut_users_off(self.id, || {
+            let copies = detach_copies(self.id);
+            place.as_deref().map_or(Ok(()), |place| unmount_apart(place, true, || true)).and(copies)
+        });
+        // By those who use it elsewhere, or have files open, until now.
+        let flushed = if loopdev::is_claimed(&self.device)? { flush_device(&self.device) } else { Ok(()) };
+        synced.and(flushed).and(detached)
     }
 }
 
@@ -206,26 +239,22 @@ impl Part for Loop {
         "loop device"
     }
 
+    /// udev may look at the device for a moment, and whoever has files of a detached file system open keeps it for now: autoclear
+    /// ends it with them. What was written is in the volume by now.
     fn undo(&mut self, how: Undo) -> Result<()> {
         if let Some(device) = self.device.take() {
             device.detach()?;
         }
-        // udev may look at the device for a moment; while it does, the block file stays open.
         let deadline = Instant::now() + if how == Undo::Clean { PATIENCE } else { HASTE };
-        while backing_file(&self.path).as_deref() == Some(&*self.block) {
-            if Instant::now() >= deadline {
-                if how == Undo::Forced {
-                    // Whoever has the lazily unmounted file system open keeps it for now; autoclear ends it with them.
-                    return Ok(());
-                }
-                return Err(Error::new(ErrorKind::Busy, format!("{} is in use", self.path.display())));
-            }
+        while backing_file(&self.path).as_deref() == Some(&*self.block) && Instant::now() < deadline {
             sleep(TICK);
         }
         Ok(())
     }
 }
 
+/// How long a file system may take to let go of its device after it was unmounted.
+const CLAIMED: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
 const HASTE: Duration = Duration::from_millis(500);
 const TICK: Duration = Duration::from_millis(10);

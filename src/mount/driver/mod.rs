@@ -8,9 +8,9 @@ mod userspace;
 use std::{
     fs::File,
     io,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
 };
 
 use rustix::{
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     filesystem::Superblock,
+    holders::{holders_elsewhere, other_mounts},
     mountinfo::{Mount, MountId, MountTable},
     mountpoint::MountPoint,
     program,
@@ -28,7 +29,11 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    sys::{loopdev, process::is_root, user::User},
+    sys::{
+        loopdev,
+        process::{is_root, shield},
+        user::User,
+    },
     volume::{Access, ShadowDevice, free_space::Condition},
 };
 
@@ -156,42 +161,110 @@ fn find_mount(path: &Path, kind: &str) -> Result<Option<Mount>> {
     Ok(table.at(path).filter(|mount| mount.kind.starts_with(kind)).cloned())
 }
 
-/// Whether the mount `id` on `path` is to be unmounted: it is there, and on top.
+/// Where the mount `id` shows now, to be unmounted; `None` where it has gone.
 ///
 /// # Errors
-/// `Busy` where another mount lies over it: unmounting by path would hit that one.
-fn is_on_top(path: &Path, id: MountId) -> Result<bool> {
+/// `Busy` where another mount lies over it.
+fn place_of(id: MountId) -> Result<Option<PathBuf>> {
+    Ok(MountTable::read()?.place_of(id)?.map(Path::to_path_buf))
+}
+
+/// The same for a mount that shall end its file system.
+///
+/// # Errors
+/// `Busy` also where that is mounted elsewhere too: it would stay in use, and unsynced.
+pub(super) fn last_place_of(id: MountId) -> Result<Option<PathBuf>> {
     let table = MountTable::read()?;
-    if table.find(id).is_none() {
-        return Ok(false);
-    }
-    match table.at(path) {
-        Some(top) if top.id == id => Ok(true),
-        _ => Err(Error::new(ErrorKind::Busy, format!("something else is mounted over {}", path.display()))),
+    let Some(place) = table.place_of(id)? else { return Ok(None) };
+    match other_mounts(&table, id).next() {
+        None => Ok(Some(place.to_path_buf())),
+        Some(other) => Err(Error::new(ErrorKind::Busy, format!("in use by {other}"))),
     }
 }
 
-/// Brings all that was written to the file system on `path` to the volume.
-fn sync_file_system(path: &Path) -> Result<()> {
+/// Brings all that was written to the file system on `path` to the volume. Given up once it `may_run` no longer.
+fn sync_file_system(path: &Path, may_run: impl Fn() -> bool) -> Result<()> {
     let Some(sync) = program::find("sync") else {
         return Ok(syncfs(File::open(path)?).map_err(io::Error::from)?);
     };
-    run_apart(program::command(sync).arg("-f"), path)
+    let synced = run_apart(program::command(sync).args(["-f", "--"]).arg(path), may_run);
+    synced.map_err(|error| error.during(format!("cannot sync {}", path.display())))
 }
 
-/// Unmounts what the kernel mounted.
+/// Brings all that was written to the file system on a loop device to the volume, wherever that is mounted by now.
+fn flush_device(device: &Path) -> Result<()> {
+    let Some(blockdev) = program::find("blockdev") else { return Ok(loopdev::flush(device)?) };
+    run_apart(program::command(blockdev).arg("--flushbufs").arg(device), || true)
+}
+
+/// Syncs the file system on `path`, then unmounts it. Unmounting alone neither tells what could not be written nor writes, where
+/// the file system stays in use.
+///
+/// # Errors
+/// `Interrupted` where it may not go on, what `unmount` gave, or else what the sync gave: it is unmounted then all the same, as no
+/// later sync would bring back what the kernel could not write.
+fn sync_and_unmount(
+    path: &Path,
+    may_run: impl Fn() -> bool,
+    unmount: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let synced = sync_file_system(path, may_run);
+    if let Err(error) = &synced
+        && error.kind() == ErrorKind::Interrupted
+    {
+        return synced;
+    }
+    unmount()?;
+    synced
+}
+
+/// Has `detach` take the file system of the mount `id` out of the tree here.
+///
+/// # Errors
+/// What that gave, or `Busy` where other mount namespaces still show it, naming them: all that was written until now will be in the
+/// volume, but its users there have not been told.
+fn cut_users_off(id: MountId, detach: impl FnOnce() -> Result<()>) -> Result<()> {
+    let before = holders_elsewhere(id);
+    detach()?;
+    // Only those that had it before: once it is gone, its device number may be another's.
+    let left = holders_elsewhere(id).into_iter().filter(|holder| before.contains(holder));
+    let names: Vec<_> = left.map(|holder| holder.to_string()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let names = names.join(", ");
+    Err(Error::new(
+        ErrorKind::Busy,
+        format!("it still shows in {names}, where it cannot be written any more"),
+    ))
+}
+
+/// Unmounts what the kernel mounted. Given up once it `may_run` no longer.
 ///
 /// The caller's own threads serve the block file that this waits for. So it is another process that waits: a server that
 /// is killed meanwhile could not go otherwise, and would hold its keys and its container for ever.
-fn unmount_apart(path: &Path) -> Result<()> {
-    let Some(umount) = program::find("umount") else { return unmount_directly(path, false) };
-    let unmounted = run_apart(&mut program::command(umount), path);
+fn unmount_apart(path: &Path, lazy: bool, may_run: impl Fn() -> bool) -> Result<()> {
+    let Some(umount) = program::find("umount") else { return unmount_directly(path, lazy) };
+    let mut command = program::command(umount);
+    if lazy {
+        command.arg("-l");
+    }
+    let unmounted = run_apart(command.arg("--").arg(path), may_run);
     unmounted.map_err(|error| error.during(format!("cannot unmount {}", path.display())))
 }
 
-/// Runs a program on `path` to its end.
-fn run_apart(command: &mut Command, path: &Path) -> Result<()> {
-    let finished = program::run(command.arg("--").arg(path), &AtomicBool::new(false))?;
+/// Takes each other mount of the file system of the mount `id` out of the tree of this namespace, whoever uses it. For root, and
+/// only while the file system is in use: afterwards its device number may be another's.
+fn detach_copies(id: MountId) -> Result<()> {
+    let table = MountTable::read()?;
+    let detached = table.copies(id).map(|copy| unmount_apart(&copy.mountpoint, true, || true));
+    // Each is tried.
+    detached.fold(Ok(()), Result::and)
+}
+
+/// Runs a program to its end, whoever else is told to end meanwhile.
+fn run_apart(command: &mut Command, may_run: impl Fn() -> bool) -> Result<()> {
+    let finished = program::run_while(shield(command), may_run)?;
     if finished.status == Some(0) {
         return Ok(());
     }

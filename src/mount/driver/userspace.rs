@@ -8,7 +8,7 @@
 
 use std::{
     fs::{self, OpenOptions},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::{fs::OpenOptionsExt, process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, ExitStatus, Stdio},
     sync::{
@@ -21,7 +21,10 @@ use std::{
 
 use rustix::process::Signal;
 
-use super::{Volume, e2fsck, find_mount, is_on_top, unmount_directly};
+use super::{
+    Volume, cut_users_off, detach_copies, e2fsck, find_mount, last_place_of, place_of, sync_and_unmount,
+    sync_file_system, unmount_apart,
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     export::unmount_fuse,
@@ -34,7 +37,10 @@ use crate::{
         session::{DRIVER_LOG, Session},
         undo::{Part, Undo},
     },
-    sys::process::{ProcessId, can_mount, end_with_parent},
+    sys::{
+        fuse_mount::{abort_connection, is_connected},
+        process::{Activity, ProcessId, can_mount, end_with_parent, shield},
+    },
     text::excerpt,
     volume::Access,
 };
@@ -63,10 +69,12 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
     let mut command = program::command(fuse2fs);
     command.current_dir(&session.directory).args(["-f", BLOCK_NAME]).arg(mountpoint.path());
     command.args(["-o", &options]).stdout(Stdio::null()).stderr(log);
-    let child = end_with_parent(&mut command).spawn()?;
+    // At a logout everybody is told to end: the volumes whose containers lie in this one go first.
+    let child = shield(end_with_parent(&mut command)).spawn()?;
     let process = i32::try_from(child.id()).ok().and_then(ProcessId::of);
     let stop = Arc::clone(session.stop());
-    let mut driver = Fuse2fs { child, path: mountpoint.path().to_path_buf(), id: None, stop };
+    let path = mountpoint.path().to_path_buf();
+    let mut driver = Fuse2fs { child, path, id: None, stop, idle: Idle::default() };
     let mounted = session
         .note(|record| record.driver_process = process)
         .and_then(|()| driver.wait_until_mounted(&session.directory, session.stop()));
@@ -163,14 +171,24 @@ struct Fuse2fs {
     path: PathBuf,
     id: Option<MountId>,
     stop: Arc<AtomicBool>,
+    idle: Idle,
 }
 
-/// How long the driver may take for its end.
-#[derive(Debug, Clone, Copy)]
-struct Patience {
-    most: Duration,
-    /// The same for one that does nothing: it hangs.
-    idle: Option<Duration>,
+/// How long the driver has done nothing: not even waited for its medium.
+#[derive(Debug, Default)]
+struct Idle {
+    since: Option<Instant>,
+    work: Option<Activity>,
+}
+
+impl Idle {
+    /// Takes note of what it has done by now, and says how long it has done nothing.
+    fn look(&mut self, now: Option<Activity>) -> Duration {
+        if now.is_none_or(|now| now.is_waiting_for_io) || now != self.work {
+            *self = Self { since: None, work: now };
+        }
+        self.since.get_or_insert_with(Instant::now).elapsed()
+    }
 }
 
 impl Fuse2fs {
@@ -196,35 +214,82 @@ impl Fuse2fs {
         }
     }
 
-    /// Unmounts it, and says whether it was still there.
-    fn unmount(&self, lazy: bool) -> Result<bool> {
-        let Some(id) = self.id else { return Ok(false) };
-        if !is_on_top(&self.path, id)? {
-            return Ok(false);
-        }
-        if can_mount() {
-            unmount_directly(&self.path, lazy)?;
-        } else {
-            unmount_fuse(&self.path, lazy)?;
-        }
-        Ok(true)
+    /// Unmounts it where it still is, with all that was written on its way to the process.
+    fn unmount(&self) -> Result<()> {
+        let Some(place) = self.id.map(last_place_of).transpose()?.flatten() else { return Ok(()) };
+        // One that was stopped (SIGSTOP) could answer nothing.
+        self.signal(Signal::CONT)?;
+        let may_run = || !self.stop.load(Ordering::Relaxed);
+        sync_and_unmount(&place, may_run, || {
+            if can_mount() { unmount_apart(&place, false, may_run) } else { unmount_fuse(&place, false) }
+        })
     }
 
-    /// Waits for the process's end; `None` where `limit` passed, or once `hurry` is set.
-    fn wait(&mut self, limit: Patience, hurry: Option<&AtomicBool>) -> Result<Option<ExitStatus>> {
+    /// Takes it out of the tree and ends its connection, whoever uses it: the process then writes back what it holds, and ends.
+    fn detach(&self) -> Result<()> {
+        let Some(id) = self.id else { return Ok(()) };
+        let device = (id.major, id.minor);
+        let end_connection = || {
+            if is_connected(device) == Some(true) { Ok(abort_connection(device)?) } else { Ok(()) }
+        };
+        let Some(place) = place_of(id)? else { return cut_users_off(id, end_connection) };
         let start = Instant::now();
-        let (mut last, mut work) = (start, None);
+        // For what programs have mapped: the rest the process has.
+        let _as_well_as_it_goes = sync_file_system(&place, || start.elapsed() < FORCED_SYNC);
+        cut_users_off(id, || {
+            let copies = if can_mount() { detach_copies(id) } else { Ok(()) };
+            unmount_fuse(&place, true)?;
+            end_connection().and(copies)
+        })
+    }
+
+    /// Waits until the process has written back what it holds and ended. It does as soon as nobody uses the file system.
+    ///
+    /// # Errors
+    /// `Busy` where it is still in use: mounted elsewhere, or detached with files open. `Io` where it hangs or was killed.
+    fn wait_for_end(&mut self) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return whole(status);
+            }
+            if self.is_still_used(start) {
+                return Err(Error::new(ErrorKind::Busy, "fuse2fs still serves it"));
+            }
+            if self.stop.load(Ordering::Relaxed) || start.elapsed() >= FLUSHING {
+                return Err(Error::new(ErrorKind::Busy, "fuse2fs is still writing"));
+            }
+            sleep(TICK);
+        }
+    }
+
+    /// Whether the file system still has users, wherever they are. Where the kernel does not tell, a process that does nothing
+    /// waits for them.
+    fn is_still_used(&mut self, unmounted: Instant) -> bool {
+        let Some(id) = self.id else { return false };
+        if let Some(connected) = is_connected((id.major, id.minor)) {
+            return connected && unmounted.elapsed() >= SHORTLY;
+        }
+        self.idle.look(self.process().and_then(ProcessId::activity)) >= IDLE
+    }
+
+    /// Waits for the process's end after its connection was ended; `None` where it hangs.
+    ///
+    /// Where the connection could not be ended, a signal does it. Not at once: a process that is leaving is killed by it, with
+    /// what it has not written back yet.
+    fn wait_for_forced_end(&mut self) -> Result<Option<ExitStatus>> {
+        let start = Instant::now();
+        self.idle = Idle::default();
+        let mut is_told = false;
         loop {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(Some(status));
             }
-            let now = self.process().and_then(ProcessId::activity);
-            if now.is_none_or(|now| now.is_waiting_for_io) || now != work {
-                (last, work) = (Instant::now(), now);
-            }
-            let is_idle = limit.idle.is_some_and(|idle| last.elapsed() >= idle);
-            let is_hurried = hurry.is_some_and(|hurry| hurry.load(Ordering::Relaxed));
-            if is_idle || is_hurried || start.elapsed() >= limit.most {
+            let idle = self.idle.look(self.process().and_then(ProcessId::activity));
+            if idle >= IDLE && !is_told {
+                self.signal(Signal::INT)?;
+                (is_told, self.idle) = (true, Idle::default());
+            } else if idle >= FORCED_IDLE || start.elapsed() >= FORCED {
                 return Ok(None);
             }
             sleep(TICK);
@@ -247,28 +312,31 @@ impl Part for Fuse2fs {
 
     fn undo(&mut self, how: Undo) -> Result<()> {
         if how == Undo::Clean && self.id.is_some() {
-            let was_mounted = self.unmount(false)?;
-            // One that was stopped (SIGSTOP) could not end.
+            self.unmount()?;
             self.signal(Signal::CONT)?;
-            // It writes back what it holds; cutting that short would lose data. Nobody uses what could be unmounted; what
-            // somebody else detached may have open files, which keep it for now.
-            let limit = if was_mounted { FLUSHING } else { DETACHED };
-            let stop = Arc::clone(&self.stop);
-            return match self.wait(limit, Some(&stop))? {
-                Some(_) => Ok(()),
-                None => Err(Error::new(ErrorKind::Busy, "fuse2fs is still writing")),
-            };
+            // Cutting it short would lose data.
+            return self.wait_for_end();
         }
-        let unmounted = self.unmount(true);
-        // On SIGTERM it writes back what it holds and ends, whoever still has files open.
-        self.signal(Signal::TERM)?;
         self.signal(Signal::CONT)?;
-        if self.wait(FORCED, None)?.is_none() {
-            self.child.kill()?;
-            self.child.wait()?;
-        }
-        unmounted.map(|_| ())
+        let detached = self.detach();
+        let ended = match self.wait_for_forced_end()? {
+            Some(status) => whole(status),
+            None => {
+                self.child.kill()?;
+                self.child.wait()?;
+                Err(Error::new(ErrorKind::Io, "fuse2fs hung: what it had not written back is lost"))
+            }
+        };
+        ended.and(detached)
     }
+}
+
+/// Whether it has come to its end by itself.
+fn whole(status: ExitStatus) -> Result<()> {
+    status.signal().map_or(Ok(()), |signal| {
+        let reason = format!("fuse2fs was killed (signal {signal}): what it had not written back is lost");
+        Err(Error::new(ErrorKind::Io, reason))
+    })
 }
 
 /// The last line that `fuse2fs` wrote, without its prefix.
@@ -281,9 +349,15 @@ fn last_words(directory: &Path) -> String {
 /// The block file as seen from the session's directory: no path of the user's can carry mount options here.
 const BLOCK_NAME: &str = "block/volume";
 const START_LIMIT: Duration = Duration::from_secs(60);
-const FLUSHING: Patience = Patience { most: Duration::from_secs(600), idle: Some(Duration::from_secs(30)) };
-const DETACHED: Patience = Patience { most: Duration::from_secs(600), idle: None };
-const FORCED: Patience = Patience { most: Duration::from_secs(30), idle: Some(Duration::from_secs(5)) };
+/// How long it may write back what it holds.
+const FLUSHING: Duration = Duration::from_secs(600);
+/// How long it does nothing before it counts as in use.
+const IDLE: Duration = Duration::from_secs(3);
+/// How long the kernel may take to end a connection.
+const SHORTLY: Duration = Duration::from_millis(500);
+const FORCED: Duration = Duration::from_secs(30);
+const FORCED_IDLE: Duration = Duration::from_secs(5);
+const FORCED_SYNC: Duration = Duration::from_secs(3);
 const TICK: Duration = Duration::from_millis(20);
 
 #[cfg(test)]

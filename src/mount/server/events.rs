@@ -84,6 +84,7 @@ pub(super) struct Watch {
     borrower: Option<UnixStream>,
     alarm: Option<PipeReader>,
     files: Option<OwnedFd>,
+    is_lingering: bool,
 }
 
 impl Watch {
@@ -100,6 +101,7 @@ impl Watch {
             borrower: None,
             alarm: None,
             files: None,
+            is_lingering: false,
         })
     }
 
@@ -116,6 +118,17 @@ impl Watch {
     /// Watches for news of the container's files, too.
     pub(super) fn follow(&mut self, news: OwnedFd) {
         self.files = Some(news);
+    }
+
+    /// Has [`Event::Changed`] come every moment, and the mount's end be none: it has gone, and who uses it elsewhere is waited for.
+    pub(super) fn linger(&mut self) {
+        self.mount = None;
+        self.is_lingering = true;
+    }
+
+    /// Whether the volume is served only until those let go who use it elsewhere.
+    pub(super) const fn is_lingering(&self) -> bool {
+        self.is_lingering
     }
 
     /// Whether the container is lent to a command.
@@ -167,7 +180,7 @@ impl Watch {
         descriptors.extend(self.alarm.as_ref().map(|alarm| PollFd::new(alarm, PollFlags::IN)));
         let files = descriptors.len();
         descriptors.extend(self.files.as_ref().map(|files| PollFd::new(files, PollFlags::IN)));
-        let is_time = match poll(&mut descriptors, Some(&LOOK)) {
+        let is_time = match poll(&mut descriptors, Some(if self.is_lingering { &MOMENT } else { &LOOK })) {
             Ok(count) => count == 0,
             Err(rustix::io::Errno::INTR) => false,
             Err(error) => return Err(error.into()),
@@ -257,4 +270,6 @@ pub(super) fn receive_command(stream: &UnixStream) -> Result<Command> {
 
 /// How long nobody looks whether the session's directory is still there, where no mount changes.
 const LOOK: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
+/// How long a volume that is free again may go on being served.
+const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
 const COMMAND_LIMIT: Duration = Duration::from_secs(5);

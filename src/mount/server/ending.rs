@@ -1,0 +1,168 @@
+//! How a server comes to its end: whole, with a loss that it tells, or not yet.
+
+use std::{
+    os::unix::net::UnixStream,
+    sync::{Arc, atomic::Ordering},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Server,
+    warden::{Charge, Patience, Warden},
+};
+use crate::{
+    error::{Error, ErrorKind},
+    mount::{mountinfo::MountTable, registry, undo::Undo},
+};
+
+/// How an attempt to take a volume down went.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// It is down, and all that was written is in the container.
+    Whole,
+    /// It is down, but not all could be written.
+    Lossy(Error),
+    /// It stays as it was.
+    None(Error),
+    /// It does not show here any more, but somebody uses it elsewhere: it is served until they let go.
+    Held(Error),
+}
+
+/// Why a session ends without a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The server was told to end.
+    Signal,
+    /// A part was taken away from outside, or a volume that was is not in use elsewhere any more.
+    Gone,
+}
+
+impl Server {
+    /// Ends but for the lowest `kept` parts. False where the volume is served on.
+    pub(super) fn end_for(&mut self, cause: Cause, kept: usize) -> bool {
+        match cause {
+            Cause::Signal => {
+                self.end_by_signal(kept);
+                true
+            }
+            Cause::Gone => self.end_or_linger(kept),
+        }
+    }
+
+    /// Takes everything down in order but for the lowest `kept` parts, or leaves a volume that is in use as it is.
+    pub(super) fn end_cleanly(&mut self, kept: usize) -> Ending {
+        // From here on the next signal means: no more waiting.
+        self.session.stop().store(false, Ordering::Relaxed);
+        self.try_to_end(kept)
+    }
+
+    fn try_to_end(&mut self, kept: usize) -> Ending {
+        let Err(error) = self.session.parts.undo_down_to(kept, Undo::Clean) else {
+            self.reencryption.pause();
+            return Ending::Whole;
+        };
+        if self.is_visible() {
+            let could_not_write = error.kind() == ErrorKind::Io;
+            return Ending::None(if could_not_write { error.with_hint(NOT_WRITTEN) } else { error });
+        }
+        if error.kind() == ErrorKind::Busy && !self.is_private {
+            return Ending::Held(error);
+        }
+        // The user's file system is gone already; what hangs on below it must not keep the keys alive.
+        (self.log)(&format!("{error}; going on by force"));
+        let ending = self.end_by_force(kept);
+        if error.kind() == ErrorKind::Busy { ending } else { Ending::Lossy(error) }
+    }
+
+    /// The same now. Failures on the way are logged.
+    pub(super) fn end_by_force(&mut self, kept: usize) -> Ending {
+        let undone = self.session.parts.undo_down_to(kept, Undo::Forced);
+        self.reencryption.pause();
+        undone.map_or_else(Ending::Lossy, |()| Ending::Whole)
+    }
+
+    /// After somebody else has unmounted a part, and again later while the volume is in use elsewhere. True when the session
+    /// has ended.
+    fn end_or_linger(&mut self, kept: usize) -> bool {
+        let warden = self.warden(None, Patience::Endless);
+        match self.end_cleanly(kept) {
+            Ending::Whole | Ending::Lossy(_) => {
+                warden.stay();
+                true
+            }
+            Ending::Held(error) => {
+                if !self.watch.is_lingering() {
+                    (self.log)(&format!("{error}; it is served until that lets go"));
+                    self.watch.linger();
+                }
+                false
+            }
+            Ending::None(error) => {
+                (self.log)(&format!("{error}; detaching"));
+                self.end_by_force(kept);
+                true
+            }
+        }
+    }
+
+    /// One that watches over an attempt to end.
+    pub(super) fn warden(&self, asked: Option<UnixStream>, patience: Patience) -> Warden {
+        let record = self.session.record();
+        Warden::watch(Charge {
+            asked,
+            patience,
+            stop: Arc::clone(self.session.stop()),
+            log: Arc::clone(&self.log),
+            driver: record.driver_process,
+            container: record.entry.container.clone(),
+        })
+    }
+
+    /// For signals: a logout must not hang on an open file. But whoever uses the volume may just be told to end too.
+    fn end_by_signal(&mut self, kept: usize) {
+        self.session.stop().store(false, Ordering::Relaxed);
+        self.warden(None, Patience::Long).stay();
+        let start = Instant::now();
+        loop {
+            let (Ending::None(error) | Ending::Held(error)) = self.try_to_end(kept) else { return };
+            let patience = if self.has_inner_sessions() { INNER } else { OTHERS };
+            let is_hurried = self.session.stop().load(Ordering::Relaxed);
+            if is_hurried || error.kind() != ErrorKind::Busy || start.elapsed() >= patience {
+                (self.log)(&format!("{error}; detaching"));
+                self.end_by_force(kept);
+                return;
+            }
+            sleep(TICK);
+        }
+    }
+
+    /// As a signal does, without waiting for anybody.
+    pub(super) fn end_at_any_rate(&mut self, kept: usize) {
+        if let Ending::None(error) | Ending::Held(error) = self.end_cleanly(kept) {
+            (self.log)(&format!("{error}; detaching"));
+            self.end_by_force(kept);
+        }
+    }
+
+    /// Whether the container of another session lies in this volume: that one writes into it until it has ended.
+    fn has_inner_sessions(&self) -> bool {
+        let Some(runtime) = self.session.directory.parent() else { return false };
+        let record = self.session.record();
+        !registry::inner_ones(record, registry::sessions_in(&[runtime.to_path_buf()])).is_empty()
+    }
+
+    /// Whether what the user was given is still there.
+    pub(super) fn is_visible(&self) -> bool {
+        let record = self.session.record();
+        let visible = record.mount.or(record.block_mount);
+        MountTable::read().is_ok_and(|table| visible.is_some_and(|id| table.find(id).is_some()))
+    }
+}
+
+const NOT_WRITTEN: &str = "it is still mounted: make room for it and try again, or unmount it with --force and lose what was not written";
+/// How long a volume waits, told to end, for those whose containers lie in it.
+const INNER: Duration = Duration::from_secs(20);
+/// The same for everybody else who uses it.
+const OTHERS: Duration = Duration::from_secs(3);
+const TICK: Duration = Duration::from_millis(200);

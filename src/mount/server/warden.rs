@@ -1,0 +1,151 @@
+//! Sees to it that a server which was told to end does so, whatever its medium does.
+//!
+//! The server's own threads wait in the kernel for a medium that hangs, with the keys in use. A thread that touches no file looks
+//! at the pulse of the medium. It says what is waited for, and where that was asked for, it wipes the keys and ends the process.
+
+use std::{
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, sleep},
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+
+use crate::{
+    error::{Error, ErrorKind},
+    mount::{
+        protocol::{self, Failure, Outcome},
+        undo::Log,
+    },
+    storage::{Pulse, seal},
+    sys::{
+        memory::wipe_all_secrets,
+        process::{ProcessId, end_at_once},
+    },
+};
+
+/// When a medium that stands still is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// Once the server is told to hurry.
+    Endless,
+    /// After a minute: a signal ends the server, and whoever sent it may kill it before.
+    Long,
+    /// At once: that is what force is for.
+    None,
+}
+
+/// What a warden knows of its server.
+pub(super) struct Charge {
+    /// Who asked for the end, to be told.
+    pub asked: Option<UnixStream>,
+    pub patience: Patience,
+    /// Set where the server shall wait for nobody any more.
+    pub stop: Arc<AtomicBool>,
+    pub log: Log,
+    pub driver: Option<ProcessId>,
+    /// The container, to be named.
+    pub container: PathBuf,
+}
+
+/// A warden at work. It stops when this is dropped.
+#[derive(Debug)]
+pub(super) struct Warden {
+    is_done: Arc<Mutex<bool>>,
+}
+
+impl Warden {
+    pub(super) fn watch(charge: Charge) -> Self {
+        let is_done = Arc::default();
+        let seen = Arc::clone(&is_done);
+        // Without a thread a medium that hangs is waited for.
+        let _refused = thread::Builder::new().name("warden".to_owned()).spawn(move || charge.watch(&seen));
+        Self { is_done }
+    }
+
+    /// Has it go on until the process has ended.
+    pub(super) fn stay(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Warden {
+    fn drop(&mut self) {
+        *self.is_done.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+}
+
+impl Charge {
+    fn watch(self, is_done: &Mutex<bool>) {
+        let mut last = Pulse::now();
+        let mut since = Instant::now();
+        let mut is_told = false;
+        loop {
+            sleep(TICK);
+            // Held to the end where it gives up: nobody else answers then.
+            let is_done = is_done.lock().unwrap_or_else(PoisonError::into_inner);
+            if *is_done {
+                return;
+            }
+            let now = Pulse::now();
+            if !now.has_stopped_since(last) {
+                (last, since, is_told) = (now, Instant::now(), false);
+                continue;
+            }
+            let waited = since.elapsed();
+            if waited >= TOLD && !is_told {
+                is_told = true;
+                self.tell();
+            }
+            let patience = match self.patience {
+                Patience::None => Some(TOLD),
+                _ if self.stop.load(Ordering::Relaxed) => Some(TOLD),
+                Patience::Long => Some(LONG),
+                Patience::Endless => None,
+            };
+            if patience.is_some_and(|patience| waited >= patience) {
+                self.give_up();
+            }
+        }
+    }
+
+    fn tell(&self) {
+        let what = self.what();
+        (self.log)(&what);
+        self.answer(&Outcome::Waiting(what));
+    }
+
+    fn what(&self) -> String {
+        format!("the medium of {} has not answered for {} seconds", self.container.display(), TOLD.as_secs())
+    }
+
+    fn give_up(&self) -> ! {
+        seal();
+        wipe_all_secrets();
+        (self.log)("the medium is given up, and the keys are wiped");
+        if let Some(driver) = self.driver {
+            // Otherwise it would wait for answers that do not come.
+            let _ended = driver.signal(Signal::KILL);
+        }
+        let reason = format!("{}: what was not written yet is lost", self.what());
+        self.answer(&Outcome::GivenUp(Failure::from(&Error::new(ErrorKind::Io, reason))));
+        end_at_once()
+    }
+
+    /// Whoever asked may have gone, or does not read.
+    fn answer(&self, outcome: &Outcome) {
+        if let Some(stream) = &self.asked {
+            let _gone = stream.set_write_timeout(Some(TICK)).and_then(|()| protocol::send(stream, outcome));
+        }
+    }
+}
+
+const TICK: Duration = Duration::from_millis(100);
+/// How long nothing is heard from a medium before that is said.
+const TOLD: Duration = Duration::from_secs(5);
+const LONG: Duration = Duration::from_secs(60);

@@ -1,0 +1,313 @@
+//! Whatever a program was told is safe is there afterwards, however a volume ends and whoever holds it: single walks, then each
+//! way to end with each holder.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::{
+    place::{Background, CHEAP, Who, signal, wait_for_end_of, wait_until},
+    world::{World, with_each_driver, with_vault, with_who},
+};
+
+const OPTIONS: &str = "--size 48M --provision quick";
+/// Five megabytes that nobody synced.
+const WRITE: &str = "seq 700000 > m/docs/f";
+
+/// Root's two drivers: only root can mount a folder of the volume elsewhere.
+fn with_roots_drivers(walk: impl Fn(&World)) {
+    for who in [Who::Root, Who::RootInUserspace] {
+        with_who(who, OPTIONS, &walk);
+    }
+}
+
+/// What a program wrote is whole after the next mount; and the volume is left unmounted.
+fn assert_kept(world: &World) {
+    world.mount();
+    world.shell("seq 700000 | cmp - m/docs/f");
+    world.done("unmount m");
+}
+
+/// A process in a mount namespace of its own that shows what is mounted here.
+pub(crate) fn namespace(world: &World) -> Background {
+    let elsewhere = world.shell_in_background(
+        "exec unshare -m --propagation private sh -c 'touch apart; cd /; exec sleep 10000'",
+    );
+    wait_until("a namespace", || world.path("apart").exists());
+    std::fs::remove_file(world.path("apart")).unwrap();
+    elsewhere
+}
+
+#[test]
+fn a_folder_bound_elsewhere_is_named_and_what_is_written_there_is_kept() {
+    with_roots_drivers(|world| {
+        world.mount();
+        world.shell("mkdir m/docs b; mount --bind m/docs b");
+        world.shell(&WRITE.replace("m/docs", "b"));
+        let refused = world.strongroom("unmount m");
+        assert_eq!(refused.status, Some(5), "{world}: {refused:?}");
+        let named = format!("in use by the mount on {}\n", world.path("b").display());
+        assert!(refused.errors.contains(&named), "{world}: {refused:?}");
+        assert!(world.listed()["mountpoint"].is_string(), "{world}: a refused unmount changes nothing");
+        world.shell("umount b");
+        world.done("unmount m");
+        world.assert_clean();
+        assert_kept(world);
+    });
+}
+
+#[test]
+fn a_folder_that_stays_bound_is_served_until_it_goes() {
+    with_roots_drivers(|world| {
+        world.mount();
+        let server = world.server();
+        world.shell("mkdir m/docs b; mount --bind m/docs b; umount m");
+        wait_until("a detached volume", || world.listed()["mountpoint"].is_null());
+        world.shell(&WRITE.replace("m/docs", "b"));
+        let refused = world.strongroom("unmount v.vault");
+        assert_eq!(refused.status, Some(5), "{world}: {refused:?}");
+        let named = format!("still in use by the mount on {}\n", world.path("b").display());
+        assert!(refused.errors.contains(&named), "{world}: {refused:?}");
+        world.shell("umount b");
+        wait_for_end_of(server);
+        assert_kept(world);
+    });
+}
+
+#[test]
+fn a_volume_that_another_namespace_shows_is_served_until_that_ends() {
+    with_roots_drivers(|world| {
+        world.mount();
+        let server = world.server();
+        world.shell("mkdir m/docs");
+        let elsewhere = namespace(world);
+        world.shell(WRITE);
+        let held = world.strongroom("unmount m");
+        assert_eq!(held.status, Some(5), "{world}: {held:?}");
+        let named = format!("still in use in the mount namespace of process {} (sleep)", elsewhere.process());
+        assert!(held.errors.contains(&named), "{world}: {held:?}");
+        assert!(world.listed()["mountpoint"].is_null(), "{world}");
+        drop(elsewhere);
+        wait_for_end_of(server);
+        world.assert_clean();
+        assert_kept(world);
+    });
+}
+
+#[test]
+fn force_brings_what_another_namespace_wrote_to_the_volume_and_says_who_is_cut_off() {
+    with_roots_drivers(|world| {
+        world.mount();
+        let server = world.server();
+        world.shell("mkdir m/docs");
+        let elsewhere = namespace(world);
+        world.shell(WRITE);
+        let forced = world.strongroom("unmount m --force");
+        assert_eq!(forced.status, Some(5), "{world}: {forced:?}");
+        let named = format!("in the mount namespace of process {} (sleep)", elsewhere.process());
+        assert!(forced.errors.contains(&named), "{world}: {forced:?}");
+        wait_for_end_of(server);
+        world.assert_clean();
+        drop(elsewhere);
+        assert_kept(world);
+    });
+}
+
+#[test]
+fn an_overlay_on_a_folder_of_the_volume_is_named() {
+    with_who(Who::Root, OPTIONS, |world: &World| {
+        world.mount();
+        world.shell("mkdir m/docs m/work low o");
+        let layers =
+            format!("lowerdir={0}/low,upperdir={0}/m/docs,workdir={0}/m/work", world.folder().display());
+        world.shell(&format!("mount -t overlay -o {layers} overlay o"));
+        world.shell(&WRITE.replace("m/docs", "o"));
+        let refused = world.strongroom("unmount m");
+        assert_eq!(refused.status, Some(5), "{refused:?}");
+        let named = format!("in use by the mount on {}\n", world.path("o").display());
+        assert!(refused.errors.contains(&named), "{refused:?}");
+        world.shell("umount o");
+        world.done("unmount m");
+        assert_kept(world);
+    });
+}
+
+#[test]
+fn a_block_file_that_stays_bound_is_served_until_it_goes() {
+    with_who(Who::Root, "--size 16M --provision quick --filesystem none", |world: &World| {
+        world.done("mount --block v.vault m --password-file password");
+        let server = world.server();
+        world.shell("mkdir b; mount --bind m b");
+        let refused = world.strongroom("unmount m");
+        assert_eq!(refused.status, Some(5), "{refused:?}");
+        world.shell("umount m; seq 100000 | dd of=b/volume conv=notrunc bs=4k iflag=fullblock status=none");
+        assert_eq!(world.strongroom("unmount v.vault").status, Some(5));
+        world.shell("umount b");
+        wait_for_end_of(server);
+        world.done("mount --block v.vault m --password-file password");
+        world.shell("seq 100000 | cmp -n 500000 - m/volume");
+        world.done("unmount m");
+    });
+}
+
+#[test]
+fn a_mount_below_a_renamed_folder_is_listed_and_taken_down_by_either_name() {
+    with_each_driver(OPTIONS, |world| {
+        for (name, force) in
+            [("new/m", ""), ("old/m", ""), ("v.vault", ""), ("v.vault", "--force"), ("new/m", "--force")]
+        {
+            world.make_folder("old");
+            world.make_folder("old/m");
+            world.done(&world.mount_command().replace(" m ", " old/m "));
+            world.shell("seq 700000 > old/m/f; mv old new");
+            let place = world.path("new/m");
+            assert_eq!(world.listed()["mountpoint"].as_str(), place.to_str(), "{world}");
+            let done = world.strongroom(&format!("unmount {name} {force}"));
+            assert_eq!(done.status, Some(0), "{world}: {done:?}");
+            assert_eq!(done.errors, format!("unmounted {}\n", place.display()), "{world}");
+            world.assert_clean();
+            world.shell("rmdir new/m new");
+            world.mount();
+            world.shell("seq 700000 | cmp - m/f; rm m/f");
+            world.done("unmount m");
+        }
+    });
+}
+
+#[test]
+fn a_block_file_below_a_renamed_folder_is_taken_down() {
+    with_vault("--size 16M --provision quick --filesystem none", |world| {
+        world.make_folder("old");
+        world.make_folder("old/m");
+        world.done("mount --block v.vault old/m --password-file password");
+        world.shell(
+            "seq 100000 | dd of=old/m/volume conv=notrunc bs=4k iflag=fullblock status=none; mv old new",
+        );
+        let block = world.path("new/m/volume");
+        assert_eq!(world.listed()["block"].as_str(), block.to_str(), "{world}");
+        world.done("unmount new/m/volume");
+        world.assert_clean();
+        world.done("mount --block v.vault m --password-file password");
+        world.shell("seq 100000 | cmp -n 500000 - m/volume");
+        world.done("unmount m");
+    });
+}
+
+#[test]
+fn a_mount_whose_folder_another_namespace_removes_is_kept_whole() {
+    with_who(Who::Root, OPTIONS, |world: &World| {
+        world.mount();
+        let server = world.server();
+        world.shell("mkdir m/docs");
+        world.shell(WRITE);
+        // Where it is not mounted the folder can be removed, and the kernel then detaches what is mounted on it elsewhere.
+        world.shell("unshare -m --propagation private sh -c 'umount m; rmdir m'");
+        wait_for_end_of(server);
+        world.make_folder("m");
+        assert_kept(world);
+    });
+}
+
+/// As at a logout: everybody is told to end, in whatever order.
+#[test]
+fn nested_volumes_that_are_all_told_to_end_are_whole() {
+    with_each_driver("--size 64M --provision quick", |world| {
+        world.mount();
+        world.make_folder("n");
+        world.done(&format!(
+            "create m/inner.vault --password-file password {CHEAP} --size 24M --provision quick"
+        ));
+        let inner = world.mount_command().replace("v.vault m ", "m/inner.vault n ");
+        world.done(&inner);
+        world.shell("seq 700000 > n/f; seq 700000 > m/f");
+        let list = world.json("list");
+        let servers: Vec<_> =
+            list["mounts"].as_array().unwrap().iter().map(|mount| mount["pid"].as_u64().unwrap()).collect();
+        let mut told: Vec<_> = servers.iter().flat_map(|&server| crate::place::children(server)).collect();
+        told.extend(&servers);
+        let start = Instant::now();
+        // The outer one was mounted first.
+        for process in told {
+            signal(process, Signal::TERM);
+        }
+        for server in servers {
+            wait_for_end_of(server);
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "{world}: {:?}", start.elapsed());
+        world.assert_clean();
+        world.mount();
+        world.done(&inner);
+        world.shell("seq 700000 | cmp - n/f; seq 700000 | cmp - m/f");
+        world.done("unmount n");
+        world.done("unmount m");
+    });
+}
+
+/// The medium is a file system whose driver was stopped: it answers nothing.
+#[test]
+fn force_gives_up_a_medium_that_hangs_within_ten_seconds_and_what_was_synced_is_kept() {
+    with_each_driver(OPTIONS, |world| {
+        let medium = Medium::new(world);
+        world.done(&world.mount_command().replace("v.vault", "medium/v.vault"));
+        let server = world.server();
+        world.shell(
+            "seq 700000 | dd of=m/synced bs=1M iflag=fullblock conv=fsync status=none; seq 300000 > m/lost",
+        );
+        signal(medium.process(), Signal::STOP);
+        let start = Instant::now();
+        let forced = world.strongroom("unmount m --force");
+        let took = start.elapsed();
+        signal(medium.process(), Signal::CONT);
+        assert_eq!(forced.status, Some(6), "{world}: {forced:?}");
+        assert!(took < Duration::from_secs(10), "{world}: {took:?}");
+        let container = world.path("medium/v.vault");
+        let told =
+            format!("strongroom: the medium of {} has not answered for 5 seconds", container.display());
+        assert!(forced.errors.starts_with(&told), "{world}: {forced:?}");
+        wait_for_end_of(server);
+        assert_eq!(world.listed(), serde_json::Value::Null, "{world}");
+        assert!(
+            !world.shell("cat /proc/self/mountinfo").contains(world.path("m ").to_str().unwrap()),
+            "{world}"
+        );
+        medium.copy_back();
+        world.mount_or_repair();
+        world.shell("seq 700000 | cmp - m/synced");
+        world.done("unmount m");
+    });
+}
+
+/// A `fuse2fs` of the same user, with a copy of the container in its file system.
+struct Medium<'a> {
+    world: &'a World,
+    driver: Background,
+}
+
+impl<'a> Medium<'a> {
+    fn new(world: &'a World) -> Self {
+        world.make_folder("medium");
+        world.shell("truncate -s 100M medium.img; mke2fs -q -t ext4 -O ^extent,^64bit medium.img");
+        let driver = world.shell_in_background("exec fuse2fs -f medium.img medium -o fakeroot");
+        let medium = Self { world, driver };
+        wait_until("a medium", || world.shell("mountpoint medium || true").contains("is a mountpoint"));
+        world.shell("cp v.vault medium/v.vault");
+        medium
+    }
+
+    fn process(&self) -> u64 {
+        self.driver.process()
+    }
+
+    /// Puts the container back where it was, and takes the medium away.
+    fn copy_back(self) {
+        self.world.shell("cp medium/v.vault v.vault");
+    }
+}
+
+impl Drop for Medium<'_> {
+    fn drop(&mut self) {
+        signal(self.process(), Signal::CONT);
+        let umount = if self.world.is_root() { "umount -l" } else { "fusermount3 -uz" };
+        self.world.shell(&format!("{umount} medium || true"));
+    }
+}
