@@ -16,7 +16,7 @@ SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 FEATURES = $(shell pkg-config --exists libudev 2>/dev/null || echo --no-default-features)
 SHARE := $(DESTDIR)$(PREFIX)/share
 
-.PHONY: help setup tools build demo test guest torture check bench install uninstall fuzz clean
+.PHONY: help setup tools build demo test guest torture losses check bench install uninstall fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -45,6 +45,9 @@ guest: ## build the guest whose dm-crypt opens what the tests make (root, once)
 
 torture: tools ## kill the server under load, KILL_ROUNDS times (200) with each driver
 	STRONGROOM_KILL_ROUNDS=$(KILL_ROUNDS) $(CARGO) test --locked --test vault killed_server -- --nocapture
+
+losses: tools ## every driver, file system, way to end and holder: what was written must be whole (root)
+	STRONGROOM_LOSSES=all $(CARGO) test --locked $(FEATURES) --test vault losses -- --nocapture
 
 check: tools ## formatting, lints, documentation, dependencies
 	$(CARGO) fmt --check

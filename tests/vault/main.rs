@@ -17,6 +17,7 @@ mod leaks;
 mod limits;
 mod looks;
 mod losses;
+mod losses_matrix;
 mod memory;
 mod neighbours;
 mod nested;
