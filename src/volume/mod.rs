@@ -14,6 +14,7 @@ pub mod image;
 pub mod pin;
 pub mod reencrypt;
 
+pub use crate::storage::{Pulse, seal};
 pub use crate::{
     block::{BlockDevice, ShadowDevice},
     format::{native::StartHeader, signature},

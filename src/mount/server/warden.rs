@@ -22,11 +22,11 @@ use crate::{
         protocol::{self, Failure, Outcome},
         undo::Log,
     },
-    storage::{Pulse, seal},
     sys::{
         memory::wipe_all_secrets,
         process::{ProcessId, end_at_once},
     },
+    volume::{Pulse, seal},
 };
 
 /// When a medium that stands still is given up.
