@@ -251,11 +251,10 @@ pub(crate) fn use_of(path: &Path) -> Option<(String, Option<PathBuf>)> {
     }
     let holders = mount::holders_of_file(path);
     let told = holders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    match holders.iter().any(Holder::is_certain) {
-        true => Some((format!("in use by {told}"), None)),
-        false if holders.is_empty() => None,
-        false => Some((format!("in use or not, which cannot be told: {told}"), None)),
+    if holders.iter().any(Holder::is_certain) {
+        return Some((format!("in use by {told}"), None));
     }
+    (!holders.is_empty()).then(|| (format!("in use or not, which cannot be told: {told}"), None))
 }
 
 /// Where a volume shows: its mount point, or the directory of its block file where it has no driver. `None` where it was

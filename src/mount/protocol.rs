@@ -121,7 +121,7 @@ impl Save {
         let needed = file.blocks().saturating_mul(512);
         if needed > self.free {
             let free = self.free;
-            let reason = format!("the copy takes {needed} bytes, and {free} are free; it is still mounted");
+            let reason = format!("the copy takes {needed} bytes, and {free} are free; it stays as it is");
             return Err(Error::new(ErrorKind::NoSpace, reason).with_hint("choose another place for the copy"));
         }
         Ok(())

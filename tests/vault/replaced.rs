@@ -148,10 +148,39 @@ fn a_volume_whose_copy_has_no_room_stays_mounted_and_says_so() {
         let server = world.server();
         let refused = world.strongroom("unmount m --save-as full/copy");
         assert_eq!(refused.status, Some(6), "{refused:?}");
-        assert!(refused.errors.contains("it is still mounted"), "{refused:?}");
+        assert!(refused.errors.contains("it stays as it is"), "{refused:?}");
         world.shell("seq 400000 | cmp - m/written");
         world.done("unmount m --save-as v.vault");
         assert!(!is_running(server));
+        world.shell("umount full");
+        assert_written_is_in(world, "v.vault");
+    });
+}
+
+#[test]
+fn a_lost_container_that_finds_no_room_outlives_signals_and_the_mount() {
+    with_each_driver(OPTIONS, |world| {
+        if !world.is_root() {
+            return;
+        }
+        world.shell("mkdir full; mount -t tmpfs -o size=40m x full; mv v.vault full/v.vault");
+        let command = world.mount_command().replacen("v.vault", "full/v.vault", 1);
+        world.shell(&format!("export HOME=$PWD/full; ./strongroom {command}"));
+        world.shell(WRITE);
+        world.shell("rm full/v.vault");
+        let server = world.server();
+        signal(server, Signal::TERM);
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        world.shell("seq 400000 | cmp - m/written");
+
+        world.shell("umount m");
+        wait_until("the end of the mount", || world.listed()["mountpoint"].is_null());
+        wait_until("a server that holds the container", || {
+            world.strongroom("unmount full/v.vault").status == Some(5)
+        });
+        signal(server, Signal::TERM);
+        world.done("unmount full/v.vault --save-as v.vault");
+        wait_for_end_of(server);
         world.shell("umount full");
         assert_written_is_in(world, "v.vault");
     });
