@@ -25,19 +25,19 @@ pub struct Other {
 }
 
 impl Other {
-    /// The command by which its owner unmounts `path`.
-    pub(super) fn command(&self, path: &Path) -> String {
+    /// The command by which its owner unmounts or syncs `path`.
+    pub(super) fn command(&self, verb: &str, path: &Path) -> String {
         let path = path.display();
         match self.mounted_by.as_str() {
-            "root" => format!("sudo strongroom unmount {path}"),
-            other => format!("sudo -u {other} strongroom unmount {path}"),
+            "root" => format!("sudo strongroom {verb} {path}"),
+            other => format!("sudo -u {other} strongroom {verb} {path}"),
         }
     }
 
-    /// Why the caller cannot take it down, and who can.
-    pub(super) fn refusal(&self) -> Error {
+    /// Why the caller cannot unmount or sync it, and who can.
+    pub(super) fn refusal(&self, verb: &str) -> Error {
         Error::new(ErrorKind::Permission, format!("mounted by {}", self.mounted_by))
-            .with_hint(self.unmount.clone())
+            .with_hint(self.command(verb, &self.mountpoint))
     }
 }
 
@@ -64,7 +64,7 @@ pub(super) fn other_at(path: &Path) -> Option<Other> {
 fn other(mountpoint: &Path, owner: u32) -> Other {
     let mounted_by = if owner == 0 { "root".to_owned() } else { name_of(owner) };
     let mut other = Other { mountpoint: mountpoint.to_path_buf(), mounted_by, unmount: String::new() };
-    other.unmount = other.command(mountpoint);
+    other.unmount = other.command("unmount", mountpoint);
     other
 }
 
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn the_way_to_end_it_is_a_command() {
-        let root = other(Path::new("/mnt/v"), 0).refusal();
+        let root = other(Path::new("/mnt/v"), 0).refusal("unmount");
         assert_eq!((root.kind(), root.reason()), (ErrorKind::Permission, "mounted by root"));
         assert_eq!(root.hint(), Some("sudo strongroom unmount /mnt/v"));
     }

@@ -50,7 +50,7 @@ pub fn unmount_saving(
     let action = || format!("cannot unmount {}", path.display());
     let (session, record) = match <[_; 1]>::try_from(choose(&Selection::One(path.to_path_buf()))) {
         Ok([one]) => one,
-        Err(none) if none.is_empty() => return Err(not_mounted(path)),
+        Err(none) if none.is_empty() => return Err(not_mounted("unmount", path)),
         Err(_) => return Err(Error::new(ErrorKind::Usage, "several volumes bear this name").during(action())),
     };
     if !record.is_alive() {

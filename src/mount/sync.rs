@@ -16,6 +16,7 @@ use super::{
     mountinfo::MountTable,
     program,
     registry::{Entry, Record, Session, file_id, named, sessions},
+    unmount::not_mounted,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -27,11 +28,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// written; `Io` or `NoSpace` where something could not be written; `Interrupted`.
 pub fn sync(path: &Path, interrupted: &AtomicBool) -> Result<Entry> {
     let action = || format!("cannot sync {}", path.display());
-    let record = find(path).ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, "nothing mounted bears this name")
-            .during(action())
-            .with_hint("strongroom list shows what is mounted")
-    })?;
+    let record = find(path).ok_or_else(|| not_mounted("sync", path))?;
     for step in steps(&record.entry) {
         run(step, interrupted).map_err(|error| error.during(action()))?;
     }

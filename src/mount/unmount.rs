@@ -61,7 +61,7 @@ pub enum Selection {
 pub fn unmount(selection: &Selection, force: bool, patience: Patience<'_>) -> Result<Vec<Entry>> {
     let chosen = choose(selection);
     if let (Selection::One(path), true) = (selection, chosen.is_empty()) {
-        return Err(not_mounted(path));
+        return Err(not_mounted("unmount", path));
     }
     let mut done = Vec::new();
     let mut failure = None;
@@ -83,20 +83,21 @@ pub fn unmount(selection: &Selection, force: bool, patience: Patience<'_>) -> Re
     failure.map_or(Ok(done), Err)
 }
 
-/// What `unmount` says of a name that nothing mounted bears.
-pub(super) fn not_mounted(path: &Path) -> Error {
+/// What `unmount` and `sync` say of a name that nothing of the caller's bears.
+pub(super) fn not_mounted(verb: &str, path: &Path) -> Error {
+    let action = format!("cannot {verb} {}", path.display());
     if let Some(other) = other_at(path) {
-        return other.refusal().during(format!("cannot unmount {}", path.display()));
+        return other.refusal(verb).during(action);
     }
     if let Some(other) = others().first().filter(|_| is_locked(path)) {
         // Whose it is nobody tells: the sessions of others are private.
         let reason = format!("it is in use, and {} has mounted a volume", other.mounted_by);
         return Error::new(ErrorKind::Permission, reason)
-            .during(format!("cannot unmount {}", path.display()))
-            .with_hint(format!("if it is that one: {}", other.command(path)));
+            .during(action)
+            .with_hint(format!("if it is that one: {}", other.command(verb, path)));
     }
     Error::new(ErrorKind::NotFound, "nothing mounted bears this name")
-        .during(format!("cannot unmount {}", path.display()))
+        .during(action)
         .with_hint("strongroom list shows what is mounted")
 }
 
