@@ -33,6 +33,42 @@ pub fn excerpt_within(text: &str, most: usize) -> String {
     excerpt
 }
 
+/// The text between quotation marks, as a label is shown: also what nobody can see, or could take for a space, is escaped.
+///
+/// ```
+/// assert_eq!(strongroom::text::in_quotes("a\u{3164}b"), "\"a\\u{3164}b\"");
+/// ```
+pub fn in_quotes(text: &str) -> String {
+    format!("\"{}\"", clear(text).replace('"', "\\\""))
+}
+
+/// The same without the quotation marks.
+pub fn clear(text: &str) -> String {
+    let shown = |character: char| {
+        if is_clear(character) { String::from(character) } else { character.escape_unicode().collect() }
+    };
+    text.chars().map(shown).collect()
+}
+
+/// Whether a character shows as what it is, wherever it stands: neither control, format, private use nor unassigned, no space
+/// but the usual one, and nothing that Unicode lets programs leave out (`Default_Ignorable_Code_Point`) or that is blank.
+pub fn is_clear(character: char) -> bool {
+    let is_ignorable = matches!(character,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+        | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}');
+    let is_blank = character == '\u{2800}';
+    !is_ignorable && !is_blank && is_printable(character)
+}
+
+/// Whether the standard library prints a character as it is, where it stands behind another. It escapes what Unicode has as
+/// control, format, surrogate, private use, unassigned, and separators but the space.
+fn is_printable(character: char) -> bool {
+    let escaped: String = ['x', character].iter().collect::<String>().escape_debug().collect();
+    matches!(character, '"' | '\'' | '\\') || escaped.chars().eq(['x', character])
+}
+
 fn shown(character: char) -> String {
     let is_unfit = character.is_control() || breaks_or_turns(character);
     if is_unfit { character.escape_default().collect() } else { String::from(character) }
@@ -55,6 +91,32 @@ mod tests {
         assert_eq!(in_one_line("a\nstrongroom: done\u{1b}[2J"), "a\\nstrongroom: done\\u{1b}[2J");
         assert_eq!(in_one_line("\u{202e}gpj.exe\u{2028}"), "\\u{202e}gpj.exe\\u{2028}");
         assert_eq!(in_one_line("Füße 🔒 'and' \\n"), "Füße 🔒 'and' \\n");
+    }
+
+    #[test]
+    fn a_label_shows_what_nobody_sees() {
+        for unseen in [
+            '\u{ad}',
+            '\u{34f}',
+            '\u{3164}',
+            '\u{fe0f}',
+            '\u{e0041}',
+            '\u{e000}',
+            '\u{378}',
+            '\u{a0}',
+            '\u{2800}',
+            '\u{7f}',
+            '\u{202e}',
+            '\u{200d}',
+            '\u{10ffff}',
+        ] {
+            assert!(!is_clear(unseen), "{unseen:?}");
+            let escaped: String = unseen.escape_unicode().collect();
+            assert_eq!(in_quotes(&format!("a{unseen}b")), format!("\"a{escaped}b\""));
+        }
+        let clear = "Füße 🔒 e\u{301} 中文 עברית 'and' \\n a b";
+        assert_eq!(in_quotes(clear), format!("\"{clear}\""));
+        assert_eq!(in_quotes("a\"b"), "\"a\\\"b\"");
     }
 
     #[test]

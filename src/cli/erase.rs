@@ -7,6 +7,7 @@ use strongroom::{
     crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
     format::{FORMATS, Format, HeaderInfo},
+    text::in_quotes,
     volume::{Access, Container, erase},
 };
 
@@ -103,7 +104,7 @@ fn confirm(path: &Path, info: Option<&HeaderInfo>) -> Result<()> {
 
 fn describe(info: &HeaderInfo) -> String {
     let keyslots = u32::try_from(info.keyslots.len()).unwrap_or(u32::MAX);
-    let label = info.label.as_ref().map(|label| format!("label {label:?}, ")).unwrap_or_default();
+    let label = info.label.as_ref().map(|label| format!("label {}, ", in_quotes(label))).unwrap_or_default();
     format!("{label}{}, {}", show_size(info.container_size), counted(keyslots, "keyslot", "keyslots"))
 }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 use strongroom::{
     error::Result,
     format::{CopyState, Header, HeaderInfo, KeyfileRole, KeyslotInfo, Priority},
+    text::{clear, in_quotes},
     volume::{describe_header_file, is_header_file},
 };
 
@@ -88,7 +89,7 @@ fn describe(info: &HeaderInfo) -> String {
     };
     line("Format:", &format!("{}, version {}", info.format, info.version));
     line("UUID:", info.uuid.as_deref().unwrap_or("none"));
-    line("Label:", info.label.as_deref().unwrap_or("none"));
+    line("Label:", &info.label.as_deref().map_or_else(|| "none".to_owned(), clear));
     line("Cipher:", &format!("{}, {}-bit key", info.cipher, info.key_bits));
     line("Sector size:", &format!("{} bytes", info.sector_size));
     line("Container:", &exact_size(info.container_size));
@@ -128,7 +129,7 @@ pub(crate) fn describe_keyslots(keyslots: &[KeyslotInfo]) -> String {
         parts.extend(kdf.iterations.map(|count| counted(count, "iteration", "iterations")));
         parts.extend(keyslot.weak.then(|| "weak".to_owned()));
         parts.extend(keyslot.priority.and_then(priority_name).map(str::to_owned));
-        parts.extend(keyslot.label.as_ref().map(|label| format!("label {label:?}")));
+        parts.extend(keyslot.label.as_ref().map(|label| format!("label {}", in_quotes(label))));
         text.push_str(&parts.join(", "));
         text.push('\n');
     }

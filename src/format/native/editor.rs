@@ -60,12 +60,18 @@ impl Editor for NativeEditor {
 
     fn add(&mut self, new: &NewKeyslot<'_>, rng: &dyn Rng) -> Result<u32> {
         let slot = place(&self.in_use(), new.slot)?;
+        keyslot::checked_label(new.label)?;
         self.seal(slot, new, rng)?;
         Ok(slot)
     }
 
     fn replace(&mut self, slot: u32, new: &NewKeyslot<'_>, rng: &dyn Rng) -> Result<()> {
-        check_in_use(&self.in_use(), slot)?;
+        let in_use = self.in_use();
+        check_in_use(&in_use, slot)?;
+        let before = in_use.iter().find(|used| used.index == slot).and_then(|used| used.label.text());
+        if new.label != before {
+            keyslot::checked_label(new.label)?;
+        }
         self.seal(slot, new, rng)
     }
 

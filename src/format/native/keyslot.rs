@@ -298,7 +298,7 @@ pub(super) fn seal(
     raw.memory_kib = cost.memory_kib.into();
     raw.passes = cost.passes.into();
     raw.lanes = cost.lanes.into();
-    raw.label = checked_label(new.label)?.to_field();
+    raw.label = carried_label(new.label)?.to_field();
     rng.fill(&mut raw.salt)?;
     rng.fill(&mut raw.nonce)?;
     if let Credentials::SecurityKey(answer) = new.credentials {
@@ -353,13 +353,24 @@ fn checked_cost(cost: Argon2Cost) -> Result<Argon2Cost> {
     Ok(cost)
 }
 
-/// A keyslot's label, none where there is no text.
+/// The label that somebody chose.
 ///
 /// # Errors
-/// `Usage` where NAT-SB-06 does not allow it.
+/// `Usage` where NAT-SB-06 or NAT-SB-11 does not allow it.
 pub(super) fn checked_label(text: Option<&str>) -> Result<Label> {
-    let reason = || format!("a label takes {LABEL_LEN} bytes without control characters");
-    Label::new(text.unwrap_or_default()).ok_or_else(|| Error::new(ErrorKind::Usage, reason()))
+    Label::chosen(text.unwrap_or_default()).ok_or_else(no_label)
+}
+
+/// A label that may have been chosen when more was allowed.
+fn carried_label(text: Option<&str>) -> Result<Label> {
+    Label::new(text.unwrap_or_default()).ok_or_else(no_label)
+}
+
+fn no_label() -> Error {
+    let reason = format!(
+        "a label takes {LABEL_LEN} bytes, without characters that cannot be seen: control, invisible, private or unassigned ones, spaces but the usual"
+    );
+    Error::new(ErrorKind::Usage, reason)
 }
 
 impl Priority {

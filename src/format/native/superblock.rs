@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     format::{Extent, Provision},
+    text::is_clear,
     units::SectorSize,
 };
 use zerocopy::FromZeros;
@@ -111,6 +112,11 @@ impl Label {
     pub fn new(text: &str) -> Option<Self> {
         let is_clean = text.len() <= LABEL_LEN && !text.chars().any(is_treacherous);
         is_clean.then(|| Self(text.to_owned()))
+    }
+
+    /// The label `text` for something new: besides, all of it can be seen, and passes for nothing else (NAT-SB-11).
+    pub fn chosen(text: &str) -> Option<Self> {
+        text.chars().all(is_clear).then(|| Self::new(text))?
     }
 
     /// NAT-SB-06: clean UTF-8, padded with zeros.
