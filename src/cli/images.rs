@@ -12,7 +12,7 @@ use strongroom::{
     block::ByteDevice,
     crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
-    format::{NewHeader, Provision, Room},
+    format::{HeaderInfo, NewHeader, Provision, Room},
     mount::{Holder, holders_of_file},
     storage::{FileStorage, Storage},
     volume::{
@@ -156,8 +156,10 @@ fn write_image(console: Console, options: &ExportOptions, container: &Container)
         confirm_cleartext(path, target)?;
     }
     let unlocked = unlock(console, path, &*header, &options.unlock, options.keyslot.slot)?;
-    let volume =
-        ByteDevice::new(Volume::open(container, header.describe_unlocked(&unlocked), &unlocked).device());
+    let info = header.describe_unlocked(&unlocked);
+    check_complete(container, &info)
+        .map_err(|error| error.during(format!("cannot export {}", path.display())))?;
+    let volume = ByteDevice::new(Volume::open(container, info, &unlocked).device());
     drop(unlocked);
 
     // From here on the draft takes back what was done, whatever fails.
@@ -183,6 +185,22 @@ fn write_image(console: Console, options: &ExportOptions, container: &Container)
         let (from, to) = (made.container.display(), made.image.display());
         format!("exported {from} to {to}: {}, in clear", show_size(made.size))
     })
+}
+
+/// An image would end where the container does: what there is, the other ways of looking at it give.
+fn check_complete(container: &Container, info: &HeaderInfo) -> Result<()> {
+    let (end, size) = (info.data_offset.saturating_add(info.data_size), container.storage().size()?);
+    if size >= end {
+        return Ok(());
+    }
+    let missing = end.saturating_sub(size.max(info.data_offset));
+    let reason = format!(
+        "the container is cut off: it has {size} bytes, and the last {missing} bytes of its {} bytes of data are missing",
+        info.data_size
+    );
+    Err(Error::new(ErrorKind::Damaged, reason).with_hint(
+        "mount --read-only shows the files that are left, mount --block --read-only the volume, for dd or ddrescue to copy",
+    ))
 }
 
 fn confirm_cleartext(path: &Path, target: &Path) -> Result<()> {

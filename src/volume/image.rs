@@ -72,7 +72,7 @@ pub fn export(
         let reason = format!("the volume has {len} bytes, and the device {}", image.size()?);
         return Err(Error::new(ErrorKind::NoSpace, reason));
     }
-    let mut read = |chunk: &mut [u8], offset| volume.read_at(chunk, offset).map_err(volume_error);
+    let mut read = |chunk: &mut [u8], offset| read_volume(volume, chunk, offset);
     let mut write = |run: &[u8], offset| Ok(image.write_all_at(run, offset)?);
     let digest = copy(len..len, zeros, &mut read, &mut write, progress)?;
     image.sync_data()?;
@@ -84,7 +84,7 @@ pub fn export(
 /// # Errors
 /// `Interrupted` where `progress` breaks off, and what reading gave.
 pub fn digest_of_volume(volume: &ByteDevice, len: u64, progress: Progress<'_>) -> Result<[u8; 32]> {
-    let mut read = |chunk: &mut [u8], offset| volume.read_at(chunk, offset).map_err(volume_error);
+    let mut read = |chunk: &mut [u8], offset| read_volume(volume, chunk, offset);
     copy(len..len, Zeros::LeftOut, &mut read, &mut |_, _| Ok(()), progress)
 }
 
@@ -148,6 +148,16 @@ fn write_around_zeros(
 
 fn is_zero(block: &[u8]) -> bool {
     block.iter().all(|&byte| byte == 0)
+}
+
+/// Reads from the volume; an error says that it is the container's, and where.
+fn read_volume(volume: &ByteDevice, chunk: &mut [u8], offset: u64) -> Result<()> {
+    volume.read_at(chunk, offset).map_err(|error| {
+        let error = volume_error(error);
+        let reason =
+            format!("the container cannot be read, at byte {offset} of the volume: {}", error.reason());
+        Error::new(error.kind(), reason)
+    })
 }
 
 fn volume_error(error: BlockError) -> Error {
