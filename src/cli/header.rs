@@ -10,6 +10,7 @@ use strongroom::{
     crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
     format::{HeaderInfo, HeaderRestore, KeyslotInfo, Unlocked},
+    text::in_quotes,
     volume::{Access, Container, backup_header, open_for_backup, plan_restore, trace_at_start},
 };
 
@@ -172,7 +173,7 @@ fn show(title: &str, header: Option<&HeaderInfo>) -> String {
     let Some(header) = header else { return format!("{title}: none") };
     let sequence = header.headers.iter().filter_map(|copy| copy.sequence).max();
     let mut facts = vec![format!("container {}", header.uuid.as_deref().unwrap_or("unknown"))];
-    facts.extend(header.label.as_ref().map(|label| format!("label {label:?}")));
+    facts.extend(header.label.as_ref().map(|label| format!("label {}", in_quotes(label))));
     facts.extend(sequence.map(|number| format!("sequence {number}")));
     format!("{title}: {}\n{}", facts.join(", "), describe_keyslots(&header.keyslots).trim_end())
 }

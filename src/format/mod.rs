@@ -112,6 +112,10 @@ pub trait Format: fmt::Debug + Send + Sync {
         Ok(None)
     }
 
+    /// Where containers of this format have what tells them, or opens them, on a medium of `len` bytes. Whoever makes a
+    /// container of any format clears these places first, so that nothing of an older one shows or opens.
+    fn traces(&self, len: u64) -> Vec<Range<u64>>;
+
     /// What must be overwritten so that nobody ever opens the container again; also where its header is damaged.
     ///
     /// # Errors
@@ -195,6 +199,12 @@ pub trait Header: fmt::Debug + Send + Sync {
     /// # Errors
     /// `Unsupported` where writing needs features that are not known, `Damaged` where the container is cut off.
     fn prepare_writing(&self, storage: &dyn Storage, unlocked: &Unlocked) -> Result<Vec<String>>;
+
+    /// What its owner should know where it is opened read-only, for reasons that [`Self::prepare_writing`] gives as errors.
+    fn warnings(&self, unlocked: &Unlocked) -> Vec<String> {
+        let _ = unlocked;
+        Vec::new()
+    }
 
     /// Refuses a size that [`Self::growth`] would refuse whatever the secret is: for the time before it is asked for.
     ///

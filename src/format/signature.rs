@@ -140,6 +140,11 @@ fn u16_at(head: &[u8], offset: usize) -> Option<u16> {
     head.get(offset..)?.first_chunk().copied().map(u16::from_le_bytes)
 }
 
+/// A tool that partitions may leave the first bytes as they are, for a boot loader. No header has what it writes behind them.
+fn is_native(head: &[u8]) -> bool {
+    has(head, 0, b"\x89STRONGROOM") && !is_boot_sector(head)
+}
+
 /// `s_magic`, of two bytes; `s_log_block_size` and `s_rev_level` have few values.
 fn is_ext(head: &[u8]) -> bool {
     let is_small = |at, most| u32_at(head, at).is_some_and(|value| value <= most);
@@ -197,11 +202,7 @@ static KNOWN: &[Signature] = &[
     other(1536, b"LABELONE", "an LVM physical volume"),
     other(4096, b"\xfc\x4e\x2b\xa9", "a member of a RAID"),
     // In the first sector.
-    Signature {
-        test: Test::Magic(0, b"\x89STRONGROOM"),
-        owner: Owner::Native,
-        name: "a strongroom container",
-    },
+    Signature { test: Test::Look(is_native), owner: Owner::Native, name: "a strongroom container" },
     other(0, b"LUKS\xba\xbe\0\x01", "a LUKS1 header"),
     Signature { test: Test::Magic(0, b"LUKS\xba\xbe"), owner: Owner::Luks, name: "a LUKS header" },
     other(0, b"LABELONE", "an LVM physical volume"),

@@ -51,6 +51,11 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// What this storage can do.
     fn limits(&self) -> Limits;
 
+    /// The runs of bytes that lie in another storage, in their order.
+    fn windows(&self) -> &[Window] {
+        &[]
+    }
+
     /// Where the header of the container lies, when it is in none of these bytes.
     fn header(&self) -> Option<&dyn Storage> {
         None

@@ -131,6 +131,10 @@ impl Storage for Overlay {
         Ok(())
     }
 
+    fn windows(&self) -> &[Window] {
+        &self.windows
+    }
+
     fn limits(&self) -> Limits {
         let base = self.base.limits();
         Limits { read_only: base.read_only || self.top.limits().read_only, ..base }

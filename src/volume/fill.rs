@@ -7,7 +7,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use crate::{
     crypto::{SectorCipher, rng::Rng, secret::LockedBytes, xts::AesXts},
     error::{Error, ErrorKind, Result},
-    format::{Extent, Provision},
+    format::{Extent, FORMATS, Provision},
     storage::Storage,
     units::{Sector, SectorSize},
     volume::Container,
@@ -53,7 +53,12 @@ pub fn prepare_storage(
     if storage.limits().can_resize {
         storage.set_size(extent.container_len)?;
     } else {
-        // What a device held before must not look like a header copy, nor like data of a thin volume.
+        // What a device held before must not look like a header copy of any format, nor like data of a thin volume.
+        let len = storage.size()?;
+        for place in FORMATS.iter().flat_map(|format| format.traces(len)) {
+            zero(storage, place)?;
+        }
+        storage.sync_data()?;
         zero(storage, 0..data.start)?;
         zero(storage, data.end..extent.container_len)?;
         if provision == Provision::Thin && storage.punch_hole(data.clone()).is_err() {
@@ -249,6 +254,7 @@ mod tests {
     use crate::{
         crypto::rng::OsRng,
         format::native::{Geometry, MIN_CONTAINER_LEN},
+        storage::SimStorage,
         volume::Draft,
     };
 
@@ -296,6 +302,35 @@ mod tests {
         let mut bytes = vec![0; usize::try_from(geometry.container_len).unwrap()];
         storage.read_exact_at(&mut bytes, 0).unwrap();
         assert!(!bytes.windows(16).any(|run| run.iter().all(|&byte| byte == 0)));
+    }
+
+    // proves: NAT-UPD-01
+    #[test]
+    fn on_a_device_nothing_of_an_older_container_of_any_format_stays() {
+        const LEN: usize = 24 << 20;
+        let mut before = vec![0xa5; LEN];
+        let mut put =
+            |offset: usize, bytes: &[u8]| before[offset..offset + bytes.len()].copy_from_slice(bytes);
+        for offset in [0, LEN - (1 << 20), LEN - (2 << 20)] {
+            put(offset, b"\x89STRONGROOM\r\n\x1a\n\0");
+        }
+        for shift in 14..23 {
+            put(1 << shift, b"SKUL\xba\xbe\0\x02");
+        }
+        for provision in [Provision::Quick, Provision::Thick] {
+            let device = SimStorage::device(before.clone());
+            // Where LUKS2 has its data, which begin late and go on to the end.
+            let extent = Extent { container_len: LEN as u64, data: 16 << 20..LEN as u64 };
+            prepare_storage(&device, &extent, provision, &OsRng, &mut |_, _| ControlFlow::Continue(()))
+                .unwrap();
+            let after = device.live();
+            for magic in [b"STRONGROOM".as_slice(), b"SKUL"] {
+                assert!(!after.windows(magic.len()).any(|bytes| bytes == magic), "{provision:?}");
+            }
+            for end in [0..128 << 10, LEN - (128 << 10)..LEN] {
+                assert!(after[end].iter().filter(|&&byte| byte == 0xa5).count() < 4096, "{provision:?}");
+            }
+        }
     }
 
     #[test]

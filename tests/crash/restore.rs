@@ -1,10 +1,12 @@
 //! `header restore`: the header that was there or the restored one, at every stop.
 
+use std::ops::ControlFlow;
+
 use strongroom::{
-    Result,
+    ErrorKind, Result,
     format::{
-        Attempt, CopyState, Header,
-        native::{Backup, Restore},
+        Attempt, CopyState, Format, Header,
+        native::{Backup, Native, Restore, scan},
     },
     storage::{MemoryStorage, SimStorage, Storage},
 };
@@ -48,6 +50,30 @@ fn restoring_over_a_stale_copy_keeps_the_current_one_until_the_other_is_whole() 
     before.sync_data().unwrap();
     assert_eq!(copy_states(&before), [CopyState::Stale, CopyState::Current]);
     keys::prove(&before, &|storage| restore(storage, &file), &[2], &[0]);
+}
+
+// proves: NAT-RD-07 NAT-HF-08
+#[test]
+fn putting_the_last_copy_back_over_something_else_can_be_repeated_after_every_stop() {
+    let before = container();
+    before.write_all_at(b"LUKS\xba\xbe\0\x02", 0).unwrap();
+    before.sync_data().unwrap();
+    assert_eq!(Native.read_header(&before).unwrap_err().kind(), ErrorKind::NotAContainer);
+    let put_back = |storage: &SimStorage| {
+        let found = scan(storage, &mut |_, _| ControlFlow::Continue(()))?;
+        let newest = found.whole.iter().max_by_key(|found| found.copy.superblock.sequence).unwrap();
+        let restore = Restore::from_copy(storage, &newest.copy)?;
+        let unlocked = restore.source().unlock(&key(0), &Attempt::default())?;
+        restore.write(storage, &unlocked)
+    };
+    let check = |case: &Case<()>| {
+        let medium = SimStorage::clone(&case.medium);
+        assert!(!case.done || openers(&medium, &[0]) == [0], "{}", case.how);
+        put_back(&medium).unwrap_or_else(|error| panic!("{error}: {}", case.how));
+        assert!(content(&medium, 0) == plaintext(), "{}", case.how);
+        assert_eq!(copy_states(&medium), [CopyState::Current; 2], "{}", case.how);
+    };
+    harness::prove(&before, &put_back, &put_back, &check);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Makes the vectors from `spec/native-v1.md` alone: a second implementation, written with other crates' calls and byte
 //! offsets, so that what it agrees on with `src/format/native` is the text and not one program's habits.
 
+mod commitment;
 mod fido2;
 mod header_files;
 mod reencryption;
@@ -312,6 +313,7 @@ pub(crate) fn bases() -> BTreeMap<&'static str, Made> {
         ("recovery.img", make("recovery", 4096, 0, &[], &[password(0, 1), recovery])),
     ]);
     bases.insert("fido2.img", fido2::base());
+    bases.insert("two-passwords.img", commitment::base());
     bases.extend(reencryption::bases());
     bases
 }
@@ -481,9 +483,13 @@ pub(crate) fn vectors() -> BTreeMap<String, Vector> {
     openings(&mut suite);
     recovery_keys(&mut suite);
     fido2::vectors(&mut suite);
+    commitment::vectors(&mut suite);
     field_faults(&mut suite);
     forged_values(&mut suite);
     copies(&mut suite);
+    second_copies(&mut suite);
+    damaged_newer_copies(&mut suite);
+    copies_of_two_containers(&mut suite);
     lengths(&mut suite);
     header_files::vectors(&mut suite);
     reencryption::vectors(&mut suite);
@@ -644,18 +650,14 @@ fn field_faults(suite: &mut Suite) {
         if name == "magic" || forged == "unsupported" && !name.starts_with("slot") || name == "sequence" {
             continue;
         }
-        let rules = ["NAT-RD-05", "NAT-RD-06", "NAT-UPD-04"];
-        let vector = suite.success(
-            &format!("forged-{name}-a"),
-            "password.img",
-            &rules,
-            "copy A changed, its checksum made right; copy B opens",
-        );
-        vector.edit = fixed_one;
+        let comment = "copy A changed, its checksum made right; copy B opens";
         if name == "uuid" {
             // It could be the last copy of another container's header.
-            vector.after = "unchanged".to_owned();
+            suite.two_containers("forged-uuid-a", fixed_one, comment);
+            continue;
         }
+        let rules = ["NAT-RD-05", "NAT-RD-06", "NAT-UPD-04"];
+        suite.success(&format!("forged-{name}-a"), "password.img", &rules, comment).edit = fixed_one;
     }
 }
 
@@ -719,7 +721,6 @@ fn forged_values(suite: &mut Suite) {
 }
 
 fn copies(suite: &mut Suite) {
-    let zeros = |offset: usize, len: usize| Edit { offset: offset as u64, bytes: hex::encode(vec![0; len]) };
     let a = zeros(0, COPY);
     let b = zeros(BACKUP, COPY);
     suite.success("copy-a-zeros", "password.img", &["NAT-RD-03", "NAT-UPD-04"], "copy A overwritten").edit =
@@ -767,12 +768,6 @@ fn copies(suite: &mut Suite) {
             "the same, with another uuid in copy A",
         )
         .edit = vec![Edit { offset: 0, bytes: hex::encode(copy) }];
-    let rules = ["NAT-RD-02", "NAT-RD-04", "NAT-UPD-04"];
-    for (name, sequence) in [("copy-b-of-another-container", 1), ("newer-copy-b-of-another-container", 9)] {
-        let edit = suite.resealed_of("thin.img", 1, |copy| copy[128] = sequence);
-        let vector = suite.success(name, "password.img", &rules, "copy B of another uuid is left alone");
-        (vector.edit, vector.after) = (vec![edit], "unchanged".to_owned());
-    }
     let edit = suite.resealed(0, |copy| copy[136] = 1);
     let comment = "copy A, by its owner's hand, says that it is B; no copy B";
     suite.failure("copy-a-says-b", &["NAT-RD-02"], "header failure", comment).edit = vec![edit, b.clone()];
@@ -790,6 +785,148 @@ fn copies(suite: &mut Suite) {
     let comment = "copy A points past copy B; copy B is found by searching";
     suite.success("forged-geometry-a", "password.img", &["NAT-RD-03", "NAT-RD-06"], comment).edit =
         vec![Edit { offset: 0, bytes: hex::encode(copy) }];
+}
+
+fn zeros(offset: usize, len: usize) -> Edit {
+    Edit { offset: offset as u64, bytes: hex::encode(vec![0; len]) }
+}
+
+/// Copy A is gone, and only copy B is whole.
+fn second_copies(suite: &mut Suite) {
+    let rules = ["NAT-RD-07"];
+    let at = |offset: usize, bytes: &[u8]| Edit { offset: offset as u64, bytes: hex::encode(bytes) };
+    let mut random = Fixed("something else".to_owned(), 0);
+    let noise = random.take::<COPY>();
+
+    // What something else leaves that takes the place of copy A.
+    let mut ext4 = vec![0; 2048];
+    put(&mut ext4, 1024 + 0x38, &[0x53, 0xef]);
+    put(&mut ext4, 1024 + 0x60, &[0x42]);
+    let mut table = vec![0; 66];
+    table[4] = 0x83;
+    put(&mut table, 64, &[0x55, 0xaa]);
+    let occupants = [
+        ("luks-over-copy-a", vec![zeros(0, 4096), at(0, b"LUKS\xba\xbe\0\x02")], "a LUKS2 header"),
+        ("ext4-over-copy-a", vec![at(0, &ext4)], "an ext4 superblock"),
+        (
+            "partitions-over-copy-a",
+            vec![at(446, &table)],
+            "a partition table, the bytes before it left as they were",
+        ),
+        ("noise-over-copy-a", vec![at(0, &noise)], "random bytes"),
+        ("noise-behind-zeros-over-copy-a", vec![at(0, &noise), zeros(0, 4096)], "zeros, and random bytes"),
+    ];
+    for (name, edit, what) in occupants {
+        let comment = format!("{what} in the place of copy A; copy B alone is no container");
+        suite.failure(name, &rules, "no match", &comment).edit = edit;
+    }
+    let mut foreign = suite.bases["thin.img"].bytes[..COPY].to_vec();
+    foreign[5000] ^= 1;
+    let comment = "a damaged copy A of another uuid; copy B alone is no container";
+    suite.failure("damaged-copy-a-of-another-container", &rules, "header failure", comment).edit =
+        vec![at(0, &foreign)];
+
+    // What damage leaves, and power cuts.
+    let whole = suite.bases["password.img"].bytes[..COPY].to_vec();
+    let mut sectors = vec![0; COPY];
+    for sector in [1, 7, 8, 11, 30] {
+        sectors[sector * 512..][..512].copy_from_slice(&whole[sector * 512..][..512]);
+    }
+    let mut signed = whole.clone();
+    signed[..4096].fill(0);
+    put(&mut signed, 48, &whole[48..64]);
+    let left = [
+        (
+            "first-sector-noise",
+            vec![at(0, &noise[..512])],
+            "random bytes over the first sector; a keyslot is left",
+        ),
+        ("new-copy-a-torn", vec![at(0, &sectors)], "copy A written over zeros, and some sectors landed"),
+        ("copy-a-signed", vec![at(0, &signed)], "the first step of writing copy A: zeros and the uuid"),
+        ("copy-a-without-magic", vec![zeros(0, 16)], "the second step: all but the magic"),
+    ];
+    for (name, edit, comment) in left {
+        suite.success(name, "password.img", &["NAT-RD-07", "NAT-UPD-02"], comment).edit = edit;
+    }
+    // An update that has reached copy B, and got as far as the first step with copy A.
+    let newer = suite.resealed(1, |copy| {
+        copy[128] = 2;
+        let slot = copy[4096..6144].to_vec();
+        put(copy, 8192, &slot);
+        put(copy, 8196, &2_u32.to_le_bytes());
+        copy[8320] ^= 1;
+    });
+    let comment = "an update that is done in copy B and has begun in copy A";
+    let vector =
+        suite.success("update-of-copy-a-begun", "password.img", &["NAT-UPD-02", "NAT-UPD-03"], comment);
+    (vector.edit, vector.after) = (vec![newer, at(0, &signed[..4096])], "whole".to_owned());
+}
+
+/// One copy is whole; the other is damaged and says that it was newer.
+fn damaged_newer_copies(suite: &mut Suite) {
+    for (copy, letter) in ["a", "b"].into_iter().enumerate() {
+        let newer = suite.resealed(copy, |bytes| {
+            bytes[128] = 2;
+            bytes[4096..6144].fill(0);
+        });
+        let start = newer.offset as usize;
+        let mut bytes = hex::decode(&newer.bytes).unwrap();
+        bytes[SUM.start] ^= 1;
+        let edit = vec![Edit { offset: start as u64, bytes: hex::encode(bytes) }];
+        let name = format!("damaged-newer-copy-{letter}");
+        let comment =
+            "a keyslot was removed in both copies; then one was damaged, and the other put back; for writing";
+        suite.failure(&name, &["NAT-UPD-08"], "header failure", comment).edit = edit.clone();
+        let name = format!("{name}-read-only");
+        suite.read_only(&name, &["NAT-UPD-08"], "the same, opened read-only").edit = edit;
+    }
+    // Whole, of the same sequence or an older one, they are healed: `torn-copy-a`.
+    let mut copy = suite.bases["password.img"].bytes[..COPY].to_vec();
+    put(&mut copy, 128, &9_u64.to_le_bytes());
+    copy[4256] ^= 1;
+    checksum_keeping_mac(&mut copy);
+    let comment = "copy A pretends to be newer and opens with no password; copy B may only be named";
+    let edit = vec![Edit { offset: 0, bytes: hex::encode(copy) }];
+    suite.failure("forged-newer-locks-out", &["NAT-RD-05"], "unlock failure", comment).edit = edit;
+}
+
+impl Suite {
+    /// A vector of a container with whole copies of two uuids, for writing and read-only; gives both names.
+    fn two_containers(&mut self, name: &str, edit: Vec<Edit>, comment: &str) -> [String; 2] {
+        let rules = ["NAT-UPD-09", "NAT-RD-04"];
+        self.failure(name, &rules, "header failure", &format!("{comment}; opened for writing")).edit =
+            edit.clone();
+        let read_only = format!("{name}-read-only");
+        self.read_only(&read_only, &rules, "the same, opened read-only").edit = edit;
+        [name.to_owned(), read_only]
+    }
+}
+
+fn copies_of_two_containers(suite: &mut Suite) {
+    for (name, sequence) in [("copy-b-of-another-container", 1), ("newer-copy-b-of-another-container", 9)] {
+        let edit = suite.resealed_of("thin.img", 1, |copy| copy[128] = sequence);
+        suite.two_containers(name, vec![edit], "copy B has another uuid");
+    }
+    // The same password opens both, and the data are those of copy B.
+    let edit = suite.resealed_of("thin.img", 0, |_| ());
+    let comment = "copy A of another container over ours, both under the same password; opened for writing";
+    suite.failure("spliced-copy-a", &["NAT-UPD-09"], "header failure", comment).edit = vec![edit];
+    // Copy A points to where no copy is, so that copy B is found only by searching.
+    let edit = suite.resealed_of("thin.img", 0, |copy| {
+        put(copy, 160, &12_288_u64.to_le_bytes());
+        put(copy, 176, &(BACKUP as u64 - 4096).to_le_bytes());
+    });
+    let comment = "the same, and copy A says that its copy B is elsewhere; opened for writing";
+    suite.failure("spliced-copy-a-astray", &["NAT-UPD-09"], "header failure", comment).edit = vec![edit];
+    // An authentic copy B, newer, and elsewhere than copy A says.
+    let stale = suite.resealed(0, |copy| {
+        put(copy, 160, &12_288_u64.to_le_bytes());
+        put(copy, 176, &(BACKUP as u64 - 4096).to_le_bytes());
+    });
+    let newer = suite.resealed(1, |copy| copy[128] = 2);
+    let comment = "a newer copy B that stands elsewhere than copy A says: it counts";
+    let vector = suite.success("newer-copy-b-elsewhere", "password.img", &["NAT-RD-04"], comment);
+    (vector.edit, vector.after) = (vec![stale, newer], "whole".to_owned());
 }
 
 fn lengths(suite: &mut Suite) {
@@ -838,9 +975,15 @@ fn lengths(suite: &mut Suite) {
     });
     let foreign = Edit { offset: (2 * CONTAINER - COPY) as u64, ..foreign };
     let comment = "no copy A; a whole copy B of another container behind ours";
-    let vector = suite.success("foreign-copy-behind", "password.img", &["NAT-RD-03", "NAT-RD-05"], comment);
-    (vector.length, vector.edit) = (Some(2 * CONTAINER as u64), vec![edit, foreign]);
-    vector.after = "whole".to_owned();
+    for vector in suite.two_containers("foreign-copy-behind", vec![edit, foreign], comment) {
+        suite.vectors.get_mut(&vector).unwrap().length = Some(2 * CONTAINER as u64);
+    }
+    // One byte over a whole number of blocks, in which copy B would just be too far from the raw end.
+    let edit = Edit { offset: 0, bytes: hex::encode(vec![0; COPY]) };
+    let comment = "no copy A; copy B exactly 2 MiB before the last multiple of 4 096";
+    let vector = suite.success("surplus-of-no-whole-block", "password.img", &["NAT-RD-03"], comment);
+    (vector.length, vector.edit, vector.after) =
+        (Some(BACKUP as u64 + (2 << 20) + 5), vec![edit], "whole".to_owned());
     // In a thick container zeros are ciphertext like any other.
     let edit = Edit { offset: (COPY + 4096) as u64, bytes: hex::encode(vec![0; 4096]) };
     let made = &suite.bases["password.img"];

@@ -10,6 +10,7 @@ use strongroom::{
         native::{CopyFault, Fault, FoundCopy, Native, NativeHeader, Restore, Scan, hyphenated, scan},
     },
     storage::Storage,
+    text::in_quotes,
     volume::{Access, Container, trace_at_start},
 };
 
@@ -57,11 +58,16 @@ fn repair(console: Console, options: &HeaderRepairOptions) -> Result<()> {
     let cannot = |error: Error| error.during(format!("cannot repair the header of {}", path.display()));
 
     let faults = header.faults(&unlocked).map_err(cannot)?;
-    let (doubtful, plain): (Vec<_>, Vec<_>) = faults.iter().cloned().partition(CopyFault::needs_consent);
+    let strays = header.strays(&unlocked).map_err(cannot)?;
+    let (doubtful, plain): (Vec<_>, Vec<_>) =
+        faults.iter().cloned().partition(|fault| fault.needs_consent() || !strays.is_empty());
     let mut lines = header.repair(&*storage, &unlocked, &plain).map_err(cannot)?;
     if !doubtful.is_empty() {
-        for fault in &doubtful {
-            console.warn(&doubt(fault));
+        for stray in &strays {
+            console.warn(stray);
+        }
+        for doubt in doubtful.iter().filter_map(doubt) {
+            console.warn(&doubt);
         }
         agree(&format!("Header copies of {} will be replaced.", path.display()), options.yes)
             .map_err(cannot)?;
@@ -102,13 +108,20 @@ fn repair_by_healing(
 }
 
 /// What the owner should know before such a copy goes.
-fn doubt(fault: &CopyFault) -> String {
+fn doubt(fault: &CopyFault) -> Option<String> {
+    const LOST: &str = "changes of passwords in it, if there were any, are lost";
+    let index = fault.index;
     match &fault.fault {
-        Fault::Foreign(copy) => copy.to_string(),
-        _ => format!(
-            "header copy {} passes for newer, but was changed by someone without the key: changes of passwords in it, if there were any, are lost",
-            fault.index
-        ),
+        Fault::Foreign(copy) => Some(format!(
+            "{copy}; if that is the one whose files these are, stop: header repair --scan --offset puts its header back instead"
+        )),
+        Fault::DamagedNewer { sequence, whole } => Some(format!(
+            "header copy {index} is damaged and newer (sequence {sequence}, the whole one has {whole}): {LOST}, and a password removed by them opens again"
+        )),
+        Fault::Newer => Some(format!(
+            "header copy {index} passes for newer, but was changed by someone without the key: {LOST}"
+        )),
+        _ => None,
     }
 }
 
@@ -257,7 +270,8 @@ fn describe(scanned: &Scanned<'_>, found: &Scan, size: u64) -> String {
     let name = scanned.container.display();
     lines.extend(scanned.starts_with.map(|trace| format!("{name} starts with {trace}")));
     for copy in &scanned.copies {
-        let label = copy.label.as_ref().map(|label| format!(", label {label:?}")).unwrap_or_default();
+        let label =
+            copy.label.as_ref().map(|label| format!(", label {}", in_quotes(label))).unwrap_or_default();
         lines.push(format!(
             "offset {}: header copy {} of container {}{label}, sequence {}",
             copy.offset, copy.copy, copy.uuid, copy.sequence

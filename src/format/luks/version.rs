@@ -22,6 +22,9 @@ pub(in crate::format) trait Version: Creation + Send + Sync {
     /// Where the areas of a usual header lie, in bytes. Those of a header that cannot be read are taken to lie there.
     const USUAL_AREAS: Range<u64>;
 
+    /// Where the first bytes of further header copies may stand.
+    const OTHER_COPIES: &'static [u64];
+
     /// A header that was read.
     type Header: LuksHeader;
 
@@ -121,6 +124,11 @@ impl<V: Version> Format for V {
         Ok(Some(Box::new(LuksRestore::<V::Header>::new(container, file)?)))
     }
 
+    fn traces(&self, len: u64) -> Vec<Range<u64>> {
+        let starts = std::iter::once(&0).chain(V::OTHER_COPIES);
+        starts.map(|start| *start.min(&len)..start.saturating_add(START_LEN).min(len)).collect()
+    }
+
     fn erasure(&self, storage: &dyn Storage) -> Result<Erasure> {
         let areas = V::Header::read(storage).map_or(V::USUAL_AREAS, |header| header.areas());
         let len = header_of(storage).size()?;
@@ -138,3 +146,6 @@ impl<V: Version> Format for V {
         }
     }
 }
+
+/// The first bytes of a header, without which nothing of it is found.
+const START_LEN: u64 = 4_096;

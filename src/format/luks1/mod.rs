@@ -26,6 +26,7 @@ impl Version for Luks1 {
     const NAME: &'static str = "luks1";
     /// They end where those of eight keyslots for the longest key do.
     const USUAL_AREAS: Range<u64> = layout::FIRST_AREA..2 << 20;
+    const OTHER_COPIES: &'static [u64] = &[];
 
     type Header = Luks1Header;
 

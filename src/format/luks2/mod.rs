@@ -34,6 +34,7 @@ impl Version for Luks2 {
     const NAME: &'static str = "luks2";
     /// They end where cryptsetup lets data begin.
     const USUAL_AREAS: Range<u64> = 32 << 10..16 << 20;
+    const OTHER_COPIES: &'static [u64] = &layout::HEADER_LENS;
 
     type Header = Luks2Header;
 

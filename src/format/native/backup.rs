@@ -17,6 +17,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     format::{Header, HeaderBackup, HeaderInfo, HeaderRestore, OLDER_PASSWORDS, Unlocked, hyphenated},
     storage::Storage,
+    text::in_quotes,
 };
 
 /// The header of a container, to be kept elsewhere. Taking it needs no secret.
@@ -203,6 +204,8 @@ impl Restore {
             (Some(a), Some(b)) if b.is_update_of(a) => Some(b),
             (a, b) => a.or(b),
         };
+        // What a scan found in its place may be the last one, and no header to a reader.
+        let kept = kept.or(Some(source).filter(|copy| copy.stands_in(container)));
         if let (Some(present), Some(kept)) = (&self.present, kept) {
             make_durable(container, &present.copies, kept)?;
         }
@@ -286,7 +289,8 @@ impl HeaderRestore for Restore {
 
 impl fmt::Display for ForeignCopy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let label = self.label.as_ref().map(|label| format!(", label {label:?}")).unwrap_or_default();
+        let label =
+            self.label.as_ref().map(|label| format!(", label {}", in_quotes(label))).unwrap_or_default();
         let uuid = hyphenated(&self.uuid);
         write!(
             f,

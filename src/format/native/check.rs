@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, ops::Range};
 use super::{
     copies::{Copies, Place},
     copy::HeaderCopy,
+    header::name_of,
     keys,
     keyslot::{Keyslot, SlotKind},
     layout::{COPY_LEN, RawKeyslot},
@@ -94,8 +95,10 @@ pub(super) fn check_records(ledger: &Result<Ledger>) -> Finding {
 fn fate(copies: &Copies, actual_len: u64) -> &'static str {
     let superblock = &copies.current().superblock;
     let is_cut_off = actual_len < superblock.geometry.container_len;
-    let is_writable =
-        !is_cut_off && superblock.unknown_writing_features == 0 && copies.unsupported().is_none();
+    let is_certain = copies.whole().all(|copy| copy.is_of_same_container(copies.current()))
+        && copies.damaged_update_of(copies.current()).is_none();
+    let is_known = superblock.unknown_writing_features == 0 && copies.unsupported().is_none();
+    let is_writable = !is_cut_off && is_known && is_certain;
     if is_writable {
         RENEWED
     } else {
@@ -110,11 +113,8 @@ fn check_place(copies: &Copies, place: &Place, index: CopyIndex, fate: &str) -> 
     let current = copies.current();
     match &place.found {
         Ok(copy) if !copy.is_of_same_container(current) => {
-            let whose = "belongs to another container and may be its last header";
-            Finding::warning(
-                name,
-                format!("{whose} (offset {at}); strongroom header repair asks before it goes"),
-            )
+            let whose = name_of(copy);
+            Finding::error(name, format!("belongs to another container, {whose} (offset {at}): {ASKS}")) // NAT-UPD-09
         }
         Ok(copy) if current.is_update_of(copy) => {
             let (old, new) = (copy.superblock.sequence, current.superblock.sequence);
@@ -125,6 +125,12 @@ fn check_place(copies: &Copies, place: &Place, index: CopyIndex, fate: &str) -> 
         }
         Err(error) if error.is_unsupported() => {
             Finding::error(name, format!("{error} (offset {at}); the container opens read-only"))
+        }
+        Err(error) if copies.damaged_update_of(current).is_some_and(|(newer, _)| newer == index) => {
+            let sequence = place.legible.map_or(0, |legible| legible.sequence);
+            let whole = current.superblock.sequence;
+            let newer = format!("{error}, and it was newer: sequence {sequence}, the whole one has {whole}");
+            Finding::error(name, format!("not whole at offset {at}: {newer}; {ASKS}")) // NAT-UPD-08
         }
         Err(error) => Finding::warning(name, format!("not whole at offset {at}: {error}; {fate}")),
     }
@@ -146,6 +152,11 @@ fn check_agreement(copies: &Copies) -> Vec<Finding> {
     let strays = copies.whole().filter(|copy| !places.contains(&copy.offset()));
     findings.extend(strays.map(|copy| {
         let offset = copy.offset();
+        if !copy.is_of_same_container(current) {
+            let message =
+                format!("a header copy of container {} lies at offset {offset}: {ASKS}", name_of(copy));
+            return Finding::error("header", message); // NAT-UPD-09
+        }
         Finding::warning(
             "header",
             format!("another whole copy lies at offset {offset}; its keyslots are not updated"),
@@ -308,6 +319,8 @@ fn random_fields(raw: &RawKeyslot) -> [(&'static str, &[u8]); 4] {
 
 /// How far into a work area is looked: an honest one has less than 1 MiB.
 const LOOKED_AT: u64 = 16 << 20;
+/// What is done about copies that leave it open which header counts.
+const ASKS: &str = "the container opens read-only, and strongroom header repair asks which one counts";
 const RENEWED: &str = "the next writable mount renews it";
 
 #[cfg(test)]

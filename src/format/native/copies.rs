@@ -7,6 +7,7 @@ use super::{
     error::HeaderError,
     header_file::HeaderFile,
     layout::{ALIGNMENT, COPY_LEN, MAGIC, TAIL_LEN},
+    remains::{Legible, Remains},
     superblock::CopyIndex,
 };
 use crate::{
@@ -22,6 +23,31 @@ pub(super) type Found = Result<HeaderCopy, HeaderError>;
 pub(super) struct Place {
     pub(super) offset: u64,
     pub(super) found: Found,
+    /// What can be read there all the same, where no copy is whole.
+    pub(super) legible: Option<Legible>,
+}
+
+impl Place {
+    /// What stands where copy `index` of a container belongs that has it at `offset`.
+    fn read(storage: &dyn Storage, index: CopyIndex, offset: u64) -> Self {
+        Self::read_from(storage, offset, index, offset)
+    }
+
+    /// The same; the place is at `at` in `storage`.
+    pub(super) fn read_from(storage: &dyn Storage, at: u64, index: CopyIndex, offset: u64) -> Self {
+        match read_bytes(storage, at) {
+            Err(error) => Self { offset, found: Err(error), legible: None },
+            Ok(bytes) => {
+                let found = in_place(HeaderCopy::parse(&bytes), index, offset);
+                let legible = found.as_ref().err().and_then(|_| Legible::of(&bytes));
+                Self { offset, found, legible }
+            }
+        }
+    }
+
+    fn of_copy(copy: &HeaderCopy) -> Self {
+        Self { offset: copy.offset(), found: Ok(copy.clone()), legible: None }
+    }
 }
 
 /// Both copies; at least one is whole.
@@ -35,20 +61,27 @@ pub(super) struct Copies {
     current: HeaderCopy,
     /// The other whole ones.
     others: Vec<HeaderCopy>,
+    /// Whole copies B that are not to be opened: what stands in the place of their copy A is not theirs (NAT-RD-07).
+    strangers: Vec<HeaderCopy>,
 }
 
 impl Copies {
-    /// Reads what stands at both places (NAT-RD-01 to -04).
+    /// Reads what stands at both places (NAT-RD-01 to -04, -07).
     ///
     /// # Errors
     /// `NotAContainer` where there is no trace of one, `Damaged` where no copy is whole, `Unsupported` where the whole ones
     /// are of another time.
     pub(super) fn read(storage: &dyn Storage) -> Result<Self> {
+        // NAT-HF-05: a header file says itself where copy B belongs, whatever the container's size is.
+        if let Some(window) = storage.windows().iter().find(|window| window.shown.start != 0) {
+            let b = Place::read(storage, CopyIndex::B, window.shown.start);
+            return Self::of_places(Place::read(storage, CopyIndex::A, 0), b);
+        }
         if HeaderFile::is_one(storage)? {
             return Err(Error::new(ErrorKind::NotAContainer, "it is a header file, not a container")
                 .with_hint("name the container, and give this file with --header")); // NAT-HF-01
         }
-        let a = Place { offset: 0, found: in_place(read_copy(storage, 0)?, CopyIndex::A, 0) };
+        let a = Place::read(storage, CopyIndex::A, 0);
         match &a.found {
             Ok(copy) => {
                 let copy = copy.clone();
@@ -60,13 +93,19 @@ impl Copies {
 
     /// Copy A is whole and tells where copy B is.
     fn beside(storage: &dyn Storage, current: HeaderCopy, a: Place) -> Result<Self> {
-        let offset = current.superblock.geometry.backup_offset;
-        let b = Place { offset, found: in_place(read_copy(storage, offset)?, CopyIndex::B, offset) };
+        let b = Place::read(storage, CopyIndex::B, current.superblock.geometry.backup_offset);
         if b.found.is_ok() {
             return Self::of_places(a, b);
         }
         // Somebody may have changed where A points; what stands at the end still counts.
-        Ok(Self { a, b, current, others: search(storage)?.whole })
+        let mut others = search(storage)?.whole;
+        let Some(newest) = newest_update_of(&current, &others) else {
+            return Ok(Self { a, b, current, others, strangers: Vec::new() });
+        };
+        let newest = others.remove(newest);
+        others.insert(0, current);
+        let b = Place::of_copy(&newest);
+        Ok(Self { a, b, current: newest, others, strangers: Vec::new() })
     }
 
     /// The copies in a header file.
@@ -74,24 +113,21 @@ impl Copies {
     /// # Errors
     /// As [`Self::read`].
     pub(super) fn of_header_file(file: &HeaderFile, storage: &dyn Storage) -> Result<Self> {
-        let place = |index: CopyIndex| -> Result<Place> {
-            let offset = index.offset_in(&file.geometry);
-            Ok(Place { offset, found: file.read_place(storage, index)? })
-        };
-        Self::of_places(place(CopyIndex::A)?, place(CopyIndex::B)?)
+        let place = |index: CopyIndex| file.read_place(storage, index);
+        Self::of_places(place(CopyIndex::A), place(CopyIndex::B))
     }
 
     /// A single copy, taken to stand in its place.
     pub(super) fn of_one(current: HeaderCopy) -> Self {
-        let place = |index: CopyIndex| Place {
-            offset: index.offset_in(&current.superblock.geometry),
-            found: if index == current.superblock.index {
-                Ok(current.clone())
-            } else {
-                Err(HeaderError::NoMagic)
-            },
+        let place = |index: CopyIndex| {
+            if index == current.superblock.index {
+                return Place::of_copy(&current);
+            }
+            let offset = index.offset_in(&current.superblock.geometry);
+            Place { offset, found: Err(HeaderError::NoMagic), legible: None }
         };
-        Self { a: place(CopyIndex::A), b: place(CopyIndex::B), current, others: Vec::new() }
+        let (a, b) = (place(CopyIndex::A), place(CopyIndex::B));
+        Self { a, b, current, others: Vec::new(), strangers: Vec::new() }
     }
 
     /// Chooses between what stands in both places (NAT-RD-04).
@@ -104,24 +140,38 @@ impl Copies {
                 return Err(no_copy_is_whole(error.clone()));
             }
         };
-        Ok(Self { a, b, current, others })
+        Ok(Self { a, b, current, others, strangers: Vec::new() })
     }
 
     /// Copy B alone, searched for.
     fn without_a(storage: &dyn Storage, a: Place) -> Result<Self> {
+        let remains = Remains::read(storage)?;
         let Search { whole, partial } = search(storage)?;
-        let mut whole = whole.into_iter();
-        if let Some(current) = whole.next() {
-            let b = Place { offset: current.offset(), found: Ok(current.clone()) };
-            return Ok(Self { a, b, current, others: whole.collect() });
+        let is_of_another_time = a.found.as_ref().is_err_and(HeaderError::is_unsupported);
+        if !is_of_another_time && let Some(occupant) = remains.occupant() {
+            return Err(Error::new(ErrorKind::NotAContainer, format!("no known header; this is {occupant}")));
+        }
+        // NAT-RD-07: copies of a container that something else has taken the place of are not opened.
+        let (mut others, strangers): (Vec<_>, Vec<_>) =
+            whole.into_iter().partition(|copy| is_of_another_time || remains.is_beside(copy));
+        if !others.is_empty() {
+            let mut current = others.remove(0);
+            if let Some(newest) = newest_update_of(&current, &others) {
+                let first = std::mem::replace(&mut current, others.remove(newest));
+                others.insert(0, first);
+            }
+            return Ok(Self { a, b: Place::of_copy(&current), current, others, strangers });
         }
         let a = a.found.err().unwrap_or(HeaderError::NoMagic);
         let told = match (a, partial) {
-            (HeaderError::NoMagic, Some(partial)) => partial,
+            (HeaderError::NoMagic, Some(partial)) if remains.is_blank() => partial,
             // Of a damaged copy A and a copy B of another time, the latter says more.
-            (_, Some(partial)) if partial.is_unsupported() => partial,
+            (a, Some(partial)) if a != HeaderError::NoMagic && partial.is_unsupported() => partial,
             (a, _) => a,
         };
+        if told == HeaderError::NoMagic && !strangers.is_empty() {
+            return Err(something_else_stands_there());
+        }
         Err(no_copy_is_whole(told))
     }
 
@@ -132,16 +182,24 @@ impl Copies {
 
     /// Every whole copy, the one in use first.
     pub(super) fn whole(&self) -> impl Iterator<Item = &HeaderCopy> {
-        std::iter::once(&self.current).chain(&self.others)
+        std::iter::once(&self.current).chain(&self.others).chain(&self.strangers)
     }
 
     /// The copies whose keyslots may be tried after those of the copy in use (NAT-RD-05).
     pub(super) fn rivals(&self) -> impl Iterator<Item = &HeaderCopy> {
+        self.others.iter().filter(|other| !self.is_lower(other) && !other.says_the_same_as(&self.current))
+    }
+
+    /// The copies that a password must not open any more (NAT-RD-05): it may only be said that it would.
+    pub(super) fn lower(&self) -> impl Iterator<Item = &HeaderCopy> {
+        self.others.iter().filter(|other| self.is_lower(other))
+    }
+
+    /// NAT-RD-05: beside a whole copy A the sequence counts whosever the copy seems to be.
+    fn is_lower(&self, other: &HeaderCopy) -> bool {
         let has_a = self.a.found.is_ok();
-        self.others.iter().filter(move |other| {
-            let is_as_new = other.superblock.sequence >= self.current.superblock.sequence;
-            (is_as_new || !has_a) && !other.says_the_same_as(&self.current)
-        })
+        has_a && other.superblock.sequence < self.current.superblock.sequence
+            || self.whole().any(|copy| copy.is_update_of(other))
     }
 
     /// What stands at `offset`, where copy B of some whole copy belongs.
@@ -155,6 +213,29 @@ impl Copies {
             .into_iter()
             .find_map(|place| place.found.as_ref().err().filter(|error| error.is_unsupported()))
     }
+
+    /// NAT-UPD-08: a damaged copy that is legibly a later state of `good`, and its sequence.
+    pub(super) fn damaged_update_of(&self, good: &HeaderCopy) -> Option<(CopyIndex, u64)> {
+        let newer = |index, place: &Place| {
+            let legible = place.legible.filter(|legible| legible.uuid == good.superblock.uuid)?;
+            (legible.sequence > good.superblock.sequence).then_some((index, legible.sequence))
+        };
+        newer(CopyIndex::A, &self.a).or_else(|| newer(CopyIndex::B, &self.b))
+    }
+}
+
+/// Which of `others` is the newest later state of `copy`, of two alike the first.
+fn newest_update_of(copy: &HeaderCopy, others: &[HeaderCopy]) -> Option<usize> {
+    let updates = others.iter().enumerate().rev().filter(|(_, other)| other.is_update_of(copy));
+    updates.max_by_key(|(_, other)| other.superblock.sequence).map(|(index, _)| index)
+}
+
+fn something_else_stands_there() -> Error {
+    let reason =
+        "no known header; only a second copy of one is left, with something else in the place of the first";
+    Error::new(ErrorKind::NotAContainer, reason).with_hint(
+        "if the container is still wanted: strongroom header repair --scan shows the copy and asks before it puts it back",
+    )
 }
 
 fn no_copy_is_whole(told: HeaderError) -> Error {
@@ -173,28 +254,24 @@ pub(super) fn has_magic(storage: &dyn Storage) -> Result<bool> {
     if HeaderFile::is_one(storage)? {
         return Ok(true);
     }
-    if !matches!(read_copy(storage, 0)?, Err(HeaderError::NoMagic)) {
-        return Ok(true);
-    }
-    let Search { whole, partial } = search(storage)?;
-    Ok(!whole.is_empty() || partial.is_some())
+    Ok(!Copies::read(storage).is_err_and(|error| error.kind() == ErrorKind::NotAContainer))
 }
 
 /// Reads and parses the copy at `offset`. What cannot be read is no copy: the other one may still be.
-pub(super) fn read_copy(storage: &dyn Storage, offset: u64) -> Result<Found> {
-    let left = storage.size()?.saturating_sub(offset);
-    if left == 0 {
-        return Ok(Err(HeaderError::NoMagic));
-    }
+pub(super) fn read_copy(storage: &dyn Storage, offset: u64) -> Found {
+    HeaderCopy::parse(&read_bytes(storage, offset)?)
+}
+
+/// The bytes of a place, as far as they are there.
+fn read_bytes(storage: &dyn Storage, offset: u64) -> Result<Vec<u8>, HeaderError> {
+    let size = storage.size().map_err(|_| HeaderError::Unreadable)?;
+    // What another storage lends may lie behind the end.
+    let lent = storage.windows().iter().map(|window| window.shown.end).max().unwrap_or(0);
+    let left = size.max(lent).saturating_sub(offset);
     let len = usize::try_from(left).unwrap_or(COPY_LEN).min(COPY_LEN);
     let mut bytes = vec![0; len];
-    if storage.read_exact_at(&mut bytes, offset).is_err() {
-        return Ok(Err(HeaderError::Unreadable));
-    }
-    if !bytes.starts_with(&MAGIC) {
-        return Ok(Err(HeaderError::NoMagic));
-    }
-    Ok(HeaderCopy::parse(&bytes))
+    storage.read_exact_at(&mut bytes, offset).map_err(|_| HeaderError::Unreadable)?;
+    if bytes.starts_with(&MAGIC) { Ok(bytes) } else { Err(HeaderError::NoMagic) }
 }
 
 /// Fills `bytes` from `offset`, with zeros for what cannot be read; gives the number of these.
@@ -235,14 +312,15 @@ struct Search {
 
 /// NAT-RD-03: copies B at each 4 KiB of the last 2 MiB.
 fn search(storage: &dyn Storage) -> Result<Search> {
-    let len = storage.size()?;
-    let start = len.saturating_sub(SEARCH_LEN).next_multiple_of(ALIGNMENT).min(len);
+    let size = storage.size()?;
+    let len = size.saturating_sub(size.checked_rem(ALIGNMENT).unwrap_or(0)); // NAT-GEO-01
+    let start = len.saturating_sub(SEARCH_LEN);
     let mut tail = vec![0; usize::try_from(len.saturating_sub(start)).unwrap_or(0)];
     read_what_can_be_read(storage, &mut tail, start);
 
     let mut search = Search { whole: Vec::new(), partial: None };
     for (index, block) in tail.chunks(BLOCK_LEN).enumerate().rev() {
-        if !block.starts_with(&MAGIC) || search.whole.len() >= MAX_WHOLE {
+        if !block.starts_with(&MAGIC) {
             continue;
         }
         let position = index.saturating_mul(BLOCK_LEN);
@@ -260,5 +338,3 @@ fn search(storage: &dyn Storage) -> Result<Search> {
 /// How far from the end copy B is looked for.
 pub(super) const SEARCH_LEN: u64 = 2 * TAIL_LEN;
 const BLOCK_LEN: usize = 4_096;
-/// So many whole copies at the end are looked at; an honest container has one.
-const MAX_WHOLE: usize = 8;

@@ -10,7 +10,7 @@ use super::{
     error::HeaderError,
     keys,
     keyslot::Keyslot,
-    layout::{COPY_LEN, KEYSLOTS, MAGIC, RawCopy, RawKeyslot, VOLUME_KEY_LEN},
+    layout::{COPY_LEN, KEYSLOTS, MAGIC, RawCopy, RawKeyslot, RawSuperblock, VOLUME_KEY_LEN},
     superblock::{CopyIndex, Superblock},
 };
 use crate::{
@@ -108,6 +108,15 @@ impl HeaderCopy {
         Ok(Self::parse(raw.as_bytes())?)
     }
 
+    /// The bytes of the other copy as far as they are known without the volume key: its MAC is left zero.
+    pub(super) fn sibling_without_mac(&self) -> Vec<u8> {
+        let mut raw = *self.raw;
+        raw.superblock.copy_index = self.superblock.index.other().number().into();
+        raw.superblock.checksum = checksum(&raw);
+        raw.superblock.mac.zero();
+        raw.as_bytes().to_vec()
+    }
+
     /// NAT-SUM-02: whether the MAC is that of this volume key.
     ///
     /// # Errors
@@ -126,6 +135,11 @@ impl HeaderCopy {
     /// Whether both copies say the same, index and sums aside.
     pub fn says_the_same_as(&self, other: &Self) -> bool {
         body(&self.raw).as_bytes() == body(&other.raw).as_bytes()
+    }
+
+    /// Whether the same credentials open both: uuid and keyslots are the same.
+    pub(super) fn has_keyslots_of(&self, other: &Self) -> bool {
+        self.is_of_same_container(other) && self.raw.keyslots.as_bytes() == other.raw.keyslots.as_bytes()
     }
 
     /// Whether both bear the same uuid.
@@ -148,12 +162,32 @@ impl HeaderCopy {
         self.raw.as_bytes()
     }
 
-    /// Writes the copy where it belongs, syncs, reads it back and compares (NAT-UPD-02).
+    /// Whether the copy stands in its place, byte for byte.
+    pub(super) fn stands_in(&self, storage: &dyn Storage) -> bool {
+        let mut there = vec![0; COPY_LEN];
+        storage.read_exact_at(&mut there, self.offset()).is_ok() && there == self.as_bytes()
+    }
+
+    /// Writes the copy where it belongs, its magic last, and compares what is read back (NAT-UPD-02).
+    ///
+    /// A power cut leaves nothing that has the magic and is not whole: what looks so was damaged otherwise (NAT-UPD-08).
     pub fn write(&self, storage: &dyn Storage) -> Result<()> {
-        storage.write_all_at(self.as_bytes(), self.offset())?;
+        let offset = self.offset();
+        // What stands there already is the same while it is written again, however that is torn.
+        if !self.stands_in(storage) {
+            let mut without_magic = self.raw.clone();
+            without_magic.superblock.magic.zero();
+            let mut sign = RawSuperblock::new_zeroed();
+            sign.uuid = self.raw.superblock.uuid;
+            for bytes in [sign.as_bytes(), without_magic.as_bytes()] {
+                storage.write_all_at(bytes, offset)?;
+                storage.sync_data()?;
+            }
+        }
+        storage.write_all_at(self.as_bytes(), offset)?;
         storage.sync_data()?;
         let mut back = vec![0; COPY_LEN];
-        storage.read_exact_at(&mut back, self.offset())?;
+        storage.read_exact_at(&mut back, offset)?;
         if back == self.as_bytes() {
             return Ok(());
         }

@@ -7,7 +7,9 @@ use std::ops::Range;
 use super::{
     copies::{Copies, SEARCH_LEN},
     copy::HeaderCopy,
-    layout::{COPY_LEN, DATA_OFFSET, SUPERBLOCK_LEN},
+    layout::{ALIGNMENT, COPY_LEN, DATA_OFFSET, SUPERBLOCK_LEN},
+    remains::Remains,
+    superblock::CopyIndex,
 };
 use crate::{error::Result, format::Erasure, storage::Storage};
 
@@ -29,8 +31,20 @@ pub(super) fn erasure(storage: &dyn Storage) -> Result<Erasure> {
     let in_use = place_of_copy(whole.first().map_or(0, |copy| copy.offset()), len);
     // Beside a whole copy the others have their places; without one anything at the end may be the remains of one, and no
     // data can be lost any more.
-    let spare = if whole.is_empty() { vec![tail] } else { places_beside(&in_use, &whole, len) };
+    let mut spare = if whole.is_empty() { vec![tail] } else { places_beside(&in_use, &whole, len) };
+    if let Some(in_use) = whole.first().filter(|copy| copy.superblock.index == CopyIndex::B) {
+        // NAT-RD-07: what is left of copy A has copy B show while its keyslots are there.
+        let is_legible = Remains::read(storage).is_ok_and(|there| there.has_uuid(&in_use.superblock.uuid));
+        let a = place_of_copy(0, len);
+        spare.retain(|place| *place != a);
+        spare.extend(is_legible.then(|| keyslots_of(&a)));
+    }
     Ok(Erasure { spare: joined(spare), last: keyslots_of(&in_use), rest: joined(rest) })
+}
+
+/// Where a reader finds header copies: copy A, and all of the end that it searches (NAT-UPD-01).
+pub(super) fn traces(len: u64) -> Vec<Range<u64>> {
+    vec![place_of_copy(0, len), len.saturating_sub(SEARCH_LEN.saturating_add(ALIGNMENT))..len]
 }
 
 /// The places of all copies but the one in use, whatever stands there.

@@ -13,7 +13,6 @@ use super::{
     keyslot::{self, Budget, Keyslot, Opened, SlotKind},
     layout::VERSION,
     ledger::{Ledger, Slots, WorkAreas},
-    repair::CopyFault,
     superblock::{CopyIndex, Superblock},
     transition::Target,
 };
@@ -24,10 +23,11 @@ use crate::{
     },
     error::{Error, ErrorKind, Result},
     format::{
-        Attempt, Change, CopyInfo, CopyState, Editor, Finding, Fingerprint, Header, HeaderInfo, KdfBounds,
-        Unlocked, empty_keyslot, hyphenated, no_keyslot_left,
+        Attempt, Change, CopyInfo, CopyState, Detail, Editor, Finding, Fingerprint, Header, HeaderInfo,
+        KdfBounds, Unlocked, empty_keyslot, hyphenated, no_keyslot_left,
     },
     storage::Storage,
+    text::in_quotes,
 };
 
 /// The header of a native container: at least one copy of it is whole.
@@ -108,8 +108,27 @@ impl NativeHeader {
     }
 
     fn describe_place(&self, place: &Place) -> CopyInfo {
+        let damaged = place.legible.filter(|legible| legible.uuid == self.current().uuid);
         let sequence = place.found.as_ref().ok().map(|copy| copy.superblock.sequence);
+        let sequence = sequence.or(damaged.map(|legible| legible.sequence));
         CopyInfo { offset: place.offset, state: self.state(&place.found), sequence }
+    }
+
+    /// Whose the whole copies are that do not belong to the container of the copy in use.
+    fn describe_foreign(&self) -> Vec<Detail> {
+        let foreign = self.foreign_to(self.copies.current());
+        let detail = |copy: &HeaderCopy| {
+            Detail::new(
+                format!("At {}", copy.offset()),
+                format!("a header copy of container {}", name_of(copy)),
+            )
+        };
+        foreign.into_iter().map(detail).collect()
+    }
+
+    /// The whole copies of other containers than that of `good`.
+    pub(super) fn foreign_to(&self, good: &HeaderCopy) -> Vec<&HeaderCopy> {
+        self.copies.whole().filter(|copy| !copy.is_of_same_container(good)).collect()
     }
 
     /// The first whole copy that is authentic under `key` (NAT-RD-06).
@@ -137,6 +156,63 @@ impl NativeHeader {
         Ok(())
     }
 
+    /// Tries the keyslots of one copy. One that opens to a key under which no copy is authentic does not count (NAT-RD-06).
+    fn open_copy(
+        &self,
+        copy: &HeaderCopy,
+        credentials: &Credentials,
+        attempt: &Attempt,
+        budget: &mut Budget,
+    ) -> Result<Unlocked> {
+        let kind = SlotKind::of(credentials);
+        let slots = slots_to_try(copy, kind, attempt);
+        if slots.is_empty() {
+            return Err(no_slot_of(kind, copy, attempt.keyslot));
+        }
+        let (mut failure, mut tampered) = (None, None);
+        for slot in slots {
+            match slot.open(&copy.superblock.uuid, credentials, &attempt.limits, budget) {
+                Ok(Opened::Key(key)) => match self.authentic(&key) {
+                    Ok(_) => return self.accept(key, Some(slot.index)),
+                    Err(error) => tampered = Some(error),
+                },
+                Ok(Opened::WrongCredentials) => {}
+                Err(error) => failure = Some(error),
+            }
+        }
+        let wrong = || Error::new(ErrorKind::Credentials, wrong_credentials(kind));
+        Err(tampered.or(failure).unwrap_or_else(wrong))
+    }
+
+    /// What is said where nothing opened, `error` so far: a lower copy that opens does not, but it is named (NAT-RD-05).
+    fn name_lower(
+        &self,
+        error: Error,
+        credentials: &Credentials,
+        attempt: &Attempt,
+        budget: &mut Budget,
+    ) -> Error {
+        let mut opening = self.copies.lower().filter_map(|copy| {
+            let unlocked = self.open_copy(copy, credentials, attempt, budget).ok()?;
+            copy.check_mac(&unlocked.volume_key).ok().map(|()| (copy, unlocked))
+        });
+        let Some((copy, unlocked)) = opening.next() else { return error };
+        let (index, offset) = (copy.superblock.index, copy.offset());
+        let (old, new) = (copy.superblock.sequence, self.current().sequence);
+        let reason = format!(
+            "{}; one of header copy {index} does, which is older (sequence {old}, the newer one has {new})",
+            error.reason()
+        );
+        let told = Error::new(error.kind(), reason);
+        if self.copies.current().check_mac(&unlocked.volume_key).is_ok() {
+            return told.with_hint("somebody who could open the container changed or removed it since");
+        }
+        told.with_hint(format!(
+            "the newer copy was forged, or the container was re-encrypted since; if you know that it was not: strongroom \
+             header repair --scan --offset {offset} makes the older one count, after asking"
+        ))
+    }
+
     /// Checks the header against the volume key and lays out the volume.
     fn accept(&self, key: VolumeKey, keyslot: Option<u32>) -> Result<Unlocked> {
         let superblock = &self.authentic(&key)?.superblock;
@@ -153,7 +229,24 @@ impl NativeHeader {
                 "--read-only opens it; strongroom header repair makes the older one count, after asking";
             return Err(Error::new(ErrorKind::Tampered, reason).with_hint(hint)); // NAT-RD-06
         }
-        Ok(())
+        self.doubt(good).map_or(Ok(()), |doubt| {
+            let hint = "--read-only opens it; strongroom header repair says what there is, and asks";
+            Err(Error::new(ErrorKind::Damaged, doubt).with_hint(hint))
+        })
+    }
+
+    /// Why it is not certain that the authentic copy `good` is the container's present header: only its owner may say so.
+    fn doubt(&self, good: &HeaderCopy) -> Option<String> {
+        let place = |copy: &HeaderCopy| format!("the one at offset {} to {}", copy.offset(), name_of(copy));
+        if let Some(foreign) = self.foreign_to(good).first() {
+            let (this, other) = (place(good), place(foreign));
+            return Some(format!("its header copies belong to two containers: {this}, {other}")); // NAT-UPD-09
+        }
+        let (index, sequence) = self.copies.damaged_update_of(good)?;
+        let whole = good.superblock.sequence;
+        Some(format!(
+            "header copy {index} is damaged, and newer than the one that is whole: sequence {sequence} against {whole}"
+        )) // NAT-UPD-08
     }
 
     /// Whether everything is there and known that writing needs, `good` being the authentic copy.
@@ -205,7 +298,7 @@ impl Header for NativeHeader {
             authenticated_header: true,
             headers: vec![self.describe_place(&self.copies.a), self.describe_place(&self.copies.b)],
             keyslots: self.copies.current().keyslots.iter().map(Keyslot::describe).collect(),
-            details: Vec::new(),
+            details: self.describe_foreign(),
         }
     }
 
@@ -236,17 +329,22 @@ impl Header for NativeHeader {
 
     fn unlock(&self, credentials: &Credentials, attempt: &Attempt) -> Result<Unlocked> {
         let mut budget = Budget::new(&attempt.limits);
-        let first_error = match open_keyslot(self.copies.current(), credentials, attempt, &mut budget) {
-            Ok((key, slot)) => return self.accept(key, Some(slot)),
-            Err(error) => error,
-        };
+        let mut tried: Vec<&HeaderCopy> = Vec::new();
+        let mut first_error: Option<Error> = None;
         // NAT-RD-05: an older copy is never tried beside a whole newer one: a password removed since would open it.
-        for rival in self.copies.rivals() {
-            if let Ok((key, slot)) = open_keyslot(rival, credentials, attempt, &mut budget) {
-                return self.accept(key, Some(slot));
+        for copy in std::iter::once(self.copies.current()).chain(self.copies.rivals()) {
+            if tried.iter().any(|before| before.has_keyslots_of(copy)) {
+                continue;
             }
+            match self.open_copy(copy, credentials, attempt, &mut budget) {
+                Ok(unlocked) => return Ok(unlocked),
+                Err(error) if error.kind() == ErrorKind::Tampered => first_error = Some(error),
+                Err(error) => drop(first_error.get_or_insert(error)),
+            }
+            tried.push(copy);
         }
-        Err(first_error)
+        let error = first_error.unwrap_or_else(no_keyslot_left);
+        Err(self.name_lower(error, credentials, attempt, &mut budget))
     }
 
     fn unlock_with_key(&self, key: VolumeKey) -> Result<Unlocked> {
@@ -270,18 +368,19 @@ impl Header for NativeHeader {
         let good = self.authentic(key)?;
         self.check_writable(good)?;
         storage.sync_data()?; // NAT-UPD-07, also where nothing is to be healed
-        let (foreign, faults): (Vec<_>, Vec<_>) =
-            self.faults_beside(good, key).into_iter().partition(CopyFault::needs_consent);
+        let faults = self.faults_beside(good, key);
         let mut done = self.rewrite(storage, good, key, &faults)?;
-        done.extend(foreign.iter().map(|copy| {
-            format!("header copy {} belongs to another container and was left alone", copy.index)
-        }));
         if good.superblock.reencryption.is_some() {
             // Read anew: between reading the header and asking for a password another process may have gone on.
             let slots = WorkAreas::of(&good.superblock.geometry).map(|areas| Slots::read(storage, areas));
             done.extend(Ledger::open(&good.superblock, key, slots.as_ref())?.recover(storage)?);
         }
         Ok(done)
+    }
+
+    fn warnings(&self, unlocked: &Unlocked) -> Vec<String> {
+        let good = self.authentic(&unlocked.volume_key).ok();
+        good.and_then(|good| self.doubt(good)).into_iter().collect()
     }
 
     fn kdf_bounds(&self) -> Option<KdfBounds> {
@@ -310,27 +409,11 @@ fn slots_to_try<'a>(copy: &'a HeaderCopy, kind: SlotKind, attempt: &Attempt) -> 
     slots
 }
 
-/// Tries the keyslots of one copy.
-fn open_keyslot(
-    copy: &HeaderCopy,
-    credentials: &Credentials,
-    attempt: &Attempt,
-    budget: &mut Budget,
-) -> Result<(VolumeKey, u32)> {
-    let kind = SlotKind::of(credentials);
-    let slots = slots_to_try(copy, kind, attempt);
-    if slots.is_empty() {
-        return Err(no_slot_of(kind, copy, attempt.keyslot));
-    }
-    let mut failure = None;
-    for slot in slots {
-        match slot.open(&copy.superblock.uuid, credentials, &attempt.limits, budget) {
-            Ok(Opened::Key(key)) => return Ok((key, slot.index)),
-            Ok(Opened::WrongCredentials) => {}
-            Err(error) => failure = Some(error),
-        }
-    }
-    Err(failure.unwrap_or_else(|| Error::new(ErrorKind::Credentials, wrong_credentials(kind))))
+/// A container as messages name it: its uuid, and its label where it has one.
+pub(super) fn name_of(copy: &HeaderCopy) -> String {
+    let superblock = &copy.superblock;
+    let label = superblock.label.text().map(|label| format!(" (label {})", in_quotes(label)));
+    hyphenated(&superblock.uuid) + &label.unwrap_or_default()
 }
 
 const fn wrong_credentials(kind: SlotKind) -> &'static str {

@@ -10,7 +10,7 @@ use zerocopy::{
 };
 
 use super::{
-    copies::{Copies, Found, in_place, read_copy},
+    copies::{Copies, Place, read_copy},
     copy::HeaderCopy,
     error::HeaderError,
     layout::{COPY_LEN, COPY_LEN_U64, VERSION},
@@ -91,7 +91,7 @@ impl HeaderFile {
             return Err(explain(HeaderError::CutOff)); // NAT-HF-03
         }
         for offset in PLACES {
-            if read_copy(storage, offset)?.is_ok_and(|copy| Self::of(&copy) != file) {
+            if read_copy(storage, offset).is_ok_and(|copy| Self::of(&copy) != file) {
                 let reason = "it is made of parts that do not belong together"; // NAT-HF-04
                 return Err(Error::new(ErrorKind::Damaged, reason));
             }
@@ -156,8 +156,8 @@ impl HeaderFile {
     }
 
     /// What stands in the place of one copy.
-    pub(super) fn read_place(&self, file: &dyn Storage, index: CopyIndex) -> Result<Found> {
-        Ok(in_place(read_copy(file, place_of(index))?, index, index.offset_in(&self.geometry)))
+    pub(super) fn read_place(&self, file: &dyn Storage, index: CopyIndex) -> Place {
+        Place::read_from(file, place_of(index), index, index.offset_in(&self.geometry))
     }
 
     /// Writes a whole header file, zeros in the place of a copy that is not given, and reads it back.

@@ -17,6 +17,7 @@ mod keyslot;
 mod layout;
 mod ledger;
 mod reencryption;
+mod remains;
 mod repair;
 mod scan;
 mod suite;
@@ -44,7 +45,7 @@ pub use suite::Suite;
 pub use superblock::{CopyIndex, Geometry, Label, Superblock};
 pub use transition::{StartHeader, Target, UnderWay};
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 pub use crate::format::{Provision, hyphenated, new_uuid};
 use crate::{
@@ -97,6 +98,10 @@ impl Format for Native {
             return Ok(None);
         }
         Ok(Some(Box::new(Restore::from_file(container, file)?)))
+    }
+
+    fn traces(&self, len: u64) -> Vec<Range<u64>> {
+        erasure::traces(len)
     }
 
     fn erasure(&self, storage: &dyn Storage) -> Result<Erasure> {

@@ -5,7 +5,11 @@
 use std::fmt;
 
 use super::{
-    backup::ForeignCopy, copy::HeaderCopy, error::HeaderError, header::NativeHeader, superblock::CopyIndex,
+    backup::ForeignCopy,
+    copy::HeaderCopy,
+    error::HeaderError,
+    header::{NativeHeader, name_of},
+    superblock::CopyIndex,
     update::make_durable,
 };
 use crate::{crypto::secret::VolumeKey, error::Result, format::Unlocked, storage::Storage};
@@ -26,6 +30,13 @@ pub enum Fault {
     Missing,
     /// It is not whole.
     Damaged,
+    /// It is not whole, and was newer, as far as it can be read.
+    DamagedNewer {
+        /// Its sequence.
+        sequence: u64,
+        /// That of the authentic copy.
+        whole: u64,
+    },
     /// It is older.
     Stale,
     /// It was changed by someone without the key.
@@ -39,7 +50,7 @@ pub enum Fault {
 impl CopyFault {
     /// Whether only the owner can say that this copy may go: it may be the last trace of something.
     pub const fn needs_consent(&self) -> bool {
-        matches!(self.fault, Fault::Newer | Fault::Foreign(_))
+        matches!(self.fault, Fault::Newer | Fault::DamagedNewer { .. } | Fault::Foreign(_))
     }
 }
 
@@ -48,6 +59,7 @@ impl fmt::Display for CopyFault {
         f.write_str(match self.fault {
             Fault::Missing => "missing",
             Fault::Damaged => "damaged",
+            Fault::DamagedNewer { .. } => "damaged (and newer)",
             Fault::Stale => "stale",
             Fault::Changed => "changed",
             Fault::Newer => "changed, and passed for newer",
@@ -65,6 +77,22 @@ impl NativeHeader {
         let good = self.authentic(&unlocked.volume_key)?;
         self.check_complete(good)?;
         Ok(self.faults_beside(good, &unlocked.volume_key))
+    }
+
+    /// Whole copies of other containers that lie where no copy of this one belongs, one line each: while they are there, it
+    /// is not certain whose the data are (NAT-UPD-09).
+    ///
+    /// # Errors
+    /// `Tampered` where no copy is authentic.
+    pub fn strays(&self, unlocked: &Unlocked) -> Result<Vec<String>> {
+        let good = self.authentic(&unlocked.volume_key)?;
+        let places = [CopyIndex::A, CopyIndex::B].map(|index| index.offset_in(&good.superblock.geometry));
+        let strays = self.foreign_to(good).into_iter().filter(|copy| !places.contains(&copy.offset()));
+        Ok(strays
+            .map(|copy| {
+                format!("a header copy of container {} lies at offset {}", name_of(copy), copy.offset())
+            })
+            .collect())
     }
 
     /// Rewrites these copies from the authentic one; says what it did, a line each.
@@ -116,8 +144,11 @@ impl NativeHeader {
             Some(copy) if good.is_update_of(copy) => Some(Fault::Stale),
             Some(copy) if copy.is_update_of(good) => Some(Fault::Newer),
             Some(_) => Some(Fault::Changed),
-            None => Some(match place.found {
-                Err(HeaderError::NoMagic | HeaderError::CutOff) => Fault::Missing,
+            None => Some(match (self.copies.damaged_update_of(good), &place.found) {
+                (Some((newer, sequence)), _) if newer == index => {
+                    Fault::DamagedNewer { sequence, whole: good.superblock.sequence }
+                }
+                (_, Err(HeaderError::NoMagic | HeaderError::CutOff)) => Fault::Missing,
                 _ => Fault::Damaged,
             }),
         }

@@ -91,8 +91,8 @@ impl Scan {
             return;
         }
         match read_copy(storage, offset) {
-            Ok(Ok(copy)) => self.whole.push(FoundCopy { offset, copy }),
-            Ok(Err(_)) | Err(_) => self.broken = self.broken.saturating_add(1),
+            Ok(copy) => self.whole.push(FoundCopy { offset, copy }),
+            Err(_) => self.broken = self.broken.saturating_add(1),
         }
     }
 }

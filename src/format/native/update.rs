@@ -66,7 +66,9 @@ pub(super) fn make_durable(storage: &dyn Storage, copies: &Copies, in_use: &Head
 /// NAT-UPD-06: nobody wrote a header since `base` was read, and no place holds what is not ours.
 fn check_still_there(copies: &Copies, base: &HeaderCopy) -> Result<()> {
     let is_there = copies.whole().any(|copy| copy.as_bytes() == base.as_bytes());
-    if !is_there || copies.whole().any(|copy| copy.is_update_of(base)) || copies.unsupported().is_some() {
+    let is_newer_there =
+        copies.whole().any(|copy| copy.is_update_of(base)) || copies.damaged_update_of(base).is_some();
+    if !is_there || is_newer_there || copies.unsupported().is_some() {
         return Err(Error::new(ErrorKind::Busy, "the header was changed meanwhile by somebody else")
             .with_hint("try again"));
     }

@@ -160,6 +160,11 @@ impl Format for VeraCrypt {
         Ok(Box::new(VolumeBlueprint::outer(family, room, wishes)?))
     }
 
+    fn traces(&self, len: u64) -> Vec<Range<u64>> {
+        let room = SLOT_LEN * 2;
+        vec![0..room.min(len), len.saturating_sub(room)..len]
+    }
+
     /// Every place where any version puts a header, with the room around it.
     fn erasure(&self, storage: &dyn Storage) -> Result<Erasure> {
         let len = storage.size()?;

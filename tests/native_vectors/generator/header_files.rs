@@ -118,6 +118,14 @@ fn openings(suite: &mut Suite) {
         let comment = "one copy in the header file overwritten; it is healed there";
         suite.detached_success(&format!("detached-copy-{letter}-zeros"), &["NAT-HF-05"], edit, comment);
     }
+    let edit = vec![at(COPIES[0], &zeros)];
+    let comment = "copy A overwritten; the container is far longer than its header says";
+    let vector =
+        suite.detached_success("detached-copy-a-zeros-longer", &["NAT-HF-05"], edit.clone(), comment);
+    (vector.length, vector.after) = (Some(CONTAINER as u64 + (3 << 20)), "whole".to_owned());
+    let comment = "copy A overwritten; the container ends before the place of copy B; opened read-only";
+    let vector = suite.detached_success("detached-copy-a-zeros-cut-off", &["NAT-HF-05"], edit, comment);
+    (vector.length, vector.read_only, vector.after) = (Some(BACKUP as u64), true, "unchanged".to_owned());
     let edit = vec![at(COPIES[0], &zeros), at(COPIES[1], &zeros)];
     suite.detached_failure(
         "detached-both-zeros",

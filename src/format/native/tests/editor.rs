@@ -139,12 +139,44 @@ fn an_empty_keyslot_is_neither_replaced_nor_removed() {
     assert_eq!(editor.remove(30, true).unwrap_err().kind(), ErrorKind::Usage);
 }
 
+// proves: NAT-SB-11
+#[test]
+fn a_label_from_before_is_kept_and_no_such_label_is_chosen() {
+    let storage = container();
+    let credentials = key_of(0);
+    let heart = "\u{2764}\u{fe0f}";
+    let header = NativeHeader::read(&storage).unwrap();
+    let unlocked = header.unlock(&credentials, &Attempt::default()).unwrap();
+    let good = header.authentic(&unlocked.volume_key).unwrap();
+    // As an earlier version sealed it: nothing in the slot's key depends on what is allowed now.
+    let slot = NewKeyslot { slot: Some(1), label: Some(heart), ..slot_of(&credentials) };
+    let slot =
+        keyslot::seal(1, &slot, &good.superblock.uuid, &unlocked.volume_key, &Counting::default()).unwrap();
+    let changed = good.updated(|raw| raw.keyslots[1] = slot, &unlocked.volume_key).unwrap();
+    update::write_update(&storage, good, &changed, &unlocked.volume_key).unwrap();
+
+    let header = Native.read_header(&storage).unwrap();
+    assert_eq!(header.describe().keyslots[1].label.as_deref(), Some(heart));
+    let mut editor = header.editor(&unlocked).unwrap();
+    let rng = Counting::default();
+    editor.replace(1, &NewKeyslot { label: Some(heart), ..slot_of(&credentials) }, &rng).unwrap();
+    let refused = [
+        editor.replace(0, &NewKeyslot { label: Some(heart), ..slot_of(&credentials) }, &rng),
+        editor.add(&NewKeyslot { label: Some(heart), ..slot_of(&credentials) }, &rng).map(drop),
+    ];
+    assert!(
+        refused.iter().all(|result| result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Usage))
+    );
+}
+
 #[test]
 fn what_needs_no_secret_is_refused_without_one() {
     let header = Native.read_header(&container()).unwrap();
     let kind = |change| header.check_change(&change).map_err(|error| error.kind());
     let long = "x".repeat(65);
-    for label in [long.as_str(), "\u{1b}[2J"] {
+    for label in
+        [long.as_str(), "\u{1b}[2J", "a\u{ad}", "\u{3164}", "\u{2764}\u{fe0f}", "\u{e0041}", "a\u{a0}b"]
+    {
         let label = Some(label);
         assert_eq!(kind(Change::Add { slot: None, label }), Err(ErrorKind::Usage));
         assert_eq!(kind(Change::Replace { slot: 0, label }), Err(ErrorKind::Usage));
@@ -228,7 +260,15 @@ fn recorded(bytes: &MemoryStorage) -> Recorded {
 #[test]
 fn an_update_writes_the_copy_that_is_not_in_use_first() {
     // Whole copies stand by: the one in use is written again before the other is touched (NAT-UPD-07).
-    let in_order = |places: [u64; 3]| places.map(|at| [Call::Write(at), Call::Sync, Call::Read(at)]).concat();
+    // A copy that stands already is written in one go, another one in three (NAT-UPD-02).
+    let written = |at, times| (0..times).flat_map(move |_| [Call::Write(at), Call::Sync]);
+    let in_order = |[again, first, second]: [u64; 3]| {
+        let mut calls: Vec<Call> = written(again, 1).chain([Call::Read(again)]).collect();
+        for at in [first, second] {
+            calls.extend(std::iter::once(Call::Read(at)).chain(written(at, 3)).chain([Call::Read(at)]));
+        }
+        calls
+    };
     let b_first = in_order([0, BACKUP, 0]);
     let a_first = in_order([BACKUP, 0, BACKUP]);
 
@@ -281,12 +321,13 @@ fn a_header_that_somebody_changed_meanwhile_is_left_alone() {
 #[test]
 fn a_copy_of_another_container_is_left_alone() {
     let storage = container();
+    let editor = edited(&storage, 1);
     let mut foreign = bytes_at(&storage, BACKUP);
     foreign[UUID] ^= 1;
     forged_checksum(&mut foreign).unwrap();
     storage.write_all_at(&foreign, BACKUP).unwrap();
     let before = storage.to_vec();
-    let error = edited(&storage, 1).commit(&storage).unwrap_err();
+    let error = editor.commit(&storage).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Exists);
     assert!(storage.to_vec() == before);
 }

@@ -265,8 +265,16 @@ fn a_copy_of_another_container_is_replaced_only_when_that_is_asked_for() {
     let foreign = second.to_vec()[BACKUP..BACKUP + COPY_LEN].to_vec();
     first.write_all_at(&foreign, BACKUP as u64).unwrap();
     let (header, unlocked) = open(&first, 0);
-    let done = header.prepare_writing(&first, &unlocked).unwrap();
-    assert_eq!(done, ["header copy B belongs to another container and was left alone"]);
+    let error = header.prepare_writing(&first, &unlocked).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged);
+    let uuid = |storage: &MemoryStorage| {
+        hyphenated(&NativeHeader::read(storage).unwrap().copy_in_use().superblock.uuid)
+    };
+    for named in [uuid(&first), uuid(&second)] {
+        assert!(error.reason().contains(&named), "{error}");
+    }
+    assert_eq!(header.warnings(&unlocked), [error.reason()]);
+    assert_eq!(header.editor(&unlocked).unwrap_err().kind(), ErrorKind::Damaged);
 
     let faults = header.faults(&unlocked).unwrap();
     let [CopyFault { index: CopyIndex::B, fault: Fault::Foreign(_) }] = faults.as_slice() else {
@@ -296,6 +304,110 @@ fn a_forged_newer_copy_is_replaced_only_when_that_is_asked_for() {
     assert_eq!(faults, [CopyFault { index: CopyIndex::A, fault: Fault::Newer }]);
     header.repair(&container, &unlocked, &faults).unwrap();
     assert_eq!(states(&container), [(CopyState::Current, Some(1)); 2]);
+}
+
+/// What someone without the key makes of a whole copy: its checksum is right, its MAC is not.
+fn forged(copy: &[u8], change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+    let mut copy = copy.to_vec();
+    change(&mut copy);
+    let mac = copy[4032..4096].to_vec();
+    copy[4000..4096].fill(0);
+    let sum = crate::crypto::hash::sha256(&[&copy]);
+    copy[4000..4032].copy_from_slice(&sum);
+    copy[4032..4096].copy_from_slice(&mac);
+    copy
+}
+
+// proves: NAT-RD-03
+#[test]
+fn forged_copies_behind_the_authentic_one_do_not_hide_it() {
+    let mut bytes = container(0).to_vec();
+    bytes[..COPY_LEN].fill(0);
+    let whole = bytes[BACKUP..BACKUP + COPY_LEN].to_vec();
+    for _ in 0..12 {
+        let offset = bytes.len() as u64;
+        bytes.extend(forged(&whole, |copy| {
+            copy[168..176].copy_from_slice(&(offset + COPY_LEN as u64).to_le_bytes());
+            copy[176..184].copy_from_slice(&offset.to_le_bytes());
+            copy[4096 + 160] ^= 1;
+        }));
+    }
+    let storage = MemoryStorage::new(bytes);
+    let (header, unlocked) = open(&storage, 0);
+    header.prepare_writing(&storage, &unlocked).unwrap();
+    assert_eq!(states(&storage), [(CopyState::Current, Some(1)); 2]);
+}
+
+// proves: NAT-RD-05
+#[test]
+fn an_older_copy_that_opens_is_named_and_does_not_open() {
+    let before = container(0).to_vec();
+    let storage = container(0);
+    change_key(&storage, 0, 1);
+    storage.write_all_at(&before[BACKUP..BACKUP + COPY_LEN], BACKUP as u64).unwrap();
+    let refused = |storage: &MemoryStorage| {
+        let header = NativeHeader::read(storage).unwrap();
+        header.unlock(&key(0), &Attempt::default()).unwrap_err()
+    };
+    // Its owner changed the key.
+    let error = refused(&storage);
+    assert_eq!(error.kind(), ErrorKind::Credentials);
+    assert!(error.reason().contains("older (sequence 1, the newer one has 2)"), "{error}");
+    assert!(!error.hint().unwrap().contains("repair"));
+    // Somebody without the key shuts its owner out.
+    let lockout = forged(&before[..COPY_LEN], |copy| {
+        copy[128] = 9;
+        copy[4096 + 160] ^= 1;
+    });
+    storage.write_all_at(&lockout, 0).unwrap();
+    let error = refused(&storage);
+    assert_eq!(error.kind(), ErrorKind::Credentials);
+    assert!(error.hint().unwrap().contains(&format!("--scan --offset {BACKUP} ")), "{error:?}");
+    assert!(!opens(&storage, 0));
+}
+
+/// Versions before this one wrote a copy in one go, so that a power cut could leave what damage leaves now.
+// proves: NAT-UPD-08
+#[test]
+fn a_torn_update_of_an_older_version_takes_one_question() {
+    let storage = container(0);
+    let before = storage.to_vec();
+    change_key(&storage, 0, 1);
+    let after = storage.to_vec();
+    let mut torn = before;
+    torn[BACKUP..BACKUP + 512].copy_from_slice(&after[BACKUP..BACKUP + 512]);
+    let storage = MemoryStorage::new(torn);
+    let (header, unlocked) = open(&storage, 0);
+    assert_eq!(states(&storage), [(CopyState::Current, Some(1)), (CopyState::Damaged, Some(2))]);
+    let error = header.prepare_writing(&storage, &unlocked).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged);
+    assert!(error.reason().contains("sequence 2 against 1"), "{error}");
+    assert_eq!(header.warnings(&unlocked), [error.reason()]);
+    let faults = header.faults(&unlocked).unwrap();
+    let expected = Fault::DamagedNewer { sequence: 2, whole: 1 };
+    assert_eq!(faults, [CopyFault { index: CopyIndex::B, fault: expected }]);
+    assert!(faults[0].needs_consent());
+    header.repair(&storage, &unlocked, &faults).unwrap();
+    assert_eq!(states(&storage), [(CopyState::Current, Some(1)); 2]);
+    let (header, unlocked) = open(&storage, 0);
+    header.prepare_writing(&storage, &unlocked).unwrap();
+}
+
+// proves: NAT-ERASE-01
+#[test]
+fn erasing_beside_a_damaged_copy_a_lets_copy_b_show_to_the_last() {
+    let storage = container(0);
+    storage.write_all_at(&[7], 300).unwrap();
+    for places in [vec![0..COPY_LEN], Vec::new()] {
+        places.into_iter().for_each(|place| overwrite(&storage, place.start, place.len()));
+        let erasure = Native.erasure(&storage).unwrap();
+        for place in &erasure.spare {
+            let noise = vec![0x5a; (place.end - place.start) as usize];
+            storage.write_all_at(&noise, place.start).unwrap();
+        }
+        assert!(opens(&storage, 0));
+        assert_eq!(erasure.last, BACKUP as u64 + 4096..(BACKUP + COPY_LEN) as u64);
+    }
 }
 
 fn scanned(storage: &dyn Storage) -> Scan {
