@@ -14,7 +14,7 @@ use strongroom::{
     error::{Error, ErrorKind, Result},
     format::{Header, KeyfileRole},
     sys::descriptor,
-    volume::{keyfile_digest, pool_keyfiles},
+    volume::{keyfile_digest, new_keyfile_digest, pool_keyfiles},
 };
 use zeroize::Zeroizing;
 
@@ -154,7 +154,7 @@ impl SecretOptions {
             return Ok(Credentials::Password { password, keyfiles: Vec::new() });
         }
         Ok(Credentials::Password {
-            keyfiles: self.source().read_keyfiles(role)?,
+            keyfiles: self.source().read_keyfiles(role, keyfile_digest)?,
             password: self.read_password(container)?,
         })
     }
@@ -262,7 +262,7 @@ impl ProtectOptions {
 
     /// What opens the hidden volume.
     pub(crate) fn read(&self) -> Result<Credentials> {
-        let keyfiles = self.source().read_keyfiles(KeyfileRole::Pool)?;
+        let keyfiles = self.source().read_keyfiles(KeyfileRole::Pool, keyfile_digest)?;
         let password = if self.is_prompt() {
             let answer = SecretPrompt::begin()?.ask("Password for the hidden volume: ")?;
             Password::copy_of(answer.as_bytes())?
@@ -320,13 +320,17 @@ impl<'a> Source<'a> {
     }
 
     /// The digests of the keyfiles, in the order given. One may be a pipe that has nothing to say, or never ends.
-    fn read_keyfiles(&self, role: KeyfileRole) -> Result<Vec<KeyfileDigest>> {
+    fn read_keyfiles(
+        &self,
+        role: KeyfileRole,
+        digest: fn(&Path) -> Result<KeyfileDigest>,
+    ) -> Result<Vec<KeyfileDigest>> {
         let mut keyfiles = Vec::new();
         for path in self.keyfiles {
             let cannot = format!("cannot read keyfile {}", path.display());
             let read = interrupt::at_liberty(|| match role {
                 KeyfileRole::Pool => pool_keyfiles(path),
-                _ => keyfile_digest(path).map(|digest| vec![digest]),
+                _ => digest(path).map(|digest| vec![digest]),
             });
             keyfiles.extend(read.map_err(|error| as_usage(error, cannot))?);
         }
@@ -358,10 +362,13 @@ impl<'a> Source<'a> {
 
     fn read_given(self, role: KeyfileRole) -> Result<GivenSecret<'a>> {
         if self.is_keyfile_all(role) {
-            let password = Some(self.read_whole_keyfile()?);
-            return Ok(GivenSecret { source: self, keyfiles: Vec::new(), password });
+            let password = self.read_whole_keyfile()?;
+            if password.is_empty() {
+                return Err(Error::usage("the keyfile is empty").during("cannot take the keyfile"));
+            }
+            return Ok(GivenSecret { source: self, keyfiles: Vec::new(), password: Some(password) });
         }
-        let keyfiles = self.read_keyfiles(role)?;
+        let keyfiles = self.read_keyfiles(role, new_keyfile_digest)?;
         let password = (!self.is_prompt()).then(|| self.read_password()).transpose()?;
         Ok(GivenSecret { source: self, keyfiles, password })
     }

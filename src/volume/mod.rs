@@ -34,7 +34,7 @@ pub use reencrypt::{LiveReencryption, LiveState, LiveStatus, Reencryption};
 
 use std::{
     fs::File,
-    io::{self, PipeReader},
+    io::{self, PipeReader, Read},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -140,7 +140,7 @@ pub fn pool_keyfiles(path: &Path) -> Result<Vec<KeyfileDigest>> {
     }
     let contribution = |path: &PathBuf| {
         let sums = File::open(path).and_then(veracrypt::pool_contribution);
-        sums.map_err(|error| Error::from(error).during(format!("cannot read keyfile {}", path.display())))
+        sums.map_err(|error| Error::from(error).during(cannot_read_keyfile(path)))
     };
     files.iter().map(contribution).collect()
 }
@@ -160,17 +160,74 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The digest of a keyfile's whole content, whatever its length.
+/// The digest of the whole content of a keyfile that may be in use: of a file of any length, of at most 64 MiB from where no
+/// end may come.
+///
+/// # Errors
+/// `Usage` where it is longer, what reading gave.
 pub fn keyfile_digest(path: &Path) -> Result<KeyfileDigest> {
-    let digest = File::open(path).and_then(native::keyfile_digest);
-    digest.map_err(|error| Error::from(error).during(format!("cannot read keyfile {}", path.display())))
+    bounded_digest(path, |file_len| file_len.max(MAX_KEYFILE_LEN)).map(|(digest, _)| digest)
 }
+
+/// The same of one that is to be used from now on.
+///
+/// # Errors
+/// `Usage` where it is empty, or longer than 64 MiB; what reading gave.
+pub fn new_keyfile_digest(path: &Path) -> Result<KeyfileDigest> {
+    match bounded_digest(path, |_| MAX_KEYFILE_LEN)? {
+        (_, 0) => Err(Error::usage("the keyfile is empty").during(cannot_read_keyfile(path))),
+        (digest, _) => Ok(digest),
+    }
+}
+
+/// The digest, and the length. `most` tells how many bytes are taken, from the length that the system gives.
+fn bounded_digest(path: &Path, most: impl Fn(u64) -> u64) -> Result<(KeyfileDigest, u64)> {
+    let cannot = |error: Error| error.during(cannot_read_keyfile(path));
+    let file = File::open(path).map_err(|error| cannot(error.into()))?;
+    let most = most(file.metadata().map_err(|error| cannot(error.into()))?.len());
+    let mut content = file.take(most.saturating_add(1));
+    let digest = native::keyfile_digest(&mut content).map_err(|error| cannot(error.into()))?;
+    let len = most.saturating_add(1).saturating_sub(content.limit());
+    if len > most { Err(cannot(Error::usage("it is longer than 64 MiB"))) } else { Ok((digest, len)) }
+}
+
+fn cannot_read_keyfile(path: &Path) -> String {
+    format!("cannot read keyfile {}", path.display())
+}
+
+/// What is longer is no file that somebody keeps as a key, but a device, or a pipe that never ends.
+const MAX_KEYFILE_LEN: u64 = 64 << 20;
 
 #[cfg(test)]
 mod tests {
     use std::fs;
 
     use super::*;
+
+    #[test]
+    fn an_empty_keyfile_opens_what_exists_and_locks_nothing_new() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(keyfile_digest(file.path()).is_ok());
+        let error = new_keyfile_digest(file.path()).unwrap_err();
+        assert_eq!((error.kind(), error.reason()), (ErrorKind::Usage, "the keyfile is empty"));
+        fs::write(file.path(), b"x").unwrap();
+        let [old, new] = [keyfile_digest, new_keyfile_digest].map(|digest| digest(file.path()).unwrap());
+        assert_eq!(old.expose(), new.expose());
+    }
+
+    #[test]
+    fn a_keyfile_without_an_end_is_refused_and_a_long_file_opens_what_exists() {
+        for digest in [keyfile_digest, new_keyfile_digest] {
+            let error = digest(Path::new("/dev/zero")).unwrap_err();
+            assert_eq!((error.kind(), error.reason()), (ErrorKind::Usage, "it is longer than 64 MiB"));
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(MAX_KEYFILE_LEN).unwrap();
+        assert!(new_keyfile_digest(file.path()).is_ok());
+        file.as_file().set_len(MAX_KEYFILE_LEN + 1).unwrap();
+        assert!(keyfile_digest(file.path()).is_ok());
+        assert_eq!(new_keyfile_digest(file.path()).unwrap_err().kind(), ErrorKind::Usage);
+    }
 
     #[test]
     fn a_keyfile_folder_stands_for_its_visible_files() {

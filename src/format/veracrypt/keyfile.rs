@@ -44,7 +44,7 @@ pub fn pool_contribution(file: impl Read) -> io::Result<KeyfileDigest> {
         }
     }
     if is_empty {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is empty"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the keyfile is empty"));
     }
     Ok(sums.into())
 }
