@@ -47,6 +47,7 @@ fn list(console: Console, options: &InfoOptions) -> Result<()> {
 
 #[derive(Debug, Serialize)]
 struct Tested<'a> {
+    #[serde(serialize_with = "strongroom::text::path::serialize")]
     container: &'a Path,
     opens: bool,
     keyslot: Option<u32>,
@@ -67,6 +68,7 @@ fn test(console: Console, options: &KeyTestOptions) -> Result<()> {
 /// What `add`, `change` and `remove` tell.
 #[derive(Debug, Serialize)]
 struct Edited<'a> {
+    #[serde(serialize_with = "strongroom::text::path::serialize")]
     container: &'a Path,
     keyslot: u32,
     kind: &'static str,
@@ -76,8 +78,12 @@ struct Edited<'a> {
     recovery_key: Option<&'a str>,
 }
 
-/// Writes what was edited, and lets a pin follow. The last moment at which Ctrl-C leaves everything as it was is just before.
-fn commit(container: &Editable, header: &dyn Header, editor: &dyn Editor) -> Result<()> {
+/// Writes what was edited, after what that risks was told, and lets a pin follow. The last moment at which Ctrl-C leaves
+/// everything as it was is just before.
+fn commit(console: Console, container: &Editable, header: &dyn Header, editor: &dyn Editor) -> Result<()> {
+    for risk in editor.risks() {
+        console.warn(&risk);
+    }
     interrupt::check()?;
     container.write(|storage| editor.commit(storage))?;
     pin::follow(container.path(), header, &*container.header()?)

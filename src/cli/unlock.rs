@@ -241,8 +241,16 @@ pub(crate) fn limits(options: &UnlockOptions) -> KdfLimits {
 /// Says which container it was, and what may help.
 fn explain(error: Error, path: &Path, header: &dyn Header, limits: &KdfLimits) -> Error {
     let error = error.during(format!("cannot unlock {}", path.display()));
+    let keyslots = header.describe().keyslots;
+    let token = keyslots.iter().find_map(|slot| Some((slot.slot, slot.token.as_ref()?)));
+    if let (ErrorKind::Credentials, Some((slot, token))) = (error.kind(), token) {
+        return error.with_hint(format!(
+            "keyslot {slot} belongs to a token ({token}), which strongroom does not use: cryptsetup open --token-only {} NAME",
+            path.display()
+        ));
+    }
     let limit = limits.memory_kib.saturating_mul(1024);
-    let wants_more = header.describe().keyslots.iter().any(|slot| slot.kdf.memory > Some(limit));
+    let wants_more = keyslots.iter().any(|slot| slot.kdf.memory > Some(limit));
     if error.kind() == ErrorKind::Unsupported && wants_more {
         return error.with_hint("if you trust this container, raise the limit with --max-kdf-memory");
     }

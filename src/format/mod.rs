@@ -351,12 +351,17 @@ pub trait Editor: fmt::Debug + Send {
     /// As [`Self::add`]; `Usage` where the keyslot is empty.
     fn replace(&mut self, slot: u32, new: &NewKeyslot<'_>, rng: &dyn Rng) -> Result<()>;
 
-    /// Empties a keyslot. The last one that can be opened goes only where `lock_out` is true: nobody opens the container
-    /// after that.
+    /// Empties a keyslot. The last one that can be opened, and the last one whose secret people can know, goes only where
+    /// `lock_out` is true: nobody opens the container after that, or a token alone does.
     ///
     /// # Errors
     /// `Usage` where it is empty already, and for the last one.
     fn remove(&mut self, slot: u32, lock_out: bool) -> Result<()>;
+
+    /// What [`Self::commit`] will do that a power cut can make a loss of, a line each: to be told before.
+    fn risks(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Writes the changes so that a power cut at any moment leaves the old keyslots or the new ones.
     ///
@@ -494,6 +499,9 @@ pub struct KeyslotInfo {
     pub slot: u32,
     /// What opens it.
     pub kind: &'static str,
+    /// The type of the token that knows its secret, where one does: nobody types that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
     /// The user's name for it.
     pub label: Option<String>,
     /// When it is tried; `None` where that is not known.

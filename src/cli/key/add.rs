@@ -8,7 +8,7 @@ use strongroom::{
         secret::Credentials,
     },
     error::{Error, ErrorKind, Result},
-    format::{Change, Header, KdfBounds, KeyfileRole, NewKeyslot},
+    format::{Change, Header, KdfBounds, KeyfileRole, NewKeyslot, Unlocked},
 };
 
 use super::{Edited, commit, find};
@@ -53,13 +53,35 @@ fn add(console: Console, options: &KeyAddOptions) -> Result<()> {
         };
         spin(console, "deriving the key", || editor.add(&new, &OsRng))
     })?;
-    commit(&container, &*header, &*editor)?;
+    commit(console, &container, &*header, &*editor)?;
 
     let keyslots = editor.keyslots();
     let kind = find(&keyslots, slot).map_or("unknown", |keyslot| keyslot.kind);
     let recovery_key = digits.as_ref().map(RecoveryText::expose);
     let edited = Edited { container: path, keyslot: slot, kind, keyslots, recovery_key };
-    console.done(&edited, |edited| format!("added keyslot {} to {}", edited.keyslot, path.display()))
+    if recovery_key.is_some() && console.is_json() {
+        Console::secret_object(&edited)
+            .or_else(|error| take_back(console, &error, &container, &unlocked, slot))?;
+    } else {
+        console.done(&edited, |edited| format!("added keyslot {} to {}", edited.keyslot, path.display()));
+    }
+    Ok(())
+}
+
+/// Empties the keyslot again whose recovery key nobody was shown: this alone is not done before it is told.
+fn take_back(
+    console: Console,
+    error: &Error,
+    container: &Editable,
+    unlocked: &Unlocked,
+    slot: u32,
+) -> Result<()> {
+    let header = container.header()?;
+    let mut editor = header.editor(unlocked)?;
+    editor.remove(slot, false)?;
+    commit(console, container, &*header, &*editor)?;
+    let reason = format!("the recovery key could not be printed ({}), so it was not added", error.reason());
+    Err(Error::new(error.kind(), reason))
 }
 
 /// Guessing a password is made costly; what is random needs no such thing.

@@ -56,12 +56,17 @@ fn change(console: Console, options: &KeyChangeOptions) -> Result<()> {
         let new = renewed(console, options, bounds.as_ref(), &before, &credentials)?;
         spin(console, "deriving the key", || editor.replace(slot, &new, &OsRng))
     })?;
-    commit(&container, &*header, &*editor)?;
+    if let Some(token) = before.token.as_ref().filter(|_| !options.keep_password) {
+        console
+            .warn(&format!("keyslot {slot} belongs to a token ({token}), which will not open it any more"));
+    }
+    commit(console, &container, &*header, &*editor)?;
 
     let keyslots = editor.keyslots();
     let kind = find(&keyslots, slot).map_or("unknown", |keyslot| keyslot.kind);
     let edited = Edited { container: path, keyslot: slot, kind, keyslots, recovery_key: None };
-    console.done(&edited, |edited| format!("changed keyslot {} of {}", edited.keyslot, path.display()))
+    console.done(&edited, |edited| format!("changed keyslot {} of {}", edited.keyslot, path.display()));
+    Ok(())
 }
 
 /// The keyslot in the place of `before`: what the options leave open stays.

@@ -37,10 +37,12 @@ fn remove(console: Console, options: &KeyRemoveOptions) -> Result<()> {
         return Err(Error::new(ErrorKind::Usage, reason).with_hint("name it with --slot"));
     };
     let doomed = find(&editor.keyslots(), slot).cloned();
-    editor.remove(slot, options.force)?;
+    // Whoever has the secret of a keyslot that stays is not locked out.
+    let stays = unlocked.keyslot.is_some_and(|opened| opened != slot);
+    editor.remove(slot, options.force || stays)?;
     let keyslots = editor.keyslots();
-    confirm(options, slot, doomed.as_ref(), keyslots.is_empty())?;
-    commit(&container, &*header, &*editor)?;
+    confirm(options, slot, doomed.as_ref(), &keyslots)?;
+    commit(console, &container, &*header, &*editor)?;
 
     let kind = doomed.map_or("unknown", |keyslot| keyslot.kind);
     let edited = Edited { container: path, keyslot: slot, kind, keyslots, recovery_key: None };
@@ -48,11 +50,18 @@ fn remove(console: Console, options: &KeyRemoveOptions) -> Result<()> {
         let left = u32::try_from(edited.keyslots.len()).unwrap_or(u32::MAX);
         let left = counted(left, "keyslot", "keyslots");
         format!("removed keyslot {slot} from {}; {left} left", path.display())
-    })
+    });
+    Ok(())
 }
 
 /// Lets the user say no, where there is a terminal to say it on.
-fn confirm(options: &KeyRemoveOptions, slot: u32, doomed: Option<&KeyslotInfo>, is_last: bool) -> Result<()> {
+fn confirm(
+    options: &KeyRemoveOptions,
+    slot: u32,
+    doomed: Option<&KeyslotInfo>,
+    left: &[KeyslotInfo],
+) -> Result<()> {
+    let is_last = left.is_empty();
     if options.yes || !prompt::has_terminal() && !is_last {
         return Ok(());
     }
@@ -63,7 +72,11 @@ fn confirm(options: &KeyRemoveOptions, slot: u32, doomed: Option<&KeyslotInfo>, 
     let label = doomed.and_then(|keyslot| keyslot.label.as_ref());
     let label = label.map(|label| format!(", {label:?}")).unwrap_or_default();
     let kind = doomed.map_or("unknown", |keyslot| keyslot.kind);
-    let end = if is_last { LAST } else { "" };
+    let end = match left.iter().all(|keyslot| keyslot.token.is_some()) {
+        _ if is_last => LAST,
+        true => TOKEN_ALONE,
+        false => "",
+    };
     let question =
         format!("Keyslot {slot} ({kind}{label}) of {} will be removed.{end}", options.container.display());
     if prompt::confirm(&question)? {
@@ -72,5 +85,6 @@ fn confirm(options: &KeyRemoveOptions, slot: u32, doomed: Option<&KeyslotInfo>, 
     Err(Error::new(ErrorKind::Exists, "not confirmed; nothing was changed"))
 }
 
+const TOKEN_ALONE: &str = " After that only a token opens the container: no password does.";
 const LAST: &str =
     " It is the last one: nobody will be able to open the container, and all that is in it is lost.";

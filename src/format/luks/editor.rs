@@ -16,8 +16,21 @@ use crate::{
 pub(in crate::format) struct Occupancy {
     /// How many there may be.
     pub(in crate::format) count: u32,
-    /// Those in use; true for those through which somebody gets in.
-    pub(in crate::format) used: Vec<(u32, bool)>,
+    /// Those in use, and what opens them.
+    pub(in crate::format) used: Vec<(u32, OpenedBy)>,
+}
+
+/// What opens a keyslot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::format) enum OpenedBy {
+    /// A password or a keyfile.
+    People,
+    /// A token of this type alone.
+    Token(String),
+    /// Something that is not known here.
+    Nobody,
+    /// Whatever it is, the key in it is not the volume's.
+    OtherKey,
 }
 
 impl Occupancy {
@@ -33,9 +46,14 @@ impl Occupancy {
             }
             Change::Replace { slot, label } => {
                 refuse_label(label)?;
-                self.check_in_use(slot)
+                self.check_in_use(slot)?;
+                if self.opened_by(slot) == Some(&OpenedBy::OtherKey) {
+                    return Err(unbound(ErrorKind::Usage, slot));
+                }
+                Ok(())
             }
-            Change::Remove { slot, lock_out } => self.check_removal(slot, lock_out),
+            // Who comes with the secret of a token may do without a password.
+            Change::Remove { slot, lock_out } => self.check_left(slot, lock_out, false),
         }
     }
 
@@ -52,6 +70,9 @@ impl Occupancy {
         if self.is_free(slot) {
             return Ok(slot);
         }
+        if self.opened_by(slot) == Some(&OpenedBy::OtherKey) {
+            return Err(unbound(ErrorKind::Exists, slot));
+        }
         Err(Error::new(ErrorKind::Exists, format!("keyslot {slot} is in use"))
             .with_hint("strongroom key change replaces it"))
     }
@@ -65,18 +86,35 @@ impl Occupancy {
         Err(empty_keyslot(slot))
     }
 
-    /// The last keyslot that can be opened goes only where `lock_out` is true.
+    /// The last keyslot that can be opened, and the last one that people can open, go only where `lock_out` is true.
     pub(in crate::format) fn check_removal(&self, slot: u32, lock_out: bool) -> Result<()> {
+        self.check_left(slot, lock_out, true)
+    }
+
+    /// As [`Self::check_removal`]; a token is enough to be left where `for_people` is false.
+    fn check_left(&self, slot: u32, lock_out: bool, for_people: bool) -> Result<()> {
         self.check_in_use(slot)?;
-        let mut ways_in = self.used.iter().filter(|(_, is_way_in)| *is_way_in);
-        let goes = ways_in.clone().any(|(used, _)| *used == slot);
-        let remains = ways_in.any(|(used, _)| *used != slot);
-        if goes && !remains && !lock_out {
-            let reason = format!("keyslot {slot} is the last one: without it nobody opens the container");
-            return Err(Error::new(ErrorKind::Usage, reason)
-                .with_hint("add another one first; --force removes it all the same"));
+        let is_way_in = |opened_by: &OpenedBy| matches!(opened_by, OpenedBy::People | OpenedBy::Token(_));
+        let goes = self.opened_by(slot).filter(|opened_by| is_way_in(opened_by));
+        if lock_out || goes.is_none() {
+            return Ok(());
         }
-        Ok(())
+        let others = || self.used.iter().filter(|(used, _)| *used != slot).map(|(_, opened_by)| opened_by);
+        let is_last_of_people =
+            goes == Some(&OpenedBy::People) && !others().any(|by| *by == OpenedBy::People);
+        let reason = match others().find(|opened_by| is_way_in(opened_by)) {
+            None => format!("keyslot {slot} is the last one: without it nobody opens the container"),
+            Some(OpenedBy::Token(token)) if for_people && is_last_of_people => format!(
+                "keyslot {slot} is the last one that people can open: without it a token alone opens the container ({token})"
+            ),
+            Some(_) => return Ok(()),
+        };
+        Err(Error::new(ErrorKind::Usage, reason)
+            .with_hint("add another one first; --force removes it all the same"))
+    }
+
+    fn opened_by(&self, slot: u32) -> Option<&OpenedBy> {
+        self.used.iter().find(|(used, _)| *used == slot).map(|(_, opened_by)| opened_by)
     }
 
     fn is_free(&self, slot: u32) -> bool {
@@ -91,6 +129,19 @@ impl Occupancy {
         let reason = format!("there is no keyslot {slot}: they are numbered 0 to {last}");
         Err(Error::new(ErrorKind::Usage, reason))
     }
+}
+
+/// A keyslot that holds another key than that of the volume.
+pub(in crate::format) fn unbound(kind: ErrorKind, slot: u32) -> Error {
+    Error::new(kind, format!("keyslot {slot} is unbound: the key in it is not the volume's"))
+        .with_hint("strongroom key list shows the keyslots")
+}
+
+/// What a change in place may cost.
+pub(in crate::format) fn in_place_risk(slot: u32) -> String {
+    format!(
+        "there is no room beside keyslot {slot} for the new one, so it is overwritten: a power cut meanwhile leaves neither; a header backup made now would help"
+    )
 }
 
 /// LUKS has no names for keyslots.

@@ -175,6 +175,7 @@ impl Keyslot {
         KeyslotInfo {
             slot: self.index,
             kind: "password",
+            token: None,
             label: None,
             priority: self.priority,
             weak: self.kdf.is_weak(),

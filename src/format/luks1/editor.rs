@@ -28,7 +28,9 @@ use crate::{
             UNIT,
             cipher::Encryption,
             create::{Creation, new_secret, write_area},
-            editor::{Occupancy, changed_meanwhile, not_in_force, refuse_label, wipe},
+            editor::{
+                Occupancy, OpenedBy, changed_meanwhile, in_place_risk, not_in_force, refuse_label, wipe,
+            },
             header_of,
             keyslot::{Keyslot, NewArea, material_len},
         },
@@ -52,17 +54,17 @@ pub(super) struct Luks1Editor {
 #[derive(Debug)]
 enum Step {
     Add(Keyslot),
-    /// Puts the keyslot in the place of the one of its number, by way of an empty one.
+    /// Puts the keyslot in the place of the one of its number, by way of an empty one where there is one.
     Replace {
         new: Keyslot,
-        by_way_of: u32,
+        by_way_of: Option<u32>,
     },
     Remove(u32),
 }
 
 /// What can be said of the keyslots without secrets.
 pub(super) fn occupancy(slots: &[Keyslot]) -> Occupancy {
-    Occupancy { count: COUNT, used: slots.iter().map(|slot| (slot.index, true)).collect() }
+    Occupancy { count: COUNT, used: slots.iter().map(|slot| (slot.index, OpenedBy::People)).collect() }
 }
 
 impl Luks1Editor {
@@ -79,7 +81,10 @@ impl Luks1Editor {
     }
 
     fn occupancy(&self) -> Occupancy {
-        Occupancy { count: COUNT, used: self.slots.iter().map(|slot| (slot.slot, true)).collect() }
+        Occupancy {
+            count: COUNT,
+            used: self.slots.iter().map(|slot| (slot.slot, OpenedBy::People)).collect(),
+        }
     }
 
     fn seal(&self, slot: u32, new: &NewKeyslot<'_>, rng: &dyn Rng) -> Result<Keyslot> {
@@ -107,7 +112,13 @@ impl Luks1Editor {
                 write_area(storage, slot).map_err(|error| not_in_force(&error))?;
                 activate(header, storage, slot.index, slot)
             }
-            Step::Replace { new, by_way_of } => {
+            Step::Replace { new, by_way_of: None } => {
+                // L1-EDIT-05: as cryptsetup does it where all are in use.
+                write_area(storage, new)?;
+                describe(header, new.index, new)?;
+                write_header(storage, header)
+            }
+            Step::Replace { new, by_way_of: Some(by_way_of) } => {
                 // L1-EDIT-03: first beside the old one, then in its place, then no more beside it.
                 let beside = self.area(header, *by_way_of)?;
                 let twin = new.at(beside.start);
@@ -151,10 +162,7 @@ impl Editor for Luks1Editor {
     fn replace(&mut self, slot: u32, new: &NewKeyslot<'_>, rng: &dyn Rng) -> Result<()> {
         let occupancy = self.occupancy();
         occupancy.check_in_use(slot)?;
-        let by_way_of = occupancy.place(None).map_err(|error| {
-            let reason = format!("{}, and a safe change goes by way of an empty one", error.reason());
-            Error::new(error.kind(), reason).with_hint("strongroom key remove makes room")
-        })?;
+        let by_way_of = occupancy.place(None).ok();
         let keyslot = self.seal(slot, new, rng)?;
         if let Some(info) = self.slots.iter_mut().find(|info| info.slot == slot) {
             *info = keyslot.describe();
@@ -168,6 +176,14 @@ impl Editor for Luks1Editor {
         self.slots.retain(|info| info.slot != slot);
         self.steps.push(Step::Remove(slot));
         Ok(())
+    }
+
+    fn risks(&self) -> Vec<String> {
+        let in_place = self.steps.iter().filter_map(|step| match step {
+            Step::Replace { new, by_way_of: None } => Some(new.index),
+            _ => None,
+        });
+        in_place.map(in_place_risk).collect()
     }
 
     fn commit(&self, storage: &dyn Storage) -> Result<()> {

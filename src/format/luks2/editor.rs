@@ -13,6 +13,7 @@ use super::{
     edit::{add_keyslot, keyslot_json, remove_keyslot, replace_keyslot},
     header::describe_slots,
     json::MAX_KEYSLOTS,
+    keyslot::Slot,
     metadata::Metadata,
 };
 use crate::{
@@ -30,7 +31,7 @@ use crate::{
             cipher::Encryption,
             cost::checked_cost,
             create::{Creation, new_secret, write_area},
-            editor::{Occupancy, not_in_force, refuse_label, wipe},
+            editor::{Occupancy, OpenedBy, in_place_risk, not_in_force, refuse_label, wipe},
             keyslot::{Keyslot, NewArea, new_area_len},
         },
     },
@@ -53,6 +54,8 @@ pub(super) struct Luks2Editor {
     removed: Vec<Range<u64>>,
     /// Areas of keyslots that others take the place of: they open until the header names these.
     replaced: Vec<Range<u64>>,
+    /// Keyslots that are written over the ones that they replace (L2-EDIT-07).
+    in_place: Vec<u32>,
     volume_key: Arc<VolumeKey>,
 }
 
@@ -60,7 +63,13 @@ pub(super) struct Luks2Editor {
 pub(super) fn occupancy(metadata: &Metadata, digest: Option<u32>) -> Occupancy {
     let bound = digest.and_then(|digest| metadata.digests.get(&digest));
     let is_way_in = |slot: u32| bound.is_none_or(|digest| digest.slots.contains(&slot));
-    let used = metadata.slots.iter().map(|slot| (slot.index, slot.usable.is_ok() && is_way_in(slot.index)));
+    let opened_by = |slot: &Slot| match metadata.token_of(slot.index) {
+        _ if metadata.is_unbound(slot.index) => OpenedBy::OtherKey,
+        _ if slot.usable.is_err() || !is_way_in(slot.index) => OpenedBy::Nobody,
+        Some(token) => OpenedBy::Token(token.kind.clone()),
+        None => OpenedBy::People,
+    };
+    let used = metadata.slots.iter().map(|slot| (slot.index, opened_by(slot)));
     Occupancy { count: MAX_KEYSLOTS, used: used.collect() }
 }
 
@@ -75,8 +84,8 @@ impl Luks2Editor {
         let json = base.json_tree()?;
         let metadata = base.reparsed(&json)?;
         let base = base.duplicate()?;
-        let (new, removed, replaced) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { base, json, metadata, encryption, digest, new, removed, replaced, volume_key })
+        let (new, removed, replaced, in_place) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { base, json, metadata, encryption, digest, new, removed, replaced, in_place, volume_key })
     }
 
     fn occupancy(&self) -> Occupancy {
@@ -100,11 +109,30 @@ impl Luks2Editor {
         if areas.end.saturating_sub(start) >= len && start <= areas.end {
             return Ok(start);
         }
-        Err(Error::new(ErrorKind::NoSpace, "there is no room for another keyslot's area")
-            .with_hint("strongroom key remove makes room"))
+        let error = Error::new(ErrorKind::NoSpace, "there is no room for another keyslot's area");
+        let people = |(_, opened_by): &&(u32, OpenedBy)| *opened_by == OpenedBy::People;
+        let hint = if self.occupancy().used.iter().filter(people).count() > 1 {
+            "strongroom key remove makes room"
+        } else {
+            "its header was made for so few keyslots; strongroom key change gives one another secret"
+        };
+        Err(error.with_hint(hint))
     }
 
-    fn seal(&self, slot: u32, new: &NewKeyslot<'_>, rng: &dyn Rng) -> Result<(Keyslot, Value)> {
+    /// The place for the area of what replaces keyslot `slot`: beside it, or else, as cryptsetup does it, where it is now
+    /// (L2-EDIT-07). True for the latter.
+    fn area_of_successor(&self, slot: u32, len: u64) -> Result<(u64, bool)> {
+        match (self.free_area(len), self.place_of(slot)) {
+            (Err(error), Some(place))
+                if error.kind() == ErrorKind::NoSpace && place.end.saturating_sub(place.start) >= len =>
+            {
+                Ok((place.start, true))
+            }
+            (area, _) => area.map(|start| (start, false)),
+        }
+    }
+
+    fn seal(&self, slot: u32, offset: u64, new: &NewKeyslot<'_>, rng: &dyn Rng) -> Result<(Keyslot, Value)> {
         refuse_label(new.label)?;
         let cost = checked_cost(new.cost, Luks2::KDF_KINDS)?;
         let hash = match cost {
@@ -112,12 +140,7 @@ impl Luks2Editor {
             KdfCost::Argon2i(_) | KdfCost::Argon2id(_) => HashKind::Sha256,
         };
         let len = new_area_len(self.volume_key.len())?;
-        let area = NewArea {
-            offset: self.free_area(len)?,
-            encryption: &self.encryption,
-            hash,
-            priority: Some(new.priority),
-        };
+        let area = NewArea { offset, encryption: &self.encryption, hash, priority: Some(new.priority) };
         let keyslot = Keyslot::seal(slot, area, cost, new_secret(new.credentials)?, &self.volume_key, rng)?;
         let json = keyslot_json(&keyslot, len);
         Ok((keyslot, json))
@@ -142,7 +165,8 @@ impl Editor for Luks2Editor {
 
     fn add(&mut self, new: &NewKeyslot<'_>, rng: &dyn Rng) -> Result<u32> {
         let slot = self.occupancy().place(new.slot)?;
-        let (keyslot, object) = self.seal(slot, new, rng)?;
+        let offset = self.free_area(new_area_len(self.volume_key.len())?)?;
+        let (keyslot, object) = self.seal(slot, offset, new, rng)?;
         let mut json = self.json.clone();
         add_keyslot(&mut json, slot, object, self.digest)?;
         self.accept(json)?;
@@ -156,10 +180,15 @@ impl Editor for Luks2Editor {
             let reason = format!("keyslot {slot} holds another key than that of the volume");
             return Err(Error::new(ErrorKind::Usage, reason));
         }
-        let (keyslot, object) = self.seal(slot, new, rng)?;
+        let (offset, in_place) = self.area_of_successor(slot, new_area_len(self.volume_key.len())?)?;
+        let (keyslot, object) = self.seal(slot, offset, new, rng)?;
         let mut json = self.json.clone();
         replace_keyslot(&mut json, slot, object)?;
-        self.replaced.extend(self.place_of(slot));
+        if in_place {
+            self.in_place.push(slot);
+        } else {
+            self.replaced.extend(self.place_of(slot));
+        }
         self.new.retain(|other| other.index != slot);
         self.accept(json)?;
         self.new.push(keyslot);
@@ -175,13 +204,19 @@ impl Editor for Luks2Editor {
         self.accept(json)
     }
 
+    fn risks(&self) -> Vec<String> {
+        self.in_place.iter().copied().map(in_place_risk).collect()
+    }
+
     fn commit(&self, storage: &dyn Storage) -> Result<()> {
         let place = Place::of(storage);
         let copies = Copies::read(place)?;
         copies.check_unchanged(&self.base, place.storage)?; // L2-EDIT-05
         let new = self.base.updated(&self.json, &OsRng)?;
         for slot in &self.new {
-            write_area(place.storage, slot).map_err(|error| not_in_force(&error))?; // L2-EDIT-02
+            let is_beside = !self.in_place.contains(&slot.index);
+            let written = write_area(place.storage, slot); // L2-EDIT-02
+            written.map_err(|error| if is_beside { not_in_force(&error) } else { error })?;
         }
         // L2-EDIT-03: nothing is left of a key where the header calls its area free.
         self.removed.iter().try_for_each(|area| wipe(place.storage, area, &OsRng))?;

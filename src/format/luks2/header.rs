@@ -31,6 +31,7 @@ use crate::{
             cipher::Encryption,
             cost::kdf_bounds,
             create::Creation,
+            editor::unbound,
             header_of,
             keyslot::{Keyslot, findings_of_costs},
             not_authenticated, open_end,
@@ -293,6 +294,9 @@ impl Header for Luks2Header {
 
     fn unlock(&self, credentials: &Credentials, attempt: &Attempt) -> Result<Unlocked> {
         let plan = self.metadata().plan()?;
+        if let Some(slot) = attempt.keyslot.filter(|slot| self.metadata().is_unbound(*slot)) {
+            return Err(unbound(ErrorKind::Usage, slot));
+        }
         let usable = self.usable_slots(&plan, attempt.keyslot)?;
         let usable = usable.into_iter().map(|slot| (slot, plan.key));
         let (key, slot) = open_any(usable, credentials, attempt)?;
@@ -358,15 +362,28 @@ fn no_data() -> Error {
     Error::new(ErrorKind::Damaged, "the header names no data")
 }
 
-/// The keyslots as `info` shows them. One whose digest has no segment holds a key that is not the volume's.
+/// The keyslots as `info` shows them.
 pub(super) fn describe_slots(metadata: &Metadata) -> Vec<KeyslotInfo> {
-    let is_unbound = |slot: u32| {
-        let mut digests = metadata.digests.values();
-        digests.any(|digest| digest.slots.contains(&slot) && digest.segments.is_empty())
-    };
     let describe = |slot: &Slot| {
         let info = slot.describe();
-        if is_unbound(slot.index) { KeyslotInfo { kind: "unbound", ..info } } else { info }
+        let token = metadata.token_of(slot.index).map(|token| token.kind.clone());
+        let kind = match &token {
+            _ if metadata.is_unbound(slot.index) => "unbound",
+            Some(token) if slot.usable.is_ok() => token_name(token),
+            _ => info.kind,
+        };
+        KeyslotInfo { kind, token, ..info }
     };
     metadata.slots.iter().map(describe).collect()
+}
+
+/// What `info` calls a keyslot that a token of this type opens.
+fn token_name(token: &str) -> &'static str {
+    match token {
+        "systemd-tpm2" => "tpm2",
+        "systemd-fido2" => "fido2",
+        "systemd-pkcs11" => "pkcs11",
+        "clevis" => "clevis",
+        _ => "token",
+    }
 }

@@ -69,6 +69,7 @@ impl Slot {
             Err(_) => KeyslotInfo {
                 slot: self.index,
                 kind: "unknown",
+                token: None,
                 label: None,
                 priority: Some(self.priority),
                 weak: false,

@@ -92,6 +92,20 @@ impl Metadata {
     }
 }
 
+impl Metadata {
+    /// Whether the keyslot's digest has no segment: the key in it is not the volume's.
+    pub(super) fn is_unbound(&self, slot: u32) -> bool {
+        self.digests.values().any(|digest| digest.slots.contains(&slot) && digest.segments.is_empty())
+    }
+
+    /// The token that knows the secret of this keyslot, so that nobody types it. A recovery key of systemd's is typed, and the
+    /// keyring holds what somebody has put there.
+    pub(super) fn token_of(&self, slot: u32) -> Option<&Token> {
+        let is_typed = |token: &Token| matches!(token.kind.as_str(), "systemd-recovery" | "luks2-keyring");
+        self.tokens.iter().find(|token| token.slots.contains(&slot) && !is_typed(token))
+    }
+}
+
 /// Checks the sizes (L2-CONFIG-01, -02); gives the end of the keyslots' areas.
 fn config(config: &json::Config, header_len: u64) -> Result<u64, HeaderError> {
     let wrong = |field, value: &str| wrong("config", "", field, value);

@@ -196,6 +196,7 @@ impl Keyslot {
         KeyslotInfo {
             slot: self.index,
             kind: self.kind.name(),
+            token: None,
             label: self.label.text().map(str::to_owned),
             priority: Priority::from_number(self.priority).filter(|_| self.kind.is_known()),
             weak: self.is_costly() && is_weak(&cost),

@@ -307,6 +307,7 @@ impl Opened {
         Some(KeyslotInfo {
             slot: 0,
             kind: "password",
+            token: None,
             label: None,
             priority: None,
             weak: !is_slow,

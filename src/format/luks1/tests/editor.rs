@@ -89,7 +89,6 @@ fn changes_that_cannot_be_are_refused_and_change_nothing() {
         edit(&storage, |editor| editor.add(&slot, &OsRng).map(drop)).unwrap();
     }
     assert_eq!(refused(&|editor| editor.add(&slot, &OsRng).map(drop)), ErrorKind::NoSpace);
-    assert_eq!(refused(&|editor| editor.replace(3, &slot, &OsRng)), ErrorKind::NoSpace);
     let header = Luks1.read_header(&storage).unwrap();
     let full = header.check_change(&Change::Add { slot: None, label: None }).unwrap_err();
     assert_eq!(full.kind(), ErrorKind::NoSpace);
@@ -101,6 +100,30 @@ fn changes_that_cannot_be_are_refused_and_change_nothing() {
     let before = storage.to_vec();
     assert_eq!(late.commit(&storage).unwrap_err().kind(), ErrorKind::Busy);
     assert!(storage.to_vec() == before);
+}
+
+#[test]
+fn where_all_are_in_use_one_is_replaced_in_place_and_that_is_told_before() {
+    // proves: L1-EDIT-05
+    let storage = small();
+    for number in 1..8_u8 {
+        let other = credentials(&[number; 9]);
+        edit(&storage, |editor| {
+            editor.add(&new_slot(None, &other), &OsRng)?;
+            assert_eq!(editor.risks(), Vec::<String>::new());
+            Ok(())
+        })
+        .unwrap();
+    }
+    let new = credentials(b"new");
+    edit(&storage, |editor| {
+        editor.replace(3, &new_slot(None, &new), &OsRng)?;
+        assert!(editor.risks().iter().any(|risk| risk.contains("keyslot 3") && risk.contains("power cut")));
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!((opens(&storage, b"new"), opens(&storage, &[3; 9])), (Some(3), None));
+    assert_eq!((opens(&storage, b"secret"), opens(&storage, &[7; 9])), (Some(0), Some(7)));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     crypto::rng::OsRng,
-    format::{Editor, NewKeyslot, Priority, Room, Wishes},
+    format::{Change, Editor, NewKeyslot, Priority, Room, Wishes},
     storage::{Apart, Storage},
 };
 
@@ -129,7 +129,6 @@ fn changes_that_cannot_be_are_refused_and_change_nothing() {
         edit(&storage, |editor| editor.add(&new_slot(None, &other), &OsRng).map(drop)).unwrap();
     }
     assert_eq!(refused(&|editor| editor.add(&new_slot(None, &other), &OsRng).map(drop)), ErrorKind::NoSpace);
-    assert_eq!(refused(&|editor| editor.replace(1, &new_slot(None, &other), &OsRng)), ErrorKind::NoSpace);
 
     let header = Luks2.read_header(&storage).unwrap();
     let unlocked = header.unlock(&secret(b"secret"), &Attempt::default()).unwrap();
@@ -139,6 +138,97 @@ fn changes_that_cannot_be_are_refused_and_change_nothing() {
     let before = storage.to_vec();
     assert_eq!(late.commit(&storage).unwrap_err().kind(), ErrorKind::Busy);
     assert!(storage.to_vec() == before);
+}
+
+#[test]
+fn where_there_is_no_room_beside_it_a_keyslot_is_replaced_in_place_and_that_is_told_before() {
+    // proves: L2-EDIT-07
+    let storage = small();
+    for number in 1..3_u8 {
+        let other = secret(&[number; 9]);
+        edit(&storage, |editor| editor.add(&new_slot(None, &other), &OsRng).map(drop)).unwrap();
+    }
+    let new = secret(b"new");
+    edit(&storage, |editor| {
+        editor.replace(1, &new_slot(None, &new), &OsRng)?;
+        assert!(editor.risks().iter().any(|risk| risk.contains("keyslot 1") && risk.contains("power cut")));
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!((opens(&storage, b"new"), opens(&storage, &[1; 9])), (Some(1), None));
+    assert_eq!((opens(&storage, b"secret"), opens(&storage, &[2; 9])), (Some(0), Some(2)));
+}
+
+#[test]
+fn advice_to_remove_a_keyslot_is_not_given_where_one_is_left() {
+    let storage =
+        made(&Wishes { cipher: Some("aes-128-cbc"), keyslots_len: Some(64 << 10), ..Wishes::default() });
+    let other = secret(b"other");
+    let error = edit(&storage, |editor| editor.add(&new_slot(None, &other), &OsRng).map(drop)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoSpace);
+    assert!(!error.hint().unwrap().contains("key remove"), "{error:?}");
+    edit(&storage, |editor| editor.replace(0, &new_slot(None, &other), &OsRng)).unwrap();
+    assert_eq!((opens(&storage, b"secret"), opens(&storage, b"other")), (None, Some(0)));
+}
+
+/// A second keyslot, that this token names, or that holds another key where it is none.
+fn with_second(token: Option<&str>) -> MemoryStorage {
+    let mut json = metadata();
+    json["keyslots"]["1"] = json["keyslots"]["0"].clone();
+    json["keyslots"]["1"]["area"]["offset"] = json!((32768 + 131_072).to_string());
+    json["config"]["keyslots_size"] = json!((4 * 131_072).to_string());
+    if let Some(token) = token {
+        json["digests"]["0"]["keyslots"] = json!(["0", "1"]);
+        json["tokens"] = json!({"0": {"type": token, "keyslots": ["1"]}});
+    } else {
+        json["digests"]["1"] = json["digests"]["0"].clone();
+        json["digests"]["1"]["keyslots"] = json!(["1"]);
+        json["digests"]["1"]["segments"] = json!([]);
+    }
+    MemoryStorage::new(container(&json))
+}
+
+#[test]
+fn a_keyslot_of_a_token_is_called_so_and_is_no_way_in_for_people() {
+    // proves: L2-TOKEN-01
+    for (token, kind) in [
+        ("systemd-tpm2", "tpm2"),
+        ("systemd-fido2", "fido2"),
+        ("systemd-pkcs11", "pkcs11"),
+        ("clevis", "clevis"),
+        ("of-somebody", "token"),
+    ] {
+        let storage = with_second(Some(token));
+        let slots = Luks2.read_header(&storage).unwrap().describe().keyslots;
+        assert_eq!((slots[0].kind, slots[0].token.as_deref()), ("password", None));
+        assert_eq!((slots[1].kind, slots[1].token.as_deref()), (kind, Some(token)));
+        let error = edit(&storage, |editor| editor.remove(0, false)).unwrap_err();
+        assert!(error.reason().contains("the last one that people can open"), "{error}");
+        assert!(error.reason().contains(token), "{error}");
+        edit(&storage, |editor| editor.remove(1, false)).unwrap();
+        edit(&with_second(Some(token)), |editor| editor.remove(0, true)).unwrap();
+    }
+    for token in ["systemd-recovery", "luks2-keyring"] {
+        let storage = with_second(Some(token));
+        assert_eq!(Luks2.read_header(&storage).unwrap().describe().keyslots[1].kind, "password");
+        edit(&storage, |editor| editor.remove(0, false)).unwrap();
+    }
+}
+
+#[test]
+fn a_keyslot_of_another_key_is_unbound_whoever_asks() {
+    let storage = with_second(None);
+    let header = Luks2.read_header(&storage).unwrap();
+    assert_eq!(header.describe().keyslots[1].kind, "unbound");
+    let attempt = Attempt { keyslot: Some(1), ..Attempt::default() };
+    let tested = header.unlock(&secret(b"secret"), &attempt).unwrap_err();
+    let added = header.check_change(&Change::Add { slot: Some(1), label: None }).unwrap_err();
+    let changed = header.check_change(&Change::Replace { slot: 1, label: None }).unwrap_err();
+    for error in [&tested, &added, &changed] {
+        assert!(error.reason().starts_with("keyslot 1 is unbound"), "{error}");
+    }
+    assert_eq!((tested.kind(), added.kind()), (ErrorKind::Usage, ErrorKind::Exists));
+    header.check_change(&Change::Remove { slot: 1, lock_out: false }).unwrap();
 }
 
 #[test]
