@@ -2,6 +2,8 @@
 //!
 //! Whoever wrote it may want it to break a line, to command a terminal or to fill it, or to read as something else.
 
+pub mod path;
+
 /// The text in one line, whatever is in it: control characters, line breaks and those that turn the direction of writing are
 /// escaped.
 ///

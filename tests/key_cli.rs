@@ -8,7 +8,7 @@
 
 mod place;
 
-use std::fs;
+use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::Path};
 
 use place::{CHEAP, Place, ended};
 use serde_json::Value;
@@ -55,6 +55,82 @@ fn each_kind_of_secret_gets_a_keyslot_that_opens_with_it_alone() {
     for wrong in ["--password-file third", "--no-password -k keyfile", "--password-file new -k keyfile2"] {
         assert_eq!(opens(&place, wrong), Err(2), "{wrong}");
     }
+}
+
+/// What was done is not reported as a failure because nobody could be told.
+#[test]
+fn what_is_done_is_done_whatever_becomes_of_the_output() {
+    let place = with_container();
+    let change = format!("key change v {CHEAP} --json");
+    let ended =
+        place.strongroom(&format!("{change} --password-file password --new-password-file new > /dev/full"));
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    assert!(ended.errors.contains("warning: it is done, but cannot write to standard output"), "{ended:?}");
+    assert_eq!(opens(&place, "--password-file new"), Ok(0));
+    let ended = place.strongroom(&format!("{change} --password-file new --new-password-file third >&-"));
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    assert_eq!(opens(&place, "--password-file third"), Ok(0));
+    // A question whose answer cannot be given is not answered.
+    assert_eq!(place.strongroom("key list v --json > /dev/full").status, Some(6));
+}
+
+/// A recovery key that nobody has seen must not stay.
+#[test]
+fn a_recovery_key_that_cannot_be_printed_is_not_added() {
+    let place = with_container();
+    let add = "key add v --recovery --password-file password";
+    for output in ["--json > /dev/full", "> /dev/full"] {
+        let ended = place.strongroom(&format!("{add} {output}"));
+        assert_eq!(ended.status, Some(6), "{ended:?}");
+        assert_eq!(place.json("key list v")["keyslots"].as_array().unwrap().len(), 1, "{ended:?}");
+    }
+}
+
+#[test]
+fn paths_that_are_not_utf8_are_told_without_loss() {
+    let place = with_container();
+    let name = OsStr::from_bytes(b"caf\xe9.img");
+    fs::copy(place.path("v"), place.folder().join(name)).unwrap();
+    let shell_name = "\"$(printf 'caf\\351.img')\"";
+    let secrets = "--password-file password --new-password-file new";
+    let changed = place.json(&format!("key change {shell_name} {CHEAP} {secrets}"));
+    let told = changed["container"].as_str().unwrap();
+    assert_eq!(told, "caf\0e9.img");
+    assert_eq!(strongroom::text::path::unescape(told).unwrap(), Path::new(name));
+    let tested = place.json(&format!("key test {shell_name} --password-file new"));
+    assert_eq!(tested["container"], "caf\0e9.img");
+    let backed_up = place.json(&format!("header backup {shell_name} {shell_name}.bak"));
+    assert_eq!(backed_up["header_file"], "caf\0e9.img.bak");
+}
+
+#[test]
+fn a_keyfile_without_content_or_end_is_refused_for_what_is_new() {
+    let place = with_container();
+    place.make_file("empty", "");
+    let new = "--new-no-password --new-keyfile";
+    for (command, reason) in [
+        (
+            format!("create n --size 4M --filesystem none {CHEAP} --no-password -k empty"),
+            "the keyfile is empty",
+        ),
+        (
+            format!("create n --size 4M --filesystem none {CHEAP} --no-password -k /dev/zero"),
+            "longer than 64 MiB",
+        ),
+        ("create n --size 20M --format luks2 --filesystem none -k empty".to_owned(), "the keyfile is empty"),
+        (
+            "create n --size 4M --format veracrypt --filesystem none --no-password -k empty".to_owned(),
+            "the keyfile is empty",
+        ),
+        (format!("key add v {CHEAP} --password-file password {new} empty"), "the keyfile is empty"),
+        (format!("key change v {CHEAP} --password-file password {new} empty"), "the keyfile is empty"),
+        (format!("key change v {CHEAP} --password-file password {new} /dev/zero"), "longer than 64 MiB"),
+    ] {
+        let ended = place.strongroom(&command);
+        assert_eq!(ended.status, Some(1), "{command}: {ended:?}");
+        assert!(ended.errors.contains(reason), "{command}: {ended:?}");
+    }
+    assert!(!place.files().contains(&"n".to_owned()));
 }
 
 #[test]

@@ -91,6 +91,31 @@ fn the_sources_keep_to_the_layers() {
     assert_eq!(layers_seen, LAYERS.map(|(layer, _)| layer).into(), "layers with files");
 }
 
+/// serde refuses a path that is not UTF-8, and does so after the work is done.
+#[test]
+fn every_path_that_is_serialised_is_so_without_loss() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = 0;
+    for file in rust_files(&src) {
+        let text = fs::read_to_string(&file).unwrap();
+        let (mut is_serialised, mut attribute) = (false, "");
+        for line in text.lines() {
+            if line.starts_with("#[derive(") {
+                is_serialised = line.contains("Serialize");
+            } else if line.starts_with('}') {
+                is_serialised = false;
+            }
+            let is_path = line.ends_with("Path,") || line.contains("PathBuf");
+            if is_serialised && is_path && line.starts_with("    ") && !line.trim_start().starts_with("//") {
+                paths += 1;
+                assert!(attribute.contains("text::path"), "{}: {line}", file.display());
+            }
+            attribute = line;
+        }
+    }
+    assert!(paths > 15, "only {paths} found");
+}
+
 #[test]
 fn every_dependency_has_its_layers() {
     let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
@@ -221,7 +246,8 @@ fn layer_of(file: &str) -> Option<&'static str> {
 
 fn check(file: &str, source: &str) -> Vec<Violation> {
     let violation = |line, what| Violation { file: file.to_owned(), line, what };
-    let everyones = EVERYONES.iter().find(|name| file == format!("{name}.rs"));
+    let first = file.split('/').next().unwrap().trim_end_matches(".rs");
+    let everyones = EVERYONES.iter().find(|name| **name == first);
     let (layer, below) = match (layer_of(file), everyones) {
         (Some(layer), _) => *LAYERS.iter().find(|(name, _)| *name == layer).unwrap(),
         (None, Some(name)) => (*name, &[][..]),

@@ -85,7 +85,7 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
     };
     console.done(&summary, |made| {
         format!("created {}: {} for data, {}", path.display(), show_size(made.data_size), made.contents())
-    })?;
+    });
     if !console.is_json() {
         console.note(&plan.advice());
     }
@@ -94,6 +94,7 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Summary {
+    #[serde(serialize_with = "strongroom::text::path::serialize")]
     pub(super) container: PathBuf,
     pub(super) format: &'static str,
     pub(super) uuid: Option<String>,

@@ -59,7 +59,7 @@ fn erase_container(console: Console, options: &EraseOptions) -> Result<()> {
     })?;
 
     let summary = Summary { container: path, uuid: info.and_then(|info| info.uuid), erased: true };
-    console.done(&summary, |_| format!("erased {}: no password opens it any more", path.display()))?;
+    console.done(&summary, |_| format!("erased {}: no password opens it any more", path.display()));
     if !console.is_json() {
         console.warn(ELSEWHERE);
     }
@@ -68,6 +68,7 @@ fn erase_container(console: Console, options: &EraseOptions) -> Result<()> {
 
 #[derive(Debug, Serialize)]
 struct Summary<'a> {
+    #[serde(serialize_with = "strongroom::text::path::serialize")]
     container: &'a Path,
     uuid: Option<String>,
     erased: bool,

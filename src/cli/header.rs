@@ -34,7 +34,9 @@ pub(crate) fn run(console: Console, command: &HeaderCommand) -> Result<()> {
 
 #[derive(Debug, Serialize)]
 struct BackedUp<'a> {
+    #[serde(serialize_with = "strongroom::text::path::serialize")]
     container: &'a Path,
+    #[serde(serialize_with = "strongroom::text::path::serialize")]
     header_file: &'a Path,
     uuid: Option<String>,
     left_out: Vec<String>,
@@ -68,11 +70,13 @@ fn backup(console: Console, options: &HeaderBackupOptions) -> Result<()> {
             path.display(),
             file.display()
         )
-    })
+    });
+    Ok(())
 }
 
 #[derive(Debug, Serialize)]
 struct Restored<'a> {
+    #[serde(serialize_with = "strongroom::text::path::serialize")]
     container: &'a Path,
     uuid: Option<String>,
     keyslots: Vec<KeyslotInfo>,
@@ -144,7 +148,8 @@ impl Replacement<'_> {
             self.console.note(&line);
             return Ok(());
         }
-        self.console.done(&restored, |_| line)
+        self.console.done(&restored, |_| line);
+        Ok(())
     }
 
     /// What speaks against it.

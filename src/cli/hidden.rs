@@ -79,7 +79,7 @@ pub(super) fn create(console: Console, options: &CreateOptions) -> Result<()> {
     console.done(&summary, |made| {
         let size = show_size(made.data_size);
         format!("created a hidden volume in {}: {size} for data, {}", path.display(), made.contents())
-    })?;
+    });
     console.note("from now on mount the outer volume with --protect-hidden, or --read-only");
     Ok(())
 }

@@ -43,7 +43,9 @@ pub(crate) fn import(console: Console, options: &ImportOptions) -> Result<()> {
 
 #[derive(Debug, Serialize)]
 struct Imported<'a> {
+    #[serde(serialize_with = "strongroom::text::path::serialize")]
     container: &'a Path,
+    #[serde(serialize_with = "strongroom::text::path::serialize")]
     image: &'a Path,
     format: &'static str,
     uuid: Option<String>,
@@ -85,7 +87,7 @@ fn fill_new(console: Console, options: &ImportOptions, image: &FileStorage) -> R
     console.done(&imported, |made| {
         let (from, to) = (made.image.display(), made.container.display());
         format!("imported {from} into {to}: {}", show_size(made.image_size))
-    })?;
+    });
     if !console.is_json() {
         console.note(&plan.advice());
     }
@@ -140,7 +142,9 @@ pub(crate) fn export(console: Console, options: &ExportOptions) -> Result<()> {
 
 #[derive(Debug, Serialize)]
 struct Exported<'a> {
+    #[serde(serialize_with = "strongroom::text::path::serialize")]
     container: &'a Path,
+    #[serde(serialize_with = "strongroom::text::path::serialize")]
     image: &'a Path,
     size: u64,
     sha256: String,
@@ -184,7 +188,8 @@ fn write_image(console: Console, options: &ExportOptions, container: &Container)
     console.done(&exported, |made| {
         let (from, to) = (made.container.display(), made.image.display());
         format!("exported {from} to {to}: {}, in clear", show_size(made.size))
-    })
+    });
+    Ok(())
 }
 
 /// An image would end where the container does: what there is, the other ways of looking at it give.

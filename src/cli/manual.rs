@@ -159,7 +159,7 @@ descriptor or a command's output is dropped; a carriage return is not. Control c
 A password is never taken from the command line or from the environment, where others could see it.
 
 Keyfiles are added to the password. All of their content counts, in any order. With --no-password, or an empty
-password file, the keyfiles alone open the container.
+password file, the keyfiles alone open the container. A new keyfile must not be empty, and has at most 64 MiB (8 MiB for LUKS).
 
 # Keyslots
 
@@ -216,7 +216,9 @@ PBKDF2 and memory. With --json, rates are in bytes a second; the PBKDF2 rows giv
 
 With --json exactly one object is printed on standard output, for an error too:
 {\"error\":{\"code\",\"kind\",\"message\",\"hint\"}}. What check finds is its result: exit status 4 without an error if
-something is wrong. Otherwise standard output carries data only; notes, progress and errors go to
+something is wrong. If the work is done and only the object cannot be written, a warning says so and the status is 0. If a path is not
+UTF-8, each byte of it that is part of no character is written as \\u0000 and two hexadecimal digits (\"caf\\u0000e9.img\");
+no path holds a zero byte, so nothing else looks like that. Otherwise standard output carries data only; notes, progress and errors go to
 standard error.";
 
 const EXIT_STATUSES: [(&str, &str); 9] = [

@@ -72,7 +72,7 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
         (Some(mountpoint), _) => format!("mounted {} on {}", path.display(), mountpoint.display()),
         (None, Some(block)) => format!("{} is open as {}", path.display(), block.display()),
         (None, None) => format!("{} is open", path.display()),
-    })?;
+    });
     if options.foreground { mounted.wait(interrupt::flag()) } else { Ok(()) }
 }
 
@@ -94,7 +94,8 @@ pub(crate) fn unmount(console: Console, options: &UnmountOptions) -> Result<()> 
             format!("unmounted {}", place(entry).unwrap_or_else(|| entry.container.clone()).display())
         });
         lines.collect::<Vec<_>>().join("\n")
-    })
+    });
+    Ok(())
 }
 
 /// Takes a volume down and copies its container.
@@ -114,7 +115,8 @@ fn unmount_saving(console: Console, path: &Path, copy: &Path, force: bool) -> Re
         let files: Vec<_> = done.saved.iter().map(|file| file.display().to_string()).collect();
         let place = place(entry).unwrap_or_else(|| entry.container.clone());
         format!("unmounted {}, saved as {}", place.display(), files.join(" and "))
-    })
+    });
+    Ok(())
 }
 
 /// Brings the container file up to date.
@@ -124,7 +126,8 @@ pub(crate) fn sync(console: Console, options: &SyncOptions) -> Result<()> {
     console.done(&Synced { synced: [entry] }, |done| {
         let [entry] = &done.synced;
         format!("synced {}: the file has all that was written so far", entry.container.display())
-    })
+    });
+    Ok(())
 }
 
 /// Tells of containers that were lost while they are mounted: whatever the user is doing, this does not wait.
@@ -176,6 +179,7 @@ struct Synced {
 #[derive(Debug, Serialize)]
 struct SavedAs {
     unmounted: [Entry; 1],
+    #[serde(serialize_with = "strongroom::text::path::list::serialize")]
     saved: Vec<PathBuf>,
 }
 

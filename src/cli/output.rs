@@ -7,6 +7,7 @@ use strongroom::{
     error::{Error, ErrorKind, Result},
     text::in_one_line,
 };
+use zeroize::Zeroizing;
 
 use super::args::OutputOptions;
 
@@ -44,24 +45,29 @@ impl Console {
         if self.json { self.object(object) } else { print(&text(object)) }
     }
 
-    /// Tells that something was done: a JSON object on standard output, or a line on standard error unless quiet.
-    pub(crate) fn done<T: Serialize>(self, object: &T, line: impl FnOnce(&T) -> String) -> Result<()> {
+    /// Tells that something was done: a JSON object on standard output, or a line on standard error unless quiet. What was
+    /// done stays done whether or not anybody can be told, so this is no error.
+    pub(crate) fn done<T: Serialize>(self, object: &T, line: impl FnOnce(&T) -> String) {
         if self.json {
-            return self.object(object);
+            or_complain(self.object(object));
+        } else {
+            self.note(&line(object));
         }
-        self.note(&line(object));
-        Ok(())
+    }
+
+    /// The same where the text is data, too: on standard output.
+    pub(crate) fn done_with_result<T: Serialize>(self, object: &T, text: impl FnOnce(&T) -> String) {
+        or_complain(self.result(object, text));
     }
 
     /// Prints one JSON object on one line, where JSON is wanted.
     pub(crate) fn object<T: Serialize>(self, object: &T) -> Result<()> {
-        if !self.json {
-            return Ok(());
-        }
-        let mut line =
-            serde_json::to_string(object).map_err(|error| Error::caused_by(ErrorKind::Io, error))?;
-        line.push('\n');
-        print(&line)
+        if self.json { print(&line(object)?) } else { Ok(()) }
+    }
+
+    /// Prints one JSON object with a secret in it that shows nowhere else. A reader that went away is an error, too.
+    pub(crate) fn secret_object<T: Serialize>(object: &T) -> Result<()> {
+        print_to_the_end(&Zeroizing::new(line(object)?)).map_err(cannot_print)
     }
 
     /// A line on standard error, unless quiet.
@@ -86,12 +92,31 @@ impl Console {
 
 /// Writes data to standard output. A reader that went away (`| head`) is no error.
 pub(crate) fn print(text: &str) -> Result<()> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::from(error).during("cannot write to standard output"))
-        }
+    match print_to_the_end(text) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(cannot_print(error)),
         _ => Ok(()),
+    }
+}
+
+fn print_to_the_end(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+}
+
+fn cannot_print(error: io::Error) -> Error {
+    Error::from(error).during("cannot write to standard output")
+}
+
+fn line<T: Serialize>(object: &T) -> Result<String> {
+    let mut line = serde_json::to_string(object).map_err(|error| Error::caused_by(ErrorKind::Io, error))?;
+    line.push('\n');
+    Ok(line)
+}
+
+/// Says that what was done could not be told; also where quiet is asked for.
+fn or_complain(told: Result<()>) {
+    if let Err(error) = told {
+        complain(&in_one_line(&format!("strongroom: warning: it is done, but {error}")));
     }
 }
 

@@ -115,6 +115,7 @@ pub(crate) struct PinInfo {
     changes: Vec<String>,
     /// The pin's file.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(serialize_with = "strongroom::text::path::optional::serialize")]
     file: Option<PathBuf>,
 }
 

@@ -56,8 +56,12 @@ pub(crate) fn run(console: Console, options: &ReencryptOptions) -> Result<()> {
 
 /// `--stop` and `--status`.
 fn ask(console: Console, options: &ReencryptOptions, mounted: &MountedReencryption) -> Result<()> {
-    let status = if options.stop { mounted.pause() } else { mounted.status() }?;
-    console.result(&Told::of(&options.container, &status), |told| format!("{}\n", told.line()))
+    let line = |told: &Told<'_>| format!("{}\n", told.line());
+    if options.stop {
+        console.done_with_result(&Told::of(&options.container, &mounted.pause()?), line);
+        return Ok(());
+    }
+    console.result(&Told::of(&options.container, &mounted.status()?), line)
 }
 
 /// The work is done here, on a container that nobody else has open.
@@ -90,8 +94,9 @@ fn offline(console: Console, options: &ReencryptOptions) -> Result<()> {
     drop(progress);
     match outcome {
         Outcome::Finished => finished(console, path, work.total()),
-        Outcome::Paused => Err(stopped(path, work.done(), work.total())),
+        Outcome::Paused => return Err(stopped(path, work.done(), work.total())),
     }
+    Ok(())
 }
 
 /// Only strongroom's own containers have the records that make it safe.
@@ -129,7 +134,8 @@ fn online(console: Console, options: &ReencryptOptions, mounted: &MountedReencry
     drop(unlocked);
     if options.background {
         let told = Told::of(path, &mounted.status()?);
-        return console.done(&told, |told| format!("{}: {}", path.display(), told.line()));
+        console.done(&told, |told| format!("{}: {}", path.display(), told.line()));
+        return Ok(());
     }
     watch(console, path, mounted)
 }
@@ -145,7 +151,8 @@ fn watch(console: Console, path: &Path, mounted: &MountedReencryption) -> Result
                 let status = mounted.pause()?;
                 drop(progress);
                 if status.state == LiveState::Done {
-                    return finished(console, path, status.total);
+                    finished(console, path, status.total);
+                    return Ok(());
                 }
                 return Err(stopped(path, status.done, status.total));
             }
@@ -156,7 +163,8 @@ fn watch(console: Console, path: &Path, mounted: &MountedReencryption) -> Result
             }
             LiveState::Done => {
                 drop(progress);
-                return finished(console, path, status.total);
+                finished(console, path, status.total);
+                return Ok(());
             }
             LiveState::Failed => {
                 let reason = status.error.unwrap_or_else(|| "it failed".to_owned());
@@ -342,11 +350,11 @@ fn shown(slot: &KeyslotInfo) -> String {
     }
 }
 
-fn finished(console: Console, path: &Path, total: u64) -> Result<()> {
+fn finished(console: Console, path: &Path, total: u64) {
     let told = Told { container: path, state: LiveState::Done, done: total, total, rate: 0, error: None };
     console.done(&told, |_| {
         format!("re-encrypted {}: backups of the old header open nothing any more", path.display())
-    })
+    });
 }
 
 fn stopped(path: &Path, done: u64, total: u64) -> Error {
@@ -362,6 +370,7 @@ fn percent(done: u64, total: u64) -> String {
 /// What is told of a re-encryption. Sizes in bytes, the rate in bytes a second.
 #[derive(Debug, Serialize)]
 struct Told<'a> {
+    #[serde(serialize_with = "strongroom::text::path::serialize")]
     container: &'a Path,
     state: LiveState,
     done: u64,

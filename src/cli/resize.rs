@@ -28,6 +28,7 @@ pub(crate) fn run(console: Console, options: &ResizeOptions) -> Result<()> {
 
 #[derive(Debug, Serialize)]
 struct Resized<'a> {
+    #[serde(serialize_with = "strongroom::text::path::serialize")]
     container: &'a Path,
     format: &'static str,
     container_size: u64,
@@ -60,7 +61,7 @@ fn resize(console: Console, options: &ResizeOptions) -> Result<()> {
     };
     console.done(&resized, |resized| {
         format!("resized {}: {} for data now", path.display(), show_size(resized.data_size))
-    })?;
+    });
     console.note(
         "the file system inside keeps its size until it is told: strongroom mount --block, then for ext4 e2fsck -f and resize2fs on DIR/volume",
     );

@@ -17,6 +17,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Other {
     /// Where it shows.
+    #[serde(serialize_with = "crate::text::path::serialize")]
     pub mountpoint: PathBuf,
     /// Who mounted it.
     pub mounted_by: String,

@@ -34,11 +34,13 @@ pub enum Target {
     /// The block file in a directory of the user's choice.
     Block {
         /// An empty directory.
+        #[serde(with = "crate::text::path")]
         directory: PathBuf,
     },
     /// The file system inside the volume.
     FileSystem {
         /// An empty directory.
+        #[serde(with = "crate::text::path")]
         mountpoint: PathBuf,
         /// Who mounts it.
         driver: DriverChoice,
@@ -52,8 +54,10 @@ pub enum Target {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Order {
     /// The container's path, to show.
+    #[serde(with = "crate::text::path")]
     pub container: PathBuf,
     /// The runtime directory.
+    #[serde(with = "crate::text::path")]
     pub runtime: PathBuf,
     /// Where the volume becomes visible.
     pub target: Target,
@@ -68,7 +72,7 @@ pub(super) struct Order {
     #[serde(default)]
     pub terminal: Option<Terminal>,
     /// The user's home.
-    #[serde(default)]
+    #[serde(default, with = "crate::text::path::optional")]
     pub home: Option<PathBuf>,
     /// For whom root mounts it.
     #[serde(default)]
@@ -79,6 +83,7 @@ pub(super) struct Order {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Terminal {
     /// Its device.
+    #[serde(with = "crate::text::path")]
     pub path: PathBuf,
     /// The device's owner: somebody else's terminal may bear its name later.
     pub owner: u32,

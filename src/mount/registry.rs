@@ -24,20 +24,23 @@ use crate::{
 /// One mounted volume, as `list` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// The container's path, also after it was renamed. Where it is not UTF-8, with replacement characters.
+    /// The container's path, also after it was renamed.
+    #[serde(with = "crate::text::path")]
     pub container: PathBuf,
     /// How the container lost its name; none where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_state: Option<Lost>,
     /// The header file's path; none where the header is in the container.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::text::path::optional")]
     pub header: Option<PathBuf>,
     /// How the header file lost its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header_state: Option<Lost>,
     /// Where the file system shows; none with `--block`, and where it was detached while files are open.
+    #[serde(default, with = "crate::text::path::optional")]
     pub mountpoint: Option<PathBuf>,
     /// The decrypted block file; none where its directory is gone, as after a logout.
+    #[serde(default, with = "crate::text::path::optional")]
     pub block: Option<PathBuf>,
     /// `kernel`, `userspace`, or `none`.
     pub driver: String,
@@ -87,15 +90,17 @@ pub struct Record {
     #[serde(default)]
     pub made_mountpoint: bool,
     /// The names that the container had before.
-    #[serde(default)]
+    #[serde(default, with = "crate::text::path::list")]
     pub former_names: Vec<PathBuf>,
     /// The directory that the block file's mount is on.
+    #[serde(with = "crate::text::path")]
     pub block_directory: PathBuf,
     /// The mount of the block file.
     pub block_mount: Option<MountId>,
     /// The mount of the file system.
     pub mount: Option<MountId>,
     /// The loop device of the kernel driver.
+    #[serde(default, with = "crate::text::path::optional")]
     pub loop_device: Option<PathBuf>,
     /// The process of the userspace driver.
     pub driver_process: Option<ProcessId>,

@@ -170,7 +170,7 @@ impl Server {
         let found = files.found();
         session.note(|record| {
             record.ready = !is_private;
-            record.entry.header = found.header.map(|header| shown(&header.path));
+            record.entry.header = found.header.map(|header| header.path);
         })?;
         let contact = Contact { terminal: order.terminal, home: order.home };
         Ok(Self {
@@ -329,8 +329,8 @@ impl Server {
 
     fn note_found(&mut self, found: &Found) {
         let noted = self.session.note(|record| {
-            record.follow(&shown(&found.container.path), found.container.lost);
-            record.entry.header = found.header.as_ref().map(|header| shown(&header.path));
+            record.follow(&found.container.path, found.container.lost);
+            record.entry.header = found.header.as_ref().map(|header| header.path.clone());
             record.entry.header_state = found.header.as_ref().and_then(|header| header.lost);
         });
         if let Err(error) = noted {
@@ -506,11 +506,6 @@ fn move_home(session: &mut Session) -> Result<UnixListener> {
     let name = directory_name(session.record().server);
     session.move_to(runtime::prepare_lasting()?.join(name))?;
     session.listen()
-}
-
-/// A path that JSON can carry.
-fn shown(path: &Path) -> PathBuf {
-    PathBuf::from(path.to_string_lossy().into_owned())
 }
 
 /// What a server does after an event.

@@ -92,7 +92,7 @@ pub fn check_target(target: &Target, access: Access) -> Result<()> {
 pub fn start(request: &Request<'_>, interrupted: &AtomicBool) -> Result<Mounted> {
     stale::clean();
     let order = Order {
-        container: shown(&absolute(request.container.path())?),
+        container: absolute(request.container.path())?,
         runtime: runtime::prepare()?,
         target: absolute_target(&request.target)?,
         read_only: request.container.is_read_only(),
@@ -254,11 +254,6 @@ fn wait_readable(channel: &UnixStream) -> io::Result<bool> {
 
 fn absolute(path: &Path) -> io::Result<PathBuf> {
     std::fs::canonicalize(path).or_else(|_| std::path::absolute(path))
-}
-
-/// A path that JSON can carry.
-fn shown(path: &Path) -> PathBuf {
-    PathBuf::from(path.to_string_lossy().into_owned())
 }
 
 /// The target with absolute paths: the server lives in `/`.

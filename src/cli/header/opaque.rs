@@ -56,7 +56,7 @@ pub(super) fn backup(console: Console, options: &HeaderBackupOptions, container:
             path.display(),
             file.display()
         )
-    })?;
+    });
     if !opened.place.is_hidden() {
         console.note("the header of a hidden volume takes a backup of its own: --hidden");
     }
@@ -178,5 +178,6 @@ fn seal<T>(
 
 fn tell(console: Console, path: &Path, header: &dyn Header, unlocked: &Unlocked, line: String) -> Result<()> {
     let keyslots = header.describe_unlocked(unlocked).keyslots;
-    console.done(&Restored { container: path, uuid: None, keyslots }, |_| line)
+    console.done(&Restored { container: path, uuid: None, keyslots }, |_| line);
+    Ok(())
 }

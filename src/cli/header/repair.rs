@@ -26,6 +26,7 @@ pub(super) fn run(console: Console, options: &HeaderRepairOptions) -> Result<()>
 
 #[derive(Debug, Serialize)]
 struct Repaired<'a> {
+    #[serde(serialize_with = "strongroom::text::path::serialize")]
     container: &'a Path,
     repaired: Vec<RepairedCopy>,
 }
@@ -81,7 +82,8 @@ fn repair(console: Console, options: &HeaderRepairOptions) -> Result<()> {
         lines => {
             lines.iter().map(|line| format!("{}: {line}", path.display())).collect::<Vec<_>>().join("\n")
         }
-    })
+    });
+    Ok(())
 }
 
 /// Formats whose copies need no decision: what opening for writing does.
@@ -104,7 +106,8 @@ fn repair_by_healing(
         lines => {
             lines.iter().map(|line| format!("{}: {line}", path.display())).collect::<Vec<_>>().join("\n")
         }
-    })
+    });
+    Ok(())
 }
 
 /// What the owner should know before such a copy goes.
@@ -127,6 +130,7 @@ fn doubt(fault: &CopyFault) -> Option<String> {
 
 #[derive(Debug, Serialize)]
 struct Scanned<'a> {
+    #[serde(serialize_with = "strongroom::text::path::serialize")]
     container: &'a Path,
     copies: Vec<ScannedCopy>,
     broken: u64,

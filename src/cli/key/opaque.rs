@@ -58,7 +58,7 @@ pub(super) fn change(
     let keyslots = header.describe_unlocked(&unlocked).keyslots;
     let edited = Edited { container: path, keyslot: 0, kind: "password", keyslots, recovery_key: None };
     let which = if opened.place.is_hidden() { "the hidden volume in " } else { "" };
-    console.done(&edited, |_| format!("changed what opens {which}{}", path.display()))?;
+    console.done(&edited, |_| format!("changed what opens {which}{}", path.display()));
     console.note(
         "copies of the container and backups of its header from before still open with the old password",
     );
