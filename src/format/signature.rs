@@ -20,6 +20,8 @@ pub struct Signature {
     pub owner: Owner,
     /// What it is, in words that follow "this is".
     pub name: &'static str,
+    /// What opens it, where strongroom does not: a sentence in which FILE stands for its path.
+    pub way_in: Option<&'static str>,
 }
 
 /// Who puts a signature there.
@@ -120,7 +122,7 @@ pub fn is_partition_table(head: &[u8]) -> bool {
         Test::Magic(offset, magic) => offset < 512 && has(head, offset, magic),
         Test::Look(_) => false,
     };
-    is_partitioned(head) && !is_fat(head) && !KNOWN.iter().any(is_taken)
+    is_partitioned(head) && !is_fat(head) && !is_native(head) && !KNOWN.iter().any(is_taken)
 }
 
 /// Whether the first sector ends as those do that a computer starts from. File systems have it, partition tables, boot loaders.
@@ -189,28 +191,87 @@ fn is_partitioned(head: &[u8]) -> bool {
     is_boot_sector(head) && entries.iter().all(is_status) && entries.iter().any(is_used)
 }
 
+/// A qcow2 image whose content is encrypted with LUKS (`crypt_method` 2).
+fn is_encrypted_qcow2(head: &[u8]) -> bool {
+    has(head, 0, b"QFI\xfb") && has(head, 32, &[0, 0, 0, 2])
+}
+
+/// A message of GnuPG: for a password (packet 3, version 4, salted and iterated), or for a key (packet 1, version 3) of RSA or
+/// ECDH. The first bytes are too few for a name each.
+fn is_openpgp(head: &[u8]) -> bool {
+    let is_symmetric =
+        has(head, 0, &[0x8c, 0x0d, 0x04]) && matches!(head.get(3..6), Some([1..=13, 3, 1..=14]));
+    let is_rsa = matches!(head.get(..4), Some([0x85, 1..=2, 0x0c, 3]));
+    let is_ecdh = has(head, 0, &[0x84, 0x5e, 3]) && head.get(11) == Some(&18);
+    is_symmetric || is_rsa || is_ecdh
+}
+
+/// Two bytes only, so this is told as what may be: a container of VeraCrypt has them by chance, too.
+pub fn may_be_file_vault(head: &[u8]) -> bool {
+    has(head, 88, b"CS")
+}
+
+/// What opens a FileVault volume.
+pub const FILE_VAULT: &str = "cryptsetup open --type fvault2 FILE NAME (2.6 and later)";
+
 /// So many bytes from the start hold every signature; the farthest is that of btrfs.
 pub const HEAD_LEN: usize = 68 * 1024;
+
+const LVM: &str = "an LVM physical volume";
+const LVM_WAY: &str = "as root: losetup -f --show FILE (not for a device), then vgchange -ay";
+const RAID: &str = "a member of a RAID";
+const RAID_WAY: &str = "as root: losetup -f --show FILE (not for a device), then mdadm --assemble --scan";
+const QCOW2: &str = "a qcow2 disk image, which must be converted to a raw one";
+const TO_RAW: &str = "qemu-img convert -O raw FILE NEW makes a raw image of it";
+const KEEPASS: &str = "a KeePass database";
+const KEEPASS_WAY: &str = "KeePassXC opens it";
+const GPG_WAY: &str = "gpg -d FILE opens it";
+const AGE: &str = "a file encrypted by age";
+const AGE_WAY: &str = "age -d FILE opens it";
+const OPENSSL: &str = "a file encrypted by openssl enc";
+const BITLOCKER: &str = "a BitLocker volume";
+const BITLOCKER_WAY: &str = "cryptsetup open --type bitlk FILE NAME opens it";
 
 /// In the order in which they are looked for.
 static KNOWN: &[Signature] = &[
     // These leave the first sector as it was.
     other(512, b"EFI PART", "a GPT partition table"),
     other(4096, b"EFI PART", "a GPT partition table"),
-    other(512, b"LABELONE", "an LVM physical volume"),
-    other(1024, b"LABELONE", "an LVM physical volume"),
-    other(1536, b"LABELONE", "an LVM physical volume"),
-    other(4096, b"\xfc\x4e\x2b\xa9", "a member of a RAID"),
+    foreign(512, b"LABELONE", LVM, LVM_WAY),
+    foreign(1024, b"LABELONE", LVM, LVM_WAY),
+    foreign(1536, b"LABELONE", LVM, LVM_WAY),
+    foreign(4096, b"\xfc\x4e\x2b\xa9", RAID, RAID_WAY),
     // In the first sector.
-    Signature { test: Test::Look(is_native), owner: Owner::Native, name: "a strongroom container" },
+    Signature {
+        test: Test::Look(is_native),
+        owner: Owner::Native,
+        name: "a strongroom container",
+        way_in: None,
+    },
     other(0, b"LUKS\xba\xbe\0\x01", "a LUKS1 header"),
-    Signature { test: Test::Magic(0, b"LUKS\xba\xbe"), owner: Owner::Luks, name: "a LUKS header" },
-    other(0, b"LABELONE", "an LVM physical volume"),
+    Signature {
+        test: Test::Magic(0, b"LUKS\xba\xbe"),
+        owner: Owner::Luks,
+        name: "a LUKS header",
+        way_in: None,
+    },
+    foreign(0, b"LABELONE", LVM, LVM_WAY),
+    foreign(0, b"\xfc\x4e\x2b\xa9", RAID, RAID_WAY),
     file_system(Test::Magic(0, b"XFSB"), FileSystem::Xfs, "an XFS file system"),
     file_system(Test::Magic(3, b"EXFAT   "), FileSystem::Exfat, "an exFAT file system"),
     file_system(Test::Magic(3, b"NTFS    "), FileSystem::Ntfs, "an NTFS file system"),
-    other(3, b"-FVE-FS-", "a BitLocker volume, which strongroom does not open"),
-    other(32, b"NXSB", "an APFS container, which strongroom does not open"),
+    foreign(3, b"-FVE-FS-", BITLOCKER, BITLOCKER_WAY),
+    // BitLocker To Go has a boot sector of FAT.
+    foreign(
+        424,
+        b"\x3b\xd6\x67\x49\x29\x2e\xd8\x4a\x83\x99\xf6\xa3\x39\xe3\xd0\x01",
+        BITLOCKER,
+        BITLOCKER_WAY,
+    ),
+    foreign(3, b"LOCOS94 ", "a BestCrypt container", "BestCrypt opens it"),
+    foreign(32, b"NXSB", "an APFS container", "apfs-fuse opens it, also where FileVault has encrypted it"),
+    foreign(0, b"integrt\0", "a dm-integrity volume", "integritysetup open FILE NAME opens it"),
+    foreign(0, b"verity\0\0", "a dm-verity hash tree", "veritysetup opens the volume that it belongs to"),
     other(0, b"hsqs", "a SquashFS image"),
     file_system(Test::Look(is_fat), FileSystem::Fat, "a FAT file system"),
     // Behind it.
@@ -222,39 +283,114 @@ static KNOWN: &[Signature] = &[
     other(1024, b"HX\0\x05", "an HFS+ file system"),
     other(1024, b"\xe2\xe1\xf5\xe0", "an EROFS image"),
     other(4086, b"SWAPSPACE2", "swap space"),
+    foreign(
+        4120,
+        b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81",
+        "a bcache device",
+        "as root: bcache-super-show FILE tells more, and the kernel opens it when the device is registered",
+    ),
+    foreign(
+        4120,
+        b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef",
+        "a bcachefs file system",
+        "as root: bcachefs unlock FILE, where it is encrypted, then mount -t bcachefs",
+    ),
+    foreign(0x4018, b"version\0", "a member of a ZFS pool", "as root: zpool import -d FILE finds the pool"),
     other(0x8001, b"CD001", "an ISO 9660 file system"),
     other(0x8001, b"BEA01", "a UDF file system"),
     other(65_526, b"SWAPSPACE2", "swap space"),
     file_system(Test::Magic(0x1_0040, b"_BHRfS_M"), FileSystem::Btrfs, "a btrfs file system"),
     // Files. What is a file system besides is no file.
-    other(0, b"QFI\xfb", "a qcow2 disk image, which must be converted to a raw one"),
-    other(0, b"KDMV", "a VMDK disk image, which must be converted to a raw one"),
-    other(0, b"vhdxfile", "a VHDX disk image, which must be converted to a raw one"),
-    other(0, b"PK\x03\x04", "a zip archive"),
-    other(0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
-    other(0, b"Rar!\x1a\x07", "a rar archive"),
+    Signature {
+        test: Test::Look(is_encrypted_qcow2),
+        owner: Owner::Other,
+        name: "a qcow2 disk image, encrypted with LUKS",
+        way_in: Some(
+            "qemu-img convert --object secret,id=s,file=PASSWORD --image-opts driver=qcow2,encrypt.key-secret=s,file.filename=FILE -O raw NEW decrypts it",
+        ),
+    },
+    foreign(0, b"QFI\xfb", QCOW2, TO_RAW),
+    foreign(0, b"KDMV", "a VMDK disk image, which must be converted to a raw one", TO_RAW),
+    foreign(0, b"COWD", "a VMDK disk image, which must be converted to a raw one", TO_RAW),
+    foreign(0, b"# Disk DescriptorFile", "the description of a VMDK disk image", TO_RAW),
+    foreign(0, b"vhdxfile", "a VHDX disk image, which must be converted to a raw one", TO_RAW),
+    foreign(0, b"conectix", "a VHD disk image, which must be converted to a raw one", TO_RAW),
+    foreign(64, b"\x7f\x10\xda\xbe", "a VDI disk image, which must be converted to a raw one", TO_RAW),
+    foreign(0, b"QED\0", "a QED disk image, which must be converted to a raw one", TO_RAW),
+    foreign(0, b"WithouFreSpacExt", "a Parallels disk image, which must be converted to a raw one", TO_RAW),
+    foreign(
+        0,
+        b"EVF\x09\x0d\x0a\xff\0",
+        "an EnCase disk image",
+        "ewfmount FILE DIR shows the raw image in it",
+    ),
+    foreign(
+        0,
+        b"encrcdsa",
+        "an encrypted disk image of macOS (DMG)",
+        "hdiutil attach FILE opens it on a Mac",
+    ),
+    foreign(0, b"sprs", "a sparse disk image of macOS", "hdiutil attach FILE opens it on a Mac"),
+    foreign(0, b"\x03\xd9\xa2\x9a\x67\xfb\x4b\xb5", KEEPASS, KEEPASS_WAY),
+    foreign(0, b"\x03\xd9\xa2\x9a\x66\xfb\x4b\xb5", KEEPASS, KEEPASS_WAY),
+    foreign(0, b"\x03\xd9\xa2\x9a\x65\xfb\x4b\xb5", KEEPASS, KEEPASS_WAY),
+    foreign(0, b"Salted__", OPENSSL, "openssl enc -d opens it, with the cipher and options it was made with"),
+    foreign(
+        0,
+        b"U2FsdGVkX1",
+        OPENSSL,
+        "openssl enc -d -a opens it, with the cipher and options it was made with",
+    ),
+    foreign(0, b"AES\x01", "a file encrypted by AES Crypt", "aescrypt -d FILE opens it"),
+    foreign(0, b"AES\x02", "a file encrypted by AES Crypt", "aescrypt -d FILE opens it"),
+    foreign(0, b"AES\x03", "a file encrypted by AES Crypt", "aescrypt -d FILE opens it"),
+    foreign(0, b"$ANSIBLE_VAULT;", "a file encrypted by ansible-vault", "ansible-vault view FILE opens it"),
+    foreign(0, b"age-encryption.org/", AGE, AGE_WAY),
+    foreign(0, b"-----BEGIN AGE ENCRYPTED FILE", AGE, AGE_WAY),
+    foreign(0, b"-----BEGIN PGP MESSAGE", "a file encrypted by GnuPG", GPG_WAY),
+    Signature {
+        test: Test::Look(is_openpgp),
+        owner: Owner::Other,
+        name: "a file encrypted by GnuPG",
+        way_in: Some(GPG_WAY),
+    },
+    foreign(0, b"PK\x03\x04", "a zip archive", "7z x FILE opens it, also where it is encrypted"),
+    foreign(0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", "7z x FILE opens it, also where it is encrypted"),
+    foreign(0, b"Rar!\x1a\x07", "a rar archive", "unrar x FILE opens it, also where it is encrypted"),
     other(0, b"\xfd7zXZ\0", "an xz archive"),
     other(0, b"\x1f\x8b\x08\0", "a gzip archive"),
     other(0, b"\x1f\x8b\x08\x08", "a gzip archive"),
     other(0, b"\x28\xb5\x2f\xfd", "a zstd archive"),
     other(257, b"ustar", "a tar archive"),
-    other(0, b"age-encryption.org/", "a file encrypted by age"),
     other(0, b"-----BEGIN ", "a text file"),
     other(0, b"\x7fELF", "a program"),
     other(0, b"%PDF-", "a PDF document"),
+    other(0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office document"),
+    other(0, b"SQLite format 3\0", "an SQLite database"),
     other(0, b"\x89PNG", "a picture"),
     other(0, b"\xff\xd8\xff\xe0", "a picture"),
     other(0, b"\xff\xd8\xff\xe1", "a picture"),
     // File systems and boot loaders may look like it.
-    Signature { test: Test::Look(is_partitioned), owner: Owner::Other, name: "a partition table" },
+    Signature {
+        test: Test::Look(is_partitioned),
+        owner: Owner::Other,
+        name: "a partition table",
+        way_in: None,
+    },
 ];
 
 const fn other(offset: usize, magic: &'static [u8], name: &'static str) -> Signature {
-    Signature { test: Test::Magic(offset, magic), owner: Owner::Other, name }
+    Signature { test: Test::Magic(offset, magic), owner: Owner::Other, name, way_in: None }
+}
+
+/// What another program opens.
+const fn foreign(offset: usize, magic: &'static [u8], name: &'static str, way_in: &'static str) -> Signature {
+    Signature { test: Test::Magic(offset, magic), owner: Owner::Other, name, way_in: Some(way_in) }
 }
 
 const fn file_system(test: Test, found: FileSystem, name: &'static str) -> Signature {
-    Signature { test, owner: Owner::FileSystem(found), name }
+    let way_in = Some("it is not encrypted: mount(8) shows what is in it");
+    Signature { test, owner: Owner::FileSystem(found), name, way_in }
 }
 
 #[cfg(test)]
@@ -301,6 +437,18 @@ mod tests {
             assert!(offset + magic.len() <= HEAD_LEN);
         }
         assert!(magics > 40);
+    }
+
+    #[test]
+    fn a_message_of_gnupg_and_an_encrypted_qcow2_are_told_by_several_fields() {
+        let gnupg = Some("a file encrypted by GnuPG");
+        assert_eq!(noise(&[(0, &[0x8c, 0x0d, 0x04, 0x09, 0x03, 0x0a])]), gnupg);
+        assert_eq!(noise(&[(0, &[0x85, 0x01, 0x0c, 0x03])]), gnupg);
+        assert_eq!(noise(&[(0, &[0x84, 0x5e, 0x03]), (11, &[18])]), gnupg);
+        assert_eq!(noise(&[(0, &[0x8c, 0x0d, 0x04, 0x09, 0x02, 0x0a])]), None);
+        assert_eq!(noise(&[(0, &[0x84, 0x5e, 0x03]), (11, &[17])]), None);
+        let luks = noise(&[(0, b"QFI\xfb"), (32, &[0, 0, 0, 2])]);
+        assert_eq!(luks, Some("a qcow2 disk image, encrypted with LUKS"));
     }
 
     #[test]

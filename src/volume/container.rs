@@ -16,7 +16,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::recognise;
+use super::{recognise, way_in};
 use crate::{
     error::{Error, ErrorKind, Result},
     format::{self, FORMATS, Format, Header, Probe},
@@ -231,7 +231,11 @@ impl Container {
         }
         let reason = recognise(&*self.storage())?
             .map_or_else(|| NO_HEADER.to_owned(), |contents| format!("no known header; this is {contents}"));
-        Err(Error::new(ErrorKind::NotAContainer, reason))
+        let error = Error::new(ErrorKind::NotAContainer, reason);
+        Err(match way_in(&*self.storage(), &self.path)? {
+            Some(way) => error.with_hint(way),
+            None => error,
+        })
     }
 
     /// Whether nothing in it says what it is: containers of TrueCrypt and VeraCrypt look so.
@@ -271,8 +275,18 @@ impl Container {
     }
 
     /// Reads the header.
+    ///
+    /// # Errors
+    /// `NotAContainer`, also for a header file without its container; `Damaged`, `Unsupported`.
     pub fn header(&self) -> Result<Box<dyn Header>> {
-        self.format()?.read_header(&*self.storage())
+        let (format, storage) = (self.format()?, self.storage());
+        if self.detached.is_none() && format.read_header_file(&*storage).is_ok_and(|header| header.is_some())
+        {
+            let reason = "it is a header without its container";
+            return Err(Error::new(ErrorKind::NotAContainer, reason)
+                .with_hint("name the container, and give this file with --header"));
+        }
+        format.read_header(&*storage)
     }
 }
 

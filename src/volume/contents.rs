@@ -1,8 +1,15 @@
 //! What lies in a file that is no container: so that whoever takes it for one is told.
 
+use std::path::Path;
+
 use crate::{
     error::Result,
-    format::signature::{self, Owner, is_boot_sector},
+    format::{
+        Format,
+        luks2::Luks2,
+        partitions,
+        signature::{self, Owner, is_boot_sector},
+    },
     storage::Storage,
 };
 
@@ -27,6 +34,51 @@ pub fn recognise(storage: &dyn Storage) -> Result<Option<&'static str>> {
     Ok(start.is_some_and(|start| start.iter().copied().all(is_text)).then_some("a text file"))
 }
 
+/// What opens it, where that is another program: a sentence with the path in it. Of bytes that could be random too, where they
+/// may be the work of one that leaves hardly a trace.
+///
+/// # Errors
+/// What reading gave.
+pub fn way_in(storage: &dyn Storage, path: &Path) -> Result<Option<String>> {
+    let head = signature::read_head(storage)?;
+    let with_path = |text: &str| text.replace("FILE", &path.display().to_string());
+    if let Some(found) = signature::recognise(&head) {
+        // Something else was put over the first copy of a LUKS2 header.
+        if Luks2.read_header(storage).is_ok() {
+            return Ok(Some(with_path(
+                "a whole copy of a LUKS2 header stands behind it: --format luks2 opens that; header repair --scan FILE tells more",
+            )));
+        }
+        return match found.way_in {
+            Some(way) => Ok(Some(with_path(way))),
+            None => Ok(partition_hint(storage)?.map(|hint| with_path(&hint))),
+        };
+    }
+    let file_vault = || {
+        let way = with_path(signature::FILE_VAULT);
+        format!("it may be a FileVault volume of macOS: {way}; if it is VeraCrypt's: --format veracrypt")
+    };
+    Ok(signature::may_be_file_vault(&head).then(file_vault))
+}
+
+/// Which partitions hold something that is encrypted, or could be.
+fn partition_hint(storage: &dyn Storage) -> Result<Option<String>> {
+    let Some(table) = partitions::read(storage)? else { return Ok(None) };
+    let size = storage.size()?;
+    let mut found = Vec::new();
+    for partition in &table.partitions {
+        let Some(range) = partition.range(size) else { continue };
+        let head = signature::read_head_of(storage, range.clone())?;
+        let known = signature::recognise(&head);
+        if known.is_none_or(|known| known.file_system().is_none()) && found.len() < MOST_TOLD {
+            let name = known.map_or("something that is not known here", |known| known.name);
+            found.push(format!("partition {} at byte {} holds {name}", partition.number, range.start));
+        }
+    }
+    let way = "as root, losetup -fP --show FILE gives each partition of a file a device";
+    Ok((!found.is_empty()).then(|| format!("{}; {way}", found.join(", "))))
+}
+
 /// As [`recognise`], without what is nothing to lose: a file that is empty or starts with zeros, as one whose header was wiped.
 ///
 /// # Errors
@@ -46,6 +98,8 @@ pub fn trace_at_start(storage: &dyn Storage) -> Option<&'static str> {
     }
 }
 
+/// Partitions in one line.
+const MOST_TOLD: usize = 4;
 const EMPTY: &str = "an empty file";
 const ZEROS: &str = "a file that starts with zeros";
 
@@ -63,6 +117,38 @@ mod tests {
         assert_eq!(of(&[0; 512]), Some("a file that starts with zeros"));
         assert_eq!(of(b"Dear diary, today nothing happened. "), Some("a text file"));
         assert_eq!(recognise_data(&MemoryStorage::new(vec![0; 512])).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_something_else_is_named_with_what_opens_it() {
+        for (at, magic, name, way) in [
+            (3, &b"-FVE-FS-"[..], Some("a BitLocker volume"), "cryptsetup open --type bitlk x NAME"),
+            (0, b"\x03\xd9\xa2\x9a\x67\xfb\x4b\xb5", Some("a KeePass database"), "KeePassXC"),
+            (0, b"encrcdsa", Some("an encrypted disk image of macOS (DMG)"), "hdiutil"),
+            (0, b"Salted__", Some("a file encrypted by openssl enc"), "openssl enc -d"),
+            (88, b"CS", None, "cryptsetup open --type fvault2 x NAME"),
+            (0, b"conectix", Some("a VHD disk image, which must be converted to a raw one"), "qemu-img"),
+        ] {
+            let mut bytes = vec![0x77; 70_000];
+            bytes[at..at + magic.len()].copy_from_slice(magic);
+            let storage = MemoryStorage::new(bytes);
+            assert_eq!(recognise(&storage).unwrap(), name);
+            let found = way_in(&storage, Path::new("x")).unwrap().unwrap();
+            assert!(found.contains(way) && !found.contains("FILE"), "{found}");
+        }
+        assert_eq!(way_in(&MemoryStorage::new(vec![0x77; 70_000]), Path::new("x")).unwrap(), None);
+    }
+
+    #[test]
+    fn the_partition_that_holds_a_container_is_named() {
+        let mut bytes = vec![0; 200_000];
+        bytes[446 + 4] = 0x83;
+        bytes[446 + 8] = 8;
+        bytes[446 + 12] = 200;
+        bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+        bytes[4096..4104].copy_from_slice(b"LUKS\xba\xbe\0\x02");
+        let hint = way_in(&MemoryStorage::new(bytes), Path::new("disk")).unwrap().unwrap();
+        assert!(hint.starts_with("partition 1 at byte 4096 holds a LUKS header;"), "{hint}");
     }
 
     #[test]
