@@ -1,6 +1,6 @@
 //! Headers copied out of containers and put back, whatever their format.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use super::{Header, HeaderInfo, Unlocked};
 use crate::{error::Result, storage::Storage};
@@ -40,6 +40,18 @@ pub trait HeaderRestore: fmt::Debug {
 
     /// The bytes at the start of the header's place that are overwritten.
     fn overwritten(&self) -> usize;
+
+    /// What would be lost, where the header that is there belongs to another volume. `unlocked` as for
+    /// [`warnings`](Self::warnings).
+    fn loses(&self, unlocked: Option<&Unlocked>) -> Option<String> {
+        let _ = unlocked;
+        None
+    }
+
+    /// The bytes of the header's place that are overwritten.
+    fn places(&self) -> Vec<Range<u64>> {
+        vec![0..u64::try_from(self.overwritten()).unwrap_or(u64::MAX)]
+    }
 
     /// What speaks against it, a line each. `unlocked` is what [`source`](Self::source) gave, where it was unlocked.
     fn warnings(&self, unlocked: Option<&Unlocked>) -> Vec<String>;

@@ -10,6 +10,7 @@ pub mod luks1;
 pub mod luks2;
 pub mod native;
 pub mod partitions;
+pub mod scan;
 pub mod signature;
 mod uuid;
 pub mod veracrypt;
@@ -91,6 +92,15 @@ pub trait Format: fmt::Debug + Send + Sync {
         file: Arc<dyn Storage>,
     ) -> Result<Option<Arc<dyn Storage>>> {
         let _ = (container, file);
+        Ok(None)
+    }
+
+    /// Reads a header file without its container: a backup, or a detached header. `None` where `file` is none of this format.
+    ///
+    /// # Errors
+    /// `Damaged`, `Unsupported`.
+    fn read_header_file(&self, file: &dyn Storage) -> Result<Option<Box<dyn Header>>> {
+        let _ = file;
         Ok(None)
     }
 

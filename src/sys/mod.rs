@@ -6,6 +6,7 @@ pub mod alloc;
 pub mod available;
 pub mod descriptor;
 pub mod fuse_mount;
+pub mod in_use;
 pub mod loopdev;
 pub mod mapped_file;
 pub mod memory;

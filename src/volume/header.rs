@@ -1,15 +1,17 @@
 //! Headers outside their containers: backups, and new detached ones.
 
-use std::path::Path;
+use std::{
+    ffi::OsStr,
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 use super::{Access, Container, Draft};
 use crate::{
     crypto::rng::Rng,
     error::{Error, ErrorKind, Result},
-    format::{
-        FORMATS, Header, HeaderBackup, HeaderInfo, HeaderRestore, NewHeader,
-        native::{HeaderFile, NativeHeader},
-    },
+    format::{FORMATS, Header, HeaderBackup, HeaderRestore, NewHeader},
+    storage::Storage,
 };
 
 /// Writes the header of `container` to a new file at `target`, mode 0600. Needs no secret.
@@ -70,6 +72,106 @@ pub fn plan_restore(container: &Container, file: &Container) -> Result<Box<dyn H
         .with_hint("strongroom header backup makes one"))
 }
 
+/// What stood where a header was put, kept in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The file, mode 0600.
+    pub file: PathBuf,
+    /// Where its bytes were in the container; `None` where the file is a backup of a whole header.
+    pub offset: Option<u64>,
+}
+
+/// Keeps what `restore` is about to overwrite: as a backup where it is a whole header, or else byte for byte what is not
+/// zeros. The files get the container's name and an ending, in the first of `folders` that takes them.
+///
+/// # Errors
+/// What reading gave; what writing in the last of `folders` gave.
+pub fn keep_replaced(
+    container: &Container,
+    restore: &dyn HeaderRestore,
+    folders: &[PathBuf],
+    rng: &dyn Rng,
+) -> Result<Vec<Kept>> {
+    let storage = container.storage();
+    if restore.present().is_some()
+        && let Ok(backup) = container.format().and_then(|format| format.take_backup(&*storage))
+    {
+        let file = keep_in(folders, container, "replaced", rng, |file| backup.write(file))?;
+        return Ok(vec![Kept { file, offset: None }]);
+    }
+    keep_bytes(container, &restore.places(), folders, rng)
+}
+
+/// Keeps bytes of a container, or of its header file, that are about to be overwritten, where they are not all zeros: a file
+/// for each range, as [`keep_replaced`].
+///
+/// # Errors
+/// As [`keep_replaced`].
+pub fn keep_bytes(
+    container: &Container,
+    ranges: &[Range<u64>],
+    folders: &[PathBuf],
+    rng: &dyn Rng,
+) -> Result<Vec<Kept>> {
+    let storage = container.storage();
+    let place = storage.header().unwrap_or(&*storage);
+    let size = place.size()?;
+    let mut kept = Vec::new();
+    for range in ranges {
+        let len = range.end.min(size).saturating_sub(range.start);
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+        place.read_exact_at(&mut bytes, range.start)?;
+        if bytes.iter().all(|byte| *byte == 0) {
+            continue;
+        }
+        let ending = format!("replaced-at-{}", range.start);
+        let file = keep_in(folders, container, &ending, rng, |file| {
+            file.write_all_at(&bytes, 0)?;
+            Ok(file.sync_data()?)
+        })?;
+        kept.push(Kept { file, offset: Some(range.start) });
+    }
+    Ok(kept)
+}
+
+/// Makes a new file with the container's name and this ending, and a number where there is one already.
+fn keep_in(
+    folders: &[PathBuf],
+    container: &Container,
+    ending: &str,
+    rng: &dyn Rng,
+    write: impl Fn(&dyn Storage) -> Result<()>,
+) -> Result<PathBuf> {
+    let name = container.path().file_name().unwrap_or(OsStr::new("container"));
+    let mut failure = Error::new(ErrorKind::Io, "there is no folder for it");
+    for folder in folders {
+        for number in 1..=MOST_KEPT {
+            let mut name = name.to_owned();
+            name.push(format!(".{ending}"));
+            if number > 1 {
+                name.push(format!("-{number}"));
+            }
+            let target = folder.join(name);
+            if target.symlink_metadata().is_ok() {
+                continue;
+            }
+            let made = Draft::new(&target, false, rng).and_then(|draft| {
+                write(&*draft.container().storage())?;
+                draft.commit(rng)
+            });
+            match made {
+                Ok(()) => return Ok(target),
+                Err(error) => failure = error,
+            }
+            break;
+        }
+    }
+    Err(failure)
+}
+
+/// So many headers of one container are kept in a folder.
+const MOST_KEPT: u32 = 1000;
+
 /// Starts a header file at `target` with the header of a new container in it.
 ///
 /// # Errors
@@ -83,17 +185,22 @@ pub fn new_header_file(target: &Path, header: &dyn NewHeader, rng: &dyn Rng) -> 
     Ok(draft)
 }
 
-/// Whether what was opened is a header file.
-pub fn is_header_file(opened: &Container) -> Result<bool> {
-    HeaderFile::is_one(&*opened.storage())
-}
-
-/// What a header file says of the container whose header it holds.
+/// The header in what was opened, where that is a header without its container: a backup, or a detached header.
 ///
 /// # Errors
 /// `Damaged` where the file is, `Unsupported` for one of another version.
-pub fn describe_header_file(file: &Container) -> Result<HeaderInfo> {
-    let storage = file.storage();
-    let header = NativeHeader::of_header_file(&HeaderFile::read(&*storage)?, &*storage)?;
-    Ok(header.describe())
+pub fn header_without_container(opened: &Container) -> Result<Option<Box<dyn Header>>> {
+    if opened.header_file().is_some() {
+        return Ok(None);
+    }
+    let storage = opened.storage();
+    if let Some(format) = opened.assumed() {
+        return format.read_header_file(&*storage);
+    }
+    for format in FORMATS {
+        if let Some(header) = format.read_header_file(&*storage)? {
+            return Ok(Some(header));
+        }
+    }
+    Ok(None)
 }

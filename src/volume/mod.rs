@@ -21,14 +21,15 @@ pub use crate::{
 };
 pub use check::{check, check_condition, check_data, check_file_system, missing_end};
 pub use container::{Access, Container, by_signature};
-pub use contents::{recognise, recognise_data, trace_at_start};
+pub use contents::{recognise, recognise_data, trace_at_start, way_in};
 pub use draft::{Draft, Occupant, occupant};
 pub use duplicate::{Duplicate, duplicate_to, has_room_for};
 pub use erase::erase;
 pub use fill::{Progress, fill_around, fill_range, find_empty, prepare, prepare_storage};
 pub use grow::{grow, prepare_growth};
 pub use header::{
-    backup_header, describe_header_file, is_header_file, new_header_file, open_for_backup, plan_restore,
+    Kept, backup_header, header_without_container, keep_bytes, keep_replaced, new_header_file,
+    open_for_backup, plan_restore,
 };
 pub use reencrypt::{LiveReencryption, LiveState, LiveStatus, Reencryption};
 

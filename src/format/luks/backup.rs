@@ -3,27 +3,32 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
-use super::{header_of, version::LuksHeader};
+use super::{
+    header_of,
+    version::{LuksHeader, Version},
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     format::{CopyState, Header, HeaderBackup, HeaderInfo, HeaderRestore, OLDER_PASSWORDS, Unlocked},
-    storage::Storage,
+    storage::{MemoryStorage, Storage},
 };
 
 /// Copies all header copies and the areas (L1-BACKUP-01, L2-BACKUP-01).
 ///
 /// # Errors
 /// As reading the header; `Busy` during a re-encryption.
-pub(super) fn take<H: LuksHeader>(container: &dyn Storage) -> Result<LuksBackup> {
-    let header = H::read(container)?;
+pub(super) fn take<V: Version>(container: &dyn Storage) -> Result<LuksBackup> {
+    let header = V::Header::read(container)?;
     header.check_movable()?;
     let info = header.describe();
     let states = ["first", "second"].into_iter().zip(&info.headers);
     let broken = states.filter(|(_, copy)| matches!(copy.state, CopyState::Damaged | CopyState::Missing));
     let left_out = broken.map(|(name, _)| name.to_owned()).collect();
     let is_settled = info.headers.iter().all(|copy| copy.state == CopyState::Current);
-    let bytes = read_front(header_of(container), header.areas().end)?;
-    Ok(LuksBackup { uuid: info.uuid, left_out, is_settled, bytes })
+    let front = MemoryStorage::new(read_front(header_of(container), header.areas().end)?);
+    header.complete(&front)?;
+    let bytes = front.to_vec();
+    Ok(LuksBackup { uuid: info.uuid, left_out, is_settled, bytes, check: check_file::<V> })
 }
 
 /// The bytes of a header and of its keyslots.
@@ -33,6 +38,8 @@ pub(super) struct LuksBackup {
     left_out: Vec<String>,
     is_settled: bool,
     bytes: Vec<u8>,
+    /// Refuses a file that could not be restored.
+    check: fn(&dyn Storage) -> Result<()>,
 }
 
 impl HeaderBackup for LuksBackup {
@@ -49,8 +56,24 @@ impl HeaderBackup for LuksBackup {
     }
 
     fn write(&self, file: &dyn Storage) -> Result<()> {
-        write_checked(file, &self.bytes, 0)
+        write_checked(file, &self.bytes, 0)?;
+        (self.check)(file)
     }
+}
+
+/// Reads a backup as restoring it does.
+///
+/// # Errors
+/// `Damaged` where it would not be taken for a header.
+fn check_file<V: Version>(file: &dyn Storage) -> Result<()> {
+    let refused = |why: &str| {
+        let reason = format!("the backup could not be restored: {why}");
+        Error::new(ErrorKind::Damaged, reason)
+    };
+    if !V::has_magic(file)? {
+        return Err(refused("it does not begin as a header does"));
+    }
+    V::Header::read_file(file).map(drop).map_err(|error| refused(error.reason()))
 }
 
 /// A header about to be put in the place of what a container has.
@@ -59,6 +82,8 @@ pub(super) struct LuksRestore<H> {
     source: H,
     present: Option<H>,
     warnings: Vec<String>,
+    /// The header that is there is another volume's.
+    loses: Option<String>,
     bytes: Vec<u8>,
 }
 
@@ -82,7 +107,23 @@ impl<H: LuksHeader> LuksRestore<H> {
         }
         let warnings = compare(&source, present.as_ref(), container.size()?)?;
         let bytes = read_front(file, source.areas().end)?;
-        Ok(Self { source, present, warnings, bytes })
+        let loses = present.as_ref().and_then(|present| stranger(&source, present));
+        Ok(Self { source, present, warnings, loses, bytes })
+    }
+}
+
+impl<H: LuksHeader> LuksRestore<H> {
+    /// The container's own header, as `view` shows it, to be written whole again.
+    ///
+    /// # Errors
+    /// Those of reading the header in `view`; [`LuksHeader::check_movable`].
+    pub(super) fn rebuild(container: &dyn Storage, view: &dyn Storage) -> Result<Self> {
+        let source = H::read_file(view)?;
+        source.check_movable()?;
+        let present = H::read(container).ok();
+        let loses = present.as_ref().and_then(|present| stranger(&source, present));
+        let bytes = read_front(view, source.areas().end)?;
+        Ok(Self { source, present, warnings: Vec::new(), loses, bytes })
     }
 }
 
@@ -103,6 +144,10 @@ impl<H: LuksHeader> HeaderRestore for LuksRestore<H> {
         self.bytes.len()
     }
 
+    fn loses(&self, _: Option<&Unlocked>) -> Option<String> {
+        self.loses.clone()
+    }
+
     fn warnings(&self, _: Option<&Unlocked>) -> Vec<String> {
         self.warnings.clone()
     }
@@ -114,6 +159,17 @@ impl<H: LuksHeader> HeaderRestore for LuksRestore<H> {
             .ok_or_else(|| Error::new(ErrorKind::Damaged, "the header to be restored is cut off"))?;
         self.source.write_over(front, areas, container)
     }
+}
+
+/// Why the data of the container would be lost with the header that is there.
+fn stranger<H: LuksHeader>(source: &H, present: &H) -> Option<String> {
+    let (ours, theirs) = (present.describe().uuid, source.describe().uuid);
+    if ours != theirs {
+        let ours = ours.unwrap_or_else(|| "without a UUID".to_owned());
+        return Some(format!("it bears the header of another container ({ours}), whose data would be lost"));
+    }
+    let reason = "its header has another volume key, and the data under that would be lost";
+    (!present.has_same_key(source)).then(|| reason.to_owned())
 }
 
 /// The first `len` bytes.

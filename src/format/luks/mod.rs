@@ -10,6 +10,7 @@ pub(super) mod editor;
 pub(super) mod fingerprint;
 pub(super) mod kdf;
 pub(super) mod keyslot;
+pub(super) mod scan;
 pub(super) mod unlock;
 pub(super) mod version;
 

@@ -81,12 +81,23 @@ pub(in crate::format) trait LuksHeader: Header + Sized + 'static {
         Ok(())
     }
 
+    /// Makes both copies of the header whole, in the bytes of a container or of a backup that this was read from.
+    ///
+    /// # Errors
+    /// What writing gave.
+    fn complete(&self, _storage: &dyn Storage) -> Result<()> {
+        Ok(())
+    }
+
     /// Writes this header over that of a container, out of a backup's bytes: what stands before the areas, and the areas.
     ///
     /// # Errors
     /// What writing gave; `Io` where something else is read back.
     fn write_over(&self, front: &[u8], areas: &[u8], container: &dyn Storage) -> Result<()>;
 }
+
+/// A container that has room for whatever a header file says, in bytes; no offset in it leaves 63 bits.
+const LONG_ENOUGH: u64 = 1 << 62;
 
 impl<V: Version> Format for V {
     fn name(&self) -> &'static str {
@@ -113,8 +124,20 @@ impl<V: Version> Format for V {
         attach(self, &container, file)
     }
 
+    /// One that ends before the data begin, or whose data begin at offset 0 of another file.
+    fn read_header_file(&self, file: &dyn Storage) -> Result<Option<Box<dyn Header>>> {
+        if file.header().is_some() || self.probe(file)? != Probe::Match {
+            return Ok(None);
+        }
+        let place = Place { storage: file, is_detached: true };
+        let header = V::Header::read_from(place, LONG_ENOUGH)?;
+        let data_offset = header.describe().data_offset;
+        let is_alone = data_offset == 0 || file.size()? <= data_offset;
+        Ok(is_alone.then(|| Box::new(header) as Box<dyn Header>))
+    }
+
     fn take_backup(&self, container: &dyn Storage) -> Result<Box<dyn HeaderBackup>> {
-        Ok(Box::new(backup::take::<V::Header>(container)?))
+        Ok(Box::new(backup::take::<V>(container)?))
     }
 
     fn restore(&self, container: &dyn Storage, file: &dyn Storage) -> Result<Option<Box<dyn HeaderRestore>>> {

@@ -39,6 +39,17 @@ impl Version for Luks1 {
     }
 }
 
+/// Whether the keyslots in the first sector of a header are in one of their two states, whatever else stands there.
+pub(in crate::format) fn has_keyslots(sector: &[u8]) -> bool {
+    let state =
+        |slot: usize| sector.get(slot.saturating_mul(48).saturating_add(208)..)?.first_chunk().copied();
+    let is_state = |slot| {
+        let state = state(slot).map(u32::from_be_bytes);
+        state.is_some_and(|state| matches!(state, layout::ACTIVE | layout::FREE))
+    };
+    (0..7).all(is_state)
+}
+
 /// Parses a header's bytes, as a fuzz target does. `Ok` where they make a header.
 ///
 /// # Errors

@@ -234,6 +234,11 @@ impl LuksHeader for Luks2Header {
         Err(Error::new(ErrorKind::Usage, reason))
     }
 
+    /// L2-BACKUP-01: the good copy stands in both places.
+    fn complete(&self, storage: &dyn Storage) -> Result<()> {
+        self.copies.complete(storage)
+    }
+
     /// L2-BACKUP-03: the areas, then both copies, under a sequence id above those that are there: with its own the restored
     /// header would be taken for the stale one after a stop half-way.
     fn write_over(&self, _: &[u8], areas: &[u8], container: &dyn Storage) -> Result<()> {

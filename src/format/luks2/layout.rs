@@ -5,10 +5,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, big_endi
 /// The size of the binary header in bytes; the JSON area follows.
 pub(super) const BINARY_LEN: usize = 4096;
 /// The sizes that a header copy may have in bytes, JSON area included.
-pub(super) const HEADER_LENS: [u64; 9] =
+pub(in crate::format) const HEADER_LENS: [u64; 9] =
     [16 << 10, 32 << 10, 64 << 10, 128 << 10, 256 << 10, 512 << 10, 1 << 20, 2 << 20, 4 << 20];
 /// The magic of the second copy.
-pub(super) const SECOND_MAGIC: [u8; 6] = *b"SKUL\xba\xbe";
+pub(in crate::format) const SECOND_MAGIC: [u8; 6] = *b"SKUL\xba\xbe";
 /// The version, as it stands behind the magic.
 pub(super) const VERSION: [u8; 2] = [0, 2];
 

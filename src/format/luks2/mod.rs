@@ -23,6 +23,7 @@ mod volume;
 use std::ops::Range;
 
 pub use self::error::HeaderError;
+pub(in crate::format) use self::layout::{HEADER_LENS, SECOND_MAGIC};
 use self::{header::Luks2Header, metadata::Metadata};
 use crate::{error::Result, format::luks::version::Version, storage::Storage};
 

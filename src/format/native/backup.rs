@@ -2,14 +2,14 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use super::{
     copies::Copies,
     copy::HeaderCopy,
     header::NativeHeader,
     header_file::{HeaderFile, check_same_data},
-    layout::COPY_LEN,
+    layout::{COPY_LEN, COPY_LEN_U64},
     superblock::CopyIndex,
     update::{make_durable, write_both},
 };
@@ -245,7 +245,11 @@ impl HeaderBackup for Backup {
     }
 
     fn write(&self, file: &dyn Storage) -> Result<()> {
-        self.write(file)
+        self.write(file)?;
+        // As restoring reads it.
+        NativeHeader::of_header_file(&HeaderFile::read(file)?, file).map(drop).map_err(|error| {
+            Error::new(error.kind(), format!("the backup could not be restored: {}", error.reason()))
+        })
     }
 }
 
@@ -266,14 +270,25 @@ impl HeaderRestore for Restore {
         COPY_LEN
     }
 
+    fn loses(&self, unlocked: Option<&Unlocked>) -> Option<String> {
+        if let Some(foreign) = self.foreign().first() {
+            return Some(foreign.to_string());
+        }
+        let is_authentic = unlocked.and_then(|unlocked| self.is_present_authentic(unlocked));
+        (is_authentic == Some(false)).then(|| OTHER_KEY.to_owned())
+    }
+
+    fn places(&self) -> Vec<Range<u64>> {
+        let source = self.source.copy_in_use();
+        let place = |offset: u64| offset..offset.saturating_add(COPY_LEN_U64);
+        vec![place(0), place(source.superblock.geometry.backup_offset)]
+    }
+
     fn warnings(&self, unlocked: Option<&Unlocked>) -> Vec<String> {
         let mut warnings: Vec<String> = self.foreign().iter().map(ToString::to_string).collect();
         warnings.extend(match unlocked.and_then(|unlocked| self.is_present_authentic(unlocked)) {
             Some(true) => Some(OLDER_PASSWORDS.to_owned()),
-            Some(false) => Some(
-                "the header that is there is not under the same key: somebody changed it, or the data is lost with this one"
-                    .to_owned(),
-            ),
+            Some(false) => Some(OTHER_KEY.to_owned()),
             None => None,
         });
         warnings
@@ -286,6 +301,8 @@ impl HeaderRestore for Restore {
         self.write(container, unlocked)
     }
 }
+
+const OTHER_KEY: &str = "the header that is there is not under the same key: somebody changed it, or the data is lost with this one";
 
 impl fmt::Display for ForeignCopy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

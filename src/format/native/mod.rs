@@ -40,6 +40,7 @@ pub use layout::COPY_LEN;
 pub use ledger::{Ledger, Record, WorkAreas};
 pub use reencryption::OldVolume;
 pub use repair::{CopyFault, Fault};
+pub(in crate::format) use scan::each_sector;
 pub use scan::{FoundCopy, Scan, scan};
 pub use suite::Suite;
 pub use superblock::{CopyIndex, Geometry, Label, Superblock};
@@ -87,6 +88,13 @@ impl Format for Native {
         let parsed = HeaderFile::read(&*file)?;
         parsed.check_against(&*container, &*file)?;
         Ok(Some(Arc::new(parsed.over(container, file)?)))
+    }
+
+    fn read_header_file(&self, file: &dyn Storage) -> Result<Option<Box<dyn Header>>> {
+        if !HeaderFile::is_one(file)? {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(NativeHeader::of_header_file(&HeaderFile::read(file)?, file)?)))
     }
 
     fn take_backup(&self, container: &dyn Storage) -> Result<Box<dyn HeaderBackup>> {

@@ -61,30 +61,46 @@ impl FoundCopy {
 /// # Errors
 /// `Interrupted` where `progress` breaks off; where the storage does not tell its size.
 pub fn scan(storage: &dyn Storage, progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>) -> Result<Scan> {
-    let size = storage.size()?;
     let mut scan = Scan::default();
+    scan.unreadable =
+        each_sector(storage, progress, &mut |sector, offset| scan.look_at(storage, sector, offset))?;
+    Ok(scan)
+}
+
+/// Shows each sector to `look`, with its offset; gives the number of bytes that cannot be read, which show as zeros.
+///
+/// # Errors
+/// As [`scan`].
+pub(in crate::format) fn each_sector(
+    storage: &dyn Storage,
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+    look: &mut dyn FnMut(&[u8], u64),
+) -> Result<u64> {
+    let size = storage.size()?;
+    let mut unreadable = 0_u64;
     let mut chunk = vec![0; CHUNK_LEN];
     let mut start = 0_u64;
     while start < size {
         let left = usize::try_from(size.saturating_sub(start)).unwrap_or(CHUNK_LEN);
         let bytes = chunk.get_mut(..left.min(CHUNK_LEN)).unwrap_or_default();
-        scan.unreadable = scan.unreadable.saturating_add(read_what_can_be_read(storage, bytes, start));
+        unreadable = unreadable.saturating_add(read_what_can_be_read(storage, bytes, start));
         for (sector, offset) in bytes.chunks(SECTOR_LEN).zip((start..).step_by(SECTOR_LEN)) {
-            if sector.starts_with(&MAGIC) {
-                scan.look_at(storage, offset);
-            }
+            look(sector, offset);
         }
         start = start.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         if progress(start, size).is_break() {
             return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
         }
     }
-    Ok(scan)
+    Ok(unreadable)
 }
 
 impl Scan {
     /// Parses what starts as a copy does. Hostile bytes may hold millions of those.
-    fn look_at(&mut self, storage: &dyn Storage, offset: u64) {
+    pub(in crate::format) fn look_at(&mut self, storage: &dyn Storage, sector: &[u8], offset: u64) {
+        if !sector.starts_with(&MAGIC) {
+            return;
+        }
         let looked_at = self.broken.saturating_add(u64::try_from(self.whole.len()).unwrap_or(u64::MAX));
         if looked_at >= MAX_PLACES || self.whole.len() >= MAX_WHOLE {
             self.is_cut_short = true;

@@ -1,0 +1,184 @@
+//! Looking for headers wherever they stand: behind a lost partition table, beside a second copy, without their magic.
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+
+use std::sync::Arc;
+
+use super::{
+    MAGIC, UNIT,
+    backup::LuksRestore,
+    version::{LuksHeader, Version},
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    format::{
+        Header, HeaderInfo, HeaderRestore,
+        luks1::{self, Luks1},
+        luks2::{self, Luks2},
+    },
+    storage::{MemoryStorage, Overlay, Section, Storage, Window},
+};
+
+/// A LUKS header that can be read.
+#[derive(Debug)]
+pub struct FoundLuks {
+    /// Where its container starts, in bytes.
+    pub start: u64,
+    /// What it says. Its container's size is not known.
+    pub info: HeaderInfo,
+    /// The magic is gone that tells a header: `wipefs` takes away no more.
+    pub lacks_magic: bool,
+}
+
+/// The LUKS headers of a medium.
+#[derive(Debug, Default)]
+pub struct LuksScan {
+    /// The ones that can be read, by their containers' starts. No more than 256.
+    pub found: Vec<FoundLuks>,
+    /// Second copies whose containers' first bytes are missing: their offsets.
+    pub headless: Vec<u64>,
+    /// Places that look like a header and hold none that can be read.
+    pub broken: u64,
+    /// Whether there were too many places to look at all of them.
+    pub is_cut_short: bool,
+}
+
+/// What a sector may be the start of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Candidate {
+    Luks1,
+    /// The first copy of a header whose copies have so many bytes.
+    First(u64),
+    /// The second one.
+    Second(u64),
+}
+
+impl LuksScan {
+    /// Looks at the sector at `offset`.
+    pub(in crate::format) fn look_at(&mut self, storage: &Arc<dyn Storage>, sector: &[u8], offset: u64) {
+        let Some(candidate) = Candidate::of(sector) else { return };
+        let start = match candidate {
+            Candidate::Luks1 | Candidate::First(_) => offset,
+            Candidate::Second(len) => match offset.checked_sub(len) {
+                Some(start) => start,
+                None => return self.headless.push(offset),
+            },
+        };
+        if self.found.iter().any(|found| found.start == start) {
+            return;
+        }
+        let looked_at = u64::try_from(self.found.len()).unwrap_or(u64::MAX).saturating_add(self.broken);
+        if looked_at >= MAX_PLACES || self.found.len() >= MAX_FOUND || self.headless.len() >= MAX_FOUND {
+            self.is_cut_short = true;
+            return;
+        }
+        match read(storage, start, candidate) {
+            Ok(found) => self.found.push(found),
+            Err(_) => self.broken = self.broken.saturating_add(1),
+        }
+    }
+}
+
+/// What takes to put the header of the container that starts at offset 0 in order: both copies as the one that counts has
+/// them, with their magic. Needs no secret.
+///
+/// # Errors
+/// `NotAContainer` where none can be read.
+pub fn rebuild(storage: &Arc<dyn Storage>) -> Result<Box<dyn HeaderRestore>> {
+    let size = storage.size()?;
+    let places = std::iter::once(0).chain(luks2::HEADER_LENS);
+    for place in places.filter(|place| *place < size) {
+        let Some(candidate) = candidate_at(storage, place)? else { continue };
+        let is_here = match candidate {
+            Candidate::Luks1 | Candidate::First(_) => place == 0,
+            Candidate::Second(len) => place == len,
+        };
+        if !is_here {
+            continue;
+        }
+        let view = view(storage, 0, candidate)?;
+        let restore = match candidate {
+            Candidate::Luks1 => boxed(LuksRestore::<<Luks1 as Version>::Header>::rebuild(&**storage, &*view)),
+            _ => boxed(LuksRestore::<<Luks2 as Version>::Header>::rebuild(&**storage, &*view)),
+        };
+        if restore.is_ok() {
+            return restore;
+        }
+    }
+    Err(Error::new(ErrorKind::NotAContainer, "no LUKS header can be read at its start"))
+}
+
+fn boxed<H: LuksHeader>(restore: Result<LuksRestore<H>>) -> Result<Box<dyn HeaderRestore>> {
+    Ok(Box::new(restore?))
+}
+
+fn read(storage: &Arc<dyn Storage>, start: u64, candidate: Candidate) -> Result<FoundLuks> {
+    let view = view(storage, start, candidate)?;
+    let info = match candidate {
+        Candidate::Luks1 => <Luks1 as Version>::Header::read_file(&*view)?.describe(),
+        _ => <Luks2 as Version>::Header::read_file(&*view)?.describe(),
+    };
+    let mut magic = [0; MAGIC.len()];
+    storage.read_exact_at(&mut magic, start)?;
+    Ok(FoundLuks { start, info, lacks_magic: magic != MAGIC })
+}
+
+/// The container that starts at `start`, with each magic in its place where all around it is a header's.
+fn view(storage: &Arc<dyn Storage>, start: u64, candidate: Candidate) -> Result<Arc<dyn Storage>> {
+    let section = Arc::new(Section::new(Arc::clone(storage), start..storage.size()?)?);
+    let mut magics = Vec::new();
+    match candidate {
+        Candidate::Luks1 => magics.push((0, MAGIC)),
+        Candidate::First(len) | Candidate::Second(len) => {
+            if matches!(candidate_at(storage, start)?, Some(Candidate::First(_))) {
+                magics.push((0, MAGIC));
+            }
+            let second = start.saturating_add(len);
+            if candidate_at(storage, second)? == Some(Candidate::Second(len)) {
+                magics.push((len, luks2::SECOND_MAGIC));
+            }
+        }
+    }
+    let mut bytes = Vec::new();
+    let mut windows = Vec::new();
+    for (place, magic) in magics {
+        let source = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let end = place.saturating_add(u64::try_from(magic.len()).unwrap_or(u64::MAX));
+        bytes.extend_from_slice(&magic);
+        windows.push(Window { shown: place..end, source });
+    }
+    Ok(Arc::new(Overlay::new(section, Arc::new(MemoryStorage::new(bytes)), windows)?))
+}
+
+fn candidate_at(storage: &Arc<dyn Storage>, offset: u64) -> Result<Option<Candidate>> {
+    if storage.size()?.saturating_sub(offset) < UNIT {
+        return Ok(None);
+    }
+    let mut sector = [0; 512];
+    storage.read_exact_at(&mut sector, offset)?;
+    Ok(Candidate::of(&sector))
+}
+
+impl Candidate {
+    /// Whatever the first six bytes are, the rest must fit.
+    fn of(sector: &[u8]) -> Option<Self> {
+        let number = |at: usize| sector.get(at..)?.first_chunk().copied().map(u64::from_be_bytes);
+        match sector.get(6..8)? {
+            [0, 2] => {
+                let len = number(8).filter(|len| luks2::HEADER_LENS.contains(len))?;
+                match number(256)? {
+                    0 => Some(Self::First(len)),
+                    offset if offset == len => Some(Self::Second(len)),
+                    _ => None,
+                }
+            }
+            [0, 1] => luks1::has_keyslots(sector).then_some(Self::Luks1),
+            _ => None,
+        }
+    }
+}
+
+/// An honest medium has a few.
+const MAX_FOUND: usize = 256;
+/// So many places that look like a header are read.
+const MAX_PLACES: u64 = 2_048;
