@@ -3,15 +3,24 @@
 pub(super) mod opaque;
 mod repair;
 
-use std::path::Path;
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use serde::Serialize;
 use strongroom::{
     crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
     format::{HeaderInfo, HeaderRestore, KeyslotInfo, Unlocked},
+    storage::Storage,
+    sys::in_use::{KernelUse, kernel_use_of},
     text::in_quotes,
-    volume::{Access, Container, backup_header, open_for_backup, plan_restore, trace_at_start},
+    volume::{
+        Access, Container, Kept, backup_header, keep_replaced, open_for_backup, plan_restore, recognise_data,
+        signature::{self, Owner},
+        trace_at_start,
+    },
 };
 
 use super::{
@@ -57,8 +66,12 @@ fn backup(console: Console, options: &HeaderBackupOptions) -> Result<()> {
         error.during(format!("cannot back up the header of {} to {}", path.display(), file.display()))
     })?;
     for index in backup.left_out() {
+        let instead = match container.format()?.name() {
+            "native" => "was left out",
+            _ => "has the other one in its place in the backup",
+        };
         console.warn(&format!(
-            "header copy {index} is not whole and was left out; strongroom header repair {} rebuilds it",
+            "header copy {index} is not whole and {instead}; strongroom header repair {} rebuilds it",
             path.display()
         ));
     }
@@ -74,18 +87,29 @@ fn backup(console: Console, options: &HeaderBackupOptions) -> Result<()> {
     Ok(())
 }
 
+/// What was overwritten, and where it is now.
+#[derive(Debug, Serialize)]
+struct Replaced {
+    #[serde(serialize_with = "strongroom::text::path::serialize")]
+    file: PathBuf,
+    /// Where the bytes of the file were; `null` where the file is a header backup.
+    offset: Option<u64>,
+}
+
 #[derive(Debug, Serialize)]
 struct Restored<'a> {
     #[serde(serialize_with = "strongroom::text::path::serialize")]
     container: &'a Path,
     uuid: Option<String>,
     keyslots: Vec<KeyslotInfo>,
+    replaced: Vec<Replaced>,
 }
 
 fn restore(console: Console, options: &HeaderRestoreOptions) -> Result<()> {
     let (path, file) = (options.container.as_path(), options.file.as_path());
     let mut container = open(path, options.unlock.header.as_deref(), Access::ReadWrite)?;
     settle_format(&mut container, &options.unlock)?;
+    refuse_kernel_use(path)?;
     let cannot_read = |error: Error| error.during(format!("cannot open header file {}", file.display()));
     check_kind(file)?;
     let source = Container::open(file, Access::ReadOnly).map_err(cannot_read)?;
@@ -101,7 +125,17 @@ fn restore(console: Console, options: &HeaderRestoreOptions) -> Result<()> {
             "it shows no header, and could be a container of VeraCrypt or TrueCrypt, which would be lost";
         return Err(needs_force(path, reason));
     }
-    let replacement = Replacement { console, path, source: file, is_agreed: options.yes, is_part: false };
+    if restore.present().is_none() {
+        refuse_known_data(path, &*container.storage(), options.yes, options.force)?;
+    }
+    let replacement = Replacement {
+        console,
+        path,
+        source: file,
+        is_agreed: options.yes,
+        is_forced: options.force,
+        is_part: false,
+    };
     let unlocked = if restore.takes_secret() {
         options.unlock.check_source()?;
         Some(unlock(console, file, restore.source(), &options.unlock, options.keyslot.slot)?)
@@ -119,6 +153,8 @@ struct Replacement<'a> {
     /// Where the new header comes from.
     source: &'a Path,
     is_agreed: bool,
+    /// Also over what is another's.
+    is_forced: bool,
     /// The result is part of another one, which will be printed.
     is_part: bool,
 }
@@ -131,6 +167,9 @@ impl Replacement<'_> {
         restore: &dyn HeaderRestore,
         unlocked: Option<&Unlocked>,
     ) -> Result<()> {
+        if let (Some(loss), true, false) = (restore.loses(unlocked), self.is_agreed, self.is_forced) {
+            return Err(needs_force(self.path, loss));
+        }
         let source = restore.source().describe();
         self.console.note(&show("The header to be restored", Some(&source)));
         self.console.note(&show("The header that is there now", restore.present().as_ref()));
@@ -139,10 +178,12 @@ impl Replacement<'_> {
         }
         let question = format!("The header of {} will be replaced.", self.path.display());
         agree(&question, self.is_agreed)?;
+        let replaced = self.keep(|folders| keep_replaced(container, restore, folders, &OsRng))?;
         restore
             .write(&*container.storage(), unlocked)
             .map_err(|error| error.during(format!("cannot restore the header of {}", self.path.display())))?;
-        let restored = Restored { container: self.path, uuid: source.uuid, keyslots: source.keyslots };
+        let restored =
+            Restored { container: self.path, uuid: source.uuid, keyslots: source.keyslots, replaced };
         let line = format!("restored the header of {} from {}", self.path.display(), self.source.display());
         if self.is_part {
             self.console.note(&line);
@@ -150,6 +191,39 @@ impl Replacement<'_> {
         }
         self.console.done(&restored, |_| line);
         Ok(())
+    }
+
+    /// Keeps what will be overwritten, and says where.
+    fn keep(&self, take: impl FnOnce(&[PathBuf]) -> Result<Vec<Kept>>) -> Result<Vec<Replaced>> {
+        let parent = |path: &Path| path.parent().map(Path::to_path_buf);
+        // Beside a device there is no room.
+        let beside = parent(self.path).filter(|_| self.path.is_file());
+        let folders = [beside, parent(self.source), Some(PathBuf::new())];
+        let folders: Vec<_> = folders.into_iter().flatten().collect();
+        let kept = match take(&folders) {
+            Ok(kept) => kept,
+            Err(error) if self.is_forced => {
+                self.console.warn(&format!("what is overwritten is not kept: {}", error.reason()));
+                Vec::new()
+            }
+            Err(error) => {
+                let reason = format!("what is there now cannot be kept in a file: {}", error.reason());
+                return Err(Error::new(error.kind(), reason)
+                    .during(format!("cannot replace the header of {}", self.path.display()))
+                    .with_hint("go to a folder that can be written to"));
+            }
+        };
+        for Kept { file, offset } in &kept {
+            let file = file.display();
+            self.console.note(&match offset {
+                None => format!("the header that was there is kept in {file}; strongroom header restore puts it back"),
+                Some(offset) => format!(
+                    "what was there is kept in {file}; dd if={file} of={} bs=1M seek={offset} oflag=seek_bytes conv=notrunc puts it back",
+                    self.path.display()
+                ),
+            });
+        }
+        Ok(kept.into_iter().map(|Kept { file, offset }| Replaced { file, offset }).collect())
     }
 
     /// What speaks against it.
@@ -181,6 +255,45 @@ fn show(title: &str, header: Option<&HeaderInfo>) -> String {
     facts.extend(header.label.as_ref().map(|label| format!("label {}", in_quotes(label))));
     facts.extend(sequence.map(|number| format!("sequence {number}")));
     format!("{title}: {}\n{}", facts.join(", "), describe_keyslots(&header.keyslots).trim_end())
+}
+
+/// Refuses a file that the kernel has behind a loop device or as swap space: no lock shows that, and what it writes would
+/// meet what is written here.
+fn refuse_kernel_use(path: &Path) -> Result<()> {
+    let Ok(metadata) = std::fs::metadata(path) else { return Ok(()) };
+    let found = metadata.is_file().then(|| kernel_use_of((metadata.dev(), metadata.ino()))).flatten();
+    let (reason, hint) = match found {
+        None => return Ok(()),
+        Some(KernelUse::Loop(device)) => {
+            let device = device.display();
+            (
+                format!("loop device {device} has it open"),
+                format!("unmount what is on it, and take it away: losetup -d {device}"),
+            )
+        }
+        Some(KernelUse::Swap) => ("it is in use as swap space".to_owned(), "swapoff it first".to_owned()),
+    };
+    Err(Error::new(ErrorKind::Busy, reason)
+        .during(format!("cannot replace the header of {}", path.display()))
+        .with_hint(hint))
+}
+
+/// Refuses to overwrite a file system, a partition table or what else is known without being asked about or forced to. What is
+/// left of a LUKS header is none of these.
+fn refuse_known_data(path: &Path, storage: &dyn Storage, is_agreed: bool, is_forced: bool) -> Result<()> {
+    if !is_agreed || is_forced {
+        return Ok(());
+    }
+    // With a detached header it is the header file that is written to.
+    let place = storage.header().unwrap_or(storage);
+    let head = signature::read_head(place)?;
+    if signature::recognise(&head).is_some_and(|found| matches!(found.owner, Owner::Luks | Owner::Native)) {
+        return Ok(());
+    }
+    match recognise_data(place)?.or_else(|| trace_at_start(place)) {
+        Some(lost) => Err(needs_force(path, format!("this is {lost}, which would be overwritten"))),
+        None => Ok(()),
+    }
 }
 
 /// Fails early where a question will have to be asked and nobody can answer.

@@ -7,7 +7,7 @@ use strongroom::{
     error::Result,
     format::{CopyState, Header, HeaderInfo, KeyfileRole, KeyslotInfo, Priority},
     text::{clear, in_quotes},
-    volume::{describe_header_file, is_header_file},
+    volume::header_without_container,
 };
 
 use super::{
@@ -56,11 +56,16 @@ impl Shown {
         let path = options.container.as_path();
         let mut container = open_to_look(path, options.unlock.header.as_deref())?;
         let opened = |error| cannot_open(error, path);
-        if options.unlock.header.is_none() && is_header_file(&container).map_err(opened)? {
-            let info = describe_header_file(&container).map_err(opened)?;
+        settle_format(&mut container, &options.unlock)?;
+        if let Some(header) = header_without_container(&container).map_err(opened)? {
+            let mut info = header.describe();
+            if header.keyfile_role() == KeyfileRole::WholeSecret {
+                // No LUKS header knows how long its container is.
+                info.container_size = container.storage().size()?;
+                info.data_size = 0;
+            }
             return Ok(Self { header_file: Some(true), info, pin: None });
         }
-        settle_format(&mut container, &options.unlock)?;
         let header = container.header().map_err(opened)?;
         let pin = PinInfo::of(path, &*header);
         Ok(Self { header_file: None, info: describe_header(console, options, &*header)?, pin })

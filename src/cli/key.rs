@@ -20,7 +20,7 @@ use super::{
     interrupt,
     output::Console,
     pin,
-    unlock::{inspect, unlock},
+    unlock::{inspect_header, unlock},
 };
 
 /// Runs one of the `key` commands.
@@ -40,7 +40,7 @@ struct Keyslots {
 }
 
 fn list(console: Console, options: &InfoOptions) -> Result<()> {
-    let (_, header) = inspect(&options.container, &options.unlock)?;
+    let header = inspect_header(&options.container, &options.unlock)?;
     let keyslots = describe_header(console, options, &*header)?.keyslots;
     console.result(&Keyslots { keyslots }, |list| describe_keyslots(&list.keyslots))
 }
@@ -55,7 +55,7 @@ struct Tested<'a> {
 
 /// Wrong credentials are an error as everywhere: the exit status is the answer.
 fn test(console: Console, options: &KeyTestOptions) -> Result<()> {
-    let (_, header) = inspect(&options.container, &options.unlock)?;
+    let header = inspect_header(&options.container, &options.unlock)?;
     options.unlock.check_source_for(&*header)?;
     let unlocked = unlock(console, &options.container, &*header, &options.unlock, options.keyslot.slot)?;
     let tested = Tested { container: &options.container, opens: true, keyslot: unlocked.keyslot };

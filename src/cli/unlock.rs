@@ -11,7 +11,7 @@ use strongroom::{
     error::{Error, ErrorKind, Result},
     format::{Attempt, Header, KeyfileRole, Unlocked, veracrypt::Family},
     sys::{available, memory::is_any_secret_unlocked},
-    volume::Container,
+    volume::{Container, header_without_container},
 };
 
 use super::{
@@ -29,6 +29,17 @@ pub(crate) fn inspect(path: &Path, options: &UnlockOptions) -> Result<(Container
     settle_format(&mut container, options)?;
     let header = container.header().map_err(|error| cannot_open(error, path))?;
     Ok((container, header))
+}
+
+/// The same where a header file without its container will do.
+pub(crate) fn inspect_header(path: &Path, options: &UnlockOptions) -> Result<Box<dyn Header>> {
+    let mut container = open_to_look(path, options.header.as_deref())?;
+    settle_format(&mut container, options)?;
+    let opened = |error| cannot_open(error, path);
+    match header_without_container(&container).map_err(opened)? {
+        Some(header) => Ok(header),
+        None => container.header().map_err(opened),
+    }
 }
 
 /// Lets a container be what the options say that it is. Where nothing in it says what it is, the user may agree on the
@@ -266,10 +277,10 @@ fn warn_of_swap(console: Console) {
     }
 }
 
-const NO_SIGNATURE: &str = "VeraCrypt and TrueCrypt containers carry none: try --format veracrypt; if the header was lost: \
-                            header restore, or header repair --scan";
-const OVERWRITTEN: &str = "if it was a container once: header restore, or header repair --scan; if VeraCrypt's: --format \
-                           veracrypt --backup-header";
+const NO_SIGNATURE: &str = "VeraCrypt and TrueCrypt containers carry none: try --format veracrypt; header repair --scan looks for \
+                            a header that was lost";
+const OVERWRITTEN: &str = "if it was a container once, header repair --scan looks for what is left of it; if VeraCrypt's: \
+                           --format veracrypt --backup-header";
 
 /// Passwords and PINs asked for. A token takes eight before it locks itself.
 pub(crate) const TRIES: u32 = 3;

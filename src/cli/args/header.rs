@@ -42,8 +42,8 @@ pub(crate) struct HeaderRestoreOptions {
     /// Do not ask before replacing
     #[arg(short, long)]
     pub(crate) yes: bool,
-    /// With --yes: also over what could be a container of VeraCrypt or TrueCrypt, which shows no header; and
-    /// a header of theirs over a file system or other known data
+    /// With --yes: also over the header of another container, over a file system, a partition table or other known
+    /// data, and over what could be a container of VeraCrypt or TrueCrypt, which shows no header
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
@@ -66,6 +66,9 @@ pub(crate) struct HeaderRepairOptions {
     /// Do not ask before replacing
     #[arg(short, long)]
     pub(crate) yes: bool,
+    /// With --yes: also over a file system, a partition table or other known data, and over headers of others
+    #[arg(long)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) keyslot: KeyslotOptions,
     #[command(flatten)]
@@ -84,7 +87,8 @@ Examples:
   strongroom header restore photos.vault photos.header
   strongroom header restore photos.vault photos.header --yes --password-file ~/.photos
 
---yes alone does not overwrite what shows no header and could be a container of VeraCrypt or TrueCrypt, nor put a header of theirs over a file system or other known data.";
+--yes alone overwrites neither the header of another container, nor a file system, a partition table or other known data, nor what could be a
+container of VeraCrypt or TrueCrypt, which shows no header. What is replaced is kept in a file beside the container, whose name is told.";
 
 const REPAIR_EXAMPLES: &str = "\
 Examples:

@@ -6,14 +6,16 @@ use strongroom::{
     crypto::{rng::OsRng, secret::Credentials},
     error::{Error, ErrorKind, Result},
     format::{
-        Header, Unlocked,
+        KeyslotInfo,
         veracrypt::{Locking, NewHeaders, Opened, backup_file, read_backup},
     },
     storage::Storage,
-    volume::{Container, Draft, by_signature, recognise_data},
+    volume::{Container, Draft, by_signature, keep_bytes, recognise_data},
 };
 
-use super::{BackedUp, Restored, agree, check_terminal, needs_force};
+use super::{
+    BackedUp, Replaced, Replacement, Restored, agree, check_terminal, needs_force, refuse_kernel_use,
+};
 use crate::cli::{
     args::{HeaderBackupOptions, HeaderRepairOptions, HeaderRestoreOptions},
     interrupt,
@@ -95,14 +97,11 @@ pub(super) fn restore(
         options.yes,
     )?;
     interrupt::check()?;
+    let replaced = keep(console, container, file, options.yes, options.force)?;
     headers.write(&*storage).map_err(cannot)?;
-    tell(
-        console,
-        path,
-        &*header,
-        &unlocked,
-        format!("restored the header of {} from {}", path.display(), file.display()),
-    )
+    let line = format!("restored the header of {} from {}", path.display(), file.display());
+    tell(console, path, header.describe_unlocked(&unlocked).keyslots, replaced, line);
+    Ok(())
 }
 
 /// Writes header and copy anew from the one that opens.
@@ -110,6 +109,7 @@ pub(super) fn repair(console: Console, options: &HeaderRepairOptions, container:
     let path = options.container.as_path();
     let header = container.header().map_err(|error| cannot_open(error, path))?;
     refuse_signature(path, &*container.storage())?;
+    refuse_kernel_use(path)?;
     options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) =
         unlock_with(console, path, &*header, &options.unlock, None).map_err(|error| match error.kind() {
@@ -137,14 +137,11 @@ pub(super) fn repair(console: Console, options: &HeaderRepairOptions, container:
         seal(console, &opened, &credentials, |locking| NewHeaders::new(&opened, &*storage, locking, &OsRng))
             .map_err(cannot)?;
     interrupt::check()?;
+    let replaced = keep(console, container, path, options.yes, options.force)?;
     headers.write(&*storage).map_err(cannot)?;
-    tell(
-        console,
-        path,
-        &*header,
-        &unlocked,
-        format!("wrote the header of {} and its copy anew", path.display()),
-    )
+    let line = format!("wrote the header of {} and its copy anew", path.display());
+    tell(console, path, header.describe_unlocked(&unlocked).keyslots, replaced, line);
+    Ok(())
 }
 
 /// Where a header of another format stands, one of these is not written over it: that container would be lost.
@@ -176,8 +173,24 @@ fn seal<T>(
     interrupt::at_liberty(|| spin(console, "deriving the key", || work(&locking)))
 }
 
-fn tell(console: Console, path: &Path, header: &dyn Header, unlocked: &Unlocked, line: String) -> Result<()> {
-    let keyslots = header.describe_unlocked(unlocked).keyslots;
-    console.done(&Restored { container: path, uuid: None, keyslots }, |_| line);
-    Ok(())
+/// Keeps the places of the headers as they are, at both ends.
+fn keep(
+    console: Console,
+    container: &Container,
+    source: &Path,
+    is_agreed: bool,
+    is_forced: bool,
+) -> Result<Vec<Replaced>> {
+    let size = container.storage().size()?;
+    let ends = [0..HEADERS_LEN.min(size), size.saturating_sub(HEADERS_LEN).max(HEADERS_LEN.min(size))..size];
+    let replacement =
+        Replacement { console, path: container.path(), source, is_agreed, is_forced, is_part: false };
+    replacement.keep(|folders| keep_bytes(container, &ends, folders, &OsRng))
 }
+
+fn tell(console: Console, path: &Path, keyslots: Vec<KeyslotInfo>, replaced: Vec<Replaced>, line: String) {
+    console.done(&Restored { container: path, uuid: None, keyslots, replaced }, |_| line);
+}
+
+/// What headers take at either end: that of the normal volume and that of the hidden one.
+const HEADERS_LEN: u64 = 128 << 10;

@@ -1,0 +1,357 @@
+//! `header repair --scan`: headers of every format, wherever they stand, and what opens their containers.
+
+use std::{path::Path, sync::Arc};
+
+use serde::Serialize;
+use strongroom::{
+    error::{Error, ErrorKind, Result},
+    format::{
+        CopyState, Format,
+        luks2::Luks2,
+        native::{FoundCopy, NativeHeader, Restore, Scan, hyphenated},
+        scan::{Findings, FoundLuks, rebuild, scan},
+    },
+    storage::Storage,
+    text::in_quotes,
+    volume::{Access, Container, by_signature, trace_at_start},
+};
+
+use super::super::{Console, Replacement, open, refuse_kernel_use, refuse_known_data, unlock};
+use crate::cli::{args::HeaderRepairOptions, output::print, progress::ByteProgress, prompt};
+
+#[derive(Debug, Serialize)]
+struct Scanned<'a> {
+    #[serde(serialize_with = "strongroom::text::path::serialize")]
+    container: &'a Path,
+    copies: Vec<ScannedCopy>,
+    luks: Vec<ScannedLuks>,
+    broken: u64,
+    unreadable: u64,
+    starts_with: Option<&'static str>,
+    restored_from: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct ScannedCopy {
+    offset: u64,
+    copy: String,
+    uuid: String,
+    label: Option<String>,
+    sequence: u64,
+    container_size: u64,
+    container_start: i128,
+    in_place: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct ScannedLuks {
+    /// Where its container starts.
+    offset: u64,
+    format: &'static str,
+    uuid: Option<String>,
+    label: Option<String>,
+    data_offset: u64,
+    /// Whether what tells a LUKS header is gone from its start.
+    lacks_magic: bool,
+    /// What opens it, or gets at it.
+    advice: String,
+}
+
+/// Looks for headers, tells what there is, and restores from it where that is agreed to.
+pub(super) fn run(console: Console, options: &HeaderRepairOptions) -> Result<()> {
+    let path = options.container.as_path();
+    let container = match open(path, None, Access::ReadWrite) {
+        // Who may only read is told at least what there is.
+        Err(error) if error.kind() == ErrorKind::Permission => open(path, None, Access::ReadOnly)?,
+        result => result?,
+    };
+    let storage = container.storage();
+    let progress = ByteProgress::start(console, "scanning");
+    let found = scan(&storage, &mut |done, total| progress.step(done, total))
+        .map_err(|error| error.during(format!("cannot scan {}", path.display())))?;
+    drop(progress);
+
+    let size = storage.size()?;
+    let mut scanned = summary(path, &found, &storage)?;
+    if !console.is_json() {
+        print(&describe(&scanned, &found, size))?;
+    }
+    if found.native.whole.is_empty() && found.luks.found.is_empty() {
+        let reason = format!("no header of strongroom's own format and none of LUKS is in its {size} bytes");
+        return Err(Error::new(ErrorKind::NotAContainer, reason)
+            .during(format!("cannot repair {}", path.display()))
+            .with_hint(NOT_LOOKED_FOR));
+    }
+    if let Some(copy) = candidate(options.offset, &found, &*storage)? {
+        if !container.is_read_only() && may_restore(console, options) && options.unlock.check_source().is_ok()
+        {
+            restore(console, options, &container, copy)?;
+            scanned.restored_from = Some(copy.offset);
+        } else {
+            console.note(&format!("the copy at offset {} can be restored; nothing was changed", copy.offset));
+        }
+    } else if let Some(luks) = luks_candidate(options.offset, &found, &*storage)? {
+        if !container.is_read_only() && may_restore(console, options) {
+            restore_luks(console, options, &container)?;
+            scanned.restored_from = Some(luks.start);
+        } else {
+            console.note("the LUKS header can be rebuilt; nothing was changed");
+        }
+    } else if !found.native.whole.is_empty() && NativeHeader::read(&*storage).is_err() {
+        console.note(
+            "no copy stands where it belongs; nothing was changed: --offset names the one to restore from",
+        );
+    }
+    if scanned.restored_from.is_some() {
+        console.done(&scanned, |_| format!("{}: the header is whole", path.display()));
+        return Ok(());
+    }
+    console.object(&scanned)
+}
+
+/// Whether there is somebody to ask, or nothing to ask.
+fn may_restore(console: Console, options: &HeaderRepairOptions) -> bool {
+    options.yes || prompt::has_terminal() && !console.is_json()
+}
+
+fn no_such_copy(why: &str) -> Error {
+    Error::new(ErrorKind::Usage, why).during("cannot restore from that offset")
+}
+
+/// The native copy to restore from: the one that the user named, or else the newest of those that stand in their places. None
+/// where the header can be read anyway.
+fn candidate<'a>(
+    offset: Option<u64>,
+    found: &'a Findings,
+    storage: &dyn Storage,
+) -> Result<Option<&'a FoundCopy>> {
+    let size = storage.size()?;
+    let whole = &found.native.whole;
+    if let Some(offset) = offset {
+        let copy = whole.iter().find(|copy| copy.offset == offset);
+        if copy.is_none() && found.luks.found.iter().any(|luks| luks.start == offset) {
+            return Ok(None);
+        }
+        let copy = copy.ok_or_else(|| no_such_copy("no whole header copy was found there"))?;
+        if !copy.fits(size) {
+            return Err(no_such_copy("its container is larger than what is here"));
+        }
+        return Ok(Some(copy));
+    }
+    let in_place: Vec<_> = whole.iter().filter(|copy| copy.is_in_place(size)).collect();
+    let uuid = |copy: &FoundCopy| copy.copy.superblock.uuid;
+    let Some(&newest) = in_place.iter().max_by_key(|copy| copy.copy.superblock.sequence) else {
+        return Ok(None);
+    };
+    if NativeHeader::read(storage).is_ok() {
+        return Ok(None);
+    }
+    if in_place.iter().any(|copy| uuid(copy) != uuid(newest)) {
+        let error = Error::new(ErrorKind::Usage, "copies of several containers stand in their places");
+        return Err(error.during("cannot choose a header copy").with_hint("name one with --offset"));
+    }
+    Ok(Some(newest))
+}
+
+/// The LUKS header to rebuild: the one at the start, where it is not as it must be.
+fn luks_candidate<'a>(
+    offset: Option<u64>,
+    found: &'a Findings,
+    storage: &dyn Storage,
+) -> Result<Option<&'a FoundLuks>> {
+    if offset.is_some_and(|offset| offset > 0) {
+        return Err(no_such_copy("its container starts there: cut it out first, as is told above"));
+    }
+    let at_start = found.luks.found.iter().find(|luks| luks.start == 0);
+    let opens = by_signature(storage)?.map(Format::name);
+    let is_whole = |luks: &&FoundLuks| {
+        let is_current = |state: &CopyState| *state == CopyState::Current;
+        opens == Some(luks.info.format)
+            && !luks.lacks_magic
+            && luks.info.headers.iter().all(|copy| is_current(&copy.state))
+    };
+    Ok(at_start.filter(|luks| offset.is_some() || !is_whole(luks)))
+}
+
+fn restore(
+    console: Console,
+    options: &HeaderRepairOptions,
+    container: &Container,
+    found: &FoundCopy,
+) -> Result<()> {
+    let path = options.container.as_path();
+    refuse_kernel_use(path)?;
+    let restore = Restore::from_copy(&*container.storage(), &found.copy)
+        .map_err(|error| error.during(format!("cannot restore the header of {}", path.display())))?;
+    refuse_known_data(path, &*container.storage(), options.yes, options.force)?;
+    let unlocked = unlock(console, path, restore.source(), &options.unlock, options.keyslot.slot)?;
+    let source = format!("the copy at offset {}", found.offset);
+    replacement(console, options, Path::new(&source)).carry_out(container, &restore, Some(&unlocked))
+}
+
+/// No secret is asked for, as `cryptsetup repair` asks for none.
+fn restore_luks(console: Console, options: &HeaderRepairOptions, container: &Container) -> Result<()> {
+    let path = options.container.as_path();
+    refuse_kernel_use(path)?;
+    let restore = rebuild(&container.storage())
+        .map_err(|error| error.during(format!("cannot repair the header of {}", path.display())))?;
+    refuse_known_data(path, &*container.storage(), options.yes, options.force)?;
+    replacement(console, options, Path::new("what is left of it")).carry_out(container, &*restore, None)
+}
+
+fn replacement<'a>(console: Console, options: &'a HeaderRepairOptions, source: &'a Path) -> Replacement<'a> {
+    Replacement {
+        console,
+        path: &options.container,
+        source,
+        is_agreed: options.yes,
+        is_forced: options.force,
+        is_part: true,
+    }
+}
+
+fn summary<'a>(path: &'a Path, found: &Findings, storage: &Arc<dyn Storage>) -> Result<Scanned<'a>> {
+    let size = storage.size()?;
+    let copies = found.native.whole.iter().map(|found| {
+        let superblock = &found.copy.superblock;
+        ScannedCopy {
+            offset: found.offset,
+            copy: superblock.index.to_string(),
+            uuid: hyphenated(&superblock.uuid),
+            label: superblock.label.text().map(str::to_owned),
+            sequence: superblock.sequence,
+            container_size: superblock.geometry.container_len,
+            container_start: found.container_start(),
+            in_place: found.is_in_place(size),
+        }
+    });
+    let mut luks = Vec::new();
+    for found in &found.luks.found {
+        luks.push(ScannedLuks {
+            offset: found.start,
+            format: found.info.format,
+            uuid: found.info.uuid.clone(),
+            label: found.info.label.clone(),
+            data_offset: found.info.data_offset,
+            lacks_magic: found.lacks_magic,
+            advice: advice(found, path, &**storage)?,
+        });
+    }
+    Ok(Scanned {
+        container: path,
+        copies: copies.collect(),
+        luks,
+        broken: found.native.broken.saturating_add(found.luks.broken),
+        unreadable: found.native.unreadable,
+        starts_with: trace_at_start(&**storage),
+        restored_from: None,
+    })
+}
+
+/// The command that opens what was found, or gets at it.
+fn advice(found: &FoundLuks, path: &Path, storage: &dyn Storage) -> Result<String> {
+    let (start, path) = (found.start, path.display());
+    if found.info.data_offset.saturating_add(start) >= storage.size()? {
+        return Ok(
+            "a header without data: its container lies elsewhere, or its end is missing here".to_owned()
+        );
+    }
+    if start > 0 {
+        return Ok(format!(
+            "its container starts at byte {start}: tail -c +{} {path} > NEW cuts it out; as root, losetup -f --show -o {start} {path} gives it a device",
+            start.saturating_add(1)
+        ));
+    }
+    if by_signature(storage)?.map(Format::name) == Some(found.info.format) && !found.lacks_magic {
+        return Ok(format!("it stands in its place: strongroom mount {path} MOUNTPOINT opens it"));
+    }
+    let rebuild = format!("strongroom header repair --scan {path} rebuilds it");
+    Ok(match Luks2.read_header(storage) {
+        Ok(_) if found.info.format == Luks2.name() => {
+            format!("strongroom mount {path} MOUNTPOINT --format luks2 opens it as it is; {rebuild}")
+        }
+        _ => rebuild,
+    })
+}
+
+fn describe(scanned: &Scanned<'_>, found: &Findings, size: u64) -> String {
+    let mut lines = Vec::new();
+    let name = scanned.container.display();
+    lines.extend(scanned.starts_with.map(|trace| format!("{name} starts with {trace}")));
+    for copy in &scanned.copies {
+        lines.push(format!(
+            "offset {}: header copy {} of container {}{}, sequence {}",
+            copy.offset,
+            copy.copy,
+            copy.uuid,
+            label(copy.label.as_ref()),
+            copy.sequence
+        ));
+        lines.push(format!("  {}", where_it_belongs(copy, scanned.container, size)));
+    }
+    for luks in &scanned.luks {
+        let magic = if luks.lacks_magic { ", without the bytes that tell it" } else { "" };
+        let uuid = luks.uuid.as_deref().unwrap_or("without a UUID");
+        lines.push(format!(
+            "offset {}: {} header of container {uuid}{}{magic}",
+            luks.offset,
+            luks.format,
+            label(luks.label.as_ref())
+        ));
+        lines.push(format!("  {}", luks.advice));
+    }
+    for offset in &found.luks.headless {
+        lines.push(format!("offset {offset}: the second copy of a luks2 header"));
+        lines.push("  the first bytes of its container are missing here".to_owned());
+    }
+    lines.extend(remarks(scanned, &found.native, found.luks.is_cut_short));
+    lines.into_iter().map(|line| line + "\n").collect()
+}
+
+/// What was not looked at, and what could not be read.
+fn remarks(scanned: &Scanned<'_>, native: &Scan, is_cut_short: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    if scanned.broken > 0 {
+        lines.push(format!("{} other places start as a header copy does and are damaged", scanned.broken));
+    }
+    if scanned.unreadable > 0 {
+        lines.push(format!("{} bytes cannot be read", scanned.unreadable));
+    }
+    if native.is_cut_short || is_cut_short {
+        lines.push("there are more places that look like header copies; they were not looked at".to_owned());
+    }
+    lines
+}
+
+fn label(label: Option<&String>) -> String {
+    label.map(|label| format!(", label {}", in_quotes(label))).unwrap_or_default()
+}
+
+fn where_it_belongs(copy: &ScannedCopy, path: &Path, size: u64) -> String {
+    let (start, len) = (copy.container_start, copy.container_size);
+    if copy.in_place {
+        return "it stands in its place, and its container fits here".to_owned();
+    }
+    if start == 0 {
+        return format!(
+            "it stands in its place, but {} bytes at the end are missing",
+            len.saturating_sub(size)
+        );
+    }
+    if start < 0 {
+        return format!("the first {} bytes of its container are missing here", start.unsigned_abs());
+    }
+    let path = path.display();
+    let end = start.saturating_add(i128::from(len));
+    let short = end.saturating_sub(i128::from(size));
+    if short > 0 {
+        return format!("its container starts at byte {start}, and its last {short} bytes are missing here");
+    }
+    format!(
+        "its container starts at byte {start}: tail -c +{} {path} | head -c {len} > NEW cuts it out",
+        start.saturating_add(1)
+    )
+}
+
+const NOT_LOOKED_FOR: &str = "headers of VeraCrypt and TrueCrypt show nothing and were not looked for: try --format veracrypt, and \
+                              --backup-header for the copy at the end; else a header backup helps";

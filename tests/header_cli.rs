@@ -1,0 +1,253 @@
+//! LUKS headers on the command line: looked for, rebuilt, backed up, restored; and what stands in their place by then.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at the first thing that is not as it must be"
+)]
+
+mod luks_image;
+mod place;
+
+use std::{fs, process::Command};
+
+use luks_image::{COPY_LEN, DATA_OFFSET, luks1, luks2, make_checksum_right};
+use place::{Place, is_skipped};
+use rustix::process::geteuid;
+
+const SECRET: &[u8] = b"secret";
+const UUID: &str = luks_image::UUID;
+const OTHER_UUID: &[u8; 36] = b"00000000-1111-4222-8333-444444444444";
+
+fn place() -> Place {
+    let place = Place::of_this_user();
+    place.make_file("secret", SECRET);
+    place.make_file("c2", luks2(SECRET));
+    place.make_file("c1", luks1(SECRET));
+    place
+}
+
+/// One partition, as a program leaves it that "initialises" a disk.
+fn put_partition_table(bytes: &mut [u8]) {
+    bytes[..512].fill(0);
+    bytes[446..462].copy_from_slice(b"\0\x01\x01\0\x83\xfe\xff\xff\x01\0\0\0\xff\xbf\0\0");
+    bytes[510..512].copy_from_slice(b"\x55\xaa");
+}
+
+/// Another container of the same making.
+fn stranger() -> Vec<u8> {
+    let mut bytes = luks2(SECRET);
+    for start in [0, COPY_LEN] {
+        bytes[start + 168..start + 204].copy_from_slice(OTHER_UUID);
+        make_checksum_right(&mut bytes[start..start + COPY_LEN]);
+    }
+    bytes
+}
+
+#[test]
+fn a_scan_finds_luks_headers_at_any_offset_and_says_what_gets_at_them() {
+    let place = place();
+    for (name, format) in [("c1", "luks1"), ("c2", "luks2")] {
+        let shifted = [vec![0; 5 * 512], place.bytes(name)].concat();
+        place.make_file("disk", &shifted);
+        let ended = place.strongroom("header repair --scan disk --yes");
+        assert_eq!(ended.status, Some(0), "{ended:?}");
+        assert!(
+            ended.out.contains(&format!("offset 2560: {format} header of container {UUID}")),
+            "{ended:?}"
+        );
+        assert!(ended.out.contains("tail -c +2561 disk > NEW"), "{ended:?}");
+        assert_eq!(place.bytes("disk"), shifted, "nothing is written");
+        place.shell("tail -c +2561 disk > NEW");
+        assert_eq!(place.bytes("NEW"), place.bytes(name));
+        let told = place.json("header repair --scan disk --yes");
+        assert_eq!((&told["luks"][0]["offset"], &told["luks"][0]["format"]), (&2560.into(), &format.into()));
+    }
+    // The second copy is looked for as well: here its container begins before the file does.
+    place.make_file("headless", &place.bytes("c2")[COPY_LEN - 512..]);
+    let ended = place.strongroom("header repair --scan headless");
+    assert!(ended.out.contains("offset 512: the second copy of a luks2 header"), "{ended:?}");
+    assert!(!ended.errors.contains("only a backup"), "{ended:?}");
+}
+
+#[test]
+fn a_header_without_its_magic_is_found_and_rebuilt() {
+    let place = place();
+    for name in ["c1", "c2"] {
+        let mut bytes = place.bytes(name);
+        bytes[..6].fill(0);
+        if name == "c2" {
+            bytes[COPY_LEN..COPY_LEN + 6].fill(0);
+        }
+        place.make_file("wiped", &bytes);
+        assert_eq!(place.strongroom("key test wiped --password-file secret").status, Some(4));
+        let looked = place.strongroom("header repair --scan wiped");
+        assert_eq!(looked.status, Some(0), "{looked:?}");
+        assert!(looked.out.contains("without the bytes that tell it"), "{looked:?}");
+        assert_eq!(place.bytes("wiped"), bytes, "nothing is written unasked");
+
+        let rebuilt = place.strongroom("header repair --scan wiped --yes");
+        assert_eq!(rebuilt.status, Some(0), "{rebuilt:?}");
+        assert_eq!(place.done("key test wiped --password-file secret"), "keyslot 0 opens\n");
+        let copies = place.json("info wiped")["headers"].as_array().unwrap().clone();
+        assert!(copies.iter().all(|copy| copy["state"] == "current"), "{copies:?}");
+        assert_eq!(place.bytes("wiped")[DATA_OFFSET..], bytes[DATA_OFFSET..]);
+        // What was there is kept.
+        assert!(rebuilt.errors.contains("is kept in"), "{rebuilt:?}");
+        assert_eq!(place.bytes("wiped.replaced-at-0")[..512], bytes[..512]);
+        fs::remove_file(place.path("wiped.replaced-at-0")).unwrap();
+    }
+}
+
+#[test]
+fn beside_a_whole_second_copy_a_partition_table_goes_by_force_only() {
+    let place = place();
+    let mut bytes = place.bytes("c2");
+    put_partition_table(&mut bytes);
+    place.make_file("c2", &bytes);
+    let mounted = place.strongroom("mount c2 m --block --password-file secret");
+    assert!(mounted.errors.contains("--format luks2"), "{mounted:?}");
+    let looked = place.strongroom("header repair --scan c2");
+    assert_eq!(looked.status, Some(0), "{looked:?}");
+    assert!(looked.out.contains("--format luks2 opens it as it is"), "{looked:?}");
+    for command in
+        ["header repair --scan c2 --yes", "header repair c2 --format luks2 --password-file secret --yes"]
+    {
+        let refused = place.strongroom(command);
+        assert_eq!(refused.status, Some(5), "{command}: {refused:?}");
+        assert!(refused.errors.contains("--force"), "{command}: {refused:?}");
+        assert_eq!(place.bytes("c2"), bytes);
+        let forced = place.strongroom(&format!("{command} --force"));
+        assert_eq!(forced.status, Some(0), "{command}: {forced:?}");
+        assert_eq!(place.done("key test c2 --password-file secret"), "keyslot 0 opens\n");
+        place.make_file("c2", &bytes);
+    }
+}
+
+#[test]
+fn a_backup_has_the_good_copy_in_both_places_and_can_be_restored() {
+    let place = place();
+    let mut bytes = place.bytes("c2");
+    put_partition_table(&mut bytes);
+    place.make_file("c2", &bytes);
+    place.done("header backup c2 h --format luks2 -q");
+    assert!(place.bytes("h").starts_with(b"LUKS\xba\xbe\0\x02"));
+    assert_eq!(place.done("key test h --password-file secret"), "keyslot 0 opens\n");
+    // The copy that is left shows that it belongs here.
+    place.done("header restore c2 h --yes");
+    assert_eq!(place.done("key test c2 --password-file secret"), "keyslot 0 opens\n");
+    // What restoring replaced goes back by the command that was told.
+    place.shell("dd if=c2.replaced-at-0 of=c2 bs=1M seek=0 oflag=seek_bytes conv=notrunc status=none");
+    assert_eq!(place.bytes("c2"), bytes);
+}
+
+#[test]
+fn header_files_of_every_format_are_tested_and_listed_and_not_mounted() {
+    let place = place();
+    place.copy_vector("password.img", "native");
+    for (name, password) in [("c1", "secret"), ("c2", "secret"), ("native", "password")] {
+        place.done(&format!("header backup {name} {name}.h -q"));
+        let test = format!("key test {name}.h --password-file {password}");
+        assert_eq!(place.done(&test), "keyslot 0 opens\n");
+        assert_eq!(
+            place.strongroom(&format!("key test {name}.h --password-file password{name}")).status,
+            Some(1)
+        );
+        let slots = place.json(&format!("key list {name}.h"));
+        assert_eq!(slots["keyslots"], place.json(&format!("key list {name}"))["keyslots"]);
+        assert_eq!(place.json(&format!("info {name}.h"))["header_file"], true);
+        let refused = place.strongroom(&format!("mount {name}.h m --block --password-file {password}"));
+        assert_eq!(refused.status, Some(4), "{refused:?}");
+        assert!(refused.errors.contains("a header without its container"), "{refused:?}");
+        assert!(refused.errors.contains("--header"), "{refused:?}");
+    }
+}
+
+#[test]
+fn the_header_of_another_container_is_restored_by_force_only_and_the_old_one_is_kept() {
+    let place = place();
+    place.make_file("other", stranger());
+    place.done("header backup other other.h -q");
+    let before = place.bytes("c2");
+    let refused = place.strongroom("header restore c2 other.h --yes");
+    assert_eq!(refused.status, Some(5), "{refused:?}");
+    assert!(refused.errors.contains("the header of another container"), "{refused:?}");
+    assert_eq!(place.bytes("c2"), before);
+
+    let restored = place.json("header restore c2 other.h --yes --force");
+    assert_eq!(restored["replaced"][0]["file"], "c2.replaced");
+    assert_ne!(place.bytes("c2"), before);
+    place.done("header restore c2 c2.replaced --yes --force");
+    assert_eq!(place.json("info c2")["uuid"], UUID);
+    assert_eq!(place.done("key test c2 --password-file secret"), "keyslot 0 opens\n");
+    assert!(place.files().contains(&"c2.replaced-2".to_owned()));
+}
+
+#[test]
+fn known_data_are_overwritten_by_force_only() {
+    let place = place();
+    place.done("header backup c2 h -q");
+    let mut disk = vec![0; 2 << 20];
+    put_partition_table(&mut disk);
+    let mut ext = vec![0; 2 << 20];
+    ext[1024 + 0x38..1024 + 0x3a].copy_from_slice(&[0x53, 0xef]);
+    for bytes in [disk, ext] {
+        place.make_file("data", &bytes);
+        let refused = place.strongroom("header restore data h --yes");
+        assert_eq!(refused.status, Some(5), "{refused:?}");
+        assert!(refused.errors.contains("which would be overwritten"), "{refused:?}");
+        assert_eq!(place.bytes("data"), bytes);
+    }
+    place.make_file("zeros", vec![0; 2 << 20]);
+    place.done("header restore zeros h --yes");
+}
+
+#[test]
+fn a_file_behind_a_loop_device_is_not_restored_to() {
+    if !geteuid().is_root() {
+        is_skipped("only root makes loop devices");
+        return;
+    }
+    let place = place();
+    place.done("header backup c2 h -q");
+    let device = Command::new("losetup").args(["-f", "--show"]).arg(place.path("c2")).output().unwrap();
+    if !device.status.success() {
+        is_skipped("there is no loop device to be had");
+        return;
+    }
+    let device = String::from_utf8(device.stdout).unwrap();
+    let refused = place.strongroom("header restore c2 h --yes --force");
+    assert!(Command::new("losetup").arg("-d").arg(device.trim()).status().unwrap().success());
+    assert_eq!(refused.status, Some(5), "{refused:?}");
+    assert!(refused.errors.contains(device.trim()), "{refused:?}");
+}
+
+/// Each is named, with the program that opens it; none is told to put a header over it.
+#[test]
+fn what_is_something_else_is_never_told_to_restore_a_header() {
+    let place = place();
+    let noise: Vec<u8> = (1_u32..=100_000).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[1]).collect();
+    for (at, magic, name, program) in [
+        (3, &b"-FVE-FS-"[..], "BitLocker", "--type bitlk"),
+        (0, b"\x03\xd9\xa2\x9a\x67\xfb\x4b\xb5", "KeePass", "KeePassXC"),
+        (88, b"CS", "FileVault", "--type fvault2"),
+        (0, b"encrcdsa", "DMG", "hdiutil"),
+        (0, b"conectix", "VHD", "qemu-img"),
+        (64, b"\x7f\x10\xda\xbe", "VDI", "qemu-img"),
+        (0, b"Salted__", "openssl", "openssl enc -d"),
+        (512, b"LABELONE", "LVM", "vgchange"),
+        (0, b"age-encryption.org/v1", "age", "age -d"),
+        (0, b"7z\xbc\xaf\x27\x1c", "7z", "7z x"),
+        (0, b"NXSB", "no known header", "--format veracrypt"),
+    ] {
+        let mut bytes = noise.clone();
+        bytes[at..at + magic.len()].copy_from_slice(magic);
+        place.make_file("file", &bytes);
+        for command in ["info file", "mount file m --password-file secret"] {
+            let ended = place.strongroom(command);
+            assert_eq!(ended.status, Some(4), "{name}: {ended:?}");
+            assert!(ended.errors.contains(name) && ended.errors.contains(program), "{name}: {ended:?}");
+            assert!(!ended.errors.contains("header restore"), "{name}: {ended:?}");
+        }
+    }
+}
