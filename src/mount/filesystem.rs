@@ -2,7 +2,10 @@
 
 use std::{fmt, fs::File, io, os::unix::fs::FileExt, path::Path};
 
-use crate::volume::signature::{self, FileSystem, Signature};
+use crate::{
+    error::{Error, ErrorKind},
+    volume::signature::{self, FileSystem, Signature},
+};
 
 /// What the first bytes of a volume say of the file system in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +14,8 @@ pub struct Superblock {
     pub contents: Contents,
     /// The smallest unit that it writes, in bytes, where the superblock tells.
     pub block_size: Option<u32>,
+    /// What is there instead of a file system: its name, and what opens it.
+    pub other: Option<(&'static str, Option<&'static str>)>,
 }
 
 /// A file system.
@@ -56,7 +61,19 @@ impl Superblock {
     pub fn parse(head: &[u8]) -> Self {
         let contents = Contents::recognise(head);
         let block_size = block_size(contents, head).filter(|size| size.is_power_of_two() && *size >= 512);
-        Self { contents, block_size }
+        let other = signature::recognise(head).filter(|found| found.file_system().is_none());
+        Self { contents, block_size, other: other.map(|found| (found.name, found.way_in)) }
+    }
+
+    /// What is said of a volume without a file system that is mounted here.
+    pub fn unmountable(&self) -> Error {
+        let Some((name, way_in)) = self.other else {
+            return Error::new(ErrorKind::Unsupported, "the volume holds no file system that is known here")
+                .with_hint("see the volume as a file with mount --block, and use other tools on it");
+        };
+        let way = way_in.unwrap_or("other programs open FILE").replace("FILE", "DIR/volume");
+        Error::new(ErrorKind::Unsupported, format!("the volume holds {name}"))
+            .with_hint(format!("strongroom mount --block CONTAINER DIR, then {way}"))
     }
 }
 
@@ -174,6 +191,16 @@ mod tests {
         assert_eq!(Superblock::parse(&exfat).block_size, Some(512));
         exfat[108] = 200;
         assert_eq!(Superblock::parse(&exfat).block_size, None);
+    }
+
+    #[test]
+    fn what_is_no_file_system_is_named_with_the_commands_that_go_on() {
+        let error = Superblock::parse(&with(512, b"LABELONE")).unmountable();
+        assert_eq!(error.reason(), "the volume holds an LVM physical volume");
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("losetup -f --show DIR/volume") && hint.contains("vgchange -ay"), "{hint}");
+        let unknown = Superblock::parse(&[0xA5; 4096]).unmountable();
+        assert!(unknown.reason().contains("no file system that is known here"));
     }
 
     #[test]

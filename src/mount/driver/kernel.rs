@@ -38,8 +38,7 @@ use crate::{
 
 pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut Session) -> Result<()> {
     let Some(kind) = volume.superblock.contents.kernel_name() else {
-        return Err(Error::new(ErrorKind::Unsupported, "the volume holds no file system that is known here")
-            .with_hint("see the volume as a file with mount --block, and use other tools on it"));
+        return Err(volume.superblock.unmountable());
     };
     let device = attach(volume, session)?;
     session.check_stop()?;
@@ -265,7 +264,7 @@ mod tests {
     use crate::{mount::filesystem::Superblock, volume::free_space::Condition};
 
     fn volume(contents: Contents, block_size: Option<u32>) -> Volume<'static> {
-        let superblock = Superblock { contents, block_size };
+        let superblock = Superblock { contents, block_size, other: None };
         Volume {
             block: Path::new("/nowhere"),
             superblock,

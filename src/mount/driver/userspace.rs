@@ -29,7 +29,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     export::unmount_fuse,
     mount::{
-        filesystem::Contents,
+        filesystem::{Contents, Superblock},
         fuse2fs::{Version, is_sound},
         mountinfo::MountId,
         mountpoint::MountPoint,
@@ -47,7 +47,7 @@ use crate::{
 
 pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut Session) -> Result<()> {
     let Contents::Ext { needs_recovery, has_extents } = volume.superblock.contents else {
-        return Err(unmountable(volume.superblock.contents));
+        return Err(unmountable(&volume.superblock));
     };
     let fuse2fs = fuse2fs()?;
     if !volume.read_only {
@@ -99,12 +99,9 @@ fn fuse2fs() -> Result<PathBuf> {
     program::require("fuse2fs", "fuse2fs")
 }
 
-fn unmountable(contents: Contents) -> Error {
-    match contents {
-        Contents::Unknown => {
-            Error::new(ErrorKind::Unsupported, "the volume holds no file system that is known here")
-                .with_hint("see the volume as a file with mount --block, and use other tools on it")
-        }
+fn unmountable(superblock: &Superblock) -> Error {
+    match superblock.contents {
+        Contents::Unknown => superblock.unmountable(),
         other => Error::new(ErrorKind::Missing, format!("no driver mounts {other} without root"))
             .with_hint("mount it as root, or see the volume as a file with mount --block"),
     }
@@ -378,14 +375,14 @@ mod tests {
 
     #[test]
     fn other_file_systems_need_root() {
-        let error = unmountable(Contents::Xfs);
+        let error = unmountable(&Superblock { contents: Contents::Xfs, block_size: None, other: None });
         assert_eq!(error.kind(), ErrorKind::Missing);
         assert!(error.hint().unwrap().contains("as root"));
     }
 
     #[test]
     fn an_unknown_file_system_needs_other_tools_and_not_root() {
-        let error = unmountable(Contents::Unknown);
+        let error = unmountable(&Superblock { contents: Contents::Unknown, block_size: None, other: None });
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(!error.hint().unwrap().contains("root"));
     }
