@@ -129,14 +129,14 @@ mod tests {
             (88, b"CS", None, "cryptsetup open --type fvault2 x NAME"),
             (0, b"conectix", Some("a VHD disk image, which must be converted to a raw one"), "qemu-img"),
         ] {
-            let mut bytes = vec![0x77; 70_000];
+            let mut bytes = vec![0xf7; 70_000];
             bytes[at..at + magic.len()].copy_from_slice(magic);
             let storage = MemoryStorage::new(bytes);
             assert_eq!(recognise(&storage).unwrap(), name);
             let found = way_in(&storage, Path::new("x")).unwrap().unwrap();
             assert!(found.contains(way) && !found.contains("FILE"), "{found}");
         }
-        assert_eq!(way_in(&MemoryStorage::new(vec![0x77; 70_000]), Path::new("x")).unwrap(), None);
+        assert_eq!(way_in(&MemoryStorage::new(vec![0xf7; 70_000]), Path::new("x")).unwrap(), None);
     }
 
     #[test]

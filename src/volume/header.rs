@@ -93,8 +93,10 @@ pub fn keep_replaced(
     rng: &dyn Rng,
 ) -> Result<Vec<Kept>> {
     let storage = container.storage();
+    // In the place of a copy that is not whole something else may stand, which no backup has.
     if restore.present().is_some()
         && let Ok(backup) = container.format().and_then(|format| format.take_backup(&*storage))
+        && backup.left_out().is_empty()
     {
         let file = keep_in(folders, container, "replaced", rng, |file| backup.write(file))?;
         return Ok(vec![Kept { file, offset: None }]);
