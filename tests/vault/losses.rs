@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::{
-    place::{Background, CHEAP, Who, signal, wait_for_end_of, wait_until},
+    place::{Background, CHEAP, Who, is_running, signal, wait_for_end_of, wait_until},
     world::{World, with_each_driver, with_vault, with_who},
 };
 
@@ -278,19 +278,27 @@ fn force_gives_up_a_medium_that_hangs_within_ten_seconds_and_what_was_synced_is_
 }
 
 /// A `fuse2fs` of the same user, with a copy of the container in its file system.
-struct Medium<'a> {
+pub(crate) struct Medium<'a> {
     world: &'a World,
     driver: Background,
 }
 
 impl<'a> Medium<'a> {
-    fn new(world: &'a World) -> Self {
+    pub(crate) fn new(world: &'a World) -> Self {
         world.make_folder("medium");
-        world.shell("truncate -s 100M medium.img; mke2fs -q -t ext4 -O ^extent,^64bit medium.img");
+        world.shell(
+            "rm -f medium.img; truncate -s 400M medium.img; mke2fs -q -t ext4 -O ^extent,^64bit medium.img",
+        );
+        let medium = Self::again(world);
+        world.shell("dd if=v.vault of=medium/v.vault bs=1M conv=fsync status=none");
+        medium
+    }
+
+    /// One that was there before.
+    pub(crate) fn again(world: &'a World) -> Self {
         let driver = world.shell_in_background("exec fuse2fs -f medium.img medium -o fakeroot");
         let medium = Self { world, driver };
         wait_until("a medium", || world.shell("mountpoint medium || true").contains("is a mountpoint"));
-        world.shell("cp v.vault medium/v.vault");
         medium
     }
 
@@ -298,15 +306,22 @@ impl<'a> Medium<'a> {
         self.driver.process()
     }
 
+    /// As if it had been pulled out.
+    pub(crate) fn kill(self) {
+        signal(self.process(), Signal::KILL);
+    }
+
     /// Puts the container back where it was, and takes the medium away.
-    fn copy_back(self) {
+    pub(crate) fn copy_back(self) {
         self.world.shell("cp medium/v.vault v.vault");
     }
 }
 
 impl Drop for Medium<'_> {
     fn drop(&mut self) {
-        signal(self.process(), Signal::CONT);
+        if is_running(self.process()) {
+            signal(self.process(), Signal::CONT);
+        }
         let umount = if self.world.is_root() { "umount -l" } else { "fusermount3 -uz" };
         self.world.shell(&format!("{umount} medium || true"));
     }

@@ -5,7 +5,7 @@
 use rustix::process::Signal;
 
 use crate::{
-    losses::namespace,
+    losses::{Medium, namespace},
     place::{Background, Ended, Who, children, is_running, signal, wait_for_end_of, wait_until},
     world::{World, with_who},
 };
@@ -21,6 +21,10 @@ enum End {
     Signal,
     /// As `Unmount`, after the runtime directory of the login was removed.
     SessionEnd,
+    /// As `Unmount`, after another file was put in the place of the container.
+    Replaced,
+    /// The driver of the medium on which the container lies is killed.
+    MediumGone,
 }
 
 /// Who uses it meanwhile.
@@ -34,10 +38,10 @@ enum Holder {
     Container,
 }
 
-use End::{Forced, Outside, SessionEnd, Signal as Signalled, Unmount};
+use End::{Forced, MediumGone, Outside, Replaced, SessionEnd, Signal as Signalled, Unmount};
 use Holder::{BindMount, Container, LoopDevice, Namespace, Nobody, Process};
 
-const ENDS: &[End] = &[Unmount, Forced, Outside, Signalled, SessionEnd];
+const ENDS: &[End] = &[Replaced, MediumGone, Unmount, Forced, Outside, Signalled, SessionEnd];
 const HOLDERS: &[Holder] = &[Nobody, Process, BindMount, Namespace, LoopDevice, Container];
 
 #[test]
@@ -81,6 +85,10 @@ fn row(who: Who, options: &str, ends: &[End], holders: &[Holder]) {
         world.done(&format!("create inner --password-file password {QUICK} --size 32M"));
         for &end in ends {
             for &holder in holders {
+                // What others hold of it makes no difference to a medium that is gone.
+                if end == MediumGone && !matches!(holder, Nobody | Process) {
+                    continue;
+                }
                 println!("{world} {options}: {end:?}, held by {holder:?}");
                 Cell { world, end, holder }.walk();
             }
@@ -103,6 +111,9 @@ struct Held {
 impl Cell<'_> {
     fn walk(&self) {
         let world = self.world;
+        if self.end == MediumGone {
+            return self.lose_medium();
+        }
         world.mount();
         let server = world.server();
         world.shell(WRITE);
@@ -114,6 +125,8 @@ impl Cell<'_> {
                 self.unmount(server, held);
             }
             Forced => self.force(server, held),
+            Replaced => self.replace(server, held),
+            MediumGone => unreachable!("it has a walk of its own"),
             Outside => self.unmount_outside(server, held),
             Signalled => self.tell_all_to_end(server, held),
         }
@@ -204,6 +217,59 @@ impl Cell<'_> {
             return wait_for_end_of(server);
         }
         world.done("unmount m");
+    }
+
+    /// What was written is in no file until it is saved: by the command, or where that comes too late by the server.
+    fn replace(&self, server: u64, held: Held) {
+        let world = self.world;
+        world.shell("cp v.vault copy; mv copy v.vault");
+        let refused = world.strongroom("unmount m");
+        assert_eq!(refused.status, Some(5), "{self}: {refused:?}");
+        assert!(refused.errors.contains("was replaced"), "{self}: {refused:?}");
+        let saved = world.strongroom("unmount m --save-as saved");
+        if self.holder == Nobody {
+            assert_eq!(saved.status, Some(0), "{self}: {saved:?}");
+        } else {
+            self.assert_refused(&saved, &held);
+        }
+        self.let_go(held);
+        match self.holder {
+            Nobody => {}
+            Namespace => {
+                wait_for_end_of(server);
+                world.shell("mv v.vault.rescued saved");
+            }
+            _ => drop(world.done("unmount m --save-as saved")),
+        }
+        world.shell("mv saved v.vault");
+    }
+
+    /// Nothing but what a program was told is safe can be kept, and the unmount says so.
+    fn lose_medium(&self) {
+        let world = self.world;
+        let medium = Medium::new(world);
+        world.done(&world.mount_command().replace("v.vault", "medium/v.vault"));
+        let server = world.server();
+        world.shell(WRITE);
+        let held = self.hold();
+        medium.kill();
+        let ended = world.strongroom("unmount m");
+        assert!(matches!(ended.status, Some(5 | 6)), "{self}: {ended:?}");
+        assert!(ended.errors.starts_with("strongroom: error: "), "{self}: {ended:?}");
+        self.let_go(held);
+        if is_running(server) {
+            let ended = world.strongroom("unmount m --force");
+            assert_eq!(ended.status, Some(6), "{self}: {ended:?}");
+        }
+        wait_for_end_of(server);
+        world.shell("e2fsck -fy medium.img > repaired 2>&1 || true");
+        let medium = Medium::again(world);
+        medium.copy_back();
+        world.mount_or_repair();
+        world.shell("cmp m/docs/synced written; rm -rf m/docs");
+        world.done("unmount m");
+        world.assert_clean();
+        world.shell("rmdir medium");
     }
 
     fn force(&self, server: u64, held: Held) {
