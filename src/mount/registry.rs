@@ -196,6 +196,15 @@ impl Record {
     }
 }
 
+/// Whose names count.
+#[derive(Debug, Clone, Copy)]
+enum When {
+    /// Those that it has now.
+    Now,
+    /// Those that it had when it was mounted.
+    Mounted,
+}
+
 /// The sessions that `path` names: by container (by any name), mount point, block file or directory, as they are called now or,
 /// where none is, as they were when they were mounted.
 ///
@@ -212,20 +221,20 @@ pub(super) fn named(
         &|| Some(fs::canonicalize(absolute.parent()?).ok()?.join(absolute.file_name()?)),
         &|| fs::canonicalize(&absolute).ok(),
     ];
-    let located = |(_, record): &(Session, Record), name: &Path| record.clone().located(table).is_named(name);
-    let recorded = |(_, record): &(Session, Record), name: &Path| record.is_named(name);
-    let ways: [&dyn Fn(&(Session, Record), &Path) -> bool; 2] = [&located, &recorded];
-    for is_named in ways {
+    for when in [When::Now, When::Mounted] {
         for name in names.iter().filter_map(|name| name()) {
-            let is_meant = |session: &(Session, Record)| is_named(session, &name);
+            let is_meant = |(_, record): &(Session, Record)| match when {
+                When::Now => record.clone().located(table).is_named(&name),
+                When::Mounted => record.is_named(&name),
+            };
             if sessions.iter().any(is_meant) {
-                let mut named: Vec<_> = sessions.into_iter().filter(is_meant).collect();
+                let mut found: Vec<_> = sessions.into_iter().filter(is_meant).collect();
                 // The name may lead to a newer file, which is mounted as well: then that one is meant.
                 let has_its_name = |(_, record): &(Session, Record)| record.entry.container_state.is_none();
-                if named.iter().any(has_its_name) {
-                    named.retain(has_its_name);
+                if found.iter().any(has_its_name) {
+                    found.retain(has_its_name);
                 }
-                return named;
+                return found;
             }
         }
     }
@@ -237,12 +246,12 @@ pub(super) fn named(
     let Some(name) = former.find(|name| sessions.iter().any(|(_, record)| record.was_named(name))) else {
         return Vec::new();
     };
-    let mut named: Vec<_> = sessions.into_iter().filter(|(_, record)| record.was_named(&name)).collect();
-    if named.len() > 1 {
+    let mut found: Vec<_> = sessions.into_iter().filter(|(_, record)| record.was_named(&name)).collect();
+    if found.len() > 1 {
         // Which of them is meant nobody can tell.
-        named.clear();
+        found.clear();
     }
-    named
+    found
 }
 
 /// The live sessions whose containers lie in the volume of `record`.

@@ -252,7 +252,7 @@ impl Server {
         }
         let (end, id) = (end?, id?);
         let is_internal = !matches!(place, Place::Block(_));
-        session.parts.push(Export { export, id, read_only: order.read_only, is_internal });
+        session.parts.push(Export { block: export, id, read_only: order.read_only, is_internal });
         session.note(|record| record.block_mount = Some(id))?;
         session.check_stop()?;
         Ok(end)
@@ -664,7 +664,7 @@ impl Part for MadeMountPoint {
 /// The block file: above it the drivers, below it the keys.
 #[derive(Debug)]
 struct Export {
-    export: FuseExport,
+    block: FuseExport,
     id: MountId,
     read_only: bool,
     /// Whether it is for the driver or for this program alone: nobody else counts, wherever its mount was copied to.
@@ -682,17 +682,17 @@ impl Part for Export {
             _ => MountTable::read()?.find(self.id).map(|mount| mount.mountpoint.clone()),
         };
         if let Some(place) = &place {
-            self.export.follow(place);
+            self.block.follow(place);
         }
-        if how == Undo::Clean && !self.read_only && self.export.is_alive() && self.export.is_mounted() {
+        if how == Undo::Clean && !self.read_only && self.block.is_alive() && self.block.is_mounted() {
             // What the kernel's cache still holds goes to the container now, while a failure can be told.
-            let block = self.export.path();
-            File::open(&block)
+            let file = self.block.path();
+            File::open(&file)
                 .and_then(|file| file.sync_all())
                 .map_err(|error| Error::from(error).during("cannot flush the volume"))?;
         }
-        match self.export.stop(how == Undo::Forced) {
-            Err(error) if error.kind() == ErrorKind::Busy && self.is_internal => self.export.stop(true),
+        match self.block.stop(how == Undo::Forced) {
+            Err(error) if error.kind() == ErrorKind::Busy && self.is_internal => self.block.stop(true),
             stopped => stopped,
         }
     }

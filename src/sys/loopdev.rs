@@ -96,7 +96,8 @@ pub fn flush(path: &Path) -> io::Result<()> {
     // SAFETY: BLKFLSBUF takes no argument.
     let request = unsafe { NoArg::<BLKFLSBUF>::new() };
     // SAFETY: the device is open for the whole call.
-    Ok(unsafe { ioctl(&device, request)? })
+    unsafe { ioctl(&device, request)? };
+    Ok(())
 }
 
 /// Whether loop devices can be had here.

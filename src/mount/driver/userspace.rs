@@ -316,13 +316,12 @@ impl Part for Fuse2fs {
         }
         self.signal(Signal::CONT)?;
         let detached = self.detach();
-        let ended = match self.wait_for_forced_end()? {
-            Some(status) => whole(status),
-            None => {
-                self.child.kill()?;
-                self.child.wait()?;
-                Err(Error::new(ErrorKind::Io, "fuse2fs hung: what it had not written back is lost"))
-            }
+        let ended = if let Some(status) = self.wait_for_forced_end()? {
+            whole(status)
+        } else {
+            self.child.kill()?;
+            self.child.wait()?;
+            Err(Error::new(ErrorKind::Io, "fuse2fs hung: what it had not written back is lost"))
         };
         ended.and(detached)
     }
