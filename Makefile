@@ -16,7 +16,7 @@ SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 FEATURES = $(shell pkg-config --exists libudev 2>/dev/null || echo --no-default-features)
 SHARE := $(DESTDIR)$(PREFIX)/share
 
-.PHONY: help setup tools build demo test guest torture losses check bench install uninstall fuzz clean
+.PHONY: help setup tools build demo test guest fresh torture losses check bench install uninstall fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -42,6 +42,9 @@ test: tools ## run all tests; say at the end how many passed, and what was skipp
 
 guest: ## build the guest whose dm-crypt opens what the tests make (root, once)
 	scripts/guest.sh
+
+fresh: ## do on two fresh Debian 12 what README says, up to make demo and make test (root or sudo)
+	scripts/fresh.sh
 
 torture: tools ## kill the server under load, KILL_ROUNDS times (200) with each driver
 	STRONGROOM_KILL_ROUNDS=$(KILL_ROUNDS) $(CARGO) test --locked --test vault killed_server -- --nocapture

@@ -5,6 +5,7 @@
 #   setup.sh --quiet   the same, but goes on without what it may not or cannot install
 #   setup.sh --bench   also what the benchmarks compare with
 #   setup.sh --guest   also what scripts/guest.sh builds the guest with
+#   setup.sh --fresh   also what scripts/fresh.sh makes fresh machines with
 
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -51,6 +52,12 @@ modprobe        kmod        guest
 /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring guest
 '
 
+# What makes fresh machines.
+fresh_tools='
+mmdebstrap      mmdebstrap  fresh machines
+/usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring fresh machines
+'
+
 # Openers of LUKS that are only on PyPI. They stay in the build folder.
 python_packages='dissect.fve==4.6 argon2-cffi==25.1.0'
 
@@ -59,6 +66,7 @@ main() {
     [[ ${1-} != --quiet ]] || quiet=yes
     [[ ${1-} != --bench ]] || tools+=$bench_tools
     [[ ${1-} != --guest ]] || tools+=$guest_tools
+    [[ ${1-} != --fresh ]] || tools+=$fresh_tools
     packages=$(missing_packages)
     if [[ -n $packages ]]; then
         # shellcheck disable=SC2086 # a list of words
