@@ -9,7 +9,7 @@
 
 use std::{process::Stdio, time::Duration};
 
-use expectrl::{Eof, Expect, Regex, session::OsSession};
+use expectrl::{Eof, Expect, NBytes, session::OsSession};
 
 use crate::place::Place;
 
@@ -52,15 +52,25 @@ impl Terminal {
         self.seen.push_str(text);
     }
 
-    /// Waits for the first text that the pattern matches, and gives it.
-    pub(crate) fn expect_one_of(&mut self, pattern: &str) -> String {
-        let found = self.session.expect(Regex(pattern)).unwrap_or_else(|error| {
-            panic!("{pattern:?} did not come ({error}) after {:?}", self.seen);
-        });
-        let text = String::from_utf8_lossy(found.get(0).unwrap()).into_owned();
-        self.seen.push_str(&String::from_utf8_lossy(found.before()));
-        self.seen.push_str(&text);
-        text
+    /// Waits until `is_one` of what the present line shows so far, with its end where that came, and gives the line.
+    pub(crate) fn expect_line(&mut self, is_one: impl Fn(&str) -> bool) -> String {
+        let mut line = Vec::new();
+        loop {
+            // Byte by byte: nothing that comes after the line is taken as seen.
+            let found = self.session.expect(NBytes(1)).unwrap_or_else(|error| {
+                panic!("nothing more came ({error}) after {:?}", self.seen);
+            });
+            line.extend_from_slice(found.get(0).unwrap());
+            let shown = String::from_utf8_lossy(&line);
+            let is_done = is_one(&shown);
+            if is_done || line.ends_with(b"\n") {
+                self.seen.push_str(&shown);
+                if is_done {
+                    return shown.into_owned();
+                }
+                line.clear();
+            }
+        }
     }
 
     pub(crate) fn answer(&mut self, question: &str, answer: &str) {
