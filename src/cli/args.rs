@@ -237,9 +237,9 @@ pub(crate) struct MountOptions {
     /// The container
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) container: PathBuf,
-    /// An empty directory that belongs to you
-    #[arg(value_hint = ValueHint::DirPath, value_name = "MOUNTPOINT")]
-    pub(crate) mountpoint: PathBuf,
+    /// An empty directory that belongs to you [default: ~/NAME, made for this mount and removed by unmount]
+    #[arg(value_hint = ValueHint::DirPath, value_name = "MOUNTPOINT", required_if_eq("block", "true"))]
+    pub(crate) mountpoint: Option<PathBuf>,
     /// Mount no file system; provide the decrypted volume as the file MOUNTPOINT/volume
     #[arg(long, conflicts_with = "driver")]
     pub(crate) block: bool,
@@ -547,6 +547,7 @@ Examples:
 const MOUNT_EXAMPLES: &str = "\
 Examples:
   strongroom mount photos.vault ~/photos
+  strongroom mount photos.vault                 on ~/photos, which is made
   strongroom mount photos.vault ~/photos --read-only --password-command 'pass show photos'
   strongroom mount --block disk.vault ~/disk    then use ~/disk/volume";
 

@@ -16,6 +16,7 @@ mod interrupt;
 mod key;
 mod manual;
 mod mounting;
+mod mountpoint;
 mod output;
 mod pin;
 mod plan;

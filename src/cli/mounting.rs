@@ -20,6 +20,7 @@ use super::{
     args::{DriverChoice, MountOptions, SyncOptions, UnmountOptions},
     hidden::{check_protection, protect},
     interrupt,
+    mountpoint::Place,
     output::Console,
     progress::ByteProgress,
     unlock::{attach, cannot_open, check_kind, settle_format, unlock},
@@ -28,7 +29,8 @@ use super::{
 /// Opens a container and makes what is inside visible.
 pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     let path = &options.container;
-    let target = target(options);
+    let place = Place::new(options.mountpoint.as_deref(), path)?;
+    let target = target(options, &place);
     // All that can fail without a password fails before it is asked for.
     mount::check_proc()?;
     let header = options.unlock.header.as_deref();
@@ -41,7 +43,7 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     })?;
     settle_format(&mut container, &options.unlock)?;
     let header = container.header().map_err(|error| cannot_open(error, path))?;
-    mount::check_target(&target, access(options))?;
+    place.try_out(|| mount::check_target(&target, access(options)))?;
     options.unlock.check_source_for(&*header)?;
     check_protection(options, &*header)?;
 
@@ -60,7 +62,7 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     let fingerprint = header.fingerprint().map(|fingerprint| fingerprint.digest());
     let key = unlocked.volume_key.expose();
     let request = Request { container: &container, fingerprint, key, target };
-    let mounted = mount::start(&request, interrupt::flag())?;
+    let mounted = place.with(|| mount::start(&request, interrupt::flag()))?;
     // The server has its own copies.
     drop((unlocked, container));
 
@@ -190,17 +192,17 @@ struct Mounts {
     others: Vec<Other>,
 }
 
-fn target(options: &MountOptions) -> Target {
-    let place = options.mountpoint.clone();
+fn target(options: &MountOptions, place: &Place) -> Target {
+    let mountpoint = place.path().to_path_buf();
     if options.block {
-        return Target::Block { directory: place };
+        return Target::Block { directory: mountpoint };
     }
     let driver = match options.driver {
         DriverChoice::Auto => mount::DriverChoice::Auto,
         DriverChoice::Kernel => mount::DriverChoice::Kernel,
         DriverChoice::Userspace => mount::DriverChoice::Userspace,
     };
-    Target::FileSystem { mountpoint: place, driver, made: false }
+    Target::FileSystem { mountpoint, driver, made: place.is_made() }
 }
 
 fn access(options: &MountOptions) -> Access {

@@ -37,7 +37,9 @@ pub use loan::{Loan, borrow, can_borrow};
 pub use look::{LOOK, look};
 pub use mkfs::{FilesystemKind, NewFilesystem, is_available};
 pub use mountinfo::check_proc;
-pub use mountpoint::{make as make_mountpoint, remove_made as remove_made_mountpoint};
+pub use mountpoint::{
+    is_made as is_made_mountpoint, make as make_mountpoint, remove_made as remove_made_mountpoint,
+};
 pub use others::{Other, others};
 pub use protocol::Target;
 pub use reencryption::MountedReencryption;

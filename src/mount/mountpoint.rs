@@ -139,7 +139,7 @@ pub fn remove_made(path: &Path) {
 }
 
 /// Whether `path` is an empty folder of the caller's that only [`make`] leaves so.
-fn is_made(path: &Path) -> bool {
+pub fn is_made(path: &Path) -> bool {
     let is_sealed = fs::symlink_metadata(path).is_ok_and(|found| {
         found.is_dir() && found.uid() == effective_user() && found.mode() & 0o777 == SEALED
     });

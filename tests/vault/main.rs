@@ -18,6 +18,7 @@ mod limits;
 mod looks;
 mod losses;
 mod losses_matrix;
+mod made_folder;
 mod memory;
 mod neighbours;
 mod nested;

@@ -1,0 +1,72 @@
+//! Where `mount` mounts: where it is told, or on a folder in the user's home that is made for it and goes with the volume.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use strongroom::{
+    error::{Error, ErrorKind, Result},
+    mount::{is_made_mountpoint, make_mountpoint, remove_made_mountpoint},
+};
+
+/// The folder to mount on.
+#[derive(Debug)]
+pub(crate) struct Place {
+    path: PathBuf,
+    made: bool,
+}
+
+impl Place {
+    /// The folder that was asked for, or `~/NAME` for a container called NAME. One that is there already is taken as it is.
+    ///
+    /// # Errors
+    /// `Usage` where there is no home, or no name.
+    pub(crate) fn new(asked: Option<&Path>, container: &Path) -> Result<Self> {
+        if let Some(path) = asked {
+            return Ok(Self { path: path.to_path_buf(), made: false });
+        }
+        let home = env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+        let (Some(home), Some(name)) = (home, container.file_stem()) else {
+            return Err(Error::new(ErrorKind::Usage, "no mount point given, and no home to make one in")
+                .with_hint("strongroom mount CONTAINER MOUNTPOINT"));
+        };
+        let path = home.join(name);
+        let made = !path.is_dir() || is_made_mountpoint(&path);
+        Ok(Self { path, made })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it is made for the mount.
+    pub(crate) fn is_made(&self) -> bool {
+        self.made
+    }
+
+    /// Does `work` with the folder there. Where that fails it is taken away again.
+    ///
+    /// # Errors
+    /// As [`make_mountpoint`], and what `work` gives.
+    pub(crate) fn with<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        if !self.made {
+            return work();
+        }
+        make_mountpoint(&self.path)
+            .map_err(|error| error.with_hint("name another: strongroom mount CONTAINER MOUNTPOINT"))?;
+        work().inspect_err(|_| remove_made_mountpoint(&self.path))
+    }
+
+    /// Tries `work` with the folder there, and takes it away again: nothing has been asked yet.
+    ///
+    /// # Errors
+    /// As [`with`](Self::with).
+    pub(crate) fn try_out(&self, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.with(work)?;
+        if self.made {
+            remove_made_mountpoint(&self.path);
+        }
+        Ok(())
+    }
+}
