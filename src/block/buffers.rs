@@ -20,6 +20,17 @@ impl BufferPool {
         Self { len, free: Mutex::new(Vec::new()) }
     }
 
+    /// Takes up the memory of so many buffers now, so that none is asked for when they are needed.
+    pub fn reserve(&self, count: usize) {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        while free.len() < count {
+            let mut bytes = AlignedBytes::zeroed(self.len);
+            // Memory is there once it is written.
+            bytes.as_mut_slice().zeroize();
+            free.push(bytes);
+        }
+    }
+
     /// A buffer whose content is whatever its last user left. It returns to the pool on drop.
     pub fn take(&self) -> Buffer<'_> {
         let reused = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -116,6 +127,15 @@ mod tests {
         assert_eq!(pool.free.lock().unwrap().len(), 1);
         pool.wipe();
         assert_eq!(pool.take()[17], 0);
+    }
+
+    #[test]
+    fn reserved_buffers_are_there_already() {
+        let pool = BufferPool::new(4096);
+        pool.reserve(2);
+        pool.reserve(1);
+        let (_first, _second) = (pool.take(), pool.take());
+        assert!(pool.free.lock().unwrap().is_empty());
     }
 
     #[test]

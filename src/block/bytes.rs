@@ -26,6 +26,12 @@ impl ByteDevice {
         Self { device, geometry, locks: RangeLocks::default(), sector_buffers }
     }
 
+    /// Takes up now the memory that so many requests at a time need.
+    pub fn reserve(&self, requests: usize) {
+        self.sector_buffers.reserve(requests);
+        self.device.reserve(requests);
+    }
+
     /// The device's sizes and abilities.
     pub const fn geometry(&self) -> Geometry {
         self.geometry

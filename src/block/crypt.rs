@@ -188,6 +188,10 @@ impl BlockDevice for CryptDevice {
         }
     }
 
+    fn reserve(&self, requests: usize) {
+        self.scratch.reserve(requests);
+    }
+
     fn read(&self, buf: &mut [u8], first: Sector) -> Result<(), BlockError> {
         let sectors = self.sectors_of(buf.len(), first)?;
         let mut rest = buf;

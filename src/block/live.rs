@@ -51,6 +51,10 @@ impl BlockDevice for LiveDevice {
         self.geometry
     }
 
+    fn reserve(&self, requests: usize) {
+        self.current().reserve(requests);
+    }
+
     fn read(&self, buf: &mut [u8], first: Sector) -> Result<(), BlockError> {
         self.current().read(buf, first)
     }

@@ -33,6 +33,9 @@ pub trait BlockDevice: fmt::Debug + Send + Sync {
     /// Sizes and abilities; they do not change while the device lives.
     fn geometry(&self) -> Geometry;
 
+    /// Takes up now the memory that so many requests at a time need.
+    fn reserve(&self, _requests: usize) {}
+
     /// Fills `buf`, a whole number of sectors, from `first` on. Past the end is an error, not a short read.
     fn read(&self, buf: &mut [u8], first: Sector) -> Result<(), BlockError>;
 

@@ -85,6 +85,10 @@ impl BlockDevice for ProtectedDevice {
         self.device.geometry()
     }
 
+    fn reserve(&self, requests: usize) {
+        self.device.reserve(requests);
+    }
+
     fn read(&self, buf: &mut [u8], first: Sector) -> Result<(), BlockError> {
         self.device.read(buf, first)
     }

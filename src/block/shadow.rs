@@ -113,6 +113,10 @@ impl BlockDevice for ShadowDevice {
         self.geometry
     }
 
+    fn reserve(&self, requests: usize) {
+        self.base.reserve(requests);
+    }
+
     fn read(&self, buf: &mut [u8], first: Sector) -> Result<(), BlockError> {
         self.check_range(first, self.sectors_in(buf.len())?)?;
         self.base.read(buf, first)?;

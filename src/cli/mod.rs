@@ -36,8 +36,10 @@ mod usage;
 
 use std::{
     ffi::OsString,
+    io::{self, Write},
     panic::{self, PanicHookInfo},
     process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use clap::{CommandFactory, FromArgMatches, error::ErrorKind as Clap};
@@ -45,6 +47,7 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior,
 use strongroom::{
     error::{Error, ErrorKind, Result},
     mount,
+    sys::alloc::on_failure,
 };
 
 use args::{Arguments, Command, HelpOptions};
@@ -54,6 +57,7 @@ use report::report;
 /// Runs the command that the program's arguments ask for.
 pub(crate) fn main() -> ExitCode {
     panic::set_hook(Box::new(tell_of_panic));
+    on_failure(end_without_memory);
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if arguments.get(1).is_some_and(|argument| argument == mount::SERVE) {
         return mount::serve();
@@ -64,7 +68,10 @@ pub(crate) fn main() -> ExitCode {
     }
     // Not a panic's own exit status 101, which is none of ours: what was begun has been undone by unwinding.
     let status = panic::catch_unwind(|| run(&arguments));
-    ExitCode::from(status.unwrap_or_else(|_| report::exit_status(ErrorKind::Io)))
+    ExitCode::from(status.unwrap_or_else(|_| {
+        let is_short = IS_SHORT_OF_THREADS.load(Ordering::SeqCst);
+        report::exit_status(if is_short { ErrorKind::OutOfMemory } else { ErrorKind::Io })
+    }))
 }
 
 /// All of clap's knowledge of the command line.
@@ -178,8 +185,34 @@ fn forbid_dumps() -> Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(cannot)
 }
 
+/// Memory is asked for in places that know no errors. Nothing is half-made: what was begun has no name yet, or is as after a
+/// power cut.
+fn end_without_memory() {
+    // Neither of the two asks for memory.
+    let line = b"strongroom: error: out of memory\nstrongroom: hint: close other programs, or raise the limit: see ulimit -v\n";
+    let _ = io::stderr().write_all(line);
+    std::process::exit(report::exit_status(ErrorKind::OutOfMemory).into())
+}
+
+/// Where no thread can be had, libraries panic.
+static IS_SHORT_OF_THREADS: AtomicBool = AtomicBool::new(false);
+
+fn is_short_of_threads(panic: &PanicHookInfo<'_>) -> bool {
+    let payload = panic.payload();
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or_default();
+    text.contains("code: 11") || text.contains("Resource temporarily unavailable")
+}
+
 /// One line that says where, and nothing of what was being worked on.
 fn tell_of_panic(panic: &PanicHookInfo<'_>) {
+    if is_short_of_threads(panic) {
+        if !IS_SHORT_OF_THREADS.swap(true, Ordering::SeqCst) {
+            complain("strongroom: error: no more threads can be started");
+            complain("strongroom: hint: end other programs, or raise the limit: see ulimit -u");
+        }
+        return;
+    }
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
     complain(&format!("strongroom: error: strongroom failed: internal error at {place}"));
     complain("strongroom: hint: please report this line");

@@ -66,6 +66,9 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     // The server has its own copies.
     drop((unlocked, container));
 
+    for detail in &mounted.details {
+        console.detail(&format!("strongroom: {detail}"));
+    }
     for warning in &mounted.warnings {
         console.warn(warning);
     }

@@ -119,7 +119,7 @@ pub(crate) fn spin<T>(console: Console, what: &'static str, work: impl FnOnce() 
     *lock(&END) = None;
     let (finished, waiting) = std::sync::mpsc::channel::<()>();
     std::thread::scope(|scope| {
-        scope.spawn(move || {
+        let spinner = std::thread::Builder::new().spawn_scoped(scope, move || {
             if waiting.recv_timeout(PATIENCE).is_ok() {
                 return;
             }
@@ -135,6 +135,8 @@ pub(crate) fn spin<T>(console: Console, what: &'static str, work: impl FnOnce() 
             let _ = waiting.recv();
             clear();
         });
+        // Where no thread can be had, nothing spins.
+        drop(spinner);
         let result = work();
         let _ = finished.send(());
         result

@@ -85,9 +85,14 @@ pub(super) fn run_while(command: &mut Command, may_run: impl Fn() -> bool) -> Re
     let mut child = command.stdout(stdout).stderr(stderr).spawn()?;
     // The command holds the writing ends; without this the readers would wait for them for ever.
     command.stdout(Stdio::null()).stderr(Stdio::null());
-    let collectors = [output, errors].map(|reader| std::thread::spawn(move || collect(reader)));
+    // Where no thread can be had the pipe closes, and what the program says is lost.
+    let collectors = [output, errors].map(|reader| {
+        let collector = std::thread::Builder::new();
+        collector.spawn(move || collect(reader)).ok()
+    });
     let status = wait(&mut child, may_run)?;
-    let [output, errors] = collectors.map(|collector| collector.join().unwrap_or_default());
+    let [output, errors] =
+        collectors.map(|collector| collector.and_then(|collector| collector.join().ok()).unwrap_or_default());
     Ok(Finished { status: status.code(), output, errors })
 }
 

@@ -143,6 +143,8 @@ pub(super) enum Answer {
         entry: Entry,
         /// What the user should know, a sentence each.
         warnings: Vec<String>,
+        /// What may be of interest, a sentence each.
+        details: Vec<String>,
     },
     /// It is not, and everything is undone.
     Failed(Failure),

@@ -44,10 +44,11 @@ use crate::{
     error::{Error, ErrorKind, Result},
     export::{Client, FuseExport},
     sys::{
+        available,
         memory::{LockedBytes, is_any_secret_unlocked},
         process::{
-            ProcessId, boot_id, close_inherited, harden, is_root, mark_as_storage_server,
-            survive_file_size_limit,
+            ProcessId, boot_id, close_inherited, harden, is_marked_as_storage_server, is_root,
+            mark_as_storage_server, stay_in_memory, survive_file_size_limit,
         },
         socket::receive_descriptors,
     },
@@ -82,7 +83,8 @@ fn prepare() -> Result<(UnixStream, Signals)> {
 }
 
 fn run(channel: UnixStream, signals: Signals) -> ExitCode {
-    let mut server = match receive(&channel).and_then(|order| Server::start(order, signals)) {
+    let started = receive(&channel).and_then(|order| Server::start(order, signals)).and_then(Server::check);
+    let mut server = match started {
         Ok(server) => server,
         Err(error) => {
             // Whoever gave the order may be gone; everything is undone already.
@@ -91,7 +93,11 @@ fn run(channel: UnixStream, signals: Signals) -> ExitCode {
         }
     };
     let entry = server.session.record().entry.clone();
-    let answer = Answer::Ready { entry, warnings: server.session.warnings.clone() };
+    let answer = Answer::Ready {
+        entry,
+        warnings: server.session.warnings.clone(),
+        details: server.session.details.clone(),
+    };
     if protocol::send(&channel, &answer).is_err() {
         // The command was killed meanwhile: nobody knows of this volume, so it must not stay.
         drop(server);
@@ -143,7 +149,13 @@ impl Server {
         if let Some(name) = &order.format {
             container.assume_named(name)?;
         }
-        container.allow_in_place();
+        if available::is_limited() {
+            // The pages that the kernel waits for count against the limit that a request would wait for.
+            container.go_past_cache();
+            stay_in_memory();
+        } else {
+            container.allow_in_place();
+        }
         let header = container.same_header(order.fingerprint.as_deref())?;
         let unlocked = header.unlock_with_key(key.into())?;
         let volume = Volume::open(&container, header.describe_unlocked(&unlocked), &unlocked);
@@ -155,6 +167,9 @@ impl Server {
         let record = record(&order, &place, &directory, &container, &volume, process)?;
         let (mut session, log) = Session::create(directory, record, signals.stop())?;
         warn_of_swap(&mut session);
+        if matches!(place, Place::FileSystem(_, Driver::Kernel)) && !is_marked_as_storage_server() {
+            session.details.push(UNMARKED.to_owned());
+        }
         let mut watch = Self::build(&order, &place, (&container, &volume), &mut session, &log)?;
         if let Some(alarm) = volume.alarm() {
             watch.heed(alarm?);
@@ -185,6 +200,17 @@ impl Server {
             contact,
             reencryption,
         })
+    }
+
+    /// Whether all that was started still runs: nobody may be told of a volume that has gone.
+    fn check(self) -> Result<Self> {
+        if self.watch.has_ended() {
+            let gone = Error::new(ErrorKind::Io, "a part of the server ended while it was starting");
+            return Err(gone
+                .with_hint("it may lack memory or threads: see ulimit -a, and dmesg")
+                .during("cannot mount"));
+        }
+        Ok(self)
     }
 
     /// Makes the volume visible, up to where the order says.
@@ -495,6 +521,8 @@ impl Server {
         }
     }
 }
+
+const UNMARKED: &str = "without CAP_SYS_RESOURCE the kernel cannot be told that writing waits for this server: where memory is short, it may be slow";
 
 fn lent_already() -> Error {
     Error::new(ErrorKind::Busy, "another command is changing the header").with_hint("try again")

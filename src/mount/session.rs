@@ -32,6 +32,8 @@ pub struct Session {
     pub parts: UndoStack,
     /// What the user should know, a sentence each.
     pub warnings: Vec<String>,
+    /// What may be of interest, a sentence each.
+    pub details: Vec<String>,
     stop: Arc<AtomicBool>,
     record: Record,
     log_file: Arc<Mutex<fs::File>>,
@@ -51,7 +53,16 @@ impl Session {
         let mut parts = UndoStack::new(Arc::clone(&log));
         let directories = Arc::new(Mutex::new(vec![directory.clone()]));
         parts.push(Directories(Arc::clone(&directories)));
-        let session = Self { directory, parts, warnings: Vec::new(), stop, record, log_file, directories };
+        let session = Self {
+            directory,
+            parts,
+            warnings: Vec::new(),
+            details: Vec::new(),
+            stop,
+            record,
+            log_file,
+            directories,
+        };
         session.record.write(&session.directory)?;
         Ok((session, log))
     }

@@ -56,6 +56,8 @@ pub struct Mounted {
     pub entry: Entry,
     /// What the user should know, a sentence each.
     pub warnings: Vec<String>,
+    /// What may be of interest, a sentence each.
+    pub details: Vec<String>,
     server: Server,
     /// A private session ends when this closes, so that a killed `create` leaves nothing.
     _channel: UnixStream,
@@ -108,7 +110,12 @@ pub fn start(request: &Request<'_>, interrupted: &AtomicBool) -> Result<Mounted>
         .and_then(|()| protocol::send_order(&channel, &order, request.key))
         .map_err(|error| server.failed_early(error))?;
     match await_answer(&channel, &mut server, interrupted)? {
-        Answer::Ready { entry, warnings } => Ok(Mounted { entry, warnings, server, _channel: channel }),
+        Answer::Ready { entry, warnings, details } => {
+            if server.has_ended()? {
+                return Err(ended_without_a_word());
+            }
+            Ok(Mounted { entry, warnings, details, server, _channel: channel })
+        }
         Answer::Failed(failure) => {
             server.wait(END_LIMIT);
             Err(failure.into())
@@ -229,13 +236,16 @@ fn await_answer(channel: &UnixStream, server: &mut Server, interrupted: &AtomicB
             Err(_) => {
                 server.wait(END_LIMIT);
                 stale::clean();
-                let error = Error::new(ErrorKind::Io, "the server ended without a word");
-                Err(error
-                    .with_hint("it may lack memory or threads: see ulimit -a, and dmesg")
-                    .during("cannot mount"))
+                Err(ended_without_a_word())
             }
         };
     }
+}
+
+fn ended_without_a_word() -> Error {
+    Error::new(ErrorKind::Io, "the server ended without a word")
+        .with_hint("it may lack memory or threads: see ulimit -a, and dmesg")
+        .during("cannot mount")
 }
 
 /// Whether the other end has written or closed, within one tick.

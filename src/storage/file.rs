@@ -3,8 +3,8 @@ use std::{
     io,
     ops::Range,
     os::{
-        fd::AsFd,
-        unix::fs::{FileExt, FileTypeExt},
+        fd::{AsFd, AsRawFd},
+        unix::fs::{FileExt, FileTypeExt, OpenOptionsExt},
     },
     sync::OnceLock,
 };
@@ -19,6 +19,8 @@ pub struct FileStorage {
     file: File,
     limits: Limits,
     in_place: OnceLock<InPlace>,
+    /// The same file, opened so that the kernel caches nothing.
+    uncached: OnceLock<File>,
 }
 
 impl FileStorage {
@@ -36,7 +38,7 @@ impl FileStorage {
         }
         let read_only = fcntl_getfl(&file)?.intersection(OFlags::ACCMODE) == OFlags::RDONLY;
         let limits = Limits { read_only, can_punch: !read_only, can_resize: kind.is_file() && !read_only };
-        Ok(Self { file, limits, in_place: OnceLock::new() })
+        Ok(Self { file, limits, in_place: OnceLock::new(), uncached: OnceLock::new() })
     }
 
     /// Has what is read again be read in place from now on, where the file lies on a file system on which that is as good.
@@ -47,6 +49,28 @@ impl FileStorage {
             self.in_place.get_or_init(|| in_place);
         }
         Ok(())
+    }
+
+    /// Has whole blocks be read and written past the kernel's cache from now on, for which it takes memory while it must not
+    /// wait for any.
+    ///
+    /// # Errors
+    /// Where the file system, or the user's rights, do not allow it; nothing changes then.
+    pub fn go_past_cache(&self) -> io::Result<()> {
+        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let flags = (OFlags::DIRECT | OFlags::CLOEXEC).bits().cast_signed();
+        let uncached =
+            File::options().read(true).write(!self.limits.read_only).custom_flags(flags).open(path)?;
+        self.uncached.get_or_init(|| uncached);
+        Ok(())
+    }
+
+    /// The file past the cache, for a request that begins and ends where blocks do.
+    fn uncached(&self, start: *const u8, len: usize, offset: u64) -> Option<&File> {
+        let is_whole = start.addr().is_multiple_of(LEAST_BLOCK)
+            && len.is_multiple_of(LEAST_BLOCK)
+            && offset.is_multiple_of(LEAST_BLOCK as u64);
+        self.uncached.get().filter(|_| is_whole)
     }
 
     /// The open file.
@@ -64,7 +88,11 @@ impl Storage for FileStorage {
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let _waiting = Request::begin();
-        self.file.read_exact_at(buf, offset)
+        let uncached = self.uncached(buf.as_ptr(), buf.len(), offset);
+        match uncached.map(|file| file.read_exact_at(buf, offset)) {
+            Some(done) if !is_misaligned(&done) => done,
+            _ => self.file.read_exact_at(buf, offset),
+        }
     }
 
     fn read_in_place(&self, range: Range<u64>, work: &mut dyn FnMut(&[u8])) -> bool {
@@ -74,7 +102,11 @@ impl Storage for FileStorage {
 
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let _waiting = Request::to_change()?;
-        self.file.write_all_at(buf, offset)
+        let uncached = self.uncached(buf.as_ptr(), buf.len(), offset);
+        match uncached.map(|file| file.write_all_at(buf, offset)) {
+            Some(done) if !is_misaligned(&done) => done,
+            _ => self.file.write_all_at(buf, offset),
+        }
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -96,5 +128,56 @@ impl Storage for FileStorage {
 
     fn limits(&self) -> Limits {
         self.limits
+    }
+}
+
+/// The medium has larger blocks than the request.
+fn is_misaligned(done: &io::Result<()>) -> bool {
+    done.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::InvalidInput)
+}
+
+/// The smallest block of any medium, in bytes.
+const LEAST_BLOCK: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes of which `of` gives those from a block's start on.
+    struct Aligned(Vec<u8>);
+
+    impl Aligned {
+        fn of(&mut self, len: usize) -> &mut [u8] {
+            let start = self.0.as_ptr().align_offset(4096);
+            &mut self.0[start..start + len]
+        }
+    }
+
+    #[test]
+    fn past_the_cache_the_same_bytes_are_read_and_written() {
+        let folder = tempfile::tempdir_in(".").unwrap();
+        let path = folder.path().join("f");
+        std::fs::write(&path, vec![1; 65_536]).unwrap();
+        let storage = FileStorage::new(File::options().read(true).write(true).open(&path).unwrap()).unwrap();
+        if storage.go_past_cache().is_err() {
+            return println!("skipped: this file system has no direct I/O");
+        }
+        let mut bytes = Aligned(vec![0; 4 * 4096]);
+        bytes.of(8192).fill(7);
+        storage.write_all_at(bytes.of(8192), 4096).unwrap();
+        // These begin or end within a block, or lie at no block's start in memory.
+        storage.write_all_at(&bytes.of(8192)[1..4097], 8192 + 5).unwrap();
+        storage.write_all_at(&[9; 3], 100).unwrap();
+        let mut model = vec![1; 65_536];
+        model[4096..8192 + 5 + 4096].fill(7);
+        model[100..103].fill(9);
+        assert!(std::fs::read(&path).unwrap() == model);
+        for (offset, len) in [(0, 8192), (4096, 4096), (8000, 8192), (512, 512), (65_535, 1), (65_024, 512)] {
+            storage.read_exact_at(bytes.of(len), offset).unwrap();
+            let from = usize::try_from(offset).unwrap();
+            assert!(*bytes.of(len) == model[from..from + len], "{offset} {len}");
+        }
+        let past = storage.read_exact_at(bytes.of(8192), 65_536 - 4096).unwrap_err();
+        assert_eq!(past.kind(), io::ErrorKind::UnexpectedEof);
     }
 }

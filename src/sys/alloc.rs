@@ -7,8 +7,13 @@
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
+    hint::black_box,
     mem::MaybeUninit,
     slice,
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use zeroize::Zeroize;
@@ -44,28 +49,84 @@ impl WipingAllocator {
 unsafe impl<A: GlobalAlloc> GlobalAlloc for WipingAllocator<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller promises a layout of non-zero size.
-        unsafe { self.inner.alloc(layout) }
+        let block = unsafe { self.inner.alloc(layout) };
+        if block.is_null() {
+            tell_of_failure();
+        }
+        block
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as in `alloc`.
-        unsafe { self.inner.alloc_zeroed(layout) }
+        let block = unsafe { self.inner.alloc_zeroed(layout) };
+        if block.is_null() {
+            tell_of_failure();
+        } else if layout.size() >= LARGE {
+            let taken = TAKEN_UP.load(Ordering::Relaxed).min(layout.size());
+            for offset in (0..taken).step_by(PAGE) {
+                // SAFETY: the offset lies within the block, which nobody else has yet; zero is what it holds.
+                unsafe { block.add(offset).write_volatile(0) };
+            }
+        }
+        block
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // SAFETY: the caller promises a live block of this layout, to which it holds the only pointer. `MaybeUninit`, as
         // it may not have written all of it.
         let bytes = unsafe { slice::from_raw_parts_mut(block.cast::<MaybeUninit<u8>>(), layout.size()) };
-        bytes.zeroize();
+        if layout.size() >= LARGE {
+            wipe_what_was_used(bytes);
+        } else {
+            bytes.zeroize();
+        }
         // SAFETY: the block came from `inner` with this layout, and the borrow above has ended.
         unsafe { self.inner.dealloc(block, layout) };
     }
 }
 
+/// Has `action` be called where there is no memory for what is asked for. It must ask for none itself.
+pub fn on_failure(action: fn()) {
+    // The first one counts.
+    let _ = ON_FAILURE.set(action);
+}
+
+fn tell_of_failure() {
+    if let Some(action) = ON_FAILURE.get() {
+        action();
+    }
+}
+
+/// Has so many bytes at the start of each large block of zeros be taken up when it is set aside, and not when they are first
+/// written. The buffers in which `fuser` receives requests are such blocks.
+pub fn take_up_large_blocks(bytes: usize) {
+    TAKEN_UP.store(bytes, Ordering::Relaxed);
+}
+
+/// Wipes the pages that are not zeros already: to write those that were never used would take up memory.
+fn wipe_what_was_used(bytes: &mut [MaybeUninit<u8>]) {
+    for page in bytes.chunks_mut(PAGE) {
+        // Out of the compiler's sight, which might take what it has not seen written for anything.
+        let start = black_box(page.as_ptr().cast::<u8>());
+        // SAFETY: the page is part of a live block, and whatever bits are there are bytes.
+        let content = unsafe { slice::from_raw_parts(start, page.len()) };
+        let (lanes, rest) = content.as_chunks::<16>();
+        let any = lanes.iter().fold(0, |any, lane| any | u128::from_ne_bytes(*lane));
+        if any != 0 || rest.iter().any(|&byte| byte != 0) {
+            page.zeroize();
+        }
+    }
+}
+
+/// See [`on_failure`].
+static ON_FAILURE: OnceLock<fn()> = OnceLock::new();
+/// See [`take_up_large_blocks`].
+static TAKEN_UP: AtomicUsize = AtomicUsize::new(0);
+const LARGE: usize = 1 << 20;
+const PAGE: usize = 4096;
+
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use super::*;
 
     /// Counts the blocks freed, and the bytes in them that were not zero by then.
@@ -107,6 +168,19 @@ mod tests {
         // SAFETY: the block came from this allocator with this layout.
         unsafe { allocator.dealloc(block, layout) };
         assert_eq!(allocator.inner.freed.into_inner(), 1);
+        assert_eq!(allocator.inner.left.into_inner(), 0);
+    }
+
+    #[test]
+    fn a_large_block_is_zeros_too_when_it_is_freed() {
+        let (allocator, _) = inspected();
+        let layout = Layout::from_size_align(LARGE + 77, 64).unwrap();
+        // SAFETY: the layout's size is not zero.
+        let block = unsafe { allocator.alloc(layout) };
+        // SAFETY: the offset and the length lie within the block.
+        unsafe { block.add(2 * PAGE).write_bytes(0, 5 * PAGE) };
+        // SAFETY: the block came from this allocator with this layout.
+        unsafe { allocator.dealloc(block, layout) };
         assert_eq!(allocator.inner.left.into_inner(), 0);
     }
 

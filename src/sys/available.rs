@@ -23,6 +23,12 @@ pub fn limit() -> Option<u64> {
     groups().filter_map(|group| group.limit()).min()
 }
 
+/// Whether a control group allows this process less than the machine has.
+pub fn is_limited() -> bool {
+    let machine = meminfo("MemTotal:").unwrap_or(u64::MAX);
+    limit().is_some_and(|limit| limit < machine)
+}
+
 fn meminfo(name: &str) -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;

@@ -13,10 +13,11 @@ use std::{
 
 use rustix::{
     fs::Mode,
+    mm::{MlockAllFlags, mlock, mlockall},
     process::{
         DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signal, configure_io_flusher_behavior, geteuid,
-        getpid, pidfd_open, pidfd_send_signal, set_dumpable_behavior, set_parent_process_death_signal,
-        setrlimit, setsid, umask,
+        getpid, is_io_flusher, pidfd_open, pidfd_send_signal, set_dumpable_behavior,
+        set_parent_process_death_signal, setrlimit, setsid, umask,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -182,10 +183,52 @@ pub fn end_at_once() -> ! {
 /// Tells the kernel that block I/O waits for this process: its own allocations and writes must then neither start I/O to
 /// free memory nor be held back for dirty pages, or a machine short of memory waits for itself (`PR_SET_IO_FLUSHER`).
 ///
-/// Takes a privilege that ordinary users lack; without it nothing changes. Threads started later inherit it.
+/// Takes a privilege that ordinary users lack (`CAP_SYS_RESOURCE`), and so does root in many containers; without it nothing
+/// changes. Threads started later inherit it.
 pub fn mark_as_storage_server() {
     // Refused: the kernel's usual behaviour stays.
     let _ = configure_io_flusher_behavior(true);
+}
+
+/// Whether the kernel was told so.
+pub fn is_marked_as_storage_server() -> bool {
+    is_io_flusher().is_ok_and(|is_marked| is_marked)
+}
+
+/// Locks in memory all that this process has and will have, the program itself included, as it comes to be used. Only where
+/// no limit can turn that into a lack of memory (`CAP_IPC_LOCK`).
+pub fn stay_in_memory() {
+    const CAP_IPC_LOCK: u32 = 14;
+    let all = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    if !has_capability(CAP_IPC_LOCK) || mlockall(all).is_err() {
+        return;
+    }
+    // What the program is must not have to be read again.
+    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    for (start, len) in maps.lines().filter_map(program_part) {
+        let start = std::ptr::with_exposed_provenance_mut(start);
+        // SAFETY: locking changes no content, and the range is a mapping of this process; should it be gone, the call fails.
+        let _refused = unsafe { mlock(start, len) };
+    }
+}
+
+/// A line of `/proc/PID/maps` that shows a private mapping of a file: start and length.
+fn program_part(line: &str) -> Option<(usize, usize)> {
+    let mut fields = line.split_ascii_whitespace();
+    let (start, end) = fields.next()?.split_once('-')?;
+    let rights = fields.next()?;
+    let is_file = fields.nth(3)?.starts_with('/');
+    let start = usize::from_str_radix(start, 16).ok()?;
+    let len = usize::from_str_radix(end, 16).ok()?.checked_sub(start)?;
+    (is_file && rights.starts_with('r') && rights.ends_with('p')).then_some((start, len))
+}
+
+/// Whether this process has a capability (capabilities(7)), by its number.
+fn has_capability(number: u32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let held = line.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    held.is_some_and(|held| held.checked_shr(number).unwrap_or(0) & 1 != 0)
 }
 
 /// Has the calling thread, and those that it starts, wait for a processor until whoever has it gives it up, as those do that
@@ -271,6 +314,21 @@ mod tests {
         assert!(!is_whole("         0       1000          1\n"));
         assert!(!is_whole("         0       1000          1\n         1     100000      65536\n"));
         assert!(!is_whole(""));
+    }
+
+    #[test]
+    fn parts_of_the_program_are_told_from_other_mappings() {
+        let file = "55d0-5600 r-xp 00001000 fe:00 1234   /usr/bin/strong room";
+        assert_eq!(program_part(file), Some((0x55d0, 0x30)));
+        for other in [
+            "55d0-5600 rw-p 00000000 00:00 0 [heap]",
+            "55d0-5600 rw-p 00000000 00:00 0",
+            "55d0-5600 r--s 00000000 fe:00 99 /home/a/photos.vault",
+            "55d0-5600 ---p 00000000 fe:00 99 /usr/lib/libc.so.6",
+            "",
+        ] {
+            assert_eq!(program_part(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -177,6 +177,12 @@ impl Container {
         let _ = self.file.allow_in_place();
     }
 
+    /// Has data be read and written past the kernel's cache; for servers whose memory is limited.
+    pub fn go_past_cache(&self) {
+        // Where it does not go, the kernel caches as it does for all.
+        let _ = self.file.go_past_cache();
+    }
+
     /// Has what is read next come from the medium, as far as everything was synced before. A hint: the kernel may ignore it.
     pub fn forget_cached(&self) {
         let _ = fadvise(self.file(), 0, None, Advice::DontNeed);

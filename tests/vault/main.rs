@@ -20,6 +20,7 @@ mod losses;
 mod losses_matrix;
 mod made_folder;
 mod memory;
+mod memory_limits;
 mod neighbours;
 mod nested;
 mod others;

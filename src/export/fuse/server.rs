@@ -39,6 +39,15 @@ impl Served {
         }
     }
 
+    /// Takes up now the memory that so many threads need: a server that waits for memory while the kernel waits for it to write
+    /// waits for ever.
+    pub(super) fn reserve(&self, threads: usize) {
+        self.buffers.reserve(threads);
+        if let Some(device) = self.device() {
+            device.reserve(threads);
+        }
+    }
+
     /// Why not all that was written is in the container; `None` where it is.
     pub(super) fn lost(&self) -> Option<&str> {
         self.lost.get().map(String::as_str)

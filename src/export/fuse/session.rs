@@ -4,7 +4,7 @@ use std::{
     io::{self, PipeReader, PipeWriter},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, mpsc},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -23,7 +23,7 @@ use crate::{
     block::{BlockDevice, ByteDevice},
     error::{Error, ErrorKind, Result},
     export::VOLUME_FILE,
-    sys::{fuse_mount, process},
+    sys::{alloc, fuse_mount, process},
 };
 
 /// A block file that is being served. Dropping it unmounts, by force if need be.
@@ -46,6 +46,8 @@ impl FuseExport {
     pub fn start(device: Arc<dyn BlockDevice>, dir: &Path, client: Client, log: LogSink) -> Result<Self> {
         let (mount, descriptor) = OwnMount::new(dir, device.geometry().read_only)?;
         let served = Arc::new(Served::new(ByteDevice::new(device), Arc::clone(&log)));
+        served.reserve(threads());
+        alloc::take_up_large_blocks(LARGEST_REQUEST);
         let started = serve(Server::new(Arc::clone(&served), client), descriptor, log);
         let (session, end) = started.map_err(|error| {
             let _the_first_error_counts = mount.take_away(true);
@@ -201,12 +203,13 @@ fn mounting(dir: &Path) -> String {
 /// Greets the kernel and starts the threads that answer it. The pipe closes when the last of them has ended.
 fn serve(server: Server, descriptor: OwnedFd, log: LogSink) -> Result<(JoinHandle<()>, PipeReader)> {
     let mut config = Config::default();
-    config.n_threads = Some(thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS));
+    config.n_threads = Some(threads());
     config.clone_fd = fuse_mount::can_clone(&descriptor);
     // The mount lets only its owner in, and the kernel sees to it. fuser's own check on top would refuse what the kernel
     // asks on nobody's behalf, such as writeback.
     let asks_for_much = server.client.asks_for_much();
     let session = Session::from_fd(server, descriptor, SessionACL::All, config)?;
+    check_threads(threads() + 1)?;
     let (end, closes_at_end) = io::pipe()?;
     let answer = move || {
         if asks_for_much {
@@ -218,11 +221,35 @@ fn serve(server: Server, descriptor: OwnedFd, log: LogSink) -> Result<(JoinHandl
     Ok((thread, end))
 }
 
+/// Whether so many threads can be had at once: a session that gets fewer ends, and takes what is mounted on it along.
+fn check_threads(count: usize) -> io::Result<()> {
+    let threads: io::Result<Vec<_>> = (0..count)
+        .map(|_| {
+            let (wait, go) = mpsc::channel::<()>();
+            let thread = thread::Builder::new().spawn(move || go.recv())?;
+            Ok((wait, thread))
+        })
+        .collect();
+    for (wait, thread) in threads? {
+        drop(wait);
+        let _panicked = thread.join();
+    }
+    Ok(())
+}
+
+/// How many threads answer.
+fn threads() -> usize {
+    thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS)
+}
+
 fn run(session: Session<Server>, log: &LogSink, _closes_at_end: PipeWriter) {
     if let Err(error) = session.run() {
         log(&format!("the FUSE session ended: {error}"));
     }
 }
+
+/// The largest request, a write, with what is said before its data.
+const LARGEST_REQUEST: usize = (1 << 20) + (64 << 10);
 
 /// More threads gain nothing: the copies are the limit.
 const MAX_THREADS: usize = 4;

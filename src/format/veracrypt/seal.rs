@@ -109,7 +109,7 @@ impl Sealed {
             return Ok([seal(first)?, seal(second)?]);
         }
         thread::scope(|scope| {
-            let other = scope.spawn(|| seal(second));
+            let other = thread::Builder::new().spawn_scoped(scope, || seal(second))?;
             let first = seal(first)?;
             let second = other.join().map_err(|_| Error::new(ErrorKind::Io, "the derivation failed"))??;
             Ok([first, second])

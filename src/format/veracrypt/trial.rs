@@ -104,7 +104,8 @@ pub(super) fn run_once(slots: &[Slot], passwords: &Passwords, attempt: &Attempt<
     let trial = Trial::plan(slots, passwords, attempt, most)?;
     thread::scope(|scope| {
         for _ in 1..most.min(trial.tasks.len()) {
-            scope.spawn(|| trial.work());
+            // Where no thread can be had, those that are there do the work.
+            drop(thread::Builder::new().spawn_scoped(scope, || trial.work()));
         }
         trial.work();
     });

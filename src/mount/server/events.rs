@@ -131,6 +131,14 @@ impl Watch {
         self.is_lingering
     }
 
+    /// Whether the export or the driver has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        let parts = [Some(&self.export), self.driver.as_ref()];
+        let mut ends: Vec<_> =
+            parts.into_iter().flatten().map(|part| PollFd::new(part, PollFlags::IN)).collect();
+        poll(&mut ends, Some(&Timespec::default())).is_ok_and(|ended| ended > 0)
+    }
+
     /// Whether the container is lent to a command.
     pub(super) const fn is_lent(&self) -> bool {
         self.borrower.is_some()
