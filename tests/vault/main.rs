@@ -15,6 +15,7 @@ mod keys;
 mod kills;
 mod leaks;
 mod limits;
+mod long_names;
 mod looks;
 mod losses;
 mod losses_matrix;

@@ -63,6 +63,9 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
     if !volume.read_only && !is_sound(version) {
         session.warnings.push(warning(version, has_extents));
     }
+    if !volume.read_only {
+        session.warnings.push(LONG_NAMES.to_owned());
+    }
     let options = options(volume.read_only, needs_recovery, version);
     let log =
         OpenOptions::new().create(true).append(true).mode(0o600).open(session.directory.join(DRIVER_LOG))?;
@@ -342,6 +345,9 @@ fn last_words(directory: &Path) -> String {
     excerpt(last.strip_prefix("fuse: ").unwrap_or(last))
 }
 
+/// True of every version (see `tests/vault/long_names.rs`): the kernel passes on names of up to 1024 bytes and more, and the
+/// length of a name in a directory is one byte.
+const LONG_NAMES: &str = "fuse2fs damages folders by names of more than 255 bytes (128 Cyrillic or 86 Japanese letters): keep them shorter";
 /// The block file as seen from the session's directory: no path of the user's can carry mount options here.
 const BLOCK_NAME: &str = "block/volume";
 const START_LIMIT: Duration = Duration::from_secs(60);

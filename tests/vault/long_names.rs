@@ -1,0 +1,37 @@
+//! What `fuse2fs` does to names of more than 255 bytes, so that it is seen once it does so no more.
+
+use crate::world::{World, with_vault};
+
+/// The kernel passes such names on, and `fuse2fs` writes the length of a name into one byte.
+#[test]
+fn names_of_more_than_255_bytes_still_damage_folders_under_fuse2fs() {
+    with_vault("--size 32M --provision quick", |world| {
+        let mounted = world.strongroom(&world.mount_command());
+        assert_eq!(mounted.status, Some(0), "{mounted:?}");
+        let is_warned = mounted.errors.contains("fuse2fs damages folders by names of more than 255 bytes");
+        assert_eq!(is_warned, world.driver() == "userspace", "{mounted:?}");
+        let is_damaged = damages_a_folder(world);
+        if world.driver() == "kernel" {
+            assert!(!is_damaged, "the kernel refuses such a name");
+            world.done("unmount m");
+            return;
+        }
+        assert!(
+            is_damaged,
+            "this fuse2fs refuses names of more than 255 bytes: take the warning out of mount for it, and the words out of \
+             SECURITY.md and the handbook"
+        );
+        // A throw-away volume: what it holds now is nobody's concern.
+        let _ = world.strongroom("unmount m --force");
+    });
+}
+
+fn damages_a_folder(world: &World) -> bool {
+    world.shell("mkdir m/docs; for i in 1 2 3; do echo $i > m/docs/letter$i; done; echo mine > m/docs/o");
+    let told = world.shell(
+        "long=$(printf 'x%.0s' $(seq 256))
+         mv m/docs/o \"m/docs/letter1$long\" 2> /dev/null && echo moved || echo refused
+         ls m/docs 2> /dev/null | sort | tr '\\n' ' '",
+    );
+    !(told.starts_with("refused") && told.contains("letter1 letter2 letter3 o"))
+}
