@@ -30,7 +30,7 @@ use strongroom::{
 #[path = "../tests/luks_image/mod.rs"]
 mod luks_image;
 
-const NATIVE: &[u8] = include_bytes!("../tests/vectors/native/password.img");
+const NATIVE: &[u8] = include_bytes!("../spec/vectors/native/password.img");
 const NATIVE_COPIES: [usize; 2] = [0, 81_920];
 const NATIVE_COPY_LEN: usize = 65_536;
 const PASSWORD: &[u8] = b"correct horse battery staple";

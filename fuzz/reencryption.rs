@@ -17,7 +17,7 @@ use strongroom::{
 };
 
 /// A container whose newest record has a chunk: both work areas have 16 KiB, the data area lies between them.
-const BASE: &[u8] = include_bytes!("../tests/vectors/native/journaled.img");
+const BASE: &[u8] = include_bytes!("../spec/vectors/native/journaled.img");
 const COPY_LEN: usize = 65_536;
 const RECORD_LEN: usize = 4096;
 const AREA_LEN: usize = 16_384;

@@ -21,13 +21,13 @@ use strongroom::{
 };
 
 /// A whole container: what the input does not overwrite is right.
-const BASE: &[u8] = include_bytes!("../tests/vectors/native/password.img");
+const BASE: &[u8] = include_bytes!("../spec/vectors/native/password.img");
 const COPY_LEN: usize = 65_536;
 const BACKUP_OFFSET: usize = COPY_LEN + 16_384;
 
 /// A whole header file, and the container whose header it is.
-const DETACHED_HEADER: &[u8] = include_bytes!("../tests/vectors/native/detached.header");
-const DETACHED: &[u8] = include_bytes!("../tests/vectors/native/detached.img");
+const DETACHED_HEADER: &[u8] = include_bytes!("../spec/vectors/native/detached.header");
+const DETACHED: &[u8] = include_bytes!("../spec/vectors/native/detached.img");
 const PREAMBLE_LEN: usize = 4096;
 
 /// So little that the real key derivation is cheap; nothing in the product is built differently for fuzzing.

@@ -18,7 +18,7 @@ use strongroom::{
 };
 
 /// A whole container with one keyslot.
-const WHOLE: &[u8] = include_bytes!("vectors/native/password.img");
+const WHOLE: &[u8] = include_bytes!("../spec/vectors/native/password.img");
 const COPY_LEN: usize = 65_536;
 const COPY_B: usize = 81_920;
 /// Where the wrapped key lies within a copy, for keyslot 0.

@@ -143,7 +143,7 @@ mod tests {
     }
 
     fn container() -> MemoryStorage {
-        let image = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/native/password.img");
+        let image = concat!(env!("CARGO_MANIFEST_DIR"), "/spec/vectors/native/password.img");
         MemoryStorage::new(std::fs::read(image).unwrap())
     }
 

@@ -23,7 +23,7 @@ struct Vault {
 
 impl Vault {
     fn new() -> Self {
-        let image = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/native/password.img");
+        let image = concat!(env!("CARGO_MANIFEST_DIR"), "/spec/vectors/native/password.img");
         Self { storage: MemoryStorage::new(std::fs::read(image).unwrap()) }
     }
 

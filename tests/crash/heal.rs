@@ -15,7 +15,7 @@ use crate::{
     harness::{Case, prove},
 };
 
-/// A vector of `tests/vectors/native` whose opening heals.
+/// A vector of `spec/vectors/native` whose opening heals.
 struct Sick {
     name: String,
     image: Vec<u8>,
@@ -82,7 +82,7 @@ impl Sick {
 // proves: NAT-UPD-04 NAT-UPD-07
 #[test]
 fn healing_that_crashes_leaves_a_container_that_opens_and_heals() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/native");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("spec/vectors/native");
     let vectors = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let vectors = vectors.filter(|path| path.extension().is_some_and(|extension| extension == "toml"));
     let sick: Vec<Sick> = vectors.filter_map(|path| Sick::read(&path)).collect();

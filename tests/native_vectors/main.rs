@@ -20,7 +20,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use generator::{Made, Vector};
 
 fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/native")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("spec/vectors/native")
 }
 
 /// Every vector in the repository by name.

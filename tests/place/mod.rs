@@ -333,7 +333,7 @@ impl Drop for Background {
 
 /// A file of the vectors of the native format; `""` is their folder.
 pub(crate) fn vector(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/native").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("spec/vectors/native").join(name)
 }
 
 /// Runs a command to its end.

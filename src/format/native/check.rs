@@ -333,7 +333,7 @@ mod tests {
         storage::MemoryStorage,
     };
 
-    const WHOLE: &[u8] = include_bytes!("../../../tests/vectors/native/password.img");
+    const WHOLE: &[u8] = include_bytes!("../../../spec/vectors/native/password.img");
     const COPY_B: usize = 81_920;
 
     fn some_key() -> VolumeKey {
@@ -480,7 +480,7 @@ mod tests {
     }
 
     /// At rest in the middle of a re-encryption: both work areas, of 16 KiB, hold the newest record.
-    const MOVING: &[u8] = include_bytes!("../../../tests/vectors/native/moving.img");
+    const MOVING: &[u8] = include_bytes!("../../../spec/vectors/native/moving.img");
 
     fn unlocked_findings(image: &[u8]) -> Vec<Finding> {
         let header = NativeHeader::read(&MemoryStorage::new(image.to_vec())).unwrap();
