@@ -380,6 +380,51 @@ fn an_old_header_of_a_native_container_is_refused() {
 }
 
 #[test]
+fn a_pin_follows_a_reencryption_and_refuses_what_was_before_it_or_during_it() {
+    for before in ["suite-2.img", "moving.img"] {
+        let old = fs::read(place::vector(before)).unwrap();
+        let place = Home::with(&old);
+        place.make_file("password", place::PASSWORD);
+        place.assert_opens("--pin");
+        let ended = place.strongroom("reencrypt c --password-file password");
+        assert_eq!(ended.status, Some(0), "{before}: {ended:?}");
+        // Not only from the next opening on.
+        let pin: Value = serde_json::from_slice(&fs::read(&place.pins()[0]).unwrap()).unwrap();
+        let header: Value = place.strongroom("info c --json").json();
+        assert_eq!(pin["sequence"], header["headers"][0]["sequence"], "{before}: {pin}");
+        assert_eq!(pin["generation"], header["generation"], "{before}: {pin}");
+        place.assert_opens("--pin=require");
+        place.make_file("c", &old);
+        let ended = place.strongroom("key test c --password-file password");
+        assert_eq!(ended.status, Some(4), "{before}: {ended:?}");
+        assert!(ended.errors.contains("it is an old one: its sequence number is "), "{ended:?}");
+    }
+}
+
+/// A newer copy under another checksum passes before the password is asked for; what opens then is the old one.
+#[test]
+fn a_forged_newer_copy_does_not_take_the_pin_to_an_old_header() {
+    let old = fs::read(place::vector("password.img")).unwrap();
+    let place = Home::with(&old);
+    place.make_file("password", place::PASSWORD);
+    place.assert_opens("--pin");
+    place.make_file("new", b"clamp orbit velvet mossy tundra wagon");
+    let cheap = place::CHEAP;
+    let ended =
+        place.strongroom(&format!("key add c {cheap} --password-file password --new-password-file new"));
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    let mut forged = old;
+    forged[128] = 9;
+    forged[4000..4096].fill(0);
+    let sum = strongroom::crypto::hash::sha256(&[&forged[..65_536]]);
+    forged[4000..4032].copy_from_slice(&sum);
+    place.make_file("c", &forged);
+    let ended = place.strongroom("key test c --password-file password");
+    assert_eq!(ended.status, Some(4), "{ended:?}");
+    assert!(ended.errors.contains("it is an old one: its sequence number is 1, and 2"), "{ended:?}");
+}
+
+#[test]
 fn a_header_that_is_swapped_between_two_readings_is_refused() {
     let place = Home::with(&luks2(b"secret"));
     let container = Container::open(&place.path("c"), Access::ReadOnly).unwrap();

@@ -12,7 +12,7 @@ use serde::Serialize;
 use strongroom::{
     crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
-    format::{HeaderInfo, HeaderRestore, KeyslotInfo, Unlocked},
+    format::{Format, HeaderInfo, HeaderRestore, KeyslotInfo, Unlocked, native::Native},
     storage::Storage,
     sys::in_use::{KernelUse, kernel_use_of},
     text::in_quotes,
@@ -28,7 +28,7 @@ use super::{
     info::describe_keyslots,
     mounting::open,
     output::Console,
-    prompt,
+    pin, prompt,
     unlock::{attach, cannot_open, check_kind, settle_format, unlock},
 };
 
@@ -182,6 +182,9 @@ impl Replacement<'_> {
         restore
             .write(&*container.storage(), unlocked)
             .map_err(|error| error.during(format!("cannot restore the header of {}", self.path.display())))?;
+        if let Some(unlocked) = unlocked.filter(|_| source.format == Native.name()) {
+            pin::advance(self.console, &*container.storage(), &unlocked.volume_key);
+        }
         let restored =
             Restored { container: self.path, uuid: source.uuid, keyslots: source.keyslots, replaced };
         let line = format!("restored the header of {} from {}", self.path.display(), self.source.display());

@@ -7,8 +7,10 @@ use std::{
 
 use serde::Serialize;
 use strongroom::{
+    crypto::secret::VolumeKey,
     error::{Error, ErrorKind, Result},
-    format::{Finding, Fingerprint, Header},
+    format::{Finding, Header, Unlocked},
+    storage::Storage,
     volume::pin::{Pins, Standing},
 };
 
@@ -18,10 +20,19 @@ use super::{args::PinChoice, output::Console};
 #[derive(Debug)]
 pub(crate) struct Pinned<'a> {
     path: &'a Path,
-    /// What to remember after a successful unlock, and where.
-    store: Option<(Pins, Fingerprint)>,
-    /// Whether the user asked for it.
-    is_asked_for: bool,
+    /// Where there is, or will be, a pin.
+    pins: Option<Pins>,
+    /// What is to be done with it after a successful unlock.
+    task: Task,
+}
+
+/// What is to be done with a pin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Task {
+    /// Compare once more, now that it is known which header is authentic; let it move on.
+    Compare,
+    /// Make it, or make it anew: the user asked for it.
+    Store,
 }
 
 /// Compares the header of the container at `path` with its pin, where there is one: also without `--pin`.
@@ -44,46 +55,53 @@ fn compare<'a>(path: &'a Path, header: &dyn Header, choice: Option<PinChoice>) -
         let reason = format!("it has no UUID to pin it by ({format})");
         return Err(Error::new(ErrorKind::Usage, reason));
     }
-    let nothing = Pinned { path, store: None, is_asked_for: choice.is_some() };
+    let nothing = Pinned { path, pins: None, task: Task::Compare };
     let pins = match (pins(), choice) {
         (Ok(pins), _) => pins,
         // Who has no home has no pins.
         (Err(_), None) => return Ok(nothing),
         (Err(error), Some(_)) => return Err(error),
     };
-    let renew = |fingerprint| Pinned { store: Some((pins.clone(), fingerprint)), ..nothing };
-    if let (Some(PinChoice::Renew), Some(fingerprint)) = (choice, &fingerprint) {
-        return Ok(renew(fingerprint.clone()));
+    if choice == Some(PinChoice::Renew) {
+        return Ok(Pinned { pins: Some(pins), task: Task::Store, ..nothing });
     }
-    match (pins.compare(fingerprint.as_ref(), path)?, fingerprint, choice) {
-        (Standing::Changed(changes), ..) => Err(changed(&changes)),
-        (Standing::Unknown, _, Some(PinChoice::Require)) => {
+    match (pins.compare(fingerprint.as_ref(), path)?, choice) {
+        (Standing::Changed(changes), _) => Err(changed(&changes)),
+        (Standing::Unknown, Some(PinChoice::Require)) => {
             let reason = "its header is not pinned";
             Err(Error::new(ErrorKind::NotFound, reason)
                 .with_hint("--pin pins it; be sure that it is the right one"))
         }
-        (Standing::Unknown, Some(fingerprint), Some(_)) => Ok(renew(fingerprint)),
-        (Standing::Same, Some(fingerprint), _) => {
-            // Another copy of the container, or a header that its MAC lets move on.
-            let pin = pins.find(fingerprint.uuid())?;
-            let has_news = pin.is_some_and(|pin| !pin.knows(path) || pin.is_older_than(&fingerprint));
-            Ok(if has_news { Pinned { is_asked_for: false, ..renew(fingerprint) } } else { nothing })
-        }
-        _ => Ok(nothing),
+        (Standing::Unknown, Some(_)) => Ok(Pinned { pins: Some(pins), task: Task::Store, ..nothing }),
+        (Standing::Same, _) => Ok(Pinned { pins: Some(pins), ..nothing }),
+        (Standing::Unknown, None) => Ok(nothing),
     }
 }
 
 impl Pinned<'_> {
-    /// Remembers the header after it was unlocked, where there is something to remember.
-    pub(crate) fn keep(self, console: Console) -> Result<()> {
-        let Some((pins, fingerprint)) = self.store else { return Ok(()) };
-        let stored = pins.store(&fingerprint, self.path);
-        if !self.is_asked_for {
-            // The header is as pinned; only what was to be added to the pin is lost.
-            stored.map_or_else(|error| console.warn(&error.to_string()), drop);
+    /// Compares and remembers the header after it was unlocked: only now it is known which copy of it is authentic, and how
+    /// far it is.
+    ///
+    /// # Errors
+    /// `Tampered` where the authentic header is not the one that was pinned.
+    pub(crate) fn keep(self, console: Console, header: &dyn Header, unlocked: &Unlocked) -> Result<()> {
+        let (Some(pins), Some(fingerprint)) = (self.pins, header.fingerprint_unlocked(unlocked)) else {
+            return Ok(());
+        };
+        if self.task == Task::Compare {
+            if let Standing::Changed(changes) = pins.compare(Some(&fingerprint), self.path)? {
+                return Err(changed(&changes).during(format!("cannot open {}", self.path.display())));
+            }
+            // Another copy of the container, or a header that its MAC lets move on.
+            let pin = pins.find(fingerprint.uuid())?;
+            if pin.is_some_and(|pin| !pin.knows(self.path) || pin.is_older_than(&fingerprint)) {
+                // The header is as pinned; only what was to be added to the pin is lost.
+                let stored = pins.store(&fingerprint, self.path);
+                stored.map_or_else(|error| console.warn(&error.to_string()), drop);
+            }
             return Ok(());
         }
-        let file = stored?;
+        let file = pins.store(&fingerprint, self.path)?;
         console.note(&format!("pinned the header of {}: {}", self.path.display(), fingerprint.digest()));
         console.detail(&format!("strongroom: the pin is {}", file.display()));
         Ok(())
@@ -100,6 +118,20 @@ pub(crate) fn follow(path: &Path, before: &dyn Header, after: &dyn Header) -> Re
     };
     pins.follow(&before, &after, path)
         .map_err(|error| error.during(format!("cannot renew the pin of {}", path.display())))
+}
+
+/// Lets the pin of a native container move on to what this program has just written to it, `key` being its volume key. A pin
+/// that cannot be written costs no more than a word: it moves on when the container is opened the next time.
+pub(crate) fn advance(console: Console, storage: &dyn Storage, key: &VolumeKey) {
+    let Ok(pins) = pins() else { return };
+    if let Err(error) = pins.advance_to(storage, key) {
+        console.warn(&error.to_string());
+    }
+}
+
+/// Where the user's pins are, for a server that is to let them move on.
+pub(crate) fn folder() -> Option<PathBuf> {
+    pins().ok().map(|pins| pins.folder().to_path_buf())
 }
 
 /// What `info` tells of a container's pin.
@@ -131,7 +163,7 @@ impl PinInfo {
             Standing::Changed(changes) => ("changed", changes),
         };
         let file = Some(pins.file(fingerprint.uuid())).filter(|file| file.exists());
-        let digest = fingerprint.sequence().is_none().then(|| fingerprint.digest());
+        let digest = fingerprint.state().is_none().then(|| fingerprint.digest());
         Some(Self { state, digest, changes, file })
     }
 

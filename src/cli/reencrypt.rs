@@ -12,13 +12,13 @@ use strongroom::{
     error::{Error, ErrorKind, Result},
     format::{
         Attempt, Header, HeaderInfo, KeyslotInfo, NewKeyslot, Unlocked,
-        native::{NativeHeader, Target},
+        native::{NativeHeader, Target, Trace},
     },
     mapping::Layout,
     mount::MountedReencryption,
     storage::Storage,
     volume::{
-        Access, Container, LiveState, LiveStatus, Reencryption, StartHeader, make_writable,
+        Access, Container, LiveState, LiveStatus, Reencryption, StartHeader, Work, make_writable,
         reencrypt::{Outcome, Pace, Tuning},
     },
 };
@@ -28,6 +28,7 @@ use super::{
     cost, interrupt,
     mounting::open,
     output::Console,
+    pin,
     progress::{ByteProgress, spin},
     prompt::{self, SecretPrompt},
     recovery,
@@ -81,18 +82,20 @@ fn offline(console: Console, options: &ReencryptOptions) -> Result<()> {
     }
     let storage = container.storage();
     let mut work = if is_resumed {
-        Reencryption::resume(storage, Arc::clone(&unlocked.volume_key), Tuning::default())?
+        Reencryption::resume(Arc::clone(&storage), Arc::clone(&unlocked.volume_key), Tuning::default())?
     } else {
         let start = start_header(console, options, &container, &unlocked, credentials)?;
         interrupt::check()?;
-        Reencryption::start(storage, &start, Tuning::default())?
+        Reencryption::start(Arc::clone(&storage), &start, Tuning::default())?
     };
     drop(unlocked);
+    work.leave(trace(options));
+    pin::advance(console, &*storage, &work.volume_key());
     let progress = ByteProgress::start(console, "re-encrypting");
-    let outcome =
-        work.run(&mut Pace::new(options.max_rate), &mut |done, total| progress.step(done, total))?;
+    let outcome = work.run(&mut Pace::new(options.max_rate), &mut |done, total| progress.step(done, total));
     drop(progress);
-    match outcome {
+    pin::advance(console, &*storage, &work.volume_key());
+    match outcome? {
         Outcome::Finished => finished(console, path, work.total()),
         Outcome::Paused => return Err(stopped(path, work.done(), work.total())),
     }
@@ -125,11 +128,11 @@ fn online(console: Console, options: &ReencryptOptions, mounted: &MountedReencry
     let (unlocked, credentials) =
         unlock_with(console, path, &*header, &options.unlock, options.keyslot.slot)?;
     if is_under_way(&*container.storage(), &unlocked, options)? {
-        mounted.resume(unlocked.volume_key.expose(), options.max_rate)?;
+        mounted.resume(unlocked.volume_key.expose(), ordered(options))?;
     } else {
         let start = start_header(console, options, &container, &unlocked, credentials)?;
         interrupt::check()?;
-        mounted.start(&start, options.max_rate)?;
+        mounted.start(&start, ordered(options))?;
     }
     drop(unlocked);
     if options.background {
@@ -138,6 +141,15 @@ fn online(console: Console, options: &ReencryptOptions, mounted: &MountedReencry
         return Ok(());
     }
     watch(console, path, mounted)
+}
+
+/// What the server is to do. It runs on after this command, so the pin is its to move.
+fn ordered(options: &ReencryptOptions) -> Work {
+    Work { max_rate: options.max_rate, trace: trace(options), pins: pin::folder() }
+}
+
+const fn trace(options: &ReencryptOptions) -> Trace {
+    if options.no_trace { Trace::Remove } else { Trace::Leave }
 }
 
 /// Shows the progress of the server until it is at the end, or Ctrl-C has it rest.

@@ -162,7 +162,7 @@ pub(crate) fn unlock_with(
     let pinned = pin::check(path, header, options.pin)?;
     header.check_openable().map_err(|error| error.during(format!("cannot unlock {}", path.display())))?;
     let opened = open_with(console, path, header, options, keyslot)?;
-    pinned.keep(console)?;
+    pinned.keep(console, header, &opened.0)?;
     Ok(opened)
 }
 

@@ -12,7 +12,18 @@ use crate::crypto::hash::Sha256;
 pub struct Fingerprint {
     uuid: String,
     facts: Vec<Fact>,
-    sequence: Option<u64>,
+    state: Option<State>,
+}
+
+/// How far a header under a MAC has come. No part of it ever falls, but that the record starts anew with each generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct State {
+    /// Counts the updates of the header.
+    pub sequence: u64,
+    /// Counts the starts and ends of re-encryptions.
+    pub generation: u32,
+    /// Counts the records of the re-encryption that is under way; 0 where none is.
+    pub record: u64,
 }
 
 /// One fact of a header: that it is still the same shows in its digest.
@@ -29,7 +40,7 @@ pub struct Fact {
 impl Fingerprint {
     /// Of the container with this UUID; `None` where it has none, and so cannot be told from others.
     pub(in crate::format) fn of(uuid: Option<String>, format: &str) -> Option<Self> {
-        let mut fingerprint = Self { uuid: uuid?, facts: Vec::new(), sequence: None };
+        let mut fingerprint = Self { uuid: uuid?, facts: Vec::new(), state: None };
         fingerprint.add("", "format", &[format.as_bytes()]);
         Some(fingerprint)
     }
@@ -45,9 +56,9 @@ impl Fingerprint {
         self.facts.push(Fact { object: object.to_owned(), name: name.to_owned(), digest });
     }
 
-    /// Says that the header may change as long as this number does not fall: a MAC tells who changed it.
-    pub(in crate::format) fn with_sequence(mut self, sequence: u64) -> Self {
-        self.sequence = Some(sequence);
+    /// Says that the header may change as long as these numbers do not fall: a MAC tells who changed it.
+    pub(in crate::format) const fn with_state(mut self, state: State) -> Self {
+        self.state = Some(state);
         self
     }
 
@@ -61,9 +72,9 @@ impl Fingerprint {
         &self.facts
     }
 
-    /// The number that never falls, where the format has a MAC.
-    pub const fn sequence(&self) -> Option<u64> {
-        self.sequence
+    /// What never falls, where the format has a MAC.
+    pub const fn state(&self) -> Option<State> {
+        self.state
     }
 
     /// SHA-256 over all facts, in hexadecimal.

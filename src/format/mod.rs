@@ -19,7 +19,7 @@ use backup::OLDER_PASSWORDS;
 pub use backup::{HeaderBackup, HeaderRestore};
 pub use create::{Blueprint, Extent, KdfBounds, NewHeader, Provision, Room, Wishes};
 pub use finding::{Finding, Severity};
-pub use fingerprint::{Fact, Fingerprint, digest_of, hex};
+pub use fingerprint::{Fact, Fingerprint, State, digest_of, hex};
 pub use growth::{Growth, OpenEnd};
 pub use uuid::{hyphenated, new_uuid};
 
@@ -165,6 +165,12 @@ pub trait Header: fmt::Debug + Send + Sync {
     /// What can be told once it is unlocked: in a format without a signature, everything.
     fn describe_unlocked(&self, _unlocked: &Unlocked) -> HeaderInfo {
         self.describe()
+    }
+
+    /// The same of the header that is authentic, where only the volume key tells which that is.
+    fn fingerprint_unlocked(&self, unlocked: &Unlocked) -> Option<Fingerprint> {
+        let _ = unlocked;
+        self.fingerprint()
     }
 
     /// What a keyfile is to this format.

@@ -21,8 +21,7 @@ use super::{driver::DriverChoice, registry::Entry};
 use crate::{
     error::{Error, ErrorKind, Result},
     sys::{memory::LockedBytes, socket::send_descriptors, user::User},
-    volume::Container,
-    volume::LiveStatus,
+    volume::{Container, LiveStatus, Work},
 };
 
 /// Where a volume becomes visible.
@@ -151,7 +150,7 @@ pub(super) enum Answer {
 }
 
 /// What a command asks of a running server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Command {
     /// Take everything down, wipe the keys and end.
@@ -170,20 +169,14 @@ pub(super) enum Command {
     Reencrypt(Reencrypt),
 }
 
-/// What a command asks of a server about re-encryption. Rates are in bytes a second.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What a command asks of a server about re-encryption.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Reencrypt {
     /// Start one. After [`Outcome::Proceed`] come the bytes of the header that starts it, and the new volume key.
-    Start {
-        /// How fast at most.
-        max_rate: Option<u64>,
-    },
+    Start(Work),
     /// Go on with one. After [`Outcome::Proceed`] come no bytes, and the volume key.
-    Resume {
-        /// How fast at most.
-        max_rate: Option<u64>,
-    },
+    Resume(Work),
     /// Have it rest.
     Pause,
     /// Say how it is.

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     sys::socket::connect,
-    volume::{LiveStatus, StartHeader},
+    volume::{LiveStatus, StartHeader, Work},
 };
 
 /// The re-encryption of a mounted volume, in the hands of its server.
@@ -40,16 +40,16 @@ impl MountedReencryption {
     ///
     /// # Errors
     /// `Busy` where one is under way or the header has changed since, `Permission` where the volume is read-only.
-    pub fn start(&self, header: &StartHeader, max_rate: Option<u64>) -> Result<LiveStatus> {
-        self.order(Reencrypt::Start { max_rate }, Some((header.as_bytes(), header.volume_key().expose())))
+    pub fn start(&self, header: &StartHeader, work: Work) -> Result<LiveStatus> {
+        self.order(Reencrypt::Start(work), Some((header.as_bytes(), header.volume_key().expose())))
     }
 
     /// Goes on with one that rests. `key` is the volume key.
     ///
     /// # Errors
     /// `Busy` where it runs, `NotFound` where none is under way, `Permission` where the volume is read-only.
-    pub fn resume(&self, key: &[u8], max_rate: Option<u64>) -> Result<LiveStatus> {
-        self.order(Reencrypt::Resume { max_rate }, Some((&[], key)))
+    pub fn resume(&self, key: &[u8], work: Work) -> Result<LiveStatus> {
+        self.order(Reencrypt::Resume(work), Some((&[], key)))
     }
 
     /// Has it rest, and waits until it does.

@@ -406,9 +406,7 @@ impl Server {
                     let _ = protocol::send(&stream, &Outcome::Failed(Failure::from(&error)));
                 }
             }
-            Command::Reencrypt(Reencrypt::Start { .. } | Reencrypt::Resume { .. })
-                if self.watch.is_lent() =>
-            {
+            Command::Reencrypt(Reencrypt::Start(_) | Reencrypt::Resume(_)) if self.watch.is_lent() => {
                 let _ = protocol::send(&stream, &Outcome::Failed(Failure::from(&lent_already())));
             }
             Command::Reencrypt(order) => {

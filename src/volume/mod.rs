@@ -31,7 +31,7 @@ pub use header::{
     Kept, backup_header, header_without_container, keep_bytes, keep_replaced, new_header_file,
     open_for_backup, plan_restore,
 };
-pub use reencrypt::{LiveReencryption, LiveState, LiveStatus, Reencryption};
+pub use reencrypt::{LiveReencryption, LiveState, LiveStatus, Reencryption, Work};
 
 use std::{
     fs::File,

@@ -2,7 +2,7 @@
 //!
 //! A header of LUKS is only checksummed. Whoever can write to the container can put keyslots and a cipher of his own into it;
 //! a pin is what shows that. The header of a native container is authentic or does not open, but an old one can be put in its
-//! place: its pin remembers the sequence number.
+//! place: its pin remembers how far it had come.
 
 use std::{
     fs,
@@ -18,9 +18,10 @@ use rustix::{fs::OFlags, process::geteuid};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    crypto::hash::sha256,
+    crypto::{hash::sha256, secret::VolumeKey},
     error::{Error, ErrorKind, Result},
-    format::{Fact, Fingerprint, digest_of, hex},
+    format::{Fact, Fingerprint, State, digest_of, hex, native::NativeHeader},
+    storage::Storage,
 };
 
 /// The folder of a user's pins, one file a container.
@@ -36,6 +37,12 @@ pub struct Pin {
     uuid: String,
     facts: Vec<Fact>,
     sequence: Option<u64>,
+    /// How often re-encryptions have started and ended. None in pins from before it was remembered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    generation: Option<u32>,
+    /// How many records the one had written that was under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    record: Option<u64>,
     /// SHA-256 of the paths where the container was opened, as they were given and resolved. Devices are not among them: their
     /// names go from one to another.
     places: Vec<String>,
@@ -121,12 +128,44 @@ impl Pins {
             version: VERSION,
             uuid,
             facts,
-            sequence: header.sequence(),
+            sequence: None,
+            generation: None,
+            record: None,
             places,
             checksum: String::new(),
         };
+        pin.set_state(header.state());
         self.write(&mut pin).map_err(cannot)?;
         Ok(file)
+    }
+
+    /// Lets the pin follow a header that this program has just written, and read back as authentic: `header` is what it is
+    /// now. Where there is no pin, or it is not one that only moves on, nothing is done.
+    ///
+    /// # Errors
+    /// As [`Self::store`].
+    pub fn advance(&self, header: &Fingerprint) -> Result<()> {
+        let Some(mut pin) = self.find(header.uuid())? else { return Ok(()) };
+        if !pin.changes(header).is_empty() || !pin.is_older_than(header) {
+            return Ok(());
+        }
+        pin.set_state(header.state());
+        let file = self.file(header.uuid());
+        self.write(&mut pin).map_err(|error| error.during(format!("cannot write the pin {}", file.display())))
+    }
+
+    /// The same with the header of a native container, which is read once more. `key` is its volume key.
+    ///
+    /// # Errors
+    /// What reading the header gave, and as [`Self::advance`].
+    pub fn advance_to(&self, storage: &dyn Storage, key: &VolumeKey) -> Result<()> {
+        let header = NativeHeader::read(storage)?.authentic_fingerprint(key)?;
+        header.map_or(Ok(()), |header| self.advance(&header))
+    }
+
+    /// The folder that they are in.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Lets the pin follow a change of keyslots that this program made, where the header was as pinned before.
@@ -223,31 +262,56 @@ impl Pin {
     /// How a header differs, each difference as a phrase.
     pub fn changes(&self, header: &Fingerprint) -> Vec<String> {
         let mut changes = differences(&self.facts, header.facts());
-        if let (Some(pinned), found) = (self.sequence, header.sequence())
-            && found.is_none_or(|found| found < pinned)
-        {
-            let found = found.map_or_else(|| "none".to_owned(), |found| found.to_string());
-            changes.push(format!(
-                "it is an old one: its sequence number is {found}, and {pinned} was there already"
-            ));
+        if let Some(pinned) = self.state() {
+            changes.extend(fallen(pinned, header.state()));
         }
         changes
     }
 
     /// Whether the header may have moved on, where it is authentic and newer.
     pub fn is_older_than(&self, header: &Fingerprint) -> bool {
-        self.sequence < header.sequence()
+        self.state() < header.state()
+    }
+
+    /// What was seen of a header under a MAC. What a pin does not remember yet is as at the beginning.
+    fn state(&self) -> Option<State> {
+        let (generation, record) = (self.generation.unwrap_or(0), self.record.unwrap_or(0));
+        self.sequence.map(|sequence| State { sequence, generation, record })
+    }
+
+    fn set_state(&mut self, state: Option<State>) {
+        self.sequence = state.map(|state| state.sequence);
+        self.generation = state.map(|state| state.generation);
+        self.record = state.map(|state| state.record);
     }
 
     fn computed_checksum(&self) -> String {
         let sequence = self.sequence.map_or_else(String::new, |sequence| sequence.to_string());
-        let places = self.places.join(" ");
-        let parts = [digest_of(&self.facts), self.uuid.clone(), sequence, places].map(|part| {
+        let mut parts = vec![digest_of(&self.facts), self.uuid.clone(), sequence, self.places.join(" ")];
+        parts.extend(self.generation.map(|generation| generation.to_string()));
+        parts.extend(self.record.map(|record| record.to_string()));
+        let parts = parts.iter().map(|part| {
             let len = u64::try_from(part.len()).unwrap_or(u64::MAX);
             [&len.to_le_bytes()[..], part.as_bytes()].concat()
         });
-        hex(&sha256(&[b"strongroom pin 1: file", &parts.concat()]))
+        hex(&sha256(&[b"strongroom pin 1: file", &parts.collect::<Vec<_>>().concat()]))
     }
+}
+
+/// Why a header is an old one: the first number that is lower than it was, as a phrase.
+fn fallen(pinned: State, found: Option<State>) -> Option<String> {
+    let old = |what: &str, found: String, pinned: u64| {
+        format!("it is an old one: its {what} is {found}, and {pinned} was there already")
+    };
+    let Some(found) = found else { return Some(old("sequence number", "none".to_owned(), pinned.sequence)) };
+    if found.sequence < pinned.sequence {
+        return Some(old("sequence number", found.sequence.to_string(), pinned.sequence));
+    }
+    if found.generation < pinned.generation {
+        return Some(old("generation", found.generation.to_string(), pinned.generation.into()));
+    }
+    (found.generation == pinned.generation && found.record < pinned.record)
+        .then(|| old("re-encryption record", found.record.to_string(), pinned.record))
 }
 
 /// Facts that are in one list only or differ. An object that is new, gone or of another type as a whole is one phrase.

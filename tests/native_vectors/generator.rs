@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256, Sha512};
 use xts_mode::Xts128;
 
-pub(crate) use fido2::Token;
+pub(crate) use fido2::{Token, first_token};
 
 pub(crate) const COPY: usize = 65_536;
 const DATA: usize = 16_384;
@@ -130,10 +130,27 @@ pub(crate) fn hkdf(volume_key: &[u8; 64], uuid: &[u8; 16], info: &[u8]) -> [u8; 
 }
 
 pub(crate) fn data_key(volume_key: &[u8; 64], uuid: &[u8; 16], region: u64) -> [u8; 64] {
+    data_key_of(volume_key, uuid, 1, region).try_into().unwrap()
+}
+
+/// 64 bytes for suite 1, 32 for suite 2.
+pub(crate) fn data_key_of(volume_key: &[u8; 64], uuid: &[u8; 16], suite: u32, region: u64) -> Vec<u8> {
     let mut info = b"strongroom/v1/data".to_vec();
-    info.extend(1_u32.to_le_bytes());
+    info.extend(suite.to_le_bytes());
     info.extend(region.to_le_bytes());
-    hkdf(volume_key, uuid, &info)
+    let mut key = vec![0; if suite == 1 { 64 } else { 32 }];
+    Hkdf::<Sha512>::new(Some(uuid), volume_key).expand(&info, &mut key).unwrap();
+    key
+}
+
+/// The plaintext of what XChaCha20-Poly1305 encrypted.
+pub(crate) fn open(key: &[u8], nonce: &[u8], aad: &[u8], wrapped: &[u8], tag: &[u8]) -> Vec<u8> {
+    let (key, nonce): ([u8; 32], [u8; 24]) = (key.try_into().unwrap(), nonce.try_into().unwrap());
+    let (mut opened, tag): (Vec<u8>, [u8; 16]) = (wrapped.to_vec(), tag.try_into().unwrap());
+    XChaCha20Poly1305::new(&key.into())
+        .decrypt_inout_detached(&nonce.into(), aad, opened.as_mut_slice().into(), &tag.into())
+        .unwrap();
+    opened
 }
 
 pub(crate) fn credentials(password: &str, keyfiles: &[&[u8]]) -> Vec<u8> {
@@ -201,7 +218,7 @@ fn keyslot(slot: &Slot<'_>, uuid: &[u8; 16], volume_key: &[u8; 64], random: &mut
 }
 
 /// HKDF-SHA-512 (RFC 5869) spelled out: extract, then the first block of expand.
-fn random_slot_key(secret: &[u8; 32], salt: &[u8; 32], info: &[u8]) -> [u8; 32] {
+pub(crate) fn random_slot_key(secret: &[u8; 32], salt: &[u8; 32], info: &[u8]) -> [u8; 32] {
     let hmac = |key: &[u8], message: &[u8]| {
         Hmac::<Sha512>::new_from_slice(key).unwrap().chain_update(message).finalize().into_bytes()
     };

@@ -23,6 +23,9 @@ pub(crate) struct ReencryptOptions {
     /// Work at most so fast: 50M is 50 MiB a second
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) max_rate: Option<u64>,
+    /// With --header: leave nothing in the container that shows its UUID at the end; an old header file is then not known as one
+    #[arg(long, requires = "header", conflicts_with = "instead")]
+    pub(crate) no_trace: bool,
     /// Do not ask for the passwords of the other keyslots: they go
     #[arg(long)]
     pub(crate) drop_other_keys: bool,

@@ -10,6 +10,7 @@ use super::{
     header::NativeHeader,
     header_file::{HeaderFile, check_same_data},
     layout::{COPY_LEN, COPY_LEN_U64},
+    slots::refuse_outdated,
     superblock::CopyIndex,
     update::{make_durable, write_both},
 };
@@ -154,6 +155,7 @@ impl Restore {
         if let Some(error) = present.as_ref().and_then(|header| header.copies.unsupported()) {
             return Err(error.clone().into());
         }
+        refuse_outdated(container, &source.copy_in_use().superblock)?; // NAT-REENC-17
         Ok(Self { source, present })
     }
 

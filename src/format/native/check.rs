@@ -10,8 +10,9 @@ use super::{
     header::name_of,
     keys,
     keyslot::{Keyslot, SlotKind},
-    layout::{COPY_LEN, RawKeyslot},
+    layout::{ALIGNMENT, COPY_LEN, RawKeyslot},
     ledger::Ledger,
+    slots::{Slots, outdated},
     superblock::CopyIndex,
 };
 use crate::{
@@ -46,11 +47,17 @@ pub(super) fn check(storage: &dyn Storage) -> Result<Vec<Finding>> {
     findings.extend(check_agreement(&copies));
     findings.extend(check_features(current));
     findings.extend(check_size(current, actual_len));
+    let superblock = &current.superblock;
+    let slots = Slots::read(storage, &superblock.geometry);
+    if let Some(newer) = slots.as_ref().and_then(|slots| slots.newer_generation(superblock)) {
+        let error = outdated(superblock.generation, newer);
+        findings.push(Finding::error("header", error.reason())); // NAT-REENC-17
+    }
     if current.superblock.reencryption.is_some() {
         let message = "a re-encryption is under way; where nobody works on it, strongroom reencrypt goes on";
         findings.push(Finding::warning("data", message));
     } else {
-        findings.extend(check_work_areas(current, storage)?);
+        findings.extend(check_work_areas(current, slots.as_ref(), storage)?);
     }
     findings.extend(check_keyslots(current));
     Ok(findings)
@@ -193,13 +200,21 @@ fn check_size(current: &HeaderCopy, actual: u64) -> Option<Finding> {
     (surplus > 0).then(|| Finding::info("container", format!("{surplus} bytes after its end are ignored")))
 }
 
-/// Work areas are zero but for what a re-encryption writes.
-fn check_work_areas(current: &HeaderCopy, storage: &dyn Storage) -> Result<Vec<Finding>> {
+/// Work areas are zero but for what a re-encryption writes, and the closing record that it leaves.
+fn check_work_areas(
+    current: &HeaderCopy,
+    slots: Option<&Slots>,
+    storage: &dyn Storage,
+) -> Result<Vec<Finding>> {
     let geometry = &current.superblock.geometry;
     let copy_len = u64::try_from(COPY_LEN).unwrap_or(u64::MAX);
     let tail = geometry.backup_offset.saturating_add(copy_len)..geometry.container_len;
     let mut findings = Vec::new();
-    for (name, area) in [("front work area", copy_len..geometry.data_offset), ("tail work area", tail)] {
+    let areas = [("front work area", copy_len..geometry.data_offset), ("tail work area", tail)];
+    for (number, (name, mut area)) in areas.into_iter().enumerate() {
+        if slots.is_some_and(|slots| slots.is_closed(number, &current.superblock)) {
+            area.start = area.start.saturating_add(ALIGNMENT);
+        }
         if !is_zero(storage, &area)? {
             findings.push(Finding::info(
                 name,

@@ -1,11 +1,7 @@
 //! How the volume lies in the data area: one mapping, or two and a border between them.
 
 use super::{
-    keys,
-    layout::REGION_LEN,
-    ledger::{Ledger, Slots},
-    reencryption::Binding,
-    suite::Suite,
+    keys, layout::REGION_LEN, ledger::Ledger, reencryption::Binding, slots::Slots, suite::Suite,
     superblock::Superblock,
 };
 use crate::{

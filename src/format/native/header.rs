@@ -12,7 +12,8 @@ use super::{
     header_file::HeaderFile,
     keyslot::{self, Budget, Keyslot, Opened, SlotKind},
     layout::VERSION,
-    ledger::{Ledger, Slots, WorkAreas},
+    ledger::{Ledger, WorkAreas},
+    slots::{Slots, outdated},
     superblock::{CopyIndex, Superblock},
     transition::Target,
 };
@@ -24,7 +25,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     format::{
         Attempt, Change, CopyInfo, CopyState, Detail, Editor, Finding, Fingerprint, Header, HeaderInfo,
-        KdfBounds, Unlocked, empty_keyslot, hyphenated, no_keyslot_left,
+        KdfBounds, State, Unlocked, empty_keyslot, hyphenated, no_keyslot_left,
     },
     storage::Storage,
     text::in_quotes,
@@ -34,7 +35,7 @@ use crate::{
 #[derive(Debug)]
 pub struct NativeHeader {
     pub(super) copies: Copies,
-    /// The records of a re-encryption that a whole copy says is under way, for each place where they may stand.
+    /// What stands in the work areas, for each place where a whole copy has them.
     slots: Vec<Slots>,
     /// The container's size as it is, which may be less than the header says.
     actual_len: u64,
@@ -47,19 +48,49 @@ impl NativeHeader {
     /// `NotAContainer` where there is no trace of one, `Damaged` where no copy is whole, `Unsupported` where the whole ones
     /// ask for what this version does not know.
     pub fn read(storage: &dyn Storage) -> Result<Self> {
+        let header = Self::with_records(Copies::read(storage)?, storage)?;
+        if header.newer_generation(header.current()).is_none() {
+            return Ok(header);
+        }
+        // Somebody who has it open for writing may have started or ended a re-encryption between the two readings.
         Self::with_records(Copies::read(storage)?, storage)
     }
 
-    /// Reads the records of a re-encryption that any of `copies` names.
+    /// Reads what stands in the work areas of `copies`, whether or not one says that a re-encryption is under way: it may
+    /// be an old one (NAT-REENC-17).
     fn with_records(copies: Copies, storage: &dyn Storage) -> Result<Self> {
         let mut slots: Vec<Slots> = Vec::new();
-        for copy in copies.whole().filter(|copy| copy.superblock.reencryption.is_some()) {
-            let areas = WorkAreas::of(&copy.superblock.geometry);
-            if let Some(areas) = areas.filter(|areas| slots.iter().all(|slots| slots.areas() != areas)) {
-                slots.push(Slots::read(storage, areas));
+        for copy in copies.whole() {
+            let geometry = &copy.superblock.geometry;
+            let areas = WorkAreas::of(geometry);
+            if areas.is_some_and(|areas| slots.iter().all(|slots| *slots.areas() != areas)) {
+                slots.extend(Slots::read(storage, geometry));
             }
         }
         Ok(Self { copies, slots, actual_len: storage.size()? })
+    }
+
+    /// NAT-REENC-17: the generation of a record in its work areas that makes `superblock` an old one.
+    pub(super) fn newer_generation(&self, superblock: &Superblock) -> Option<u32> {
+        self.slots_of(superblock)?.newer_generation(superblock)
+    }
+
+    /// What to say of a superblock that is an old one.
+    fn caution(&self, superblock: &Superblock) -> Option<String> {
+        let error = outdated(superblock.generation, self.newer_generation(superblock)?);
+        Some(format!("{}; what was re-encrypted since reads as noise", error.reason()))
+    }
+
+    /// The fingerprint of the copy that is authentic under `key`, with the record that is.
+    ///
+    /// # Errors
+    /// `Tampered` where no copy is authentic.
+    pub fn authentic_fingerprint(&self, key: &VolumeKey) -> Result<Option<Fingerprint>> {
+        let superblock = &self.authentic(key)?.superblock;
+        let ledger = superblock.reencryption.as_ref().map(|_| {
+            Ledger::open(superblock, key, self.slots_of(superblock)).map(|ledger| ledger.newest().counter)
+        });
+        Ok(fingerprint(superblock, ledger.transpose().ok().flatten()))
     }
 
     /// The records that stand where this superblock has its work areas.
@@ -251,6 +282,9 @@ impl NativeHeader {
 
     /// Whether everything is there and known that writing needs, `good` being the authentic copy.
     pub(super) fn check_complete(&self, good: &HeaderCopy) -> Result<()> {
+        if let Some(newer) = self.newer_generation(&good.superblock) {
+            return Err(outdated(good.superblock.generation, newer)); // NAT-REENC-17
+        }
         let read_only = "--read-only opens it";
         if let Some(error) = self.copies.unsupported() {
             return Err(Error::from(error.clone()).with_hint(read_only)); // NAT-RD-04
@@ -298,15 +332,22 @@ impl Header for NativeHeader {
             authenticated_header: true,
             headers: vec![self.describe_place(&self.copies.a), self.describe_place(&self.copies.b)],
             keyslots: self.copies.current().keyslots.iter().map(Keyslot::describe).collect(),
-            details: self.describe_foreign(),
+            details: {
+                let old = self.caution(superblock).map(|caution| Detail::new("Old header", caution));
+                self.describe_foreign().into_iter().chain(old).collect()
+            },
         }
     }
 
     /// The header is authentic or does not open; only that it is an old one cannot be told from itself.
     fn fingerprint(&self) -> Option<Fingerprint> {
         let superblock = self.current();
-        let fingerprint = Fingerprint::of(Some(hyphenated(&superblock.uuid)), "native")?;
-        Some(fingerprint.with_sequence(superblock.sequence))
+        let claimed = || self.slots_of(superblock)?.newest_counter(superblock);
+        fingerprint(superblock, superblock.reencryption.as_ref().and_then(|_| claimed()))
+    }
+
+    fn fingerprint_unlocked(&self, unlocked: &Unlocked) -> Option<Fingerprint> {
+        self.authentic_fingerprint(&unlocked.volume_key).ok()?
     }
 
     fn challenges(&self, attempt: &Attempt) -> Vec<Challenge> {
@@ -372,15 +413,15 @@ impl Header for NativeHeader {
         let mut done = self.rewrite(storage, good, key, &faults)?;
         if good.superblock.reencryption.is_some() {
             // Read anew: between reading the header and asking for a password another process may have gone on.
-            let slots = WorkAreas::of(&good.superblock.geometry).map(|areas| Slots::read(storage, areas));
+            let slots = Slots::read(storage, &good.superblock.geometry);
             done.extend(Ledger::open(&good.superblock, key, slots.as_ref())?.recover(storage)?);
         }
         Ok(done)
     }
 
     fn warnings(&self, unlocked: &Unlocked) -> Vec<String> {
-        let good = self.authentic(&unlocked.volume_key).ok();
-        good.and_then(|good| self.doubt(good)).into_iter().collect()
+        let Ok(good) = self.authentic(&unlocked.volume_key) else { return Vec::new() };
+        self.doubt(good).into_iter().chain(self.caution(&good.superblock)).collect()
     }
 
     fn kdf_bounds(&self) -> Option<KdfBounds> {
@@ -396,6 +437,13 @@ impl Header for NativeHeader {
         self.check_writable(good)?;
         Ok(Box::new(NativeEditor::new(good, Arc::clone(&unlocked.volume_key))))
     }
+}
+
+/// What a pin remembers of this superblock, and of the newest record where a re-encryption is under way.
+fn fingerprint(superblock: &Superblock, record: Option<u64>) -> Option<Fingerprint> {
+    let fingerprint = Fingerprint::of(Some(hyphenated(&superblock.uuid)), "native")?;
+    let Superblock { sequence, generation, .. } = *superblock;
+    Some(fingerprint.with_state(State { sequence, generation, record: record.unwrap_or(0) }))
 }
 
 /// The keyslots of one copy that an attempt tries, those with the highest priority first (NAT-SLOT-03, -05).

@@ -129,8 +129,10 @@ pub(super) struct RawRecord {
     pub border: U64,
     /// The bytes behind the border that are in the journal; 0 for none.
     pub chunk_len: U64,
+    /// SHA-256 of these bytes as the journal has them; zeros in a record at rest.
+    pub checksum: [u8; 32],
     /// Zero.
-    pub reserved: [u8; 3_968],
+    pub reserved: [u8; 3_936],
     /// HMAC-SHA-512 of what stands before it.
     pub mac: [u8; 64],
 }

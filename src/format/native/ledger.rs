@@ -5,18 +5,21 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
-use std::{fmt, ops::Range};
+use std::ops::Range;
 
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use super::{
     keys,
     layout::{ALIGNMENT, COPY_LEN, RECORD_LEN, RECORD_MAGIC, RECORD_VERSION, RawRecord},
+    record::{Entry, NO_CHECKSUM, Record, Trace},
+    slots::{SLOTS_LEN, Slots, slot_offset},
     superblock::{Geometry, Superblock},
 };
 use crate::{
     crypto::{
         hash,
+        rng::Rng,
         secret::{DerivedKey, VolumeKey},
     },
     error::{Error, ErrorKind, Result},
@@ -28,7 +31,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkAreas {
     /// The front and the tail.
-    starts: [u64; 2],
+    pub(super) starts: [u64; 2],
     /// What both can hold of ciphertext.
     journal_len: u64,
 }
@@ -50,7 +53,7 @@ impl WorkAreas {
     }
 
     /// Where the journal of record `counter` starts.
-    const fn journal_offset(&self, counter: u64) -> u64 {
+    pub(super) const fn journal_offset(&self, counter: u64) -> u64 {
         self.start_for(counter).saturating_add(SLOTS_LEN)
     }
 
@@ -67,57 +70,12 @@ impl WorkAreas {
     }
 }
 
-/// The records that stand in the work areas, unchecked: nothing counts before its MAC was checked.
-#[derive(Clone)]
-pub(super) struct Slots {
-    areas: WorkAreas,
-    /// For each area, both slots.
-    bytes: [Vec<u8>; 2],
-}
-
-impl Slots {
-    /// Reads all four. What cannot be read does not count.
-    pub(super) fn read(storage: &dyn Storage, areas: WorkAreas) -> Self {
-        let bytes = areas.starts.map(|start| {
-            let mut slots = vec![0; RECORD_LEN.saturating_mul(2)];
-            match storage.read_exact_at(&mut slots, start) {
-                Ok(()) => slots,
-                Err(_) => Vec::new(),
-            }
-        });
-        Self { areas, bytes }
-    }
-
-    /// Where they were read.
-    pub(super) const fn areas(&self) -> &WorkAreas {
-        &self.areas
-    }
-}
-
-impl fmt::Debug for Slots {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slots").field("areas", &self.areas).finish_non_exhaustive()
-    }
-}
-
-/// How far a re-encryption is: the first `border` bytes of the data area are new, the next `chunk_len` bytes have their
-/// new ciphertext in the journal, whatever stands in their place, and the rest is old.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Record {
-    /// Counts up by one from record to record.
-    pub counter: u64,
-    /// Bytes of the data area.
-    pub border: u64,
-    /// Bytes of the data area; 0 where no chunk is journaled.
-    pub chunk_len: u64,
-}
-
 /// The newest record's chunk.
 #[derive(Debug, Clone)]
 pub(super) struct Journal {
     /// What it holds, in bytes of the data area.
     pub(super) range: Range<u64>,
-    /// Where it lies in the container; `None` where the work area was lost.
+    /// Where its new ciphertext lies in the container; `None` where that was lost.
     pub(super) offset: Option<u64>,
 }
 
@@ -130,12 +88,14 @@ pub struct Ledger {
     generation: u32,
     data_offset: u64,
     data_len: u64,
-    is_thin: bool,
+    provision: Provision,
     newest: Record,
+    /// Every record that counts, whichever slot it stands in.
+    counting: Vec<Record>,
     /// Whether the newest record stands in both areas.
     is_doubled: bool,
-    /// Whether the area of the newest record's journal is as its records left it.
-    has_journal: bool,
+    /// Where the newest record's chunk lies, if it has one and that is whole.
+    journal_at: Option<u64>,
 }
 
 impl Ledger {
@@ -155,10 +115,11 @@ impl Ledger {
             generation: superblock.generation,
             data_offset: superblock.geometry.data_offset,
             data_len: superblock.geometry.data_len,
-            is_thin: superblock.provision == Provision::Thin,
-            newest: Record { counter: 0, border: 0, chunk_len: 0 },
+            provision: superblock.provision,
+            newest: Record { counter: 0, border: 0, entry: Entry::Rest },
+            counting: Vec::new(),
             is_doubled: true,
-            has_journal: true,
+            journal_at: None,
         })
     }
 
@@ -169,18 +130,28 @@ impl Ledger {
     pub(super) fn open(superblock: &Superblock, key: &VolumeKey, slots: Option<&Slots>) -> Result<Self> {
         let mut ledger = Self::new(superblock, key)?;
         let found = slots.map(|slots| ledger.parse_all(slots)).unwrap_or_default();
-        let newest = found.iter().flatten().flatten().max_by_key(|record| record.counter);
+        ledger.counting = found.iter().flatten().flatten().copied().collect();
+        // The last of those with the highest counter: from behind, that of the front.
+        let newest = ledger.counting.iter().rev().max_by_key(|record| record.counter);
         ledger.newest = *newest.ok_or_else(lost)?;
         let counter = ledger.newest.counter;
         let holds = |area: &[Option<Record>; 2], least: u64| {
             area.iter().flatten().any(|record| record.counter >= least)
         };
         ledger.is_doubled = found.iter().all(|area| holds(area, counter));
-        // NAT-REENC-07: a power cut while record k is written leaves record k - 1 beside its journal. Where neither is
-        // there, something else has written over the area.
         let [front, tail] = &found;
         let area = if counter.is_multiple_of(2) { front } else { tail };
-        ledger.has_journal = holds(area, counter.saturating_sub(1));
+        ledger.journal_at = match ledger.newest.entry {
+            Entry::Rest | Entry::Work => None,
+            Entry::Chunk { len, checksum: Some(checksum) } => {
+                slots.and_then(|slots| slots.find_chunk(&checksum, len)) // NAT-REENC-19
+            }
+            // NAT-REENC-07: a power cut while record k is written leaves record k - 1 beside its journal. Where neither
+            // is there, something else has written over the area.
+            Entry::Chunk { checksum: None, .. } => {
+                holds(area, counter.saturating_sub(1)).then(|| ledger.areas.journal_offset(counter))
+            }
+        };
         Ok(ledger)
     }
 
@@ -189,9 +160,31 @@ impl Ledger {
         self.newest
     }
 
-    /// Whether the newest record stands in both areas, and its journal is there.
-    pub(super) const fn is_intact(&self) -> bool {
-        self.is_doubled && self.has_journal
+    /// Whether the newest record stands in both areas, and its chunk is whole.
+    pub(super) fn is_intact(&self) -> bool {
+        let is_whole = self.newest.chunk_len() == 0 || self.journal_at.is_some();
+        self.is_doubled && is_whole && !self.is_contradictory()
+    }
+
+    /// NAT-REENC-06: whether two records have the newest's counter and say different things.
+    fn is_contradictory(&self) -> bool {
+        self.counting.iter().any(|other| other.counter == self.newest.counter && *other != self.newest)
+    }
+
+    /// Whether no record that counts has a chunk or another border than the newest: without the newest, the one before
+    /// would say the same (NAT-REENC-12).
+    pub fn is_retired(&self) -> bool {
+        self.counting.iter().all(|record| record.chunk_len() == 0 && record.border == self.newest.border)
+    }
+
+    /// The same, and every one of them is a record at rest.
+    pub fn is_at_rest(&self) -> bool {
+        self.is_retired() && self.counting.iter().all(|record| record.entry == Entry::Rest)
+    }
+
+    /// Whether no record counts to a program from before there were checksums (NAT-REENC-18).
+    pub fn is_at_work(&self) -> bool {
+        self.counting.iter().all(|record| record.entry.checksum() != NO_CHECKSUM)
     }
 
     /// The most bytes that one record can journal.
@@ -206,11 +199,8 @@ impl Ledger {
 
     /// The newest record's chunk; `None` where it has none.
     pub(super) fn journal(&self) -> Option<Journal> {
-        let Record { counter, border, chunk_len } = self.newest;
-        (chunk_len > 0).then(|| Journal {
-            range: border..border.saturating_add(chunk_len),
-            offset: self.has_journal.then(|| self.areas.journal_offset(counter)),
-        })
+        let (border, len) = (self.newest.border, self.newest.chunk_len());
+        (len > 0).then(|| Journal { range: border..border.saturating_add(len), offset: self.journal_at })
     }
 
     /// Where the journal of the record after the newest lies in the container.
@@ -222,53 +212,78 @@ impl Ledger {
     ///
     /// # Errors
     /// What writing gave; either record may be the newest on the medium then.
-    pub fn write_next(&mut self, storage: &dyn Storage, border: u64, chunk_len: u64) -> Result<()> {
+    pub fn write_next(&mut self, storage: &dyn Storage, border: u64, entry: Entry) -> Result<()> {
         let counter = self.newest.counter.checked_add(1).ok_or_else(|| {
             Error::new(ErrorKind::Unsupported, "the records of the re-encryption have run out of numbers")
         })?;
-        let record = Record { counter, border, chunk_len };
-        let bytes = self.seal(&record);
+        let record = Record { counter, border, entry };
+        let bytes = self.seal(&record, self.generation);
         for start in self.areas.starts {
             storage.write_all_at(bytes.as_bytes(), start.saturating_add(slot_offset(counter)))?;
         }
-        (self.newest, self.is_doubled, self.has_journal) = (record, true, true);
+        (self.newest, self.is_doubled) = (record, true);
+        self.journal_at = (record.chunk_len() > 0).then(|| self.areas.journal_offset(counter));
+        // It has taken the place of those in the same slot.
+        self.counting.retain(|other| other.counter.is_multiple_of(2) != counter.is_multiple_of(2));
+        self.counting.push(record);
         Ok(())
     }
 
-    /// Brings the container out of what a power cut or a failed sync left: puts the journaled chunk in its place, and an
-    /// idle record into both areas. Says what it did, where there was something to do.
+    /// Brings the container out of what a power cut or a failed sync left: puts the journaled chunk in its place, and idle
+    /// records into all slots. Says what it did, where there was something to do.
     ///
     /// # Errors
-    /// `Damaged` where the journal was lost.
+    /// `Damaged` where the journal was lost, or the records contradict each other.
     pub(super) fn recover(&mut self, storage: &dyn Storage) -> Result<Option<String>> {
-        let Record { border, chunk_len, .. } = self.newest;
-        let journal = self.journal();
-        if journal.as_ref().is_some_and(|journal| journal.offset.is_none()) {
-            let reason = format!(
-                "an interrupted re-encryption lost its journal: {chunk_len} bytes of the volume from byte {border} on"
-            );
-            return Err(Error::new(ErrorKind::Damaged, reason)
-                .with_hint("--read-only opens the rest; copy the files off"));
-        }
+        self.check_recoverable()?;
         // NAT-REENC-08: after a failed sync the kernel's cache shows a record that the medium may not have, and the next
         // one goes over the last that it has for sure. One area after the other, so that a torn write leaves it in one.
         let is_whole = self.is_doubled;
-        let bytes = self.seal(&self.newest);
+        let bytes = self.seal(&self.newest, self.generation);
         for start in self.areas.starts {
             storage.write_all_at(bytes.as_bytes(), start.saturating_add(slot_offset(self.newest.counter)))?;
             storage.sync_data()?;
         }
         self.is_doubled = true;
-        let Some((range, offset)) = journal.and_then(|journal| Some((journal.range, journal.offset?))) else {
+        let journal = self.journal().and_then(|journal| Some((journal.range, journal.offset?)));
+        let Some((range, offset)) = journal else {
+            self.write_rest(storage, self.newest.border)?;
             let done = "a record of the re-encryption was damaged and has been written anew";
             return Ok((!is_whole).then(|| done.to_owned()));
         };
-        // Chunk, sync, record, sync: until the idle record is on the medium, doing all of it again does no harm.
+        // Chunk, sync, records, sync: until the idle record is on the medium, doing all of it again does no harm.
         self.replay(storage, &range, offset)?;
         storage.sync_data()?;
-        self.write_next(storage, range.end, 0)?;
-        storage.sync_data()?;
-        Ok(Some(format!("an interrupted re-encryption was brought to a safe state ({chunk_len} bytes)")))
+        let moved = range.end.saturating_sub(range.start);
+        self.write_rest(storage, range.end)?;
+        Ok(Some(format!("an interrupted re-encryption was brought to a safe state ({moved} bytes)")))
+    }
+
+    fn check_recoverable(&self) -> Result<()> {
+        if self.is_contradictory() {
+            let reason = "the records of the re-encryption contradict each other"; // NAT-REENC-06
+            return Err(
+                Error::new(ErrorKind::Damaged, reason).with_hint("--read-only opens it; copy the files off")
+            );
+        }
+        if self.journal().is_some_and(|journal| journal.offset.is_none()) {
+            let (border, len) = (self.newest.border, self.newest.chunk_len());
+            let reason = format!(
+                "an interrupted re-encryption lost its journal: {len} bytes of the volume from byte {border} on"
+            );
+            return Err(Error::new(ErrorKind::Damaged, reason)
+                .with_hint("--read-only opens the rest; copy the files off"));
+        }
+        Ok(())
+    }
+
+    /// Writes idle records until every slot has one with this border (NAT-REENC-12): two at most.
+    fn write_rest(&mut self, storage: &dyn Storage, border: u64) -> Result<()> {
+        while !(self.is_at_rest() && self.newest.border == border) {
+            self.write_next(storage, border, Entry::Rest)?;
+            storage.sync_data()?;
+        }
+        Ok(())
     }
 
     /// Copies the journal to its place; all of it, also what reads the same there already: after a failed sync the kernel's
@@ -280,7 +295,7 @@ impl Ledger {
             let place = self.data_offset.saturating_add(range.start).saturating_add(done);
             storage.read_exact_at(&mut new, journal.saturating_add(done))?;
             let is_zero = |block: &[u8]| block.iter().all(|&byte| byte == 0);
-            let is_hole = self.is_thin
+            let is_hole = self.provision == Provision::Thin
                 && is_zero(&new)
                 && storage.read_exact_at(&mut old, place).is_ok()
                 && is_zero(&old);
@@ -292,14 +307,41 @@ impl Ledger {
         Ok(())
     }
 
-    /// Overwrites both work areas with zeros, once no header needs them any more.
-    pub(super) fn erase(&self, storage: &dyn Storage) -> Result<()> {
-        let zeros = vec![0; ERASE_LEN];
+    /// Ends the records, once no header needs them any more: leaves the closing record of `generation` in both areas, and
+    /// nothing else (NAT-REENC-20).
+    ///
+    /// # Errors
+    /// What writing gave.
+    pub(super) fn close(
+        &self,
+        storage: &dyn Storage,
+        generation: u32,
+        trace: Trace,
+        rng: &dyn Rng,
+    ) -> Result<()> {
+        let mut kept = 0;
+        if trace == Trace::Leave {
+            // The next re-encryption's first record goes to the other slot.
+            let counter = self.newest.counter.saturating_add(2) & !1;
+            let record = Record { counter, border: self.data_len, entry: Entry::Rest };
+            let bytes = self.seal(&record, generation);
+            for start in self.areas.starts {
+                storage.write_all_at(bytes.as_bytes(), start)?;
+            }
+            storage.sync_data()?;
+            kept = ALIGNMENT;
+        }
+        // Zeros where there were none would tell of a re-encryption as well.
+        let is_random = trace == Trace::Remove && self.provision == Provision::Thick;
+        let mut filling = vec![0; FILL_LEN];
         for range in self.areas.ranges() {
-            let mut offset = range.start;
+            let mut offset = range.start.saturating_add(kept);
             while offset < range.end {
-                let left = usize::try_from(range.end.saturating_sub(offset)).unwrap_or(ERASE_LEN);
-                let piece = zeros.get(..left.min(ERASE_LEN)).unwrap_or(&zeros);
+                let left = usize::try_from(range.end.saturating_sub(offset)).unwrap_or(FILL_LEN);
+                let piece = filling.get_mut(..left.min(FILL_LEN)).unwrap_or_default();
+                if is_random {
+                    rng.fill(piece)?;
+                }
                 storage.write_all_at(piece, offset)?;
                 offset = offset.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
             }
@@ -309,12 +351,11 @@ impl Ledger {
 
     /// Every slot's record where it counts, area by area.
     fn parse_all(&self, slots: &Slots) -> [[Option<Record>; 2]; 2] {
-        let parse = |area: &Vec<u8>, slot: u64| {
-            let bytes = area.get(usize::try_from(slot_offset(slot)).ok()?..)?.get(..RECORD_LEN)?;
-            self.parse(bytes).filter(|record| record.counter.is_multiple_of(2) == (slot == 0))
+        let parse = |area: usize, slot: u64| {
+            let record = self.parse(slots.slot(area, slot)?)?;
+            Some(record).filter(|record| record.counter.is_multiple_of(2) == (slot == 0))
         };
-        let [front, tail] = &slots.bytes;
-        [front, tail].map(|area| [parse(area, 0), parse(area, 1)])
+        [0, 1].map(|area| [parse(area, 0), parse(area, 1)])
     }
 
     /// NAT-REENC-05: a record that counts.
@@ -327,25 +368,26 @@ impl Ledger {
         if !is_ours || !hash::equal(&self.mac(&raw), &raw.mac) {
             return None;
         }
-        let record =
-            Record { counter: raw.counter.get(), border: raw.border.get(), chunk_len: raw.chunk_len.get() };
-        let is_aligned =
-            record.border.is_multiple_of(ALIGNMENT) && record.chunk_len.is_multiple_of(ALIGNMENT);
-        let is_inside = record.border.checked_add(record.chunk_len).is_some_and(|end| end <= self.data_len);
-        let fits = record.chunk_len <= self.areas.journal_len && record.counter > 0;
+        let (border, chunk_len) = (raw.border.get(), raw.chunk_len.get());
+        let entry = Entry::of(chunk_len, raw.checksum)?;
+        let record = Record { counter: raw.counter.get(), border, entry };
+        let is_aligned = border.is_multiple_of(ALIGNMENT) && chunk_len.is_multiple_of(ALIGNMENT);
+        let is_inside = border.checked_add(chunk_len).is_some_and(|end| end <= self.data_len);
+        let fits = chunk_len <= self.areas.journal_len && record.counter > 0;
         let is_clean = raw.reserved.iter().all(|&byte| byte == 0);
         (is_aligned && is_inside && fits && is_clean).then_some(record)
     }
 
-    fn seal(&self, record: &Record) -> RawRecord {
+    fn seal(&self, record: &Record, generation: u32) -> RawRecord {
         let mut raw = RawRecord::new_zeroed();
         raw.magic = RECORD_MAGIC;
         raw.version = RECORD_VERSION.into();
-        raw.generation = self.generation.into();
+        raw.generation = generation.into();
         raw.uuid = self.uuid;
         raw.counter = record.counter.into();
         raw.border = record.border.into();
-        raw.chunk_len = record.chunk_len.into();
+        raw.chunk_len = record.chunk_len().into();
+        raw.checksum = record.entry.checksum();
         raw.mac = self.mac(&raw);
         raw
     }
@@ -356,17 +398,10 @@ impl Ledger {
     }
 }
 
-/// Where record `counter` stands within its area.
-const fn slot_offset(counter: u64) -> u64 {
-    if counter.is_multiple_of(2) { 0 } else { ALIGNMENT }
-}
-
 fn lost() -> Error {
     let reason = "a re-encryption is under way, and no record of how far it is can be read: which part of the volume is \
                   under the old key is lost";
     Error::new(ErrorKind::Damaged, reason).with_hint("restore the container from a backup")
 }
 
-/// Both slots of an area.
-const SLOTS_LEN: u64 = 2 * ALIGNMENT;
-const ERASE_LEN: usize = 1 << 20;
+const FILL_LEN: usize = 1 << 20;

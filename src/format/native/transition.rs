@@ -11,8 +11,10 @@ use super::{
     header::NativeHeader,
     keyslot,
     layout::{FEATURE_REENCRYPTION, KEYSLOTS, RawCopy, RawKeyslot},
-    ledger::{Ledger, Slots, WorkAreas},
+    ledger::Ledger,
+    record::{Entry, Trace},
     reencryption::{Binding, OldVolume},
+    slots::Slots,
     suite::Suite,
     update::write_update,
 };
@@ -134,9 +136,9 @@ impl StartHeader {
             return Err(Error::new(ErrorKind::Busy, reason).with_hint("try again"));
         }
         let mut ledger = Ledger::new(superblock, &self.volume_key)?;
-        ledger.write_next(storage, 0, 0)?;
+        ledger.write_next(storage, 0, Entry::Rest)?;
         storage.sync_data()?;
-        let slots = WorkAreas::of(&superblock.geometry).map(|areas| Slots::read(storage, areas));
+        let slots = Slots::read(storage, &superblock.geometry);
         let read_back = Ledger::open(superblock, &self.volume_key, slots.as_ref());
         if !read_back.is_ok_and(|read_back| read_back.is_intact() && read_back.newest() == ledger.newest()) {
             let reason = "a record of the re-encryption does not read back as it was written";
@@ -172,7 +174,7 @@ impl UnderWay {
             return Err(Error::new(ErrorKind::NotFound, "no re-encryption of this container is under way"));
         }
         header.renew(storage, &volume_key)?; // NAT-REENC-09
-        let slots = || WorkAreas::of(&superblock.geometry).map(|areas| Slots::read(storage, areas));
+        let slots = || Slots::read(storage, &superblock.geometry);
         Ledger::open(superblock, &volume_key, slots().as_ref())?.recover(storage)?;
         let slots = slots();
         let ledger = Ledger::open(superblock, &volume_key, slots.as_ref())?;
@@ -183,13 +185,17 @@ impl UnderWay {
         Ok(Self { ledger, moving, data_offset, data_len, volume_key })
     }
 
-    /// Ends: the header forgets the old key in both copies, then the work areas are zeroed (NAT-REENC-14).
+    /// The new volume key.
+    pub fn volume_key(&self) -> Arc<VolumeKey> {
+        Arc::clone(&self.volume_key)
+    }
+
+    /// Ends: the header forgets the old key in both copies, then the records are closed (NAT-REENC-14, -20).
     ///
     /// # Errors
     /// `Usage` where the border is not at the end. What writing gave: then the re-encryption is still to be ended.
-    pub fn finish(&self, storage: &dyn Storage) -> Result<()> {
-        let newest = self.ledger.newest();
-        if newest.border != self.data_len || newest.chunk_len != 0 {
+    pub fn finish(&self, storage: &dyn Storage, trace: Trace, rng: &dyn Rng) -> Result<()> {
+        if self.ledger.newest().border != self.data_len || !self.ledger.is_retired() {
             return Err(Error::new(ErrorKind::Usage, "the re-encryption is not at its end"));
         }
         // Read anew: a keyslot may have been added meanwhile.
@@ -206,7 +212,7 @@ impl UnderWay {
         };
         write_update(storage, base, &base.updated(change, &self.volume_key)?, &self.volume_key)?;
         // Only now: while one copy still says that a re-encryption is under way, the records are needed.
-        self.ledger.erase(storage)
+        self.ledger.close(storage, generation, trace, rng)
     }
 }
 

@@ -20,13 +20,13 @@ pub(super) fn obey(
     stream: &UnixStream,
 ) -> Result<Outcome> {
     match order {
-        Reencrypt::Start { max_rate } => {
+        Reencrypt::Start(work) => {
             let (header, key) = receive(stream)?;
-            reencryption.start(&StartHeader::from_parts(&header, key.into())?, max_rate)?;
+            reencryption.start(&StartHeader::from_parts(&header, key.into())?, work)?;
         }
-        Reencrypt::Resume { max_rate } => {
+        Reencrypt::Resume(work) => {
             let (_, key) = receive(stream)?;
-            reencryption.resume(Some(key.into()), max_rate)?;
+            reencryption.resume(Some(key.into()), work)?;
         }
         Reencrypt::Pause => reencryption.pause(),
         Reencrypt::Status => {}

@@ -1,6 +1,7 @@
 use std::{
     fmt,
     ops::ControlFlow,
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -16,9 +17,10 @@ use crate::{
     block::{BlockDevice, CryptDevice, LiveDevice},
     crypto::secret::VolumeKey,
     error::{Error, ErrorKind, Result},
-    format::native::{StartHeader, UnderWay},
+    format::native::{StartHeader, Trace, UnderWay},
     mapping::Layout,
     storage::Storage,
+    volume::pin::Pins,
 };
 
 /// The re-encryption of a volume that is being served: starts, pauses and resumes a thread that moves the border under its
@@ -32,6 +34,19 @@ pub struct LiveReencryption {
     shared: Arc<Shared>,
     /// Held while a worker is started or waited for: there is never more than one.
     worker: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// How the work is to be done that a caller orders.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Work {
+    /// How many bytes a second at most.
+    pub max_rate: Option<u64>,
+    /// What it leaves in the work areas at the end.
+    #[serde(default)]
+    pub trace: Trace,
+    /// The folder with the pins of the user who ordered it: the container's, if there is one, follows what is written.
+    #[serde(default)]
+    pub pins: Option<PathBuf>,
 }
 
 /// What worker and callers share.
@@ -107,7 +122,7 @@ impl LiveReencryption {
     /// # Errors
     /// `Busy` where one is under way or the header has changed since this one was made, `Permission` where the volume is
     /// read-only.
-    pub fn start(&self, header: &StartHeader, max_rate: Option<u64>) -> Result<()> {
+    pub fn start(&self, header: &StartHeader, order: Work) -> Result<()> {
         let mut worker = self.idle_worker()?;
         if !matches!(self.progress().state, LiveState::None | LiveState::Done) {
             return Err(Error::new(
@@ -121,7 +136,7 @@ impl LiveReencryption {
             (progress.state, progress.done) = (LiveState::Paused, 0);
             progress.key = Some(Arc::clone(header.volume_key()));
         });
-        *worker = Some(self.spawn(Arc::clone(header.volume_key()), max_rate)?);
+        *worker = Some(self.spawn(Arc::clone(header.volume_key()), order)?);
         Ok(())
     }
 
@@ -130,7 +145,7 @@ impl LiveReencryption {
     /// # Errors
     /// `Busy` where it runs, `NotFound` where none is under way, `Tampered` where the key is another's, `Usage` without a
     /// key, `Permission` where the volume is read-only.
-    pub fn resume(&self, key: Option<VolumeKey>, max_rate: Option<u64>) -> Result<()> {
+    pub fn resume(&self, key: Option<VolumeKey>, order: Work) -> Result<()> {
         let mut worker = self.idle_worker()?;
         if matches!(self.progress().state, LiveState::None | LiveState::Done) {
             return Err(Error::new(ErrorKind::NotFound, "no re-encryption of this container is under way"));
@@ -139,7 +154,7 @@ impl LiveReencryption {
         let key = key.ok_or_else(|| {
             Error::new(ErrorKind::Usage, "going on with the re-encryption needs the volume's password")
         })?;
-        *worker = Some(self.spawn(Arc::clone(&key), max_rate)?);
+        *worker = Some(self.spawn(Arc::clone(&key), order)?);
         self.shared.change(|progress| progress.key = Some(key));
         Ok(())
     }
@@ -191,10 +206,11 @@ impl LiveReencryption {
     }
 
     /// Puts a device with two keys under the users of the volume, and a worker beside them.
-    fn spawn(&self, key: Arc<VolumeKey>, max_rate: Option<u64>) -> Result<JoinHandle<()>> {
-        let under_way = UnderWay::read(&*self.storage, key)?;
+    fn spawn(&self, key: Arc<VolumeKey>, order: Work) -> Result<JoinHandle<()>> {
+        let under_way = UnderWay::read(&*self.storage, Arc::clone(&key))?;
         let sector_size = self.device.geometry().sector_size;
-        let work = Reencryption::with(Arc::clone(&self.storage), under_way, self.tuning, sector_size)?;
+        let mut work = Reencryption::with(Arc::clone(&self.storage), under_way, self.tuning, sector_size)?;
+        work.leave(order.trace);
         // The device before may read from the journal, and has closed those sectors to writers; reading the state has put
         // them in place, so that both devices show the same.
         self.device.replace(work.device())?;
@@ -208,10 +224,12 @@ impl LiveReencryption {
             storage: Arc::clone(&self.storage),
             device: Arc::clone(&self.device),
             shared: Arc::clone(&self.shared),
+            pin: order.pins.map(|folder| (Pins::new(folder), key)),
         };
+        worker.move_pin();
         let spawned = thread::Builder::new()
             .name("reencrypt".to_owned())
-            .spawn(move || worker.run(Pace::new(max_rate)));
+            .spawn(move || worker.run(Pace::new(order.max_rate)));
         spawned.map_err(|error| {
             self.shared.change(|progress| progress.state = LiveState::Paused);
             Error::from(error)
@@ -248,6 +266,8 @@ struct Worker {
     storage: Arc<dyn Storage>,
     device: Arc<LiveDevice>,
     shared: Arc<Shared>,
+    /// The user's pins, and the key that shows which header is authentic.
+    pin: Option<(Pins, Arc<VolumeKey>)>,
 }
 
 impl Worker {
@@ -269,6 +289,7 @@ impl Worker {
             }
             Ok(outcome)
         });
+        self.move_pin();
         let done = self.work.done();
         shared.change(|progress| {
             progress.done = done;
@@ -280,6 +301,16 @@ impl Worker {
                 }
             }
         });
+    }
+}
+
+impl Worker {
+    /// Lets the pin follow what was written: header and records.
+    fn move_pin(&self) {
+        if let Some((pins, key)) = &self.pin {
+            // Failing, it moves on when the container is opened the next time; nobody is here to be told.
+            let _ = pins.advance_to(&*self.storage, key);
+        }
     }
 }
 

@@ -25,16 +25,16 @@ mod parallel;
 #[cfg(test)]
 mod tests;
 
-pub use live::{LiveReencryption, LiveState, LiveStatus};
+pub use live::{LiveReencryption, LiveState, LiveStatus, Work};
 pub use pace::Pace;
 
 use std::{io, ops::Range, sync::Arc};
 
 use crate::{
     block::{BufferPool, Fence, MovingDevice, Transcoder},
-    crypto::secret::VolumeKey,
+    crypto::{rng::OsRng, secret::VolumeKey},
     error::{Error, ErrorKind, Result},
-    format::native::{StartHeader, UnderWay},
+    format::native::{Entry, StartHeader, Trace, UnderWay},
     mapping::{Holes, Mapping},
     storage::Storage,
     units::SectorSize,
@@ -91,6 +91,7 @@ pub struct Reencryption {
     buffers: Arc<BufferPool>,
     /// Around the chunk of the newest record, until that is no more the newest.
     fence: Option<Fence>,
+    trace: Trace,
     /// Whether a record may be the newest or not: nothing more can be done before the container is opened anew.
     is_stuck: bool,
 }
@@ -141,8 +142,14 @@ impl Reencryption {
             tuning,
             buffers: Arc::new(buffers),
             fence: None,
+            trace: Trace::default(),
             is_stuck: false,
         })
+    }
+
+    /// Says what is to be left in the work areas at the end.
+    pub const fn leave(&mut self, trace: Trace) {
+        self.trace = trace;
     }
 
     /// The volume, usable while the border moves.
@@ -153,6 +160,11 @@ impl Reencryption {
     /// The bytes of the volume that are new.
     pub fn done(&self) -> u64 {
         self.device.border()
+    }
+
+    /// The new volume key.
+    pub fn volume_key(&self) -> Arc<VolumeKey> {
+        self.under_way.volume_key()
     }
 
     /// The bytes of the volume.
@@ -168,9 +180,9 @@ impl Reencryption {
     pub fn run(&mut self, pace: &mut Pace, progress: Progress<'_>) -> Result<Outcome> {
         let result = self.run_until_told(pace, progress);
         // The first error is the one to tell. After it, what can still be made safe is.
-        let retired = self.retire();
+        let rested = self.rest();
         let outcome = result?;
-        retired?;
+        rested?;
         if outcome == Outcome::Finished {
             self.finish()?;
         }
@@ -208,6 +220,7 @@ impl Reencryption {
         if start >= end {
             return Ok(Step::AtTheEnd);
         }
+        self.take_up()?;
         let buffers = Arc::clone(&self.buffers);
         let mut buffer = buffers.take();
         let fence = self.device.fence(start..end.min(start + self.tuning.chunk_len));
@@ -226,16 +239,45 @@ impl Reencryption {
         Ok(Step::Moved)
     }
 
-    /// Leaves no chunk journaled: opening the container now copies nothing, and every byte may be written (NAT-REENC-12).
+    /// Leaves no chunk journaled, nor any in the record before the newest: opening the container now copies nothing, and
+    /// every byte may be written (NAT-REENC-12).
     ///
     /// # Errors
     /// What syncing or writing gave; the last chunk stays closed to writers then.
     pub fn retire(&mut self) -> Result<()> {
         self.check_not_stuck()?;
-        let Some(fence) = self.fence.take() else { return Ok(()) };
-        let Some(fence) = self.make_durable(Some(fence))? else { return Ok(()) };
-        self.record(self.device.border(), 0)?;
-        fence.lift();
+        let fence = self.fence.take();
+        if fence.is_none() && self.under_way.ledger.is_retired() {
+            return Ok(());
+        }
+        let fence = self.make_durable(fence)?;
+        while !self.under_way.ledger.is_retired() {
+            self.record(self.device.border(), Entry::Work)?; // two at most: one for each slot
+        }
+        if let Some(fence) = fence {
+            fence.lift();
+        }
+        Ok(())
+    }
+
+    /// The same for somebody who stops: any program that knows the format may go on from here.
+    ///
+    /// # Errors
+    /// As [`Self::retire`].
+    pub fn rest(&mut self) -> Result<()> {
+        self.retire()?;
+        while !self.under_way.ledger.is_at_rest() {
+            self.record(self.device.border(), Entry::Rest)?;
+        }
+        Ok(())
+    }
+
+    /// NAT-REENC-18: before the first chunk, no slot holds a record that a program from before there were checksums would
+    /// take for the newest.
+    fn take_up(&mut self) -> Result<()> {
+        while !self.under_way.ledger.is_at_work() {
+            self.record(self.device.border(), Entry::Work)?;
+        }
         Ok(())
     }
 
@@ -244,8 +286,8 @@ impl Reencryption {
     /// # Errors
     /// `Usage` where the border is elsewhere. What writing gave; [`Self::resume`] and this may then be tried again.
     pub fn finish(&mut self) -> Result<()> {
-        self.retire()?;
-        self.under_way.finish(&*self.storage)
+        self.rest()?;
+        self.under_way.finish(&*self.storage, self.trace, &OsRng)
     }
 
     /// Reads the chunk's ciphertext.
@@ -284,7 +326,7 @@ impl Reencryption {
             }
         };
         // Steps 3 and 4. Failing, either record may be found by whoever opens the container: both fences stay.
-        self.record(range.start, range.end - range.start)?;
+        self.record(range.start, Entry::chunk(chunk))?;
         if let Some(before) = before {
             before.lift();
         }
@@ -334,7 +376,7 @@ impl Reencryption {
             }
         };
         let end = passed.last().map_or(self.device.border(), |fence| fence.range().end);
-        self.record(end, 0)?;
+        self.record(end, Entry::Work)?;
         for mut fence in passed {
             fence.pass_holes();
             fence.lift();
@@ -360,8 +402,8 @@ impl Reencryption {
     }
 
     /// Writes the next record and syncs.
-    fn record(&mut self, border: u64, chunk_len: u64) -> Result<()> {
-        let written = self.under_way.ledger.write_next(&*self.storage, border, chunk_len);
+    fn record(&mut self, border: u64, entry: Entry) -> Result<()> {
+        let written = self.under_way.ledger.write_next(&*self.storage, border, entry);
         let result = written.and_then(|()| Ok(self.device.sync()?));
         self.is_stuck |= result.is_err();
         result

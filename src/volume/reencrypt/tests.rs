@@ -2,6 +2,8 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "these sizes are the tests' own")]
 
+mod records;
+
 use std::{
     collections::BTreeMap,
     ops::ControlFlow,
@@ -285,6 +287,7 @@ fn a_failed_sync_costs_nothing_though_the_kernel_tells_of_it_once() {
 
 /// Opens an image as the next mount would, and checks that the volume is whole. Then goes on to the end, and looks again.
 fn check(image: Vec<u8>, fixture: &Fixture, plaintext: &[u8], what: &str) {
+    records::check_old_header(&image, fixture, plaintext, what);
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new(image));
     let (unlocked, key) = match unlock(&*storage, &fixture.new_key) {
         Ok(unlocked) => (unlocked, &fixture.new_key),
@@ -320,9 +323,7 @@ fn check_finished(storage: &Arc<dyn Storage>, fixture: &Fixture, plaintext: &[u8
     assert!(matches!(unlocked.layout, Layout::Fixed(_)), "{what}");
     assert!(read_all(storage, &unlocked.layout) == plaintext, "{what}: finished");
     assert_eq!(unlock(&**storage, &fixture.old_key).unwrap_err().kind(), ErrorKind::Tampered, "{what}");
-    let mut front = vec![1; 8192];
-    storage.read_exact_at(&mut front, 65_536).unwrap();
-    assert!(front.iter().all(|&byte| byte == 0), "{what}: the work area is not erased");
+    records::check_closed(storage, fixture, what);
 }
 
 /// Starts and runs to the end with some user's writes between the steps; each is flushed before the next step.
@@ -550,8 +551,10 @@ fn users_beside_a_running_worker_see_their_own_writes_and_nothing_else() {
         let bytes = ByteDevice::new(Arc::clone(&live) as Arc<dyn BlockDevice>);
         let model = Mutex::new(fixture.plaintext.clone());
         // Slow enough that users meet the border everywhere.
-        work.start(&fixture.start_header(), Some(512 << 10)).unwrap();
-        assert_eq!(work.start(&fixture.start_header(), None).unwrap_err().kind(), ErrorKind::Busy);
+        let order = Work { max_rate: Some(512 << 10), ..Work::default() };
+        work.start(&fixture.start_header(), order.clone()).unwrap();
+        let again = work.start(&fixture.start_header(), Work::default());
+        assert_eq!(again.unwrap_err().kind(), ErrorKind::Busy);
         let ended = AtomicBool::new(false);
         std::thread::scope(|scope| {
             for user in 0..3_usize {
@@ -585,7 +588,7 @@ fn users_beside_a_running_worker_see_their_own_writes_and_nothing_else() {
                 let paused = work.status();
                 assert!(matches!(paused.state, LiveState::Paused | LiveState::Done), "{paused:?}");
                 if paused.state == LiveState::Paused {
-                    work.resume(None, Some(512 << 10)).unwrap();
+                    work.resume(None, order.clone()).unwrap();
                 }
             }
             while work.status().state == LiveState::Running {

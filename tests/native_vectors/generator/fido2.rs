@@ -48,6 +48,12 @@ fn tokens() -> [Token; 2] {
     [Token::new("of slot 1", 64), Token::new("of slot 2", 1024)]
 }
 
+/// The token of keyslot 1 of `fido2.img`.
+pub(crate) fn first_token() -> Token {
+    let [token, _] = tokens();
+    token
+}
+
 pub(super) fn base() -> Made {
     let [token, with_pin] = &tokens();
     let slot = |index, opens| Slot { index, priority: 1, label: "token", opens };

@@ -16,17 +16,23 @@ fn preamble_checksum(preamble: &mut [u8]) {
     put(preamble, 4_064, &sum);
 }
 
+/// The preamble of a container of this length, with its data offset, data length and backup offset.
+pub(super) fn preamble(uuid: &[u8; 16], geometry: [usize; 4]) -> Vec<u8> {
+    let mut preamble = vec![0; PREAMBLE];
+    put(&mut preamble, 0, b"\x89STRONGHEAD\r\n\x1a\n\0");
+    put(&mut preamble, 16, &1_u32.to_le_bytes());
+    put(&mut preamble, 20, &4_096_u32.to_le_bytes());
+    put(&mut preamble, 24, uuid);
+    for (place, value) in geometry.into_iter().enumerate() {
+        put(&mut preamble, 40 + 8 * place, &(value as u64).to_le_bytes());
+    }
+    preamble_checksum(&mut preamble);
+    preamble
+}
+
 /// Takes the header out of a container: the header file, and the container with random bytes in its places.
 pub(super) fn detach(whole: Made) -> (Made, Made) {
-    let mut file = vec![0; PREAMBLE];
-    put(&mut file, 0, b"\x89STRONGHEAD\r\n\x1a\n\0");
-    put(&mut file, 16, &1_u32.to_le_bytes());
-    put(&mut file, 20, &4_096_u32.to_le_bytes());
-    put(&mut file, 24, &whole.uuid);
-    for (place, value) in [CONTAINER, COPY, DATA, BACKUP].into_iter().enumerate() {
-        put(&mut file, 40 + 8 * place, &(value as u64).to_le_bytes());
-    }
-    preamble_checksum(&mut file);
+    let mut file = preamble(&whole.uuid, [CONTAINER, COPY, DATA, BACKUP]);
     let mut bytes = whole.bytes;
     file.extend_from_slice(&bytes[..COPY]);
     file.extend_from_slice(&bytes[BACKUP..]);

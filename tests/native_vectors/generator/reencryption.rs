@@ -1,11 +1,13 @@
 //! Containers that are being re-encrypted, and what can be wrong with them (section 8 of the specification).
 
 use super::{
-    COPY, DATA, Edit, Fixed, Hmac, Mac, Made, Opens, PASSWORD, Sha512, Slot, Suite, XChaCha20Poly1305,
-    Xts128, checksum_keeping_mac, hkdf, keyslot, put, seal, superblock, with_index,
+    COPY, DATA, Edit, Fixed, HeaderPart, Hmac, Mac, Made, Opens, PASSWORD, Sha512, Slot, Suite,
+    XChaCha20Poly1305, Xts128, checksum_keeping_mac, data_key_of, header_files, hkdf, keyslot, put, seal,
+    superblock, with_index,
 };
 use aes::cipher::{Array, KeyInit as _};
 use chacha20poly1305::AeadInOut;
+use sha2::{Digest, Sha256};
 
 /// Two slots and a journal of 8 KiB.
 const AREA: usize = 16_384;
@@ -29,17 +31,19 @@ struct Scheme {
 /// The newest record and the one before: counter, border, chunk length.
 type Records = [(u64, u64, u64); 2];
 
-const AT_REST: Records = [(4, 4_096, 4_096), (5, 8_192, 0)];
+const AT_REST: Records = [(4, 8_192, 0), (5, 8_192, 0)];
 const JOURNALED: Records = [(5, 4_096, 4_096), (6, 8_192, 4_096)];
+
+/// SHA-256 of nothing: the checksum of an idle record between two chunks.
+const EMPTY: [u8; 32] = [
+    0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27,
+    0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
+];
 
 impl Scheme {
     /// Sections 5 and 7 for region 0: the key of suite 2 is half as long.
     fn encrypt(&self, uuid: &[u8; 16], data: &mut [u8], holes: &[usize]) {
-        let mut info = b"strongroom/v1/data".to_vec();
-        info.extend(self.suite.to_le_bytes());
-        info.extend(0_u64.to_le_bytes());
-        let mut key = vec![0; if self.suite == 1 { 64 } else { 32 }];
-        super::Hkdf::<Sha512>::new(Some(uuid), &self.key).expand(&info, &mut key).unwrap();
+        let key = data_key_of(&self.key, uuid, self.suite, 0);
         let (data_key, tweak_key) = key.split_at(key.len() / 2);
         for (number, sector) in data.chunks_mut(self.sector).enumerate() {
             let tweak = (number as u128).to_le_bytes().into();
@@ -63,6 +67,17 @@ fn uuid(random: &mut Fixed) -> [u8; 16] {
     uuid
 }
 
+/// The header as it was before the re-encryption: generation 0, under the old volume key. Both copies.
+fn header_before(name: &str) -> ([Vec<u8>; 2], Made) {
+    let made = moving(name, [(1, 512), (2, 4096)], 0, &[], AT_REST);
+    let mut random = Fixed(name.to_owned(), 0);
+    let uuid = uuid(&mut random);
+    let old = Scheme { key: random.take::<64>(), suite: 1, sector: 512 };
+    let mut random = Fixed(format!("{name}, before"), 0);
+    let copy = header(&old, &uuid, 0, &mut random);
+    ([0, 1].map(|index| with_index(&copy, index, &(old.key, uuid))), made)
+}
+
 fn header(made: &Scheme, uuid: &[u8; 16], provision: u32, random: &mut Fixed) -> Vec<u8> {
     let mut copy = superblock(uuid, made.sector as u32, provision, "moving");
     put(&mut copy, 140, &made.suite.to_le_bytes());
@@ -77,6 +92,7 @@ fn header(made: &Scheme, uuid: &[u8; 16], provision: u32, random: &mut Fixed) ->
 /// Section 8.1: the old volume key under the new.
 fn wrap_old_key(copy: &mut [u8], uuid: &[u8; 16], old: &Scheme, new_key: &[u8; 64], random: &mut Fixed) {
     copy[24] |= 1;
+    put(copy, 128, &2_u64.to_le_bytes());
     put(copy, 184, &1_u32.to_le_bytes());
     put(copy, 192, &old.suite.to_le_bytes());
     put(copy, 196, &(old.sector as u32).to_le_bytes());
@@ -134,12 +150,17 @@ fn moving(name: &str, schemes: [(u32, usize); 2], provision: u32, holes: &[usize
     put(&mut made.bytes, 0, &with_index(&copy, 0, &keys));
     put(&mut made.bytes, BACKUP, &with_index(&copy, 1, &keys));
     for (counter, border, chunk) in records {
-        let bytes = record(&made, (counter, border, chunk), |_| ());
+        let ciphertext = &new_data[border as usize..][..chunk as usize];
+        let bytes = record(&made, (counter, border, chunk), |record| {
+            if chunk > 0 {
+                put(record, 64, &Sha256::digest(ciphertext));
+            }
+        });
         let slot = 4_096 * (counter % 2) as usize;
         put(&mut made.bytes, FRONT + slot, &bytes);
         put(&mut made.bytes, TAIL + slot, &bytes);
         let journal = if counter % 2 == 0 { FRONT } else { TAIL } + SLOTS;
-        put(&mut made.bytes, journal, &new_data[border as usize..][..chunk as usize]);
+        put(&mut made.bytes, journal, ciphertext);
         // In the place of the newest record's chunk stands anything.
         if chunk > 0 && counter == records[1].0 {
             data[border as usize..][..chunk as usize].fill(0xa5);
@@ -168,18 +189,42 @@ fn moved(name: &str) -> Made {
 }
 
 /// The images of this chapter.
-pub(super) fn bases() -> [(&'static str, Made); 4] {
+pub(super) fn bases() -> [(&'static str, Made); 5] {
     let thin_holes: Vec<usize> = [2].into_iter().chain(8..16).chain(24..32).collect();
     [
         ("suite-2.img", moved("suite-2")),
+        ("moving-before.header", file_before()),
         ("moving.img", moving("moving", [(1, 512), (2, 4096)], 0, &[], AT_REST)),
         ("journaled.img", moving("journaled", [(2, 4096), (1, 4096)], 0, &[], JOURNALED)),
         ("moving-thin.img", moving("moving-thin", [(1, 4096), (1, 512)], 2, &thin_holes, JOURNALED)),
     ]
 }
 
+/// The header from before in a file, as who has a detached one may have kept it.
+fn file_before() -> Made {
+    let (copies, made) = header_before("moving");
+    let mut bytes = header_files::preamble(&made.uuid, [CONTAINER, DATA_OFFSET, DATA, BACKUP]);
+    bytes.extend(copies.concat());
+    Made { bytes, ..made }
+}
+
 fn edit(offset: usize, bytes: &[u8]) -> Edit {
     Edit { offset: offset as u64, bytes: hex::encode(bytes) }
+}
+
+/// A record in its slot of both areas. What lies between its fields and its MAC is zero on the medium, too.
+fn placed(bytes: &[u8]) -> Vec<Edit> {
+    [FRONT, TAIL].into_iter().flat_map(|area| placed_in(area, bytes)).collect()
+}
+
+fn placed_in(area: usize, bytes: &[u8]) -> Vec<Edit> {
+    let at = area + 4_096 * usize::from(bytes[40] % 2);
+    vec![edit(at, &bytes[..128]), edit(at + 4_032, &bytes[4_032..])]
+}
+
+/// Takes the magic of both header copies away, as what was written over them would.
+fn without_header() -> Vec<Edit> {
+    vec![edit(0, &[0; 16]), edit(BACKUP, &[0; 16])]
 }
 
 /// Both copies after `change`, sealed by the owner of the key.
@@ -205,6 +250,9 @@ pub(super) fn vectors(suite: &mut Suite) {
     headers(suite);
     records(suite);
     losses(suite);
+    journals(suite);
+    earlier_programs(suite);
+    old_headers(suite);
 }
 
 fn openings(suite: &mut Suite) {
@@ -322,35 +370,183 @@ fn headers(suite: &mut Suite) {
 /// Records with a higher counter that do not count, in both work areas of a container at rest.
 fn records(suite: &mut Suite) {
     let newer = (6, 12_288, 0);
-    let cases: [(&str, (u64, u64, u64), Change); 10] = [
+    let cases: [(&str, (u64, u64, u64), Change); 13] = [
         ("magic", newer, |record| record[3] ^= 1),
         ("version", newer, |record| record[16] = 2),
-        ("generation", newer, |record| record[20] = 3),
+        ("generation", newer, |record| record[20] = 0),
         ("uuid", newer, |record| record[24] ^= 1),
-        ("slot", (7, 12_288, 0), |_| ()),
         ("border-unaligned", (6, 12_800, 0), |_| ()),
         ("border-past-the-end", (6, 20_480, 0), |_| ()),
         ("chunk-past-the-end", (6, 12_288, 8_192), |_| ()),
         ("chunk-overflow", (6, 8_192, u64::MAX - 4_095), |_| ()),
+        // Alone the journal is 8 KiB, so 12 KiB fit the data area and not the journal.
+        ("chunk-beyond-the-journal", (6, 4_096, 12_288), |_| ()),
         ("reserved", newer, |record| record[100] = 1),
+        ("checksum-of-no-chunk", newer, |record| record[64] = 1),
+        ("counter-0", (0, 12_288, 0), |_| ()),
+        ("forged", newer, |_| ()),
     ];
     let rules = ["NAT-REENC-05"];
     for (name, values, change) in cases {
-        let bytes = record(&suite.bases["moving.img"], values, change);
-        let comment = "by the owner's hand, a newer record that does not count; the one before does";
+        let mut bytes = record(&suite.bases["moving.img"], values, change);
+        let mut comment = "by the owner's hand, a newer record that does not count; the one before does";
+        if name == "forged" {
+            (bytes[4_040], comment) = (bytes[4_040] ^ 1, "a newer record forged by someone without the key");
+        }
         let vector = suite.success(&format!("record-{name}"), "moving.img", &rules, comment);
-        (vector.edit, vector.after) = (vec![edit(FRONT, &bytes), edit(TAIL, &bytes)], "unchanged".to_owned());
+        (vector.edit, vector.after) = (placed(&bytes), "unchanged".to_owned());
     }
-    // Alone the journal is 8 KiB, so 12 KiB fit the data area and not the journal.
-    let bytes = record(&suite.bases["moving.img"], (6, 4_096, 12_288), |_| ());
-    let comment = "by the owner's hand, a newer record whose chunk is larger than the journal";
-    let vector = suite.success("record-chunk-beyond-the-journal", "moving.img", &rules, comment);
-    (vector.edit, vector.after) = (vec![edit(FRONT, &bytes), edit(TAIL, &bytes)], "unchanged".to_owned());
-    let mut bytes = record(&suite.bases["moving.img"], newer, |_| ());
-    bytes[4_040] ^= 1;
-    let comment = "a newer record forged by someone without the key";
-    let vector = suite.success("record-forged", "moving.img", &rules, comment);
-    (vector.edit, vector.after) = (vec![edit(FRONT, &bytes), edit(TAIL, &bytes)], "unchanged".to_owned());
+    // In slot 0, where it does not belong; both idle records stand.
+    let bytes = record(&suite.bases["moving.img"], (7, 12_288, 0), |_| ());
+    let comment = "by the owner's hand, a newer record in the wrong slot; the other does count";
+    let vector = suite.success("record-slot", "moving.img", &rules, comment);
+    vector.edit = [FRONT, TAIL]
+        .into_iter()
+        .flat_map(|at| [edit(at, &bytes[..128]), edit(at + 4_032, &bytes[4_032..])])
+        .collect();
+    vector.after = "unchanged".to_owned();
+    contradictions(suite);
+    // Between two chunks of a program that works.
+    let bytes = record(&suite.bases["moving.img"], (6, 8_192, 0), |record| put(record, 64, &EMPTY));
+    let comment = "the newest record is idle and bears the checksum of nothing";
+    let rules = ["NAT-REENC-05", "NAT-REENC-08", "NAT-REENC-18"];
+    let vector = suite.success("moving-at-work", "moving.img", &rules, comment);
+    (vector.edit, vector.after) = (placed(&bytes), "whole".to_owned());
+}
+
+/// Two records with the same counter.
+fn contradictions(suite: &mut Suite) {
+    let made = &suite.bases["moving.img"];
+    let [front, tail] = [8_192, 12_288].map(|border| record(made, (6, border, 0), |_| ()));
+    let edits = [placed_in(FRONT, &front), placed_in(TAIL, &tail)].concat();
+    let comment = "by the owner's hand, two newest records that contradict each other; opened for writing";
+    let vector = suite.failure("record-contradiction", &["NAT-REENC-06"], "header failure", comment);
+    (vector.base, vector.edit) = ("moving.img".to_owned(), edits.clone());
+    let comment = "the same, opened read-only: that of the front counts";
+    let vector = suite.success("record-contradiction-read-only", "moving.img", &["NAT-REENC-06"], comment);
+    (vector.edit, vector.read_only, vector.after) = (edits, true, "unchanged".to_owned());
+}
+
+/// The newest record's chunk, where the journal or the place of it is not as the record's checksum says.
+fn journals(suite: &mut Suite) {
+    let rules = ["NAT-REENC-19"];
+    let damage = edit(FRONT + SLOTS + 100, &[0x5a; 16]);
+    let comment = "the journal was written over, its records are whole; opened for writing";
+    let vector = suite.failure("journaled-damaged", &rules, "header failure", comment);
+    (vector.base, vector.edit) = ("journaled.img".to_owned(), vec![damage.clone()]);
+    let comment = "the same, opened read-only: the chunk cannot be read";
+    let vector = suite.failure("journaled-damaged-read-only", &rules, "payload failure", comment);
+    (vector.base, vector.edit, vector.read_only) = ("journaled.img".to_owned(), vec![damage.clone()], true);
+    // The journal of record 6 is that of the front.
+    let chunk = suite.bases["journaled.img"].bytes[FRONT + SLOTS..][..4_096].to_vec();
+    let edits = vec![damage, edit(DATA_OFFSET + 8_192, &chunk)];
+    let comment = "the journal was written over, and the chunk is in its place already";
+    let vector = suite.success("journaled-in-place", "journaled.img", &rules, comment);
+    (vector.edit, vector.after) = (edits.clone(), "whole".to_owned());
+    let vector = suite.success("journaled-in-place-read-only", "journaled.img", &rules, comment);
+    (vector.edit, vector.read_only, vector.after) = (edits, true, "unchanged".to_owned());
+    let comment = "the records beside the journal were written over, the journal is whole";
+    let vector = suite.success("journaled-no-front", "journaled.img", &rules, comment);
+    (vector.edit, vector.after) = (vec![wiped(FRONT)], "whole".to_owned());
+    let comment = "the same, thin: holes count in the journal as the zeros that they are";
+    let vector = suite.success("journaled-thin-no-front", "moving-thin.img", &rules, comment);
+    (vector.edit, vector.after) = (vec![wiped(FRONT)], "whole".to_owned());
+}
+
+/// Records as programs wrote them before there were checksums, and rested with one idle record.
+fn earlier_programs(suite: &mut Suite) {
+    let plain = |values: Records| values.map(|values| record(&suite.bases["journaled.img"], values, |_| ()));
+    let journaled: Vec<Edit> = plain(JOURNALED).iter().flat_map(|record| placed(record)).collect();
+    let comment = "an earlier program's records, without checksums: a chunk in the journal";
+    let rules = ["NAT-REENC-07", "NAT-REENC-18"];
+    let vector = suite.success("earlier-journaled", "journaled.img", &rules, comment);
+    (vector.edit, vector.after) = (journaled.clone(), "whole".to_owned());
+    let wipe = |area| [journaled.clone(), vec![wiped(area)]].concat();
+    let comment = "the same, the tail, without the journal, written over";
+    let vector = suite.success("earlier-journaled-no-tail", "journaled.img", &["NAT-REENC-07"], comment);
+    (vector.edit, vector.after) = (wipe(TAIL), "whole".to_owned());
+    let rules = ["NAT-REENC-07"];
+    let comment = "the same, the front, with the journal, written over; opened for writing";
+    let vector = suite.failure("earlier-journaled-no-front", &rules, "header failure", comment);
+    (vector.base, vector.edit) = ("journaled.img".to_owned(), wipe(FRONT));
+    let comment = "the same, opened read-only: the chunk cannot be read";
+    let vector = suite.failure("earlier-journaled-no-front-read-only", &rules, "payload failure", comment);
+    (vector.base, vector.edit, vector.read_only) = ("journaled.img".to_owned(), wipe(FRONT), true);
+
+    let bytes = record(&suite.bases["moving.img"], (4, 4_096, 4_096), |_| ());
+    let comment = "an earlier program at rest: the record before the newest has a chunk";
+    let vector = suite.success("earlier-moving", "moving.img", &["NAT-REENC-08"], comment);
+    (vector.edit, vector.after) = (placed(&bytes), "whole".to_owned());
+    let comment = "at rest, the newest record zeroed in both areas: the one before says the same";
+    let rules = ["NAT-REENC-08", "NAT-REENC-12"];
+    let vector = suite.success("moving-rolled-back", "moving.img", &rules, comment);
+    vector.edit = [FRONT, TAIL].map(|area| edit(area + 4_096, &[0; 4_096])).to_vec();
+    vector.after = "unchanged".to_owned();
+}
+
+/// Headers that the work areas show to be from before.
+fn old_headers(suite: &mut Suite) {
+    let of = |suite: &Suite, base: &str, generation: u8, values: (u64, u64, u64)| {
+        record(&suite.bases[base], values, |record| record[20] = generation)
+    };
+    let closing = (4, 16_384, 0);
+    let rules = ["NAT-REENC-17", "NAT-REENC-20"];
+    // Name, base, a record of this generation with these values, and whether it makes the header an old one.
+    let cases: [(&str, &str, u8, (u64, u64, u64), bool, &str); 7] = [
+        ("closed", "suite-2.img", 6, closing, false, "the closing record of the header's own generation"),
+        ("closed-before", "suite-2.img", 4, closing, false, "the closing record of an earlier re-encryption"),
+        ("prepared", "suite-2.img", 7, (1, 0, 0), false, "a re-encryption was prepared, and not begun"),
+        ("begun", "suite-2.img", 7, (2, 0, 0), true, "a re-encryption has begun since"),
+        ("ended", "suite-2.img", 8, closing, true, "a re-encryption has ended since"),
+        ("prepared-again", "suite-2.img", 9, (1, 0, 0), true, "one ended, and another was prepared"),
+        ("moving-ended", "moving.img", 2, (6, 16_384, 0), true, "this re-encryption has ended since"),
+    ];
+    let made: Vec<_> = cases.map(|case| of(suite, case.1, case.2, case.3)).into_iter().collect();
+    for ((name, base, _, _, is_old, comment), bytes) in cases.into_iter().zip(made) {
+        let one_area = placed_in(TAIL, &bytes);
+        for (name, edits) in [(format!("old-{name}"), placed(&bytes)), (format!("old-{name}-tail"), one_area)]
+        {
+            if is_old {
+                let comment = format!("{comment}: an old header, opened for writing");
+                let vector = suite.failure(&name, &rules, "header failure", &comment);
+                (vector.base, vector.edit) = (base.to_owned(), edits.clone());
+            }
+            let read_only = if is_old { "-read-only" } else { "" };
+            let vector = suite.success(&format!("{name}{read_only}"), base, &rules, comment);
+            (vector.edit, vector.read_only, vector.after) = (edits, is_old, "unchanged".to_owned());
+        }
+    }
+    let mut bytes = of(suite, "suite-2.img", 8, closing);
+    bytes[24] ^= 1;
+    let comment = "a record of another container, as what was there before";
+    let vector = suite.success("old-of-another", "suite-2.img", &rules, comment);
+    (vector.edit, vector.after) = (placed(&bytes), "unchanged".to_owned());
+    copies_from_before(suite);
+}
+
+/// The header from before, put back or kept in a file.
+fn copies_from_before(suite: &mut Suite) {
+    let rules = ["NAT-REENC-17"];
+    let ([a, _], _) = header_before("moving");
+    let edits = vec![edit(0, &a[..6_144]), edit(BACKUP, &[0; 16])];
+    let comment = "copy A from before the start put back, and copy B lost";
+    let vector = suite.failure("old-copy-a-alone", &rules, "header failure", comment);
+    (vector.base, vector.edit) = ("moving.img".to_owned(), edits);
+    // Copy B has the new key, and the same password opens it.
+    let comment = "copy A from before the start put back; copy B, which is newer, opens and heals it";
+    let vector = suite.success("old-copy-a", "moving.img", &["NAT-RD-04", "NAT-UPD-04"], comment);
+    vector.edit = vec![edit(0, &a[..6_144])];
+
+    let header =
+        || Some(HeaderPart { base: "moving-before.header".to_owned(), length: None, edit: Vec::new() });
+    let comment = "a detached header from before a re-encryption that is under way";
+    let vector = suite.failure("old-detached", &rules, "header failure", comment);
+    (vector.base, vector.header, vector.edit) = ("moving.img".to_owned(), header(), without_header());
+    let bytes = record(&suite.bases["moving.img"], (6, 16_384, 0), |record| record[20] = 2);
+    let comment = "a detached header from before a re-encryption that has ended";
+    let vector = suite.failure("old-detached-ended", &rules, "header failure", comment);
+    (vector.base, vector.header) = ("moving.img".to_owned(), header());
+    vector.edit = [without_header(), vec![wiped(FRONT), wiped(TAIL)], placed(&bytes)].concat();
 }
 
 /// What power cuts and other programs leave of the work areas.
@@ -376,13 +572,6 @@ fn losses(suite: &mut Suite) {
     let vector = suite.success("journaled-no-tail", "journaled.img", &["NAT-REENC-07"], comment);
     (vector.edit, vector.after) = (vec![wiped(TAIL)], "whole".to_owned());
 
-    let rules = ["NAT-REENC-07"];
-    let comment = "the front, with the journal, written over; opened for writing";
-    let vector = suite.failure("journaled-no-front", &rules, "header failure", comment);
-    (vector.base, vector.edit) = ("journaled.img".to_owned(), vec![wiped(FRONT)]);
-    let comment = "the same, opened read-only: the chunk cannot be read";
-    let vector = suite.failure("journaled-no-front-read-only", &rules, "payload failure", comment);
-    (vector.base, vector.edit, vector.read_only) = ("journaled.img".to_owned(), vec![wiped(FRONT)], true);
     for base in ["moving", "journaled"] {
         for read_only in [false, true] {
             let name = format!("{base}-no-records{}", if read_only { "-read-only" } else { "" });
