@@ -27,6 +27,8 @@ pub enum Contents {
         needs_recovery: bool,
         /// Its files may be mapped by extents, as ext4 does by default.
         has_extents: bool,
+        /// Some of its blocks are kept for root.
+        has_reserve: bool,
     },
     /// XFS.
     Xfs,
@@ -99,7 +101,13 @@ impl Contents {
             Some(FileSystem::Ext) => {
                 // `s_feature_incompat`: 0x4 RECOVER, 0x40 EXTENTS.
                 let incompat = head.get(EXT_SUPERBLOCK + 0x60).copied().unwrap_or_default();
-                Self::Ext { needs_recovery: incompat & 0x4 != 0, has_extents: incompat & 0x40 != 0 }
+                // `s_r_blocks_count_lo`, `s_r_blocks_count_hi`.
+                let count = [0x8, 0x154].map(|at| head.get(EXT_SUPERBLOCK + at..EXT_SUPERBLOCK + at + 4));
+                Self::Ext {
+                    needs_recovery: incompat & 0x4 != 0,
+                    has_extents: incompat & 0x40 != 0,
+                    has_reserve: count.into_iter().flatten().flatten().any(|&byte| byte != 0),
+                }
             }
             Some(FileSystem::Xfs) => Self::Xfs,
             Some(FileSystem::Btrfs) => Self::Btrfs,
@@ -153,7 +161,7 @@ mod tests {
 
     #[test]
     fn superblocks_are_recognised() {
-        let ext = Contents::Ext { needs_recovery: false, has_extents: false };
+        let ext = Contents::Ext { needs_recovery: false, has_extents: false, has_reserve: false };
         assert_eq!(Contents::recognise(&with(0x438, &[0x53, 0xEF])), ext);
         assert_eq!(Contents::recognise(&with(0, b"XFSB")), Contents::Xfs);
         assert_eq!(Contents::recognise(&with(0x10040, b"_BHRfS_M")), Contents::Btrfs);
@@ -177,7 +185,18 @@ mod tests {
             [(0x04, true, false), (0x42, false, true), (0x44, true, true)]
         {
             head[0x460] = incompat;
-            assert_eq!(Contents::recognise(&head), Contents::Ext { needs_recovery, has_extents });
+            let expected = Contents::Ext { needs_recovery, has_extents, has_reserve: false };
+            assert_eq!(Contents::recognise(&head), expected);
+        }
+    }
+
+    #[test]
+    fn an_ext_with_a_reserve_is_told_from_one_without() {
+        for at in [0x408, 0x40b, 0x554] {
+            let mut head = with(0x438, &[0x53, 0xEF]);
+            head[at] = 1;
+            let expected = Contents::Ext { needs_recovery: false, has_extents: false, has_reserve: true };
+            assert_eq!(Contents::recognise(&head), expected);
         }
     }
 

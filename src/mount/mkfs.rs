@@ -140,8 +140,9 @@ impl NewFilesystem<'_> {
             FilesystemKind::Ext4 => {
                 // Who is not root mounts it with the fuse2fs that is installed, or will be.
                 let is_safe = is_root() || fuse2fs::is_sound(Version::installed(interrupted)?);
-                let features = ext4_features(fs::metadata(block)?.len(), is_safe);
-                command.args(features.iter().flat_map(|features| ["-O", features]));
+                let size = fs::metadata(block)?.len();
+                command.args(["-m", &ext4_reserve(size)]);
+                command.args(ext4_features(size, is_safe).iter().flat_map(|features| ["-O", features]));
                 command.args(["-E", &self.ext4_options(is_root())]);
             }
             FilesystemKind::Xfs => {
@@ -188,9 +189,9 @@ impl NewFilesystem<'_> {
         let sector_size = self.sector_size.to_string();
         match self.kind {
             FilesystemKind::Ext4 => {
-                // A reserve for root has no use in one user's vault. 4 KiB blocks also for small volumes, which mke2fs
-                // would give 1 KiB: the kernel refuses blocks smaller than the device's sectors.
-                command.args(["-q", "-F", "-b", "4096", "-m", "0"]);
+                // 4 KiB blocks also for small volumes, which mke2fs would give 1 KiB: the kernel refuses blocks smaller
+                // than the device's sectors.
+                command.args(["-q", "-F", "-b", "4096"]);
             }
             FilesystemKind::Exfat => {}
             FilesystemKind::Vfat => {
@@ -214,14 +215,30 @@ impl NewFilesystem<'_> {
     }
 }
 
-/// The features by which an ext4 of `size` bytes differs from the tool's defaults; `are_extents_safe` where the kernel
-/// mounts it, or a sound `fuse2fs`.
+/// The part of an ext4 of `size` bytes that is kept for root, in percent: one block. One user's vault has no use for more, and
+/// `fuse2fs` takes none for "not set", and keeps a tenth.
+fn ext4_reserve(size: u64) -> String {
+    // mke2fs cuts off what is less than a block: here half of one. The units are 10^-12 of a percent.
+    let units = u128::from(BLOCK) * 150 * 1_000_000_000_000 / u128::from(size.max(BLOCK));
+    format!("{}.{:012}", units / 1_000_000_000_000, units % 1_000_000_000_000)
+}
+
+/// The features by which an ext4 of `size` bytes differs from the tool's defaults; `is_driver_sound` where the kernel mounts
+/// it, or a sound `fuse2fs`.
+///
+/// Old versions store an access-control list and leave the mode as it was. `mv` and `cp -p` set both at once by such a list,
+/// so that each file that they brought would be its owner's alone (0600). Without extended attributes they are refused, and
+/// set the mode.
 ///
 /// 1.47.0 damages files mapped by extents: of ten seeds of random writes six came back wrong, and `e2fsck` found the file
 /// system damaged each time; without extents, of twenty none (`tests/vault/random_writes.rs`). A volume of 16 TiB has
 /// more blocks than block maps can number, and needs extents and 64 bits.
-fn ext4_features(size: u64, are_extents_safe: bool) -> Option<&'static str> {
-    (!are_extents_safe && size < BLOCK_MAP_LIMIT).then_some("^extent,^64bit")
+fn ext4_features(size: u64, is_driver_sound: bool) -> Option<&'static str> {
+    match (is_driver_sound, size < BLOCK_MAP_LIMIT) {
+        (true, _) => None,
+        (false, true) => Some("^ext_attr,^extent,^64bit"),
+        (false, false) => Some("^ext_attr"),
+    }
 }
 
 /// Whether the tool that makes `kind` is installed.
@@ -244,6 +261,8 @@ fn cut(label: &str, limit: usize) -> &str {
 
 /// What mkfs.fat(8) refuses in a label.
 const FORBIDDEN_IN_FAT: &str = "*?.,;:/\\|+=<>[]\"";
+/// That of ext4.
+const BLOCK: u64 = 4096;
 /// 2^32 blocks of 4 KiB.
 const BLOCK_MAP_LIMIT: u64 = 16 << 40;
 
@@ -276,15 +295,49 @@ mod tests {
     fn a_small_ext4_has_blocks_of_4_kib() {
         let Some(superblock) = made(FilesystemKind::Ext4, 16 << 20) else { return };
         // Root's file systems keep the tool's defaults.
-        assert_eq!(superblock.contents, Contents::Ext { needs_recovery: false, has_extents: is_root() });
+        let has_extents = is_root();
+        assert_eq!(
+            superblock.contents,
+            Contents::Ext { needs_recovery: false, has_extents, has_reserve: true }
+        );
         assert_eq!(superblock.block_size, Some(4096));
     }
 
     #[test]
     fn extents_are_left_out_where_they_are_not_safe_and_the_volume_does_without() {
-        assert_eq!(ext4_features(BLOCK_MAP_LIMIT - 1, false), Some("^extent,^64bit"));
-        assert_eq!(ext4_features(BLOCK_MAP_LIMIT, false), None);
+        assert_eq!(ext4_features(BLOCK_MAP_LIMIT - 1, false), Some("^ext_attr,^extent,^64bit"));
+        assert_eq!(ext4_features(BLOCK_MAP_LIMIT, false), Some("^ext_attr"));
         assert_eq!(ext4_features(1 << 30, true), None);
+    }
+
+    #[test]
+    fn one_block_of_an_ext4_is_kept_for_root() {
+        for size in [256 << 10, (256 << 10) + 4096, 100 << 20, 1 << 40, BLOCK_MAP_LIMIT * 2] {
+            let percent: f64 = ext4_reserve(size).parse().unwrap();
+            let blocks =
+                f64::from(u32::try_from(size >> 22).unwrap()) * 1024.0 + (size % (4 << 20)) as f64 / 4096.0;
+            let kept = percent * blocks / 100.0;
+            assert!((1.4..1.6).contains(&kept), "{size}: {percent} % are {kept} blocks");
+        }
+        for size in [256 << 10, 100 << 20, 3 << 30] {
+            if is_available(FilesystemKind::Ext4).is_err() {
+                println!("skipped: mkfs.ext4 is not installed");
+                return;
+            }
+            let file = tempfile::NamedTempFile::new().unwrap();
+            file.as_file().set_len(size).unwrap();
+            let new = NewFilesystem {
+                kind: FilesystemKind::Ext4,
+                sector_size: 512,
+                owner: (0, 0),
+                label: None,
+                reads_zeros: true,
+            };
+            new.make(file.path(), Path::new("/"), &AtomicBool::new(false)).unwrap();
+            let mut count = [0; 4];
+            std::os::unix::fs::FileExt::read_exact_at(file.as_file(), &mut count, 1024 + 8).unwrap();
+            assert_eq!(u32::from_le_bytes(count), 1, "{size}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::session::SOURCE;
 use crate::error::{Error, ErrorKind, Result};
 
 /// One line of the table.
@@ -33,9 +34,9 @@ pub(super) struct Mount {
 }
 
 impl Mount {
-    /// Whether `fuse2fs` mounted a block file of ours, which is the only one with that source.
+    /// Whether `fuse2fs` mounted a block file of ours, which is the only one with such a source.
     pub(super) fn is_driver(&self) -> bool {
-        self.kind == "fuse.ext4" && self.source == "block/volume"
+        self.kind == "fuse.ext4" && Path::new(&self.source).starts_with(SOURCE)
     }
 
     /// The user who mounted it, which the options of a FUSE file system tell.
@@ -239,7 +240,7 @@ mod tests {
     use super::*;
 
     const TABLE: &[u8] = b"22 28 0:20 / /proc rw,nosuid - proc proc rw\n\
-        64 43 0:39 / /home/a/my\\040vault rw,nosuid,nodev shared:3 master:1 - fuse.ext4 block/volume rw,user_id=1000\n\
+        64 43 0:39 / /home/a/my\\040vault rw,nosuid,nodev shared:3 master:1 - fuse.ext4 strongroom/photos.vault rw,user_id=1000\n\
         65 64 7:1 / /home/a/my\\040vault rw - ext4 /dev/loop1 rw\n\
         66 65 0:40 / /home/a/my\\040vault/in\\134side rw - tmpfs tmpfs rw\n";
 
@@ -248,7 +249,10 @@ mod tests {
         let table = MountTable::parse(TABLE);
         let fuse = table.find(MountId { number: 64, major: 0, minor: 39 }).unwrap();
         assert_eq!(fuse.mountpoint, Path::new("/home/a/my vault"));
-        assert_eq!((fuse.kind.as_str(), fuse.source.to_str()), ("fuse.ext4", Some("block/volume")));
+        assert_eq!(
+            (fuse.kind.as_str(), fuse.source.to_str()),
+            ("fuse.ext4", Some("strongroom/photos.vault"))
+        );
         assert_eq!((fuse.is_driver(), fuse.fuse_user()), (true, Some(1000)));
     }
 

@@ -114,7 +114,7 @@ mod tests {
             2 0 7:4 / /mnt/iso rw - iso9660 /dev/loop4 ro\n\
             3 0 0:40 / /mnt/b rw - fuse.strongroom strongroom rw,user_id=0,group_id=0\n\
             4 0 0:41 / /run/user/1000/strongroom/77-99/block rw - fuse.strongroom strongroom rw,user_id=1000\n\
-            5 0 0:42 / /home/a/v rw - fuse.ext4 block/volume rw,user_id=1000,group_id=1000\n\
+            5 0 0:42 / /home/a/v rw - fuse.ext4 strongroom/v.vault rw,user_id=1000,group_id=1000\n\
             6 0 0:43 / /home/a/s rw - fuse.sshfs host: rw,user_id=1000\n\
             7 0 254:0 / / rw - ext4 /dev/vda rw\n";
         let behind = |device: &Path| match device.to_str()? {

@@ -125,7 +125,12 @@ pub(super) fn remove_directory(directory: &Path) -> io::Result<()> {
     for name in FILES {
         ignore_missing(fs::remove_file(directory.join(name)))?;
     }
-    for name in [BLOCK, ROOT] {
+    for entry in fs::read_dir(directory.join(SOURCE)).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+            ignore_missing(fs::remove_file(entry.path()))?;
+        }
+    }
+    for name in [BLOCK, ROOT, SOURCE] {
         ignore_missing(fs::remove_dir(directory.join(name)))?;
     }
     ignore_missing(fs::remove_dir(directory))
@@ -178,6 +183,8 @@ pub(super) const DIRECTORY_PART: usize = 1;
 pub(super) const CONTROL: &str = "control";
 /// The directory of the block file in a session's directory.
 pub(super) const BLOCK: &str = "block";
+/// The directory of a link to the block file that bears the container's name: what `df` and `mount` show.
+pub(super) const SOURCE: &str = "strongroom";
 /// An empty directory that stands for the root directory of a new file system.
 pub(super) const ROOT: &str = "root";
 /// What the driver's process says.
@@ -196,6 +203,8 @@ mod tests {
         fs::create_dir_all(directory.join(BLOCK)).unwrap();
         fs::create_dir(directory.join(ROOT)).unwrap();
         fs::write(directory.join("session.json"), "{}").unwrap();
+        fs::create_dir(directory.join(SOURCE)).unwrap();
+        std::os::unix::fs::symlink("../block/volume", directory.join(SOURCE).join("photos.vault")).unwrap();
         remove_directory(&directory).unwrap();
         assert!(!directory.exists());
         remove_directory(&directory).unwrap();

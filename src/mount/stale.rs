@@ -102,7 +102,7 @@ fn detach(id: MountId, path: &Path) -> Result<()> {
     unmount_fuse(&mount.mountpoint, true)
 }
 
-/// Detaches a mount of `fuse2fs` on a block file of ours, which is the only one with that source.
+/// Detaches a mount of `fuse2fs` on a block file of ours, which is the only one with such a source.
 fn detach_driver_mount(mountpoint: &Path) -> Result<()> {
     let table = MountTable::read()?;
     match table.at(mountpoint) {

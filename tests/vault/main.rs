@@ -32,6 +32,7 @@ mod reencryption;
 mod repair;
 mod replaced;
 mod sessions;
+mod space;
 mod syncing;
 mod veracrypt;
 mod world;

@@ -33,7 +33,7 @@ mod tests {
 
     #[test]
     fn a_file_system_with_owners_keeps_them() {
-        let ext = Contents::Ext { needs_recovery: false, has_extents: true };
+        let ext = Contents::Ext { needs_recovery: false, has_extents: true, has_reserve: true };
         for contents in [ext, Contents::Xfs, Contents::Btrfs] {
             assert_eq!(options(contents, User { uid: 1000, gid: 100 }), None);
         }

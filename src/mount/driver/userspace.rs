@@ -4,11 +4,14 @@
 //! the table of mounts is asked; it writes no journal, so [`e2fsck`] runs before each writable mount; it goes on
 //! flushing after the unmount, so its end is awaited; where the block file fails under it, 1.47.0 hands out wrong data
 //! (the error's number as a count of bytes read), so it must not outlive its server; it puts the device's name unescaped
-//! into mount options, so it is given a fixed relative one.
+//! into mount options, so it is given one that is made harmless.
 
 use std::{
     fs::{self, OpenOptions},
-    os::unix::{fs::OpenOptionsExt, process::ExitStatusExt},
+    os::unix::{
+        fs::{OpenOptionsExt, symlink},
+        process::ExitStatusExt,
+    },
     path::{Path, PathBuf},
     process::{Child, ExitStatus, Stdio},
     sync::{
@@ -27,14 +30,14 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    export::unmount_fuse,
+    export::{VOLUME_FILE, unmount_fuse},
     mount::{
         filesystem::{Contents, Superblock},
         fuse2fs::{Version, is_sound},
         mountinfo::MountId,
         mountpoint::MountPoint,
         program,
-        session::{DRIVER_LOG, Session},
+        session::{DRIVER_LOG, SOURCE, Session},
         undo::{Part, Undo},
     },
     sys::{
@@ -46,12 +49,15 @@ use crate::{
 };
 
 pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut Session) -> Result<()> {
-    let Contents::Ext { needs_recovery, has_extents } = volume.superblock.contents else {
+    let Contents::Ext { needs_recovery, has_extents, has_reserve } = volume.superblock.contents else {
         return Err(unmountable(&volume.superblock));
     };
     let fuse2fs = fuse2fs()?;
     if !volume.read_only {
         e2fsck::repair_unasked(session, BLOCK_NAME, mountpoint.path())?;
+        if !has_reserve {
+            reserve_one_block(session)?;
+        }
     } else if volume.shadow.is_some() {
         e2fsck::repair_in_memory(session, BLOCK_NAME)?;
     }
@@ -70,7 +76,7 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
     let log =
         OpenOptions::new().create(true).append(true).mode(0o600).open(session.directory.join(DRIVER_LOG))?;
     let mut command = program::command(fuse2fs);
-    command.current_dir(&session.directory).args(["-f", BLOCK_NAME]).arg(mountpoint.path());
+    command.current_dir(&session.directory).args(["-f", &source(session)?]).arg(mountpoint.path());
     command.args(["-o", &options]).stdout(Stdio::null()).stderr(log);
     // At a logout everybody is told to end: the volumes whose containers lie in this one go first.
     let child = shield(end_with_parent(&mut command)).spawn()?;
@@ -100,6 +106,31 @@ pub(super) fn check(access: Access) -> Result<()> {
 
 fn fuse2fs() -> Result<PathBuf> {
     program::require("fuse2fs", "fuse2fs")
+}
+
+/// Keeps one block for root where none is: `fuse2fs` takes that for "not set", and keeps a tenth of the volume from its owner.
+/// Where it fails only space is lost.
+fn reserve_one_block(session: &Session) -> Result<()> {
+    let Some(tune2fs) = program::find("tune2fs") else { return Ok(()) };
+    let mut command = program::command(tune2fs);
+    program::run(command.current_dir(&session.directory).args(["-r", "1", BLOCK_NAME]), session.stop())?;
+    Ok(())
+}
+
+/// What `fuse2fs` opens, and so what `df` and `mount` show: a link to the block file that is called like the container.
+fn source(session: &Session) -> Result<String> {
+    let source = Path::new(SOURCE).join(source_name(&session.record().entry.container));
+    fs::create_dir(session.directory.join(SOURCE))?;
+    symlink(Path::new("..").join(BLOCK_NAME), session.directory.join(&source))?;
+    Ok(source.to_string_lossy().into_owned())
+}
+
+/// The container's name without what could be taken for another option of the mount, or is too long for a file of its own.
+fn source_name(container: &Path) -> String {
+    let name = container.file_name().unwrap_or_default().to_string_lossy();
+    let is_harmless = |c: char| c.is_alphanumeric() || "._-+@".contains(c);
+    let name = name.replace(|c| !is_harmless(c), "_");
+    if name.is_empty() || name.len() > 255 { VOLUME_FILE.to_owned() } else { name }
 }
 
 fn unmountable(superblock: &Superblock) -> Error {
@@ -348,7 +379,7 @@ fn last_words(directory: &Path) -> String {
 /// True of every version (see `tests/vault/long_names.rs`): the kernel passes on names of up to 1024 bytes and more, and the
 /// length of a name in a directory is one byte.
 const LONG_NAMES: &str = "fuse2fs damages folders by names of more than 255 bytes (128 Cyrillic or 86 Japanese letters): keep them shorter";
-/// The block file as seen from the session's directory: no path of the user's can carry mount options here.
+/// The block file as seen from the session's directory.
 const BLOCK_NAME: &str = "block/volume";
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long it may write back what it holds.
@@ -370,6 +401,19 @@ mod tests {
     fn the_cache_is_made_small_where_there_is_one() {
         assert_eq!(options(false, false, Some(Version(1, 47, 2))), "fakeroot");
         assert_eq!(options(false, false, Some(Version::FIXED)), "fakeroot,cache_size=1m");
+    }
+
+    #[test]
+    fn a_container_lends_its_name_to_the_mount_where_that_does_no_harm() {
+        for (container, expected) in [
+            ("/home/anna/photos.vault", "photos.vault"),
+            ("/home/anna/my photos,suid,dev.vault", "my_photos_suid_dev.vault"),
+            ("/home/anna/a\\,b\n", "a__b_"),
+            ("/home/anna/Füße", "Füße"),
+            ("/", "volume"),
+        ] {
+            assert_eq!(source_name(Path::new(container)), expected);
+        }
     }
 
     #[test]

@@ -1,0 +1,80 @@
+//! Space and permissions of a vault: all of it can be filled, files keep their modes, and it bears its name.
+
+use crate::world::{World, with_each_driver, with_vault};
+
+/// What `df` says is free for its user, in KiB, and what is in use by nobody.
+fn free(world: &World) -> (u64, u64) {
+    let out = world.shell("stat -f -c '%a %f %S' m");
+    let mut numbers = out.split_whitespace().map(|number| number.parse::<u64>().unwrap());
+    let mut next = || numbers.next().unwrap();
+    let (available, free, unit) = (next(), next(), next() / 1024);
+    (available * unit, free * unit)
+}
+
+#[test]
+fn all_of_a_vault_but_one_block_can_be_filled_by_its_owner() {
+    with_each_driver("--size 64M --provision thin", |world| {
+        world.mount();
+        let (available, free) = free(world);
+        // The kernel keeps 2 % for itself.
+        let kept = if world.driver() == "kernel" { free / 50 + 4 } else { 4 };
+        assert!(available + kept >= free, "{world}: {available} of {free} KiB");
+        world.done("unmount m");
+    });
+}
+
+#[test]
+fn an_old_vault_without_a_reserve_is_given_one_block_by_the_next_writable_mount() {
+    with_vault("--size 64M --provision thin", |world| {
+        if world.is_root() {
+            return; // The kernel takes none for none.
+        }
+        world.done("mount --block v.vault m --password-file password");
+        world.shell("tune2fs -r 0 m/volume");
+        world.done("unmount m");
+        world.done("mount --read-only v.vault m --password-file password");
+        let (available, free_then) = free(world);
+        assert!(
+            available < free_then - 4096,
+            "{available} of {free_then} KiB: this fuse2fs keeps nothing back"
+        );
+        world.done("unmount m");
+        world.mount();
+        let (available, free_now) = free(world);
+        assert_eq!(available + 4, free_now);
+        world.done("unmount m");
+        world.check_file_system();
+    });
+}
+
+#[test]
+fn files_that_are_moved_or_copied_into_a_vault_keep_their_modes() {
+    with_vault("--size 64M --provision thin", |world| {
+        world.shell("mkdir -m 700 out; for mode in 600 644 755 444; do echo $mode > out/$mode; chmod $mode out/$mode; done");
+        world.mount();
+        world.shell("cp -p out/* m/; mkdir m/all; cp -a out/. m/all/; mv out m/moved");
+        for folder in ["m", "m/all", "m/moved"] {
+            let modes = world.shell(&format!("cd {folder}; stat -c '%a %A' 444 600 644 755"));
+            let expected = "444 -r--r--r--\n600 -rw-------\n644 -rw-r--r--\n755 -rwxr-xr-x\n";
+            assert_eq!(modes, expected, "{world}: {folder}");
+            assert!(!world.shell(&format!("ls -l {folder}")).contains('+'), "{world}: {folder}");
+        }
+        world.done("unmount m");
+    });
+}
+
+#[test]
+fn a_mounted_vault_bears_the_name_of_its_container() {
+    with_each_driver("--size 32M --provision thin", |world| {
+        if world.driver() == "kernel" {
+            return; // A loop device is what mounts there.
+        }
+        world.shell("mv v.vault 'my, photos,suid.vault'");
+        let driver = if world.is_root() { "--driver userspace" } else { "" };
+        world.done(&format!("mount 'my, photos,suid.vault' m --password-file password {driver}"));
+        assert_eq!(world.shell("findmnt -n -o SOURCE m"), "strongroom/my__photos_suid.vault\n", "{world}");
+        assert!(!world.shell("findmnt -n -o OPTIONS m").split(',').any(|option| option == "suid"), "{world}");
+        world.done("unmount m");
+        world.shell("mv 'my, photos,suid.vault' v.vault");
+    });
+}
