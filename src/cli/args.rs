@@ -24,6 +24,7 @@ use strongroom::{
         Format, luks1, luks2, native,
         veracrypt::{self, MAX_PIM, Prf},
     },
+    sys::user::User,
     units::SectorSize,
 };
 
@@ -149,9 +150,12 @@ pub(crate) struct CreateOptions {
     /// Size of the container: 10G or 10GiB is 10·2^30 bytes, 10GB is 10·10^9; a device is taken whole without it
     #[arg(short, long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) size: Option<u64>,
-    /// File system to make inside, owned by the calling user
+    /// File system to make inside
     #[arg(long, value_enum, default_value_t = FileSystemChoice::Ext4, value_name = "TYPE")]
     pub(crate) filesystem: FileSystemChoice,
+    /// Owner of the new file system, by name or as numbers [default: you, also under sudo, pkexec and doas]
+    #[arg(long, value_name = "USER|UID:GID", value_parser = User::named)]
+    pub(crate) owner: Option<User>,
     /// Make a hidden VeraCrypt volume in the free space at the end of the volume in CONTAINER, which must not be mounted and holds
     /// a file system of FAT, exFAT, NTFS or ext2/3/4. The outer volume's password is asked for first, then the new one (--new-password-file and so on). Without --size it is as large as fits
     #[arg(long)]

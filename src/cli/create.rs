@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use rustix::process::{getgid, getuid};
 use serde::Serialize;
 use strongroom::{
     crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
     format::{KeyfileRole, Provision, Room},
     mount::{self, FilesystemKind, NewFilesystem, Request, Target},
+    sys::user::User,
     volume::{Access, Container, Draft, prepare},
 };
 
@@ -32,6 +32,7 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
     if !options.hidden_secret.is_left_out() || options.hidden_seal.is_any() {
         return Err(usage("what begins with --new- is for a hidden volume").with_hint("--hidden makes one"));
     }
+    check_owner(options)?;
     let plan = Plan::new(path, &options.new, |_, device| {
         Ok(Room::Container(container_size(options.size, device)?))
     })?;
@@ -65,7 +66,7 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
             let filesystem = NewFilesystem {
                 kind,
                 sector_size: plan.sector_size(),
-                owner: (getuid().as_raw(), getgid().as_raw()),
+                owner: owner(options),
                 label: plan.label(),
                 reads_zeros: plan.provision == Provision::Thin,
             };
@@ -136,6 +137,24 @@ fn check_size(kind: FilesystemKind, data_len: u64) -> Result<()> {
     let (least, size) = (show_size(kind.least_size()), show_size(data_len));
     let error = usage(format!("{kind} needs at least {least}, and {size} are left for data"));
     Err(error.with_hint("choose a larger --size, or another --filesystem"))
+}
+
+/// An owner takes a file system that knows owners.
+fn check_owner(options: &CreateOptions) -> Result<()> {
+    let knows_owners = matches!(
+        options.filesystem,
+        FileSystemChoice::Ext4 | FileSystemChoice::Xfs | FileSystemChoice::Btrfs
+    );
+    if options.owner.is_none() || knows_owners {
+        return Ok(());
+    }
+    Err(usage("--owner is for file systems that know owners: ext4, xfs and btrfs"))
+}
+
+/// The user and the group that get the root directory of the new file system.
+pub(super) fn owner(options: &CreateOptions) -> (u32, u32) {
+    let User { uid, gid } = options.owner.unwrap_or_else(User::served);
+    (uid, gid)
 }
 
 /// Serves the new volume to ourselves and has the system's tool make a file system in it.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{
     args::{CreateOptions, HintOptions, MountOptions, NewFormat, OpenFormat, ProvisionChoice, UnlockOptions},
-    create::{Summary, check_filesystem, filesystem_kind, make_filesystem},
+    create::{Summary, check_filesystem, filesystem_kind, make_filesystem, owner},
     interrupt,
     mounting::open,
     output::Console,
@@ -12,7 +12,6 @@ use super::{
     size::show_size,
     unlock::{limits, unlock_with},
 };
-use rustix::process::{getgid, getuid};
 use strongroom::{
     crypto::{rng::OsRng, secret::Credentials},
     error::{Error, ErrorKind, Result},
@@ -58,7 +57,7 @@ pub(super) fn create(console: Console, options: &CreateOptions) -> Result<()> {
     }
     if let Some(kind) = filesystem {
         spin(console, "making the file system", || {
-            let owner = (getuid().as_raw(), getgid().as_raw());
+            let owner = owner(options);
             let filesystem = NewFilesystem { kind, sector_size: 512, owner, label: None, reads_zeros: false };
             make_filesystem(&filesystem, &container, made.volume_key().expose())
         })?;

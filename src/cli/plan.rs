@@ -90,7 +90,7 @@ impl<'a> Plan<'a> {
         self.check_place()?;
         self.check_header_file()?;
         self.options.secrets.check_source_for(self.blueprint.keyfile_role())?;
-        match self.replaced {
+        match &self.replaced {
             Some(there) => confirm_overwriting(self.path, there, self.options.yes),
             None => Ok(()),
         }
@@ -236,16 +236,23 @@ pub(crate) fn check_target(path: &Path, force: bool) -> Result<Option<Occupant>>
     let there = occupant(path)?;
     match there {
         Some(Occupant::Other) => Err(usage("it is neither a file nor a block device")),
-        Some(there) if !force => {
-            let error = Error::new(ErrorKind::Exists, format!("it exists ({})", describe(there)));
-            Err(error.with_hint("choose another name, or overwrite it with --force"))
-        }
+        Some(there) if !force => Err(occupied(&there)),
         _ => Ok(there),
     }
 }
 
+fn occupied(there: &Occupant) -> Error {
+    let what = describe(there);
+    match there {
+        Occupant::Device(..) => Error::new(ErrorKind::Exists, format!("it is not empty ({what})"))
+            .with_hint("--force erases all of it"),
+        _ => Error::new(ErrorKind::Exists, format!("it exists ({what})"))
+            .with_hint("choose another name, or overwrite it with --force"),
+    }
+}
+
 /// Shows what would be lost and lets the user say no.
-fn confirm_overwriting(path: &Path, there: Occupant, is_yes: bool) -> Result<()> {
+fn confirm_overwriting(path: &Path, there: &Occupant, is_yes: bool) -> Result<()> {
     if is_yes {
         return Ok(());
     }
@@ -285,10 +292,12 @@ fn device_size(path: &Path) -> Result<Option<u64>> {
 }
 
 /// What stands there, in words.
-pub(crate) fn describe(occupant: Occupant) -> String {
+pub(crate) fn describe(occupant: &Occupant) -> String {
     match occupant {
-        Occupant::File(size) => format!("a file of {}", show_size(size)),
-        Occupant::Device(size) => format!("a device of {} that holds something", show_size(size)),
+        Occupant::File(size) => format!("a file of {}", show_size(*size)),
+        Occupant::Device(size, holds) => {
+            format!("{}, {}", holds.as_deref().unwrap_or("data of some kind"), show_size(*size))
+        }
         Occupant::Other => "no file".to_owned(),
     }
 }

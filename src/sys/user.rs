@@ -2,7 +2,10 @@
 
 use std::{env, ffi::OsString, fs};
 
+use rustix::process::{getgid, getuid};
 use serde::{Deserialize, Serialize};
+
+use super::process::is_root;
 
 /// A user's number and primary group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +14,38 @@ pub struct User {
     pub uid: u32,
     /// The number of the primary group.
     pub gid: u32,
+}
+
+impl User {
+    /// For whom this process works: its own user, or who called root.
+    pub fn served() -> Self {
+        let own = Self { uid: getuid().as_raw(), gid: getgid().as_raw() };
+        if is_root() { caller_of_root().unwrap_or(own) } else { own }
+    }
+
+    /// A user by name, or by the numbers of user and group: `anna`, `1000:1000`.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn named(text: &str) -> Result<Self, String> {
+        let passwd = fs::read_to_string(PASSWD).unwrap_or_default();
+        named_in(text, &passwd)
+    }
+}
+
+fn named_in(text: &str, passwd: &str) -> Result<User, String> {
+    let number = |text: &str| text.parse::<u32>().ok().filter(|&number| number != u32::MAX);
+    if let Some((uid, gid)) = text.split_once(':') {
+        let numbers = number(uid).zip(number(gid));
+        return numbers
+            .map(|(uid, gid)| User { uid, gid })
+            .ok_or_else(|| "user and group must be numbers".to_owned());
+    }
+    let is_meant = |name: &str, user: User| name == text || number(text) == Some(user.uid);
+    let found = passwd.lines().filter_map(account).find(|&(name, user)| is_meant(name, user));
+    found
+        .map(|(_, user)| user)
+        .ok_or_else(|| "there is no such user; give numbers, such as 1000:1000".to_owned())
 }
 
 /// Who called root, as `sudo`, `pkexec` and `doas` tell it. `None` where nobody did, and where it was root.
@@ -76,6 +111,18 @@ mod tests {
         assert_eq!(caller(&[("PKEXEC_UID", "1001")]), Some((1001, 1001)));
         assert_eq!(caller(&[("DOAS_USER", "anna")]), Some((1000, 100)));
         assert_eq!(caller(&[]), None);
+    }
+
+    #[test]
+    fn a_user_is_named_or_numbered() {
+        for (text, expected) in
+            [("anna", (1000, 100)), ("1001", (1001, 1001)), ("7:8", (7, 8)), ("0:0", (0, 0))]
+        {
+            assert_eq!(named_in(text, ACCOUNTS).map(|user| (user.uid, user.gid)), Ok(expected));
+        }
+        for text in ["", "carl", "4711", "anna:anna", "1000:", ":", "-1:0", "4294967295:0", "1:2:3"] {
+            named_in(text, ACCOUNTS).unwrap_err();
+        }
     }
 
     #[test]

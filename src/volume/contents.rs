@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::{Container, label::label};
 use crate::{
     error::Result,
     format::{
@@ -11,6 +12,7 @@ use crate::{
         signature::{self, Owner, is_boot_sector},
     },
     storage::Storage,
+    text::excerpt,
 };
 
 /// What is recognised, in words that complete "this is ...". `None` for what could be random bytes, as containers of
@@ -77,6 +79,21 @@ fn partition_hint(storage: &dyn Storage) -> Result<Option<String>> {
     }
     let way = "as root, losetup -fP --show FILE gives each partition of a file a device";
     Ok((!found.is_empty()).then(|| format!("{}; {way}", found.join(", "))))
+}
+
+/// What lies on a medium, as its owner would name it: `FAT file system "STICK"`. `None` for what could be random bytes.
+///
+/// # Errors
+/// What reading gave.
+pub(super) fn recognise_with_label(container: &Container) -> Result<Option<String>> {
+    let storage = container.storage();
+    let head = signature::read_head(&*storage)?;
+    let Some(found) = signature::recognise(&head) else { return Ok(None) };
+    let of_header = || Some(excerpt(&container.header().ok()?.describe().label?));
+    let label = label(&*storage, &head, found).or_else(of_header);
+    let name = found.name.split(',').next().unwrap_or_default();
+    let name = name.strip_prefix("a ").or_else(|| name.strip_prefix("an ")).unwrap_or(name);
+    Ok(Some(label.map_or_else(|| name.to_owned(), |label| format!("{name} \"{label}\""))))
 }
 
 /// As [`recognise`], without what is nothing to lose: a file that is empty or starts with zeros, as one whose header was wiped.

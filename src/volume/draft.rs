@@ -18,16 +18,16 @@ use crate::{
     format::FORMATS,
     format::Format,
     storage::Storage,
-    volume::{Access, Container},
+    volume::{Access, Container, contents::recognise_with_label},
 };
 
 /// What a new container would take the place of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Occupant {
     /// A file of so many bytes.
     File(u64),
-    /// A block device of so many bytes that holds something.
-    Device(u64),
+    /// A block device of so many bytes that holds something, and what that is, where it is known.
+    Device(u64, Option<String>),
     /// Something else: a directory, a socket, a symbolic link that leads nowhere.
     Other,
 }
@@ -53,7 +53,10 @@ pub fn occupant(path: &Path) -> Result<Option<Occupant>> {
     let container = Container::open(path, Access::ReadOnly)?;
     let storage = container.storage();
     let size = storage.size()?;
-    Ok(has_traces(&*storage, size)?.then_some(Occupant::Device(size)))
+    if !has_traces(&*storage, size)? {
+        return Ok(None);
+    }
+    Ok(Some(Occupant::Device(size, recognise_with_label(&container)?)))
 }
 
 fn has_traces(storage: &dyn Storage, size: u64) -> io::Result<bool> {

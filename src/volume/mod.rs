@@ -11,6 +11,7 @@ pub mod free_space;
 mod grow;
 mod header;
 pub mod image;
+mod label;
 pub mod pin;
 pub mod reencrypt;
 

@@ -33,6 +33,7 @@ mod repair;
 mod replaced;
 mod sessions;
 mod space;
+mod stick;
 mod syncing;
 mod veracrypt;
 mod world;

@@ -1,0 +1,73 @@
+//! A stick that is used whole: what is on it is named, and the new file system belongs to who called root.
+
+use crate::{
+    place::{CHEAP, USER, leave_to_root},
+    world::with_vault,
+};
+
+const NOTHING: &str = "--size 4M --filesystem none --provision thin";
+const OWNER: &str = "stat -c %u:%g m";
+
+#[test]
+fn what_is_on_a_stick_is_named_before_it_is_erased() {
+    with_vault(NOTHING, |world| {
+        if !world.is_root() {
+            leave_to_root("make devices to look at");
+            return;
+        }
+        let create = format!("--password-file password {CHEAP} --provision thin --label BACKUP");
+        world.shell("truncate -s 40M medium; mkfs.vfat -n STICK medium > /dev/null");
+        let stick = world.shell("losetup --show -f medium");
+        let stick = stick.trim();
+        for (verb, named) in [
+            ("", "FAT file system \"STICK\""),
+            ("--force --yes", ""),
+            ("", "strongroom container \"BACKUP\""),
+        ] {
+            let ended = world.strongroom(&format!("create {stick} {create} {verb}"));
+            let told = format!("cannot create {stick}: it is not empty ({named}, 40 MiB)");
+            if named.is_empty() {
+                assert_eq!(ended.status, Some(0), "{ended:?}");
+            } else {
+                assert_eq!(ended.status, Some(5), "{ended:?}");
+                assert!(
+                    ended.errors.contains(&told) && ended.errors.contains("--force erases all of it"),
+                    "{ended:?}"
+                );
+            }
+        }
+        world.shell(&format!("losetup -d {stick}"));
+    });
+}
+
+#[test]
+fn a_file_system_that_root_makes_for_somebody_belongs_to_them() {
+    with_vault(NOTHING, |world| {
+        let this = if world.is_root() {
+            "0:0".to_owned()
+        } else {
+            world.shell("echo $(id -u):$(id -g)").trim().to_owned()
+        };
+        let user = format!("{USER}:{USER}");
+        let by_root = |them: &str| if world.is_root() { them.to_owned() } else { this.clone() };
+        let as_sudo = format!("export SUDO_UID={USER} SUDO_GID={USER};");
+        for (environment, option, expected) in [
+            ("", "", this.clone()),
+            (&*as_sudo, "", by_root(&user)),
+            ("export SUDO_UID=-1 SUDO_GID=0;", "", this.clone()),
+            ("export DOAS_USER=nobody;", "", by_root(&user)),
+            (&*as_sudo, "--owner 12:34", "12:34".to_owned()),
+        ] {
+            let create = format!(
+                "create new.vault --size 16M --provision thin --password-file password {CHEAP} --force --yes"
+            );
+            world.shell(&format!("{environment} ./strongroom --quiet {create} {option}"));
+            world.done("mount new.vault m --password-file password");
+            assert_eq!(world.shell(OWNER).trim(), expected, "{world}: {environment} {option}");
+            world.done("unmount m");
+        }
+        let refused = world
+            .strongroom("create x.vault --size 16M --filesystem exfat --owner 1:2 --password-file password");
+        assert!(refused.status == Some(1) && refused.errors.contains("know owners"), "{refused:?}");
+    });
+}
