@@ -132,7 +132,15 @@ impl<V: Version> Format for V {
         let place = Place { storage: file, is_detached: true };
         let header = V::Header::read_from(place, LONG_ENOUGH)?;
         let data_offset = header.describe().data_offset;
-        let is_alone = data_offset == 0 || file.size()? <= data_offset;
+        let size = file.size()?;
+        if size < header.areas().end {
+            return Ok(None); // A container that was cut short.
+        }
+        let is_alone = data_offset == 0 || size <= data_offset;
+        if is_alone && data_offset != 0 {
+            // Its keyslots may not reach into the data of the container that it belongs to.
+            V::Header::read_from(Place { storage: file, is_detached: false }, LONG_ENOUGH)?;
+        }
         Ok(is_alone.then(|| Box::new(header) as Box<dyn Header>))
     }
 
