@@ -71,8 +71,12 @@ impl Server {
         }
         // The user's file system is gone already; what hangs on below it must not keep the keys alive.
         (self.log)(&format!("{error}; going on by force"));
-        let ending = self.end_by_force(kept);
-        if error.kind() == ErrorKind::Busy { ending } else { Ending::Lossy(error) }
+        match self.end_by_force(kept) {
+            // What a lower part remembers is the cause: a file system that met it only says that it is read-only now.
+            Ending::Lossy(cause) => Ending::Lossy(cause),
+            ending if error.kind() == ErrorKind::Busy => ending,
+            _ => Ending::Lossy(error),
+        }
     }
 
     /// The same now. Failures on the way are logged.
