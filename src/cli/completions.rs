@@ -1,4 +1,4 @@
-//! Completion scripts: what clap makes of the options, and what is mounted for `unmount`, which only the program knows.
+//! Completion scripts: what clap makes of the options, and what is mounted for `unmount` and `sync`, which only the program knows.
 
 use std::{env, path::Path};
 
@@ -14,7 +14,7 @@ pub(crate) fn run(shell: Shell) -> Result<()> {
     print(&with_mounted(shell, &String::from_utf8_lossy(&script)))
 }
 
-/// Prints what `unmount` takes, a line each: every mount point and container, also as seen from the current directory.
+/// Prints what `unmount` and `sync` take, a line each: every mount point and container, also as seen from the current directory.
 pub(crate) fn names() -> Result<()> {
     let here = env::current_dir().ok();
     let mut lines = String::new();
@@ -33,7 +33,7 @@ pub(crate) fn names() -> Result<()> {
     print(&lines)
 }
 
-/// The script with the names of what is mounted for `unmount` and its aliases.
+/// The script with the names of what is mounted for the commands that take one.
 fn with_mounted(shell: Shell, script: &str) -> String {
     match shell {
         Shell::Bash => {
@@ -55,21 +55,21 @@ fn with_mounted(shell: Shell, script: &str) -> String {
                     "complete -c strongroom -n \"__fish_strongroom_using_subcommand {command}\" -f -a '(strongroom list --names 2>/dev/null)'\n"
                 )
             };
-            format!("{script}{}", UNMOUNT.map(line).concat())
+            format!("{script}{}", TAKERS.map(line).concat())
         }
         _ => script.to_owned(),
     }
 }
 
-/// The command and its aliases.
-const UNMOUNT: [&str; 3] = ["unmount", "umount", "dismount"];
+/// The commands that take what is mounted, and their aliases.
+const TAKERS: [&str; 4] = ["unmount", "umount", "dismount", "sync"];
 
 const BASH: &str = r#"
 _strongroom_or_mounted() {
     local word=${COMP_WORDS[COMP_CWORD]} given name
     for given in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         [[ $given != -* ]] || continue
-        [[ $given == @(unmount|umount|dismount) && $word != -* ]] || break
+        [[ $given == @(unmount|umount|dismount|sync) && $word != -* ]] || break
         COMPREPLY=()
         while IFS= read -r name; do
             [[ $name != "${word/#\~\//$HOME/}"* ]] || COMPREPLY+=("$(printf %q "$name")")
@@ -104,8 +104,8 @@ mod tests {
         assert_eq!(bash.matches("complete -F _strongroom_or_mounted -o").count(), 2, "{bash}");
         assert!(!bash.contains("complete -F _strongroom -o"));
         let zsh = script(Shell::Zsh);
-        assert_eq!(zsh.matches("mount point:_strongroom_mounted").count(), UNMOUNT.len());
+        assert_eq!(zsh.matches("mount point:_strongroom_mounted").count(), TAKERS.len());
         assert_eq!(zsh.matches("\n_strongroom_mounted() {").count(), 1);
-        assert_eq!(script(Shell::Fish).matches("list --names").count(), UNMOUNT.len());
+        assert_eq!(script(Shell::Fish).matches("list --names").count(), TAKERS.len());
     }
 }
