@@ -114,7 +114,7 @@ fn without_loop_devices_the_kernel_driver_says_so_before_the_password() {
     let Some(machine) = Machine::new() else { return };
     machine.create("v");
     let hide = format!("cp -a /dev/fuse fuse; {NO_FUSE}; cp -a fuse /dev/fuse; rm fuse");
-    let refusal = refusal_before_the_password(&machine, &hide, "strongroom mount");
+    let refusal = refusal_before_the_password(&machine, &hide, "strongroom mount --driver kernel");
     let expected = "the kernel offers no loop device\n\
                     strongroom: hint: load the module: modprobe loop; or use --driver userspace\n";
     assert_eq!(refusal, expected);

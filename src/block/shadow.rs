@@ -172,7 +172,7 @@ impl BlockDevice for ShadowDevice {
         while next < range.end.0 {
             let at = next << sector_size.shift();
             let left = (range.end.0 - next) << sector_size.shift();
-            if at % byte_count(BLOCK) != 0 || left < byte_count(BLOCK) {
+            if !at.is_multiple_of(byte_count(BLOCK)) || left < byte_count(BLOCK) {
                 self.write(&zeros[..sector_size.bytes()], Sector(next))?;
                 next += 1;
                 continue;

@@ -1,6 +1,6 @@
 //! Headers copied out of containers and put back, whatever their format.
 
-use std::{fmt, ops::Range};
+use std::{fmt, iter, ops::Range};
 
 use super::{Header, HeaderInfo, Unlocked};
 use crate::{error::Result, storage::Storage};
@@ -50,7 +50,8 @@ pub trait HeaderRestore: fmt::Debug {
 
     /// The bytes of the header's place that are overwritten.
     fn places(&self) -> Vec<Range<u64>> {
-        vec![0..u64::try_from(self.overwritten()).unwrap_or(u64::MAX)]
+        let all = 0..u64::try_from(self.overwritten()).unwrap_or(u64::MAX);
+        iter::once(all).collect()
     }
 
     /// What speaks against it, a line each. `unlocked` is what [`source`](Self::source) gave, where it was unlocked.

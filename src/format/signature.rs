@@ -196,7 +196,7 @@ fn is_encrypted_qcow2(head: &[u8]) -> bool {
     has(head, 0, b"QFI\xfb") && has(head, 32, &[0, 0, 0, 2])
 }
 
-/// A message of GnuPG: for a password (packet 3, version 4, salted and iterated), or for a key (packet 1, version 3) of RSA or
+/// A message of `GnuPG`: for a password (packet 3, version 4, salted and iterated), or for a key (packet 1, version 3) of RSA or
 /// ECDH. The first bytes are too few for a name each.
 fn is_openpgp(head: &[u8]) -> bool {
     let is_symmetric =
@@ -211,7 +211,7 @@ pub fn may_be_file_vault(head: &[u8]) -> bool {
     has(head, 88, b"CS")
 }
 
-/// What opens a FileVault volume.
+/// What opens a `FileVault` volume.
 pub const FILE_VAULT: &str = "cryptsetup open --type fvault2 FILE NAME (2.6 and later)";
 
 /// So many bytes from the start hold every signature; the farthest is that of btrfs.

@@ -314,8 +314,8 @@ mod tests {
     fn one_block_of_an_ext4_is_kept_for_root() {
         for size in [256 << 10, (256 << 10) + 4096, 100 << 20, 1 << 40, BLOCK_MAP_LIMIT * 2] {
             let percent: f64 = ext4_reserve(size).parse().unwrap();
-            let blocks =
-                f64::from(u32::try_from(size >> 22).unwrap()) * 1024.0 + (size % (4 << 20)) as f64 / 4096.0;
+            let blocks = f64::from(u32::try_from(size >> 22).unwrap()) * 1024.0
+                + f64::from(u32::try_from(size % (4 << 20)).unwrap()) / 4096.0;
             let kept = percent * blocks / 100.0;
             assert!((1.4..1.6).contains(&kept), "{size}: {percent} % are {kept} blocks");
         }

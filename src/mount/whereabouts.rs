@@ -77,7 +77,7 @@ impl NamedFile {
     /// Whether a look asks a server for what others may have changed there, which may not answer: the file lies on a network
     /// file system, or on FUSE.
     pub(super) fn is_remote(&self) -> bool {
-        fstatfs(&self.file).is_ok_and(|found| REMOTE.contains(&i64::from(found.f_type)))
+        fstatfs(&self.file).is_ok_and(|found| REMOTE.contains(&found.f_type))
     }
 
     /// Looks where the file is now. True where something has changed since the last look.
@@ -136,7 +136,7 @@ fn leads_to(path: &Path, file: &File, metadata: &fs::Metadata) -> bool {
         let same = |a: &fs::Metadata| (a.len(), a.mtime(), a.mtime_nsec());
         Some(metadata.nlink() > 0 && found.dev() == now.dev() && same(&found) == same(&now))
     };
-    fstatfs(file).is_ok_and(|of| i64::from(of.f_type) == FUSE) && is_renumbered().unwrap_or_default()
+    fstatfs(file).is_ok_and(|of| of.f_type == FUSE) && is_renumbered().unwrap_or_default()
 }
 
 /// `FUSE_SUPER_MAGIC`.

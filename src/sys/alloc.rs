@@ -111,7 +111,7 @@ fn wipe_what_was_used(bytes: &mut [MaybeUninit<u8>]) {
         // SAFETY: the page is part of a live block, and whatever bits are there are bytes.
         let content = unsafe { slice::from_raw_parts(start, page.len()) };
         let (lanes, rest) = content.as_chunks::<16>();
-        let any = lanes.iter().fold(0, |any, lane| any | u128::from_ne_bytes(*lane));
+        let any = lanes.iter().fold(0, |any, lane| any | u128::from_le_bytes(*lane));
         if any != 0 || rest.iter().any(|&byte| byte != 0) {
             page.zeroize();
         }

@@ -10,7 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags, linkat, renameat_with};
+use rustix::{
+    fs::{AtFlags, CWD, OFlags, RenameFlags, linkat, renameat_with},
+    process::{Resource, getrlimit},
+};
 
 use crate::{
     crypto::rng::Rng,
@@ -133,7 +136,8 @@ impl Draft {
         let grown = file.set_len(len);
         drop(name.map(std::fs::remove_file));
         match grown {
-            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Ok(false),
+            // A limit of the user's (`ulimit -f`) says nothing of the file system.
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge && !is_beyond_limit(len) => Ok(false),
             grown => Ok(grown.map(|()| true)?),
         }
     }
@@ -242,6 +246,10 @@ fn new_file(directory: &Path, rng: &dyn Rng) -> io::Result<(File, Option<PathBuf
         }
         Err(error) => Err(error),
     }
+}
+
+fn is_beyond_limit(len: u64) -> bool {
+    getrlimit(Resource::Fsize).current.is_some_and(|limit| len > limit)
 }
 
 fn unnamed_file(directory: &Path) -> io::Result<File> {

@@ -164,7 +164,7 @@ mod tests {
     fn sparse_file(path: &Path) -> File {
         let file = File::options().read(true).write(true).create(true).truncate(true).open(path).unwrap();
         file.write_all_at(&[1; 5000], 0).unwrap();
-        file.write_all_at(&[2; 3 << 20], 8 << 20).unwrap();
+        file.write_all_at(&vec![2; 3 << 20], 8 << 20).unwrap();
         file.set_len((64 << 20) + 17).unwrap();
         file.write_all_at(b"end", (64 << 20) + 14).unwrap();
         file

@@ -143,7 +143,7 @@ mod tests {
             ("mkfs.vfat", &["-F", "12", "-n", "STICK"], 4),
             ("mkfs.vfat", &["-F", "16", "-n", "STICK"], 20),
             ("mkfs.vfat", &["-F", "32", "-n", "STICK"], 40),
-            ("mkfs.exfat", &["-q", "-L", "STICK"], 8),
+            ("mkfs.exfat", &["-L", "STICK"], 8),
             ("mkfs.ntfs", &["-q", "-F", "-Q", "-L", "STICK"], 8),
         ] {
             let Some(bytes) = made(program, arguments, size) else { continue };
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn without_a_label_there_is_none() {
         for (program, arguments) in
-            [("mkfs.ext4", &["-q", "-F"][..]), ("mkfs.vfat", &[]), ("mkfs.exfat", &["-q"])]
+            [("mkfs.ext4", &["-q", "-F"][..]), ("mkfs.vfat", &[]), ("mkfs.exfat", &[])]
         {
             let Some(bytes) = made(program, arguments, 8) else { continue };
             assert_eq!(of(bytes), None, "{program}");

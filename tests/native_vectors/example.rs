@@ -154,7 +154,8 @@ fn dump() -> String {
     let made = &generator::bases()["password.img"];
     let lines = (0..).step_by(32).zip(made.bytes.chunks(32));
     let lines = lines.filter(|(_, bytes)| bytes.iter().any(|&byte| byte != 0));
-    lines.map(|(offset, bytes)| format!("{offset:>6}  {}\n", hex::encode(bytes))).collect()
+    let lines = lines.map(|(offset, bytes)| format!("{offset:>6}  {}", hex::encode(bytes)));
+    lines.chain([String::new()]).collect::<Vec<_>>().join("\n")
 }
 
 #[test]

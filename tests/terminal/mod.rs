@@ -62,10 +62,10 @@ impl Terminal {
             });
             line.extend_from_slice(found.get(0).unwrap());
             let shown = String::from_utf8_lossy(&line);
-            let is_done = is_one(&shown);
-            if is_done || line.ends_with(b"\n") {
+            let has_come = is_one(&shown);
+            if has_come || line.ends_with(b"\n") {
                 self.seen.push_str(&shown);
-                if is_done {
+                if has_come {
                     return shown.into_owned();
                 }
                 line.clear();

@@ -67,9 +67,12 @@ fn a_backup_from_before_a_re_encryption_is_refused() {
     with_vault("--size 16M --provision quick --filesystem none", |world| {
         world.done("header backup v.vault v.header");
         world.done("reencrypt v.vault --drop-other-keys --password-file password");
-        for command in ["header restore v.vault v.header --yes", "key test v.vault --header v.header"] {
+        let restore = ("header restore v.vault v.header --yes", "its header is an old one", 4);
+        let open = ("key test v.vault --header v.header", "re-encrypted or resized since", 1);
+        for (command, reason, status) in [restore, open] {
             let refused = world.strongroom(&format!("{command} --password-file password"));
-            assert_eq!(refused.status, Some(1), "{world}: {refused:?}");
+            assert_eq!(refused.status, Some(status), "{world}: {refused:?}");
+            assert!(refused.errors.contains(reason), "{world}: {refused:?}");
         }
         world.done("key test v.vault --password-file password");
     });

@@ -20,7 +20,7 @@ enum End {
     /// By SIGTERM to all of its processes, as at a logout.
     Signal,
     /// As `Unmount`, after the runtime directory of the login was removed.
-    SessionEnd,
+    Logout,
     /// As `Unmount`, after another file was put in the place of the container.
     Replaced,
     /// The driver of the medium on which the container lies is killed.
@@ -38,10 +38,10 @@ enum Holder {
     Container,
 }
 
-use End::{Forced, MediumGone, Outside, Replaced, SessionEnd, Signal as Signalled, Unmount};
+use End::{Forced, Logout, MediumGone, Outside, Replaced, Signal as Signalled, Unmount};
 use Holder::{BindMount, Container, LoopDevice, Namespace, Nobody, Process};
 
-const ENDS: &[End] = &[Replaced, MediumGone, Unmount, Forced, Outside, Signalled, SessionEnd];
+const ENDS: &[End] = &[Replaced, MediumGone, Unmount, Forced, Outside, Signalled, Logout];
 const HOLDERS: &[Holder] = &[Nobody, Process, BindMount, Namespace, LoopDevice, Container];
 
 #[test]
@@ -89,7 +89,7 @@ fn row(who: Who, options: &str, ends: &[End], holders: &[Holder]) {
                 if end == MediumGone && !matches!(holder, Nobody | Process) {
                     continue;
                 }
-                println!("{world} {options}: {end:?}, held by {holder:?}");
+                eprintln!("{world} {options}: {end:?}, held by {holder:?}");
                 Cell { world, end, holder }.walk();
             }
         }
@@ -120,7 +120,7 @@ impl Cell<'_> {
         let held = self.hold();
         match self.end {
             Unmount => self.unmount(server, held),
-            SessionEnd => {
+            Logout => {
                 self.end_session();
                 self.unmount(server, held);
             }

@@ -205,8 +205,8 @@ fn a_lost_container_is_held_when_the_copy_is_broken_off() {
         drop(saver);
         wait_until("the end of the saver", || !world.path("broken").exists());
         // Down already or not: what was written can be saved.
-        let saved = world.strongroom("unmount v.vault --save-as saved");
-        assert_eq!(saved.status, Some(0), "{world}: {saved:?}");
+        let rescued = world.strongroom("unmount v.vault --save-as saved");
+        assert_eq!(rescued.status, Some(0), "{world}: {rescued:?}");
         world.assert_clean();
         assert_written_is_in(world, "saved");
     });

@@ -267,8 +267,8 @@ fn read_bytes(storage: &dyn Storage, offset: u64) -> Result<Vec<u8>, HeaderError
     let size = storage.size().map_err(|_| HeaderError::Unreadable)?;
     // What another storage lends may lie behind the end.
     let lent = storage.windows().iter().map(|window| window.shown.end).max().unwrap_or(0);
-    let left = size.max(lent).saturating_sub(offset);
-    let len = usize::try_from(left).unwrap_or(COPY_LEN).min(COPY_LEN);
+    let there = size.max(lent).saturating_sub(offset);
+    let len = usize::try_from(there).unwrap_or(COPY_LEN).min(COPY_LEN);
     let mut bytes = vec![0; len];
     storage.read_exact_at(&mut bytes, offset).map_err(|_| HeaderError::Unreadable)?;
     if bytes.starts_with(&MAGIC) { Ok(bytes) } else { Err(HeaderError::NoMagic) }

@@ -369,7 +369,7 @@ fn carried_label(text: Option<&str>) -> Result<Label> {
 
 fn no_label() -> Error {
     let reason = format!(
-        "a label takes {LABEL_LEN} bytes, without characters that cannot be seen: control, invisible, private or unassigned ones, spaces but the usual"
+        "a label takes at most {LABEL_LEN} bytes, and no invisible characters (control, private and unassigned ones, unusual spaces)"
     );
     Error::new(ErrorKind::Usage, reason)
 }

@@ -95,10 +95,13 @@ fn partition(entry: &[u8], number: u32, sector: u64) -> Option<Partition> {
 }
 
 /// The first three fields are little-endian.
-fn guid(&[a, b, c, d, e, f, g, h, ref rest @ ..]: &[u8; 16]) -> String {
-    let mut bytes = [0; 16];
-    for (to, from) in bytes.iter_mut().zip([d, c, b, a, f, e, h, g].iter().chain(rest)) {
-        *to = *from;
+fn guid(bytes: &[u8; 16]) -> String {
+    let mut bytes = *bytes;
+    let (first, rest) = bytes.split_at_mut(4);
+    let (second, rest) = rest.split_at_mut(2);
+    let (third, _) = rest.split_at_mut(2);
+    for field in [first, second, third] {
+        field.reverse();
     }
     hyphenated(&bytes)
 }

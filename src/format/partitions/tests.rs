@@ -1,3 +1,10 @@
+#![allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "a test stops at the first thing that is not as it must be"
+)]
+
 use super::*;
 use crate::{crypto::crc::crc32, storage::MemoryStorage};
 

@@ -292,17 +292,15 @@ impl Held {
                 self.saver = Some(stream);
                 return true;
             }
-            Ok(Command::Unmount { .. }) => match self.loss() {
-                Some(loss) => {
+            Ok(Command::Unmount { .. }) => {
+                if let Some(loss) = self.loss() {
                     let refusal = loss.refusal(self.session.record().entry.read_only);
                     let _ = protocol::send(&stream, &Outcome::Kept(Failure::from(&refusal)));
                     return false;
                 }
-                None => {
-                    self.saver = Some(stream);
-                    return true;
-                }
-            },
+                self.saver = Some(stream);
+                return true;
+            }
             Ok(_) => {
                 Error::new(ErrorKind::Busy, "it is not mounted any more; its container is held to be saved")
             }

@@ -45,7 +45,7 @@ pub struct Work {
     #[serde(default)]
     pub trace: Trace,
     /// The folder with the pins of the user who ordered it: the container's, if there is one, follows what is written.
-    #[serde(default)]
+    #[serde(default, with = "crate::text::path::optional")]
     pub pins: Option<PathBuf>,
 }
 

@@ -131,14 +131,16 @@ fn collide(keys: [[u8; 32]; 2], nonce: &[u8; 24], aad: &[u8]) -> ([u8; 64], [u8;
             let sum = sum.times(r).times(r).plus(block(&lengths)).times(r);
             (r, Field(0, tag.wrapping_sub(s)).minus(sum))
         });
-        let [(r, a), (q, b)] = missing;
-        // x r^3 + y r^2 = a, x q^3 + y q^2 = b
-        let determinant = r.power(3).times(q.power(2)).minus(q.power(3).times(r.power(2)));
-        let x = a.times(q.power(2)).minus(b.times(r.power(2))).times(determinant.inverse());
-        let y = b.times(r.power(3)).minus(a.times(q.power(3))).times(determinant.inverse());
-        if x.0 == 1 && y.0 == 1 {
-            put(&mut ciphertext, 32, &x.1.to_le_bytes());
-            put(&mut ciphertext, 48, &y.1.to_le_bytes());
+        let [(one, sum_of_one), (other, sum_of_other)] = missing;
+        // third one^3 + fourth one^2 = sum_of_one, third other^3 + fourth other^2 = sum_of_other
+        let determinant = one.power(3).times(other.power(2)).minus(other.power(3).times(one.power(2)));
+        let third = sum_of_one.times(other.power(2)).minus(sum_of_other.times(one.power(2)));
+        let third = third.times(determinant.inverse());
+        let fourth = sum_of_other.times(one.power(3)).minus(sum_of_one.times(other.power(3)));
+        let fourth = fourth.times(determinant.inverse());
+        if third.0 == 1 && fourth.0 == 1 {
+            put(&mut ciphertext, 32, &third.1.to_le_bytes());
+            put(&mut ciphertext, 48, &fourth.1.to_le_bytes());
             return (ciphertext, tag.to_le_bytes());
         }
     }

@@ -492,7 +492,7 @@ fn old_headers(suite: &mut Suite) {
     let closing = (4, 16_384, 0);
     let rules = ["NAT-REENC-17", "NAT-REENC-20"];
     // Name, base, a record of this generation with these values, and whether it makes the header an old one.
-    let cases: [(&str, &str, u8, (u64, u64, u64), bool, &str); 7] = [
+    let cases = [
         ("closed", "suite-2.img", 6, closing, false, "the closing record of the header's own generation"),
         ("closed-before", "suite-2.img", 4, closing, false, "the closing record of an earlier re-encryption"),
         ("prepared", "suite-2.img", 7, (1, 0, 0), false, "a re-encryption was prepared, and not begun"),

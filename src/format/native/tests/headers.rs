@@ -398,11 +398,13 @@ fn a_torn_update_of_an_older_version_takes_one_question() {
 fn erasing_beside_a_damaged_copy_a_lets_copy_b_show_to_the_last() {
     let storage = container(0);
     storage.write_all_at(&[7], 300).unwrap();
-    for places in [vec![0..COPY_LEN], Vec::new()] {
-        places.into_iter().for_each(|place| overwrite(&storage, place.start, place.len()));
+    for is_overwritten in [true, false] {
+        if is_overwritten {
+            overwrite(&storage, 0, COPY_LEN);
+        }
         let erasure = Native.erasure(&storage).unwrap();
         for place in &erasure.spare {
-            let noise = vec![0x5a; (place.end - place.start) as usize];
+            let noise = vec![0x5a; usize::try_from(place.end - place.start).unwrap()];
             storage.write_all_at(&noise, place.start).unwrap();
         }
         assert!(opens(&storage, 0));

@@ -39,7 +39,7 @@ pub(super) fn check_old_header(image: &[u8], fixture: &Fixture, plaintext: &[u8]
     let header = Native.read_header(&*storage).unwrap();
     match header.prepare_writing(&*storage, &unlocked) {
         Ok(_) => {
-            assert!(read_all(&storage, &unlocked.layout) == plaintext, "{what}: noise under an old header")
+            assert!(read_all(&storage, &unlocked.layout) == plaintext, "{what}: noise under an old header");
         }
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::Damaged, "{what}: {error}");
