@@ -160,6 +160,10 @@ fn write_image(console: Console, options: &ExportOptions, container: &Container)
         confirm_cleartext(path, target)?;
     }
     let unlocked = unlock(console, path, &*header, &options.unlock, options.keyslot.slot)?;
+    // What is written may be noise: whoever exports may delete the container afterwards.
+    for doubt in header.warnings(&unlocked) {
+        console.warn(&format!("{}: {doubt}", path.display()));
+    }
     let info = header.describe_unlocked(&unlocked);
     check_complete(container, &info)
         .map_err(|error| error.during(format!("cannot export {}", path.display())))?;
