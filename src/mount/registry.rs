@@ -4,7 +4,8 @@ use std::{
     fs, io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
+    thread::sleep,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
@@ -281,6 +282,19 @@ pub(super) fn sessions() -> Vec<Session> {
     sessions_in(&runtime::existing())
 }
 
+/// As [`sessions`], when each server that was killed a moment ago has ended: its threads hold the lock until then. One whose
+/// threads are stuck in the kernel is not waited for longer than [`ENDING_LIMIT`].
+pub(super) fn settled_sessions() -> Vec<Session> {
+    let sessions = sessions();
+    let deadline = Instant::now() + ENDING_LIMIT;
+    for record in sessions.iter().filter_map(|session| session.record.as_ref()) {
+        while record.server.is_ending() && Instant::now() < deadline {
+            sleep(Duration::from_millis(10));
+        }
+    }
+    sessions
+}
+
 /// All sessions below some runtime directories.
 pub(super) fn sessions_in(runtimes: &[PathBuf]) -> Vec<Session> {
     let mut sessions = Vec::new();
@@ -301,7 +315,7 @@ pub(super) fn sessions_in(runtimes: &[PathBuf]) -> Vec<Session> {
 /// other users' volumes, as their directories are private.
 pub fn list() -> Vec<Entry> {
     let table = MountTable::read().unwrap_or_default();
-    let records = sessions().into_iter().filter_map(|session| session.record);
+    let records = settled_sessions().into_iter().filter_map(|session| session.record);
     let mut entries: Vec<_> = records.filter_map(|record| listed(&record, &table)).collect();
     entries.sort_by(|a, b| a.mounted_at.cmp(&b.mounted_at).then(a.pid.cmp(&b.pid)));
     entries
@@ -309,7 +323,7 @@ pub fn list() -> Vec<Entry> {
 
 /// What `list` shows of a session; nothing of one that is just being made, or of which nothing is left.
 fn listed(record: &Record, table: &MountTable) -> Option<Entry> {
-    if record.is_alive() {
+    if record.is_alive() && !record.server.is_ending() {
         return record.ready.then(|| record.shown(table));
     }
     let is_left = boot_id().is_ok_and(|boot| boot == record.boot_id) && record.is_visible(table);
@@ -348,6 +362,8 @@ fn timestamp(seconds: u64) -> String {
 
 /// So many former names of a container are remembered.
 const MOST_NAMES: usize = 8;
+/// For how long a killed server is waited for.
+const ENDING_LIMIT: Duration = Duration::from_secs(2);
 /// The record's name in a session's directory.
 pub(super) const RECORD: &str = "session.json";
 

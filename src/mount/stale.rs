@@ -19,7 +19,7 @@ use rustix::{
 use super::{
     mountinfo::{MountId, MountTable},
     mountpoint::remove_made,
-    registry::{Record, Session, sessions},
+    registry::{Record, Session, settled_sessions},
     session::{BLOCK, remove_directory},
 };
 use crate::{
@@ -33,7 +33,7 @@ use crate::{
 
 /// Clears all remains of the caller's killed servers. What cannot be cleared stays for the next time.
 pub fn clean() {
-    for session in sessions() {
+    for session in settled_sessions() {
         let is_dead = match &session.record {
             Some(record) => !record.is_alive(),
             None => !is_being_made(&session),

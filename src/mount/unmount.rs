@@ -15,7 +15,7 @@ use super::{
     mountinfo::MountTable,
     others::{other_at, others},
     protocol::{self, Command, Failure, Outcome},
-    registry::{Entry, Record, Session, inner_ones, named, sessions},
+    registry::{Entry, Record, Session, inner_ones, named, sessions, settled_sessions},
     session::CONTROL,
     stale,
 };
@@ -122,7 +122,7 @@ pub(super) fn one(entry: &Entry, force: bool, patience: Patience<'_>) -> Result<
 
 pub(super) fn choose(selection: &Selection) -> Vec<(Session, Record)> {
     let table = MountTable::read().unwrap_or_default();
-    let all = sessions().into_iter().filter_map(|session| {
+    let all = settled_sessions().into_iter().filter_map(|session| {
         let record = session.record.clone()?;
         Some((session, record))
     });

@@ -49,6 +49,12 @@ impl ProcessId {
         Self::of(self.pid) == Some(self)
     }
 
+    /// Whether it was killed or has exited, and some of its threads have yet to follow: until then they hold its descriptors.
+    pub fn is_ending(self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        has_exited(&stat) && start_time(&stat) == Some(self.started)
+    }
+
     /// Sends `signal` to it and to no later process of the same number. Nothing happens where it has ended.
     pub fn signal(self, signal: Signal) -> io::Result<()> {
         let Ok(handle) = self.watch() else { return Ok(()) };
@@ -105,12 +111,16 @@ impl Activity {
 fn start_time(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace();
-    let state = fields.next()?;
-    let threads: u64 = fields.nth(16)?.parse().ok()?;
-    if matches!(state, "Z" | "X") && threads <= 1 {
+    let threads: u64 = fields.nth(17)?.parse().ok()?;
+    if has_exited(stat) && threads <= 1 {
         return None;
     }
     fields.nth(1)?.parse().ok()
+}
+
+/// Field 3 of a `stat` line: whether the first thread has exited.
+fn has_exited(stat: &str) -> bool {
+    stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with(['Z', 'X']))
 }
 
 /// Closes every descriptor above standard error that was inherited: a pipe with a password, or one whose other end waits
@@ -335,6 +345,7 @@ mod tests {
     fn a_zombie_is_no_process() {
         let stat = "42 (sh) Z 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 0 0";
         assert_eq!(start_time(stat), None);
+        assert!(has_exited(stat));
     }
 
     #[test]
