@@ -5,7 +5,10 @@ use std::fmt::Write;
 use serde::Serialize;
 use strongroom::{
     error::Result,
-    format::{CopyState, Header, HeaderInfo, KeyfileRole, KeyslotInfo, Priority},
+    format::{
+        CopyState, Detail, Format, Header, HeaderInfo, KeyfileRole, KeyslotInfo, Priority,
+        native::{Native, left_behind},
+    },
     text::{clear, in_quotes},
     volume::header_without_container,
 };
@@ -68,7 +71,12 @@ impl Shown {
         }
         let header = container.header().map_err(opened)?;
         let pin = PinInfo::of(path, &*header);
-        Ok(Self { header_file: None, info: describe_header(console, options, &*header)?, pin })
+        let mut info = describe_header(console, options, &*header)?;
+        if info.format != Native.name() && container.header_file().is_none() {
+            let left = left_behind(&*container.storage())?.map(|left| format!("strongroom's {left}"));
+            info.details.extend(left.map(|left| Detail::new("Left over", left)));
+        }
+        Ok(Self { header_file: None, info, pin })
     }
 }
 

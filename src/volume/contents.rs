@@ -8,6 +8,7 @@ use crate::{
     format::{
         Format,
         luks2::Luks2,
+        native::left_behind,
         partitions,
         signature::{self, Owner, is_boot_sector},
     },
@@ -44,6 +45,12 @@ pub fn recognise(storage: &dyn Storage) -> Result<Option<&'static str>> {
 pub fn way_in(storage: &dyn Storage, path: &Path) -> Result<Option<String>> {
     let head = signature::read_head(storage)?;
     let with_path = |text: &str| text.replace("FILE", &path.display().to_string());
+    if let Some(left) = left_behind(storage)? {
+        return Ok(Some(format!(
+            "{left} is left from before; if that container is still wanted: strongroom header repair --scan {} asks before it puts it back",
+            path.display()
+        )));
+    }
     if let Some(found) = signature::recognise(&head) {
         // Something else was put over the first copy of a LUKS2 header.
         if Luks2.read_header(storage).is_ok() {

@@ -68,7 +68,8 @@ fn a_backup_from_before_a_re_encryption_is_refused() {
         world.done("header backup v.vault v.header");
         world.done("reencrypt v.vault --drop-other-keys --password-file password");
         let restore = ("header restore v.vault v.header --yes", "its header is an old one", 4);
-        let open = ("key test v.vault --header v.header", "re-encrypted or resized since", 1);
+        let open =
+            ("key test v.vault --header v.header", "was re-encrypted since the header file was made", 1);
         for (command, reason, status) in [restore, open] {
             let refused = world.strongroom(&format!("{command} --password-file password"));
             assert_eq!(refused.status, Some(status), "{world}: {refused:?}");

@@ -5,6 +5,7 @@
 use super::{
     copy::HeaderCopy,
     error::HeaderError,
+    header::name_of,
     header_file::HeaderFile,
     layout::{ALIGNMENT, COPY_LEN, MAGIC, TAIL_LEN},
     remains::{Legible, Remains},
@@ -172,7 +173,11 @@ impl Copies {
         if told == HeaderError::NoMagic && !strangers.is_empty() {
             return Err(something_else_stands_there());
         }
-        Err(no_copy_is_whole(told))
+        let error = no_copy_is_whole(told);
+        Err(match too_far_from_the_end(storage)? {
+            Some(copy) if error.kind() == ErrorKind::Damaged => appended(&error, &copy, storage.size()?),
+            _ => error,
+        })
     }
 
     /// The copy in use, before anything is unlocked.
@@ -236,6 +241,40 @@ fn something_else_stands_there() -> Error {
     Error::new(ErrorKind::NotAContainer, reason).with_hint(
         "if the container is still wanted: strongroom header repair --scan shows the copy and asks before it puts it back",
     )
+}
+
+/// A whole copy B where a damaged copy A says that it is, though nobody looks for it there (NAT-RD-03).
+fn too_far_from_the_end(storage: &dyn Storage) -> Result<Option<HeaderCopy>> {
+    let remains = Remains::read(storage)?;
+    let Some(offset) = remains.backup_offset() else { return Ok(None) };
+    let copy = in_place(read_copy(storage, offset), CopyIndex::B, offset).ok();
+    Ok(copy.filter(|copy| remains.has_uuid(&copy.superblock.uuid)))
+}
+
+fn appended(error: &Error, copy: &HeaderCopy, size: u64) -> Error {
+    let (offset, len) = (copy.offset(), copy.superblock.geometry.container_len);
+    let reason = format!(
+        "{}; copy B is whole at offset {offset}, too far from the end, as {} bytes follow the container",
+        error.reason(),
+        size.saturating_sub(len)
+    );
+    Error::new(ErrorKind::Damaged, reason)
+        .with_hint("strongroom header repair --scan shows it and asks before it rebuilds copy A from it")
+}
+
+/// A whole copy B without its container: something else has taken the place of copy A, and other formats may claim what it
+/// is. Says whose it is and where it lies.
+///
+/// # Errors
+/// What reading gave.
+pub fn left_behind(storage: &dyn Storage) -> Result<Option<String>> {
+    if has_magic(storage)? {
+        return Ok(None);
+    }
+    let found = search(storage)?.whole;
+    Ok(found
+        .first()
+        .map(|copy| format!("header copy B of container {} at offset {}", name_of(copy), copy.offset())))
 }
 
 fn no_copy_is_whole(told: HeaderError) -> Error {

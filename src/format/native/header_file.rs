@@ -2,7 +2,7 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
-use std::sync::Arc;
+use std::{cmp::Ordering, sync::Arc};
 
 use zerocopy::{
     FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned,
@@ -14,7 +14,7 @@ use super::{
     copy::HeaderCopy,
     error::HeaderError,
     layout::{COPY_LEN, COPY_LEN_U64, VERSION},
-    superblock::{CopyIndex, Geometry},
+    superblock::{CopyIndex, Geometry, Superblock},
 };
 use crate::{
     crypto::hash,
@@ -193,7 +193,9 @@ impl HeaderFile {
             Err(error) => return Err(error),
         };
         let detached = Copies::of_header_file(self, file)?;
-        check_same_data(own.current(), detached.current())
+        check_same_data(own.current(), detached.current()).map_err(|error| {
+            error.with_hint("the container has a header of its own that fits its data: leave --header out")
+        })
     }
 }
 
@@ -210,10 +212,29 @@ pub(super) fn check_same_data(own: &HeaderCopy, from_file: &HeaderCopy) -> Resul
         ));
     }
     if !own.superblock.lays_out_as(&from_file.superblock) {
-        let reason = "the container was re-encrypted or resized since the header file was made";
-        return Err(Error::new(ErrorKind::Usage, reason));
+        return Err(Error::new(ErrorKind::Usage, what_happened(&own.superblock, &from_file.superblock)));
     }
     Ok(())
+}
+
+/// Why two headers of one container do not describe the same data.
+fn what_happened(own: &Superblock, from_file: &Superblock) -> String {
+    let (there, here) = (own.generation, from_file.generation);
+    let generations = format!("(generation {here} in the file, {there} in the container)");
+    match there.cmp(&here) {
+        Ordering::Greater if there % 2 == 1 => {
+            format!("a re-encryption of the container has begun since the header file was made {generations}")
+        }
+        Ordering::Greater => {
+            format!("the container was re-encrypted since the header file was made {generations}")
+        }
+        Ordering::Less => format!(
+            "the container is from before the re-encryption after which the header file was made {generations}"
+        ),
+        Ordering::Equal => {
+            "the container was resized or laid out anew since the header file was made".to_owned()
+        }
+    }
 }
 
 /// Where a copy lies in a header file.

@@ -30,6 +30,7 @@ mod transition;
 mod update;
 
 pub use backup::{Backup, ForeignCopy, Restore};
+pub use copies::left_behind;
 pub use copy::HeaderCopy;
 use create::NativeBlueprint;
 pub use create::{MIN_CONTAINER_LEN, NewContainer, NewHeader};

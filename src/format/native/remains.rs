@@ -67,6 +67,13 @@ impl Remains {
         self.copy_place().iter().all(|&byte| byte == 0)
     }
 
+    /// Where copy B belongs, as far as what is left here says so.
+    pub(super) fn backup_offset(&self) -> Option<u64> {
+        self.head.starts_with(&MAGIC).then_some(())?;
+        let bytes = self.head.get(offset_of!(RawSuperblock, backup_offset)..)?;
+        bytes.first_chunk().copied().map(u64::from_le_bytes)
+    }
+
     /// Whether a header copy of this uuid stood here.
     pub(super) fn has_uuid(&self, uuid: &[u8; 16]) -> bool {
         uuid_at_start(&self.head).as_ref() == Some(uuid)
