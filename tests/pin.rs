@@ -401,6 +401,82 @@ fn a_pin_follows_a_reencryption_and_refuses_what_was_before_it_or_during_it() {
     }
 }
 
+/// That the pin is where the header is, before anything opens the container again; and that `old` is refused under it.
+#[track_caller]
+fn assert_pin_has_followed(place: &Home, command: &str, old: &[u8]) {
+    let pin: Value = serde_json::from_slice(&fs::read(&place.pins()[0]).unwrap()).unwrap();
+    let header: Value = place.strongroom("info c --json").json();
+    assert_eq!(pin["sequence"], header["headers"][0]["sequence"], "{command}: {pin}");
+    assert_eq!(pin["generation"], header["generation"], "{command}: {pin}");
+    let now = place.bytes("c");
+    place.make_file("c", old);
+    let ended = place.strongroom("key test c --password-file password");
+    assert_eq!(ended.status, Some(4), "{command}: {ended:?}");
+    assert!(ended.errors.contains("it is an old one"), "{command}: {ended:?}");
+    place.make_file("c", now);
+}
+
+#[test]
+fn a_pin_follows_every_command_that_writes_a_native_header() {
+    let place = Home::with(&fs::read(place::vector("suite-2.img")).unwrap());
+    place.make_file("password", place::PASSWORD);
+    place.make_file("new", b"clamp orbit velvet mossy tundra wagon");
+    place.assert_opens("--pin");
+    let cheap = place::CHEAP;
+    for command in [
+        format!("key add c {cheap} --new-password-file new"),
+        format!("key change c --slot 1 {cheap} --new-password-file new"),
+        "key remove c --slot 1 --yes".to_owned(),
+        "header restore c c.header --yes".to_owned(),
+        "reencrypt c --drop-other-keys".to_owned(),
+    ] {
+        place.done("header backup c c.header -q");
+        let old = place.bytes("c");
+        let ended = place.strongroom(&format!("{command} --password-file password"));
+        assert_eq!(ended.status, Some(0), "{command}: {ended:?}");
+        assert_pin_has_followed(&place, &command, &old);
+        fs::remove_file(place.path("c.header")).unwrap();
+    }
+    // What these write has the number that the pin has.
+    for command in ["header repair c", "mount c m --block"] {
+        if command.starts_with("mount") && !place::can_mount() {
+            continue;
+        }
+        let mut damaged = place.bytes("c");
+        damaged[..512].fill(0);
+        place.make_file("c", damaged);
+        place.done(&format!("{command} --password-file password -q"));
+        if command.starts_with("mount") {
+            place.done("unmount c -q");
+        }
+        let copies = place.json("info c")["headers"].as_array().unwrap().clone();
+        assert!(copies.iter().all(|copy| copy["state"] == "current"), "{command}: {copies:?}");
+        place.assert_opens("--pin=require");
+    }
+}
+
+/// The command has ended long before: the server moves the pin.
+#[test]
+fn a_pin_follows_a_re_encryption_in_the_background() {
+    if !place::can_mount() {
+        return;
+    }
+    let place = Home::with(b"");
+    fs::remove_file(place.path("c")).unwrap();
+    place.make_file("password", place::PASSWORD);
+    let cheap = place::CHEAP;
+    place.done(&format!(
+        "create c --size 4M --provision quick --filesystem none --password-file password {cheap} -q"
+    ));
+    let old = place.bytes("c");
+    place.done("mount c m --block --pin --password-file password -q");
+    place.done("reencrypt c --background --pin --drop-other-keys --password-file password -q");
+    place::wait_until("the end of the work", || place.json("info c")["generation"] == 2);
+    place.done("unmount c -q");
+    assert_pin_has_followed(&place, "reencrypt --background", &old);
+    place.assert_opens("--pin=require");
+}
+
 /// A newer copy under another checksum passes before the password is asked for; what opens then is the old one.
 #[test]
 fn a_forged_newer_copy_does_not_take_the_pin_to_an_old_header() {
