@@ -18,7 +18,7 @@ use super::{
     progress::ByteProgress,
     prompt,
     report::exit_status,
-    unlock::{cannot_open, open_to_look, settle_format, unlock},
+    unlock::{cannot_open, open_to_look, settle_format, unlock_with},
 };
 
 /// Examines a container; gives the exit status.
@@ -72,8 +72,8 @@ fn check_under_key(
             "not unlocked: only a password shows whether it is authentic, and whether a keyslot opens";
         return Ok((vec![Finding::info("header", message)], header.describe()));
     }
-    match unlock(console, &options.container, header, &options.unlock, options.keyslot.slot) {
-        Ok(unlocked) => {
+    match unlock_with(console, &options.container, header, &options.unlock, options.keyslot.slot) {
+        Ok((unlocked, _)) => {
             let opened = unlocked.keyslot.map(|slot| Finding::info(format!("keyslot {slot}"), "opens"));
             let mut findings: Vec<_> = opened.into_iter().chain(header.check_unlocked(&unlocked)).collect();
             // What cannot be read is told where the data are.

@@ -49,6 +49,9 @@ struct BackedUp<'a> {
     header_file: &'a Path,
     uuid: Option<String>,
     left_out: Vec<String>,
+    /// Why it may not be the newest header.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 fn backup(console: Console, options: &HeaderBackupOptions) -> Result<()> {
@@ -75,11 +78,21 @@ fn backup(console: Console, options: &HeaderBackupOptions) -> Result<()> {
             path.display()
         ));
     }
-    let done =
-        BackedUp { container: path, header_file: file, uuid: backup.uuid(), left_out: backup.left_out() };
+    let doubt = backup.doubt().map(str::to_owned);
+    if let Some(doubt) = &doubt {
+        console.warn(&format!("{}: {doubt}", path.display()));
+    }
+    let passwords = if doubt.is_some() { "the passwords of its time" } else { "today's passwords" };
+    let done = BackedUp {
+        container: path,
+        header_file: file,
+        uuid: backup.uuid(),
+        left_out: backup.left_out(),
+        warnings: doubt.into_iter().collect(),
+    };
     console.done(&done, |_| {
         format!(
-            "backed up the header of {} to {}\nit opens with today's passwords, even after they are changed or removed: keep it safe",
+            "backed up the header of {} to {}\nit opens with {passwords}, even after they are changed or removed: keep it safe",
             path.display(),
             file.display()
         )
@@ -142,7 +155,7 @@ fn restore(console: Console, options: &HeaderRestoreOptions) -> Result<()> {
     } else {
         None
     };
-    replacement.carry_out(&container, &*restore, unlocked.as_ref())
+    replacement.carry_out(&container, &*restore, unlocked.as_ref()).map(drop)
 }
 
 /// A header about to take the place of another.
@@ -160,13 +173,13 @@ struct Replacement<'a> {
 }
 
 impl Replacement<'_> {
-    /// Shows both headers, asks, and writes.
+    /// Shows both headers, asks, and writes; gives what was overwritten.
     fn carry_out(
         &self,
         container: &Container,
         restore: &dyn HeaderRestore,
         unlocked: Option<&Unlocked>,
-    ) -> Result<()> {
+    ) -> Result<Vec<Replaced>> {
         if let (Some(loss), true, false) = (restore.loses(unlocked), self.is_agreed, self.is_forced) {
             return Err(needs_force(self.path, loss));
         }
@@ -185,48 +198,20 @@ impl Replacement<'_> {
         if let Some(unlocked) = unlocked.filter(|_| source.format == Native.name()) {
             pin::advance(self.console, &*container.storage(), &unlocked.volume_key);
         }
-        let restored =
-            Restored { container: self.path, uuid: source.uuid, keyslots: source.keyslots, replaced };
         let line = format!("restored the header of {} from {}", self.path.display(), self.source.display());
         if self.is_part {
             self.console.note(&line);
-            return Ok(());
+            return Ok(replaced);
         }
+        let restored =
+            Restored { container: self.path, uuid: source.uuid, keyslots: source.keyslots, replaced };
         self.console.done(&restored, |_| line);
-        Ok(())
+        Ok(restored.replaced)
     }
 
     /// Keeps what will be overwritten, and says where.
     fn keep(&self, take: impl FnOnce(&[PathBuf]) -> Result<Vec<Kept>>) -> Result<Vec<Replaced>> {
-        let parent = |path: &Path| path.parent().map(Path::to_path_buf);
-        // Beside a device there is no room.
-        let beside = parent(self.path).filter(|_| self.path.is_file());
-        let folders = [beside, parent(self.source), Some(PathBuf::new())];
-        let folders: Vec<_> = folders.into_iter().flatten().collect();
-        let kept = match take(&folders) {
-            Ok(kept) => kept,
-            Err(error) if self.is_forced => {
-                self.console.warn(&format!("what is overwritten is not kept: {}", error.reason()));
-                Vec::new()
-            }
-            Err(error) => {
-                let reason = format!("what is there now cannot be kept in a file: {}", error.reason());
-                return Err(Error::new(error.kind(), reason)
-                    .during(format!("cannot replace the header of {}", self.path.display()))
-                    .with_hint("go to a folder that can be written to"));
-            }
-        };
-        for Kept { file, offset } in &kept {
-            let file = file.display();
-            self.console.note(&match offset {
-                None => format!("the header that was there is kept in {file}; strongroom header restore puts it back"),
-                Some(offset) => format!(
-                    "what was there is kept in {file}; dd if={file} of={} bs=1M seek={offset} oflag=seek_bytes conv=notrunc puts it back",
-                    self.path.display()
-                ),
-            });
-        }
-        Ok(kept.into_iter().map(|Kept { file, offset }| Replaced { file, offset }).collect())
+        keep(self.console, self.path, Some(self.source), self.is_forced, take)
     }
 
     /// What speaks against it.
@@ -249,6 +234,47 @@ impl Replacement<'_> {
         }
         warnings
     }
+}
+
+/// Keeps what will be overwritten in the container at `path`, beside it or beside the `source` of what takes its place, and
+/// says where.
+fn keep(
+    console: Console,
+    path: &Path,
+    source: Option<&Path>,
+    is_forced: bool,
+    take: impl FnOnce(&[PathBuf]) -> Result<Vec<Kept>>,
+) -> Result<Vec<Replaced>> {
+    let parent = |path: &Path| path.parent().map(Path::to_path_buf);
+    // Beside a device there is no room.
+    let beside = parent(path).filter(|_| path.is_file());
+    let folders = [beside, source.and_then(parent), Some(PathBuf::new())];
+    let folders: Vec<_> = folders.into_iter().flatten().collect();
+    let kept = match take(&folders) {
+        Ok(kept) => kept,
+        Err(error) if is_forced => {
+            console.warn(&format!("what is overwritten is not kept: {}", error.reason()));
+            Vec::new()
+        }
+        Err(error) => {
+            let reason = format!("what is there now cannot be kept in a file: {}", error.reason());
+            return Err(Error::new(error.kind(), reason)
+                .during(format!("cannot replace the header of {}", path.display()))
+                .with_hint("go to a folder that can be written to"));
+        }
+    };
+    for Kept { file, offset, of } in &kept {
+        let (file, of) = (file.display(), of.display());
+        console.note(&match offset {
+            None => {
+                format!("the header that was there is kept in {file}; strongroom header restore puts it back")
+            }
+            Some(offset) => format!(
+                "what was there is kept in {file}; dd if={file} of={of} bs=1M seek={offset} oflag=seek_bytes conv=notrunc puts it back"
+            ),
+        });
+    }
+    Ok(kept.into_iter().map(|Kept { file, offset, .. }| Replaced { file, offset }).collect())
 }
 
 fn show(title: &str, header: Option<&HeaderInfo>) -> String {
@@ -312,7 +338,12 @@ fn check_terminal(is_agreed: bool, path: &Path) -> Result<()> {
 
 /// Asks, unless the user agreed beforehand.
 fn agree(question: &str, is_agreed: bool) -> Result<()> {
-    if is_agreed || prompt::confirm(question).map_err(|error| error.with_hint("--yes answers for you"))? {
+    agree_by(question, "yes", is_agreed, "--yes answers for you")
+}
+
+/// The same with another answer than `yes`, and another way to agree beforehand.
+fn agree_by(question: &str, answer: &str, is_agreed: bool, hint: &str) -> Result<()> {
+    if is_agreed || prompt::confirm_by(question, answer).map_err(|error| error.with_hint(hint))? {
         return Ok(());
     }
     Err(Error::new(ErrorKind::Exists, "not confirmed; nothing was changed"))

@@ -148,6 +148,8 @@ struct Exported<'a> {
     image: &'a Path,
     size: u64,
     sha256: String,
+    /// What speaks against the header that it was read under.
+    warnings: Vec<String>,
 }
 
 fn write_image(console: Console, options: &ExportOptions, container: &Container) -> Result<()> {
@@ -161,9 +163,7 @@ fn write_image(console: Console, options: &ExportOptions, container: &Container)
     }
     let unlocked = unlock(console, path, &*header, &options.unlock, options.keyslot.slot)?;
     // What is written may be noise: whoever exports may delete the container afterwards.
-    for doubt in header.warnings(&unlocked) {
-        console.warn(&format!("{}: {doubt}", path.display()));
-    }
+    let warnings = header.warnings(&unlocked);
     let info = header.describe_unlocked(&unlocked);
     check_complete(container, &info)
         .map_err(|error| error.during(format!("cannot export {}", path.display())))?;
@@ -188,7 +188,8 @@ fn write_image(console: Console, options: &ExportOptions, container: &Container)
     interrupt::check()?;
     draft.commit(&OsRng)?;
 
-    let exported = Exported { container: path, image: target, size: volume.size(), sha256: hex(&sha256) };
+    let exported =
+        Exported { container: path, image: target, size: volume.size(), sha256: hex(&sha256), warnings };
     console.done(&exported, |made| {
         let (from, to) = (made.container.display(), made.image.display());
         format!("exported {from} to {to}: {}, in clear", show_size(made.size))

@@ -135,8 +135,8 @@ pub(crate) fn cannot_open(error: Error, path: &Path) -> Error {
     }
 }
 
-/// Unlocks `header` with what the options name, and with the one keyslot where `keyslot` names it. A password typed
-/// wrongly may be typed again.
+/// Unlocks `header` with what the options name, and with the one keyslot where `keyslot` names it, and says what speaks
+/// against it. A password typed wrongly may be typed again.
 ///
 /// # Errors
 /// `Tampered` where the header is not as it was pinned, before anything is asked for; `Credentials` after the last try, and
@@ -148,10 +148,15 @@ pub(crate) fn unlock(
     options: &UnlockOptions,
     keyslot: Option<u32>,
 ) -> Result<Unlocked> {
-    unlock_with(console, path, header, options, keyslot).map(|(unlocked, _)| unlocked)
+    let (unlocked, _) = unlock_with(console, path, header, options, keyslot)?;
+    for warning in header.warnings(&unlocked) {
+        console.warn(&format!("{}: {warning}", path.display()));
+    }
+    Ok(unlocked)
 }
 
-/// The same; gives the credentials as well, to be used again.
+/// The same for those who go on to write: what speaks against the header makes them refuse, so nothing is said of it here.
+/// Gives the credentials as well, to be used again.
 pub(crate) fn unlock_with(
     console: Console,
     path: &Path,

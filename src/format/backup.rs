@@ -17,6 +17,11 @@ pub trait HeaderBackup: fmt::Debug {
     /// The copies of the header that are not whole, by name; the backup does without them.
     fn left_out(&self) -> Vec<String>;
 
+    /// Why it may not be the container's newest header.
+    fn doubt(&self) -> Option<&str> {
+        None
+    }
+
     /// Whether all copies are there and say the same. Else the header may just be being changed.
     fn is_settled(&self) -> bool;
 

@@ -46,6 +46,7 @@ pub struct Container {
 /// A header file, and the container seen through it. The lock on the file is held as long as this.
 #[derive(Debug)]
 struct Detached {
+    path: PathBuf,
     file: Arc<FileStorage>,
     storage: Arc<dyn Storage>,
     format: &'static dyn Format,
@@ -117,7 +118,8 @@ impl Container {
             let (container, file) = (Arc::clone(&self.file), Arc::clone(&header.file));
             if let Some(storage) = format.attach(container, file)? {
                 self.refuse_other_format(format)?;
-                self.detached = Some(Detached { file: Arc::clone(&header.file), storage, format });
+                let path = header.path.clone();
+                self.detached = Some(Detached { path, file: Arc::clone(&header.file), storage, format });
                 return Ok(());
             }
         }
@@ -169,6 +171,11 @@ impl Container {
     /// The open header file, where the header is detached: to hand to another process too.
     pub fn header_file(&self) -> Option<&File> {
         self.detached.as_ref().map(|detached| detached.file.file())
+    }
+
+    /// Where the header file was opened, where the header is detached.
+    pub fn header_path(&self) -> Option<&Path> {
+        self.detached.as_ref().map(|detached| detached.path.as_path())
     }
 
     /// Has data that are read again be read where the kernel caches them; for servers.

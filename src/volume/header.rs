@@ -77,8 +77,10 @@ pub fn plan_restore(container: &Container, file: &Container) -> Result<Box<dyn H
 pub struct Kept {
     /// The file, mode 0600.
     pub file: PathBuf,
-    /// Where its bytes were in the container; `None` where the file is a backup of a whole header.
+    /// Where its bytes were; `None` where the file is a backup of a whole header.
     pub offset: Option<u64>,
+    /// In what: the container, or its header file.
+    pub of: PathBuf,
 }
 
 /// Keeps what `restore` is about to overwrite: as a backup where it is a whole header, or else byte for byte what is not
@@ -99,13 +101,13 @@ pub fn keep_replaced(
         && backup.left_out().is_empty()
     {
         let file = keep_in(folders, container, "replaced", rng, |file| backup.write(file))?;
-        return Ok(vec![Kept { file, offset: None }]);
+        return Ok(vec![Kept { file, offset: None, of: container.path().to_path_buf() }]);
     }
     keep_bytes(container, &restore.places(), folders, rng)
 }
 
 /// Keeps bytes of a container, or of its header file, that are about to be overwritten, where they are not all zeros: a file
-/// for each range, as [`keep_replaced`].
+/// for each range, as [`keep_replaced`]. What the medium does not give counts as zeros.
 ///
 /// # Errors
 /// As [`keep_replaced`].
@@ -118,11 +120,13 @@ pub fn keep_bytes(
     let storage = container.storage();
     let place = storage.header().unwrap_or(&*storage);
     let size = place.size()?;
+    let of = container.header_path().unwrap_or(container.path());
     let mut kept = Vec::new();
     for range in ranges {
-        let len = range.end.min(size).saturating_sub(range.start);
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
-        place.read_exact_at(&mut bytes, range.start)?;
+        let lent = place.windows().iter().find(|window| window.shown.contains(&range.start));
+        let end = range.end.min(lent.map_or(size, |window| window.shown.end));
+        let mut bytes = vec![0; usize::try_from(end.saturating_sub(range.start)).unwrap_or(0)];
+        read_what_is_given(place, &mut bytes, range.start);
         if bytes.iter().all(|byte| *byte == 0) {
             continue;
         }
@@ -131,9 +135,22 @@ pub fn keep_bytes(
             file.write_all_at(&bytes, 0)?;
             Ok(file.sync_data()?)
         })?;
-        kept.push(Kept { file, offset: Some(range.start) });
+        let offset = lent.map_or(range.start, |window| window.source + (range.start - window.shown.start));
+        kept.push(Kept { file, offset: Some(offset), of: of.to_path_buf() });
     }
     Ok(kept)
+}
+
+/// Fills `bytes` from `offset`; blocks that the medium does not give stay zeros.
+fn read_what_is_given(place: &dyn Storage, bytes: &mut [u8], offset: u64) {
+    if place.read_exact_at(bytes, offset).is_ok() {
+        return;
+    }
+    for (block, offset) in bytes.chunks_mut(BLOCK_LEN).zip((offset..).step_by(BLOCK_LEN)) {
+        if place.read_exact_at(block, offset).is_err() {
+            block.fill(0);
+        }
+    }
 }
 
 /// Makes a new file with the container's name and this ending, and a number where there is one already.
@@ -173,6 +190,8 @@ fn keep_in(
 
 /// So many headers of one container are kept in a folder.
 const MOST_KEPT: u32 = 1000;
+/// What a medium fails to give is a block of this size, or several.
+const BLOCK_LEN: usize = 4096;
 
 /// Starts a header file at `target` with the header of a new container in it.
 ///

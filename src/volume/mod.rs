@@ -117,14 +117,13 @@ pub fn device(storage: Arc<dyn Storage>, layout: Layout) -> Arc<dyn BlockDevice>
 }
 
 /// Makes a container that is about to be written whole again: refuses one that must not be written, repairs header copies.
-/// Says what it did, a line each. Where the container was opened read-only it changes nothing, and says what speaks against
-/// writing.
+/// Says what it did, a line each. Where the container was opened read-only it does nothing.
 ///
 /// # Errors
 /// `Damaged` where the container is cut off, `Unsupported` where writing needs unknown features.
 pub fn make_writable(container: &Container, header: &dyn Header, unlocked: &Unlocked) -> Result<Vec<String>> {
     if container.is_read_only() {
-        return Ok(header.warnings(unlocked));
+        return Ok(Vec::new());
     }
     header.prepare_writing(&*container.storage(), unlocked)
 }

@@ -66,7 +66,8 @@ pub(crate) struct HeaderRepairOptions {
     /// Do not ask before replacing
     #[arg(short, long)]
     pub(crate) yes: bool,
-    /// With --yes: also over a file system, a partition table or other known data, and over headers of others
+    /// With --yes: also over a file system, a partition table or other known data, over headers of others, and over a
+    /// copy that was newer
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
@@ -93,4 +94,6 @@ container of VeraCrypt or TrueCrypt, which shows no header. What is replaced is 
 const REPAIR_EXAMPLES: &str = "\
 Examples:
   strongroom header repair photos.vault
-  strongroom header repair --scan /dev/sdX";
+  strongroom header repair --scan /dev/sdX
+
+What is replaced and no other copy has is kept in a file, whose name is told.";

@@ -6,18 +6,20 @@ use std::path::Path;
 
 use serde::Serialize;
 use strongroom::{
+    crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
     format::{
         Format, Header,
-        native::{CopyFault, Fault, Native, NativeHeader},
+        native::{CopyFault, CopyIndex, Fault, Native, NativeHeader},
         scan::rebuild,
     },
-    volume::{Access, Container},
+    volume::{Access, Container, keep_bytes},
 };
 
 use super::{
-    super::args::HeaderRepairOptions, Console, Replacement, agree, cannot_open, check_terminal, needs_force,
-    opaque, open, refuse_kernel_use, settle_format, unlock,
+    super::{args::HeaderRepairOptions, unlock::unlock_with},
+    Console, Replaced, Replacement, agree_by, cannot_open, check_terminal, keep, needs_force, opaque, open,
+    refuse_kernel_use, settle_format,
 };
 
 /// Rebuilds header copies from the good one, or looks for one.
@@ -30,6 +32,8 @@ struct Repaired<'a> {
     #[serde(serialize_with = "strongroom::text::path::serialize")]
     container: &'a Path,
     repaired: Vec<RepairedCopy>,
+    /// What was overwritten and no other copy has.
+    replaced: Vec<Replaced>,
 }
 
 #[derive(Debug, Serialize)]
@@ -56,28 +60,40 @@ fn repair(console: Console, options: &HeaderRepairOptions) -> Result<()> {
         cannot_open(if error.kind() == ErrorKind::Unsupported { error } else { error.with_hint(hint) }, path)
     })?;
     options.unlock.check_source()?;
-    let unlocked = unlock(console, path, &header, &options.unlock, options.keyslot.slot)?;
+    let (unlocked, _) = unlock_with(console, path, &header, &options.unlock, options.keyslot.slot)?;
     let cannot = |error: Error| error.during(format!("cannot repair the header of {}", path.display()));
 
     let faults = header.faults(&unlocked).map_err(cannot)?;
     let strays = header.strays(&unlocked).map_err(cannot)?;
     let (doubtful, plain): (Vec<_>, Vec<_>) =
         faults.iter().cloned().partition(|fault| fault.needs_consent() || !strays.is_empty());
-    let mut lines = header.repair(&*storage, &unlocked, &plain).map_err(cannot)?;
+    let rewrite = |faults: &[CopyFault]| -> Result<_> {
+        let lost: Vec<_> = faults.iter().filter_map(CopyFault::lost).collect();
+        let kept = keep(console, path, None, options.force, |folders| {
+            keep_bytes(&container, &lost, folders, &OsRng)
+        })?;
+        Ok((header.repair(&*storage, &unlocked, faults).map_err(cannot)?, kept))
+    };
+    let (mut lines, mut replaced) = rewrite(&plain)?;
     if !doubtful.is_empty() {
-        for stray in &strays {
-            console.warn(stray);
-        }
-        for doubt in doubtful.iter().filter_map(doubt) {
+        for doubt in strays.into_iter().chain(doubtful.iter().filter_map(doubt)) {
             console.warn(&doubt);
         }
-        agree(&format!("Header copies of {} will be replaced.", path.display()), options.yes)
+        let what = doubtful.iter().map(|fault| header.describe_rewriting(&unlocked, fault));
+        let what = what.collect::<Result<Vec<_>>>().map_err(cannot)?.join(", and ");
+        if options.yes && !options.force {
+            return Err(needs_force(path, format!("it would replace {what}")));
+        }
+        let question = format!("This replaces {what}.");
+        agree_by(&question, answer(&doubtful), options.yes, "--yes with --force answers for you")
             .map_err(cannot)?;
-        lines.extend(header.repair(&*storage, &unlocked, &doubtful).map_err(cannot)?);
+        let (more, kept) = rewrite(&doubtful)?;
+        lines.extend(more);
+        replaced.extend(kept);
     }
     let repaired =
         faults.iter().map(|fault| RepairedCopy { copy: fault.index.to_string(), was: fault.to_string() });
-    let repaired = Repaired { container: path, repaired: repaired.collect() };
+    let repaired = Repaired { container: path, repaired: repaired.collect(), replaced };
     console.done(&repaired, |_| match lines.as_slice() {
         [] => format!("{}: both header copies are whole and the same", path.display()),
         lines => {
@@ -96,7 +112,7 @@ fn repair_by_healing(
 ) -> Result<()> {
     let path = options.container.as_path();
     options.unlock.check_source_for(header)?;
-    let unlocked = unlock(console, path, header, &options.unlock, options.keyslot.slot)?;
+    let (unlocked, _) = unlock_with(console, path, header, &options.unlock, options.keyslot.slot)?;
     refuse_kernel_use(path)?;
     if options.force {
         return repair_by_force(console, options, container);
@@ -108,7 +124,7 @@ fn repair_by_healing(
         return Err(needs_force(path, left.clone()));
     }
     let repaired = lines.iter().map(|line| RepairedCopy { copy: "header".to_owned(), was: line.clone() });
-    let repaired = Repaired { container: path, repaired: repaired.collect() };
+    let repaired = Repaired { container: path, repaired: repaired.collect(), replaced: Vec::new() };
     console.done(&repaired, |_| match lines.as_slice() {
         [] => format!("{}: the header is whole", path.display()),
         lines => {
@@ -126,13 +142,22 @@ fn repair_by_force(console: Console, options: &HeaderRepairOptions, container: &
         .map_err(|error| error.during(format!("cannot repair the header of {}", path.display())))?;
     let replacement =
         Replacement { console, path, source: path, is_agreed: options.yes, is_forced: true, is_part: true };
-    replacement.carry_out(container, &*restore, None)?;
+    let replaced = replacement.carry_out(container, &*restore, None)?;
     let was = "written anew".to_owned();
     let repaired = vec![RepairedCopy { copy: "header".to_owned(), was }];
-    console.done(&Repaired { container: path, repaired }, |_| {
+    console.done(&Repaired { container: path, repaired, replaced }, |_| {
         format!("{}: the header is whole", path.display())
     });
     Ok(())
+}
+
+/// What has to be typed to agree: what goes.
+fn answer(doubtful: &[CopyFault]) -> &'static str {
+    match doubtful {
+        [only] if only.index == CopyIndex::A => "replace A",
+        [_] => "replace B",
+        _ => "replace both",
+    }
 }
 
 /// What the owner should know before such a copy goes.

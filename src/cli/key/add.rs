@@ -22,7 +22,7 @@ use crate::cli::{
     recovery::{self, Shown},
     secrets::GivenSecret,
     token::{self, Tokens},
-    unlock::unlock,
+    unlock::unlock_with,
 };
 
 pub(super) fn run(console: Console, options: &KeyAddOptions) -> Result<()> {
@@ -40,7 +40,7 @@ fn add(console: Console, options: &KeyAddOptions) -> Result<()> {
     cost::check(options.cost, bounds.as_ref())?;
     let secret = NewSecret::begin(options, &*header)?;
 
-    let unlocked = unlock(console, path, &*header, &options.unlock, options.unlock_slot)?;
+    let (unlocked, _) = unlock_with(console, path, &*header, &options.unlock, options.unlock_slot)?;
     let mut editor = header.editor(&unlocked)?;
     let (credentials, digits) = secret.complete(console, options, &*header)?;
     let slot = interrupt::at_liberty(|| {

@@ -7,7 +7,7 @@ use strongroom::{
 
 use super::{Edited, commit, find};
 use crate::cli::{
-    args::KeyRemoveOptions, edit::Editable, info::counted, output::Console, prompt, unlock::unlock,
+    args::KeyRemoveOptions, edit::Editable, info::counted, output::Console, prompt, unlock::unlock_with,
 };
 
 pub(super) fn run(console: Console, options: &KeyRemoveOptions) -> Result<()> {
@@ -30,7 +30,7 @@ fn remove(console: Console, options: &KeyRemoveOptions) -> Result<()> {
     }
     options.unlock.check_source_for(&*header)?;
 
-    let unlocked = unlock(console, path, &*header, &options.unlock, options.unlock_slot)?;
+    let (unlocked, _) = unlock_with(console, path, &*header, &options.unlock, options.unlock_slot)?;
     let mut editor = header.editor(&unlocked)?;
     let Some(slot) = options.slot.or(unlocked.keyslot) else {
         let reason = "it is not known which keyslot to remove";

@@ -27,6 +27,8 @@ pub struct Backup {
     file: HeaderFile,
     a: Option<HeaderCopy>,
     b: Option<HeaderCopy>,
+    /// Why the header that was taken may not be the container's newest.
+    doubt: Option<String>,
 }
 
 impl Backup {
@@ -36,7 +38,9 @@ impl Backup {
     /// `Busy` during a re-encryption. `Damaged` where the copies do not agree on whose header they are and where the data lies: without the key nobody knows
     /// which of them is right. `Unsupported` where one is of another time. What reading the header gives.
     pub fn take(container: &dyn Storage) -> Result<Self> {
-        let copies = Copies::read(container)?;
+        let header = NativeHeader::read(container)?;
+        let doubt = header.doubt_in_use();
+        let copies = header.copies;
         if let Some(error) = copies.unsupported() {
             return Err(error.clone().into());
         }
@@ -56,7 +60,7 @@ impl Backup {
                 .with_hint("strongroom header repair asks for it; make the backup after that"));
         }
         let b = copies.backup_at(file.geometry.backup_offset).cloned();
-        Ok(Self { file, a: copies.a.found.ok(), b })
+        Ok(Self { file, a: copies.a.found.ok(), b, doubt })
     }
 
     /// The copies that were left out.
@@ -124,7 +128,9 @@ impl Restore {
         if let Some(present) = &restore.present {
             let wanted = restore.source.copy_in_use();
             let own = present.copies.whole().find(|copy| copy.is_of_same_container(wanted));
-            check_same_data(own.unwrap_or(present.copy_in_use()), wanted)?;
+            check_same_data(own.unwrap_or(present.copy_in_use()), wanted).map_err(|error| {
+                error.with_hint("a header file fits only the data of its time: strongroom header backup makes one of today")
+            })?;
         }
         Ok(restore)
     }
@@ -240,6 +246,10 @@ impl HeaderBackup for Backup {
 
     fn left_out(&self) -> Vec<String> {
         self.left_out().iter().map(ToString::to_string).collect()
+    }
+
+    fn doubt(&self) -> Option<&str> {
+        self.doubt.as_deref()
     }
 
     fn is_settled(&self) -> bool {

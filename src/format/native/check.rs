@@ -21,7 +21,7 @@ use crate::{
         secret::VolumeKey,
     },
     error::{ErrorKind, Result},
-    format::{Finding, Priority, no_keyslot_left},
+    format::{Finding, Priority, Provision, no_keyslot_left},
     storage::Storage,
 };
 
@@ -39,7 +39,10 @@ pub(super) fn check(storage: &dyn Storage) -> Result<Vec<Finding>> {
     };
     let current = copies.current();
     let actual_len = storage.size()?;
-    let fate = fate(&copies, actual_len);
+    let superblock = &current.superblock;
+    let slots = Slots::read(storage, &superblock.geometry);
+    let newer = slots.as_ref().and_then(|slots| slots.newer_generation(superblock));
+    let fate = if newer.is_some() { NOT_RENEWED } else { fate(&copies, actual_len) };
     let mut findings = vec![
         check_place(&copies, &copies.a, CopyIndex::A, fate),
         check_place(&copies, &copies.b, CopyIndex::B, fate),
@@ -47,16 +50,14 @@ pub(super) fn check(storage: &dyn Storage) -> Result<Vec<Finding>> {
     findings.extend(check_agreement(&copies));
     findings.extend(check_features(current));
     findings.extend(check_size(current, actual_len));
-    let superblock = &current.superblock;
-    let slots = Slots::read(storage, &superblock.geometry);
-    if let Some(newer) = slots.as_ref().and_then(|slots| slots.newer_generation(superblock)) {
+    if let Some(newer) = newer {
         let error = outdated(superblock.generation, newer);
         findings.push(Finding::error("header", error.reason())); // NAT-REENC-17
     }
     if current.superblock.reencryption.is_some() {
         let message = "a re-encryption is under way; where nobody works on it, strongroom reencrypt goes on";
         findings.push(Finding::warning("data", message));
-    } else {
+    } else if newer.is_none() {
         findings.extend(check_work_areas(current, slots.as_ref(), storage)?);
     }
     findings.extend(check_keyslots(current));
@@ -106,11 +107,7 @@ fn fate(copies: &Copies, actual_len: u64) -> &'static str {
         && copies.damaged_update_of(copies.current()).is_none();
     let is_known = superblock.unknown_writing_features == 0 && copies.unsupported().is_none();
     let is_writable = !is_cut_off && is_known && is_certain;
-    if is_writable {
-        RENEWED
-    } else {
-        "nothing renews it as long as the container cannot be mounted for writing"
-    }
+    if is_writable { RENEWED } else { NOT_RENEWED }
 }
 
 /// One of the two places.
@@ -125,6 +122,7 @@ fn check_place(copies: &Copies, place: &Place, index: CopyIndex, fate: &str) -> 
         }
         Ok(copy) if current.is_update_of(copy) => {
             let (old, new) = (copy.superblock.sequence, current.superblock.sequence);
+            let fate = if fate == RENEWED { RENEWED_IF_AUTHENTIC } else { fate };
             Finding::warning(name, format!("stale: sequence {old}, the other has {new}; {fate}"))
         }
         Ok(copy) => {
@@ -206,6 +204,10 @@ fn check_work_areas(
     slots: Option<&Slots>,
     storage: &dyn Storage,
 ) -> Result<Vec<Finding>> {
+    // NAT-HF-09, NAT-REENC-20: a thick container that is to show no header has random bytes there.
+    if !storage.windows().is_empty() && current.superblock.provision == Provision::Thick {
+        return Ok(Vec::new());
+    }
     let geometry = &current.superblock.geometry;
     let copy_len = u64::try_from(COPY_LEN).unwrap_or(u64::MAX);
     let tail = geometry.backup_offset.saturating_add(copy_len)..geometry.container_len;
@@ -337,6 +339,9 @@ const LOOKED_AT: u64 = 16 << 20;
 /// What is done about copies that leave it open which header counts.
 const ASKS: &str = "the container opens read-only, and strongroom header repair asks which one counts";
 const RENEWED: &str = "the next writable mount renews it";
+/// Only the password tells.
+const RENEWED_IF_AUTHENTIC: &str = "the next writable mount renews it, if the other one is authentic";
+const NOT_RENEWED: &str = "nothing renews it as long as the container cannot be mounted for writing";
 
 #[cfg(test)]
 #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test may stop")]
@@ -444,7 +449,7 @@ mod tests {
     fn an_older_copy_is_a_warning() {
         let mut image = changed(|_| ());
         image[COPY_B..COPY_B + COPY_LEN].copy_from_slice(&WHOLE[COPY_B..COPY_B + COPY_LEN]);
-        let expected = "header copy B: stale: sequence 1, the other has 2; the next writable mount renews it";
+        let expected = "header copy B: stale: sequence 1, the other has 2; the next writable mount renews it, if the other one is authentic";
         assert_eq!(complaints(image), [expected]);
     }
 

@@ -255,15 +255,30 @@ impl NativeHeader {
     fn check_writable(&self, good: &HeaderCopy) -> Result<()> {
         self.check_complete(good)?;
         if self.copies.whole().any(|copy| copy.is_update_of(good)) {
-            let reason = "the newer header copy was changed by someone without the key";
             let hint =
                 "--read-only opens it; strongroom header repair makes the older one count, after asking";
-            return Err(Error::new(ErrorKind::Tampered, reason).with_hint(hint)); // NAT-RD-06
+            return Err(Error::new(ErrorKind::Tampered, FORGED).with_hint(hint)); // NAT-RD-06
         }
         self.doubt(good).map_or(Ok(()), |doubt| {
             let hint = "--read-only opens it; strongroom header repair says what there is, and asks";
             Err(Error::new(ErrorKind::Damaged, doubt).with_hint(hint))
         })
+    }
+
+    /// What speaks against the copy in use, as far as that shows without the key.
+    pub(super) fn doubt_in_use(&self) -> Option<String> {
+        self.caution(self.current()).or_else(|| self.doubt(self.copies.current()))
+    }
+
+    /// What somebody without the key has made of another copy, `good` being the authentic one.
+    fn forged_beside(&self, good: &HeaderCopy, key: &VolumeKey) -> Option<String> {
+        let of_this = || self.copies.whole().filter(|copy| copy.is_of_same_container(good));
+        if of_this().any(|copy| copy.is_update_of(good)) {
+            return Some(FORGED.to_owned()); // NAT-RD-06
+        }
+        // An older one may be from before a re-encryption.
+        let forged = of_this().find(|copy| !good.is_update_of(copy) && copy.check_mac(key).is_err())?;
+        Some(format!("header copy {} was changed by someone without the key", forged.superblock.index))
     }
 
     /// Why it is not certain that the authentic copy `good` is the container's present header: only its owner may say so.
@@ -421,7 +436,8 @@ impl Header for NativeHeader {
 
     fn warnings(&self, unlocked: &Unlocked) -> Vec<String> {
         let Ok(good) = self.authentic(&unlocked.volume_key) else { return Vec::new() };
-        self.doubt(good).into_iter().chain(self.caution(&good.superblock)).collect()
+        let forged = self.forged_beside(good, &unlocked.volume_key);
+        forged.into_iter().chain(self.doubt(good)).chain(self.caution(&good.superblock)).collect()
     }
 
     fn kdf_bounds(&self) -> Option<KdfBounds> {
@@ -438,6 +454,9 @@ impl Header for NativeHeader {
         Ok(Box::new(NativeEditor::new(good, Arc::clone(&unlocked.volume_key))))
     }
 }
+
+/// NAT-RD-06: what passes for newer.
+const FORGED: &str = "the newer header copy was changed by someone without the key";
 
 /// What a pin remembers of this superblock, and of the newest record where a re-encryption is under way.
 fn fingerprint(superblock: &Superblock, record: Option<u64>) -> Option<Fingerprint> {

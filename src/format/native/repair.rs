@@ -2,13 +2,14 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use super::{
     backup::ForeignCopy,
     copy::HeaderCopy,
     error::HeaderError,
     header::{NativeHeader, name_of},
+    layout::COPY_LEN_U64,
     superblock::CopyIndex,
     update::make_durable,
 };
@@ -21,6 +22,8 @@ pub struct CopyFault {
     pub index: CopyIndex,
     /// What is wrong with it.
     pub fault: Fault,
+    /// Where it belongs.
+    pub offset: u64,
 }
 
 /// What is wrong with a header copy, seen from the authentic one.
@@ -52,19 +55,33 @@ impl CopyFault {
     pub const fn needs_consent(&self) -> bool {
         matches!(self.fault, Fault::Newer | Fault::DamagedNewer { .. } | Fault::Foreign(_))
     }
+
+    /// The bytes that are lost when it is rewritten. `None` where the authentic copy has all that was in it.
+    pub const fn lost(&self) -> Option<Range<u64>> {
+        match self.fault {
+            Fault::Missing | Fault::Stale => None,
+            _ => Some(self.offset..self.offset.saturating_add(COPY_LEN_U64)),
+        }
+    }
+}
+
+impl Fault {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Damaged => "damaged",
+            Self::DamagedNewer { .. } => "damaged (and newer)",
+            Self::Stale => "stale",
+            Self::Changed => "changed",
+            Self::Newer => "changed, and passed for newer",
+            Self::Foreign(_) => "that of another container",
+        }
+    }
 }
 
 impl fmt::Display for CopyFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.fault {
-            Fault::Missing => "missing",
-            Fault::Damaged => "damaged",
-            Fault::DamagedNewer { .. } => "damaged (and newer)",
-            Fault::Stale => "stale",
-            Fault::Changed => "changed",
-            Fault::Newer => "changed, and passed for newer",
-            Fault::Foreign(_) => "that of another container",
-        })
+        f.write_str(self.fault.name())
     }
 }
 
@@ -95,6 +112,25 @@ impl NativeHeader {
             .collect())
     }
 
+    /// What rewriting this copy does, as a question names it: whose it is and how new, and the same of the authentic one.
+    ///
+    /// # Errors
+    /// `Tampered` where no copy is authentic.
+    pub fn describe_rewriting(&self, unlocked: &Unlocked, fault: &CopyFault) -> Result<String> {
+        let good = self.authentic(&unlocked.volume_key)?;
+        let whole = good.superblock.sequence;
+        let what = match (&fault.fault, self.found(fault.index, good)) {
+            (Fault::DamagedNewer { sequence, .. }, _) => format!("damaged, sequence {sequence}"),
+            (Fault::Foreign(_), Some(copy)) => {
+                format!("container {}, sequence {}", name_of(copy), copy.superblock.sequence)
+            }
+            (other, Some(copy)) => format!("{}, sequence {}", other.name(), copy.superblock.sequence),
+            (other, None) => other.name().to_owned(),
+        };
+        let index = fault.index;
+        Ok(format!("header copy {index} ({what}) with that of container {}, sequence {whole}", name_of(good)))
+    }
+
     /// Rewrites these copies from the authentic one; says what it did, a line each.
     pub fn repair(
         &self,
@@ -108,7 +144,10 @@ impl NativeHeader {
     }
 
     pub(super) fn faults_beside(&self, good: &HeaderCopy, key: &VolumeKey) -> Vec<CopyFault> {
-        let fault = |index| Some(CopyFault { index, fault: self.fault(index, good, key)? });
+        let fault = |index: CopyIndex| {
+            let offset = index.offset_in(&good.superblock.geometry);
+            Some(CopyFault { index, fault: self.fault(index, good, key)?, offset })
+        };
         [CopyIndex::A, CopyIndex::B].into_iter().filter_map(fault).collect()
     }
 

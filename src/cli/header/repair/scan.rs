@@ -16,7 +16,7 @@ use strongroom::{
     volume::{Access, Container, by_signature, trace_at_start},
 };
 
-use super::super::{Console, Replacement, open, refuse_kernel_use, refuse_known_data, unlock};
+use super::super::{Console, Replaced, Replacement, open, refuse_kernel_use, refuse_known_data, unlock};
 use crate::cli::{args::HeaderRepairOptions, output::print, progress::ByteProgress, prompt};
 
 #[derive(Debug, Serialize)]
@@ -29,6 +29,9 @@ struct Scanned<'a> {
     unreadable: u64,
     starts_with: Option<&'static str>,
     restored_from: Option<u64>,
+    /// What was overwritten, where something was restored.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    replaced: Vec<Replaced>,
 }
 
 #[derive(Debug, Serialize)]
@@ -85,14 +88,14 @@ pub(super) fn run(console: Console, options: &HeaderRepairOptions) -> Result<()>
     if let Some(copy) = candidate(options.offset, &found, &*storage)? {
         if !container.is_read_only() && may_restore(console, options) && options.unlock.check_source().is_ok()
         {
-            restore(console, options, &container, copy)?;
+            scanned.replaced = restore(console, options, &container, copy)?;
             scanned.restored_from = Some(copy.offset);
         } else {
             console.note(&format!("the copy at offset {} can be restored; nothing was changed", copy.offset));
         }
     } else if let Some(luks) = luks_candidate(options.offset, &found, &*storage)? {
         if !container.is_read_only() && may_restore(console, options) {
-            restore_luks(console, options, &container)?;
+            scanned.replaced = restore_luks(console, options, &container)?;
             scanned.restored_from = Some(luks.start);
         } else {
             console.note("the LUKS header can be rebuilt; nothing was changed");
@@ -178,7 +181,7 @@ fn restore(
     options: &HeaderRepairOptions,
     container: &Container,
     found: &FoundCopy,
-) -> Result<()> {
+) -> Result<Vec<Replaced>> {
     let path = options.container.as_path();
     refuse_kernel_use(path)?;
     let restore = Restore::from_copy(&*container.storage(), &found.copy)
@@ -190,7 +193,11 @@ fn restore(
 }
 
 /// No secret is asked for, as `cryptsetup repair` asks for none.
-fn restore_luks(console: Console, options: &HeaderRepairOptions, container: &Container) -> Result<()> {
+fn restore_luks(
+    console: Console,
+    options: &HeaderRepairOptions,
+    container: &Container,
+) -> Result<Vec<Replaced>> {
     let path = options.container.as_path();
     refuse_kernel_use(path)?;
     let restore = rebuild(&container.storage())
@@ -245,6 +252,7 @@ fn summary<'a>(path: &'a Path, found: &Findings, storage: &Arc<dyn Storage>) -> 
         unreadable: found.native.unreadable,
         starts_with: trace_at_start(&**storage),
         restored_from: None,
+        replaced: Vec::new(),
     })
 }
 

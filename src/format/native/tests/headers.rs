@@ -277,7 +277,7 @@ fn a_copy_of_another_container_is_replaced_only_when_that_is_asked_for() {
     assert_eq!(header.editor(&unlocked).unwrap_err().kind(), ErrorKind::Damaged);
 
     let faults = header.faults(&unlocked).unwrap();
-    let [CopyFault { index: CopyIndex::B, fault: Fault::Foreign(_) }] = faults.as_slice() else {
+    let [CopyFault { index: CopyIndex::B, fault: Fault::Foreign(_), .. }] = faults.as_slice() else {
         panic!("{faults:?}");
     };
     assert!(faults[0].needs_consent());
@@ -301,7 +301,7 @@ fn a_forged_newer_copy_is_replaced_only_when_that_is_asked_for() {
     let (header, unlocked) = open(&container, 0);
     assert_eq!(header.prepare_writing(&container, &unlocked).unwrap_err().kind(), ErrorKind::Tampered);
     let faults = header.faults(&unlocked).unwrap();
-    assert_eq!(faults, [CopyFault { index: CopyIndex::A, fault: Fault::Newer }]);
+    assert_eq!(faults, [CopyFault { index: CopyIndex::A, fault: Fault::Newer, offset: 0 }]);
     header.repair(&container, &unlocked, &faults).unwrap();
     assert_eq!(states(&container), [(CopyState::Current, Some(1)); 2]);
 }
@@ -385,7 +385,7 @@ fn a_torn_update_of_an_older_version_takes_one_question() {
     assert_eq!(header.warnings(&unlocked), [error.reason()]);
     let faults = header.faults(&unlocked).unwrap();
     let expected = Fault::DamagedNewer { sequence: 2, whole: 1 };
-    assert_eq!(faults, [CopyFault { index: CopyIndex::B, fault: expected }]);
+    assert_eq!(faults, [CopyFault { index: CopyIndex::B, fault: expected, offset: BACKUP as u64 }]);
     assert!(faults[0].needs_consent());
     header.repair(&storage, &unlocked, &faults).unwrap();
     assert_eq!(states(&storage), [(CopyState::Current, Some(1)); 2]);
