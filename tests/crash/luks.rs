@@ -177,6 +177,35 @@ fn changing_a_luks_key_leaves_the_old_key_or_the_new_at_every_stop() {
     prove_edit(&|editor| editor.replace(1, &slot(&secret(2)), &OsRng), &[0, 1], &[0, 2]);
 }
 
+/// There is no room for a new area beside the old one.
+// proves: L2-EDIT-03
+#[test]
+fn a_change_in_place_says_that_it_risks_its_keyslot_and_no_stop_takes_another() {
+    let (keyslots_len, data_offset) = (2 * (64 << 10), (32 << 10) + 2 * (64 << 10));
+    let before = SimStorage::new(vec![0; usize::try_from(data_offset + DATA_LEN).unwrap()]);
+    let wishes =
+        Wishes { cipher: Some("aes-128-cbc"), keyslots_len: Some(keyslots_len), ..Wishes::default() };
+    let room = Room::Container(data_offset + DATA_LEN);
+    let blueprint = Luks2.plan(room, &wishes, &Counting::default()).unwrap();
+    blueprint.make_header(&secret(0), Some(COST), &OsRng).unwrap().write(&before).unwrap();
+    edit(&Luks2, &before, |editor| editor.add(&slot(&secret(1)), &OsRng).map(drop)).unwrap();
+    let expected = content(&Luks2, &before, 0);
+    let change = |storage: &SimStorage| {
+        edit(&Luks2, storage, |editor| {
+            editor.replace(1, &slot(&secret(2)), &OsRng)?;
+            assert_eq!(editor.risks().len(), 1, "{:?}", editor.risks());
+            Ok(())
+        })
+    };
+    let heal = |storage: &SimStorage| open_for_writing(&Luks2, storage, 0);
+    harness::prove(&before, &change, &heal, &|case| {
+        let found = openers(&Luks2, &case.medium);
+        assert!(found.contains(&0), "opens with {found:?}: {}", case.how);
+        assert!(!case.done || found == [0, 2], "opens with {found:?}: {}", case.how);
+        assert!(content(&Luks2, &case.medium, 0) == expected, "{}", case.how);
+    });
+}
+
 // proves: L1-EDIT-02 L2-EDIT-03
 #[test]
 fn removing_a_luks_key_leaves_the_old_keys_or_the_new_at_every_stop() {
