@@ -31,7 +31,8 @@ pub(super) fn run(console: Console, options: &HeaderRepairOptions) -> Result<()>
 struct Repaired<'a> {
     #[serde(serialize_with = "strongroom::text::path::serialize")]
     container: &'a Path,
-    repaired: Vec<RepairedCopy>,
+    #[serde(rename = "repaired")]
+    copies: Vec<RepairedCopy>,
     /// What was overwritten and no other copy has.
     replaced: Vec<Replaced>,
 }
@@ -93,7 +94,7 @@ fn repair(console: Console, options: &HeaderRepairOptions) -> Result<()> {
     }
     let repaired =
         faults.iter().map(|fault| RepairedCopy { copy: fault.index.to_string(), was: fault.to_string() });
-    let repaired = Repaired { container: path, repaired: repaired.collect(), replaced };
+    let repaired = Repaired { container: path, copies: repaired.collect(), replaced };
     console.done(&repaired, |_| match lines.as_slice() {
         [] => format!("{}: both header copies are whole and the same", path.display()),
         lines => {
@@ -124,7 +125,7 @@ fn repair_by_healing(
         return Err(needs_force(path, left.clone()));
     }
     let repaired = lines.iter().map(|line| RepairedCopy { copy: "header".to_owned(), was: line.clone() });
-    let repaired = Repaired { container: path, repaired: repaired.collect(), replaced: Vec::new() };
+    let repaired = Repaired { container: path, copies: repaired.collect(), replaced: Vec::new() };
     console.done(&repaired, |_| match lines.as_slice() {
         [] => format!("{}: the header is whole", path.display()),
         lines => {
@@ -144,8 +145,8 @@ fn repair_by_force(console: Console, options: &HeaderRepairOptions, container: &
         Replacement { console, path, source: path, is_agreed: options.yes, is_forced: true, is_part: true };
     let replaced = replacement.carry_out(container, &*restore, None)?;
     let was = "written anew".to_owned();
-    let repaired = vec![RepairedCopy { copy: "header".to_owned(), was }];
-    console.done(&Repaired { container: path, repaired, replaced }, |_| {
+    let copies = vec![RepairedCopy { copy: "header".to_owned(), was }];
+    console.done(&Repaired { container: path, copies, replaced }, |_| {
         format!("{}: the header is whole", path.display())
     });
     Ok(())
