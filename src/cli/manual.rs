@@ -149,6 +149,9 @@ JSON), and unmount refuses with status 5, because no file has what was written. 
 the volume, the server makes the copy itself: NAME.rescued in the folder where the container was, or in your home. If there is no room in either, the volume
 stays mounted. If a copy fails after the unmount, try again: the server keeps the container open, without its keys.
 
+If another program writes into the file instead, or cuts it off, list shows it as overwritten, and unmount refuses as well: copy what you can still
+read to another place, then use --force. Writes through a memory mapping, by other machines, on FUSE, before Linux 5.13 or under a memory limit do not show.
+
 sync brings the container file up to date without unmounting. A copy made right after it, while nobody writes, opens as after a power cut and has
 everything.
 

@@ -33,6 +33,12 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     let target = target(options, &place);
     // All that can fail without a password fails before it is asked for.
     mount::check_proc()?;
+    if let Some(copy) = mount::newest_rescued(path) {
+        let (copy, path) = (copy.display(), path.display());
+        console.alarm(&format!(
+            "{path} was lost while it was mounted, and {copy} has what was written then: look into it, then move it away"
+        ));
+    }
     let header = options.unlock.header.as_deref();
     let mut container = open(path, header, access(options)).map_err(|error| match error.kind() {
         // It can be read, so it is the writing that is refused.
@@ -76,7 +82,7 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
         console.detail(&format!("strongroom: {detail}"));
     }
     for warning in &mounted.warnings {
-        console.warn(warning);
+        console.alarm(warning);
     }
     warn_of_lost(console, &mount::list());
     let warnings = doubts.iter().chain(&repairs).chain(&mounted.warnings).collect();
@@ -98,7 +104,8 @@ pub(crate) fn unmount(console: Console, options: &UnmountOptions) -> Result<()> 
     }
     let selection = options.target.clone().map_or(Selection::All, Selection::One);
     let tell = |what: &str| console.note(&format!("strongroom: {what}"));
-    let patience = mount::Patience { interrupted: interrupt::flag(), tell: &tell };
+    let warn = |what: &str| console.alarm(what);
+    let patience = mount::Patience { interrupted: interrupt::flag(), tell: &tell, warn: &warn };
     let unmounted = mount::unmount(&selection, options.force, patience)?;
     console.done(&Unmounted { unmounted }, |done| {
         if done.unmounted.is_empty() {
@@ -156,7 +163,13 @@ fn warn_of_lost(console: Console, mounts: &[Entry]) {
             continue;
         };
         let place = place(entry).unwrap_or_else(|| entry.container.clone());
-        console.warn(&format!("{told}: strongroom unmount {} --save-as FILE keeps it", place.display()));
+        let place = place.display();
+        let states = [entry.container_state, entry.header_state];
+        console.alarm(&if states.into_iter().flatten().any(Lost::is_nameless) {
+            format!("{told}: strongroom unmount {place} --save-as FILE keeps it")
+        } else {
+            format!("{told}: copy what you can still read in {place} to another place now")
+        });
     }
 }
 
@@ -294,8 +307,8 @@ fn place(entry: &Entry) -> Option<PathBuf> {
 }
 
 /// What stands for the mount point of a volume that does not show: after its end the server holds a lost container open.
-const fn no_place(entry: &Entry) -> &'static str {
-    if entry.container_state.is_some() { "(not saved yet)" } else { "(detached)" }
+fn no_place(entry: &Entry) -> &'static str {
+    if entry.container_state.is_some_and(Lost::is_nameless) { "(not saved yet)" } else { "(detached)" }
 }
 
 /// The container's path, and how it lost it: `/home/a/v (deleted)`.

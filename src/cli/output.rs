@@ -84,6 +84,12 @@ impl Console {
         }
     }
 
+    /// A warning of data that is lost or may be: on standard error, also where quiet is asked for.
+    #[expect(clippy::unused_self, reason = "it is told as everything else is")]
+    pub(crate) fn alarm(self, warning: &str) {
+        complain(&format!("strongroom: warning: {}", in_one_line(warning)));
+    }
+
     /// A warning on standard error, unless quiet.
     pub(crate) fn warn(self, warning: &str) {
         self.note(&format!("strongroom: warning: {}", in_one_line(warning)));

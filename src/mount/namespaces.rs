@@ -6,6 +6,11 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use super::mountinfo::{MountId, MountTable};
 
+/// The calling process's mount namespace.
+pub(super) fn own() -> Option<String> {
+    fs::read_link("/proc/thread-self/ns/mnt").ok()?.into_os_string().into_string().ok()
+}
+
 /// A process of each other mount namespace that shows the file system of the mount `id`.
 ///
 /// Those of other users stay unseen, except for root, and so do namespaces without a process.

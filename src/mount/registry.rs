@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     mountinfo::{MountId, MountTable},
-    runtime,
+    namespaces, runtime,
     whereabouts::Lost,
 };
 use crate::{
@@ -85,6 +85,9 @@ pub struct Record {
     pub boot_id: String,
     /// The server.
     pub server: ProcessId,
+    /// The mount namespace that the mounts below are numbered in; none where that could not be told.
+    #[serde(default)]
+    pub namespace: Option<String>,
     /// The container's device and inode number: its name may change meanwhile.
     pub container_file: (u64, u64),
     /// Whether the mount point was made for this mount, and goes with it.
@@ -189,6 +192,10 @@ impl Record {
 
     /// The entry as it is now: without the places that do not show any more.
     fn shown(&self, table: &MountTable) -> Entry {
+        if self.namespace.is_some() && self.namespace != namespaces::own() {
+            // Mounts have other numbers here.
+            return self.entry.clone();
+        }
         let is_gone = |id: Option<MountId>| id.is_some_and(|id| table.find(id).is_none());
         let mut entry = self.clone().located(table).entry;
         entry.mountpoint = entry.mountpoint.filter(|_| !is_gone(self.mount));
@@ -231,7 +238,9 @@ pub(super) fn named(
             if sessions.iter().any(is_meant) {
                 let mut found: Vec<_> = sessions.into_iter().filter(is_meant).collect();
                 // The name may lead to a newer file, which is mounted as well: then that one is meant.
-                let has_its_name = |(_, record): &(Session, Record)| record.entry.container_state.is_none();
+                let has_its_name = |(_, record): &(Session, Record)| {
+                    !record.entry.container_state.is_some_and(Lost::is_nameless)
+                };
                 if found.iter().any(has_its_name) {
                     found.retain(has_its_name);
                 }
@@ -242,6 +251,10 @@ pub(super) fn named(
     let file = file_id(&absolute);
     if file.is_some_and(|file| sessions.iter().any(|(_, record)| record.container_file == file)) {
         return sessions.into_iter().filter(|(_, record)| Some(record.container_file) == file).collect();
+    }
+    if file.is_some() {
+        // It leads to another file now.
+        return Vec::new();
     }
     let mut former = names.iter().filter_map(|name| name());
     let Some(name) = former.find(|name| sessions.iter().any(|(_, record)| record.was_named(name))) else {
@@ -293,6 +306,31 @@ pub(super) fn settled_sessions() -> Vec<Session> {
         }
     }
     sessions
+}
+
+/// As [`settled_sessions`], when each server whose container is said to be at `path`, where another file is, has noticed that.
+pub(super) fn sessions_settled_for(path: &Path) -> Vec<Session> {
+    let Some(file) = file_id(path) else { return settled_sessions() };
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    // Without asking the server of a file system that may be mounted there.
+    let folder = absolute.parent().and_then(|folder| fs::canonicalize(folder).ok());
+    let resolved = folder.zip(absolute.file_name()).map(|(folder, name)| folder.join(name));
+    let names = [resolved, Some(absolute)];
+    let deadline = Instant::now() + NOTICING_LIMIT;
+    loop {
+        let sessions = settled_sessions();
+        let is_behind = |record: &Record| {
+            names.iter().flatten().any(|name| *name == record.entry.container)
+                && record.container_file != file
+                && record.entry.container_state.is_none()
+                && record.is_alive()
+        };
+        let are_behind = sessions.iter().filter_map(|session| session.record.as_ref()).any(is_behind);
+        if !are_behind || Instant::now() >= deadline {
+            return sessions;
+        }
+        sleep(Duration::from_millis(10));
+    }
 }
 
 /// All sessions below some runtime directories.
@@ -364,6 +402,8 @@ fn timestamp(seconds: u64) -> String {
 const MOST_NAMES: usize = 8;
 /// For how long a killed server is waited for.
 const ENDING_LIMIT: Duration = Duration::from_secs(2);
+/// How long a server may take to notice that its container was renamed or replaced; on a network file system it does not.
+const NOTICING_LIMIT: Duration = Duration::from_secs(2);
 /// The record's name in a session's directory.
 pub(super) const RECORD: &str = "session.json";
 
@@ -396,6 +436,7 @@ mod tests {
             },
             ready: true,
             boot_id: boot_id().unwrap(),
+            namespace: None,
             server: ProcessId::current().unwrap(),
             container_file: (1, 2),
             made_mountpoint: false,
@@ -460,6 +501,27 @@ mod tests {
         let other = Record { container_file: (1, 3), ..record() };
         let found = named(vec![session(renamed), session(other.clone())], Path::new("/home/a/photos.vault"));
         assert_eq!(found.iter().map(|(_, record)| record).collect::<Vec<_>>(), [&other]);
+    }
+
+    #[test]
+    fn a_former_name_that_leads_to_another_file_names_nothing() {
+        let mut renamed = record();
+        let other = tempfile::NamedTempFile::new().unwrap();
+        renamed.follow(other.path(), None);
+        renamed.follow(Path::new("/home/a/new.vault"), None);
+        assert!(!answers_to(renamed, other.path()));
+    }
+
+    #[test]
+    fn a_mount_of_another_namespace_is_shown_where_its_server_has_it() {
+        let elsewhere = Record {
+            namespace: Some("mnt:[1]".into()),
+            mount: Some(MountId { number: 9, major: 7, minor: 0 }),
+            ..record()
+        };
+        assert_eq!(elsewhere.shown(&MountTable::default()), elsewhere.entry);
+        let here = Record { namespace: namespaces::own(), ..elsewhere };
+        assert_eq!(here.shown(&MountTable::default()).mountpoint, None);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::{
     registry::{Entry, Record},
     session::CONTROL,
     unmount::{END_LIMIT, Selection, choose, explained, lossy, not_mounted, wait_for_end},
+    whereabouts::Lost,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -140,11 +141,12 @@ fn not_saved(error: Error, record: &Record, target: &Path) -> Error {
         None => error.during(format!("cannot write {}", target.display())),
     };
     let entry = &record.entry;
-    if entry.container_state.or(entry.header_state).is_none() {
-        let whole = entry.container.display();
-        return error.with_hint(format!("it is unmounted, and {whole} is whole"));
-    }
     let container = entry.container.display();
+    let states = [entry.container_state, entry.header_state];
+    if !states.into_iter().flatten().any(Lost::is_nameless) {
+        let is = if states == [None, None] { "is whole" } else { "was overwritten by another program" };
+        return error.with_hint(format!("it is unmounted, and {container} {is}"));
+    }
     error.with_hint(format!("it is unmounted, and still held: strongroom unmount {container} --save-as FILE"))
 }
 

@@ -4,6 +4,8 @@ mod ending;
 mod events;
 mod files;
 mod loss;
+mod parts;
+mod place;
 mod reencryption;
 mod warden;
 
@@ -13,11 +15,11 @@ use std::{
     os::{
         fd::{AsFd, OwnedFd},
         unix::{
-            fs::{DirBuilderExt, MetadataExt},
+            fs::DirBuilderExt,
             net::{UnixListener, UnixStream},
         },
     },
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
     sync::{Arc, atomic::Ordering},
 };
@@ -26,29 +28,30 @@ use ending::{Cause, Ending};
 use events::{Event, Signals, Watch};
 use files::{FileWatch, Found};
 use loss::{Contact, Held, Loss, ending, tell_of_copies};
+use parts::{Export, MadeMountPoint};
+use place::{Place, record};
 use warden::Patience;
 
 use super::{
-    driver::{Driver, Volume as DriverVolume, last_place_of},
+    driver::{Driver, Volume as DriverVolume},
     filesystem::Superblock,
     mountinfo::{MountId, MountTable},
-    mountpoint::{MountPoint, remove_made},
     protocol::{self, Answer, Command, Failure, Order, Outcome, Reencrypt, Save, Target},
-    registry::{Entry, Protection, Record, now},
+    registry::Protection,
     replay::Replay,
     runtime,
-    session::{BLOCK, DIRECTORY_PART, Session},
-    undo::{Log, Part, Undo},
+    session::{DIRECTORY_PART, Session},
+    undo::Log,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    export::{Client, FuseExport},
+    export::FuseExport,
     sys::{
         available,
         memory::{LockedBytes, is_any_secret_unlocked},
         process::{
-            ProcessId, boot_id, close_inherited, harden, is_marked_as_storage_server, is_root,
-            mark_as_storage_server, stay_in_memory, survive_file_size_limit,
+            ProcessId, close_inherited, harden, is_marked_as_storage_server, mark_as_storage_server,
+            stay_in_memory, survive_file_size_limit,
         },
         socket::receive_descriptors,
     },
@@ -312,6 +315,10 @@ impl Server {
                     self.note_files();
                     Next::Serve
                 }
+                Event::Returned => {
+                    self.files.take_back();
+                    Next::Serve
+                }
                 Event::Command(stream) => self.obey(stream),
             };
             match next {
@@ -475,8 +482,13 @@ impl Server {
                 .with_hint("wait for the end, or strongroom reencrypt --stop"));
         }
         let borrower = stream.try_clone()?;
-        protocol::send(stream, &Outcome::Lent)?;
-        protocol::send_container(stream, &self.container)?;
+        self.files.lend();
+        let sent = protocol::send(stream, &Outcome::Lent)
+            .and_then(|()| protocol::send_container(stream, &self.container));
+        if sent.is_err() {
+            self.files.take_back();
+        }
+        sent?;
         self.watch.lend_to(borrower);
         Ok(())
     }
@@ -484,7 +496,8 @@ impl Server {
     /// The end without a command. A container that lost its name is copied to where it was; where that cannot be, a volume
     /// that still shows stays, and the ciphertext of one that does not is held.
     fn end_by_itself(&mut self, cause: Cause) -> Next {
-        let Some(loss) = self.loss() else {
+        // One that others wrote to stays where it is.
+        let Some(loss) = self.loss().filter(Loss::is_nameless) else {
             return if self.end_for(cause, 0) { Next::End } else { Next::Serve };
         };
         let rescue = loss.rescue(&self.container, self.contact.home.as_deref());
@@ -549,100 +562,6 @@ enum Next {
     },
 }
 
-/// The target of an order, checked.
-enum Place {
-    Private,
-    Block(MountPoint),
-    FileSystem(MountPoint, Driver),
-}
-
-impl Place {
-    fn check(target: &Target) -> Result<Self> {
-        Ok(match target {
-            Target::Private => Self::Private,
-            Target::Block { directory } => Self::Block(MountPoint::open(directory)?),
-            Target::FileSystem { mountpoint, driver, made } => {
-                let driver = driver.resolve()?;
-                let open = if *made { MountPoint::open_made } else { MountPoint::open };
-                Self::FileSystem(open(mountpoint)?, driver)
-            }
-        })
-    }
-
-    /// A loop device has the file system's cache above it. Everything else reads and writes in small pieces, which the
-    /// kernel shall gather; but root may put a loop device of its own on `--block`.
-    fn client(&self) -> Client {
-        match self {
-            Self::FileSystem(_, Driver::Kernel) => Client::LoopDevice,
-            Self::Block(_) if is_root() => Client::Direct,
-            _ => Client::Cached,
-        }
-    }
-
-    fn mountpoint(&self) -> Option<PathBuf> {
-        match self {
-            Self::FileSystem(mountpoint, _) => Some(mountpoint.path().to_path_buf()),
-            _ => None,
-        }
-    }
-
-    fn driver(&self) -> &'static str {
-        match self {
-            Self::FileSystem(_, driver) => driver.name(),
-            _ => "none",
-        }
-    }
-
-    fn block_directory(&self, session: &Path) -> PathBuf {
-        match self {
-            Self::Block(directory) => directory.path().to_path_buf(),
-            _ => session.join(BLOCK),
-        }
-    }
-}
-
-fn record(
-    order: &Order,
-    place: &Place,
-    directory: &Path,
-    container: &Container,
-    volume: &Volume,
-    server: ProcessId,
-) -> Result<Record> {
-    let file = container.file().metadata()?;
-    let block_directory = place.block_directory(directory);
-    let entry = Entry {
-        container: order.container.clone(),
-        container_state: None,
-        header: None,
-        header_state: None,
-        mountpoint: place.mountpoint(),
-        block: Some(block_directory.join(crate::export::VOLUME_FILE)),
-        driver: place.driver().to_owned(),
-        format: volume.info().format.to_owned(),
-        read_only: order.read_only,
-        protection: volume.is_protected().then_some(Protection::Active),
-        pid: server.pid,
-        uuid: volume.info().uuid.clone(),
-        mounted_at: now(),
-        dead: false,
-    };
-    Ok(Record {
-        entry,
-        ready: false,
-        boot_id: boot_id()?,
-        server,
-        container_file: (file.dev(), file.ino()),
-        former_names: Vec::new(),
-        made_mountpoint: false,
-        block_directory,
-        block_mount: None,
-        mount: None,
-        loop_device: None,
-        driver_process: None,
-    })
-}
-
 /// The name by which others know a directory that a living server has not written a record to yet.
 fn directory_name(server: ProcessId) -> String {
     format!("{}-{}", server.pid, server.started)
@@ -670,58 +589,6 @@ fn warn_of_swap(session: &mut Session) {
 /// Whether `/proc/swaps` lists anything but compressed memory.
 fn has_disk_swap(swaps: &str) -> bool {
     swaps.lines().skip(1).any(|line| !line.trim().is_empty() && !line.starts_with("/dev/zram"))
-}
-
-/// The folder that was made to mount on.
-#[derive(Debug)]
-struct MadeMountPoint(PathBuf);
-
-impl Part for MadeMountPoint {
-    fn name(&self) -> &'static str {
-        "folder"
-    }
-
-    fn undo(&mut self, _how: Undo) -> Result<()> {
-        remove_made(&self.0);
-        Ok(())
-    }
-}
-
-/// The block file: above it the drivers, below it the keys.
-#[derive(Debug)]
-struct Export {
-    block: FuseExport,
-    id: MountId,
-    read_only: bool,
-    /// Whether it is for the driver or for this program alone: nobody else counts, wherever its mount was copied to.
-    is_internal: bool,
-}
-
-impl Part for Export {
-    fn name(&self) -> &'static str {
-        "block file"
-    }
-
-    fn undo(&mut self, how: Undo) -> Result<()> {
-        let place = match how {
-            Undo::Clean if !self.is_internal => last_place_of(self.id)?,
-            _ => MountTable::read()?.find(self.id).map(|mount| mount.mountpoint.clone()),
-        };
-        if let Some(place) = &place {
-            self.block.follow(place);
-        }
-        if how == Undo::Clean && !self.read_only && self.block.is_alive() && self.block.is_mounted() {
-            // What the kernel's cache still holds goes to the container now, while a failure can be told.
-            let file = self.block.path();
-            File::open(&file)
-                .and_then(|file| file.sync_all())
-                .map_err(|error| Error::from(error).during("cannot flush the volume"))?;
-        }
-        match self.block.stop(how == Undo::Forced) {
-            Err(error) if error.kind() == ErrorKind::Busy && self.is_internal => self.block.stop(true),
-            stopped => stopped,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -140,7 +140,8 @@ impl Mounted {
     /// # Errors
     /// `Busy` where it is in use; it stays mounted then, unless `force`.
     pub fn stop(mut self, force: bool) -> Result<()> {
-        let patience = unmount::Patience { interrupted: &AtomicBool::new(false), tell: &|_| () };
+        let patience =
+            unmount::Patience { interrupted: &AtomicBool::new(false), tell: &|_| (), warn: &|_| () };
         let stopped = unmount::one(&self.entry, force, patience);
         // After a failed write it is down as well.
         if stopped.is_ok() || !self.server.id.is_alive() {

@@ -15,7 +15,7 @@ use std::{
 use super::{
     mountinfo::MountTable,
     program,
-    registry::{Entry, Record, Session, file_id, named, sessions},
+    registry::{Entry, Record, Session, file_id, named, sessions_settled_for},
     unmount::not_mounted,
 };
 use crate::error::{Error, ErrorKind, Result};
@@ -36,9 +36,14 @@ pub fn sync(path: &Path, interrupted: &AtomicBool) -> Result<Entry> {
     let record = find(path).unwrap_or(record);
     let entry = record.entry;
     if let Some(lost) = entry.container_state {
-        let reason =
-            format!("its container {} was {}: no file has it", entry.container.display(), lost.name());
-        let hint = format!("strongroom unmount {} --save-as FILE keeps what is in it", path.display());
+        let container = entry.container.display();
+        let (reason, hint) = if lost.is_nameless() {
+            let hint = format!("strongroom unmount {} --save-as FILE keeps what is in it", path.display());
+            (format!("its container {container} was {}: no file has it", lost.name()), hint)
+        } else {
+            let hint = "copy what you can still read there to another place".to_owned();
+            (format!("its container {container} was overwritten by another program"), hint)
+        };
         return Err(Error::new(ErrorKind::Busy, reason).during(action()).with_hint(hint));
     }
     if file_id(&entry.container) == Some(record.container_file) {
@@ -50,7 +55,7 @@ pub fn sync(path: &Path, interrupted: &AtomicBool) -> Result<Entry> {
 }
 
 fn find(path: &Path) -> Option<Record> {
-    let alive = sessions().into_iter().filter_map(|session| {
+    let alive = sessions_settled_for(path).into_iter().filter_map(|session| {
         let record = session.record.clone().filter(|record| record.ready && record.is_alive())?;
         Some((session, record))
     });

@@ -12,10 +12,10 @@ use rustix::process::Signal;
 
 use super::{
     holders::{Holder, holders_of_mount},
-    mountinfo::MountTable,
+    mountinfo::{Mount, MountTable},
     others::{other_at, others},
     protocol::{self, Command, Failure, Outcome},
-    registry::{Entry, Record, Session, inner_ones, named, sessions, settled_sessions},
+    registry::{Entry, Record, Session, inner_ones, named, sessions, sessions_settled_for, settled_sessions},
     session::CONTROL,
     stale,
 };
@@ -33,6 +33,8 @@ pub struct Patience<'a> {
     pub interrupted: &'a AtomicBool,
     /// Hears what is waited for, where that takes long.
     pub tell: &'a dyn Fn(&str),
+    /// Hears what else happened that may cost data.
+    pub warn: &'a dyn Fn(&str),
 }
 
 impl fmt::Debug for Patience<'_> {
@@ -122,7 +124,11 @@ pub(super) fn one(entry: &Entry, force: bool, patience: Patience<'_>) -> Result<
 
 pub(super) fn choose(selection: &Selection) -> Vec<(Session, Record)> {
     let table = MountTable::read().unwrap_or_default();
-    let all = settled_sessions().into_iter().filter_map(|session| {
+    let sessions = match selection {
+        Selection::One(path) => sessions_settled_for(path),
+        Selection::All => settled_sessions(),
+    };
+    let all = sessions.into_iter().filter_map(|session| {
         let record = session.record.clone()?;
         Some((session, record))
     });
@@ -158,7 +164,9 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
     if force && let Some(inner) = inner_ones(record, sessions()).first() {
         return Err(in_use_by_inner(inner).during(action()));
     }
+    let copies = if force { copies_of(record) } else { Vec::new() };
     let outcome = ask(&directory.join(CONTROL), record, force, patience);
+    tell_of_gone(&copies, patience);
     // A server that ends by itself closes the connection a moment before it has ended.
     if outcome.as_ref().is_err_and(|error| LOST.contains(&error.kind())) {
         wait_for_end(record, LAST_MOMENT);
@@ -201,6 +209,23 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
                 .during(action())
                 .with_hint("unmount --force ends it"))
         }
+    }
+}
+
+/// The other mounts of a volume.
+fn copies_of(record: &Record) -> Vec<Mount> {
+    let Some(id) = record.mount.or(record.block_mount) else { return Vec::new() };
+    MountTable::read().map(|table| table.copies(id).cloned().collect()).unwrap_or_default()
+}
+
+/// Says which of these mounts went with their volume: who goes on writing there writes to the disk below, in clear.
+fn tell_of_gone(copies: &[Mount], patience: Patience<'_>) {
+    let table = MountTable::read().unwrap_or_default();
+    for copy in copies.iter().filter(|copy| table.find(copy.id).is_none()) {
+        (patience.warn)(&format!(
+            "the mount on {} has gone as well: what is written there from now on is not encrypted",
+            copy.mountpoint.display()
+        ));
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Sync clients, `rsync` and editors do not write into a file: they put a new one in its place. Whoever has the old one open
 //! goes on with it, and it is gone for good at the last close. So a server looks, at its container and at its header file.
+//! Some write into it all the same (`rsync --inplace`, `dd`): the file stays, and what is in it does not.
 
 use std::{
     fs::{self, File},
@@ -13,7 +14,9 @@ use std::{
 use rustix::fs::fstatfs;
 use serde::{Deserialize, Serialize};
 
-/// How a file was lost whose name leads to it no longer.
+use crate::sys::{available, writers::Writers};
+
+/// How a file was lost: its name leads to it no longer, or another program has written to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Lost {
@@ -21,6 +24,8 @@ pub enum Lost {
     Deleted,
     /// Another file does.
     Replaced,
+    /// It bears its name, but somebody else wrote to it, or cut it off.
+    Overwritten,
 }
 
 impl Lost {
@@ -29,7 +34,13 @@ impl Lost {
         match self {
             Self::Deleted => "deleted",
             Self::Replaced => "replaced",
+            Self::Overwritten => "overwritten",
         }
+    }
+
+    /// Whether the file goes with its last descriptor.
+    pub const fn is_nameless(self) -> bool {
+        !matches!(self, Self::Overwritten)
     }
 }
 
@@ -40,6 +51,8 @@ pub(super) struct NamedFile {
     path: PathBuf,
     lost: Option<Lost>,
     is_watched: bool,
+    writers: Option<Writers>,
+    is_overwritten: bool,
 }
 
 impl NamedFile {
@@ -51,7 +64,11 @@ impl NamedFile {
         let path = current_name(&file).filter(|name| leads_to(name, &file, &metadata));
         let is_watched = metadata.is_file() && path.is_some();
         let path = path.unwrap_or_else(|| fallback.to_path_buf());
-        Ok(Self { file, path, lost: None, is_watched })
+        // Each write asks for a little of the kernel's memory then, which must not be where that is short.
+        let is_told = is_watched && !available::is_limited();
+        // Some file systems cannot tell; their files are only looked for.
+        let writers = is_told.then(|| Writers::watch(&file).ok()).flatten();
+        Ok(Self { file, path, lost: None, is_watched, writers, is_overwritten: false })
     }
 
     /// Its name; the last one where it is lost.
@@ -59,9 +76,25 @@ impl NamedFile {
         &self.path
     }
 
-    /// Whether its name no longer leads to it, as of the last look.
+    /// Whether its name no longer leads to it, as of the last look, or others have written to it.
     pub(super) const fn lost(&self) -> Option<Lost> {
-        self.lost
+        match self.lost {
+            None if self.is_overwritten => Some(Lost::Overwritten),
+            lost => lost,
+        }
+    }
+
+    /// What tells of writes to it, where that can be had.
+    pub(super) const fn writers(&self) -> Option<&Writers> {
+        self.writers.as_ref()
+    }
+
+    /// Notes what others have written since the last time; nothing if they were `allowed` to. True where that is news.
+    pub(super) fn note_writes(&mut self, allowed: bool) -> bool {
+        let have_written = self.writers.as_ref().is_some_and(Writers::have_others_written) && !allowed;
+        let is_new = have_written && !self.is_overwritten;
+        self.is_overwritten |= have_written;
+        is_new
     }
 
     /// The file.

@@ -13,3 +13,4 @@ pub mod memory;
 pub mod process;
 pub mod socket;
 pub mod user;
+pub mod writers;

@@ -232,3 +232,111 @@ fn a_lost_header_file_is_saved_with_the_container() {
         assert!(fs::exists(world.path("d.vault")).unwrap());
     });
 }
+
+/// Ways to write into a file that goes on bearing its name, and so much of it that the header is gone.
+const OVERWRITES: [&str; 4] = [
+    "dd if=other of=v.vault conv=notrunc bs=64k status=none",
+    "cat other > v.vault",
+    ": > v.vault",
+    "cp other v.vault",
+];
+
+#[test]
+fn an_overwritten_container_is_shown_and_not_unmounted_without_a_word() {
+    with_each_driver(OPTIONS, |world| {
+        world.shell("cp v.vault whole; head -c 2M /dev/urandom > other");
+        for overwrite in OVERWRITES {
+            world.mount();
+            world.shell(WRITE);
+            world.shell(overwrite);
+            let refused = world.strongroom("unmount m");
+            assert_eq!(refused.status, Some(5), "{world}: {overwrite}: {refused:?}");
+            assert!(refused.errors.contains("v.vault was overwritten by another program"), "{refused:?}");
+            assert!(refused.errors.contains("copy what you can still read"), "{refused:?}");
+            let list = world.strongroom("list");
+            assert!(list.out.contains("v.vault (overwritten)"), "{list:?}");
+            assert!(list.errors.contains("was overwritten while it is mounted: copy"), "{list:?}");
+            assert_eq!(world.listed()["container_state"], "overwritten");
+            // What lies in memory can still be read, as the hint says.
+            world.shell("seq 400000 | cmp - m/written");
+            let _ = world.strongroom("unmount m --force");
+            world.shell("cat whole > v.vault");
+        }
+    });
+}
+
+#[test]
+fn who_only_reads_or_touches_a_container_or_changes_its_header_raises_no_alarm() {
+    with_each_driver(OPTIONS, |world| {
+        world.mount();
+        world.shell(WRITE);
+        world.shell("sync -f m; touch v.vault; chmod 640 v.vault; chmod 600 v.vault; cp v.vault copy; cat v.vault | wc -c");
+        world.shell("exec 3<>v.vault; exec 3>&-; ln v.vault link; rm link copy");
+        world.done("info v.vault");
+        world.shell("echo other > other");
+        let add = format!("key add v.vault --password-file password --new-password-file other {CHEAP}");
+        world.done(&add);
+        world.done("key list v.vault");
+        world.done("sync m");
+        assert!(world.listed()["container_state"].is_null(), "{world}: {}", world.listed());
+        world.done("unmount m");
+        world.done("mount v.vault m --password-file other");
+        world.done("unmount m");
+    });
+}
+
+#[test]
+fn a_volume_that_was_only_read_ends_though_its_container_was_overwritten() {
+    with_vault(OPTIONS, |world| {
+        world.done(&format!("{} --read-only", world.mount_command()));
+        world.shell("head -c 2M /dev/urandom | dd of=v.vault conv=notrunc seek=20 bs=1M status=none");
+        wait_for_state(world, "overwritten");
+        world.done("unmount m");
+    });
+}
+
+#[test]
+fn sigterm_ends_a_volume_whose_container_was_overwritten_and_makes_no_copy() {
+    with_each_driver(OPTIONS, |world| {
+        world.mount();
+        world.shell("head -c 1M /dev/urandom | dd of=v.vault conv=notrunc seek=20 bs=1M status=none");
+        wait_for_state(world, "overwritten");
+        let server = world.server();
+        signal(server, Signal::TERM);
+        wait_for_end_of(server);
+        assert!(!world.path("v.vault.rescued").exists());
+    });
+}
+
+#[test]
+fn a_copy_under_the_old_name_is_not_the_container_that_was_renamed() {
+    with_vault(OPTIONS, |world| {
+        world.mount();
+        world.shell("mkdir o");
+        let ended = world
+            .shell("mv v.vault o/v; cp o/v v.vault; ./strongroom unmount v.vault 2>&1 || echo status $?");
+        assert!(ended.contains("nothing mounted bears this name"), "{ended}");
+        world.done("unmount o/v");
+        world.shell("mv o/v v.vault; rmdir o");
+    });
+}
+
+#[test]
+fn the_next_mount_tells_of_a_rescued_copy_also_where_it_is_quiet() {
+    with_vault(OPTIONS, |world| {
+        world.mount();
+        world.shell(REPLACE);
+        let server = world.server();
+        signal(server, Signal::TERM);
+        wait_for_end_of(server);
+        for options in ["", "--quiet"] {
+            let mounted = world.strongroom(&format!("mount v.vault m --password-file password {options}"));
+            assert!(mounted.errors.contains("v.vault.rescued has what was written then"), "{mounted:?}");
+            world.done("unmount m");
+        }
+        world.shell("mv v.vault.rescued looked-at");
+        let mounted = world.strongroom("mount v.vault m --password-file password");
+        assert!(!mounted.errors.contains("rescued"), "{mounted:?}");
+        world.done("unmount m");
+    });
+}

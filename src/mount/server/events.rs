@@ -41,8 +41,10 @@ pub(super) enum Event {
     Gone,
     /// A write that would have touched the protected hidden volume was refused.
     Refused,
-    /// The container or its header file was renamed, deleted or replaced.
+    /// The container or its header file was renamed, deleted, replaced or overwritten.
     Files,
+    /// Whoever had borrowed the container has given it back.
+    Returned,
     /// Mounts changed, or a minute has passed: what lies in the file system deserves a look.
     Changed,
 }
@@ -166,7 +168,10 @@ impl Watch {
                     self.alarm = None;
                     return Ok(Event::Refused);
                 }
-                Ready::Returned => self.borrower = None,
+                Ready::Returned => {
+                    self.borrower = None;
+                    return Ok(Event::Returned);
+                }
                 Ready::Nothing => {}
             }
         }

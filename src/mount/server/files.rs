@@ -1,12 +1,15 @@
-//! Whether the container, and its header file, still bear their names: looked at by a thread of its own, because a name may
-//! lie on a medium that does not answer.
+//! Whether the container, and its header file, still bear their names, and nobody else writes to them: looked at by a thread
+//! of its own, because a name may lie on a medium that does not answer.
 
 use std::{
     io::{self, PipeReader, PipeWriter, Read, Write},
     mem::MaybeUninit,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -58,12 +61,17 @@ pub(super) struct FileWatch {
 struct Shared {
     found: Mutex<Looked>,
     has_looked: Condvar,
+    /// Whether a command of ours may write to the files.
+    is_lent: AtomicBool,
 }
 
 #[derive(Debug)]
 struct Looked {
     found: Found,
-    times: u64,
+    /// How many looks were asked for.
+    asked: u64,
+    /// How many of these the last look came after.
+    answered: u64,
 }
 
 impl FileWatch {
@@ -74,8 +82,11 @@ impl FileWatch {
             files.push(NamedFile::new(header.try_clone()?, shown)?);
         }
         let found = found(&files);
-        let shared =
-            Arc::new(Shared { found: Mutex::new(Looked { found, times: 0 }), has_looked: Condvar::new() });
+        let shared = Arc::new(Shared {
+            found: Mutex::new(Looked { found, asked: 0, answered: 0 }),
+            has_looked: Condvar::new(),
+            is_lent: AtomicBool::new(false),
+        });
         let (woken, wake) = io::pipe()?;
         let (news, tell) = io::pipe()?;
         let theirs = Arc::clone(&shared);
@@ -99,13 +110,28 @@ impl FileWatch {
         locked(&self.shared.found).found.clone()
     }
 
+    /// What others write from now on is not held against them.
+    pub(super) fn lend(&self) {
+        self.shared.is_lent.store(true, Ordering::SeqCst);
+    }
+
+    /// What they write from now on is. What they have written must have come in before.
+    pub(super) fn take_back(&mut self) {
+        self.look();
+        self.shared.is_lent.store(false, Ordering::SeqCst);
+    }
+
     /// Has it look now. Where the medium does not answer soon, that is what was found last.
     pub(super) fn look(&mut self) -> Found {
-        let before = locked(&self.shared.found).times;
+        let mine = {
+            let mut looked = locked(&self.shared.found);
+            looked.asked += 1;
+            looked.asked
+        };
         if self.wake.write_all(&[0]).is_ok() {
             let waited =
                 self.shared.has_looked.wait_timeout_while(locked(&self.shared.found), PATIENCE, |looked| {
-                    looked.times == before
+                    looked.answered < mine
                 });
             drop(waited);
         }
@@ -118,46 +144,80 @@ fn watch(mut files: Vec<NamedFile>, shared: &Shared, mut woken: PipeReader, mut 
     if !files.iter().any(NamedFile::is_watched) {
         // Nothing can come; who asks is answered.
         while matches!(woken.read(&mut [0; 64]), Ok(1..)) {
-            note(&files, shared);
+            let asked = locked(&shared.found).asked;
+            note(&files, shared, asked);
         }
         return;
     }
     // Nobody is asked time and again who may be far away, or hang.
     let is_remote = files.iter().any(NamedFile::is_remote);
     let mut events = subscribe(&files);
+    let (mut step, mut answered) = (Step::Look, 0);
     loop {
-        // What cannot be asked now is asked the next time.
-        let changed: Vec<bool> = files.iter_mut().map(|file| file.look().unwrap_or_default()).collect();
-        note(&files, shared);
-        if changed.contains(&true) {
+        if step == Step::Look {
+            answered = locked(&shared.found).asked;
+        }
+        let allowed = shared.is_lent.load(Ordering::SeqCst);
+        let mut has_changed = false;
+        for file in &mut files {
+            has_changed |= file.note_writes(allowed);
+            // What cannot be asked now is asked the next time.
+            has_changed |= step == Step::Look && file.look().unwrap_or_default();
+        }
+        note(&files, shared, answered);
+        if has_changed {
             if tell.write_all(&[0]).is_err() {
                 return;
             }
             // Other folders are above it now. What happened meanwhile the next look finds.
             events = subscribe(&files);
+            step = Step::Look;
             continue;
         }
         let pause = match (&events, is_remote) {
+            _ if step == Step::Rest => Some(REST),
             (_, true) => None,
             (Some(_), false) => Some(LOOK),
             (None, false) => Some(LOOK_WITHOUT_EVENTS),
         };
+        let writers = files.iter().filter_map(NamedFile::writers).filter(|_| step != Step::Rest);
+        let names = events.as_ref().map(AsFd::as_fd);
         let descriptors: Vec<_> =
-            [woken.as_fd()].into_iter().chain(events.as_ref().map(AsFd::as_fd)).collect();
+            [woken.as_fd()].into_iter().chain(names).chain(writers.map(AsFd::as_fd)).collect();
         let ready = is_readable(&descriptors, pause);
         if ready.first() == Some(&true) && !matches!(woken.read(&mut [0; 64]), Ok(1..)) {
             return;
         }
-        if let Some(events) = events.as_ref().filter(|_| ready.get(1) == Some(&true)) {
+        let has_event = events.is_some() && ready.get(1) == Some(&true);
+        if let Some(events) = events.as_ref().filter(|_| has_event) {
             drain(events);
         }
+        step = match ready.iter().position(|&is_ready| is_ready) {
+            Some(0) => Step::Look,
+            _ if has_event => Step::Look,
+            // Mostly the server's own.
+            Some(_) => Step::Rest,
+            None if step == Step::Rest => Step::Listen,
+            None => Step::Look,
+        };
     }
 }
 
-fn note(files: &[NamedFile], shared: &Shared) {
+/// What the thread does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Looks for the names, and takes what is known of writes.
+    Look,
+    /// Takes what is known of writes, and does not listen for more of them for a moment.
+    Rest,
+    /// Takes what is known of writes.
+    Listen,
+}
+
+fn note(files: &[NamedFile], shared: &Shared, answered: u64) {
     let mut looked = locked(&shared.found);
     looked.found = found(files);
-    looked.times += 1;
+    looked.answered = answered;
     drop(looked);
     shared.has_looked.notify_all();
 }
@@ -181,7 +241,7 @@ fn subscribe(files: &[NamedFile]) -> Option<OwnedFd> {
             let flags = WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR;
             let _ = inotify::add_watch(&events, folder, flags);
         }
-        if file.lost().is_some() {
+        if file.lost().is_some_and(Lost::is_nameless) {
             // It may be put back.
             let flags =
                 WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR | WatchFlags::MASK_ADD;
@@ -214,6 +274,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// How long a look is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the writes of a busy server are not listened for: each would wake this thread.
+const REST: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_secs(60);
 const LOOK_WITHOUT_EVENTS: Duration = Duration::from_secs(5);
 
@@ -252,6 +314,30 @@ mod tests {
         fs::write(renamed.join("v"), "another").unwrap();
         assert!(has_news(&watch));
         assert_eq!(watch.found().container.lost, Some(Lost::Replaced));
+    }
+
+    fn write_from_another_process(path: &Path) {
+        let script = r#"printf x | dd of="$1" conv=notrunc status=none"#;
+        let written = std::process::Command::new("/bin/sh").args(["-c", script, "sh"]).arg(path).status();
+        assert!(written.unwrap().success());
+    }
+
+    #[test]
+    fn a_file_that_another_process_writes_to_is_told_at_once_but_not_while_it_is_lent() {
+        let (_folder, path, mut watch) = watched();
+        if NamedFile::new(fs::File::open(&path).unwrap(), &path).unwrap().writers().is_none() {
+            assert!(std::env::var_os("STRONGROOM_REQUIRE").is_none(), "writers do not show here");
+            eprintln!("skipped: no fanotify here");
+            return;
+        }
+        watch.lend();
+        write_from_another_process(&path);
+        watch.take_back();
+        fs::write(&path, "by this process").unwrap();
+        assert_eq!(watch.look().container.lost, None);
+        write_from_another_process(&path);
+        assert!(has_news(&watch));
+        assert_eq!(watch.found().container, Place { path, lost: Some(Lost::Overwritten) });
     }
 
     #[test]

@@ -28,6 +28,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     mount::{
         protocol::{self, Command, Failure, Outcome, Terminal},
+        rescued::{MOST_RESCUED, name_of_copy},
         session::Session,
         undo::{Log, Undo},
         whereabouts::Lost,
@@ -47,18 +48,24 @@ impl Loss {
     pub(super) fn of(found: Found, read_only: bool) -> Option<Self> {
         let is_lost = |place: &Place| match place.lost {
             Some(Lost::Deleted) => true,
-            Some(Lost::Replaced) => !read_only,
+            Some(Lost::Replaced | Lost::Overwritten) => !read_only,
             None => false,
         };
         let lost = is_lost(&found.container) || found.header.as_ref().is_some_and(is_lost);
         lost.then_some(Self { found })
     }
 
+    /// Whether a file goes with its last descriptor; otherwise others have written to it, and it stays.
+    pub(super) fn is_nameless(&self) -> bool {
+        let is_nameless = |place: &Place| place.lost.is_some_and(Lost::is_nameless);
+        is_nameless(&self.found.container) || self.found.header.as_ref().is_some_and(is_nameless)
+    }
+
     /// What was lost, in words: `its container /a/v was deleted`.
     fn told(&self) -> String {
         let told = |what: &str, place: &Place| {
-            let lost = place.lost?;
-            Some(format!("its {what} {} was {}", place.path.display(), lost.name()))
+            let by = if place.lost? == Lost::Overwritten { " by another program" } else { "" };
+            Some(format!("its {what} {} was {}{by}", place.path.display(), place.lost?.name()))
         };
         let header = self.found.header.as_ref().and_then(|place| told("header file", place));
         let told: Vec<_> = told("container", &self.found.container).into_iter().chain(header).collect();
@@ -67,6 +74,11 @@ impl Loss {
 
     /// Why a volume is not taken down by a command that does not say what is to become of it.
     pub(super) fn refusal(&self, read_only: bool) -> Error {
+        if !self.is_nameless() {
+            let reason = format!("{}: it may not open again", self.told());
+            return Error::new(ErrorKind::Busy, reason)
+                .with_hint("copy what you can still read to another place first, then unmount with --force");
+        }
         let stake = if read_only { "what is in it" } else { "what was written to it" };
         Error::new(ErrorKind::Busy, format!("{}: {stake} would be lost", self.told())).with_hint(
             "--save-as FILE keeps a copy that opens with the same password; --force ends it without one",
@@ -75,11 +87,15 @@ impl Loss {
 
     /// What whoever can be reached is told.
     pub(super) fn notice(&self, shown: &Path) -> String {
-        format!(
-            "{0} is mounted, but {1}: strongroom unmount {0} --save-as FILE keeps what is in it",
-            shown.display(),
-            self.told(),
-        )
+        let shown = shown.display();
+        let told = self.told();
+        if self.is_nameless() {
+            format!(
+                "{shown} is mounted, but {told}: strongroom unmount {shown} --save-as FILE keeps what is in it"
+            )
+        } else {
+            format!("{shown} is mounted, but {told}: copy what you can still read there to another place now")
+        }
     }
 
     /// The lost files, each with the name that it had.
@@ -88,7 +104,7 @@ impl Loss {
         [(&self.found.container, container.file())]
             .into_iter()
             .chain(header)
-            .filter(|(place, _)| place.lost.is_some())
+            .filter(|(place, _)| place.lost.is_some_and(Lost::is_nameless))
             .map(|(place, file)| (file, place.path.as_path()))
             .collect()
     }
@@ -143,9 +159,7 @@ impl Rescue {
 /// Copies `file` to `name.rescued` in `folder`, or to the first free name like that.
 fn copy_beside(file: &File, folder: &Path, name: &OsString) -> Result<PathBuf> {
     for number in 1..=MOST_RESCUED {
-        let mut target = name.clone();
-        target.push(if number == 1 { ".rescued".to_owned() } else { format!(".rescued-{number}") });
-        let target = folder.join(target);
+        let target = folder.join(name_of_copy(name, number));
         match duplicate_to(file, &target, &mut |_, _| ControlFlow::Continue(())) {
             Err(error) if error.kind() == ErrorKind::Exists => {}
             Err(error) => return Err(error.during(format!("cannot write {}", target.display()))),
@@ -254,7 +268,7 @@ impl Held {
     }
 
     fn loss(&mut self) -> Option<Loss> {
-        Loss::of(self.files.look(), self.session.record().entry.read_only)
+        Loss::of(self.files.look(), self.session.record().entry.read_only).filter(Loss::is_nameless)
     }
 
     /// Copies what is lost to where it was. True where nothing is lost any more.
@@ -341,8 +355,6 @@ pub(super) fn tell_of_copies(contact: &Contact, log: &Log, copies: &[PathBuf]) {
     }
 }
 
-const MOST_RESCUED: u32 = 100;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -358,6 +370,16 @@ mod tests {
         assert_eq!(loss.told(), "its container /a/v was deleted, and its header file /a/h was replaced");
         let loss = Loss::of(found(None, Some(Lost::Deleted)), true).unwrap();
         assert_eq!(loss.told(), "its header file /a/h was deleted");
+    }
+
+    #[test]
+    fn a_file_that_others_wrote_to_is_told_and_stays() {
+        let loss = Loss::of(found(Some(Lost::Overwritten), None), false).unwrap();
+        assert_eq!(loss.told(), "its container /a/v was overwritten by another program");
+        assert!(!loss.is_nameless());
+        assert!(Loss::of(found(Some(Lost::Overwritten), None), true).is_none());
+        let both = Loss::of(found(Some(Lost::Overwritten), Some(Lost::Deleted)), false).unwrap();
+        assert!(both.is_nameless());
     }
 
     #[test]

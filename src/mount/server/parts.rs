@@ -1,0 +1,69 @@
+//! The lowest parts of a session: the folder that it was given, and the block file.
+
+use std::{fs::File, path::PathBuf};
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    export::FuseExport,
+    mount::{
+        driver::last_place_of,
+        mountinfo::{MountId, MountTable},
+        mountpoint::remove_made,
+        undo::{Part, Undo},
+    },
+};
+
+/// The folder that was made to mount on.
+#[derive(Debug)]
+pub(super) struct MadeMountPoint(pub PathBuf);
+
+impl Part for MadeMountPoint {
+    fn name(&self) -> &'static str {
+        "folder"
+    }
+
+    fn undo(&mut self, _how: Undo) -> Result<()> {
+        remove_made(&self.0);
+        Ok(())
+    }
+}
+
+/// The block file: above it the drivers, below it the keys.
+#[derive(Debug)]
+pub(super) struct Export {
+    /// The mount.
+    pub block: FuseExport,
+    /// Which mount it is.
+    pub id: MountId,
+    /// Whether nothing is to be flushed.
+    pub read_only: bool,
+    /// Whether it is for the driver or for this program alone: nobody else counts, wherever its mount was copied to.
+    pub is_internal: bool,
+}
+
+impl Part for Export {
+    fn name(&self) -> &'static str {
+        "block file"
+    }
+
+    fn undo(&mut self, how: Undo) -> Result<()> {
+        let place = match how {
+            Undo::Clean if !self.is_internal => last_place_of(self.id)?,
+            _ => MountTable::read()?.find(self.id).map(|mount| mount.mountpoint.clone()),
+        };
+        if let Some(place) = &place {
+            self.block.follow(place);
+        }
+        if how == Undo::Clean && !self.read_only && self.block.is_alive() && self.block.is_mounted() {
+            // What the kernel's cache still holds goes to the container now, while a failure can be told.
+            let file = self.block.path();
+            File::open(&file)
+                .and_then(|file| file.sync_all())
+                .map_err(|error| Error::from(error).during("cannot flush the volume"))?;
+        }
+        match self.block.stop(how == Undo::Forced) {
+            Err(error) if error.kind() == ErrorKind::Busy && self.is_internal => self.block.stop(true),
+            stopped => stopped,
+        }
+    }
+}

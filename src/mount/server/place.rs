@@ -1,0 +1,117 @@
+//! Where a volume is to show, and the record of a session that begins.
+
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    error::Result,
+    export::Client,
+    mount::{
+        driver::Driver,
+        mountpoint::MountPoint,
+        namespaces,
+        protocol::{Order, Target},
+        registry::{Entry, Protection, Record, now},
+        session::BLOCK,
+    },
+    sys::process::{ProcessId, boot_id, is_root},
+    volume::{Container, Volume},
+};
+
+/// The target of an order, checked.
+pub(super) enum Place {
+    Private,
+    Block(MountPoint),
+    FileSystem(MountPoint, Driver),
+}
+
+impl Place {
+    pub(super) fn check(target: &Target) -> Result<Self> {
+        Ok(match target {
+            Target::Private => Self::Private,
+            Target::Block { directory } => Self::Block(MountPoint::open(directory)?),
+            Target::FileSystem { mountpoint, driver, made } => {
+                let driver = driver.resolve()?;
+                let open = if *made { MountPoint::open_made } else { MountPoint::open };
+                Self::FileSystem(open(mountpoint)?, driver)
+            }
+        })
+    }
+
+    /// A loop device has the file system's cache above it. Everything else reads and writes in small pieces, which the
+    /// kernel shall gather; but root may put a loop device of its own on `--block`.
+    pub(super) fn client(&self) -> Client {
+        match self {
+            Self::FileSystem(_, Driver::Kernel) => Client::LoopDevice,
+            Self::Block(_) if is_root() => Client::Direct,
+            _ => Client::Cached,
+        }
+    }
+
+    pub(super) fn mountpoint(&self) -> Option<PathBuf> {
+        match self {
+            Self::FileSystem(mountpoint, _) => Some(mountpoint.path().to_path_buf()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn driver(&self) -> &'static str {
+        match self {
+            Self::FileSystem(_, driver) => driver.name(),
+            _ => "none",
+        }
+    }
+
+    pub(super) fn block_directory(&self, session: &Path) -> PathBuf {
+        match self {
+            Self::Block(directory) => directory.path().to_path_buf(),
+            _ => session.join(BLOCK),
+        }
+    }
+}
+
+/// What a session leaves behind while nothing is mounted yet.
+pub(super) fn record(
+    order: &Order,
+    place: &Place,
+    directory: &Path,
+    container: &Container,
+    volume: &Volume,
+    server: ProcessId,
+) -> Result<Record> {
+    let file = container.file().metadata()?;
+    let block_directory = place.block_directory(directory);
+    let entry = Entry {
+        container: order.container.clone(),
+        container_state: None,
+        header: None,
+        header_state: None,
+        mountpoint: place.mountpoint(),
+        block: Some(block_directory.join(crate::export::VOLUME_FILE)),
+        driver: place.driver().to_owned(),
+        format: volume.info().format.to_owned(),
+        read_only: order.read_only,
+        protection: volume.is_protected().then_some(Protection::Active),
+        pid: server.pid,
+        uuid: volume.info().uuid.clone(),
+        mounted_at: now(),
+        dead: false,
+    };
+    Ok(Record {
+        entry,
+        ready: false,
+        boot_id: boot_id()?,
+        namespace: namespaces::own(),
+        server,
+        container_file: (file.dev(), file.ino()),
+        former_names: Vec::new(),
+        made_mountpoint: false,
+        block_directory,
+        block_mount: None,
+        mount: None,
+        loop_device: None,
+        driver_process: None,
+    })
+}
