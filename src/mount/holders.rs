@@ -5,15 +5,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::{makedev, statvfs};
+
 use super::{
     look::{self, Wanted},
     mountinfo::{Mount, MountId, MountTable},
     namespaces,
+    registry::file_id,
 };
-use crate::{
-    sys::{fuse_mount::device_number, loopdev::backing_file},
-    text::in_one_line,
-};
+use crate::{sys::loopdev::backing_file, text::in_one_line};
 
 /// Somebody who uses a mount.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,12 +100,28 @@ pub(super) fn holders_elsewhere(id: MountId) -> Vec<Holder> {
 
 /// The mounts in `table` that keep the file system in use when the mount `id` goes.
 pub(super) fn other_mounts(table: &MountTable, id: MountId) -> impl Iterator<Item = Holder> {
+    let own = table.find(id);
     let shows_folder_of = move |overlay: &&Mount| {
-        let mut layers = overlay.layers().filter(|layer| layer.is_absolute());
-        layers.any(|layer| device_number(&layer).is_ok_and(|device| device == (id.major, id.minor)))
+        let layers: Vec<_> = overlay.layers().collect();
+        let devices = layers.iter().map(|layer| file_id(layer).filter(|_| layer.is_absolute()));
+        let devices: Vec<_> = devices.map(|file| file.map(|(device, _)| device)).collect();
+        // A layer may be named from a folder that is not known, and in btrfs each subvolume has a number of its own.
+        let is_unknown = devices.contains(&None) || own.is_some_and(|own| own.kind == "btrfs");
+        devices.contains(&Some(makedev(id.major, id.minor)))
+            || is_unknown && own.is_some_and(|own| are_one(&own.mountpoint, &overlay.mountpoint))
     };
     let others = table.copies(id).chain(table.overlays().filter(shows_folder_of));
     others.map(|mount| Holder::Mount(mount.mountpoint.clone()))
+}
+
+/// Whether an overlay's upper folder (or its uppermost, where it is only read) lies in the file system on `path`: the overlay
+/// passes on what that tells of its size and of what is free.
+fn are_one(path: &Path, overlay: &Path) -> bool {
+    let told = |path: &Path| {
+        let told = statvfs(path).ok()?;
+        Some((told.f_frsize, told.f_blocks, told.f_bfree, told.f_files, told.f_ffree))
+    };
+    told(path).is_some_and(|own| told(overlay) == Some(own))
 }
 
 /// The loop devices whose file lies below `path`.

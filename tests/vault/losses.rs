@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::{
+    memory,
     place::{Background, CHEAP, Who, is_running, signal, wait_for_end_of, wait_until},
     world::{World, with_each_driver, with_vault, with_who},
 };
@@ -75,6 +76,22 @@ fn a_folder_that_stays_bound_is_served_until_it_goes() {
 }
 
 #[test]
+fn force_says_which_mounts_go_with_the_volume() {
+    with_roots_drivers(|world| {
+        world.mount();
+        world.shell("mkdir m/docs b; mount --bind m/docs b");
+        let forced = world.strongroom("unmount m --force");
+        let told = format!(
+            "the mount on {} has gone as well: what is written there from now on is not encrypted\n",
+            world.path("b").display()
+        );
+        assert!(forced.errors.contains(&told), "{world}: {forced:?}");
+        world.assert_clean();
+        world.shell("rmdir b");
+    });
+}
+
+#[test]
 fn a_volume_that_another_namespace_shows_is_served_until_that_ends() {
     with_roots_drivers(|world| {
         world.mount();
@@ -118,15 +135,26 @@ fn an_overlay_on_a_folder_of_the_volume_is_named() {
     with_who(Who::Root, OPTIONS, |world: &World| {
         world.mount();
         world.shell("mkdir m/docs m/work low o");
-        let layers =
-            format!("lowerdir={0}/low,upperdir={0}/m/docs,workdir={0}/m/work", world.folder().display());
-        world.shell(&format!("mount -t overlay -o {layers} overlay o"));
-        world.shell(&WRITE.replace("m/docs", "o"));
-        let refused = world.strongroom("unmount m");
-        assert_eq!(refused.status, Some(5), "{refused:?}");
-        let named = format!("in use by the mount on {}\n", world.path("o").display());
-        assert!(refused.errors.contains(&named), "{refused:?}");
-        world.shell("umount o");
+        let folder = world.folder().display().to_string();
+        let upper =
+            |folder: &str| format!("lowerdir={folder}low,upperdir={folder}m/docs,workdir={folder}m/work");
+        world.shell("ln -s m/docs linked");
+        for layers in [
+            upper(&format!("{folder}/")),
+            upper(""),
+            format!("lowerdir={folder}/linked:{folder}/low"),
+            "lowerdir=m/docs:low".to_owned(),
+        ] {
+            world.shell(&format!("mount -t overlay -o {layers} overlay o"));
+            if layers.contains("upperdir") {
+                world.shell(&WRITE.replace("m/docs", "o"));
+            }
+            let refused = world.strongroom("unmount m");
+            assert_eq!(refused.status, Some(5), "{layers}: {refused:?}");
+            let named = format!("in use by the mount on {}\n", world.path("o").display());
+            assert!(refused.errors.contains(&named), "{layers}: {refused:?}");
+            world.shell("umount o");
+        }
         world.done("unmount m");
         assert_kept(world);
     });
@@ -247,9 +275,11 @@ fn nested_volumes_that_are_all_told_to_end_are_whole() {
 #[test]
 fn force_gives_up_a_medium_that_hangs_within_ten_seconds_and_what_was_synced_is_kept() {
     with_each_driver(OPTIONS, |world| {
+        let keys = memory::can_look_into_processes().then(|| memory::keys(world)).unwrap_or_default();
         let medium = Medium::new(world);
         world.done(&world.mount_command().replace("v.vault", "medium/v.vault"));
         let server = world.server();
+        assert_eq!(memory::found_in(server, &keys).is_empty(), keys.is_empty(), "{world}");
         world.shell(
             "seq 700000 | dd of=m/synced bs=1M iflag=fullblock conv=fsync status=none; seq 300000 > m/lost",
         );
@@ -257,7 +287,9 @@ fn force_gives_up_a_medium_that_hangs_within_ten_seconds_and_what_was_synced_is_
         let start = Instant::now();
         let forced = world.strongroom("unmount m --force");
         let took = start.elapsed();
+        let left = memory::found_in(server, &keys);
         signal(medium.process(), Signal::CONT);
+        assert!(left.is_empty(), "{world}: {left:?}");
         assert_eq!(forced.status, Some(6), "{world}: {forced:?}");
         assert!(took < Duration::from_secs(10), "{world}: {took:?}");
         let container = world.path("medium/v.vault");

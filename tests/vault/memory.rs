@@ -115,8 +115,23 @@ fn secrets(world: &World) -> (Vec<Needle>, Needle) {
     (all, Needle::new("data key", data_key.expose()))
 }
 
+/// What must not outlive a volume: its data key, and all that must be nowhere anyway.
+pub(crate) fn keys(world: &World) -> Vec<Needle> {
+    let (mut all, data_key) = secrets(world);
+    all.push(data_key);
+    all
+}
+
+/// Where any of these stands in the memory of a process, also of one that has been killed, some of whose threads the kernel
+/// still holds.
+pub(crate) fn found_in(process: u64, needles: &[Needle]) -> Vec<Sighting> {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let memories = threads.filter_map(|thread| Memory::at(thread.path().to_str()?));
+    memories.flat_map(|memory| search(&memory, needles)).collect()
+}
+
 /// A secret in pieces: whoever copied it copied one of them whole.
-struct Needle {
+pub(crate) struct Needle {
     name: &'static str,
     pieces: BTreeSet<Vec<u8>>,
 }
@@ -133,7 +148,7 @@ impl Needle {
 /// A place where a piece of a secret stands.
 #[derive(Debug)]
 #[allow(dead_code, reason = "for the message of a failing test")]
-struct Sighting {
+pub(crate) struct Sighting {
     secret: &'static str,
     address: u64,
     mapping: String,
@@ -154,8 +169,15 @@ struct Region {
 
 impl Memory {
     fn of(process: u64) -> Self {
-        let memory = fs::File::open(format!("/proc/{process}/mem")).unwrap();
-        let smaps = fs::read_to_string(format!("/proc/{process}/smaps")).unwrap();
+        let memory = Self::at(&format!("/proc/{process}")).unwrap();
+        assert!(memory.0.len() > 10, "there is nothing to see");
+        memory
+    }
+
+    /// That of a process or a thread, by its folder in `/proc`. `None` where it has none any more.
+    fn at(folder: &str) -> Option<Self> {
+        let memory = fs::File::open(format!("{folder}/mem")).ok()?;
+        let smaps = fs::read_to_string(format!("{folder}/smaps")).ok()?;
         let (mut regions, mut range, mut title) = (Vec::new(), 0..0, String::new());
         for line in smaps.lines() {
             if let Some(flags) = line.strip_prefix("VmFlags: ") {
@@ -174,8 +196,7 @@ impl Memory {
                 (range, title) = (start..end, rest.to_owned());
             }
         }
-        assert!(regions.len() > 10, "there is nothing to see");
-        Self(regions)
+        Some(Self(regions))
     }
 
     /// What lies in locked memory, key schedules and all.
