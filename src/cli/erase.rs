@@ -59,10 +59,8 @@ fn erase_container(console: Console, options: &EraseOptions) -> Result<()> {
     })?;
 
     let summary = Summary { container: path, uuid: info.and_then(|info| info.uuid), erased: true };
+    console.warn(ELSEWHERE);
     console.done(&summary, |_| format!("erased {}: no password opens it any more", path.display()));
-    if !console.is_json() {
-        console.warn(ELSEWHERE);
-    }
     Ok(())
 }
 

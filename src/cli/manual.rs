@@ -218,7 +218,8 @@ PBKDF2 and memory. With --json, rates are in bytes a second; the PBKDF2 rows giv
 # JSON
 
 With --json exactly one object is printed on standard output, for an error too:
-{\"error\":{\"code\",\"kind\",\"message\",\"hint\"}}. What check finds is its result: exit status 4 without an error if
+{\"error\":{\"code\",\"kind\",\"message\",\"hint\"}}. \"warnings\" lists what standard error warns of, also
+with --quiet. What check finds is its result: exit status 4 without an error if
 something is wrong. If the work is done and only the object cannot be written, a warning says so and the status is 0. If a path is not
 UTF-8, each byte of it that is part of no character is written as \\u0000 and two hexadecimal digits (\"caf\\u0000e9.img\");
 no path holds a zero byte, so nothing else looks like that. Otherwise standard output carries data only; notes, progress and errors go to

@@ -1,6 +1,10 @@
 //! Where words go: data to standard output, everything else to standard error.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    mem,
+    sync::{Mutex, PoisonError},
+};
 
 use serde::Serialize;
 use strongroom::{
@@ -60,7 +64,7 @@ impl Console {
         or_complain(self.result(object, text));
     }
 
-    /// Prints one JSON object on one line, where JSON is wanted.
+    /// Prints one JSON object on one line, where JSON is wanted, with the warnings so far.
     pub(crate) fn object<T: Serialize>(self, object: &T) -> Result<()> {
         if self.json { print(&line(object)?) } else { Ok(()) }
     }
@@ -84,15 +88,26 @@ impl Console {
         }
     }
 
-    /// A warning of data that is lost or may be: on standard error, also where quiet is asked for.
+    /// A warning of data that is lost or may be: on standard error, also where quiet is asked for, and in the JSON object that follows.
     #[expect(clippy::unused_self, reason = "it is told as everything else is")]
     pub(crate) fn alarm(self, warning: &str) {
-        complain(&format!("strongroom: warning: {}", in_one_line(warning)));
+        let warning = in_one_line(warning);
+        complain(&format!("strongroom: warning: {warning}"));
+        gather(warning);
     }
 
-    /// A warning on standard error, unless quiet.
+    /// A warning on standard error, unless quiet, and in the JSON object that follows.
     pub(crate) fn warn(self, warning: &str) {
-        self.note(&format!("strongroom: warning: {}", in_one_line(warning)));
+        let warning = in_one_line(warning);
+        self.note(&format!("strongroom: warning: {warning}"));
+        gather(warning);
+    }
+
+    /// A warning for the curious.
+    pub(crate) fn warn_in_detail(self, warning: &str) {
+        if self.verbose {
+            self.warn(warning);
+        }
     }
 }
 
@@ -113,8 +128,15 @@ fn cannot_print(error: io::Error) -> Error {
     Error::from(error).during("cannot write to standard output")
 }
 
+/// Keeps a warning for the next JSON object.
+fn gather(warning: String) {
+    WARNINGS.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
+}
+
 fn line<T: Serialize>(object: &T) -> Result<String> {
-    let mut line = serde_json::to_string(object).map_err(|error| Error::caused_by(ErrorKind::Io, error))?;
+    let warnings = mem::take(&mut *WARNINGS.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut line = serde_json::to_string(&Warned { object, warnings })
+        .map_err(|error| Error::caused_by(ErrorKind::Io, error))?;
     line.push('\n');
     Ok(line)
 }
@@ -130,3 +152,14 @@ fn or_complain(told: Result<()>) {
 pub(crate) fn complain(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
+
+/// A result or an error, and what was warned of on the way there.
+#[derive(Debug, Serialize)]
+struct Warned<'a, T> {
+    #[serde(flatten)]
+    object: &'a T,
+    warnings: Vec<String>,
+}
+
+/// What was warned of since the last JSON object. The process has one standard output, and so one such list.
+static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());

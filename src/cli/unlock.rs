@@ -276,9 +276,7 @@ fn explain(error: Error, path: &Path, header: &dyn Header, limits: &KdfLimits) -
 /// One line where locked memory does not suffice for the secrets.
 fn warn_of_swap(console: Console) {
     if is_any_secret_unlocked() {
-        console.detail(
-            "strongroom: warning: the keys may reach swap: the limit on locked memory is too low (ulimit -l)",
-        );
+        console.warn_in_detail("the keys may reach swap: the limit on locked memory is too low (ulimit -l)");
     }
 }
 

@@ -20,7 +20,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    thread::sleep,
+    thread::{panicking, sleep},
     time::{Duration, Instant},
 };
 
@@ -106,6 +106,15 @@ impl Ended {
     /// What it printed: one value.
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The object, where there is one, has the warnings of standard error, unless that is redirected.
+    fn assert_warnings(&self) {
+        let Ok(object) = serde_json::from_str::<serde_json::Value>(&self.out) else { return };
+        let told: Vec<_> =
+            self.errors.lines().filter_map(|line| line.strip_prefix("strongroom: warning: ")).collect();
+        let listed = object["warnings"].as_array().unwrap_or_else(|| panic!("no warnings: {self:?}"));
+        assert!(self.errors.is_empty() || *listed == told, "{self:?}");
     }
 }
 
@@ -226,10 +235,14 @@ impl Place {
         command
     }
 
-    /// Runs strongroom by a shell that has no terminal.
+    /// Runs strongroom by a shell that has no terminal. A JSON object has what standard error warns of.
     pub(crate) fn strongroom(&self, arguments: &str) -> Ended {
         let mut command = self.command("setsid");
-        ended(command.args(["--wait", "/bin/sh", "-c"]).arg(format!("./strongroom {arguments}")))
+        let ended = ended(command.args(["--wait", "/bin/sh", "-c"]).arg(format!("./strongroom {arguments}")));
+        if arguments.contains("--json") && !arguments.contains("--quiet") && !panicking() {
+            ended.assert_warnings();
+        }
+        ended
     }
 
     /// The same, and it must succeed.
