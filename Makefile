@@ -16,7 +16,7 @@ SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 FEATURES = $(shell pkg-config --exists libudev 2>/dev/null || echo --no-default-features)
 SHARE := $(DESTDIR)$(PREFIX)/share
 
-.PHONY: help setup tools build demo test guest fresh torture losses check bench install uninstall fuzz clean
+.PHONY: help setup tools build demo test book guest fresh torture losses check bench install uninstall fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -39,6 +39,9 @@ demo: build ## make a vault, mount it, write and read real files
 
 test: tools ## run all tests; say at the end how many passed, and what was skipped
 	CARGO=$(CARGO) scripts/test.sh $(FEATURES)
+
+book: ## make the handbook of docs/ in the build folder
+	scripts/book.sh
 
 guest: ## build the guest whose dm-crypt opens what the tests make (root, once)
 	scripts/guest.sh

@@ -2,6 +2,9 @@
 # Does what README tells a newcomer to do, on two fresh machines: Debian 12 as mmdebstrap makes it ("important" and "standard"), an
 # ordinary user who may use sudo, Rust as rustup leaves it. One ends with `make demo`, the other with `make test` too.
 #
+#   fresh.sh           all of that
+#   fresh.sh --quick   both end with `make demo`, and are built with little optimisation: for CI, which runs all tests by itself
+#
 # As root or with sudo; what is committed counts. The systems are downloaded once and kept in the build folder, all else is made
 # anew. The newcomer has of this machine the toolchain, cargo's downloads, and what the network takes: apt's sources, proxies,
 # certificates. Each works in tables of mounts and of processes of its own, which the kernel takes away however this ends.
@@ -11,6 +14,7 @@ cd "$(dirname "$0")/.."
 
 folder=$(realpath -m "${CARGO_TARGET_DIR:-target}/fresh")
 proxies=http_proxy,https_proxy,no_proxy,HTTP_PROXY,HTTPS_PROXY,NO_PROXY
+profile=CARGO_PROFILE_RELEASE_LTO,CARGO_PROFILE_RELEASE_CODEGEN_UNITS,CARGO_PROFILE_RELEASE_OPT_LEVEL
 
 # What README has a newcomer type.
 packages='sudo apt-get update && sudo apt-get install -y git make'
@@ -18,18 +22,22 @@ clone='git clone URL strongroom && cd strongroom'
 built=('make setup' 'make build' 'sudo make install')
 
 main() {
-    local line machine failed=no
+    local line machine failed=no tests=('make test')
     machines=()
     for line in "$packages" "$clone" "${built[@]}"; do
         grep -qxF "\$ $line" README.md || fail "README.md does not say: $line"
     done
-    [[ $(id -u) -eq 0 ]] || exec sudo --preserve-env scripts/fresh.sh
+    [[ $(id -u) -eq 0 ]] || exec sudo --preserve-env scripts/fresh.sh "$@"
+    if [[ ${1-} = --quick ]]; then
+        export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1
+        tests=()
+    fi
     scripts/setup.sh --fresh
     mkdir -p "$folder"
     make_system important
     make_system standard
     trap 'kill "${machines[@]}" 2>/dev/null || true' EXIT
-    start important 'make demo' 'make test'
+    start important 'make demo' "${tests[@]}"
     start standard 'make demo'
     for machine in "${machines[@]}"; do
         wait "$machine" || failed=yes
@@ -88,7 +96,7 @@ machine() {
         printf 'echo "== %s ($((SECONDS / 60)) min $((SECONDS %% 60)) s)"\n%s || exit\n' "${line//\$/\\\$}" "{ $line; }"
     done >"$root/home/newcomer/readme"
     echo 'echo "== all done ($((SECONDS / 60)) min $((SECONDS % 60)) s)"' >>"$root/home/newcomer/readme"
-    chroot "$root" su --login newcomer --whitelist-environment=$proxies --command 'bash readme'
+    chroot "$root" su --login newcomer --whitelist-environment=$proxies,$profile --command 'bash readme'
 }
 
 # An ordinary user who may use sudo, with Rust.
@@ -98,7 +106,7 @@ make_user() {
     chroot "$root" useradd --create-home --shell /bin/bash newcomer
     {
         echo 'newcomer ALL=(ALL) NOPASSWD: ALL'
-        echo "Defaults env_keep += \"${proxies//,/ }\""
+        echo "Defaults env_keep += \"${proxies//,/ } ${profile//,/ }\""
     } >"$root/etc/sudoers.d/newcomer"
     mkdir -p "$home/.cargo/bin" "$home/.cargo/registry" "$home/.rustup"
     # shellcheck disable=SC2016 # the newcomer's shell is to expand it
@@ -119,7 +127,7 @@ fail() {
 }
 
 case ${1-} in
-'') main ;;
+'' | --quick) main "$@" ;;
 --machine) machine "${@:2}" ;;
 *) fail "unknown argument: $1" ;;
 esac

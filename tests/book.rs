@@ -57,6 +57,54 @@ fn every_page_with_commands_is_known_here() {
 }
 
 #[test]
+fn links_in_documents_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut count = 0;
+    for folder in ["", "docs/src", "spec"] {
+        let documents = fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        for document in documents.filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
+            let text = fs::read_to_string(&document).unwrap();
+            for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+                let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+                if path.contains("://") {
+                    continue;
+                }
+                let target =
+                    if path.is_empty() { document.clone() } else { document.parent().unwrap().join(path) };
+                assert!(target.exists(), "{}: {link}", document.display());
+                if !anchor.is_empty() {
+                    assert!(anchors(&target).any(|known| known == anchor), "{}: {link}", document.display());
+                }
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 20, "{count} links are too few to be all");
+}
+
+#[test]
+fn the_handbook_lists_all_of_its_pages() {
+    let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/src");
+    let summary = fs::read_to_string(pages.join("SUMMARY.md")).unwrap();
+    for page in fs::read_dir(&pages).unwrap() {
+        let name = page.unwrap().file_name().into_string().unwrap();
+        assert!(name == "SUMMARY.md" || summary.contains(&format!("]({name})")), "{name}");
+    }
+}
+
+/// What the headings of a document are called in links.
+fn anchors(document: &Path) -> impl Iterator<Item = String> {
+    let text = fs::read_to_string(document).unwrap();
+    let headings =
+        text.lines().filter_map(|line| line.trim_start_matches('#').strip_prefix(' ').map(str::to_lowercase));
+    let anchors = headings.map(|heading| {
+        let kept = heading.chars().filter(|char| char.is_alphanumeric() || matches!(char, ' ' | '-' | '_'));
+        kept.map(|char| if char == ' ' { '-' } else { char }).collect()
+    });
+    anchors.collect::<Vec<_>>().into_iter()
+}
+
+#[test]
 fn a_page_works_as_it_is_printed() {
     if !can_mount() {
         return;
