@@ -42,7 +42,7 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
     };
     let device = attach(volume, session)?;
     session.check_stop()?;
-    mount_device(&device, kind, volume, mountpoint)?;
+    let is_refused_writing = mount_device(&device, kind, volume, mountpoint)?;
     let path = mountpoint.path().to_path_buf();
     // The mount is there: if it cannot be found in the table, it must still go.
     let Some(mount) = find_mount(&path, kind)? else {
@@ -53,7 +53,15 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
     seal(shadow.as_ref(), true);
     let stop = Arc::clone(session.stop());
     session.parts.push(FileSystem { id: mount.id, shadow, device, stop, is_flushed: false });
-    session.note(|record| record.mount = Some(mount.id))
+    if is_refused_writing {
+        session
+            .warnings
+            .push(format!("this NTFS was not left clean, so the kernel mounts it read-only: {REPAIR_NTFS}"));
+    }
+    session.note(|record| {
+        record.mount = Some(mount.id);
+        record.entry.read_only |= is_refused_writing;
+    })
 }
 
 /// Whether the kernel offers loop devices. (Whether it knows the file system shows only when the volume is open.)
@@ -93,27 +101,42 @@ fn loop_sector_size(volume: Volume<'_>) -> u32 {
 fn no_loop_device(error: io::Error) -> Error {
     match Errno::from_io_error(&error) {
         Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => {
-            Error::new(ErrorKind::Missing, "the kernel offers no loop device")
+            Error::new(ErrorKind::Missing, "the kernel has no loop devices")
                 .with_hint("load the module: modprobe loop; or use --driver userspace")
         }
         Some(Errno::PERM | Errno::ACCESS) => Error::from(error)
             .during("cannot attach a loop device")
-            .with_hint("--driver userspace does without"),
+            .with_hint("--driver userspace needs none"),
         _ => Error::from(error).during("cannot attach a loop device"),
     }
 }
 
-fn mount_device(device: &Path, kind: &str, volume: Volume<'_>, mountpoint: &MountPoint) -> Result<()> {
-    let mut flags = MountFlags::NOSUID | MountFlags::NODEV;
-    if volume.read_only {
-        flags |= MountFlags::RDONLY;
-    }
+/// Mounts the device. Gives whether it was for reading only because the kernel refused to write.
+fn mount_device(device: &Path, kind: &str, volume: Volume<'_>, mountpoint: &MountPoint) -> Result<bool> {
+    let contents = volume.superblock.contents;
     // By descriptor: what was checked is what is mounted on.
     let target = mountpoint.by_descriptor();
     let owner = volume.owner.map_or_else(|| mountpoint.owner(), Ok)?;
     let options = options(volume, owner)?;
-    rustix::mount::mount(device, &target, kind, flags, options.as_deref())
-        .map_err(|error| refused(error, volume.superblock.contents))
+    let mount = |access| {
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | access;
+        rustix::mount::mount(device, &target, kind, flags, options.as_deref())
+    };
+    if volume.read_only {
+        mount(MountFlags::RDONLY).map_err(|error| refused(error, contents))?;
+        return Ok(false);
+    }
+    match mount(MountFlags::empty()) {
+        Ok(()) => Ok(false),
+        Err(error) if is_unclean_ntfs(error, contents) && mount(MountFlags::RDONLY).is_ok() => Ok(true),
+        Err(error) => Err(refused(error, contents)),
+    }
+}
+
+/// Whether the kernel may refuse no more than to write: `ntfs3` does where the volume is marked dirty or its log has something to
+/// replay, as after a write that met a hidden volume.
+fn is_unclean_ntfs(error: Errno, contents: Contents) -> bool {
+    contents == Contents::Ntfs && matches!(error, Errno::INVAL | Errno::UCLEAN | Errno::IO | Errno::ROFS)
 }
 
 /// What the file system's driver is told.
@@ -142,16 +165,27 @@ fn journal_options(contents: Contents, leaves_journal: bool) -> Option<&'static 
 
 fn refused(error: Errno, contents: Contents) -> Error {
     match error {
-        Errno::NODEV => Error::new(ErrorKind::Missing, format!("this kernel cannot read {contents}"))
-            .with_hint("install or load the kernel's module for it, or use mount --block"),
+        Errno::NODEV => {
+            let way = match contents {
+                Contents::Ntfs => {
+                    "load the module ntfs3, or use mount --block, then ntfs-3g on the block file"
+                }
+                _ => "install or load the kernel's module for it, or use mount --block",
+            };
+            Error::new(ErrorKind::Missing, format!("this kernel cannot read {contents}")).with_hint(way)
+        }
         Errno::EXIST if contents == Contents::Btrfs => {
             let reason =
                 "a btrfs with the same UUID is mounted, and this kernel mounts no copy beside its original";
             Error::new(ErrorKind::Busy, reason).with_hint("unmount the other one first")
         }
         Errno::INVAL | Errno::UCLEAN | Errno::BADMSG | Errno::IO => {
+            let way = match contents {
+                Contents::Ntfs => REPAIR_NTFS,
+                _ => "use mount --block, then the file system's own check on the block file",
+            };
             Error::new(ErrorKind::Io, format!("the kernel refuses the {contents} file system (damaged?)"))
-                .with_hint("use mount --block, then the file system's own check on the block file")
+                .with_hint(way)
         }
         other => io::Error::from(other).into(),
     }
@@ -252,6 +286,9 @@ impl Part for Loop {
     }
 }
 
+/// `ntfsfix` makes the copy of the first records agree again and empties the log; what it cannot mend, Windows can.
+const REPAIR_NTFS: &str =
+    "use mount --block, then ntfsfix on the block file (package ntfs-3g); or let Windows check it";
 /// How long a file system may take to let go of its device after it was unmounted.
 const CLAIMED: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -295,6 +332,17 @@ mod tests {
         assert_eq!(told(ext(true)).unwrap(), "noload");
         assert_eq!(told(Contents::Btrfs).unwrap(), "rescue=nologreplay");
         assert_eq!(told(ext(false)), None);
+    }
+
+    #[test]
+    fn an_ntfs_that_is_not_clean_can_still_be_read_and_names_its_repair() {
+        for error in [Errno::INVAL, Errno::IO] {
+            assert!(is_unclean_ntfs(error, Contents::Ntfs));
+            assert!(!is_unclean_ntfs(error, Contents::Xfs));
+            assert!(refused(error, Contents::Ntfs).hint().unwrap().contains("ntfsfix"));
+            assert!(!refused(error, Contents::Xfs).hint().unwrap().contains("ntfsfix"));
+        }
+        assert!(!is_unclean_ntfs(Errno::NODEV, Contents::Ntfs));
     }
 
     #[test]
