@@ -115,7 +115,7 @@ fn without_loop_devices_the_kernel_driver_says_so_before_the_password() {
     machine.create("v");
     let hide = format!("cp -a /dev/fuse fuse; {NO_FUSE}; cp -a fuse /dev/fuse; rm fuse");
     let refusal = refusal_before_the_password(&machine, &hide, "strongroom mount --driver kernel");
-    let expected = "the kernel offers no loop device\n\
+    let expected = "the kernel has no loop devices\n\
                     strongroom: hint: load the module: modprobe loop; or use --driver userspace\n";
     assert_eq!(refusal, expected);
 }
@@ -172,7 +172,7 @@ fn a_full_disk_is_told_before_the_work() {
     assert_eq!(said.status, Some(6));
     assert_eq!(
         said.errors,
-        "strongroom: error: cannot create disk/v: it needs 64 MiB, and 8 MiB are free\n\
+        "strongroom: error: cannot create disk/v: it needs 64 MiB, but only 8 MiB are free\n\
          strongroom: hint: choose a smaller --size, or --provision thin, which grows with use\n"
     );
 }
@@ -263,7 +263,7 @@ fn a_mount_point_that_cannot_be_written_is_refused_before_the_password() {
     let place = machine.path("m");
     let expected = format!(
         "strongroom: error: cannot mount on m: the directory is not writable\n\
-         strongroom: hint: make it so: chmod u+w '{}'\n",
+         strongroom: hint: make it writable: chmod u+w '{}'\n",
         place.display()
     );
     assert_eq!(said.errors, expected);
@@ -390,7 +390,7 @@ fn a_mount_in_the_foreground_ends_with_ctrl_c() {
     assert_eq!((said.status, said.errors.as_str()), (Some(0), ""));
     let said = machine.run("strongroom unmount v");
     assert_eq!(said.status, Some(4));
-    let expected = "strongroom: error: cannot unmount v: nothing mounted bears this name\n\
+    let expected = "strongroom: error: cannot unmount v: it is not mounted\n\
                     strongroom: hint: strongroom list shows what is mounted\n";
     assert_eq!(said.errors, expected);
 }

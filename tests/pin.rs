@@ -63,7 +63,7 @@ impl Home {
         assert_eq!(ended.status, Some(4), "{ended:?}");
         let line = format!(
             "strongroom: error: cannot open c: its header is not the one that was pinned: {what}\n\
-             strongroom: hint: give it no password unless you know who changed it, for example cryptsetup at your order; --pin=renew accepts it\n"
+             strongroom: hint: enter no password unless you know who changed it (you, with cryptsetup?); --pin=renew accepts the change\n"
         );
         assert_eq!(ended.errors, line);
     }
@@ -92,7 +92,7 @@ fn a_header_that_stays_the_same_opens_ever_again() {
         place.assert_opens("--pin=require");
         let info: Value = place.strongroom("info c --json").json();
         assert_eq!(info["pin"]["state"], "same");
-        assert!(place.strongroom("info c").out.contains("Pin:           the header is as pinned\n"));
+        assert!(place.strongroom("info c").out.contains("Pin:           the header matches its pin\n"));
     }
 }
 

@@ -207,7 +207,7 @@ fn overwriting_takes_a_yes_written_out() {
 
 #[test]
 fn erasing_takes_the_word_itself() {
-    let question = "whole (label \"vector 🔒\", 144 KiB, 1 keyslot) will be erased: nobody opens it again, with any password. \
+    let question = "whole (label \"vector 🔒\", 144 KiB, 1 keyslot) will be erased. No password will ever open it again. \
                     Type erase to go on: ";
     let mut terminal = Terminal::start_in(with_container(), "erase whole");
     let before = terminal.place.bytes("whole");
@@ -248,12 +248,12 @@ fn without_a_terminal_the_way_out_is_told() {
         (
             "create whole --size 4M --force --password-file /dev/null",
             "strongroom: error: cannot create whole: it would be overwritten, and there is no terminal to ask on\n\
-             strongroom: hint: --yes answers for you\n",
+             strongroom: hint: --yes skips the question\n",
         ),
         (
             "erase whole",
             "strongroom: error: cannot erase whole: there is no terminal to ask on\n\
-             strongroom: hint: --yes answers for you\n",
+             strongroom: hint: --yes skips the question\n",
         ),
     ] {
         let refused = place.strongroom(arguments);

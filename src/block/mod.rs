@@ -101,7 +101,7 @@ pub enum BlockError {
     #[error("the volume is read-only")]
     ReadOnly,
     /// A change that would touch a protected hidden volume, and every change after it.
-    #[error("a write would have touched the protected hidden volume; nothing was written from then on")]
+    #[error("a write was refused to protect the hidden volume; nothing has been written since")]
     Protected,
     /// A write that takes more memory than a shadow may keep.
     #[error("more was written than memory may keep")]

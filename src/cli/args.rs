@@ -108,7 +108,7 @@ pub(crate) enum Command {
     /// Give a container a new volume key, another cipher or sector size
     ///
     /// Encrypts everything again in place, even while the container is mounted and in use. You may stop it at any time; the same
-    /// command goes on with it, and a power cut loses nothing. Afterwards old passwords and old header backups no longer open the
+    /// command continues it, and a power cut loses nothing. Afterwards old passwords and old header backups no longer open the
     /// container. Other keyslots are kept only if you give their passwords or recovery keys.
     #[command(after_help = reencrypt::EXAMPLES)]
     Reencrypt(Box<ReencryptOptions>),
@@ -120,7 +120,7 @@ pub(crate) enum Command {
     /// Make a container from the image of a disk or a file system
     #[command(after_help = IMPORT_EXAMPLES)]
     Import(Box<ImportOptions>),
-    /// Write the decrypted content of a container to a file or a device, in clear
+    /// Write the content of a container to a file or a device, unencrypted
     #[command(after_help = EXPORT_EXAMPLES)]
     Export(Box<ExportOptions>),
     /// Examine a container and report what is wrong with it
@@ -147,7 +147,7 @@ pub(crate) struct CreateOptions {
     /// The file to make, or a block device
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) container: PathBuf,
-    /// Size of the container: 10G or 10GiB is 10·2^30 bytes, 10GB is 10·10^9; a device is taken whole without it
+    /// Size of the container: 10G or 10GiB is 10·2^30 bytes, 10GB is 10·10^9; without it a device is used whole
     #[arg(short, long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) size: Option<u64>,
     /// File system to make inside
@@ -316,7 +316,7 @@ pub(crate) struct UnmountOptions {
     /// Unmount even while files are open, or after the container was deleted. Unsaved data is lost; the keys are wiped
     #[arg(short, long)]
     pub(crate) force: bool,
-    /// After unmounting, copy the container to this new file; for one that was deleted or replaced meanwhile
+    /// After unmounting, copy the container to this new file; for one that was deleted or replaced while mounted
     #[arg(long, value_name = "FILE", conflicts_with = "all", value_hint = ValueHint::FilePath)]
     pub(crate) save_as: Option<PathBuf>,
 }
@@ -393,11 +393,11 @@ pub(crate) struct SecretOptions {
 pub(crate) enum NewFormat {
     /// strongroom's own
     Native,
-    /// LUKS, version 1: for programs that know no other
+    /// LUKS, version 1: for programs that know nothing newer
     Luks1,
     /// LUKS, version 2: what cryptsetup makes
     Luks2,
-    /// VeraCrypt: nothing in it is in clear
+    /// VeraCrypt: nothing in it identifies it
     #[value(name = "veracrypt")]
     VeraCrypt,
     /// TrueCrypt: for its last versions; passwords are cheap to guess
@@ -434,7 +434,7 @@ pub(crate) enum FileSystemChoice {
 /// How disk space is allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProvisionChoice {
-    /// Filled with random bytes: nobody sees what is in use
+    /// Filled with random bytes: nobody can see how much is in use
     Thick,
     /// Set aside, but not filled
     Quick,

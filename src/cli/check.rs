@@ -69,7 +69,7 @@ fn check_under_key(
     let can_ask = std::io::stdin().is_terminal() && prompt::has_terminal();
     if options.no_unlock || (secrets.is_prompt(header.keyfile_role()) && !can_ask) {
         let message =
-            "not unlocked: only a password shows whether it is authentic, and whether a keyslot opens";
+            "not unlocked: it takes a password to tell whether it is authentic and whether a keyslot opens";
         return Ok((vec![Finding::info("header", message)], header.describe()));
     }
     match unlock_with(console, &options.container, header, &options.unlock, options.keyslot.slot) {

@@ -23,18 +23,18 @@ pub(crate) fn check(options: CostOptions, bounds: Option<&KdfBounds>) -> Result<
         if options == CostOptions::default() {
             return Ok(());
         }
-        return Err(usage("the costs of its keyslots are the format's"));
+        return Err(usage("this format fixes the cost of its keyslots"));
     };
     let kind = kind(options, bounds)?;
     if let Some(hash) = options.hash
         && !bounds.takes_hash
         && hash != bounds.hash
     {
-        return Err(usage(format!("its keyslots do not take another hash than {}", bounds.hash.name())));
+        return Err(usage(format!("its keyslots take no other hash than {}", bounds.hash.name())));
     }
     let is_pbkdf2 = kind == KdfKind::Pbkdf2;
     if is_pbkdf2 && (options.memory.is_some() || options.passes.is_some() || options.lanes.is_some()) {
-        return Err(usage("pbkdf2 has neither memory nor passes nor lanes")
+        return Err(usage("pbkdf2 has no memory, passes or lanes to set")
             .with_hint("--kdf-iterations sets what it costs"));
     }
     if !is_pbkdf2 && options.iterations.is_some() {

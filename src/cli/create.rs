@@ -30,7 +30,9 @@ pub(crate) fn run(console: Console, options: &CreateOptions) -> Result<()> {
 fn create(console: Console, options: &CreateOptions) -> Result<()> {
     let path = options.container.as_path();
     if !options.hidden_secret.is_left_out() || options.hidden_seal.is_any() {
-        return Err(usage("what begins with --new- is for a hidden volume").with_hint("--hidden makes one"));
+        return Err(
+            usage("options that begin with --new- are for a hidden volume").with_hint("--hidden makes one")
+        );
     }
     check_owner(options)?;
     let plan = Plan::new(path, &options.new, |_, device| {
@@ -125,7 +127,7 @@ fn warn_of_label(console: Console, plan: &Plan<'_>, filesystem: Option<Filesyste
     if let (Some(kind), Some(label)) = (filesystem, plan.label())
         && !kind.takes_label(label)
     {
-        console.warn(&format!("{kind} cannot bear this label: the file system gets none"));
+        console.warn(&format!("{kind} cannot hold this label, so the file system gets none"));
     }
 }
 
@@ -135,7 +137,7 @@ fn check_size(kind: FilesystemKind, data_len: u64) -> Result<()> {
         return Ok(());
     }
     let (least, size) = (show_size(kind.least_size()), show_size(data_len));
-    let error = usage(format!("{kind} needs at least {least}, and {size} are left for data"));
+    let error = usage(format!("{kind} needs at least {least}, but only {size} are left for data"));
     Err(error.with_hint("choose a larger --size, or another --filesystem"))
 }
 
@@ -185,7 +187,7 @@ pub(super) const fn filesystem_kind(choice: FileSystemChoice) -> Option<Filesyst
 fn container_size(asked: Option<u64>, device: Option<u64>) -> Result<u64> {
     match (asked, device) {
         (Some(size), Some(device)) if size != device => {
-            let error = usage(format!("the device has {device} bytes, and a container takes all of it"));
+            let error = usage(format!("a container fills its device, which has {device} bytes"));
             Err(error.with_hint("leave --size out"))
         }
         (Some(size), _) | (None, Some(size)) => Ok(size),
@@ -197,8 +199,7 @@ fn usage(reason: impl Into<String>) -> Error {
     Error::new(ErrorKind::Usage, reason)
 }
 
-const QUICK: &str =
-    "the space is not filled: it shows what is in use, and no hidden volume can be made in it unseen";
+const QUICK: &str = "free space is not filled with random data: it shows how much is in use, and a hidden volume would stand out";
 
 #[cfg(test)]
 mod tests {

@@ -60,7 +60,7 @@ fn erase_container(console: Console, options: &EraseOptions) -> Result<()> {
 
     let summary = Summary { container: path, uuid: info.and_then(|info| info.uuid), erased: true };
     console.warn(ELSEWHERE);
-    console.done(&summary, |_| format!("erased {}: no password opens it any more", path.display()));
+    console.done(&summary, |_| format!("erased {}: no password will ever open it again", path.display()));
     Ok(())
 }
 
@@ -87,14 +87,14 @@ fn formats_of(container: &Container, force: bool) -> Result<Vec<&'static dyn For
 fn confirm(path: &Path, info: Option<&HeaderInfo>) -> Result<()> {
     if !prompt::has_terminal() {
         let error = Error::new(ErrorKind::Usage, "there is no terminal to ask on");
-        return Err(error.with_hint("--yes answers for you"));
+        return Err(error.with_hint("--yes skips the question"));
     }
     let name = path.display();
     let what = match info {
         Some(info) => describe(info),
         None => "no whole header".to_owned(),
     };
-    let question = format!("{name} ({what}) will be erased: nobody opens it again, with any password.");
+    let question = format!("{name} ({what}) will be erased. No password will ever open it again.");
     if prompt::confirm_by(&question, "erase")? {
         return Ok(());
     }
@@ -107,5 +107,5 @@ fn describe(info: &HeaderInfo) -> String {
     format!("{label}{}, {}", show_size(info.container_size), counted(keyslots, "keyslot", "keyslots"))
 }
 
-const ELSEWHERE: &str = "copies that lie elsewhere still open with their passwords: header backups, copies and snapshots \
-                         of the container, old blocks of flash media";
+const ELSEWHERE: &str = "copies elsewhere still open with their passwords: header backups, copies and snapshots \
+                         of the container, old blocks on flash media";

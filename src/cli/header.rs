@@ -134,8 +134,7 @@ fn restore(console: Console, options: &HeaderRestoreOptions) -> Result<()> {
     })?;
     check_terminal(options.yes, path)?;
     if options.yes && !options.force && restore.present().is_none() && container.shows_nothing()? {
-        let reason =
-            "it shows no header, and could be a container of VeraCrypt or TrueCrypt, which would be lost";
+        let reason = "it may be a VeraCrypt or TrueCrypt container, which shows no header and would be lost";
         return Err(needs_force(path, reason));
     }
     if restore.present().is_none() {
@@ -253,14 +252,14 @@ fn keep(
     let kept = match take(&folders) {
         Ok(kept) => kept,
         Err(error) if is_forced => {
-            console.warn(&format!("what is overwritten is not kept: {}", error.reason()));
+            console.warn(&format!("no copy is kept of what is overwritten: {}", error.reason()));
             Vec::new()
         }
         Err(error) => {
-            let reason = format!("what is there now cannot be kept in a file: {}", error.reason());
+            let reason = format!("cannot save a copy of what is there now: {}", error.reason());
             return Err(Error::new(error.kind(), reason)
                 .during(format!("cannot replace the header of {}", path.display()))
-                .with_hint("go to a folder that can be written to"));
+                .with_hint("run it from a folder that you can write to"));
         }
     };
     for Kept { file, offset, of } in &kept {
@@ -330,15 +329,16 @@ fn check_terminal(is_agreed: bool, path: &Path) -> Result<()> {
     if is_agreed || prompt::has_terminal() {
         return Ok(());
     }
-    let error = Error::new(ErrorKind::Usage, "there is no terminal to ask on whether it may be replaced");
+    let error =
+        Error::new(ErrorKind::Usage, "it is replaced only if you agree, and there is no terminal to ask on");
     Err(error
         .during(format!("cannot replace the header of {}", path.display()))
-        .with_hint("--yes answers for you"))
+        .with_hint("--yes skips the question"))
 }
 
 /// Asks, unless the user agreed beforehand.
 fn agree(question: &str, is_agreed: bool) -> Result<()> {
-    agree_by(question, "yes", is_agreed, "--yes answers for you")
+    agree_by(question, "yes", is_agreed, "--yes skips the question")
 }
 
 /// The same with another answer than `yes`, and another way to agree beforehand.
@@ -357,4 +357,4 @@ fn needs_force(path: &Path, reason: impl Into<String>) -> Error {
 }
 
 /// What a container without a header may be.
-const LOSS: &str = ", and a container of VeraCrypt or TrueCrypt, which shows no header, would be lost";
+const LOSS: &str = "; a VeraCrypt or TrueCrypt container, which shows no header, would be lost";

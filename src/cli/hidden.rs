@@ -94,7 +94,7 @@ fn check_options(options: &CreateOptions) -> Result<()> {
         }
     }
     if new.force || new.header.is_some() {
-        return usage("a hidden volume overwrites nothing: --force and --header are not for it");
+        return usage("--force and --header do not apply to a hidden volume");
     }
     Ok(())
 }

@@ -120,7 +120,7 @@ fn fill(
     drop(progress);
     if Stamp::of(image.file())? != before {
         return Err(Error::new(ErrorKind::Busy, "the image was changed while it was read")
-            .with_hint("end what uses it, and try again"));
+            .with_hint("close what uses it, and try again"));
     }
     if !options.no_verify {
         container.forget_cached();
@@ -192,7 +192,7 @@ fn write_image(console: Console, options: &ExportOptions, container: &Container)
         Exported { container: path, image: target, size: volume.size(), sha256: hex(&sha256), warnings };
     console.done(&exported, |made| {
         let (from, to) = (made.container.display(), made.image.display());
-        format!("exported {from} to {to}: {}, in clear", show_size(made.size))
+        format!("exported {from} to {to}: {}, unencrypted", show_size(made.size))
     });
     Ok(())
 }
@@ -215,11 +215,14 @@ fn check_complete(container: &Container, info: &HeaderInfo) -> Result<()> {
 
 fn confirm_cleartext(path: &Path, target: &Path) -> Result<()> {
     if !prompt::has_terminal() {
-        let error =
-            Error::new(ErrorKind::Usage, "it would be written in clear, and there is no terminal to ask on");
-        return Err(error.with_hint("--yes answers for you"));
+        let error = Error::new(
+            ErrorKind::Usage,
+            "it would be written unencrypted, and there is no terminal to ask on",
+        );
+        return Err(error.with_hint("--yes skips the question"));
     }
-    let question = format!("{} will hold all that is in {}, in clear.", target.display(), path.display());
+    let question =
+        format!("{} will hold everything that is in {}, unencrypted.", target.display(), path.display());
     if prompt::confirm(&question)? {
         return Ok(());
     }
@@ -308,8 +311,8 @@ fn check_same(found: &[u8; 32], expected: &[u8; 32]) -> Result<()> {
     if found == expected {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Io, "what was written does not read back the same")
-        .with_hint("the medium under it may be failing"))
+    Err(Error::new(ErrorKind::Io, "what was written reads back differently")
+        .with_hint("the medium may be failing"))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -67,9 +67,8 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
         console.warn(&format!("{}: {repair}", path.display()));
     }
     if let Layout::Moving(_) = unlocked.layout {
-        let resume = format!("strongroom reencrypt {} goes on with it", path.display());
-        console
-            .note(&format!("strongroom: a re-encryption of this container is under way and rests; {resume}"));
+        let resume = format!("strongroom reencrypt {} continues it", path.display());
+        console.note(&format!("strongroom: a re-encryption of this container is paused; {resume}"));
     }
     let fingerprint = header.fingerprint().map(|fingerprint| fingerprint.digest());
     let key = unlocked.volume_key.expose();
@@ -294,7 +293,7 @@ pub(crate) fn use_of(path: &Path) -> Option<(String, Option<PathBuf>)> {
     if holders.iter().any(Holder::is_certain) {
         return Some((format!("in use by {told}"), None));
     }
-    (!holders.is_empty()).then(|| (format!("in use or not, which cannot be told: {told}"), None))
+    (!holders.is_empty()).then(|| (format!("perhaps in use, which cannot be checked: {told}"), None))
 }
 
 /// Where a volume shows: its mount point, or the directory of its block file where it has no driver. `None` where it was
@@ -323,10 +322,10 @@ fn container_shown(entry: &Entry) -> String {
 
 fn access_shown(entry: &Entry) -> &'static str {
     if entry.dead {
-        return "none: its server was killed; strongroom unmount clears it";
+        return "none: its server was killed; strongroom unmount cleans up";
     }
     match (entry.protection, entry.read_only) {
-        (Some(Protection::Triggered), _) => "read-only: a write met the hidden volume",
+        (Some(Protection::Triggered), _) => "read-only: a write hit the hidden volume",
         (Some(Protection::Active), _) => "read-write, hidden volume protected",
         (None, true) => "read-only",
         (None, false) => "read-write",

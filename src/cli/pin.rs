@@ -181,7 +181,7 @@ impl PinInfo {
     pub(crate) fn show(&self) -> Option<String> {
         match self.state {
             "none" => None,
-            "same" => Some("the header is as pinned".to_owned()),
+            "same" => Some("the header matches its pin".to_owned()),
             _ => Some(format!("CHANGED since it was pinned: {}", some(&self.changes))),
         }
     }
@@ -190,7 +190,7 @@ impl PinInfo {
 fn changed(changes: &[String]) -> Error {
     let reason = format!("its header is not the one that was pinned: {}", some(changes));
     Error::new(ErrorKind::Tampered, reason).with_hint(
-        "give it no password unless you know who changed it, for example cryptsetup at your order; --pin=renew accepts it",
+        "enter no password unless you know who changed it (you, with cryptsetup?); --pin=renew accepts the change",
     )
 }
 
@@ -207,7 +207,7 @@ fn some(changes: &[String]) -> String {
 fn pins() -> Result<Pins> {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let data = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
-    let none = || Error::new(ErrorKind::Usage, "there is no place for pins: HOME is not set");
+    let none = || Error::new(ErrorKind::Usage, "there is nowhere to keep pins: HOME is not set");
     Ok(Pins::new(data.ok_or_else(none)?.join("strongroom/pins")))
 }
 

@@ -156,7 +156,7 @@ impl<'a> Plan<'a> {
         if file.symlink_metadata().is_err() && file != self.path {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Exists, "the header file exists already")
+        Err(Error::new(ErrorKind::Exists, "the header file already exists")
             .with_hint("choose another name for it"))
     }
 
@@ -184,7 +184,7 @@ impl<'a> Plan<'a> {
             return Ok(());
         }
         let (needed, free) = (show_size(needed), show_size(free));
-        let error = Error::new(ErrorKind::NoSpace, format!("it needs {needed}, and {free} are free"));
+        let error = Error::new(ErrorKind::NoSpace, format!("it needs {needed}, but only {free} are free"));
         Err(error.with_hint(if self.options.format == NewFormat::Native {
             "choose a smaller --size, or --provision thin, which grows with use"
         } else {
@@ -258,7 +258,7 @@ fn confirm_overwriting(path: &Path, there: &Occupant, is_yes: bool) -> Result<()
     }
     if !prompt::has_terminal() {
         let error = usage("it would be overwritten, and there is no terminal to ask on");
-        return Err(error.with_hint("--yes answers for you"));
+        return Err(error.with_hint("--yes skips the question"));
     }
     let question = format!("{} ({}) will be overwritten and is lost.", path.display(), describe(there));
     if prompt::confirm(&question)? {

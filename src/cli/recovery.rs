@@ -81,7 +81,10 @@ pub(crate) fn issue(
     }
     if let Some(path) = shown.svg {
         write_svg(path, &text)?;
-        console.warn(&format!("{} holds the recovery key: keep it as you keep the key", path.display()));
+        console.warn(&format!(
+            "{} contains the recovery key: keep it as safe as the key itself",
+            path.display()
+        ));
     }
     Ok((key, text))
 }

@@ -43,12 +43,12 @@ pub(crate) fn run(console: Console, options: &ReencryptOptions) -> Result<()> {
     match (&mounted, options.stop || options.status) {
         (Some(mounted), true) => ask(console, options, mounted).map_err(cannot),
         (None, true) => Err(cannot(
-            Error::new(ErrorKind::NotFound, "it is not mounted, so nothing works on it")
+            Error::new(ErrorKind::NotFound, "it is not mounted, so no re-encryption is running")
                 .with_hint("strongroom info says whether a re-encryption is under way"),
         )),
         (Some(mounted), false) => online(console, options, mounted).map_err(cannot),
         (None, false) if options.background => Err(cannot(
-            Error::new(ErrorKind::Usage, "it is not mounted, so there is no server to leave the work to")
+            Error::new(ErrorKind::Usage, "it is not mounted, so nothing can work in the background")
                 .with_hint("mount it first, or leave out --background"),
         )),
         (None, false) => offline(console, options).map_err(cannot),
@@ -111,15 +111,15 @@ fn check_format(path: &Path, header: &dyn Header) -> Result<()> {
     let reason = format!("only containers of strongroom's own format are re-encrypted, not {format}");
     Err(Error::new(ErrorKind::Usage, reason)
         .during(format!("cannot re-encrypt {}", path.display()))
-        .with_hint("strongroom import, from its exported content, makes a new container"))
+        .with_hint("strongroom export, then strongroom import into a new container"))
 }
 
 /// The server of the volume does the work; this watches it.
 fn online(console: Console, options: &ReencryptOptions, mounted: &MountedReencryption) -> Result<()> {
     let path = options.container.as_path();
     if mounted.status()?.state == LiveState::Running {
-        return Err(Error::new(ErrorKind::Busy, "it is being re-encrypted already")
-            .with_hint("--status says how far it is, --stop has it rest"));
+        return Err(Error::new(ErrorKind::Busy, "it is already being re-encrypted")
+            .with_hint("--status shows its progress, --stop pauses it"));
     }
     let (container, header) = inspect(path, &options.unlock)?;
     check_format(path, &*header)?;
@@ -193,7 +193,7 @@ fn is_under_way(storage: &dyn Storage, unlocked: &Unlocked, options: &ReencryptO
     let settled = NativeHeader::read(storage)?.target();
     let suite = options.cipher.map_or(settled.suite, CipherChoice::suite);
     if suite != settled.suite || options.sector_size.is_some_and(|size| size != settled.sector_size) {
-        let reason = "a re-encryption is under way, whose cipher and sector size are settled";
+        let reason = "a re-encryption with another cipher or sector size is under way";
         return Err(Error::new(ErrorKind::Usage, reason).with_hint("finish it first, without these options"));
     }
     Ok(true)
@@ -235,7 +235,7 @@ fn start_header(
     if target.sector_size.bytes() > header.target().sector_size.bytes() {
         console.warn(
             "a file system made for sectors of 512 bytes may refuse to mount on larger ones: xfs, FAT, ext4 with blocks of \
-             1 KiB; --sector-size 512 goes back",
+             1 KiB; --sector-size 512 undoes this",
         );
     }
     interrupt::at_liberty(|| {
@@ -297,7 +297,7 @@ fn kept_keyslots(
 ) -> Result<Vec<Kept>> {
     let opened = info.keyslots.iter().find(|slot| Some(slot.slot) == unlocked.keyslot);
     let opened = opened
-        .ok_or_else(|| Error::new(ErrorKind::Busy, "the header was changed meanwhile by somebody else"))?;
+        .ok_or_else(|| Error::new(ErrorKind::Busy, "somebody else changed the header in the meantime"))?;
     let mut kept = vec![Kept::new(console, header, opened, credentials)?];
     let mut lost = Vec::new();
     for slot in info.keyslots.iter().filter(|slot| slot.slot != opened.slot) {
@@ -309,7 +309,7 @@ fn kept_keyslots(
     }
     if !lost.is_empty() && !options.drop_other_keys {
         let question = format!(
-            "These keyslots will be gone, what opens them now opens nothing any more: {}.",
+            "These keyslots will be removed, and what opens them now will stop working: {}.",
             lost.join(", ")
         );
         if !prompt::confirm(&question)? {
@@ -329,7 +329,7 @@ fn ask_for(
     let attempt = Attempt { limits: limits(&options.unlock), keyslot: Some(slot.slot), ..Attempt::default() };
     for _ in 0..TRIES {
         let what = if slot.kind == RECOVERY { "Recovery key" } else { "Password" };
-        let question = format!("{what} of {} (nothing: it goes): ", shown(slot));
+        let question = format!("{what} of {} (empty to remove it): ", shown(slot));
         let Some(answer) = SecretPrompt::begin()?.ask_optional(&question)? else { return Ok(None) };
         let password = Password::copy_of(answer.as_bytes())?;
         let credentials = if slot.kind == RECOVERY {
@@ -365,7 +365,7 @@ fn shown(slot: &KeyslotInfo) -> String {
 fn finished(console: Console, path: &Path, total: u64) {
     let told = Told { container: path, state: LiveState::Done, done: total, total, rate: 0, error: None };
     console.done(&told, |_| {
-        format!("re-encrypted {}: backups of the old header open nothing any more", path.display())
+        format!("re-encrypted {}: backups of the old header no longer work", path.display())
     });
 }
 
@@ -406,7 +406,7 @@ impl<'a> Told<'a> {
                 let left = left.map_or_else(String::new, |seconds| format!(", {} left", time(seconds)));
                 format!("re-encrypting, at {at}, {} a second{left}", super::size::show_size(self.rate))
             }
-            LiveState::Paused => format!("the re-encryption rests at {at}"),
+            LiveState::Paused => format!("the re-encryption is paused at {at}"),
             LiveState::Done => "the re-encryption is done".to_owned(),
             LiveState::Failed => {
                 format!("the re-encryption stopped at {at}: {}", self.error.as_deref().unwrap_or("it failed"))

@@ -52,8 +52,8 @@ pub(crate) const INTERRUPTED: u8 = 130;
 const fn advice(kind: ErrorKind) -> Option<&'static str> {
     match kind {
         ErrorKind::OutOfMemory => Some("close other programs, or use a machine with more memory"),
-        ErrorKind::Damaged => Some("take the container from a backup"),
-        ErrorKind::Tampered => Some("take the container from a backup that you trust"),
+        ErrorKind::Damaged => Some("restore the container from a backup"),
+        ErrorKind::Tampered => Some("restore the container from a backup that you trust"),
         _ => None,
     }
 }

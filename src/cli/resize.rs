@@ -63,7 +63,7 @@ fn resize(console: Console, options: &ResizeOptions) -> Result<()> {
         format!("resized {}: {} for data now", path.display(), show_size(resized.data_size))
     });
     console.note(
-        "the file system inside keeps its size until it is told: strongroom mount --block, then for ext4 e2fsck -f and resize2fs on DIR/volume",
+        "the file system inside still has its old size: strongroom mount --block, then for ext4 e2fsck -f and resize2fs on DIR/volume",
     );
     if header.keyfile_role() == KeyfileRole::Pool {
         console.note("a hidden volume, if there is one, stays where it is: protect it when the outer file system grows over it");

@@ -217,7 +217,7 @@ impl NewSecretOptions {
         let (old, new) = (old.secrets.source(), self.source());
         let is_stdin = |source: &Source<'_>| source.file.is_some_and(|path| path.as_os_str() == "-");
         if is_stdin(&old) && is_stdin(&new) || old.fd.is_some() && old.fd == new.fd {
-            return Err(Error::new(ErrorKind::Usage, "one stream cannot give both passwords")
+            return Err(Error::new(ErrorKind::Usage, "one stream cannot supply both passwords")
                 .during("cannot take the new password")
                 .with_hint("give --new-password-file or --new-password-fd another source"));
         }
@@ -421,7 +421,7 @@ fn read_standard_input() -> Result<Password> {
     if stdin.is_terminal() {
         let error =
             Error::new(ErrorKind::Usage, "it is a terminal and would show the password").during(cannot);
-        return Err(error.with_hint("leave it out to be asked without echo"));
+        return Err(error.with_hint("leave it out to be asked, with nothing shown"));
     }
     // A descriptor of our own: the standard handle would keep a copy in its buffer.
     let file = File::from(stdin.as_fd().try_clone_to_owned()?);
@@ -461,7 +461,7 @@ fn read(source: impl Read) -> Result<Password> {
     let password = password.strip_suffix(b"\n").unwrap_or(&password);
     if password.len() > MAX_PASSWORD_LEN {
         let error = Error::new(ErrorKind::Usage, "it is longer than 1 MiB");
-        return Err(error.with_hint("what is longer is no password; give it as --keyfile"));
+        return Err(error.with_hint("use it as a --keyfile instead"));
     }
     Ok(Password::copy_of(password)?)
 }

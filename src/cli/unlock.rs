@@ -79,8 +79,9 @@ pub(crate) fn settle_format(container: &mut Container, options: &UnlockOptions) 
 }
 
 fn not_for(format: &str) -> Error {
-    let reason =
-        format!("--prf, --pim, --hidden, --backup-header and --system are not for this format ({format})");
+    let reason = format!(
+        "--prf, --pim, --hidden, --backup-header and --system do not apply to this format ({format})"
+    );
     Error::new(ErrorKind::Usage, reason)
 }
 
@@ -237,8 +238,9 @@ fn tell_found(console: Console, header: &dyn Header, unlocked: &Unlocked, option
         console.note(&format!("{found}; next time faster with {}", faster.join(" ")));
     }
     if place.starts_with("backup") && !options.hints.backup_header {
-        console
-            .warn("only the backup header opened: the one at the start is damaged, or has another password");
+        console.warn(
+            "only the backup header opened: the one at the start is damaged or has a different password",
+        );
     }
 }
 
@@ -261,7 +263,7 @@ fn explain(error: Error, path: &Path, header: &dyn Header, limits: &KdfLimits) -
     let token = keyslots.iter().find_map(|slot| Some((slot.slot, slot.token.as_ref()?)));
     if let (ErrorKind::Credentials, Some((slot, token))) = (error.kind(), token) {
         return error.with_hint(format!(
-            "keyslot {slot} belongs to a token ({token}), which strongroom does not use: cryptsetup open --token-only {} NAME",
+            "keyslot {slot} belongs to a token ({token}), which strongroom cannot use: cryptsetup open --token-only {} NAME",
             path.display()
         ));
     }
@@ -280,7 +282,7 @@ fn warn_of_swap(console: Console) {
     }
 }
 
-const NO_SIGNATURE: &str = "VeraCrypt and TrueCrypt containers carry none: try --format veracrypt; header repair --scan looks for \
+const NO_SIGNATURE: &str = "VeraCrypt and TrueCrypt containers have none: try --format veracrypt; header repair --scan looks for \
                             a header that was lost";
 const OVERWRITTEN: &str = "if it was a container once, header repair --scan looks for what is left of it; if VeraCrypt's: \
                            --format veracrypt --backup-header";

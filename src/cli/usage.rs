@@ -20,7 +20,7 @@ fn complaint(error: &clap::Error) -> (String, String) {
     let argument = bare(text(error, ContextKind::InvalidArg));
     match error.kind() {
         Clap::UnknownArgument if argument.starts_with('-') => (argument, "unknown option".to_owned()),
-        Clap::UnknownArgument => (argument, "one argument too many".to_owned()),
+        Clap::UnknownArgument => (argument, "unexpected argument".to_owned()),
         Clap::InvalidSubcommand => {
             (text(error, ContextKind::InvalidSubcommand), "unknown command".to_owned())
         }
@@ -44,7 +44,7 @@ fn conflict(error: &clap::Error, argument: String) -> (String, String) {
     let why = if prior == argument || prior.is_empty() {
         "given twice".to_owned()
     } else {
-        format!("does not go together with {prior}")
+        format!("cannot be used with {prior}")
     };
     (argument, why)
 }
@@ -55,8 +55,8 @@ fn bad_value(error: &clap::Error, argument: String) -> (String, String) {
     let why = match std::error::Error::source(error) {
         _ if value.is_empty() => "needs a value".to_owned(),
         Some(source) => format!("{value:?}: {source}"),
-        None if valid.is_empty() => format!("{value:?} is no valid value"),
-        None => format!("{value:?} is not known; there is {valid}"),
+        None if valid.is_empty() => format!("{value:?} is not a valid value"),
+        None => format!("{value:?} is not one of {valid}"),
     };
     (argument, why)
 }
@@ -156,7 +156,7 @@ const OTHER_NAMES: [(&[&str], &str); 9] = [
     (&["ls", "mounts"], "strongroom list shows what is mounted"),
     (
         &["show", "dump", "luksDump", "isLuks"],
-        "strongroom info CONTAINER shows what a container says of itself",
+        "strongroom info CONTAINER shows what a container says about itself",
     ),
     (
         &["passwd", "password", "change", "change-password", "luksChangeKey", "luksAddKey"],

@@ -274,12 +274,12 @@ fn empty_keyslot(slot: u32) -> Error {
 /// A container whose keyslots were all destroyed.
 fn no_keyslot_left() -> Error {
     Error::new(ErrorKind::Damaged, "it has no keyslot left: no password or keyfile can open it")
-        .with_hint("only a backup of its header from before helps: strongroom header restore CONTAINER FILE")
+        .with_hint("only an older backup of its header helps: strongroom header restore CONTAINER FILE")
 }
 
 fn no_growth(format: &str) -> Error {
-    Error::new(ErrorKind::Unsupported, format!("{format} containers keep their size in this version"))
-        .with_hint("make a larger container, and copy the files")
+    Error::new(ErrorKind::Unsupported, format!("{format} containers cannot grow yet"))
+        .with_hint("create a larger one, mount both, and copy the files: cp -r old/. new/")
 }
 
 /// What a keyfile is to a format.
@@ -408,7 +408,7 @@ pub struct NewKeyslot<'a> {
 pub enum Priority {
     /// Only when it is asked for by number.
     Ignore,
-    /// In the order of the numbers.
+    /// In numerical order.
     #[default]
     Normal,
     /// Before the others.

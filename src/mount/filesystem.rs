@@ -70,8 +70,11 @@ impl Superblock {
     /// What is said of a volume without a file system that is mounted here.
     pub fn unmountable(&self) -> Error {
         let Some((name, way_in)) = self.other else {
-            return Error::new(ErrorKind::Unsupported, "the volume holds no file system that is known here")
-                .with_hint("see the volume as a file with mount --block, and use other tools on it");
+            return Error::new(
+                ErrorKind::Unsupported,
+                "the volume holds no file system that strongroom knows",
+            )
+            .with_hint("use mount --block to see the volume as a file, and open that with other tools");
         };
         let way = way_in.unwrap_or("other programs open FILE").replace("FILE", "DIR/volume");
         Error::new(ErrorKind::Unsupported, format!("the volume holds {name}"))
@@ -219,7 +222,7 @@ mod tests {
         let hint = error.hint().unwrap();
         assert!(hint.contains("losetup -f --show DIR/volume") && hint.contains("vgchange -ay"), "{hint}");
         let unknown = Superblock::parse(&[0xA5; 4096]).unmountable();
-        assert!(unknown.reason().contains("no file system that is known here"));
+        assert!(unknown.reason().contains("no file system that strongroom knows"));
     }
 
     #[test]

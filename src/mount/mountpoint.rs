@@ -55,7 +55,7 @@ impl MountPoint {
                 return Err(Error::new(ErrorKind::Busy, reason).with_hint(other.unmount));
             }
             let kind = &mount.kind;
-            return Err(Error::new(ErrorKind::Busy, format!("something is mounted there already ({kind})")));
+            return Err(Error::new(ErrorKind::Busy, format!("something is already mounted there ({kind})")));
         }
         let owner = fstat(&directory).map_err(io::Error::from)?.st_uid;
         if !is_root() && owner != effective_user() {
@@ -65,7 +65,7 @@ impl MountPoint {
         if !is_root() && accessat(&directory, ".", Access::WRITE_OK, AtFlags::EACCESS).is_err() {
             // fusermount3 refuses it, but only once the volume is open.
             return Err(Error::new(ErrorKind::Permission, "the directory is not writable")
-                .with_hint(format!("make it so: chmod u+w '{}'", path.display())));
+                .with_hint(format!("make it writable: chmod u+w '{}'", path.display())));
         }
         if !is_empty(&directory)? {
             return Err(Error::new(ErrorKind::Exists, "the directory is not empty")
@@ -170,7 +170,7 @@ fn check_name(path: &Path) -> Result<()> {
         return Err(Error::new(ErrorKind::Usage, "the path is not UTF-8"));
     };
     if text.chars().any(char::is_control) {
-        return Err(Error::new(ErrorKind::Usage, "the path holds control characters"));
+        return Err(Error::new(ErrorKind::Usage, "the path contains control characters"));
     }
     if is_system_directory(path) {
         return Err(Error::new(ErrorKind::Usage, "it is a system directory")

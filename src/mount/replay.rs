@@ -115,11 +115,11 @@ fn left_as_it_is((file_system, condition): (FileSystem, Condition)) -> Option<St
 fn made_whole(condition: Option<Condition>) -> String {
     let what =
         if condition == Some(Condition::Unclean) { "it was repaired" } else { "its journal was replayed" };
-    format!("the file system was not left clean: {what} in memory, and the container stays as it is")
+    format!("the file system was not left clean: {what} in memory, and the container is unchanged")
 }
 
 fn too_much(shadow: &ShadowDevice) -> Error {
-    Error::new(ErrorKind::OutOfMemory, format!("it takes more than {} MiB", shadow.limit() >> 20))
+    Error::new(ErrorKind::OutOfMemory, format!("it needs more than {} MiB", shadow.limit() >> 20))
 }
 
 /// The most that a replay may take of memory: less where there is little.
@@ -127,5 +127,5 @@ fn most_bytes() -> u64 {
     MOST_BYTES.min(available::memory() / 4)
 }
 
-const UNSEEN: &str = "what was written last does not show; mount it, or a copy of it, for writing once";
+const UNSEEN: &str = "the latest changes do not show; mount it, or a copy of it, for writing once";
 const MOST_BYTES: u64 = 256 << 20;

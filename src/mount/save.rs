@@ -52,7 +52,11 @@ pub fn unmount_saving(
     let (session, record) = match <[_; 1]>::try_from(choose(&Selection::One(path.to_path_buf()))) {
         Ok([one]) => one,
         Err(none) if none.is_empty() => return Err(not_mounted("unmount", path)),
-        Err(_) => return Err(Error::new(ErrorKind::Usage, "several volumes bear this name").during(action())),
+        Err(_) => {
+            return Err(
+                Error::new(ErrorKind::Usage, "several mounted volumes have this name").during(action())
+            );
+        }
     };
     if !record.is_alive() {
         let reason = "its server was killed, so there is nothing left to save";

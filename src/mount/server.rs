@@ -385,7 +385,7 @@ impl Server {
     /// Has `list` show that nothing is written any more: a write would have touched the protected hidden volume.
     fn note_refusal(&mut self) {
         (self.log)(
-            "a write would have touched the protected hidden volume: everything is refused from now on",
+            "a write would have touched the protected hidden volume: every write is refused from now on",
         );
         let noted = self.session.note(|record| {
             record.entry.read_only = true;
@@ -479,7 +479,7 @@ impl Server {
         }
         if self.reencryption.status().state == LiveState::Running {
             return Err(Error::new(ErrorKind::Busy, "it is being re-encrypted")
-                .with_hint("wait for the end, or strongroom reencrypt --stop"));
+                .with_hint("wait until it is done, or use strongroom reencrypt --stop"));
         }
         let borrower = stream.try_clone()?;
         self.files.lend();
@@ -503,7 +503,7 @@ impl Server {
         let rescue = loss.rescue(&self.container, self.contact.home.as_deref());
         if let (Err(error), true) = (&rescue, self.is_visible()) {
             self.session.stop().store(false, Ordering::Relaxed);
-            self.tell(&format!("a volume stays mounted whose container was lost: {error}"));
+            self.tell(&format!("a volume whose container was lost stays mounted: {error}"));
             return Next::Serve;
         }
         if !self.end_for(cause, DIRECTORY_PART) {
@@ -517,7 +517,7 @@ impl Server {
             }
             Err(error) => {
                 self.tell(&format!(
-                    "a volume was unmounted whose container was lost and could not be saved: {error}"
+                    "a volume whose container was lost was unmounted and could not be saved: {error}"
                 ));
                 Next::Hold { saver: None, lossy: None }
             }
@@ -533,7 +533,7 @@ impl Server {
     }
 }
 
-const UNMARKED: &str = "without CAP_SYS_RESOURCE the kernel cannot be told that writing waits for this server: where memory is short, it may be slow";
+const UNMARKED: &str = "without CAP_SYS_RESOURCE the kernel cannot be told that writing waits for this server: when memory is short, it may be slow";
 
 fn lent_already() -> Error {
     Error::new(ErrorKind::Busy, "another command is changing the header").with_hint("try again")

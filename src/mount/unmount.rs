@@ -98,7 +98,7 @@ pub(super) fn not_mounted(verb: &str, path: &Path) -> Error {
             .during(action)
             .with_hint(format!("if it is that one: {}", other.command(verb, path)));
     }
-    Error::new(ErrorKind::NotFound, "nothing mounted bears this name")
+    Error::new(ErrorKind::NotFound, "it is not mounted")
         .during(action)
         .with_hint("strongroom list shows what is mounted")
 }
@@ -323,7 +323,7 @@ pub(super) fn explained(failure: Failure, record: &Record) -> Error {
     let users = users.collect::<Vec<_>>().join(" and ");
     let reason = match (users.is_empty(), is_shown) {
         (true, true) => return error.with_hint(CLOSE),
-        (true, false) => "it does not show here any more, but is still in use elsewhere".to_owned(),
+        (true, false) => "it is gone from here, but still in use elsewhere".to_owned(),
         (false, true) => format!("in use {users}"),
         (false, false) => format!("still in use {users}"),
     };
@@ -359,8 +359,7 @@ fn told_namespaces(holders: &[Holder]) -> Option<String> {
 }
 
 const CLOSE: &str = "close what uses it, or use --force";
-const HELD: &str =
-    "it is not mounted here any more; it ends by itself as soon as nobody uses it, or now with --force";
+const HELD: &str = "it is no longer mounted here; it ends when nobody uses it, or now with --force";
 
 /// Forcing the outer volume down takes the inner one's container away from under it.
 fn in_use_by_inner(inner: &Record) -> Error {

@@ -112,7 +112,7 @@ impl Container {
     /// Takes the header from `header` instead of from the container's own places. Both locks are held from then on.
     ///
     /// # Errors
-    /// `NotAContainer` where it is no header file, `Damaged`, `Usage` where it belongs to another container.
+    /// `NotAContainer` where it is not a header file, `Damaged`, `Usage` where it belongs to another container.
     pub fn attach_header(&mut self, header: &Self) -> Result<()> {
         for &format in FORMATS {
             let (container, file) = (Arc::clone(&self.file), Arc::clone(&header.file));
@@ -123,7 +123,7 @@ impl Container {
                 return Ok(());
             }
         }
-        Err(Error::new(ErrorKind::NotAContainer, "it is no header file")
+        Err(Error::new(ErrorKind::NotAContainer, "it is not a header file")
             .with_hint("strongroom header backup makes one"))
     }
 

@@ -36,7 +36,7 @@ impl Duplicate {
     /// systems that share blocks between files (btrfs, XFS) copy nothing. The copy belongs to the file's owner if root makes it.
     ///
     /// # Errors
-    /// `NoSpace`, `Io` where the copy does not read back the same, `Interrupted` where `progress` breaks off.
+    /// `NoSpace`, `Io` where the copy reads back differently, `Interrupted` where `progress` breaks off.
     pub fn fill(&self, from: &File, progress: Progress<'_>) -> Result<()> {
         let to = self.0.container().file();
         // It belongs to whom the first one belongs, also where root copies it; where that cannot be, to the caller.
@@ -61,8 +61,8 @@ impl Duplicate {
             let read = &mut written[..bytes.len()];
             to.read_exact_at(read, offset)?;
             if read != bytes {
-                return Err(Error::new(ErrorKind::Io, "the copy does not read back the same")
-                    .with_hint("the medium under it may be failing"));
+                return Err(Error::new(ErrorKind::Io, "the copy reads back differently")
+                    .with_hint("the medium may be failing"));
             }
             step(&mut done, bytes.len(), total, progress)
         })

@@ -59,7 +59,7 @@ pub fn open_for_backup(path: &Path) -> Result<(Container, bool)> {
 /// Compares a header file with the container that it is to be restored to.
 ///
 /// # Errors
-/// `NotAContainer` where it is no header file, and as [`Format::restore`](crate::format::Format::restore).
+/// `NotAContainer` where it is not a header file, and as [`Format::restore`](crate::format::Format::restore).
 pub fn plan_restore(container: &Container, file: &Container) -> Result<Box<dyn HeaderRestore>> {
     let (storage, file) = (container.storage(), file.storage());
     for format in FORMATS {
@@ -68,7 +68,7 @@ pub fn plan_restore(container: &Container, file: &Container) -> Result<Box<dyn H
             return Ok(restore);
         }
     }
-    Err(Error::new(ErrorKind::NotAContainer, "it is no header file")
+    Err(Error::new(ErrorKind::NotAContainer, "it is not a header file")
         .with_hint("strongroom header backup makes one"))
 }
 

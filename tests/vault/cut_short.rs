@@ -78,7 +78,7 @@ fn no_driver_shows_wrong_contents_of_what_was_cut_short() {
             };
             if is_shown {
                 assert_eq!(output.status, Some(0), "{world}: {name}: {errors}");
-                assert!(errors.contains("files that lie there cannot be read"), "{world}: {name}: {errors}");
+                assert!(errors.contains("files stored there cannot be read"), "{world}: {name}: {errors}");
                 // What ends with status 0 is right, and something is.
                 world.shell(
                     "n=0; for i in $(seq 40); do if cat m/$i > got; then yes $i | head -c 400000 | cmp - got || exit 1; \

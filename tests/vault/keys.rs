@@ -153,7 +153,7 @@ fn a_keyslot_is_added_while_a_reencryption_rests_and_not_while_it_runs() {
         assert_eq!(
             refused.errors,
             "strongroom: error: cannot add a keyslot to v.vault: it is being re-encrypted\n\
-             strongroom: hint: wait for the end, or strongroom reencrypt --stop\n"
+             strongroom: hint: wait until it is done, or use strongroom reencrypt --stop\n"
         );
 
         world.done("reencrypt v.vault --stop");

@@ -8,7 +8,8 @@ fn names_of_more_than_255_bytes_still_damage_folders_under_fuse2fs() {
     with_vault("--size 32M --provision quick", |world| {
         let mounted = world.strongroom(&world.mount_command());
         assert_eq!(mounted.status, Some(0), "{mounted:?}");
-        let is_warned = mounted.errors.contains("fuse2fs damages folders by names of more than 255 bytes");
+        let is_warned =
+            mounted.errors.contains("fuse2fs damages folders that hold names longer than 255 bytes");
         assert_eq!(is_warned, world.driver() == "userspace", "{mounted:?}");
         let is_damaged = damages_a_folder(world);
         if world.driver() == "kernel" {

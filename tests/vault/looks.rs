@@ -7,7 +7,7 @@ use crate::{
     world::{World, with_vault, with_vault_of},
 };
 
-const TOLD: &str = "in memory, and the container stays as it is";
+const TOLD: &str = "in memory, and the container is unchanged";
 
 /// Fifty files, each brought to the volume by whoever wrote it, as `fuse2fs` passes on no other sync; then a copy of the container as a power cut would have left it, `crashed`, which nobody
 /// may write.
@@ -115,8 +115,7 @@ fn a_journal_too_long_for_memory_is_left_and_said_so() {
         world.done("unmount m");
         let looked = world.strongroom("mount --read-only crashed m --password-file password");
         assert_eq!(looked.status, Some(0), "{looked:?}");
-        let told = "its journal could not be replayed in memory (it takes more than 256 MiB): what was written last does not \
-                    show";
+        let told = "its journal could not be replayed in memory (it needs more than 256 MiB): the latest changes do not show";
         assert!(looked.errors.contains(told) && !looked.errors.contains(TOLD), "{looked:?}");
         world.done("unmount m");
         world.shell("sha256sum --quiet -c before");

@@ -229,7 +229,7 @@ fn a_volume_without_file_system_leaves_nothing() {
     with_each_driver("--size 32M --provision quick --filesystem none", |world| {
         let refused = world.strongroom(&world.mount_command());
         assert_eq!(refused.status, Some(4), "{world}: {refused:?}");
-        assert!(refused.errors.contains("no file system that is known here"), "{refused:?}");
+        assert!(refused.errors.contains("no file system that strongroom knows"), "{refused:?}");
     });
 }
 

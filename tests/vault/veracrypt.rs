@@ -62,7 +62,7 @@ fn an_outer_ext4_that_is_filled_meets_an_error_and_the_hidden_volume_stays() {
             "{world}"
         );
         let table = world.strongroom("list").out;
-        assert!(table.contains("a write met the hidden volume"), "{table}");
+        assert!(table.contains("a write hit the hidden volume"), "{table}");
         world.shell("! { echo more > m/more && sync m/more; }");
         let told = world.strongroom("unmount m");
         assert_eq!(told.status, Some(6), "{world}");

@@ -18,7 +18,7 @@ pub(crate) struct EraseOptions {
     /// Do not ask
     #[arg(short, long)]
     pub(crate) yes: bool,
-    /// Also where nothing shows that there is a container: overwrite the places where its header would be
+    /// Even if nothing shows that this is a container: overwrite wherever its header would be
     #[arg(long)]
     pub(crate) force: bool,
 }

@@ -57,7 +57,7 @@ pub(crate) struct HeaderRepairOptions {
     /// The container, or what is left of it
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) container: PathBuf,
-    /// No copy is found: look for one in every sector, say what there is, and restore from it
+    /// Look for header copies in every sector, report them, and restore from one
     #[arg(long)]
     pub(crate) scan: bool,
     /// Where the scan finds several copies, the offset of the one to restore from

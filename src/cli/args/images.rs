@@ -30,7 +30,7 @@ pub(crate) struct ExportOptions {
     /// Overwrite what is there
     #[arg(long)]
     pub(crate) force: bool,
-    /// Do not ask before writing in clear
+    /// Do not ask before writing unencrypted data
     #[arg(short, long)]
     pub(crate) yes: bool,
     /// Do not read the image back to compare it with the container

@@ -168,7 +168,7 @@ pub(crate) struct NewSecretOptions {
 pub(crate) enum PriorityChoice {
     /// Before the others
     Prefer,
-    /// In the order of the numbers
+    /// In numerical order
     Normal,
     /// Only with --slot or --unlock-slot
     Ignore,

@@ -14,28 +14,28 @@ pub(crate) struct ReencryptOptions {
     /// The container; it may be mounted and in use
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) container: PathBuf,
-    /// Another cipher [default: the present one]
+    /// The new cipher [default: the same as now]
     #[arg(long, value_enum, value_name = "CIPHER")]
     pub(crate) cipher: Option<CipherChoice>,
-    /// Bytes in a sector [default: as they are]
+    /// Bytes in a sector [default: the same as now]
     #[arg(long, value_name = "BYTES", value_parser = sector_size_parser())]
     pub(crate) sector_size: Option<SectorSize>,
-    /// Work at most so fast: 50M is 50 MiB a second
+    /// Limit the speed: 50M is 50 MiB a second
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) max_rate: Option<u64>,
     /// With --header: leave nothing in the container that shows its UUID at the end; an old header file is then not known as one
     #[arg(long, requires = "header", conflicts_with = "instead")]
     pub(crate) no_trace: bool,
-    /// Do not ask for the passwords of the other keyslots: they go
+    /// Do not ask for the passwords of the other keyslots: remove them
     #[arg(long)]
     pub(crate) drop_other_keys: bool,
-    /// Leave the work to the server of a mounted volume and return at once
+    /// Re-encrypt a mounted volume in the background and return at once
     #[arg(long)]
     pub(crate) background: bool,
-    /// Have a re-encryption of a mounted volume rest
+    /// Pause the re-encryption of a mounted volume
     #[arg(long, group = "instead")]
     pub(crate) stop: bool,
-    /// Say how far a re-encryption of a mounted volume is
+    /// Show how far the re-encryption of a mounted volume is
     #[arg(long, group = "instead")]
     pub(crate) status: bool,
     #[command(flatten)]

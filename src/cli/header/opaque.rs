@@ -66,7 +66,7 @@ pub(super) fn backup(console: Console, options: &HeaderBackupOptions, container:
         )
     });
     if !opened.place.is_hidden() {
-        console.note("the header of a hidden volume takes a backup of its own: --hidden");
+        console.note("a hidden volume's header needs its own backup: --hidden");
     }
     Ok(())
 }
@@ -97,7 +97,7 @@ pub(super) fn restore(
     })
     .map_err(cannot)?;
     warn_of_loss(console, path, lost);
-    console.warn("the password that the container has now, if it is another one, opens it no more");
+    console.warn("if the container has a different password now, that one will stop working");
     agree(
         &format!("The {} of {} and its copy will be replaced.", opened.place.name(), path.display()),
         options.yes,
@@ -156,13 +156,13 @@ pub(in crate::cli) fn refuse_signature(path: &Path, storage: &dyn Storage) -> Re
     let reason = format!("it bears the header of a {} container, which would be lost", format.name());
     Err(Error::new(ErrorKind::Usage, reason)
         .during(format!("cannot replace the header of {}", path.display()))
-        .with_hint("if that header is there by mistake, strongroom erase takes it away first"))
+        .with_hint("if that header is there by mistake, remove it first: strongroom erase"))
 }
 
 fn warn_of_loss(console: Console, path: &Path, lost: Option<&str>) {
     if let Some(lost) = lost {
         console.warn(&format!(
-            "{} is {lost}: its first and its last 128 KiB will be written to, which it may not survive",
+            "{} is {lost}: its first and last 128 KiB will be overwritten, which may destroy it",
             path.display()
         ));
     }

@@ -86,7 +86,7 @@ fn repair(console: Console, options: &HeaderRepairOptions) -> Result<()> {
             return Err(needs_force(path, format!("it would replace {what}")));
         }
         let question = format!("This replaces {what}.");
-        agree_by(&question, answer(&doubtful), options.yes, "--yes with --force answers for you")
+        agree_by(&question, answer(&doubtful), options.yes, "--yes with --force skips the question")
             .map_err(cannot)?;
         let (more, kept) = rewrite(&doubtful)?;
         lines.extend(more);
@@ -163,17 +163,17 @@ fn answer(doubtful: &[CopyFault]) -> &'static str {
 
 /// What the owner should know before such a copy goes.
 fn doubt(fault: &CopyFault) -> Option<String> {
-    const LOST: &str = "changes of passwords in it, if there were any, are lost";
+    const LOST: &str = "password changes in it, if any, are lost";
     let index = fault.index;
     match &fault.fault {
         Fault::Foreign(copy) => Some(format!(
             "{copy}; if that is the one whose files these are, stop: header repair --scan --offset puts its header back instead"
         )),
         Fault::DamagedNewer { sequence, whole } => Some(format!(
-            "header copy {index} is damaged and newer (sequence {sequence}, the whole one has {whole}): {LOST}, and a password removed by them opens again"
+            "header copy {index} is damaged and newer (sequence {sequence}, the whole one has {whole}): {LOST}, and removed passwords work again"
         )),
         Fault::Newer => Some(format!(
-            "header copy {index} passes for newer, but was changed by someone without the key: {LOST}"
+            "header copy {index} claims to be newer, but was changed by someone without the key: {LOST}"
         )),
         _ => None,
     }

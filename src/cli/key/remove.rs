@@ -67,7 +67,7 @@ fn confirm(
     }
     if !prompt::has_terminal() {
         let reason = "nobody could open the container again, and there is no terminal to ask on";
-        return Err(Error::new(ErrorKind::Usage, reason).with_hint("--yes answers for you"));
+        return Err(Error::new(ErrorKind::Usage, reason).with_hint("--yes skips the question"));
     }
     let label = doomed.and_then(|keyslot| keyslot.label.as_ref());
     let label = label.map(|label| format!(", {label:?}")).unwrap_or_default();

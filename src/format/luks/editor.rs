@@ -103,14 +103,14 @@ impl Occupancy {
         let is_last_of_people =
             goes == Some(&OpenedBy::People) && !others().any(|by| *by == OpenedBy::People);
         let reason = match others().find(|opened_by| is_way_in(opened_by)) {
-            None => format!("keyslot {slot} is the last one: without it nobody opens the container"),
+            None => format!("keyslot {slot} is the last one: without it nobody can open the container"),
             Some(OpenedBy::Token(token)) if for_people && is_last_of_people => format!(
                 "keyslot {slot} is the last one that people can open: without it a token alone opens the container ({token})"
             ),
             Some(_) => return Ok(()),
         };
         Err(Error::new(ErrorKind::Usage, reason)
-            .with_hint("add another one first; --force removes it all the same"))
+            .with_hint("add another one first; --force removes it anyway"))
     }
 
     fn opened_by(&self, slot: u32) -> Option<&OpenedBy> {
@@ -179,5 +179,5 @@ pub(in crate::format) fn not_in_force(error: &Error) -> Error {
 
 /// Somebody else was quicker.
 pub(in crate::format) fn changed_meanwhile() -> Error {
-    Error::new(ErrorKind::Busy, "the header was changed meanwhile by somebody else").with_hint("try again")
+    Error::new(ErrorKind::Busy, "somebody else changed the header in the meantime").with_hint("try again")
 }

@@ -145,9 +145,7 @@ fn digest(
     let key = match (raw.kind.as_str(), key_len) {
         ("pbkdf2", Some(key_len)) => key_digest(raw, index, key_len)?,
         // No key has this length, so it opens nothing; it still tells whose header this is.
-        ("pbkdf2", None) => {
-            key_digest(raw, index, 0).unwrap_or_else(|_| Err("no keyslot is under it".to_owned()))
-        }
+        ("pbkdf2", None) => key_digest(raw, index, 0).unwrap_or_else(|_| Err("it has no keyslot".to_owned())),
         (kind, _) => Err(format!("digest {index} is of the unknown type {}", excerpt(kind))),
     };
     Ok(Digest { slots: slot_numbers, segments, key })

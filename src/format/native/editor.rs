@@ -136,9 +136,9 @@ fn check_removal(used: &[Keyslot], slot: u32, lock_out: bool) -> Result<()> {
     let goes = used.iter().filter(is_way_in).any(|used| used.index == slot);
     let remains = used.iter().filter(is_way_in).any(|used| used.index != slot);
     if goes && !remains && !lock_out {
-        let reason = format!("keyslot {slot} is the last one: without it nobody opens the container");
+        let reason = format!("keyslot {slot} is the last one: without it nobody can open the container");
         return Err(Error::new(ErrorKind::Usage, reason)
-            .with_hint("add another one first; --force removes it all the same"));
+            .with_hint("add another one first; --force removes it anyway"));
     }
     Ok(())
 }

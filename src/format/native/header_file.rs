@@ -82,7 +82,7 @@ impl HeaderFile {
     /// Reads a header file: its preamble, and whether what follows belongs to it.
     ///
     /// # Errors
-    /// `NotAContainer` where it is no header file, `Unsupported` for one of another version, `Damaged`.
+    /// `NotAContainer` where it is not a header file, `Unsupported` for one of another version, `Damaged`.
     pub fn read(storage: &dyn Storage) -> Result<Self> {
         let mut bytes = vec![0; PREAMBLE_LEN.min(usize::try_from(storage.size()?).unwrap_or(PREAMBLE_LEN))];
         storage.read_exact_at(&mut bytes, 0)?;
@@ -207,9 +207,8 @@ pub(super) fn check_same_data(own: &HeaderCopy, from_file: &HeaderCopy) -> Resul
     if !own.is_of_same_container(from_file) {
         let (own, other) = (hyphenated(&own.superblock.uuid), hyphenated(&from_file.superblock.uuid));
         let reason = format!("the header file belongs to container {other}, and this one is {own}");
-        return Err(Error::new(ErrorKind::Usage, reason).with_hint(
-            "if a wrong header was put into it by mistake, strongroom erase takes that away first",
-        ));
+        return Err(Error::new(ErrorKind::Usage, reason)
+            .with_hint("if a wrong header was put there by mistake, remove it first: strongroom erase"));
     }
     if !own.superblock.lays_out_as(&from_file.superblock) {
         return Err(Error::new(ErrorKind::Usage, what_happened(&own.superblock, &from_file.superblock)));
@@ -255,7 +254,7 @@ fn checksum(raw: &RawPreamble) -> [u8; 32] {
 
 fn explain(error: HeaderError) -> Error {
     match error {
-        HeaderError::NoMagic => Error::new(ErrorKind::NotAContainer, "it is no header file")
+        HeaderError::NoMagic => Error::new(ErrorKind::NotAContainer, "it is not a header file")
             .with_hint("strongroom header backup makes one"),
         HeaderError::CutOff => Error::new(ErrorKind::Damaged, "the header file is cut off"),
         error => error.into(),

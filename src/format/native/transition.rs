@@ -132,7 +132,7 @@ impl StartHeader {
             && base.superblock.sequence.checked_add(1) == Some(superblock.sequence)
             && base.superblock.generation.checked_add(1) == Some(superblock.generation);
         if !follows {
-            let reason = "the header was changed meanwhile by somebody else";
+            let reason = "somebody else changed the header in the meantime";
             return Err(Error::new(ErrorKind::Busy, reason).with_hint("try again"));
         }
         let mut ledger = Ledger::new(superblock, &self.volume_key)?;

@@ -69,7 +69,7 @@ fn check_still_there(copies: &Copies, base: &HeaderCopy) -> Result<()> {
     let is_newer_there =
         copies.whole().any(|copy| copy.is_update_of(base)) || copies.damaged_update_of(base).is_some();
     if !is_there || is_newer_there || copies.unsupported().is_some() {
-        return Err(Error::new(ErrorKind::Busy, "the header was changed meanwhile by somebody else")
+        return Err(Error::new(ErrorKind::Busy, "somebody else changed the header in the meantime")
             .with_hint("try again"));
     }
     // A copy with another uuid may be the last header of another container: it is nobody's to overwrite in passing.

@@ -74,7 +74,7 @@ pub(super) fn repair_in_memory(session: &mut Session, block: &str) -> Result<()>
     }
     if is_left_damaged(&finished) {
         let found = finding(&finished.output, block).unwrap_or_else(|| "e2fsck does not say how".to_owned());
-        session.warnings.push(format!("the file system is damaged: {found}; it shows as it is"));
+        session.warnings.push(format!("the file system is damaged: {found}; it is shown as it is"));
     }
     Ok(())
 }
@@ -131,7 +131,7 @@ impl Way<'_> {
         let tools = first.iter().chain(&["e2fsck -fy"]).map(|tool| format!("{folder}/{tool} {volume}"));
         let tools = tools.collect::<Vec<_>>().join("; ");
         format!(
-            "repair it (what has lost its name comes to lost+found), with the options of this mount: \
+            "repair it (files that lost their names end up in lost+found), with the same options as this mount: \
              strongroom mount --block {container} {mountpoint}; {tools}; strongroom unmount {mountpoint}"
         )
     }

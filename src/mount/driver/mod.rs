@@ -116,7 +116,7 @@ impl Driver {
             _ => error,
         });
         if let (Some(missing), Ok(())) = (volume.missing_end, &mounted) {
-            session.warnings.push(format!("{missing}; files that lie there cannot be read"));
+            session.warnings.push(format!("{missing}; files stored there cannot be read"));
         }
         mounted.map_err(|error| error.during(format!("cannot mount on {}", mountpoint.path().display())))
     }
@@ -152,7 +152,7 @@ impl Volume<'_> {
 
 fn cut_off(missing: &str) -> Error {
     Error::new(ErrorKind::Damaged, missing)
-        .with_hint("take it from a backup; strongroom mount --block --read-only gives what is left")
+        .with_hint("restore it from a backup; strongroom mount --block --read-only shows what is left")
 }
 
 /// The mount on `path` that was just made there: of a type that starts with `kind`.
@@ -233,10 +233,7 @@ fn cut_users_off(id: MountId, detach: impl FnOnce() -> Result<()>) -> Result<()>
         return Ok(());
     }
     let names = names.join(", ");
-    Err(Error::new(
-        ErrorKind::Busy,
-        format!("it still shows in {names}, where it cannot be written any more"),
-    ))
+    Err(Error::new(ErrorKind::Busy, format!("it still shows in {names}, but can no longer be written there")))
 }
 
 /// Unmounts what the kernel mounted. Given up once it `may_run` no longer.

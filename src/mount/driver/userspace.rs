@@ -137,7 +137,7 @@ fn unmountable(superblock: &Superblock) -> Error {
     match superblock.contents {
         Contents::Unknown => superblock.unmountable(),
         other => Error::new(ErrorKind::Missing, format!("no driver mounts {other} without root"))
-            .with_hint("mount it as root, or see the volume as a file with mount --block"),
+            .with_hint("mount it as root, or use mount --block to see the volume as a file"),
     }
 }
 
@@ -166,7 +166,7 @@ fn unreadable(missing: &str, version: Option<Version>) -> Error {
     let name = version.map_or_else(|| "of unknown version".to_owned(), |version| version.to_string());
     let reason = format!("{missing}; this fuse2fs ({name}) would show wrong contents as if they were right");
     let hint = format!(
-        "strongroom mount --block --read-only gives what is left; the files that are whole show with fuse2fs {} or newer, \
+        "strongroom mount --block --read-only shows what is left; the files that are whole show with fuse2fs {} or newer, \
          and for a native container as root with the kernel driver",
         Version::FIXED
     );
@@ -378,7 +378,7 @@ fn last_words(directory: &Path) -> String {
 
 /// True of every version (see `tests/vault/long_names.rs`): the kernel passes on names of up to 1024 bytes and more, and the
 /// length of a name in a directory is one byte.
-const LONG_NAMES: &str = "fuse2fs damages folders by names of more than 255 bytes (128 Cyrillic or 86 Japanese letters): keep them shorter";
+const LONG_NAMES: &str = "fuse2fs damages folders that hold names longer than 255 bytes (128 Cyrillic or 86 Japanese letters): use shorter ones";
 /// The block file as seen from the session's directory.
 const BLOCK_NAME: &str = "block/volume";
 const START_LIMIT: Duration = Duration::from_secs(60);

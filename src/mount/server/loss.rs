@@ -166,7 +166,10 @@ fn copy_beside(file: &File, folder: &Path, name: &OsString) -> Result<PathBuf> {
             Ok(()) => return Ok(target),
         }
     }
-    Err(Error::new(ErrorKind::Exists, format!("there are too many rescued copies in {}", folder.display())))
+    Err(Error::new(
+        ErrorKind::Exists,
+        format!("there are already too many rescued copies in {}", folder.display()),
+    ))
 }
 
 impl Terminal {
@@ -347,7 +350,7 @@ pub(super) fn ending(lossy: Option<&Error>) -> Outcome {
 pub(super) fn tell_of_copies(contact: &Contact, log: &Log, copies: &[PathBuf]) {
     for copy in copies {
         let line =
-            format!("a volume was unmounted whose container was lost; a copy of it is in {}", copy.display());
+            format!("a volume whose container was lost was unmounted; a copy of it is in {}", copy.display());
         log(&line);
         if let Some(terminal) = &contact.terminal {
             terminal.tell(&line);
