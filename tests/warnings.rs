@@ -32,7 +32,7 @@ fn every_command_lists_its_warnings() {
     place.make_file("image", [7; 100_000]);
     place.make_file("same", "x\n");
     assert_warns(&place, &format!("import image imported {secret} {CHEAP}"), "zero bytes");
-    let create = format!("create v --size 8M --filesystem none {CHEAP}");
+    let create = format!("create v --size 8M --filesystem none --sector-size 512 {CHEAP}");
     assert_warns(&place, &format!("{create} --password-file same"), "weak");
     assert_eq!(warnings(&place, &format!("{create} --force --yes {secret}")), [""; 0]);
 

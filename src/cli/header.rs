@@ -49,9 +49,6 @@ struct BackedUp<'a> {
     header_file: &'a Path,
     uuid: Option<String>,
     left_out: Vec<String>,
-    /// Why it may not be the newest header.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    warnings: Vec<String>,
 }
 
 fn backup(console: Console, options: &HeaderBackupOptions) -> Result<()> {
@@ -83,13 +80,8 @@ fn backup(console: Console, options: &HeaderBackupOptions) -> Result<()> {
         console.warn(&format!("{}: {doubt}", path.display()));
     }
     let passwords = if doubt.is_some() { "the passwords of its time" } else { "today's passwords" };
-    let done = BackedUp {
-        container: path,
-        header_file: file,
-        uuid: backup.uuid(),
-        left_out: backup.left_out(),
-        warnings: doubt.into_iter().collect(),
-    };
+    let done =
+        BackedUp { container: path, header_file: file, uuid: backup.uuid(), left_out: backup.left_out() };
     console.done(&done, |_| {
         format!(
             "backed up the header of {} to {}\nit opens with {passwords}, even after they are changed or removed: keep it safe",

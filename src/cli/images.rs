@@ -148,8 +148,6 @@ struct Exported<'a> {
     image: &'a Path,
     size: u64,
     sha256: String,
-    /// What speaks against the header that it was read under.
-    warnings: Vec<String>,
 }
 
 fn write_image(console: Console, options: &ExportOptions, container: &Container) -> Result<()> {
@@ -162,8 +160,6 @@ fn write_image(console: Console, options: &ExportOptions, container: &Container)
         confirm_cleartext(path, target)?;
     }
     let unlocked = unlock(console, path, &*header, &options.unlock, options.keyslot.slot)?;
-    // What is written may be noise: whoever exports may delete the container afterwards.
-    let warnings = header.warnings(&unlocked);
     let info = header.describe_unlocked(&unlocked);
     check_complete(container, &info)
         .map_err(|error| error.during(format!("cannot export {}", path.display())))?;
@@ -188,8 +184,7 @@ fn write_image(console: Console, options: &ExportOptions, container: &Container)
     interrupt::check()?;
     draft.commit(&OsRng)?;
 
-    let exported =
-        Exported { container: path, image: target, size: volume.size(), sha256: hex(&sha256), warnings };
+    let exported = Exported { container: path, image: target, size: volume.size(), sha256: hex(&sha256) };
     console.done(&exported, |made| {
         let (from, to) = (made.container.display(), made.image.display());
         format!("exported {from} to {to}: {}, unencrypted", show_size(made.size))

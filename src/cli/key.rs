@@ -51,8 +51,6 @@ struct Tested<'a> {
     container: &'a Path,
     opens: bool,
     keyslot: Option<u32>,
-    /// What speaks against the header that opens.
-    warnings: Vec<String>,
 }
 
 /// Wrong credentials are an error as everywhere: the exit status is the answer.
@@ -60,12 +58,7 @@ fn test(console: Console, options: &KeyTestOptions) -> Result<()> {
     let header = inspect_header(&options.container, &options.unlock)?;
     options.unlock.check_source_for(&*header)?;
     let unlocked = unlock(console, &options.container, &*header, &options.unlock, options.keyslot.slot)?;
-    let tested = Tested {
-        container: &options.container,
-        opens: true,
-        keyslot: unlocked.keyslot,
-        warnings: header.warnings(&unlocked),
-    };
+    let tested = Tested { container: &options.container, opens: true, keyslot: unlocked.keyslot };
     console.result(&tested, |tested| match tested.keyslot {
         Some(slot) => format!("keyslot {slot} opens\n"),
         None => "the container opens\n".to_owned(),

@@ -58,12 +58,10 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     } else {
         unlock_with(console, path, &*header, &options.unlock, options.keyslot.slot)?.0
     };
-    let doubts = if container.is_read_only() { header.warnings(&unlocked) } else { Vec::new() };
     if options.protect.protect_hidden {
         unlocked = protect(console, options, &container, &*header, &unlocked)?;
     }
-    let repairs = make_writable(&container, &*header, &unlocked).map_err(|error| cannot_open(error, path))?;
-    for repair in &repairs {
+    for repair in make_writable(&container, &*header, &unlocked).map_err(|error| cannot_open(error, path))? {
         console.warn(&format!("{}: {repair}", path.display()));
     }
     if let Layout::Moving(_) = unlocked.layout {
@@ -84,13 +82,10 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
         console.alarm(warning);
     }
     warn_of_lost(console, &mount::list());
-    let warnings = doubts.iter().chain(&repairs).chain(&mounted.warnings).collect();
-    console.done(&Shown { entry: &mounted.entry, warnings }, |Shown { entry, .. }| {
-        match (&entry.mountpoint, &entry.block) {
-            (Some(mountpoint), _) => format!("mounted {} on {}", path.display(), mountpoint.display()),
-            (None, Some(block)) => format!("{} is open as {}", path.display(), block.display()),
-            (None, None) => format!("{} is open", path.display()),
-        }
+    console.done(&mounted.entry, |entry| match (&entry.mountpoint, &entry.block) {
+        (Some(mountpoint), _) => format!("mounted {} on {}", path.display(), mountpoint.display()),
+        (None, Some(block)) => format!("{} is open as {}", path.display(), block.display()),
+        (None, None) => format!("{} is open", path.display()),
     });
     if options.foreground { mounted.wait(interrupt::flag()) } else { Ok(()) }
 }
@@ -190,15 +185,6 @@ pub(crate) fn list(console: Console) -> Result<()> {
         }
     }
     console.result(&Mounts { mounts, others }, |list| table(&list.mounts))
-}
-
-#[derive(Debug, Serialize)]
-struct Shown<'a> {
-    #[serde(flatten)]
-    entry: &'a Entry,
-    /// What was said of the header and of the file system.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    warnings: Vec<&'a String>,
 }
 
 #[derive(Debug, Serialize)]

@@ -50,13 +50,7 @@ pub(super) fn backup(console: Console, options: &HeaderBackupOptions, container:
         .write_all_at(&bytes.map_err(cannot)?, 0)
         .map_err(|error| cannot(error.into()))?;
     draft.commit(&OsRng).map_err(cannot)?;
-    let done = BackedUp {
-        container: path,
-        header_file: file,
-        uuid: None,
-        left_out: Vec::new(),
-        warnings: Vec::new(),
-    };
+    let done = BackedUp { container: path, header_file: file, uuid: None, left_out: Vec::new() };
     let which = if opened.place.is_hidden() { "hidden volume's header in" } else { "header of" };
     console.done(&done, |_| {
         format!(
