@@ -8,7 +8,7 @@ use strongroom::{
     crypto::{
         crc::crc32,
         hash::HashKind,
-        kdf::{KdfLimits, pbkdf2},
+        kdf::{KdfLimits, WorkLimit, pbkdf2},
         secret::{Credentials, Password, VolumeKey},
         xts::AesXts,
     },
@@ -37,7 +37,14 @@ const PASSWORD: &[u8] = b"correct horse battery staple";
 
 /// Real costs, as small as a container may have them; nothing in the product is built differently for fuzzing.
 const ATTEMPT: Attempt<'static> = Attempt {
-    limits: KdfLimits { memory_kib: 128, passes: 2, lanes: 2, iterations: 2000, available_kib: u64::MAX },
+    limits: KdfLimits {
+        memory_kib: 128,
+        passes: 2,
+        lanes: 2,
+        iterations: 2000,
+        available_kib: u64::MAX,
+        work: WorkLimit { kib: 256, kib_per_second: 1 << 20 },
+    },
     keyslot: None,
     hints: Hints { prf: Some(Prf::Sha512), ..Hints::NONE },
     monitor: None,

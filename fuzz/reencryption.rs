@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use strongroom::{
     crypto::{
         hash::hmac_sha512,
-        kdf::{KdfLimits, hkdf_sha512},
+        kdf::{KdfLimits, WorkLimit, hkdf_sha512},
         secret::{Credentials, Password, VolumeKey},
     },
     format::{Attempt, Format, native::Native, veracrypt::Hints},
@@ -24,7 +24,14 @@ const AREA_LEN: usize = 16_384;
 const SECTION: usize = 192;
 
 const ATTEMPT: Attempt = Attempt {
-    limits: KdfLimits { memory_kib: 128, passes: 2, lanes: 2, iterations: 2000, available_kib: u64::MAX },
+    limits: KdfLimits {
+        memory_kib: 128,
+        passes: 2,
+        lanes: 2,
+        iterations: 2000,
+        available_kib: u64::MAX,
+        work: WorkLimit { kib: 256, kib_per_second: 1 << 20 },
+    },
     keyslot: None,
     hints: Hints::NONE,
     monitor: None,

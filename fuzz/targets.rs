@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use strongroom::{
     crypto::{
         crc::crc32,
-        kdf::KdfLimits,
+        kdf::{KdfLimits, WorkLimit},
         secret::{Credentials, Password},
     },
     format::{
@@ -32,7 +32,14 @@ const PREAMBLE_LEN: usize = 4096;
 
 /// So little that the real key derivation is cheap; nothing in the product is built differently for fuzzing.
 const ATTEMPT: Attempt = Attempt {
-    limits: KdfLimits { memory_kib: 128, passes: 2, lanes: 2, iterations: 2000, available_kib: u64::MAX },
+    limits: KdfLimits {
+        memory_kib: 128,
+        passes: 2,
+        lanes: 2,
+        iterations: 2000,
+        available_kib: u64::MAX,
+        work: WorkLimit { kib: 256, kib_per_second: 1 << 20 },
+    },
     keyslot: None,
     hints: Hints::NONE,
     monitor: None,

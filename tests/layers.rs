@@ -30,12 +30,25 @@ const LAYERS: [(&str, &[&str]); 11] = [
 const EVERYONES: [&str; 3] = ["error", "text", "units"];
 
 /// Each dependency with the layers that may use it; none named means all of them.
-const CRATES: [(&str, &[&str]); 38] = [
+const CRATES: [(&str, &[&str]); 51] = [
     ("aes", &["crypto"]),
     // In `sys` only to say that a block may be zeros.
     ("argon2", &["crypto", "sys"]),
     ("base64ct", &["format"]),
+    ("aria", &["crypto"]),
     ("camellia", &["crypto"]),
+    ("cast6", &["crypto"]),
+    ("rc6", &["crypto"]),
+    ("sm4", &["crypto"]),
+    ("md_5", &["crypto"]),
+    ("md2", &["crypto"]),
+    ("md4", &["crypto"]),
+    ("sha3", &["crypto"]),
+    ("sm3", &["crypto"]),
+    ("tiger", &["crypto"]),
+    ("chacha20", &["crypto"]),
+    ("poly1305", &["crypto"]),
+    ("polyval", &["crypto"]),
     ("pbkdf2", &["crypto"]),
     ("ripemd", &["crypto"]),
     ("sha1", &["crypto"]),

@@ -10,7 +10,7 @@ mod opaque;
 mod reencrypt;
 mod resize;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{
     ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint,
@@ -38,7 +38,7 @@ pub(crate) use opaque::{HintOptions, OpenFormat};
 pub(crate) use reencrypt::{CipherChoice, ReencryptOptions};
 pub(crate) use resize::ResizeOptions;
 
-use super::size::parse_size;
+use super::{limits::parse_time, size::parse_size};
 use check::CHECK_EXAMPLES;
 use erase::ERASE_EXAMPLES;
 use images::{EXPORT_EXAMPLES, IMPORT_EXAMPLES};
@@ -284,6 +284,9 @@ pub(crate) struct UnlockOptions {
     /// Refuse keyslots that need more memory than this [default: 4G]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) max_kdf_memory: Option<u64>,
+    /// Refuse keyslots that take longer than this on this machine [default: 5m]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) max_kdf_time: Option<Duration>,
     /// Read the container's header from this file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) header: Option<PathBuf>,
@@ -466,7 +469,7 @@ pub(crate) enum DriverChoice {
 /// what has a good default.
 pub(crate) fn is_rare(id: &str) -> bool {
     const BEGINNINGS: [&str; 2] = ["protect_", "new_"];
-    const NAMES: [&str; 16] = [
+    const NAMES: [&str; 17] = [
         "backup_header",
         "cipher",
         "hash",
@@ -476,6 +479,7 @@ pub(crate) fn is_rare(id: &str) -> bool {
         "kind",
         "lanes",
         "max_kdf_memory",
+        "max_kdf_time",
         "memory",
         "passes",
         "pim",
@@ -521,8 +525,7 @@ fn kdf_parser() -> impl TypedValueParser<Value = KdfKind> {
 }
 
 fn hash_parser() -> impl TypedValueParser<Value = HashKind> {
-    let names = HashKind::ALL.map(HashKind::name).into_iter();
-    PossibleValuesParser::new(names.filter(|name| HashKind::from_name(name).is_some()))
+    PossibleValuesParser::new(HashKind::USUAL.map(HashKind::name))
         .try_map(|name| HashKind::from_name(&name).ok_or("no such hash"))
 }
 

@@ -6,11 +6,12 @@ use super::{
     args::{CreateOptions, HintOptions, MountOptions, NewFormat, OpenFormat, ProvisionChoice, UnlockOptions},
     create::{Summary, check_filesystem, filesystem_kind, make_filesystem, owner},
     interrupt,
+    limits::limits,
     mounting::open,
     output::Console,
     progress::{ByteProgress, spin},
     size::show_size,
-    unlock::{limits, unlock_with},
+    unlock::unlock_with,
 };
 use strongroom::{
     crypto::{rng::OsRng, secret::Credentials},
@@ -224,7 +225,7 @@ pub(super) fn protect(
         backup_header: false,
         system: false,
     };
-    let attempt = Attempt { limits: limits(&options.unlock), hints, ..Attempt::default() };
+    let attempt = Attempt { limits: limits(&options.unlock, header)?, hints, ..Attempt::default() };
     let cannot = |error: Error| error.during("cannot open the hidden volume to protect it");
     let mut tries_left =
         if protect.is_prompt() { options.unlock.tries.unwrap_or(super::unlock::TRIES) } else { 1 };

@@ -15,6 +15,7 @@ use strongroom::{
 
 use super::{
     args::InfoOptions,
+    limits::notes,
     output::Console,
     pin::PinInfo,
     size::show_size,
@@ -24,7 +25,7 @@ use super::{
 /// Prints a container's header.
 pub(crate) fn run(console: Console, options: &InfoOptions) -> Result<()> {
     let shown = Shown::of(console, options)?;
-    console.result(&shown, |Shown { header_file, info, pin }| {
+    console.result(&shown, |Shown { header_file, info, pin, notes }| {
         let mut text = String::new();
         if header_file.is_some() {
             text.push_str("Header file:   a header without its container: a backup, or a detached header\n");
@@ -37,6 +38,10 @@ pub(crate) fn run(console: Console, options: &InfoOptions) -> Result<()> {
         }
         text.push_str("Keyslots:\n");
         text.push_str(&describe_keyslots(&info.keyslots));
+        for note in notes {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "Note:          {note}");
+        }
         text.push_str(&advice(info));
         text
     })
@@ -52,6 +57,9 @@ struct Shown {
     /// Only there for a container that could be pinned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pin: Option<PinInfo>,
+    /// What takes long.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
 }
 
 impl Shown {
@@ -67,7 +75,7 @@ impl Shown {
                 info.container_size = container.storage().size()?;
                 info.data_size = 0;
             }
-            return Ok(Self { header_file: Some(true), info, pin: None });
+            return Ok(Self { header_file: Some(true), info, pin: None, notes: Vec::new() });
         }
         let header = container.header().map_err(opened)?;
         let pin = PinInfo::of(path, &*header);
@@ -76,7 +84,8 @@ impl Shown {
             let left = left_behind(&*container.storage())?.map(|left| format!("strongroom's {left}"));
             info.details.extend(left.map(|left| Detail::new("Left over", left)));
         }
-        Ok(Self { header_file: None, info, pin })
+        let notes = notes(&options.unlock, &*header)?;
+        Ok(Self { header_file: None, info, pin, notes })
     }
 }
 

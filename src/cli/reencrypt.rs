@@ -26,13 +26,14 @@ use strongroom::{
 use super::{
     args::{CipherChoice, CostOptions, ReencryptOptions},
     cost, interrupt,
+    limits::limits,
     mounting::open,
     output::Console,
     pin,
     progress::{ByteProgress, spin},
     prompt::{self, SecretPrompt},
     recovery,
-    unlock::{cannot_open, inspect, limits, settle_format, unlock_with},
+    unlock::{cannot_open, inspect, settle_format, unlock_with},
 };
 
 /// Starts a re-encryption, or goes on with one; or has it rest, or tells how far it is.
@@ -326,7 +327,8 @@ fn ask_for(
     slot: &KeyslotInfo,
     options: &ReencryptOptions,
 ) -> Result<Option<Credentials>> {
-    let attempt = Attempt { limits: limits(&options.unlock), keyslot: Some(slot.slot), ..Attempt::default() };
+    let attempt =
+        Attempt { limits: limits(&options.unlock, header)?, keyslot: Some(slot.slot), ..Attempt::default() };
     for _ in 0..TRIES {
         let what = if slot.kind == RECOVERY { "Recovery key" } else { "Password" };
         let question = format!("{what} of {} (empty to remove it): ", shown(slot));

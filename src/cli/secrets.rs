@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use super::{
     args::{NewSecretOptions, ProtectOptions, SecretOptions, UnlockOptions},
-    interrupt,
+    interrupt, oddity,
     output::Console,
     prompt::{self, SecretPrompt},
     recovery, strength,
@@ -31,6 +31,10 @@ use super::{
 pub(crate) const MAX_PASSWORD_LEN: usize = 1 << 20;
 /// The longest keyfile that can be a whole secret, in bytes; cryptsetup's limit.
 const MAX_KEYFILE_LEN: usize = 8 << 20;
+
+const NOTHING: &str = "it is empty";
+/// How the empty password is given, which nobody should have, and some LUKS containers do.
+const EMPTY: &str = "a LUKS container whose password is empty opens with --keyfile /dev/null";
 
 impl UnlockOptions {
     /// Fails early where something is to be asked for and there is no terminal. Whether a FIDO2 token has a PIN shows later.
@@ -126,7 +130,7 @@ impl SecretOptions {
     }
 
     /// Whether a keyfile is given that stands in the password's place.
-    fn is_keyfile_all(&self, role: KeyfileRole) -> bool {
+    pub(crate) fn is_keyfile_all(&self, role: KeyfileRole) -> bool {
         self.source().is_keyfile_all(role)
     }
 
@@ -141,7 +145,11 @@ impl SecretOptions {
     /// The password of a container that exists, asked for once.
     fn read_password(&self, container: &Path) -> Result<Password> {
         if !self.source().is_prompt() {
-            return self.source().read_password();
+            // A container that exists may be one of LUKS.
+            return self
+                .source()
+                .read_password()
+                .map_err(|error| if error.reason() == NOTHING { error.with_hint(EMPTY) } else { error });
         }
         let answer = SecretPrompt::begin()?.ask(&format!("Password for {}: ", container.display()))?;
         Ok(Password::copy_of(answer.as_bytes())?)
@@ -285,7 +293,15 @@ impl GivenSecret<'_> {
     /// Asks twice for the password where it has no source, and weighs it. The warning, where it is weak, goes to `warn`.
     pub(crate) fn complete(self, container: &Path, warn: impl Fn(&str)) -> Result<Credentials> {
         let is_judged = self.password.is_none() || self.source.file.is_some();
+        let is_typed = self.password.is_none();
         let password = self.password.map_or_else(|| ask_twice(container), Ok)?;
+        // A keyfile in the password's place may hold anything.
+        if !is_typed
+            && !self.source.is_prompt()
+            && let Some(oddity) = oddity::untypeable(password.expose())
+        {
+            warn(&oddity);
+        }
         if is_judged && let Some(weakness) = strength::weakness(&password) {
             warn(&weakness);
         }
@@ -385,7 +401,7 @@ impl<'a> Source<'a> {
             return Ok(Password::copy_of(&[])?);
         }?;
         if password.is_empty() && self.keyfiles.is_empty() {
-            return Err(Error::new(ErrorKind::Usage, "it is empty").during("cannot take the password"));
+            return Err(Error::new(ErrorKind::Usage, NOTHING).during("cannot take the password"));
         }
         Ok(password)
     }

@@ -10,13 +10,15 @@ use strongroom::{
     crypto::{kdf::KdfLimits, secret::Credentials},
     error::{Error, ErrorKind, Result},
     format::{Attempt, Header, KeyfileRole, Unlocked, veracrypt::Family},
-    sys::{available, memory::is_any_secret_unlocked},
+    sys::memory::is_any_secret_unlocked,
     volume::{Container, header_without_container},
 };
 
 use super::{
     args::{OpenFormat, UnlockOptions},
     interrupt,
+    limits::{advise, limits},
+    oddity,
     output::Console,
     pin,
     progress::{self, TrialProgress},
@@ -180,8 +182,12 @@ fn open_with(
     keyslot: Option<u32>,
 ) -> Result<(Unlocked, Credentials)> {
     let watcher = TrialProgress;
-    let attempt =
-        Attempt { limits: limits(options), keyslot, hints: options.hints.hints(), monitor: Some(&watcher) };
+    let attempt = Attempt {
+        limits: limits(options, header)?,
+        keyslot,
+        hints: options.hints.hints(),
+        monitor: Some(&watcher),
+    };
     let secrets = &options.secrets;
     let tries = options.tries.unwrap_or(TRIES);
     if options.security_key {
@@ -202,7 +208,11 @@ fn open_with(
                 console.note(&format!("strongroom: {}", error.reason()));
                 options.read_again(console, path, header.keyfile_role(), &mut credentials)?;
             }
-            Err(error) => return Err(explain(error, path, header, &attempt.limits)),
+            Err(error) => {
+                let role = header.keyfile_role();
+                let error = explain(error, path, header, &attempt.limits);
+                return Err(oddity::advise(error, &credentials, role, secrets.is_keyfile_all(role)));
+            }
             Ok(unlocked) => {
                 tell_keyslot(console, &unlocked);
                 tell_found(console, header, &unlocked, options);
@@ -250,12 +260,6 @@ fn tell_keyslot(console: Console, unlocked: &Unlocked) {
     }
 }
 
-pub(crate) fn limits(options: &UnlockOptions) -> KdfLimits {
-    let usual = KdfLimits::default();
-    let memory_kib = options.max_kdf_memory.map_or(usual.memory_kib, |bytes| bytes / 1024);
-    KdfLimits { memory_kib, available_kib: available::memory() / 1024, ..usual }
-}
-
 /// Says which container it was, and what may help.
 fn explain(error: Error, path: &Path, header: &dyn Header, limits: &KdfLimits) -> Error {
     let error = error.during(format!("cannot unlock {}", path.display()));
@@ -267,12 +271,7 @@ fn explain(error: Error, path: &Path, header: &dyn Header, limits: &KdfLimits) -
             path.display()
         ));
     }
-    let limit = limits.memory_kib.saturating_mul(1024);
-    let wants_more = keyslots.iter().any(|slot| slot.kdf.memory > Some(limit));
-    if error.kind() == ErrorKind::Unsupported && wants_more {
-        return error.with_hint("if you trust this container, raise the limit with --max-kdf-memory");
-    }
-    error
+    advise(error, header, limits)
 }
 
 /// One line where locked memory does not suffice for the secrets.

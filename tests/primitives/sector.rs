@@ -245,7 +245,7 @@ fn lrw_is_the_drafts() {
             "5b908ec1abdd675f3d698a9553c89ce5",
         ),
     ] {
-        let spec = SectorSpec { cipher: BlockCipher::Aes, mode: Mode::LrwBenbi };
+        let spec = SectorSpec { cipher: BlockCipher::Aes, mode: Mode::Lrw(IvMode::Benbi) };
         let cipher = spec.keyed(&hex::decode(key).unwrap(), 0).unwrap();
         let plain = b"0123456789ABCDEF".repeat(32);
         let mut data = plain.clone();

@@ -10,7 +10,7 @@ pub(crate) struct CheckOptions {
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) container: PathBuf,
     /// Do not ask for the password: check only what can be checked without it
-    #[arg(long, conflicts_with_all = ["password", "keyfile", "tries", "max_kdf_memory", "slot"])]
+    #[arg(long, conflicts_with_all = ["password", "keyfile", "tries", "max_kdf_memory", "max_kdf_time", "slot"])]
     pub(crate) no_unlock: bool,
     /// Read the whole data area from the medium, not only a sample
     #[arg(long)]

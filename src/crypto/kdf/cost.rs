@@ -70,6 +70,47 @@ pub struct KdfLimits {
     pub iterations: u32,
     /// Memory in KiB that the machine has to give; a derivation that needs more is not begun.
     pub available_kib: u64,
+    /// How long Argon2 may take in a format that does not limit its passes.
+    pub work: WorkLimit,
+}
+
+/// A limit on time, in what Argon2 fills: memory times passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkLimit {
+    /// KiB that may be filled in all.
+    pub kib: u64,
+    /// KiB that this machine fills in a second: for messages.
+    pub kib_per_second: u64,
+}
+
+impl WorkLimit {
+    /// What a cost fills.
+    pub const fn of(cost: &Argon2Cost) -> u64 {
+        u64_of(cost.memory_kib).saturating_mul(u64_of(cost.passes))
+    }
+
+    /// How long so much takes, in seconds; at least one.
+    pub const fn seconds(self, kib: u64) -> u64 {
+        match kib.checked_div(self.kib_per_second) {
+            Some(seconds) if seconds > 0 => seconds,
+            _ => 1,
+        }
+    }
+}
+
+const fn u64_of(value: u32) -> u64 {
+    let [a, b, c, d] = value.to_le_bytes();
+    u64::from_le_bytes([a, b, c, d, 0, 0, 0, 0])
+}
+
+/// `90 s`, `12 min`, `5 h`, `3 days`: rounded down.
+pub fn show_seconds(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
 }
 
 /// What a key derivation costs.
@@ -98,6 +139,14 @@ pub enum CostError {
         /// The most that is allowed.
         limit: u64,
     },
+    /// More than the limit on time.
+    #[error("takes about {} of Argon2 here; the limit is {}", show_seconds(*seconds), show_seconds(*limit))]
+    TooLong {
+        /// What it takes, in seconds.
+        seconds: u64,
+        /// The most that is allowed, in seconds.
+        limit: u64,
+    },
     /// Less than RFC 9106 (section 3.1) asks for: 8 KiB a lane, one pass, one lane.
     #[error("asks for {}; the least is {}", quantity.amount(*value), quantity.amount(*minimum))]
     TooLittle {
@@ -118,6 +167,17 @@ impl KdfLimits {
         in_range(Quantity::Memory, cost.memory_kib.into(), 8 * u64::from(cost.lanes), self.memory_kib)
     }
 
+    /// The same for a format whose writers take any number of passes: what counts is the time that they take.
+    pub fn check_time(&self, cost: &Argon2Cost) -> Result<(), CostError> {
+        Self { passes: u32::MAX, ..*self }.check(cost)?;
+        let kib = WorkLimit::of(cost);
+        if kib > self.work.kib {
+            let (seconds, limit) = (self.work.seconds(kib), self.work.seconds(self.work.kib));
+            return Err(CostError::TooLong { seconds, limit });
+        }
+        Ok(())
+    }
+
     /// Refuses a number of PBKDF2 iterations that is zero or above the limit.
     pub fn check_iterations(&self, iterations: u32) -> Result<(), CostError> {
         in_range(Quantity::Iterations, iterations.into(), 1, self.iterations.into())
@@ -126,7 +186,15 @@ impl KdfLimits {
 
 impl Default for KdfLimits {
     fn default() -> Self {
-        Self { memory_kib: 4 << 20, passes: 64, lanes: 16, iterations: 1 << 28, available_kib: u64::MAX }
+        Self {
+            memory_kib: 4 << 20,
+            passes: 64,
+            lanes: 16,
+            iterations: 1 << 28,
+            available_kib: u64::MAX,
+            // As much as 64 passes over 4 GiB: some minutes on a machine that fills 1 GiB in a second.
+            work: WorkLimit { kib: 256 << 20, kib_per_second: 1 << 20 },
+        }
     }
 }
 
@@ -200,6 +268,25 @@ mod tests {
         assert_eq!(refused.to_string(), "asks for 1001 iterations; the limit is 1000 iterations");
         let refused = limits.check_iterations(0).unwrap_err();
         assert_eq!(refused, CostError::TooLittle { quantity: Quantity::Iterations, value: 0, minimum: 1 });
+    }
+
+    #[test]
+    fn any_number_of_passes_is_allowed_that_takes_no_longer_than_the_limit() {
+        // proves: L2-KDF-03
+        let limits = KdfLimits {
+            work: WorkLimit { kib: 3000 << 10, kib_per_second: 10 << 10 },
+            ..KdfLimits::default()
+        };
+        let cost = Argon2Cost { memory_kib: 1 << 10, passes: 3000, lanes: 1 };
+        assert_eq!(limits.check_time(&cost), Ok(()));
+        let refused = limits.check_time(&Argon2Cost { passes: 9000, ..cost }).unwrap_err();
+        assert_eq!(refused.to_string(), "takes about 15 min of Argon2 here; the limit is 5 min");
+        let all_memory = Argon2Cost { memory_kib: u32::MAX, passes: 1, lanes: 1 };
+        assert!(matches!(limits.check_time(&all_memory), Err(CostError::TooMuch { .. })));
+        assert!(matches!(
+            limits.check_time(&Argon2Cost { passes: 0, ..cost }),
+            Err(CostError::TooLittle { .. })
+        ));
     }
 
     #[test]

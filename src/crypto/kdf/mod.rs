@@ -8,10 +8,11 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use hkdf::Hkdf;
 use sha2::Sha512;
 
+pub(in crate::crypto) use self::pbkdf2::Block;
 pub use self::{
     calibrate::{calibrate, calibrate_iterations},
-    cost::{Argon2Cost, CostError, KdfCost, KdfKind, KdfLimits, Quantity},
-    pbkdf2::{BETWEEN_QUESTIONS, pbkdf2, pbkdf2_blocks, pbkdf2_name},
+    cost::{Argon2Cost, CostError, KdfCost, KdfKind, KdfLimits, Quantity, WorkLimit, show_seconds},
+    pbkdf2::{BETWEEN_QUESTIONS, pbkdf2, pbkdf2_blocks},
 };
 use crate::{
     Error, ErrorKind,

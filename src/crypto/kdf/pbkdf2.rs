@@ -2,9 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use blake2::Blake2s256;
 use hmac::{
-    Hmac, KeyInit, SimpleHmac,
+    KeyInit,
     digest::{FixedOutput, Update},
 };
 use zeroize::Zeroize;
@@ -47,77 +46,59 @@ pub fn pbkdf2_blocks(
     out: &mut [u8],
     is_over: &dyn Fn() -> bool,
 ) -> ControlFlow<()> {
-    let fill = match hash {
-        HashKind::Sha1 => fill::<Hmac<sha1::Sha1>>,
-        HashKind::Sha224 => fill::<Hmac<sha2::Sha224>>,
-        HashKind::Sha256 => fill::<Hmac<sha2::Sha256>>,
-        HashKind::Sha384 => fill::<Hmac<sha2::Sha384>>,
-        HashKind::Sha512 => fill::<Hmac<sha2::Sha512>>,
-        HashKind::Ripemd160 => fill::<Hmac<ripemd::Ripemd160>>,
-        HashKind::Whirlpool => fill::<Hmac<whirlpool::Whirlpool>>,
-        HashKind::Streebog512 => fill::<Hmac<streebog::Streebog512>>,
-        HashKind::Blake2s256 => fill::<SimpleHmac<Blake2s256>>,
-    };
     let blocks = out.chunks_mut(hash.digest_len()).zip(first..);
     for (block, index) in blocks {
-        fill(password, salt, iterations, index, block, is_over)?;
+        hash.fill(Block { password, salt, iterations, index, out: block, is_over })?;
     }
     ControlFlow::Continue(())
 }
 
-/// One block, or its beginning.
-fn fill<P: KeyInit + Update + FixedOutput + Clone>(
-    password: &[u8],
-    salt: &[u8],
+/// One block of PBKDF2's output, to be filled.
+pub(in crate::crypto) struct Block<'a> {
+    password: &'a [u8],
+    salt: &'a [u8],
     iterations: u32,
+    /// Counted from 0.
     index: u32,
-    block: &mut [u8],
-    is_over: &dyn Fn() -> bool,
-) -> ControlFlow<()> {
-    block.fill(0);
-    // HMAC takes keys of every length.
-    let Ok(keyed) = P::new_from_slice(password) else { return ControlFlow::Continue(()) };
-    let number = index.wrapping_add(1).to_be_bytes();
-    let mut running = keyed.clone().chain(salt).chain(number).finalize_fixed();
-    let mut left = iterations.saturating_sub(1);
-    loop {
-        let batch = left.min(BETWEEN_QUESTIONS);
-        for _ in 0..batch {
-            xor(block, &running);
-            running = keyed.clone().chain(&running).finalize_fixed();
+    /// As long as a digest, or shorter.
+    out: &'a mut [u8],
+    is_over: &'a dyn Fn() -> bool,
+}
+
+impl Block<'_> {
+    /// Fills it by the HMAC `P`.
+    pub(in crate::crypto) fn fill<P: KeyInit + Update + FixedOutput + Clone>(self) -> ControlFlow<()> {
+        let Self { password, salt, iterations, index, out: block, is_over } = self;
+        block.fill(0);
+        // HMAC takes keys of every length.
+        let Ok(keyed) = P::new_from_slice(password) else { return ControlFlow::Continue(()) };
+        let number = index.wrapping_add(1).to_be_bytes();
+        let mut running = keyed.clone().chain(salt).chain(number).finalize_fixed();
+        let mut left = iterations.saturating_sub(1);
+        loop {
+            let batch = left.min(BETWEEN_QUESTIONS);
+            for _ in 0..batch {
+                xor(block, &running);
+                running = keyed.clone().chain(&running).finalize_fixed();
+            }
+            left = left.saturating_sub(batch);
+            if left == 0 {
+                break;
+            }
+            if is_over() {
+                running.zeroize();
+                return ControlFlow::Break(());
+            }
         }
-        left = left.saturating_sub(batch);
-        if left == 0 {
-            break;
-        }
-        if is_over() {
-            running.zeroize();
-            return ControlFlow::Break(());
-        }
+        xor(block, &running);
+        running.zeroize();
+        ControlFlow::Continue(())
     }
-    xor(block, &running);
-    running.zeroize();
-    ControlFlow::Continue(())
 }
 
 fn xor(block: &mut [u8], other: &[u8]) {
     for (byte, other) in block.iter_mut().zip(other) {
         *byte ^= other;
-    }
-}
-
-/// The name that `info` shows.
-pub const fn pbkdf2_name(hash: HashKind) -> &'static str {
-    match hash {
-        HashKind::Sha1 => "pbkdf2-sha1",
-        HashKind::Sha224 => "pbkdf2-sha224",
-        HashKind::Sha256 => "pbkdf2-sha256",
-        HashKind::Sha384 => "pbkdf2-sha384",
-        HashKind::Sha512 => "pbkdf2-sha512",
-        HashKind::Ripemd160 => "pbkdf2-ripemd160",
-        HashKind::Whirlpool => "pbkdf2-whirlpool",
-        HashKind::Streebog512 => "pbkdf2-streebog512",
-        HashKind::Blake2s256 => "pbkdf2-blake2s-256",
     }
 }
 
@@ -130,7 +111,7 @@ mod tests {
 
     #[test]
     fn blocks_are_those_of_the_whole() {
-        for hash in HashKind::ALL {
+        for &hash in HashKind::ALL {
             let whole = pbkdf2(hash, b"password", b"salt", 3, 192).unwrap();
             let len = hash.digest_len();
             for first in 0..(192 / len) {

@@ -21,6 +21,7 @@ enum IvKind {
     Plain64Be,
     Essiv(Box<dyn Blocks>),
     Benbi,
+    Null,
 }
 
 impl IvSource {
@@ -31,6 +32,7 @@ impl IvSource {
             IvMode::Plain64 => IvKind::Plain64,
             IvMode::Plain64Be => IvKind::Plain64Be,
             IvMode::Benbi => IvKind::Benbi,
+            IvMode::Null => IvKind::Null,
             IvMode::Essiv(hash) => {
                 let family = Family::of(cipher, hash.digest_len()).ok_or(KeyError::EssivHash(hash))?;
                 let digest = hash.digest(&[key]);
@@ -58,7 +60,13 @@ impl IvSource {
             IvKind::Plain64Be => u128::from(number).to_be_bytes(),
             IvKind::Essiv(blocks) => blocks.encrypt(u128::from(number).to_le_bytes()),
             IvKind::Benbi => u128::from(number.wrapping_mul(BLOCKS_PER_UNIT).wrapping_add(1)).to_be_bytes(),
+            IvKind::Null => [0; 16],
         }
+    }
+
+    /// Whether the number stands at the end of the IV.
+    pub(super) const fn is_big_endian(&self) -> bool {
+        matches!(self.kind, IvKind::Plain64Be | IvKind::Benbi)
     }
 }
 

@@ -2,36 +2,49 @@
 //!
 //! AES-XTS with plain 64-bit numbers, which is most of the world, is [`AesXts`](crate::crypto::xts::AesXts) with another counter.
 
+mod adiantum;
 mod cascade;
 mod catalogue;
 mod cbc;
 mod ecb;
+mod hctr2;
 mod iv;
 mod lrw;
 mod small;
 mod whitened;
+mod wide;
 mod xts;
 
 use std::{io, sync::Arc};
 
 use aes::{
     Aes128, Aes192, Aes256,
-    cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit, consts::U16},
+    cipher::{
+        BlockCipherDecrypt, BlockCipherEncrypt, KeyInit,
+        consts::{U16, U20, U24, U32},
+    },
 };
+use aria::{Aria128, Aria192, Aria256};
+use cast6::Cast6;
 use kuznyechik::Kuznyechik;
+use rc6::RC6;
+use sm4::Sm4;
 
+use self::{
+    adiantum::Adiantum,
+    cbc::Cbc,
+    ecb::Ecb,
+    hctr2::Hctr2,
+    iv::IvSource,
+    lrw::Lrw,
+    wide::Wide,
+    xts::{AesSectors, Xts},
+};
 pub use self::{
     cascade::Cascade,
     catalogue::NamedCipher,
     small::SmallCipher,
     whitened::{WhitenedCbc, Whitening},
-};
-use self::{
-    cbc::Cbc,
-    ecb::Ecb,
-    iv::IvSource,
-    lrw::Lrw,
-    xts::{AesSectors, Xts},
 };
 use crate::{
     Error, ErrorKind,
@@ -56,11 +69,29 @@ pub enum BlockCipher {
     Camellia,
     /// Kuznyechik (GOST R 34.12-2015, RFC 7801).
     Kuznyechik,
+    /// ARIA (RFC 5794).
+    Aria,
+    /// SM4 (GB/T 32907-2016).
+    Sm4,
+    /// CAST-256 (RFC 2612).
+    Cast6,
+    /// RC6 with words of 32 bits and 20 rounds.
+    Rc6,
 }
 
 impl BlockCipher {
     /// Every one.
-    pub const ALL: [Self; 5] = [Self::Aes, Self::Serpent, Self::Twofish, Self::Camellia, Self::Kuznyechik];
+    pub const ALL: [Self; 9] = [
+        Self::Aes,
+        Self::Serpent,
+        Self::Twofish,
+        Self::Camellia,
+        Self::Kuznyechik,
+        Self::Aria,
+        Self::Sm4,
+        Self::Cast6,
+        Self::Rc6,
+    ];
 
     /// The name, as the kernel and cryptsetup write it.
     pub const fn name(self) -> &'static str {
@@ -70,6 +101,10 @@ impl BlockCipher {
             Self::Twofish => "twofish",
             Self::Camellia => "camellia",
             Self::Kuznyechik => "kuznyechik",
+            Self::Aria => "aria",
+            Self::Sm4 => "sm4",
+            Self::Cast6 => "cast6",
+            Self::Rc6 => "rc6",
         }
     }
 }
@@ -81,10 +116,23 @@ pub enum Mode {
     Xts(IvMode),
     /// CBC, a chain a sector.
     Cbc(IvMode),
-    /// LRW with the number of the 16-byte block, counted from 1 (dm-crypt's `lrw-benbi`).
-    LrwBenbi,
+    /// LRW; the IV is the number of a sector's first 16-byte block.
+    Lrw(IvMode),
     /// Every block by itself: equal blocks of plaintext show as equal blocks of ciphertext.
     Ecb,
+    /// Adiantum: the whole sector is one block; the IV is its tweak.
+    Adiantum(Rounds, IvMode),
+    /// HCTR2: the same, made of AES alone.
+    Hctr2(IvMode),
+}
+
+/// The rounds of Adiantum's `XChaCha`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rounds {
+    /// 12.
+    Twelve,
+    /// 20.
+    Twenty,
 }
 
 /// How the IV of a sector comes from its number, which counts 512-byte units whatever the size of a sector.
@@ -100,6 +148,8 @@ pub enum IvMode {
     Essiv(HashKind),
     /// The number of the 16-byte block, counted from 1, 64 bits, big-endian, in the last 8 bytes.
     Benbi,
+    /// Zeros for every sector.
+    Null,
 }
 
 /// A cipher over sectors that lacks only its key.
@@ -109,6 +159,18 @@ pub struct SectorSpec {
     pub cipher: BlockCipher,
     /// The mode and its IV.
     pub mode: Mode,
+}
+
+impl Mode {
+    /// How its IVs are made, where it has any.
+    pub const fn iv(self) -> Option<IvMode> {
+        match self {
+            Self::Xts(iv) | Self::Cbc(iv) | Self::Lrw(iv) | Self::Adiantum(_, iv) | Self::Hctr2(iv) => {
+                Some(iv)
+            }
+            Self::Ecb => None,
+        }
+    }
 }
 
 /// Why a key makes no sector cipher.
@@ -166,7 +228,7 @@ impl SectorSpec {
     /// `Length` or `EssivHash`.
     pub fn check(self, len: usize) -> Result<(), KeyError> {
         self.family(len)?;
-        if let Mode::Xts(IvMode::Essiv(hash)) | Mode::Cbc(IvMode::Essiv(hash)) = self.mode {
+        if let Some(IvMode::Essiv(hash)) = self.mode.iv() {
             Family::of(self.cipher, hash.digest_len()).ok_or(KeyError::EssivHash(hash))?;
         }
         Ok(())
@@ -189,20 +251,28 @@ impl SectorSpec {
             }
             Mode::Xts(mode) => (family.xts)(key, iv(mode)?),
             Mode::Cbc(mode) => (family.cbc)(key, iv(mode)?),
-            Mode::LrwBenbi => (family.lrw)(key, iv(IvMode::Benbi)?),
+            Mode::Lrw(mode) => (family.lrw)(key, iv(mode)?),
             Mode::Ecb => (family.ecb)(key),
+            Mode::Adiantum(rounds, mode) => Ok(Arc::new(Wide::new(Adiantum::new(key, rounds)?, iv(mode)?))),
+            Mode::Hctr2(mode) => (family.hctr2)(key, iv(mode)?),
+        }
+    }
+
+    /// What of a key of `len` bytes is the block cipher's, in bytes: of XTS one half.
+    pub const fn cipher_len(self, len: usize) -> Option<usize> {
+        match self.mode {
+            Mode::Xts(_) if len.is_multiple_of(2) => Some(len / 2),
+            Mode::Xts(_) => None,
+            Mode::Lrw(_) => len.checked_sub(lrw::TWEAK_KEY_LEN),
+            Mode::Cbc(_) | Mode::Ecb | Mode::Hctr2(_) => Some(len),
+            Mode::Adiantum(..) if len == adiantum::KEY_LEN => Some(len),
+            Mode::Adiantum(..) => None,
         }
     }
 
     /// The code for the block cipher with the key length that is left of `len` bytes.
     fn family(self, len: usize) -> Result<Family, KeyError> {
-        let cipher_len = match self.mode {
-            Mode::Xts(_) if len.is_multiple_of(2) => Some(len / 2),
-            Mode::Xts(_) => None,
-            Mode::LrwBenbi => len.checked_sub(lrw::TWEAK_KEY_LEN),
-            Mode::Cbc(_) | Mode::Ecb => Some(len),
-        };
-        cipher_len.and_then(|len| Family::of(self.cipher, len)).ok_or(KeyError::Length { len })
+        self.cipher_len(len).and_then(|len| Family::of(self.cipher, len)).ok_or(KeyError::Length { len })
     }
 }
 
@@ -212,7 +282,13 @@ impl BlockCipher {
         match self {
             Self::Serpent => Some(cipher::Cipher::Serpent),
             Self::Camellia => Some(cipher::Cipher::Camellia),
-            Self::Aes | Self::Twofish | Self::Kuznyechik => None,
+            Self::Aes
+            | Self::Twofish
+            | Self::Kuznyechik
+            | Self::Aria
+            | Self::Sm4
+            | Self::Cast6
+            | Self::Rc6 => None,
         }
     }
 }
@@ -240,6 +316,7 @@ struct Family {
     cbc: fn(&[u8], IvSource) -> Keyed,
     lrw: fn(&[u8], IvSource) -> Keyed,
     ecb: fn(&[u8]) -> Keyed,
+    hctr2: fn(&[u8], IvSource) -> Keyed,
     blocks: fn(&[u8]) -> KeyedBlocks,
 }
 
@@ -254,6 +331,14 @@ impl Family {
             (BlockCipher::Serpent, 16 | 24 | 32) => Self::over::<Serpent>(),
             (BlockCipher::Twofish, 16 | 24 | 32) => Self::over::<Twofish>(),
             (BlockCipher::Kuznyechik, 32) => Self::over::<Kuznyechik>(),
+            (BlockCipher::Aria, 16) => Self::over::<Aria128>(),
+            (BlockCipher::Aria, 24) => Self::over::<Aria192>(),
+            (BlockCipher::Aria, 32) => Self::over::<Aria256>(),
+            (BlockCipher::Sm4, 16) => Self::over::<Sm4>(),
+            (BlockCipher::Cast6, 16 | 24 | 32) => Self::over::<Cast6>(),
+            (BlockCipher::Rc6, 16) => Self::over::<RC6<u32, U20, U16>>(),
+            (BlockCipher::Rc6, 24) => Self::over::<RC6<u32, U20, U24>>(),
+            (BlockCipher::Rc6, 32) => Self::over::<RC6<u32, U20, U32>>(),
             _ => return None,
         })
     }
@@ -264,6 +349,7 @@ impl Family {
             cbc: |key, iv| Ok(Arc::new(Cbc::<C>::new(key, iv)?)),
             lrw: |key, iv| Ok(Arc::new(Lrw::<C>::new(key, iv)?)),
             ecb: |key| Ok(Arc::new(Ecb::<C>::new(key)?)),
+            hctr2: |key, iv| Ok(Arc::new(Wide::new(Hctr2::<C>::new(key)?, iv))),
             blocks: |key| Ok(Box::new(Ecb::<C>::new(key)?)),
         }
     }
@@ -288,9 +374,11 @@ mod tests {
             (Mode::Xts(IvMode::Plain64), 33),
             (Mode::Xts(IvMode::Plain64), 16),
             (Mode::Cbc(IvMode::Plain), 64),
-            (Mode::LrwBenbi, 15),
-            (Mode::LrwBenbi, 16),
+            (Mode::Lrw(IvMode::Benbi), 15),
+            (Mode::Lrw(IvMode::Benbi), 16),
             (Mode::Ecb, 0),
+            (Mode::Adiantum(Rounds::Twelve, IvMode::Plain64), 16),
+            (Mode::Hctr2(IvMode::Plain64), 64),
         ] {
             for cipher in
                 [BlockCipher::Aes, BlockCipher::Serpent, BlockCipher::Twofish, BlockCipher::Camellia]

@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn stripes_give_the_key_back_and_padding_does_not_count() {
         let key: Vec<u8> = (0..64).collect();
-        for hash in HashKind::ALL {
+        for &hash in HashKind::ALL {
             let mut material = split(&key, hash);
             material.extend([0x55; 300]);
             assert_eq!(merge(&material, 64, hash).unwrap().expose(), key, "{hash:?}");
@@ -102,7 +102,7 @@ mod tests {
     fn what_is_split_here_merges_to_the_key_and_its_stripes_are_random() {
         // proves: L1-WRITE-03
         let key: Vec<u8> = (0..64).collect();
-        for hash in HashKind::ALL {
+        for &hash in HashKind::ALL {
             for len in [16, 24, 32, 64] {
                 let volume_key = VolumeKey::copy_of(&key[..len]).unwrap();
                 let split =

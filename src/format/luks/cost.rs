@@ -46,7 +46,7 @@ pub(in crate::format) fn checked_cost(cost: KdfCost, kinds: &[KdfKind]) -> Resul
             {
                 return Err(Error::usage("a keyslot takes at least 32 KiB and 4 passes, in 1 to 4 lanes"));
             }
-            limits.check(&cost).map_err(too_much)?;
+            limits.check_time(&cost).map_err(too_much)?;
         }
         KdfCost::Pbkdf2 { iterations, .. } => {
             if iterations < LEAST_ITERATIONS {

@@ -18,7 +18,7 @@ use crate::{
         kdf::{KdfCost, KdfKind},
         rng::Rng,
         secret::{Credentials, LockedBytes, VolumeKey},
-        sector::{IvMode, Mode},
+        sector::IvMode,
     },
     error::{Error, ErrorKind, Result},
     format::{
@@ -102,11 +102,7 @@ impl Settled {
         }
         let data_offset = if wishes.is_detached { 0 } else { areas.end };
         let (sector_size, extent) = extent(room, sector_size, data_offset)?;
-        let iv = match encryption.spec.mode {
-            Mode::Xts(iv) | Mode::Cbc(iv) => Some(iv),
-            Mode::LrwBenbi | Mode::Ecb => None,
-        };
-        if iv == Some(IvMode::Plain) && extent.data_len() > IVS_OF_PLAIN {
+        if encryption.spec.mode.iv() == Some(IvMode::Plain) && extent.data_len() > IVS_OF_PLAIN {
             let reason = format!("the IVs of {} repeat after 2 TiB", encryption.name);
             return Err(Error::usage(reason).with_hint("plain64 has enough of them")); // L1-WRITE-01
         }

@@ -4,7 +4,7 @@
 
 use crate::{
     crypto::{
-        kdf::{self, CostError, KdfCost, KdfLimits, pbkdf2_name},
+        kdf::{self, CostError, KdfCost, KdfLimits, WorkLimit},
         rng::Rng,
         secret::DerivedKey,
     },
@@ -30,10 +30,7 @@ pub(in crate::format) struct Budget {
 impl Budget {
     /// As much as the costliest single keyslot within `limits`.
     pub(in crate::format) fn new(limits: &KdfLimits) -> Self {
-        Self {
-            filled: limits.memory_kib.saturating_mul(limits.passes.into()),
-            iterations: limits.iterations.into(),
-        }
+        Self { filled: limits.work.kib, iterations: limits.iterations.into() }
     }
 
     /// Takes the cost of one derivation; `None` where it passes what is left.
@@ -43,8 +40,7 @@ impl Budget {
                 self.iterations = self.iterations.checked_sub(iterations.into())?;
             }
             KdfCost::Argon2i(cost) | KdfCost::Argon2id(cost) => {
-                let filled = u64::from(cost.memory_kib).saturating_mul(cost.passes.into());
-                self.filled = self.filled.checked_sub(filled)?;
+                self.filled = self.filled.checked_sub(WorkLimit::of(&cost))?;
             }
         }
         Some(())
@@ -86,7 +82,7 @@ impl Kdf {
     pub(in crate::format) fn check_cost(&self, limits: &KdfLimits) -> Result<(), CostError> {
         match self.cost {
             KdfCost::Pbkdf2 { iterations, .. } => limits.check_iterations(iterations),
-            KdfCost::Argon2i(cost) | KdfCost::Argon2id(cost) => limits.check(&cost),
+            KdfCost::Argon2i(cost) | KdfCost::Argon2id(cost) => limits.check_time(&cost),
         }
     }
 
@@ -105,7 +101,7 @@ impl Kdf {
     /// What `info` shows.
     pub(in crate::format) fn describe(&self) -> KdfInfo {
         let name = match self.cost {
-            KdfCost::Pbkdf2 { hash, .. } => pbkdf2_name(hash),
+            KdfCost::Pbkdf2 { hash, .. } => hash.pbkdf2_name(),
             KdfCost::Argon2i(_) => "argon2i",
             KdfCost::Argon2id(_) => "argon2id",
         };

@@ -7,8 +7,8 @@ use zerocopy::FromBytes;
 use super::{
     Luks1,
     editor::{Luks1Editor, occupancy},
-    layout::{FIRST_AREA, HEADER_LEN, RawHeader},
-    parse::{HeaderError, Parsed, areas_end},
+    layout::{HEADER_LEN, RawHeader},
+    parse::{HeaderError, Parsed, areas},
 };
 use crate::{
     crypto::{
@@ -113,7 +113,7 @@ impl LuksHeader for Luks1Header {
     }
 
     fn areas(&self) -> Range<u64> {
-        FIRST_AREA..areas_end(&self.raw, self.parsed.encryption.key_len)
+        areas(&self.raw, self.parsed.encryption.key_len)
     }
 
     fn has_same_key(&self, other: &Self) -> bool {
@@ -142,7 +142,7 @@ impl LuksHeader for Luks1Header {
     /// L1-BACKUP-03: the areas, then the header that names them.
     fn write_over(&self, front: &[u8], areas: &[u8], container: &dyn Storage) -> Result<()> {
         let storage = header_of(container);
-        write_checked(storage, areas, FIRST_AREA)?;
+        write_checked(storage, areas, self.areas().start)?;
         write_checked(storage, front, 0)
     }
 }

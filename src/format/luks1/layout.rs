@@ -14,7 +14,9 @@ pub(super) const KEYSLOTS: usize = 8;
 pub(super) const ACTIVE: u32 = 0x00ac_71f3;
 /// A keyslot that holds nothing.
 pub(super) const FREE: u32 = 0x0000_dead;
-/// The first byte where a keyslot's area may lie.
+/// The first byte where a keyslot's area may lie: behind the header, where the first cryptsetups put it.
+pub(super) const LEAST_AREA: u64 = 1024;
+/// Where the first keyslot's area of a new container lies.
 pub(super) const FIRST_AREA: u64 = 4096;
 
 /// The header.

@@ -2,9 +2,11 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
+use std::ops::Range;
+
 use zerocopy::FromBytes;
 
-use super::layout::{ACTIVE, FIRST_AREA, FREE, HEADER_LEN, RawHeader, RawKeyslot, VERSION};
+use super::layout::{ACTIVE, FIRST_AREA, FREE, HEADER_LEN, LEAST_AREA, RawHeader, RawKeyslot, VERSION};
 use crate::{
     crypto::{hash::HashKind, kdf::KdfCost},
     error::{Error, ErrorKind},
@@ -135,10 +137,10 @@ impl Parsed {
         let encryption = encryption(raw, key_len)?;
         let hash_name = text(&raw.hash, "hash")?;
         let hash = HashKind::from_name(&hash_name).ok_or(HeaderError::Hash { name: hash_name })?;
-        let data_offset = u64::from(raw.payload_offset.get()).saturating_mul(UNIT);
+        let data_offset = data_offset(raw);
         // Where the data lie in another file, no area reaches into them.
         check_slots(raw, key_len, if is_detached { 0 } else { data_offset })?;
-        if container_len < data_offset && container_len != areas_end(raw, key_len) {
+        if container_len < data_offset && container_len != areas(raw, key_len).end {
             return Err(HeaderError::CutOff { offset: data_offset, len: container_len }); // L1-HDR-05
         }
         let iterations = raw.digest_iterations.get();
@@ -154,11 +156,19 @@ impl Parsed {
     }
 }
 
-/// Where header and areas end, in bytes: up to whole 4096, as cryptsetup counts. So long is a backup.
-pub(super) fn areas_end(raw: &RawHeader, key_len: usize) -> u64 {
+/// Where the areas lie, in bytes: up to whole 4096, as cryptsetup counts, but not into the data, which the first cryptsetups
+/// put right behind them. So long is a backup.
+pub(super) fn areas(raw: &RawHeader, key_len: usize) -> Range<u64> {
     let area_len = material_len(key_len).unwrap_or_default();
+    let start = raw.keyslots.iter().map(area_offset).min().unwrap_or(FIRST_AREA);
     let ends = raw.keyslots.iter().map(|slot| area_offset(slot).saturating_add(area_len));
-    ends.max().unwrap_or(FIRST_AREA).next_multiple_of(4096)
+    let end = ends.max().unwrap_or(FIRST_AREA);
+    let (rounded, data) = (end.next_multiple_of(4096), data_offset(raw));
+    start..if data >= end { rounded.min(data) } else { rounded }
+}
+
+fn data_offset(raw: &RawHeader) -> u64 {
+    u64::from(raw.payload_offset.get()).saturating_mul(UNIT)
 }
 
 /// L1-HDR-02, L1-CIPHER-01, -02.
@@ -206,7 +216,7 @@ fn check_slots(raw: &RawHeader, key_len: usize, data_offset: u64) -> Result<(), 
         }
         let start = area_offset(slot);
         let end = start.saturating_add(area_len);
-        if start < FIRST_AREA {
+        if start < LEAST_AREA {
             return Err(wrong("area offset", slot.area_offset.get())); // L1-SLOT-04
         }
         if data_offset != 0 && end > data_offset {

@@ -133,7 +133,7 @@ impl Encryption {
         let (seeds, keys) = area.split_at_checked(SEEDS_LEN)?;
         let tweak_key = seeds.get(..LRW_TWEAK_LEN)?;
         let keys = keys.chunks_exact(KEY_LEN).map(|key| (key, tweak_key));
-        Some(self.cascade(CipherMode::LrwBenbi, keys))
+        Some(self.cascade(CipherMode::Lrw(IvMode::Benbi), keys))
     }
 
     /// Sectors are numbered from 0 in the header and from 1 in the data.

@@ -4,10 +4,7 @@
 
 use super::Family;
 use crate::{
-    crypto::{
-        hash::HashKind,
-        kdf::{Argon2Cost, pbkdf2_name},
-    },
+    crypto::{hash::HashKind, kdf::Argon2Cost},
     error::{Error, ErrorKind, Result},
     format::KdfInfo,
 };
@@ -132,7 +129,7 @@ impl Cost {
     pub(super) fn describe(self) -> KdfInfo {
         match self {
             Self::Pbkdf2 { hash, iterations } => KdfInfo {
-                name: pbkdf2_name(hash),
+                name: hash.pbkdf2_name(),
                 memory: None,
                 passes: None,
                 lanes: None,

@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{create::made, *};
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::{super::layout::RawHeader, create::made, *};
 use crate::{
-    crypto::{kdf::KdfCost, rng::OsRng},
+    crypto::{
+        kdf::{KdfCost, pbkdf2},
+        rng::OsRng,
+    },
     format::{Change, Editor, NewKeyslot, Priority, Room, Wishes},
     storage::{Apart, Storage},
 };
@@ -180,4 +185,49 @@ fn a_detached_header_opens_its_container_and_takes_changes() {
 
     let attached = Luks1.attach(Arc::new(small()), file).unwrap_err();
     assert_eq!(attached.kind(), ErrorKind::Usage);
+}
+
+/// A container as the first cryptsetups made them: areas right behind the header, data right behind the areas, ten iterations
+/// of the digest. Its volume key is that of [`small`].
+fn early() -> MemoryStorage {
+    let bytes = small().to_vec();
+    let mut header = RawHeader::read_from_bytes(&bytes[..HEADER_LEN]).unwrap();
+    let mut early = vec![0; EARLY_DATA + (1 << 20)];
+    for (slot, index) in header.keyslots.iter_mut().zip(0_usize..) {
+        let (old, new) = (8 + 128 * index, 2 + 125 * index);
+        early[new * 512..][..64_000].copy_from_slice(&bytes[old * 512..][..64_000]);
+        slot.area_offset.set(u32::try_from(new).unwrap());
+    }
+    header.payload_offset.set(u32::try_from(EARLY_DATA / 512).unwrap());
+    let volume_key = {
+        let storage = MemoryStorage::new(bytes);
+        Luks1.read_header(&storage).unwrap().unlock(&credentials(b"secret"), &Attempt::default()).unwrap()
+    };
+    let digest =
+        pbkdf2(HashKind::Sha256, volume_key.volume_key.expose(), &header.digest_salt, 10, 20).unwrap();
+    header.digest_iterations.set(10);
+    header.digest.copy_from_slice(digest.expose());
+    early[..HEADER_LEN].copy_from_slice(header.as_bytes());
+    MemoryStorage::new(early)
+}
+
+const EARLY_DATA: usize = (2 + 8 * 125) * 512;
+
+#[test]
+fn containers_of_the_first_cryptsetups_open_and_no_change_or_backup_touches_their_data() {
+    // proves: L1-SLOT-04 L1-BACKUP-01
+    let (storage, file) = (early(), MemoryStorage::default());
+    assert_eq!(opens(&storage, b"secret"), Some(0));
+    Luks1.take_backup(&storage).unwrap().write(&file).unwrap();
+    assert_eq!(file.to_vec().len(), EARLY_DATA, "no byte of the data is in it");
+    storage.write_all_at(&[0x5a; 4096], u64::try_from(EARLY_DATA).unwrap()).unwrap();
+
+    let other = credentials(b"other");
+    edit(&storage, |editor| editor.add(&new_slot(Some(7), &other), &OsRng).map(drop)).unwrap();
+    assert_eq!(opens(&storage, b"other"), Some(7));
+    edit(&storage, |editor| editor.remove(7, false)).unwrap();
+    Luks1.restore(&storage, &file).unwrap().unwrap().write(&storage, None).unwrap();
+    assert_eq!(opens(&storage, b"secret"), Some(0));
+    assert_eq!(storage.to_vec()[EARLY_DATA..][..4096], [0x5a; 4096]);
+    assert!(Luks1.erasure(&storage).unwrap().last.end <= u64::try_from(EARLY_DATA).unwrap());
 }
