@@ -11,7 +11,7 @@ use hmac::{
 };
 use zeroize::Zeroizing;
 
-use super::variant::{Cut, TurnedTiger, TurnedTiger128, TurnedTiger160};
+use super::variant::{Cut, TurnedTiger, TurnedTiger128, TurnedTiger160, TwiceRipemd160};
 use crate::crypto::kdf::Block;
 
 /// A kind: its name, the size of its digest in bytes, what is HMAC with it, what computes it, its other names.
@@ -138,6 +138,8 @@ kinds! {
     Ripemd256: "ripemd256", 32, Hmac<ripemd::Ripemd256>, ripemd::Ripemd256, ["rmd256"];
     /// RIPEMD-320.
     Ripemd320: "ripemd320", 40, Hmac<ripemd::Ripemd320>, ripemd::Ripemd320, ["rmd320"];
+    /// RIPEMD-160 twice, the second time with the letter A before what is hashed: 320 bits.
+    TwiceRipemd160: "ripemd160-twice", 40, SimpleHmac<TwiceRipemd160>, TwiceRipemd160, [];
     /// Tiger, as its authors write its digest.
     Tiger: "tiger", 24, Hmac<tiger::Tiger>, tiger::Tiger, ["tiger1"];
     /// Tiger2: Tiger with the padding of MD5.
@@ -218,7 +220,7 @@ mod tests {
     use super::*;
 
     /// Digests of `abc`, from the standards' examples and the authors' pages.
-    const ABC: [(HashKind, &str); 36] = [
+    const ABC: [(HashKind, &str); 37] = [
         (HashKind::Sha1, "a9993e364706816aba3e25717850c26c9cd0d89d"),
         (HashKind::Sha224, "23097d223405d8228642a477bda255b32aadbce4bda0b3f7e36c9da7"),
         (HashKind::Sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
@@ -273,6 +275,10 @@ mod tests {
         (
             HashKind::Ripemd320,
             "de4c01b3054f8930a79d09ae738e92301e5a17085beffdc1b8d116713e74f82fa942d64cdbc4682d",
+        ),
+        (
+            HashKind::TwiceRipemd160,
+            "8eb208f7e05d987a9b044a8e98c6b087f15a0bfc7e368e412f739ece724fc2291a6c4eb639212df6",
         ),
         (HashKind::Tiger, "2aab1484e8c158f2bfb8c5ff41b57a525129131c957b5f93"),
         (HashKind::Tiger2, "f68d7bc5af4b43a06e048d7829560d4a9415658bb0b1f3bf"),

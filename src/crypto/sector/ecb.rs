@@ -2,7 +2,7 @@ use std::fmt;
 
 use aes::cipher::Array;
 
-use super::{Blocks, Engine, KeyError};
+use super::{Blocks, Encrypts, Engine, KeyError};
 use crate::{
     crypto::{SectorCipher, xts::wipe_wide_stack},
     sys::memory::LockedBox,
@@ -35,14 +35,16 @@ impl<C: Engine> SectorCipher for Ecb<C> {
     }
 }
 
-impl<C: Engine> Blocks for Ecb<C> {
+impl<C: Engine> Encrypts for Ecb<C> {
     fn encrypt(&self, block: [u8; 16]) -> [u8; 16] {
         let mut block = Array(block);
         self.0.encrypt_block(&mut block);
         wipe_wide_stack();
         block.0
     }
+}
 
+impl<C: Engine> Blocks for Ecb<C> {
     fn decrypt_all(&self, blocks: &mut [[u8; 16]]) {
         self.0.decrypt_blocks(Array::cast_slice_from_core_mut(blocks));
     }

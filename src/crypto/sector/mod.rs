@@ -21,7 +21,7 @@ use aes::{
     Aes128, Aes192, Aes256,
     cipher::{
         BlockCipherDecrypt, BlockCipherEncrypt, KeyInit,
-        consts::{U16, U20, U24, U32},
+        consts::{U16, U20, U24, U32, U128},
     },
 };
 use aria::{Aria128, Aria192, Aria256};
@@ -150,6 +150,28 @@ pub enum IvMode {
     Benbi,
     /// Zeros for every sector.
     Null,
+    /// The first bytes of the hash of the low 32 bits, little-endian.
+    Hashed32(HashKind),
+    /// The first bytes of the hash of 64 bits, little-endian.
+    Hashed64(HashKind),
+    /// As [`Essiv`](Self::Essiv), with the digest cut, or filled up with zeros, to the size of the key.
+    FittedEssiv(HashKind),
+}
+
+impl IvMode {
+    /// The name, as cryptsetup writes it where it has one.
+    pub fn name(self) -> String {
+        match self {
+            Self::Plain => "plain".to_owned(),
+            Self::Plain64 => "plain64".to_owned(),
+            Self::Plain64Be => "plain64be".to_owned(),
+            Self::Benbi => "benbi".to_owned(),
+            Self::Null => "null".to_owned(),
+            Self::Essiv(hash) | Self::FittedEssiv(hash) => format!("essiv:{}", hash.name()),
+            Self::Hashed32(hash) => format!("plain:{}", hash.name()),
+            Self::Hashed64(hash) => format!("plain64:{}", hash.name()),
+        }
+    }
 }
 
 /// A cipher over sectors that lacks only its key.
@@ -240,11 +262,28 @@ impl SectorSpec {
     /// # Errors
     /// `Length`, `EssivHash`, `EqualHalves`, `Memory`, `SelfTest`.
     pub fn keyed(self, key: &[u8], first_iv: u64) -> Result<Arc<dyn SectorCipher>, KeyError> {
+        self.keyed_masked(key, first_iv, &[])
+    }
+
+    /// The same with the bytes of `mask`, as many as there are, added (XOR) to each IV.
+    ///
+    /// # Errors
+    /// As [`keyed`](Self::keyed).
+    pub fn keyed_masked(
+        self,
+        key: &[u8],
+        first_iv: u64,
+        mask: &[u8],
+    ) -> Result<Arc<dyn SectorCipher>, KeyError> {
         let family = self.family(key.len())?;
         if self.cipher.batched().is_some_and(|cipher| cipher::selection(cipher).is_none()) {
             return Err(KeyError::SelfTest);
         }
-        let iv = |mode| IvSource::new(self.cipher, mode, key, first_iv);
+        let essiv = |key: &[u8]| -> Result<Box<dyn Encrypts>, KeyError> {
+            let family = Family::of(self.cipher, key.len()).ok_or(KeyError::Length { len: key.len() })?;
+            Ok((family.blocks)(key)?)
+        };
+        let iv = |mode| Ok::<_, KeyError>(IvSource::new(mode, key, first_iv, essiv)?.masked(mask));
         match self.mode {
             Mode::Xts(mode) if self.cipher == BlockCipher::Aes => {
                 Ok(Arc::new(AesSectors::new(key, iv(mode)?)?))
@@ -303,9 +342,13 @@ impl<C: BlockCipherEncrypt<BlockSize = U16> + BlockCipherDecrypt + KeyInit + Sen
 type Keyed = Result<Arc<dyn SectorCipher>, KeyError>;
 type KeyedBlocks = Result<Box<dyn Blocks>, KeyError>;
 
-/// A block cipher under a key: what ESSIV needs, and CBC around a chain of ciphers.
-trait Blocks: Send + Sync {
+/// A block cipher under a key, one way: what ESSIV needs. Of a cipher with smaller blocks the first bytes count.
+trait Encrypts: Send + Sync {
     fn encrypt(&self, block: [u8; 16]) -> [u8; 16];
+}
+
+/// A block cipher under a key: what CBC around a chain of ciphers needs.
+trait Blocks: Encrypts {
     fn decrypt_all(&self, blocks: &mut [[u8; 16]]);
 }
 
@@ -335,10 +378,11 @@ impl Family {
             (BlockCipher::Aria, 24) => Self::over::<Aria192>(),
             (BlockCipher::Aria, 32) => Self::over::<Aria256>(),
             (BlockCipher::Sm4, 16) => Self::over::<Sm4>(),
-            (BlockCipher::Cast6, 16 | 24 | 32) => Self::over::<Cast6>(),
+            (BlockCipher::Cast6, 16 | 20 | 24 | 28 | 32) => Self::over::<Cast6>(),
             (BlockCipher::Rc6, 16) => Self::over::<RC6<u32, U20, U16>>(),
             (BlockCipher::Rc6, 24) => Self::over::<RC6<u32, U20, U24>>(),
             (BlockCipher::Rc6, 32) => Self::over::<RC6<u32, U20, U32>>(),
+            (BlockCipher::Rc6, 128) => Self::over::<RC6<u32, U20, U128>>(),
             _ => return None,
         })
     }
@@ -358,6 +402,7 @@ impl Family {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::{Sector, SectorSize};
 
     fn refusal(cipher: BlockCipher, mode: Mode, len: usize) -> KeyError {
         let spec = SectorSpec { cipher, mode };
@@ -399,5 +444,46 @@ mod tests {
     fn equal_halves_of_an_xts_key_are_refused() {
         let spec = SectorSpec { cipher: BlockCipher::Serpent, mode: Mode::Xts(IvMode::Plain64) };
         assert!(matches!(spec.keyed(&[7; 64], 0), Err(KeyError::EqualHalves)));
+    }
+
+    #[test]
+    fn ciphers_without_another_oracle_have_their_published_values() {
+        // RFC 2612, appendix A; the RC6 submission to NIST, zeros under zeros.
+        for (cipher, key, expected) in [
+            (BlockCipher::Cast6, "2342bb9efa38542c0af75647f29f615d", "c842a08972b43d20836c91d1b7530f6b"),
+            (
+                BlockCipher::Cast6,
+                "2342bb9efa38542cbed0ac83940ac298bac77a7717942863",
+                "1b386c0210dcadcbdd0e41aa08a7a7e8",
+            ),
+            (
+                BlockCipher::Cast6,
+                "2342bb9efa38542cbed0ac83940ac2988d7c47ce264908461cc1b5137ae6b604",
+                "4f6a2038286897b9c9870136553317fa",
+            ),
+            (BlockCipher::Rc6, &"00".repeat(16), "8fc3a53656b1f778c129df4e9848a41e"),
+            (BlockCipher::Rc6, &"00".repeat(24), "6cd61bcb190b30384e8a3f168690ae82"),
+            (BlockCipher::Rc6, &"00".repeat(32), "8f5fbd0510d15fa893fa3fda6e857ec2"),
+        ] {
+            let key = hex::decode(key).unwrap();
+            let cipher = SectorSpec { cipher, mode: Mode::Ecb }.keyed(&key, 0).unwrap();
+            let mut sector = [0; 512];
+            cipher.encrypt(&mut sector, SectorSize::B512, Sector(0));
+            assert_eq!(hex::encode(&sector[..16]), expected);
+        }
+    }
+
+    #[test]
+    fn a_mask_is_added_to_each_iv() {
+        let spec = SectorSpec { cipher: BlockCipher::Aes, mode: Mode::Cbc(IvMode::Plain64) };
+        let encrypted = |mask: &[u8], number| {
+            let mut sector = [0; 512];
+            let cipher = spec.keyed_masked(&[7; 32], 0, mask).unwrap();
+            cipher.encrypt(&mut sector, SectorSize::B512, Sector(number));
+            sector
+        };
+        assert_eq!(encrypted(&[1], 4), encrypted(&[], 5));
+        assert_eq!(encrypted(&[0; 16], 4), encrypted(&[], 4));
+        assert_ne!(encrypted(&[0, 0, 0, 0, 0, 0, 0, 0, 1], 4), encrypted(&[], 4));
     }
 }

@@ -274,16 +274,8 @@ fn usual_name(spec: SectorSpec) -> String {
         Mode::Adiantum(Rounds::Twelve, _) => ("adiantum", "xchacha12,aes"),
         Mode::Adiantum(Rounds::Twenty, _) => ("adiantum", "xchacha20,aes"),
     };
-    let iv = match spec.mode.iv() {
-        None => return format!("{cipher}-{mode}"),
-        Some(IvMode::Plain) => "plain",
-        Some(IvMode::Plain64) => "plain64",
-        Some(IvMode::Plain64Be) => "plain64be",
-        Some(IvMode::Benbi) => "benbi",
-        Some(IvMode::Null) => "null",
-        Some(IvMode::Essiv(hash)) => return format!("{cipher}-{mode}-essiv:{}", hash.name()),
-    };
-    format!("{cipher}-{mode}-{iv}")
+    let Some(iv) = spec.mode.iv() else { return format!("{cipher}-{mode}") };
+    format!("{cipher}-{mode}-{}", iv.name())
 }
 
 #[cfg(test)]

@@ -177,7 +177,7 @@ pub(super) fn with_small_blocks(key: &[u8], ciphertext: &[u8; PLAIN_LEN]) -> Opt
         let done = cipher.decrypt_chain(key, *iv, plain.as_chunks_mut().0);
         done.is_ok() && matches!(VolumeHeader::parse(&plain), Ok(Some(_)))
     };
-    SmallCipher::ALL.iter().find(|cipher| is_header(cipher)).map(|cipher| cipher.name())
+    SmallCipher::OF_TRUECRYPT.iter().find(|cipher| is_header(cipher)).map(|cipher| cipher.name())
 }
 
 /// The chain with this place in the list.
