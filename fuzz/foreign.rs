@@ -14,6 +14,7 @@ use strongroom::{
     },
     format::{
         Attempt, Format, Unlocked,
+        freeotfe::{self, Details, FreeOtfe},
         luks1::Luks1,
         luks2::Luks2,
         native::Native,
@@ -47,6 +48,7 @@ const ATTEMPT: Attempt<'static> = Attempt {
     },
     keyslot: None,
     hints: Hints { prf: Some(Prf::Sha512), ..Hints::NONE },
+    freeotfe: freeotfe::Hints { iterations: 1, ..freeotfe::Hints::USUAL },
     monitor: None,
 };
 
@@ -271,6 +273,69 @@ fn serve(blob: &[u8]) -> bool {
         let _ = header.prepare_writing(&storage, &unlocked);
     }
     true
+}
+
+/// A header of FreeOTFE: the input as the details block of one after decryption, as the key that a server gets, and as changes
+/// to a right one that is then encrypted, with its check where bit 0 of the first byte is set.
+///
+/// Gives whether a volume opened.
+pub(crate) fn freeotfe_header(data: &[u8]) -> bool {
+    let [choice, rest @ ..] = data else { return false };
+    if let Ok(details) = Details::parse(rest) {
+        assert!((512..1 << 63).contains(&details.data_len) && details.volume_iv.as_slice().len() <= 16);
+    }
+    let storage = MemoryStorage::new(vec![0; FREEOTFE_LEN]);
+    let header = FreeOtfe.read_header(&storage).expect("room for a header");
+    let is_key = match header.unlock_with_key(VolumeKey::copy_of(rest).expect("memory")) {
+        Ok(unlocked) => {
+            check_layout(&unlocked, &storage);
+            header.check_unlocked(&unlocked);
+            true
+        }
+        Err(_) => false,
+    };
+    let mut block = freeotfe_block();
+    change(&mut block[FREEOTFE_CHECK_LEN..], rest);
+    open(&FreeOtfe, &freeotfe(block, choice & 1 != 0)) || is_key
+}
+
+const FREEOTFE_LEN: usize = 512 + 16 * 512;
+const FREEOTFE_CHECK_LEN: usize = 64;
+const FREEOTFE_BLOCK_LEN: usize = 480;
+
+/// The encrypted block of a header of layout 4 before encryption, for AES-256-XTS, without its check.
+fn freeotfe_block() -> [u8; FREEOTFE_BLOCK_LEN] {
+    let key: Vec<u8> = (1..=64).collect();
+    let fields: [&[u8]; 9] = [
+        &[4],
+        &0_u32.to_be_bytes(),
+        &(16 * 512_u64).to_be_bytes(),
+        &512_u32.to_be_bytes(),
+        &key,
+        b"Q",
+        &128_u32.to_be_bytes(),
+        &[9; 16],
+        &[2],
+    ];
+    let mut block = [0; FREEOTFE_BLOCK_LEN];
+    for (byte, value) in block[FREEOTFE_CHECK_LEN..].iter_mut().zip(fields.concat()) {
+        *byte = value;
+    }
+    block
+}
+
+/// A volume of FreeOTFE with this block in its header.
+fn freeotfe(mut block: [u8; FREEOTFE_BLOCK_LEN], make_right: bool) -> Vec<u8> {
+    let key = pbkdf2(HashKind::Sha512, PASSWORD, &[3; 32], 1, 64).expect("memory");
+    if make_right {
+        let check = HashKind::Sha512.hmac(key.expose(), &[&block[FREEOTFE_CHECK_LEN..]]);
+        block[..FREEOTFE_CHECK_LEN].copy_from_slice(&*check);
+    }
+    AesXts::aes256(key.expose()).expect("two unlike halves").encrypt_unit(&mut block, 0);
+    let mut bytes = vec![0; FREEOTFE_LEN];
+    bytes[..32].fill(3);
+    bytes[32..512].copy_from_slice(&block);
+    bytes
 }
 
 /// The file system on a decrypted volume: where its free space begins. Two bytes with the volume's size, in units of 4096

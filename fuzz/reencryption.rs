@@ -9,7 +9,7 @@ use strongroom::{
         kdf::{KdfLimits, WorkLimit, hkdf_sha512},
         secret::{Credentials, Password, VolumeKey},
     },
-    format::{Attempt, Format, native::Native, veracrypt::Hints},
+    format::{Attempt, Format, freeotfe, native::Native, veracrypt::Hints},
     mapping::Layout,
     storage::{MemoryStorage, Storage},
     units::Sector,
@@ -34,6 +34,7 @@ const ATTEMPT: Attempt = Attempt {
     },
     keyslot: None,
     hints: Hints::NONE,
+    freeotfe: freeotfe::Hints::USUAL,
     monitor: None,
 };
 

@@ -10,7 +10,7 @@ use strongroom::{
         secret::{Credentials, Password},
     },
     format::{
-        Attempt, Format, Header,
+        Attempt, Format, Header, freeotfe,
         luks1::Luks1,
         luks2::{self, Luks2},
         native::{Backup, HeaderFile, Native, NativeHeader, Restore, scan},
@@ -42,6 +42,7 @@ const ATTEMPT: Attempt = Attempt {
     },
     keyslot: None,
     hints: Hints::NONE,
+    freeotfe: freeotfe::Hints::USUAL,
     monitor: None,
 };
 

@@ -73,6 +73,7 @@ fn no_input_of_the_corpora_of_foreign_containers_panics() {
     let targets = [
         ("unlock", foreign::unlock as fn(&[u8]) -> bool, 257),
         ("veracrypt_header", foreign::veracrypt_header, 7),
+        ("freeotfe_header", foreign::freeotfe_header, 7),
         ("free_space", foreign::free_space, 41),
     ];
     for (name, target, step) in targets {

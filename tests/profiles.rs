@@ -9,7 +9,7 @@ fn ids(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
     let is_id = |word: &&str| {
         let parts: Vec<_> = word.split('-').collect();
-        matches!(parts.as_slice(), ["L1" | "L2" | "VC", group, number]
+        matches!(parts.as_slice(), ["L1" | "L2" | "VC" | "FO", group, number]
             if group.chars().all(|c| c.is_ascii_uppercase()) && number.len() == 2)
     };
     words.filter(is_id).map(str::to_owned).collect()
@@ -33,8 +33,10 @@ fn every_rule_of_a_profile_is_proven_by_a_named_test() {
     each_file(&root.join("spec/profiles"), "md", &mut |text| {
         rules.extend(
             text.lines()
-                .filter(|line| line.starts_with("| L") || line.starts_with("| VC-"))
-                .filter_map(|row| ids(row).pop_first()),
+                .filter(|line| {
+                    line.starts_with("| L") || line.starts_with("| VC-") || line.starts_with("| FO-")
+                })
+                .filter_map(|row| ids(row.split('|').nth(1)?).pop_first()),
         );
     });
     assert!(rules.len() > 20, "only {} rules found", rules.len());

@@ -2,6 +2,7 @@
 
 mod check;
 mod erase;
+mod freeotfe;
 mod header;
 mod hidden;
 mod images;
@@ -10,7 +11,10 @@ mod opaque;
 mod reencrypt;
 mod resize;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{
     ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint,
@@ -33,6 +37,7 @@ pub(crate) use key::{
     PriorityChoice,
 };
 
+pub(crate) use freeotfe::FreeOtfeOptions;
 pub(crate) use hidden::{NewSealOptions, ProtectOptions};
 pub(crate) use opaque::{HintOptions, OpenFormat};
 pub(crate) use reencrypt::{CipherChoice, ReencryptOptions};
@@ -275,7 +280,7 @@ pub(crate) struct KeyslotOptions {
 /// How far to go to open a container.
 #[derive(Debug, Default, Args)]
 pub(crate) struct UnlockOptions {
-    /// Container format; TrueCrypt and VeraCrypt cannot be found by a signature
+    /// Container format; TrueCrypt, VeraCrypt and FreeOTFE cannot be found by a signature
     #[arg(long, value_enum, default_value_t = OpenFormat::Auto, value_name = "FORMAT")]
     pub(crate) format: OpenFormat,
     /// How often to ask for the password [default: 3]
@@ -305,6 +310,22 @@ pub(crate) struct UnlockOptions {
     pub(crate) secrets: SecretOptions,
     #[command(flatten)]
     pub(crate) hints: HintOptions,
+    #[command(flatten)]
+    pub(crate) freeotfe: FreeOtfeOptions,
+}
+
+impl UnlockOptions {
+    /// Where the header lies, if that is elsewhere.
+    pub(crate) fn header_file(&self) -> HeaderFile<'_> {
+        HeaderFile { path: self.header.as_deref(), format: self.format }
+    }
+}
+
+/// A file that a header lies in, where one is named, and whose it is said to be.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct HeaderFile<'a> {
+    pub(crate) path: Option<&'a Path>,
+    pub(crate) format: OpenFormat,
 }
 
 #[derive(Debug, Args)]
@@ -469,21 +490,24 @@ pub(crate) enum DriverChoice {
 /// what has a good default.
 pub(crate) fn is_rare(id: &str) -> bool {
     const BEGINNINGS: [&str; 2] = ["protect_", "new_"];
-    const NAMES: [&str; 17] = [
+    const NAMES: [&str; 20] = [
         "backup_header",
         "cipher",
         "hash",
         "hidden",
         "iterations",
+        "key_iterations",
         "key_size",
         "kind",
         "lanes",
         "max_kdf_memory",
         "max_kdf_time",
         "memory",
+        "no_cdb",
         "passes",
         "pim",
         "prf",
+        "salt_length",
         "sector_size",
         "slot",
         "system",

@@ -24,7 +24,7 @@ use super::{
 /// Examines a container; gives the exit status.
 pub(crate) fn run(console: Console, options: &CheckOptions) -> Result<u8> {
     let path = options.container.as_path();
-    let mut container = open_to_look(path, options.unlock.header.as_deref())?;
+    let mut container = open_to_look(path, options.unlock.header_file())?;
     settle_format(&mut container, &options.unlock)?;
     let mut findings = check(&container).map_err(|error| cannot_open(error, path))?;
     let usage = use_of(path);

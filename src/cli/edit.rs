@@ -14,7 +14,7 @@ use strongroom::{
 };
 
 use super::{
-    args::UnlockOptions,
+    args::{HeaderFile, OpenFormat, UnlockOptions},
     mounting::name_holder,
     unlock::{attach, cannot_open, check_kind, open_to_look, settle_format},
 };
@@ -28,6 +28,7 @@ use super::{
 pub(crate) struct Editable {
     path: PathBuf,
     header: Option<PathBuf>,
+    format: OpenFormat,
     container: Container,
     is_mounted: bool,
 }
@@ -39,7 +40,7 @@ impl Editable {
     /// `Busy` where somebody has it who does not lend it: another program, a mount that is read-only. As [`Container::open`].
     pub(crate) fn open(path: &Path, options: &UnlockOptions) -> Result<Self> {
         check_kind(path)?;
-        let header = options.header.as_deref();
+        let header = options.header_file();
         let open = || -> Result<Self> {
             let (mut container, is_mounted) = match Self::lock(path, header) {
                 Ok(container) => (container, false),
@@ -52,7 +53,8 @@ impl Editable {
             settle_format(&mut container, options)?;
             Ok(Self {
                 path: path.to_path_buf(),
-                header: header.map(Path::to_path_buf),
+                header: options.header.clone(),
+                format: options.format,
                 container,
                 is_mounted,
             })
@@ -91,18 +93,17 @@ impl Editable {
     }
 
     fn reopen(&self) -> Result<Container> {
-        Self::lock(&self.path, self.header.as_deref()).map_err(|error: Error| match error.kind() {
+        let header = HeaderFile { path: self.header.as_deref(), format: self.format };
+        Self::lock(&self.path, header).map_err(|error: Error| match error.kind() {
             ErrorKind::Busy => name_holder(error, &self.path),
             _ => error,
         })
     }
 
     /// Opens and locks the container, and its header file.
-    fn lock(path: &Path, header: Option<&Path>) -> Result<Container> {
+    fn lock(path: &Path, header: HeaderFile<'_>) -> Result<Container> {
         let mut container = Container::open(path, Access::ReadWrite)?;
-        if let Some(header) = header {
-            attach(&mut container, header, |header| Container::open(header, Access::ReadWrite))?;
-        }
+        attach(&mut container, header, |header| Container::open(header, Access::ReadWrite))?;
         Ok(container)
     }
 }

@@ -12,7 +12,7 @@ use strongroom::{
 };
 
 use super::{
-    args::EraseOptions,
+    args::{EraseOptions, HeaderFile},
     info::counted,
     interrupt,
     mounting::name_holder,
@@ -36,9 +36,8 @@ pub(crate) fn run(console: Console, options: &EraseOptions) -> Result<()> {
 fn erase_container(console: Console, options: &EraseOptions) -> Result<()> {
     let path = options.container.as_path();
     let mut container = Container::open(path, Access::ReadWrite)?;
-    if let Some(header) = &options.header {
-        attach(&mut container, header, |header| Container::open(header, Access::ReadWrite))?;
-    }
+    let header = HeaderFile { path: options.header.as_deref(), format: options.format };
+    attach(&mut container, header, |header| Container::open(header, Access::ReadWrite))?;
     if let Some(format) = options.format.named() {
         container.assume(format);
     }

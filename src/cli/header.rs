@@ -55,9 +55,7 @@ fn backup(console: Console, options: &HeaderBackupOptions) -> Result<()> {
     let (path, file) = (options.container.as_path(), options.file.as_path());
     check_kind(path)?;
     let (mut container, is_shared) = open_for_backup(path).map_err(|error| cannot_open(error, path))?;
-    if let Some(header) = &options.unlock.header {
-        attach(&mut container, header, Container::peek)?;
-    }
+    attach(&mut container, options.unlock.header_file(), Container::peek)?;
     settle_format(&mut container, &options.unlock)?;
     if opaque::is_opaque(&container) {
         return opaque::backup(console, options, &container);
@@ -112,7 +110,7 @@ struct Restored<'a> {
 
 fn restore(console: Console, options: &HeaderRestoreOptions) -> Result<()> {
     let (path, file) = (options.container.as_path(), options.file.as_path());
-    let mut container = open(path, options.unlock.header.as_deref(), Access::ReadWrite)?;
+    let mut container = open(path, options.unlock.header_file(), Access::ReadWrite)?;
     settle_format(&mut container, &options.unlock)?;
     refuse_kernel_use(path)?;
     let cannot_read = |error: Error| error.during(format!("cannot open header file {}", file.display()));

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use super::{
-    args::{CreateOptions, HintOptions, MountOptions, NewFormat, OpenFormat, ProvisionChoice, UnlockOptions},
+    args::{
+        CreateOptions, HeaderFile, HintOptions, MountOptions, NewFormat, OpenFormat, ProvisionChoice,
+        UnlockOptions,
+    },
     create::{Summary, check_filesystem, filesystem_kind, make_filesystem, owner},
     interrupt,
     limits::limits,
@@ -29,7 +32,7 @@ use strongroom::{
 pub(super) fn create(console: Console, options: &CreateOptions) -> Result<()> {
     let path = options.container.as_path();
     check_options(options)?;
-    let mut container = open(path, None, Access::ReadWrite)?;
+    let mut container = open(path, HeaderFile::default(), Access::ReadWrite)?;
     container.assume(options.new.format.format());
     let header = container.header()?;
     let outer_options = outer_options(options);

@@ -65,11 +65,11 @@ struct Shown {
 impl Shown {
     fn of(console: Console, options: &InfoOptions) -> Result<Self> {
         let path = options.container.as_path();
-        let mut container = open_to_look(path, options.unlock.header.as_deref())?;
+        let mut container = open_to_look(path, options.unlock.header_file())?;
         let opened = |error| cannot_open(error, path);
         settle_format(&mut container, &options.unlock)?;
         if let Some(header) = header_without_container(&container).map_err(opened)? {
-            let mut info = header.describe();
+            let mut info = describe_header(console, options, &*header)?;
             if header.keyfile_role() == KeyfileRole::WholeSecret {
                 // No LUKS header knows how long its container is.
                 info.container_size = container.storage().size()?;
@@ -89,13 +89,13 @@ impl Shown {
     }
 }
 
-/// What a header says. One of TrueCrypt or VeraCrypt says nothing before it is unlocked.
+/// What a header says. One of TrueCrypt, VeraCrypt or FreeOTFE says nothing before it is unlocked.
 pub(crate) fn describe_header(
     console: Console,
     options: &InfoOptions,
     header: &dyn Header,
 ) -> Result<HeaderInfo> {
-    if header.keyfile_role() != KeyfileRole::Pool {
+    if !header.is_opaque() {
         return Ok(header.describe());
     }
     options.unlock.check_source_for(header)?;

@@ -210,6 +210,12 @@ and one that was not left clean. What the outer file system keeps behind that sp
 sector. exFAT and FAT leave most room. NTFS has its table a third of the way into the volume if Windows made it, and a copy
 in the middle if mkfs.ntfs did; ext has structures in many places.
 
+# FreeOTFE and LibreCrypt
+
+--format freeotfe opens a volume of these programs to read and to write. Nothing in it says how it was encrypted, so every hash is tried with every cipher but
+MARS. --salt-length and --key-iterations name what was not left at its default when the volume was made. What these programs call a keyfile is a header in a file of its own: --header FILE,
+with --no-cdb if the volume has none before its data. strongroom never writes such a header.
+
 # Measuring
 
 benchmark measures ciphers (on one thread, in memory, with the backend that strongroom uses here), Argon2id at up to three costs,

@@ -17,7 +17,7 @@ use strongroom::{
 };
 
 use super::{
-    args::{DriverChoice, MountOptions, SyncOptions, UnmountOptions},
+    args::{DriverChoice, HeaderFile, MountOptions, SyncOptions, UnmountOptions},
     hidden::{check_protection, protect},
     interrupt,
     mountpoint::Place,
@@ -39,14 +39,14 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
             "{path} was lost while it was mounted, and {copy} has what was written then: look into it, then move it away"
         ));
     }
-    let header = options.unlock.header.as_deref();
-    let mut container = open(path, header, access(options)).map_err(|error| match error.kind() {
-        // It can be read, so it is the writing that is refused.
-        ErrorKind::Permission | ErrorKind::Io if !options.read_only && File::open(path).is_ok() => {
-            error.with_hint("use --read-only")
-        }
-        _ => error,
-    })?;
+    let mut container =
+        open(path, options.unlock.header_file(), access(options)).map_err(|error| match error.kind() {
+            // It can be read, so it is the writing that is refused.
+            ErrorKind::Permission | ErrorKind::Io if !options.read_only && File::open(path).is_ok() => {
+                error.with_hint("use --read-only")
+            }
+            _ => error,
+        })?;
     settle_format(&mut container, &options.unlock)?;
     let header = container.header().map_err(|error| cannot_open(error, path))?;
     place.try_out(|| mount::check_target(&target, access(options)))?;
@@ -229,7 +229,7 @@ fn access(options: &MountOptions) -> Access {
 }
 
 /// Opens and locks the container, and its header file where the header is detached, or says who has it.
-pub(crate) fn open(path: &Path, header: Option<&Path>, access: Access) -> Result<Container> {
+pub(crate) fn open(path: &Path, header: HeaderFile<'_>, access: Access) -> Result<Container> {
     check_kind(path)?;
     let mut container = Container::open(path, access).map_err(|error| {
         let error = match error.kind() {
@@ -238,14 +238,12 @@ pub(crate) fn open(path: &Path, header: Option<&Path>, access: Access) -> Result
         };
         cannot_open(error, path)
     })?;
-    if let Some(header) = header {
-        attach(&mut container, header, |header| {
-            Container::open(header, access).map_err(|error| match error.kind() {
-                ErrorKind::Busy => name_holder(error, header),
-                _ => error,
-            })
-        })?;
-    }
+    attach(&mut container, header, |header| {
+        Container::open(header, access).map_err(|error| match error.kind() {
+            ErrorKind::Busy => name_holder(error, header),
+            _ => error,
+        })
+    })?;
     Ok(container)
 }
 

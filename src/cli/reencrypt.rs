@@ -69,7 +69,7 @@ fn ask(console: Console, options: &ReencryptOptions, mounted: &MountedReencrypti
 /// The work is done here, on a container that nobody else has open.
 fn offline(console: Console, options: &ReencryptOptions) -> Result<()> {
     let path = options.container.as_path();
-    let mut container = open(path, options.unlock.header.as_deref(), Access::ReadWrite)?;
+    let mut container = open(path, options.unlock.header_file(), Access::ReadWrite)?;
     settle_format(&mut container, &options.unlock)?;
     let header = container.header().map_err(|error| cannot_open(error, path))?;
     check_format(path, &*header)?;

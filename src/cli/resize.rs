@@ -37,7 +37,7 @@ struct Resized<'a> {
 
 fn resize(console: Console, options: &ResizeOptions) -> Result<()> {
     let path = options.container.as_path();
-    let mut container = open(path, options.unlock.header.as_deref(), Access::ReadWrite)?;
+    let mut container = open(path, options.unlock.header_file(), Access::ReadWrite)?;
     settle_format(&mut container, &options.unlock)?;
     let header = container.header().map_err(|error| cannot_open(error, path))?;
     header.check_growth(options.size)?;

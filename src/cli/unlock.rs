@@ -9,13 +9,13 @@ use std::{
 use strongroom::{
     crypto::{kdf::KdfLimits, secret::Credentials},
     error::{Error, ErrorKind, Result},
-    format::{Attempt, Header, KeyfileRole, Unlocked, veracrypt::Family},
+    format::{Attempt, Header, KeyfileRole, Unlocked, freeotfe, veracrypt::Family},
     sys::memory::is_any_secret_unlocked,
     volume::{Container, header_without_container},
 };
 
 use super::{
-    args::{OpenFormat, UnlockOptions},
+    args::{HeaderFile, OpenFormat, UnlockOptions},
     interrupt,
     limits::{advise, limits},
     oddity,
@@ -27,7 +27,7 @@ use super::{
 
 /// Opens a container only to look at it: without a lock, so also while it is mounted.
 pub(crate) fn inspect(path: &Path, options: &UnlockOptions) -> Result<(Container, Box<dyn Header>)> {
-    let mut container = open_to_look(path, options.header.as_deref())?;
+    let mut container = open_to_look(path, options.header_file())?;
     settle_format(&mut container, options)?;
     let header = container.header().map_err(|error| cannot_open(error, path))?;
     Ok((container, header))
@@ -35,7 +35,7 @@ pub(crate) fn inspect(path: &Path, options: &UnlockOptions) -> Result<(Container
 
 /// The same where a header file without its container will do.
 pub(crate) fn inspect_header(path: &Path, options: &UnlockOptions) -> Result<Box<dyn Header>> {
-    let mut container = open_to_look(path, options.header.as_deref())?;
+    let mut container = open_to_look(path, options.header_file())?;
     settle_format(&mut container, options)?;
     let opened = |error| cannot_open(error, path);
     match header_without_container(&container).map_err(opened)? {
@@ -51,17 +51,31 @@ pub(crate) fn inspect_header(path: &Path, options: &UnlockOptions) -> Result<Box
 /// `Usage` for options that the container's format does not have.
 pub(crate) fn settle_format(container: &mut Container, options: &UnlockOptions) -> Result<()> {
     let hints = options.hints;
-    if let Some(format) = options.format.named() {
-        if hints.is_any() && !options.format.is_opaque() {
-            return Err(not_for(format.name()));
+    let named = match (options.format.named(), options.freeotfe.is_any()) {
+        (None, true) if container.is_opaque()? => OpenFormat::FreeOtfe.named(),
+        (named, _) => named,
+    };
+    if let Some(format) = named {
+        if hints.is_any() && !options.format.takes_hints() {
+            return Err(not_for(VERACRYPT_ONLY, format.name()));
+        }
+        if options.freeotfe.is_any() && format.name() != freeotfe::NAME {
+            return Err(not_for(FREEOTFE_ONLY, format.name()));
         }
         container.assume(format);
         return Ok(());
     }
+    if options.freeotfe.is_any() {
+        return container
+            .format()
+            .map_or_else(|_| Ok(()), |format| Err(not_for(FREEOTFE_ONLY, format.name())));
+    }
     // A drive with an encrypted system has a partition table, or what else its boot loader needs.
     let is_opaque = container.is_opaque()? || (hints.system && container.format().is_err());
     match (is_opaque, hints.is_any()) {
-        (false, true) => container.format().map_or_else(|_| Ok(()), |format| Err(not_for(format.name()))),
+        (false, true) => {
+            container.format().map_or_else(|_| Ok(()), |format| Err(not_for(VERACRYPT_ONLY, format.name())))
+        }
         (true, true) => {
             container.assume(OpenFormat::opaque());
             Ok(())
@@ -80,29 +94,29 @@ pub(crate) fn settle_format(container: &mut Container, options: &UnlockOptions) 
     }
 }
 
-fn not_for(format: &str) -> Error {
-    let reason = format!(
-        "--prf, --pim, --hidden, --backup-header and --system do not apply to this format ({format})"
-    );
-    Error::new(ErrorKind::Usage, reason)
+fn not_for(options: &str, format: &str) -> Error {
+    Error::new(ErrorKind::Usage, format!("{options} do not apply to this format ({format})"))
 }
 
 /// The same without reading the header, which may be damaged.
-pub(crate) fn open_to_look(path: &Path, header: Option<&Path>) -> Result<Container> {
+pub(crate) fn open_to_look(path: &Path, header: HeaderFile<'_>) -> Result<Container> {
     check_kind(path)?;
     let mut container = Container::peek(path).map_err(|error| cannot_open(error, path))?;
-    if let Some(header) = header {
-        attach(&mut container, header, Container::peek)?;
-    }
+    attach(&mut container, header, Container::peek)?;
     Ok(container)
 }
 
-/// Lets `container` take its header from the file `header`, which `open` opens.
+/// Lets `container` take its header from the file `header`, where there is one, which `open` opens.
 pub(crate) fn attach(
     container: &mut Container,
-    header: &Path,
+    header: HeaderFile<'_>,
     open: impl FnOnce(&Path) -> Result<Container>,
 ) -> Result<()> {
+    let HeaderFile { path: Some(header), format } = header else { return Ok(()) };
+    if format == OpenFormat::FreeOtfe {
+        // Any file could be its header: only the user knows.
+        container.assume(&freeotfe::FreeOtfe);
+    }
     let attached = if is_same_file(container, header) {
         Err(Error::new(ErrorKind::Usage, "it is the container itself"))
     } else {
@@ -186,6 +200,7 @@ fn open_with(
         limits: limits(options, header)?,
         keyslot,
         hints: options.hints.hints(),
+        freeotfe: options.freeotfe.hints(),
         monitor: Some(&watcher),
     };
     let secrets = &options.secrets;
@@ -224,10 +239,14 @@ fn open_with(
 
 /// Says what a trial found, and how to have it faster next time.
 fn tell_found(console: Console, header: &dyn Header, unlocked: &Unlocked, options: &UnlockOptions) {
-    if header.keyfile_role() != KeyfileRole::Pool {
+    if !header.is_opaque() {
         return;
     }
     let info = header.describe_unlocked(unlocked);
+    if header.keyfile_role() != KeyfileRole::Pool {
+        console.detail(&format!("strongroom: {}: opened, {}", info.format, info.cipher));
+        return;
+    }
     let detail = |name: &str| {
         let found = info.details.iter().find(|detail| detail.name == name);
         found.map(|detail| detail.value.clone()).unwrap_or_default()
@@ -235,7 +254,7 @@ fn tell_found(console: Console, header: &dyn Header, unlocked: &Unlocked, option
     let (prf, place) = (detail("PRF"), detail("Opened by"));
     let found = format!("strongroom: {}: opened by the {place}, {prf}, {}", info.format, info.cipher);
     let mut faster = Vec::new();
-    if !options.format.is_opaque() && !options.hints.is_any() {
+    if !options.format.takes_hints() && !options.hints.is_any() {
         faster.push(format!("--format {}", info.format));
     }
     // All of TrueCrypt's functions together take no time.
@@ -281,10 +300,13 @@ fn warn_of_swap(console: Console) {
     }
 }
 
-const NO_SIGNATURE: &str = "VeraCrypt and TrueCrypt containers have none: try --format veracrypt; header repair --scan looks for \
-                            a header that was lost";
+const NO_SIGNATURE: &str = "VeraCrypt, TrueCrypt and FreeOTFE containers have none: try --format veracrypt or --format freeotfe; \
+                            header repair --scan looks for a header that was lost";
 const OVERWRITTEN: &str = "if it was a container once, header repair --scan looks for what is left of it; if VeraCrypt's: \
                            --format veracrypt --backup-header";
+
+const VERACRYPT_ONLY: &str = "--prf, --pim, --hidden, --backup-header and --system";
+const FREEOTFE_ONLY: &str = "--salt-length, --key-iterations and --no-cdb";
 
 /// Passwords and PINs asked for. A token takes eight before it locks itself.
 pub(crate) const TRIES: u32 = 3;

@@ -4,6 +4,7 @@ mod backup;
 mod create;
 mod finding;
 mod fingerprint;
+pub mod freeotfe;
 mod growth;
 mod luks;
 pub mod luks1;
@@ -40,8 +41,14 @@ use crate::{
 };
 
 /// Every format, in the order in which they are probed.
-pub static FORMATS: &[&dyn Format] =
-    &[&native::Native, &luks1::Luks1, &luks2::Luks2, &veracrypt::VERACRYPT, &veracrypt::TRUECRYPT];
+pub static FORMATS: &[&dyn Format] = &[
+    &native::Native,
+    &luks1::Luks1,
+    &luks2::Luks2,
+    &veracrypt::VERACRYPT,
+    &veracrypt::TRUECRYPT,
+    &freeotfe::FreeOtfe,
+];
 
 /// The format of this name.
 pub fn named(name: &str) -> Option<&'static dyn Format> {
@@ -160,6 +167,11 @@ pub trait Header: fmt::Debug + Send + Sync {
     /// its containers apart by, or this container has no UUID.
     fn fingerprint(&self) -> Option<Fingerprint> {
         None
+    }
+
+    /// Whether nothing can be told of it before it is unlocked.
+    fn is_opaque(&self) -> bool {
+        false
     }
 
     /// What can be told once it is unlocked: in a format without a signature, everything.
@@ -302,6 +314,8 @@ pub struct Attempt<'a> {
     pub keyslot: Option<u32>,
     /// What the user knows of a container that says nothing of itself.
     pub hints: veracrypt::Hints,
+    /// The same of one of FreeOTFE.
+    pub freeotfe: freeotfe::Hints,
     /// Is told how a long attempt goes, and may end it.
     pub monitor: Option<&'a dyn Monitor>,
 }
@@ -465,6 +479,31 @@ pub struct HeaderInfo {
     /// What else this format tells, in the order in which to show it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<Detail>,
+}
+
+impl HeaderInfo {
+    /// What there is to show of a header about which nothing is known yet.
+    fn unknown(format: &'static str, container_size: u64) -> Self {
+        Self {
+            format,
+            version: 0,
+            uuid: None,
+            label: None,
+            cipher: "unknown".to_owned(),
+            key_bits: 0,
+            sector_size: 512,
+            container_size,
+            data_offset: 0,
+            data_size: 0,
+            provision: None,
+            generation: None,
+            reencryption: false,
+            authenticated_header: false,
+            headers: Vec::new(),
+            keyslots: Vec::new(),
+            details: Vec::new(),
+        }
+    }
 }
 
 /// One more thing that a format tells.

@@ -77,7 +77,7 @@ fn ask(control: &Path, path: &Path) -> io::Result<Answer> {
         Outcome::Failed(failure) => return Ok(Answer::Refused(failure.into())),
         _ => return Err(io::ErrorKind::InvalidData.into()),
     }
-    let container = protocol::opened(receive_descriptors(&connection)?, path);
+    let container = protocol::opened(receive_descriptors(&connection)?, path, None);
     Ok(match container {
         Ok(container) => Answer::Lent(Loan { container, _connection: connection }),
         Err(error) => Answer::Refused(error),

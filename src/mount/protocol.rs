@@ -248,11 +248,14 @@ pub(super) fn send_container(stream: &UnixStream, container: &Container) -> io::
     send_descriptors(stream, &descriptors)
 }
 
-/// The container behind descriptors that came over a socket.
-pub(super) fn opened(descriptors: Vec<OwnedFd>, path: &Path) -> Result<Container> {
+/// The container behind descriptors that came over a socket. `format` is what it was said to be.
+pub(super) fn opened(descriptors: Vec<OwnedFd>, path: &Path, format: Option<&str>) -> Result<Container> {
     let mut descriptors = descriptors.into_iter();
     let container = descriptors.next().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
     let mut container = Container::from_fd(container, path)?;
+    if let Some(name) = format {
+        container.assume_named(name)?;
+    }
     if let Some(header) = descriptors.next() {
         container.attach_header(&Container::from_fd(header, path)?)?;
     }

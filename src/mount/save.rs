@@ -78,7 +78,9 @@ pub fn unmount_saving(
     }
     let container = receive_descriptors(&stream)
         .map_err(Error::from)
-        .and_then(|descriptors| protocol::opened(descriptors, &record.entry.container))
+        .and_then(|descriptors| {
+            protocol::opened(descriptors, &record.entry.container, Some(&record.entry.format))
+        })
         .and_then(|container| copies.finish(&container, progress));
     let files = container.map_err(|error| not_saved(error, &record, target))?;
     let _ = protocol::send(&stream, &Command::Saved);

@@ -148,10 +148,7 @@ impl Server {
     /// Builds the session up. Where a step fails, the undo stack takes down what was built.
     fn start(received: Received, signals: Signals) -> Result<Self> {
         let Received { container, order, key } = received;
-        let mut container = protocol::opened(container, &order.container)?;
-        if let Some(name) = &order.format {
-            container.assume_named(name)?;
-        }
+        let container = protocol::opened(container, &order.container, order.format.as_deref())?;
         if available::is_limited() {
             // The pages that the kernel waits for count against the limit that a request would wait for.
             container.go_past_cache();

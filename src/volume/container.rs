@@ -114,7 +114,20 @@ impl Container {
     /// # Errors
     /// `NotAContainer` where it is not a header file, `Damaged`, `Usage` where it belongs to another container.
     pub fn attach_header(&mut self, header: &Self) -> Result<()> {
+        // What has no signature claims any file: only where the user says so.
+        let is_opaque = |format: &dyn Format| Ok::<_, Error>(format.probe(&*header.file)? == Probe::Opaque);
+        let assumed = match self.assumed {
+            Some(format) if is_opaque(format)? => Some(format),
+            _ => None,
+        };
         for &format in FORMATS {
+            let is_meant = match assumed {
+                Some(assumed) => assumed.name() == format.name(),
+                None => !is_opaque(format)?,
+            };
+            if !is_meant {
+                continue;
+            }
             let (container, file) = (Arc::clone(&self.file), Arc::clone(&header.file));
             if let Some(storage) = format.attach(container, file)? {
                 self.refuse_other_format(format)?;
@@ -124,7 +137,7 @@ impl Container {
             }
         }
         Err(Error::new(ErrorKind::NotAContainer, "it is not a header file")
-            .with_hint("strongroom header backup makes one"))
+            .with_hint("strongroom header backup makes one; one of FreeOTFE takes --format freeotfe"))
     }
 
     /// Under the header of another container its data would be garbage, and a file system check would write to it.

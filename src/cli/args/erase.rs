@@ -12,7 +12,7 @@ pub(crate) struct EraseOptions {
     /// The container's header lies in this file: erase it there
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) header: Option<PathBuf>,
-    /// Container format; TrueCrypt and VeraCrypt cannot be found by a signature
+    /// Container format; TrueCrypt, VeraCrypt and FreeOTFE cannot be found by a signature
     #[arg(long, value_enum, default_value_t = OpenFormat::Auto, value_name = "FORMAT")]
     pub(crate) format: OpenFormat,
     /// Do not ask

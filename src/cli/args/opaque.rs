@@ -28,6 +28,9 @@ pub(crate) enum OpenFormat {
     /// TrueCrypt
     #[value(name = "truecrypt")]
     TrueCrypt,
+    /// FreeOTFE and LibreCrypt
+    #[value(name = "freeotfe", alias = "librecrypt")]
+    FreeOtfe,
 }
 
 /// Options that only TrueCrypt and VeraCrypt containers have.
@@ -61,16 +64,17 @@ impl OpenFormat {
             Self::Luks2 => "luks2",
             Self::VeraCrypt => "veracrypt",
             Self::TrueCrypt => "truecrypt",
+            Self::FreeOtfe => "freeotfe",
         })
     }
 
-    /// What a container without any signature can be.
+    /// What a container without any signature is taken to be where nothing is said.
     pub(crate) fn opaque() -> &'static dyn Format {
         &EITHER
     }
 
-    /// Whether it has no signature.
-    pub(crate) const fn is_opaque(self) -> bool {
+    /// Whether it is one of those that [`HintOptions`] are for.
+    pub(crate) const fn takes_hints(self) -> bool {
         matches!(self, Self::VeraCrypt | Self::TrueCrypt)
     }
 }

@@ -25,6 +25,9 @@ fn change(console: Console, options: &KeyChangeOptions) -> Result<()> {
     if header.keyfile_role() == KeyfileRole::Pool {
         return opaque::change(console, options, &container, &*header);
     }
+    if header.is_opaque() {
+        header.check_change(&Change::Replace { slot: 0, label: None })?;
+    }
     if options.seal.is_any() {
         let error = Error::new(ErrorKind::Usage, "--new-prf and --new-pim are for VeraCrypt containers");
         return Err(error);

@@ -20,7 +20,8 @@ fn remove(console: Console, options: &KeyRemoveOptions) -> Result<()> {
     let path = options.container.as_path();
     let container = Editable::open(path, &options.unlock)?;
     let header = container.header()?;
-    if let Some(slot) = options.slot {
+    // Where nothing is known yet, keyslot 0 stands for what the password opens.
+    if let Some(slot) = options.slot.or(header.is_opaque().then_some(0)) {
         header.check_change(&Change::Remove { slot, lock_out: options.force })?;
     } else if !options.yes && !prompt::has_terminal() {
         let reason = "the keyslot that opens would be removed, and there is no terminal to ask on";

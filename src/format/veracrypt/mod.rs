@@ -196,30 +196,16 @@ struct Locked {
 impl Header for Locked {
     /// Before it is unlocked nothing is known.
     fn describe(&self) -> HeaderInfo {
-        HeaderInfo {
-            format: self.format.name,
-            version: 0,
-            uuid: None,
-            label: None,
-            cipher: "unknown".to_owned(),
-            key_bits: 0,
-            sector_size: 512,
-            container_size: self.container_len,
-            data_offset: 0,
-            data_size: 0,
-            provision: None,
-            generation: None,
-            reencryption: false,
-            authenticated_header: false,
-            headers: Vec::new(),
-            keyslots: Vec::new(),
-            details: Vec::new(),
-        }
+        HeaderInfo::unknown(self.format.name, self.container_len)
     }
 
     fn describe_unlocked(&self, unlocked: &Unlocked) -> HeaderInfo {
         Opened::of_key(&unlocked.volume_key)
             .map_or_else(|_| self.describe(), |opened| opened.describe(self.container_len))
+    }
+
+    fn is_opaque(&self) -> bool {
+        true
     }
 
     fn keyfile_role(&self) -> KeyfileRole {

@@ -17,7 +17,12 @@ use strongroom::{
 };
 
 use super::super::{Console, Replaced, Replacement, open, refuse_kernel_use, refuse_known_data, unlock};
-use crate::cli::{args::HeaderRepairOptions, output::print, progress::ByteProgress, prompt};
+use crate::cli::{
+    args::{HeaderFile, HeaderRepairOptions},
+    output::print,
+    progress::ByteProgress,
+    prompt,
+};
 
 #[derive(Debug, Serialize)]
 struct Scanned<'a> {
@@ -63,9 +68,11 @@ struct ScannedLuks {
 /// Looks for headers, tells what there is, and restores from it where that is agreed to.
 pub(super) fn run(console: Console, options: &HeaderRepairOptions) -> Result<()> {
     let path = options.container.as_path();
-    let container = match open(path, None, Access::ReadWrite) {
+    let container = match open(path, HeaderFile::default(), Access::ReadWrite) {
         // Who may only read is told at least what there is.
-        Err(error) if error.kind() == ErrorKind::Permission => open(path, None, Access::ReadOnly)?,
+        Err(error) if error.kind() == ErrorKind::Permission => {
+            open(path, HeaderFile::default(), Access::ReadOnly)?
+        }
         result => result?,
     };
     let storage = container.storage();
