@@ -57,7 +57,7 @@ fn every_command_lists_its_warnings() {
         "header restore v v.header --yes --password-file password --force",
         "changed or removed",
     );
-    assert_warns(&place, &format!("reencrypt v {secret} --sector-size 4096"), "512");
+    assert_warns(&place, &format!("reencrypt v {secret} --sector-size 4096 --drop-other-keys"), "512");
     assert_warns(&place, "erase v --yes", "header backups");
 }
 
