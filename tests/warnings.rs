@@ -29,7 +29,7 @@ fn every_command_lists_its_warnings() {
     let place = Place::of_this_user();
     let secret = "--password-file password";
     place.make_file("new", "clamp orbit velvet mossy tundra wagon\n");
-    place.make_file("image", [7; 100_000]);
+    place.make_file("image", vec![7; 100_000]);
     place.make_file("same", "x\n");
     assert_warns(&place, &format!("import image imported {secret} {CHEAP}"), "zero bytes");
     let create = format!("create v --size 8M --filesystem none --sector-size 512 {CHEAP}");

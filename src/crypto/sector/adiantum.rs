@@ -150,7 +150,7 @@ impl Keys {
 fn poly(key: &[u8; 16]) -> Poly1305 {
     let mut whole = Zeroizing::new([0; 32]);
     whole[..16].copy_from_slice(key);
-    Poly1305::new(Array::cast_from_core(&*whole))
+    Poly1305::new(Array::cast_from_core(&whole))
 }
 
 impl Rounds {

@@ -301,11 +301,10 @@ impl SectorSpec {
     pub const fn cipher_len(self, len: usize) -> Option<usize> {
         match self.mode {
             Mode::Xts(_) if len.is_multiple_of(2) => Some(len / 2),
-            Mode::Xts(_) => None,
             Mode::Lrw(_) => len.checked_sub(lrw::TWEAK_KEY_LEN),
             Mode::Cbc(_) | Mode::Ecb | Mode::Hctr2(_) => Some(len),
             Mode::Adiantum(..) if len == adiantum::KEY_LEN => Some(len),
-            Mode::Adiantum(..) => None,
+            Mode::Xts(_) | Mode::Adiantum(..) => None,
         }
     }
 

@@ -99,10 +99,11 @@ impl Encryption {
             None => (name.to_owned(), None),
         };
         let (spec, _) = parse(&name).map_err(|error| usage(error.to_string()))?;
-        let cipher_bits = if spec.cipher == BlockCipher::Sm4 { 128 } else { 256 };
+        let (cipher_bits, twice): (u32, u32) =
+            if spec.cipher == BlockCipher::Sm4 { (128, 256) } else { (256, 512) };
         let usual_bits = usual_bits.unwrap_or(match spec.mode {
-            Mode::Xts(_) => 2 * cipher_bits,
-            Mode::Lrw(_) => cipher_bits + 128,
+            Mode::Xts(_) => twice,
+            Mode::Lrw(_) => cipher_bits.saturating_add(128),
             Mode::Cbc(_) | Mode::Ecb | Mode::Adiantum(..) | Mode::Hctr2(_) => cipher_bits,
         });
         let bits = key_bits.unwrap_or(usual_bits);
@@ -203,8 +204,11 @@ fn parse(name: &str) -> Result<(SectorSpec, Option<usize>), CipherError> {
     Ok((SectorSpec { cipher, mode }, bits))
 }
 
-/// Cipher, mode and IV of a name in lower case.
-fn split(name: &str) -> Option<(&str, Option<&str>, Option<Cow<'_, str>>)> {
+/// Cipher, mode and IV, as a name has them.
+type Parts<'a> = (&'a str, Option<&'a str>, Option<Cow<'a, str>>);
+
+/// The parts of a name in lower case.
+fn split(name: &str) -> Option<Parts<'_>> {
     let Some(kernel) = name.strip_prefix("capi:") else {
         let mut parts = name.splitn(3, '-');
         return Some((parts.next().unwrap_or_default(), parts.next(), parts.next().map(Cow::from)));
