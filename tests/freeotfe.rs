@@ -76,16 +76,16 @@ impl Vector {
         MemoryStorage::new(bytes)
     }
 
-    fn unlock(&self, storage: &dyn Storage, hints: Hints) -> strongroom::Result<(Box<dyn Header>, Unlocked)> {
-        let header = FreeOtfe.read_header(storage)?;
-        let attempt = Attempt { freeotfe: hints, ..Attempt::default() };
-        let unlocked = header.unlock(&password(VECTORS_PASSWORD), &attempt)?;
-        Ok((header, unlocked))
-    }
-
     fn name(&self) -> String {
         format!("{} of {} bits, {}, layout {}", self.cipher, self.key_bits, self.hash, self.version)
     }
+}
+
+fn unlock(storage: &dyn Storage, hints: Hints) -> strongroom::Result<(Box<dyn Header>, Unlocked)> {
+    let header = FreeOtfe.read_header(storage)?;
+    let attempt = Attempt { freeotfe: hints, ..Attempt::default() };
+    let unlocked = header.unlock(&password(VECTORS_PASSWORD), &attempt)?;
+    Ok((header, unlocked))
 }
 
 fn password(password: &str) -> Credentials {
@@ -120,7 +120,7 @@ fn each_cipher_mode_hash_and_layout_opens_and_writes_what_another_implementation
         let name = vector.name();
         let storage = vector.storage();
         let (header, unlocked) =
-            vector.unlock(&storage, vector.hints()).unwrap_or_else(|error| panic!("{name}: {error}"));
+            unlock(&storage, vector.hints()).unwrap_or_else(|error| panic!("{name}: {error}"));
         let info = header.describe_unlocked(&unlocked);
         assert!(info.cipher.starts_with(&vector.cipher), "{name}: {}", info.cipher);
         assert_eq!((info.key_bits, info.version), (vector.key_bits, vector.version), "{name}");
@@ -141,7 +141,7 @@ fn what_opened_a_header_opens_it_again_without_the_password() {
     for vector in Vector::all() {
         let name = vector.name();
         let storage = vector.storage();
-        let (header, unlocked) = vector.unlock(&storage, vector.hints()).unwrap();
+        let (header, unlocked) = unlock(&storage, vector.hints()).unwrap();
         let key = VolumeKey::copy_of(unlocked.volume_key.expose()).unwrap();
         let again = header.unlock_with_key(key).unwrap_or_else(|error| panic!("{name}: {error}"));
         let info = |unlocked| serde_json::to_value(header.describe_unlocked(unlocked)).unwrap();
@@ -169,7 +169,7 @@ fn another_password_salt_or_number_of_iterations_opens_nothing() {
     for hints in
         [Hints::USUAL, Hints { iterations: 12, ..vector.hints() }, Hints { salt_bits: 248, ..vector.hints() }]
     {
-        let error = vector.unlock(&storage, hints).unwrap_err();
+        let error = unlock(&storage, hints).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Credentials);
         let named = format!("a salt of {} bits and {} key iterations", hints.salt_bits, hints.iterations);
         assert!(error.reason().contains(&named), "{error}");
@@ -185,7 +185,7 @@ fn a_salt_or_iterations_that_there_cannot_be_are_refused() {
         Hints { salt_bits: 12, ..Hints::USUAL },
         Hints { iterations: 0, ..Hints::USUAL },
     ] {
-        assert_eq!(vectors[0].unlock(&storage, hints).unwrap_err().kind(), ErrorKind::Usage);
+        assert_eq!(unlock(&storage, hints).unwrap_err().kind(), ErrorKind::Usage);
     }
 }
 
@@ -200,7 +200,7 @@ fn a_header_in_a_file_of_its_own_opens_the_data_with_and_without_one_before_them
         let container = Arc::new(MemoryStorage::new(vec![0; container_len]));
         let attached = FreeOtfe.attach(container, Arc::clone(&cdb)).unwrap().unwrap();
         let hints = Hints { without_cdb, ..vector.hints() };
-        vector.unlock(&*attached, hints).map(|(_, unlocked)| {
+        unlock(&*attached, hints).map(|(_, unlocked)| {
             let segment = only_segment(&unlocked);
             (segment.storage_offset, segment.sectors)
         })
@@ -222,7 +222,7 @@ fn sectors_are_numbered_from_the_data_or_from_the_file_as_the_header_says() {
         let vectors = Vector::all();
         let has = |vector: &&Vector| vector.flags == flags && vector.origin == origin && vector.version == 4;
         let vector = vectors.iter().find(has).unwrap();
-        let (_, unlocked) = vector.unlock(&vector.storage(), vector.hints()).unwrap();
+        let (_, unlocked) = unlock(&vector.storage(), vector.hints()).unwrap();
         assert_eq!(only_segment(&unlocked).first_tweak, Sector(first));
     }
 }
@@ -233,7 +233,7 @@ fn a_volume_that_is_cut_off_is_read_and_not_written() {
     let vectors = Vector::all();
     let vector = vectors.iter().find(|vector| vector.version == 1 && vector.data_len > 1 << 20).unwrap();
     let storage = vector.storage();
-    let (header, unlocked) = vector.unlock(&storage, vector.hints()).unwrap();
+    let (header, unlocked) = unlock(&storage, vector.hints()).unwrap();
     assert_eq!(only_segment(&unlocked).sectors, 3);
     assert_eq!(header.prepare_writing(&storage, &unlocked).unwrap_err().kind(), ErrorKind::Damaged);
     let findings = header.check_unlocked(&unlocked);

@@ -76,17 +76,31 @@ fn may_be_composed(letter: char) -> bool {
             letter,
             'Đ' | 'đ' | 'Ħ' | 'ħ' | 'ı' | 'ĸ' | 'Ł' | 'ł' | 'Ŋ' | 'ŋ' | 'Œ' | 'œ' | 'Ŧ' | 'ŧ'
         ),
-        // Marks; Vietnamese and other letters with two of them; Greek.
-        '\u{300}'..='\u{36f}' | '\u{1e00}'..='\u{1fff}' | 'Ơ' | 'ơ' | 'Ư' | 'ư' | 'Ǎ'..='ǰ' | 'Ș'..='ț' => {
-            true
-        }
-        'Ά'..='ΐ' | 'Ϊ'..='ΰ' | 'ϊ'..='ώ' => true,
-        // Cyrillic.
-        'Ѐ' | 'Ё' | 'Ѓ' | 'Ї' | 'Ќ'..='Ў' | 'Й' | 'й' | 'ѐ' | 'ё' | 'ѓ' | 'ї' | 'ќ'..='ў' => {
-            true
-        }
-        // Japanese with its marks, Korean.
-        '\u{3099}'
+        // Marks; Vietnamese and other letters with two of them; Greek; Cyrillic; Japanese with its marks; Korean.
+        '\u{300}'..='\u{36f}'
+        | '\u{1e00}'..='\u{1fff}'
+        | 'Ơ'
+        | 'ơ'
+        | 'Ư'
+        | 'ư'
+        | 'Ǎ'..='ǰ'
+        | 'Ș'..='ț'
+        | 'Ά'..='ΐ'
+        | 'Ϊ'..='ΰ'
+        | 'ϊ'..='ώ'
+        | 'Ѐ'
+        | 'Ё'
+        | 'Ѓ'
+        | 'Ї'
+        | 'Ќ'..='Ў'
+        | 'Й'
+        | 'й'
+        | 'ѐ'
+        | 'ё'
+        | 'ѓ'
+        | 'ї'
+        | 'ќ'..='ў'
+        | '\u{3099}'
         | '\u{309a}'
         | 'が'..='ぽ'
         | 'ガ'..='ポ'
