@@ -1,13 +1,14 @@
 //! Encrypted containers for Linux: create, unlock, export and mount them without privileges.
 //!
 //! The layers, from the bottom: [`sys`], [`crypto`], [`token`], [`storage`], [`mapping`], [`block`] and
-//! [`format`](mod@format), [`volume`], [`export`], [`mount`]. A layer names only those below it; `tests/layers.rs` holds it to that.
+//! [`filesystem`], [`format`](mod@format), [`volume`], [`export`], [`mount`]. A layer names only those below it; `tests/layers.rs` holds it to that.
 //! `ARCHITECTURE.md` draws the picture, `spec/` holds the on-disk formats.
 
 pub mod block;
 pub mod crypto;
 pub mod error;
 pub mod export;
+pub mod filesystem;
 pub mod format;
 pub mod mapping;
 pub mod mount;

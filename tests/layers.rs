@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Each layer, from the bottom, with the layers that it may name besides itself.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
     ("sys", &[]),
     ("crypto", &["sys"]),
     ("token", &["crypto"]),
@@ -18,11 +18,24 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ("block", &["mapping", "storage", "crypto"]),
     ("format", &["mapping", "storage", "crypto"]),
     ("volume", &["format", "block", "mapping", "storage", "crypto"]),
-    ("export", &["block", "sys"]),
-    ("mount", &["volume", "export", "sys"]),
+    ("filesystem", &["block"]),
+    ("export", &["filesystem", "block", "sys"]),
+    ("mount", &["volume", "export", "filesystem", "sys"]),
     (
         "cli",
-        &["mount", "export", "volume", "format", "block", "mapping", "storage", "token", "crypto", "sys"],
+        &[
+            "mount",
+            "export",
+            "filesystem",
+            "volume",
+            "format",
+            "block",
+            "mapping",
+            "storage",
+            "token",
+            "crypto",
+            "sys",
+        ],
     ),
 ];
 

@@ -1,0 +1,256 @@
+//! FAT12, FAT16, FAT32 and exFAT, which are one thing: clusters, chained by a table or by following each other, and directories
+//! of 32-byte slots.
+//!
+//! What was synced survives a power cut, and no cluster comes to be in two files. There is no journal; the order does it (see
+//! [`Phase`](super::cache::Phase)): space is taken, then names come, then names go, then space is given back; and neither clusters
+//! nor slots that were given back are taken again before the medium knows. Between these steps the volume is marked as in use,
+//! and [`repair`] brings it to one of the states between which it was.
+
+mod change;
+mod clock;
+mod directory;
+mod entry;
+mod file;
+mod layout;
+mod names;
+mod repair;
+mod space;
+mod table;
+mod volume;
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+pub use repair::Repair;
+
+use self::{
+    entry::READ_ONLY,
+    layout::{Layout, Width},
+    volume::Volume,
+};
+use super::{
+    Attributes, Changes, Fault, FileSystem, Found, Kind, Listed, NodeId, Result, Seek, Space, bytes::short,
+};
+use crate::block::ByteDevice;
+
+/// Whether the first sector of a volume is one of these.
+pub fn is_known(boot: &[u8], volume_len: u64) -> bool {
+    Layout::parse(boot, volume_len).is_ok()
+}
+
+/// A mounted volume. One writer at a time, readers beside each other.
+#[derive(Debug)]
+pub struct FatFileSystem {
+    volume: RwLock<Volume>,
+    name: &'static str,
+    largest_file: u64,
+}
+
+impl FatFileSystem {
+    /// Opens the volume on `device`. One that was not left clean is repaired first, and how is told; where it may not be
+    /// written, it is shown as it is.
+    pub fn open(device: &Arc<ByteDevice>, read_only: bool) -> Result<(Self, Repair)> {
+        let mut volume = Volume::open(device, read_only)?;
+        let mut repair = Repair::default();
+        if !read_only && !volume.is_clean()? {
+            volume.take_over_mark();
+            repair = volume.repair()?;
+            volume.commit()?;
+            volume = Volume::open(device, read_only)?;
+            volume.take_over_mark();
+        }
+        let name = match volume.layout.width {
+            Width::Bits12 => "FAT12",
+            Width::Bits16 => "FAT16",
+            Width::Bits32 => "FAT32",
+            Width::Exfat => "exFAT",
+        };
+        let largest_file = volume.layout.largest_file();
+        Ok((Self { volume: RwLock::new(volume), name, largest_file }, repair))
+    }
+
+    /// What a repair would do, without writing.
+    pub fn examine(device: &Arc<ByteDevice>) -> Result<Repair> {
+        Volume::open(device, true)?.repair()
+    }
+
+    /// The largest file that it can hold.
+    pub const fn largest_file(&self) -> u64 {
+        self.largest_file
+    }
+
+    /// A thread that panicked in the midst of a change leaves nothing to go on with.
+    fn changing(&self) -> Result<RwLockWriteGuard<'_, Volume>> {
+        self.volume.write().map_err(|_| Fault::Io)
+    }
+
+    fn reading(&self) -> Result<RwLockReadGuard<'_, Volume>> {
+        self.volume.read().map_err(|_| Fault::Io)
+    }
+
+    /// One change, and what it lets wait.
+    fn change<T>(&self, change: impl FnOnce(&mut Volume) -> Result<T>) -> Result<T> {
+        let mut volume = self.changing()?;
+        let done = change(&mut volume)?;
+        volume.relieve()?;
+        Ok(done)
+    }
+}
+
+impl FileSystem for FatFileSystem {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn lookup(&self, parent: NodeId, name: &str) -> Result<Found> {
+        let name = names::wanted(name)?;
+        let mut volume = self.changing()?;
+        let (slot, is_exact) = volume.find(parent, &name)?;
+        let id = volume.enter(parent, slot)?;
+        volume.found(id, is_exact)
+    }
+
+    fn forget(&self, node: NodeId, count: u64) {
+        let Ok(mut volume) = self.changing() else { return };
+        if let Ok(known) = volume.node_mut(node) {
+            known.lookups = known.lookups.saturating_sub(count);
+        }
+        volume.drop_unused(node);
+    }
+
+    fn attributes(&self, node: NodeId) -> Result<Attributes> {
+        self.reading()?.attributes(node)
+    }
+
+    fn set_attributes(&self, node: NodeId, changes: &Changes) -> Result<Attributes> {
+        self.change(|volume| {
+            volume.node(node)?;
+            if let Some(size) = changes.size {
+                volume.resize(node, size)?;
+            }
+            let Changes { read_only, modified, accessed, created, .. } = *changes;
+            if read_only.is_some() || modified.is_some() || accessed.is_some() || created.is_some() {
+                volume.begin()?;
+                volume.change(node, |meta| {
+                    match read_only {
+                        Some(true) => meta.flags |= READ_ONLY,
+                        Some(false) => meta.flags &= !READ_ONLY,
+                        None => {}
+                    }
+                    meta.modified = modified.unwrap_or(meta.modified);
+                    meta.accessed = accessed.unwrap_or(meta.accessed);
+                    meta.created = created.unwrap_or(meta.created);
+                })?;
+            }
+            volume.attributes(node)
+        })
+    }
+
+    fn open(&self, node: NodeId) -> Result<()> {
+        self.changing()?.node_mut(node)?.opens += 1;
+        Ok(())
+    }
+
+    fn release(&self, node: NodeId) {
+        let _the_next_repair_frees_it = self.change(|volume| {
+            let known = volume.node_mut(node)?;
+            known.opens = known.opens.saturating_sub(1);
+            let freed = volume.free_if_closed(node);
+            volume.drop_unused(node);
+            freed
+        });
+    }
+
+    fn read(&self, node: NodeId, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        if let Some(count) = self.reading()?.read(node, offset, buf)? {
+            return Ok(count);
+        }
+        let mut volume = self.changing()?;
+        volume.load_extents(node)?;
+        volume.read(node, offset, buf)?.ok_or(Fault::Io)
+    }
+
+    fn write(&self, node: NodeId, offset: u64, data: &[u8]) -> Result<()> {
+        self.change(|volume| volume.write(node, offset, data))
+    }
+
+    fn create(&self, parent: NodeId, name: &str, kind: Kind) -> Result<Found> {
+        self.change(|volume| volume.create(parent, name, kind))
+    }
+
+    fn remove(&self, parent: NodeId, name: &str, kind: Kind) -> Result<()> {
+        self.change(|volume| volume.remove(parent, name, kind))
+    }
+
+    fn rename(&self, from: (NodeId, &str), to: (NodeId, &str), replace: bool) -> Result<()> {
+        self.change(|volume| volume.rename(from, to, replace))
+    }
+
+    fn list(&self, node: NodeId, cursor: u64, take: &mut dyn FnMut(&Listed<'_>) -> bool) -> Result<()> {
+        let start = u32::try_from(cursor).unwrap_or(u32::MAX);
+        self.changing()?.directory(node)?;
+        let volume = self.reading()?;
+        let directory = volume.node(node)?.directory.as_ref().ok_or(Fault::Stale)?;
+        for (slot, item) in directory.items.range(start..) {
+            let name = names::text(&item.name);
+            let listed =
+                Listed { name: &name, attributes: volume.attributes_of(item), next: u64::from(*slot) + 1 };
+            if !take(&listed) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn allocate(&self, node: NodeId, end: u64) -> Result<()> {
+        self.change(
+            |volume| {
+                if end > volume.node(node)?.meta.size { volume.resize(node, end) } else { Ok(()) }
+            },
+        )
+    }
+
+    fn seek(&self, node: NodeId, offset: u64, what: Seek) -> Result<u64> {
+        let volume = self.reading()?;
+        let meta = volume.node(node)?.meta;
+        if offset >= meta.size {
+            return Err(Fault::PastEnd);
+        }
+        match what {
+            Seek::Data if offset < meta.valid => Ok(offset),
+            Seek::Data => Err(Fault::PastEnd),
+            Seek::Hole => Ok(offset.max(meta.valid)),
+        }
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.changing()?.commit()
+    }
+
+    fn is_unsynced(&self) -> bool {
+        self.reading().is_ok_and(|volume| volume.cache.is_changed())
+    }
+
+    fn space(&self) -> Space {
+        let volume = self.volume.read().unwrap_or_else(PoisonError::into_inner);
+        Space {
+            unit: volume.layout.cluster_len,
+            total: volume.layout.clusters.into(),
+            free: volume.clusters.free().into(),
+            name_max: short(names::LONGEST),
+        }
+    }
+
+    fn close(&self) -> Result<()> {
+        let mut volume = self.changing()?;
+        let nameless: Vec<NodeId> = volume.nodes.keys().copied().collect();
+        for id in nameless {
+            if let Ok(node) = volume.node_mut(id) {
+                node.opens = 0;
+            }
+            if !volume.read_only {
+                volume.free_if_closed(id)?;
+            }
+        }
+        volume.close()
+    }
+}

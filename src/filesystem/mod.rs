@@ -1,0 +1,231 @@
+//! File systems read and written in this process: files by inode, above plaintext bytes. Knows no key and no FUSE.
+//!
+//! A driver implements [`FileSystem`]; [`Cache`](cache) brings its metadata to the medium in an order in which a power cut
+//! loses nothing that was synced. Every byte of a volume is hostile: all walks end, all memory is bounded.
+
+mod bytes;
+mod cache;
+mod fat;
+
+use std::{fmt, time::SystemTime};
+
+pub use fat::{FatFileSystem, Repair, is_known};
+
+use crate::block::BlockError;
+
+/// A file system, by inode. Shared between threads.
+pub trait FileSystem: fmt::Debug + Send + Sync {
+    /// Its name, for messages.
+    fn name(&self) -> &'static str;
+
+    /// Finds `name` in a directory, and counts one reference to what it found, until [`forget`](Self::forget).
+    fn lookup(&self, parent: NodeId, name: &str) -> Result<Found>;
+
+    /// Takes back `count` references.
+    fn forget(&self, node: NodeId, count: u64);
+
+    /// What is known of a file.
+    fn attributes(&self, node: NodeId) -> Result<Attributes>;
+
+    /// Changes some of it.
+    fn set_attributes(&self, node: NodeId, changes: &Changes) -> Result<Attributes>;
+
+    /// Keeps a file's content until [`release`](Self::release), also where its name is removed.
+    fn open(&self, node: NodeId) -> Result<()>;
+
+    /// The end of an [`open`](Self::open).
+    fn release(&self, node: NodeId);
+
+    /// Reads from `offset` on. Fewer bytes than asked for only at the end of the file.
+    fn read(&self, node: NodeId, offset: u64, buf: &mut [u8]) -> Result<usize>;
+
+    /// Writes all of `data`, or fails; what lies between the end of the file and `offset` reads as zeros.
+    fn write(&self, node: NodeId, offset: u64, data: &[u8]) -> Result<()>;
+
+    /// Makes an empty file or directory, and counts one reference to it.
+    fn create(&self, parent: NodeId, name: &str, kind: Kind) -> Result<Found>;
+
+    /// Removes a name: of a directory where `kind` says so, which must be empty, else of a file.
+    fn remove(&self, parent: NodeId, name: &str, kind: Kind) -> Result<()>;
+
+    /// Gives a file another name and place. What has that name goes where `replace` allows it.
+    fn rename(&self, from: (NodeId, &str), to: (NodeId, &str), replace: bool) -> Result<()>;
+
+    /// Shows the entries of a directory from `cursor` on (0 is the first), until `take` answers false.
+    fn list(&self, node: NodeId, cursor: u64, take: &mut dyn FnMut(&Listed<'_>) -> bool) -> Result<()>;
+
+    /// Sees to it that writes up to `end` will find space.
+    fn allocate(&self, node: NodeId, end: u64) -> Result<()>;
+
+    /// Where data or a hole begins at or after `offset`.
+    fn seek(&self, node: NodeId, offset: u64, what: Seek) -> Result<u64>;
+
+    /// Returns once all that was done before survives a power cut.
+    fn sync(&self) -> Result<()>;
+
+    /// Whether anything waits for a [`sync`](Self::sync).
+    fn is_unsynced(&self) -> bool;
+
+    /// How much room there is.
+    fn space(&self) -> Space;
+
+    /// Syncs, and notes on the volume that it was left clean. Nothing can be changed afterwards.
+    fn close(&self) -> Result<()>;
+}
+
+/// A file's number while the file system is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub u64);
+
+impl NodeId {
+    /// The root directory.
+    pub const ROOT: Self = Self(1);
+}
+
+/// What a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+}
+
+/// What is known of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attributes {
+    /// Its number.
+    pub node: NodeId,
+    /// What it is.
+    pub kind: Kind,
+    /// Bytes.
+    pub size: u64,
+    /// Bytes on the medium.
+    pub allocated: u64,
+    /// Whether it is marked as not to be written.
+    pub read_only: bool,
+    /// Last change of the content.
+    pub modified: SystemTime,
+    /// Last reading.
+    pub accessed: SystemTime,
+    /// Creation.
+    pub created: SystemTime,
+}
+
+/// What a lookup found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// The file.
+    pub attributes: Attributes,
+    /// Whether it has exactly this name: not one that differs by case.
+    pub is_exact: bool,
+}
+
+/// What shall change.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Changes {
+    /// Cut off or extended by zeros to so many bytes.
+    pub size: Option<u64>,
+    /// The mark against writing.
+    pub read_only: Option<bool>,
+    /// Last change of the content.
+    pub modified: Option<SystemTime>,
+    /// Last reading.
+    pub accessed: Option<SystemTime>,
+    /// Creation.
+    pub created: Option<SystemTime>,
+}
+
+/// An entry of a directory.
+#[derive(Debug)]
+pub struct Listed<'a> {
+    /// The name.
+    pub name: &'a str,
+    /// The file.
+    pub attributes: Attributes,
+    /// Where to go on behind it.
+    pub next: u64,
+}
+
+/// What to look for in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seek {
+    /// Data.
+    Data,
+    /// A hole, as which the end of the file counts.
+    Hole,
+}
+
+/// The room in a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// The unit of allocation, in bytes.
+    pub unit: u32,
+    /// How many there are.
+    pub total: u64,
+    /// How many are free.
+    pub free: u64,
+    /// The longest name, in UTF-16 units.
+    pub name_max: u32,
+}
+
+/// `std::result::Result` with [`Fault`].
+pub type Result<T, E = Fault> = std::result::Result<T, E>;
+
+/// Why a request is refused or fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// No such name.
+    #[error("no such file")]
+    NotFound,
+    /// No such inode.
+    #[error("the file has gone")]
+    Stale,
+    /// The name is taken.
+    #[error("the name is taken")]
+    Exists,
+    /// A file where a directory is wanted.
+    #[error("not a directory")]
+    NotDirectory,
+    /// A directory where a file is wanted.
+    #[error("a directory")]
+    IsDirectory,
+    /// A directory with entries.
+    #[error("the directory is not empty")]
+    NotEmpty,
+    /// The volume, or a directory of limited size, is full.
+    #[error("no space left")]
+    NoSpace,
+    /// Larger than this file system's files can be.
+    #[error("the file would be too large")]
+    TooLarge,
+    /// Nothing may be changed.
+    #[error("the volume is read-only")]
+    ReadOnly,
+    /// A name that this file system cannot hold, or a request without sense.
+    #[error("not possible here")]
+    Invalid,
+    /// Too long a name.
+    #[error("the name is too long")]
+    NameTooLong,
+    /// Past the end, for [`FileSystem::seek`].
+    #[error("past the end of the file")]
+    PastEnd,
+    /// The medium failed.
+    #[error("the volume could not be read or written")]
+    Io,
+    /// What is on the medium makes no sense.
+    #[error("the file system is damaged")]
+    Damaged,
+}
+
+impl From<BlockError> for Fault {
+    fn from(error: BlockError) -> Self {
+        match error {
+            BlockError::ReadOnly => Self::ReadOnly,
+            BlockError::Full => Self::NoSpace,
+            BlockError::OutOfRange { .. } => Self::Damaged,
+            _ => Self::Io,
+        }
+    }
+}
