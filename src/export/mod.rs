@@ -1,7 +1,9 @@
-//! A volume made visible: the decrypted block file. Knows no key and no format.
+//! A volume made visible: the decrypted block file, or the files in it. Knows no key and no format.
 
+mod files;
 mod fuse;
 
+pub use files::{FilesExport, FilesMount};
 pub use fuse::{Client, FuseExport, LogSink};
 
 pub use crate::sys::fuse_mount::{check as check_fuse, unmount as unmount_fuse};

@@ -160,7 +160,7 @@ mod tests {
         }
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().canonicalize().unwrap();
-        let server = fuse_mount::mount(&path, false).unwrap();
+        let server = fuse_mount::mount(&path, &fuse_mount::Appearance::block_file(false)).unwrap();
         let is_mounted = || MountTable::read().unwrap().at(&path).is_some();
         assert!(is_mounted());
         drop(server);

@@ -44,13 +44,37 @@ pub fn check() -> Result<()> {
 ///
 /// # Errors
 /// `Missing` where there is no usable `/dev/fuse` or no `fusermount3`, `Permission`, `Busy`, or what the kernel gave.
-pub fn mount(dir: &Path, read_only: bool) -> Result<OwnedFd> {
+pub fn mount(dir: &Path, appearance: &Appearance<'_>) -> Result<OwnedFd> {
     if !geteuid().is_root() {
-        return mount_by_helper(dir, read_only);
+        return mount_by_helper(dir, appearance);
     }
     let device = open_device()?;
-    mount_directly(&device, dir, read_only)?;
+    mount_directly(&device, dir, appearance)?;
     Ok(device.into())
+}
+
+/// What a mount is to the kernel, and to whoever reads its table.
+#[derive(Debug, Clone, Copy)]
+pub struct Appearance<'a> {
+    /// What `df` shows as the device. Without commas.
+    pub source: &'a str,
+    /// What follows `fuse.` in the type.
+    pub subtype: &'a str,
+    /// Whether writes are refused.
+    pub read_only: bool,
+    /// Whether the kernel holds users to the modes of files.
+    pub checks_modes: bool,
+}
+
+impl Appearance<'_> {
+    /// A block file.
+    pub const fn block_file(read_only: bool) -> Self {
+        Self { source: "strongroom", subtype: "strongroom", read_only, checks_modes: false }
+    }
+
+    const fn modes(&self) -> &'static str {
+        if self.checks_modes { ",default_permissions" } else { "" }
+    }
 }
 
 /// Takes the FUSE mount on `dir` away; also one whose server is dead.
@@ -135,35 +159,40 @@ fn no_device(why: io::ErrorKind) -> Error {
     }
 }
 
-fn mount_directly(device: &File, dir: &Path, read_only: bool) -> Result<()> {
+fn mount_directly(device: &File, dir: &Path, appearance: &Appearance<'_>) -> Result<()> {
     let mut flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    flags.set(MountFlags::RDONLY, read_only);
+    flags.set(MountFlags::RDONLY, appearance.read_only);
     let options = format!(
-        "fd={},rootmode=40000,user_id={},group_id={},max_read={MAX_READ}",
+        "fd={},rootmode=40000,user_id={},group_id={},max_read={MAX_READ}{}",
         device.as_raw_fd(),
         geteuid().as_raw(),
         getegid().as_raw(),
+        appearance.modes(),
     );
     let options = CString::new(options).map_err(io::Error::from)?;
-    rustix::mount::mount("strongroom", dir, "fuse.strongroom", flags, options.as_c_str()).map_err(|errno| {
-        match errno {
-            rustix::io::Errno::NODEV => {
-                Error::new(ErrorKind::Missing, "the kernel has no FUSE").with_hint("as root: modprobe fuse")
-            }
-            other => io::Error::from(other).into(),
+    let kind = format!("fuse.{}", appearance.subtype);
+    let mounted = rustix::mount::mount(appearance.source, dir, kind.as_str(), flags, options.as_c_str());
+    mounted.map_err(|errno| match errno {
+        rustix::io::Errno::NODEV => {
+            Error::new(ErrorKind::Missing, "the kernel has no FUSE").with_hint("as root: modprobe fuse")
         }
+        other => io::Error::from(other).into(),
     })
 }
 
 /// Has `fusermount3` mount, and receives the descriptor over its standard input, which is a socket.
-fn mount_by_helper(dir: &Path, read_only: bool) -> Result<OwnedFd> {
+fn mount_by_helper(dir: &Path, appearance: &Appearance<'_>) -> Result<OwnedFd> {
     if !Path::new(DEVICE).exists() {
         return Err(no_device(io::ErrorKind::NotFound));
     }
     let (ours, theirs) = UnixStream::pair()?;
-    let read_only = if read_only { ",ro" } else { "" };
-    let options =
-        format!("fsname=strongroom,subtype=strongroom,nosuid,nodev,noexec,max_read={MAX_READ}{read_only}");
+    let read_only = if appearance.read_only { ",ro" } else { "" };
+    let options = format!(
+        "fsname={},subtype={},nosuid,nodev,noexec,max_read={MAX_READ}{}{read_only}",
+        appearance.source,
+        appearance.subtype,
+        appearance.modes(),
+    );
     let mut helper = helper()?;
     helper.env("_FUSE_COMMFD", "0").arg("-o").arg(options).arg("--").arg(dir);
     let child = helper.stdin(OwnedFd::from(theirs)).stderr(Stdio::piped()).spawn()?;

@@ -6,7 +6,7 @@
 mod attributes;
 mod requests;
 mod server;
-mod session;
+pub(super) mod session;
 
 pub use session::FuseExport;
 

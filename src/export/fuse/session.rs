@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use fuser::{Config, Session, SessionACL};
+use fuser::{Config, Filesystem, Session, SessionACL};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::retry_on_intr,
@@ -23,7 +23,11 @@ use crate::{
     block::{BlockDevice, ByteDevice},
     error::{Error, ErrorKind, Result},
     export::VOLUME_FILE,
-    sys::{alloc, fuse_mount, process},
+    sys::{
+        alloc,
+        fuse_mount::{self, Appearance},
+        process,
+    },
 };
 
 /// A block file that is being served. Dropping it unmounts, by force if need be.
@@ -44,11 +48,12 @@ impl FuseExport {
     /// # Errors
     /// `Missing` where FUSE or `fusermount3` is, `Permission`, `NotFound`, or what the system gave. Nothing stays mounted.
     pub fn start(device: Arc<dyn BlockDevice>, dir: &Path, client: Client, log: LogSink) -> Result<Self> {
-        let (mount, descriptor) = OwnMount::new(dir, device.geometry().read_only)?;
+        let (mount, descriptor) = OwnMount::new(dir, &Appearance::block_file(device.geometry().read_only))?;
         let served = Arc::new(Served::new(ByteDevice::new(device), Arc::clone(&log)));
         served.reserve(threads());
         alloc::take_up_large_blocks(LARGEST_REQUEST);
-        let started = serve(Server::new(Arc::clone(&served), client), descriptor, log);
+        let started =
+            serve(Server::new(Arc::clone(&served), client), client.asks_for_much(), descriptor, log);
         let (session, end) = started.map_err(|error| {
             let _the_first_error_counts = mount.take_away(true);
             error.during(mounting(dir))
@@ -142,13 +147,18 @@ impl FuseExport {
     }
 
     fn has_ended_within(&self, limit: Duration) -> bool {
-        let limit = Timespec::try_from(limit).ok();
-        let ended = retry_on_intr(|| {
-            let mut polled = [PollFd::new(&self.end, PollFlags::IN)];
-            poll(&mut polled, limit.as_ref())
-        });
-        ended.is_ok_and(|ready| ready > 0)
+        has_ended_within(&self.end, limit)
     }
+}
+
+/// Whether the pipe that a session closes at its end is closed by then.
+pub(in crate::export) fn has_ended_within(end: &PipeReader, limit: Duration) -> bool {
+    let limit = Timespec::try_from(limit).ok();
+    let ended = retry_on_intr(|| {
+        let mut polled = [PollFd::new(end, PollFlags::IN)];
+        poll(&mut polled, limit.as_ref())
+    });
+    ended.is_ok_and(|ready| ready > 0)
 }
 
 impl Drop for FuseExport {
@@ -166,25 +176,25 @@ impl fmt::Debug for FuseExport {
 }
 
 /// A mount that this process made, told from any other on the same directory by its device number.
-struct OwnMount {
-    dir: PathBuf,
-    device_number: (u32, u32),
+pub(in crate::export) struct OwnMount {
+    pub(in crate::export) dir: PathBuf,
+    pub(in crate::export) device_number: (u32, u32),
 }
 
 impl OwnMount {
-    fn new(dir: &Path, read_only: bool) -> Result<(Self, OwnedFd)> {
-        let descriptor = fuse_mount::mount(dir, read_only).map_err(|error| error.during(mounting(dir)))?;
+    pub(in crate::export) fn new(dir: &Path, appearance: &Appearance<'_>) -> Result<(Self, OwnedFd)> {
+        let descriptor = fuse_mount::mount(dir, appearance).map_err(|error| error.during(mounting(dir)))?;
         let device_number =
             fuse_mount::device_number(dir).map_err(|error| Error::from(error).during(mounting(dir)))?;
         Ok((Self { dir: dir.to_owned(), device_number }, descriptor))
     }
 
-    fn is_there(&self) -> bool {
+    pub(in crate::export) fn is_there(&self) -> bool {
         fuse_mount::device_number(&self.dir).is_ok_and(|found| found == self.device_number)
     }
 
     /// Unmounts it, unless somebody already has.
-    fn take_away(&self, lazy: bool) -> Result<()> {
+    pub(in crate::export) fn take_away(&self, lazy: bool) -> Result<()> {
         if !self.is_there() {
             return Ok(());
         }
@@ -196,18 +206,22 @@ impl OwnMount {
     }
 }
 
-fn mounting(dir: &Path) -> String {
+pub(in crate::export) fn mounting(dir: &Path) -> String {
     format!("cannot mount FUSE on {}", dir.display())
 }
 
 /// Greets the kernel and starts the threads that answer it. The pipe closes when the last of them has ended.
-fn serve(server: Server, descriptor: OwnedFd, log: LogSink) -> Result<(JoinHandle<()>, PipeReader)> {
+pub(in crate::export) fn serve(
+    server: impl Filesystem,
+    asks_for_much: bool,
+    descriptor: OwnedFd,
+    log: LogSink,
+) -> Result<(JoinHandle<()>, PipeReader)> {
     let mut config = Config::default();
     config.n_threads = Some(threads());
     config.clone_fd = fuse_mount::can_clone(&descriptor);
     // The mount lets only its owner in, and the kernel sees to it. fuser's own check on top would refuse what the kernel
     // asks on nobody's behalf, such as writeback.
-    let asks_for_much = server.client.asks_for_much();
     let session = Session::from_fd(server, descriptor, SessionACL::All, config)?;
     check_threads(threads() + 1)?;
     let (end, closes_at_end) = io::pipe()?;
@@ -242,7 +256,7 @@ fn threads() -> usize {
     thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS)
 }
 
-fn run(session: Session<Server>, log: &LogSink, _closes_at_end: PipeWriter) {
+fn run(session: Session<impl Filesystem>, log: &LogSink, _closes_at_end: PipeWriter) {
     if let Err(error) = session.run() {
         log(&format!("the FUSE session ended: {error}"));
     }

@@ -1,0 +1,7 @@
+//! The files of a volume over FUSE, by a driver in this process.
+
+mod attributes;
+mod requests;
+mod session;
+
+pub use session::{FilesExport, FilesMount};

@@ -1,0 +1,444 @@
+//! The kernel's requests, each handed to the file system.
+
+use std::{
+    ffi::OsStr,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
+};
+
+use fuser::{
+    BsdFileFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, Request,
+    TimeOrNow, WriteFlags,
+};
+use rustix::process::{getegid, geteuid};
+
+use super::attributes::{ALIAS_TTL, TTL, errno, kind, moment, node, shown};
+use crate::{
+    export::LogSink,
+    filesystem::{Attributes, Changes, Fault, FileSystem, Found, Kind, NodeId, Seek},
+    sys::fuse_mount::MAX_READ,
+};
+
+/// One value, many threads.
+pub(super) struct Server {
+    files: Arc<Served>,
+    log: LogSink,
+    has_panicked: AtomicBool,
+}
+
+/// What all threads share, and what [`FilesExport`](super::FilesExport) can take away from under them: the device below it has keys.
+pub(super) struct Served(RwLock<Option<Arc<dyn FileSystem>>>);
+
+impl Served {
+    pub(super) fn new(files: Arc<dyn FileSystem>) -> Self {
+        Self(RwLock::new(Some(files)))
+    }
+
+    fn files(&self) -> Option<Arc<dyn FileSystem>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From here on every request fails.
+    pub(super) fn retire(&self) -> Option<Arc<dyn FileSystem>> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// An entry of a directory, kept while its request is answered.
+struct Shown {
+    name: String,
+    attributes: Attributes,
+    next: u64,
+}
+
+impl Server {
+    pub(super) fn new(files: Arc<Served>, log: LogSink) -> Self {
+        Self { files, log, has_panicked: AtomicBool::new(false) }
+    }
+
+    /// Has the file system do something. A panic there ends neither the thread nor the process, which has the keys; the file
+    /// system changes nothing after it.
+    fn ask<T>(&self, work: impl FnOnce(&dyn FileSystem) -> Result<T, Fault>) -> Result<T, Errno> {
+        let files = self.files.files().ok_or(Errno::EIO)?;
+        match catch_unwind(AssertUnwindSafe(|| work(&*files))) {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(fault)) => Err(errno(fault)),
+            Err(_) => {
+                if !self.has_panicked.swap(true, Ordering::Relaxed) {
+                    (self.log)("the file system's driver failed: nothing is written any more");
+                }
+                Err(Errno::EIO)
+            }
+        }
+    }
+
+    fn answer(&self, reply: ReplyEmpty, work: impl FnOnce(&dyn FileSystem) -> Result<(), Fault>) {
+        match self.ask(work) {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn release_name(&self, node: NodeId, count: u64) {
+        let _nothing_to_answer = self.ask(|files| {
+            files.forget(node, count);
+            Ok(())
+        });
+    }
+
+    fn entry(reply: ReplyEntry, found: Result<Found, Errno>) {
+        match found {
+            Ok(found) => {
+                let names = if found.is_exact { TTL } else { ALIAS_TTL };
+                reply.entry_with_ttls(&TTL, &names, &shown(&found.attributes), Generation(0));
+            }
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    /// The entries from the request's offset on, no more than an answer holds. `.` and `..` come before those of the medium.
+    fn entries(&self, inode: INodeNo, offset: u64) -> Result<Vec<Shown>, Errno> {
+        let mut entries = Vec::new();
+        if offset < 2 {
+            let own = self.ask(|files| files.attributes(node(inode)))?;
+            let dots = [(".", 1), ("..", 2)].into_iter().filter(|(_, next)| *next > offset);
+            entries.extend(dots.map(|(name, next)| Shown { name: name.to_owned(), attributes: own, next }));
+        }
+        let cursor = offset.saturating_sub(2);
+        self.ask(|files| {
+            files.list(node(inode), cursor, &mut |listed| {
+                let name = listed.name.to_owned();
+                entries.push(Shown { name, attributes: listed.attributes, next: listed.next + 2 });
+                entries.len() < AT_A_TIME
+            })
+        })?;
+        Ok(entries)
+    }
+
+    /// What `chmod` and `chown` may ask: there is a mark against writing, and no owner.
+    fn read_only(mode: Option<u32>, uid: Option<u32>, gid: Option<u32>) -> Result<Option<bool>, Errno> {
+        let is_other = uid.is_some_and(|uid| uid != geteuid().as_raw())
+            || gid.is_some_and(|gid| gid != getegid().as_raw());
+        if is_other { Err(Errno::EPERM) } else { Ok(mode.map(|mode| mode & 0o200 == 0)) }
+    }
+}
+
+fn name(name: &OsStr) -> Result<&str, Fault> {
+    name.to_str().ok_or(Fault::Invalid)
+}
+
+impl Filesystem for Server {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        for flag in [
+            InitFlags::FUSE_ASYNC_READ,
+            InitFlags::FUSE_ASYNC_DIO,
+            InitFlags::FUSE_BIG_WRITES,
+            InitFlags::FUSE_MAX_PAGES,
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_READDIRPLUS_AUTO,
+            InitFlags::FUSE_WRITEBACK_CACHE,
+        ] {
+            // An older kernel knows fewer; each of them only makes things faster.
+            let _unknown_here = config.add_capabilities(flag);
+        }
+        let limit = |nearest: u64| io::Error::other(format!("the FUSE library's limit is {nearest}"));
+        config.set_max_write(MAX_READ).map_err(|most| limit(most.into()))?;
+        if let Err(most) = config.set_max_readahead(MAX_READ) {
+            config.set_max_readahead(most).map_err(|most| limit(most.into()))?;
+        }
+        config.set_max_background(MAX_BACKGROUND).map_err(|least| limit(least.into()))?;
+        config.set_congestion_threshold(MAX_BACKGROUND).map_err(|least| limit(least.into()))?;
+        Ok(())
+    }
+
+    fn lookup(&self, _: &Request, parent: INodeNo, wanted: &OsStr, reply: ReplyEntry) {
+        Self::entry(reply, self.ask(|files| files.lookup(node(parent), name(wanted)?)));
+    }
+
+    fn forget(&self, _: &Request, ino: INodeNo, count: u64) {
+        self.release_name(node(ino), count);
+    }
+
+    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        match self.ask(|files| files.attributes(node(ino))) {
+            Ok(attributes) => reply.attr(&TTL, &shown(&attributes)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn setattr(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        accessed: Option<TimeOrNow>,
+        modified: Option<TimeOrNow>,
+        _: Option<SystemTime>,
+        _: Option<FileHandle>,
+        created: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let changed = Self::read_only(mode, uid, gid).and_then(|read_only| {
+            let (accessed, modified) = (accessed.map(moment), modified.map(moment));
+            let changes = Changes { size, read_only, modified, accessed, created };
+            self.ask(|files| files.set_attributes(node(ino), &changes))
+        });
+        match changed {
+            Ok(attributes) => reply.attr(&TTL, &shown(&attributes)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn mknod(&self, _: &Request, parent: INodeNo, new: &OsStr, mode: u32, _: u32, _: u32, reply: ReplyEntry) {
+        if mode & libc::S_IFMT != libc::S_IFREG {
+            return reply.error(Errno::EPERM);
+        }
+        Self::entry(reply, self.ask(|files| files.create(node(parent), name(new)?, Kind::File)));
+    }
+
+    fn mkdir(&self, _: &Request, parent: INodeNo, new: &OsStr, _: u32, _: u32, reply: ReplyEntry) {
+        Self::entry(reply, self.ask(|files| files.create(node(parent), name(new)?, Kind::Directory)));
+    }
+
+    fn create(&self, _: &Request, parent: INodeNo, new: &OsStr, _: u32, _: u32, _: i32, reply: ReplyCreate) {
+        let made = self.ask(|files| {
+            let found = files.create(node(parent), name(new)?, Kind::File)?;
+            files.open(found.attributes.node)?;
+            Ok(found.attributes)
+        });
+        match made {
+            Ok(made) => {
+                let flags = FopenFlags::FOPEN_KEEP_CACHE;
+                reply.created(&TTL, &shown(&made), Generation(0), FileHandle(0), flags);
+            }
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn symlink(&self, _: &Request, _: INodeNo, _: &OsStr, _: &Path, reply: ReplyEntry) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn link(&self, _: &Request, _: INodeNo, _: INodeNo, _: &OsStr, reply: ReplyEntry) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn unlink(&self, _: &Request, parent: INodeNo, gone: &OsStr, reply: ReplyEmpty) {
+        self.answer(reply, |files| files.remove(node(parent), name(gone)?, Kind::File));
+    }
+
+    fn rmdir(&self, _: &Request, parent: INodeNo, gone: &OsStr, reply: ReplyEmpty) {
+        self.answer(reply, |files| files.remove(node(parent), name(gone)?, Kind::Directory));
+    }
+
+    fn rename(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        old: &OsStr,
+        to: INodeNo,
+        new: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let replace = !flags.contains(RenameFlags::RENAME_NOREPLACE);
+        if !(flags - RenameFlags::RENAME_NOREPLACE).is_empty() {
+            return reply.error(Errno::EINVAL);
+        }
+        self.answer(reply, |files| files.rename((node(parent), name(old)?), (node(to), name(new)?), replace));
+    }
+
+    fn open(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        match self.ask(|files| files.open(node(ino))) {
+            Ok(()) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let mut buffer = vec![0; usize::try_from(size.min(MAX_READ)).unwrap_or_default()];
+        match self.ask(|files| files.read(node(ino), offset, &mut buffer)) {
+            Ok(count) => reply.data(buffer.get(..count).unwrap_or_default()),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        match self.ask(|files| files.write(node(ino), offset, data)) {
+            Ok(()) => reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    fn release(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.answer(reply, |files| {
+            files.release(node(ino));
+            Ok(())
+        });
+    }
+
+    fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        self.answer(reply, |files| files.sync());
+    }
+
+    fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        self.answer(reply, |files| files.sync());
+    }
+
+    fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        match self.ask(|files| files.open(node(ino))) {
+            Ok(()) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn releasedir(&self, _: &Request, ino: INodeNo, _: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
+        self.answer(reply, |files| {
+            files.release(node(ino));
+            Ok(())
+        });
+    }
+
+    fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let entries = match self.entries(ino, offset) {
+            Ok(entries) => entries,
+            Err(errno) => return reply.error(errno),
+        };
+        for Shown { name, attributes, next } in &entries {
+            if reply.add(INodeNo(attributes.node.0), *next, kind(attributes.kind), name) {
+                break;
+            }
+        }
+        reply.ok();
+    }
+
+    fn readdirplus(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let entries = match self.entries(ino, offset) {
+            Ok(entries) => entries,
+            Err(errno) => return reply.error(errno),
+        };
+        for entry in &entries {
+            // The kernel counts a reference to each that it is told, but for the first two.
+            let is_dot = entry.next <= 2;
+            let found = if is_dot {
+                Ok(entry.attributes)
+            } else {
+                self.ask(|files| files.lookup(node(ino), &entry.name)).map(|found| found.attributes)
+            };
+            let attributes: FileAttr = match found {
+                Ok(attributes) => shown(&attributes),
+                // Its name was removed meanwhile.
+                Err(_) => continue,
+            };
+            if reply.add(attributes.ino, entry.next, &entry.name, &TTL, &attributes, Generation(0)) {
+                if !is_dot {
+                    self.release_name(NodeId(attributes.ino.0), 1);
+                }
+                break;
+            }
+        }
+        reply.ok();
+    }
+
+    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        match self.ask(|files| Ok(files.space())) {
+            Ok(space) => {
+                let (total, free) = (space.total, space.free);
+                reply.statfs(total, free, free, 0, 0, space.unit, space.name_max, space.unit);
+            }
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn fallocate(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        if mode != 0 {
+            // A file has neither holes nor clusters behind its end.
+            return reply.error(Errno::EOPNOTSUPP);
+        }
+        let Some(end) = offset.checked_add(length) else { return reply.error(Errno::EFBIG) };
+        self.answer(reply, |files| files.allocate(node(ino), end));
+    }
+
+    fn lseek(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        let what = match whence {
+            libc::SEEK_DATA => Seek::Data,
+            libc::SEEK_HOLE => Seek::Hole,
+            _ => return reply.error(Errno::EINVAL),
+        };
+        let Ok(offset) = u64::try_from(offset) else { return reply.error(Errno::ENXIO) };
+        match self.ask(|files| files.seek(node(ino), offset, what)) {
+            Ok(found) => reply.offset(i64::try_from(found).unwrap_or(i64::MAX)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+}
+
+/// Requests that the kernel may have on their way in the background.
+const MAX_BACKGROUND: u16 = 64;
+/// Entries that are looked at for one answer.
+const AT_A_TIME: usize = 128;

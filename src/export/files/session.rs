@@ -1,0 +1,154 @@
+use std::{
+    fmt,
+    io::PipeReader,
+    os::fd::{AsFd, BorrowedFd},
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use super::requests::{Served, Server};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    export::{
+        LogSink,
+        fuse::session::{OwnMount, has_ended_within, mounting, serve},
+    },
+    filesystem::FileSystem,
+    sys::fuse_mount::{self, Appearance},
+};
+
+/// How the mount shows in the kernel's table.
+#[derive(Debug, Clone, Copy)]
+pub struct FilesMount<'a> {
+    /// What `df` shows as the device. Without commas.
+    pub source: &'a str,
+    /// What follows `fuse.` in the type.
+    pub subtype: &'a str,
+    /// Whether writes are refused.
+    pub read_only: bool,
+}
+
+/// A file system that is being served. Dropping it unmounts, by force if need be.
+pub struct FilesExport {
+    mount: OwnMount,
+    files: Arc<dyn FileSystem>,
+    served: Arc<Served>,
+    session: Option<JoinHandle<()>>,
+    /// Closed to end the thread that syncs.
+    syncing: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
+    end: PipeReader,
+}
+
+impl FilesExport {
+    /// Mounts on `dir` and serves `files` there. Returns when they can be opened. `log` hears of failures.
+    ///
+    /// # Errors
+    /// `Missing` where FUSE or `fusermount3` is, `Permission`, `NotFound`, or what the system gave. Nothing stays mounted.
+    pub fn start(files: Arc<dyn FileSystem>, dir: &Path, how: FilesMount<'_>, log: &LogSink) -> Result<Self> {
+        let FilesMount { source, subtype, read_only } = how;
+        let appearance = Appearance { source, subtype, read_only, checks_modes: true };
+        let (mount, descriptor) = OwnMount::new(dir, &appearance)?;
+        let served = Arc::new(Served::new(Arc::clone(&files)));
+        let server = Server::new(Arc::clone(&served), Arc::clone(log));
+        let started = serve(server, true, descriptor, Arc::clone(log));
+        let (session, end) = started.map_err(|error| {
+            let _the_first_error_counts = mount.take_away(true);
+            error.during(mounting(dir))
+        })?;
+        let mut export = Self { mount, files, served, session: Some(session), syncing: None, end };
+        // The first answer; from here on an error drops the export, which unmounts.
+        std::fs::metadata(dir).map_err(|error| Error::from(error).during(mounting(dir)))?;
+        let _unchanged = fuse_mount::set_read_ahead(export.mount.device_number, fuse_mount::MAX_READ);
+        export.syncing = Some(sync_now_and_then(Arc::clone(&export.files), Arc::clone(log))?);
+        Ok(export)
+    }
+
+    /// The directory that it is mounted on.
+    pub fn directory(&self) -> PathBuf {
+        self.mount.dir.clone()
+    }
+
+    /// Becomes readable (end of file) when the session ends, for `poll` beside other descriptors.
+    pub fn end(&self) -> BorrowedFd<'_> {
+        self.end.as_fd()
+    }
+
+    /// Whether requests are still answered: `false` after an unmount.
+    pub fn is_alive(&self) -> bool {
+        self.session.is_some() && !has_ended_within(&self.end, Duration::ZERO)
+    }
+
+    /// After the unmount: waits for the threads, writes what is left, and notes on the volume that it was left clean.
+    ///
+    /// `forced` waits for nobody.
+    ///
+    /// # Errors
+    /// `Busy` where somebody has it mounted elsewhere and `forced` is not set; it goes on then. `Io` where not all that was
+    /// written reached the medium.
+    pub fn finish(&mut self, forced: bool) -> Result<()> {
+        let ended = has_ended_within(&self.end, if forced { BRIEFLY } else { PATIENCE });
+        if !ended && !forced {
+            return Err(Error::new(ErrorKind::Busy, "it is still in use elsewhere"));
+        }
+        if let Some((stop, thread)) = self.syncing.take() {
+            drop(stop);
+            let _panicked = thread.join();
+        }
+        if let Some(session) = self.session.take_if(|_| ended) {
+            let _panicked = session.join();
+        }
+        self.session = None;
+        // Whoever still holds a file gets errors from now on.
+        self.served.retire();
+        let closed = self.files.close();
+        closed.map_err(|fault| {
+            Error::new(ErrorKind::Io, format!("not all that was written is in the container: {fault}"))
+        })
+    }
+}
+
+impl Drop for FilesExport {
+    fn drop(&mut self) {
+        if self.session.is_some() {
+            let _as_well_as_it_goes = self.mount.take_away(true);
+            let _nothing_more_to_do = self.finish(true);
+        }
+    }
+}
+
+impl fmt::Debug for FilesExport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FilesExport({})", self.mount.dir.display())
+    }
+}
+
+/// What was written lies in memory for some seconds at most.
+fn sync_now_and_then(
+    files: Arc<dyn FileSystem>,
+    log: LogSink,
+) -> std::io::Result<(mpsc::Sender<()>, JoinHandle<()>)> {
+    let (stop, stopped) = mpsc::channel::<()>();
+    let work = move || {
+        let mut has_failed = false;
+        while stopped.recv_timeout(PERIOD) == Err(mpsc::RecvTimeoutError::Timeout) {
+            if !files.is_unsynced() {
+                continue;
+            }
+            if let Err(fault) = files.sync()
+                && !std::mem::replace(&mut has_failed, true)
+            {
+                log(&format!("writing the file system failed: {fault}"));
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("sync".to_owned()).spawn(work)?;
+    Ok((stop, thread))
+}
+
+const PERIOD: Duration = Duration::from_secs(5);
+/// How long the threads of an unmounted session may take to notice.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The same for a session that somebody may keep from ending.
+const BRIEFLY: Duration = Duration::from_millis(300);
