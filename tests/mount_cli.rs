@@ -77,22 +77,35 @@ fn refusal_before_the_password(machine: &Machine, hidden: &str, command: &str) -
     said.errors.strip_prefix(&action).unwrap_or_else(|| panic!("{said:?}")).to_owned()
 }
 
+fn hiding(program: &str) -> String {
+    format!(
+        "for d in /bin /sbin /usr/bin /usr/sbin; do
+             if [ -f $d/{program} ]; then mount --bind /dev/null $d/{program}; fi
+         done"
+    )
+}
+
+fn not_installed(program: &str, package: &str) -> String {
+    format!("{program} is not installed\nstrongroom: hint: install the package {package}\n")
+}
+
 #[test]
 fn a_missing_program_is_named_before_the_password_is_asked_for() {
     let Some(machine) = Machine::new() else { return };
     machine.create("v");
-    for (program, package) in
-        [("fuse2fs", "fuse2fs"), ("e2fsck", "e2fsprogs"), ("fusermount3", "fuse3 (Debian's name)")]
-    {
-        let hide = format!(
-            "for d in /bin /sbin /usr/bin /usr/sbin; do
-                 if [ -f $d/{program} ]; then mount --bind /dev/null $d/{program}; fi
-             done"
-        );
-        let refusal = refusal_before_the_password(&machine, &hide, "as_user mount");
-        let expected =
-            format!("{program} is not installed\nstrongroom: hint: install the package {package}\n");
-        assert_eq!(refusal, expected);
+    let refusal = refusal_before_the_password(&machine, &hiding("fusermount3"), "as_user mount");
+    assert_eq!(refusal, not_installed("fusermount3", "fuse3 (Debian's name)"));
+}
+
+/// What a volume holds, and so what mounts it, shows only once it is open.
+#[test]
+fn a_missing_program_for_ext4_is_named_once_the_volume_is_open() {
+    let Some(machine) = Machine::new() else { return };
+    machine.create("v");
+    for (program, package) in [("fuse2fs", "fuse2fs"), ("e2fsck", "e2fsprogs")] {
+        let mount = "as_user mount --password-file password";
+        let refusal = refusal_before_the_password(&machine, &hiding(program), mount);
+        assert_eq!(refusal, not_installed(program, package));
     }
 }
 
@@ -116,7 +129,7 @@ fn without_loop_devices_the_kernel_driver_says_so_before_the_password() {
     let hide = format!("cp -a /dev/fuse fuse; {NO_FUSE}; cp -a fuse /dev/fuse; rm fuse");
     let refusal = refusal_before_the_password(&machine, &hide, "strongroom mount --driver kernel");
     let expected = "the kernel has no loop devices\n\
-                    strongroom: hint: load the module: modprobe loop; or use --driver userspace\n";
+                    strongroom: hint: load the module: modprobe loop; or use --driver builtin\n";
     assert_eq!(refusal, expected);
 }
 

@@ -478,12 +478,13 @@ pub(crate) enum PinChoice {
 /// What mounts the file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DriverChoice {
-    /// The kernel for root, else userspace
+    /// The kernel for root, else builtin
     Auto,
     /// Loop device and the kernel's file system; needs root
     Kernel,
-    /// A FUSE file system such as fuse2fs
-    Userspace,
+    /// Without root: FAT and exFAT by strongroom itself, ext4 by fuse2fs
+    #[value(alias = "userspace")]
+    Builtin,
 }
 
 /// Whether the short help of `create` and `mount`, which has one page, leaves this option to the long one: hidden volumes, and

@@ -9,7 +9,7 @@ use strongroom::{
     format::{KeyfileRole, Provision, Room},
     mount::{self, FilesystemKind, NewFilesystem, Request, Target},
     sys::user::User,
-    volume::{Access, Container, Draft, prepare},
+    volume::{Container, Draft, prepare},
 };
 
 use super::{
@@ -119,7 +119,7 @@ impl Summary {
 pub(super) fn check_filesystem(kind: FilesystemKind, data_len: u64) -> Result<()> {
     check_size(kind, data_len)?;
     mount::is_available(kind)?;
-    mount::check_target(&Target::Private, Access::ReadWrite)
+    mount::check_target(&Target::Private)
 }
 
 /// The container keeps every label; the file system in it may not.

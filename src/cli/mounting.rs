@@ -49,7 +49,7 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
         })?;
     settle_format(&mut container, &options.unlock)?;
     let header = container.header().map_err(|error| cannot_open(error, path))?;
-    place.try_out(|| mount::check_target(&target, access(options)))?;
+    place.try_out(|| mount::check_target(&target))?;
     options.unlock.check_source_for(&*header)?;
     check_protection(options, &*header)?;
 
@@ -219,7 +219,7 @@ fn target(options: &MountOptions, place: &Place) -> Target {
     let driver = match options.driver {
         DriverChoice::Auto => mount::DriverChoice::Auto,
         DriverChoice::Kernel => mount::DriverChoice::Kernel,
-        DriverChoice::Userspace => mount::DriverChoice::Userspace,
+        DriverChoice::Builtin => mount::DriverChoice::Userspace,
     };
     Target::FileSystem { mountpoint, driver, made: place.is_made() }
 }

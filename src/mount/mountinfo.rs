@@ -34,9 +34,10 @@ pub(super) struct Mount {
 }
 
 impl Mount {
-    /// Whether `fuse2fs` mounted a block file of ours, which is the only one with such a source.
+    /// Whether it shows the files of a volume of ours, by `fuse2fs` or by a server: no other has such a source.
     pub(super) fn is_driver(&self) -> bool {
-        self.kind == "fuse.ext4" && Path::new(&self.source).starts_with(SOURCE)
+        matches!(self.kind.as_str(), "fuse.ext4" | "fuse.exfat" | "fuse.vfat")
+            && Path::new(&self.source).starts_with(SOURCE)
     }
 
     /// The user who mounted it, which the options of a FUSE file system tell.

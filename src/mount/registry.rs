@@ -43,7 +43,7 @@ pub struct Entry {
     /// The decrypted block file; none where its directory is gone, as after a logout.
     #[serde(default, with = "crate::text::path::optional")]
     pub block: Option<PathBuf>,
-    /// `kernel`, `userspace`, or `none`.
+    /// `kernel`, `builtin`, `userspace` (`fuse2fs`), or `none`.
     pub driver: String,
     /// The container's format.
     pub format: String,

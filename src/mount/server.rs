@@ -33,7 +33,7 @@ use place::{Place, record};
 use warden::Patience;
 
 use super::{
-    driver::{Driver, Volume as DriverVolume},
+    driver::{Builtin, Driver, Volume as DriverVolume},
     filesystem::Superblock,
     mountinfo::{MountId, MountTable},
     protocol::{self, Answer, Command, Failure, Order, Outcome, Reencrypt, Save, Target},
@@ -238,6 +238,10 @@ impl Server {
         }
         let replay = Replay::plan(volume.device(), order.read_only, *driver);
         let raised = replay.raise(session, |below, session| {
+            if let Some(builtin) = Builtin::of(&below.device, *driver)? {
+                let missing = missing_end.as_deref();
+                return builtin.mount((order.read_only, missing), mountpoint, session, log);
+            }
             let end = Self::export(order, place, below.device, session, log)?;
             let block = session.record().block_directory.join(crate::export::VOLUME_FILE);
             let volume = DriverVolume {

@@ -16,6 +16,7 @@ use std::{
 use rustix::process::Signal;
 
 use super::{
+    driver::Driver,
     mkfs::NewFilesystem,
     mountpoint::MountPoint,
     program,
@@ -32,7 +33,7 @@ use crate::{
         process::{ProcessId, is_root},
         user::caller_of_root,
     },
-    volume::{Access, Container},
+    volume::Container,
 };
 
 /// What to mount, and where.
@@ -69,7 +70,7 @@ pub struct Mounted {
 /// # Errors
 /// As [`start`] for a bad mount point, `Permission` for a driver that only root may use, `Missing` with the package or
 /// module for what the system lacks, and what making the private directory of sessions gave.
-pub fn check_target(target: &Target, access: Access) -> Result<()> {
+pub fn check_target(target: &Target) -> Result<()> {
     stale::clean();
     runtime::prepare()?;
     let (mountpoint, driver) = match target {
@@ -81,7 +82,7 @@ pub fn check_target(target: &Target, access: Access) -> Result<()> {
         }
     };
     check_fuse()
-        .and_then(|()| driver.map_or(Ok(()), |driver| driver.check(access)))
+        .and_then(|()| driver.map_or(Ok(()), Driver::check))
         .map_err(|error| error.during(format!("cannot mount on {}", mountpoint.path().display())))
 }
 

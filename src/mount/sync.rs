@@ -74,6 +74,10 @@ fn steps(entry: &Entry) -> Vec<Command> {
         if entry.driver == "userspace" && !entry.read_only {
             steps.push(flush_driver(mountpoint));
         }
+        if entry.driver == "builtin" {
+            // The server, which syncs all of it for any file.
+            steps.push(fsync(mountpoint));
+        }
     }
     steps.extend(entry.block.as_ref().map(fsync));
     steps

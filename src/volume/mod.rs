@@ -17,7 +17,7 @@ pub mod reencrypt;
 
 pub use crate::storage::{Pulse, seal};
 pub use crate::{
-    block::{BlockDevice, ShadowDevice},
+    block::{BlockDevice, ByteDevice, ShadowDevice},
     format::{native::StartHeader, signature},
 };
 pub use check::{check, check_condition, check_data, check_file_system, missing_end};

@@ -102,11 +102,11 @@ fn no_loop_device(error: io::Error) -> Error {
     match Errno::from_io_error(&error) {
         Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => {
             Error::new(ErrorKind::Missing, "the kernel has no loop devices")
-                .with_hint("load the module: modprobe loop; or use --driver userspace")
+                .with_hint("load the module: modprobe loop; or use --driver builtin")
         }
-        Some(Errno::PERM | Errno::ACCESS) => Error::from(error)
-            .during("cannot attach a loop device")
-            .with_hint("--driver userspace needs none"),
+        Some(Errno::PERM | Errno::ACCESS) => {
+            Error::from(error).during("cannot attach a loop device").with_hint("--driver builtin needs none")
+        }
         _ => Error::from(error).during("cannot attach a loop device"),
     }
 }

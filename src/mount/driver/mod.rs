@@ -1,5 +1,6 @@
 //! Drivers: who makes the file system in a volume visible.
 
+mod builtin;
 mod e2fsck;
 mod kernel;
 mod ownership;
@@ -10,7 +11,11 @@ use std::{
     io,
     path::{Path, PathBuf},
     process::Command,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -29,13 +34,17 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
+    export::unmount_fuse,
     sys::{
+        fuse_mount::{abort_connection, is_connected},
         loopdev,
-        process::{is_root, shield},
+        process::{can_mount, is_root, shield},
         user::User,
     },
-    volume::{Access, ShadowDevice, free_space::Condition},
+    volume::{ShadowDevice, free_space::Condition},
 };
+
+pub(super) use builtin::Builtin;
 
 /// What the user asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +54,7 @@ pub enum DriverChoice {
     Auto,
     /// A loop device and the kernel's file system. Root only.
     Kernel,
-    /// `fuse2fs`: ext4 without privileges.
+    /// Without privileges: FAT and exFAT in the server, ext4 by `fuse2fs`.
     Userspace,
 }
 
@@ -54,7 +63,7 @@ pub enum DriverChoice {
 pub enum Driver {
     /// A loop device and the kernel's file system.
     Kernel,
-    /// `fuse2fs`.
+    /// What needs no privileges: the server itself where it knows the file system, else `fuse2fs`.
     Userspace,
 }
 
@@ -87,10 +96,11 @@ impl Driver {
     ///
     /// # Errors
     /// `Missing`, naming the package or the module.
-    pub fn check(self, access: Access) -> Result<()> {
+    pub fn check(self) -> Result<()> {
         match self {
             Self::Kernel => kernel::check(),
-            Self::Userspace => userspace::check(access),
+            // Which of them it takes shows only once the volume is open.
+            Self::Userspace => Ok(()),
         }
     }
 
@@ -218,6 +228,34 @@ fn sync_and_unmount(
     synced
 }
 
+/// Syncs and unmounts a FUSE file system that shows the files of a volume, where it still is.
+///
+/// # Errors
+/// `Busy` where it is in use or mounted elsewhere too, or as [`sync_and_unmount`].
+fn unmount_files(id: MountId, stop: &AtomicBool) -> Result<()> {
+    let Some(place) = last_place_of(id)? else { return Ok(()) };
+    let may_run = || !stop.load(Ordering::Relaxed);
+    sync_and_unmount(&place, may_run, || {
+        if can_mount() { unmount_apart(&place, false, may_run) } else { unmount_fuse(&place, false) }
+    })
+}
+
+/// Takes a FUSE file system out of the tree and ends its connection, whoever uses it.
+fn detach_files(id: MountId) -> Result<()> {
+    let device = (id.major, id.minor);
+    let end_connection =
+        || if is_connected(device) == Some(true) { Ok(abort_connection(device)?) } else { Ok(()) };
+    let Some(place) = place_of(id)? else { return cut_users_off(id, end_connection) };
+    let start = Instant::now();
+    // For what the kernel holds: the rest its server has.
+    let _as_well_as_it_goes = sync_file_system(&place, || start.elapsed() < FORCED_SYNC);
+    cut_users_off(id, || {
+        let copies = if can_mount() { detach_copies(id) } else { Ok(()) };
+        unmount_fuse(&place, true)?;
+        end_connection().and(copies)
+    })
+}
+
 /// Has `detach` take the file system of the mount `id` out of the tree here.
 ///
 /// # Errors
@@ -283,3 +321,6 @@ fn unmount_directly(path: &Path, lazy: bool) -> Result<()> {
         .during(action)
     })
 }
+
+/// How long a forced end waits for what the kernel holds.
+const FORCED_SYNC: Duration = Duration::from_secs(3);

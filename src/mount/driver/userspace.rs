@@ -24,13 +24,10 @@ use std::{
 
 use rustix::process::Signal;
 
-use super::{
-    Volume, cut_users_off, detach_copies, e2fsck, find_mount, last_place_of, place_of, sync_and_unmount,
-    sync_file_system, unmount_apart,
-};
+use super::{Volume, detach_files, e2fsck, find_mount, unmount_files};
 use crate::{
     error::{Error, ErrorKind, Result},
-    export::{VOLUME_FILE, unmount_fuse},
+    export::VOLUME_FILE,
     mount::{
         filesystem::{Contents, Superblock},
         fuse2fs::{Version, is_sound},
@@ -41,11 +38,10 @@ use crate::{
         undo::{Part, Undo},
     },
     sys::{
-        fuse_mount::{abort_connection, is_connected},
-        process::{Activity, ProcessId, can_mount, end_with_parent, shield},
+        fuse_mount::is_connected,
+        process::{Activity, ProcessId, end_with_parent, shield},
     },
     text::excerpt,
-    volume::Access,
 };
 
 pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut Session) -> Result<()> {
@@ -92,18 +88,6 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
     session.note(|record| record.mount = Some(id))
 }
 
-/// Whether its programs are installed.
-///
-/// # Errors
-/// `Missing`, naming the package.
-pub(super) fn check(access: Access) -> Result<()> {
-    fuse2fs()?;
-    if access == Access::ReadWrite {
-        e2fsck::program()?;
-    }
-    Ok(())
-}
-
 fn fuse2fs() -> Result<PathBuf> {
     program::require("fuse2fs", "fuse2fs")
 }
@@ -119,10 +103,15 @@ fn reserve_one_block(session: &Session) -> Result<()> {
 
 /// What `fuse2fs` opens, and so what `df` and `mount` show: a link to the block file that is called like the container.
 fn source(session: &Session) -> Result<String> {
-    let source = Path::new(SOURCE).join(source_name(&session.record().entry.container));
+    let source = source_of(session);
     fs::create_dir(session.directory.join(SOURCE))?;
     symlink(Path::new("..").join(BLOCK_NAME), session.directory.join(&source))?;
     Ok(source.to_string_lossy().into_owned())
+}
+
+/// What `df` and `mount` show of a container.
+pub(super) fn source_of(session: &Session) -> PathBuf {
+    Path::new(SOURCE).join(source_name(&session.record().entry.container))
 }
 
 /// The container's name without what could be taken for another option of the mount, or is too long for a file of its own.
@@ -247,31 +236,10 @@ impl Fuse2fs {
 
     /// Unmounts it where it still is, with all that was written on its way to the process.
     fn unmount(&self) -> Result<()> {
-        let Some(place) = self.id.map(last_place_of).transpose()?.flatten() else { return Ok(()) };
+        let Some(id) = self.id else { return Ok(()) };
         // One that was stopped (SIGSTOP) could answer nothing.
         self.signal(Signal::CONT)?;
-        let may_run = || !self.stop.load(Ordering::Relaxed);
-        sync_and_unmount(&place, may_run, || {
-            if can_mount() { unmount_apart(&place, false, may_run) } else { unmount_fuse(&place, false) }
-        })
-    }
-
-    /// Takes it out of the tree and ends its connection, whoever uses it: the process then writes back what it holds, and ends.
-    fn detach(&self) -> Result<()> {
-        let Some(id) = self.id else { return Ok(()) };
-        let device = (id.major, id.minor);
-        let end_connection = || {
-            if is_connected(device) == Some(true) { Ok(abort_connection(device)?) } else { Ok(()) }
-        };
-        let Some(place) = place_of(id)? else { return cut_users_off(id, end_connection) };
-        let start = Instant::now();
-        // For what programs have mapped: the rest the process has.
-        let _as_well_as_it_goes = sync_file_system(&place, || start.elapsed() < FORCED_SYNC);
-        cut_users_off(id, || {
-            let copies = if can_mount() { detach_copies(id) } else { Ok(()) };
-            unmount_fuse(&place, true)?;
-            end_connection().and(copies)
-        })
+        unmount_files(id, &self.stop)
     }
 
     /// Waits until the process has written back what it holds and ended. It does as soon as nobody uses the file system.
@@ -349,7 +317,8 @@ impl Part for Fuse2fs {
             return self.wait_for_end();
         }
         self.signal(Signal::CONT)?;
-        let detached = self.detach();
+        // The process then writes back what it holds, and ends.
+        let detached = self.id.map_or(Ok(()), detach_files);
         let ended = if let Some(status) = self.wait_for_forced_end()? {
             whole(status)
         } else {
@@ -390,7 +359,6 @@ const IDLE: Duration = Duration::from_secs(3);
 const SHORTLY: Duration = Duration::from_millis(500);
 const FORCED: Duration = Duration::from_secs(30);
 const FORCED_IDLE: Duration = Duration::from_secs(5);
-const FORCED_SYNC: Duration = Duration::from_secs(3);
 const TICK: Duration = Duration::from_millis(20);
 
 #[cfg(test)]

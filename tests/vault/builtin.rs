@@ -1,0 +1,113 @@
+//! FAT and exFAT as a user mounts them: by the server itself.
+
+use crate::{
+    place::{Who, is_skipped, signal, wait_for_end_of, wait_until},
+    world::{World, with_vault_of},
+};
+
+/// Walks with a vault of each kind, as a user and as root who asks for it.
+fn with_each_kind(walk: impl Fn(&World, &str)) {
+    for (kind, program) in [("vfat", "mkfs.vfat"), ("exfat", "mkfs.exfat")] {
+        let is_there =
+            ["/sbin", "/usr/sbin"].iter().any(|folder| std::path::Path::new(folder).join(program).exists());
+        if !is_there && !is_skipped(&format!("{program} is not installed")) {
+            continue;
+        }
+        let options = format!("--size 48M --provision thin --filesystem {kind}");
+        with_vault_of(Who::User, &options, |world| walk(world, kind));
+        with_vault_of(Who::RootInUserspace, &options, |world| walk(world, kind));
+    }
+}
+
+/// What fsck says of the volume: nothing.
+fn assert_sound(world: &World, kind: &str) {
+    world.done("mount --block --read-only v.vault m --password-file password");
+    let said = world.shell(&format!("PATH=$PATH:/sbin:/usr/sbin; fsck.{kind} -n m/volume && echo sound"));
+    assert!(said.ends_with("sound\n"), "{world}: {said}");
+    world.done("unmount m");
+}
+
+#[test]
+fn files_of_fat_and_exfat_come_back_as_they_were() {
+    with_each_kind(|world, kind| {
+        world.mount();
+        let listed = world.listed();
+        assert_eq!((&listed["driver"], &listed["block"]), (&"builtin".into(), &serde_json::Value::Null));
+        world.shell(
+            "cd m && mkdir -p 'Fotos vom Meer/2026' && head -c 3000000 /dev/urandom > 'Fotos vom Meer/2026/Größe 😀.jpeg'
+             for number in $(seq 120); do echo $number > file-$number.txt; done
+             cp -r 'Fotos vom Meer' copy && mv copy moved && rm file-1?0.txt && mv file-1.txt file-2.txt
+             truncate -s 1M hole && echo end >> hole && test $(stat -c %s hole) = 1048580",
+        );
+        let sums = "cd m && find . -type f | sort | xargs -d '\\n' sha256sum";
+        let before = world.shell(sums);
+        world.done("unmount m");
+        assert_sound(world, kind);
+        world.mount();
+        assert_eq!(world.shell(sums), before);
+        world.shell(
+            "cd m && ! ln file-2.txt link && ! ln -s a b && ! mkdir moved && ! rmdir moved && ! touch 'a:b'",
+        );
+        world.shell(
+            "cd m && exec 3<>held && rm held && echo lives >&3 && test $(cat /proc/self/fd/3) = lives",
+        );
+        world.done("unmount m");
+        assert_sound(world, kind);
+    });
+}
+
+#[test]
+fn a_read_only_mount_of_fat_and_exfat_writes_nothing() {
+    with_each_kind(|world, _| {
+        world.mount();
+        world.shell("echo kept > m/a");
+        world.done("unmount m");
+        let before = world.bytes("v.vault");
+        world.done(&format!("{} --read-only", world.mount_command()));
+        world.shell("test $(cat m/a) = kept && ! touch m/b && ! rm m/a");
+        world.done("unmount m");
+        assert!(world.bytes("v.vault") == before);
+    });
+}
+
+#[test]
+fn what_was_synced_survives_the_servers_death_and_the_next_mount_repairs() {
+    with_each_kind(|world, kind| {
+        for round in 0..4 {
+            world.mount();
+            world.shell(&format!(
+                "cd m && head -c 900000 /dev/urandom > safe-{round} && sync safe-{round} && sha256sum safe-* > sums && sync sums
+                 for number in $(seq 200); do echo $number > loose-$number; done; rm -f loose-*5 || true"
+            ));
+            let server = world.server();
+            signal(server, rustix::process::Signal::KILL);
+            wait_for_end_of(server);
+            // Whether that is told as a loss depends on the moment.
+            world.strongroom("unmount v.vault");
+            let ended = world.strongroom(&world.mount_command());
+            assert_eq!(ended.status, Some(0), "{ended:?}");
+            world.shell("cd m && sha256sum -c sums");
+            world.done("unmount m");
+            assert_sound(world, kind);
+        }
+    });
+}
+
+#[test]
+fn who_uses_a_file_of_fat_or_exfat_keeps_it_mounted_until_forced() {
+    with_each_kind(|world, kind| {
+        world.mount();
+        let holder = world.holder("exec 3>m/held; echo early >&3");
+        let refused = world.strongroom("unmount m");
+        assert_eq!(refused.status, Some(5), "{refused:?}");
+        assert!(refused.errors.contains(&holder.process().to_string()), "{refused:?}");
+        world.done("sync m");
+        world.strongroom("unmount --force m");
+        wait_until("the end", || world.listed().is_null());
+        drop(holder);
+        assert_sound(world, kind);
+        world.mount();
+        world.shell("test $(cat m/held) = early");
+        world.done("unmount m");
+    });
+}
