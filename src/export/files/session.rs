@@ -51,8 +51,8 @@ impl FilesExport {
         let appearance = Appearance { source, subtype, read_only, checks_modes: true };
         let (mount, descriptor) = OwnMount::new(dir, &appearance)?;
         let served = Arc::new(Served::new(Arc::clone(&files)));
-        let server = Server::new(Arc::clone(&served), Arc::clone(log));
-        let started = serve(server, true, descriptor, Arc::clone(log));
+        let answering = Server::new(Arc::clone(&served), Arc::clone(log));
+        let started = serve(answering, true, descriptor, Arc::clone(log));
         let (session, end) = started.map_err(|error| {
             let _the_first_error_counts = mount.take_away(true);
             error.during(mounting(dir))

@@ -18,7 +18,7 @@ impl Stamp {
         let (days, second) = (seconds / DAY, seconds % DAY);
         let (year, month, day) = civil(days);
         let date = (year - 1980) << 9 | month << 5 | day;
-        let time = (second / 3600) << 11 | (second / 60 % 60) << 5 | second % 60 / 2;
+        let time = (second / 3600) << 11 | (second / 60 % 60) << 5 | (second % 60 / 2);
         let hundredths = second % 2 * 100 + u64::from(since.subsec_millis()) / 10;
         Self {
             date: u16::try_from(date).unwrap_or(0x21),

@@ -198,7 +198,7 @@ impl Volume {
         let is_free = |number: usize| matches!(slot(number).first(), None | Some(0 | 0xe5));
         let is_there = found == [Some(0), Some(1)];
         // Elsewhere, or in place of entries that mean something, they are nobody's to make.
-        if !is_there && !(is_free(0) && is_free(1)) {
+        if !(is_there || is_free(0) && is_free(1)) {
             return Ok(());
         }
         let dots = entry::dots(branch.first, branch.parent, &meta, &self.layout);

@@ -1,6 +1,10 @@
 //! A mounted volume: its nodes, its commits, and the mark that it is in use.
 
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use super::{
     super::{
@@ -341,7 +345,7 @@ impl Volume {
     pub(super) fn enter(&mut self, parent: NodeId, slot: u32) -> Result<NodeId> {
         let item = self.directory(parent)?.item(slot)?;
         let (id, meta) = (item.id, item.meta);
-        if !self.nodes.contains_key(&id) {
+        if let Entry::Vacant(place) = self.nodes.entry(id) {
             let node = Node {
                 parent,
                 slot: Some(slot),
@@ -352,7 +356,7 @@ impl Volume {
                 opens: 0,
                 children: 0,
             };
-            self.nodes.insert(id, node);
+            place.insert(node);
             self.node_mut(parent)?.children += 1;
         }
         Ok(id)

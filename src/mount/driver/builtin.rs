@@ -29,19 +29,19 @@ pub(in crate::mount) struct Builtin {
 
 impl Builtin {
     /// What the device holds, where `driver` leaves it to the server.
-    pub(in crate::mount) fn of(device: &Arc<dyn BlockDevice>, driver: Driver) -> Result<Option<Self>> {
+    pub(in crate::mount) fn of(device: &Arc<dyn BlockDevice>, driver: Driver) -> Option<Self> {
         if driver == Driver::Kernel {
-            return Ok(None);
+            return None;
         }
         let device = Arc::new(ByteDevice::new(Arc::clone(device)));
         let len = usize::try_from(device.size()).unwrap_or(usize::MAX).min(signature::HEAD_LEN);
         let mut head = vec![0; len];
         // What cannot be read the driver will tell.
         if device.read_at(&mut head, 0).is_err() {
-            return Ok(None);
+            return None;
         }
         let contents = Superblock::parse(&head).contents;
-        Ok(matches!(contents, Contents::Fat | Contents::Exfat).then_some(Self { device, contents }))
+        matches!(contents, Contents::Fat | Contents::Exfat).then_some(Self { device, contents })
     }
 
     /// Mounts it, and puts what must be undone on the session's stack. Gives what tells of its end.
