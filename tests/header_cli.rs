@@ -56,10 +56,9 @@ fn a_scan_finds_luks_headers_at_any_offset_and_says_what_gets_at_them() {
             ended.out.contains(&format!("offset 2560: {format} header of container {UUID}")),
             "{ended:?}"
         );
-        assert!(ended.out.contains("tail -c +2561 disk > NEW"), "{ended:?}");
+        assert!(ended.out.contains("strongroom mount disk MOUNTPOINT --offset 2560 opens it"), "{ended:?}");
         assert_eq!(place.bytes("disk"), shifted, "nothing is written");
-        place.shell("tail -c +2561 disk > NEW");
-        assert_eq!(place.bytes("NEW"), place.bytes(name));
+        assert_eq!(place.done("key test disk --offset 2560 --password-file secret"), "keyslot 0 opens\n");
         let told = place.json("header repair --scan disk --yes");
         assert_eq!((&told["luks"][0]["offset"], &told["luks"][0]["format"]), (&2560.into(), &format.into()));
     }
@@ -133,8 +132,12 @@ fn a_backup_has_the_good_copy_in_both_places_and_can_be_restored() {
     place.done("header backup c2 h --format luks2 -q");
     assert!(place.bytes("h").starts_with(b"LUKS\xba\xbe\0\x02"));
     assert_eq!(place.done("key test h --password-file secret"), "keyslot 0 opens\n");
-    // The copy that is left shows that it belongs here.
-    place.done("header restore c2 h --yes");
+    // The copy that is left shows that it belongs here, and yet the partition table is somebody's.
+    let refused = place.strongroom("header restore c2 h --yes");
+    assert_eq!(refused.status, Some(5), "{refused:?}");
+    assert!(refused.errors.contains("which would be overwritten"), "{refused:?}");
+    assert_eq!(place.bytes("c2"), bytes);
+    place.done("header restore c2 h --yes --force");
     assert_eq!(place.done("key test c2 --password-file secret"), "keyslot 0 opens\n");
     // What restoring replaced goes back by the command that was told.
     place.shell("dd if=c2.replaced-at-0 of=c2 bs=1M seek=0 oflag=seek_bytes conv=notrunc status=none");

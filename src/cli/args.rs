@@ -8,6 +8,7 @@ mod hidden;
 mod images;
 mod key;
 mod opaque;
+mod place;
 mod reencrypt;
 mod resize;
 
@@ -40,6 +41,7 @@ pub(crate) use key::{
 pub(crate) use freeotfe::FreeOtfeOptions;
 pub(crate) use hidden::{NewSealOptions, ProtectOptions};
 pub(crate) use opaque::{HintOptions, OpenFormat};
+pub(crate) use place::PlaceOptions;
 pub(crate) use reencrypt::{CipherChoice, ReencryptOptions};
 pub(crate) use resize::ResizeOptions;
 
@@ -292,6 +294,8 @@ pub(crate) struct UnlockOptions {
     /// Refuse keyslots that take longer than this on this machine [default: 5m]
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(crate) max_kdf_time: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) place: PlaceOptions,
     /// Read the container's header from this file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) header: Option<PathBuf>,
@@ -317,15 +321,16 @@ pub(crate) struct UnlockOptions {
 impl UnlockOptions {
     /// Where the header lies, if that is elsewhere.
     pub(crate) fn header_file(&self) -> HeaderFile<'_> {
-        HeaderFile { path: self.header.as_deref(), format: self.format }
+        HeaderFile { path: self.header.as_deref(), format: self.format, place: self.place }
     }
 }
 
-/// A file that a header lies in, where one is named, and whose it is said to be.
+/// A file that a header lies in, where one is named, and whose it is said to be; and where in its own file the container lies.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct HeaderFile<'a> {
     pub(crate) path: Option<&'a Path>,
     pub(crate) format: OpenFormat,
+    pub(crate) place: PlaceOptions,
 }
 
 #[derive(Debug, Args)]
@@ -491,7 +496,7 @@ pub(crate) enum DriverChoice {
 /// what has a good default.
 pub(crate) fn is_rare(id: &str) -> bool {
     const BEGINNINGS: [&str; 2] = ["protect_", "new_"];
-    const NAMES: [&str; 20] = [
+    const NAMES: [&str; 22] = [
         "backup_header",
         "cipher",
         "hash",
@@ -505,6 +510,8 @@ pub(crate) fn is_rare(id: &str) -> bool {
         "max_kdf_time",
         "memory",
         "no_cdb",
+        "offset",
+        "partition",
         "passes",
         "pim",
         "prf",

@@ -14,7 +14,7 @@ use strongroom::{
 };
 
 use super::{
-    args::{HeaderFile, OpenFormat, UnlockOptions},
+    args::{HeaderFile, OpenFormat, PlaceOptions, UnlockOptions},
     mounting::name_holder,
     unlock::{attach, cannot_open, check_kind, open_to_look, settle_format},
 };
@@ -29,6 +29,7 @@ pub(crate) struct Editable {
     path: PathBuf,
     header: Option<PathBuf>,
     format: OpenFormat,
+    place: PlaceOptions,
     container: Container,
     is_mounted: bool,
 }
@@ -44,10 +45,13 @@ impl Editable {
         let open = || -> Result<Self> {
             let (mut container, is_mounted) = match Self::lock(path, header) {
                 Ok(container) => (container, false),
-                Err(error) if error.kind() == ErrorKind::Busy && mount::can_borrow(path)? => {
-                    (open_to_look(path, header)?, true)
+                Err(error) if error.kind() == ErrorKind::Busy => {
+                    let container = open_to_look(path, header)?;
+                    if !mount::can_borrow(path, container.section().as_ref())? {
+                        return Err(name_holder(error, path));
+                    }
+                    (container, true)
                 }
-                Err(error) if error.kind() == ErrorKind::Busy => return Err(name_holder(error, path)),
                 Err(error) => return Err(error),
             };
             settle_format(&mut container, options)?;
@@ -55,6 +59,7 @@ impl Editable {
                 path: path.to_path_buf(),
                 header: options.header.clone(),
                 format: options.format,
+                place: options.place,
                 container,
                 is_mounted,
             })
@@ -85,7 +90,7 @@ impl Editable {
         if !self.is_mounted {
             return work(&*self.container.storage());
         }
-        match mount::borrow(&self.path)? {
+        match mount::borrow(&self.path, self.container.section().as_ref())? {
             Some(loan) => work(&*loan.container().storage()),
             // It was unmounted while a password was typed.
             None => work(&*self.reopen()?.storage()),
@@ -93,7 +98,7 @@ impl Editable {
     }
 
     fn reopen(&self) -> Result<Container> {
-        let header = HeaderFile { path: self.header.as_deref(), format: self.format };
+        let header = HeaderFile { path: self.header.as_deref(), format: self.format, place: self.place };
         Self::lock(&self.path, header).map_err(|error: Error| match error.kind() {
             ErrorKind::Busy => name_holder(error, &self.path),
             _ => error,

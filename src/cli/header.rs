@@ -17,7 +17,8 @@ use strongroom::{
     sys::in_use::{KernelUse, kernel_use_of},
     text::in_quotes,
     volume::{
-        Access, Container, Kept, backup_header, keep_replaced, open_for_backup, plan_restore, recognise_data,
+        Access, Container, Kept, backup_header, by_signature, keep_replaced, open_for_backup, plan_restore,
+        recognise_data,
         signature::{self, Owner},
         trace_at_start,
     },
@@ -127,7 +128,8 @@ fn restore(console: Console, options: &HeaderRestoreOptions) -> Result<()> {
         let reason = "it may be a VeraCrypt or TrueCrypt container, which shows no header and would be lost";
         return Err(needs_force(path, reason));
     }
-    if restore.present().is_none() {
+    // Also where the second copy shows that it belongs here: what took the first one's place is somebody's.
+    if !bears_its_header(&container, &*restore)? {
         refuse_known_data(path, &*container.storage(), options.yes, options.force)?;
     }
     let replacement = Replacement {
@@ -220,6 +222,10 @@ impl Replacement<'_> {
             ));
             let trace = trace_at_start(&*container.storage());
             warnings.extend(trace.map(|trace| format!("{} starts with {trace}", self.path.display())));
+        } else if !bears_its_header(container, restore).unwrap_or(false)
+            && let Ok(Some(lost)) = known_data(&*container.storage())
+        {
+            warnings.push(format!("{} starts with {lost}, which will be overwritten", self.path.display()));
         }
         warnings
     }
@@ -302,16 +308,28 @@ fn refuse_known_data(path: &Path, storage: &dyn Storage, is_agreed: bool, is_for
     if !is_agreed || is_forced {
         return Ok(());
     }
+    match known_data(storage)? {
+        Some(lost) => Err(needs_force(path, format!("this is {lost}, which would be overwritten"))),
+        None => Ok(()),
+    }
+}
+
+/// Whether what stands in the first copy's place is the header that `restore` replaces.
+fn bears_its_header(container: &Container, restore: &dyn HeaderRestore) -> Result<bool> {
+    let storage = container.storage();
+    let found = by_signature(storage.header().unwrap_or(&*storage))?.map(Format::name);
+    Ok(restore.present().is_some() && found == Some(restore.source().describe().format))
+}
+
+/// What is known of the data where a header belongs, and is no header.
+fn known_data(storage: &dyn Storage) -> Result<Option<&'static str>> {
     // With a detached header it is the header file that is written to.
     let place = storage.header().unwrap_or(storage);
     let head = signature::read_head(place)?;
     if signature::recognise(&head).is_some_and(|found| matches!(found.owner, Owner::Luks | Owner::Native)) {
-        return Ok(());
+        return Ok(None);
     }
-    match recognise_data(place)?.or_else(|| trace_at_start(place)) {
-        Some(lost) => Err(needs_force(path, format!("this is {lost}, which would be overwritten"))),
-        None => Ok(()),
-    }
+    Ok(recognise_data(place)?.or_else(|| trace_at_start(place)))
 }
 
 /// Fails early where a question will have to be asked and nobody can answer.

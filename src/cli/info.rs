@@ -4,13 +4,13 @@ use std::fmt::Write;
 
 use serde::Serialize;
 use strongroom::{
-    error::Result,
+    error::{ErrorKind, Result},
     format::{
         CopyState, Detail, Format, Header, HeaderInfo, KeyfileRole, KeyslotInfo, Priority,
         native::{Native, left_behind},
     },
     text::{clear, in_quotes},
-    volume::header_without_container,
+    volume::{PartitionContents, header_without_container, partitions_of},
 };
 
 use super::{
@@ -24,7 +24,12 @@ use super::{
 
 /// Prints a container's header.
 pub(crate) fn run(console: Console, options: &InfoOptions) -> Result<()> {
-    let shown = Shown::of(console, options)?;
+    let shown = match Shown::of(console, options) {
+        Err(error) if error.kind() == ErrorKind::NotAContainer && !options.unlock.place.is_any() => {
+            return list_partitions(console, options).unwrap_or(Err(error));
+        }
+        result => result?,
+    };
     console.result(&shown, |Shown { header_file, info, pin, notes }| {
         let mut text = String::new();
         if header_file.is_some() {
@@ -45,6 +50,33 @@ pub(crate) fn run(console: Console, options: &InfoOptions) -> Result<()> {
         text.push_str(&advice(info));
         text
     })
+}
+
+/// What lies in the partitions of what is no container itself. `None` where it has none.
+fn list_partitions(console: Console, options: &InfoOptions) -> Option<Result<()>> {
+    let container = open_to_look(&options.container, options.unlock.header_file()).ok()?;
+    let partitions = partitions_of(&container.storage()).ok().filter(|found| !found.is_empty())?;
+    let listing = Listing { format: None, partitions };
+    Some(console.result(&listing, |Listing { partitions, .. }| {
+        let mut text = String::from("Format:        none: a partition table\nPartitions:\n");
+        for found in partitions {
+            let way = if found.format.is_some() {
+                format!(": --partition {} opens it", found.partition.number)
+            } else {
+                String::new()
+            };
+            let (size, kind) = (show_size(found.partition.len), &found.partition.kind);
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "  {}{way} ({size}, {kind})", found.describe());
+        }
+        text
+    }))
+}
+
+#[derive(Debug, Serialize)]
+struct Listing {
+    format: Option<&'static str>,
+    partitions: Vec<PartitionContents>,
 }
 
 #[derive(Debug, Serialize)]

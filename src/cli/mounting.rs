@@ -23,7 +23,7 @@ use super::{
     mountpoint::Place,
     output::Console,
     progress::ByteProgress,
-    unlock::{attach, cannot_open, check_kind, settle_format, unlock, unlock_with},
+    unlock::{attach, cannot_open, check_kind, find_partition, settle_format, unlock, unlock_with},
 };
 
 /// Opens a container and makes what is inside visible.
@@ -47,6 +47,7 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
             }
             _ => error,
         })?;
+    find_partition(console, &mut container, &options.unlock).map_err(|error| cannot_open(error, path))?;
     settle_format(&mut container, &options.unlock)?;
     let header = container.header().map_err(|error| cannot_open(error, path))?;
     place.try_out(|| mount::check_target(&target))?;

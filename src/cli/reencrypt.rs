@@ -40,6 +40,12 @@ use super::{
 pub(crate) fn run(console: Console, options: &ReencryptOptions) -> Result<()> {
     let path = options.container.as_path();
     let mounted = MountedReencryption::of(path);
+    // What is mounted may be another partition of it.
+    if options.unlock.place.is_any() && mounted.is_some() {
+        return Err(Error::new(ErrorKind::Busy, "a part of it is mounted")
+            .during(format!("cannot re-encrypt {}", path.display()))
+            .with_hint(format!("strongroom unmount {}", path.display())));
+    }
     let cannot = |error: Error| error.during(format!("cannot re-encrypt {}", path.display()));
     match (&mounted, options.stop || options.status) {
         (Some(mounted), true) => ask(console, options, mounted).map_err(cannot),

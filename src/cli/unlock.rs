@@ -11,11 +11,11 @@ use strongroom::{
     error::{Error, ErrorKind, Result},
     format::{Attempt, Header, KeyfileRole, Unlocked, freeotfe, veracrypt::Family},
     sys::memory::is_any_secret_unlocked,
-    volume::{Container, header_without_container},
+    volume::{Container, header_without_container, only_container, partition_range, range_from},
 };
 
 use super::{
-    args::{HeaderFile, OpenFormat, UnlockOptions},
+    args::{HeaderFile, OpenFormat, PlaceOptions, UnlockOptions},
     interrupt,
     limits::{advise, limits},
     oddity,
@@ -106,13 +106,56 @@ pub(crate) fn open_to_look(path: &Path, header: HeaderFile<'_>) -> Result<Contai
     Ok(container)
 }
 
-/// Lets `container` take its header from the file `header`, where there is one, which `open` opens.
+/// Lets a container be the part of the file that the options name.
+///
+/// # Errors
+/// `Usage` where the file has no such part.
+fn narrow(container: &mut Container, place: PlaceOptions) -> Result<()> {
+    let storage = container.storage();
+    let range = match (place.partition, place.offset) {
+        (Some(number), _) => partition_range(&*storage, number)?,
+        (None, Some(offset)) => range_from(&*storage, offset)?,
+        (None, None) => return Ok(()),
+    };
+    container.narrow(range)
+}
+
+/// Lets a container be the one partition of it that holds a container, where nothing was said about the place, and says so.
+///
+/// # Errors
+/// What reading gave.
+pub(crate) fn find_partition(
+    console: Console,
+    container: &mut Container,
+    options: &UnlockOptions,
+) -> Result<()> {
+    let is_settled = options.place.is_any()
+        || options.header.is_some()
+        || options.format != OpenFormat::Auto
+        || options.hints.is_any()
+        || options.freeotfe.is_any();
+    if is_settled {
+        return Ok(());
+    }
+    let storage = container.storage();
+    let Some(found) = only_container(&storage)? else { return Ok(()) };
+    let Some(range) = found.partition.range(storage.size()?) else { return Ok(()) };
+    let (number, path) = (found.partition.number, container.path().display());
+    console.note(&format!(
+        "strongroom: opening partition {number} of {path}, the only one that shows a container"
+    ));
+    container.narrow(range)
+}
+
+/// Lets `container` be the part of the file that `header` names, and take its header from the file in it, where there is one,
+/// which `open` opens.
 pub(crate) fn attach(
     container: &mut Container,
     header: HeaderFile<'_>,
     open: impl FnOnce(&Path) -> Result<Container>,
 ) -> Result<()> {
-    let HeaderFile { path: Some(header), format } = header else { return Ok(()) };
+    narrow(container, header.place).map_err(|error| cannot_open(error, container.path()))?;
+    let HeaderFile { path: Some(header), format, .. } = header else { return Ok(()) };
     if format == OpenFormat::FreeOtfe {
         // Any file could be its header: only the user knows.
         container.assume(&freeotfe::FreeOtfe);

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    ops::Range,
     os::unix::{fs::MetadataExt, net::UnixStream},
     path::{Path, PathBuf},
     time::Duration,
@@ -41,17 +42,17 @@ impl Loan {
 ///
 /// # Errors
 /// `Busy` where it is mounted read-only, or another command has it.
-pub fn can_borrow(path: &Path) -> Result<bool> {
-    Ok(lender(path)?.is_some())
+pub fn can_borrow(path: &Path, section: Option<&Range<u64>>) -> Result<bool> {
+    Ok(lender(path, section)?.is_some())
 }
 
 /// Borrows the container at `path` from the server of the mounted volume. `None` where none holds it, or not any more.
 ///
 /// # Errors
 /// `Busy` where it is mounted read-only, where another command has it, or while it is being re-encrypted.
-pub fn borrow(path: &Path) -> Result<Option<Loan>> {
-    let Some((directory, record)) = lender(path)? else { return Ok(None) };
-    match ask(&directory.join(CONTROL), path) {
+pub fn borrow(path: &Path, section: Option<&Range<u64>>) -> Result<Option<Loan>> {
+    let Some((directory, record)) = lender(path, section)? else { return Ok(None) };
+    match ask(&directory.join(CONTROL), path, section) {
         Ok(Answer::Lent(loan)) => Ok(Some(loan)),
         Ok(Answer::Refused(error)) => Err(error),
         Err(_) if !record.is_alive() => Ok(None),
@@ -68,7 +69,7 @@ enum Answer {
     Refused(Error),
 }
 
-fn ask(control: &Path, path: &Path) -> io::Result<Answer> {
+fn ask(control: &Path, path: &Path, section: Option<&Range<u64>>) -> io::Result<Answer> {
     let connection = connect(control)?;
     connection.set_read_timeout(Some(ANSWER_LIMIT))?;
     protocol::send(&connection, &Command::Lend)?;
@@ -77,19 +78,21 @@ fn ask(control: &Path, path: &Path) -> io::Result<Answer> {
         Outcome::Failed(failure) => return Ok(Answer::Refused(failure.into())),
         _ => return Err(io::ErrorKind::InvalidData.into()),
     }
-    let container = protocol::opened(receive_descriptors(&connection)?, path, None);
+    let container = protocol::opened(receive_descriptors(&connection)?, path, None, section.cloned());
     Ok(match container {
         Ok(container) => Answer::Lent(Loan { container, _connection: connection }),
         Err(error) => Answer::Refused(error),
     })
 }
 
-/// The living session that holds the container, and may lend it.
-fn lender(path: &Path) -> Result<Option<(PathBuf, Record)>> {
+/// The living session that holds the container, this part of the file, and may lend it.
+fn lender(path: &Path, section: Option<&Range<u64>>) -> Result<Option<(PathBuf, Record)>> {
     let Ok(metadata) = std::fs::metadata(path) else { return Ok(None) };
     let file = (metadata.dev(), metadata.ino());
     let holder = sessions().into_iter().find_map(|session| {
-        let record = session.record.filter(|record| record.container_file == file && record.is_alive())?;
+        let record = session.record.filter(|record| {
+            record.container_file == file && record.section.as_ref() == section && record.is_alive()
+        })?;
         Some((session.directory, record))
     });
     let Some((directory, record)) = holder else { return Ok(None) };

@@ -8,6 +8,7 @@
 
 use std::{
     io::{self, BufRead, BufReader, IsTerminal, Read, Write},
+    ops::Range,
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
         unix::{fs::MetadataExt, net::UnixStream},
@@ -67,6 +68,9 @@ pub(super) struct Order {
     /// The container's format, where it has no signature.
     #[serde(default)]
     pub format: Option<String>,
+    /// The part of the file that is the container, where it is not all of it.
+    #[serde(default)]
+    pub section: Option<Range<u64>>,
     /// The terminal from which the volume is mounted, to tell its user there what cannot wait.
     #[serde(default)]
     pub terminal: Option<Terminal>,
@@ -248,11 +252,19 @@ pub(super) fn send_container(stream: &UnixStream, container: &Container) -> io::
     send_descriptors(stream, &descriptors)
 }
 
-/// The container behind descriptors that came over a socket. `format` is what it was said to be.
-pub(super) fn opened(descriptors: Vec<OwnedFd>, path: &Path, format: Option<&str>) -> Result<Container> {
+/// The container behind descriptors that came over a socket: this part of the file. `format` is what it was said to be.
+pub(super) fn opened(
+    descriptors: Vec<OwnedFd>,
+    path: &Path,
+    format: Option<&str>,
+    section: Option<Range<u64>>,
+) -> Result<Container> {
     let mut descriptors = descriptors.into_iter();
     let container = descriptors.next().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
     let mut container = Container::from_fd(container, path)?;
+    if let Some(section) = section {
+        container.narrow(section)?;
+    }
     if let Some(name) = format {
         container.assume_named(name)?;
     }
@@ -368,6 +380,7 @@ mod tests {
             read_only: true,
             fingerprint: None,
             format: Some("veracrypt".to_owned()),
+            section: Some(1 << 20..2 << 20),
             terminal: Some(Terminal { path: "/dev/pts/3".into(), owner: 1000 }),
             home: None,
             owner: Some(User { uid: 1000, gid: 100 }),

@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    ops::Range,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     thread::sleep,
@@ -90,6 +91,9 @@ pub struct Record {
     pub namespace: Option<String>,
     /// The container's device and inode number: its name may change meanwhile.
     pub container_file: (u64, u64),
+    /// The part of that file that is the container, where it is not all of it.
+    #[serde(default)]
+    pub section: Option<Range<u64>>,
     /// Whether the mount point was made for this mount, and goes with it.
     #[serde(default)]
     pub made_mountpoint: bool,
@@ -439,6 +443,7 @@ mod tests {
             namespace: None,
             server: ProcessId::current().unwrap(),
             container_file: (1, 2),
+            section: None,
             made_mountpoint: false,
             former_names: Vec::new(),
             block_directory: "/run/user/1000/strongroom/7-9/block".into(),

@@ -79,7 +79,8 @@ pub fn unmount_saving(
     let container = receive_descriptors(&stream)
         .map_err(Error::from)
         .and_then(|descriptors| {
-            protocol::opened(descriptors, &record.entry.container, Some(&record.entry.format))
+            let (path, format) = (&record.entry.container, Some(record.entry.format.as_str()));
+            protocol::opened(descriptors, path, format, record.section.clone())
         })
         .and_then(|container| copies.finish(&container, progress));
     let files = container.map_err(|error| not_saved(error, &record, target))?;

@@ -101,6 +101,7 @@ pub fn start(request: &Request<'_>, interrupted: &AtomicBool) -> Result<Mounted>
         read_only: request.container.is_read_only(),
         fingerprint: request.fingerprint.clone(),
         format: request.container.assumed().map(|format| format.name().to_owned()),
+        section: request.container.section(),
         terminal: Terminal::current(),
         owner: is_root().then(caller_of_root).flatten(),
         home: std::env::home_dir().filter(|home| home.is_absolute() && home.to_str().is_some()),

@@ -1,6 +1,7 @@
 use std::{
     fs::File,
     io,
+    ops::Range,
     os::{
         fd::OwnedFd,
         unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
@@ -20,7 +21,7 @@ use super::{recognise, way_in};
 use crate::{
     error::{Error, ErrorKind, Result},
     format::{self, FORMATS, Format, Header, Probe},
-    storage::{FileStorage, Storage},
+    storage::{FileStorage, Section, Storage},
 };
 
 /// How a container is opened.
@@ -38,6 +39,8 @@ pub enum Access {
 pub struct Container {
     path: PathBuf,
     file: Arc<FileStorage>,
+    /// The part of the file that it is, where it is not all of it.
+    section: Option<(Range<u64>, Arc<dyn Storage>)>,
     detached: Option<Detached>,
     /// What the user says that it is.
     assumed: Option<&'static dyn Format>,
@@ -99,7 +102,7 @@ impl Container {
 
     fn from_file(file: File, path: &Path) -> Result<Self> {
         let file = Arc::new(FileStorage::new(file)?);
-        Ok(Self { path: path.to_path_buf(), file, detached: None, assumed: None })
+        Ok(Self { path: path.to_path_buf(), file, section: None, detached: None, assumed: None })
     }
 
     /// Opens what is at `path` only to look at it: without a lock, so also while it is mounted.
@@ -128,7 +131,7 @@ impl Container {
             if !is_meant {
                 continue;
             }
-            let (container, file) = (Arc::clone(&self.file), Arc::clone(&header.file));
+            let (container, file) = (self.bytes(), Arc::clone(&header.file));
             if let Some(storage) = format.attach(container, file)? {
                 self.refuse_other_format(format)?;
                 let path = header.path.clone();
@@ -143,7 +146,7 @@ impl Container {
     /// Under the header of another container its data would be garbage, and a file system check would write to it.
     pub(super) fn refuse_other_format(&self, format: &dyn Format) -> Result<()> {
         for other in FORMATS {
-            if other.name() != format.name() && other.probe(&*self.file)? == Probe::Match {
+            if other.name() != format.name() && other.probe(&*self.bytes())? == Probe::Match {
                 let (name, own) = (format.name(), other.name());
                 let reason =
                     format!("it is the header of a {name} container, and this one bears that of {own}");
@@ -217,8 +220,34 @@ impl Container {
     pub fn storage(&self) -> Arc<dyn Storage> {
         match &self.detached {
             Some(detached) => Arc::clone(&detached.storage),
+            None => self.bytes(),
+        }
+    }
+
+    /// Its bytes, without those of a header that lies elsewhere.
+    fn bytes(&self) -> Arc<dyn Storage> {
+        match &self.section {
+            Some((_, section)) => Arc::clone(section),
             None => Arc::clone(&self.file) as Arc<dyn Storage>,
         }
+    }
+
+    /// Takes this part of the file for the container: nothing outside it is read or written from now on. Before a header is
+    /// attached.
+    ///
+    /// # Errors
+    /// `Usage` where the file has no such part.
+    pub fn narrow(&mut self, range: Range<u64>) -> Result<()> {
+        let no_such_part = |_| Error::new(ErrorKind::Usage, "it has no such part");
+        let file = Arc::clone(&self.file) as Arc<dyn Storage>;
+        let section = Section::new(file, range.clone()).map_err(no_such_part)?;
+        self.section = Some((range, Arc::new(section)));
+        Ok(())
+    }
+
+    /// The part of the file that it is, where it is not all of it.
+    pub fn section(&self) -> Option<Range<u64>> {
+        self.section.as_ref().map(|(range, _)| range.clone())
     }
 
     /// Takes it for a container of this format from now on, whatever its bytes look like.
@@ -258,7 +287,7 @@ impl Container {
         let reason = recognise(&*self.storage())?
             .map_or_else(|| NO_HEADER.to_owned(), |contents| format!("no known header; this is {contents}"));
         let error = Error::new(ErrorKind::NotAContainer, reason);
-        Err(match way_in(&*self.storage(), &self.path)? {
+        Err(match way_in(&self.storage(), &self.path)? {
             Some(way) => error.with_hint(way),
             None => error,
         })

@@ -1,15 +1,14 @@
 //! What lies in a file that is no container: so that whoever takes it for one is told.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
-use super::{Container, label::label};
+use super::{Container, PartitionContents, label::label, partitions_of};
 use crate::{
     error::Result,
     format::{
         Format,
         luks2::Luks2,
         native::left_behind,
-        partitions,
         signature::{self, Owner, is_boot_sector},
     },
     storage::Storage,
@@ -42,10 +41,10 @@ pub fn recognise(storage: &dyn Storage) -> Result<Option<&'static str>> {
 ///
 /// # Errors
 /// What reading gave.
-pub fn way_in(storage: &dyn Storage, path: &Path) -> Result<Option<String>> {
-    let head = signature::read_head(storage)?;
+pub fn way_in(storage: &Arc<dyn Storage>, path: &Path) -> Result<Option<String>> {
+    let head = signature::read_head(&**storage)?;
     let with_path = |text: &str| text.replace("FILE", &path.display().to_string());
-    if let Some(left) = left_behind(storage)? {
+    if let Some(left) = left_behind(&**storage)? {
         return Ok(Some(format!(
             "{left} is left from before; if that container is still wanted: strongroom header repair --scan {} asks before it puts it back",
             path.display()
@@ -53,7 +52,7 @@ pub fn way_in(storage: &dyn Storage, path: &Path) -> Result<Option<String>> {
     }
     if let Some(found) = signature::recognise(&head) {
         // Something else was put over the first copy of a LUKS2 header.
-        if Luks2.read_header(storage).is_ok() {
+        if Luks2.read_header(&**storage).is_ok() {
             return Ok(Some(with_path(
                 "a whole copy of a LUKS2 header stands behind it: --format luks2 opens that; header repair --scan FILE tells more",
             )));
@@ -70,22 +69,24 @@ pub fn way_in(storage: &dyn Storage, path: &Path) -> Result<Option<String>> {
     Ok(signature::may_be_file_vault(&head).then(file_vault))
 }
 
-/// Which partitions hold something that is encrypted, or could be.
-fn partition_hint(storage: &dyn Storage) -> Result<Option<String>> {
-    let Some(table) = partitions::read(storage)? else { return Ok(None) };
-    let size = storage.size()?;
-    let mut found = Vec::new();
-    for partition in &table.partitions {
-        let Some(range) = partition.range(size) else { continue };
-        let head = signature::read_head_of(storage, range.clone())?;
-        let known = signature::recognise(&head);
-        if known.is_none_or(|known| known.file_system().is_none()) && found.len() < MOST_TOLD {
-            let name = known.map_or("something that is not known here", |known| known.name);
-            found.push(format!("partition {} at byte {} holds {name}", partition.number, range.start));
+/// Which partitions hold something that is encrypted, or could be, and what opens the first of them: one that holds a container,
+/// if there is any.
+fn partition_hint(storage: &Arc<dyn Storage>) -> Result<Option<String>> {
+    let found = partitions_of(storage)?;
+    let is_told = |partition: &&PartitionContents| !partition.is_file_system;
+    let told: Vec<_> =
+        found.iter().filter(is_told).take(MOST_TOLD).map(PartitionContents::describe).collect();
+    let container = found.iter().find(|partition| partition.format.is_some());
+    let Some(first) = container.or_else(|| found.iter().find(is_told)) else { return Ok(None) };
+    let number = first.partition.number;
+    let way = match (first.format, first.contents) {
+        (Some(_), _) => format!("--partition {number} opens it"),
+        (None, None) => format!("if it is VeraCrypt's: --partition {number} --format veracrypt"),
+        (None, Some(_)) => {
+            "as root, losetup -fP --show FILE gives each partition of a file a device".to_owned()
         }
-    }
-    let way = "as root, losetup -fP --show FILE gives each partition of a file a device";
-    Ok((!found.is_empty()).then(|| format!("{}; {way}", found.join(", "))))
+    };
+    Ok(Some(format!("{}; {way}", told.join(", "))))
 }
 
 /// What lies on a medium, as its owner would name it: `FAT file system "STICK"`. `None` for what could be random bytes.
@@ -155,12 +156,13 @@ mod tests {
         ] {
             let mut bytes = vec![0xf7; 70_000];
             bytes[at..at + magic.len()].copy_from_slice(magic);
-            let storage = MemoryStorage::new(bytes);
-            assert_eq!(recognise(&storage).unwrap(), name);
+            let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new(bytes));
+            assert_eq!(recognise(&*storage).unwrap(), name);
             let found = way_in(&storage, Path::new("x")).unwrap().unwrap();
             assert!(found.contains(way) && !found.contains("FILE"), "{found}");
         }
-        assert_eq!(way_in(&MemoryStorage::new(vec![0xf7; 70_000]), Path::new("x")).unwrap(), None);
+        let random: Arc<dyn Storage> = Arc::new(MemoryStorage::new(vec![0xf7; 70_000]));
+        assert_eq!(way_in(&random, Path::new("x")).unwrap(), None);
     }
 
     #[test]
@@ -171,8 +173,9 @@ mod tests {
         bytes[446 + 12] = 200;
         bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
         bytes[4096..4104].copy_from_slice(b"LUKS\xba\xbe\0\x02");
-        let hint = way_in(&MemoryStorage::new(bytes), Path::new("disk")).unwrap().unwrap();
-        assert!(hint.starts_with("partition 1 at byte 4096 holds a LUKS header;"), "{hint}");
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new(bytes));
+        let hint = way_in(&storage, Path::new("disk")).unwrap().unwrap();
+        assert_eq!(hint, "partition 1 at byte 4096 holds a LUKS2 header; --partition 1 opens it");
     }
 
     #[test]

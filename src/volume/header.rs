@@ -135,7 +135,12 @@ pub fn keep_bytes(
             file.write_all_at(&bytes, 0)?;
             Ok(file.sync_data()?)
         })?;
-        let offset = lent.map_or(range.start, |window| window.source + (range.start - window.shown.start));
+        // What stands in a header file does not move with the container's section.
+        let section =
+            container.section().filter(|_| storage.header().is_none()).map_or(0, |section| section.start);
+        let offset = lent.map_or(section.saturating_add(range.start), |window| {
+            window.source + (range.start - window.shown.start)
+        });
         kept.push(Kept { file, offset: Some(offset), of: of.to_path_buf() });
     }
     Ok(kept)

@@ -12,6 +12,7 @@ mod grow;
 mod header;
 pub mod image;
 mod label;
+mod partitions;
 pub mod pin;
 pub mod reencrypt;
 
@@ -32,6 +33,7 @@ pub use header::{
     Kept, backup_header, header_without_container, keep_bytes, keep_replaced, new_header_file,
     open_for_backup, plan_restore,
 };
+pub use partitions::{PartitionContents, only_container, partition_range, partitions_of, range_from};
 pub use reencrypt::{LiveReencryption, LiveState, LiveStatus, Reencryption, Work};
 
 use std::{

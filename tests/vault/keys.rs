@@ -118,8 +118,8 @@ fn a_loan_keeps_nobody_from_unmounting_and_the_lock_until_it_ends() {
             world.done("unmount m");
             return;
         }
-        let loan = strongroom::mount::borrow(&world.path("v.vault")).unwrap().unwrap();
-        let busy = strongroom::mount::borrow(&world.path("v.vault")).unwrap_err();
+        let loan = strongroom::mount::borrow(&world.path("v.vault"), None).unwrap().unwrap();
+        let busy = strongroom::mount::borrow(&world.path("v.vault"), None).unwrap_err();
         assert_eq!(busy.kind(), strongroom::ErrorKind::Busy);
         world.shell("echo meanwhile > m/f; sync -f m");
         world.done("unmount m");
@@ -133,7 +133,7 @@ fn a_loan_keeps_nobody_from_unmounting_and_the_lock_until_it_ends() {
         // A loan that ended lets the next one in.
         for _ in 0..2 {
             wait_until("a loan", || {
-                strongroom::mount::borrow(&world.path("v.vault")).is_ok_and(|loan| loan.is_some())
+                strongroom::mount::borrow(&world.path("v.vault"), None).is_ok_and(|loan| loan.is_some())
             });
         }
         world.done("unmount m");

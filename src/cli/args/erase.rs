@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use super::OpenFormat;
+use super::{OpenFormat, PlaceOptions};
 
 #[derive(Debug, Args)]
 pub(crate) struct EraseOptions {
@@ -12,6 +12,8 @@ pub(crate) struct EraseOptions {
     /// The container's header lies in this file: erase it there
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) header: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: PlaceOptions,
     /// Container format; TrueCrypt, VeraCrypt and FreeOTFE cannot be found by a signature
     #[arg(long, value_enum, default_value_t = OpenFormat::Auto, value_name = "FORMAT")]
     pub(crate) format: OpenFormat,

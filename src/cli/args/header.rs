@@ -60,9 +60,6 @@ pub(crate) struct HeaderRepairOptions {
     /// Look for header copies in every sector, report them, and restore from one
     #[arg(long)]
     pub(crate) scan: bool,
-    /// Where the scan finds several copies, the offset of the one to restore from
-    #[arg(long, requires = "scan", value_name = "BYTES")]
-    pub(crate) offset: Option<u64>,
     /// Do not ask before replacing
     #[arg(short, long)]
     pub(crate) yes: bool,
@@ -95,5 +92,9 @@ const REPAIR_EXAMPLES: &str = "\
 Examples:
   strongroom header repair photos.vault
   strongroom header repair --scan /dev/sdX
+  strongroom header repair --scan old.img --format veracrypt
+
+--scan looks at all of the file or device, or of one partition. With it, --offset names the header copy to restore from.
+Headers of VeraCrypt and TrueCrypt show nothing: with --format it tries the password at the places where they stand.
 
 What is replaced and no other copy has is kept in a file, whose name is told.";

@@ -14,7 +14,7 @@ use strongroom::{
 };
 
 use super::{
-    BackedUp, Replaced, Replacement, Restored, agree, check_terminal, needs_force, refuse_kernel_use,
+    BackedUp, Replaced, Replacement, Restored, agree, check_terminal, refuse_kernel_use, refuse_known_data,
 };
 use crate::cli::{
     args::{HeaderBackupOptions, HeaderRepairOptions, HeaderRestoreOptions},
@@ -79,9 +79,7 @@ pub(super) fn restore(
     check_terminal(options.yes, path)?;
     refuse_signature(path, &*storage)?;
     let lost = recognise_data(&*storage)?;
-    if let (Some(lost), true, false) = (lost, options.yes, options.force) {
-        return Err(needs_force(path, format!("this is {lost}, which would be overwritten")));
-    }
+    refuse_known_data(path, &*storage, options.yes, options.force)?;
     options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) = unlock_with(console, file, &*header, &options.unlock, None)?;
     let cannot = |error: Error| error.during(format!("cannot restore the header of {}", path.display()));
@@ -110,6 +108,7 @@ pub(super) fn repair(console: Console, options: &HeaderRepairOptions, container:
     let header = container.header().map_err(|error| cannot_open(error, path))?;
     refuse_signature(path, &*container.storage())?;
     refuse_kernel_use(path)?;
+    refuse_known_data(path, &*container.storage(), options.yes, options.force)?;
     options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) =
         unlock_with(console, path, &*header, &options.unlock, None).map_err(|error| match error.kind() {

@@ -1,6 +1,7 @@
 //! `header repair`; what it does where no header is found is below.
 
 mod scan;
+mod unmarked;
 
 use std::path::Path;
 

@@ -106,6 +106,7 @@ pub(super) fn record(
         namespace: namespaces::own(),
         server,
         container_file: (file.dev(), file.ino()),
+        section: order.section.clone(),
         former_names: Vec::new(),
         made_mountpoint: false,
         block_directory,

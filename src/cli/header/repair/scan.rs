@@ -6,19 +6,22 @@ use serde::Serialize;
 use strongroom::{
     error::{Error, ErrorKind, Result},
     format::{
-        CopyState, Format,
+        CopyState, Format, Header,
         luks2::Luks2,
         native::{FoundCopy, NativeHeader, Restore, Scan, hyphenated},
         scan::{Findings, FoundLuks, rebuild, scan},
     },
-    storage::Storage,
+    storage::{Section, Storage},
     text::in_quotes,
-    volume::{Access, Container, by_signature, trace_at_start},
+    volume::{Access, Container, by_signature, range_from, trace_at_start},
 };
 
-use super::super::{Console, Replaced, Replacement, open, refuse_kernel_use, refuse_known_data, unlock};
+use super::{
+    super::{Console, Replaced, Replacement, open, refuse_kernel_use, refuse_known_data, unlock},
+    unmarked::{self, ScannedUnmarked, command},
+};
 use crate::cli::{
-    args::{HeaderFile, HeaderRepairOptions},
+    args::{HeaderFile, HeaderRepairOptions, PlaceOptions},
     output::print,
     progress::ByteProgress,
     prompt,
@@ -37,6 +40,9 @@ struct Scanned<'a> {
     /// What was overwritten, where something was restored.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     replaced: Vec<Replaced>,
+    /// Only there where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unmarked: Option<Vec<ScannedUnmarked>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -49,6 +55,8 @@ struct ScannedCopy {
     container_size: u64,
     container_start: i128,
     in_place: bool,
+    /// Where its container is, and what opens it.
+    advice: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -68,11 +76,11 @@ struct ScannedLuks {
 /// Looks for headers, tells what there is, and restores from it where that is agreed to.
 pub(super) fn run(console: Console, options: &HeaderRepairOptions) -> Result<()> {
     let path = options.container.as_path();
-    let container = match open(path, HeaderFile::default(), Access::ReadWrite) {
+    let place = PlaceOptions { offset: None, ..options.unlock.place };
+    let all = HeaderFile { place, ..HeaderFile::default() };
+    let container = match open(path, all, Access::ReadWrite) {
         // Who may only read is told at least what there is.
-        Err(error) if error.kind() == ErrorKind::Permission => {
-            open(path, HeaderFile::default(), Access::ReadOnly)?
-        }
+        Err(error) if error.kind() == ErrorKind::Permission => open(path, all, Access::ReadOnly)?,
         result => result?,
     };
     let storage = container.storage();
@@ -82,17 +90,20 @@ pub(super) fn run(console: Console, options: &HeaderRepairOptions) -> Result<()>
     drop(progress);
 
     let size = storage.size()?;
-    let mut scanned = summary(path, &found, &storage)?;
+    let mut scanned = summary(&container, place, &found)?;
+    if unmarked::is_wanted(options) {
+        scanned.unmarked = Some(unmarked::scan(console, options, &storage)?);
+    }
     if !console.is_json() {
-        print(&describe(&scanned, &found, size))?;
+        print(&describe(&scanned, &found))?;
     }
     if found.native.whole.is_empty() && found.luks.found.is_empty() {
-        let reason = format!("no header of strongroom's own format and none of LUKS is in its {size} bytes");
-        return Err(Error::new(ErrorKind::NotAContainer, reason)
-            .during(format!("cannot repair {}", path.display()))
-            .with_hint(NOT_LOOKED_FOR));
+        return nothing_visible(console, &scanned, size);
     }
-    if let Some(copy) = candidate(options.offset, &found, &*storage)? {
+    if unmarked::is_wanted(options) {
+        return console.object(&scanned);
+    }
+    if let Some(copy) = candidate(options.unlock.place.offset, &found, &*storage)? {
         if !container.is_read_only() && may_restore(console, options) && options.unlock.check_source().is_ok()
         {
             scanned.replaced = restore(console, options, &container, copy)?;
@@ -100,7 +111,7 @@ pub(super) fn run(console: Console, options: &HeaderRepairOptions) -> Result<()>
         } else {
             console.note(&format!("the copy at offset {} can be restored; nothing was changed", copy.offset));
         }
-    } else if let Some(luks) = luks_candidate(options.offset, &found, &*storage)? {
+    } else if let Some(luks) = luks_candidate(options.unlock.place.offset, &found, &*storage)? {
         if !container.is_read_only() && may_restore(console, options) {
             scanned.replaced = restore_luks(console, options, &container)?;
             scanned.restored_from = Some(luks.start);
@@ -117,6 +128,19 @@ pub(super) fn run(console: Console, options: &HeaderRepairOptions) -> Result<()>
         return Ok(());
     }
     console.object(&scanned)
+}
+
+/// Where no header shows itself: those that do not are what is left.
+fn nothing_visible(console: Console, scanned: &Scanned<'_>, size: u64) -> Result<()> {
+    let reason = format!("no header of strongroom's own format and none of LUKS is in its {size} bytes");
+    let (reason, hint) = match scanned.unmarked.as_deref() {
+        Some([]) => (format!("{reason}, and the password opens none of VeraCrypt or TrueCrypt"), TRIED),
+        Some(_) => return console.object(scanned),
+        None => (reason, NOT_LOOKED_FOR),
+    };
+    Err(Error::new(ErrorKind::NotAContainer, reason)
+        .during(format!("cannot repair {}", scanned.container.display()))
+        .with_hint(hint))
 }
 
 /// Whether there is somebody to ask, or nothing to ask.
@@ -224,11 +248,13 @@ fn replacement<'a>(console: Console, options: &'a HeaderRepairOptions, source: &
     }
 }
 
-fn summary<'a>(path: &'a Path, found: &Findings, storage: &Arc<dyn Storage>) -> Result<Scanned<'a>> {
-    let size = storage.size()?;
-    let copies = found.native.whole.iter().map(|found| {
+fn summary<'a>(container: &'a Container, place: PlaceOptions, found: &Findings) -> Result<Scanned<'a>> {
+    let here = Here { container, place, storage: &container.storage() };
+    let (storage, size) = (here.storage, here.storage.size()?);
+    let mut copies = Vec::new();
+    for found in &found.native.whole {
         let superblock = &found.copy.superblock;
-        ScannedCopy {
+        copies.push(ScannedCopy {
             offset: found.offset,
             copy: superblock.index.to_string(),
             uuid: hyphenated(&superblock.uuid),
@@ -237,8 +263,9 @@ fn summary<'a>(path: &'a Path, found: &Findings, storage: &Arc<dyn Storage>) -> 
             container_size: superblock.geometry.container_len,
             container_start: found.container_start(),
             in_place: found.is_in_place(size),
-        }
-    });
+            advice: here.native_advice(found)?,
+        });
+    }
     let mut luks = Vec::new();
     for found in &found.luks.found {
         luks.push(ScannedLuks {
@@ -248,48 +275,118 @@ fn summary<'a>(path: &'a Path, found: &Findings, storage: &Arc<dyn Storage>) -> 
             label: found.info.label.clone(),
             data_offset: found.info.data_offset,
             lacks_magic: found.lacks_magic,
-            advice: advice(found, path, &**storage)?,
+            advice: here.luks_advice(found)?,
         });
     }
     Ok(Scanned {
-        container: path,
-        copies: copies.collect(),
+        container: container.path(),
+        copies,
         luks,
         broken: found.native.broken.saturating_add(found.luks.broken),
         unreadable: found.native.unreadable,
         starts_with: trace_at_start(&**storage),
         restored_from: None,
         replaced: Vec::new(),
+        unmarked: None,
     })
 }
 
-/// The command that opens what was found, or gets at it.
-fn advice(found: &FoundLuks, path: &Path, storage: &dyn Storage) -> Result<String> {
-    let (start, path) = (found.start, path.display());
-    if found.info.data_offset.saturating_add(start) >= storage.size()? {
-        return Ok(
-            "a header without data: its container lies elsewhere, or its end is missing here".to_owned()
-        );
+/// What was looked at.
+#[derive(Debug, Clone, Copy)]
+struct Here<'a> {
+    container: &'a Container,
+    place: PlaceOptions,
+    storage: &'a Arc<dyn Storage>,
+}
+
+impl Here<'_> {
+    /// The command that mounts what starts at `start`.
+    fn command(&self, start: u64) -> String {
+        let offset = || self.container.section().map_or(0, |section| section.start).saturating_add(start);
+        let place =
+            if start == 0 { self.place } else { PlaceOptions { partition: None, offset: Some(offset()) } };
+        command(self.container.path(), place)
     }
-    if start > 0 {
-        return Ok(format!(
-            "its container starts at byte {start}: tail -c +{} {path} > NEW cuts it out; as root, losetup -f --show -o {start} {path} gives it a device",
-            start.saturating_add(1)
-        ));
+
+    /// What is opened by that command.
+    fn section(&self, start: u64) -> Result<Section> {
+        Ok(Section::new(Arc::clone(self.storage), range_from(&**self.storage, start)?)?)
     }
-    if by_signature(storage)?.map(Format::name) == Some(found.info.format) && !found.lacks_magic {
-        return Ok(format!("it stands in its place: strongroom mount {path} MOUNTPOINT opens it"));
+
+    /// What takes it out, where nothing opens it in its place.
+    fn cut_out(&self, start: u64, len: Option<u64>) -> String {
+        let base = self.container.section().map_or(0, |section| section.start);
+        let first = base.saturating_add(start).saturating_add(1);
+        let path = self.container.path().display();
+        let head = len.map(|len| format!(" | head -c {len}")).unwrap_or_default();
+        format!("its container starts at byte {start}: tail -c +{first} {path}{head} > NEW cuts it out")
     }
-    let rebuild = format!("strongroom header repair --scan {path} rebuilds it");
-    Ok(match Luks2.read_header(storage) {
-        Ok(_) if found.info.format == Luks2.name() => {
-            format!("strongroom mount {path} MOUNTPOINT --format luks2 opens it as it is; {rebuild}")
+
+    /// The command that opens what was found, or gets at it.
+    fn luks_advice(&self, found: &FoundLuks) -> Result<String> {
+        let start = found.start;
+        if found.info.data_offset.saturating_add(start) >= self.storage.size()? {
+            return Ok(
+                "a header without data: its container lies elsewhere, or its end is missing here".to_owned()
+            );
         }
-        _ => rebuild,
-    })
+        let (section, command) = (self.section(start)?, self.command(start));
+        let opens =
+            by_signature(&section)?.map(Format::name) == Some(found.info.format) && !found.lacks_magic;
+        let opens_as_luks2 = found.info.format == Luks2.name() && Luks2.read_header(&section).is_ok();
+        if start > 0 {
+            return Ok(match (opens, opens_as_luks2) {
+                (true, _) => format!("its container starts at byte {start}: {command} opens it"),
+                (false, true) => {
+                    format!("its container starts at byte {start}: {command} --format luks2 opens it")
+                }
+                (false, false) => self.cut_out(start, None),
+            });
+        }
+        if opens {
+            return Ok(format!("it stands in its place: {command} opens it"));
+        }
+        let partition =
+            self.place.partition.map(|number| format!(" --partition {number}")).unwrap_or_default();
+        let rebuild = format!(
+            "strongroom header repair --scan {}{partition} rebuilds it",
+            self.container.path().display()
+        );
+        Ok(if opens_as_luks2 {
+            format!("{command} --format luks2 opens it as it is; {rebuild}")
+        } else {
+            rebuild
+        })
+    }
+
+    fn native_advice(&self, found: &FoundCopy) -> Result<String> {
+        let (size, start, len) =
+            (self.storage.size()?, found.container_start(), found.copy.superblock.geometry.container_len);
+        if found.is_in_place(size) {
+            let opens = NativeHeader::read(&**self.storage)
+                .is_ok_and(|header| header.describe().uuid == Some(hyphenated(&found.copy.superblock.uuid)));
+            let way = if opens { format!(": {} opens it", self.command(0)) } else { String::new() };
+            return Ok(format!("it stands in its place, and its container fits here{way}"));
+        }
+        let short = start.saturating_add(i128::from(len)).saturating_sub(i128::from(size));
+        Ok(match u64::try_from(start) {
+            Err(_) => format!("the first {} bytes of its container are missing here", start.unsigned_abs()),
+            Ok(0) => format!(
+                "it stands in its place, but {} bytes at the end are missing",
+                len.saturating_sub(size)
+            ),
+            Ok(start) if short > 0 => {
+                format!("its container starts at byte {start}, and its last {short} bytes are missing here")
+            }
+            Ok(start) if NativeHeader::read(&self.section(start)?).is_ok() => {
+                format!("its container starts at byte {start}: {} opens it", self.command(start))
+            }
+            Ok(start) => self.cut_out(start, Some(len)),
+        })
+    }
 }
 
-fn describe(scanned: &Scanned<'_>, found: &Findings, size: u64) -> String {
+fn describe(scanned: &Scanned<'_>, found: &Findings) -> String {
     let mut lines = Vec::new();
     let name = scanned.container.display();
     lines.extend(scanned.starts_with.map(|trace| format!("{name} starts with {trace}")));
@@ -302,7 +399,7 @@ fn describe(scanned: &Scanned<'_>, found: &Findings, size: u64) -> String {
             label(copy.label.as_ref()),
             copy.sequence
         ));
-        lines.push(format!("  {}", where_it_belongs(copy, scanned.container, size)));
+        lines.push(format!("  {}", copy.advice));
     }
     for luks in &scanned.luks {
         let magic = if luks.lacks_magic { ", without the bytes that tell it" } else { "" };
@@ -319,6 +416,7 @@ fn describe(scanned: &Scanned<'_>, found: &Findings, size: u64) -> String {
         lines.push(format!("offset {offset}: the second copy of a luks2 header"));
         lines.push("  the first bytes of its container are missing here".to_owned());
     }
+    lines.extend(scanned.unmarked.iter().flatten().flat_map(ScannedUnmarked::describe));
     lines.extend(remarks(scanned, &found.native, found.luks.is_cut_short));
     lines.into_iter().map(|line| line + "\n").collect()
 }
@@ -332,6 +430,9 @@ fn remarks(scanned: &Scanned<'_>, native: &Scan, is_cut_short: bool) -> Vec<Stri
     if scanned.unreadable > 0 {
         lines.push(format!("{} bytes cannot be read", scanned.unreadable));
     }
+    if scanned.unmarked.as_ref().is_some_and(Vec::is_empty) {
+        lines.push(format!("the password opens no header of VeraCrypt or TrueCrypt: {TRIED}"));
+    }
     if native.is_cut_short || is_cut_short {
         lines.push("there are more places that look like header copies; they were not looked at".to_owned());
     }
@@ -342,31 +443,7 @@ fn label(label: Option<&String>) -> String {
     label.map(|label| format!(", label {}", in_quotes(label))).unwrap_or_default()
 }
 
-fn where_it_belongs(copy: &ScannedCopy, path: &Path, size: u64) -> String {
-    let (start, len) = (copy.container_start, copy.container_size);
-    if copy.in_place {
-        return "it stands in its place, and its container fits here".to_owned();
-    }
-    if start == 0 {
-        return format!(
-            "it stands in its place, but {} bytes at the end are missing",
-            len.saturating_sub(size)
-        );
-    }
-    if start < 0 {
-        return format!("the first {} bytes of its container are missing here", start.unsigned_abs());
-    }
-    let path = path.display();
-    let end = start.saturating_add(i128::from(len));
-    let short = end.saturating_sub(i128::from(size));
-    if short > 0 {
-        return format!("its container starts at byte {start}, and its last {short} bytes are missing here");
-    }
-    format!(
-        "its container starts at byte {start}: tail -c +{} {path} | head -c {len} > NEW cuts it out",
-        start.saturating_add(1)
-    )
-}
-
-const NOT_LOOKED_FOR: &str = "headers of VeraCrypt and TrueCrypt show nothing and were not looked for: try --format veracrypt, and \
-                              --backup-header for the copy at the end; else a header backup helps";
+const NOT_LOOKED_FOR: &str = "headers of VeraCrypt and TrueCrypt show nothing and were not looked for: --format veracrypt tries the \
+                              password at the places where they stand; else a header backup helps";
+const TRIED: &str = "it was tried at both ends of what was looked at, and of each partition in which nothing else is known; mount \
+                     --offset BYTES tries it elsewhere";

@@ -1,0 +1,28 @@
+//! Where in a file or on a device a container lies.
+
+use clap::{Args, value_parser};
+
+use crate::cli::size::parse_size;
+
+/// Where in a file or on a device the container lies: it is all of it without these.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct PlaceOptions {
+    /// The container lies in this partition of a disk image or a device
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..), conflicts_with = "offset")]
+    pub(crate) partition: Option<u32>,
+    /// The container begins at this byte
+    #[arg(long, value_name = "BYTES", value_parser = parse_offset)]
+    pub(crate) offset: Option<u64>,
+}
+
+impl PlaceOptions {
+    /// Whether the container is not all of the file or device.
+    pub(crate) const fn is_any(self) -> bool {
+        self.partition.is_some() || self.offset.is_some()
+    }
+}
+
+/// Reads an offset: a size, or nothing.
+fn parse_offset(text: &str) -> Result<u64, String> {
+    if text == "0" { Ok(0) } else { parse_size(text).map_err(|error| error.to_string()) }
+}
