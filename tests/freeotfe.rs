@@ -341,3 +341,30 @@ fn what_is_written_to_librecrypts_volume_reads_back_and_leaves_its_header() {
     }
     assert!(place.bytes("cdb") == volume[..512]);
 }
+
+#[test]
+fn a_hidden_volume_opens_at_its_offset_and_nothing_around_it_is_written() {
+    let (Some(volume), true) = (fixture(), can_mount()) else { return };
+    let place = Place::of_ordinary_user();
+    let mut host: Vec<u8> = (0..=250).cycle().take(4 << 20).collect();
+    host[HIDDEN_AT..][..volume.len()].copy_from_slice(&volume);
+    place.make_file("host", &host);
+    place.make_file("secret", "password\n");
+    let options = "--format freeotfe --offset 2M --password-file secret";
+    let mounted = place.strongroom(&format!("mount --block host m {options}"));
+    assert_eq!(mounted.status, Some(0), "{mounted:?}");
+    place.make_file("text", b"written by another program");
+    place.shell("dd if=text of=m/volume bs=1 seek=1048000 conv=notrunc,fsync status=none");
+    assert_eq!(place.strongroom("unmount m").status, Some(0));
+    let after = place.bytes("host");
+    let changed: Vec<_> = (0..host.len()).filter(|&at| host[at] != after[at]).collect();
+    let start = HIDDEN_AT + 512 + 1_048_000 / 512 * 512;
+    assert!(changed.iter().all(|at| (start..start + 512).contains(at)), "{changed:?}");
+    assert!(!changed.is_empty() && after.len() == host.len());
+    let exported = place.strongroom(&format!("export host image --yes {options}"));
+    assert_eq!(exported.status, Some(0), "{exported:?}");
+    let image = place.bytes("image");
+    assert_eq!((image.len(), &image[1_048_000..][..26]), (1 << 20, &b"written by another program"[..]));
+}
+
+const HIDDEN_AT: usize = 2 << 20;
