@@ -15,13 +15,13 @@ use fuser::{
     Request, Session, SessionACL, WriteFlags,
 };
 use strongroom::sys::{
-    fuse_mount::{self, MAX_READ},
+    fuse_mount::{self, Appearance, MAX_READ},
     process,
 };
 
 /// Mounts a file of `size` bytes on `directory` and serves it until somebody unmounts it.
 pub(super) fn serve(directory: &Path, size: u64) {
-    let descriptor = fuse_mount::mount(directory, false).unwrap();
+    let descriptor = fuse_mount::mount(directory, &Appearance::block_file(false)).unwrap();
     let device = fuse_mount::device_number(directory).unwrap();
     let mut config = Config::default();
     config.n_threads = Some(thread::available_parallelism().map_or(1, usize::from).min(4));

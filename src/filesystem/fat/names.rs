@@ -209,7 +209,9 @@ mod tests {
 
     #[test]
     fn hostile_tables_have_every_unit() {
-        for bytes in [&[][..], &[0xff; 3], &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], &[1; 200_000]] {
+        for bytes in
+            [&[][..], &[0xff; 3], &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], &vec![1; 200_000]]
+        {
             assert_eq!(UpCase::parse(bytes).0.len(), UNITS);
         }
     }
