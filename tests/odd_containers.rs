@@ -148,13 +148,16 @@ fn partitioned(place: &Place, table: impl Fn(&mut [u8]), starts: &[usize]) -> Ve
     disk
 }
 
+/// The number of a partition, where it starts, and what writes the table.
+type Table<'a> = (u32, usize, &'a dyn Fn(&mut [u8]));
+
 #[test]
 fn logical_partitions_and_those_of_gpt_have_their_numbers_and_nothing_outside_them_is_written() {
     let place = Place::of_this_user();
     place.done(LUKS1);
     let gpt512 = |disk: &mut [u8]| gpt(disk, 512);
     let gpt4096 = |disk: &mut [u8]| gpt(disk, 4096);
-    let tables: [(u32, usize, &dyn Fn(&mut [u8])); 4] = [
+    let tables: [Table; 4] = [
         (6, 19 << 20, &logical_partitions),
         (3, 17 << 20, &gpt512),
         (2, 6 << 20, &gpt512),
