@@ -3,7 +3,7 @@
 # ordinary user who may use sudo, Rust as rustup leaves it. One ends with `make demo`, the other with `make test` too.
 #
 #   fresh.sh           all of that
-#   fresh.sh --quick   both end with `make demo`, and are built with little optimisation: for CI, which runs all tests by itself
+#   fresh.sh --quick   both end with `make demo`, and are built with little optimisation
 #
 # As root or with sudo; what is committed counts. The systems are downloaded once and kept in the build folder, all else is made
 # anew. The newcomer has of this machine the toolchain, cargo's downloads, and what the network takes: apt's sources, proxies,
