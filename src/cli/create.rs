@@ -210,7 +210,7 @@ mod tests {
         check_size(FilesystemKind::Xfs, 300 << 20).unwrap();
         let error = check_size(FilesystemKind::Xfs, 62 << 20).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage);
-        assert_eq!(error.reason(), "xfs needs at least 300 MiB, and 62 MiB are left for data");
+        assert_eq!(error.reason(), "xfs needs at least 300 MiB, but only 62 MiB are left for data");
     }
 
     #[test]
