@@ -295,7 +295,7 @@ fn a_write_to_a_protected_place_fails_with_all_after_it_and_is_told_at_the_end()
         drop(file);
         let error = stop(&mut export).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io);
-        assert!(error.reason().contains("protected hidden volume"), "{error}");
+        assert!(error.reason().contains("to protect the hidden volume"), "{error}");
         assert!(medium.bytes.to_vec() == before, "something was written");
     }
 }
