@@ -450,8 +450,10 @@ fn a_trial_says_what_it_tries_and_ctrl_c_ends_it() {
     terminal.expect("trying ");
     // Not one of them has ended, and still it is known that nobody should wait.
     terminal.expect(" left at most)");
-    let is_long = ["h left at most)", "d left at most)"].iter().any(|end| terminal.seen.ends_with(end));
-    assert!(is_long, "{}", terminal.seen);
+    // Hours, days, weeks: it depends on how busy the machine is.
+    let is_long =
+        ["h", "d", "w", "M", "y"].map(|unit| terminal.seen.ends_with(&format!("{unit} left at most)")));
+    assert!(is_long.contains(&true), "{}", terminal.seen);
     let start = Instant::now();
     terminal.session.send(CTRL_C).unwrap();
     terminal.end(130);
