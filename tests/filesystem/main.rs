@@ -8,6 +8,14 @@
     clippy::print_stdout,
     reason = "a test says what it skips, and fails where it cannot go on"
 )]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::unreadable_literal,
+    clippy::too_many_lines,
+    clippy::decimal_bitwise_operands,
+    clippy::range_plus_one,
+    reason = "small numbers out of a generator; one long walk through all operations"
+)]
 
 mod disk;
 use disk::{Disk, cut};

@@ -68,7 +68,7 @@ fn an_outer_ext4_that_is_filled_meets_an_error_and_the_hidden_volume_stays() {
         assert_eq!(told.status, Some(6), "{world}");
         let text = &told.errors;
         assert!(text.contains("error: unmounted ") && text.contains("/m, but not cleanly: "), "{text}");
-        assert!(text.contains("protected hidden volume"), "{text}");
+        assert!(text.contains("to protect the hidden volume"), "{text}");
         // The server has ended, and with it its lock.
         world.done(&format!("mount --block c.hc m {HIDDEN}"));
         world.done("unmount m");
