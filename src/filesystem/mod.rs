@@ -1,6 +1,6 @@
 //! File systems read and written in this process: files by inode, above plaintext bytes. Knows no key and no FUSE.
 //!
-//! A driver implements [`FileSystem`]; [`Cache`](cache) brings its metadata to the medium in an order in which a power cut
+//! A driver implements [`FileSystem`]; a cache brings its metadata to the medium in an order in which a power cut
 //! loses nothing that was synced. Every byte of a volume is hostile: all walks end, all memory is bounded.
 
 mod bytes;
