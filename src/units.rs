@@ -1,4 +1,4 @@
-//! Quantities that must not be confused: sector numbers, sector sizes, bytes.
+//! Quantities that must not be confused: sector numbers, sector sizes, bytes. And the calendar.
 
 use std::fmt;
 
@@ -72,4 +72,18 @@ impl fmt::Display for SectorSize {
 pub struct BadSectorSize {
     /// The value refused.
     pub bytes: u32,
+}
+
+/// Year, month and day (from 1) in UTC, of a day counted from 1970-01-01 (Howard Hinnant, *chrono-compatible low-level date
+/// algorithms*, with years that start in March).
+pub(crate) const fn civil_date(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = year_of_era + era * 400;
+    (if month <= 2 { year + 1 } else { year }, month, day)
 }

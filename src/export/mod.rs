@@ -2,6 +2,7 @@
 
 mod files;
 mod fuse;
+mod negotiate;
 
 pub use files::{FilesExport, FilesMount};
 pub use fuse::{Client, FuseExport, LogSink};

@@ -21,6 +21,7 @@ use crate::{
     error::Result,
     export::VOLUME_FILE,
     sys::process::{ProcessId, boot_id},
+    units::civil_date,
 };
 
 /// One mounted volume, as `list` shows it.
@@ -387,17 +388,10 @@ pub(super) fn now() -> String {
     timestamp(seconds)
 }
 
-/// Seconds since 1970 as RFC 3339 in UTC (days to civil date after H. Hinnant, with years that start in March).
+/// Seconds since 1970 as RFC 3339 in UTC.
 fn timestamp(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (year, month, day) = civil_date(days);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }

@@ -62,5 +62,17 @@ impl<C> fmt::Debug for Wide<C> {
     }
 }
 
+/// Holds a cipher to one published value, both ways; all in hexadecimal digits.
+#[cfg(test)]
+#[track_caller]
+pub(super) fn assert_published(cipher: &impl WideBlock, tweak: &str, plaintext: &str, ciphertext: &str) {
+    let tweak = hex::decode(tweak).unwrap();
+    let mut block = hex::decode(plaintext).unwrap();
+    cipher.encrypt(&tweak, &mut block);
+    assert_eq!(hex::encode(&block), ciphertext);
+    cipher.decrypt(&tweak, &mut block);
+    assert_eq!(hex::encode(&block), plaintext);
+}
+
 /// In bytes.
 const TWEAK_LEN: usize = 32;

@@ -22,7 +22,7 @@ use rustix::process::{getegid, geteuid};
 
 use super::attributes::{ALIAS_TTL, TTL, errno, kind, moment, node, shown};
 use crate::{
-    export::LogSink,
+    export::{LogSink, negotiate::negotiate},
     filesystem::{Attributes, Changes, Fault, FileSystem, Found, Kind, NodeId, Seek},
     sys::fuse_mount::MAX_READ,
 };
@@ -137,27 +137,12 @@ fn name(name: &OsStr) -> Result<&str, Fault> {
 
 impl Filesystem for Server {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        for flag in [
-            InitFlags::FUSE_ASYNC_READ,
-            InitFlags::FUSE_ASYNC_DIO,
-            InitFlags::FUSE_BIG_WRITES,
-            InitFlags::FUSE_MAX_PAGES,
-            InitFlags::FUSE_PARALLEL_DIROPS,
+        let wanted = [
             InitFlags::FUSE_DO_READDIRPLUS,
             InitFlags::FUSE_READDIRPLUS_AUTO,
             InitFlags::FUSE_WRITEBACK_CACHE,
-        ] {
-            // An older kernel knows fewer; each of them only makes things faster.
-            let _unknown_here = config.add_capabilities(flag);
-        }
-        let limit = |nearest: u64| io::Error::other(format!("the FUSE library's limit is {nearest}"));
-        config.set_max_write(MAX_READ).map_err(|most| limit(most.into()))?;
-        if let Err(most) = config.set_max_readahead(MAX_READ) {
-            config.set_max_readahead(most).map_err(|most| limit(most.into()))?;
-        }
-        config.set_max_background(MAX_BACKGROUND).map_err(|least| limit(least.into()))?;
-        config.set_congestion_threshold(MAX_BACKGROUND).map_err(|least| limit(least.into()))?;
-        Ok(())
+        ];
+        negotiate(config, &wanted)
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, wanted: &OsStr, reply: ReplyEntry) {
@@ -438,7 +423,5 @@ impl Filesystem for Server {
     }
 }
 
-/// Requests that the kernel may have on their way in the background.
-const MAX_BACKGROUND: u16 = 64;
 /// Entries that are looked at for one answer.
 const AT_A_TIME: usize = 128;

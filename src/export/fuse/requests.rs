@@ -13,33 +13,18 @@ use super::{
     attributes::{BLOCK_SIZE, TTL, VOLUME},
     server::Server,
 };
-use crate::{export::VOLUME_FILE, sys::fuse_mount::MAX_READ};
+use crate::export::{VOLUME_FILE, negotiate::negotiate};
 
 impl Filesystem for Server {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        let mut wanted = vec![
-            InitFlags::FUSE_ASYNC_READ,
-            InitFlags::FUSE_ASYNC_DIO,
-            InitFlags::FUSE_BIG_WRITES,
-            InitFlags::FUSE_MAX_PAGES,
-            InitFlags::FUSE_PARALLEL_DIROPS,
-        ];
-        wanted.push(if self.client.is_cached() {
-            InitFlags::FUSE_WRITEBACK_CACHE
-        } else {
-            InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP
-        });
-        for flag in wanted {
-            // An older kernel knows fewer; each of them only makes things faster.
-            let _unknown_here = config.add_capabilities(flag);
-        }
-        config.set_max_write(MAX_READ).map_err(|most| limit(most.into()))?;
-        if let Err(most) = config.set_max_readahead(MAX_READ) {
-            config.set_max_readahead(most).map_err(|most| limit(most.into()))?;
-        }
-        config.set_max_background(MAX_BACKGROUND).map_err(|least| limit(least.into()))?;
-        config.set_congestion_threshold(MAX_BACKGROUND).map_err(|least| limit(least.into()))?;
-        Ok(())
+        negotiate(
+            config,
+            &[if self.client.is_cached() {
+                InitFlags::FUSE_WRITEBACK_CACHE
+            } else {
+                InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP
+            }],
+        )
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
@@ -248,10 +233,3 @@ fn answer(reply: ReplyEmpty, done: Result<(), Errno>) {
         Err(errno) => reply.error(errno),
     }
 }
-
-fn limit(nearest: u64) -> io::Error {
-    io::Error::other(format!("the FUSE library's limit is {nearest}"))
-}
-
-/// Requests that the kernel may have on their way in the background (read-ahead, asynchronous direct I/O).
-const MAX_BACKGROUND: u16 = 64;

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::units::civil_date;
+
 /// A date and time as FAT and exFAT pack it, with hundredths of a second beyond the two seconds that it counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Stamp {
@@ -16,7 +18,7 @@ impl Stamp {
         let since = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
         let seconds = since.as_secs().clamp(EPOCH_1980, LAST);
         let (days, second) = (seconds / DAY, seconds % DAY);
-        let (year, month, day) = civil(days);
+        let (year, month, day) = civil_date(days);
         let date = (year - 1980) << 9 | month << 5 | day;
         let time = (second / 3600) << 11 | (second / 60 % 60) << 5 | (second % 60 / 2);
         let hundredths = second % 2 * 100 + u64::from(since.subsec_millis()) / 10;
@@ -48,18 +50,6 @@ fn days(year: u64, month: u64, day: u64) -> u64 {
     let (era, of_era) = (year / 400, year % 400);
     let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
-}
-
-/// Year, month and day.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
 const DAY: u64 = 86_400;
