@@ -10,7 +10,9 @@ FUZZ_SECONDS ?= 60
 KILL_ROUNDS ?= 200
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-BINARY := $(TARGET)/release/strongroom
+# `dev` is what the tests are built with: no time is spent on speed.
+PROFILE ?= release
+BINARY := $(TARGET)/$(PROFILE:dev=debug)/strongroom
 SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 # FIDO2 needs the headers of libudev; where they cannot be installed, all else is built without it. Looked up late: `tools` may bring them.
 FEATURES = $(shell pkg-config --exists libudev 2>/dev/null || echo --no-default-features)
@@ -31,11 +33,11 @@ tools:
 build: tools $(BINARY) ## build the program
 
 $(BINARY): $(SOURCES)
-	$(CARGO) build --release --locked $(FEATURES) --bin strongroom
+	$(CARGO) build --profile $(PROFILE) --locked $(FEATURES) --bin strongroom
 	@touch $@
 
 demo: build ## make a vault, mount it, write and read real files
-	scripts/demo.sh
+	scripts/demo.sh $(dir $(BINARY))
 
 test: tools ## run all tests; say at the end how many passed, and what was skipped
 	CARGO=$(CARGO) scripts/test.sh $(FEATURES)

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # A vault from beginning to end: made, mounted, filled with real files, unmounted, mounted again, compared.
 #
+#   demo.sh [FOLDER]   FOLDER holds the program (default: the release build)
+#
 # Works in a temporary folder of its own, as root or as an ordinary user, and leaves nothing behind.
 
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-target=${CARGO_TARGET_DIR:-target}
-PATH=$(realpath "$target/release"):$PATH
+PATH=$(realpath "${1:-${CARGO_TARGET_DIR:-target}/release}"):$PATH
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/strongroom-demo.XXXXXX")
 trap clean_up EXIT
