@@ -256,6 +256,8 @@ const SECTIONS: [(&str, &str); 4] = [
 const FILES: &str = "\
 $XDG_DATA_HOME/strongroom/pins, usually ~/.local/share/strongroom/pins: one file for each container that was pinned. Removing it forgets the pin.
 
+$XDG_STATE_HOME/strongroom/notices, usually ~/.local/state/strongroom/notices: the warnings about this machine that you were shown once. Nothing in it names a container.
+
 $XDG_RUNTIME_DIR/strongroom, or /run/strongroom for root: what is mounted, one private directory for each volume. It
 holds no keys.
 

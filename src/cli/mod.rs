@@ -18,6 +18,7 @@ mod limits;
 mod manual;
 mod mounting;
 mod mountpoint;
+mod notices;
 mod oddity;
 mod output;
 mod pin;

@@ -21,6 +21,7 @@ use super::{
     hidden::{check_protection, protect},
     interrupt,
     mountpoint::Place,
+    notices,
     output::Console,
     progress::ByteProgress,
     unlock::{attach, cannot_open, check_kind, find_partition, settle_format, unlock, unlock_with},
@@ -82,6 +83,7 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     for warning in &mounted.warnings {
         console.alarm(warning);
     }
+    notices::tell_once(console, &mounted.standing);
     warn_of_lost(console, &mount::list());
     console.done(&mounted.entry, |entry| match (&entry.mountpoint, &entry.block) {
         (Some(mountpoint), _) => format!("mounted {} on {}", path.display(), mountpoint.display()),

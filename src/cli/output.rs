@@ -74,6 +74,11 @@ impl Console {
         print_to_the_end(&Zeroizing::new(line(object)?)).map_err(cannot_print)
     }
 
+    /// Whether the user asked for quiet.
+    pub(crate) fn is_quiet(self) -> bool {
+        self.quiet
+    }
+
     /// A line on standard error, unless quiet.
     pub(crate) fn note(self, line: &str) {
         if !self.quiet {
@@ -100,6 +105,13 @@ impl Console {
     pub(crate) fn warn(self, warning: &str) {
         let warning = in_one_line(warning);
         self.note(&format!("strongroom: warning: {warning}"));
+        gather(warning);
+    }
+
+    /// A warning that was told before: for the curious, and in the JSON object that follows.
+    pub(crate) fn warn_again(self, warning: &str) {
+        let warning = in_one_line(warning);
+        self.detail(&format!("strongroom: warning: {warning}"));
         gather(warning);
     }
 

@@ -3,7 +3,7 @@
 
 use std::{
     env, fs, io,
-    os::unix::fs::{DirBuilderExt, MetadataExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -90,13 +90,22 @@ fn own_name() -> String {
     format!("strongroom-{}", effective_user())
 }
 
-/// Makes the directory `path` where it is missing, and checks it.
+/// Makes the directory `path` where it is missing, checks it, and closes it to others where they may look into it: whoever
+/// made it by hand, or a service manager, left it at 0755.
 fn make(path: &Path) -> Result<()> {
     let made = match fs::DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error.into()),
-        _ => check(path),
+        _ => check(path).and_then(|()| close(path)),
     };
     made.map_err(|error| error.during(format!("cannot use {}", path.display())))
+}
+
+/// Gives a directory that passed [`check`] the mode 0700.
+fn close(path: &Path) -> Result<()> {
+    if fs::symlink_metadata(path)?.mode() & 0o777 != 0o700 {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
 }
 
 /// A directory of the user's own, with a name that survives option lists.
@@ -106,14 +115,13 @@ fn is_usable_parent(path: &Path) -> bool {
     owned && plain
 }
 
-/// The directory itself must be ours alone: no link, no other owner, mode 0700.
+/// The directory itself must be ours: no link, no other owner, and nothing that others could have put there.
 fn check(path: &Path) -> Result<()> {
     let meta = fs::symlink_metadata(path)?;
-    if !meta.is_dir() || meta.uid() != effective_user() || meta.mode() & 0o777 != 0o700 {
-        return Err(Error::new(
-            ErrorKind::Permission,
-            "it is not a private directory (mode 0700) of this user",
-        ));
+    if !meta.is_dir() || meta.uid() != effective_user() || meta.mode() & 0o022 != 0 {
+        let what =
+            "it is not a directory that only you can write to; remove it, or set its owner and mode 0700";
+        return Err(Error::new(ErrorKind::Permission, what));
     }
     Ok(())
 }
@@ -125,7 +133,7 @@ const SHARED: &str = "/tmp";
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
@@ -137,10 +145,20 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_others_may_enter_is_refused() {
+    fn a_directory_that_others_may_write_to_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        for mode in [0o770, 0o702, 0o777] {
+            fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(make(directory.path()).unwrap_err().kind(), ErrorKind::Permission, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_others_may_look_into_is_closed_to_them() {
         let directory = tempfile::tempdir().unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        assert_eq!(check(directory.path()).unwrap_err().kind(), ErrorKind::Permission);
+        make(directory.path()).unwrap();
+        assert_eq!(fs::metadata(directory.path()).unwrap().mode() & 0o7777, 0o700);
     }
 
     #[test]
@@ -175,7 +193,8 @@ mod tests {
         let shared = tempfile::tempdir().unwrap();
         let squatted = shared.path().join(own_name());
         // As good as another user's: neither is a private directory of ours.
-        fs::DirBuilder::new().mode(0o777).create(&squatted).unwrap();
+        fs::create_dir(&squatted).unwrap();
+        fs::set_permissions(&squatted, fs::Permissions::from_mode(0o777)).unwrap();
         symlink(shared.path(), shared.path().join(format!("{}-0", own_name()))).unwrap();
         let own = prepare_below(shared.path()).unwrap();
         let name = own.file_name().unwrap().to_str().unwrap();

@@ -99,6 +99,7 @@ fn run(channel: UnixStream, signals: Signals) -> ExitCode {
     let answer = Answer::Ready {
         entry,
         warnings: server.session.warnings.clone(),
+        standing: server.session.standing.clone(),
         details: server.session.details.clone(),
     };
     if protocol::send(&channel, &answer).is_err() {

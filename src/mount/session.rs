@@ -32,6 +32,8 @@ pub struct Session {
     pub parts: UndoStack,
     /// What the user should know, a sentence each.
     pub warnings: Vec<String>,
+    /// What holds of the driver at every mount, a sentence each: enough to be told once.
+    pub standing: Vec<String>,
     /// What may be of interest, a sentence each.
     pub details: Vec<String>,
     stop: Arc<AtomicBool>,
@@ -57,6 +59,7 @@ impl Session {
             directory,
             parts,
             warnings: Vec::new(),
+            standing: Vec::new(),
             details: Vec::new(),
             stop,
             record,

@@ -27,6 +27,28 @@ fn names_of_more_than_255_bytes_still_damage_folders_under_fuse2fs() {
     });
 }
 
+#[test]
+fn what_holds_of_the_driver_at_every_mount_is_told_once_and_in_each_json_object() {
+    with_vault("--size 32M --provision quick", |world| {
+        let told = world.strongroom(&world.mount_command()).errors;
+        world.done("unmount m");
+        let again = world.strongroom(&world.mount_command());
+        assert_eq!(
+            again.errors.lines().collect::<Vec<_>>(),
+            [format!("mounted v.vault on {}", world.path("m").display())]
+        );
+        world.done("unmount m");
+        let object = world.strongroom(&format!("{} --json", world.mount_command()));
+        for warning in told.lines().filter_map(|line| line.strip_prefix("strongroom: warning: ")) {
+            assert!(object.out.contains(warning), "{warning}: {object:?}");
+        }
+        let kept = world.shell("cat state/strongroom/notices 2>/dev/null || true");
+        assert!(!kept.contains("v.vault"), "{kept}");
+        assert_eq!(kept.is_empty(), world.driver() == "kernel", "{kept}");
+        world.done("unmount m");
+    });
+}
+
 fn damages_a_folder(world: &World) -> bool {
     world.shell("mkdir m/docs; for i in 1 2 3; do echo $i > m/docs/letter$i; done; echo mine > m/docs/o");
     let told = world.shell(

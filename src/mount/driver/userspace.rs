@@ -63,10 +63,12 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
         return Err(unreadable(missing, version));
     }
     if !volume.read_only && !is_sound(version) {
-        session.warnings.push(warning(version, has_extents));
+        // What will damage this very volume is told each time.
+        let told = if has_extents { &mut session.warnings } else { &mut session.standing };
+        told.push(warning(version, has_extents));
     }
     if !volume.read_only {
-        session.warnings.push(LONG_NAMES.to_owned());
+        session.standing.push(LONG_NAMES.to_owned());
     }
     let options = options(volume.read_only, needs_recovery, version);
     let log =
@@ -179,7 +181,8 @@ fn warning(version: Option<Version>, has_extents: bool) -> String {
         );
     }
     format!(
-        "fuse2fs {version} keeps no journal and has known bugs (fixed in {}): update it, and keep a backup",
+        "this system's fuse2fs ({version}) keeps no journal and can damage files (mended in {}); \
+         vaults that strongroom creates avoid the known cases: keep a backup",
         Version::FIXED
     )
 }
@@ -410,7 +413,7 @@ mod tests {
         assert!(
             warning(old, true).starts_with("fuse2fs 1.47.0 is known to damage file systems with extents")
         );
-        assert!(warning(old, false).starts_with("fuse2fs 1.47.0 keeps no journal and has known bugs"));
+        assert!(warning(old, false).starts_with("this system's fuse2fs (1.47.0) keeps no journal"));
         assert!(warning(None, true).contains("with extents above all"));
     }
 }
