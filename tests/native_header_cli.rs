@@ -90,14 +90,68 @@ fn with_an_old_header() -> Place {
     place
 }
 
+/// Two copies of one container were re-encrypted, each on its own; the first MiB of one stands in the other.
+fn with_the_start_of_another_reencryption() -> Place {
+    let place = container();
+    place.make_file("y", place.bytes("x"));
+    for name in ["x", "y"] {
+        place.done(&format!("reencrypt {name} --drop-other-keys {SECRET} -q"));
+    }
+    let other = place.bytes("y");
+    change(&place, "x", |bytes| bytes[..1 << 20].copy_from_slice(&other[..1 << 20]));
+    place
+}
+
+/// The closing records of a re-encryption are not under the header's key.
+fn with_records_under_another_key() -> Place {
+    let place = container();
+    place.done(&format!("reencrypt x --drop-other-keys {SECRET} -q"));
+    for at in [COPY_LEN, BACKUP + COPY_LEN] {
+        change(&place, "x", |bytes| bytes[at + 4040] ^= 1);
+    }
+    place
+}
+
 /// Every state that speaks against a header that opens, with the words for it.
-fn doubtful() -> [(Place, &'static str); 4] {
+fn doubtful() -> [(Place, &'static str); 6] {
     [
         (with_a_damaged_newer_copy(), "header copy A is damaged, and newer than the one that is whole"),
         (with_a_copy_of_another(), "its header copies belong to two containers"),
         (with_a_forged_newer_copy(), "the newer header copy was changed by someone without the key"),
         (with_an_old_header(), "its header is an old one: the container was re-encrypted since"),
+        (
+            with_the_start_of_another_reencryption(),
+            "its header copies do not belong together: copy B (offset 3145728",
+        ),
+        (
+            with_records_under_another_key(),
+            "the records in the work area at offset 65536 do not belong to this header",
+        ),
     ]
+}
+
+// proves: NAT-UPD-10 NAT-UPD-11 NAT-HF-10
+#[test]
+fn repairing_what_is_under_another_key_asks_keeps_it_and_ends_in_a_container_that_can_be_written() {
+    for (place, kept) in [
+        (with_the_start_of_another_reencryption(), &[BACKUP, BACKUP + COPY_LEN][..]),
+        (with_records_under_another_key(), &[COPY_LEN, BACKUP + COPY_LEN]),
+    ] {
+        let before = place.bytes("x");
+        let asked = place.strongroom(&format!("header repair x --yes {SECRET}"));
+        assert_eq!(asked.status, Some(5), "{asked:?}");
+        assert!(asked.errors.contains("the re-encryption records at offset"), "{asked:?}");
+        assert!(place.bytes("x") == before);
+
+        let repaired = place.json(&format!("header repair x --yes --force {SECRET}"));
+        assert_eq!(repaired["replaced"].as_array().unwrap().len(), kept.len(), "{repaired}");
+        for at in kept {
+            let bytes = place.bytes(&format!("x.replaced-at-{at}"));
+            assert!(before[*at..*at + bytes.len()] == bytes[..], "what was at {at} is not kept");
+        }
+        place.done(&format!("key change x {SECRET} --new-password-file password {CHEAP} -q"));
+        assert_eq!(place.json(&format!("check x {SECRET}"))["ok"], true);
+    }
 }
 
 // proves: NAT-RD-06 NAT-UPD-08 NAT-UPD-09 NAT-REENC-17

@@ -673,6 +673,11 @@ fn field_faults(suite: &mut Suite) {
             suite.two_containers("forged-uuid-a", fixed_one, comment);
             continue;
         }
+        if forged != "header failure" && name != "mac" {
+            // Whole, and under no key that is known: it could hold the container's only one.
+            suite.unlinked(&format!("forged-{name}-a"), fixed_one, comment);
+            continue;
+        }
         let rules = ["NAT-RD-05", "NAT-RD-06", "NAT-UPD-04"];
         suite.success(&format!("forged-{name}-a"), "password.img", &rules, comment).edit = fixed_one;
     }
@@ -800,8 +805,13 @@ fn copies(suite: &mut Suite) {
     put(&mut copy, 176, &(BACKUP as u64 - 4096).to_le_bytes());
     checksum_keeping_mac(&mut copy);
     let comment = "copy A points past copy B; copy B is found by searching";
-    suite.success("forged-geometry-a", "password.img", &["NAT-RD-03", "NAT-RD-06"], comment).edit =
-        vec![Edit { offset: 0, bytes: hex::encode(copy) }];
+    let edit = vec![Edit { offset: 0, bytes: hex::encode(copy) }];
+    suite.unlinked("forged-geometry-a", edit, comment);
+    // An older copy that the key of the newer one does not know.
+    let newer = suite.resealed(0, |copy| copy[128] = 2);
+    let edit = [vec![newer], suite.edits(&[1], 4040, &[0], false)].concat();
+    let comment = "copy B is older, and under another volume key";
+    suite.unlinked("older-copy-b-of-another-key", edit, comment);
 }
 
 fn zeros(offset: usize, len: usize) -> Edit {
@@ -916,6 +926,14 @@ impl Suite {
         let read_only = format!("{name}-read-only");
         self.read_only(&read_only, &rules, "the same, opened read-only").edit = edit;
         [name.to_owned(), read_only]
+    }
+
+    /// A vector of a container with a whole copy of its uuid that nothing links to the one that opens; both ways to open it.
+    fn unlinked(&mut self, name: &str, edit: Vec<Edit>, comment: &str) {
+        let rules = ["NAT-UPD-10", "NAT-RD-05", "NAT-RD-06"];
+        self.failure(name, &rules, "header failure", &format!("{comment}; opened for writing")).edit =
+            edit.clone();
+        self.read_only(&format!("{name}-read-only"), &rules, "the same, opened read-only").edit = edit;
     }
 }
 

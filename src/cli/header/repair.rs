@@ -3,14 +3,14 @@
 mod scan;
 mod unmarked;
 
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 use serde::Serialize;
 use strongroom::{
     crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
     format::{
-        Format, Header,
+        Format, Header, Unlocked,
         native::{CopyFault, CopyIndex, Fault, Native, NativeHeader},
         scan::rebuild,
     },
@@ -64,35 +64,9 @@ fn repair(console: Console, options: &HeaderRepairOptions) -> Result<()> {
     options.unlock.check_source()?;
     let (unlocked, _) = unlock_with(console, path, &header, &options.unlock, options.keyslot.slot)?;
     let cannot = |error: Error| error.during(format!("cannot repair the header of {}", path.display()));
-
     let faults = header.faults(&unlocked).map_err(cannot)?;
-    let strays = header.strays(&unlocked).map_err(cannot)?;
-    let (doubtful, plain): (Vec<_>, Vec<_>) =
-        faults.iter().cloned().partition(|fault| fault.needs_consent() || !strays.is_empty());
-    let rewrite = |faults: &[CopyFault]| -> Result<_> {
-        let lost: Vec<_> = faults.iter().filter_map(CopyFault::lost).collect();
-        let kept = keep(console, path, None, options.force, |folders| {
-            keep_bytes(&container, &lost, folders, &OsRng)
-        })?;
-        Ok((header.repair(&*storage, &unlocked, faults).map_err(cannot)?, kept))
-    };
-    let (mut lines, mut replaced) = rewrite(&plain)?;
-    if !doubtful.is_empty() {
-        for doubt in strays.into_iter().chain(doubtful.iter().filter_map(doubt)) {
-            console.warn(&doubt);
-        }
-        let what = doubtful.iter().map(|fault| header.describe_rewriting(&unlocked, fault));
-        let what = what.collect::<Result<Vec<_>>>().map_err(cannot)?.join(", and ");
-        if options.yes && !options.force {
-            return Err(needs_force(path, format!("it would replace {what}")));
-        }
-        let question = format!("This replaces {what}.");
-        agree_by(&question, answer(&doubtful), options.yes, "--yes with --force skips the question")
-            .map_err(cannot)?;
-        let (more, kept) = rewrite(&doubtful)?;
-        lines.extend(more);
-        replaced.extend(kept);
-    }
+    let (lines, replaced) =
+        mend(console, options, &container, &header, &unlocked, &faults).map_err(cannot)?;
     let repaired =
         faults.iter().map(|fault| RepairedCopy { copy: fault.index.to_string(), was: fault.to_string() });
     let repaired = Repaired { container: path, copies: repaired.collect(), replaced };
@@ -103,6 +77,57 @@ fn repair(console: Console, options: &HeaderRepairOptions) -> Result<()> {
         }
     });
     Ok(())
+}
+
+/// Rewrites the copies that are not as good as the authentic one, and after asking what only the owner can say may go. Gives a
+/// line for each, and where it is kept.
+fn mend(
+    console: Console,
+    options: &HeaderRepairOptions,
+    container: &Container,
+    header: &NativeHeader,
+    unlocked: &Unlocked,
+    faults: &[CopyFault],
+) -> Result<(Vec<String>, Vec<Replaced>)> {
+    let (path, storage) = (options.container.as_path(), container.storage());
+    let (strays, alien) = (header.strays(unlocked)?, header.alien_work(unlocked)?);
+    let is_uncertain = !strays.is_empty() || alien.is_some();
+    let (doubtful, plain): (Vec<_>, Vec<_>) =
+        faults.iter().cloned().partition(|fault| fault.needs_consent() || is_uncertain);
+    let keep = |lost: &[Range<u64>]| {
+        keep(console, path, None, options.force, |folders| keep_bytes(container, lost, folders, &OsRng))
+    };
+    let rewrite = |faults: &[CopyFault]| -> Result<_> {
+        let kept = keep(&faults.iter().filter_map(CopyFault::lost).collect::<Vec<_>>())?;
+        Ok((header.repair(&*storage, unlocked, faults)?, kept))
+    };
+    let (mut lines, mut replaced) = rewrite(&plain)?;
+    if doubtful.is_empty() && alien.is_none() {
+        return Ok((lines, replaced));
+    }
+    let said = alien.iter().map(|(_, said)| said.clone());
+    for doubt in strays.into_iter().chain(doubtful.iter().filter_map(doubt)).chain(said) {
+        console.warn(&doubt);
+    }
+    let slots = alien.map(|(slots, _)| slots).unwrap_or_default();
+    let copies = doubtful.iter().map(|fault| header.describe_rewriting(unlocked, fault));
+    let records = slots.iter().map(|slots| {
+        Ok(format!("the re-encryption records at offset {} with those of this header", slots.start))
+    });
+    let what = copies.chain(records).collect::<Result<Vec<_>>>()?.join(", and ");
+    if options.yes && !options.force {
+        return Err(needs_force(path, format!("it would replace {what}")));
+    }
+    let question = format!("This replaces {what}.");
+    agree_by(&question, answer(&doubtful), options.yes, "--yes with --force skips the question")?;
+    let (more, kept) = rewrite(&doubtful)?;
+    lines.extend(more);
+    replaced.extend(kept);
+    if !slots.is_empty() {
+        replaced.extend(keep(&slots)?);
+        lines.extend(header.replace_alien_work(&*storage, unlocked)?);
+    }
+    Ok((lines, replaced))
 }
 
 /// Formats whose copies need no decision: what opening for writing does.
@@ -156,6 +181,7 @@ fn repair_by_force(console: Console, options: &HeaderRepairOptions, container: &
 /// What has to be typed to agree: what goes.
 fn answer(doubtful: &[CopyFault]) -> &'static str {
     match doubtful {
+        [] => "replace",
         [only] if only.index == CopyIndex::A => "replace A",
         [_] => "replace B",
         _ => "replace both",
@@ -175,6 +201,12 @@ fn doubt(fault: &CopyFault) -> Option<String> {
         )),
         Fault::Newer => Some(format!(
             "header copy {index} claims to be newer, but was changed by someone without the key: {LOST}"
+        )),
+        Fault::Unlinked => Some(format!(
+            "header copy {index} was made under another volume key, or changed by someone without the key; if the files \
+             read as noise, stop: it may hold the only key to them, and header repair --scan --offset {} puts it back \
+             instead",
+            fault.offset
         )),
         _ => None,
     }

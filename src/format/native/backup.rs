@@ -185,13 +185,13 @@ impl Restore {
         [CopyIndex::A, CopyIndex::B].into_iter().filter_map(foreign).collect()
     }
 
-    /// Whether a present copy of this container is authentic under the volume key of the header to be restored; `None`
-    /// where there is none. Where it is not, it was forged, or it has another volume key and restoring loses the data.
+    /// Whether every present copy of this container is authentic under the volume key of the header to be restored; `None`
+    /// where there is none. One that is not was forged, or has another volume key, and restoring may lose the data.
     pub fn is_present_authentic(&self, unlocked: &Unlocked) -> Option<bool> {
         let source = self.source.copy_in_use();
         let mut own = self.present_copies().filter(|copy| copy.is_of_same_container(source));
         let first = own.next()?;
-        Some(std::iter::once(first).chain(own).any(|copy| copy.check_mac(&unlocked.volume_key).is_ok()))
+        Some(std::iter::once(first).chain(own).all(|copy| copy.check_mac(&unlocked.volume_key).is_ok()))
     }
 
     /// Writes both copies under a sequence number above every authentic one that is there (NAT-HF-08).

@@ -67,23 +67,28 @@ pub(super) fn check(storage: &dyn Storage) -> Result<Vec<Finding>> {
 /// What the header shows under its volume key.
 pub(super) fn check_macs(copies: &Copies, actual_len: u64, key: &VolumeKey) -> Vec<Finding> {
     let of_this = copies.whole().filter(|copy| copy.is_of_same_container(copies.current()));
+    let good = copies.whole().find(|copy| copy.check_mac(key).is_ok());
     let checked = of_this.map(|copy| {
         let name = format!("header copy {}", copy.superblock.index);
         match copy.check_mac(key) {
             Ok(()) => Finding::info(name, "authentic"),
-            // Its MAC is that of another volume key; only one that is not older may not have it.
-            Err(_) if copies.whole().any(|other| is_of_later_key(other, copy)) => {
+            // Its MAC is that of the old volume key, which the authentic one wraps.
+            Err(_) if good.is_some_and(|good| good.is_update_of(copy) && copy.is_linked_to(good, key)) => {
                 Finding::warning(name, format!("from before a re-encryption; {}", fate(copies, actual_len)))
             }
+            Err(_) if good.is_some() => Finding::error(name, format!("{UNLINKED}: {ASKS}")), // NAT-UPD-10
             Err(error) => Finding::error(name, error.reason()),
         }
     });
     checked.collect()
 }
 
-fn is_of_later_key(other: &HeaderCopy, copy: &HeaderCopy) -> bool {
-    other.is_update_of(copy) && other.superblock.generation > copy.superblock.generation
+/// NAT-UPD-10, as far as it shows without the key: a re-encryption lies between them.
+fn is_too_far(copy: &HeaderCopy, current: &HeaderCopy) -> bool {
+    copy.superblock.generation.abs_diff(current.superblock.generation) > 1
 }
+
+const UNLINKED: &str = "made under another volume key, or changed by someone without the key";
 
 /// How the records of a re-encryption are, which say what part of the data is under which key.
 pub(super) fn check_records(ledger: &Result<Ledger>) -> Finding {
@@ -103,8 +108,10 @@ pub(super) fn check_records(ledger: &Result<Ledger>) -> Finding {
 fn fate(copies: &Copies, actual_len: u64) -> &'static str {
     let superblock = &copies.current().superblock;
     let is_cut_off = actual_len < superblock.geometry.container_len;
-    let is_certain = copies.whole().all(|copy| copy.is_of_same_container(copies.current()))
-        && copies.damaged_update_of(copies.current()).is_none();
+    let is_of_this = |copy: &HeaderCopy| {
+        copy.is_of_same_container(copies.current()) && !is_too_far(copy, copies.current())
+    };
+    let is_certain = copies.whole().all(is_of_this) && copies.damaged_update_of(copies.current()).is_none();
     let is_known = superblock.unknown_writing_features == 0 && copies.unsupported().is_none();
     let is_writable = !is_cut_off && is_known && is_certain;
     if is_writable { RENEWED } else { NOT_RENEWED }
@@ -119,6 +126,10 @@ fn check_place(copies: &Copies, place: &Place, index: CopyIndex, fate: &str) -> 
         Ok(copy) if !copy.is_of_same_container(current) => {
             let whose = name_of(copy);
             Finding::error(name, format!("belongs to another container, {whose} (offset {at}): {ASKS}")) // NAT-UPD-09
+        }
+        Ok(copy) if is_too_far(copy, current) => {
+            let (this, other) = (copy.superblock.generation, current.superblock.generation);
+            Finding::error(name, format!("of generation {this}, the one in use has {other}: {ASKS}")) // NAT-UPD-10
         }
         Ok(copy) if current.is_update_of(copy) => {
             let (old, new) = (copy.superblock.sequence, current.superblock.sequence);

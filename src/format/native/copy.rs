@@ -7,6 +7,7 @@ use std::fmt;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use super::{
+    data,
     error::HeaderError,
     keys,
     keyslot::Keyslot,
@@ -150,6 +151,16 @@ impl HeaderCopy {
     /// Whether this is a later state of the same header (NAT-RD-04).
     pub fn is_update_of(&self, other: &Self) -> bool {
         self.is_of_same_container(other) && self.superblock.sequence > other.superblock.sequence
+    }
+
+    /// NAT-UPD-10: whether this copy is known to be of the same container state as `good`, which is authentic under `key`, or
+    /// of the one just before or after it: under the same volume key, or under the old one that `good` wraps.
+    pub(super) fn is_linked_to(&self, good: &Self, key: &VolumeKey) -> bool {
+        let is_near = self.superblock.generation.abs_diff(good.superblock.generation) <= 1;
+        let is_under_old_key =
+            || data::old_key(&good.superblock, key).is_ok_and(|old_key| self.check_mac(&old_key).is_ok());
+        // Of a copy that says the same nothing is lost.
+        self.says_the_same_as(good) || is_near && (self.check_mac(key).is_ok() || is_under_old_key())
     }
 
     /// Where this copy belongs.

@@ -1,6 +1,6 @@
 //! The header as a whole: describing, unlocking, healing.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use super::{
     check::{check_macs, check_records},
@@ -171,7 +171,7 @@ impl NativeHeader {
     /// The authentic copy under `key`, where the container may be written.
     pub(super) fn authentic_for_writing(&self, key: &VolumeKey) -> Result<&HeaderCopy> {
         let good = self.authentic(key)?;
-        self.check_writable(good)?;
+        self.check_writable(good, key)?;
         Ok(good)
     }
 
@@ -252,17 +252,57 @@ impl NativeHeader {
     }
 
     /// Whether the container may be written, `good` being the authentic copy.
-    fn check_writable(&self, good: &HeaderCopy) -> Result<()> {
+    fn check_writable(&self, good: &HeaderCopy, key: &VolumeKey) -> Result<()> {
         self.check_complete(good)?;
         if self.copies.whole().any(|copy| copy.is_update_of(good)) {
             let hint =
                 "--read-only opens it; strongroom header repair makes the older one count, after asking";
             return Err(Error::new(ErrorKind::Tampered, FORGED).with_hint(hint)); // NAT-RD-06
         }
-        self.doubt(good).map_or(Ok(()), |doubt| {
+        let unlinked = || self.unlinked_beside(good, key).or_else(|| self.alien_records(good, key));
+        self.doubt(good).or_else(unlinked).map_or(Ok(()), |doubt| {
             let hint = "--read-only opens it; strongroom header repair says what there is, and asks";
             Err(Error::new(ErrorKind::Damaged, doubt).with_hint(hint))
         })
+    }
+
+    /// NAT-UPD-10: the whole copies of this container that nothing links to `good`, the authentic one under `key`.
+    pub(super) fn unlinked_to(&self, good: &HeaderCopy, key: &VolumeKey) -> Vec<&HeaderCopy> {
+        let of_this = self.copies.whole().filter(|copy| copy.is_of_same_container(good));
+        of_this.filter(|copy| !copy.is_linked_to(good, key)).collect()
+    }
+
+    /// What is said of the first of them.
+    fn unlinked_beside(&self, good: &HeaderCopy, key: &VolumeKey) -> Option<String> {
+        let unlinked = self.unlinked_to(good, key).into_iter().next()?;
+        let name = |copy: &HeaderCopy| {
+            let Superblock { index, sequence, generation, .. } = &copy.superblock;
+            format!("copy {index} (offset {}, sequence {sequence}, generation {generation})", copy.offset())
+        };
+        Some(format!(
+            "its header copies do not belong together: {} was made under another volume key than {}, or changed by \
+             someone without the key",
+            name(unlinked),
+            name(good)
+        ))
+    }
+
+    /// NAT-UPD-11: where the slots lie that hold records of this generation under another key.
+    pub(super) fn alien_slots(&self, good: &HeaderCopy, key: &VolumeKey) -> Vec<Range<u64>> {
+        let ledger = Ledger::new(&good.superblock, key).ok();
+        let found =
+            ledger.zip(self.slots_of(&good.superblock)).map(|(ledger, slots)| ledger.alien_slots(slots));
+        found.unwrap_or_default()
+    }
+
+    /// What to say of them.
+    pub(super) fn alien_records(&self, good: &HeaderCopy, key: &VolumeKey) -> Option<String> {
+        let offset = self.alien_slots(good, key).first()?.start;
+        Some(format!(
+            "the records in the work area at offset {offset} do not belong to this header: they are of its generation ({}), \
+             but were made under another volume key, or changed by someone without the key",
+            good.superblock.generation
+        ))
     }
 
     /// What speaks against the copy in use, as far as that shows without the key.
@@ -276,9 +316,7 @@ impl NativeHeader {
         if of_this().any(|copy| copy.is_update_of(good)) {
             return Some(FORGED.to_owned()); // NAT-RD-06
         }
-        // An older one may be from before a re-encryption.
-        let forged = of_this().find(|copy| !good.is_update_of(copy) && copy.check_mac(key).is_err())?;
-        Some(format!("header copy {} was changed by someone without the key", forged.superblock.index))
+        self.unlinked_beside(good, key).or_else(|| self.alien_records(good, key))
     }
 
     /// Why it is not certain that the authentic copy `good` is the container's present header: only its owner may say so.
@@ -422,7 +460,7 @@ impl Header for NativeHeader {
     fn prepare_writing(&self, storage: &dyn Storage, unlocked: &Unlocked) -> Result<Vec<String>> {
         let key = &unlocked.volume_key;
         let good = self.authentic(key)?;
-        self.check_writable(good)?;
+        self.check_writable(good, key)?;
         storage.sync_data()?; // NAT-UPD-07, also where nothing is to be healed
         let faults = self.faults_beside(good, key);
         let mut done = self.rewrite(storage, good, key, &faults)?;
@@ -450,7 +488,7 @@ impl Header for NativeHeader {
 
     fn editor(&self, unlocked: &Unlocked) -> Result<Box<dyn Editor>> {
         let good = self.authentic(&unlocked.volume_key)?;
-        self.check_writable(good)?;
+        self.check_writable(good, &unlocked.volume_key)?;
         Ok(Box::new(NativeEditor::new(good, Arc::clone(&unlocked.volume_key))))
     }
 }

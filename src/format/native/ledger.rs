@@ -155,6 +155,41 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// NAT-UPD-11: where the slots lie of each work area that holds a record of this generation, but none that was made under
+    /// this key.
+    ///
+    /// A record that a power cut tore stands beside the one before it, which is under the same key.
+    pub(super) fn alien_slots(&self, slots: &Slots) -> Vec<Range<u64>> {
+        let areas = self.areas.starts.into_iter().enumerate();
+        let is_alien = |area: usize| {
+            let both = || {
+                [0, 1]
+                    .into_iter()
+                    .filter_map(move |slot| RawRecord::read_from_bytes(slots.slot(area, slot)?).ok())
+            };
+            let ours = |raw: &RawRecord| raw.magic == RECORD_MAGIC && raw.uuid == self.uuid;
+            let is_of_this_time = both().any(|raw| ours(&raw) && raw.generation.get() == self.generation);
+            is_of_this_time && !both().any(|raw| ours(&raw) && self.is_authentic(&raw))
+        };
+        let alien = areas.filter(|(area, _)| is_alien(*area));
+        alien.map(|(_, start)| start..start.saturating_add(SLOTS_LEN)).collect()
+    }
+
+    /// Clears slots that hold records under another key (NAT-HF-10). Where no re-encryption is under way, what it left is
+    /// there afterwards, under this key; else [`Self::recover`] writes the newest record there.
+    pub(super) fn replace_alien(&self, storage: &dyn Storage, slots: &[Range<u64>]) -> Result<()> {
+        let mut bytes = vec![0; RECORD_LEN.saturating_mul(2)];
+        if self.generation > 0 && self.generation.is_multiple_of(2) {
+            let record = Record { counter: 2, border: self.data_len, entry: Entry::Rest };
+            let closing = self.seal(&record, self.generation);
+            bytes.splice(..RECORD_LEN, closing.as_bytes().iter().copied());
+        }
+        for range in slots {
+            storage.write_all_at(&bytes, range.start)?;
+        }
+        Ok(storage.sync_data()?)
+    }
+
     /// The newest record.
     pub const fn newest(&self) -> Record {
         self.newest
@@ -365,7 +400,7 @@ impl Ledger {
             && raw.version.get() == RECORD_VERSION
             && raw.uuid == self.uuid
             && raw.generation.get() == self.generation;
-        if !is_ours || !hash::equal(&self.mac(&raw), &raw.mac) {
+        if !is_ours || !self.is_authentic(&raw) {
             return None;
         }
         let (border, chunk_len) = (raw.border.get(), raw.chunk_len.get());
@@ -376,6 +411,11 @@ impl Ledger {
         let fits = chunk_len <= self.areas.journal_len && record.counter > 0;
         let is_clean = raw.reserved.iter().all(|&byte| byte == 0);
         (is_aligned && is_inside && fits && is_clean).then_some(record)
+    }
+
+    /// Whether a record was made under this volume key.
+    fn is_authentic(&self, raw: &RawRecord) -> bool {
+        hash::equal(&self.mac(raw), &raw.mac)
     }
 
     fn seal(&self, record: &Record, generation: u32) -> RawRecord {

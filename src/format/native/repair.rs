@@ -10,6 +10,8 @@ use super::{
     error::HeaderError,
     header::{NativeHeader, name_of},
     layout::COPY_LEN_U64,
+    ledger::Ledger,
+    slots::Slots,
     superblock::CopyIndex,
     update::make_durable,
 };
@@ -42,10 +44,12 @@ pub enum Fault {
     },
     /// It is older.
     Stale,
-    /// It was changed by someone without the key.
+    /// It is authentic and as new, and says something else.
     Changed,
     /// The same, and it passes for newer: it may stand where a newer authentic one stood.
     Newer,
+    /// It is whole, and nothing links it to the authentic one: it may hold the container's only key (NAT-UPD-10).
+    Unlinked,
     /// It is whole and belongs to another container.
     Foreign(ForeignCopy),
 }
@@ -53,7 +57,7 @@ pub enum Fault {
 impl CopyFault {
     /// Whether only the owner can say that this copy may go: it may be the last trace of something.
     pub const fn needs_consent(&self) -> bool {
-        matches!(self.fault, Fault::Newer | Fault::DamagedNewer { .. } | Fault::Foreign(_))
+        matches!(self.fault, Fault::Newer | Fault::Unlinked | Fault::DamagedNewer { .. } | Fault::Foreign(_))
     }
 
     /// The bytes that are lost when it is rewritten. `None` where the authentic copy has all that was in it.
@@ -74,6 +78,7 @@ impl Fault {
             Self::Stale => "stale",
             Self::Changed => "changed",
             Self::Newer => "changed, and passed for newer",
+            Self::Unlinked => "under another volume key, or changed",
             Self::Foreign(_) => "that of another container",
         }
     }
@@ -96,20 +101,60 @@ impl NativeHeader {
         Ok(self.faults_beside(good, &unlocked.volume_key))
     }
 
-    /// Whole copies of other containers that lie where no copy of this one belongs, one line each: while they are there, it
-    /// is not certain whose the data are (NAT-UPD-09).
+    /// Whole copies of other containers, and of other volume keys, that lie where no copy of this one belongs, one line each:
+    /// while they are there, it is not certain whose the data are (NAT-UPD-09, -10).
     ///
     /// # Errors
     /// `Tampered` where no copy is authentic.
     pub fn strays(&self, unlocked: &Unlocked) -> Result<Vec<String>> {
         let good = self.authentic(&unlocked.volume_key)?;
         let places = [CopyIndex::A, CopyIndex::B].map(|index| index.offset_in(&good.superblock.geometry));
-        let strays = self.foreign_to(good).into_iter().filter(|copy| !places.contains(&copy.offset()));
-        Ok(strays
+        let is_astray = |copy: &&HeaderCopy| !places.contains(&copy.offset());
+        let unlinked = self.unlinked_to(good, &unlocked.volume_key).into_iter().filter(is_astray);
+        let unlinked = unlinked.map(|copy| {
+            format!("a header copy at offset {} was made under another volume key, or changed", copy.offset())
+        });
+        let foreign = self.foreign_to(good).into_iter().filter(is_astray);
+        Ok(foreign
             .map(|copy| {
                 format!("a header copy of container {} lies at offset {}", name_of(copy), copy.offset())
             })
+            .chain(unlinked)
             .collect())
+    }
+
+    /// Where records lie that were made under another key than this header, and what to say of them (NAT-UPD-11).
+    ///
+    /// # Errors
+    /// `Tampered` where no copy is authentic.
+    pub fn alien_work(&self, unlocked: &Unlocked) -> Result<Option<(Vec<Range<u64>>, String)>> {
+        let good = self.authentic(&unlocked.volume_key)?;
+        let said = self.alien_records(good, &unlocked.volume_key);
+        Ok(said.map(|said| (self.alien_slots(good, &unlocked.volume_key), said)))
+    }
+
+    /// Puts records of this header's own in the place of those.
+    ///
+    /// # Errors
+    /// What writing gave.
+    pub fn replace_alien_work(&self, storage: &dyn Storage, unlocked: &Unlocked) -> Result<Vec<String>> {
+        let key = &unlocked.volume_key;
+        let good = self.authentic(key)?;
+        self.check_complete(good)?;
+        let alien = self.alien_slots(good, key);
+        let ledger = Ledger::new(&good.superblock, key)?;
+        ledger.replace_alien(storage, &alien)?;
+        if good.superblock.reencryption.is_some() {
+            let slots = Slots::read(storage, &good.superblock.geometry);
+            Ledger::open(&good.superblock, key, slots.as_ref())?.recover(storage)?;
+        }
+        let line = |slots: Range<u64>| {
+            format!(
+                "the records in the work area at offset {} were not of this header and have been replaced",
+                slots.start
+            )
+        };
+        Ok(alien.into_iter().map(line).collect())
     }
 
     /// What rewriting this copy does, as a question names it: whose it is and how new, and the same of the authentic one.
@@ -180,8 +225,9 @@ impl NativeHeader {
                 Some(Fault::Foreign(ForeignCopy::new(index, copy)))
             }
             Some(copy) if copy.says_the_same_as(good) && copy.check_mac(key).is_ok() => None,
-            Some(copy) if good.is_update_of(copy) => Some(Fault::Stale),
             Some(copy) if copy.is_update_of(good) => Some(Fault::Newer),
+            Some(copy) if !copy.is_linked_to(good, key) => Some(Fault::Unlinked),
+            Some(copy) if good.is_update_of(copy) => Some(Fault::Stale),
             Some(_) => Some(Fault::Changed),
             None => Some(match (self.copies.damaged_update_of(good), &place.found) {
                 (Some((newer, sequence)), _) if newer == index => {

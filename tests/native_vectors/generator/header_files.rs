@@ -253,5 +253,8 @@ fn mismatches(suite: &mut Suite) {
     checksum_keeping_mac(&mut copy);
     let comment = "copy A changed, its checksum made right; copy B opens";
     let edit = vec![at(PREAMBLE, &copy)];
-    suite.detached_success("detached-forged-copy-a", &["NAT-HF-05", "NAT-RD-06"], edit, comment);
+    let rules = ["NAT-UPD-10", "NAT-HF-05", "NAT-RD-06"];
+    suite.detached_failure("detached-forged-copy-a", &rules, "header failure", edit.clone(), comment);
+    let vector = suite.detached_success("detached-forged-copy-a-read-only", &rules, edit, comment);
+    (vector.read_only, vector.after) = (true, "unchanged".to_owned());
 }

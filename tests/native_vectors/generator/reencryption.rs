@@ -521,6 +521,17 @@ fn old_headers(suite: &mut Suite) {
     let comment = "a record of another container, as what was there before";
     let vector = suite.success("old-of-another", "suite-2.img", &rules, comment);
     (vector.edit, vector.after) = (placed(&bytes), "unchanged".to_owned());
+    let mut bytes = of(suite, "suite-2.img", 6, closing);
+    bytes[4_040] ^= 1;
+    for (name, edits) in [("alien-records", placed(&bytes)), ("alien-records-tail", placed_in(TAIL, &bytes))]
+    {
+        let comment = "a record of the header's generation, under another volume key; opened for writing";
+        let vector = suite.failure(name, &["NAT-UPD-11"], "header failure", comment);
+        (vector.base, vector.edit) = ("suite-2.img".to_owned(), edits.clone());
+        let name = format!("{name}-read-only");
+        let vector = suite.success(&name, "suite-2.img", &["NAT-UPD-11"], "the same, opened read-only");
+        (vector.edit, vector.read_only, vector.after) = (edits, true, "unchanged".to_owned());
+    }
     copies_from_before(suite);
 }
 

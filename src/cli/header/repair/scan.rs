@@ -220,7 +220,16 @@ fn restore(
     refuse_known_data(path, &*container.storage(), options.yes, options.force)?;
     let unlocked = unlock(console, path, restore.source(), &options.unlock, options.keyslot.slot)?;
     let source = format!("the copy at offset {}", found.offset);
-    replacement(console, options, Path::new(&source)).carry_out(container, &restore, Some(&unlocked))
+    let replaced =
+        replacement(console, options, Path::new(&source)).carry_out(container, &restore, Some(&unlocked))?;
+    // Records of the work areas that went with the header which was there.
+    if let Some((_, said)) = restore.source().alien_work(&unlocked)? {
+        console.warn(&format!(
+            "{said}; strongroom header repair {} replaces them, after asking",
+            path.display()
+        ));
+    }
+    Ok(replaced)
 }
 
 /// No secret is asked for, as `cryptsetup repair` asks for none.

@@ -293,7 +293,7 @@ fn an_update_writes_the_copy_that_is_not_in_use_first() {
     old.write_all_at(&forged, 0).unwrap();
     let storage = recorded(&old);
     edited(&storage, 2).commit(&storage).unwrap();
-    assert_eq!(writes(&storage), a_first, "copy A changed by someone without the key");
+    assert_eq!(writes(&storage), a_first, "copy A without its MAC");
 }
 
 /// Makes the checksum of a changed copy right; its MAC stays wrong.

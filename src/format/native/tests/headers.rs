@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     crypto::secret::{RECOVERY_KEY_LEN, RecoveryKey},
-    format::{CopyState, Header, NewKeyslot, Priority, Unlocked},
+    format::{CopyState, Header, NewKeyslot, Priority, Severity, Unlocked},
     storage::{Overlay, SimStorage},
 };
 
@@ -334,8 +334,70 @@ fn forged_copies_behind_the_authentic_one_do_not_hide_it() {
     }
     let storage = MemoryStorage::new(bytes);
     let (header, unlocked) = open(&storage, 0);
+    assert_eq!(header.prepare_writing(&storage, &unlocked).unwrap_err().kind(), ErrorKind::Damaged);
+    // Once its owner has put copy A back, nothing leads to the forged ones.
+    let faults = header.faults(&unlocked).unwrap();
+    assert!(!header.strays(&unlocked).unwrap().is_empty());
+    header.repair(&storage, &unlocked, &faults).unwrap();
+    let (header, unlocked) = open(&storage, 0);
     header.prepare_writing(&storage, &unlocked).unwrap();
     assert_eq!(states(&storage), [(CopyState::Current, Some(1)); 2]);
+}
+
+// proves: NAT-UPD-10, NAT-HF-10
+#[test]
+fn a_whole_copy_under_another_key_is_written_over_only_when_that_is_asked_for() {
+    for is_older in [false, true] {
+        let container = container(0);
+        let (header, unlocked) = open(&container, 0);
+        let good = header.authentic(&unlocked.volume_key).unwrap();
+        let other = forged(&container.to_vec()[BACKUP..BACKUP + COPY_LEN], |copy| copy[64] = b'X');
+        container.write_all_at(&other, BACKUP as u64).unwrap();
+        if is_older {
+            good.after(1, &unlocked.volume_key).unwrap().write(&container).unwrap();
+        }
+        let before = container.to_vec();
+
+        let (header, unlocked) = open(&container, 0);
+        let error = header.prepare_writing(&container, &unlocked).unwrap_err();
+        assert!(error.reason().contains("made under another volume key"), "{}", error.reason());
+        assert!(header.editor(&unlocked).is_err() && header.renew(&container, &unlocked.volume_key).is_err());
+        assert_eq!(header.warnings(&unlocked).len(), 1);
+        assert!(header.check_unlocked(&unlocked).iter().any(|finding| finding.severity == Severity::Error));
+        assert!(container.to_vec() == before);
+
+        let faults = header.faults(&unlocked).unwrap();
+        assert_eq!(faults.iter().map(|fault| &fault.fault).collect::<Vec<_>>(), [&Fault::Unlinked]);
+        assert!(faults.iter().all(|fault| fault.needs_consent() && fault.lost().is_some()));
+        header.repair(&container, &unlocked, &faults).unwrap();
+        let (header, unlocked) = open(&container, 0);
+        header.prepare_writing(&container, &unlocked).unwrap();
+    }
+}
+
+// proves: NAT-UPD-11, NAT-HF-10
+#[test]
+fn records_under_another_key_are_replaced_only_when_that_is_asked_for() {
+    let container = container(0);
+    let uuid = container.to_vec()[48..64].to_vec();
+    let record = [&b"SR re-encryption"[..], &[1, 0, 0, 0, 0, 0, 0, 0], &uuid, &[2]].concat();
+    for area in [COPY_LEN, BACKUP + COPY_LEN] {
+        container.write_all_at(&record, area as u64).unwrap();
+        let before = container.to_vec();
+        let (header, unlocked) = open(&container, 0);
+        let error = header.prepare_writing(&container, &unlocked).unwrap_err();
+        assert!(error.reason().contains(&format!("work area at offset {area}")), "{}", error.reason());
+        assert!(header.editor(&unlocked).is_err() && header.warnings(&unlocked).len() == 1);
+        assert!(container.to_vec() == before);
+
+        let (slots, _) = header.alien_work(&unlocked).unwrap().unwrap();
+        assert_eq!(slots, [area as u64..area as u64 + 8192]);
+        header.replace_alien_work(&container, &unlocked).unwrap();
+        let (header, unlocked) = open(&container, 0);
+        header.prepare_writing(&container, &unlocked).unwrap();
+        assert!(header.alien_work(&unlocked).unwrap().is_none());
+        assert!(container.to_vec()[area..area + 8192].iter().all(|&byte| byte == 0));
+    }
 }
 
 // proves: NAT-RD-05
