@@ -18,33 +18,34 @@ use strongroom::{
     volume::{Access, Container, Volume, header_without_container, make_writable},
 };
 
-/// Opens a case as `mount` does: for writing, or to read only where the format allows no more.
-fn open(case: &Case, path: &Path) -> (Arc<dyn BlockDevice>, Access) {
-    let open = |access| {
-        let container = case.open(path, access);
-        let header = container.header().unwrap_or_else(|error| panic!("{}: {error}", case.id));
-        let unlocked = header
-            .unlock(&case.credentials(&*header), &case.attempt())
-            .unwrap_or_else(|error| panic!("{}: {error}", case.id));
-        if let (Some(cipher), true) = (&case.cipher, case.is_opaque()) {
-            let found = header.describe_unlocked(&unlocked).cipher;
-            assert!(found.starts_with(&format!("{cipher}-")), "{}: {found}", case.id);
-        }
-        (container, header, unlocked)
-    };
-    let volume = |container: &Container, unlocked: &Unlocked| {
+/// Unlocks a case, which may take seconds.
+fn unlock(case: &Case, path: &Path) -> Unlocked {
+    let header =
+        case.open(path, Access::ReadOnly).header().unwrap_or_else(|error| panic!("{}: {error}", case.id));
+    let unlocked = header
+        .unlock(&case.credentials(&*header), &case.attempt())
+        .unwrap_or_else(|error| panic!("{}: {error}", case.id));
+    if let (Some(cipher), true) = (&case.cipher, case.is_opaque()) {
+        let found = header.describe_unlocked(&unlocked).cipher;
+        assert!(found.starts_with(&format!("{cipher}-")), "{}: {found}", case.id);
+    }
+    unlocked
+}
+
+/// Opens an unlocked case as `mount` does: for writing, or to read only where the format allows no more.
+fn open(case: &Case, path: &Path, unlocked: &Unlocked) -> (Arc<dyn BlockDevice>, Access) {
+    let open = |container: &Container, access| {
         let info = container.header().unwrap().describe_unlocked(unlocked);
-        Volume::open(container, info, unlocked).device()
+        (Volume::open(container, info, unlocked).device(), access)
     };
-    let (container, header, unlocked) = open(Access::ReadWrite);
-    match make_writable(&container, &*header, &unlocked) {
-        Ok(_) => (volume(&container, &unlocked), Access::ReadWrite),
+    let container = case.open(path, Access::ReadWrite);
+    match make_writable(&container, &*container.header().unwrap(), unlocked) {
+        Ok(_) => open(&container, Access::ReadWrite),
         Err(error) => {
             let kinds = [ErrorKind::Unsupported, ErrorKind::Damaged];
             assert!(kinds.contains(&error.kind()), "{}: {error}", case.id);
             drop(container);
-            let (container, _, unlocked) = open(Access::ReadOnly);
-            (volume(&container, &unlocked), Access::ReadOnly)
+            open(&case.open(path, Access::ReadOnly), Access::ReadOnly)
         }
     }
 }
@@ -61,7 +62,8 @@ fn each_container_holds_the_plaintext_that_is_known_of_it() {
     let mut done = 0;
     for case in fixtures.cases() {
         let Some(expect) = case.expect.as_ref().filter(|expect| expect.says_anything()) else { continue };
-        let (device, _) = open(&case, &fixtures.image(&case.file));
+        let path = fixtures.image(&case.file);
+        let (device, _) = open(&case, &path, &unlock(&case, &path));
         let content = content(&*device);
         if let Some(length) = expect.length {
             assert_eq!(content.len(), length, "{}", case.id);
@@ -108,7 +110,8 @@ fn what_is_written_is_read_back_and_nothing_else_changes() {
     for case in fixtures.cases().into_iter().filter(Case::is_supported) {
         let path = fixtures.image(&case.file);
         let before = fs::read(&path).unwrap();
-        let (device, access) = open(&case, &path);
+        let unlocked = unlock(&case, &path);
+        let (device, access) = open(&case, &path, &unlocked);
         let mut expected = content(&*device);
         let bytes = ByteDevice::new(Arc::clone(&device));
         let middle = expected.len() / 2 - 700;
@@ -123,7 +126,7 @@ fn what_is_written_is_read_back_and_nothing_else_changes() {
         bytes.flush().unwrap();
         drop((bytes, device));
         expected[middle..middle + change.len()].copy_from_slice(&change);
-        let (device, _) = open(&case, &path);
+        let (device, _) = open(&case, &path, &unlocked);
         assert!(content(&*device) == expected, "{}", case.id);
         drop(device);
         fs::write(&path, &before).unwrap();
