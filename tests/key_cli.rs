@@ -324,7 +324,7 @@ fn without_a_keyslot_left_that_is_said_and_the_way_out_is_named() {
             assert!(
                 ended.errors.ends_with(
                     "cannot unlock e: it has no keyslot left: no password or keyfile can open it\n\
-                     strongroom: hint: only an older backup of its header helps: strongroom header restore CONTAINER FILE\n"
+                     strongroom: hint: only an older backup of its header can help: strongroom header restore CONTAINER FILE\n"
                 ),
                 "{format}: {command}: {}",
                 ended.errors

@@ -185,7 +185,7 @@ fn an_examination_without_a_password_finds_why_a_luks2_container_does_not_open()
             "data",
             "blowfish-cbc-plain has blocks of 64 bits, too small for a disk",
         ),
-        ("/segments/0/iv_tweak", json!(far), "data", "the numbers of its sectors pass 64 bits"),
+        ("/segments/0/iv_tweak", json!(far), "data", "its sector numbers need more than 64 bits"),
         (
             "/segments/0/size",
             json!("1048576"),

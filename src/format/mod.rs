@@ -86,7 +86,10 @@ pub trait Format: fmt::Debug + Send + Sync {
     /// `Usage` for what the format cannot have, `Unsupported` where containers of it are not made.
     fn plan(&self, room: Room, wishes: &Wishes<'_>, rng: &dyn Rng) -> Result<Box<dyn Blueprint>> {
         let _ = (room, wishes, rng);
-        Err(Error::new(ErrorKind::Unsupported, format!("{} containers are not made", self.name())))
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("strongroom does not create {} containers", self.name()),
+        ))
     }
 
     /// Lays the header in `file` over, or beside, `container`. `None` where `file` is no header file of this format.
@@ -117,7 +120,10 @@ pub trait Format: fmt::Debug + Send + Sync {
     /// `Busy` while the header is of use only where it is, `Damaged`, `Unsupported` where the format has no backups.
     fn take_backup(&self, container: &dyn Storage) -> Result<Box<dyn HeaderBackup>> {
         let _ = container;
-        Err(Error::new(ErrorKind::Unsupported, format!("{} headers are not backed up", self.name())))
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("strongroom does not back up {} headers", self.name()),
+        ))
     }
 
     /// Compares a header file with the container that it is to be restored to. `None` where `file` is none of this format.
@@ -286,7 +292,7 @@ fn empty_keyslot(slot: u32) -> Error {
 /// A container whose keyslots were all destroyed.
 fn no_keyslot_left() -> Error {
     Error::new(ErrorKind::Damaged, "it has no keyslot left: no password or keyfile can open it")
-        .with_hint("only an older backup of its header helps: strongroom header restore CONTAINER FILE")
+        .with_hint("only an older backup of its header can help: strongroom header restore CONTAINER FILE")
 }
 
 fn no_growth(format: &str) -> Error {

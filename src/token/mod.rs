@@ -99,7 +99,7 @@ pub fn the_only_one(tokens: &[Box<dyn Authenticator>]) -> Result<&dyn Authentica
         _ => {
             let names: Vec<_> = tokens.iter().map(|token| token.name()).collect();
             let reason = format!("there are {} FIDO2 tokens: {}", tokens.len(), names.join(", "));
-            Err(Error::new(ErrorKind::Usage, reason).with_hint("leave only the one in that is meant"))
+            Err(Error::new(ErrorKind::Usage, reason).with_hint("keep only the one that you mean"))
         }
     }
 }

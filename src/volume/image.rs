@@ -48,7 +48,7 @@ pub fn import(
     }
     volume.flush().map_err(volume_error)?;
     if image.size()? != len {
-        return Err(Error::new(ErrorKind::Busy, "the image's size has changed while it was read"));
+        return Err(Error::new(ErrorKind::Busy, "the image's size changed while it was being read"));
     }
     Ok(digest)
 }

@@ -91,7 +91,7 @@ pub fn partition_range(storage: &dyn Storage, number: u32) -> Result<std::ops::R
             .with_hint(format!("its partitions: {}", numbers.join(", ")))
     })?;
     partition.range(storage.size()?).ok_or_else(|| {
-        Error::new(ErrorKind::Damaged, format!("it ends before its partition {number} begins"))
+        Error::new(ErrorKind::Damaged, format!("it ends before its partition {number} starts"))
     })
 }
 

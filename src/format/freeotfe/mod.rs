@@ -88,7 +88,7 @@ impl Format for FreeOtfe {
     }
 
     fn take_backup(&self, _: &dyn Storage) -> Result<Box<dyn HeaderBackup>> {
-        Err(Error::new(ErrorKind::Unsupported, "headers of FreeOTFE are not backed up here")
+        Err(Error::new(ErrorKind::Unsupported, "strongroom does not back up FreeOTFE headers")
             .with_hint("LibreCrypt does it on Windows; a copy of the volume's first 512 bytes is the same"))
     }
 
@@ -152,8 +152,9 @@ impl Header for Locked {
         };
         if !keyfiles.is_empty() {
             let reason = "no keyfile joins the password of a FreeOTFE volume";
-            return Err(Error::usage(reason)
-                .with_hint("what FreeOTFE calls a keyfile is a header in a file of its own: --header FILE"));
+            return Err(Error::usage(reason).with_hint(
+                "what FreeOTFE calls a keyfile is a separate header: give it with --header FILE",
+            ));
         }
         // What is described of an opened header is keyslot 0.
         if attempt.keyslot.is_some_and(|slot| slot != 0) {
@@ -193,7 +194,7 @@ impl Header for Locked {
 }
 
 fn no_editor() -> Error {
-    Error::new(ErrorKind::Unsupported, "headers of FreeOTFE are read, and never written")
+    Error::new(ErrorKind::Unsupported, "strongroom reads FreeOTFE headers but never writes them")
         .with_hint("LibreCrypt changes passwords and makes keyfiles on Windows")
 }
 

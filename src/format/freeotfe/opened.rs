@@ -94,7 +94,7 @@ impl Opened {
     /// # Errors
     /// `Damaged` for bytes that it never gives.
     pub(super) fn of_key(key: &VolumeKey) -> Result<Self> {
-        Self::parse(key.expose())?.ok_or_else(|| Error::new(ErrorKind::Damaged, "this is no key of a volume"))
+        Self::parse(key.expose())?.ok_or_else(|| Error::new(ErrorKind::Damaged, "this is not a volume key"))
     }
 
     fn parse(blob: &[u8]) -> Result<Option<Self>> {
@@ -131,7 +131,7 @@ impl Opened {
         let len = there.saturating_sub(start);
         let len = len.saturating_sub(len.checked_rem(UNIT).unwrap_or_default());
         if len == 0 {
-            return Err(Error::new(ErrorKind::Damaged, "it ends before its data begin"));
+            return Err(Error::new(ErrorKind::Damaged, "it ends before its data starts"));
         }
         Ok(Data { start, len, end, is_cut_off: there < end })
     }

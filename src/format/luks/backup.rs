@@ -71,7 +71,7 @@ fn check_file<V: Version>(file: &dyn Storage) -> Result<()> {
         Error::new(ErrorKind::Damaged, reason)
     };
     if !V::has_magic(file)? {
-        return Err(refused("it does not begin as a header does"));
+        return Err(refused("it does not start like a header"));
     }
     V::Header::read_file(file).map(drop).map_err(|error| refused(error.reason()))
 }
@@ -208,7 +208,7 @@ pub(in crate::format) fn write_checked_as(
     if found == bytes {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Io, format!("{what} is read back otherwise")))
+    Err(Error::new(ErrorKind::Io, format!("{what} reads back differently from what was written")))
 }
 
 /// Refuses a header that does not fit the data (as cryptsetup does), and tells what else speaks against it.

@@ -66,7 +66,7 @@ impl Luks1Header {
     /// L1-DATA-02
     fn check_data(&self) -> Result<()> {
         if self.sectors() == 0 {
-            return Err(Error::new(ErrorKind::Damaged, "the container ends where its data should begin"));
+            return Err(Error::new(ErrorKind::Damaged, "the container ends where its data should start"));
         }
         Ok(())
     }

@@ -235,7 +235,7 @@ fn a_container_that_was_cut_short_is_told_as_far_as_that_shows() {
         ["Warning data: the container ends 7 bytes into a sector of 512: it may have been cut short"]
     );
     bytes.truncate(DATA_OFFSET + 100);
-    assert_eq!(complaints(bytes.clone()), ["Error data: the container ends where its data should begin"]);
+    assert_eq!(complaints(bytes.clone()), ["Error data: the container ends where its data should start"]);
     bytes.truncate(DATA_OFFSET - 1);
     assert_eq!(
         complaints(bytes),

@@ -154,7 +154,7 @@ impl HeaderCopy {
         // L2-JSON-01: a zero byte ends it.
         let area_len = area_len.filter(|len| text.len() < *len).ok_or_else(|| {
             Error::new(ErrorKind::NoSpace, "the header's JSON area is full")
-                .with_hint("a keyslot or a token less makes room")
+                .with_hint("removing a keyslot or a token makes room")
         })?;
         text.resize(area_len, 0);
         rng.fill(&mut raw.salt)?;
@@ -248,7 +248,9 @@ impl HeaderCopy {
         storage.sync_data()?;
         match Self::read(Place { storage, is_detached: self.is_detached }, index, offset)? {
             Ok(copy) if copy.says_the_same_as(self) => Ok(()),
-            _ => Err(Error::new(ErrorKind::Io, "the header copy that was written is read back otherwise")),
+            _ => {
+                Err(Error::new(ErrorKind::Io, "the header copy reads back differently from what was written"))
+            }
         }
     }
 }
@@ -308,7 +310,7 @@ fn checksum_field(raw: &RawHeader, json: &[u8], hash: HashKind) -> [u8; 64] {
 
 /// Puts text into a field that a zero byte ends.
 fn put(field: &mut [u8], text: &[u8]) -> Result<()> {
-    let too_long = || Error::new(ErrorKind::Usage, "a text is too long for its field of the header");
+    let too_long = || Error::new(ErrorKind::Usage, "a text is too long for its field in the header");
     field.get_mut(..text.len()).ok_or_else(too_long)?.copy_from_slice(text);
     if field.last() == Some(&0) { Ok(()) } else { Err(too_long()) }
 }

@@ -226,7 +226,7 @@ impl Editor for Luks2Editor {
         new.write_as(first, place.storage).map_err(|error| {
             let reason = format!("a header copy cannot be written: {}", error.reason());
             Error::new(error.kind(), reason).with_hint(
-                "the old keyslots are there still; where the medium kept the write, so are the new",
+                "the old keyslots are still there, and the new ones too if the medium kept the write",
             )
         })?;
         new.write_as(second, place.storage)
@@ -234,9 +234,8 @@ impl Editor for Luks2Editor {
             .map_err(|error| {
                 let reason =
                     format!("the change is in force, but not all of it is written: {}", error.reason());
-                Error::new(error.kind(), reason).with_hint(
-                    "what was to be taken away may still be there: repeat it when the medium works",
-                )
+                Error::new(error.kind(), reason)
+                    .with_hint("what you removed may still be there: do it again once the medium works")
             })
     }
 }

@@ -38,11 +38,13 @@ pub(super) fn pieces<'a>(plan: &Plan<'a>, container_len: u64) -> Result<Vec<Piec
         let sectors = sectors(segment, crypt, container_len)?;
         let units = sectors.checked_shl(sector_size.shift().saturating_sub(UNIT_SHIFT));
         if units.and_then(|units| crypt.iv_tweak.checked_add(units)).is_none() {
-            return Err(damaged("the numbers of its sectors pass 64 bits"));
+            return Err(damaged("its sector numbers need more than 64 bits"));
         }
         let encryption = Encryption::parse(&crypt.encryption, plan.key.key_len)?;
         let first = next;
-        next = next.checked_add(sectors).ok_or_else(|| damaged("its data pass 64 bits"))?;
+        next = next
+            .checked_add(sectors)
+            .ok_or_else(|| damaged("its data ends beyond what 64 bits can count"))?;
         pieces.push(Piece { segment, sector_size, first, sectors, encryption, iv_tweak: crypt.iv_tweak });
     }
     Ok(pieces)

@@ -129,7 +129,7 @@ impl Restore {
             let wanted = restore.source.copy_in_use();
             let own = present.copies.whole().find(|copy| copy.is_of_same_container(wanted));
             check_same_data(own.unwrap_or(present.copy_in_use()), wanted).map_err(|error| {
-                error.with_hint("a header file fits only the data of its time: strongroom header backup makes one of today")
+                error.with_hint("a header file fits only the data it was made with: strongroom header backup makes a current one")
             })?;
         }
         Ok(restore)

@@ -43,14 +43,14 @@ pub(super) fn write_both(
     new.for_index(first, key)?.write(storage).map_err(|error| {
         let reason = format!("header copy {first} cannot be written: {}", error.reason());
         Error::new(error.kind(), reason)
-            .with_hint("the old keyslots are there still; where the medium kept the write, so are the new")
+            .with_hint("the old keyslots are still there, and the new ones too if the medium kept the write")
     })?;
     let second = first.other();
     new.for_index(second, key)?.write(storage).map_err(|error| {
         let reason =
             format!("the change is in force, but header copy {second} is not renewed: {}", error.reason());
         Error::new(error.kind(), reason)
-            .with_hint("what was to be taken away may still be there: repeat it when the medium works")
+            .with_hint("what you removed may still be there: do it again once the medium works")
     })
 }
 

@@ -54,7 +54,7 @@ impl Making {
         }
         if wishes.key_bits.is_some() || wishes.hash.is_some() {
             let error = Error::usage(format!("{title}'s keys have one size"));
-            return Err(error.with_hint("--prf names what makes the header's key"));
+            return Err(error.with_hint("--prf names the hash that derives the header key"));
         }
         if wishes.is_detached {
             return Err(Error::usage(format!("{title} containers bear their headers")));

@@ -80,7 +80,7 @@ impl Opened {
     /// # Errors
     /// `Damaged` for bytes that it never gives.
     pub fn of_key(key: &VolumeKey) -> Result<Self> {
-        Self::parse(key.expose())?.ok_or_else(|| Error::new(ErrorKind::Damaged, "this is no key of a volume"))
+        Self::parse(key.expose())?.ok_or_else(|| Error::new(ErrorKind::Damaged, "this is not a volume key"))
     }
 
     fn parse(blob: &[u8]) -> Result<Option<Self>> {

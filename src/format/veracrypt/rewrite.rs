@@ -79,7 +79,7 @@ impl NewHeaders {
         let [first, last] = &self.sealed;
         let [first_at, last_at] = self.order.map(|place| place.offset(len));
         let (Some(first_at), Some(last_at)) = (first_at, last_at) else {
-            return Err(Error::new(ErrorKind::Damaged, "the container has no room for its headers any more"));
+            return Err(Error::new(ErrorKind::Damaged, "the container no longer has room for its headers"));
         };
         if let Some(found) = &self.found {
             let slot = Slot::read(storage, Place::Normal, last_at)?;

@@ -56,7 +56,7 @@ enum Width {
 
 impl Layout {
     fn parse(boot: &Fields<'_>, volume_len: u64) -> Result<Self> {
-        let no = || damaged("its boot sector is none of FAT");
+        let no = || damaged("its boot sector is not a FAT one");
         let sector = u64::from(boot.u16(11)?);
         let per_cluster = u64::from(boot.u8(13)?);
         let reserved = u64::from(boot.u16(14)?);

@@ -46,7 +46,7 @@ struct Log<'a> {
 
 impl<'a> Log<'a> {
     fn parse(bytes: &'a Bytes<'a>, start: &Fields<'_>) -> Result<Self> {
-        let no = || damaged("its superblock is none of XFS");
+        let no = || damaged("its superblock is not an XFS one");
         let block_len = u64::from(big(start, 4)?);
         let place = start.u64(48)?.swap_bytes();
         let (group_blocks, log_blocks) = (u64::from(big(start, 84)?), u64::from(big(start, 96)?));
@@ -64,7 +64,7 @@ impl<'a> Log<'a> {
         let len = log_blocks.checked_mul(block_len).filter(|len| *len > 0).ok_or_else(no)?;
         let end = start.checked_add(len).ok_or_else(no)?;
         if end > bytes.len() {
-            return Err(damaged("its log lies behind its end"));
+            return Err(damaged("its log lies past its end"));
         }
         Ok(Self { bytes, start, blocks: len / BLOCK })
     }

@@ -197,7 +197,7 @@ impl LiveReencryption {
         }
         let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
         if worker.as_ref().is_some_and(|worker| !worker.is_finished()) {
-            return Err(Error::new(ErrorKind::Busy, "the re-encryption runs already"));
+            return Err(Error::new(ErrorKind::Busy, "a re-encryption is already running"));
         }
         if let Some(ended) = worker.take() {
             let _ = ended.join();

@@ -19,7 +19,7 @@ impl<'a> Table<'a> {
         let record = Record::parse(bytes.read(offset, layout.record_len)?, 0)?;
         let data = record.data(layout)?;
         if data.first_cluster() != Some(layout.table) {
-            return Err(damaged("its table of files is not where the boot sector has it"));
+            return Err(damaged("its file table is not where the boot sector says"));
         }
         Ok(Self { bytes, layout, data })
     }
@@ -43,7 +43,7 @@ pub(super) struct Record {
 
 impl Record {
     fn parse(mut raw: Vec<u8>, number: u64) -> Result<Self> {
-        let no = || damaged(format!("its record {number} is none"));
+        let no = || damaged(format!("its record {number} is not a file record"));
         if !raw.starts_with(b"FILE") {
             return Err(no());
         }
@@ -88,7 +88,7 @@ impl Record {
     /// The value of an attribute that lies in the record.
     pub(super) fn value(&self, kind: u32) -> Result<Vec<u8>> {
         let attribute = self.unnamed(kind)?.filter(|attribute| !attribute.is_outside);
-        attribute.ok_or_else(|| damaged("a record of its own lacks an attribute"))?.value()
+        attribute.ok_or_else(|| damaged("one of its system records lacks an attribute"))?.value()
     }
 
     /// The file's content.
@@ -96,10 +96,14 @@ impl Record {
         let Some(attribute) = self.unnamed(DATA)? else {
             // A list says which records have the attributes that found no room.
             let is_elsewhere = self.unnamed(ATTRIBUTE_LIST)?.is_some();
-            return Err(if is_elsewhere { scattered() } else { damaged("a file of its own has no content") });
+            return Err(if is_elsewhere {
+                scattered()
+            } else {
+                damaged("one of its system files has no content")
+            });
         };
         if attribute.fields.u16(12)? & (COMPRESSED | ENCRYPTED | SPARSE) != 0 {
-            return Err(damaged("a file of its own is compressed, encrypted or sparse"));
+            return Err(damaged("one of its system files is compressed, encrypted or sparse"));
         }
         if !attribute.is_outside {
             return Ok(Data::Inside(attribute.value()?));
@@ -118,7 +122,7 @@ pub(super) fn put_back(raw: &mut [u8]) -> Result<()> {
         && count == pieces.saturating_add(1)
         && offset.saturating_add(count.saturating_mul(2)) <= STRIDE.saturating_sub(2);
     if !is_possible {
-        return Err(damaged("a structure has no possible update sequence"));
+        return Err(damaged("a structure has an impossible update sequence"));
     }
     let sequence = fields.bytes(offset, count.saturating_mul(2))?.to_vec();
     let mut words = sequence.chunks_exact(2);
@@ -126,7 +130,7 @@ pub(super) fn put_back(raw: &mut [u8]) -> Result<()> {
     for (piece, word) in raw.chunks_exact_mut(STRIDE).zip(words) {
         let Some((_, tail)) = piece.split_at_mut_checked(STRIDE.saturating_sub(2)) else { continue };
         if tail != number {
-            return Err(damaged("a structure was written in part only"));
+            return Err(damaged("a structure was only partly written"));
         }
         tail.copy_from_slice(word);
     }
@@ -155,13 +159,13 @@ impl<'a> Attribute<'a> {
         let (whole, behind) = rest
             .split_at_checked(len)
             .filter(|_| len >= LEAST_ATTRIBUTE && len.is_multiple_of(8))
-            .ok_or_else(|| damaged("an attribute has no possible length"))?;
+            .ok_or_else(|| damaged("an attribute has an impossible length"))?;
         *rest = behind;
         let fields = Fields(whole);
         let is_outside = match fields.u8(8)? {
             0 => false,
             1 => true,
-            _ => return Err(damaged("an attribute lies nowhere")),
+            _ => return Err(damaged("an attribute has no location")),
         };
         Ok(Some(Self { kind, fields, is_outside }))
     }
@@ -176,7 +180,7 @@ impl<'a> Attribute<'a> {
         let (lowest, highest) = (self.fields.u64(16)?, self.fields.u64(24)?);
         let start = usize::from(self.fields.u16(32)?);
         let packed = self.fields.0.get(start..).filter(|_| start >= LEAST_OUTSIDE);
-        let mut packed = packed.ok_or_else(|| damaged("an attribute says nowhere where it lies"))?;
+        let mut packed = packed.ok_or_else(|| damaged("an attribute does not say where it lies"))?;
         let mut runs = Vec::new();
         let (mut before, mut cluster) = (0_u64, 0_i64);
         while let Some((len, step)) = split_run(&mut packed)? {
@@ -189,13 +193,13 @@ impl<'a> Attribute<'a> {
             before = before.checked_add(len).ok_or_else(outside)?;
         }
         if lowest != 0 || highest.checked_add(1) != Some(before) {
-            return Err(damaged("an attribute's clusters are not as many as it says"));
+            return Err(damaged("an attribute claims another number of clusters than it has"));
         }
         let len = before.saturating_mul(layout.cluster_len);
         // What lies behind what was ever written does not count.
         let (size, written) = (self.fields.u64(48)?, self.fields.u64(56)?);
         if size.max(written) > len && !is_listed {
-            return Err(damaged("a file of its own is longer than its clusters"));
+            return Err(damaged("one of its system files is longer than its clusters"));
         }
         Ok(Data::Outside { runs, len: len.min(size).min(written), is_listed })
     }
@@ -229,7 +233,7 @@ impl Data {
         if len >= wanted {
             return Ok(());
         }
-        Err(if is_listed { scattered() } else { damaged("a file of its own is too short") })
+        Err(if is_listed { scattered() } else { damaged("one of its system files is too short") })
     }
 
     fn first_cluster(&self) -> Option<u64> {
@@ -242,7 +246,7 @@ impl Data {
     /// Some of the bytes.
     pub(super) fn read(&self, bytes: &Bytes<'_>, layout: &Layout, range: Range<u64>) -> Result<Vec<u8>> {
         self.check_len(range.end)?;
-        let cut_off = || damaged("a file of its own is cut off");
+        let cut_off = || damaged("one of its system files is cut off");
         let runs = match self {
             Self::Inside(value) => {
                 let [start, end] =
@@ -276,7 +280,7 @@ impl Data {
 ///
 /// The halves of the first byte say how many bytes each of the two numbers has. Without the second one it would be a hole.
 fn split_run(packed: &mut &[u8]) -> Result<Option<(u64, i64)>> {
-    let no = || damaged("a list of clusters is none");
+    let no = || damaged("a cluster list is malformed");
     let (&sizes, rest) = packed.split_first().ok_or_else(no)?;
     if sizes == 0 {
         return Ok(None);
@@ -302,7 +306,7 @@ fn outside() -> crate::Error {
 }
 
 fn scattered() -> crate::Error {
-    unsupported("a file of its own is in too many pieces").with_hint("defragment it under Windows")
+    unsupported("one of its system files is in too many pieces").with_hint("defragment it under Windows")
 }
 
 /// The bytes that one word of an update sequence protects, whatever the size of sectors.
