@@ -370,14 +370,14 @@ fn what_ntfs_may_not_say_is_refused() {
         ("a cluster list is malformed", vec![patched(64, &[0x11, 0x80, 0])]),
         ("not there", vec![patched(64, &[0x11, 2, 0x80])]),
         ("not there", vec![patched(64, &[0x21, 2, 0x87, 0x13])]),
-        ("not as many", vec![patched(24, &[0])]),
-        ("not as many", vec![patched(16, &[1])]),
+        ("another number of clusters", vec![patched(24, &[0])]),
+        ("another number of clusters", vec![patched(16, &[1])]),
         ("longer than its clusters", vec![outside(&[(2, 90)], 1025)]),
         ("too short", vec![patched(48, &[0x70])]),
         ("too short", vec![patched(56, &[0x70])]),
         ("compressed", vec![patched(13, &[0x80])]),
         ("compressed", vec![patched(12, &[1])]),
-        ("no possible length", vec![patched(4, &[71])]),
+        ("impossible length", vec![patched(4, &[71])]),
     ];
     for (word, attributes) in cases {
         Small::new(&attributes).refuses(word);
@@ -400,7 +400,7 @@ fn what_ntfs_may_not_say_is_refused() {
         small.refuses(word);
     }
     let records: [(&str, usize, u8); 7] = [
-        ("in part only", 510, 8),
+        ("only partly written", 510, 8),
         ("update sequence", 6, 2),
         ("record 6", 0, b'B'),
         ("record 6", 22, 0),
@@ -420,7 +420,7 @@ fn what_ntfs_may_not_say_is_refused() {
 fn a_table_that_lies_elsewhere_by_its_own_account_is_refused() {
     let mut small = Small::new(&[inside(0x80, &bits(3))]);
     small.record(0, &[outside(&[(16, 9)], 16 * CLUSTER)]);
-    small.refuses("not where the boot sector has it");
+    small.refuses("not where the boot sector says");
 }
 
 #[test]
