@@ -33,15 +33,22 @@ pub(crate) fn watch(console: Console) -> Result<()> {
     // Caught, so that a write beyond the limit on file sizes (ulimit -f) fails instead of killing the process.
     signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+    let watcher = thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for _ in signals.forever() {
             let is_first = !REQUESTED.swap(true, Ordering::SeqCst);
             if !is_first || AT_LIBERTY.load(Ordering::SeqCst) {
                 leave();
             }
         }
-    })?;
-    Ok(())
+    });
+    match watcher {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(Error::new(ErrorKind::OutOfMemory, "no thread can be started")
+                .with_hint("end other programs, or raise the limit: see ulimit -u"))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Whether the user asked to stop.

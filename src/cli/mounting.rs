@@ -232,7 +232,13 @@ fn access(options: &MountOptions) -> Access {
 }
 
 /// Opens and locks the container, and its header file where the header is detached, or says who has it.
+///
+/// A medium may not answer: a signal ends that at once, as nothing is begun.
 pub(crate) fn open(path: &Path, header: HeaderFile<'_>, access: Access) -> Result<Container> {
+    interrupt::at_liberty(|| open_now(path, header, access))
+}
+
+fn open_now(path: &Path, header: HeaderFile<'_>, access: Access) -> Result<Container> {
     check_kind(path)?;
     let mut container = Container::open(path, access).map_err(|error| {
         let error = match error.kind() {

@@ -132,13 +132,38 @@ impl MountTable {
     /// `Busy` where another mount lies over it: unmounting by path would hit that one.
     pub(super) fn place_of(&self, id: MountId) -> Result<Option<&Path>> {
         let Some(mount) = self.find(id) else { return Ok(None) };
-        match self.at(&mount.mountpoint) {
-            Some(top) if top.id == id => Ok(Some(&mount.mountpoint)),
-            _ => {
-                let place = mount.mountpoint.display();
-                Err(Error::new(ErrorKind::Busy, format!("something else is mounted over {place}")))
+        let Some(cover) = self.over(mount) else { return Ok(Some(&mount.mountpoint)) };
+        let place = cover.mountpoint.display();
+        Err(Error::new(ErrorKind::Busy, format!("something else is mounted over {place}"))
+            .with_hint(format!("first: umount '{place}'")))
+    }
+
+    /// What shows in the place of `mount`: what lies on it, or over a folder above it.
+    fn over(&self, mount: &Mount) -> Option<&Mount> {
+        let own = self.at(&mount.mountpoint).filter(|top| top.id != mount.id);
+        own.or_else(|| {
+            let mut child = mount;
+            // Each mount has fewer above it than there are.
+            for _ in &self.0 {
+                let parent = self.numbered(child.parent).filter(|parent| parent.id != child.id)?;
+                let hides = |other: &&Mount| {
+                    other.parent == parent.id.number
+                        && other.id != child.id
+                        && child.mountpoint.starts_with(&other.mountpoint)
+                };
+                if let Some(cover) = self.0.iter().rev().find(hides) {
+                    return Some(cover);
+                }
+                child = parent;
             }
-        }
+            None
+        })
+    }
+
+    /// What was mounted on the mount `id` itself and hides it, the topmost.
+    pub(super) fn cover_of(&self, id: MountId) -> Option<&Mount> {
+        let mount = self.find(id)?;
+        self.at(&mount.mountpoint).filter(|top| top.id != id && self.over(top).is_none())
     }
 
     /// The other mounts of the same file system, bound elsewhere: it stays in use when the mount `id` goes. Those that go with
@@ -290,6 +315,27 @@ mod tests {
         let hidden = table.place_of(MountId { number: 64, major: 0, minor: 39 }).unwrap_err();
         assert_eq!(hidden.kind(), ErrorKind::Busy);
         assert_eq!(hidden.reason(), "something else is mounted over /home/a/my vault");
+    }
+
+    #[test]
+    fn a_mount_over_a_folder_above_hides_as_well() {
+        let table = MountTable::parse(
+            b"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n\
+            5 1 7:1 / /p/v rw - ext4 /dev/loop1 rw\n\
+            6 1 7:2 / /q/v rw - ext4 /dev/loop2 rw\n\
+            7 1 0:50 / /p rw - tmpfs x rw\n\
+            8 6 0:51 / /q/v/in rw - tmpfs x rw\n\
+            9 6 0:52 / /q/v rw - tmpfs x rw\n",
+        );
+        let [p, q, over_q] =
+            [(5, 7, 1), (6, 7, 2), (9, 0, 52)].map(|(number, major, minor)| MountId { number, major, minor });
+        let hidden = table.place_of(p).unwrap_err();
+        assert_eq!(hidden.reason(), "something else is mounted over /p");
+        assert_eq!(hidden.hint(), Some("first: umount '/p'"));
+        assert_eq!(table.cover_of(p), None);
+        assert_eq!(table.place_of(q).unwrap_err().hint(), Some("first: umount '/q/v'"));
+        assert_eq!(table.cover_of(q).map(|cover| cover.id), Some(over_q));
+        assert_eq!(table.place_of(over_q).unwrap(), Some(Path::new("/q/v")));
     }
 
     #[test]

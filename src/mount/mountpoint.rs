@@ -9,9 +9,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{Access, AtFlags, Dir, Mode, OFlags, accessat, fstat, open, openat};
+use rustix::{
+    fs::{Access, AtFlags, Dir, Mode, OFlags, StatxFlags, accessat, fstat, open, openat, statx},
+    mount::{UnmountFlags, unmount},
+};
 
-use super::{mountinfo::MountTable, others::other_at};
+use super::{
+    mountinfo::{MountId, MountTable},
+    others::other_at,
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     sys::{
@@ -24,6 +30,8 @@ use crate::{
 #[derive(Debug)]
 pub struct MountPoint {
     path: PathBuf,
+    /// The folder that it is in, as it was before anything was mounted over that.
+    above: OwnedFd,
     directory: OwnedFd,
 }
 
@@ -49,6 +57,7 @@ impl MountPoint {
             }
             Err(error) => return Err(dead_end(&path, error.into())),
         };
+        let above = open(path.parent().unwrap_or(&path), flags, Mode::empty()).map_err(io::Error::from)?;
         if let Some(mount) = MountTable::read()?.at(&path) {
             if let Some(other) = other_at(&path) {
                 let reason = format!("{} has mounted a volume there", other.mounted_by);
@@ -71,7 +80,7 @@ impl MountPoint {
             return Err(Error::new(ErrorKind::Exists, "the directory is not empty")
                 .with_hint("what it holds would be hidden; choose an empty directory"));
         }
-        Ok(Self { path, directory })
+        Ok(Self { path, above, directory })
     }
 
     /// Opens a folder that [`make`] made, and lets the caller write to it, as mounting on it takes. [`seal`](Self::seal) takes
@@ -109,6 +118,35 @@ impl MountPoint {
     /// A name for exactly the directory that was checked, for system calls of this process.
     pub fn by_descriptor(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.directory.as_raw_fd()))
+    }
+
+    /// The same directory once more.
+    ///
+    /// # Errors
+    /// What duplicating the descriptor gave.
+    pub fn try_clone(&self) -> Result<Self> {
+        Ok(Self {
+            path: self.path.clone(),
+            above: self.above.try_clone()?,
+            directory: self.directory.try_clone()?,
+        })
+    }
+
+    /// Detaches the mount `id`, which was made here, whatever was mounted over a folder above it since.
+    ///
+    /// # Errors
+    /// `Busy` where another mount lies on it.
+    pub(super) fn detach(&self, id: MountId) -> Result<()> {
+        let name = self.path.file_name().unwrap_or_default();
+        // Down by name from the folder above: what was mounted over that one since is not passed.
+        let top = openat(&self.above, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .map_err(io::Error::from)?;
+        let found = statx(&top, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).map_err(io::Error::from)?;
+        if found.stx_mnt_id != id.number {
+            return Err(Error::new(ErrorKind::Busy, "something else is mounted on it"));
+        }
+        let path = format!("/proc/self/fd/{}", top.as_raw_fd());
+        Ok(unmount(path, UnmountFlags::DETACH).map_err(io::Error::from)?)
     }
 }
 

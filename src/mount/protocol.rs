@@ -107,10 +107,13 @@ impl Terminal {
 }
 
 /// Where the container is to be copied to once its volume is down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Save {
     /// The free bytes there.
     pub free: u64,
+    /// The copy's name, absolute: the server takes it where the volume comes down only later.
+    #[serde(default, with = "crate::text::path::optional")]
+    pub target: Option<PathBuf>,
 }
 
 impl Save {
@@ -118,7 +121,7 @@ impl Save {
     ///
     /// # Errors
     /// `Usage` where it is no file, `NoSpace`.
-    pub(super) fn check(self, container: &Container) -> Result<()> {
+    pub(super) fn check(&self, container: &Container) -> Result<()> {
         let file = container.file().metadata()?;
         if !file.is_file() {
             return Err(Error::new(
@@ -209,8 +212,22 @@ pub(super) enum Outcome {
     Failed(Failure),
     /// Not done yet: what the server waits for. Another answer follows.
     Waiting(String),
+    /// The volume is down, and a copy of its container is being made, as this was lost: so, in words. Another answer follows.
+    Rescuing(String),
+    /// That copy is made; and what went wrong on the way down.
+    Rescued(Rescued),
     /// The medium does not answer: the keys are wiped and the server ends as soon as the kernel lets it; the rest is the command's.
     GivenUp(Failure),
+}
+
+/// What a server made of a container that was lost.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Rescued {
+    /// The copies.
+    #[serde(with = "crate::text::path::list")]
+    pub copies: Vec<PathBuf>,
+    /// What went wrong on the way down.
+    pub lossy: Option<Failure>,
 }
 
 /// An [`Error`] on its way to another process.
@@ -434,7 +451,7 @@ mod tests {
     #[test]
     fn a_command_is_one_line() {
         let (left, right) = UnixStream::pair().unwrap();
-        let command = Command::Unmount { force: true, save: Some(Save { free: 7 }) };
+        let command = Command::Unmount { force: true, save: Some(Save { free: 7, target: None }) };
         send(&left, &command).unwrap();
         assert_eq!(receive::<Command>(&right).unwrap(), command);
     }

@@ -301,12 +301,13 @@ pub(super) fn sessions() -> Vec<Session> {
 }
 
 /// As [`sessions`], when each server that was killed a moment ago has ended: its threads hold the lock until then. One whose
-/// threads are stuck in the kernel is not waited for longer than [`ENDING_LIMIT`].
+/// threads are stuck in the kernel is not waited for longer than [`STUCK_LIMIT`].
 pub(super) fn settled_sessions() -> Vec<Session> {
     let sessions = sessions();
-    let deadline = Instant::now() + ENDING_LIMIT;
+    let start = Instant::now();
+    let limit = |server: ProcessId| if server.is_stuck() { STUCK_LIMIT } else { ENDING_LIMIT };
     for record in sessions.iter().filter_map(|session| session.record.as_ref()) {
-        while record.server.is_ending() && Instant::now() < deadline {
+        while record.server.is_ending() && start.elapsed() < limit(record.server) {
             sleep(Duration::from_millis(10));
         }
     }
@@ -400,6 +401,8 @@ fn timestamp(seconds: u64) -> String {
 const MOST_NAMES: usize = 8;
 /// For how long a killed server is waited for.
 const ENDING_LIMIT: Duration = Duration::from_secs(2);
+/// The same where its medium hangs: that may last for ever.
+const STUCK_LIMIT: Duration = Duration::from_millis(300);
 /// How long a server may take to notice that its container was renamed or replaced; on a network file system it does not.
 const NOTICING_LIMIT: Duration = Duration::from_secs(2);
 /// The record's name in a session's directory.

@@ -15,7 +15,7 @@ use super::{
     protocol::{self, Command, Outcome, Save},
     registry::{Entry, Record},
     session::CONTROL,
-    unmount::{END_LIMIT, Selection, choose, explained, lossy, not_mounted, wait_for_end},
+    unmount::{END_LIMIT, HELD_LOST, Selection, choose, explained, lossy, not_mounted, wait_for_end},
     whereabouts::Lost,
 };
 use crate::{
@@ -63,7 +63,7 @@ pub fn unmount_saving(
         return Err(Error::new(ErrorKind::Io, reason).during(action()).with_hint("leave out --save-as"));
     }
     let copies = Copies::begin(target, &record)?;
-    let save = Save { free: free_bytes(target)? };
+    let save = Save { free: free_bytes(target)?, target: std::path::absolute(target).ok() };
     let no_answer = |error: io::Error| match error.kind() {
         io::ErrorKind::Interrupted => Error::new(ErrorKind::Interrupted, "interrupted").during(action()),
         kind => Error::new(ErrorKind::Io, format!("its server does not answer ({kind})")).during(action()),
@@ -72,7 +72,7 @@ pub fn unmount_saving(
     protocol::send(&stream, &Command::Unmount { force, save: Some(save) }).map_err(no_answer)?;
     match outcome(&stream, interrupted).map_err(no_answer)? {
         Outcome::Lent => {}
-        Outcome::Failed(failure) => return Err(explained(failure, &record).during(action())),
+        Outcome::Failed(failure) => return Err(waiting(explained(failure, &record), target).during(action())),
         Outcome::GivenUp(failure) => return Err(lossy(failure).during(action())),
         _ => return Err(no_answer(io::ErrorKind::InvalidData.into())),
     }
@@ -129,10 +129,26 @@ impl Copies {
     }
 }
 
-fn header_of(target: &Path) -> PathBuf {
+/// What the copy of a header file is called, of a container that is copied to `target`.
+pub(super) fn header_of(target: &Path) -> PathBuf {
     let mut name = OsString::from(target);
     name.push(".header");
     name.into()
+}
+
+/// The refusal of a volume that goes on only until nobody uses it: it takes the copy's name with it.
+fn waiting(error: Error, target: &Path) -> Error {
+    if error.hint() != Some(HELD_LOST) {
+        return error;
+    }
+    let target = target.display();
+    let told = Error::new(error.kind(), error.reason()).with_hint(format!(
+        "it is no longer mounted here; it is saved as {target} when nobody uses it, or now with --force --save-as {target}"
+    ));
+    match error.action() {
+        Some(action) => told.during(action),
+        None => told,
+    }
 }
 
 fn free_bytes(target: &Path) -> Result<u64> {

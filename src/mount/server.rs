@@ -189,7 +189,7 @@ impl Server {
             record.ready = !is_private;
             record.entry.header = found.header.map(|header| header.path);
         })?;
-        let contact = Contact { terminal: order.terminal, home: order.home };
+        let contact = Contact { terminal: order.terminal, home: order.home, wanted: None };
         Ok(Self {
             session,
             log,
@@ -431,7 +431,7 @@ impl Server {
 
     /// Takes the volume down for a command.
     fn unmount(&mut self, stream: UnixStream, force: bool, save: Option<Save>) -> Next {
-        let refused = match save {
+        let refused = match &save {
             Some(save) => {
                 save.check(&self.container).err().map(|error| Outcome::Failed(Failure::from(&error)))
             }
@@ -446,17 +446,24 @@ impl Server {
             let _ = protocol::send(&stream, &refusal);
             return Next::Serve;
         }
-        let kept = if save.is_some() { DIRECTORY_PART } else { 0 };
+        // What is lost with the end is copied first, where nobody has asked for that.
+        let mut loss = if force || save.is_some() { self.loss() } else { None };
+        let overwritten = loss.as_ref().and_then(Loss::damage);
+        loss = loss.filter(|loss| save.is_none() && loss.is_nameless());
+        let kept = if save.is_some() || loss.is_some() { DIRECTORY_PART } else { 0 };
         let patience = if force { Patience::None } else { Patience::Endless };
         let warden = self.warden(stream.try_clone().ok(), patience);
         let lossy = match if force { self.end_by_force(kept) } else { self.end_cleanly(kept) } {
-            Ending::Whole => None,
+            Ending::Whole => overwritten,
             Ending::Lossy(error) => Some(error),
             Ending::None(error) => {
                 let _ = protocol::send(&stream, &Outcome::Failed(Failure::from(&error)));
                 return Next::Serve;
             }
             Ending::Held(error) => {
+                if let Some(Save { target: Some(target), .. }) = save {
+                    self.contact.wanted = Some(target);
+                }
                 let _ = protocol::send(&stream, &Outcome::Failed(Failure::from(&error)));
                 self.watch.linger();
                 return Next::Serve;
@@ -464,6 +471,13 @@ impl Server {
         };
         if save.is_some() {
             return Next::Hold { saver: Some(stream), lossy };
+        }
+        if let Some(loss) = loss {
+            drop(warden);
+            let answer = loss.rescue_for(&self.container, &self.contact, (&stream, &self.log), lossy);
+            let _ = protocol::send(&stream, &answer);
+            self.end_by_force(0);
+            return Next::End;
         }
         warden.stay();
         // Whoever asked may have gone; the volume is down all the same.
@@ -500,10 +514,18 @@ impl Server {
     /// that still shows stays, and the ciphertext of one that does not is held.
     fn end_by_itself(&mut self, cause: Cause) -> Next {
         // One that others wrote to stays where it is.
-        let Some(loss) = self.loss().filter(Loss::is_nameless) else {
-            return if self.end_for(cause, 0) { Next::End } else { Next::Serve };
+        let loss = self.loss();
+        let overwritten = loss.as_ref().and_then(Loss::damage);
+        let Some(loss) = loss.filter(Loss::is_nameless) else {
+            if !self.end_for(cause, 0) {
+                return Next::Serve;
+            }
+            if let Some(damage) = overwritten {
+                self.tell(&format!("a volume was unmounted: {}", damage.reason()));
+            }
+            return Next::End;
         };
-        let rescue = loss.rescue(&self.container, self.contact.home.as_deref());
+        let rescue = loss.rescue(&self.container, &self.contact);
         if let (Err(error), true) = (&rescue, self.is_visible()) {
             self.session.stop().store(false, Ordering::Relaxed);
             self.tell(&format!("a volume whose container was lost stays mounted: {error}"));

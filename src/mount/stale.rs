@@ -23,7 +23,7 @@ use super::{
     session::{BLOCK, remove_directory},
 };
 use crate::{
-    error::{Error, ErrorKind, Result},
+    error::Result,
     export::unmount_fuse,
     sys::{
         loopdev::detach_stale,
@@ -59,15 +59,15 @@ pub(super) fn clear(session: &Session) -> Result<()> {
             remove_made(mountpoint);
         }
     } else if let Some(mount) = MountTable::read()?.at(&session.directory.join(BLOCK)) {
-        detach(mount.id, &mount.mountpoint)?;
+        detach(mount.id)?;
     }
     Ok(remove_directory(&session.directory)?)
 }
 
 /// From the top: the file system, its driver, the loop device, the block file.
 fn take_away(record: &Record) -> Result<()> {
-    if let (Some(id), Some(mountpoint)) = (record.mount, &record.entry.mountpoint) {
-        detach(id, mountpoint)?;
+    if let Some(id) = record.mount {
+        detach(id)?;
     }
     if let Some(driver) = record.driver_process {
         end(driver)?;
@@ -80,33 +80,27 @@ fn take_away(record: &Record) -> Result<()> {
         detach_stale(device, block)?;
     }
     match record.block_mount {
-        Some(id) => detach(id, &record.block_directory),
+        Some(id) => detach(id),
         None => detach_dead_block(&record.block_directory),
     }
 }
 
 /// Detaches the mount `id`, wherever it shows now, if nothing lies over it.
-fn detach(id: MountId, path: &Path) -> Result<()> {
+fn detach(id: MountId) -> Result<()> {
     let table = MountTable::read()?;
-    let Some(mount) = table.find(id) else { return Ok(()) };
-    if table.at(&mount.mountpoint).is_none_or(|top| top.id != id) {
-        return Err(Error::new(
-            ErrorKind::Busy,
-            format!("something else is mounted over {}", path.display()),
-        ));
-    }
+    let Some(place) = table.place_of(id)? else { return Ok(()) };
     if can_mount() {
         let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
-        return Ok(unmount(&mount.mountpoint, flags).map_err(std::io::Error::from)?);
+        return Ok(unmount(place, flags).map_err(std::io::Error::from)?);
     }
-    unmount_fuse(&mount.mountpoint, true)
+    unmount_fuse(place, true)
 }
 
 /// Detaches a mount of `fuse2fs` on a block file of ours, which is the only one with such a source.
 fn detach_driver_mount(mountpoint: &Path) -> Result<()> {
     let table = MountTable::read()?;
     match table.at(mountpoint) {
-        Some(mount) if mount.is_driver() => detach(mount.id, mountpoint),
+        Some(mount) if mount.is_driver() => detach(mount.id),
         _ => Ok(()),
     }
 }
@@ -118,7 +112,7 @@ fn detach_dead_block(directory: &Path) -> Result<()> {
         return Ok(());
     };
     match stat(directory) {
-        Err(Errno::NOTCONN) => detach(mount.id, directory),
+        Err(Errno::NOTCONN) => detach(mount.id),
         _ => Ok(()),
     }
 }

@@ -29,6 +29,10 @@ use crate::error::{Error, ErrorKind, Result};
 pub fn sync(path: &Path, interrupted: &AtomicBool) -> Result<Entry> {
     let action = || format!("cannot sync {}", path.display());
     let record = find(path).ok_or_else(|| not_mounted("sync", path))?;
+    if let Some(id) = record.mount {
+        // By its path another file system would be synced.
+        MountTable::read()?.place_of(id).map_err(|error| error.during(action()))?;
+    }
     for step in steps(&record.entry) {
         run(step, interrupted).map_err(|error| error.during(action()))?;
     }

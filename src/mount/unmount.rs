@@ -15,9 +15,12 @@ use super::{
     mountinfo::{Mount, MountTable},
     others::{other_at, others},
     protocol::{self, Command, Failure, Outcome},
-    registry::{Entry, Record, Session, inner_ones, named, sessions, sessions_settled_for, settled_sessions},
+    registry::{
+        Entry, Record, Session, file_id, inner_ones, named, sessions, sessions_settled_for, settled_sessions,
+    },
     session::CONTROL,
     stale,
+    whereabouts::Lost,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -165,30 +168,62 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
         return Err(in_use_by_inner(inner).during(action()));
     }
     let copies = if force { copies_of(record) } else { Vec::new() };
+    let covers = if force { covers_of(record) } else { Vec::new() };
+    if record.server.is_ending() {
+        // It was killed, and its medium keeps it: nobody answers any more.
+        let reason = "its server was ended while its medium did not answer: what was not written is lost";
+        let error = Error::new(ErrorKind::Io, reason);
+        if !force {
+            return Err(error.during(action()).with_hint("unmount --force clears what is left"));
+        }
+        let error = clear_given_up(session, record, error, "");
+        return Err(error.during(format!("unmounted {}, but not cleanly", shown.display())));
+    }
     let outcome = ask(&directory.join(CONTROL), record, force, patience);
     tell_of_gone(&copies, patience);
+    tell_of_covers(&covers, patience);
     // A server that ends by itself closes the connection a moment before it has ended.
     if outcome.as_ref().is_err_and(|error| LOST.contains(&error.kind())) {
-        wait_for_end(record, LAST_MOMENT);
+        wait_for_end(record, if record.server.is_ending() { MOMENT } else { LAST_MOMENT });
+    }
+    if force && outcome.is_err() && record.server.is_ending() {
+        // A gentler command was waiting for the medium: told to hurry, the server gave it up, and could not tell us.
+        let reason = "its medium does not answer: what was not written yet is lost";
+        let error = clear_given_up(session, record, Error::new(ErrorKind::Io, reason), KEYS_WIPED);
+        return Err(error.during(format!("unmounted {}, but not cleanly", shown.display())));
     }
     match outcome {
         Ok(Outcome::Done) => {
             wait_for_end(record, END_LIMIT);
+            tell_of_strangers(record, patience);
             Ok(())
         }
         Ok(Outcome::Lossy(failure)) => {
             wait_for_end(record, END_LIMIT);
             Err(lossy(failure).during(format!("unmounted {}, but not cleanly", shown.display())))
         }
+        Ok(Outcome::Rescued(rescued)) => {
+            wait_for_end(record, END_LIMIT);
+            for copy in &rescued.copies {
+                (patience.warn)(&format!("a copy of it is in {}", copy.display()));
+            }
+            let lossy =
+                |failure| lossy(failure).during(format!("unmounted {}, but not cleanly", shown.display()));
+            rescued.lossy.map_or(Ok(()), |failure| Err(lossy(failure)))
+        }
         Ok(Outcome::Failed(failure)) => Err(explained(failure, record).during(action())),
         Ok(Outcome::Kept(failure)) => Err(Error::from(failure).during(action())),
         Ok(Outcome::GivenUp(failure)) => {
-            let error = clear_given_up(session, record, lossy(failure));
+            let error = clear_given_up(session, record, lossy(failure), KEYS_WIPED);
             Err(error.during(format!("unmounted {}, but not cleanly", shown.display())))
         }
-        Ok(Outcome::Lent | Outcome::Proceed | Outcome::Reencryption(_) | Outcome::Waiting(_)) => {
-            Err(Error::new(ErrorKind::Io, "its server answers something else").during(action()))
-        }
+        Ok(
+            Outcome::Lent
+            | Outcome::Proceed
+            | Outcome::Reencryption(_)
+            | Outcome::Waiting(_)
+            | Outcome::Rescuing(_),
+        ) => Err(Error::new(ErrorKind::Io, "its server answers something else").during(action())),
         // It ended by itself before it could answer, and took its directory with it.
         Err(_) if !record.is_alive() && !directory.exists() => Ok(()),
         Err(_) if !record.is_alive() => {
@@ -218,6 +253,42 @@ fn copies_of(record: &Record) -> Vec<Mount> {
     MountTable::read().map(|table| table.copies(id).cloned().collect()).unwrap_or_default()
 }
 
+/// Says which former names of the container lead to other files now.
+fn tell_of_strangers(record: &Record, patience: Patience<'_>) {
+    let strangers = record
+        .former_names
+        .iter()
+        .filter(|name| file_id(name).is_some_and(|file| file != record.container_file));
+    for name in strangers {
+        let (name, container) = (name.display(), record.entry.container.display());
+        (patience.warn)(&format!("{name} is another file now: the container of this volume is {container}"));
+    }
+}
+
+/// What was mounted on the volume itself.
+fn covers_of(record: &Record) -> Vec<Mount> {
+    let Some(id) = record.mount.or(record.block_mount) else { return Vec::new() };
+    let Ok(table) = MountTable::read() else { return Vec::new() };
+    let Some(place) = table.find(id).map(|mount| mount.mountpoint.clone()) else { return Vec::new() };
+    if table.cover_of(id).is_none() {
+        return Vec::new();
+    }
+    let here = table.mounts().iter().filter(|mount| mount.mountpoint == place);
+    here.skip_while(|mount| mount.id != id).skip(1).cloned().collect()
+}
+
+/// Says which of these were taken away with the volume below them.
+fn tell_of_covers(covers: &[Mount], patience: Patience<'_>) {
+    let table = MountTable::read().unwrap_or_default();
+    for cover in covers.iter().filter(|cover| table.find(cover.id).is_none()) {
+        (patience.warn)(&format!(
+            "what was mounted over {} ({}) has been unmounted as well",
+            cover.mountpoint.display(),
+            cover.kind
+        ));
+    }
+}
+
 /// Says which of these mounts went with their volume: who goes on writing there writes to the disk below, in clear.
 fn tell_of_gone(copies: &[Mount], patience: Patience<'_>) {
     let table = MountTable::read().unwrap_or_default();
@@ -234,7 +305,7 @@ fn tell_of_gone(copies: &[Mount], patience: Patience<'_>) {
 /// With `force`, and where the server already waits for the users of a detached volume, only so long.
 fn ask(control: &Path, record: &Record, force: bool, patience: Patience<'_>) -> io::Result<Outcome> {
     let is_detached = MountTable::read().is_ok_and(|table| record.is_detached(&table));
-    let limit = match (force, is_detached) {
+    let mut limit = match (force, is_detached) {
         (true, _) => Some(FORCE_LIMIT),
         (false, true) => Some(DETACHED_LIMIT),
         (false, false) => None,
@@ -252,7 +323,16 @@ fn ask(control: &Path, record: &Record, force: bool, patience: Patience<'_>) -> 
                 (patience.tell)(&format!("{what}; {way_out}"));
                 is_told = true;
             }
+            Ok(Outcome::Rescuing(lost)) => {
+                // The volume is down; copying takes as long as it takes.
+                (patience.warn)(&format!("{lost}: it is copied now"));
+                (is_told, is_hurried, limit) = (true, true, None);
+            }
             other => return other,
+        }
+        if record.server.is_ending() {
+            // Its threads hold the connection open as long as the medium keeps them.
+            return Err(io::ErrorKind::ConnectionReset.into());
         }
         if start.elapsed() > SILENCE && !is_told {
             let (server, container) = (record.server.pid, record.entry.container.display());
@@ -276,7 +356,7 @@ fn ask(control: &Path, record: &Record, force: bool, patience: Patience<'_>) -> 
 }
 
 /// Takes away what a server left that had to give up its medium, and says what became of it.
-fn clear_given_up(session: &Session, record: &Record, error: Error) -> Error {
+fn clear_given_up(session: &Session, record: &Record, error: Error, keys: &str) -> Error {
     // By root this also fails what the kernel still waits for.
     let table = MountTable::read().unwrap_or_default();
     if let Some(mount) = record.block_mount.and_then(|id| table.find(id)) {
@@ -288,8 +368,7 @@ fn clear_given_up(session: &Session, record: &Record, error: Error) -> Error {
         return error;
     }
     let pid = record.server.pid;
-    let rest =
-        format!("{}; its keys are wiped, and process {pid} ends when the kernel lets it", error.reason());
+    let rest = format!("{}; {keys}process {pid} ends when the kernel lets it", error.reason());
     Error::new(error.kind(), rest)
 }
 
@@ -310,6 +389,9 @@ pub(super) fn explained(failure: Failure, record: &Record) -> Error {
         return error;
     }
     let Some(id) = record.mount.or(record.block_mount) else { return error };
+    if let Ok(Err(covered)) = MountTable::read().map(|table| table.place_of(id).map(|_| ())) {
+        return covered;
+    }
     let inner = inner_ones(record, sessions());
     // What the inner ones keep open themselves is not said twice.
     let is_inner = |holder: &Holder| match holder {
@@ -333,8 +415,17 @@ pub(super) fn explained(failure: Failure, record: &Record) -> Error {
             Some(place) => format!("first: umount '{}'", place.display()),
             None => CLOSE.to_owned(),
         },
+        (None, false) if is_lost(record) => HELD_LOST.to_owned(),
         (None, false) => HELD.to_owned(),
     })
+}
+
+/// Whether a file of the container has lost its name, as its server has noted by now.
+fn is_lost(record: &Record) -> bool {
+    let now = sessions().into_iter().filter_map(|session| session.record);
+    let now = now.filter(|now| now.server == record.server);
+    let mut states = now.flat_map(|now| [now.entry.container_state, now.entry.header_state]).flatten();
+    states.any(Lost::is_nameless)
 }
 
 fn other_mount(holder: &Holder) -> Option<&Path> {
@@ -358,7 +449,10 @@ fn told_namespaces(holders: &[Holder]) -> Option<String> {
     (!namespaces.is_empty()).then(|| format!("in {}", namespaces.join(", ")))
 }
 
+const KEYS_WIPED: &str = "its keys are wiped, and ";
 const CLOSE: &str = "close what uses it, or use --force";
+pub(super) const HELD_LOST: &str =
+    "it is no longer mounted here; it ends when nobody uses it, or now with --force --save-as FILE";
 const HELD: &str = "it is no longer mounted here; it ends when nobody uses it, or now with --force";
 
 /// Forcing the outer volume down takes the inner one's container away from under it.

@@ -358,3 +358,94 @@ impl Drop for Medium<'_> {
         self.world.shell(&format!("{umount} medium || true"));
     }
 }
+
+/// A volume with something else mounted on it: the file that nobody synced is under that.
+fn cover(world: &World) {
+    world.mount();
+    world.shell("mkdir m/docs");
+    world.shell(WRITE);
+    world.shell("mount -t tmpfs x m");
+}
+
+#[test]
+fn a_volume_that_something_is_mounted_over_says_what_to_unmount_first() {
+    with_roots_drivers(|world| {
+        cover(world);
+        let first = format!("first: umount '{}'", world.path("m").display());
+        for command in ["unmount m", "unmount v.vault", "sync m"] {
+            let refused = world.strongroom(command);
+            assert_eq!(refused.status, Some(5), "{world}: {command}: {refused:?}");
+            assert!(refused.errors.contains("something else is mounted over"), "{world}: {refused:?}");
+            assert!(refused.errors.contains(&first), "{world}: {refused:?}");
+        }
+        world.shell("umount m");
+        world.done("unmount m");
+        assert_kept(world);
+    });
+}
+
+#[test]
+fn force_and_sigterm_keep_what_was_written_under_another_mount() {
+    with_roots_drivers(|world| {
+        cover(world);
+        let forced = world.strongroom("unmount m --force");
+        assert_eq!(forced.status, Some(0), "{world}: {forced:?}");
+        assert!(forced.errors.contains("(tmpfs) has been unmounted as well"), "{world}: {forced:?}");
+        world.assert_clean();
+        assert_kept(world);
+
+        world.mount();
+        world.shell("seq 700000 | tac > m/docs/f; mount -t tmpfs x m; mount -t tmpfs y m");
+        let server = world.server();
+        signal(server, Signal::TERM);
+        wait_for_end_of(server);
+        world.assert_clean();
+        world.mount();
+        world.shell("seq 700000 | tac | cmp - m/docs/f");
+        world.done("unmount m");
+    });
+}
+
+#[test]
+fn a_volume_under_a_covered_folder_ends_with_all_that_was_written() {
+    with_who(Who::Root, OPTIONS, |world| {
+        world.shell("mkdir -p p/m");
+        let mount = world.mount_command().replacen(" m ", " p/m ", 1);
+        world.done(&mount);
+        world.shell("seq 700000 > p/m/f; mount -t tmpfs x p");
+        let refused = world.strongroom("unmount v.vault");
+        assert_eq!(refused.status, Some(5), "{refused:?}");
+        let first = format!("first: umount '{}'", world.path("p").display());
+        assert!(refused.errors.contains(&first), "{refused:?}");
+        let server = world.server();
+        world.done("unmount v.vault --force");
+        assert!(!is_running(server));
+        // What lies over the folder above is somebody else's.
+        world.shell("umount p");
+        world.assert_clean();
+        world.done(&mount);
+        world.shell("seq 700000 | cmp - p/m/f");
+        world.done("unmount p/m");
+        world.shell("rm -r p");
+    });
+}
+
+#[test]
+fn a_deleted_container_is_saved_from_under_another_mount() {
+    with_who(Who::Root, OPTIONS, |world| {
+        cover(world);
+        world.shell("rm v.vault");
+        let server = world.server();
+        signal(server, Signal::TERM);
+        wait_for_end_of(server);
+        world.shell("mv v.vault.rescued v.vault");
+        assert_kept(world);
+
+        world.mount();
+        world.shell("seq 700000 | tac > m/docs/f; mount -t tmpfs x m; rm v.vault");
+        world.done("unmount m --force --save-as v.vault");
+        world.mount();
+        world.shell("seq 700000 | tac | cmp - m/docs/f");
+        world.done("unmount m");
+    });
+}

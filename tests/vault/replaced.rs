@@ -5,8 +5,9 @@ use std::fs;
 use rustix::process::Signal;
 
 use crate::{
-    place::{CHEAP, is_running, signal, wait_for_end_of, wait_until},
-    world::{World, with_each_driver, with_vault},
+    losses::namespace,
+    place::{CHEAP, Who, is_running, signal, wait_for_end_of, wait_until},
+    world::{World, with_each_driver, with_vault, with_who},
 };
 
 const OPTIONS: &str = "--size 32M --provision quick";
@@ -74,15 +75,64 @@ fn a_deleted_container_is_saved_sparse_as_it_was() {
 }
 
 #[test]
-fn force_gives_a_lost_container_up() {
+fn force_leaves_a_copy_of_a_lost_container_and_says_where() {
     with_each_driver(OPTIONS, |world| {
         world.mount();
+        world.shell(WRITE);
         world.shell("rm v.vault");
         let server = world.server();
-        world.done("unmount m --force");
-        assert!(!is_running(server));
+        let forced = world.strongroom("unmount m --force");
+        assert_eq!(forced.status, Some(0), "{world}: {forced:?}");
+        assert!(forced.errors.contains("v.vault was deleted: it is copied now"), "{world}: {forced:?}");
+        assert!(forced.errors.contains("v.vault.rescued\n"), "{world}: {forced:?}");
+        wait_for_end_of(server);
         world.assert_clean();
-        assert!(world.files().is_empty(), "{:?}", world.files());
+        assert_written_is_in(world, "v.vault.rescued");
+    });
+}
+
+#[test]
+fn force_says_that_a_lost_container_is_gone_where_there_is_no_room_for_a_copy() {
+    with_vault(OPTIONS, |world| {
+        if !world.is_root() {
+            return;
+        }
+        world.shell("mkdir full; mount -t tmpfs -o size=40m x full; mv v.vault full/v.vault");
+        let command = world.mount_command().replacen("v.vault", "full/v.vault", 1);
+        world.shell(&format!("export HOME=$PWD/full; ./strongroom {command}"));
+        world.shell(WRITE);
+        world.shell("rm full/v.vault");
+        let server = world.server();
+        let forced = world.strongroom("unmount m --force");
+        assert_eq!(forced.status, Some(6), "{forced:?}");
+        assert!(forced.errors.contains("what was written to it is gone"), "{forced:?}");
+        wait_for_end_of(server);
+        world.shell("umount full");
+    });
+}
+
+#[test]
+fn a_lost_container_that_another_namespace_shows_is_saved_as_was_asked_when_that_ends() {
+    with_who(Who::Root, OPTIONS, |world| {
+        world.mount();
+        let server = world.server();
+        let elsewhere = namespace(world);
+        world.shell(WRITE);
+        world.shell("rm v.vault");
+        for name in ["first", "second"] {
+            let held = world.strongroom(&format!("unmount v.vault --save-as {name}"));
+            assert_eq!(held.status, Some(5), "{held:?}");
+            let hint =
+                format!("it is saved as {name} when nobody uses it, or now with --force --save-as {name}");
+            assert!(held.errors.contains(&hint), "{held:?}");
+        }
+        let held = world.strongroom("unmount v.vault");
+        assert!(!held.errors.contains("now with --force\n"), "{held:?}");
+        drop(elsewhere);
+        wait_for_end_of(server);
+        world.assert_clean();
+        assert_eq!(world.files(), ["second"]);
+        assert_written_is_in(world, "second");
     });
 }
 
@@ -338,5 +388,59 @@ fn the_next_mount_tells_of_a_rescued_copy_also_where_it_is_quiet() {
         let mounted = world.strongroom("mount v.vault m --password-file password");
         assert!(!mounted.errors.contains("rescued"), "{mounted:?}");
         world.done("unmount m");
+    });
+}
+
+#[test]
+fn an_overwritten_container_is_not_said_to_be_saved_or_unmounted_without_a_word() {
+    with_vault(OPTIONS, |world| {
+        world.shell("cp v.vault whole");
+        for (overwrite, command) in [
+            (
+                "dd if=/dev/urandom of=v.vault bs=1M count=1 seek=12 conv=notrunc status=none",
+                "--save-as saved",
+            ),
+            ("truncate -s 20M v.vault", "--save-as cut"),
+            ("dd if=/dev/urandom of=v.vault bs=1M count=1 seek=12 conv=notrunc status=none", "--force"),
+        ] {
+            world.mount();
+            world.shell(overwrite);
+            wait_for_state(world, "overwritten");
+            let ended = world.strongroom(&format!("unmount m {command}"));
+            assert_eq!(ended.status, Some(6), "{world}: {command}: {ended:?}");
+            let is_told =
+                ["overwritten by another program", "cut off"].map(|told| ended.errors.contains(told));
+            assert!(is_told.contains(&true), "{world}: {ended:?}");
+            world.assert_clean();
+            world.shell("cat whole > v.vault");
+        }
+    });
+}
+
+#[test]
+fn the_name_of_a_renamed_container_that_leads_to_a_copy_is_told_at_its_end() {
+    with_vault(OPTIONS, |world| {
+        world.mount();
+        world.shell("mv v.vault old; cp old v.vault");
+        wait_until("the new name", || {
+            world.listed()["container"].as_str().is_some_and(|shown| shown.ends_with("/old"))
+        });
+        let ended = world.strongroom("unmount m");
+        assert_eq!(ended.status, Some(0), "{ended:?}");
+        assert!(ended.errors.contains("v.vault is another file now"), "{ended:?}");
+    });
+}
+
+#[test]
+fn a_deleted_container_with_another_name_is_not_said_to_be_lost() {
+    with_vault(OPTIONS, |world| {
+        world.mount();
+        world.shell("ln v.vault link; rm v.vault");
+        wait_for_state(world, "deleted");
+        let refused = world.strongroom("unmount m");
+        assert_eq!(refused.status, Some(5), "{refused:?}");
+        assert!(refused.errors.contains("the file has another name"), "{refused:?}");
+        assert!(!refused.errors.contains("would be lost"), "{refused:?}");
+        world.done("unmount m --save-as saved");
     });
 }

@@ -4,7 +4,10 @@ use std::{
     ffi::CString,
     fs::OpenOptions,
     io,
-    os::unix::fs::OpenOptionsExt,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::OpenOptionsExt,
+    },
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -14,11 +17,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::{fs::OFlags, io::Errno, mount::MountFlags};
+use rustix::{
+    fs::OFlags,
+    io::Errno,
+    mount::{
+        FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, fsconfig_create, fsconfig_set_flag,
+        fsconfig_set_string, fsmount, fsopen,
+    },
+};
 
 use super::{
     Volume, cut_users_off, detach_copies, find_mount, flush_device, last_place_of, ownership, place_of,
-    sync_and_unmount, sync_file_system, unmount_apart, unmount_directly,
+    sync_and_unmount, sync_file_system, sync_open, uncover, unmount_apart, unmount_directly,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -52,7 +62,8 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
     let shadow = volume.shadow.cloned();
     seal(shadow.as_ref(), true);
     let stop = Arc::clone(session.stop());
-    session.parts.push(FileSystem { id: mount.id, shadow, device, stop, is_flushed: false });
+    let below = mountpoint.try_clone().ok();
+    session.parts.push(FileSystem { id: mount.id, kind, below, shadow, device, stop, is_flushed: false });
     if is_refused_writing {
         session
             .warnings
@@ -191,10 +202,31 @@ fn refused(error: Errno, contents: Contents) -> Error {
     }
 }
 
+/// The root of the file system of this `kind` that is already mounted from `device`, through a mount of its own that shows
+/// nowhere and goes with the descriptor.
+fn once_more(device: &Path, kind: &str) -> io::Result<OwnedFd> {
+    let open = |read_only: bool| {
+        let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_string(context.as_fd(), "source", device)?;
+        if read_only {
+            fsconfig_set_flag(context.as_fd(), "ro")?;
+        }
+        fsconfig_create(context.as_fd())?;
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+        fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+    };
+    // It is found only by who wants to do with it what the others may.
+    Ok(open(false).or_else(|_| open(true))?)
+}
+
 /// The mounted file system.
 #[derive(Debug)]
 struct FileSystem {
     id: MountId,
+    /// What the kernel calls it.
+    kind: &'static str,
+    /// The directory under the mount, by which that is found whatever lies over a folder above it.
+    below: Option<MountPoint>,
     /// Sealed as long as it is mounted: mounted again for writing, it would take what is lost at the end.
     shadow: Option<Arc<ShadowDevice>>,
     device: PathBuf,
@@ -217,7 +249,7 @@ impl FileSystem {
         while loopdev::is_claimed(&self.device)? {
             if Instant::now() >= deadline {
                 if !self.is_flushed {
-                    flush_device(&self.device)?;
+                    self.sync_by_device()?;
                     self.is_flushed = true;
                 }
                 return Err(Error::new(ErrorKind::Busy, format!("{} is in use", self.device.display())));
@@ -236,15 +268,41 @@ impl FileSystem {
             return self.wait_until_unclaimed();
         }
         // What was written reaches the disk even though its writers are cut off.
-        let place = place_of(self.id)?;
-        let synced = place.as_deref().map_or(Ok(()), |place| sync_file_system(place, || true));
+        let synced = match place_of(self.id) {
+            Ok(Some(place)) => sync_file_system(&place, || true),
+            Ok(None) => Ok(()),
+            Err(_) => self.sync_by_device(),
+        };
         let detached = cut_users_off(self.id, || {
             let copies = detach_copies(self.id);
-            place.as_deref().map_or(Ok(()), |place| unmount_apart(place, true, || true)).and(copies)
+            self.detach().and(copies)
         });
         // By those who use it elsewhere, or have files open, until now.
-        let flushed = if loopdev::is_claimed(&self.device)? { flush_device(&self.device) } else { Ok(()) };
+        let flushed = if loopdev::is_claimed(&self.device)? { self.sync_by_device() } else { Ok(()) };
         synced.and(flushed).and(detached)
+    }
+
+    /// Takes it out of the tree here, with what was mounted on it.
+    fn detach(&self) -> Result<()> {
+        let uncovered = uncover(self.id);
+        match place_of(self.id) {
+            Ok(Some(place)) => unmount_apart(&place, true, || true),
+            Ok(None) => Ok(()),
+            Err(covered) => match self.below.as_ref().map(|below| below.detach(self.id)) {
+                Some(Ok(())) => Ok(()),
+                _ => Err(uncovered.err().unwrap_or(covered)),
+            },
+        }
+    }
+
+    /// Brings all that was written to the volume, wherever the file system is mounted by now, and whatever lies over it.
+    ///
+    /// A descriptor in the file system itself, held from the start, would be in the way of every `umount`.
+    fn sync_by_device(&self) -> Result<()> {
+        match once_more(&self.device, self.kind) {
+            Ok(root) => sync_open(root),
+            Err(_) => flush_device(&self.device),
+        }
     }
 }
 

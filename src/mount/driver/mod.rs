@@ -9,6 +9,7 @@ mod userspace;
 use std::{
     fs::File,
     io,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::Command,
     sync::{
@@ -192,6 +193,18 @@ pub(super) fn last_place_of(id: MountId) -> Result<Option<PathBuf>> {
     }
 }
 
+/// Takes away what was mounted on the mount `id` itself, from the top, whoever uses it.
+fn uncover(id: MountId) -> Result<()> {
+    for _ in 0..MOST_COVERS {
+        let table = MountTable::read()?;
+        let Some(cover) = table.cover_of(id) else { return Ok(()) };
+        if unmount_apart(&cover.mountpoint, false, || true).is_err() {
+            unmount_apart(&cover.mountpoint, true, || true)?;
+        }
+    }
+    Ok(())
+}
+
 /// Brings all that was written to the file system on `path` to the volume. Given up once it `may_run` no longer.
 fn sync_file_system(path: &Path, may_run: impl Fn() -> bool) -> Result<()> {
     let Some(sync) = program::find("sync") else {
@@ -199,6 +212,14 @@ fn sync_file_system(path: &Path, may_run: impl Fn() -> bool) -> Result<()> {
     };
     let synced = run_apart(program::command(sync).args(["-f", "--"]).arg(path), may_run);
     synced.map_err(|error| error.during(format!("cannot sync {}", path.display())))
+}
+
+/// The same for the file system that has `root` open. Another process closes that last, as [`unmount_apart`] does.
+fn sync_open(root: OwnedFd) -> Result<()> {
+    let Some(sync) = program::find("sync") else { return Ok(syncfs(root).map_err(io::Error::from)?) };
+    let mut command = program::command(sync);
+    let synced = run_apart(command.args(["-f", "--", "/proc/self/fd/0"]).stdin(root), || true);
+    synced.map_err(|error| error.during("cannot sync the file system"))
 }
 
 /// Brings all that was written to the file system on a loop device to the volume, wherever that is mounted by now.
@@ -245,7 +266,15 @@ fn detach_files(id: MountId) -> Result<()> {
     let device = (id.major, id.minor);
     let end_connection =
         || if is_connected(device) == Some(true) { Ok(abort_connection(device)?) } else { Ok(()) };
-    let Some(place) = place_of(id)? else { return cut_users_off(id, end_connection) };
+    if can_mount() {
+        // Where something stays over it, that is told below.
+        let _as_far_as_it_goes = uncover(id);
+    }
+    let place = match place_of(id) {
+        Ok(Some(place)) => place,
+        Ok(None) => return cut_users_off(id, end_connection),
+        Err(covered) => return cut_users_off(id, end_connection).and(Err(covered)),
+    };
     let start = Instant::now();
     // For what the kernel holds: the rest its server has.
     let _as_well_as_it_goes = sync_file_system(&place, || start.elapsed() < FORCED_SYNC);
@@ -324,3 +353,5 @@ fn unmount_directly(path: &Path, lazy: bool) -> Result<()> {
 
 /// How long a forced end waits for what the kernel holds.
 const FORCED_SYNC: Duration = Duration::from_secs(3);
+/// So many mounts on top of one another are taken away at most.
+const MOST_COVERS: usize = 64;

@@ -4,7 +4,10 @@
 use std::{
     io::{self, PipeReader, PipeWriter, Read, Write},
     mem::MaybeUninit,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -41,11 +44,14 @@ pub(super) struct Place {
     pub path: PathBuf,
     /// How it lost it.
     pub lost: Option<Lost>,
+    /// Whether any name leads to it.
+    pub is_linked: bool,
 }
 
 impl Place {
     fn of(file: &NamedFile) -> Self {
-        Self { path: file.path().to_path_buf(), lost: file.lost() }
+        let is_linked = file.lost().is_some() && file.file().metadata().is_ok_and(|found| found.nlink() > 0);
+        Self { path: file.path().to_path_buf(), lost: file.lost(), is_linked }
     }
 }
 
@@ -224,7 +230,8 @@ fn note(files: &[NamedFile], shared: &Shared, answered: u64) {
 
 fn found(files: &[NamedFile]) -> Found {
     let mut places = files.iter().map(Place::of);
-    let container = places.next().unwrap_or_else(|| Place { path: PathBuf::new(), lost: None });
+    let container =
+        places.next().unwrap_or_else(|| Place { path: PathBuf::new(), lost: None, is_linked: false });
     Found { container, header: places.next() }
 }
 
@@ -306,10 +313,10 @@ mod tests {
         let renamed = folder.path().canonicalize().unwrap().join("e");
         fs::rename(path.parent().unwrap(), &renamed).unwrap();
         assert!(has_news(&watch));
-        assert_eq!(watch.found().container, Place { path: renamed.join("v"), lost: None });
+        assert_eq!(watch.found().container, Place { path: renamed.join("v"), lost: None, is_linked: false });
         fs::remove_file(renamed.join("v")).unwrap();
         assert!(has_news(&watch));
-        let expected = Place { path: renamed.join("v"), lost: Some(Lost::Deleted) };
+        let expected = Place { path: renamed.join("v"), lost: Some(Lost::Deleted), is_linked: false };
         assert_eq!(watch.found().container, expected);
         fs::write(renamed.join("v"), "another").unwrap();
         assert!(has_news(&watch));
@@ -337,7 +344,7 @@ mod tests {
         assert_eq!(watch.look().container.lost, None);
         write_from_another_process(&path);
         assert!(has_news(&watch));
-        assert_eq!(watch.found().container, Place { path, lost: Some(Lost::Overwritten) });
+        assert_eq!(watch.found().container, Place { path, lost: Some(Lost::Overwritten), is_linked: true });
     }
 
     #[test]

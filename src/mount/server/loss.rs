@@ -27,8 +27,9 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     mount::{
-        protocol::{self, Command, Failure, Outcome, Terminal},
+        protocol::{self, Command, Failure, Outcome, Rescued, Terminal},
         rescued::{MOST_RESCUED, name_of_copy},
+        save::header_of,
         session::Session,
         undo::{Log, Undo},
         whereabouts::Lost,
@@ -61,8 +62,17 @@ impl Loss {
         is_nameless(&self.found.container) || self.found.header.as_ref().is_some_and(is_nameless)
     }
 
+    /// What has become of a file that others have written to.
+    pub(super) fn damage(&self) -> Option<Error> {
+        let places = [Some(&self.found.container), self.found.header.as_ref()];
+        let is_damaged = places.into_iter().flatten().any(|place| place.lost == Some(Lost::Overwritten));
+        is_damaged.then(|| {
+            Error::new(ErrorKind::Io, format!("{}: it may be damaged, and not open again", self.told()))
+        })
+    }
+
     /// What was lost, in words: `its container /a/v was deleted`.
-    fn told(&self) -> String {
+    pub(super) fn told(&self) -> String {
         let told = |what: &str, place: &Place| {
             let by = if place.lost? == Lost::Overwritten { " by another program" } else { "" };
             Some(format!("its {what} {} was {}{by}", place.path.display(), place.lost?.name()))
@@ -79,9 +89,15 @@ impl Loss {
             return Error::new(ErrorKind::Busy, reason)
                 .with_hint("copy what you can still read to another place first, then unmount with --force");
         }
+        if self.is_linked() {
+            let reason = format!("{}, but the file has another name, which you must know", self.told());
+            return Error::new(ErrorKind::Busy, reason).with_hint(
+                "--save-as FILE keeps a copy that opens with the same password; --force keeps one as well where there is room",
+            );
+        }
         let stake = if read_only { "what is in it" } else { "what was written to it" };
         Error::new(ErrorKind::Busy, format!("{}: {stake} would be lost", self.told())).with_hint(
-            "--save-as FILE keeps a copy that opens with the same password; --force ends it without one",
+            "--save-as FILE keeps a copy that opens with the same password; --force keeps one only where there is room beside it",
         )
     }
 
@@ -98,6 +114,12 @@ impl Loss {
         }
     }
 
+    /// Whether each lost file has another name, under which it stays.
+    fn is_linked(&self) -> bool {
+        let places = [Some(&self.found.container), self.found.header.as_ref()];
+        places.into_iter().flatten().filter(|place| place.lost.is_some()).all(|place| place.is_linked)
+    }
+
     /// The lost files, each with the name that it had.
     fn files<'a>(&'a self, container: &'a Container) -> Vec<(&'a File, &'a Path)> {
         let header = self.found.header.as_ref().zip(container.header_file());
@@ -109,31 +131,74 @@ impl Loss {
             .collect()
     }
 
-    /// Where each lost file can be copied to: the folder in which it was, or else `home`.
+    /// Where each lost file can be copied to: under the name that was asked for, else in the folder in which it was, or in the
+    /// user's home.
     ///
     /// # Errors
     /// `NoSpace` where there is no room in either.
-    pub(super) fn rescue(&self, container: &Container, home: Option<&Path>) -> Result<Rescue> {
+    pub(super) fn rescue(&self, container: &Container, contact: &Contact) -> Result<Rescue> {
         let mut targets = Vec::new();
         for (file, path) in self.files(container) {
-            let folders = path.parent().into_iter().chain(home);
+            let is_container = path == self.found.container.path;
+            let wanted = contact.wanted.clone();
+            let wanted = wanted.map(|wanted| if is_container { wanted } else { header_of(&wanted) });
+            let there = wanted.as_deref().and_then(Path::parent);
+            let wanted =
+                there.is_some_and(|there| has_room_for(file, there).unwrap_or_default()).then_some(wanted);
+            let folders = path.parent().into_iter().chain(contact.home.as_deref());
             let fitting = folders.filter(|folder| has_room_for(file, folder).unwrap_or_default());
             let folders: Vec<_> = fitting.map(Path::to_path_buf).collect();
-            if folders.is_empty() {
+            if folders.is_empty() && wanted.is_none() {
                 let folder = path.parent().unwrap_or(path).display();
                 let reason = format!("there is no room for a copy in {folder}");
                 return Err(Error::new(ErrorKind::NoSpace, reason));
             }
-            targets.push((file.try_clone()?, folders, path.file_name().unwrap_or_default().to_owned()));
+            let name = path.file_name().unwrap_or_default().to_owned();
+            targets.push(LostFile { file: file.try_clone()?, wanted: wanted.flatten(), folders, name });
         }
         Ok(Rescue { targets })
+    }
+}
+
+impl Loss {
+    /// Copies what is lost where that goes, for a command that hears so first. Gives its answer, which also tells of what is gone.
+    pub(super) fn rescue_for(
+        &self,
+        container: &Container,
+        contact: &Contact,
+        (stream, log): (&UnixStream, &Log),
+        lossy: Option<Error>,
+    ) -> Outcome {
+        // Whoever asked may have gone.
+        let _ = protocol::send(stream, &Outcome::Rescuing(self.told()));
+        match self.rescue(container, contact).and_then(|rescue| rescue.make()) {
+            Ok(copies) => {
+                tell_of_copies(contact, log, &copies);
+                Outcome::Rescued(Rescued { copies, lossy: lossy.as_ref().map(Failure::from) })
+            }
+            Err(error) => {
+                let reason =
+                    format!("{}, and what was written to it is gone: {}", self.told(), error.reason());
+                Outcome::Lossy(Failure::from(&Error::new(error.kind(), reason)))
+            }
+        }
     }
 }
 
 /// Copies that can be made: each of a file, in the first folder where that goes.
 #[derive(Debug)]
 pub(super) struct Rescue {
-    targets: Vec<(File, Vec<PathBuf>, OsString)>,
+    targets: Vec<LostFile>,
+}
+
+/// A file to be copied.
+#[derive(Debug)]
+struct LostFile {
+    file: File,
+    /// The name that its user gave the copy.
+    wanted: Option<PathBuf>,
+    folders: Vec<PathBuf>,
+    name: OsString,
 }
 
 impl Rescue {
@@ -142,7 +207,12 @@ impl Rescue {
     /// # Errors
     /// What failed in the last folder; the copies before it stay.
     pub(super) fn make(&self) -> Result<Vec<PathBuf>> {
-        let copy = |(file, folders, name): &(File, Vec<PathBuf>, OsString)| {
+        let copy = |LostFile { file, wanted, folders, name }: &LostFile| {
+            if let Some(wanted) = wanted
+                && duplicate_to(file, wanted, &mut |_, _| ControlFlow::Continue(())).is_ok()
+            {
+                return Ok(wanted.clone());
+            }
             let mut result = Err(Error::new(ErrorKind::NoSpace, "there is no room for a copy"));
             for folder in folders {
                 result = copy_beside(file, folder, name);
@@ -212,6 +282,8 @@ pub(super) struct Contact {
     pub terminal: Option<Terminal>,
     /// The user's home.
     pub home: Option<PathBuf>,
+    /// The name of the copy that a command asked for which the volume outlived.
+    pub wanted: Option<PathBuf>,
 }
 
 impl Held {
@@ -278,7 +350,7 @@ impl Held {
     fn rescue(&mut self) -> bool {
         self.session.stop().store(false, Ordering::Relaxed);
         let Some(loss) = self.loss() else { return true };
-        let made = loss.rescue(&self.container, self.contact.home.as_deref());
+        let made = loss.rescue(&self.container, &self.contact);
         match made.and_then(|rescue| rescue.make()) {
             Ok(copies) => {
                 tell_of_copies(&self.contact, &self.log, &copies);
@@ -288,6 +360,20 @@ impl Held {
                 (self.log)(&format!("{}, and cannot be saved: {error}", loss.told()));
                 false
             }
+        }
+    }
+
+    /// For a command that will not wait: copied where that goes, or else given up with a word.
+    fn give_up(&mut self, stream: UnixStream) {
+        if let Some(loss) = self.loss() {
+            let answer =
+                loss.rescue_for(&self.container, &self.contact, (&stream, &self.log), self.lossy.take());
+            // Whoever asked may have gone.
+            let _ = protocol::send(&stream, &answer);
+            self.lossy = None;
+            self.saver = None;
+        } else {
+            self.saver = Some(stream);
         }
     }
 
@@ -306,7 +392,7 @@ impl Held {
                 Err(error) => error,
             },
             Ok(Command::Unmount { force: true, .. }) => {
-                self.saver = Some(stream);
+                self.give_up(stream);
                 return true;
             }
             Ok(Command::Unmount { .. }) => {
@@ -363,7 +449,7 @@ mod tests {
     use super::*;
 
     fn found(container: Option<Lost>, header: Option<Lost>) -> Found {
-        let place = |path: &str, lost| Place { path: path.into(), lost };
+        let place = |path: &str, lost| Place { path: path.into(), lost, is_linked: false };
         Found { container: place("/a/v", container), header: Some(place("/a/h", header)) }
     }
 
@@ -396,7 +482,9 @@ mod tests {
     fn a_copy_that_fails_in_one_folder_goes_to_the_next() {
         let folder = tempfile::tempdir().unwrap();
         let folders = vec!["/proc/self".into(), folder.path().to_path_buf()];
-        let rescue = Rescue { targets: vec![(tempfile::tempfile().unwrap(), folders, "v".into())] };
+        let file = tempfile::tempfile().unwrap();
+        let lost = LostFile { file, wanted: None, folders, name: "v".into() };
+        let rescue = Rescue { targets: vec![lost] };
         assert_eq!(rescue.make().unwrap(), [folder.path().join("v.rescued")]);
     }
 
