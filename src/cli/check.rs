@@ -12,6 +12,7 @@ use strongroom::{
 use super::{
     args::CheckOptions,
     info::counted,
+    interrupt,
     mounting::use_of,
     output::Console,
     pin::PinInfo,
@@ -26,8 +27,8 @@ pub(crate) fn run(console: Console, options: &CheckOptions) -> Result<u8> {
     let path = options.container.as_path();
     let mut container = open_to_look(path, options.unlock.header_file())?;
     settle_format(&mut container, &options.unlock)?;
-    let mut findings = check(&container).map_err(|error| cannot_open(error, path))?;
-    let usage = use_of(path);
+    let found = interrupt::asking_at_liberty(path, || Ok((check(&container)?, use_of(path))));
+    let (mut findings, usage) = found.map_err(|error| cannot_open(error, path))?;
     let is_in_use = usage.is_some();
     findings.extend(usage.map(|(usage, _)| Finding::info("container", usage)));
     if let Ok(header) = container.header() {
@@ -101,7 +102,9 @@ fn read_data(
         return Ok(Vec::new());
     }
     let progress = ByteProgress::start(console, "reading");
-    check_data(container, info, options.read_data, &mut |done, total| progress.step(done, total))
+    interrupt::at_liberty(|| {
+        check_data(container, info, options.read_data, &mut |done, total| progress.step(done, total))
+    })
 }
 
 /// A line for each finding, the worst first.

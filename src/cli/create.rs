@@ -50,7 +50,7 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
     let header = plan.make_header(console)?;
 
     // From here on the draft takes back what was done, whatever fails.
-    let mut draft = Draft::new(path, options.new.force, &OsRng)?;
+    let mut draft = interrupt::asking(path, || Draft::new(path, options.new.force, &OsRng))?;
     if plan.keyfile_role() == KeyfileRole::Pool {
         draft.assume(options.new.format.format());
     }

@@ -15,8 +15,9 @@ use strongroom::{
 
 use super::{
     args::{HeaderFile, OpenFormat, PlaceOptions, UnlockOptions},
+    interrupt,
     mounting::name_holder,
-    unlock::{attach, cannot_open, check_kind, open_to_look, settle_format},
+    unlock::{attach, cannot_open, check_kind, open_to_look, read_header, settle_format},
 };
 
 /// A container whose header a command changes. Open it before asking for secrets, write at the very end.
@@ -74,7 +75,7 @@ impl Editable {
 
     /// The header as it is now.
     pub(crate) fn header(&self) -> Result<Box<dyn Header>> {
-        self.container.header().map_err(|error| cannot_open(error, &self.path))
+        read_header(&self.container)
     }
 
     /// The container's bytes, to be read.
@@ -107,8 +108,10 @@ impl Editable {
 
     /// Opens and locks the container, and its header file.
     fn lock(path: &Path, header: HeaderFile<'_>) -> Result<Container> {
-        let mut container = Container::open(path, Access::ReadWrite)?;
-        attach(&mut container, header, |header| Container::open(header, Access::ReadWrite))?;
-        Ok(container)
+        interrupt::asking_at_liberty(path, || {
+            let mut container = Container::open(path, Access::ReadWrite)?;
+            attach(&mut container, header, |header| Container::open(header, Access::ReadWrite))?;
+            Ok(container)
+        })
     }
 }

@@ -35,9 +35,12 @@ pub(crate) fn run(console: Console, options: &EraseOptions) -> Result<()> {
 
 fn erase_container(console: Console, options: &EraseOptions) -> Result<()> {
     let path = options.container.as_path();
-    let mut container = Container::open(path, Access::ReadWrite)?;
     let header = HeaderFile { path: options.header.as_deref(), format: options.format, place: options.place };
-    attach(&mut container, header, |header| Container::open(header, Access::ReadWrite))?;
+    let mut container = interrupt::asking_at_liberty(path, || {
+        let mut container = Container::open(path, Access::ReadWrite)?;
+        attach(&mut container, header, |header| Container::open(header, Access::ReadWrite))?;
+        Ok(container)
+    })?;
     if let Some(format) = options.format.named() {
         container.assume(format);
     }

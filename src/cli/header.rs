@@ -27,6 +27,7 @@ use strongroom::{
 use super::{
     args::{HeaderBackupOptions, HeaderCommand, HeaderRestoreOptions},
     info::describe_keyslots,
+    interrupt,
     mounting::open,
     output::Console,
     pin, prompt,
@@ -55,7 +56,8 @@ struct BackedUp<'a> {
 fn backup(console: Console, options: &HeaderBackupOptions) -> Result<()> {
     let (path, file) = (options.container.as_path(), options.file.as_path());
     check_kind(path)?;
-    let (mut container, is_shared) = open_for_backup(path).map_err(|error| cannot_open(error, path))?;
+    let opened = interrupt::asking_at_liberty(path, || open_for_backup(path));
+    let (mut container, is_shared) = opened.map_err(|error| cannot_open(error, path))?;
     attach(&mut container, options.unlock.header_file(), Container::peek)?;
     settle_format(&mut container, &options.unlock)?;
     if opaque::is_opaque(&container) {

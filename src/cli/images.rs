@@ -31,12 +31,12 @@ use super::{
     progress::ByteProgress,
     prompt,
     size::show_size,
-    unlock::{cannot_open, settle_format, unlock},
+    unlock::{read_header, settle_format, unlock},
 };
 
 /// Makes a container that holds an image.
 pub(crate) fn import(console: Console, options: &ImportOptions) -> Result<()> {
-    let image = open_image(console, &options.image)
+    let image = interrupt::asking_at_liberty(&options.image, || open_image(console, &options.image))
         .map_err(|error| error.during(format!("cannot open {}", options.image.display())))?;
     fill_new(console, options, &image).map_err(|error| cannot_make(error, "create", &options.container))
 }
@@ -57,7 +57,7 @@ struct Imported<'a> {
 
 fn fill_new(console: Console, options: &ImportOptions, image: &FileStorage) -> Result<()> {
     let path = options.container.as_path();
-    refuse_same_file(&image.file().metadata()?, path)?;
+    interrupt::asking_at_liberty(path, || refuse_same_file(&image.file().metadata()?, path))?;
     let size = image.size()?;
     let plan = Plan::new(path, &options.new, |drawing, device| {
         let needed = drawing.blueprint(Room::Data(size))?.extent().container_len;
@@ -68,7 +68,7 @@ fn fill_new(console: Console, options: &ImportOptions, image: &FileStorage) -> R
     let header = plan.make_header(console)?;
 
     // From here on the draft takes back what was done, whatever fails.
-    let mut draft = Draft::new(path, options.new.force, &OsRng)?;
+    let mut draft = interrupt::asking(path, || Draft::new(path, options.new.force, &OsRng))?;
     let sha256 = fill(console, options, image, &plan, &*header, draft.container())?;
     let header_file = plan.write_header(&mut draft, &*header)?;
     interrupt::check()?;
@@ -152,8 +152,8 @@ struct Exported<'a> {
 
 fn write_image(console: Console, options: &ExportOptions, container: &Container) -> Result<()> {
     let (path, target) = (options.container.as_path(), options.image.as_path());
-    let header = container.header().map_err(|error| cannot_open(error, path))?;
-    refuse_same_file(&container.file().metadata()?, target)?;
+    let header = read_header(&container)?;
+    interrupt::asking_at_liberty(target, || refuse_same_file(&container.file().metadata()?, target))?;
     check_target(target, options.force)?;
     options.unlock.check_source_for(&*header)?;
     if !options.yes {

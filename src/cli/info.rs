@@ -19,7 +19,7 @@ use super::{
     output::Console,
     pin::PinInfo,
     size::show_size,
-    unlock::{cannot_open, open_to_look, settle_format, unlock},
+    unlock::{cannot_open, open_to_look, read_header, settle_format, unlock},
 };
 
 /// Prints a container's header.
@@ -109,7 +109,7 @@ impl Shown {
             }
             return Ok(Self { header_file: Some(true), info, pin: None, notes: Vec::new() });
         }
-        let header = container.header().map_err(opened)?;
+        let header = read_header(&container)?;
         let pin = PinInfo::of(path, &*header);
         let mut info = describe_header(console, options, &*header)?;
         if info.format != Native.name() && container.header_file().is_none() {

@@ -1,21 +1,30 @@
 //! Ctrl-C and its kin: the work stops at its next step, the terminal stays usable, nothing half-made is left.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
-    io::{self, Write},
+    io::{self, Read, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ},
-    iterator::Signals,
+    low_level::pipe,
 };
-use strongroom::error::{Error, ErrorKind, Result};
+use strongroom::{
+    error::{Error, ErrorKind, Result},
+    mount::is_reached,
+    text::in_one_line,
+    volume::{Pulse, Request},
+};
 
 use super::{output::Console, progress, report};
 
@@ -26,21 +35,25 @@ static AT_LIBERTY: AtomicBool = AtomicBool::new(false);
 /// The terminal as it was before a prompt changed it.
 static TERMINAL: Mutex<Option<(File, Termios)>> = Mutex::new(None);
 static CONSOLE: OnceLock<Console> = OnceLock::new();
+/// What lies on the medium that was asked last.
+static ASKED: Mutex<Option<PathBuf>> = Mutex::new(None);
 
-/// Turns SIGINT, SIGTERM and SIGHUP into a wish to stop. The second one ends the process at once.
+/// What has been reached once.
+static REACHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// Turns SIGINT, SIGTERM and SIGHUP into a wish to stop. The second one ends the process at once, and so does the first where a
+/// medium has not answered for [`GIVEN_UP`]. What is waited for is told after [`TOLD`].
 pub(crate) fn watch(console: Console) -> Result<()> {
     let _ = CONSOLE.set(console);
     // Caught, so that a write beyond the limit on file sizes (ulimit -f) fails instead of killing the process.
     signal_hook::flag::register(SIGXFSZ, Arc::default())?;
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    let watcher = thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for _ in signals.forever() {
-            let is_first = !REQUESTED.swap(true, Ordering::SeqCst);
-            if !is_first || AT_LIBERTY.load(Ordering::SeqCst) {
-                leave();
-            }
-        }
-    });
+    let (signals, theirs) = UnixStream::pair()?;
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        pipe::register(signal, theirs.try_clone()?)?;
+    }
+    signals.set_read_timeout(Some(TICK))?;
+    let watcher =
+        thread::Builder::new().name("signals".to_owned()).spawn(move || hear_and_look(&signals, console));
     match watcher {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -49,6 +62,48 @@ pub(crate) fn watch(console: Console) -> Result<()> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// The watching thread's whole life.
+fn hear_and_look(mut signals: &UnixStream, console: Console) {
+    let mut last = Pulse::now();
+    let (mut since, mut is_told) = (Instant::now(), false);
+    loop {
+        match signals.read(&mut [0; 1]) {
+            Ok(0) => return,
+            Ok(_) => {
+                let is_first = !REQUESTED.swap(true, Ordering::SeqCst);
+                if !is_first || AT_LIBERTY.load(Ordering::SeqCst) {
+                    leave();
+                }
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(_) => return,
+        }
+        let now = Pulse::now();
+        if !now.has_stopped_since(last) {
+            (last, since, is_told) = (now, Instant::now(), false);
+            continue;
+        }
+        let waited = since.elapsed();
+        if waited >= TOLD && !is_told {
+            is_told = true;
+            console.note(&waiting());
+        }
+        if waited >= GIVEN_UP && is_requested() {
+            // Wherever it stops is as after a power cut, which everything here survives.
+            leave();
+        }
+    }
+}
+
+fn waiting() -> String {
+    let asked = ASKED.lock().unwrap_or_else(PoisonError::into_inner);
+    let what = asked.as_ref().map_or_else(|| "a file".to_owned(), |path| path.display().to_string());
+    let seconds = TOLD.as_secs();
+    in_one_line(&format!(
+        "strongroom: waiting for {what}: what it lies on has not answered for {seconds} seconds"
+    ))
 }
 
 /// Whether the user asked to stop.
@@ -77,6 +132,26 @@ pub(crate) fn at_liberty<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     AT_LIBERTY.store(before, Ordering::SeqCst);
     check()?;
     result
+}
+
+/// Runs work that asks for what is at `path`, which may lie on a medium that does not answer: then that is told.
+pub(crate) fn asking<T>(path: &Path, work: impl FnOnce() -> T) -> T {
+    *ASKED.lock().unwrap_or_else(PoisonError::into_inner) = Some(path.to_path_buf());
+    let _request = Request::begin();
+    work()
+}
+
+/// The same for work that leaves nothing behind: a signal ends the process right there, also while the medium does not answer.
+pub(crate) fn asking_at_liberty<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    at_liberty(|| {
+        asking(path, || {
+            let is_new = REACHED.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_path_buf());
+            if is_new {
+                is_reached(path, None);
+            }
+            work()
+        })
+    })
 }
 
 /// Turns the echo of `terminal` off until the value returned is dropped or a signal ends the process.
@@ -142,6 +217,12 @@ fn restore(slot: &mut Option<(File, Termios)>) -> Option<File> {
 fn terminal_slot() -> MutexGuard<'static, Option<(File, Termios)>> {
     TERMINAL.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// How long nothing is heard from a medium before that is said.
+const TOLD: Duration = Duration::from_secs(5);
+/// How long a medium that does not answer keeps a command that was told to stop.
+const GIVEN_UP: Duration = Duration::from_secs(10);
+const TICK: Duration = Duration::from_millis(250);
 
 /// The value of a special code that no key has (`_POSIX_VDISABLE`).
 const DISABLED: u8 = 0;

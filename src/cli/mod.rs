@@ -69,6 +69,11 @@ pub(crate) fn main() -> ExitCode {
         let rest = arguments.iter().skip(2).map(|argument| argument.to_string_lossy().into_owned());
         return mount::look(&rest.collect::<Vec<_>>());
     }
+    if let (Some(first), Some(path)) = (arguments.get(1), arguments.get(2))
+        && first == mount::REACH
+    {
+        return mount::reach(path.as_ref());
+    }
     // Not a panic's own exit status 101, which is none of ours: what was begun has been undone by unwinding.
     let status = panic::catch_unwind(|| run(&arguments));
     ExitCode::from(status.unwrap_or_else(|_| {

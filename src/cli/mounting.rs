@@ -24,7 +24,9 @@ use super::{
     notices,
     output::Console,
     progress::ByteProgress,
-    unlock::{attach, cannot_open, check_kind, find_partition, settle_format, unlock, unlock_with},
+    unlock::{
+        attach, cannot_open, check_kind, find_partition, read_header, settle_format, unlock, unlock_with,
+    },
 };
 
 /// Opens a container and makes what is inside visible.
@@ -34,7 +36,8 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     let target = target(options, &place);
     // All that can fail without a password fails before it is asked for.
     mount::check_proc()?;
-    if let Some(copy) = mount::newest_rescued(path) {
+    let rescued = interrupt::asking_at_liberty(path, || Ok(mount::newest_rescued(path)))?;
+    if let Some(copy) = rescued {
         let (copy, path) = (copy.display(), path.display());
         console.alarm(&format!(
             "{path} was lost while it was mounted, and {copy} has what was written then: look into it, then move it away"
@@ -50,8 +53,12 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
         })?;
     find_partition(console, &mut container, &options.unlock).map_err(|error| cannot_open(error, path))?;
     settle_format(&mut container, &options.unlock)?;
-    let header = container.header().map_err(|error| cannot_open(error, path))?;
-    place.try_out(|| mount::check_target(&target))?;
+    let header = read_header(&container)?;
+    place.try_out(|| {
+        let check = || mount::check_target(&target);
+        // A folder that was made is taken away again.
+        if place.is_made() { check() } else { interrupt::asking_at_liberty(place.path(), check) }
+    })?;
     options.unlock.check_source_for(&*header)?;
     check_protection(options, &*header)?;
 
@@ -99,11 +106,11 @@ pub(crate) fn unmount(console: Console, options: &UnmountOptions) -> Result<()> 
     if let (Some(target), Some(copy)) = (&options.target, &options.save_as) {
         return unmount_saving(console, target, copy, options.force);
     }
-    let selection = options.target.clone().map_or(Selection::All, Selection::One);
+    let chosen = chosen(options.target.as_deref(), "unmount")?;
     let tell = |what: &str| console.note(&format!("strongroom: {what}"));
     let warn = |what: &str| console.alarm(what);
     let patience = mount::Patience { interrupted: interrupt::flag(), tell: &tell, warn: &warn };
-    let unmounted = mount::unmount(&selection, options.force, patience)?;
+    let unmounted = mount::unmount(chosen, options.force, patience)?;
     console.done(&Unmounted { unmounted }, |done| {
         if done.unmounted.is_empty() {
             return "nothing is mounted".to_owned();
@@ -116,11 +123,23 @@ pub(crate) fn unmount(console: Console, options: &UnmountOptions) -> Result<()> 
     Ok(())
 }
 
+/// What a name stands for, or all that is mounted.
+fn chosen(target: Option<&Path>, verb: &str) -> Result<mount::Chosen> {
+    match target {
+        None => mount::Chosen::find(&Selection::All, verb),
+        // The names of what is mounted come first: nothing is asked of the medium before.
+        Some(path) => interrupt::at_liberty(|| {
+            interrupt::asking(path, || mount::Chosen::find(&Selection::One(path.to_path_buf()), verb))
+        }),
+    }
+}
+
 /// Takes a volume down and copies its container.
 fn unmount_saving(console: Console, path: &Path, copy: &Path, force: bool) -> Result<()> {
+    let chosen = chosen(Some(path), "unmount")?;
     let progress = ByteProgress::start(console, "saving");
     let saved = mount::unmount_saving(
-        path,
+        (path, chosen),
         force,
         copy,
         &mut |done, total| progress.step(done, total),
@@ -140,7 +159,8 @@ fn unmount_saving(console: Console, path: &Path, copy: &Path, force: bool) -> Re
 /// Brings the container file up to date.
 pub(crate) fn sync(console: Console, options: &SyncOptions) -> Result<()> {
     mount::check_proc()?;
-    let entry = mount::sync(&options.target, interrupt::flag())?;
+    let chosen = chosen(Some(&options.target), "sync")?;
+    let entry = mount::sync(&options.target, chosen, interrupt::flag())?;
     console.done(&Synced { synced: [entry] }, |done| {
         let [entry] = &done.synced;
         format!("synced {}: the file has all that was written so far", entry.container.display())
@@ -232,10 +252,8 @@ fn access(options: &MountOptions) -> Access {
 }
 
 /// Opens and locks the container, and its header file where the header is detached, or says who has it.
-///
-/// A medium may not answer: a signal ends that at once, as nothing is begun.
 pub(crate) fn open(path: &Path, header: HeaderFile<'_>, access: Access) -> Result<Container> {
-    interrupt::at_liberty(|| open_now(path, header, access))
+    interrupt::asking_at_liberty(path, || open_now(path, header, access))
 }
 
 fn open_now(path: &Path, header: HeaderFile<'_>, access: Access) -> Result<Container> {

@@ -41,8 +41,9 @@ impl<'a> Plan<'a> {
         options: &'a NewOptions,
         room: impl FnOnce(&Drawing<'_>, Option<u64>) -> Result<Room>,
     ) -> Result<Self> {
-        let replaced = check_target(path, options.force)?;
-        let device_size = device_size(path)?;
+        let (replaced, device_size) = interrupt::asking_at_liberty(path, || {
+            Ok((check_target(path, options.force)?, device_size(path)?))
+        })?;
         let provision = match options.provision {
             ProvisionChoice::Thick => Provision::Thick,
             ProvisionChoice::Quick => Provision::Quick,
@@ -86,9 +87,11 @@ impl<'a> Plan<'a> {
 
     /// The last checks before the secret: is there space, is there a source for the secret, may what is there go?
     pub(crate) fn confirm(&self) -> Result<()> {
-        self.check_space()?;
-        self.check_place()?;
-        self.check_header_file()?;
+        interrupt::asking(self.path, || {
+            self.check_space()?;
+            self.check_place()?;
+            self.check_header_file()
+        })?;
         self.options.secrets.check_source_for(self.blueprint.keyfile_role())?;
         match &self.replaced {
             Some(there) => confirm_overwriting(self.path, there, self.options.yes),

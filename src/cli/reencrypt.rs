@@ -33,7 +33,7 @@ use super::{
     progress::{ByteProgress, spin},
     prompt::{self, SecretPrompt},
     recovery,
-    unlock::{cannot_open, inspect, settle_format, unlock_with},
+    unlock::{inspect, read_header, settle_format, unlock_with},
 };
 
 /// Starts a re-encryption, or goes on with one; or has it rest, or tells how far it is.
@@ -77,7 +77,7 @@ fn offline(console: Console, options: &ReencryptOptions) -> Result<()> {
     let path = options.container.as_path();
     let mut container = open(path, options.unlock.header_file(), Access::ReadWrite)?;
     settle_format(&mut container, &options.unlock)?;
-    let header = container.header().map_err(|error| cannot_open(error, path))?;
+    let header = read_header(&container)?;
     check_format(path, &*header)?;
     check_keys(&header.describe(), options)?;
     options.unlock.check_source_for(&*header)?;

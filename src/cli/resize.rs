@@ -18,7 +18,7 @@ use super::{
     plan::cannot_make,
     progress::{ByteProgress, spin},
     size::show_size,
-    unlock::{cannot_open, settle_format, unlock_with},
+    unlock::{read_header, settle_format, unlock_with},
 };
 
 /// Makes a container larger.
@@ -39,7 +39,7 @@ fn resize(console: Console, options: &ResizeOptions) -> Result<()> {
     let path = options.container.as_path();
     let mut container = open(path, options.unlock.header_file(), Access::ReadWrite)?;
     settle_format(&mut container, &options.unlock)?;
-    let header = container.header().map_err(|error| cannot_open(error, path))?;
+    let header = read_header(&container)?;
     header.check_growth(options.size)?;
     options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) =

@@ -29,8 +29,14 @@ use super::{
 pub(crate) fn inspect(path: &Path, options: &UnlockOptions) -> Result<(Container, Box<dyn Header>)> {
     let mut container = open_to_look(path, options.header_file())?;
     settle_format(&mut container, options)?;
-    let header = container.header().map_err(|error| cannot_open(error, path))?;
+    let header = read_header(&container)?;
     Ok((container, header))
+}
+
+/// The header of a container.
+pub(crate) fn read_header(container: &Container) -> Result<Box<dyn Header>> {
+    let path = container.path();
+    interrupt::asking_at_liberty(path, || container.header()).map_err(|error| cannot_open(error, path))
 }
 
 /// The same where a header file without its container will do.
@@ -52,7 +58,7 @@ pub(crate) fn inspect_header(path: &Path, options: &UnlockOptions) -> Result<Box
 pub(crate) fn settle_format(container: &mut Container, options: &UnlockOptions) -> Result<()> {
     let hints = options.hints;
     let named = match (options.format.named(), options.freeotfe.is_any()) {
-        (None, true) if container.is_opaque()? => OpenFormat::FreeOtfe.named(),
+        (None, true) if is_opaque(container)? => OpenFormat::FreeOtfe.named(),
         (named, _) => named,
     };
     if let Some(format) = named {
@@ -71,7 +77,7 @@ pub(crate) fn settle_format(container: &mut Container, options: &UnlockOptions) 
             .map_or_else(|_| Ok(()), |format| Err(not_for(FREEOTFE_ONLY, format.name())));
     }
     // A drive with an encrypted system has a partition table, or what else its boot loader needs.
-    let is_opaque = container.is_opaque()? || (hints.system && container.format().is_err());
+    let is_opaque = is_opaque(container)? || (hints.system && container.format().is_err());
     match (is_opaque, hints.is_any()) {
         (false, true) => {
             container.format().map_or_else(|_| Ok(()), |format| Err(not_for(VERACRYPT_ONLY, format.name())))
@@ -94,16 +100,23 @@ pub(crate) fn settle_format(container: &mut Container, options: &UnlockOptions) 
     }
 }
 
+/// Whether nothing in the container says what it is. Reads its beginning for the first time.
+fn is_opaque(container: &Container) -> Result<bool> {
+    interrupt::asking_at_liberty(container.path(), || Ok(container.is_opaque()?))
+}
+
 fn not_for(options: &str, format: &str) -> Error {
     Error::new(ErrorKind::Usage, format!("{options} do not apply to this format ({format})"))
 }
 
 /// The same without reading the header, which may be damaged.
 pub(crate) fn open_to_look(path: &Path, header: HeaderFile<'_>) -> Result<Container> {
-    check_kind(path)?;
-    let mut container = Container::peek(path).map_err(|error| cannot_open(error, path))?;
-    attach(&mut container, header, Container::peek)?;
-    Ok(container)
+    interrupt::asking_at_liberty(path, || {
+        check_kind(path)?;
+        let mut container = Container::peek(path).map_err(|error| cannot_open(error, path))?;
+        attach(&mut container, header, Container::peek)?;
+        Ok(container)
+    })
 }
 
 /// Lets a container be the part of the file that the options name.
@@ -138,7 +151,8 @@ pub(crate) fn find_partition(
         return Ok(());
     }
     let storage = container.storage();
-    let Some(found) = only_container(&storage)? else { return Ok(()) };
+    let found = interrupt::asking_at_liberty(container.path(), || Ok(only_container(&storage)?))?;
+    let Some(found) = found else { return Ok(()) };
     let Some(range) = found.partition.range(storage.size()?) else { return Ok(()) };
     let (number, path) = (found.partition.number, container.path().display());
     console.note(&format!(
@@ -176,7 +190,8 @@ fn is_same_file(container: &Container, path: &Path) -> bool {
 
 /// Refuses what can be no container whatever it holds: a directory, a socket, a terminal.
 pub(crate) fn check_kind(path: &Path) -> Result<()> {
-    let Ok(metadata) = std::fs::metadata(path) else { return Ok(()) };
+    let found = interrupt::asking_at_liberty(path, || Ok(std::fs::metadata(path)))?;
+    let Ok(metadata) = found else { return Ok(()) };
     if metadata.is_file() || metadata.file_type().is_block_device() {
         return Ok(());
     }

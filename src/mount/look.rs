@@ -1,11 +1,12 @@
-//! A look into all processes that cannot hang: another process looks, and is given up where one of them does not answer.
+//! A look into all processes, or at a path, that cannot hang: another process looks, and is given up where it is not answered.
 //!
 //! What `/proc` shows of a process may wait for locks of that process, and for the server of a file system that it uses. Where
 //! one hangs in the kernel, whoever looks at it may hang beside it, out of reach of every signal.
 
 use std::{
     collections::BTreeSet,
-    fmt, fs,
+    fmt,
+    fs::{self, File, Metadata},
     io::{self, BufRead, BufReader, PipeReader, Read, Write},
     os::{fd::AsFd, unix::process::CommandExt},
     path::{Path, PathBuf},
@@ -16,14 +17,57 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{AtFlags, CWD, StatxFlags, statx},
+    fs::{AtFlags, CWD, StatxFlags, statvfs, statx},
 };
 
 use super::program;
-use crate::sys::process::ProcessId;
+use crate::sys::process::{ProcessId, end_with_parent};
 
 /// The hidden first argument that makes this program look into processes: for what, and from which process on.
 pub const LOOK: &str = "__look";
+
+/// The hidden first argument that makes this program ask for what is at a path.
+pub const REACH: &str = "__reach";
+
+/// Whether the medium of what is at `path` answers: waits for that, so long at most.
+///
+/// Another process asks it, because who waits for a medium may be out of reach of every signal, and so may be whoever only asks for
+/// the same name. Where none can be started it is taken for granted.
+pub fn is_reached(path: &Path, limit: Option<Duration>) -> bool {
+    let Ok(path) = std::path::absolute(path) else { return true };
+    let mut command = program::command("/proc/self/exe");
+    command.arg0("strongroom").arg(REACH).arg(path);
+    let Ok((reader, writer)) = io::pipe() else { return true };
+    let child = end_with_parent(&mut command).stdout(writer).stderr(Stdio::null()).spawn();
+    drop(command);
+    let Ok(mut child) = child else { return true };
+    let deadline = limit.map(|limit| Instant::now() + limit);
+    let reader = BufReader::new(reader);
+    // Nothing is written: the pipe ends with the process.
+    while !is_readable(&reader, STANDSTILL) {
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            // Not waited for: it may wait in the kernel, where no signal reaches it.
+            let _ = child.kill();
+            return false;
+        }
+    }
+    let _ = child.wait();
+    true
+}
+
+/// The other process's whole life: what the commands ask for first. What it finds they find again.
+pub fn reach(path: &Path) -> ExitCode {
+    let there = fs::metadata(path);
+    if there.as_ref().is_ok_and(Metadata::is_file) {
+        let _ = File::open(path).and_then(|mut file| file.read(&mut [0; 512]));
+    }
+    let folder = if there.as_ref().is_ok_and(Metadata::is_dir) { Some(path) } else { path.parent() };
+    if let Some(folder) = folder {
+        let _ = fs::read_dir(folder).map(|mut entries| entries.next().is_some());
+        let _ = statvfs(folder);
+    }
+    ExitCode::SUCCESS
+}
 
 /// What a process may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -35,7 +35,7 @@ mod whereabouts;
 pub use driver::DriverChoice;
 pub use holders::{Holder, holders_of_file};
 pub use loan::{Loan, borrow, can_borrow};
-pub use look::{LOOK, look};
+pub use look::{LOOK, REACH, is_reached, look, reach};
 pub use mkfs::{FilesystemKind, NewFilesystem, is_available};
 pub use mountinfo::check_proc;
 pub use mountpoint::{
@@ -51,5 +51,5 @@ pub use server::{SERVE, serve};
 pub use stale::clean as clean_stale;
 pub use start::{Mounted, Request, check_target, start};
 pub use sync::sync;
-pub use unmount::{Patience, Selection, unmount};
+pub use unmount::{Chosen, Patience, Selection, unmount};
 pub use whereabouts::Lost;

@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    look::is_reached,
     mountinfo::{MountId, MountTable},
     namespaces, runtime,
     whereabouts::Lost,
@@ -229,11 +230,8 @@ pub(super) fn named(
     table: &MountTable,
 ) -> Vec<(Session, Record)> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let names: [&dyn Fn() -> Option<PathBuf>; 3] = [
-        &|| Some(absolute.clone()),
-        &|| Some(fs::canonicalize(absolute.parent()?).ok()?.join(absolute.file_name()?)),
-        &|| fs::canonicalize(&absolute).ok(),
-    ];
+    let names: [&dyn Fn() -> Option<PathBuf>; 3] =
+        [&|| Some(absolute.clone()), &|| resolved(&absolute), &|| fs::canonicalize(&absolute).ok()];
     for when in [When::Now, When::Mounted] {
         for name in names.iter().filter_map(|name| name()) {
             let is_meant = |(_, record): &(Session, Record)| match when {
@@ -300,14 +298,18 @@ pub(super) fn sessions() -> Vec<Session> {
     sessions_in(&runtime::existing())
 }
 
-/// As [`sessions`], when each server that was killed a moment ago has ended: its threads hold the lock until then. One whose
-/// threads are stuck in the kernel is not waited for longer than [`STUCK_LIMIT`].
+/// As [`sessions`], when each server that was killed a moment ago has ended: its threads hold the lock until then, which takes as
+/// long as what they last asked of the medium.
 pub(super) fn settled_sessions() -> Vec<Session> {
+    settled_within(ENDING_LIMIT)
+}
+
+/// The same, all of them waited for so long at most.
+fn settled_within(limit: Duration) -> Vec<Session> {
     let sessions = sessions();
-    let start = Instant::now();
-    let limit = |server: ProcessId| if server.is_stuck() { STUCK_LIMIT } else { ENDING_LIMIT };
+    let deadline = Instant::now() + limit;
     for record in sessions.iter().filter_map(|session| session.record.as_ref()) {
-        while record.server.is_ending() && start.elapsed() < limit(record.server) {
+        while record.server.is_ending() && Instant::now() < deadline {
             sleep(Duration::from_millis(10));
         }
     }
@@ -315,16 +317,26 @@ pub(super) fn settled_sessions() -> Vec<Session> {
 }
 
 /// As [`settled_sessions`], when each server whose container is said to be at `path`, where another file is, has noticed that.
+///
+/// The name alone comes first: the file is looked at only where it may be such a container, and not for ever, as its medium may hang.
 pub(super) fn sessions_settled_for(path: &Path) -> Vec<Session> {
-    let Some(file) = file_id(path) else { return settled_sessions() };
+    let sessions = settled_sessions();
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    // Without asking the server of a file system that may be mounted there.
-    let folder = absolute.parent().and_then(|folder| fs::canonicalize(folder).ok());
-    let resolved = folder.zip(absolute.file_name()).map(|(folder, name)| folder.join(name));
-    let names = [resolved, Some(absolute)];
+    let table = MountTable::read().unwrap_or_default();
+    let records = || sessions.iter().filter_map(|session| session.record.as_ref());
+    let is_container = records().any(|record| record.entry.container == absolute);
+    if !is_container && records().any(|record| record.clone().located(&table).is_named(&absolute)) {
+        return sessions;
+    }
+    if !is_reached(&absolute, is_container.then_some(NOTICING_LIMIT)) {
+        return sessions;
+    }
+    let Some(file) = file_id(&absolute) else { return sessions };
+    let resolved = resolved(&absolute);
     let deadline = Instant::now() + NOTICING_LIMIT;
+    let names = [resolved, Some(absolute)];
+    let mut sessions = sessions;
     loop {
-        let sessions = settled_sessions();
         let is_behind = |record: &Record| {
             names.iter().flatten().any(|name| *name == record.entry.container)
                 && record.container_file != file
@@ -336,7 +348,14 @@ pub(super) fn sessions_settled_for(path: &Path) -> Vec<Session> {
             return sessions;
         }
         sleep(Duration::from_millis(10));
+        sessions = settled_sessions();
     }
+}
+
+/// An absolute path without links in its folder; the file itself is not looked at: a file system may be mounted there whose server
+/// does not answer.
+fn resolved(absolute: &Path) -> Option<PathBuf> {
+    Some(fs::canonicalize(absolute.parent()?).ok()?.join(absolute.file_name()?))
 }
 
 /// All sessions below some runtime directories.
@@ -359,7 +378,8 @@ pub(super) fn sessions_in(runtimes: &[PathBuf]) -> Vec<Session> {
 /// other users' volumes, as their directories are private.
 pub fn list() -> Vec<Entry> {
     let table = MountTable::read().unwrap_or_default();
-    let records = settled_sessions().into_iter().filter_map(|session| session.record);
+    // Also of one whose threads hang with its medium, it is told that it is dead.
+    let records = settled_within(MOMENT).into_iter().filter_map(|session| session.record);
     let mut entries: Vec<_> = records.filter_map(|record| listed(&record, &table)).collect();
     entries.sort_by(|a, b| a.mounted_at.cmp(&b.mounted_at).then(a.pid.cmp(&b.pid)));
     entries
@@ -401,8 +421,8 @@ fn timestamp(seconds: u64) -> String {
 const MOST_NAMES: usize = 8;
 /// For how long a killed server is waited for.
 const ENDING_LIMIT: Duration = Duration::from_secs(2);
-/// The same where its medium hangs: that may last for ever.
-const STUCK_LIMIT: Duration = Duration::from_millis(300);
+/// The same for a list of what there is: those that end by then are no longer shown.
+const MOMENT: Duration = Duration::from_millis(300);
 /// How long a server may take to notice that its container was renamed or replaced; on a network file system it does not.
 const NOTICING_LIMIT: Duration = Duration::from_secs(2);
 /// The record's name in a session's directory.

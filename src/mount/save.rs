@@ -15,7 +15,7 @@ use super::{
     protocol::{self, Command, Outcome, Save},
     registry::{Entry, Record},
     session::CONTROL,
-    unmount::{END_LIMIT, HELD_LOST, Selection, choose, explained, lossy, not_mounted, wait_for_end},
+    unmount::{Chosen, END_LIMIT, HELD_LOST, explained, lossy, wait_for_end},
     whereabouts::Lost,
 };
 use crate::{
@@ -33,7 +33,7 @@ pub struct Saved {
     pub files: Vec<PathBuf>,
 }
 
-/// Takes down the volume that `path` names, and copies its container to the new file `target`: all that was written is in
+/// Takes down the volume that `path` named, and copies its container to the new file `target`: all that was written is in
 /// it. A detached header goes to `target.header`.
 ///
 /// The volume is down before the copy begins. Where the copy fails, a container that lost its name stays open until the
@@ -42,21 +42,15 @@ pub struct Saved {
 /// # Errors
 /// As [`unmount`](super::unmount()); `Exists` where `target` exists, `NoSpace`, `Interrupted`.
 pub fn unmount_saving(
-    path: &Path,
+    (path, chosen): (&Path, Chosen),
     force: bool,
     target: &Path,
     progress: Progress<'_>,
     interrupted: &AtomicBool,
 ) -> Result<Saved> {
     let action = || format!("cannot unmount {}", path.display());
-    let (session, record) = match <[_; 1]>::try_from(choose(&Selection::One(path.to_path_buf()))) {
-        Ok([one]) => one,
-        Err(none) if none.is_empty() => return Err(not_mounted("unmount", path)),
-        Err(_) => {
-            return Err(
-                Error::new(ErrorKind::Usage, "several mounted volumes have this name").during(action())
-            );
-        }
+    let Ok([(session, record)]) = <[_; 1]>::try_from(chosen.0) else {
+        return Err(Error::new(ErrorKind::Usage, "several mounted volumes have this name").during(action()));
     };
     if !record.is_alive() {
         let reason = "its server was killed, so there is nothing left to save";

@@ -474,7 +474,8 @@ impl Server {
         }
         if let Some(loss) = loss {
             drop(warden);
-            let answer = loss.rescue_for(&self.container, &self.contact, (&stream, &self.log), lossy);
+            let answer =
+                loss.rescue_for(&self.container, &self.contact, (&stream, &self.log), lossy.as_ref());
             let _ = protocol::send(&stream, &answer);
             self.end_by_force(0);
             return Next::End;

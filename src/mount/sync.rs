@@ -15,20 +15,23 @@ use std::{
 use super::{
     mountinfo::MountTable,
     program,
-    registry::{Entry, Record, Session, file_id, named, sessions_settled_for},
-    unmount::not_mounted,
+    registry::{Entry, file_id, sessions_settled_for},
+    unmount::Chosen,
 };
 use crate::error::{Error, ErrorKind, Result};
 
-/// Brings all that was written to the volume that `path` names into its container file, through the file system, its driver
+/// Brings all that was written to the volume that `path` named into its container file, through the file system, its driver
 /// and the block file, and returns when the medium has it.
 ///
 /// # Errors
-/// `NotFound` where nothing mounted bears the name; `Busy` where the container has lost its name, so that no file has what was
+/// `NotFound` where its server was killed; `Busy` where the container has lost its name, so that no file has what was
 /// written; `Io` or `NoSpace` where something could not be written; `Interrupted`.
-pub fn sync(path: &Path, interrupted: &AtomicBool) -> Result<Entry> {
+pub fn sync(path: &Path, chosen: Chosen, interrupted: &AtomicBool) -> Result<Entry> {
     let action = || format!("cannot sync {}", path.display());
-    let record = find(path).ok_or_else(|| not_mounted("sync", path))?;
+    let alive =
+        chosen.0.into_iter().map(|(_, record)| record).find(|record| record.ready && record.is_alive());
+    let record =
+        alive.ok_or_else(|| Error::new(ErrorKind::NotFound, "it is not mounted").during(action()))?;
     if let Some(id) = record.mount {
         // By its path another file system would be synced.
         MountTable::read()?.place_of(id).map_err(|error| error.during(action()))?;
@@ -37,7 +40,10 @@ pub fn sync(path: &Path, interrupted: &AtomicBool) -> Result<Entry> {
         run(step, interrupted).map_err(|error| error.during(action()))?;
     }
     // Its server may have learned of it only now.
-    let record = find(path).unwrap_or(record);
+    let mut now =
+        sessions_settled_for(&record.entry.container).into_iter().filter_map(|session| session.record);
+    let now = now.find(|now| now.server == record.server);
+    let record = now.unwrap_or(record);
     let entry = record.entry;
     if let Some(lost) = entry.container_state {
         let container = entry.container.display();
@@ -56,15 +62,6 @@ pub fn sync(path: &Path, interrupted: &AtomicBool) -> Result<Entry> {
         run(step, interrupted).map_err(|error| error.during(action()))?;
     }
     Ok(entry)
-}
-
-fn find(path: &Path) -> Option<Record> {
-    let alive = sessions_settled_for(path).into_iter().filter_map(|session| {
-        let record = session.record.clone().filter(|record| record.ready && record.is_alive())?;
-        Some((session, record))
-    });
-    let found: Vec<(Session, Record)> = named(alive.collect(), path, &MountTable::read().unwrap_or_default());
-    found.into_iter().next().map(|(_, record)| record)
 }
 
 /// From the top: what the kernel holds of the file system, what its driver does, what the kernel holds of the block file. The

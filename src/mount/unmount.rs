@@ -55,22 +55,37 @@ pub enum Selection {
     All,
 }
 
+/// What a name, or none, stands for: what is mounted, and what killed servers left.
+#[derive(Debug)]
+pub struct Chosen(pub(super) Vec<(Session, Record)>);
+
+impl Chosen {
+    /// What `verb` ("unmount") is to be done to. The names of what is mounted come first; only where none is meant is the file at the
+    /// path looked at, whose medium may not answer.
+    ///
+    /// # Errors
+    /// `NotFound` where nothing mounted bears the name; `Permission` where it is somebody else's.
+    pub fn find(selection: &Selection, verb: &str) -> Result<Self> {
+        let chosen = choose(selection);
+        match selection {
+            Selection::One(path) if chosen.is_empty() => Err(not_mounted(verb, path)),
+            _ => Ok(Self(chosen)),
+        }
+    }
+}
+
 /// Takes volumes down and waits until their servers have ended. Clears what killed servers left. Returns what was
 /// taken down, remains of killed servers included.
 ///
 /// # Errors
-/// `NotFound` where nothing mounted bears the name; `Busy`, naming the processes, unless `force`, and also with it where a
+/// `Busy`, naming the processes, unless `force`, and also with it where a
 /// container of the caller's is mounted out of the volume; `Io` where the volume is
-/// down, but something could not be written, as the error's action then says. With
-/// [`Selection::All`] the others are still taken down, and the first failure is returned.
-pub fn unmount(selection: &Selection, force: bool, patience: Patience<'_>) -> Result<Vec<Entry>> {
-    let chosen = choose(selection);
-    if let (Selection::One(path), true) = (selection, chosen.is_empty()) {
-        return Err(not_mounted("unmount", path));
-    }
+/// down, but something could not be written, as the error's action then says. The others are still taken down, and the first
+/// failure is returned.
+pub fn unmount(chosen: Chosen, force: bool, patience: Patience<'_>) -> Result<Vec<Entry>> {
     let mut done = Vec::new();
     let mut failure = None;
-    for (session, record) in chosen {
+    for (session, record) in chosen.0 {
         let result = if record.is_alive() && !record.ready {
             Err(Error::new(ErrorKind::Busy, "another command is working on it")
                 .during(format!("cannot unmount {}", record.entry.container.display())))
@@ -89,7 +104,7 @@ pub fn unmount(selection: &Selection, force: bool, patience: Patience<'_>) -> Re
 }
 
 /// What `unmount` and `sync` say of a name that nothing of the caller's bears.
-pub(super) fn not_mounted(verb: &str, path: &Path) -> Error {
+fn not_mounted(verb: &str, path: &Path) -> Error {
     let action = format!("cannot {verb} {}", path.display());
     if let Some(other) = other_at(path) {
         return other.refusal(verb).during(action);
@@ -125,7 +140,7 @@ pub(super) fn one(entry: &Entry, force: bool, patience: Patience<'_>) -> Result<
     }
 }
 
-pub(super) fn choose(selection: &Selection) -> Vec<(Session, Record)> {
+fn choose(selection: &Selection) -> Vec<(Session, Record)> {
     let table = MountTable::read().unwrap_or_default();
     let sessions = match selection {
         Selection::One(path) => sessions_settled_for(path),
@@ -310,13 +325,19 @@ fn ask(control: &Path, record: &Record, force: bool, patience: Patience<'_>) -> 
         (false, true) => Some(DETACHED_LIMIT),
         (false, false) => None,
     };
-    let (mut is_hurried, mut is_told) = (false, false);
+    let (mut is_hurried, mut is_told, mut rescuing) = (false, false, None);
     let stream = connect(control)?;
     protocol::send(&stream, &Command::Unmount { force, save: None })?;
     stream.set_read_timeout(Some(TICK))?;
     let start = Instant::now();
     loop {
+        // Before its last answer is looked for: that is there when it has ended.
+        let is_ending = record.server.is_ending();
         match protocol::receive(&stream) {
+            // Its threads hold the connection open as long as the medium keeps them.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && is_ending => {
+                return broken(rescuing, io::ErrorKind::ConnectionReset.into());
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Ok(Outcome::Waiting(what)) => {
                 let way_out = if force { "it is given up" } else { "unmount --force gives it up" };
@@ -327,12 +348,10 @@ fn ask(control: &Path, record: &Record, force: bool, patience: Patience<'_>) -> 
                 // The volume is down; copying takes as long as it takes.
                 (patience.warn)(&format!("{lost}: it is copied now"));
                 (is_told, is_hurried, limit) = (true, true, None);
+                rescuing = Some(lost);
             }
+            Err(error) => return broken(rescuing, error),
             other => return other,
-        }
-        if record.server.is_ending() {
-            // Its threads hold the connection open as long as the medium keeps them.
-            return Err(io::ErrorKind::ConnectionReset.into());
         }
         if start.elapsed() > SILENCE && !is_told {
             let (server, container) = (record.server.pid, record.entry.container.display());
@@ -353,6 +372,13 @@ fn ask(control: &Path, record: &Record, force: bool, patience: Patience<'_>) -> 
             is_hurried = true;
         }
     }
+}
+
+/// What a broken connection means: where a lost container was being copied, nobody knows of a copy.
+fn broken(rescuing: Option<String>, error: io::Error) -> io::Result<Outcome> {
+    let Some(lost) = rescuing else { return Err(error) };
+    let reason = format!("{lost}, and its server ended while it copied it");
+    Ok(Outcome::Lossy(Failure::from(&Error::new(ErrorKind::Io, reason))))
 }
 
 /// Takes away what a server left that had to give up its medium, and says what became of it.

@@ -16,7 +16,7 @@ pub use apart::Apart;
 pub use file::FileStorage;
 pub use memory::MemoryStorage;
 pub use overlay::{Overlay, Window};
-pub use pulse::{Pulse, seal};
+pub use pulse::{Pulse, Request, seal};
 pub use section::Section;
 pub use sim::{Failure, Fate, Outcome, Plan, SimStorage};
 

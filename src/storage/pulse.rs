@@ -41,11 +41,12 @@ pub fn seal() {
 
 /// A request to a medium; dropped when it has come back.
 #[derive(Debug)]
-pub(super) struct Request;
+#[must_use = "it has come back when this is dropped"]
+pub struct Request;
 
 impl Request {
     /// To be called just before the kernel is asked.
-    pub(super) fn begin() -> Self {
+    pub fn begin() -> Self {
         BEGUN.fetch_add(1, Ordering::AcqRel);
         Self
     }

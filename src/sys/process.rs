@@ -55,13 +55,6 @@ impl ProcessId {
         has_exited(&stat) && start_time(&stat) == Some(self.started)
     }
 
-    /// Whether one of its threads waits in the kernel for a device or a file system (state D): a signal does not end that.
-    pub fn is_stuck(self) -> bool {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.pid)).into_iter().flatten().flatten();
-        let mut states = threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
-        states.any(|stat| Activity::parse(&stat).is_some_and(|activity| activity.is_waiting_for_io))
-    }
-
     /// Sends `signal` to it and to no later process of the same number. Nothing happens where it has ended.
     pub fn signal(self, signal: Signal) -> io::Result<()> {
         let Ok(handle) = self.watch() else { return Ok(()) };

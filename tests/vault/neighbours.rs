@@ -6,6 +6,7 @@ use std::{
     io::{Read, Write},
     os::fd::AsRawFd,
     path::{Path, PathBuf},
+    process::{Child, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,12 +17,12 @@ use std::{
 
 use rustix::{
     mount::{MountFlags, UnmountFlags, mount, unmount},
-    process::geteuid,
+    process::{Pid, Signal, geteuid, kill_process},
 };
 
 use crate::{
     place::{Background, CHEAP, Place, can_mount, is_skipped},
-    world::with_vault,
+    world::{World, with_vault},
 };
 
 /// A FUSE mount whose server lets everybody in, and never answers any more once it is told to hang. Ended when dropped.
@@ -120,6 +121,88 @@ fn in_time<T>(what: &str, work: impl FnOnce() -> T) -> T {
     let result = work();
     assert!(start.elapsed() < Duration::from_secs(60), "{what}: {:?}", start.elapsed());
     result
+}
+
+/// A command that is given a path there, and what it says.
+struct Waiting {
+    command: String,
+    process: Child,
+}
+
+impl Waiting {
+    fn start(world: &World, command: &str) -> Self {
+        let arguments = command.split(' ');
+        let process = world.command("./strongroom").args(arguments).stderr(Stdio::piped()).spawn().unwrap();
+        Self { command: command.to_owned(), process }
+    }
+
+    /// How it ends by a signal, and how long that takes; without a status where it does not end in time.
+    fn end_by(&mut self, signal: Signal) -> (Option<i32>, Duration) {
+        let start = Instant::now();
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
+        loop {
+            let ended = self.process.try_wait().unwrap();
+            if ended.is_some() || start.elapsed() > Duration::from_secs(5) {
+                return (ended.and_then(|ended| ended.code()), start.elapsed());
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn errors(&mut self) -> String {
+        let mut errors = String::new();
+        self.process.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        errors
+    }
+}
+
+#[test]
+fn a_command_that_waits_for_a_medium_that_hangs_says_so_and_ends_by_a_signal() {
+    with_vault("--size 32M --provision quick", |world| {
+        let folder = world.make_folder("hangs");
+        let Some(wedge) = Wedge::new(&folder) else { return };
+        wedge.hangs.store(true, Ordering::SeqCst);
+        world.make_folder("n");
+        let there = folder.join("v");
+        let there = there.display();
+        let mut waiting = [
+            format!("mount {there} n --password-file password"),
+            format!("mount v.vault {there} --password-file password"),
+            format!("check {there}"),
+            format!("info {there}"),
+            format!("create {there} --size 32M {CHEAP} --password-file password"),
+            format!("import v.vault {there} {CHEAP} --password-file password"),
+            format!("import {there} i.vault {CHEAP} --password-file password"),
+            format!("key list {there}"),
+            format!("key test {there} --password-file password"),
+            format!("header backup {there} backup"),
+            format!("erase {there} --yes"),
+            format!("unmount {there}"),
+            format!("unmount {there} --force"),
+            format!("sync {there}"),
+        ]
+        .map(|command| Waiting::start(world, &command));
+        thread::sleep(Duration::from_secs(7));
+        let ended: Vec<_> = waiting
+            .iter_mut()
+            .enumerate()
+            .map(|(number, command)| command.end_by(if number % 2 == 0 { Signal::INT } else { Signal::TERM }))
+            .collect();
+        in_time("list", || world.done("list"));
+        // What is mounted is known by its name alone.
+        in_time("mount", || world.mount());
+        in_time("unmount", || world.done("unmount m"));
+        drop(wedge);
+        for (mut command, (status, took)) in waiting.into_iter().zip(ended) {
+            let errors = command.errors();
+            let told = format!("{world}: {}: {status:?}, {took:?}: {errors}", command.command);
+            assert_eq!(status, Some(130), "{told}");
+            let waits = "what it lies on has not answered for 5 seconds";
+            assert!(told.contains(&format!("strongroom: waiting for {there}: {waits}")), "{told}");
+            assert!(took < Duration::from_secs(3), "{told}");
+        }
+        world.shell("rmdir n hangs");
+    });
 }
 
 #[test]

@@ -9,11 +9,18 @@ use std::{
 
 use super::{
     Server,
+    events::receive_command,
+    loss::ending,
     warden::{Charge, Patience, Warden},
 };
 use crate::{
     error::{Error, ErrorKind},
-    mount::{mountinfo::MountTable, registry, undo::Undo},
+    mount::{
+        mountinfo::MountTable,
+        protocol::{self, Command},
+        registry,
+        undo::Undo,
+    },
 };
 
 /// How an attempt to take a volume down went.
@@ -39,15 +46,36 @@ pub(super) enum Cause {
 }
 
 impl Server {
-    /// Ends but for the lowest `kept` parts. False where the volume is served on.
+    /// Ends but for the lowest `kept` parts, and tells those who asked for that meanwhile how it went. False where the volume is
+    /// served on.
     pub(super) fn end_for(&mut self, cause: Cause, kept: usize) -> bool {
-        match cause {
-            Cause::Signal => {
-                self.end_by_signal(kept);
-                true
-            }
+        let ended = match cause {
+            Cause::Signal => Some(self.end_by_signal(kept)),
             Cause::Gone => self.end_or_linger(kept),
+        };
+        if let Some(ended) = &ended {
+            self.answer_waiting(ended);
         }
+        ended.is_some()
+    }
+
+    /// Nobody looks at the control socket any more: who is not answered would not know whether all was written.
+    fn answer_waiting(&self, ended: &Ending) {
+        let lossy = match ended {
+            Ending::Lossy(error) | Ending::None(error) | Ending::Held(error) => Some(error),
+            Ending::Whole => None,
+        };
+        if self.control.set_nonblocking(true).is_err() {
+            return;
+        }
+        while let Ok((stream, _)) = self.control.accept() {
+            if let Ok(Command::Unmount { save: None, .. }) = receive_command(&stream) {
+                // Whoever asked may have gone.
+                let _ = protocol::send(&stream, &ending(lossy));
+            }
+        }
+        // It is looked at again where a lost container is held.
+        let _ = self.control.set_nonblocking(false);
     }
 
     /// Takes everything down in order but for the lowest `kept` parts, or leaves a volume that is in use as it is.
@@ -86,26 +114,24 @@ impl Server {
         undone.map_or_else(Ending::Lossy, |()| Ending::Whole)
     }
 
-    /// After somebody else has unmounted a part, and again later while the volume is in use elsewhere. True when the session
-    /// has ended.
-    fn end_or_linger(&mut self, kept: usize) -> bool {
+    /// After somebody else has unmounted a part, and again later while the volume is in use elsewhere. `None` where it stays so.
+    fn end_or_linger(&mut self, kept: usize) -> Option<Ending> {
         let warden = self.warden(None, Patience::Endless);
         match self.end_cleanly(kept) {
-            Ending::Whole | Ending::Lossy(_) => {
+            ended @ (Ending::Whole | Ending::Lossy(_)) => {
                 warden.stay();
-                true
+                Some(ended)
             }
             Ending::Held(error) => {
                 if !self.watch.is_lingering() {
                     (self.log)(&format!("{error}; it is served until that lets go"));
                     self.watch.linger();
                 }
-                false
+                None
             }
             Ending::None(error) => {
                 (self.log)(&format!("{error}; detaching"));
-                self.end_by_force(kept);
-                true
+                Some(self.end_by_force(kept))
             }
         }
     }
@@ -124,18 +150,20 @@ impl Server {
     }
 
     /// For signals: a logout must not hang on an open file. But whoever uses the volume may just be told to end too.
-    fn end_by_signal(&mut self, kept: usize) {
+    fn end_by_signal(&mut self, kept: usize) -> Ending {
         self.session.stop().store(false, Ordering::Relaxed);
         self.warden(None, Patience::Long).stay();
         let start = Instant::now();
         loop {
-            let (Ending::None(error) | Ending::Held(error)) = self.try_to_end(kept) else { return };
+            let error = match self.try_to_end(kept) {
+                Ending::None(error) | Ending::Held(error) => error,
+                ended => return ended,
+            };
             let patience = if self.has_inner_sessions() { INNER } else { OTHERS };
             let is_hurried = self.session.stop().load(Ordering::Relaxed);
             if is_hurried || error.kind() != ErrorKind::Busy || start.elapsed() >= patience {
                 (self.log)(&format!("{error}; detaching"));
-                self.end_by_force(kept);
-                return;
+                return self.end_by_force(kept);
             }
             sleep(TICK);
         }

@@ -167,14 +167,14 @@ impl Loss {
         container: &Container,
         contact: &Contact,
         (stream, log): (&UnixStream, &Log),
-        lossy: Option<Error>,
+        lossy: Option<&Error>,
     ) -> Outcome {
         // Whoever asked may have gone.
         let _ = protocol::send(stream, &Outcome::Rescuing(self.told()));
         match self.rescue(container, contact).and_then(|rescue| rescue.make()) {
             Ok(copies) => {
                 tell_of_copies(contact, log, &copies);
-                Outcome::Rescued(Rescued { copies, lossy: lossy.as_ref().map(Failure::from) })
+                Outcome::Rescued(Rescued { copies, lossy: lossy.map(Failure::from) })
             }
             Err(error) => {
                 let reason =
@@ -367,7 +367,7 @@ impl Held {
     fn give_up(&mut self, stream: UnixStream) {
         if let Some(loss) = self.loss() {
             let answer =
-                loss.rescue_for(&self.container, &self.contact, (&stream, &self.log), self.lossy.take());
+                loss.rescue_for(&self.container, &self.contact, (&stream, &self.log), self.lossy.as_ref());
             // Whoever asked may have gone.
             let _ = protocol::send(&stream, &answer);
             self.lossy = None;
