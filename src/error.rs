@@ -148,6 +148,8 @@ impl From<io::Error> for Error {
             io::ErrorKind::PermissionDenied => ErrorKind::Permission,
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
             io::ErrorKind::OutOfMemory => ErrorKind::OutOfMemory,
+            // No process and no thread can be started.
+            io::ErrorKind::WouldBlock => ErrorKind::OutOfMemory,
             io::ErrorKind::AlreadyExists => ErrorKind::Exists,
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ErrorKind::NotFound,
             io::ErrorKind::ResourceBusy => ErrorKind::Busy,
@@ -155,7 +157,20 @@ impl From<io::Error> for Error {
             _ => ErrorKind::Io,
         };
         let reason = without_os_code(&source.to_string());
-        Self { kind, action: None, reason, hint: None, source: Some(Box::new(source)) }
+        let hint = limit_of_shell(&source).map(str::to_owned);
+        Self { kind, action: None, reason, hint, source: Some(Box::new(source)) }
+    }
+}
+
+/// What helps where a limit of the shell may be what was met.
+fn limit_of_shell(error: &io::Error) -> Option<&'static str> {
+    match rustix::io::Errno::from_io_error(error)? {
+        rustix::io::Errno::AGAIN => Some("end other programs, or raise the limit: see ulimit -u"),
+        rustix::io::Errno::MFILE => Some("raise the limit on open files: see ulimit -n"),
+        rustix::io::Errno::FBIG => {
+            Some("the file system allows no larger file, or a limit of the shell: see ulimit -f")
+        }
+        _ => None,
     }
 }
 
@@ -178,6 +193,20 @@ mod tests {
         let error = Error::from(io::Error::from_raw_os_error(13)).during("cannot open photos.vault");
         assert_eq!(error.to_string(), "cannot open photos.vault: permission denied");
         assert_eq!(error.kind(), ErrorKind::Permission);
+    }
+
+    #[test]
+    fn a_limit_of_the_shell_is_named() {
+        for (errno, kind, limit) in [
+            (rustix::io::Errno::AGAIN, ErrorKind::OutOfMemory, "ulimit -u"),
+            (rustix::io::Errno::MFILE, ErrorKind::Io, "ulimit -n"),
+            (rustix::io::Errno::FBIG, ErrorKind::Io, "ulimit -f"),
+        ] {
+            let error = Error::from(io::Error::from(errno));
+            assert_eq!(error.kind(), kind, "{errno}");
+            assert!(error.hint().is_some_and(|hint| hint.ends_with(limit)), "{errno}");
+        }
+        assert_eq!(Error::from(io::Error::from(rustix::io::Errno::IO)).hint(), None);
     }
 
     #[test]

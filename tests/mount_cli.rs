@@ -209,7 +209,10 @@ fn a_limit_on_file_sizes_is_an_error_and_no_death_by_signal() {
     let Some(machine) = Machine::new() else { return };
     let said = machine.run(&format!("ulimit -f 1000; strongroom create v --size 64M {CREATE}"));
     assert_eq!(said.status, Some(6));
-    assert_eq!(said.errors, "strongroom: error: cannot create v: file too large\n");
+    assert_eq!(
+        said.errors,
+        "strongroom: error: cannot create v: file too large\nstrongroom: hint: the file system allows no larger file, or a limit of the shell: see ulimit -f\n"
+    );
     assert!(!machine.has("v"));
 }
 

@@ -152,7 +152,7 @@ struct Exported<'a> {
 
 fn write_image(console: Console, options: &ExportOptions, container: &Container) -> Result<()> {
     let (path, target) = (options.container.as_path(), options.image.as_path());
-    let header = read_header(&container)?;
+    let header = read_header(container)?;
     interrupt::asking_at_liberty(target, || refuse_same_file(&container.file().metadata()?, target))?;
     check_target(target, options.force)?;
     options.unlock.check_source_for(&*header)?;

@@ -102,7 +102,7 @@ pub(crate) fn settle_format(container: &mut Container, options: &UnlockOptions) 
 
 /// Whether nothing in the container says what it is. Reads its beginning for the first time.
 fn is_opaque(container: &Container) -> Result<bool> {
-    interrupt::asking_at_liberty(container.path(), || Ok(container.is_opaque()?))
+    interrupt::asking_at_liberty(container.path(), || container.is_opaque())
 }
 
 fn not_for(options: &str, format: &str) -> Error {
@@ -151,7 +151,7 @@ pub(crate) fn find_partition(
         return Ok(());
     }
     let storage = container.storage();
-    let found = interrupt::asking_at_liberty(container.path(), || Ok(only_container(&storage)?))?;
+    let found = interrupt::asking_at_liberty(container.path(), || only_container(&storage))?;
     let Some(found) = found else { return Ok(()) };
     let Some(range) = found.partition.range(storage.size()?) else { return Ok(()) };
     let (number, path) = (found.partition.number, container.path().display());

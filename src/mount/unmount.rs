@@ -367,8 +367,9 @@ fn ask(control: &Path, record: &Record, force: bool, patience: Patience<'_>) -> 
             return Err(io::ErrorKind::TimedOut.into());
         }
         if force && !is_hurried && start.elapsed() > HURRY {
-            // It may be waiting for its driver, after a gentler command: a signal cuts that short.
+            // It may be waiting for its driver, after a gentler command: a signal cuts that short. Or somebody has stopped it.
             record.server.signal(Signal::TERM)?;
+            record.server.signal(Signal::CONT)?;
             is_hurried = true;
         }
     }

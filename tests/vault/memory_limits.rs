@@ -67,7 +67,17 @@ fn a_derivation_that_a_control_group_has_no_memory_for_is_not_begun() {
 #[test]
 fn limits_of_the_shell_end_in_a_clear_line() {
     with_vault("--size 32M --provision quick", |world| {
-        for limit in ["-v 20000", "-v 40000", "-v 80000", "-v 120000", "-v 200000", "-v 400000"] {
+        for limit in [
+            "-v 20000",
+            "-v 40000",
+            "-v 80000",
+            "-v 120000",
+            "-v 200000",
+            "-v 400000",
+            "-n 6",
+            "-n 12",
+            "-n 20",
+        ] {
             ends_clearly(world, limit);
         }
     });

@@ -38,7 +38,7 @@ pub(super) fn backup(console: Console, options: &HeaderBackupOptions, container:
     if file.symlink_metadata().is_ok() {
         return Err(cannot(Error::new(ErrorKind::Exists, "it exists").with_hint("choose another name")));
     }
-    let header = read_header(&container)?;
+    let header = read_header(container)?;
     options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) = unlock_with(console, path, &*header, &options.unlock, None)?;
     let opened = Opened::of_key(&unlocked.volume_key)?;
@@ -105,7 +105,7 @@ pub(super) fn restore(
 /// Writes header and copy anew from the one that opens.
 pub(super) fn repair(console: Console, options: &HeaderRepairOptions, container: &Container) -> Result<()> {
     let path = options.container.as_path();
-    let header = read_header(&container)?;
+    let header = read_header(container)?;
     refuse_signature(path, &*container.storage())?;
     refuse_kernel_use(path)?;
     refuse_known_data(path, &*container.storage(), options.yes, options.force)?;

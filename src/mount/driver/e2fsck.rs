@@ -90,13 +90,18 @@ fn is_left_damaged(finished: &Finished) -> bool {
 }
 
 fn refusal(finished: &Finished, block: &str, way: &Way<'_>) -> Error {
+    let said = [&finished.errors, &finished.output];
+    if said.iter().any(|said| said.contains(TOO_LARGE)) {
+        // A limit that we inherited is no damage.
+        return std::io::Error::from(rustix::io::Errno::FBIG).into();
+    }
     if is_left_damaged(finished) {
         let found = finding(&finished.output, block).unwrap_or_else(|| "it does not say which".to_owned());
         let reason = format!("the file system needs a repair that e2fsck does not make unasked: {found}");
         return Error::new(ErrorKind::Io, reason).with_hint(way.out(&[]));
     }
     let error = Error::new(ErrorKind::Io, format!("e2fsck failed: {}", finished.reason()));
-    let is_torn = [&finished.errors, &finished.output].iter().any(|said| said.contains(TORN));
+    let is_torn = said.iter().any(|said| said.contains(TORN));
     // e2fsck alone takes a copy of the superblock, which a volume of up to 128 MiB does not have.
     if is_torn { error.with_hint(way.out(&["debugfs -w -n -R dirty"])) } else { error }
 }
@@ -146,6 +151,8 @@ fn word(path: &Path) -> String {
 
 /// What e2fsck says where it goes no further without asking. The option that it then tells to leave out is ours.
 const STOPPED: &str = "UNEXPECTED INCONSISTENCY";
+/// What the C library says of a write beyond the limit on file sizes (`EFBIG`).
+const TOO_LARGE: &str = "File too large";
 const TORN: &str = "Superblock checksum does not match";
 
 #[cfg(test)]
@@ -164,6 +171,12 @@ mod tests {
             container: Path::new("/home/anna/my v.vault"),
             mountpoint: Path::new("/home/anna/m"),
         }
+    }
+
+    #[test]
+    fn a_limit_on_file_sizes_is_not_taken_for_damage() {
+        let error = refusal(&finished(4, "", "Error writing block 9 (File too large).  \n"), BLOCK, &way());
+        assert_eq!(error.reason(), "file too large");
     }
 
     #[test]

@@ -391,7 +391,7 @@ fn records_under_another_key_are_replaced_only_when_that_is_asked_for() {
         assert!(container.to_vec() == before);
 
         let (slots, _) = header.alien_work(&unlocked).unwrap().unwrap();
-        assert_eq!(slots, [area as u64..area as u64 + 8192]);
+        assert_eq!(slots.as_slice(), std::slice::from_ref(&(area as u64..area as u64 + 8192)));
         header.replace_alien_work(&container, &unlocked).unwrap();
         let (header, unlocked) = open(&container, 0);
         header.prepare_writing(&container, &unlocked).unwrap();
