@@ -13,7 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
+use rustix::{
+    io::Errno,
+    process::{Resource, Signal, getrlimit},
+};
 
 use super::{
     driver::Driver,
@@ -73,6 +76,7 @@ pub struct Mounted {
 /// As [`start`] for a bad mount point, `Permission` for a driver that only root may use, `Missing` with the package or
 /// module for what the system lacks, and what making the private directory of sessions gave.
 pub fn check_target(target: &Target) -> Result<()> {
+    check_open_files()?;
     stale::clean();
     runtime::prepare()?;
     let (mountpoint, driver) = match target {
@@ -95,6 +99,7 @@ pub fn check_target(target: &Target) -> Result<()> {
 /// # Errors
 /// `Interrupted`, or what failed in the server; everything is undone then.
 pub fn start(request: &Request<'_>, interrupted: &AtomicBool) -> Result<Mounted> {
+    check_open_files()?;
     stale::clean();
     let order = Order {
         container: absolute(request.container.path())?,
@@ -125,6 +130,14 @@ pub fn start(request: &Request<'_>, interrupted: &AtomicBool) -> Result<Mounted>
             Err(failure.into())
         }
     }
+}
+
+/// A server that can open no more files could not take down again what it has mounted.
+fn check_open_files() -> Result<()> {
+    if getrlimit(Resource::Nofile).current.is_some_and(|limit| limit < LEAST_OPEN_FILES) {
+        return Err(Error::from(io::Error::from(Errno::MFILE)).during("cannot start a server"));
+    }
+    Ok(())
 }
 
 impl Mounted {
@@ -255,10 +268,7 @@ fn ended_without_a_word() -> Error {
 
 /// Whether the other end has written or closed, within one tick.
 fn wait_readable(channel: &UnixStream) -> io::Result<bool> {
-    use rustix::{
-        event::{PollFd, PollFlags, Timespec, poll},
-        io::Errno,
-    };
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let tick = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
     match poll(&mut [PollFd::new(channel, PollFlags::IN)], Some(&tick)) {
         Ok(count) => Ok(count > 0),
@@ -295,6 +305,8 @@ fn place(path: &Path, made: bool) -> Result<MountPoint> {
     Ok(place)
 }
 
+/// Several times as many as a server has open on a machine with many processors: descriptors of FUSE, a thread each.
+const LEAST_OPEN_FILES: u64 = 128;
 const TICK: Duration = Duration::from_millis(20);
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const END_LIMIT: Duration = Duration::from_secs(60);
