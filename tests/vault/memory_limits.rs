@@ -78,8 +78,6 @@ fn limits_of_the_shell_end_in_a_clear_line() {
             "-n 12",
             "-n 20",
             "-n 60",
-            "-n 12",
-            "-n 20",
         ] {
             ends_clearly(world, limit);
         }
