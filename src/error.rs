@@ -147,9 +147,8 @@ impl From<io::Error> for Error {
         let kind = match source.kind() {
             io::ErrorKind::PermissionDenied => ErrorKind::Permission,
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
-            io::ErrorKind::OutOfMemory => ErrorKind::OutOfMemory,
-            // No process and no thread can be started.
-            io::ErrorKind::WouldBlock => ErrorKind::OutOfMemory,
+            // The latter is what is said where no process and no thread can be started.
+            io::ErrorKind::OutOfMemory | io::ErrorKind::WouldBlock => ErrorKind::OutOfMemory,
             io::ErrorKind::AlreadyExists => ErrorKind::Exists,
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ErrorKind::NotFound,
             io::ErrorKind::ResourceBusy => ErrorKind::Busy,
