@@ -10,6 +10,7 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 use strongroom::{
     error::{Error, ErrorKind, Result},
+    format::{Format, native::Native},
     mapping::Layout,
     mount::{self, Entry, Holder, Lost, Other, Protection, Request, Selection, Target},
     text::in_one_line,
@@ -23,6 +24,7 @@ use super::{
     mountpoint::Place,
     notices,
     output::Console,
+    pin,
     progress::ByteProgress,
     unlock::{
         attach, cannot_open, check_kind, find_partition, read_header, settle_format, unlock, unlock_with,
@@ -73,8 +75,14 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     for repair in make_writable(&container, &*header, &unlocked).map_err(|error| cannot_open(error, path))? {
         console.warn(&format!("{}: {repair}", path.display()));
     }
+    if !container.is_read_only() && header.describe().format == Native.name() {
+        // It may have brought a re-encryption to rest, with newer records than the pin remembers.
+        pin::advance(console, &*container.storage(), &unlocked.volume_key);
+    }
     if let Layout::Moving(_) = unlocked.layout {
-        let resume = format!("strongroom reencrypt {} continues it", path.display());
+        let file = options.unlock.header.as_ref().map(|file| format!(" --header {}", file.display()));
+        let resume =
+            format!("strongroom reencrypt {}{} continues it", path.display(), file.unwrap_or_default());
         console.note(&format!("strongroom: a re-encryption of this container is paused; {resume}"));
     }
     let fingerprint = header.fingerprint().map(|fingerprint| fingerprint.digest());

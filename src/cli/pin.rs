@@ -9,7 +9,7 @@ use serde::Serialize;
 use strongroom::{
     crypto::secret::VolumeKey,
     error::{Error, ErrorKind, Result},
-    format::{Finding, Header, Unlocked},
+    format::{Finding, Format, Header, Unlocked, native::Native},
     storage::Storage,
     volume::pin::{Pins, Standing},
 };
@@ -66,7 +66,7 @@ fn compare<'a>(path: &'a Path, header: &dyn Header, choice: Option<PinChoice>) -
         return Ok(Pinned { pins: Some(pins), task: Task::Store, ..nothing });
     }
     match (pins.compare(fingerprint.as_ref(), path)?, choice) {
-        (Standing::Changed(changes), _) => Err(changed(&changes)),
+        (Standing::Changed(changes), _) => Err(changed(&changes, header.describe().format)),
         (Standing::Unknown, Some(PinChoice::Require)) => {
             let reason = "its header is not pinned";
             Err(Error::new(ErrorKind::NotFound, reason)
@@ -90,7 +90,8 @@ impl Pinned<'_> {
         };
         if self.task == Task::Compare {
             if let Standing::Changed(changes) = pins.compare(Some(&fingerprint), self.path)? {
-                return Err(changed(&changes).during(format!("cannot open {}", self.path.display())));
+                let error = changed(&changes, header.describe().format);
+                return Err(error.during(format!("cannot open {}", self.path.display())));
             }
             // Another copy of the container, or a header that its MAC lets move on.
             let pin = pins.find(fingerprint.uuid())?;
@@ -187,11 +188,12 @@ impl PinInfo {
     }
 }
 
-fn changed(changes: &[String]) -> Error {
+fn changed(changes: &[String], format: &str) -> Error {
     let reason = format!("its header is not the one that was pinned: {}", some(changes));
-    Error::new(ErrorKind::Tampered, reason).with_hint(
-        "enter no password unless you know who changed it (you, with cryptsetup?); --pin=renew accepts the change",
-    )
+    let whom = if format == Native.name() { "you, with a backup of it?" } else { "you, with cryptsetup?" };
+    Error::new(ErrorKind::Tampered, reason).with_hint(format!(
+        "enter no password unless you know who changed it ({whom}); --pin=renew accepts the change"
+    ))
 }
 
 /// The first few of a list.

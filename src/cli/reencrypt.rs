@@ -104,7 +104,7 @@ fn offline(console: Console, options: &ReencryptOptions) -> Result<()> {
     pin::advance(console, &*storage, &work.volume_key());
     match outcome? {
         Outcome::Finished => finished(console, path, work.total()),
-        Outcome::Paused => return Err(stopped(path, work.done(), work.total())),
+        Outcome::Paused => return Err(stopped(options, work.done(), work.total())),
     }
     Ok(())
 }
@@ -147,7 +147,7 @@ fn online(console: Console, options: &ReencryptOptions, mounted: &MountedReencry
         console.done(&told, |told| format!("{}: {}", path.display(), told.line()));
         return Ok(());
     }
-    watch(console, path, mounted)
+    watch(console, options, mounted)
 }
 
 /// What the server is to do. It runs on after this command, so the pin is its to move.
@@ -160,7 +160,8 @@ const fn trace(options: &ReencryptOptions) -> Trace {
 }
 
 /// Shows the progress of the server until it is at the end, or Ctrl-C has it rest.
-fn watch(console: Console, path: &Path, mounted: &MountedReencryption) -> Result<()> {
+fn watch(console: Console, options: &ReencryptOptions, mounted: &MountedReencryption) -> Result<()> {
+    let path = options.container.as_path();
     let progress = ByteProgress::start(console, "re-encrypting");
     loop {
         let status = mounted.status()?;
@@ -173,12 +174,12 @@ fn watch(console: Console, path: &Path, mounted: &MountedReencryption) -> Result
                     finished(console, path, status.total);
                     return Ok(());
                 }
-                return Err(stopped(path, status.done, status.total));
+                return Err(stopped(options, status.done, status.total));
             }
             LiveState::Running => sleep(TICK),
             LiveState::Paused | LiveState::None => {
                 drop(progress);
-                return Err(stopped(path, status.done, status.total));
+                return Err(stopped(options, status.done, status.total));
             }
             LiveState::Done => {
                 drop(progress);
@@ -377,9 +378,11 @@ fn finished(console: Console, path: &Path, total: u64) {
     });
 }
 
-fn stopped(path: &Path, done: u64, total: u64) -> Error {
+fn stopped(options: &ReencryptOptions, done: u64, total: u64) -> Error {
+    let header = options.unlock.header.as_ref().map(|file| format!(" --header {}", file.display()));
+    let (path, header) = (options.container.display(), header.unwrap_or_default());
     Error::new(ErrorKind::Interrupted, format!("stopped at {}; the container is whole", percent(done, total)))
-        .with_hint(format!("strongroom reencrypt {} goes on", path.display()))
+        .with_hint(format!("strongroom reencrypt {path}{header} goes on"))
 }
 
 fn percent(done: u64, total: u64) -> String {

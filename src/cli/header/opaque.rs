@@ -149,7 +149,7 @@ pub(in crate::cli) fn refuse_signature(path: &Path, storage: &dyn Storage) -> Re
     let reason = format!("it bears the header of a {} container, which would be lost", format.name());
     Err(Error::new(ErrorKind::Usage, reason)
         .during(format!("cannot replace the header of {}", path.display()))
-        .with_hint("if that header is there by mistake, remove it first: strongroom erase"))
+        .with_hint("strongroom info shows it; leave --format out to use it"))
 }
 
 fn warn_of_loss(console: Console, path: &Path, lost: Option<&str>) {

@@ -208,7 +208,7 @@ pub(super) fn check_same_data(own: &HeaderCopy, from_file: &HeaderCopy) -> Resul
         let (own, other) = (hyphenated(&own.superblock.uuid), hyphenated(&from_file.superblock.uuid));
         let reason = format!("the header file belongs to container {other}, and this one is {own}");
         return Err(Error::new(ErrorKind::Usage, reason)
-            .with_hint("if a wrong header was put there by mistake, remove it first: strongroom erase"));
+            .with_hint("strongroom info on both says which is which; each header file goes with the container that it was made of"));
     }
     if !own.superblock.lays_out_as(&from_file.superblock) {
         return Err(Error::new(ErrorKind::Usage, what_happened(&own.superblock, &from_file.superblock)));
