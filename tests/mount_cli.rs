@@ -186,7 +186,7 @@ fn a_full_disk_is_told_before_the_work() {
     assert_eq!(
         said.errors,
         "strongroom: error: cannot create disk/v: it needs 64 MiB, but only 8 MiB are free\n\
-         strongroom: hint: choose a smaller --size, or --provision thin, which grows with use\n"
+         strongroom: hint: choose a smaller --size\n"
     );
 }
 

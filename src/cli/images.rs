@@ -64,6 +64,9 @@ fn fill_new(console: Console, options: &ImportOptions, image: &FileStorage) -> R
         room(size, needed, device)
     })?;
     plan.confirm()?;
+    if let Some(warning) = plan.overcommitment() {
+        console.warn(&format!("{}: {warning}", path.display()));
+    }
     warn_of_padding(console, &plan, size);
     let header = plan.make_header(console)?;
 

@@ -332,10 +332,11 @@ fn no_place(entry: &Entry) -> &'static str {
 /// The container's path, and how it lost it: `/home/a/v (deleted)`.
 fn container_shown(entry: &Entry) -> String {
     let path = in_one_line(&entry.container.to_string_lossy());
-    match (entry.container_state, entry.header_state) {
-        (Some(state), _) => format!("{path} ({})", state.name()),
-        (None, Some(state)) => format!("{path} (header {})", state.name()),
-        (None, None) => path,
+    match (entry.container_state, entry.header_state, entry.unwritten) {
+        (Some(state), ..) => format!("{path} ({})", state.name()),
+        (None, Some(state), _) => format!("{path} (header {})", state.name()),
+        (None, None, Some(unwritten)) => format!("{path} ({})", unwritten.name()),
+        (None, None, None) => path,
     }
 }
 

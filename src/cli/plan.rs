@@ -177,22 +177,32 @@ impl<'a> Plan<'a> {
 
     /// A word before the work where the disk cannot hold it. Thin containers may promise more than there is.
     fn check_space(&self) -> Result<()> {
-        if self.is_device || self.provision == Provision::Thin {
-            return Ok(());
+        match self.shortfall()? {
+            Some((needed, free)) if self.provision != Provision::Thin => {
+                let reason = format!("it needs {needed}, but only {free} are free");
+                Err(Error::new(ErrorKind::NoSpace, reason).with_hint("choose a smaller --size"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What a thin container is warned of: the disk cannot hold all that it promises.
+    pub(crate) fn overcommitment(&self) -> Option<String> {
+        let (needed, free) = self.shortfall().ok().flatten().filter(|_| self.provision == Provision::Thin)?;
+        Some(format!(
+            "it may grow to {needed}, and the disk has only {free} free: once the disk is full, what you write to the container can be lost"
+        ))
+    }
+
+    /// The size that the disk has no room for, and the room that it has.
+    fn shortfall(&self) -> Result<Option<(String, String)>> {
+        if self.is_device {
+            return Ok(None);
         }
         let space = statvfs(directory_of(self.path)).map_err(std::io::Error::from)?;
         let free = space.f_bavail.saturating_mul(space.f_frsize);
         let needed = self.extent().container_len;
-        if free >= needed {
-            return Ok(());
-        }
-        let (needed, free) = (show_size(needed), show_size(free));
-        let error = Error::new(ErrorKind::NoSpace, format!("it needs {needed}, but only {free} are free"));
-        Err(error.with_hint(if self.options.format == NewFormat::Native {
-            "choose a smaller --size, or --provision thin, which grows with use"
-        } else {
-            "choose a smaller --size"
-        }))
+        Ok((free < needed).then(|| (show_size(needed), show_size(free))))
     }
 }
 

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     error::Result,
     export::VOLUME_FILE,
+    storage::{Lack, Shortage},
     sys::process::{ProcessId, boot_id},
     units::civil_date,
 };
@@ -55,6 +56,9 @@ pub struct Entry {
     /// How it stands with the hidden volume that is protected; none where none is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protection: Option<Protection>,
+    /// What came of writes for which the container's medium had no room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unwritten: Option<Unwritten>,
     /// The server.
     pub pid: i32,
     /// The container's identity, where its format knows one.
@@ -64,6 +68,33 @@ pub struct Entry {
     /// Whether its server was killed: nothing in it can be reached, and the next `mount` or `unmount` takes it away.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dead: bool,
+}
+
+/// What came of writes for which the container's medium had no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unwritten {
+    /// They wait until somebody makes room.
+    Waiting,
+    /// Some were given up.
+    Lost,
+}
+
+impl Unwritten {
+    pub(super) fn of(shortage: &Shortage) -> Option<Self> {
+        shortage.lack().map(|lack| match lack {
+            Lack::Waiting => Self::Waiting,
+            Lack::Refused => Self::Lost,
+        })
+    }
+
+    /// The words for it in tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "its disk is full",
+            Self::Lost => "not everything was saved",
+        }
+    }
 }
 
 /// How it stands with a protected hidden volume.
@@ -450,6 +481,7 @@ mod tests {
                 format: "native".into(),
                 read_only: false,
                 protection: None,
+                unwritten: None,
                 pid: 7,
                 uuid: None,
                 mounted_at: timestamp(0),

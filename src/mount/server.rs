@@ -37,7 +37,7 @@ use super::{
     filesystem::Superblock,
     mountinfo::{MountId, MountTable},
     protocol::{self, Answer, Command, Failure, Order, Outcome, Reencrypt, Save, Target},
-    registry::Protection,
+    registry::{Protection, Unwritten},
     replay::Replay,
     runtime,
     session::{DIRECTORY_PART, Session},
@@ -46,6 +46,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     export::FuseExport,
+    storage::Shortage,
     sys::{
         available,
         memory::{LockedBytes, is_any_secret_unlocked},
@@ -140,6 +141,7 @@ struct Server {
     /// To be lent.
     container: Container,
     files: FileWatch,
+    shortage: Arc<Shortage>,
     contact: Contact,
     /// Dropped before the process ends, it comes to rest.
     reencryption: Arc<LiveReencryption>,
@@ -157,6 +159,10 @@ impl Server {
             stay_in_memory();
         } else {
             container.allow_in_place();
+        }
+        let (shortage, news) = Shortage::watch()?;
+        if !matches!(order.target, Target::Private) {
+            container.endure(Arc::clone(&shortage));
         }
         let header = container.same_header(order.fingerprint.as_deref())?;
         let unlocked = header.unlock_with_key(key.into())?;
@@ -176,6 +182,7 @@ impl Server {
         if let Some(alarm) = volume.alarm() {
             watch.heed(alarm?);
         }
+        watch.mind(news);
         // From here on the keys are the export's and the re-encryption's, and go with them.
         let reencryption = volume.reencryption();
         drop(volume);
@@ -199,6 +206,7 @@ impl Server {
             is_private,
             container,
             files,
+            shortage,
             contact,
             reencryption,
         })
@@ -322,6 +330,10 @@ impl Server {
                     self.files.take_back();
                     Next::Serve
                 }
+                Event::Room => {
+                    self.note_room();
+                    Next::Serve
+                }
                 Event::Command(stream) => self.obey(stream),
             };
             match next {
@@ -399,6 +411,49 @@ impl Server {
         }
     }
 
+    /// Has `list` show that the medium is full, or that it is no longer, and tells whoever can be reached.
+    fn note_room(&mut self) {
+        let unwritten = Unwritten::of(&self.shortage);
+        let record = self.session.record();
+        if record.entry.unwritten == unwritten {
+            return;
+        }
+        let container = record.entry.container.display();
+        let shown = record.entry.mountpoint.as_deref().unwrap_or(&record.block_directory).display();
+        let full = format!("{shown}: the disk that holds {container}");
+        let line = match unwritten {
+            Some(Unwritten::Waiting) => {
+                format!("{full} is full: make room there within a minute, or what was written last is lost")
+            }
+            Some(Unwritten::Lost) => format!(
+                "{full} was full too long: not everything is in the container; copy what you need to another disk before you unmount"
+            ),
+            None => format!("{full} has room again: everything was written"),
+        };
+        self.tell(&line);
+        if let Err(error) = self.session.note(|record| record.entry.unwritten = unwritten) {
+            (self.log)(&format!("cannot note it for list: {error}"));
+        }
+    }
+
+    /// Why a volume is not taken down by a gentle command while its medium is full.
+    fn lack(&mut self) -> Option<Error> {
+        self.note_room();
+        let entry = &self.session.record().entry;
+        let full = format!("the disk that holds {}", entry.container.display());
+        Some(match entry.unwritten? {
+            Unwritten::Waiting => {
+                Error::new(ErrorKind::Busy, format!("{full} is full: what was written last is not saved yet"))
+                    .with_hint("make room there, and unmount again")
+            }
+            Unwritten::Lost => Error::new(
+                ErrorKind::Busy,
+                format!("{full} was full: not everything that was written is saved"),
+            )
+            .with_hint("copy what you need to another disk first, then unmount with --force"),
+        })
+    }
+
     /// Carries out one command.
     fn obey(&mut self, stream: UnixStream) -> Next {
         let command = match events::receive_command(&stream) {
@@ -436,15 +491,19 @@ impl Server {
                 save.check(&self.container).err().map(|error| Outcome::Failed(Failure::from(&error)))
             }
             None if force => None,
-            None => self.loss().map(|loss| {
+            None => {
                 let read_only = self.session.record().entry.read_only;
-                Outcome::Kept(Failure::from(&loss.refusal(read_only)))
-            }),
+                let lost = self.loss().map(|loss| loss.refusal(read_only));
+                lost.or_else(|| self.lack()).map(|refusal| Outcome::Kept(Failure::from(&refusal)))
+            }
         };
         if let Some(refusal) = refused {
             // Whoever asked may have gone; the volume is as it was.
             let _ = protocol::send(&stream, &refusal);
             return Next::Serve;
+        }
+        if force {
+            self.shortage.give_up();
         }
         // What is lost with the end is copied first, where nobody has asked for that.
         let mut loss = if force || save.is_some() { self.loss() } else { None };

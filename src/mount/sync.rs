@@ -9,7 +9,7 @@ use std::{
         mpsc::{self, RecvTimeoutError},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -62,6 +62,18 @@ pub fn sync(path: &Path, chosen: Chosen, interrupted: &AtomicBool) -> Result<Ent
         run(step, interrupted).map_err(|error| error.during(action()))?;
     }
     Ok(entry)
+}
+
+/// Has the driver of a volume that is about to be unmounted write what it holds while the volume still shows: what the medium has no
+/// room for is known then before it is too late. A medium that is slow is not waited for, and failures are the server's to tell.
+pub(super) fn flush_before_unmount(entry: &Entry, interrupted: &AtomicBool) {
+    let begun = Instant::now();
+    let may_run = || !interrupted.load(Ordering::Relaxed) && begun.elapsed() < FLUSHING;
+    for mut step in steps(entry) {
+        if program::run_while(&mut step, may_run).is_err() {
+            return;
+        }
+    }
 }
 
 /// From the top: what the kernel holds of the file system, what its driver does, what the kernel holds of the block file. The
@@ -132,3 +144,5 @@ const DD: &str = "/bin/dd";
 const FIND: &str = "/usr/bin/find";
 const SYNC: &str = "/bin/sync";
 const TICK: Duration = Duration::from_millis(50);
+/// How long a volume that is to be unmounted may take to write what it holds before the server is asked all the same.
+const FLUSHING: Duration = Duration::from_secs(3);

@@ -20,6 +20,7 @@ use super::{
     },
     session::CONTROL,
     stale,
+    sync::flush_before_unmount,
     whereabouts::Lost,
 };
 use crate::{
@@ -181,6 +182,9 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
     let action = || format!("cannot unmount {}", shown.display());
     if force && let Some(inner) = inner_ones(record, sessions()).first() {
         return Err(in_use_by_inner(inner).during(action()));
+    }
+    if !force && !record.entry.read_only {
+        flush_before_unmount(&record.entry, patience.interrupted);
     }
     let copies = if force { copies_of(record) } else { Vec::new() };
     let covers = if force { covers_of(record) } else { Vec::new() };

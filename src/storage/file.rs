@@ -6,12 +6,12 @@ use std::{
         fd::{AsFd, AsRawFd},
         unix::fs::{FileExt, FileTypeExt, OpenOptionsExt},
     },
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
 };
 
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom, fallocate, fcntl_getfl, seek};
 
-use super::{Limits, Storage, in_place::InPlace, pulse::Request};
+use super::{Limits, Storage, in_place::InPlace, pulse::Request, shortage::Shortage};
 
 /// A container in a regular file or on a block device.
 #[derive(Debug)]
@@ -21,6 +21,7 @@ pub struct FileStorage {
     in_place: OnceLock<InPlace>,
     /// The same file, opened so that the kernel caches nothing.
     uncached: OnceLock<File>,
+    shortage: OnceLock<Arc<Shortage>>,
 }
 
 impl FileStorage {
@@ -38,7 +39,8 @@ impl FileStorage {
         }
         let read_only = fcntl_getfl(&file)?.intersection(OFlags::ACCMODE) == OFlags::RDONLY;
         let limits = Limits { read_only, can_punch: !read_only, can_resize: kind.is_file() && !read_only };
-        Ok(Self { file, limits, in_place: OnceLock::new(), uncached: OnceLock::new() })
+        let (in_place, uncached, shortage) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Ok(Self { file, limits, in_place, uncached, shortage })
     }
 
     /// Has what is read again be read in place from now on, where the file lies on a file system on which that is as good.
@@ -63,6 +65,20 @@ impl FileStorage {
             File::options().read(true).write(!self.limits.read_only).custom_flags(flags).open(path)?;
         self.uncached.get_or_init(|| uncached);
         Ok(())
+    }
+
+    /// Has writes for which the medium has no room wait for some from now on.
+    pub fn endure(&self, shortage: Arc<Shortage>) {
+        self.shortage.get_or_init(|| shortage);
+    }
+
+    fn write_once(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        let _waiting = Request::to_change()?;
+        let uncached = self.uncached(buf.as_ptr(), buf.len(), offset);
+        match uncached.map(|file| file.write_all_at(buf, offset)) {
+            Some(done) if !is_misaligned(&done) => done,
+            _ => self.file.write_all_at(buf, offset),
+        }
     }
 
     /// The file past the cache, for a request that begins and ends where blocks do.
@@ -101,11 +117,9 @@ impl Storage for FileStorage {
     }
 
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        let _waiting = Request::to_change()?;
-        let uncached = self.uncached(buf.as_ptr(), buf.len(), offset);
-        match uncached.map(|file| file.write_all_at(buf, offset)) {
-            Some(done) if !is_misaligned(&done) => done,
-            _ => self.file.write_all_at(buf, offset),
+        match self.shortage.get() {
+            Some(shortage) => shortage.endure(|| self.write_once(buf, offset)),
+            None => self.write_once(buf, offset),
         }
     }
 

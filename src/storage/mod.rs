@@ -10,6 +10,7 @@ mod memory;
 mod overlay;
 mod pulse;
 mod section;
+mod shortage;
 mod sim;
 
 pub use apart::Apart;
@@ -18,6 +19,7 @@ pub use memory::MemoryStorage;
 pub use overlay::{Overlay, Window};
 pub use pulse::{Pulse, Request, seal};
 pub use section::Section;
+pub use shortage::{Lack, Shortage};
 pub use sim::{Failure, Fate, Outcome, Plan, SimStorage};
 
 use std::{fmt, io, ops::Range};

@@ -21,7 +21,7 @@ use super::{recognise, way_in};
 use crate::{
     error::{Error, ErrorKind, Result},
     format::{self, FORMATS, Format, Header, Probe},
-    storage::{FileStorage, Section, Storage},
+    storage::{FileStorage, Section, Shortage, Storage},
 };
 
 /// How a container is opened.
@@ -204,6 +204,11 @@ impl Container {
     pub fn go_past_cache(&self) {
         // Where it does not go, the kernel caches as it does for all.
         let _ = self.file.go_past_cache();
+    }
+
+    /// Has writes to the container's file wait for room where its medium has run full; for servers.
+    pub fn endure(&self, shortage: Arc<Shortage>) {
+        self.file.endure(shortage);
     }
 
     /// Has what is read next come from the medium, as far as everything was synced before. A hint: the kernel may ignore it.

@@ -4,8 +4,8 @@ use std::process::Command;
 
 use crate::{
     memory::can_look_into_processes,
-    place::{leave_to_root, wait_for_end_of},
-    world::{World, with_vault},
+    place::{leave_to_root, wait_for_end_of, wait_until},
+    world::{World, with_each_driver, with_vault},
 };
 
 /// Runs into the limit: more than it allows, brought to the volume.
@@ -45,10 +45,44 @@ fn a_file_system_that_lost_writes_is_not_taken_for_a_clean_one() {
                  for file in $(seq 100); do head -c $((file * 200)) /dev/urandom > m/$folder/$file; done
              done 2> /dev/null || true",
         );
-        let status = world.strongroom("unmount m").status;
-        assert_eq!(status, Some(6), "{world}");
+        assert_eq!(world.strongroom("unmount m").status, Some(5), "{world}");
+        let forced = world.strongroom("unmount m --force");
+        assert_eq!(forced.status, Some(6), "{world}: {forced:?}");
         medium.enlarge("400M");
         world.mount_or_repair();
+        world.done("unmount m");
+        world.check_file_system();
+        world.shell("rm v.vault");
+        drop(medium);
+    });
+}
+
+/// Who wrote was told long ago that it is done: so it is, once somebody makes room.
+#[test]
+fn what_was_written_before_the_medium_was_full_is_whole_once_there_is_room() {
+    if !rustix::process::geteuid().is_root() {
+        leave_to_root("make a medium that is full");
+        return;
+    }
+    with_each_driver("--size 64M --provision thin", |world| {
+        let medium = Medium::mount(world, "20M");
+        world.shell("cp --sparse=always v.vault full; rm v.vault; ln -s full/v.vault v.vault");
+        world.mount();
+        let writer = world.shell_in_background(
+            "for file in 1 2 3 4; do seq ${file}000000 ${file}999999 > m/$file; done; sync m/4",
+        );
+        wait_until("the shortage", || world.listed()["unwritten"] == "waiting");
+        let list = world.strongroom("list");
+        assert!(list.out.contains("v.vault (its disk is full)"), "{list:?}");
+        let refused = world.strongroom("unmount m");
+        assert_eq!(refused.status, Some(5), "{world}: {refused:?}");
+        assert!(refused.errors.contains("is full: what was written last is not saved yet"), "{refused:?}");
+        medium.enlarge("400M");
+        wait_until("room", || world.listed()["unwritten"].is_null());
+        assert_eq!(writer.wait(), Some(0), "{world}");
+        world.done("unmount m");
+        world.mount();
+        world.shell("for file in 1 2 3 4; do seq ${file}000000 ${file}999999 | cmp - m/$file; done");
         world.done("unmount m");
         world.check_file_system();
         world.shell("rm v.vault");

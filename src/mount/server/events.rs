@@ -45,6 +45,8 @@ pub(super) enum Event {
     Files,
     /// Whoever had borrowed the container has given it back.
     Returned,
+    /// The container's medium is full, or is no longer.
+    Room,
     /// Mounts changed, or a minute has passed: what lies in the file system deserves a look.
     Changed,
 }
@@ -86,6 +88,7 @@ pub(super) struct Watch {
     borrower: Option<UnixStream>,
     alarm: Option<PipeReader>,
     files: Option<OwnedFd>,
+    room: Option<PipeReader>,
     is_lingering: bool,
 }
 
@@ -103,6 +106,7 @@ impl Watch {
             borrower: None,
             alarm: None,
             files: None,
+            room: None,
             is_lingering: false,
         })
     }
@@ -120,6 +124,11 @@ impl Watch {
     /// Watches for news of the container's files, too.
     pub(super) fn follow(&mut self, news: OwnedFd) {
         self.files = Some(news);
+    }
+
+    /// Watches for news of the room on the container's medium, too: a byte each.
+    pub(super) fn mind(&mut self, news: PipeReader) {
+        self.room = Some(news);
     }
 
     /// Has [`Event::Changed`] come every moment, and the mount's end be none: it has gone, and who uses it elsewhere is waited for.
@@ -164,6 +173,11 @@ impl Watch {
                 Ready::Command => return Ok(Event::Command(control.accept()?.0)),
                 Ready::Changed => return Ok(Event::Changed),
                 Ready::Files => return Ok(Event::Files),
+                Ready::Room => {
+                    let read = self.room.as_mut().map(|room| room.read(&mut [0; 16])).transpose()?;
+                    self.room.take_if(|_| read == Some(0));
+                    return Ok(Event::Room);
+                }
                 Ready::Refused => {
                     self.alarm = None;
                     return Ok(Event::Refused);
@@ -193,6 +207,8 @@ impl Watch {
         descriptors.extend(self.alarm.as_ref().map(|alarm| PollFd::new(alarm, PollFlags::IN)));
         let files = descriptors.len();
         descriptors.extend(self.files.as_ref().map(|files| PollFd::new(files, PollFlags::IN)));
+        let room = descriptors.len();
+        descriptors.extend(self.room.as_ref().map(|room| PollFd::new(room, PollFlags::IN)));
         let is_time = match poll(&mut descriptors, Some(if self.is_lingering { &MOMENT } else { &LOOK })) {
             Ok(count) => count == 0,
             Err(rustix::io::Errno::INTR) => false,
@@ -205,7 +221,8 @@ impl Watch {
             // Before commands: the next one may want to borrow.
             () if borrower < alarm && fired(borrower) => Ready::Returned,
             () if alarm < files && fired(alarm) => Ready::Refused,
-            () if fired(files) => Ready::Files,
+            () if files < room && fired(files) => Ready::Files,
+            () if fired(room) => Ready::Room,
             () if fired(1) => Ready::Command,
             () if fired(2) || is_time => Ready::Changed,
             () => Ready::Nothing,
@@ -226,6 +243,7 @@ enum Ready {
     Returned,
     Refused,
     Files,
+    Room,
     Command,
     Changed,
     Nothing,

@@ -94,6 +94,7 @@ pub(super) fn record(
         format: volume.info().format.to_owned(),
         read_only: order.read_only,
         protection: volume.is_protected().then_some(Protection::Active),
+        unwritten: None,
         pid: server.pid,
         uuid: volume.info().uuid.clone(),
         mounted_at: now(),
