@@ -163,7 +163,7 @@ fn follow(page: &str, before: Before, commands: &[String]) {
 
 /// Whether a command asks this.
 fn is_question(line: &str) -> bool {
-    let questions = ["assword for ", "The same again: ", "Type yes to go on: ", "type groups "];
+    let questions = ["assword for ", "Repeat the password: ", "Type \"yes\" to continue: ", "type groups "];
     line.ends_with(": ") && questions.iter().any(|question| line.contains(question))
 }
 

@@ -35,7 +35,7 @@ fn with_container() -> Place {
 fn create_asks_twice_and_shows_neither_answer() {
     let mut terminal = Terminal::start(&create("new"));
     terminal.answer("New password for new: ", PASSWORD);
-    terminal.answer("The same again: ", PASSWORD);
+    terminal.answer("Repeat the password: ", PASSWORD);
     terminal.expect("created new");
     assert_eq!(terminal.place.files(), ["new"]);
     let seen = terminal.end(0);
@@ -55,10 +55,10 @@ fn a_password_that_is_typed_ahead_shows_neither() {
 fn answers_that_differ_are_asked_for_again() {
     let mut terminal = Terminal::start(&create("new"));
     terminal.answer("New password for new: ", PASSWORD);
-    terminal.answer("The same again: ", "correct horse battery stable");
+    terminal.answer("Repeat the password: ", "correct horse battery stable");
     terminal.expect("The passwords do not match; try again.\r\n");
     terminal.answer("New password for new: ", PASSWORD);
-    terminal.answer("The same again: ", PASSWORD);
+    terminal.answer("Repeat the password: ", PASSWORD);
     terminal.expect("created new");
     terminal.end(0);
 }
@@ -68,7 +68,7 @@ fn answers_that_differ_three_times_make_nothing() {
     let mut terminal = Terminal::start(&create("new"));
     for _ in 0..3 {
         terminal.answer("New password for new: ", PASSWORD);
-        terminal.answer("The same again: ", "correct horse battery stable");
+        terminal.answer("Repeat the password: ", "correct horse battery stable");
     }
     terminal.expect("strongroom: error: cannot create new: the passwords do not match\r\n");
     assert!(terminal.place.files().is_empty());
@@ -88,7 +88,7 @@ fn an_empty_password_is_refused() {
 fn a_weak_password_gets_one_line() {
     let mut terminal = Terminal::start(&create("new"));
     terminal.answer("New password for new: ", "password");
-    terminal.answer("The same again: ", "password");
+    terminal.answer("Repeat the password: ", "password");
     terminal.expect("strongroom: warning: this password is weak: this is a top-10 common password\r\n");
     terminal.expect("created new");
     terminal.end(0);
@@ -119,7 +119,7 @@ fn ctrl_c_at_the_first_prompt_leaves_nothing() {
 fn ctrl_c_at_the_second_prompt_leaves_nothing() {
     let mut terminal = Terminal::start(&create("new"));
     terminal.answer("New password for new: ", PASSWORD);
-    terminal.expect("The same again: ");
+    terminal.expect("Repeat the password: ");
     terminal.session.send("correct").unwrap();
     terminal.session.send(CTRL_C).unwrap();
     terminal.expect("strongroom: error: interrupted\r\n");
@@ -196,7 +196,7 @@ fn one_try_is_one_try() {
 
 #[test]
 fn overwriting_takes_a_yes_written_out() {
-    let question = "whole (a file of 144 KiB) will be overwritten and is lost. Type yes to go on: ";
+    let question = "whole (a file of 144 KiB) will be overwritten; everything in it will be lost. Type \"yes\" to continue: ";
     let mut terminal = Terminal::start_in(with_container(), &create("whole --force"));
     let before = terminal.place.bytes("whole");
     terminal.answer(question, "y");
@@ -225,11 +225,11 @@ fn erasing_takes_the_word_itself() {
 #[test]
 fn an_overwritten_file_is_whole_the_old_or_the_new() {
     let mut terminal = Terminal::start_in(with_container(), &create("whole --force"));
-    terminal.answer("Type yes to go on: ", "yes");
+    terminal.answer("Type \"yes\" to continue: ", "yes");
     terminal.expect("New password for whole: ");
     assert_eq!(terminal.place.bytes("whole").len(), 147_456);
     terminal.session.send_line(PASSWORD).unwrap();
-    terminal.answer("The same again: ", PASSWORD);
+    terminal.answer("Repeat the password: ", PASSWORD);
     terminal.expect("created whole");
     assert_eq!(terminal.place.bytes("whole").len(), 4 << 20);
     assert_eq!(terminal.place.files(), ["whole"]);
@@ -268,7 +268,7 @@ fn a_changed_password_is_asked_for_once_and_its_successor_twice() {
     terminal.answer("Password for whole: ", "wrong");
     terminal.answer("Password for whole: ", PASSWORD);
     terminal.answer("New password for whole: ", NEW_PASSWORD);
-    terminal.answer("The same again: ", NEW_PASSWORD);
+    terminal.answer("Repeat the password: ", NEW_PASSWORD);
     terminal.expect("changed keyslot 0 of whole\r\n");
     terminal.place.make_file("new", NEW_PASSWORD);
     assert_eq!(terminal.place.done("key test whole --password-file new"), "keyslot 0 opens\n");
@@ -283,7 +283,7 @@ fn new_passwords_that_differ_change_nothing() {
     terminal.answer("Password for whole: ", PASSWORD);
     for _ in 0..3 {
         terminal.answer("New password for whole: ", NEW_PASSWORD);
-        terminal.answer("The same again: ", PASSWORD);
+        terminal.answer("Repeat the password: ", PASSWORD);
     }
     terminal.expect("strongroom: error: cannot add a keyslot to whole: the passwords do not match\r\n");
     assert_eq!(terminal.place.bytes("whole"), before);
@@ -312,7 +312,7 @@ fn removing_a_keyslot_takes_a_yes_written_out() {
         place,
         &format!("{add}; ./strongroom {remove}; echo \"first $?\"; ./strongroom {remove}"),
     );
-    let question = "Keyslot 1 (password, \"bank\") of whole will be removed. Type yes to go on: ";
+    let question = "Keyslot 1 (password, \"bank\") of whole will be removed. Type \"yes\" to continue: ";
     terminal.answer(question, "y");
     terminal.expect("cannot remove a keyslot from whole: not confirmed; nothing was changed\r\n");
     terminal.expect("first 5\r\n");
@@ -341,7 +341,7 @@ fn shown_key(seen: &str) -> Vec<String> {
 fn with_new_recovery_key(options: &str) -> Terminal {
     let arguments = format!("key add whole --password-file password --recovery {options}");
     let mut terminal = Terminal::start_in(with_container(), &arguments);
-    terminal.expect("Write it down. To make sure, type groups ");
+    terminal.expect("Write it down. To check, type groups ");
     terminal
 }
 
@@ -380,7 +380,7 @@ fn a_recovery_key_that_is_not_typed_back_changes_nothing() {
         let wrong = right.replace(|c: char| c.is_ascii_digit(), "0");
         terminal.session.send_line(wrong).unwrap();
         if tries_left > 0 {
-            terminal.expect("These are not the groups; try again.");
+            terminal.expect("That does not match; try again.");
             terminal.expect("type groups ");
         }
     }
@@ -425,12 +425,12 @@ fn noise() -> Place {
 fn a_file_without_a_header_is_tried_only_where_the_user_agrees() {
     // proves: VC-PROBE-01
     let mut terminal = Terminal::start_in(noise(), "key test noise.hc");
-    terminal.answer("Type yes to go on: ", "no");
+    terminal.answer("Type \"yes\" to continue: ", "no");
     let seen = terminal.end(4);
     assert!(seen.contains("no known header") && !seen.contains("Password"), "{seen}");
 
     let mut terminal = Terminal::start_in(noise(), "key test noise.hc --tries 1");
-    terminal.answer("Type yes to go on: ", "yes");
+    terminal.answer("Type \"yes\" to continue: ", "yes");
     terminal.expect("Password for noise.hc: ");
     terminal.session.send(CTRL_C).unwrap();
     terminal.end(130);

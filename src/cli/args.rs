@@ -76,7 +76,7 @@ pub(crate) struct OutputOptions {
     /// Print one JSON object on standard output; sizes are in bytes
     #[arg(long, global = true, display_order = 900)]
     pub(crate) json: bool,
-    /// Print nothing but data, errors, and warnings of lost data
+    /// Print only data, errors and warnings of data loss
     #[arg(short, long, global = true, display_order = 901, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// Say what is being done

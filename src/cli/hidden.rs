@@ -249,7 +249,7 @@ pub(super) fn protect(
     let size = header.describe_unlocked(&hidden).data_size;
     let protected = veracrypt::protect(outer, &hidden, len).map_err(cannot)?;
     console.note(&format!(
-        "strongroom: a hidden volume of {} is protected; a write to its place fails, and all that follow",
+        "strongroom: a hidden volume of {} is protected; a write into its area will fail, as will every write after it",
         show_size(size)
     ));
     Ok(protected)

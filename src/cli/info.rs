@@ -157,7 +157,7 @@ fn describe(info: &HeaderInfo) -> String {
     );
     if info.reencryption {
         let program = if info.format == "native" { "strongroom" } else { "cryptsetup" };
-        line("Re-encryption:", &format!("under way; {program} reencrypt goes on with it"));
+        line("Re-encryption:", &format!("unfinished; run {program} reencrypt to continue"));
     }
     for (index, copy) in info.headers.iter().enumerate() {
         let state = state_name(copy.state);

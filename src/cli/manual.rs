@@ -26,7 +26,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
 fn whole(command: &clap::Command, all: &[Leaf<'_>]) -> Roff {
     let mut roff = Roff::new();
     roff.control("TH", ["STRONGROOM", "1", "", version().as_str(), "User Commands"]);
-    section(&mut roff, "NAME", "strongroom \\- encrypted vaults: create, mount, lock, back up");
+    section(&mut roff, "NAME", "strongroom - encrypted vaults: create, mount, lock, back up");
     roff.control("SH", ["SYNOPSIS"]);
     for leaf in all {
         roff.text(usage(leaf));
@@ -76,7 +76,7 @@ fn page_of(all: &[Leaf<'_>], words: &[String]) -> Result<Roff> {
     let name = name.replace(' ', "-");
     let mut roff = Roff::new();
     roff.control("TH", [name.to_uppercase().as_str(), "1", "", version().as_str(), "User Commands"]);
-    section(&mut roff, "NAME", &format!("{name} \\- {}", about.to_lowercase()));
+    section(&mut roff, "NAME", &format!("{name} - {}", about.to_lowercase()));
     roff.control("SH", ["SYNOPSIS"]);
     for leaf in &found {
         roff.text(usage(leaf));

@@ -42,7 +42,7 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     if let Some(copy) = rescued {
         let (copy, path) = (copy.display(), path.display());
         console.alarm(&format!(
-            "{path} was lost while it was mounted, and {copy} has what was written then: look into it, then move it away"
+            "{path} disappeared while it was mounted; its content was saved as {copy}: check that, then move it"
         ));
     }
     let mut container =
@@ -101,9 +101,11 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     notices::tell_once(console, &mounted.standing);
     warn_of_lost(console, &mount::list());
     console.done(&mounted.entry, |entry| match (&entry.mountpoint, &entry.block) {
-        (Some(mountpoint), _) => format!("mounted {} on {}", path.display(), mountpoint.display()),
-        (None, Some(block)) => format!("{} is open as {}", path.display(), block.display()),
-        (None, None) => format!("{} is open", path.display()),
+        (Some(mountpoint), _) => {
+            in_one_line(&format!("mounted {} on {}", path.display(), mountpoint.display()))
+        }
+        (None, Some(block)) => in_one_line(&format!("{} is open as {}", path.display(), block.display())),
+        (None, None) => in_one_line(&format!("{} is open", path.display())),
     });
     if options.foreground { mounted.wait(interrupt::flag()) } else { Ok(()) }
 }

@@ -13,7 +13,7 @@ use strongroom::{
 use super::{
     args::{NewFormat, NewOptions, ProvisionChoice},
     cost, interrupt,
-    mounting::name_holder,
+    mounting::{name_holder, use_of},
     output::Console,
     progress::spin,
     prompt,
@@ -94,7 +94,10 @@ impl<'a> Plan<'a> {
         })?;
         self.options.secrets.check_source_for(self.blueprint.keyfile_role())?;
         match &self.replaced {
-            Some(there) => confirm_overwriting(self.path, there, self.options.yes),
+            Some(there) => {
+                refuse_mounted(self.path)?;
+                confirm_overwriting(self.path, there, self.options.yes)
+            }
             None => Ok(()),
         }
     }
@@ -264,6 +267,17 @@ fn occupied(there: &Occupant) -> Error {
     }
 }
 
+/// What is mounted is not overwritten, whatever is answered: nobody need be asked.
+fn refuse_mounted(path: &Path) -> Result<()> {
+    match use_of(path) {
+        Some((usage, Some(place))) => {
+            Err(Error::new(ErrorKind::Busy, usage)
+                .with_hint(format!("strongroom unmount {}", place.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Shows what would be lost and lets the user say no.
 fn confirm_overwriting(path: &Path, there: &Occupant, is_yes: bool) -> Result<()> {
     if is_yes {
@@ -273,7 +287,11 @@ fn confirm_overwriting(path: &Path, there: &Occupant, is_yes: bool) -> Result<()
         let error = usage("it would be overwritten, and there is no terminal to ask on");
         return Err(error.with_hint("--yes skips the question"));
     }
-    let question = format!("{} ({}) will be overwritten and is lost.", path.display(), describe(there));
+    let question = format!(
+        "{} ({}) will be overwritten; everything in it will be lost.",
+        path.display(),
+        describe(there)
+    );
     if prompt::confirm(&question)? {
         return Ok(());
     }

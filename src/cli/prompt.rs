@@ -81,7 +81,7 @@ pub(crate) fn confirm(question: &str) -> Result<bool> {
 
 /// The same with another word: for what nothing brings back.
 pub(crate) fn confirm_by(question: &str, word: &str) -> Result<bool> {
-    Ok(ask_openly(&format!("{question} Type {word} to go on: "))?.trim_end() == word)
+    Ok(ask_openly(&format!("{question} Type \"{word}\" to continue: "))?.trim_end() == word)
 }
 
 /// Shows a line on the terminal, between two questions.

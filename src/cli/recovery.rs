@@ -132,7 +132,7 @@ fn ask_back(text: &RecoveryText) -> Result<()> {
     let (one, other) = two_groups()?;
     let groups: Vec<&str> = text.groups().collect();
     let right = Zeroizing::new([groups[one], groups[other]].concat());
-    let question = format!("Write it down. To make sure, type groups {} and {}: ", one + 1, other + 1);
+    let question = format!("Write it down. To check, type groups {} and {}: ", one + 1, other + 1);
     for tries_left in (0..TRIES).rev() {
         let answer = prompt::ask_openly(&question)?;
         let digits: Zeroizing<Vec<u8>> = Zeroizing::new(answer.bytes().filter(u8::is_ascii_digit).collect());
@@ -140,7 +140,7 @@ fn ask_back(text: &RecoveryText) -> Result<()> {
             return Ok(());
         }
         if tries_left > 0 {
-            prompt::say("These are not the groups; try again.")?;
+            prompt::say("That does not match; try again.")?;
         }
     }
     Err(Error::new(
@@ -171,7 +171,7 @@ fn typed(prompt: &mut SecretPrompt, question: &str) -> Result<Zeroizing<String>>
         if answer.bytes().filter(u8::is_ascii_digit).count() >= DIGITS {
             break;
         }
-        question = "the groups after that: ";
+        question = "Remaining groups: ";
     }
     if answer.is_empty() {
         return Err(about_the_key(Error::new(ErrorKind::Usage, "nothing was entered")));

@@ -411,7 +411,7 @@ fn ask_twice(container: &Path) -> Result<Password> {
     let mut prompt = SecretPrompt::begin()?;
     for tries_left in (0..TRIES).rev() {
         let first = prompt.ask(&format!("New password for {}: ", container.display()))?;
-        let second = prompt.ask("The same again: ")?;
+        let second = prompt.ask("Repeat the password: ")?;
         if *first == *second {
             return Ok(Password::copy_of(first.as_bytes())?);
         }

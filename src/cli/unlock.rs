@@ -195,7 +195,11 @@ pub(crate) fn check_kind(path: &Path) -> Result<()> {
     if metadata.is_file() || metadata.file_type().is_block_device() {
         return Ok(());
     }
-    let error = Error::new(ErrorKind::NotAContainer, "it is neither a file nor a block device");
+    let error = if metadata.is_dir() {
+        Error::new(ErrorKind::NotAContainer, "it is a directory").with_hint("the container comes first")
+    } else {
+        Error::new(ErrorKind::NotAContainer, "it is neither a file nor a block device")
+    };
     Err(error.during(format!("cannot open {}", path.display())))
 }
 
@@ -322,7 +326,7 @@ fn tell_found(console: Console, header: &dyn Header, unlocked: &Unlocked, option
     if faster.is_empty() {
         console.detail(&found);
     } else {
-        console.note(&format!("{found}; next time faster with {}", faster.join(" ")));
+        console.note(&format!("{found}; add {} to open it faster next time", faster.join(" ")));
     }
     if place.starts_with("backup") && !options.hints.backup_header {
         console.warn(

@@ -80,7 +80,7 @@ fn hint(error: &clap::Error, arguments: &[String]) -> String {
 fn advice_on(argument: &str, arguments: &[String]) -> Option<String> {
     let advice = match argument {
         "--password" | "--passphrase" | "--new-password" | "-p" => {
-            "everybody on this machine could see it there; use --password-file, --password-fd or --password-command"
+            "other users could see it on the command line; use --password-file, --password-fd or --password-command"
         }
         "-o" | "--options"
             if arguments.iter().any(|word| word.split(['=', ',']).any(|part| part == "ro")) =>

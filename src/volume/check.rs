@@ -208,7 +208,10 @@ fn check_mode(container: &Container) -> Result<Option<Finding>> {
             "every user on this machine can write to it, and so destroy what is in it",
         ))
     } else if metadata.mode() & 0o004 != 0 {
-        Some(Finding::info("file", "every user on this machine can read it, and so guess its passwords"))
+        Some(Finding::info(
+            "file",
+            "every user on this machine can read it, and so try to guess its passwords",
+        ))
     } else {
         None
     })

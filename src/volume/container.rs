@@ -290,7 +290,7 @@ impl Container {
             return Ok(format);
         }
         let reason = recognise(&*self.storage())?
-            .map_or_else(|| NO_HEADER.to_owned(), |contents| format!("no known header; this is {contents}"));
+            .map_or_else(|| NO_HEADER.to_owned(), |contents| format!("not a container; this is {contents}"));
         let error = Error::new(ErrorKind::NotAContainer, reason);
         Err(match way_in(&self.storage(), &self.path)? {
             Some(way) => error.with_hint(way),

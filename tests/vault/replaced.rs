@@ -381,7 +381,7 @@ fn the_next_mount_tells_of_a_rescued_copy_also_where_it_is_quiet() {
         wait_for_end_of(server);
         for options in ["", "--quiet"] {
             let mounted = world.strongroom(&format!("mount v.vault m --password-file password {options}"));
-            assert!(mounted.errors.contains("v.vault.rescued has what was written then"), "{mounted:?}");
+            assert!(mounted.errors.contains("its content was saved as"), "{mounted:?}");
             world.done("unmount m");
         }
         world.shell("mv v.vault.rescued looked-at");

@@ -24,7 +24,8 @@ fn remove(console: Console, options: &KeyRemoveOptions) -> Result<()> {
     if let Some(slot) = options.slot.or(header.is_opaque().then_some(0)) {
         header.check_change(&Change::Remove { slot, lock_out: options.force })?;
     } else if !options.yes && !prompt::has_terminal() {
-        let reason = "the keyslot that opens would be removed, and there is no terminal to ask on";
+        let reason =
+            "this would remove the keyslot that you unlocked with, and there is no terminal to ask on";
         return Err(
             Error::new(ErrorKind::Usage, reason).with_hint("name it with --slot, or answer with --yes")
         );

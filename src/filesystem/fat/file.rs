@@ -102,7 +102,8 @@ impl Volume {
     /// Has so many bytes of clusters. The size stays.
     fn grow(&mut self, id: NodeId, bytes: u64) -> Result<()> {
         if bytes > self.layout.largest_file() {
-            return Err(Fault::TooLarge);
+            // What exFAT limits is the volume.
+            return Err(if self.layout.is_exfat() { Fault::NoSpace } else { Fault::TooLarge });
         }
         self.load_extents(id)?;
         let wanted = u32::try_from(self.layout.clusters_for(bytes)).map_err(|_| Fault::TooLarge)?;

@@ -150,7 +150,7 @@ impl Copies {
         let Search { whole, partial } = search(storage)?;
         let is_of_another_time = a.found.as_ref().is_err_and(HeaderError::is_unsupported);
         if !is_of_another_time && let Some(occupant) = remains.occupant() {
-            return Err(Error::new(ErrorKind::NotAContainer, format!("no known header; this is {occupant}")));
+            return Err(Error::new(ErrorKind::NotAContainer, format!("not a container; this is {occupant}")));
         }
         // NAT-RD-07: copies of a container that something else has taken the place of are not opened.
         let (mut others, strangers): (Vec<_>, Vec<_>) =

@@ -181,7 +181,7 @@ fn warning(version: Option<Version>, has_extents: bool) -> String {
         );
     }
     format!(
-        "this system's fuse2fs ({version}) keeps no journal and can damage files (mended in {}); \
+        "this system's fuse2fs ({version}) keeps no journal and can damage files (fixed in {}); \
          vaults that strongroom creates avoid the known cases: keep a backup",
         Version::FIXED
     )
