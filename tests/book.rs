@@ -151,7 +151,7 @@ fn follow(page: &str, before: Before, commands: &[String]) {
             failed if is_end(failed) => {
                 panic!("{page}: {}: {failed}: {}", ended.next().unwrap(), terminal.seen)
             }
-            question if question.ends_with("to go on:") => "yes".to_owned(),
+            question if question.ends_with("to continue:") => "yes".to_owned(),
             question if question.contains("type groups") => asked_groups(&terminal.seen, question),
             _ => PASSWORD.to_owned(),
         };

@@ -218,7 +218,7 @@ fn who_is_asked_types_what_goes() {
         ["x", "y"].map(|name| place.json(&format!("info {name}"))["uuid"].as_str().unwrap().to_owned());
     let before = place.bytes("x");
     let mut asked = Terminal::start_in(place, &format!("header repair x {SECRET}"));
-    asked.answer("Type replace B to go on: ", "yes");
+    asked.answer("Type \"replace B\" to continue: ", "yes");
     let seen = asked.seen.clone();
     for uuid in uuids {
         let question = seen.rsplit_once("This replaces").unwrap().1;
@@ -229,7 +229,7 @@ fn who_is_asked_types_what_goes() {
     asked.end(5);
 
     let mut asked = Terminal::start_in(with_a_damaged_newer_copy(), &format!("header repair x {SECRET}"));
-    asked.answer("Type replace A to go on: ", "replace A");
+    asked.answer("Type \"replace A\" to continue: ", "replace A");
     asked.expect("is kept in");
     assert!(asked.end(0).contains("damaged, sequence 2"));
 }

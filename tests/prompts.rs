@@ -208,7 +208,7 @@ fn overwriting_takes_a_yes_written_out() {
 #[test]
 fn erasing_takes_the_word_itself() {
     let question = "whole (label \"vector 🔒\", 144 KiB, 1 keyslot) will be erased. No password will ever open it again. \
-                    Type erase to go on: ";
+                    Type \"erase\" to continue: ";
     let mut terminal = Terminal::start_in(with_container(), "erase whole");
     let before = terminal.place.bytes("whole");
     terminal.answer(question, "yes");

@@ -189,6 +189,11 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
     let copies = if force { copies_of(record) } else { Vec::new() };
     let covers = if force { covers_of(record) } else { Vec::new() };
     if record.server.is_ending() {
+        // Its last threads may only need a moment.
+        wait_for_end(record, LAST_MOMENT);
+        if !record.server.is_alive() {
+            return if directory.exists() { stale::clear(session) } else { Ok(()) };
+        }
         // It was killed, and its medium keeps it: nobody answers any more.
         let reason = "its server was ended while its medium did not answer: what was not written is lost";
         let error = Error::new(ErrorKind::Io, reason);

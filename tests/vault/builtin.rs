@@ -93,6 +93,22 @@ fn what_was_synced_survives_the_servers_death_and_the_next_mount_repairs() {
     });
 }
 
+/// The kernel collects writes: who wrote hears of it when the file is closed or synced.
+#[test]
+fn what_a_full_volume_has_no_room_for_is_refused_by_the_right_name() {
+    with_each_kind(|world, kind| {
+        world.mount();
+        let told = world.shell("head -c 60M /dev/zero > big; cp big m/big 2>&1 || true; rm -f big");
+        assert!(told.contains("No space left on device"), "{told}");
+        world.shell("rm m/big; head -c 900000 /dev/urandom > small; cp small m/small; sync m/small");
+        world.done("unmount m");
+        assert_sound(world, kind);
+        world.mount();
+        world.shell("cmp small m/small");
+        world.done("unmount m");
+    });
+}
+
 #[test]
 fn who_uses_a_file_of_fat_or_exfat_keeps_it_mounted_until_forced() {
     with_each_kind(|world, kind| {
