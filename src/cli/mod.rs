@@ -84,16 +84,16 @@ pub(crate) fn main() -> ExitCode {
 
 /// All of clap's knowledge of the command line.
 fn command() -> clap::Command {
-    let mut command = Arguments::command();
-    for name in ["create", "mount"] {
-        command = command.mut_subcommand(name, |command| {
-            command.mut_args(|argument| {
-                let is_rare = args::is_rare(argument.get_id().as_str());
-                if is_rare { argument.hide_short_help(true) } else { argument }
-            })
-        });
-    }
-    command
+    // Of one alone clap would change the place in the list.
+    Arguments::command().mut_subcommands(|command| {
+        if !["create", "mount"].contains(&command.get_name()) {
+            return command;
+        }
+        command.mut_args(|argument| {
+            let is_rare = args::is_rare(argument.get_id().as_str());
+            if is_rare { argument.hide_short_help(true) } else { argument }
+        })
+    })
 }
 
 /// Gives the exit status.
