@@ -136,7 +136,7 @@ unmount waits until everything is written. It refuses while files are open and n
 and kills a driver that hangs within seconds; whatever was not written by then is lost. If a container inside this volume is itself mounted,
 unmount refuses even with --force: unmount that one first. A volume that is also mounted elsewhere (bound to another folder, under an overlay)
 is in use as well. If another mount namespace shows it, such as a container or a sandbox, it disappears here, is served until that lets go,
-and then ends by itself: unmount ends with status 5 and names a process there. With --force, what was written so far reaches the container, and
+and then ends by itself: unmount ends with status 5 and names a process there, if /proc shows it to you. With --force, what was written so far reaches the container, and
 those users are cut off. If the medium of the container does not answer, unmount says so after five seconds; with --force it then wipes the
 keys and gives the medium up: status 6. If something else is mounted over the volume,
 unmount names it; --force unmounts what lies on the volume itself as well. You may rename folders above a mount point: list shows the new name, and unmount takes either. In list, \"(detached)\" (null in JSON) means that somebody detached the mount point
@@ -148,7 +148,7 @@ If the container or its header file is deleted or replaced while it is mounted, 
 JSON), and unmount refuses with status 5, because no file has what was written. unmount --save-as FILE unmounts and then copies the container to FILE
 (mode 0600), which opens with the same password; a detached header goes to FILE.header. With --force, on SIGTERM, and when somebody else unmounts
 the volume, the server makes the copy itself: NAME.rescued in the folder where the container was, or in your home. If there is no room in either, the volume
-stays mounted; with --force what was written is lost then, and unmount says so: status 6. A volume that another mount namespace still shows is saved under FILE when that lets go. If a copy fails after the unmount, try again: the server keeps the container open, without its keys.
+stays mounted; with --force what was written is lost then, and unmount says so: status 6. A volume that another mount namespace still shows is saved under FILE when that lets go, or with --force --save-as FILE at once; --force alone uses that name as well. If a copy fails after the unmount, try again: the server keeps the container open, without its keys.
 
 If another program writes into the file instead, or cuts it off, list shows it as overwritten, and unmount refuses as well: copy what you can still
 read to another place, then use --force. Writes through a memory mapping, by other machines, on FUSE, before Linux 5.13 or under a memory limit do not show.

@@ -117,9 +117,10 @@ fn obey(console: Console, command: &Command) -> Result<u8> {
     let done = match command {
         // What it finds is its result, and no error.
         Command::Check(options) => return check::run(console, options),
+        // Several volumes may fail, each with a line of its own.
+        Command::Unmount(options) => return mounting::unmount(console, options),
         Command::Create(options) => create::run(console, options),
         Command::Mount(options) => mounting::mount(console, options),
-        Command::Unmount(options) => mounting::unmount(console, options),
         Command::List(options) if options.names => completions::names(),
         Command::List(_) => mounting::list(console),
         Command::Sync(options) => mounting::sync(console, options),

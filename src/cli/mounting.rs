@@ -26,6 +26,7 @@ use super::{
     output::Console,
     pin,
     progress::ByteProgress,
+    report::report_each,
     unlock::{
         attach, cannot_open, check_kind, find_partition, read_header, settle_format, unlock, unlock_with,
     },
@@ -110,27 +111,29 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     if options.foreground { mounted.wait(interrupt::flag()) } else { Ok(()) }
 }
 
-/// Takes volumes down.
-pub(crate) fn unmount(console: Console, options: &UnmountOptions) -> Result<()> {
+/// Takes volumes down. Gives the exit status.
+pub(crate) fn unmount(console: Console, options: &UnmountOptions) -> Result<u8> {
     mount::check_proc()?;
     if let (Some(target), Some(copy)) = (&options.target, &options.save_as) {
-        return unmount_saving(console, target, copy, options.force);
+        return unmount_saving(console, target, copy, options.force).map(|()| 0);
     }
     let chosen = chosen(options.target.as_deref(), "unmount")?;
     let tell = |what: &str| console.note(&format!("strongroom: {what}"));
     let warn = |what: &str| console.alarm(what);
     let patience = mount::Patience { interrupted: interrupt::flag(), tell: &tell, warn: &warn };
-    let unmounted = mount::unmount(chosen, options.force, patience)?;
-    console.done(&Unmounted { unmounted }, |done| {
-        if done.unmounted.is_empty() {
-            return "nothing is mounted".to_owned();
-        }
-        let lines = done.unmounted.iter().map(|entry| {
-            format!("unmounted {}", place(entry).unwrap_or_else(|| entry.container.clone()).display())
-        });
-        lines.collect::<Vec<_>>().join("\n")
-    });
-    Ok(())
+    let mount::Unmounted { done, failures } = mount::unmount(chosen, options.force, patience);
+    let done = Unmounted { unmounted: done };
+    if failures.is_empty() {
+        console.done(&done, Unmounted::told);
+        return Ok(0);
+    }
+    if !console.is_json() && !done.unmounted.is_empty() {
+        console.note(&done.told());
+    }
+    let failures = failures
+        .into_iter()
+        .map(|(Entry { container, mountpoint, .. }, error)| (NotUnmounted { container, mountpoint }, error));
+    Ok(report_each(console, done, failures))
 }
 
 /// What a name stands for, or all that is mounted.
@@ -223,6 +226,26 @@ pub(crate) fn list(console: Console) -> Result<()> {
 #[derive(Debug, Serialize)]
 struct Unmounted {
     unmounted: Vec<Entry>,
+}
+
+impl Unmounted {
+    fn told(&self) -> String {
+        if self.unmounted.is_empty() {
+            return "nothing is mounted".to_owned();
+        }
+        let lines = self.unmounted.iter().map(|entry| {
+            format!("unmounted {}", place(entry).unwrap_or_else(|| entry.container.clone()).display())
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct NotUnmounted {
+    #[serde(with = "strongroom::text::path")]
+    container: PathBuf,
+    #[serde(with = "strongroom::text::path::optional")]
+    mountpoint: Option<PathBuf>,
 }
 
 #[derive(Debug, Serialize)]

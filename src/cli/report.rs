@@ -12,16 +12,28 @@ use super::output::{Console, complain};
 ///
 /// `strongroom: error: WHAT: WHY` on standard error, the hint below it; with `--json` the same as an object on standard output.
 pub(crate) fn report(console: Console, error: &Error) -> u8 {
-    let message = in_one_line(&error.to_string());
-    let hint = error.hint().or_else(|| advice(error.kind())).map(in_one_line);
-    let code = exit_status(error.kind());
-    let object =
-        Report { error: Body { code, kind: error.kind().name(), message: &message, hint: hint.as_deref() } };
+    let report = Report { error: Body::of(error) };
     // A standard output that cannot be written leaves the line on standard error.
-    let _ = console.object(&object);
-    complain(&format!("strongroom: error: {message}"));
-    if let Some(hint) = hint {
-        complain(&format!("strongroom: hint: {hint}"));
+    let _ = console.object(&report);
+    report.error.complain();
+    report.error.code
+}
+
+/// Shows each of several failures in the same way, and gives the exit status of the gravest: lost data before all else. With `--json`
+/// it is one object: that one as `error`, each as `failures`, with what else is to be told.
+pub(crate) fn report_each<T: Serialize, D: Serialize>(
+    console: Console,
+    done: D,
+    failures: impl IntoIterator<Item = (T, Error)>,
+) -> u8 {
+    let failures: Vec<_> =
+        failures.into_iter().map(|(of, error)| Failure { of, error: Body::of(&error) }).collect();
+    let is_grave = |failure: &&Failure<T>| failure.error.code == exit_status(ErrorKind::Io);
+    let Some(gravest) = failures.iter().find(is_grave).or(failures.first()) else { return 0 };
+    let (error, code) = (&gravest.error, gravest.error.code);
+    let _ = console.object(&Reports { error, failures: &failures, done });
+    for failure in &failures {
+        failure.error.complain();
     }
     code
 }
@@ -59,16 +71,49 @@ const fn advice(kind: ErrorKind) -> Option<&'static str> {
 }
 
 #[derive(Debug, Serialize)]
-struct Report<'a> {
-    error: Body<'a>,
+struct Report {
+    error: Body,
 }
 
 #[derive(Debug, Serialize)]
-struct Body<'a> {
+struct Reports<'a, T, D> {
+    error: &'a Body,
+    failures: &'a [Failure<T>],
+    #[serde(flatten)]
+    done: D,
+}
+
+#[derive(Debug, Serialize)]
+struct Failure<T> {
+    #[serde(flatten)]
+    of: T,
+    error: Body,
+}
+
+#[derive(Debug, Serialize)]
+struct Body {
     code: u8,
     kind: &'static str,
-    message: &'a str,
-    hint: Option<&'a str>,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Body {
+    fn of(error: &Error) -> Self {
+        Self {
+            code: exit_status(error.kind()),
+            kind: error.kind().name(),
+            message: in_one_line(&error.to_string()),
+            hint: error.hint().or_else(|| advice(error.kind())).map(in_one_line),
+        }
+    }
+
+    fn complain(&self) {
+        complain(&format!("strongroom: error: {}", self.message));
+        if let Some(hint) = &self.hint {
+            complain(&format!("strongroom: hint: {hint}"));
+        }
+    }
 }
 
 #[cfg(test)]

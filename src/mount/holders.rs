@@ -13,7 +13,10 @@ use super::{
     namespaces,
     registry::file_id,
 };
-use crate::{sys::loopdev::backing_file, text::in_one_line};
+use crate::{
+    sys::{fuse_mount::device_number, loopdev::backing_file},
+    text::in_one_line,
+};
 
 /// Somebody who uses a mount.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,6 +81,11 @@ impl fmt::Display for Holder {
 pub(super) fn holders_of_mount(id: MountId) -> Vec<Holder> {
     let mut holders = processes(Wanted::FileSystem(id.major, id.minor));
     let Ok(table) = MountTable::read() else { return holders };
+    // The files of btrfs have another device number than its mount.
+    let of_files = table.find(id).and_then(|mount| device_number(&mount.mountpoint).ok());
+    if let Some((major, minor)) = of_files.filter(|number| *number != (id.major, id.minor)) {
+        holders.extend(processes(Wanted::FileSystem(major, minor)));
+    }
     holders.extend(other_mounts(&table, id));
     match table.find(id) {
         Some(mount) => {
@@ -112,6 +120,14 @@ pub(super) fn other_mounts(table: &MountTable, id: MountId) -> impl Iterator<Ite
     };
     let others = table.copies(id).chain(table.overlays().filter(shows_folder_of));
     others.map(|mount| Holder::Mount(mount.mountpoint.clone()))
+}
+
+/// The overlays that show folders of what was mounted on `place`. They keep it in use when it has gone from there, and only the names of
+/// their folders still tell of it.
+pub(super) fn overlays_left(place: &Path) -> Vec<Holder> {
+    let table = MountTable::read().unwrap_or_default();
+    let left = table.overlays().filter(|overlay| overlay.layers().any(|layer| layer.starts_with(place)));
+    left.map(|overlay| Holder::Mount(overlay.mountpoint.clone())).collect()
 }
 
 /// Whether an overlay's upper folder (or its uppermost, where it is only read) lies in the file system on `path`: the overlay

@@ -51,5 +51,5 @@ pub use server::{SERVE, serve};
 pub use stale::clean as clean_stale;
 pub use start::{Mounted, Request, check_target, start};
 pub use sync::sync;
-pub use unmount::{Chosen, Patience, Selection, unmount};
+pub use unmount::{Chosen, Patience, Selection, Unmounted, unmount};
 pub use whereabouts::Lost;

@@ -13,16 +13,26 @@ pub(super) fn own() -> Option<String> {
 
 /// A process of each other mount namespace that shows the file system of the mount `id`.
 ///
-/// Those of other users stay unseen, except for root, and so do namespaces without a process.
+/// The namespace of another user's process is private, but its table of mounts is not: one that shows the file system by a mount that
+/// is not in ours, nor in one that was seen before, is another. Namespaces without a process stay unseen, and so does everybody where
+/// `/proc` hides the processes of others.
 pub(super) fn processes_that_see(id: MountId) -> Vec<i32> {
     let mut known: BTreeSet<_> = fs::read_link("/proc/thread-self/ns/mnt").into_iter().collect();
+    let mut mounts: BTreeSet<_> =
+        MountTable::read().unwrap_or_default().mounts().iter().map(|mount| mount.id.number).collect();
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let mut processes: Vec<i32> =
         entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     processes.sort_unstable();
     processes.retain(|&process| {
-        namespace_of(process).is_some_and(|namespace| known.insert(namespace))
-            && MountTable::of_process(process).is_ok_and(|table| table.copies(id).next().is_some())
+        if namespace_of(process).is_some_and(|namespace| !known.insert(namespace)) {
+            return false;
+        }
+        let Ok(table) = MountTable::of_process(process) else { return false };
+        let copies: Vec<_> = table.copies(id).map(|copy| copy.id.number).collect();
+        let is_new = copies.iter().any(|number| !mounts.contains(number));
+        mounts.extend(copies);
+        is_new
     });
     processes
 }

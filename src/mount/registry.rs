@@ -133,6 +133,9 @@ pub struct Record {
     /// The names that the container had before.
     #[serde(default, with = "crate::text::path::list")]
     pub former_names: Vec<PathBuf>,
+    /// Whether the volume is down, and its container lost and not saved yet: only its server holds it.
+    #[serde(default)]
+    pub is_held: bool,
     /// The directory that the block file's mount is on.
     #[serde(with = "crate::text::path")]
     pub block_directory: PathBuf,
@@ -495,6 +498,7 @@ mod tests {
             section: None,
             made_mountpoint: false,
             former_names: Vec::new(),
+            is_held: false,
             block_directory: "/run/user/1000/strongroom/7-9/block".into(),
             block_mount: Some(MountId { number: 5, major: 0, minor: 44 }),
             mount: None,

@@ -15,7 +15,7 @@ use super::{
     protocol::{self, Command, Outcome, Save},
     registry::{Entry, Record},
     session::CONTROL,
-    unmount::{Chosen, END_LIMIT, HELD_LOST, explained, lossy, wait_for_end},
+    unmount::{Chosen, END_LIMIT, HELD_LOST, explained, lossy, step_out, wait_for_end},
     whereabouts::Lost,
 };
 use crate::{
@@ -56,6 +56,8 @@ pub fn unmount_saving(
         let reason = "its server was killed, so there is nothing left to save";
         return Err(Error::new(ErrorKind::Io, reason).during(action()).with_hint("leave out --save-as"));
     }
+    let absolute = std::path::absolute(target)?;
+    let target = if step_out(&record) { absolute.as_path() } else { target };
     let copies = Copies::begin(target, &record)?;
     let save = Save { free: free_bytes(target)?, target: std::path::absolute(target).ok() };
     let no_answer = |error: io::Error| match error.kind() {
@@ -67,6 +69,8 @@ pub fn unmount_saving(
     match outcome(&stream, interrupted).map_err(no_answer)? {
         Outcome::Lent => {}
         Outcome::Failed(failure) => return Err(waiting(explained(failure, &record), target).during(action())),
+        Outcome::Kept(failure) => return Err(Error::from(failure).during(action())),
+        Outcome::Rescued(rescued) => return rescued_instead(rescued.copies, record.entry, target),
         Outcome::GivenUp(failure) => return Err(lossy(failure).during(action())),
         _ => return Err(no_answer(io::ErrorKind::InvalidData.into())),
     }
@@ -87,6 +91,16 @@ pub fn unmount_saving(
         return Err(lossy(failure).during(action));
     }
     Ok(Saved { entry: record.entry, files })
+}
+
+/// The server ended by itself before it heard of the command, and made a copy.
+fn rescued_instead(files: Vec<PathBuf>, entry: Entry, target: &Path) -> Result<Saved> {
+    if std::path::absolute(target).is_ok_and(|target| files.contains(&target)) {
+        return Ok(Saved { entry, files });
+    }
+    let copies: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+    let reason = format!("it was unmounted meanwhile; a copy of it is in {}", copies.join(" and "));
+    Err(Error::new(ErrorKind::Exists, reason).during(format!("cannot save it as {}", target.display())))
 }
 
 /// The copies to be made, as drafts: what stands in their way shows before anything is taken down.
@@ -137,7 +151,7 @@ fn waiting(error: Error, target: &Path) -> Error {
     }
     let target = target.display();
     let told = Error::new(error.kind(), error.reason()).with_hint(format!(
-        "it is no longer mounted here; it is saved as {target} when nobody uses it, or now with --force --save-as {target}"
+        "it is no longer mounted here; wait, and it is saved as {target} when nobody uses it; or repeat with --save-as {target} --force"
     ));
     match error.action() {
         Some(action) => told.during(action),
@@ -173,8 +187,8 @@ fn outcome(stream: &UnixStream, interrupted: &AtomicBool) -> io::Result<Outcome>
     loop {
         match protocol::receive(stream) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            // Copying waits for the medium just as well.
-            Ok(Outcome::Waiting(_)) => {}
+            // Copying waits for the medium just as well, and for a copy that is being made.
+            Ok(Outcome::Waiting(_) | Outcome::Rescuing(_)) => {}
             answer => return answer,
         }
         if interrupted.load(Ordering::Relaxed) {

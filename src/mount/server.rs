@@ -24,10 +24,10 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use ending::{Cause, Ending};
+use ending::{Cause, Ending, Waiting};
 use events::{Event, Signals, Watch};
 use files::{FileWatch, Found};
-use loss::{Contact, Held, Loss, ending, tell_of_copies};
+use loss::{Contact, Held, Loss, Rescue, ending, tell_of_copies};
 use parts::{Export, MadeMountPoint};
 use place::{Place, record};
 use warden::Patience;
@@ -36,7 +36,7 @@ use super::{
     driver::{Builtin, Driver, Volume as DriverVolume},
     filesystem::Superblock,
     mountinfo::{MountId, MountTable},
-    protocol::{self, Answer, Command, Failure, Order, Outcome, Reencrypt, Save, Target},
+    protocol::{self, Answer, Command, Failure, Order, Outcome, Reencrypt, Rescued, Save, Target},
     registry::{Protection, Unwritten},
     replay::Replay,
     runtime,
@@ -58,6 +58,9 @@ use crate::{
     },
     volume::{BlockDevice, Container, LiveReencryption, LiveState, Volume, missing_end},
 };
+
+/// A server's exit status where not all that was written is kept.
+pub(super) const LOSSY: u8 = 6;
 
 /// The hidden first argument that makes this program a server.
 pub const SERVE: &str = "__serve";
@@ -113,8 +116,7 @@ fn run(channel: UnixStream, signals: Signals) -> ExitCode {
     } else {
         drop(channel);
     }
-    server.serve();
-    ExitCode::SUCCESS
+    if server.serve() { ExitCode::SUCCESS } else { ExitCode::from(LOSSY) }
 }
 
 /// An order with the container and the key that came with it.
@@ -298,8 +300,8 @@ impl Server {
         Ok(end)
     }
 
-    /// Serves until the volume is taken down, by whomever.
-    fn serve(mut self) {
+    /// Serves until the volume is taken down, by whomever. Says whether all that was written is kept.
+    fn serve(mut self) -> bool {
         loop {
             let event = match self.watch.next(&self.signals, &self.control) {
                 Ok(event) => event,
@@ -312,7 +314,8 @@ impl Server {
                 Event::Signal => self.end_by_itself(Cause::Signal),
                 Event::Gone => self.end_by_itself(Cause::Gone),
                 Event::Changed if self.is_private && !self.session.is_reachable() => {
-                    return self.end_at_any_rate(0);
+                    self.end_at_any_rate(0);
+                    return true;
                 }
                 Event::Changed => {
                     self.stay_reachable();
@@ -338,7 +341,7 @@ impl Server {
             };
             match next {
                 Next::Serve => {}
-                Next::End => return,
+                Next::End { is_whole } => return is_whole,
                 Next::Hold { saver, lossy } => {
                     let mut held = Held::new(self, saver, lossy);
                     held.lend();
@@ -533,16 +536,17 @@ impl Server {
         }
         if let Some(loss) = loss {
             drop(warden);
+            self.note_held();
             let answer =
                 loss.rescue_for(&self.container, &self.contact, (&stream, &self.log), lossy.as_ref());
             let _ = protocol::send(&stream, &answer);
             self.end_by_force(0);
-            return Next::End;
+            return Next::End { is_whole: lossy.is_none() && matches!(answer, Outcome::Rescued(_)) };
         }
         warden.stay();
         // Whoever asked may have gone; the volume is down all the same.
         let _ = protocol::send(&stream, &ending(lossy.as_ref()));
-        Next::End
+        Next::End { is_whole: lossy.is_none() }
     }
 
     /// Lends the container, lock and all, until the other end closes the connection. Nothing here waits for that: where the
@@ -577,13 +581,13 @@ impl Server {
         let loss = self.loss();
         let overwritten = loss.as_ref().and_then(Loss::damage);
         let Some(loss) = loss.filter(Loss::is_nameless) else {
-            if !self.end_for(cause, 0) {
-                return Next::Serve;
-            }
-            if let Some(damage) = overwritten {
+            let Some(ended) = self.end_for(cause, 0) else { return Next::Serve };
+            if let Some(damage) = &overwritten {
                 self.tell(&format!("a volume was unmounted: {}", damage.reason()));
             }
-            return Next::End;
+            let lossy = ended.lossy().or(overwritten);
+            self.answer_waiting(lossy.as_ref());
+            return Next::End { is_whole: lossy.is_none() };
         };
         let rescue = loss.rescue(&self.container, &self.contact);
         if let (Err(error), true) = (&rescue, self.is_visible()) {
@@ -591,21 +595,60 @@ impl Server {
             self.tell(&format!("a volume whose container was lost stays mounted: {error}"));
             return Next::Serve;
         }
-        if !self.end_for(cause, DIRECTORY_PART) {
-            return Next::Serve;
-        }
-        match rescue.and_then(|rescue| rescue.make()) {
-            Ok(copies) => {
-                tell_of_copies(&self.contact, &self.log, &copies);
-                self.end_by_force(0);
-                Next::End
+        let Some(ended) = self.end_for(cause, DIRECTORY_PART) else { return Next::Serve };
+        self.save_lost((&loss, rescue), ended.lossy())
+    }
+
+    /// The volume is down, and its container lost: saved as one of those asks who wait for the end, or else where that goes. They are
+    /// answered only then.
+    fn save_lost(&mut self, (loss, rescue): (&Loss, Result<Rescue>), lossy: Option<Error>) -> Next {
+        let mut asked = self.waiting();
+        let fits =
+            |waiting: &Waiting| waiting.save.as_ref().is_some_and(|save| save.check(&self.container).is_ok());
+        if let Some(saver) = asked.iter().position(fits) {
+            let saver = asked.swap_remove(saver).stream;
+            let busy = Error::new(ErrorKind::Busy, "another command is saving it");
+            for waiting in asked {
+                waiting.answer(&Outcome::Kept(Failure::from(&busy)));
             }
+            return Next::Hold { saver: Some(saver), lossy };
+        }
+        for waiting in &asked {
+            waiting.answer(&Outcome::Rescuing(loss.told()));
+        }
+        self.note_held();
+        let saved = rescue.and_then(|rescue| rescue.make());
+        let is_saved = saved.is_ok();
+        if let Ok(copies) = &saved {
+            tell_of_copies(&self.contact, &self.log, copies);
+            self.end_by_force(0);
+            asked.extend(self.waiting());
+        }
+        let is_whole = is_saved && lossy.is_none();
+        let outcome = match saved {
+            Ok(copies) => Outcome::Rescued(Rescued { copies, lossy: lossy.as_ref().map(Failure::from) }),
             Err(error) => {
                 self.tell(&format!(
                     "a volume whose container was lost was unmounted and could not be saved: {error}"
                 ));
-                Next::Hold { saver: None, lossy: None }
+                let container = self.session.record().entry.container.display();
+                let reason = format!("{}, and could not be saved: {}", loss.told(), error.reason());
+                let error = Error::new(error.kind(), reason).with_hint(format!(
+                    "it is unmounted, and still held: strongroom unmount {container} --save-as FILE"
+                ));
+                Outcome::Kept(Failure::from(&error))
             }
+        };
+        for waiting in asked {
+            waiting.answer(&outcome);
+        }
+        if is_saved { Next::End { is_whole } } else { Next::Hold { saver: None, lossy } }
+    }
+
+    /// Has no impatient command kill what alone holds the container.
+    fn note_held(&mut self) {
+        if let Err(error) = self.session.note(|record| record.is_held = true) {
+            (self.log)(&format!("cannot note that the container is held: {error}"));
         }
     }
 
@@ -637,7 +680,10 @@ enum Next {
     /// It goes on.
     Serve,
     /// All is down.
-    End,
+    End {
+        /// Whether all that was written is kept.
+        is_whole: bool,
+    },
     /// All is down but for the session's directory, and the container waits to be copied.
     Hold {
         /// By this command.

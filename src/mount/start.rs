@@ -4,7 +4,10 @@ use std::{
     io,
     os::{
         fd::OwnedFd,
-        unix::{net::UnixStream, process::CommandExt},
+        unix::{
+            net::UnixStream,
+            process::{CommandExt, ExitStatusExt},
+        },
     },
     path::{Path, PathBuf},
     process::{Child, Stdio},
@@ -169,16 +172,30 @@ impl Mounted {
 
     /// Stays until the volume is taken down, by whomever. Setting `interrupted` takes it down as SIGTERM to the server
     /// does.
+    ///
+    /// # Errors
+    /// `Io` where not all that was written is kept.
     pub fn wait(mut self, interrupted: &AtomicBool) -> Result<()> {
         let mut told = false;
-        while !self.server.has_ended()? {
+        let status = loop {
+            if let Some(status) = self.server.child.try_wait()? {
+                break status;
+            }
             if interrupted.load(Ordering::Relaxed) && !told {
                 self.server.id.signal(Signal::TERM)?;
                 told = true;
             }
             sleep(TICK);
-        }
-        Ok(())
+        };
+        let reason = match status.signal() {
+            _ if status.success() => return Ok(()),
+            Some(signal) => {
+                format!("its server was killed (signal {signal}): what was not synced may be lost")
+            }
+            None => "not everything that was written is in the container".to_owned(),
+        };
+        let place = self.entry.mountpoint.as_ref().unwrap_or(&self.entry.container).display();
+        Err(Error::new(ErrorKind::Io, reason).during(format!("unmounted {place}, but not cleanly")))
     }
 }
 

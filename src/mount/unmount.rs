@@ -11,7 +11,7 @@ use std::{
 use rustix::process::Signal;
 
 use super::{
-    holders::{Holder, holders_of_mount},
+    holders::{Holder, holders_of_mount, overlays_left},
     mountinfo::{Mount, MountTable},
     others::{other_at, others},
     protocol::{self, Command, Failure, Outcome},
@@ -26,7 +26,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     export::unmount_fuse,
-    sys::socket::connect,
+    sys::{fuse_mount::device_number, socket::connect},
     volume::{Access, Container},
 };
 
@@ -75,17 +75,22 @@ impl Chosen {
     }
 }
 
-/// Takes volumes down and waits until their servers have ended. Clears what killed servers left. Returns what was
-/// taken down, remains of killed servers included.
+/// What became of each volume that was to be unmounted.
+#[derive(Debug, Default)]
+pub struct Unmounted {
+    /// What was taken down, remains of killed servers included.
+    pub done: Vec<Entry>,
+    /// What was not, or not cleanly, and why.
+    pub failures: Vec<(Entry, Error)>,
+}
+
+/// Takes volumes down and waits until their servers have ended. Clears what killed servers left. Whatever fails, the others are still
+/// taken down.
 ///
-/// # Errors
-/// `Busy`, naming the processes, unless `force`, and also with it where a
-/// container of the caller's is mounted out of the volume; `Io` where the volume is
-/// down, but something could not be written, as the error's action then says. The others are still taken down, and the first
-/// failure is returned.
-pub fn unmount(chosen: Chosen, force: bool, patience: Patience<'_>) -> Result<Vec<Entry>> {
-    let mut done = Vec::new();
-    let mut failure = None;
+/// A failure is `Busy`, naming the processes, unless `force`, and also with it where a container of the caller's is mounted out of
+/// the volume; `Io` where the volume is down, but something could not be written, as the error's action then says.
+pub fn unmount(chosen: Chosen, force: bool, patience: Patience<'_>) -> Unmounted {
+    let mut unmounted = Unmounted::default();
     for (session, record) in chosen.0 {
         let result = if record.is_alive() && !record.ready {
             Err(Error::new(ErrorKind::Busy, "another command is working on it")
@@ -96,12 +101,12 @@ pub fn unmount(chosen: Chosen, force: bool, patience: Patience<'_>) -> Result<Ve
             stale::clear(&session)
         };
         match result {
-            Ok(()) => done.push(record.entry),
-            Err(error) => failure = failure.or(Some(error)),
+            Ok(()) => unmounted.done.push(record.entry),
+            Err(error) => unmounted.failures.push((record.entry, error)),
         }
     }
     stale::clean();
-    failure.map_or(Ok(done), Err)
+    unmounted
 }
 
 /// What `unmount` and `sync` say of a name that nothing of the caller's bears.
@@ -180,6 +185,7 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
     let directory = &session.directory;
     let shown = record.place();
     let action = || format!("cannot unmount {}", shown.display());
+    step_out(record);
     if force && let Some(inner) = inner_ones(record, sessions()).first() {
         return Err(in_use_by_inner(inner).during(action()));
     }
@@ -262,13 +268,33 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
                 .during(action())
                 .with_hint("close what uses it, or use --force"))
         }
-        Err(_) if force => kill(record).map_err(|error| error.during(action())),
+        Err(_) if force && is_held(record) => {
+            let error = Error::new(ErrorKind::Busy, "its container was lost, and only its server holds it");
+            Err(error.during(action()).with_hint("wait until it has copied it, or use --save-as FILE"))
+        }
+        Err(_) if force => {
+            let reason = if is_lost(record) { KILLED_LOST } else { KILLED };
+            kill(record).map_err(|error| error.during(action()))?;
+            let error = Error::new(ErrorKind::Io, reason);
+            Err(error.during(format!("unmounted {}, but not cleanly", shown.display())))
+        }
         Err(error) => {
             Err(Error::new(ErrorKind::Io, format!("its server does not answer ({})", error.kind()))
                 .during(action())
                 .with_hint("unmount --force ends it"))
         }
     }
+}
+
+/// Leaves the volume where this process works in it: it would be in use by its own unmount.
+///
+/// True where it has left: relative paths lead elsewhere from then on.
+pub(super) fn step_out(record: &Record) -> bool {
+    let Some(id) = record.mount.or(record.block_mount) else { return false };
+    let is_in = device_number(Path::new(".")).is_ok_and(|device| device == (id.major, id.minor))
+        || std::env::current_dir().is_ok_and(|folder| folder.starts_with(record.place()));
+    // If that fails, the unmount says that it is in use.
+    is_in && std::env::set_current_dir("/").is_ok()
 }
 
 /// The other mounts of a volume.
@@ -435,8 +461,10 @@ pub(super) fn explained(failure: Failure, record: &Record) -> Error {
         Holder::Mount(place) => inner.iter().any(|record| record.place() == place),
         Holder::Device(_) | Holder::Namespace { .. } | Holder::Hanging { .. } | Holder::Unseen => false,
     };
-    let holders: Vec<_> = holders_of_mount(id).into_iter().filter(|holder| !is_inner(holder)).collect();
     let is_shown = MountTable::read().is_ok_and(|table| !record.is_detached(&table));
+    let left = record.entry.mountpoint.as_deref().filter(|_| !is_shown).map(overlays_left);
+    let holders = holders_of_mount(id).into_iter().chain(left.unwrap_or_default());
+    let holders: Vec<_> = holders.filter(|holder| !is_inner(holder)).collect();
     let users = [told_users(&inner, &holders), told_namespaces(&holders)].into_iter().flatten();
     let users = users.collect::<Vec<_>>().join(" and ");
     let reason = match (users.is_empty(), is_shown) {
@@ -458,10 +486,19 @@ pub(super) fn explained(failure: Failure, record: &Record) -> Error {
 
 /// Whether a file of the container has lost its name, as its server has noted by now.
 fn is_lost(record: &Record) -> bool {
+    let states = noted(record).flat_map(|now| [now.entry.container_state, now.entry.header_state]);
+    states.flatten().any(Lost::is_nameless)
+}
+
+/// Whether only its server still holds the container.
+fn is_held(record: &Record) -> bool {
+    noted(record).any(|now| now.is_held)
+}
+
+/// What a server has noted by now.
+fn noted(record: &Record) -> impl Iterator<Item = Record> {
     let now = sessions().into_iter().filter_map(|session| session.record);
-    let now = now.filter(|now| now.server == record.server);
-    let mut states = now.flat_map(|now| [now.entry.container_state, now.entry.header_state]).flatten();
-    states.any(Lost::is_nameless)
+    now.filter(|now| now.server == record.server)
 }
 
 fn other_mount(holder: &Holder) -> Option<&Path> {
@@ -487,8 +524,10 @@ fn told_namespaces(holders: &[Holder]) -> Option<String> {
 
 const KEYS_WIPED: &str = "its keys are wiped, and ";
 const CLOSE: &str = "close what uses it, or use --force";
-pub(super) const HELD_LOST: &str =
-    "it is no longer mounted here; it ends when nobody uses it, or now with --force --save-as FILE";
+pub(super) const HELD_LOST: &str = "it is no longer mounted here; wait, and a copy of it is kept when nobody uses it; or repeat with --save-as FILE --force";
+const KILLED: &str = "its server did not answer and was killed: what was not synced may be lost";
+const KILLED_LOST: &str =
+    "its server did not answer and was killed: its container has no name any more, and no copy was kept";
 const HELD: &str = "it is no longer mounted here; it ends when nobody uses it, or now with --force";
 
 /// Forcing the outer volume down takes the inner one's container away from under it.

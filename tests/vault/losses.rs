@@ -449,3 +449,102 @@ fn a_deleted_container_is_saved_from_under_another_mount() {
         world.done("unmount m");
     });
 }
+
+#[test]
+fn each_volume_of_all_is_told_and_the_others_go_down() {
+    with_vault(OPTIONS, |world| {
+        world.make_folder("n");
+        world.make_folder("o");
+        world.shell("cp v.vault w.vault; cp v.vault x.vault");
+        for (container, folder) in [("v.vault", "m"), ("w.vault", "n"), ("x.vault", "o")] {
+            world.done(&world.mount_command().replace("v.vault m ", &format!("{container} {folder} ")));
+        }
+        let holders = [world.holder("cd m"), world.holder("exec 9> n/held")];
+        let left = world.strongroom("unmount --all --json");
+        assert_eq!(left.status, Some(5), "{world}: {left:?}");
+        let object = left.json();
+        assert_eq!(object["unmounted"][0]["mountpoint"], world.path("o").display().to_string(), "{world}");
+        let failures = object["failures"].as_array().unwrap();
+        assert_eq!((failures.len(), &object["error"]["code"]), (2, &5.into()), "{world}: {object}");
+        for (container, folder, holder) in [("v.vault", "m", &holders[0]), ("w.vault", "n", &holders[1])] {
+            let path = world.path(folder).display().to_string();
+            let failure = failures.iter().find(|failure| failure["mountpoint"] == path).unwrap();
+            assert_eq!(failure["container"], world.path(container).display().to_string(), "{world}");
+            let told = format!("cannot unmount {path}: in use by process {} (sleep)", holder.process());
+            assert_eq!(failure["error"]["message"], told, "{world}");
+            assert!(left.errors.contains(&format!("strongroom: error: {told}\n")), "{world}: {left:?}");
+        }
+        drop(holders);
+        world.done("unmount --all");
+    });
+}
+
+#[test]
+fn a_command_that_works_in_the_volume_is_not_in_its_own_way() {
+    with_each_driver(OPTIONS, |world| {
+        world.mount();
+        world.shell("cd m; exec ../strongroom unmount .");
+        world.assert_clean();
+        world.mount();
+        world.shell("rm v.vault; cd m; exec ../strongroom unmount . --save-as ../v.vault");
+    });
+}
+
+#[test]
+fn a_process_of_root_in_another_namespace_is_named_to_a_user() {
+    with_who(Who::User, OPTIONS, |world| {
+        world.mount();
+        let server = world.server();
+        let mut elsewhere = world.command_of_this_user("unshare");
+        elsewhere.args(["-m", "--propagation", "private", "sleep", "10000"]);
+        let mut elsewhere = elsewhere.spawn().unwrap();
+        let comm = format!("/proc/{}/comm", elsewhere.id());
+        wait_until("a namespace", || std::fs::read(&comm).is_ok_and(|name| name == b"sleep\n"));
+        let held = world.strongroom("unmount m");
+        elsewhere.kill().unwrap();
+        elsewhere.wait().unwrap();
+        assert_eq!(held.status, Some(5), "{held:?}");
+        let named = format!("still in use in the mount namespace of process {} (sleep)", elsewhere.id());
+        assert!(held.errors.contains(&named), "{held:?}");
+        wait_for_end_of(server);
+    });
+}
+
+#[test]
+fn an_overlay_that_stays_after_an_unmount_from_outside_is_named() {
+    with_who(Who::Root, OPTIONS, |world: &World| {
+        world.mount();
+        let server = world.server();
+        world.shell("mkdir m/docs m/work low o");
+        let folder = world.folder().display().to_string();
+        world.shell(&format!(
+            "mount -t overlay -o lowerdir={folder}/low,upperdir={folder}/m/docs,workdir={folder}/m/work overlay o"
+        ));
+        world.shell(&format!("{}; umount m", WRITE.replace("m/docs", "o")));
+        let held = world.strongroom("unmount m");
+        assert_eq!(held.status, Some(5), "{held:?}");
+        let named = format!("still in use by the mount on {}\n", world.path("o").display());
+        assert!(held.errors.contains(&named), "{held:?}");
+        world.shell("umount o");
+        wait_for_end_of(server);
+        assert_kept(world);
+    });
+}
+
+#[test]
+fn force_ends_a_server_that_was_stopped_within_ten_seconds_and_loses_nothing() {
+    with_each_driver(OPTIONS, |world| {
+        world.mount();
+        let server = world.server();
+        world.shell("mkdir m/docs");
+        world.shell(WRITE);
+        signal(server, Signal::STOP);
+        let start = Instant::now();
+        let forced = world.strongroom("unmount m --force");
+        let took = start.elapsed();
+        assert_eq!(forced.status, Some(0), "{world}: {forced:?}");
+        assert!(took < Duration::from_secs(10), "{world}: {took:?}");
+        wait_for_end_of(server);
+        assert_kept(world);
+    });
+}

@@ -235,10 +235,8 @@ impl Cell<'_> {
         self.let_go(held);
         match self.holder {
             Nobody => {}
-            Namespace => {
-                wait_for_end_of(server);
-                world.shell("mv v.vault.rescued saved");
-            }
+            // The name is remembered.
+            Namespace => wait_for_end_of(server),
             _ => drop(world.done("unmount m --save-as saved")),
         }
         world.shell("mv saved v.vault");

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use crate::{
     losses::namespace,
-    place::{CHEAP, Who, is_running, signal, wait_for_end_of, wait_until},
+    place::{Background, CHEAP, Who, is_running, signal, wait_for_end_of, wait_until},
     world::{World, with_each_driver, with_vault, with_who},
 };
 
@@ -99,7 +99,9 @@ fn force_says_that_a_lost_container_is_gone_where_there_is_no_room_for_a_copy() 
         }
         world.shell("mkdir full; mount -t tmpfs -o size=40m x full; mv v.vault full/v.vault");
         let command = world.mount_command().replacen("v.vault", "full/v.vault", 1);
-        world.shell(&format!("export HOME=$PWD/full; ./strongroom {command}"));
+        let foreground = world
+            .shell_in_background(&format!("export HOME=$PWD/full; exec ./strongroom {command} --foreground"));
+        wait_until("a mount", || world.shell("mountpoint m || true").contains("is a mountpoint"));
         world.shell(WRITE);
         world.shell("rm full/v.vault");
         let server = world.server();
@@ -107,6 +109,7 @@ fn force_says_that_a_lost_container_is_gone_where_there_is_no_room_for_a_copy() 
         assert_eq!(forced.status, Some(6), "{forced:?}");
         assert!(forced.errors.contains("what was written to it is gone"), "{forced:?}");
         wait_for_end_of(server);
+        assert_eq!(foreground.wait(), Some(6), "{world}");
         world.shell("umount full");
     });
 }
@@ -122,8 +125,9 @@ fn a_lost_container_that_another_namespace_shows_is_saved_as_was_asked_when_that
         for name in ["first", "second"] {
             let held = world.strongroom(&format!("unmount v.vault --save-as {name}"));
             assert_eq!(held.status, Some(5), "{held:?}");
-            let hint =
-                format!("it is saved as {name} when nobody uses it, or now with --force --save-as {name}");
+            let hint = format!(
+                "wait, and it is saved as {name} when nobody uses it; or repeat with --save-as {name} --force"
+            );
             assert!(held.errors.contains(&hint), "{held:?}");
         }
         let held = world.strongroom("unmount v.vault");
@@ -134,6 +138,65 @@ fn a_lost_container_that_another_namespace_shows_is_saved_as_was_asked_when_that
         assert_eq!(world.files(), ["second"]);
         assert_written_is_in(world, "second");
     });
+}
+
+/// A volume that another namespace shows, its container deleted, and a `--save-as second` that was refused for that.
+fn refused_save(world: &World) -> (u64, Background) {
+    world.mount();
+    let server = world.server();
+    let elsewhere = namespace(world);
+    world.shell(WRITE);
+    world.shell("rm v.vault");
+    let held = world.strongroom("unmount v.vault --save-as second");
+    assert_eq!(held.status, Some(5), "{world}: {held:?}");
+    (server, elsewhere)
+}
+
+#[test]
+fn force_after_a_refused_save_keeps_the_copy_that_was_asked_for_and_says_where() {
+    for (who, options) in [
+        (Who::Root, OPTIONS.to_owned()),
+        (Who::RootInUserspace, OPTIONS.to_owned()),
+        (Who::RootInUserspace, format!("{OPTIONS} --filesystem vfat")),
+    ] {
+        with_who(who, &options, |world| {
+            let (server, elsewhere) = refused_save(world);
+            let forced = world.strongroom("unmount m --force");
+            assert_ne!(forced.status, Some(0), "who writes elsewhere is cut off: {world}: {forced:?}");
+            let told = format!("a copy of it is in {}\n", world.path("second").display());
+            assert!(forced.errors.contains(&told), "{world}: {forced:?}");
+            drop(elsewhere);
+            wait_for_end_of(server);
+            world.assert_clean();
+            world.done(&world.mount_command().replace("v.vault", "second"));
+            world.shell("seq 400000 | cmp - m/written");
+            world.done("unmount m");
+        });
+    }
+}
+
+/// The server ends by itself meanwhile, and answers only when it has made the copy.
+#[test]
+fn who_asks_while_a_lost_container_is_saved_hears_where_it_is() {
+    for force in ["", " --force"] {
+        with_who(Who::Root, OPTIONS, |world| {
+            let (server, elsewhere) = refused_save(world);
+            signal(server, Signal::STOP);
+            signal(server, Signal::TERM);
+            let asking =
+                world.shell_in_background(&format!("exec ./strongroom unmount m{force} > out 2> errors"));
+            wait_until("a command that waits", || world.path("errors").exists());
+            signal(server, Signal::CONT);
+            let status = asking.wait();
+            let errors = fs::read_to_string(world.path("errors")).unwrap();
+            assert!(matches!(status, Some(0 | 5)), "{status:?}: {errors}");
+            let told = format!("a copy of it is in {}\n", world.path("second").display());
+            assert!(errors.contains(&told), "{force}: {errors}");
+            drop(elsewhere);
+            wait_for_end_of(server);
+            assert_written_is_in(world, "second");
+        });
+    }
 }
 
 #[test]

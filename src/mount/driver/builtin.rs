@@ -17,6 +17,7 @@ use crate::{
         session::Session,
         undo::{Log, Part, Undo},
     },
+    sys::fuse_mount::is_connected,
     volume::{BlockDevice, ByteDevice, signature},
 };
 
@@ -94,7 +95,7 @@ impl Builtin {
         let end = export.end().try_clone_to_owned();
         let mount = find_mount(path, "fuse.");
         let id = mount.as_ref().ok().and_then(|mount| mount.as_ref().map(|mount| mount.id));
-        session.parts.push(Files { export, id, stop: Arc::clone(session.stop()) });
+        session.parts.push(Files { export, id, stop: Arc::clone(session.stop()), is_held: false });
         if mount?.is_none() {
             return Err(Error::new(ErrorKind::Io, "the mount does not show"));
         }
@@ -122,6 +123,8 @@ struct Files {
     export: FilesExport,
     id: Option<MountId>,
     stop: Arc<AtomicBool>,
+    /// Whether it was found to be in use elsewhere after it had gone from here.
+    is_held: bool,
 }
 
 impl Part for Files {
@@ -133,7 +136,13 @@ impl Part for Files {
         let Some(id) = self.id else { return self.export.finish(true) };
         if how == Undo::Clean {
             unmount_files(id, &self.stop)?;
-            return self.export.finish(false);
+            if self.is_held && is_connected((id.major, id.minor)) == Some(true) {
+                // It is looked at twice a second: nobody who asks meanwhile shall wait for it.
+                return Err(Error::new(ErrorKind::Busy, "it is still in use elsewhere"));
+            }
+            let finished = self.export.finish(false);
+            self.is_held = finished.as_ref().is_err_and(|error| error.kind() == ErrorKind::Busy);
+            return finished;
         }
         let detached = detach_files(id);
         self.export.finish(true).and(detached)

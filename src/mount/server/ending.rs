@@ -2,6 +2,7 @@
 
 use std::{
     os::unix::net::UnixStream,
+    path::Path,
     sync::{Arc, atomic::Ordering},
     thread::sleep,
     time::{Duration, Instant},
@@ -17,7 +18,7 @@ use crate::{
     error::{Error, ErrorKind},
     mount::{
         mountinfo::MountTable,
-        protocol::{self, Command},
+        protocol::{self, Command, Failure, Outcome, Save},
         registry,
         undo::Undo,
     },
@@ -36,6 +37,43 @@ pub(super) enum Ending {
     Held(Error),
 }
 
+impl Ending {
+    /// What went wrong, once it is down.
+    pub(super) fn lossy(self) -> Option<Error> {
+        match self {
+            Self::Whole => None,
+            Self::Lossy(error) | Self::None(error) | Self::Held(error) => Some(error),
+        }
+    }
+}
+
+/// Somebody who asked for the end while it came by itself.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    /// The connection.
+    pub stream: UnixStream,
+    /// What is to be saved first.
+    pub save: Option<Save>,
+}
+
+impl Waiting {
+    /// Answers. Whoever asked may have gone.
+    pub(super) fn answer(&self, outcome: &Outcome) {
+        let _gone = protocol::send(&self.stream, outcome);
+    }
+
+    /// Tells that all is down, and that the container is where it was: there is no more to save.
+    fn tell_end(&self, lossy: Option<&Error>, container: &Path) {
+        if self.save.is_none() {
+            return self.answer(&ending(lossy));
+        }
+        let reason = "it was unmounted meanwhile, and no copy was made";
+        let error = Error::new(ErrorKind::Exists, reason)
+            .with_hint(format!("its container is {}", container.display()));
+        self.answer(&Outcome::Failed(Failure::from(&error)));
+    }
+}
+
 /// Why a session ends without a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
@@ -46,36 +84,36 @@ pub(super) enum Cause {
 }
 
 impl Server {
-    /// Ends but for the lowest `kept` parts, and tells those who asked for that meanwhile how it went. False where the volume is
-    /// served on.
-    pub(super) fn end_for(&mut self, cause: Cause, kept: usize) -> bool {
-        let ended = match cause {
+    /// Ends but for the lowest `kept` parts. `None` where the volume is served on.
+    pub(super) fn end_for(&mut self, cause: Cause, kept: usize) -> Option<Ending> {
+        match cause {
             Cause::Signal => Some(self.end_by_signal(kept)),
             Cause::Gone => self.end_or_linger(kept),
-        };
-        if let Some(ended) = &ended {
-            self.answer_waiting(ended);
         }
-        ended.is_some()
     }
 
-    /// Nobody looks at the control socket any more: who is not answered would not know whether all was written.
-    fn answer_waiting(&self, ended: &Ending) {
-        let lossy = match ended {
-            Ending::Lossy(error) | Ending::None(error) | Ending::Held(error) => Some(error),
-            Ending::Whole => None,
-        };
+    /// Tells those who asked for the end meanwhile how it went.
+    pub(super) fn answer_waiting(&self, lossy: Option<&Error>) {
+        for waiting in self.waiting() {
+            waiting.tell_end(lossy, &self.session.record().entry.container);
+        }
+    }
+
+    /// Those who asked for the end while it came. Nobody looks at the control socket any more: who is not answered would not know
+    /// whether all was written.
+    pub(super) fn waiting(&self) -> Vec<Waiting> {
+        let mut waiting = Vec::new();
         if self.control.set_nonblocking(true).is_err() {
-            return;
+            return waiting;
         }
         while let Ok((stream, _)) = self.control.accept() {
-            if let Ok(Command::Unmount { save: None, .. }) = receive_command(&stream) {
-                // Whoever asked may have gone.
-                let _ = protocol::send(&stream, &ending(lossy));
+            if let Ok(Command::Unmount { save, .. }) = receive_command(&stream) {
+                waiting.push(Waiting { stream, save });
             }
         }
         // It is looked at again where a lost container is held.
         let _ = self.control.set_nonblocking(false);
+        waiting
     }
 
     /// Takes everything down in order but for the lowest `kept` parts, or leaves a volume that is in use as it is.

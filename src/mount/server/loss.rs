@@ -273,6 +273,8 @@ pub(super) struct Held {
     saver: Option<UnixStream>,
     /// What went wrong on the way down.
     lossy: Option<Error>,
+    /// Whether it went without a copy.
+    is_given_up: bool,
 }
 
 /// Whom to tell, and where a copy may go.
@@ -290,7 +292,7 @@ impl Held {
     /// Takes over from `server`, whose parts are down but for its directory. Its keys go here.
     pub(super) fn new(server: Server, saver: Option<UnixStream>, lossy: Option<Error>) -> Self {
         let Server { session, log, signals, control, container, files, contact, .. } = server;
-        Self { session, log, signals, control, container, files, contact, saver, lossy }
+        Self { session, log, signals, control, container, files, contact, saver, lossy, is_given_up: false }
     }
 
     /// Lends the container to the command that copies it.
@@ -303,8 +305,10 @@ impl Held {
         }
     }
 
-    /// Waits until the container is saved, given up, or has its name again.
-    pub(super) fn serve(mut self) {
+    /// Waits until the container is saved, given up, or has its name again. Says whether all that was written is kept.
+    pub(super) fn serve(mut self) -> bool {
+        // A record that cannot be written still shows the volume's container as lost.
+        let _as_far_as_it_goes = self.session.note(|record| record.is_held = true);
         loop {
             if self.saver.is_none() && self.loss().is_none() {
                 break;
@@ -340,6 +344,7 @@ impl Held {
             // Whoever asked may have gone.
             let _ = protocol::send(saver, &ending(self.lossy.as_ref()));
         }
+        self.lossy.is_none() && !self.is_given_up
     }
 
     fn loss(&mut self) -> Option<Loss> {
@@ -370,7 +375,7 @@ impl Held {
                 loss.rescue_for(&self.container, &self.contact, (&stream, &self.log), self.lossy.as_ref());
             // Whoever asked may have gone.
             let _ = protocol::send(&stream, &answer);
-            self.lossy = None;
+            self.is_given_up = !matches!(answer, Outcome::Rescued(_));
             self.saver = None;
         } else {
             self.saver = Some(stream);

@@ -109,6 +109,7 @@ pub(super) fn record(
         container_file: (file.dev(), file.ino()),
         section: order.section.clone(),
         former_names: Vec::new(),
+        is_held: false,
         made_mountpoint: false,
         block_directory,
         block_mount: None,
