@@ -189,7 +189,8 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
     if force && let Some(inner) = inner_ones(record, sessions()).first() {
         return Err(in_use_by_inner(inner).during(action()));
     }
-    if !force && !record.entry.read_only {
+    // Over what another program wrote, it would only spoil what can still be read.
+    if !force && !record.entry.read_only && !is_overwritten(record) {
         flush_before_unmount(&record.entry, patience.interrupted);
     }
     let copies = if force { copies_of(record) } else { Vec::new() };
@@ -488,6 +489,12 @@ pub(super) fn explained(failure: Failure, record: &Record) -> Error {
 fn is_lost(record: &Record) -> bool {
     let states = noted(record).flat_map(|now| [now.entry.container_state, now.entry.header_state]);
     states.flatten().any(Lost::is_nameless)
+}
+
+/// Whether another program has written to the container, as its server has noted by now.
+fn is_overwritten(record: &Record) -> bool {
+    let states = noted(record).flat_map(|now| [now.entry.container_state, now.entry.header_state]);
+    states.flatten().any(|state| state == Lost::Overwritten)
 }
 
 /// Whether only its server still holds the container.
