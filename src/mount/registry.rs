@@ -19,7 +19,7 @@ use super::{
     whereabouts::Lost,
 };
 use crate::{
-    error::Result,
+    error::{Error, Result},
     export::VOLUME_FILE,
     storage::{Lack, Shortage},
     sys::process::{ProcessId, boot_id},
@@ -162,13 +162,17 @@ pub(super) struct Session {
 impl Record {
     /// Writes the record into `directory`, whole or not at all.
     pub fn write(&self, directory: &Path) -> Result<()> {
+        let written = self.try_to_write(directory);
+        written.map_err(|error| Error::from(error).during(format!("cannot write to {}", directory.display())))
+    }
+
+    fn try_to_write(&self, directory: &Path) -> io::Result<()> {
         let text = serde_json::to_vec(self).map_err(io::Error::from)?;
         let new = directory.join("session.json.new");
         let mut file =
             fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         io::Write::write_all(&mut file, &text)?;
-        fs::rename(&new, directory.join(RECORD))?;
-        Ok(())
+        fs::rename(&new, directory.join(RECORD))
     }
 
     /// Whether the server still runs.
