@@ -673,9 +673,16 @@ fn field_faults(suite: &mut Suite) {
             suite.two_containers("forged-uuid-a", fixed_one, comment);
             continue;
         }
+        // What no update changes is known from copy B; in anything else copy A could be what is left of another state.
+        let is_fixed =
+            [0..24, 32..128, 136..184, 188..192, 304..4000].iter().any(|fixed| fixed.contains(&offset));
         if forged != "header failure" && name != "mac" {
             // Whole, and under no key that is known: it could hold the container's only one.
-            suite.unlinked(&format!("forged-{name}-a"), fixed_one, comment);
+            suite.unlinked(&format!("forged-{name}-a"), "NAT-UPD-10", fixed_one, comment);
+            continue;
+        }
+        if name != "mac" && !is_fixed {
+            suite.unlinked(&format!("forged-{name}-a"), "NAT-UPD-08", fixed_one, comment);
             continue;
         }
         let rules = ["NAT-RD-05", "NAT-RD-06", "NAT-UPD-04"];
@@ -806,12 +813,12 @@ fn copies(suite: &mut Suite) {
     checksum_keeping_mac(&mut copy);
     let comment = "copy A points past copy B; copy B is found by searching";
     let edit = vec![Edit { offset: 0, bytes: hex::encode(copy) }];
-    suite.unlinked("forged-geometry-a", edit, comment);
+    suite.unlinked("forged-geometry-a", "NAT-UPD-10", edit, comment);
     // An older copy that the key of the newer one does not know.
     let newer = suite.resealed(0, |copy| copy[128] = 2);
     let edit = [vec![newer], suite.edits(&[1], 4040, &[0], false)].concat();
     let comment = "copy B is older, and under another volume key";
-    suite.unlinked("older-copy-b-of-another-key", edit, comment);
+    suite.unlinked("older-copy-b-of-another-key", "NAT-UPD-10", edit, comment);
 }
 
 fn zeros(offset: usize, len: usize) -> Edit {
@@ -896,18 +903,45 @@ fn damaged_newer_copies(suite: &mut Suite) {
             bytes[128] = 2;
             bytes[4096..6144].fill(0);
         });
-        let start = newer.offset as usize;
-        let mut bytes = hex::decode(&newer.bytes).unwrap();
-        bytes[SUM.start] ^= 1;
-        let edit = vec![Edit { offset: start as u64, bytes: hex::encode(bytes) }];
-        let name = format!("damaged-newer-copy-{letter}");
-        let comment =
-            "a keyslot was removed in both copies; then one was damaged, and the other put back; for writing";
-        suite.failure(&name, &["NAT-UPD-08"], "header failure", comment).edit = edit.clone();
-        let name = format!("{name}-read-only");
-        suite.read_only(&name, &["NAT-UPD-08"], "the same, opened read-only").edit = edit;
+        // The last one makes its sequence lower than that of the copy which is whole.
+        let flips = [
+            ("", SUM.start, 1),
+            ("-magic", 3, 0x20),
+            ("-version", 16, 4),
+            ("-uuid", 50, 0x11),
+            ("-slot", 9000, 1),
+        ];
+        for (field, at, bits) in flips.into_iter().chain([("-sequence", 128, 2)]) {
+            let mut bytes = hex::decode(&newer.bytes).unwrap();
+            bytes[at] ^= bits;
+            let edit = vec![Edit { offset: newer.offset, bytes: hex::encode(bytes) }];
+            let name = format!("damaged-newer-copy-{letter}{field}");
+            let comment = "a keyslot was removed in both copies; then one was damaged, and the other put back; for writing";
+            let rules = ["NAT-UPD-08", "NAT-RD-07"];
+            suite.failure(&name, &rules, "header failure", comment).edit = edit.clone();
+            let name = format!("{name}-read-only");
+            suite.read_only(&name, &rules, "the same, opened read-only").edit = edit;
+        }
     }
-    // Whole, of the same sequence or an older one, they are healed: `torn-copy-a`.
+    // What a power cut leaves of an update is healed: copy B is newer, and has no magic yet; of copy A it has gone first.
+    let newer = suite.resealed(1, |bytes| bytes[128] = 2);
+    let bytes = hex::decode(&newer.bytes).unwrap();
+    for (name, magic) in
+        [("without-magic", &[0; 16][..]), ("with-half-its-magic", &[&bytes[..7], &[0; 9]].concat())]
+    {
+        let begun = vec![newer.clone(), Edit { offset: newer.offset, bytes: hex::encode(magic) }];
+        let comment = "a newer copy B that was not finished";
+        suite
+            .success(&format!("newer-copy-b-{name}"), "password.img", &["NAT-UPD-02", "NAT-UPD-08"], comment)
+            .edit = begun;
+        let of_a =
+            [&bytes[..magic.iter().take_while(|byte| **byte != 0).count()], &[0; 16]].concat()[..16].to_vec();
+        let comment = "copy B is newer, and copy A has begun to go";
+        let name = format!("older-copy-a-{name}");
+        let vector = suite.success(&name, "password.img", &["NAT-UPD-02", "NAT-UPD-08"], comment);
+        let gone = Edit { offset: 0, bytes: hex::encode(of_a) };
+        (vector.edit, vector.after) = (vec![newer.clone(), gone], "whole".to_owned());
+    }
     let mut copy = suite.bases["password.img"].bytes[..COPY].to_vec();
     put(&mut copy, 128, &9_u64.to_le_bytes());
     copy[4256] ^= 1;
@@ -928,9 +962,9 @@ impl Suite {
         [name.to_owned(), read_only]
     }
 
-    /// A vector of a container with a whole copy of its uuid that nothing links to the one that opens; both ways to open it.
-    fn unlinked(&mut self, name: &str, edit: Vec<Edit>, comment: &str) {
-        let rules = ["NAT-UPD-10", "NAT-RD-05", "NAT-RD-06"];
+    /// A vector of a container with a copy of its uuid that nothing links to the one that opens; both ways to open it.
+    fn unlinked(&mut self, name: &str, rule: &str, edit: Vec<Edit>, comment: &str) {
+        let rules = [rule, "NAT-RD-05", "NAT-RD-06"];
         self.failure(name, &rules, "header failure", &format!("{comment}; opened for writing")).edit =
             edit.clone();
         self.read_only(&format!("{name}-read-only"), &rules, "the same, opened read-only").edit = edit;

@@ -65,6 +65,9 @@ fn repair(console: Console, options: &HeaderRepairOptions) -> Result<()> {
     let (unlocked, _) = unlock_with(console, path, &header, &options.unlock, options.keyslot.slot)?;
     let cannot = |error: Error| error.during(format!("cannot repair the header of {}", path.display()));
     let faults = header.faults(&unlocked).map_err(cannot)?;
+    if let Some(lost) = header.lost_work(&unlocked) {
+        console.warn(&format!("{}: {lost}; no header copy mends that", path.display()));
+    }
     let (lines, replaced) =
         mend(console, options, &container, &header, &unlocked, &faults).map_err(cannot)?;
     let repaired =
@@ -196,9 +199,7 @@ fn doubt(fault: &CopyFault) -> Option<String> {
         Fault::Foreign(copy) => Some(format!(
             "{copy}; if that is the one whose files these are, stop: header repair --scan --offset puts its header back instead"
         )),
-        Fault::DamagedNewer { sequence, whole } => Some(format!(
-            "header copy {index} is damaged and newer (sequence {sequence}, the whole one has {whole}): {LOST}, and removed passwords work again"
-        )),
+        Fault::DamagedOther(other) => Some(format!("{other}: {LOST}, and removed passwords work again")),
         Fault::Newer => Some(format!(
             "header copy {index} claims to be newer, but was changed by someone without the key: {LOST}"
         )),

@@ -5,14 +5,15 @@
 use std::{fmt, ops::Range};
 
 use super::{
-    copies::Copies,
+    copies::{Copies, Place},
     copy::HeaderCopy,
     header::NativeHeader,
     header_file::{HeaderFile, check_same_data},
     layout::{COPY_LEN, COPY_LEN_U64},
+    remains::DamagedOther,
     slots::refuse_outdated,
     superblock::CopyIndex,
-    update::{make_durable, write_both},
+    update::{bring_up_a, make_durable, write_both},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -90,6 +91,8 @@ impl Backup {
 pub struct Restore {
     source: NativeHeader,
     present: Option<NativeHeader>,
+    /// Damaged copies in its places that may be newer.
+    damaged: Vec<DamagedOther>,
 }
 
 /// A whole header copy of another container, which restoring would overwrite.
@@ -161,8 +164,14 @@ impl Restore {
         if let Some(error) = present.as_ref().and_then(|header| header.copies.unsupported()) {
             return Err(error.clone().into());
         }
-        refuse_outdated(container, &source.copy_in_use().superblock)?; // NAT-REENC-17
-        Ok(Self { source, present })
+        let copy = source.copy_in_use();
+        refuse_outdated(container, &copy.superblock)?; // NAT-REENC-17
+        let damaged = [CopyIndex::A, CopyIndex::B].into_iter().filter_map(|index| {
+            let offset = index.offset_in(&copy.superblock.geometry);
+            Place::read(container, index, offset).damaged_other(copy, index)
+        });
+        let damaged = damaged.collect();
+        Ok(Self { source, present, damaged })
     }
 
     /// The header to be restored, to be described and unlocked.
@@ -217,8 +226,10 @@ impl Restore {
         if let (Some(present), Some(kept)) = (&self.present, kept) {
             make_durable(container, &present.copies, kept)?;
         }
-        let first = kept.map_or(CopyIndex::B, |copy| copy.superblock.index.other());
-        write_both(container, &new, first, key)?;
+        if let Some(kept) = kept {
+            bring_up_a(container, kept, key)?;
+        }
+        write_both(container, &new, key)?;
         if Copies::read(container)?.current().says_the_same_as(&new) {
             return Ok(());
         }
@@ -286,6 +297,10 @@ impl HeaderRestore for Restore {
         if let Some(foreign) = self.foreign().first() {
             return Some(foreign.to_string());
         }
+        // Where no copy is whole, a backup is the way out, whatever was changed since it was made.
+        if let Some(damaged) = self.damaged.first().filter(|_| self.present.is_some()) {
+            return Some(newer_than_restored(damaged));
+        }
         let is_authentic = unlocked.and_then(|unlocked| self.is_present_authentic(unlocked));
         (is_authentic == Some(false)).then(|| OTHER_KEY.to_owned())
     }
@@ -298,6 +313,7 @@ impl HeaderRestore for Restore {
 
     fn warnings(&self, unlocked: Option<&Unlocked>) -> Vec<String> {
         let mut warnings: Vec<String> = self.foreign().iter().map(ToString::to_string).collect();
+        warnings.extend(self.damaged.iter().map(newer_than_restored));
         warnings.extend(match unlocked.and_then(|unlocked| self.is_present_authentic(unlocked)) {
             Some(true) => Some(OLDER_PASSWORDS.to_owned()),
             Some(false) => Some(OTHER_KEY.to_owned()),
@@ -312,6 +328,17 @@ impl HeaderRestore for Restore {
         })?;
         self.write(container, unlocked)
     }
+}
+
+/// NAT-UPD-08: what is said of a damaged copy that the restored header takes the place of.
+fn newer_than_restored(damaged: &DamagedOther) -> String {
+    let DamagedOther { index, sequence, whole } = damaged;
+    let newer = if damaged.is_newer() { "is newer" } else { "may be newer" };
+    let sequence = sequence.map(|sequence| format!("sequence {sequence}, ")).unwrap_or_default();
+    format!(
+        "header copy {index} that is there is damaged, and {newer} than the header to be restored ({sequence}that one has \
+         {whole}): password changes in it are lost, and removed passwords work again"
+    )
 }
 
 const OTHER_KEY: &str = "the header that is there is not under the same key: somebody changed it, or the data is lost with this one";

@@ -93,6 +93,9 @@ const UNLINKED: &str = "made under another volume key, or changed by someone wit
 /// How the records of a re-encryption are, which say what part of the data is under which key.
 pub(super) fn check_records(ledger: &Result<Ledger>) -> Finding {
     const NAME: &str = "re-encryption records";
+    if let Some(Err(error)) = ledger.as_ref().ok().map(Ledger::check_recoverable) {
+        return Finding::error(NAME, error.reason()); // NAT-REENC-06, -07, -19
+    }
     match ledger {
         Ok(ledger) if ledger.is_intact() => Finding::info(NAME, "whole in both work areas"),
         Ok(_) => Finding::warning(
@@ -111,7 +114,7 @@ fn fate(copies: &Copies, actual_len: u64) -> &'static str {
     let is_of_this = |copy: &HeaderCopy| {
         copy.is_of_same_container(copies.current()) && !is_too_far(copy, copies.current())
     };
-    let is_certain = copies.whole().all(is_of_this) && copies.damaged_update_of(copies.current()).is_none();
+    let is_certain = copies.whole().all(is_of_this) && copies.damaged_other(copies.current()).is_none();
     let is_known = superblock.unknown_writing_features == 0 && copies.unsupported().is_none();
     let is_writable = !is_cut_off && is_known && is_certain;
     if is_writable { RENEWED } else { NOT_RENEWED }
@@ -142,13 +145,13 @@ fn check_place(copies: &Copies, place: &Place, index: CopyIndex, fate: &str) -> 
         Err(error) if error.is_unsupported() => {
             Finding::error(name, format!("{error} (offset {at}); the container opens read-only"))
         }
-        Err(error) if copies.damaged_update_of(current).is_some_and(|(newer, _)| newer == index) => {
-            let sequence = place.legible.map_or(0, |legible| legible.sequence);
-            let whole = current.superblock.sequence;
-            let newer = format!("{error}, and it was newer: sequence {sequence}, the whole one has {whole}");
-            Finding::error(name, format!("not whole at offset {at}: {newer}; {ASKS}")) // NAT-UPD-08
-        }
-        Err(error) => Finding::warning(name, format!("not whole at offset {at}: {error}; {fate}")),
+        Err(error) => match place.damaged_other(current, index) {
+            // NAT-UPD-08
+            Some(other) => {
+                Finding::error(name, format!("not whole at offset {at}: {error}; {other}: {ASKS}"))
+            }
+            None => Finding::warning(name, format!("not whole at offset {at}: {error}; {fate}")),
+        },
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     header::name_of,
     header_file::HeaderFile,
     layout::{ALIGNMENT, COPY_LEN, MAGIC, TAIL_LEN},
-    remains::{Legible, Remains},
+    remains::{DamagedOther, Remains, Wreck},
     superblock::CopyIndex,
 };
 use crate::{
@@ -25,29 +25,37 @@ pub(super) struct Place {
     pub(super) offset: u64,
     pub(super) found: Found,
     /// What can be read there all the same, where no copy is whole.
-    pub(super) legible: Option<Legible>,
+    pub(super) wreck: Option<Wreck>,
 }
 
 impl Place {
     /// What stands where copy `index` of a container belongs that has it at `offset`.
-    fn read(storage: &dyn Storage, index: CopyIndex, offset: u64) -> Self {
+    pub(super) fn read(storage: &dyn Storage, index: CopyIndex, offset: u64) -> Self {
         Self::read_from(storage, offset, index, offset)
     }
 
     /// The same; the place is at `at` in `storage`.
     pub(super) fn read_from(storage: &dyn Storage, at: u64, index: CopyIndex, offset: u64) -> Self {
-        match read_bytes(storage, at) {
-            Err(error) => Self { offset, found: Err(error), legible: None },
-            Ok(bytes) => {
-                let found = in_place(HeaderCopy::parse(&bytes), index, offset);
-                let legible = found.as_ref().err().and_then(|_| Legible::of(&bytes));
-                Self { offset, found, legible }
-            }
-        }
+        let mut bytes = vec![0; len_of_place(storage, at)];
+        let unreadable = read_what_can_be_read(storage, &mut bytes, at);
+        let parsed = match bytes.starts_with(&MAGIC) {
+            _ if unreadable > 0 => Err(HeaderError::Unreadable),
+            true => HeaderCopy::parse(&bytes),
+            false => Err(HeaderError::NoMagic),
+        };
+        let found = in_place(parsed, index, offset);
+        let wreck = if found.is_ok() { None } else { Wreck::of(bytes) };
+        Self { offset, found, wreck }
+    }
+
+    /// NAT-UPD-08: the damaged copy that stands here, where it was of another state than `good`.
+    pub(super) fn damaged_other(&self, good: &HeaderCopy, index: CopyIndex) -> Option<DamagedOther> {
+        let wreck = self.wreck.as_ref().filter(|wreck| wreck.is_of_another_state(good, index))?;
+        Some(DamagedOther { index, sequence: wreck.sequence(good), whole: good.superblock.sequence })
     }
 
     fn of_copy(copy: &HeaderCopy) -> Self {
-        Self { offset: copy.offset(), found: Ok(copy.clone()), legible: None }
+        Self { offset: copy.offset(), found: Ok(copy.clone()), wreck: None }
     }
 }
 
@@ -125,7 +133,7 @@ impl Copies {
                 return Place::of_copy(&current);
             }
             let offset = index.offset_in(&current.superblock.geometry);
-            Place { offset, found: Err(HeaderError::NoMagic), legible: None }
+            Place { offset, found: Err(HeaderError::NoMagic), wreck: None }
         };
         let (a, b) = (place(CopyIndex::A), place(CopyIndex::B));
         Self { a, b, current, others: Vec::new(), strangers: Vec::new() }
@@ -173,6 +181,10 @@ impl Copies {
         if told == HeaderError::NoMagic && !strangers.is_empty() {
             return Err(something_else_stands_there());
         }
+        if let (HeaderError::Checksum | HeaderError::Unreadable, Some(stranger)) = (&told, strangers.first())
+        {
+            return Err(beside_a_stranger(&told, stranger));
+        }
         let error = no_copy_is_whole(told);
         Err(match too_far_from_the_end(storage)? {
             Some(copy) if error.kind() == ErrorKind::Damaged => appended(&error, &copy, storage.size()?),
@@ -219,13 +231,11 @@ impl Copies {
             .find_map(|place| place.found.as_ref().err().filter(|error| error.is_unsupported()))
     }
 
-    /// NAT-UPD-08: a damaged copy that is legibly a later state of `good`, and its sequence.
-    pub(super) fn damaged_update_of(&self, good: &HeaderCopy) -> Option<(CopyIndex, u64)> {
-        let newer = |index, place: &Place| {
-            let legible = place.legible.filter(|legible| legible.uuid == good.superblock.uuid)?;
-            (legible.sequence > good.superblock.sequence).then_some((index, legible.sequence))
-        };
-        newer(CopyIndex::A, &self.a).or_else(|| newer(CopyIndex::B, &self.b))
+    /// NAT-UPD-08: a damaged copy that was of another state than `good`, as far as it shows.
+    pub(super) fn damaged_other(&self, good: &HeaderCopy) -> Option<DamagedOther> {
+        [(CopyIndex::A, &self.a), (CopyIndex::B, &self.b)]
+            .into_iter()
+            .find_map(|(index, place)| place.damaged_other(good, index))
     }
 }
 
@@ -240,6 +250,18 @@ fn something_else_stands_there() -> Error {
         "no known header; only a second copy of one is left, with something else in the place of the first";
     Error::new(ErrorKind::NotAContainer, reason).with_hint(
         "if the container is still wanted: strongroom header repair --scan shows the copy and asks before it puts it back",
+    )
+}
+
+/// Copy A is damaged, and the whole copy B is none of the same container.
+fn beside_a_stranger(told: &HeaderError, stranger: &HeaderCopy) -> Error {
+    let reason = format!(
+        "header copy A is damaged ({told}), and copy B at offset {} is whole, but of another container: {}",
+        stranger.offset(),
+        name_of(stranger)
+    );
+    Error::new(ErrorKind::Damaged, reason).with_hint(
+        "strongroom header restore puts a backup back; header repair --scan puts copy A back from copy B, after asking",
     )
 }
 
@@ -303,14 +325,17 @@ pub(super) fn read_copy(storage: &dyn Storage, offset: u64) -> Found {
 
 /// The bytes of a place, as far as they are there.
 fn read_bytes(storage: &dyn Storage, offset: u64) -> Result<Vec<u8>, HeaderError> {
-    let size = storage.size().map_err(|_| HeaderError::Unreadable)?;
-    // What another storage lends may lie behind the end.
-    let lent = storage.windows().iter().map(|window| window.shown.end).max().unwrap_or(0);
-    let there = size.max(lent).saturating_sub(offset);
-    let len = usize::try_from(there).unwrap_or(COPY_LEN).min(COPY_LEN);
-    let mut bytes = vec![0; len];
+    let mut bytes = vec![0; len_of_place(storage, offset)];
     storage.read_exact_at(&mut bytes, offset).map_err(|_| HeaderError::Unreadable)?;
     if bytes.starts_with(&MAGIC) { Ok(bytes) } else { Err(HeaderError::NoMagic) }
+}
+
+/// How many bytes of a place are there.
+fn len_of_place(storage: &dyn Storage, offset: u64) -> usize {
+    // What another storage lends may lie behind the end.
+    let lent = storage.windows().iter().map(|window| window.shown.end).max().unwrap_or(0);
+    let there = storage.size().unwrap_or(0).max(lent).saturating_sub(offset);
+    usize::try_from(there).unwrap_or(COPY_LEN).min(COPY_LEN)
 }
 
 /// Fills `bytes` from `offset`, with zeros for what cannot be read; gives the number of these.

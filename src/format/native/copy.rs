@@ -109,13 +109,13 @@ impl HeaderCopy {
         Ok(Self::parse(raw.as_bytes())?)
     }
 
-    /// The bytes of the other copy as far as they are known without the volume key: its MAC is left zero.
-    pub(super) fn sibling_without_mac(&self) -> Vec<u8> {
+    /// The bytes of this header as copy `index`, as far as they are known without the volume key: the MAC is left zero.
+    pub(super) fn without_mac(&self, index: CopyIndex) -> RawCopy {
         let mut raw = *self.raw;
-        raw.superblock.copy_index = self.superblock.index.other().number().into();
+        raw.superblock.copy_index = index.number().into();
         raw.superblock.checksum = checksum(&raw);
         raw.superblock.mac.zero();
-        raw.as_bytes().to_vec()
+        raw
     }
 
     /// NAT-SUM-02: whether the MAC is that of this volume key.
@@ -190,7 +190,8 @@ impl HeaderCopy {
             without_magic.superblock.magic.zero();
             let mut sign = RawSuperblock::new_zeroed();
             sign.uuid = self.raw.superblock.uuid;
-            for bytes in [sign.as_bytes(), without_magic.as_bytes()] {
+            // The magic goes before anything else does, whatever is read there: that may be in a cache only.
+            for bytes in [&[0; MAGIC.len()], sign.as_bytes(), without_magic.as_bytes()] {
                 storage.write_all_at(bytes, offset)?;
                 storage.sync_data()?;
             }
@@ -213,7 +214,7 @@ impl fmt::Debug for HeaderCopy {
 }
 
 /// NAT-SUM-01: SHA-256 of the copy with zeros for checksum and MAC.
-fn checksum(raw: &RawCopy) -> [u8; 32] {
+pub(super) fn checksum(raw: &RawCopy) -> [u8; 32] {
     let mut copy = *raw;
     copy.superblock.checksum.zero();
     copy.superblock.mac.zero();
@@ -235,7 +236,7 @@ fn sum(raw: &mut RawCopy, volume_key: &VolumeKey) -> Result<()> {
 }
 
 /// The copy without what differs between A and B.
-fn body(raw: &RawCopy) -> RawCopy {
+pub(super) fn body(raw: &RawCopy) -> RawCopy {
     let mut body = *raw;
     body.superblock.copy_index = 0.into();
     body.superblock.checksum.zero();

@@ -1,7 +1,12 @@
 //! How the volume lies in the data area: one mapping, or two and a border between them.
 
 use super::{
-    keys, layout::REGION_LEN, ledger::Ledger, reencryption::Binding, slots::Slots, suite::Suite,
+    keys,
+    layout::REGION_LEN,
+    ledger::Ledger,
+    reencryption::Binding,
+    slots::{Slots, left_behind},
+    suite::Suite,
     superblock::Superblock,
 };
 use crate::{
@@ -22,7 +27,15 @@ pub(super) fn layout(superblock: &Superblock, key: &VolumeKey, slots: Option<&Sl
     let old_key = old_key(superblock, key)?;
     let old =
         Scheme { superblock, suite: old_volume.suite, sector_size: old_volume.sector_size, key: &old_key };
-    let ledger = Ledger::open(superblock, key, slots)?;
+    let ledger = match Ledger::open(superblock, key, slots) {
+        Ok(ledger) => ledger,
+        // NAT-REENC-06: the closing record says that all is under the new key since; without it, nothing tells how far it is.
+        Err(_) if has_ended(superblock, key, slots) => return Ok(Layout::Fixed(new.mapping()?)),
+        Err(lost) => {
+            let newer = slots.and_then(|slots| slots.newer_generation(superblock));
+            return Err(newer.map_or(lost, |newer| left_behind(superblock.generation, newer)));
+        }
+    };
     let (old, new) = (old.mapping()?, new.mapping()?);
     let mut journaled = None;
     if let Some(journal) = ledger.journal() {
@@ -30,6 +43,13 @@ pub(super) fn layout(superblock: &Superblock, key: &VolumeKey, slots: Option<&Sl
         journaled = Some(Journaled { range: journal.range, mapping: mapping.transpose().map_err(damaged)? });
     }
     Ok(Layout::Moving(Moving { old, new, border: ledger.newest().border, journaled }))
+}
+
+/// Whether the re-encryption that this header says is under way has ended since.
+pub(super) fn has_ended(superblock: &Superblock, key: &VolumeKey, slots: Option<&Slots>) -> bool {
+    let ledger = Ledger::new(superblock, key).ok();
+    superblock.reencryption.is_some()
+        && ledger.zip(slots).is_some_and(|(ledger, slots)| ledger.is_closed_in(slots))
 }
 
 /// The volume key of what is not re-encrypted yet.

@@ -84,7 +84,7 @@ impl Editor for NativeEditor {
 
     fn commit(&self, storage: &dyn Storage) -> Result<()> {
         let new = self.base.updated(|raw| raw.keyslots = *self.keyslots, &self.volume_key)?;
-        write_update(storage, &self.base, &new, &self.volume_key)
+        write_update(storage, &self.base, &self.volume_key, &new, &self.volume_key)
     }
 }
 

@@ -75,10 +75,33 @@ impl NativeHeader {
         self.slots_of(superblock)?.newer_generation(superblock)
     }
 
-    /// What to say of a superblock that is an old one.
-    fn caution(&self, superblock: &Superblock) -> Option<String> {
+    /// What to say of a superblock that is an old one, with its volume key where that is known.
+    fn caution(&self, superblock: &Superblock, key: Option<&VolumeKey>) -> Option<String> {
         let error = outdated(superblock.generation, self.newer_generation(superblock)?);
-        Some(format!("{}; what was re-encrypted since reads as noise", error.reason()))
+        let slots = self.slots_of(superblock);
+        let is_all_known = key.is_some_and(|key| data::has_ended(superblock, key, slots));
+        let what = if is_all_known {
+            "the volume reads as it is"
+        } else {
+            "what was re-encrypted since reads as noise"
+        };
+        Some(format!("{}; {what}", error.reason()))
+    }
+
+    /// NAT-REENC-06, -07, -19: why a re-encryption that is under way cannot be brought to rest, `good` being authentic.
+    fn stuck(&self, good: &HeaderCopy, key: &VolumeKey) -> Result<()> {
+        let superblock = &good.superblock;
+        if superblock.reencryption.is_none() {
+            return Ok(());
+        }
+        Ledger::open(superblock, key, self.slots_of(superblock))?.check_recoverable()
+    }
+
+    /// The same, in words.
+    pub fn lost_work(&self, unlocked: &Unlocked) -> Option<String> {
+        let good = self.authentic(&unlocked.volume_key).ok()?;
+        self.newer_generation(&good.superblock).is_none().then_some(())?;
+        self.stuck(good, &unlocked.volume_key).err().map(|error| error.reason().to_owned())
     }
 
     /// The fingerprint of the copy that is authentic under `key`, with the record that is.
@@ -139,10 +162,15 @@ impl NativeHeader {
     }
 
     fn describe_place(&self, place: &Place) -> CopyInfo {
-        let damaged = place.legible.filter(|legible| legible.uuid == self.current().uuid);
-        let sequence = place.found.as_ref().ok().map(|copy| copy.superblock.sequence);
-        let sequence = sequence.or(damaged.map(|legible| legible.sequence));
-        CopyInfo { offset: place.offset, state: self.state(&place.found), sequence }
+        let current = self.copies.current();
+        let damaged = || place.wreck.as_ref()?.sequence(current).filter(|sequence| *sequence > 0);
+        let sequence = place.found.as_ref().ok().map(|copy| copy.superblock.sequence).or_else(damaged);
+        let state = match self.state(&place.found) {
+            // Only its magic is damaged.
+            CopyState::Missing if sequence.is_some() => CopyState::Damaged,
+            state => state,
+        };
+        CopyInfo { offset: place.offset, state, sequence }
     }
 
     /// Whose the whole copies are that do not belong to the container of the copy in use.
@@ -229,12 +257,22 @@ impl NativeHeader {
         });
         let Some((copy, unlocked)) = opening.next() else { return error };
         let (index, offset) = (copy.superblock.index, copy.offset());
-        let (old, new) = (copy.superblock.sequence, self.current().sequence);
-        let reason = format!(
-            "{}; one of header copy {index} does, which is older (sequence {old}, the newer one has {new})",
+        let opens = format!(
+            "{} for the header in use; it opens only header copy {index} at offset {offset}",
             error.reason()
         );
-        let told = Error::new(error.kind(), reason);
+        if !copy.is_of_same_container(self.copies.current()) {
+            let (its, ours) = (name_of(copy), name_of(self.copies.current()));
+            let reason = format!("{opens}, which belongs to another container: {its}, and not {ours}");
+            return Error::new(error.kind(), reason).with_hint(format!(
+                "strongroom header repair --scan --offset {offset} puts that one's header back, after asking"
+            ));
+        }
+        let (old, new) = (copy.superblock.sequence, self.current().sequence);
+        let told = Error::new(
+            error.kind(),
+            format!("{opens}, which is older (sequence {old}, the one in use has {new})"),
+        );
         if self.copies.current().check_mac(&unlocked.volume_key).is_ok() {
             return told.with_hint("somebody who could open the container changed or removed it since");
         }
@@ -260,10 +298,11 @@ impl NativeHeader {
             return Err(Error::new(ErrorKind::Tampered, FORGED).with_hint(hint)); // NAT-RD-06
         }
         let unlinked = || self.unlinked_beside(good, key).or_else(|| self.alien_records(good, key));
-        self.doubt(good).or_else(unlinked).map_or(Ok(()), |doubt| {
+        if let Some(doubt) = self.doubt(good).or_else(unlinked) {
             let hint = "--read-only opens it; strongroom header repair says what there is, and asks";
-            Err(Error::new(ErrorKind::Damaged, doubt).with_hint(hint))
-        })
+            return Err(Error::new(ErrorKind::Damaged, doubt).with_hint(hint));
+        }
+        self.stuck(good, key)
     }
 
     /// NAT-UPD-10: the whole copies of this container that nothing links to `good`, the authentic one under `key`.
@@ -307,7 +346,7 @@ impl NativeHeader {
 
     /// What speaks against the copy in use, as far as that shows without the key.
     pub(super) fn doubt_in_use(&self) -> Option<String> {
-        self.caution(self.current()).or_else(|| self.doubt(self.copies.current()))
+        self.caution(self.current(), None).or_else(|| self.doubt(self.copies.current()))
     }
 
     /// What somebody without the key has made of another copy, `good` being the authentic one.
@@ -326,11 +365,7 @@ impl NativeHeader {
             let (this, other) = (place(good), place(foreign));
             return Some(format!("its header copies belong to two containers: {this}, {other}")); // NAT-UPD-09
         }
-        let (index, sequence) = self.copies.damaged_update_of(good)?;
-        let whole = good.superblock.sequence;
-        Some(format!(
-            "header copy {index} is damaged, and newer than the one that is whole: sequence {sequence} against {whole}"
-        )) // NAT-UPD-08
+        self.copies.damaged_other(good).map(|damaged| damaged.to_string()) // NAT-UPD-08
     }
 
     /// Whether everything is there and known that writing needs, `good` being the authentic copy.
@@ -386,7 +421,7 @@ impl Header for NativeHeader {
             headers: vec![self.describe_place(&self.copies.a), self.describe_place(&self.copies.b)],
             keyslots: self.copies.current().keyslots.iter().map(Keyslot::describe).collect(),
             details: {
-                let old = self.caution(superblock).map(|caution| Detail::new("Old header", caution));
+                let old = self.caution(superblock, None).map(|caution| Detail::new("Old header", caution));
                 self.describe_foreign().into_iter().chain(old).collect()
             },
         }
@@ -450,6 +485,7 @@ impl Header for NativeHeader {
         let mut findings = check_macs(&self.copies, self.actual_len, key);
         if let Ok(good) = self.authentic(key)
             && good.superblock.reencryption.is_some()
+            && self.newer_generation(&good.superblock).is_none()
         {
             let slots = self.slots_of(&good.superblock);
             findings.push(check_records(&Ledger::open(&good.superblock, key, slots)));
@@ -474,8 +510,9 @@ impl Header for NativeHeader {
 
     fn warnings(&self, unlocked: &Unlocked) -> Vec<String> {
         let Ok(good) = self.authentic(&unlocked.volume_key) else { return Vec::new() };
-        let forged = self.forged_beside(good, &unlocked.volume_key);
-        forged.into_iter().chain(self.doubt(good)).chain(self.caution(&good.superblock)).collect()
+        let key = &unlocked.volume_key;
+        let forged = self.forged_beside(good, key).into_iter().chain(self.doubt(good));
+        forged.chain(self.caution(&good.superblock, Some(key))).chain(self.lost_work(unlocked)).collect()
     }
 
     fn kdf_bounds(&self) -> Option<KdfBounds> {

@@ -175,6 +175,18 @@ impl Ledger {
         alien.map(|(_, start)| start..start.saturating_add(SLOTS_LEN)).collect()
     }
 
+    /// NAT-REENC-20: whether the closing record of this re-encryption stands in an area.
+    pub(super) fn is_closed_in(&self, slots: &Slots) -> bool {
+        [0, 1].into_iter().filter_map(|area| RawRecord::read_from_bytes(slots.slot(area, 0)?).ok()).any(
+            |raw| {
+                raw.magic == RECORD_MAGIC
+                    && raw.uuid == self.uuid
+                    && Some(raw.generation.get()) == self.generation.checked_add(1)
+                    && self.is_authentic(&raw)
+            },
+        )
+    }
+
     /// Clears slots that hold records under another key (NAT-HF-10). Where no re-encryption is under way, what it left is
     /// there afterwards, under this key; else [`Self::recover`] writes the newest record there.
     pub(super) fn replace_alien(&self, storage: &dyn Storage, slots: &[Range<u64>]) -> Result<()> {
@@ -294,7 +306,11 @@ impl Ledger {
         Ok(Some(format!("an interrupted re-encryption was brought to a safe state ({moved} bytes)")))
     }
 
-    fn check_recoverable(&self) -> Result<()> {
+    /// Whether [`Self::recover`] can bring the container to rest.
+    ///
+    /// # Errors
+    /// `Damaged` where the journal was lost, or the records contradict each other.
+    pub(super) fn check_recoverable(&self) -> Result<()> {
         if self.is_contradictory() {
             let reason = "the records of the re-encryption contradict each other"; // NAT-REENC-06
             return Err(

@@ -43,6 +43,7 @@ pub use layout::COPY_LEN;
 pub use ledger::{Ledger, WorkAreas};
 pub use record::{Entry, Record, Trace};
 pub use reencryption::OldVolume;
+pub use remains::DamagedOther;
 pub use repair::{CopyFault, Fault};
 pub(in crate::format) use scan::each_sector;
 pub use scan::{FoundCopy, Scan, scan};

@@ -11,6 +11,7 @@ use super::{
     header::{NativeHeader, name_of},
     layout::COPY_LEN_U64,
     ledger::Ledger,
+    remains::DamagedOther,
     slots::Slots,
     superblock::CopyIndex,
     update::make_durable,
@@ -35,13 +36,8 @@ pub enum Fault {
     Missing,
     /// It is not whole.
     Damaged,
-    /// It is not whole, and was newer, as far as it can be read.
-    DamagedNewer {
-        /// Its sequence.
-        sequence: u64,
-        /// That of the authentic copy.
-        whole: u64,
-    },
+    /// It is not whole, and was of another state, as far as it can be read: it may have been newer (NAT-UPD-08).
+    DamagedOther(DamagedOther),
     /// It is older.
     Stale,
     /// It is authentic and as new, and says something else.
@@ -57,7 +53,7 @@ pub enum Fault {
 impl CopyFault {
     /// Whether only the owner can say that this copy may go: it may be the last trace of something.
     pub const fn needs_consent(&self) -> bool {
-        matches!(self.fault, Fault::Newer | Fault::Unlinked | Fault::DamagedNewer { .. } | Fault::Foreign(_))
+        matches!(self.fault, Fault::Newer | Fault::Unlinked | Fault::DamagedOther(_) | Fault::Foreign(_))
     }
 
     /// The bytes that are lost when it is rewritten. `None` where the authentic copy has all that was in it.
@@ -70,11 +66,12 @@ impl CopyFault {
 }
 
 impl Fault {
-    const fn name(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         match self {
             Self::Missing => "missing",
             Self::Damaged => "damaged",
-            Self::DamagedNewer { .. } => "damaged (and newer)",
+            Self::DamagedOther(other) if other.is_newer() => "damaged (and newer)",
+            Self::DamagedOther(_) => "damaged (and perhaps newer)",
             Self::Stale => "stale",
             Self::Changed => "changed",
             Self::Newer => "changed, and passed for newer",
@@ -165,7 +162,9 @@ impl NativeHeader {
         let good = self.authentic(&unlocked.volume_key)?;
         let whole = good.superblock.sequence;
         let what = match (&fault.fault, self.found(fault.index, good)) {
-            (Fault::DamagedNewer { sequence, .. }, _) => format!("damaged, sequence {sequence}"),
+            (Fault::DamagedOther(DamagedOther { sequence: Some(sequence), .. }), _) => {
+                format!("damaged, sequence {sequence}")
+            }
             (Fault::Foreign(_), Some(copy)) => {
                 format!("container {}, sequence {}", name_of(copy), copy.superblock.sequence)
             }
@@ -229,11 +228,9 @@ impl NativeHeader {
             Some(copy) if !copy.is_linked_to(good, key) => Some(Fault::Unlinked),
             Some(copy) if good.is_update_of(copy) => Some(Fault::Stale),
             Some(_) => Some(Fault::Changed),
-            None => Some(match (self.copies.damaged_update_of(good), &place.found) {
-                (Some((newer, sequence)), _) if newer == index => {
-                    Fault::DamagedNewer { sequence, whole: good.superblock.sequence }
-                }
-                (_, Err(HeaderError::NoMagic | HeaderError::CutOff)) => Fault::Missing,
+            None => Some(match (place.damaged_other(good, index), &place.found) {
+                (Some(other), _) => Fault::DamagedOther(other),
+                (None, Err(HeaderError::NoMagic | HeaderError::CutOff)) => Fault::Missing,
                 _ => Fault::Damaged,
             }),
         }

@@ -41,6 +41,21 @@ struct WholeChunk {
 impl Slots {
     /// Reads all four. What cannot be read does not count. `None` where the container has no room for them.
     pub(super) fn read(storage: &dyn Storage, geometry: &Geometry) -> Option<Self> {
+        let mut slots = Self::read_once(storage, geometry)?;
+        for _ in 0..READINGS {
+            if slots.has_newest_chunk() {
+                break;
+            }
+            // Somebody who re-encrypts it may have gone on between the reading of a record and that of its journal.
+            let before = std::mem::replace(&mut slots, Self::read_once(storage, geometry)?);
+            if before.bytes == slots.bytes {
+                break;
+            }
+        }
+        Some(slots)
+    }
+
+    fn read_once(storage: &dyn Storage, geometry: &Geometry) -> Option<Self> {
         let areas = WorkAreas::of(geometry)?;
         let bytes = areas.starts.map(|start| {
             let mut slots = vec![0; RECORD_LEN.saturating_mul(2)];
@@ -52,6 +67,16 @@ impl Slots {
         let mut slots = Self { areas, bytes, chunks: Vec::new() };
         slots.chunks = slots.raw().filter_map(|raw| whole_chunk(&raw, storage, geometry, &areas)).collect();
         Some(slots)
+    }
+
+    /// Whether the chunk of the newest record was found, if it has one.
+    fn has_newest_chunk(&self) -> bool {
+        let newest = self.raw().max_by_key(|raw| raw.counter.get());
+        newest.is_none_or(|raw| {
+            raw.chunk_len.get() == 0
+                || raw.checksum == NO_CHECKSUM
+                || self.find_chunk(&raw.checksum, raw.chunk_len.get()).is_some()
+        })
     }
 
     /// Where they were read.
@@ -140,15 +165,26 @@ fn whole_chunk(
 
 /// A header that records of its own container show to be an old one.
 pub(super) fn outdated(own: u32, newer: u32) -> Error {
-    let since = if newer % 2 == 1 {
+    Error::new(ErrorKind::Damaged, since(own, newer))
+        .with_hint("take the newest header file or backup, or try header repair --scan; --read-only shows what this one fits")
+}
+
+/// The same from the middle of a re-encryption: it does not open read-only either.
+pub(super) fn left_behind(own: u32, newer: u32) -> Error {
+    let reason = format!("{}; which part of the volume it fits is not known", since(own, newer));
+    Error::new(ErrorKind::Damaged, reason)
+        .with_hint("take the newest header file or backup, or try header repair --scan")
+}
+
+fn since(own: u32, newer: u32) -> String {
+    let what = if own % 2 == 1 && newer == own.saturating_add(1) {
+        "the re-encryption that was under way in it has ended since"
+    } else if newer % 2 == 1 {
         "a re-encryption has begun since"
     } else {
         "the container was re-encrypted since"
     };
-    let reason =
-        format!("its header is an old one: {since} (generation {own}, and {newer} in the work areas)");
-    Error::new(ErrorKind::Damaged, reason)
-        .with_hint("take the newest header file or backup, or try header repair --scan; --read-only shows what this one fits")
+    format!("its header is an old one: {what} (generation {own}, and {newer} in the work areas)")
 }
 
 /// NAT-REENC-17: refuses a header that the work areas of `container` show to be an old one.
@@ -170,3 +206,5 @@ pub(super) const fn slot_offset(counter: u64) -> u64 {
 
 /// Both slots of an area.
 pub(super) const SLOTS_LEN: u64 = 2 * ALIGNMENT;
+/// How often they are read anew, where they change from one reading to the next.
+const READINGS: usize = 8;

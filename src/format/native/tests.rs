@@ -129,9 +129,9 @@ fn a_new_header_is_written_synced_and_read_back_copy_b_first() {
     header.write(&storage).unwrap();
     let b = MIN_CONTAINER_LEN - (1 << 20);
     let copy = |offset| {
-        // What stands there is read; then come the uuid, all but the magic, and all.
+        // What stands there is read; then come no magic, the uuid, all but the magic, and all.
         let mut calls = vec![Call::Read(offset)];
-        calls.extend((0..3).flat_map(|_| [Call::Write(offset), Call::Sync]));
+        calls.extend((0..4).flat_map(|_| [Call::Write(offset), Call::Sync]));
         calls.push(Call::Read(offset));
         calls
     };

@@ -144,7 +144,7 @@ impl StartHeader {
             let reason = "a record of the re-encryption does not read back as it was written";
             return Err(Error::new(ErrorKind::Io, reason));
         }
-        write_update(storage, base, &self.copy, &self.volume_key)
+        write_update(storage, base, &old_key, &self.copy, &self.volume_key)
     }
 }
 
@@ -210,7 +210,8 @@ impl UnderWay {
             raw.superblock.generation = generation.into();
             raw.superblock.reencryption = OldVolume::to_raw(None);
         };
-        write_update(storage, base, &base.updated(change, &self.volume_key)?, &self.volume_key)?;
+        let key = &*self.volume_key;
+        write_update(storage, base, key, &base.updated(change, key)?, key)?;
         // Only now: while one copy still says that a re-encryption is under way, the records are needed.
         self.ledger.close(storage, generation, trace, rng)
     }

@@ -9,10 +9,11 @@ use crate::{
     storage::Storage,
 };
 
-/// Replaces the header `base`, as it was read, by `new` in both copies. `key` is the volume key of `new`.
+/// Replaces the header `base`, as it was read, by `new` in both copies. `base_key` and `key` are their volume keys.
 ///
 /// At every moment one whole copy is on the medium: `base` itself is touched only after the other copy was written, synced
-/// and read back (NAT-UPD-03).
+/// and read back. Copy A is only ever written as what copy B says already, so that no power cut leaves a newer one in pieces
+/// beside an older copy B (NAT-UPD-03).
 ///
 /// # Errors
 /// `Busy` where the medium no longer holds `base`, `Exists` where a copy is another container's; nothing was written then.
@@ -20,32 +21,42 @@ use crate::{
 pub(super) fn write_update(
     storage: &dyn Storage,
     base: &HeaderCopy,
+    base_key: &VolumeKey,
     new: &HeaderCopy,
     key: &VolumeKey,
 ) -> Result<()> {
     let copies = Copies::read(storage)?;
     check_still_there(&copies, base)?;
     make_durable(storage, &copies, base)?;
-    // `base` is copy B only where copy A is not as good.
-    write_both(storage, new, base.superblock.index.other(), key)
+    bring_up_a(storage, base, base_key)?;
+    write_both(storage, new, key)
 }
 
-/// Writes both copies of `new`, that of index `first` before the other one is touched.
+/// Makes copy A what `base` says, where that is copy B: it is in use only where copy A is not as good.
+///
+/// # Errors
+/// What writing gave; `base` is as it was.
+pub(super) fn bring_up_a(storage: &dyn Storage, base: &HeaderCopy, key: &VolumeKey) -> Result<()> {
+    if base.superblock.index == CopyIndex::A {
+        return Ok(());
+    }
+    base.for_index(CopyIndex::A, key)?.write(storage).map_err(|error| {
+        let reason = format!("header copy A cannot be written: {}", error.reason());
+        Error::new(error.kind(), reason).with_hint("copy B is as it was; nothing was changed")
+    })
+}
+
+/// Writes both copies of `new`, copy B before copy A is touched.
 ///
 /// # Errors
 /// What writing gave: the error says whether the new header is in force.
-pub(super) fn write_both(
-    storage: &dyn Storage,
-    new: &HeaderCopy,
-    first: CopyIndex,
-    key: &VolumeKey,
-) -> Result<()> {
+pub(super) fn write_both(storage: &dyn Storage, new: &HeaderCopy, key: &VolumeKey) -> Result<()> {
+    let (first, second) = (CopyIndex::B, CopyIndex::A);
     new.for_index(first, key)?.write(storage).map_err(|error| {
         let reason = format!("header copy {first} cannot be written: {}", error.reason());
         Error::new(error.kind(), reason)
             .with_hint("the old keyslots are still there, and the new ones too if the medium kept the write")
     })?;
-    let second = first.other();
     new.for_index(second, key)?.write(storage).map_err(|error| {
         let reason =
             format!("the change is in force, but header copy {second} is not renewed: {}", error.reason());
@@ -67,7 +78,7 @@ pub(super) fn make_durable(storage: &dyn Storage, copies: &Copies, in_use: &Head
 fn check_still_there(copies: &Copies, base: &HeaderCopy) -> Result<()> {
     let is_there = copies.whole().any(|copy| copy.as_bytes() == base.as_bytes());
     let is_newer_there =
-        copies.whole().any(|copy| copy.is_update_of(base)) || copies.damaged_update_of(base).is_some();
+        copies.whole().any(|copy| copy.is_update_of(base)) || copies.damaged_other(base).is_some();
     if !is_there || is_newer_there || copies.unsupported().is_some() {
         return Err(Error::new(ErrorKind::Busy, "somebody else changed the header in the meantime")
             .with_hint("try again"));

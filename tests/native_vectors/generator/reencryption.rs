@@ -547,7 +547,12 @@ fn copies_from_before(suite: &mut Suite) {
     let comment = "copy A from before the start put back; copy B, which is newer, opens and heals it";
     let vector = suite.success("old-copy-a", "moving.img", &["NAT-RD-04", "NAT-UPD-04"], comment);
     vector.edit = vec![edit(0, &a[..6_144])];
+    let comment = "the same; copy A, which has another sector size, has begun to go";
+    let rules = ["NAT-UPD-02", "NAT-UPD-08"];
+    let vector = suite.success("old-copy-a-with-half-its-magic", "moving.img", &rules, comment);
+    vector.edit = vec![edit(0, &a[..6_144]), edit(7, &[0; 9])];
 
+    let rules = ["NAT-REENC-17"];
     let header =
         || Some(HeaderPart { base: "moving-before.header".to_owned(), length: None, edit: Vec::new() });
     let comment = "a detached header from before a re-encryption that is under way";

@@ -143,7 +143,8 @@ fn a_backup_of_another_layout_is_refused() {
     let (header, unlocked) = open(&present, 0);
     let good = header.authentic(&unlocked.volume_key).unwrap();
     let changed = good.updated(|raw| raw.superblock.sector_size = 512.into(), &unlocked.volume_key).unwrap();
-    update::write_update(&present, good, &changed, &unlocked.volume_key).unwrap();
+    let key = &*unlocked.volume_key;
+    update::write_update(&present, good, key, &changed, key).unwrap();
     let error = restore(&present, &file, 0).unwrap_err();
     assert_eq!((error.kind(), error.reason().contains("since")), (ErrorKind::Usage, true), "{error}");
 }
@@ -414,7 +415,7 @@ fn an_older_copy_that_opens_is_named_and_does_not_open() {
     // Its owner changed the key.
     let error = refused(&storage);
     assert_eq!(error.kind(), ErrorKind::Credentials);
-    assert!(error.reason().contains("older (sequence 1, the newer one has 2)"), "{error}");
+    assert!(error.reason().contains("older (sequence 1, the one in use has 2)"), "{error}");
     assert!(!error.hint().unwrap().contains("repair"));
     // Somebody without the key shuts its owner out.
     let lockout = forged(&before[..COPY_LEN], |copy| {
@@ -443,16 +444,133 @@ fn a_torn_update_of_an_older_version_takes_one_question() {
     assert_eq!(states(&storage), [(CopyState::Current, Some(1)), (CopyState::Damaged, Some(2))]);
     let error = header.prepare_writing(&storage, &unlocked).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Damaged);
-    assert!(error.reason().contains("sequence 2 against 1"), "{error}");
+    assert!(error.reason().contains("sequence 2, copy A has 1"), "{error}");
     assert_eq!(header.warnings(&unlocked), [error.reason()]);
     let faults = header.faults(&unlocked).unwrap();
-    let expected = Fault::DamagedNewer { sequence: 2, whole: 1 };
+    let expected = Fault::DamagedOther(DamagedOther { index: CopyIndex::B, sequence: Some(2), whole: 1 });
     assert_eq!(faults, [CopyFault { index: CopyIndex::B, fault: expected, offset: BACKUP as u64 }]);
     assert!(faults[0].needs_consent());
     header.repair(&storage, &unlocked, &faults).unwrap();
     assert_eq!(states(&storage), [(CopyState::Current, Some(1)); 2]);
     let (header, unlocked) = open(&storage, 0);
     header.prepare_writing(&storage, &unlocked).unwrap();
+}
+
+/// Bytes of a copy that say something: all fields of the superblock, and some of keyslot 0.
+fn telling_bytes() -> impl Iterator<Item = usize> {
+    (0..200).chain(4000..4096).chain([4096, 4100, 4130, 4300])
+}
+
+fn flip(storage: &dyn Storage, at: usize, bits: u8) {
+    let mut byte = [0];
+    storage.read_exact_at(&mut byte, at as u64).unwrap();
+    storage.write_all_at(&[byte[0] ^ bits], at as u64).unwrap();
+}
+
+// proves: NAT-UPD-08 NAT-RD-07
+#[test]
+fn whatever_byte_of_a_newer_copy_is_damaged_the_older_one_is_not_healed_over_it() {
+    for (newer, older) in [(0, BACKUP), (BACKUP, 0)] {
+        let container = container(0);
+        let old = container.to_vec();
+        change_key(&container, 0, 1);
+        container.write_all_at(&old[older..older + COPY_LEN], older as u64).unwrap();
+        for (at, bits) in telling_bytes().flat_map(|at| [(at, 0x20), (at, 1), (at, 2)]) {
+            let storage = MemoryStorage::new(container.to_vec());
+            flip(&storage, newer + at, bits);
+            let before = storage.to_vec();
+            let Ok(header) = NativeHeader::read(&storage) else {
+                panic!("byte {at} keeps it from being read")
+            };
+            let Ok(unlocked) = header.unlock(&key(0), &Attempt::default()) else { continue };
+            let refused = header.prepare_writing(&storage, &unlocked);
+            assert!(refused.is_err(), "byte {at} of the copy at {newer}");
+            assert!(
+                header.editor(&unlocked).is_err() && header.renew(&storage, &unlocked.volume_key).is_err()
+            );
+            assert!(storage.to_vec() == before, "byte {at}: something was written");
+            assert!(!header.warnings(&unlocked).is_empty(), "byte {at} opens read-only without a word");
+        }
+    }
+}
+
+// proves: NAT-UPD-04 NAT-UPD-08
+#[test]
+fn whatever_byte_of_a_copy_is_damaged_beside_its_twin_it_is_healed() {
+    let container = container(0);
+    let whole = container.to_vec();
+    for (copy, at) in [0, BACKUP].into_iter().flat_map(|copy| telling_bytes().map(move |at| (copy, at))) {
+        // A sequence that is higher is that of another state, as far as anybody can see.
+        if at == 128 {
+            flip(&container, copy + at, 1);
+        } else if !(129..136).contains(&at) {
+            flip(&container, copy + at, 0x21);
+        }
+        let (header, unlocked) = open(&container, 0);
+        header.prepare_writing(&container, &unlocked).unwrap_or_else(|error| panic!("byte {at}: {error}"));
+        assert!(container.to_vec() == whole, "byte {at} of the copy at {copy}");
+    }
+    // What a medium loses at once is more.
+    for (copy, start, len) in
+        [(0, 0, 512), (0, 0, 4096), (BACKUP, 512, 3072), (0, 3584, 512), (0, 4096, 4096)]
+    {
+        container.write_all_at(&vec![0xee; len], (copy + start) as u64).unwrap();
+        let (header, unlocked) = open(&container, 0);
+        header
+            .prepare_writing(&container, &unlocked)
+            .unwrap_or_else(|error| panic!("{len} from {start}: {error}"));
+        assert!(container.to_vec() == whole, "{len} bytes from {start} of the copy at {copy}");
+    }
+}
+
+/// Another label stands for whatever a re-encryption changes besides keyslots.
+// proves: NAT-UPD-02 NAT-UPD-08
+#[test]
+fn a_copy_that_a_power_cut_leaves_without_its_magic_is_healed_whatever_the_update_changed() {
+    let container = container(0);
+    let old = container.to_vec();
+    let (_, unlocked) = open(&container, 0);
+    let copy = HeaderCopy::parse(&old[..COPY_LEN]).unwrap();
+    let new = copy.updated(|raw| raw.superblock.label[0] ^= 1, &unlocked.volume_key).unwrap();
+    new.for_index(CopyIndex::B, &unlocked.volume_key).unwrap().write(&container).unwrap();
+    let cut = |place: usize, kept: usize| {
+        let storage = MemoryStorage::new(container.to_vec());
+        overwrite(&storage, place + kept, 16 - kept);
+        storage
+    };
+    // Its last byte is zero.
+    for kept in 0..15 {
+        // Copy A is the older one, and goes; copy B is the newer one, and is not finished.
+        for (place, healed) in [(0, 2), (BACKUP, 1)] {
+            let storage = cut(place, kept);
+            let (header, unlocked) = open(&storage, 0);
+            header.prepare_writing(&storage, &unlocked).unwrap_or_else(|error| panic!("{kept}: {error}"));
+            assert_eq!(states(&storage), [(CopyState::Current, Some(healed)); 2], "{kept} bytes at {place}");
+        }
+        // Copy A is the newer one, which no power cut leaves.
+        let storage = MemoryStorage::new(old.clone());
+        new.write(&storage).unwrap();
+        flip(&storage, kept, 0x10);
+        let (header, unlocked) = open(&storage, 0);
+        assert!(header.prepare_writing(&storage, &unlocked).is_err(), "a newer copy A, damaged at {kept}");
+    }
+}
+
+// proves: NAT-UPD-08 NAT-HF-08
+#[test]
+fn a_backup_that_is_older_than_a_damaged_copy_loses_it() {
+    let container = container(0);
+    let (old, file) = (container.to_vec(), backup(&container));
+    change_key(&container, 0, 1);
+    let newest = backup(&container);
+    container.write_all_at(&old[BACKUP..BACKUP + COPY_LEN], BACKUP as u64).unwrap();
+    flip(&container, 3, 1);
+    for (file, number, is_older) in [(file, 0, true), (newest, 1, false)] {
+        let restore = Restore::from_file(&container, &file).unwrap();
+        let unlocked = restore.source().unlock(&key(number), &Attempt::default()).unwrap();
+        let lost = crate::format::HeaderRestore::loses(&restore, Some(&unlocked));
+        assert_eq!(lost.is_some_and(|lost| lost.contains("header copy A that is there")), is_older);
+    }
 }
 
 // proves: NAT-ERASE-01

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     crypto::{hash, kdf::hkdf_sha512},
+    format::Finding,
     volume::pin::{Pins, Standing},
 };
 
@@ -133,6 +134,11 @@ fn a_damaged_journal_is_never_copied_to_its_place() {
     let error = header.prepare_writing(&*storage, &unlocked).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Damaged);
     assert!(error.reason().contains("lost its journal"), "{error}");
+    // Everybody who looks is told, and no password is changed either.
+    assert_eq!(header.warnings(&unlocked), [error.reason()]);
+    let findings = header.check_unlocked(&unlocked);
+    assert!(findings.contains(&Finding::error("re-encryption records", error.reason())), "{findings:?}");
+    assert_eq!(header.editor(&unlocked).unwrap_err().reason(), error.reason());
     assert!(bytes_of(&storage) == image, "refused, and written to");
     let volume = device(Arc::clone(&storage), unlocked.layout);
     volume.read(&mut vec![0; 4096], Sector(0)).unwrap_err();
@@ -140,6 +146,36 @@ fn a_damaged_journal_is_never_copied_to_its_place() {
     let mut rest = vec![0; DATA_LEN - CHUNK_LEN];
     volume.read(&mut rest, Sector((CHUNK_LEN / 4096) as u64)).unwrap();
     assert!(rest == fixture.plaintext[CHUNK_LEN..]);
+}
+
+// proves: NAT-REENC-06 NAT-REENC-17
+#[test]
+fn a_header_from_the_middle_of_a_reencryption_that_has_ended_reads_all_and_writes_nothing() {
+    let fixture = fixture(CASES[0]);
+    let storage = worked(&fixture, 2, true);
+    let middle = bytes_of(&storage);
+    let key = Arc::new(VolumeKey::copy_of(&fixture.new_key).unwrap());
+    let mut work = Reencryption::resume(Arc::clone(&storage), key, TUNING).unwrap();
+    assert_eq!(work.run(&mut Pace::new(None), &mut unseen).unwrap(), Outcome::Finished);
+    let copy_b = middle.len() - TAIL_LEN;
+    let mut image = bytes_of(&storage);
+    for at in [0, copy_b] {
+        image[at..at + HEADER_LEN].copy_from_slice(&middle[at..at + HEADER_LEN]);
+    }
+    let storage = memory(image.clone());
+    let unlocked = unlock(&*storage, &fixture.new_key).unwrap();
+    assert!(read_all(&storage, &unlocked.layout) == fixture.plaintext, "its volume key is the new one");
+    let header = Native.read_header(&*storage).unwrap();
+    let error = header.prepare_writing(&*storage, &unlocked).unwrap_err();
+    assert!(error.reason().contains("under way in it has ended since"), "{error}");
+    assert_eq!(header.warnings(&unlocked), [format!("{}; the volume reads as it is", error.reason())]);
+    assert!(bytes_of(&storage) == image, "refused, and written to");
+    // Without the closing record of its own key nothing tells what is under which.
+    for area in AREAS {
+        image[area + 4040] ^= 1;
+    }
+    let error = unlock(&*memory(image), &fixture.new_key).unwrap_err();
+    assert!(error.reason().contains("which part of the volume it fits is not known"), "{error}");
 }
 
 /// The fields of a record, as they stand in the clear.
