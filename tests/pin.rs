@@ -477,6 +477,40 @@ fn a_pin_follows_a_re_encryption_in_the_background() {
     place.assert_opens("--pin=require");
 }
 
+/// Opening for writing ends the chunk that was under way, with records of its own.
+#[test]
+fn a_pin_follows_a_mount_that_brings_a_re_encryption_to_rest() {
+    if !place::can_mount() {
+        return;
+    }
+    let old = fs::read(place::vector("journaled.img")).unwrap();
+    let place = Home::with(&old);
+    place.make_file("password", place::PASSWORD);
+    place.assert_opens("--pin");
+    place.done("mount c m --block --password-file password -q");
+    place.done("unmount c -q");
+    let at_rest = place.bytes("c");
+    assert!(at_rest != old, "nothing was written");
+    // The records of before undo what was written since.
+    place.make_file("c", &old);
+    let ended = place.strongroom("key test c --password-file password");
+    assert_eq!(ended.status, Some(4), "{ended:?}");
+    assert!(ended.errors.contains("it is an old one: its re-encryption record is 6, "), "{ended:?}");
+    place.make_file("c", &at_rest);
+    place.assert_opens("--pin=require");
+}
+
+#[test]
+fn a_pin_is_good_for_a_container_that_has_grown() {
+    for container in [luks1(b"secret"), luks2(b"secret")] {
+        let place = Home::pinned(&container);
+        let size = container.len() + (4 << 20);
+        place.done(&format!("resize c {size} --password-file password -q"));
+        assert_eq!(place.bytes("c").len(), size);
+        place.assert_opens("--pin=require");
+    }
+}
+
 /// A newer copy under another checksum passes before the password is asked for; what opens then is the old one.
 #[test]
 fn a_forged_newer_copy_does_not_take_the_pin_to_an_old_header() {
