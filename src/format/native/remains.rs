@@ -54,7 +54,8 @@ impl Wreck {
         if has_right_checksum(&state) || self.lacks_only_magic(good) {
             // All that it said is known. Copy B may be newer before its magic is written; copy A never is (NAT-UPD-03).
             let is_older = superblock.sequence.get() < good.superblock.sequence;
-            return !is_older && !(index == CopyIndex::B && is_unfinished);
+            let is_left_by_a_cut = is_older || (index == CopyIndex::B && is_unfinished);
+            return !is_left_by_a_cut;
         }
         let is_being_written = *magic == [0; MAGIC.len()] && self.has_uuid_of(good);
         !is_being_written && self.is_recognisable(good, &twin)
