@@ -26,7 +26,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     export::unmount_fuse,
-    sys::{fuse_mount::device_number, socket::connect},
+    sys::{fuse_mount::device_number, process::boot_id, socket::connect},
     volume::{Access, Container},
 };
 
@@ -98,7 +98,7 @@ pub fn unmount(chosen: Chosen, force: bool, patience: Patience<'_>) -> Unmounted
         } else if record.is_alive() {
             take_down(&session, &record, force, patience)
         } else {
-            stale::clear(&session)
+            clear_killed(&session, &record)
         };
         match result {
             Ok(()) => unmounted.done.push(record.entry),
@@ -107,6 +107,17 @@ pub fn unmount(chosen: Chosen, force: bool, patience: Patience<'_>) -> Unmounted
     }
     stale::clean();
     unmounted
+}
+
+/// Takes away what a killed server left. What nobody synced went with it.
+fn clear_killed(session: &Session, record: &Record) -> Result<()> {
+    let is_of_this_boot = boot_id().is_ok_and(|id| id == record.boot_id);
+    stale::clear(session)?;
+    if !record.ready || record.entry.read_only || !is_of_this_boot {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Io, "its server was killed: what was not synced is lost")
+        .during(format!("unmounted {}, but not cleanly", record.place().display())))
 }
 
 /// What `unmount` and `sync` say of a name that nothing of the caller's bears.
@@ -199,7 +210,7 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
         // Its last threads may only need a moment.
         wait_for_end(record, LAST_MOMENT);
         if !record.server.is_alive() {
-            return if directory.exists() { stale::clear(session) } else { Ok(()) };
+            return if directory.exists() { clear_killed(session, record) } else { Ok(()) };
         }
         // It was killed, and its medium keeps it: nobody answers any more.
         let reason = "its server was ended while its medium did not answer: what was not written is lost";

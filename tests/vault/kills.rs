@@ -55,7 +55,8 @@ fn a_killed_server_loses_nothing_that_was_synced() {
             wait_for_end_of(server);
             drop(load);
             if round % 2 == 1 {
-                world.done("unmount v.vault"); // In other rounds the next mount cleans up.
+                // In other rounds the next mount cleans up.
+                assert_eq!(world.strongroom("unmount v.vault").status, Some(6), "{world}");
                 world.assert_clean();
             }
         }

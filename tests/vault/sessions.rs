@@ -54,10 +54,34 @@ fn a_killed_server_is_cleared_by_unmount_and_what_was_synced_survives() {
         world.shell(WRITE);
         kill(world);
         assert_eq!(world.listed()["dead"], true, "{world}: list shows what a killed server left");
-        world.done("unmount v.vault");
+        let unmounted = world.strongroom("unmount v.vault");
+        assert_eq!(unmounted.status, Some(6), "{world}: {unmounted:?}");
+        assert!(
+            unmounted.errors.contains("its server was killed: what was not synced is lost"),
+            "{unmounted:?}"
+        );
         world.assert_clean();
         world.mount_or_repair();
         assert_synced_file_is_there(world);
+        world.done("unmount v.vault");
+    });
+}
+
+#[test]
+fn no_signal_but_kill_takes_a_server_away_from_what_was_written() {
+    with_each_driver(OPTIONS, |world| {
+        world.mount();
+        world.shell(WRITE);
+        for harmless in [Signal::HUP, Signal::ALARM, Signal::USR1, Signal::USR2] {
+            signal(world.server(), harmless);
+        }
+        world.shell(COMPARE);
+        let server = world.server();
+        signal(server, Signal::QUIT);
+        wait_for_end_of(server);
+        world.assert_clean();
+        world.mount();
+        world.shell(COMPARE);
         world.done("unmount v.vault");
     });
 }

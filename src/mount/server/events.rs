@@ -13,7 +13,7 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
+    consts::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2},
     flag,
     low_level::pipe,
 };
@@ -59,15 +59,17 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Catches SIGTERM and SIGINT; SIGHUP is none of a server's business.
+    /// Catches SIGTERM, SIGINT and SIGQUIT. What else ends a process that does not expect it is none of a server's business.
     pub(super) fn catch() -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (pipe, sender) = UnixStream::pair()?;
-        for signal in [SIGTERM, SIGINT] {
+        for signal in [SIGTERM, SIGINT, SIGQUIT] {
             flag::register(signal, Arc::clone(&stop))?;
             pipe::register(signal, sender.try_clone()?)?;
         }
-        flag::register(SIGHUP, Arc::default())?;
+        for signal in [SIGHUP, SIGALRM, SIGUSR1, SIGUSR2] {
+            flag::register(signal, Arc::default())?;
+        }
         Ok(Self { stop, pipe })
     }
 
