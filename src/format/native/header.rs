@@ -292,6 +292,7 @@ impl NativeHeader {
     /// Whether the container may be written, `good` being the authentic copy.
     fn check_writable(&self, good: &HeaderCopy, key: &VolumeKey) -> Result<()> {
         self.check_complete(good)?;
+        self.check_finished(good, key)?;
         if self.copies.whole().any(|copy| copy.is_update_of(good)) {
             let hint =
                 "--read-only opens it; strongroom header repair makes the older one count, after asking";
@@ -355,7 +356,9 @@ impl NativeHeader {
         if of_this().any(|copy| copy.is_update_of(good)) {
             return Some(FORGED.to_owned()); // NAT-RD-06
         }
-        self.unlinked_beside(good, key).or_else(|| self.alien_records(good, key))
+        self.unlinked_beside(good, key)
+            .or_else(|| self.alien_records(good, key))
+            .or_else(|| self.unfinished(good, key))
     }
 
     /// Why it is not certain that the authentic copy `good` is the container's present header: only its owner may say so.
@@ -389,6 +392,25 @@ impl NativeHeader {
             return Err(Error::new(ErrorKind::Damaged, reason).with_hint(hint)); // NAT-GEO-06
         }
         Ok(())
+    }
+
+    /// Whether the data are as far as this header says (NAT-REENC-21): a header from after the end of a re-encryption may stand
+    /// beside data, and records, from the middle of it.
+    pub(super) fn check_finished(&self, good: &HeaderCopy, key: &VolumeKey) -> Result<()> {
+        self.unfinished(good, key).map_or(Ok(()), |said| {
+            Err(Error::new(ErrorKind::Damaged, said).with_hint(
+                "change nothing before you have a copy of the container; strongroom header repair --scan shows the header that fits",
+            ))
+        })
+    }
+
+    fn unfinished(&self, good: &HeaderCopy, key: &VolumeKey) -> Option<String> {
+        let ledger = Ledger::new(&good.superblock, key).ok()?;
+        let border = ledger.unfinished(self.slots_of(&good.superblock)?)?;
+        Some(format!(
+            "this header is from after a re-encryption of which the container has only the first {border} bytes: the rest is still under \
+             the old key"
+        ))
     }
 
     /// The whole copy that stands where `good` has its copy of this index.

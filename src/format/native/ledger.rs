@@ -175,6 +175,17 @@ impl Ledger {
         alien.map(|(_, start)| start..start.saturating_add(SLOTS_LEN)).collect()
     }
 
+    /// NAT-REENC-21: how far the re-encryption was that this header says is finished, where the newest record of it says less.
+    pub(super) fn unfinished(&self, slots: &Slots) -> Option<u64> {
+        let before = self.generation.checked_sub(1).filter(|before| before % 2 == 1)?;
+        let records = [(0, 0), (0, 1), (1, 0), (1, 1)]
+            .into_iter()
+            .filter_map(|(area, slot)| self.parse_of(before, slots.slot(area, slot)?));
+        let newest = records.max_by_key(|record| record.counter)?;
+        let is_done = newest.border == self.data_len && newest.chunk_len() == 0;
+        (!is_done).then_some(newest.border)
+    }
+
     /// NAT-REENC-20: whether the closing record of this re-encryption stands in an area.
     pub(super) fn is_closed_in(&self, slots: &Slots) -> bool {
         [0, 1].into_iter().filter_map(|area| RawRecord::read_from_bytes(slots.slot(area, 0)?).ok()).any(
@@ -411,11 +422,15 @@ impl Ledger {
 
     /// NAT-REENC-05: a record that counts.
     fn parse(&self, bytes: &[u8]) -> Option<Record> {
+        self.parse_of(self.generation, bytes)
+    }
+
+    fn parse_of(&self, generation: u32, bytes: &[u8]) -> Option<Record> {
         let raw = RawRecord::read_from_bytes(bytes).ok()?;
         let is_ours = raw.magic == RECORD_MAGIC
             && raw.version.get() == RECORD_VERSION
             && raw.uuid == self.uuid
-            && raw.generation.get() == self.generation;
+            && raw.generation.get() == generation;
         if !is_ours || !self.is_authentic(&raw) {
             return None;
         }

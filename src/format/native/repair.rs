@@ -95,6 +95,7 @@ impl NativeHeader {
     pub fn faults(&self, unlocked: &Unlocked) -> Result<Vec<CopyFault>> {
         let good = self.authentic(&unlocked.volume_key)?;
         self.check_complete(good)?;
+        self.check_finished(good, &unlocked.volume_key)?;
         Ok(self.faults_beside(good, &unlocked.volume_key))
     }
 

@@ -111,6 +111,35 @@ fn without_its_newest_record_a_container_at_rest_says_the_same() {
     }
 }
 
+/// A copy that was put back in part: the header is from after the end, the data are not.
+// proves: NAT-REENC-21
+#[test]
+fn a_header_from_after_the_end_is_not_written_under_beside_data_from_the_middle() {
+    for case in CASES {
+        let fixture = fixture(case);
+        let finished = memory(fixture.bytes.clone());
+        let mut work = Reencryption::start(Arc::clone(&finished), &fixture.start_header(), TUNING).unwrap();
+        while work.step().unwrap() != Step::AtTheEnd {}
+        work.finish().unwrap();
+        let after = bytes_of(&finished);
+        for (rests, copies) in [(true, 0..2), (false, 0..2), (true, 0..1), (true, 1..2)] {
+            let mut image = bytes_of(&worked(&fixture, 1, rests));
+            for copy in [0, image.len() - TAIL_LEN].get(copies.clone()).unwrap() {
+                image[*copy..copy + HEADER_LEN].copy_from_slice(&after[*copy..copy + HEADER_LEN]);
+            }
+            let what = format!("{case:?}, copies {copies:?}, rests: {rests}");
+            let storage = memory(image.clone());
+            let unlocked = unlock(&*storage, &fixture.new_key).unwrap();
+            let header = Native.read_header(&*storage).unwrap();
+            let error = header.prepare_writing(&*storage, &unlocked).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Damaged, "{what}: {error}");
+            assert!(error.reason().contains("from after a re-encryption"), "{what}: {error}");
+            assert!(header.warnings(&unlocked).contains(&error.reason().to_owned()), "{what}");
+            assert!(bytes_of(&storage) == image, "{what}: refused, and written to");
+        }
+    }
+}
+
 // proves: NAT-REENC-19
 #[test]
 fn a_damaged_journal_is_never_copied_to_its_place() {
