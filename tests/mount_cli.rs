@@ -201,7 +201,12 @@ fn a_disk_that_fills_up_under_the_work_keeps_nothing() {
          exit $status"
     ));
     assert_eq!(said.status, Some(6), "{said:?}");
-    assert_eq!(said.errors, "strongroom: error: cannot create disk/v: no space left on device\n");
+    assert_eq!(
+        said.errors,
+        "strongroom: warning: disk/v: it may grow to 64 MiB, and the disk has only 96 KiB free: once the disk is full, what you \
+         write to the container can be lost\n\
+         strongroom: error: cannot create disk/v: no space left on device\n"
+    );
 }
 
 #[test]

@@ -21,9 +21,9 @@ use super::{
 use crate::{
     error::{Error, Result},
     export::VOLUME_FILE,
-    storage::{Lack, Shortage},
     sys::process::{ProcessId, boot_id},
     units::civil_date,
+    volume::{Lack, Shortage},
 };
 
 /// One mounted volume, as `list` shows it.

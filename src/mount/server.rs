@@ -46,7 +46,6 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     export::FuseExport,
-    storage::Shortage,
     sys::{
         available,
         memory::{LockedBytes, is_any_secret_unlocked},
@@ -56,7 +55,7 @@ use crate::{
         },
         socket::receive_descriptors,
     },
-    volume::{BlockDevice, Container, LiveReencryption, LiveState, Volume, missing_end},
+    volume::{BlockDevice, Container, LiveReencryption, LiveState, Shortage, Volume, missing_end},
 };
 
 /// A server's exit status where not all that was written is kept.
