@@ -42,10 +42,7 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
     if let Some(kind) = filesystem {
         check_filesystem(kind, plan.extent().data_len())?;
     }
-    plan.confirm()?;
-    if let Some(warning) = plan.overcommitment() {
-        console.warn(&format!("{}: {warning}", path.display()));
-    }
+    plan.confirm(console)?;
     warn_of_label(console, &plan, filesystem);
     if plan.keyfile_role() == KeyfileRole::Pool && plan.provision == Provision::Quick {
         console.warn(QUICK);

@@ -63,10 +63,7 @@ fn fill_new(console: Console, options: &ImportOptions, image: &FileStorage) -> R
         let needed = drawing.blueprint(Room::Data(size))?.extent().container_len;
         room(size, needed, device)
     })?;
-    plan.confirm()?;
-    if let Some(warning) = plan.overcommitment() {
-        console.warn(&format!("{}: {warning}", path.display()));
-    }
+    plan.confirm(console)?;
     warn_of_padding(console, &plan, size);
     let header = plan.make_header(console)?;
 

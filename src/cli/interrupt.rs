@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
@@ -23,7 +23,7 @@ use strongroom::{
     error::{Error, ErrorKind, Result},
     mount::is_reached,
     text::in_one_line,
-    volume::{Pulse, Request},
+    volume::{Request, Stillness},
 };
 
 use super::{output::Console, progress, report};
@@ -42,7 +42,7 @@ static ASKED: Mutex<Option<PathBuf>> = Mutex::new(None);
 static REACHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 /// Turns SIGINT, SIGTERM and SIGHUP into a wish to stop. The second one ends the process at once, and so does the first where a
-/// medium has not answered for [`GIVEN_UP`]. What is waited for is told after [`TOLD`].
+/// medium has not answered for [`GIVEN_UP`]. What is waited for is told after [`Stillness::TOLD`].
 pub(crate) fn watch(console: Console) -> Result<()> {
     let _ = CONSOLE.set(console);
     // Caught, so that a write beyond the limit on file sizes (ulimit -f) fails instead of killing the process.
@@ -66,8 +66,7 @@ pub(crate) fn watch(console: Console) -> Result<()> {
 
 /// The watching thread's whole life.
 fn hear_and_look(mut signals: &UnixStream, console: Console) {
-    let mut last = Pulse::now();
-    let (mut since, mut is_told) = (Instant::now(), false);
+    let mut stillness = Stillness::watch();
     loop {
         match signals.read(&mut [0; 1]) {
             Ok(0) => return,
@@ -80,16 +79,7 @@ fn hear_and_look(mut signals: &UnixStream, console: Console) {
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
             Err(_) => return,
         }
-        let now = Pulse::now();
-        if !now.has_stopped_since(last) {
-            (last, since, is_told) = (now, Instant::now(), false);
-            continue;
-        }
-        let waited = since.elapsed();
-        if waited >= TOLD && !is_told {
-            is_told = true;
-            console.note(&waiting());
-        }
+        let Some(waited) = stillness.look(|| console.note(&waiting())) else { continue };
         if waited >= GIVEN_UP && is_requested() {
             // Wherever it stops is as after a power cut, which everything here survives.
             leave();
@@ -100,7 +90,7 @@ fn hear_and_look(mut signals: &UnixStream, console: Console) {
 fn waiting() -> String {
     let asked = ASKED.lock().unwrap_or_else(PoisonError::into_inner);
     let what = asked.as_ref().map_or_else(|| "a file".to_owned(), |path| path.display().to_string());
-    let seconds = TOLD.as_secs();
+    let seconds = Stillness::TOLD.as_secs();
     in_one_line(&format!(
         "strongroom: waiting for {what}: what it lies on has not answered for {seconds} seconds"
     ))
@@ -218,8 +208,6 @@ fn terminal_slot() -> MutexGuard<'static, Option<(File, Termios)>> {
     TERMINAL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How long nothing is heard from a medium before that is said.
-const TOLD: Duration = Duration::from_secs(5);
 /// How long a medium that does not answer keeps a command that was told to stop.
 const GIVEN_UP: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(250);

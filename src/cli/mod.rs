@@ -8,6 +8,7 @@ mod cost;
 mod create;
 mod edit;
 mod erase;
+mod folders;
 mod header;
 mod hidden;
 mod images;

@@ -310,9 +310,7 @@ fn open_now(path: &Path, header: HeaderFile<'_>, access: Access) -> Result<Conta
 /// The same error, naming the mount or the processes that keep the container to themselves.
 pub(crate) fn name_holder(error: Error, path: &Path) -> Error {
     match use_of(path) {
-        Some((usage, Some(place))) => {
-            Error::new(ErrorKind::Busy, usage).with_hint(format!("strongroom unmount {}", place.display()))
-        }
+        Some((usage, Some(place))) => mounted(usage, &place),
         Some((usage, None)) => Error::new(ErrorKind::Busy, usage),
         None => match mount::others().first() {
             Some(Other { mounted_by, .. }) => {
@@ -323,6 +321,21 @@ pub(crate) fn name_holder(error: Error, path: &Path) -> Error {
             None => error,
         },
     }
+}
+
+/// Refuses a container that is mounted. Of what else uses it nothing is said.
+///
+/// # Errors
+/// `Busy`.
+pub(crate) fn refuse_mounted(path: &Path) -> Result<()> {
+    match use_of(path) {
+        Some((usage, Some(place))) => Err(mounted(usage, &place)),
+        _ => Ok(()),
+    }
+}
+
+fn mounted(usage: String, place: &Path) -> Error {
+    Error::new(ErrorKind::Busy, usage).with_hint(format!("strongroom unmount {}", place.display()))
 }
 
 /// How the container is in use, and where it is mounted.

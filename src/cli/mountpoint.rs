@@ -1,14 +1,13 @@
 //! Where `mount` mounts: where it is told, or on a folder in the user's home that is made for it and goes with the volume.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use strongroom::{
     error::{Error, ErrorKind, Result},
     mount::{is_made_mountpoint, make_mountpoint, remove_made_mountpoint},
 };
+
+use super::folders;
 
 /// The folder to mount on.
 #[derive(Debug)]
@@ -26,8 +25,7 @@ impl Place {
         if let Some(path) = asked {
             return Ok(Self { path: path.to_path_buf(), made: false });
         }
-        let home = env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
-        let (Some(home), Some(name)) = (home, container.file_stem()) else {
+        let (Some(home), Some(name)) = (folders::home(), container.file_stem()) else {
             return Err(Error::new(ErrorKind::Usage, "no mount point given, and no home to make one in")
                 .with_hint("strongroom mount CONTAINER MOUNTPOINT"));
         };

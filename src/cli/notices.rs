@@ -3,7 +3,7 @@
 //! Which were told is kept in `$XDG_STATE_HOME/strongroom/notices`, a line each. Nothing in it names a container.
 
 use std::{
-    env, fs,
+    fs,
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -11,7 +11,7 @@ use std::{
 
 use strongroom::text::in_one_line;
 
-use super::output::Console;
+use super::{folders, output::Console};
 
 /// Tells those of `notices` that this user was never told. JSON objects hold all of them, always.
 pub(crate) fn tell_once(console: Console, notices: &[String]) {
@@ -33,9 +33,7 @@ pub(crate) fn tell_once(console: Console, notices: &[String]) {
 
 /// Where it stands what was told; nowhere without a home.
 fn told() -> Option<PathBuf> {
-    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
-    Some(state.join("strongroom/notices"))
+    Some(folders::of_user("XDG_STATE_HOME", ".local/state")?.join("strongroom/notices"))
 }
 
 /// What was told; nothing where that cannot be read, or is far too much.

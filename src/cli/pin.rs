@@ -1,9 +1,6 @@
 //! `--pin`: headers are compared with what was remembered of them, before a password is asked for.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use strongroom::{
@@ -14,7 +11,7 @@ use strongroom::{
     volume::pin::{Pins, Standing},
 };
 
-use super::{args::PinChoice, output::Console};
+use super::{args::PinChoice, folders, output::Console};
 
 /// A header that is as pinned, or may be pinned once it was opened.
 #[derive(Debug)]
@@ -207,8 +204,7 @@ fn some(changes: &[String]) -> String {
 
 /// The user's pins.
 fn pins() -> Result<Pins> {
-    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let data = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
+    let data = folders::of_user("XDG_DATA_HOME", ".local/share");
     let none = || Error::new(ErrorKind::Usage, "there is nowhere to keep pins: HOME is not set");
     Ok(Pins::new(data.ok_or_else(none)?.join("strongroom/pins")))
 }

@@ -13,7 +13,7 @@ use strongroom::{
 use super::{
     args::{NewFormat, NewOptions, ProvisionChoice},
     cost, interrupt,
-    mounting::{name_holder, use_of},
+    mounting::{name_holder, refuse_mounted},
     output::Console,
     progress::spin,
     prompt,
@@ -86,20 +86,22 @@ impl<'a> Plan<'a> {
     }
 
     /// The last checks before the secret: is there space, is there a source for the secret, may what is there go?
-    pub(crate) fn confirm(&self) -> Result<()> {
+    pub(crate) fn confirm(&self, console: Console) -> Result<()> {
         interrupt::asking(self.path, || {
             self.check_space()?;
             self.check_place()?;
             self.check_header_file()
         })?;
         self.options.secrets.check_source_for(self.blueprint.keyfile_role())?;
-        match &self.replaced {
-            Some(there) => {
-                refuse_mounted(self.path)?;
-                confirm_overwriting(self.path, there, self.options.yes)
-            }
-            None => Ok(()),
+        if let Some(there) = &self.replaced {
+            // Whatever is answered.
+            refuse_mounted(self.path)?;
+            confirm_overwriting(self.path, there, self.options.yes)?;
         }
+        if let Some(warning) = self.overcommitment() {
+            console.warn(&format!("{}: {warning}", self.path.display()));
+        }
+        Ok(())
     }
 
     /// Reads the new secret, settles its costs and makes the header, which is not written yet.
@@ -190,7 +192,7 @@ impl<'a> Plan<'a> {
     }
 
     /// What a thin container is warned of: the disk cannot hold all that it promises.
-    pub(crate) fn overcommitment(&self) -> Option<String> {
+    fn overcommitment(&self) -> Option<String> {
         let (needed, free) = self.shortfall().ok().flatten().filter(|_| self.provision == Provision::Thin)?;
         Some(format!(
             "it may grow to {needed}, and the disk has only {free} free: once the disk is full, what you write to the container can be lost"
@@ -264,17 +266,6 @@ fn occupied(there: &Occupant) -> Error {
             .with_hint("--force erases all of it"),
         _ => Error::new(ErrorKind::Exists, format!("it exists ({what})"))
             .with_hint("choose another name, or overwrite it with --force"),
-    }
-}
-
-/// What is mounted is not overwritten, whatever is answered: nobody need be asked.
-fn refuse_mounted(path: &Path) -> Result<()> {
-    match use_of(path) {
-        Some((usage, Some(place))) => {
-            Err(Error::new(ErrorKind::Busy, usage)
-                .with_hint(format!("strongroom unmount {}", place.display())))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -4,6 +4,7 @@
 //! entry. [`start`] makes one, [`unmount`](unmount()) ends one, [`list`] shows them all, [`clean_stale`] takes away what
 //! killed ones left.
 
+mod bystanders;
 mod driver;
 mod filesystem;
 mod fuse2fs;

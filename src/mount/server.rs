@@ -4,6 +4,7 @@ mod ending;
 mod events;
 mod files;
 mod loss;
+mod notes;
 mod parts;
 mod place;
 mod reencryption;
@@ -26,7 +27,7 @@ use std::{
 
 use ending::{Cause, Ending, Waiting};
 use events::{Event, Signals, Watch};
-use files::{FileWatch, Found};
+use files::FileWatch;
 use loss::{Contact, Held, Loss, Rescue, ending, tell_of_copies};
 use parts::{Export, MadeMountPoint};
 use place::{Place, record};
@@ -37,7 +38,6 @@ use super::{
     filesystem::Superblock,
     mountinfo::{MountId, MountTable},
     protocol::{self, Answer, Command, Failure, Order, Outcome, Reencrypt, Rescued, Save, Target},
-    registry::{Protection, Unwritten},
     replay::Replay,
     runtime,
     session::{DIRECTORY_PART, Session},
@@ -361,101 +361,6 @@ impl Server {
         }
     }
 
-    /// Has `list` show where the container and its header file are now, and tells whoever can be reached if one is lost.
-    fn note_files(&mut self) {
-        let found = self.files.found();
-        let was_lost = {
-            let entry = &self.session.record().entry;
-            entry.container_state.or(entry.header_state).is_some()
-        };
-        self.note_found(&found);
-        let read_only = self.session.record().entry.read_only;
-        let is_new = !was_lost && !self.is_private;
-        let Some(loss) = Loss::of(found, read_only).filter(|_| is_new) else { return };
-        let record = self.session.record();
-        let line = loss.notice(record.entry.mountpoint.as_deref().unwrap_or(&record.block_directory));
-        self.tell(&line);
-    }
-
-    fn note_found(&mut self, found: &Found) {
-        let noted = self.session.note(|record| {
-            record.follow(&found.container.path, found.container.lost);
-            record.entry.header = found.header.as_ref().map(|header| header.path.clone());
-            record.entry.header_state = found.header.as_ref().and_then(|header| header.lost);
-        });
-        if let Err(error) = noted {
-            (self.log)(&format!("cannot note it for list: {error}"));
-        }
-    }
-
-    /// What is lost if the session ends now. Looks.
-    fn loss(&mut self) -> Option<Loss> {
-        if self.is_private {
-            // A container in the making, which whoever makes it may give up.
-            return None;
-        }
-        let found = self.files.look();
-        self.note_found(&found);
-        Loss::of(found, self.session.record().entry.read_only)
-    }
-
-    /// Has `list` show that nothing is written any more: a write would have touched the protected hidden volume.
-    fn note_refusal(&mut self) {
-        (self.log)(
-            "a write would have touched the protected hidden volume: every write is refused from now on",
-        );
-        let noted = self.session.note(|record| {
-            record.entry.read_only = true;
-            record.entry.protection = Some(Protection::Triggered);
-        });
-        if let Err(error) = noted {
-            (self.log)(&format!("cannot note it for list: {error}"));
-        }
-    }
-
-    /// Has `list` show that the medium is full, or that it is no longer, and tells whoever can be reached.
-    fn note_room(&mut self) {
-        let unwritten = Unwritten::of(&self.shortage);
-        let record = self.session.record();
-        if record.entry.unwritten == unwritten {
-            return;
-        }
-        let container = record.entry.container.display();
-        let shown = record.entry.mountpoint.as_deref().unwrap_or(&record.block_directory).display();
-        let full = format!("{shown}: the disk that holds {container}");
-        let line = match unwritten {
-            Some(Unwritten::Waiting) => {
-                format!("{full} is full: make room there within a minute, or what was written last is lost")
-            }
-            Some(Unwritten::Lost) => format!(
-                "{full} was full too long: not everything is in the container; copy what you need to another disk before you unmount"
-            ),
-            None => format!("{full} has room again: everything was written"),
-        };
-        self.tell(&line);
-        if let Err(error) = self.session.note(|record| record.entry.unwritten = unwritten) {
-            (self.log)(&format!("cannot note it for list: {error}"));
-        }
-    }
-
-    /// Why a volume is not taken down by a gentle command while its medium is full.
-    fn lack(&mut self) -> Option<Error> {
-        self.note_room();
-        let entry = &self.session.record().entry;
-        let full = format!("the disk that holds {}", entry.container.display());
-        Some(match entry.unwritten? {
-            Unwritten::Waiting => {
-                Error::new(ErrorKind::Busy, format!("{full} is full: what was written last is not saved yet"))
-                    .with_hint("make room there, and unmount again")
-            }
-            Unwritten::Lost => Error::new(
-                ErrorKind::Busy,
-                format!("{full} was full: not everything that was written is saved"),
-            )
-            .with_hint("copy what you need to another disk first, then unmount with --force"),
-        })
-    }
-
     /// Carries out one command.
     fn obey(&mut self, stream: UnixStream) -> Next {
         let command = match events::receive_command(&stream) {
@@ -648,14 +553,6 @@ impl Server {
     fn note_held(&mut self) {
         if let Err(error) = self.session.note(|record| record.is_held = true) {
             (self.log)(&format!("cannot note that the container is held: {error}"));
-        }
-    }
-
-    /// Tells whoever can be reached.
-    fn tell(&self, line: &str) {
-        (self.log)(line);
-        if let Some(terminal) = &self.contact.terminal {
-            terminal.tell(line);
         }
     }
 }

@@ -11,8 +11,9 @@ use std::{
 use rustix::process::Signal;
 
 use super::{
+    bystanders::Bystanders,
     holders::{Holder, holders_of_mount, overlays_left},
-    mountinfo::{Mount, MountTable},
+    mountinfo::MountTable,
     others::{other_at, others},
     protocol::{self, Command, Failure, Outcome},
     registry::{
@@ -116,8 +117,12 @@ fn clear_killed(session: &Session, record: &Record) -> Result<()> {
     if !record.ready || record.entry.read_only || !is_of_this_boot {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Io, "its server was killed: what was not synced is lost")
-        .during(format!("unmounted {}, but not cleanly", record.place().display())))
+    let error = Error::new(ErrorKind::Io, "its server was killed: what was not synced is lost");
+    Err(unmounted_uncleanly(error, record))
+}
+
+fn unmounted_uncleanly(error: Error, record: &Record) -> Error {
+    error.during(format!("unmounted {}, but not cleanly", record.place().display()))
 }
 
 /// What `unmount` and `sync` say of a name that nothing of the caller's bears.
@@ -196,6 +201,7 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
     let directory = &session.directory;
     let shown = record.place();
     let action = || format!("cannot unmount {}", shown.display());
+    let uncleanly = |error| unmounted_uncleanly(error, record);
     step_out(record);
     if force && let Some(inner) = inner_ones(record, sessions()).first() {
         return Err(in_use_by_inner(inner).during(action()));
@@ -204,8 +210,7 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
     if !force && !record.entry.read_only && !is_overwritten(record) {
         flush_before_unmount(&record.entry, patience.interrupted);
     }
-    let copies = if force { copies_of(record) } else { Vec::new() };
-    let covers = if force { covers_of(record) } else { Vec::new() };
+    let bystanders = if force { Bystanders::of(record) } else { Bystanders::default() };
     if record.server.is_ending() {
         // Its last threads may only need a moment.
         wait_for_end(record, LAST_MOMENT);
@@ -219,11 +224,10 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
             return Err(error.during(action()).with_hint("unmount --force clears what is left"));
         }
         let error = clear_given_up(session, record, error, "");
-        return Err(error.during(format!("unmounted {}, but not cleanly", shown.display())));
+        return Err(uncleanly(error));
     }
     let outcome = ask(&directory.join(CONTROL), record, force, patience);
-    tell_of_gone(&copies, patience);
-    tell_of_covers(&covers, patience);
+    bystanders.tell_of_gone(patience.warn);
     // A server that ends by itself closes the connection a moment before it has ended.
     if outcome.as_ref().is_err_and(|error| LOST.contains(&error.kind())) {
         wait_for_end(record, if record.server.is_ending() { MOMENT } else { LAST_MOMENT });
@@ -232,7 +236,7 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
         // A gentler command was waiting for the medium: told to hurry, the server gave it up, and could not tell us.
         let reason = "its medium does not answer: what was not written yet is lost";
         let error = clear_given_up(session, record, Error::new(ErrorKind::Io, reason), KEYS_WIPED);
-        return Err(error.during(format!("unmounted {}, but not cleanly", shown.display())));
+        return Err(uncleanly(error));
     }
     match outcome {
         Ok(Outcome::Done) => {
@@ -242,22 +246,20 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
         }
         Ok(Outcome::Lossy(failure)) => {
             wait_for_end(record, END_LIMIT);
-            Err(lossy(failure).during(format!("unmounted {}, but not cleanly", shown.display())))
+            Err(uncleanly(lossy(failure)))
         }
         Ok(Outcome::Rescued(rescued)) => {
             wait_for_end(record, END_LIMIT);
             for copy in &rescued.copies {
                 (patience.warn)(&format!("a copy of it is in {}", copy.display()));
             }
-            let lossy =
-                |failure| lossy(failure).during(format!("unmounted {}, but not cleanly", shown.display()));
-            rescued.lossy.map_or(Ok(()), |failure| Err(lossy(failure)))
+            rescued.lossy.map_or(Ok(()), |failure| Err(uncleanly(lossy(failure))))
         }
         Ok(Outcome::Failed(failure)) => Err(explained(failure, record).during(action())),
         Ok(Outcome::Kept(failure)) => Err(Error::from(failure).during(action())),
         Ok(Outcome::GivenUp(failure)) => {
             let error = clear_given_up(session, record, lossy(failure), KEYS_WIPED);
-            Err(error.during(format!("unmounted {}, but not cleanly", shown.display())))
+            Err(uncleanly(error))
         }
         Ok(
             Outcome::Lent
@@ -288,7 +290,7 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
             let reason = if is_lost(record) { KILLED_LOST } else { KILLED };
             kill(record).map_err(|error| error.during(action()))?;
             let error = Error::new(ErrorKind::Io, reason);
-            Err(error.during(format!("unmounted {}, but not cleanly", shown.display())))
+            Err(uncleanly(error))
         }
         Err(error) => {
             Err(Error::new(ErrorKind::Io, format!("its server does not answer ({})", error.kind()))
@@ -309,12 +311,6 @@ pub(super) fn step_out(record: &Record) -> bool {
     is_in && std::env::set_current_dir("/").is_ok()
 }
 
-/// The other mounts of a volume.
-fn copies_of(record: &Record) -> Vec<Mount> {
-    let Some(id) = record.mount.or(record.block_mount) else { return Vec::new() };
-    MountTable::read().map(|table| table.copies(id).cloned().collect()).unwrap_or_default()
-}
-
 /// Says which former names of the container lead to other files now.
 fn tell_of_strangers(record: &Record, patience: Patience<'_>) {
     let strangers = record
@@ -324,41 +320,6 @@ fn tell_of_strangers(record: &Record, patience: Patience<'_>) {
     for name in strangers {
         let (name, container) = (name.display(), record.entry.container.display());
         (patience.warn)(&format!("{name} is another file now: the container of this volume is {container}"));
-    }
-}
-
-/// What was mounted on the volume itself.
-fn covers_of(record: &Record) -> Vec<Mount> {
-    let Some(id) = record.mount.or(record.block_mount) else { return Vec::new() };
-    let Ok(table) = MountTable::read() else { return Vec::new() };
-    let Some(place) = table.find(id).map(|mount| mount.mountpoint.clone()) else { return Vec::new() };
-    if table.cover_of(id).is_none() {
-        return Vec::new();
-    }
-    let here = table.mounts().iter().filter(|mount| mount.mountpoint == place);
-    here.skip_while(|mount| mount.id != id).skip(1).cloned().collect()
-}
-
-/// Says which of these were taken away with the volume below them.
-fn tell_of_covers(covers: &[Mount], patience: Patience<'_>) {
-    let table = MountTable::read().unwrap_or_default();
-    for cover in covers.iter().filter(|cover| table.find(cover.id).is_none()) {
-        (patience.warn)(&format!(
-            "what was mounted over {} ({}) has been unmounted as well",
-            cover.mountpoint.display(),
-            cover.kind
-        ));
-    }
-}
-
-/// Says which of these mounts went with their volume: who goes on writing there writes to the disk below, in clear.
-fn tell_of_gone(copies: &[Mount], patience: Patience<'_>) {
-    let table = MountTable::read().unwrap_or_default();
-    for copy in copies.iter().filter(|copy| table.find(copy.id).is_none()) {
-        (patience.warn)(&format!(
-            "the mount on {} has gone as well: what is written there from now on is not encrypted",
-            copy.mountpoint.display()
-        ));
     }
 }
 
@@ -498,14 +459,17 @@ pub(super) fn explained(failure: Failure, record: &Record) -> Error {
 
 /// Whether a file of the container has lost its name, as its server has noted by now.
 fn is_lost(record: &Record) -> bool {
-    let states = noted(record).flat_map(|now| [now.entry.container_state, now.entry.header_state]);
-    states.flatten().any(Lost::is_nameless)
+    states(record).any(Lost::is_nameless)
 }
 
 /// Whether another program has written to the container, as its server has noted by now.
 fn is_overwritten(record: &Record) -> bool {
-    let states = noted(record).flat_map(|now| [now.entry.container_state, now.entry.header_state]);
-    states.flatten().any(|state| state == Lost::Overwritten)
+    states(record).any(|state| state == Lost::Overwritten)
+}
+
+/// How its files were lost, as its server has noted by now.
+fn states(record: &Record) -> impl Iterator<Item = Lost> {
+    noted(record).flat_map(|now| [now.entry.container_state, now.entry.header_state]).flatten()
 }
 
 /// Whether only its server still holds the container.

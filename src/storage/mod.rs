@@ -17,7 +17,7 @@ pub use apart::Apart;
 pub use file::FileStorage;
 pub use memory::MemoryStorage;
 pub use overlay::{Overlay, Window};
-pub use pulse::{Pulse, Request, seal};
+pub use pulse::{Pulse, Request, Stillness, seal};
 pub use section::Section;
 pub use shortage::{Lack, Shortage};
 pub use sim::{Failure, Fate, Outcome, Plan, SimStorage};

@@ -3,6 +3,7 @@
 use std::{
     io,
     sync::atomic::{AtomicBool, AtomicU64, Ordering, fence},
+    time::{Duration, Instant},
 };
 
 static BEGUN: AtomicU64 = AtomicU64::new(0);
@@ -27,6 +28,40 @@ impl Pulse {
     /// Whether some request waits for its answer, and none has had one since `earlier`.
     pub const fn has_stopped_since(self, earlier: Self) -> bool {
         self.ended == earlier.ended && self.begun > self.ended
+    }
+}
+
+/// How long the media have stood still, for whoever looks again and again.
+#[derive(Debug)]
+pub struct Stillness {
+    last: Pulse,
+    since: Instant,
+    is_told: bool,
+}
+
+impl Stillness {
+    /// How long a medium takes to answer before people are told.
+    pub const TOLD: Duration = Duration::from_secs(5);
+
+    /// From this moment on.
+    pub fn watch() -> Self {
+        Self { last: Pulse::now(), since: Instant::now(), is_told: false }
+    }
+
+    /// For how long nothing has been answered; `None` where nothing waits, or something was answered since the last look. Calls
+    /// `tell` once it is [`TOLD`](Self::TOLD).
+    pub fn look(&mut self, tell: impl FnOnce()) -> Option<Duration> {
+        let now = Pulse::now();
+        if !now.has_stopped_since(self.last) {
+            *self = Self { last: now, since: Instant::now(), is_told: false };
+            return None;
+        }
+        let waited = self.since.elapsed();
+        if waited >= Self::TOLD && !self.is_told {
+            self.is_told = true;
+            tell();
+        }
+        Some(waited)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The header as a whole: describing, unlocking, healing.
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     check::{check_macs, check_records},
@@ -76,7 +76,7 @@ impl NativeHeader {
     }
 
     /// What to say of a superblock that is an old one, with its volume key where that is known.
-    fn caution(&self, superblock: &Superblock, key: Option<&VolumeKey>) -> Option<String> {
+    pub(super) fn caution(&self, superblock: &Superblock, key: Option<&VolumeKey>) -> Option<String> {
         let error = outdated(superblock.generation, self.newer_generation(superblock)?);
         let slots = self.slots_of(superblock);
         let is_all_known = key.is_some_and(|key| data::has_ended(superblock, key, slots));
@@ -117,7 +117,7 @@ impl NativeHeader {
     }
 
     /// The records that stand where this superblock has its work areas.
-    fn slots_of(&self, superblock: &Superblock) -> Option<&Slots> {
+    pub(super) fn slots_of(&self, superblock: &Superblock) -> Option<&Slots> {
         let areas = WorkAreas::of(&superblock.geometry)?;
         self.slots.iter().find(|slots| *slots.areas() == areas)
     }
@@ -147,7 +147,7 @@ impl NativeHeader {
     }
 
     /// What the copy in use says, before anything is unlocked.
-    fn current(&self) -> &Superblock {
+    pub(super) fn current(&self) -> &Superblock {
         &self.copies.current().superblock
     }
 
@@ -298,77 +298,11 @@ impl NativeHeader {
                 "--read-only opens it; strongroom header repair makes the older one count, after asking";
             return Err(Error::new(ErrorKind::Tampered, FORGED).with_hint(hint)); // NAT-RD-06
         }
-        let unlinked = || self.unlinked_beside(good, key).or_else(|| self.alien_records(good, key));
-        if let Some(doubt) = self.doubt(good).or_else(unlinked) {
+        if let Some(doubt) = self.doubt(good).or_else(|| self.unlinked(good, key)) {
             let hint = "--read-only opens it; strongroom header repair says what there is, and asks";
             return Err(Error::new(ErrorKind::Damaged, doubt).with_hint(hint));
         }
         self.stuck(good, key)
-    }
-
-    /// NAT-UPD-10: the whole copies of this container that nothing links to `good`, the authentic one under `key`.
-    pub(super) fn unlinked_to(&self, good: &HeaderCopy, key: &VolumeKey) -> Vec<&HeaderCopy> {
-        let of_this = self.copies.whole().filter(|copy| copy.is_of_same_container(good));
-        of_this.filter(|copy| !copy.is_linked_to(good, key)).collect()
-    }
-
-    /// What is said of the first of them.
-    fn unlinked_beside(&self, good: &HeaderCopy, key: &VolumeKey) -> Option<String> {
-        let unlinked = self.unlinked_to(good, key).into_iter().next()?;
-        let name = |copy: &HeaderCopy| {
-            let Superblock { index, sequence, generation, .. } = &copy.superblock;
-            format!("copy {index} (offset {}, sequence {sequence}, generation {generation})", copy.offset())
-        };
-        Some(format!(
-            "its header copies do not belong together: {} was made under another volume key than {}, or changed by \
-             someone without the key",
-            name(unlinked),
-            name(good)
-        ))
-    }
-
-    /// NAT-UPD-11: where the slots lie that hold records of this generation under another key.
-    pub(super) fn alien_slots(&self, good: &HeaderCopy, key: &VolumeKey) -> Vec<Range<u64>> {
-        let ledger = Ledger::new(&good.superblock, key).ok();
-        let found =
-            ledger.zip(self.slots_of(&good.superblock)).map(|(ledger, slots)| ledger.alien_slots(slots));
-        found.unwrap_or_default()
-    }
-
-    /// What to say of them.
-    pub(super) fn alien_records(&self, good: &HeaderCopy, key: &VolumeKey) -> Option<String> {
-        let offset = self.alien_slots(good, key).first()?.start;
-        Some(format!(
-            "the records in the work area at offset {offset} do not belong to this header: they are of its generation ({}), \
-             but were made under another volume key, or changed by someone without the key",
-            good.superblock.generation
-        ))
-    }
-
-    /// What speaks against the copy in use, as far as that shows without the key.
-    pub(super) fn doubt_in_use(&self) -> Option<String> {
-        self.caution(self.current(), None).or_else(|| self.doubt(self.copies.current()))
-    }
-
-    /// What somebody without the key has made of another copy, `good` being the authentic one.
-    fn forged_beside(&self, good: &HeaderCopy, key: &VolumeKey) -> Option<String> {
-        let of_this = || self.copies.whole().filter(|copy| copy.is_of_same_container(good));
-        if of_this().any(|copy| copy.is_update_of(good)) {
-            return Some(FORGED.to_owned()); // NAT-RD-06
-        }
-        self.unlinked_beside(good, key)
-            .or_else(|| self.alien_records(good, key))
-            .or_else(|| self.unfinished(good, key))
-    }
-
-    /// Why it is not certain that the authentic copy `good` is the container's present header: only its owner may say so.
-    fn doubt(&self, good: &HeaderCopy) -> Option<String> {
-        let place = |copy: &HeaderCopy| format!("the one at offset {} to {}", copy.offset(), name_of(copy));
-        if let Some(foreign) = self.foreign_to(good).first() {
-            let (this, other) = (place(good), place(foreign));
-            return Some(format!("its header copies belong to two containers: {this}, {other}")); // NAT-UPD-09
-        }
-        self.copies.damaged_other(good).map(|damaged| damaged.to_string()) // NAT-UPD-08
     }
 
     /// Whether everything is there and known that writing needs, `good` being the authentic copy.
@@ -392,25 +326,6 @@ impl NativeHeader {
             return Err(Error::new(ErrorKind::Damaged, reason).with_hint(hint)); // NAT-GEO-06
         }
         Ok(())
-    }
-
-    /// Whether the data are as far as this header says (NAT-REENC-21): a header from after the end of a re-encryption may stand
-    /// beside data, and records, from the middle of it.
-    pub(super) fn check_finished(&self, good: &HeaderCopy, key: &VolumeKey) -> Result<()> {
-        self.unfinished(good, key).map_or(Ok(()), |said| {
-            Err(Error::new(ErrorKind::Damaged, said).with_hint(
-                "change nothing before you have a copy of the container; strongroom header repair --scan shows the header that fits",
-            ))
-        })
-    }
-
-    fn unfinished(&self, good: &HeaderCopy, key: &VolumeKey) -> Option<String> {
-        let ledger = Ledger::new(&good.superblock, key).ok()?;
-        let border = ledger.unfinished(self.slots_of(&good.superblock)?)?;
-        Some(format!(
-            "this header is from after a re-encryption of which the container has only the first {border} bytes: the rest is still under \
-             the old key"
-        ))
     }
 
     /// The whole copy that stands where `good` has its copy of this index.
@@ -553,7 +468,7 @@ impl Header for NativeHeader {
 }
 
 /// NAT-RD-06: what passes for newer.
-const FORGED: &str = "the newer header copy was changed by someone without the key";
+pub(super) const FORGED: &str = "the newer header copy was changed by someone without the key";
 
 /// What a pin remembers of this superblock, and of the newest record where a re-encryption is under way.
 fn fingerprint(superblock: &Superblock, record: Option<u64>) -> Option<Fingerprint> {

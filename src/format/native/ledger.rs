@@ -129,7 +129,7 @@ impl Ledger {
     /// `Damaged` where no record counts.
     pub(super) fn open(superblock: &Superblock, key: &VolumeKey, slots: Option<&Slots>) -> Result<Self> {
         let mut ledger = Self::new(superblock, key)?;
-        let found = slots.map(|slots| ledger.parse_all(slots)).unwrap_or_default();
+        let found = slots.map(|slots| ledger.parse_all(ledger.generation, slots)).unwrap_or_default();
         ledger.counting = found.iter().flatten().flatten().copied().collect();
         // The last of those with the highest counter: from behind, that of the front.
         let newest = ledger.counting.iter().rev().max_by_key(|record| record.counter);
@@ -178,10 +178,8 @@ impl Ledger {
     /// NAT-REENC-21: how far the re-encryption was that this header says is finished, where the newest record of it says less.
     pub(super) fn unfinished(&self, slots: &Slots) -> Option<u64> {
         let before = self.generation.checked_sub(1).filter(|before| before % 2 == 1)?;
-        let records = [(0, 0), (0, 1), (1, 0), (1, 1)]
-            .into_iter()
-            .filter_map(|(area, slot)| self.parse_of(before, slots.slot(area, slot)?));
-        let newest = records.max_by_key(|record| record.counter)?;
+        let found = self.parse_all(before, slots);
+        let newest = found.iter().flatten().flatten().max_by_key(|record| record.counter)?;
         let is_done = newest.border == self.data_len && newest.chunk_len() == 0;
         (!is_done).then_some(newest.border)
     }
@@ -412,20 +410,16 @@ impl Ledger {
     }
 
     /// Every slot's record where it counts, area by area.
-    fn parse_all(&self, slots: &Slots) -> [[Option<Record>; 2]; 2] {
+    fn parse_all(&self, generation: u32, slots: &Slots) -> [[Option<Record>; 2]; 2] {
         let parse = |area: usize, slot: u64| {
-            let record = self.parse(slots.slot(area, slot)?)?;
+            let record = self.parse(generation, slots.slot(area, slot)?)?;
             Some(record).filter(|record| record.counter.is_multiple_of(2) == (slot == 0))
         };
         [0, 1].map(|area| [parse(area, 0), parse(area, 1)])
     }
 
     /// NAT-REENC-05: a record that counts.
-    fn parse(&self, bytes: &[u8]) -> Option<Record> {
-        self.parse_of(self.generation, bytes)
-    }
-
-    fn parse_of(&self, generation: u32, bytes: &[u8]) -> Option<Record> {
+    fn parse(&self, generation: u32, bytes: &[u8]) -> Option<Record> {
         let raw = RawRecord::read_from_bytes(bytes).ok()?;
         let is_ours = raw.magic == RECORD_MAGIC
             && raw.version.get() == RECORD_VERSION

@@ -6,6 +6,7 @@ mod copies;
 mod copy;
 mod create;
 mod data;
+mod doubts;
 mod editor;
 mod erasure;
 mod error;

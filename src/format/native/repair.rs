@@ -127,8 +127,7 @@ impl NativeHeader {
     /// `Tampered` where no copy is authentic.
     pub fn alien_work(&self, unlocked: &Unlocked) -> Result<Option<(Vec<Range<u64>>, String)>> {
         let good = self.authentic(&unlocked.volume_key)?;
-        let said = self.alien_records(good, &unlocked.volume_key);
-        Ok(said.map(|said| (self.alien_slots(good, &unlocked.volume_key), said)))
+        Ok(self.alien_records(good, &unlocked.volume_key))
     }
 
     /// Puts records of this header's own in the place of those.

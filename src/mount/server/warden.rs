@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, sleep},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::process::Signal;
@@ -26,7 +26,7 @@ use crate::{
         memory::wipe_all_secrets,
         process::{ProcessId, end_at_once},
     },
-    volume::{Pulse, seal},
+    volume::{Stillness, seal},
 };
 
 /// When a medium that stands still is given up.
@@ -82,9 +82,7 @@ impl Drop for Warden {
 
 impl Charge {
     fn watch(self, is_done: &Mutex<bool>) {
-        let mut last = Pulse::now();
-        let mut since = Instant::now();
-        let mut is_told = false;
+        let mut stillness = Stillness::watch();
         loop {
             sleep(TICK);
             // Held to the end where it gives up: nobody else answers then.
@@ -92,19 +90,10 @@ impl Charge {
             if *is_done {
                 return;
             }
-            let now = Pulse::now();
-            if !now.has_stopped_since(last) {
-                (last, since, is_told) = (now, Instant::now(), false);
-                continue;
-            }
-            let waited = since.elapsed();
-            if waited >= TOLD && !is_told {
-                is_told = true;
-                self.tell();
-            }
+            let Some(waited) = stillness.look(|| self.tell()) else { continue };
             let patience = match self.patience {
-                Patience::None => Some(TOLD),
-                _ if self.stop.load(Ordering::Relaxed) => Some(TOLD),
+                Patience::None => Some(Stillness::TOLD),
+                _ if self.stop.load(Ordering::Relaxed) => Some(Stillness::TOLD),
                 Patience::Long => Some(LONG),
                 Patience::Endless => None,
             };
@@ -121,7 +110,11 @@ impl Charge {
     }
 
     fn what(&self) -> String {
-        format!("the medium of {} has not answered for {} seconds", self.container.display(), TOLD.as_secs())
+        format!(
+            "the medium of {} has not answered for {} seconds",
+            self.container.display(),
+            Stillness::TOLD.as_secs()
+        )
     }
 
     fn give_up(&self) -> ! {
@@ -146,6 +139,4 @@ impl Charge {
 }
 
 const TICK: Duration = Duration::from_millis(100);
-/// How long nothing is heard from a medium before that is said.
-const TOLD: Duration = Duration::from_secs(5);
 const LONG: Duration = Duration::from_secs(60);

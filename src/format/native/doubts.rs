@@ -1,0 +1,109 @@
+//! What speaks against the authentic header copy, or against what stands beside it: then nothing is written under it.
+
+use std::ops::Range;
+
+use super::{
+    copy::HeaderCopy,
+    header::{FORGED, NativeHeader, name_of},
+    ledger::Ledger,
+    superblock::Superblock,
+};
+use crate::{
+    crypto::secret::VolumeKey,
+    error::{Error, ErrorKind, Result},
+};
+
+impl NativeHeader {
+    /// NAT-UPD-10: the whole copies of this container that nothing links to `good`, the authentic one under `key`.
+    pub(super) fn unlinked_to(&self, good: &HeaderCopy, key: &VolumeKey) -> Vec<&HeaderCopy> {
+        let of_this = self.copies.whole().filter(|copy| copy.is_of_same_container(good));
+        of_this.filter(|copy| !copy.is_linked_to(good, key)).collect()
+    }
+
+    /// What is said of the first of them.
+    fn unlinked_beside(&self, good: &HeaderCopy, key: &VolumeKey) -> Option<String> {
+        let unlinked = self.unlinked_to(good, key).into_iter().next()?;
+        let name = |copy: &HeaderCopy| {
+            let Superblock { index, sequence, generation, .. } = &copy.superblock;
+            format!("copy {index} (offset {}, sequence {sequence}, generation {generation})", copy.offset())
+        };
+        Some(format!(
+            "its header copies do not belong together: {} was made under another volume key than {}, or changed by \
+             someone without the key",
+            name(unlinked),
+            name(good)
+        ))
+    }
+
+    /// NAT-UPD-11: where the slots lie that hold records of this generation under another key.
+    pub(super) fn alien_slots(&self, good: &HeaderCopy, key: &VolumeKey) -> Vec<Range<u64>> {
+        let ledger = Ledger::new(&good.superblock, key).ok();
+        let found =
+            ledger.zip(self.slots_of(&good.superblock)).map(|(ledger, slots)| ledger.alien_slots(slots));
+        found.unwrap_or_default()
+    }
+
+    /// The same with what to say of them; `None` where there are none.
+    pub(super) fn alien_records(
+        &self,
+        good: &HeaderCopy,
+        key: &VolumeKey,
+    ) -> Option<(Vec<Range<u64>>, String)> {
+        let slots = self.alien_slots(good, key);
+        let said = format!(
+            "the records in the work area at offset {} do not belong to this header: they are of its generation ({}), but were \
+             made under another volume key, or changed by someone without the key",
+            slots.first()?.start,
+            good.superblock.generation
+        );
+        Some((slots, said))
+    }
+
+    /// What is said of copies and records that nothing links to `good`.
+    pub(super) fn unlinked(&self, good: &HeaderCopy, key: &VolumeKey) -> Option<String> {
+        self.unlinked_beside(good, key).or_else(|| self.alien_records(good, key).map(|(_, said)| said))
+    }
+
+    /// What speaks against the copy in use, as far as that shows without the key.
+    pub(super) fn doubt_in_use(&self) -> Option<String> {
+        self.caution(self.current(), None).or_else(|| self.doubt(self.copies.current()))
+    }
+
+    /// What somebody without the key has made of another copy, `good` being the authentic one.
+    pub(super) fn forged_beside(&self, good: &HeaderCopy, key: &VolumeKey) -> Option<String> {
+        let of_this = || self.copies.whole().filter(|copy| copy.is_of_same_container(good));
+        if of_this().any(|copy| copy.is_update_of(good)) {
+            return Some(FORGED.to_owned()); // NAT-RD-06
+        }
+        self.unlinked(good, key).or_else(|| self.unfinished(good, key))
+    }
+
+    /// Why it is not certain that the authentic copy `good` is the container's present header: only its owner may say so.
+    pub(super) fn doubt(&self, good: &HeaderCopy) -> Option<String> {
+        let place = |copy: &HeaderCopy| format!("the one at offset {} to {}", copy.offset(), name_of(copy));
+        if let Some(foreign) = self.foreign_to(good).first() {
+            let (this, other) = (place(good), place(foreign));
+            return Some(format!("its header copies belong to two containers: {this}, {other}")); // NAT-UPD-09
+        }
+        self.copies.damaged_other(good).map(|damaged| damaged.to_string()) // NAT-UPD-08
+    }
+
+    /// Whether the data are as far as this header says (NAT-REENC-21): a header from after the end of a re-encryption may stand
+    /// beside data, and records, from the middle of it.
+    pub(super) fn check_finished(&self, good: &HeaderCopy, key: &VolumeKey) -> Result<()> {
+        self.unfinished(good, key).map_or(Ok(()), |said| {
+            Err(Error::new(ErrorKind::Damaged, said).with_hint(
+                "change nothing before you have a copy of the container; strongroom header repair --scan shows the header that fits",
+            ))
+        })
+    }
+
+    fn unfinished(&self, good: &HeaderCopy, key: &VolumeKey) -> Option<String> {
+        let ledger = Ledger::new(&good.superblock, key).ok()?;
+        let border = ledger.unfinished(self.slots_of(&good.superblock)?)?;
+        Some(format!(
+            "this header is from after a re-encryption of which the container has only the first {border} bytes: the rest is still under \
+             the old key"
+        ))
+    }
+}
