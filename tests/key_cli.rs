@@ -264,6 +264,33 @@ fn a_weak_new_password_gets_one_line() {
 }
 
 #[test]
+fn the_same_password_once_more_is_said_to_be_the_same() {
+    let place = with_container();
+    for (command, said) in [
+        ("change", "the new password is the same as the old one"),
+        ("add", "the new password is the one that you unlocked with: it opens both keyslots now"),
+    ] {
+        let command = format!("key {command} v --password-file password {CHEAP} --new-password-file");
+        let same = place.strongroom(&format!("{command} password"));
+        assert!(same.status == Some(0) && same.errors.contains(said), "{same:?}");
+        let other = place.strongroom(&format!("{command} third"));
+        assert!(!other.errors.contains("the new password is"), "{other:?}");
+        place.copy_vector("password.img", "v");
+    }
+}
+
+#[test]
+fn a_recovery_key_is_not_asked_for_where_there_is_none() {
+    let place = with_container();
+    let ended = place.strongroom("key test v --recovery-key --password-file none");
+    assert_eq!(ended.status, Some(2), "{ended:?}");
+    assert!(ended.errors.contains("cannot unlock v: it has no recovery key"), "{ended:?}");
+    place.json("key add v --password-file password --recovery --no-qr");
+    let ended = place.strongroom("key test v --recovery-key --password-file password");
+    assert!(ended.errors.contains("cannot take the recovery key"), "{ended:?}");
+}
+
+#[test]
 fn a_damaged_copy_is_whole_again_after_a_change() {
     let place = with_container();
     let mut bytes = place.bytes("v");

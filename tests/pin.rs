@@ -18,6 +18,7 @@ use std::{
 };
 
 use luks_image::{AREA_OFFSET, KEY, luks1, luks2, luks2_of, metadata, set_metadata};
+use place::CHEAP;
 use serde_json::{Value, json};
 use strongroom::{
     error::ErrorKind,
@@ -275,6 +276,18 @@ fn a_container_under_another_uuid_in_the_pinned_place_is_refused() {
     place.make_file("c", &other);
     place.assert_opens("--pin=renew");
     place.assert_opens("");
+}
+
+#[test]
+fn a_container_that_the_user_makes_in_a_pinned_place_is_no_stranger_there() {
+    let place = Home::pinned(&luks1(b"secret"));
+    let create =
+        "create c --size 2M --filesystem none --provision thin --password-file password --force --yes";
+    place.done(&format!("{create} {CHEAP}"));
+    place.assert_opens("");
+    // The pin of what was there is kept, for its copies elsewhere.
+    place.make_file("copy", &luks1(b"secret"));
+    assert!(place.strongroom("key test copy --password-file password --pin=require").status == Some(0));
 }
 
 /// Resolved, the link's path is one that no pin knows. Its name is the container's.

@@ -83,6 +83,26 @@ fn every_promised_shell_has_completions() {
     }
 }
 
+/// What begins with no dash is a file: bash completes those by itself where a script offers nothing.
+#[test]
+fn bash_offers_options_only_to_who_begins_one() {
+    let place = Place::of_this_user();
+    place.make_file("script", place.done("completions bash"));
+    let offered = |words: &str| {
+        let script = format!(
+            ". ./script; COMP_WORDS=(strongroom {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+            _strongroom_or_mounted strongroom \"${{COMP_WORDS[-1]}}\" \"${{COMP_WORDS[-2]}}\"; printf '%s ' \"${{COMPREPLY[@]}}\""
+        );
+        let ended = place.command("/bin/bash").args(["-c", &script]).output().unwrap();
+        String::from_utf8(ended.stdout).unwrap()
+    };
+    assert_eq!(offered("mount ''").trim(), "");
+    assert_eq!(offered("header backup v ''").trim(), "");
+    assert!(offered("mount --rec").contains("--recovery-key"));
+    assert!(offered("mo").contains("mount"));
+    assert!(offered("create --format ve").contains("veracrypt"));
+}
+
 #[test]
 fn a_password_comes_over_a_descriptor_or_standard_input() {
     let place = furnished();

@@ -452,6 +452,7 @@ impl NewFormat {
 pub(crate) enum FileSystemChoice {
     Ext4,
     Exfat,
+    #[value(alias = "fat", alias = "fat32")]
     Vfat,
     Xfs,
     Btrfs,
@@ -496,7 +497,7 @@ pub(crate) enum DriverChoice {
 /// what has a good default.
 pub(crate) fn is_rare(id: &str) -> bool {
     const BEGINNINGS: [&str; 2] = ["protect_", "new_"];
-    const NAMES: [&str; 22] = [
+    const NAMES: [&str; 27] = [
         "backup_header",
         "cipher",
         "hash",
@@ -510,15 +511,20 @@ pub(crate) fn is_rare(id: &str) -> bool {
         "max_kdf_time",
         "memory",
         "no_cdb",
+        "no_password",
         "offset",
         "partition",
         "passes",
+        "password_fd",
         "pim",
         "prf",
+        "recovery_key",
         "salt_length",
         "sector_size",
+        "security_key",
         "slot",
         "system",
+        "tries",
     ];
     BEGINNINGS.iter().any(|beginning| id.starts_with(beginning)) || NAMES.contains(&id)
 }

@@ -77,6 +77,14 @@ _strongroom_or_mounted() {
         return 0
     done
     _strongroom "$@"
+    # Who begins no option wants a file, a command or a value.
+    if [[ $word != -* ]]; then
+        local -a found=("${COMPREPLY[@]}")
+        COMPREPLY=()
+        for name in "${found[@]}"; do
+            [[ $name == [-\<\[]* ]] || COMPREPLY+=("$name")
+        done
+    fi
 }
 "#;
 

@@ -76,7 +76,7 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
         })?;
     }
     interrupt::check()?;
-    plan.commit(draft, header_file)?;
+    plan.commit(console, draft, header_file)?;
 
     let summary = Summary {
         container: path.to_path_buf(),

@@ -72,7 +72,7 @@ fn fill_new(console: Console, options: &ImportOptions, image: &FileStorage) -> R
     let sha256 = fill(console, options, image, &plan, &*header, draft.container())?;
     let header_file = plan.write_header(&mut draft, &*header)?;
     interrupt::check()?;
-    plan.commit(draft, header_file)?;
+    plan.commit(console, draft, header_file)?;
 
     let imported = Imported {
         container: path,

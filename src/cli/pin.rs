@@ -127,6 +127,16 @@ pub(crate) fn advance(console: Console, storage: &dyn Storage, key: &VolumeKey) 
     }
 }
 
+/// Forgets which container lay at `path`, where the user has just made a new one.
+pub(crate) fn leave(console: Console, path: &Path) {
+    let left = pins().and_then(|pins| pins.leave(path));
+    if let Err(error) = left
+        && error.kind() != ErrorKind::Usage
+    {
+        console.warn(&error.to_string());
+    }
+}
+
 /// Where the user's pins are, for a server that is to let them move on.
 pub(crate) fn folder() -> Option<PathBuf> {
     pins().ok().map(|pins| pins.folder().to_path_buf())

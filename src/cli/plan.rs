@@ -15,6 +15,7 @@ use super::{
     cost, interrupt,
     mounting::{name_holder, refuse_mounted},
     output::Console,
+    pin,
     progress::spin,
     prompt,
     size::show_size,
@@ -135,12 +136,15 @@ impl<'a> Plan<'a> {
     }
 
     /// Gives both their names, the header file first: a container without it opens for nobody (NAT-HF-09).
-    pub(crate) fn commit(&self, draft: Draft, header_file: Option<Draft>) -> Result<()> {
-        let (Some(name), Some(header_file)) = (&self.options.header, header_file) else {
-            return draft.commit(&OsRng);
-        };
-        header_file.commit(&OsRng)?;
-        draft.commit(&OsRng).inspect_err(|_| drop(std::fs::remove_file(name)))
+    pub(crate) fn commit(&self, console: Console, draft: Draft, header_file: Option<Draft>) -> Result<()> {
+        if let (Some(name), Some(header_file)) = (&self.options.header, header_file) {
+            header_file.commit(&OsRng)?;
+            draft.commit(&OsRng).inspect_err(|_| drop(std::fs::remove_file(name)))?;
+        } else {
+            draft.commit(&OsRng)?;
+        }
+        pin::leave(console, self.path);
+        Ok(())
     }
 
     /// What to do now, so that a damaged header loses nothing.

@@ -9,9 +9,13 @@ use std::{
 use strongroom::{
     crypto::{kdf::KdfLimits, secret::Credentials},
     error::{Error, ErrorKind, Result},
-    format::{Attempt, Header, KeyfileRole, Unlocked, freeotfe, veracrypt::Family},
+    format::{
+        Attempt, Header, KeyfileRole, Unlocked, freeotfe,
+        native::{SlotKind, left_behind},
+        veracrypt::Family,
+    },
     sys::memory::is_any_secret_unlocked,
-    volume::{Container, header_without_container, only_container, partition_range, range_from},
+    volume::{Container, ZEROS, header_without_container, only_container, partition_range, range_from},
 };
 
 use super::{
@@ -87,9 +91,13 @@ pub(crate) fn settle_format(container: &mut Container, options: &UnlockOptions) 
             Ok(())
         }
         (true, false) if prompt::has_terminal() && std::io::stdin().is_terminal() => {
+            // What is left of a container is named before anything is guessed.
+            if left_behind(&*container.storage())?.is_some() {
+                return Ok(());
+            }
             let name = container.path().display().to_string();
             let question = format!(
-                "{name} is not a strongroom or LUKS container. It may be a VeraCrypt or TrueCrypt one, which cannot be recognised without its password. Try that (takes some seconds)?"
+                "{name} shows no strongroom or LUKS header. It may be a VeraCrypt or TrueCrypt container, which cannot be recognised without its password (if its header is in a file of its own, say no and name that file with --header). Try VeraCrypt and TrueCrypt (takes some seconds)?"
             );
             if prompt::confirm(&question)? {
                 container.assume(OpenFormat::opaque());
@@ -208,6 +216,7 @@ pub(crate) fn cannot_open(error: Error, path: &Path) -> Error {
     let error = error.during(format!("cannot open {}", path.display()));
     match error.kind() {
         // What is recognised as something else looks like no container of VeraCrypt's.
+        ErrorKind::NotAContainer if error.reason().ends_with(ZEROS) => error.with_hint(EMPTY),
         ErrorKind::NotAContainer if error.reason().contains("; this is ") => error.with_hint(OVERWRITTEN),
         ErrorKind::NotAContainer if error.reason().starts_with("no ") => error.with_hint(NO_SIGNATURE),
         _ => error,
@@ -266,6 +275,9 @@ fn open_with(
         monitor: Some(&watcher),
     };
     let secrets = &options.secrets;
+    if options.recovery_key {
+        expect_recovery_key(path, header)?;
+    }
     let tries = options.tries.unwrap_or(TRIES);
     if options.security_key {
         let opened = token::unlock(console, path, header, &attempt, secrets.pin(), tries)?;
@@ -297,6 +309,17 @@ fn open_with(
             }
         }
     }
+}
+
+/// Seventeen groups of digits are typed only where they can open something.
+fn expect_recovery_key(path: &Path, header: &dyn Header) -> Result<()> {
+    let keyslots = header.describe().keyslots;
+    if keyslots.is_empty() || keyslots.iter().any(|keyslot| keyslot.kind == SlotKind::Recovery.name()) {
+        return Ok(());
+    }
+    let error = Error::new(ErrorKind::Credentials, "it has no recovery key")
+        .during(format!("cannot unlock {}", path.display()));
+    Err(error.with_hint("leave --recovery-key out; strongroom info shows what opens it"))
 }
 
 /// Says what a trial found, and how to have it faster next time.
@@ -363,7 +386,9 @@ fn warn_of_swap(console: Console) {
 }
 
 const NO_SIGNATURE: &str = "VeraCrypt, TrueCrypt and FreeOTFE containers have none: try --format veracrypt or --format freeotfe; \
-                            header repair --scan looks for a header that was lost";
+                            if the header is in a file of its own: --header FILE; header repair --scan looks for one that was lost";
+const EMPTY: &str = "if its header is in a file of its own: --header FILE; if it was a container once, header repair --scan looks \
+                     for what is left of it; if VeraCrypt's: --format veracrypt --backup-header";
 const OVERWRITTEN: &str = "if it was a container once, header repair --scan looks for what is left of it; if VeraCrypt's: \
                            --format veracrypt --backup-header";
 

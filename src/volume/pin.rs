@@ -109,12 +109,7 @@ impl Pins {
         let cannot = |error: Error| error.during(format!("cannot write the pin {}", file.display()));
         self.prepare_folder().map_err(cannot)?;
         let here = places(path);
-        for mut other in self.all()?.into_iter().filter(|other| other.uuid != header.uuid()) {
-            if here.iter().any(|place| other.places.contains(place)) {
-                other.places.retain(|other| !here.contains(other));
-                self.write(&mut other)?;
-            }
-        }
+        self.vacate(&here, Some(header.uuid()))?;
         let mut places = self.find(header.uuid()).ok().flatten().map_or_else(Vec::new, |pin| pin.places);
         if path.is_file() {
             places.retain(|place| !here.contains(place));
@@ -161,6 +156,26 @@ impl Pins {
     pub fn advance_to(&self, storage: &dyn Storage, key: &VolumeKey) -> Result<()> {
         let header = NativeHeader::read(storage)?.authentic_fingerprint(key)?;
         header.map_or(Ok(()), |header| self.advance(&header))
+    }
+
+    /// Forgets which container lay at `path`: the user has just put another one in its place. The pin itself stays, for copies of
+    /// that container elsewhere.
+    ///
+    /// # Errors
+    /// What reading and writing gave.
+    pub fn leave(&self, path: &Path) -> Result<()> {
+        self.vacate(&places(path), None)
+    }
+
+    /// Takes places away from all pins but that of the container `keeper`.
+    fn vacate(&self, places: &[String], keeper: Option<&str>) -> Result<()> {
+        for mut pin in self.all()?.into_iter().filter(|pin| Some(pin.uuid.as_str()) != keeper) {
+            if places.iter().any(|place| pin.places.contains(place)) {
+                pin.places.retain(|place| !places.contains(place));
+                self.write(&mut pin)?;
+            }
+        }
+        Ok(())
     }
 
     /// The folder that they are in.

@@ -71,3 +71,32 @@ fn a_file_system_that_root_makes_for_somebody_belongs_to_them() {
         assert!(refused.status == Some(1) && refused.errors.contains("know owners"), "{refused:?}");
     });
 }
+
+#[test]
+fn what_sudo_makes_in_a_users_folder_belongs_to_the_user() {
+    with_vault(NOTHING, |world| {
+        if !world.is_root() {
+            leave_to_root("make files for others");
+            return;
+        }
+        world.shell(&format!("mkdir theirs ours; chown {USER}:{USER} theirs"));
+        for (folder, owner) in [("theirs", USER), ("ours", 0)] {
+            let make = format!(
+                "export SUDO_UID={USER} SUDO_GID={USER}; set -e
+                ./strongroom -q create {folder}/v --header {folder}/h {NOTHING} --password-file password {CHEAP}
+                ./strongroom -q header backup {folder}/v --header {folder}/h {folder}/backup
+                ./strongroom -q create {folder}/v --force --yes {NOTHING} --password-file password {CHEAP}
+                ./strongroom -q export {folder}/v {folder}/plain --yes --password-file password"
+            );
+            world.shell(&make);
+            let owners = world.shell(&format!("stat -c %u:%g {folder}/*"));
+            assert_eq!(owners, format!("{owner}:{owner}\n").repeat(4), "{folder}");
+        }
+        // Whose file is replaced, theirs is the new one.
+        world.shell(&format!("chown {USER}:{USER} ours/v"));
+        world.shell(&format!(
+            "./strongroom -q create ours/v --force --yes {NOTHING} --password-file password {CHEAP}"
+        ));
+        assert_eq!(world.shell("stat -c %u ours/v").trim(), USER.to_string());
+    });
+}

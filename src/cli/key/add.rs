@@ -40,9 +40,12 @@ fn add(console: Console, options: &KeyAddOptions) -> Result<()> {
     cost::check(options.cost, bounds.as_ref())?;
     let secret = NewSecret::begin(options, &*header)?;
 
-    let (unlocked, _) = unlock_with(console, path, &*header, &options.unlock, options.unlock_slot)?;
+    let (unlocked, old) = unlock_with(console, path, &*header, &options.unlock, options.unlock_slot)?;
     let mut editor = header.editor(&unlocked)?;
     let (credentials, digits) = secret.complete(console, options, &*header)?;
+    if credentials.is_same(&old) {
+        console.warn("the new password is the one that you unlocked with: it opens both keyslots now");
+    }
     let slot = interrupt::at_liberty(|| {
         let new = NewKeyslot {
             slot: options.slot,

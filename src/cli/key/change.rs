@@ -52,7 +52,13 @@ fn change(console: Console, options: &KeyChangeOptions) -> Result<()> {
     let slot = options.slot.or(unlocked.keyslot).ok_or_else(no_keyslot)?;
     let before = find(&editor.keyslots(), slot).cloned().ok_or_else(no_keyslot)?;
     let credentials = match given {
-        Some(given) => given.complete(path, |weakness| console.warn(weakness))?,
+        Some(given) => {
+            let new = given.complete(path, |weakness| console.warn(weakness))?;
+            if new.is_same(&old) {
+                console.warn("the new password is the same as the old one");
+            }
+            new
+        }
         None => old,
     };
     interrupt::at_liberty(|| {

@@ -54,7 +54,8 @@ impl SlotKind {
         }
     }
 
-    const fn name(self) -> &'static str {
+    /// What `info` calls it.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Password => "password",
             Self::Keyfile => "keyfile",
