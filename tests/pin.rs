@@ -286,7 +286,7 @@ fn a_container_that_the_user_makes_in_a_pinned_place_is_no_stranger_there() {
     place.done(&format!("{create} {CHEAP}"));
     place.assert_opens("");
     // The pin of what was there is kept, for its copies elsewhere.
-    place.make_file("copy", &luks1(b"secret"));
+    place.make_file("copy", luks1(b"secret"));
     assert!(place.strongroom("key test copy --password-file password --pin=require").status == Some(0));
 }
 

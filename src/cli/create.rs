@@ -4,12 +4,15 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use strongroom::{
-    crypto::rng::OsRng,
+    crypto::{
+        rng::{OsRng, Rng},
+        secret::VolumeKey,
+    },
     error::{Error, ErrorKind, Result},
     format::{KeyfileRole, Provision, Room},
     mount::{self, FilesystemKind, NewFilesystem, Request, Target},
     sys::user::User,
-    volume::{Container, Draft, prepare},
+    volume::{Container, Draft, Volume, prepare},
 };
 
 use super::{
@@ -40,7 +43,7 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
     })?;
     let filesystem = filesystem_kind(options.filesystem);
     if let Some(kind) = filesystem {
-        check_filesystem(kind, plan.extent().data_len())?;
+        check_filesystem(kind, plan.extent().data_len(), plan.sector_size())?;
     }
     plan.confirm(console)?;
     warn_of_label(console, &plan, filesystem);
@@ -116,8 +119,11 @@ impl Summary {
 }
 
 /// All that can keep a file system from being made, before the password.
-pub(super) fn check_filesystem(kind: FilesystemKind, data_len: u64) -> Result<()> {
-    check_size(kind, data_len)?;
+pub(super) fn check_filesystem(kind: FilesystemKind, data_len: u64, sector_size: u32) -> Result<()> {
+    check_size(kind, data_len, sector_size)?;
+    if kind.package().is_none() {
+        return Ok(());
+    }
     mount::is_available(kind)?;
     mount::check_target(&Target::Private)
 }
@@ -132,9 +138,13 @@ fn warn_of_label(console: Console, plan: &Plan<'_>, filesystem: Option<Filesyste
 }
 
 /// A word before the work where the file system would not fit.
-fn check_size(kind: FilesystemKind, data_len: u64) -> Result<()> {
+fn check_size(kind: FilesystemKind, data_len: u64, sector_size: u32) -> Result<()> {
     if data_len >= kind.least_size() {
-        return Ok(());
+        if kind.reaches(data_len, sector_size) {
+            return Ok(());
+        }
+        let error = usage(format!("{} is more than {kind} can have", show_size(data_len)));
+        return Err(error.with_hint("choose a smaller --size, or --filesystem exfat"));
     }
     let (least, size) = (show_size(kind.least_size()), show_size(data_len));
     let error = usage(format!("{kind} needs at least {least}, but only {size} are left for data"));
@@ -159,12 +169,20 @@ pub(super) fn owner(options: &CreateOptions) -> (u32, u32) {
     (uid, gid)
 }
 
-/// Serves the new volume to ourselves and has the system's tool make a file system in it.
+/// Makes a file system in the new volume; where the system's tool makes it, the volume is served to ourselves for that.
 pub(super) fn make_filesystem(
     filesystem: &NewFilesystem<'_>,
     container: &Container,
     key: &[u8],
 ) -> Result<()> {
+    if filesystem.kind.package().is_none() {
+        let header = container.header()?;
+        let unlocked = header.unlock_with_key(VolumeKey::copy_of(key)?)?;
+        let volume = Volume::open(container, header.describe_unlocked(&unlocked), &unlocked);
+        let mut serial = [0; 4];
+        OsRng.fill(&mut serial)?;
+        return filesystem.make_in_process(volume.device(), u32::from_le_bytes(serial));
+    }
     let request = Request { container, fingerprint: None, key, target: Target::Private };
     let mounted = mount::start(&request, interrupt::flag())?;
     let made = mounted.make_filesystem(filesystem, interrupt::flag());
@@ -207,8 +225,8 @@ mod tests {
 
     #[test]
     fn a_volume_too_small_for_its_file_system_is_refused() {
-        check_size(FilesystemKind::Xfs, 300 << 20).unwrap();
-        let error = check_size(FilesystemKind::Xfs, 62 << 20).unwrap_err();
+        check_size(FilesystemKind::Xfs, 300 << 20, 4096).unwrap();
+        let error = check_size(FilesystemKind::Xfs, 62 << 20, 4096).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage);
         assert_eq!(error.reason(), "xfs needs at least 300 MiB, but only 62 MiB are left for data");
     }

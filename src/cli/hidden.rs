@@ -43,7 +43,7 @@ pub(super) fn create(console: Console, options: &CreateOptions) -> Result<()> {
     let blueprint = plan(console, options, &container, &*header, &unlocked)?;
     let filesystem = filesystem_kind(options.filesystem);
     if let Some(kind) = filesystem {
-        check_filesystem(kind, blueprint.extent().data_len())?;
+        check_filesystem(kind, blueprint.extent().data_len(), 512)?;
     }
     let name = format!("the hidden volume in {}", path.display());
     let new = given.complete(Path::new(&name), |weakness| console.warn(weakness))?;

@@ -9,7 +9,7 @@ mod fat;
 
 use std::{fmt, time::SystemTime};
 
-pub use fat::{FatFileSystem, Repair, is_known};
+pub use fat::{FatFileSystem, NewFat, Repair, is_known};
 
 use crate::block::BlockError;
 

@@ -1,4 +1,4 @@
-//! Making a file system in a volume, with the system's own tools on the block file.
+//! Making a file system in a volume: FAT and exFAT ourselves, others with the system's own tools on the block file.
 
 use std::{
     fmt,
@@ -6,7 +6,7 @@ use std::{
     io::{self, Write},
     path::Path,
     process::{Command, Stdio},
-    sync::atomic::AtomicBool,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -18,7 +18,9 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
+    filesystem::{Fault, NewFat},
     sys::process::is_root,
+    volume::{BlockDevice, ByteDevice},
 };
 
 /// A file system that can be made.
@@ -54,27 +56,24 @@ impl FilesystemKind {
         }
     }
 
-    /// The package that brings its tools.
-    pub const fn package(self) -> &'static str {
+    /// The package that brings its tools; none of those that this program makes itself.
+    pub const fn package(self) -> Option<&'static str> {
         match self {
-            Self::Ext4 => "e2fsprogs",
-            Self::Exfat => "exfatprogs",
-            Self::Vfat => "dosfstools",
-            Self::Xfs => "xfsprogs",
-            Self::Btrfs => "btrfs-progs",
-            Self::Ntfs => "ntfs-3g",
+            Self::Ext4 => Some("e2fsprogs"),
+            Self::Exfat | Self::Vfat => None,
+            Self::Xfs => Some("xfsprogs"),
+            Self::Btrfs => Some("btrfs-progs"),
+            Self::Ntfs => Some("ntfs-3g"),
         }
     }
 
     /// The smallest volume that it fits in, in bytes: what the tools of Debian 12 accept, rounded up.
     ///
     /// mkfs.xfs 6.1 wants 300 MiB. mkfs.btrfs 6.2 wants 109 MiB and would let a smaller file grow, which a volume does not.
-    /// mkfs.exfat 1.2 aligns to 1 MiB and fails up to 2 MiB, mkfs.ntfs up to 1 MiB. mke2fs takes 224 KiB with blocks of 4
-    /// KiB, mkfs.vfat 64 KiB with such sectors.
+    /// mkfs.ntfs fails up to 1 MiB. mke2fs takes 224 KiB with blocks of 4 KiB.
     pub const fn least_size(self) -> u64 {
         match self {
-            Self::Ext4 => 256 << 10,
-            Self::Exfat => 3 << 20,
+            Self::Ext4 | Self::Exfat => 256 << 10,
             Self::Vfat => 128 << 10,
             Self::Xfs => 300 << 20,
             Self::Btrfs => 114 << 20,
@@ -82,8 +81,23 @@ impl FilesystemKind {
         }
     }
 
-    /// Whether it can bear `label`, perhaps cut. FAT cannot bear all characters, and mkfs.vfat 4.2 takes none but those of
-    /// ASCII, whatever the locale.
+    /// Whether it can be on a volume of `len` bytes with sectors of `sector_size` as far as the format goes: FAT ends at 2^32 sectors.
+    pub fn reaches(self, len: u64, sector_size: u32) -> bool {
+        self.new_fat(sector_size, None, 0).is_none_or(|new| new.fits(len))
+    }
+
+    /// What makes it in this process, where that can be.
+    fn new_fat(self, sector: u32, label: Option<&str>, serial: u32) -> Option<NewFat<'_>> {
+        let is_exfat = match self {
+            Self::Exfat => true,
+            Self::Vfat => false,
+            _ => return None,
+        };
+        Some(NewFat { is_exfat, sector, label, serial })
+    }
+
+    /// Whether it can bear `label`, perhaps cut. FAT cannot bear all characters; those beyond ASCII depend on a code page that
+    /// it does not name.
     pub fn takes_label(self, label: &str) -> bool {
         let is_plain = |c: char| matches!(c, ' '..='~') && !FORBIDDEN_IN_FAT.contains(c);
         self != Self::Vfat || label.chars().all(is_plain)
@@ -93,7 +107,8 @@ impl FilesystemKind {
     const fn label_limit(self) -> usize {
         match self {
             Self::Ext4 => 16,
-            Self::Exfat | Self::Vfat => 11,
+            // Characters, and not bytes: the maker itself cuts it.
+            Self::Exfat | Self::Vfat => usize::MAX,
             Self::Xfs => 12,
             Self::Btrfs => 255,
             Self::Ntfs => 32,
@@ -124,6 +139,26 @@ pub struct NewFilesystem<'a> {
 }
 
 impl NewFilesystem<'_> {
+    /// Makes it on the sectors of a volume, for kinds that take no tool. `serial` tells file systems apart.
+    ///
+    /// # Errors
+    /// `Usage` where there is no such file system of that size, or it takes a tool; what writing gave.
+    pub fn make_in_process(&self, volume: Arc<dyn BlockDevice>, serial: u32) -> Result<()> {
+        let label = self.label.filter(|label| self.kind.takes_label(label));
+        let new = self.kind.new_fat(self.sector_size, label, serial);
+        let new = new.ok_or_else(|| Error::new(ErrorKind::Usage, "it takes a tool"))?;
+        new.make(&ByteDevice::new(volume)).map_err(|fault| self.cannot(fault))
+    }
+
+    fn cannot(&self, fault: Fault) -> Error {
+        let (kind, reason) = match fault {
+            Fault::TooLarge => (ErrorKind::Usage, "no such file system fits the volume".to_owned()),
+            Fault::NoSpace => (ErrorKind::NoSpace, fault.to_string()),
+            other => (ErrorKind::Io, other.to_string()),
+        };
+        Error::new(kind, reason).during(format!("cannot make the {} file system", self.kind))
+    }
+
     /// Makes it in the block file `block`. `session` is a private directory, whose owner clears it.
     ///
     /// # Errors
@@ -193,10 +228,7 @@ impl NewFilesystem<'_> {
                 // than the device's sectors.
                 command.args(["-q", "-F", "-b", "4096"]);
             }
-            FilesystemKind::Exfat => {}
-            FilesystemKind::Vfat => {
-                command.args(["-S", &sector_size]);
-            }
+            FilesystemKind::Exfat | FilesystemKind::Vfat => {}
             FilesystemKind::Xfs => {
                 command.args(["-q", "-f", "-K", "-s", &format!("size={sector_size}")]);
             }
@@ -210,7 +242,7 @@ impl NewFilesystem<'_> {
         let label = self.label.filter(|label| self.kind.takes_label(label));
         if let Some(label) = label.map(|label| cut(label, self.kind.label_limit())).filter(|l| !l.is_empty())
         {
-            command.args([if self.kind == FilesystemKind::Vfat { "-n" } else { "-L" }, label]);
+            command.args(["-L", label]);
         }
     }
 }
@@ -241,16 +273,20 @@ fn ext4_features(size: u64, is_driver_sound: bool) -> Option<&'static str> {
     }
 }
 
-/// Whether the tool that makes `kind` is installed.
+/// Whether `kind` can be made here: the tool that it takes is installed.
 ///
 /// # Errors
 /// `Missing`, naming the package.
 pub fn is_available(kind: FilesystemKind) -> Result<()> {
+    if kind.package().is_none() {
+        return Ok(());
+    }
     tool(kind).map(|_| ())
 }
 
 fn tool(kind: FilesystemKind) -> Result<std::path::PathBuf> {
-    program::require(&format!("mkfs.{}", kind.name()), kind.package())
+    let package = kind.package().ok_or_else(|| Error::new(ErrorKind::Usage, "it takes no tool"))?;
+    program::require(&format!("mkfs.{}", kind.name()), package)
 }
 
 /// The longest beginning of `label` within `limit` bytes.
@@ -259,7 +295,7 @@ fn cut(label: &str, limit: usize) -> &str {
     label.get(..end.unwrap_or_default()).unwrap_or_default()
 }
 
-/// What mkfs.fat(8) refuses in a label.
+/// What the FAT specification keeps out of labels.
 const FORBIDDEN_IN_FAT: &str = "*?.,;:/\\|+=<>[]\"";
 /// That of ext4.
 const BLOCK: u64 = 4096;
@@ -354,15 +390,8 @@ mod tests {
     }
 
     #[test]
-    fn a_fat_has_the_volumes_sectors() {
-        let Some(superblock) = made(FilesystemKind::Vfat, 512 << 20) else { return };
-        assert_eq!((superblock.contents, superblock.block_size), (Contents::Fat, Some(4096)));
-    }
-
-    #[test]
     fn every_installed_tool_makes_what_it_is_named_for() {
         let expected = [
-            (FilesystemKind::Exfat, Contents::Exfat),
             (FilesystemKind::Xfs, Contents::Xfs),
             (FilesystemKind::Btrfs, Contents::Btrfs),
             (FilesystemKind::Ntfs, Contents::Ntfs),
@@ -390,32 +419,19 @@ mod tests {
 
     #[test]
     fn every_installed_tool_accepts_the_least_size() {
-        for kind in FilesystemKind::ALL {
+        for kind in FilesystemKind::ALL.into_iter().filter(|kind| kind.package().is_some()) {
             let Some(superblock) = made(kind, kind.least_size()) else { continue };
             assert_ne!(superblock.contents, Contents::Unknown, "{kind}");
         }
     }
 
     #[test]
-    fn exfat_keeps_a_label_beyond_ascii_and_fat_goes_without() {
-        let utf16: Vec<u8> = "Gewölbe".encode_utf16().flat_map(u16::to_le_bytes).collect();
-        for (kind, is_kept) in [(FilesystemKind::Exfat, true), (FilesystemKind::Vfat, false)] {
-            if is_available(kind).is_err() {
-                println!("skipped: mkfs.{kind} is not installed");
-                continue;
-            }
-            let file = tempfile::NamedTempFile::new().unwrap();
-            file.as_file().set_len(64 << 20).unwrap();
-            let new = NewFilesystem {
-                kind,
-                sector_size: 512,
-                owner: (0, 0),
-                label: Some("Gewölbe"),
-                reads_zeros: true,
-            };
-            new.make(file.path(), Path::new("/"), &AtomicBool::new(false)).unwrap();
-            let bytes = fs::read(file.path()).unwrap();
-            assert_eq!(bytes.windows(utf16.len()).any(|found| found == utf16), is_kept, "{kind}");
+    fn fat_ends_where_its_sectors_cannot_be_counted() {
+        let kind = FilesystemKind::Vfat;
+        assert!(kind.reaches(2 << 40 >> 9 << 9, 4096) && !kind.reaches(2 << 40, 512));
+        assert!(FilesystemKind::Exfat.reaches(1 << 50, 512) && FilesystemKind::Ext4.reaches(1 << 50, 512));
+        for kind in [FilesystemKind::Vfat, FilesystemKind::Exfat] {
+            assert!([512, 4096].iter().all(|&sector| kind.reaches(kind.least_size(), sector)), "{kind}");
         }
     }
 

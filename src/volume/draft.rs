@@ -5,7 +5,7 @@ use std::{
     io,
     os::{
         fd::AsRawFd,
-        unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, fchown},
+        unix::fs::{FileTypeExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
 };
@@ -20,8 +20,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     format::FORMATS,
     format::Format,
-    storage::Storage,
-    sys::{process::is_root, user::User},
+    storage::{Storage, give_to_owner},
     volume::{Access, Container, contents::recognise_with_label},
 };
 
@@ -116,7 +115,7 @@ impl Draft {
             drop(Container::open(target, Access::ReadWrite)?);
         }
         let (file, name) = new_file(&directory_of(target), rng)?;
-        give_to_owner(&file, target);
+        give_to_owner(&file, target, &directory_of(target));
         let place = match name {
             None => Place::Unnamed { replace },
             Some(name) => Place::Named { name, replace },
@@ -247,24 +246,6 @@ fn new_file(directory: &Path, rng: &dyn Rng) -> io::Result<(File, Option<PathBuf
             Ok((named_file(&name)?, Some(name)))
         }
         Err(error) => Err(error),
-    }
-}
-
-/// What root makes in the place of a file belongs to that file's owner, and what it makes for a user in the user's own folder
-/// (`sudo`) to the user. File systems without owners refuse that.
-fn give_to_owner(file: &File, target: &Path) {
-    if !is_root() {
-        return;
-    }
-    let owner_of = |path: &Path| {
-        std::fs::metadata(path).ok().map(|metadata| User { uid: metadata.uid(), gid: metadata.gid() })
-    };
-    let served = User::served();
-    let is_theirs = |folder: User| folder.uid == served.uid;
-    let owner = owner_of(target)
-        .or_else(|| owner_of(&directory_of(target)).filter(|&it| is_theirs(it)).map(|_| served));
-    if let Some(owner) = owner.filter(|owner| owner.uid != 0) {
-        drop(fchown(file, Some(owner.uid), Some(owner.gid)));
     }
 }
 

@@ -18,6 +18,7 @@
 )]
 
 mod disk;
+mod new;
 use disk::{Disk, cut};
 use std::{collections::BTreeMap, env, fs, process::Command};
 use strongroom::filesystem::{Changes, FatFileSystem, Fault, FileSystem, Kind, NodeId};

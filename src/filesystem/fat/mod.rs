@@ -12,6 +12,7 @@ mod directory;
 mod entry;
 mod file;
 mod layout;
+mod make;
 mod names;
 mod repair;
 mod space;
@@ -20,6 +21,7 @@ mod volume;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+pub use make::NewFat;
 pub use repair::Repair;
 
 use self::{

@@ -52,6 +52,29 @@ impl UpCase {
         Self(table)
     }
 
+    /// Unicode's own in the form that exFAT keeps, for a new volume. No letter beyond ASCII becomes one of it: other programs do not
+    /// expect that.
+    pub(super) fn for_new_volume() -> Vec<u8> {
+        let upper = |unit: u16, upper: u16| if unit > 0x7f && upper <= 0x7f { unit } else { upper };
+        let units: Vec<u16> =
+            (0..=u16::MAX).zip(Self::unicode().0).map(|(unit, its)| upper(unit, its)).collect();
+        let mut kept = Vec::new();
+        let mut unit = 0;
+        while unit < units.len() {
+            let run =
+                units.iter().enumerate().skip(unit).take_while(|(at, to)| *at == usize::from(**to)).count();
+            // The mandatory first part is written out.
+            if run > 2 && unit >= 0x80 {
+                kept.extend([0xffff, u16::try_from(run).unwrap_or(u16::MAX)]);
+                unit += run;
+            } else {
+                kept.extend(units.get(unit));
+                unit += 1;
+            }
+        }
+        kept.into_iter().flat_map(u16::to_le_bytes).collect()
+    }
+
     /// The key of a name.
     pub(super) fn key(&self, name: &[u16]) -> Key {
         name.iter().map(|&unit| self.0.get(usize::from(unit)).copied().unwrap_or(unit)).collect()
@@ -194,6 +217,17 @@ const HIGH: &str = "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// exFAT file system specification, 7.2.5: the first 128 are as in ASCII.
+    #[test]
+    fn the_table_of_a_new_volume_is_unicodes_without_new_ascii_letters() {
+        let table = UpCase::parse(&UpCase::for_new_volume());
+        for (unit, (its, unicode)) in table.0.iter().zip(UpCase::unicode().0).enumerate() {
+            let expected = if unit > 0x7f && unicode <= 0x7f { unit } else { usize::from(unicode) };
+            assert_eq!(usize::from(*its), expected, "{unit:#x}");
+        }
+        assert!(UpCase::for_new_volume().len() < 8192);
+    }
 
     fn units(name: &str) -> Vec<u16> {
         name.encode_utf16().collect()
