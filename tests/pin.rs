@@ -282,7 +282,7 @@ fn a_container_under_another_uuid_in_the_pinned_place_is_refused() {
 fn a_container_that_the_user_makes_in_a_pinned_place_is_no_stranger_there() {
     let place = Home::pinned(&luks1(b"secret"));
     let create =
-        "create c --size 2M --filesystem none --provision thin --password-file password --force --yes";
+        "create c --size 4M --filesystem none --provision thin --password-file password --force --yes";
     place.done(&format!("{create} {CHEAP}"));
     place.assert_opens("");
     // The pin of what was there is kept, for its copies elsewhere.
