@@ -62,6 +62,7 @@ fn the_manual_holds_every_command_and_exit_status() {
         "export",
         "check",
         "erase",
+        "doctor",
         "benchmark",
         "completions",
         "man",

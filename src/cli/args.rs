@@ -136,6 +136,9 @@ pub(crate) enum Command {
     /// Destroy all keyslots and headers: no password will ever open the container again
     #[command(after_help = ERASE_EXAMPLES)]
     Erase(EraseOptions),
+    /// Show which ways of mounting work here, and what opens the others
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor,
     /// Measure ciphers, key derivations and memory here, in about ten seconds
     #[command(after_help = BENCHMARK_EXAMPLES)]
     Benchmark,
@@ -606,6 +609,11 @@ Examples:
 const SYNC_EXAMPLES: &str = "\
 Examples:
   strongroom sync ~/photos && cp photos.vault /media/backup/";
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  strongroom doctor
+  strongroom doctor --json | jq -r '.filesystems[] | select(.mount.ok).filesystem'";
 
 const BENCHMARK_EXAMPLES: &str = "\
 Examples:

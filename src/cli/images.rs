@@ -1,4 +1,4 @@
-//! `import` and `export`: whole images into new containers, and the content of containers out, in clear.
+//! `import` and `export`: whole images into new containers, and the content of containers out, unencrypted.
 
 use std::{
     fs::{File, Metadata, OpenOptions},
@@ -132,7 +132,7 @@ fn fill(
     Ok(sha256)
 }
 
-/// Writes the content of a container in clear.
+/// Writes the content of a container unencrypted.
 pub(crate) fn export(console: Console, options: &ExportOptions) -> Result<()> {
     let path = options.container.as_path();
     let mut container = open(path, options.unlock.header_file(), Access::ReadOnly)?;

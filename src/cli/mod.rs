@@ -6,6 +6,7 @@ mod check;
 mod completions;
 mod cost;
 mod create;
+mod doctor;
 mod edit;
 mod erase;
 mod folders;
@@ -133,6 +134,7 @@ fn obey(console: Console, command: &Command) -> Result<u8> {
         Command::Import(options) => images::import(console, options),
         Command::Export(options) => images::export(console, options),
         Command::Erase(options) => erase::run(console, options),
+        Command::Doctor => doctor::run(console),
         Command::Benchmark => benchmark::run(console),
         Command::Completions(options) => completions::run(options.shell),
         Command::Man(options) => manual::run(&options.command),

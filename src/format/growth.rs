@@ -54,7 +54,7 @@ pub struct OpenEnd {
 }
 
 impl OpenEnd {
-    /// A container of `old_len` bytes, `data_offset` of them before the data, is to have `new_len`.
+    /// A container of `old_len` bytes, `data_offset` of them before the data, that grows to `new_len`.
     ///
     /// # Errors
     /// `Usage` where that is a smaller size, or has no whole sectors of `sector_len` bytes.

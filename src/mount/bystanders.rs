@@ -24,7 +24,7 @@ impl Bystanders {
         Self { copies, covers: here.skip_while(|mount| mount.id != id).skip(1).cloned().collect() }
     }
 
-    /// Says which of them went with the volume: who goes on writing there writes to the disk below, in clear.
+    /// Says which of them went with the volume: who goes on writing there writes to the disk below, unencrypted.
     pub(super) fn tell_of_gone(&self, tell: &dyn Fn(&str)) {
         let table = MountTable::read().unwrap_or_default();
         let is_gone = |mount: &&Mount| table.find(mount.id).is_none();

@@ -31,6 +31,7 @@ mod start;
 mod sync;
 mod undo;
 mod unmount;
+mod ways;
 mod whereabouts;
 
 pub use driver::DriverChoice;
@@ -53,4 +54,5 @@ pub use stale::clean as clean_stale;
 pub use start::{Mounted, Request, check_target, start};
 pub use sync::sync;
 pub use unmount::{Chosen, Patience, Selection, Unmounted, unmount};
+pub use ways::{Means, Part, Way, Ways, ways};
 pub use whereabouts::Lost;

@@ -96,7 +96,7 @@ impl MountPoint {
     }
 
     /// Lets nobody write to the folder itself, also while something is mounted on it: should that go at once, what somebody
-    /// copies there must fail instead of lying there in clear.
+    /// copies there must fail instead of lying there unencrypted.
     ///
     /// # Errors
     /// What changing its mode gave.

@@ -50,6 +50,16 @@ pub enum Target {
     },
 }
 
+impl Target {
+    /// The driver that was asked for.
+    pub(super) const fn driver(&self) -> DriverChoice {
+        match self {
+            Self::FileSystem { driver, .. } => *driver,
+            Self::Private | Self::Block { .. } => DriverChoice::Auto,
+        }
+    }
+}
+
 /// What the server is to do. Nothing secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Order {

@@ -249,7 +249,7 @@ impl Server {
         }
         let replay = Replay::plan(volume.device(), order.read_only, *driver);
         let raised = replay.raise(session, |below, session| {
-            if let Some(builtin) = Builtin::of(&below.device, *driver) {
+            if let Some(builtin) = Builtin::of(&below.device, order.target.driver(), *driver) {
                 let missing = missing_end.as_deref();
                 return builtin.mount((order.read_only, missing), mountpoint, session, log);
             }

@@ -105,7 +105,7 @@ pub fn the_only_one(tokens: &[Box<dyn Authenticator>]) -> Result<&dyn Authentica
 }
 
 /// Makes a credential for the container `uuid`, and asks the first answer of it. Takes two touches, and the PIN where the token
-/// has one: whoever finds the token is to have no use of it.
+/// has one: whoever finds the token can do nothing with it.
 ///
 /// # Errors
 /// `Unsupported` where the token has no *hmac-secret*; what [`TokenError`] turns into.

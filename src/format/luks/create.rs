@@ -234,7 +234,7 @@ impl<V: Creation> NewHeader for NewLuks<V> {
     }
 }
 
-/// The volume's sectors fill what is behind `data_offset`; of 4096 bytes where that is a whole number of those.
+/// The volume's sectors fill what follows `data_offset`; of 4096 bytes where that is a whole number of those.
 fn extent(room: Room, wanted: Option<SectorSize>, data_offset: u64) -> Result<(SectorSize, Extent)> {
     let left = match room {
         Room::Container(len) => len.saturating_sub(data_offset),

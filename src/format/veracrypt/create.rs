@@ -46,7 +46,7 @@ impl Making {
         })?;
         if wishes.label.is_some_and(|label| !label.is_empty()) {
             return Err(Error::usage(format!(
-                "{title} containers have no labels: nothing in them is in clear"
+                "{title} containers have no labels: everything in them is encrypted"
             )));
         }
         if wishes.sector_size.is_some_and(|size| size != SectorSize::B512) {

@@ -17,7 +17,7 @@ use crate::{
     storage::Storage,
 };
 
-/// A VeraCrypt container that is to have more bytes, with the headers for that.
+/// A VeraCrypt container that grows, with the headers for its new size.
 #[derive(Debug)]
 pub(super) struct VeraCryptGrowth {
     sealed: [Sealed; 2],

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use super::{Driver, cut_off, detach_files, find_mount, unmount_files, userspace::source_of};
+use super::{Driver, DriverChoice, cut_off, detach_files, find_mount, unmount_files, userspace::source_of};
 use crate::{
     error::{Error, ErrorKind, Result},
     export::{FilesExport, FilesMount},
@@ -29,11 +29,12 @@ pub(in crate::mount) struct Builtin {
 }
 
 impl Builtin {
-    /// What the device holds, where `driver` leaves it to the server.
-    pub(in crate::mount) fn of(device: &Arc<dyn BlockDevice>, driver: Driver) -> Option<Self> {
-        if driver == Driver::Kernel {
-            return None;
-        }
+    /// What the device holds, where it is left to the server: `driver` is what the user's `choice` came to.
+    pub(in crate::mount) fn of(
+        device: &Arc<dyn BlockDevice>,
+        choice: DriverChoice,
+        driver: Driver,
+    ) -> Option<Self> {
         let device = Arc::new(ByteDevice::new(Arc::clone(device)));
         let len = usize::try_from(device.size()).unwrap_or(usize::MAX).min(signature::HEAD_LEN);
         let mut head = vec![0; len];
@@ -42,7 +43,7 @@ impl Builtin {
             return None;
         }
         let contents = Superblock::parse(&head).contents;
-        matches!(contents, Contents::Fat | Contents::Exfat).then_some(Self { device, contents })
+        contents.is_builtin(choice, driver).then_some(Self { device, contents })
     }
 
     /// Mounts it, and puts what must be undone on the session's stack. Gives what tells of its end.

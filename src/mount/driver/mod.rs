@@ -32,6 +32,7 @@ use super::{
     mountpoint::MountPoint,
     program,
     session::Session,
+    ways::has_loop_devices,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -76,7 +77,7 @@ impl DriverChoice {
     pub fn resolve(self) -> Result<Driver> {
         match self {
             Self::Kernel if is_root() => Ok(Driver::Kernel),
-            Self::Auto if is_root() && loopdev::check().is_ok() => Ok(Driver::Kernel),
+            Self::Auto if has_loop_devices() => Ok(Driver::Kernel),
             Self::Auto | Self::Userspace => Ok(Driver::Userspace),
             Self::Kernel => Err(Error::new(ErrorKind::Permission, "only root may use the kernel driver")
                 .with_hint("leave out --driver, or run it as root")),

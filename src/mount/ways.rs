@@ -1,0 +1,286 @@
+//! Which ways of mounting work on this machine, and what opens the others.
+
+use std::{fmt, fs, path::Path, sync::atomic::AtomicBool};
+
+use rustix::system::uname;
+use serde::Serialize;
+
+use super::{
+    driver::{Driver, DriverChoice},
+    filesystem::Contents,
+    fuse2fs::{Version, is_sound},
+    mkfs::{FilesystemKind, is_available},
+    program,
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    export::check_fuse,
+    sys::{loopdev, process::is_root},
+};
+
+/// What is known of this machine.
+#[derive(Debug, Serialize)]
+pub struct Ways {
+    /// Whether the caller has the powers of root, and loop devices.
+    pub is_root: bool,
+    /// FUSE, which every way takes.
+    pub fuse: Part,
+    /// Each file system.
+    pub filesystems: Vec<Way>,
+}
+
+/// How a file system is mounted and made here.
+#[derive(Debug, Serialize)]
+pub struct Way {
+    /// Its name, as `--filesystem` takes it.
+    pub filesystem: &'static str,
+    /// What `--driver auto` takes; `None` where nothing works.
+    pub driver: Option<Means>,
+    /// Whether that works, what speaks against it, what would open it.
+    pub mount: Part,
+    /// The same for making one.
+    pub create: Part,
+}
+
+/// One part of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Part {
+    /// Whether it works.
+    pub ok: bool,
+    /// What is to be known of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// The command that opens it, or makes it better.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+}
+
+/// What mounts a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Means {
+    /// The kernel, over a loop device.
+    Kernel,
+    /// strongroom itself.
+    Builtin,
+    /// The program `fuse2fs`.
+    Fuse2fs,
+}
+
+impl fmt::Display for Means {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Kernel => "kernel",
+            Self::Builtin => "builtin",
+            Self::Fuse2fs => "fuse2fs",
+        })
+    }
+}
+
+impl Contents {
+    /// What can mount it, the best first. The one table: `--driver auto` takes the first that the caller may use and that is here.
+    pub(super) const fn means(self) -> &'static [Means] {
+        match self {
+            Self::Ext { .. } => &[Means::Kernel, Means::Fuse2fs],
+            Self::Fat | Self::Exfat => &[Means::Kernel, Means::Builtin],
+            Self::Xfs | Self::Btrfs | Self::Ntfs => &[Means::Kernel],
+            Self::Unknown => &[],
+        }
+    }
+
+    /// Whether strongroom mounts it by itself, where `driver` is what the caller of `choice` gets.
+    pub(super) fn is_builtin(self, choice: DriverChoice, driver: Driver) -> bool {
+        let is_kernels = driver == Driver::Kernel
+            && (choice == DriverChoice::Kernel || self.kernel_name().is_some_and(kernel_knows));
+        !is_kernels && self.means().contains(&Means::Builtin)
+    }
+}
+
+/// Looks at this machine. Changes nothing.
+///
+/// # Errors
+/// `Interrupted`.
+pub fn ways(interrupted: &AtomicBool) -> Result<Ways> {
+    let driver = DriverChoice::Auto.resolve()?;
+    let fuse = part(check_fuse());
+    let fuse2fs = Version::installed(interrupted)?;
+    let filesystems = FilesystemKind::ALL.map(|kind| {
+        let contents = contents(kind);
+        let (means, mount) = if fuse.ok {
+            how(contents, driver, fuse2fs)
+        } else {
+            (None, Part { ok: false, note: None, fix: None })
+        };
+        Way { filesystem: kind.name(), driver: means, mount, create: part(is_available(kind)) }
+    });
+    Ok(Ways { is_root: driver == Driver::Kernel, fuse, filesystems: filesystems.into() })
+}
+
+/// What `auto` takes for a file system, and what is to be known of that.
+fn how(contents: Contents, driver: Driver, fuse2fs: Option<Version>) -> (Option<Means>, Part) {
+    let name = contents.kernel_name().unwrap_or_default();
+    let may = |means: &Means| match means {
+        Means::Kernel => driver == Driver::Kernel && kernel_knows(name),
+        Means::Builtin => true,
+        Means::Fuse2fs => driver == Driver::Userspace && program::find("fuse2fs").is_some(),
+    };
+    match contents.means().iter().copied().find(may) {
+        Some(Means::Fuse2fs) if !is_sound(fuse2fs) => {
+            let version =
+                fuse2fs.map_or_else(|| "of unknown version".to_owned(), |version| version.to_string());
+            let note = format!("fuse2fs {version} can damage files: see Mounting in the handbook");
+            let fix =
+                format!("as root, the kernel mounts it; or install fuse2fs {} or newer", Version::FIXED);
+            (Some(Means::Fuse2fs), Part { ok: true, note: Some(note), fix: Some(fix) })
+        }
+        Some(means) => (Some(means), Part { ok: true, note: None, fix: None }),
+        None => (None, closed(contents, driver)),
+    }
+}
+
+/// Why nothing mounts a file system here, and what would.
+fn closed(contents: Contents, driver: Driver) -> Part {
+    let name = contents.kernel_name().unwrap_or_default();
+    let (note, fix) = if driver == Driver::Userspace && contents.means().contains(&Means::Fuse2fs) {
+        ("fuse2fs is not installed".to_owned(), install("fuse2fs"))
+    } else if !kernel_knows(name) {
+        let reason = format!("this kernel has no {name}");
+        (reason, format!("install a kernel that has the module {name}; --block shows the volume as a file"))
+    } else if !is_root() {
+        ("only root mounts it".to_owned(), "sudo strongroom mount CONTAINER MOUNTPOINT".to_owned())
+    } else {
+        ("there are no loop devices".to_owned(), "modprobe loop".to_owned())
+    };
+    Part { ok: false, note: Some(note), fix: Some(fix) }
+}
+
+fn part(found: Result<()>) -> Part {
+    let Err(error) = found else { return Part { ok: true, note: None, fix: None } };
+    let fix = error.hint().map(|hint| match hint.strip_prefix("install the package ") {
+        Some(package) => install(package),
+        None => hint.to_owned(),
+    });
+    Part { ok: false, note: Some(error.reason().to_owned()), fix }
+}
+
+/// The command that installs a package, by the name that Debian gives it.
+fn install(package: &str) -> String {
+    if program::find("apt-get").is_some() {
+        return format!("sudo apt-get install {package}");
+    }
+    format!("install the package {package}")
+}
+
+/// A file system of this kind as it is recognised.
+const fn contents(kind: FilesystemKind) -> Contents {
+    match kind {
+        FilesystemKind::Ext4 => Contents::Ext { needs_recovery: false, has_extents: true, has_reserve: true },
+        FilesystemKind::Exfat => Contents::Exfat,
+        FilesystemKind::Vfat => Contents::Fat,
+        FilesystemKind::Xfs => Contents::Xfs,
+        FilesystemKind::Btrfs => Contents::Btrfs,
+        FilesystemKind::Ntfs => Contents::Ntfs,
+    }
+}
+
+/// Whether the running kernel has a file system, loaded or as a module that it would load. True where that cannot be told.
+fn kernel_knows(name: &str) -> bool {
+    let Ok(loaded) = fs::read_to_string("/proc/filesystems") else { return true };
+    if loaded.lines().any(|line| line.split_whitespace().last() == Some(name)) {
+        return true;
+    }
+    let release = uname();
+    let folder = Path::new("/lib/modules").join(release.release().to_string_lossy().as_ref());
+    has_module(&folder, name)
+}
+
+/// Whether the lists of modules in a folder (depmod(8)) have one of this name.
+fn has_module(folder: &Path, name: &str) -> bool {
+    ["modules.dep", "modules.builtin"].iter().any(|list| {
+        let Ok(list) = fs::read_to_string(folder.join(list)) else { return false };
+        list.lines().any(|line| {
+            let path = line.split(':').next().unwrap_or_default();
+            let file = path.rsplit('/').next().unwrap_or_default();
+            file.strip_prefix(name).is_some_and(|rest| rest.starts_with(".ko"))
+        })
+    })
+}
+
+/// Whether there are loop devices that this process may use.
+pub(super) fn has_loop_devices() -> bool {
+    is_root() && loopdev::check().is_ok()
+}
+
+impl Ways {
+    /// Fails where nothing at all can be mounted.
+    ///
+    /// # Errors
+    /// `Missing`, naming what.
+    pub fn check(&self) -> Result<()> {
+        if self.fuse.ok {
+            return Ok(());
+        }
+        let reason = self.fuse.note.clone().unwrap_or_default();
+        Err(Error::new(ErrorKind::Missing, reason))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_are_found_by_their_whole_name() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(
+            folder.path().join("modules.dep"),
+            "kernel/fs/exfat/exfat.ko.xz:\nkernel/fs/fat/vfat.ko: kernel/fs/fat/fat.ko\n",
+        )
+        .unwrap();
+        fs::write(folder.path().join("modules.builtin"), "kernel/fs/ext4/ext4.ko\n").unwrap();
+        for (name, is_there) in [
+            ("exfat", true),
+            ("vfat", true),
+            ("ext4", true),
+            ("fat", false),
+            ("ext", false),
+            ("ntfs3", false),
+        ] {
+            assert_eq!(has_module(folder.path(), name), is_there, "{name}");
+        }
+        assert!(!has_module(Path::new("/nowhere"), "ext4"));
+    }
+
+    #[test]
+    fn what_users_get_is_the_first_that_they_may_use() {
+        let ext = contents(FilesystemKind::Ext4);
+        let of_user = |contents, fuse2fs| how(contents, Driver::Userspace, fuse2fs);
+        let (means, part) = of_user(Contents::Exfat, None);
+        assert_eq!((means, part.ok, part.note), (Some(Means::Builtin), true, None));
+        if program::find("fuse2fs").is_some() {
+            assert!(of_user(ext, Some(Version::FIXED)).1.note.is_none());
+            let (means, part) = of_user(ext, Some(Version(1, 47, 0)));
+            assert_eq!((means, part.ok), (Some(Means::Fuse2fs), true));
+            assert!(part.note.unwrap().contains("can damage files") && part.fix.unwrap().contains("1.47.3"));
+        }
+        let (means, part) = of_user(Contents::Btrfs, None);
+        assert!(means.is_none() && !part.ok && part.fix.is_some());
+    }
+
+    #[test]
+    fn who_asks_for_the_kernel_gets_it_or_nothing() {
+        for choice in [DriverChoice::Auto, DriverChoice::Userspace] {
+            assert!(Contents::Fat.is_builtin(choice, Driver::Userspace));
+            assert!(!Contents::Btrfs.is_builtin(choice, Driver::Userspace));
+        }
+        assert!(!Contents::Fat.is_builtin(DriverChoice::Kernel, Driver::Kernel));
+        assert_eq!(Contents::Fat.is_builtin(DriverChoice::Auto, Driver::Kernel), !kernel_knows("vfat"));
+    }
+
+    #[test]
+    fn what_is_missing_comes_with_the_command_that_brings_it() {
+        let missing = Error::new(ErrorKind::Missing, "mkfs.xfs is not installed");
+        let part = part(Err(missing.with_hint("install the package xfsprogs")));
+        assert!(!part.ok && part.fix.unwrap().ends_with(" xfsprogs"));
+    }
+}
