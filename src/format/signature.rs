@@ -206,6 +206,53 @@ fn is_openpgp(head: &[u8]) -> bool {
     is_symmetric || is_rsa || is_ecdh
 }
 
+/// Whether bytes stand at this offset, and nothing but zeros before them. Random bytes are not so.
+fn is_alone(head: &[u8], offset: usize, magic: &[u8]) -> bool {
+    has(head, offset, magic) && head.get(..offset).is_some_and(|before| before.iter().all(|&byte| byte == 0))
+}
+
+/// `s_magic` of the superblock at 1024, of two bytes; a boot block of zeros, or `s_rev_level` 2, is before it.
+fn is_nilfs2(head: &[u8]) -> bool {
+    is_alone(head, 1030, b"\x34\x34")
+        || has(head, 1030, b"\x34\x34") && u32_at(head, 1024) == Some(2) && is_zero(head, 512..1024)
+}
+
+/// `s_magic` of the superblock at 1024 behind a boot block of zeros: versions 1 and 2 at 16, version 3 at 24.
+fn is_minix(head: &[u8]) -> bool {
+    let early = [b"\x7f\x13", b"\x8f\x13", b"\x68\x24", b"\x78\x24"];
+    is_zero(head, 0..1024)
+        && (early.iter().any(|magic| has(head, 1040, *magic)) || has(head, 1048, b"\x5a\x4d"))
+}
+
+fn is_zero(head: &[u8], range: Range<usize>) -> bool {
+    head.get(range).is_some_and(|bytes| bytes.iter().all(|&byte| byte == 0))
+}
+
+/// The magic number at the end of the first sector, and a checksum that makes the exclusive or of its words zero.
+fn is_sun(head: &[u8]) -> bool {
+    let words = || head.get(..512).into_iter().flat_map(|sector| sector.as_chunks::<2>().0);
+    let sum = words().fold([0; 2], |sum, word| [sum[0] ^ word[0], sum[1] ^ word[1]]);
+    has(head, 508, b"\xda\xbe") && sum == [0; 2] || is_alone(head, 508, b"\xda\xbe")
+}
+
+/// The first entry of the map, behind a driver map or nothing.
+fn is_apple(head: &[u8]) -> bool {
+    has(head, 512, b"PM\0\0") && has(head, 0, b"ER") || is_alone(head, 512, b"PM")
+}
+
+/// Its name behind a checksum, in one of the first sectors.
+fn is_stratis(head: &[u8]) -> bool {
+    [516, 520, 4612, 4616].into_iter().any(|offset| has(head, offset, b"!Stra0tis"))
+}
+
+/// Other swap space than today's, or a suspended machine's, at the end of the first page, of whichever size.
+fn is_swap(head: &[u8]) -> bool {
+    let names: [&[u8]; 5] = [b"SWAP-SPACE", b"SWAPSPACE2", b"S1SUSPEND", b"S2SUSPEND", b"ULSUSPEND"];
+    [4086, 8182, 16_374, 32_758, 65_526]
+        .into_iter()
+        .any(|offset| names.iter().any(|name| has(head, offset, name)))
+}
+
 /// Two bytes only, so this is told as what may be: a container of VeraCrypt has them by chance, too.
 pub fn may_be_file_vault(head: &[u8]) -> bool {
     has(head, 88, b"CS")
@@ -231,6 +278,9 @@ const AGE_WAY: &str = "age -d FILE opens it";
 const OPENSSL: &str = "a file encrypted by openssl enc";
 const BITLOCKER: &str = "a BitLocker volume";
 const BITLOCKER_WAY: &str = "cryptsetup open --type bitlk FILE NAME opens it";
+
+const OCFS2: &str = "an OCFS2 file system";
+const REISERFS: &str = "a ReiserFS file system";
 
 /// In the order in which they are looked for.
 static KNOWN: &[Signature] = &[
@@ -273,6 +323,16 @@ static KNOWN: &[Signature] = &[
     foreign(0, b"integrt\0", "a dm-integrity volume", "integritysetup open FILE NAME opens it"),
     foreign(0, b"verity\0\0", "a dm-verity hash tree", "veritysetup opens the volume that it belongs to"),
     other(0, b"hsqs", "a SquashFS image"),
+    other(0, b"-rom1fs-", "a romfs image"),
+    other(0, b"\x45\x3d\xcd\x28", "a cramfs image"),
+    other(0, b"\x28\xcd\x3d\x45", "a cramfs image"),
+    other(0, b"\x31\x18\x10\x06", "a UBIFS volume"),
+    other(0, b"UBI#", "a UBI device"),
+    other(0, b"dmvdo001", "a VDO device"),
+    other(0, b"SnAp", "a store of dm-snapshot"),
+    other(0, b"RDSK", "an Amiga disk"),
+    other(64, b"\x57\x45\x56\x82", "a BSD disklabel"),
+    other(512, b"\x57\x45\x56\x82", "a BSD disklabel"),
     file_system(Test::Look(is_fat), FileSystem::Fat, "a FAT file system"),
     // Behind it.
     file_system(Test::Look(is_ext4), FileSystem::Ext, "an ext4 file system"),
@@ -296,10 +356,44 @@ static KNOWN: &[Signature] = &[
         "as root: bcachefs unlock FILE, where it is encrypted, then mount -t bcachefs",
     ),
     foreign(0x4018, b"version\0", "a member of a ZFS pool", "as root: zpool import -d FILE finds the pool"),
+    other(4092, b"\x83\x74\x02\x6d", "a DRBD device"),
+    other(4120, b"\xc6\x85\x73\xf6", "a bcachefs file system"),
+    other(1024, b"OCFSV2", OCFS2),
+    other(2048, b"OCFSV2", OCFS2),
+    other(4096, b"OCFSV2", OCFS2),
+    other(8192, b"OCFSV2", OCFS2),
+    other(0x255c, b"\x54\x19\x01\0", "a UFS1 file system"),
+    other(0x255c, b"\x19\x01\x54\x19", "a UFS2 file system"),
+    other(0x2034, b"ReIsErFs", REISERFS),
+    other(0x8000, b"JFS1", "a JFS file system"),
     other(0x8001, b"CD001", "an ISO 9660 file system"),
     other(0x8001, b"BEA01", "a UDF file system"),
     other(65_526, b"SWAPSPACE2", "swap space"),
+    other(0x1_0000, b"\x01\x16\x19\x70", "a GFS2 file system"),
+    other(0x1_0000, b"ReIsEr4", "a Reiser4 file system"),
+    other(0x1_0034, b"ReIsErFs", REISERFS),
+    other(0x1_0034, b"ReIsEr2Fs", REISERFS),
+    other(0x1_0034, b"ReIsEr3Fs", REISERFS),
+    other(0x1_055c, b"\x54\x19\x01\0", "a UFS1 file system"),
+    other(0x1_055c, b"\x19\x01\x54\x19", "a UFS2 file system"),
     file_system(Test::Magic(0x1_0040, b"_BHRfS_M"), FileSystem::Btrfs, "a btrfs file system"),
+    // Few bytes, and nothing before them.
+    Signature {
+        test: Test::Look(is_nilfs2),
+        owner: Owner::Other,
+        name: "a NILFS2 file system",
+        way_in: None,
+    },
+    Signature { test: Test::Look(is_minix), owner: Owner::Other, name: "a minix file system", way_in: None },
+    Signature { test: Test::Look(is_sun), owner: Owner::Other, name: "a Sun disklabel", way_in: None },
+    Signature {
+        test: Test::Look(is_apple),
+        owner: Owner::Other,
+        name: "an Apple partition map",
+        way_in: None,
+    },
+    Signature { test: Test::Look(is_stratis), owner: Owner::Other, name: "a Stratis device", way_in: None },
+    Signature { test: Test::Look(is_swap), owner: Owner::Other, name: "swap space", way_in: None },
     // Files. What is a file system besides is no file.
     Signature {
         test: Test::Look(is_encrypted_qcow2),
@@ -377,10 +471,19 @@ static KNOWN: &[Signature] = &[
         name: "a partition table",
         way_in: None,
     },
+    // What stands before it counts, where that is anything.
+    second_luks(0x4000, b"SKUL\xba\xbe"),
+    second_luks(0x8000, b"SKUL\xba\xbe"),
+    second_luks(0x1_0000, b"SKUL\xba\xbe"),
 ];
 
 const fn other(offset: usize, magic: &'static [u8], name: &'static str) -> Signature {
     Signature { test: Test::Magic(offset, magic), owner: Owner::Other, name, way_in: None }
+}
+
+const fn second_luks(offset: usize, magic: &'static [u8]) -> Signature {
+    let name = "the second header of a LUKS2 container";
+    Signature { test: Test::Magic(offset, magic), owner: Owner::Luks, name, way_in: None }
 }
 
 /// What another program opens.
