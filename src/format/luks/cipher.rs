@@ -34,6 +34,9 @@ pub enum CipherError {
         /// As the header has it, fit to be shown.
         name: String,
     },
+    /// The header is not all there.
+    #[error("no cipher is named: the header is damaged, or never was one")]
+    Unnamed,
     /// Blocks of 64 bits, which repeat within one disk (Sweet32).
     #[error("{name} has blocks of 64 bits, too small for a disk")]
     SmallBlocks {
@@ -166,6 +169,9 @@ const NAMES: &str = "for example aes-xts-plain64, or aes-256-xts";
 /// `CIPHER`, `CIPHER-plain` (both of the time when CBC went without saying), `CIPHER-MODE` or `CIPHER-MODE-IV`, or the
 /// kernel's own `capi:MODE(CIPHER)-IV`; in any case (L1-CIPHER-04). Gives the bits as well that the cipher's name says.
 fn parse(name: &str) -> Result<(SectorSpec, Option<usize>), CipherError> {
+    if name.is_empty() {
+        return Err(CipherError::Unnamed);
+    }
     let unknown = |part| CipherError::Unknown { part, name: excerpt(name) };
     let lower = name.to_ascii_lowercase();
     let Some((cipher, mode, iv)) = split(&lower) else { return Err(unknown("form")) };
@@ -367,7 +373,7 @@ mod tests {
             ("aes-cbc-essiv:crc32", 16, "the IV of aes-cbc-essiv:crc32 is not supported"),
             ("aes-lrw", 32, "the IV of aes-lrw is not supported"),
             ("aes-xts", 32, "the IV of aes-xts is not supported"),
-            ("", 16, "the cipher of  is not supported"),
+            ("", 16, "no cipher is named: the header is damaged, or never was one"),
             ("aes-xts-plain64", 40, "aes-xts-plain64: a key of 40 bytes does not fit the cipher"),
             (
                 "aes-cbc-essiv:sha1",
