@@ -60,10 +60,24 @@ pub trait Storage: fmt::Debug + Send + Sync {
         &[]
     }
 
+    /// What shows through the windows, and what lies under them: nothing where there are none.
+    fn layers(&self) -> Option<Layers<'_>> {
+        None
+    }
+
     /// Where the header of the container lies, when it is in none of these bytes.
     fn header(&self) -> Option<&dyn Storage> {
         None
     }
+}
+
+/// The two storages of an [`Overlay`].
+#[derive(Debug, Clone, Copy)]
+pub struct Layers<'a> {
+    /// What lies below, also where it does not show.
+    pub base: &'a dyn Storage,
+    /// What shows through the windows.
+    pub top: &'a dyn Storage,
 }
 
 /// What a storage can do.

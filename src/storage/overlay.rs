@@ -1,6 +1,6 @@
 use std::{io, ops::Range, sync::Arc};
 
-use super::{Limits, Storage};
+use super::{Layers, Limits, Storage};
 
 /// A storage some of whose bytes lie in another one: a container whose header lies in a file of its own.
 ///
@@ -133,6 +133,10 @@ impl Storage for Overlay {
 
     fn windows(&self) -> &[Window] {
         &self.windows
+    }
+
+    fn layers(&self) -> Option<Layers<'_>> {
+        Some(Layers { base: &*self.base, top: &*self.top })
     }
 
     fn limits(&self) -> Limits {
