@@ -125,6 +125,12 @@ fn restore(console: Console, options: &HeaderRestoreOptions) -> Result<()> {
     let restore = plan_restore(&container, &source).map_err(|error| {
         error.during(format!("cannot restore the header of {} from {}", path.display(), file.display()))
     })?;
+    if let Some(refusal) = restore.refusal().filter(|_| !options.force) {
+        let error = Error::new(refusal.kind(), refusal.reason());
+        return Err(error
+            .during(format!("cannot restore the header of {} from {}", path.display(), file.display()))
+            .with_hint(refusal.hint().unwrap_or_default()));
+    }
     check_terminal(options.yes, path)?;
     if options.yes && !options.force && restore.present().is_none() && container.shows_nothing()? {
         let reason = "it may be a VeraCrypt or TrueCrypt container, which shows no header and would be lost";

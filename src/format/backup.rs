@@ -3,7 +3,10 @@
 use std::{fmt, iter, ops::Range};
 
 use super::{Header, HeaderInfo, Unlocked};
-use crate::{error::Result, storage::Storage};
+use crate::{
+    error::{Error, Result},
+    storage::Storage,
+};
 
 /// What restoring an older header of the same volume means.
 pub(super) const OLDER_PASSWORDS: &str =
@@ -50,6 +53,11 @@ pub trait HeaderRestore: fmt::Debug {
     /// [`warnings`](Self::warnings).
     fn loses(&self, unlocked: Option<&Unlocked>) -> Option<String> {
         let _ = unlocked;
+        None
+    }
+
+    /// Why it is refused but at its user's explicit word: the header that is there is another container's, or of another time.
+    fn refusal(&self) -> Option<&Error> {
         None
     }
 

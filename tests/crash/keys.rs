@@ -90,9 +90,9 @@ fn an_update_beside_a_stale_or_damaged_copy_never_loses_the_other() {
     let (a, b) = (0..COPY_LEN, GEOMETRY.backup_offset..GEOMETRY.backup_offset + COPY_LEN);
     for place in [a, b] {
         let place = usize::try_from(place.start).unwrap()..usize::try_from(place.end).unwrap();
-        // What does not show whose copy it was, and is not zeros, is taken for somebody else's (NAT-RD-07).
+        // What is more than a bad block, and not zeros, is taken for somebody else's (NAT-RD-07).
         let mut damaged = newer[place.clone()].to_vec();
-        damaged[512..].fill(0x55);
+        damaged[512..4096].fill(0x55);
         for bytes in [older[place.clone()].to_vec(), damaged] {
             let mut image = newer.to_vec();
             image[place.clone()].copy_from_slice(&bytes);

@@ -337,7 +337,7 @@ pub(crate) fn bases() -> BTreeMap<&'static str, Made> {
 
 /// The fields of a copy: name, offset, length, and what a reader says when both copies carry another value with a right checksum.
 const FIELDS: &[(&str, usize, usize, &str, &str)] = &[
-    ("magic", 1, 1, "no match", "NAT-SB-01"),
+    ("magic", 1, 1, "header failure", "NAT-SB-01"),
     ("version", 16, 4, "unsupported", "NAT-SB-02"),
     ("header-length", 20, 4, "header failure", "NAT-SB-02"),
     ("features-required", 25, 1, "unsupported", "NAT-SB-03"),
@@ -630,13 +630,7 @@ fn field_faults(suite: &mut Suite) {
         let both = suite.edits(&[0, 1], offset, &value, false);
         let fixed_one = suite.edits(&[0], offset, &value, true);
         let fixed_both = suite.edits(&[0, 1], offset, &value, true);
-        let damaged = if name == "magic" {
-            "no match"
-        } else if name == "mac" {
-            "digest failure"
-        } else {
-            "header failure"
-        };
+        let damaged = if name == "mac" { "digest failure" } else { "header failure" };
         suite
             .success(
                 &format!("flip-{name}-a"),
@@ -882,6 +876,16 @@ fn second_copies(suite: &mut Suite) {
     for (name, edit, comment) in left {
         suite.success(name, "password.img", &["NAT-RD-07", "NAT-UPD-02"], comment).edit = edit;
     }
+    // Two blocks that are neither zeros nor a header's: the rest is as it was.
+    let comment = "two blocks in the place of copy A that a new user has written, far behind its start";
+    suite.failure("blocks-over-copy-a", &rules, "no match", comment).edit =
+        vec![at(16_384, &noise[..4_096]), at(32_768, &noise[..4_096])];
+    let comment = "one block in the place of copy A that cannot be read right";
+    suite.success("block-over-copy-a", "password.img", &rules, comment).edit =
+        vec![at(32_768, &noise[..4_096])];
+    let comment = "the superblock of JFS in the place of copy A";
+    suite.failure("jfs-over-copy-a", &rules, "no match", comment).edit =
+        vec![zeros(0, 4_096), at(32_768, b"JFS1")];
     // An update that has reached copy B, and got as far as the first step with copy A.
     let newer = suite.resealed(1, |copy| {
         copy[128] = 2;
@@ -980,6 +984,24 @@ fn copies_of_two_containers(suite: &mut Suite) {
     let edit = suite.resealed_of("thin.img", 0, |_| ());
     let comment = "copy A of another container over ours, both under the same password; opened for writing";
     suite.failure("spliced-copy-a", &["NAT-UPD-09"], "header failure", comment).edit = vec![edit];
+    // The same, and ordinary damage has met copy B of the container whose data these are.
+    let sector = Fixed("bad sector".to_owned(), 0).take::<512>();
+    let spliced = suite.resealed_of("thin.img", 0, |_| ());
+    let whole = suite.bases["password.img"].bytes[BACKUP + 4_005];
+    let damages: [(&str, usize, &[u8]); 6] = [
+        ("bit", 4_005, &[whole ^ 1]),
+        ("magic", 3, b"s"),
+        ("first-sector", 0, &sector),
+        ("first-sector-zeros", 0, &[0; 512]),
+        ("eighth-sector", 3_584, &sector),
+        ("last-sector", 61_440, &sector),
+    ];
+    for (name, at, bytes) in damages {
+        let damage = Edit { offset: (BACKUP + at) as u64, bytes: hex::encode(bytes) };
+        let comment = "copy A of another container over ours, and our copy B damaged; opened for writing";
+        let name = format!("spliced-copy-a-beside-damaged-{name}");
+        suite.failure(&name, &["NAT-UPD-08"], "header failure", comment).edit = vec![spliced.clone(), damage];
+    }
     // Copy A points to where no copy is, so that copy B is found only by searching.
     let edit = suite.resealed_of("thin.img", 0, |copy| {
         put(copy, 160, &12_288_u64.to_le_bytes());

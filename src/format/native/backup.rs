@@ -91,8 +91,12 @@ impl Backup {
 pub struct Restore {
     source: NativeHeader,
     present: Option<NativeHeader>,
-    /// Damaged copies in its places that may be newer.
+    /// What stands where its copies will be.
+    places: [Place; 2],
+    /// Damaged copies there that may be newer.
     damaged: Vec<DamagedOther>,
+    /// Why the header that is there speaks against it, where only the owner can say otherwise.
+    mismatch: Option<Error>,
 }
 
 /// A whole header copy of another container, which restoring would overwrite.
@@ -121,7 +125,7 @@ impl Restore {
     /// short for it, `Unsupported` where the container bears a header of another time.
     pub fn from_file(container: &dyn Storage, file: &dyn Storage) -> Result<Self> {
         let source = NativeHeader::of_header_file(&HeaderFile::read(file)?, file)?;
-        let restore = Self::from_header(container, source)?;
+        let mut restore = Self::from_header(container, source)?;
         let present = restore.present.iter().flat_map(|header| header.copies.whole());
         if present.chain([restore.source.copy_in_use()]).any(|copy| copy.superblock.reencryption.is_some()) {
             let reason = "a re-encryption is under way, and only the header on the medium fits the data";
@@ -131,9 +135,16 @@ impl Restore {
         if let Some(present) = &restore.present {
             let wanted = restore.source.copy_in_use();
             let own = present.copies.whole().find(|copy| copy.is_of_same_container(wanted));
-            check_same_data(own.unwrap_or(present.copy_in_use()), wanted).map_err(|error| {
-                error.with_hint("a header file fits only the data it was made with: strongroom header backup makes a current one")
-            })?;
+            let own = own.unwrap_or(present.copy_in_use());
+            let mismatch = check_same_data(own, wanted).err();
+            restore.mismatch =
+                mismatch.map(|error| Error::new(error.kind(), error.reason()).with_hint(BY_FORCE));
+            // Nothing but a header file of the same time can be of the same uuid and generation, and say other things.
+            let is_other = !own.is_of_same_container(wanted)
+                || own.superblock.generation != wanted.superblock.generation;
+            if let Some(error) = restore.mismatch.take_if(|_| !is_other) {
+                return Err(Error::new(error.kind(), error.reason()).with_hint("a header file fits only the data it was made with: strongroom header backup makes a current one"));
+            }
         }
         Ok(restore)
     }
@@ -166,12 +177,15 @@ impl Restore {
         }
         let copy = source.copy_in_use();
         refuse_outdated(container, &copy.superblock)?; // NAT-REENC-17
-        let damaged = [CopyIndex::A, CopyIndex::B].into_iter().filter_map(|index| {
-            let offset = index.offset_in(&copy.superblock.geometry);
-            Place::read(container, index, offset).damaged_other(copy, index)
-        });
-        let damaged = damaged.collect();
-        Ok(Self { source, present, damaged })
+        if let Some(present) = &present {
+            present.check_own()?; // NAT-HF-12
+        }
+        let indices = [CopyIndex::A, CopyIndex::B];
+        let places =
+            indices.map(|index| Place::read(container, index, index.offset_in(&copy.superblock.geometry)));
+        let damaged = indices.into_iter().zip(&places);
+        let damaged = damaged.filter_map(|(index, place)| place.damaged_other(copy, index)).collect();
+        Ok(Self { source, present, places, damaged, mismatch: None })
     }
 
     /// The header to be restored, to be described and unlocked.
@@ -188,7 +202,10 @@ impl Restore {
     pub fn foreign(&self) -> Vec<ForeignCopy> {
         let source = self.source.copy_in_use();
         let foreign = |index| {
-            let copy = self.present_copy(index).filter(|copy| !copy.is_of_same_container(source))?;
+            // Also where no reader would look for it (NAT-HF-08).
+            let [a, b] = &self.places;
+            let place = if index == CopyIndex::A { a } else { b };
+            let copy = place.found.as_ref().ok().filter(|copy| !copy.is_of_same_container(source))?;
             Some(ForeignCopy::new(index, copy))
         };
         [CopyIndex::A, CopyIndex::B].into_iter().filter_map(foreign).collect()
@@ -201,6 +218,19 @@ impl Restore {
         let mut own = self.present_copies().filter(|copy| copy.is_of_same_container(source));
         let first = own.next()?;
         Some(std::iter::once(first).chain(own).all(|copy| copy.check_mac(&unlocked.volume_key).is_ok()))
+    }
+
+    /// What is lost where the keyslot that opened the header to be restored is none of the newer one's that is there: its password
+    /// was changed or removed since.
+    fn brings_back(&self, unlocked: &Unlocked) -> Option<String> {
+        let source = self.source.authentic(&unlocked.volume_key).ok()?;
+        let slot = source.raw_keyslot(unlocked.keyslot?)?;
+        // Where no keyslot is left at all, a backup is the way out.
+        let is_newer = |copy: &&HeaderCopy| copy.is_update_of(source) && !copy.keyslots.is_empty();
+        let newer = self.present_copies().filter(is_newer).collect::<Vec<_>>();
+        let is_kept =
+            newer.iter().any(|copy| copy.raw_keyslots().iter().any(|there| there.salt == slot.salt));
+        (!newer.is_empty() && !is_kept).then(|| REMOVED_SINCE.to_owned())
     }
 
     /// Writes both copies under a sequence number above every authentic one that is there (NAT-HF-08).
@@ -301,8 +331,15 @@ impl HeaderRestore for Restore {
         if let Some(damaged) = self.damaged.first().filter(|_| self.present.is_some()) {
             return Some(newer_than_restored(damaged));
         }
-        let is_authentic = unlocked.and_then(|unlocked| self.is_present_authentic(unlocked));
-        (is_authentic == Some(false)).then(|| OTHER_KEY.to_owned())
+        let unlocked = unlocked?;
+        match self.is_present_authentic(unlocked)? {
+            false => Some(OTHER_KEY.to_owned()),
+            true => self.brings_back(unlocked),
+        }
+    }
+
+    fn refusal(&self) -> Option<&Error> {
+        self.mismatch.as_ref()
     }
 
     fn places(&self) -> Vec<Range<u64>> {
@@ -332,7 +369,12 @@ impl HeaderRestore for Restore {
 
 /// NAT-UPD-08: what is said of a damaged copy that the restored header takes the place of.
 fn newer_than_restored(damaged: &DamagedOther) -> String {
-    let DamagedOther { index, sequence, whole } = damaged;
+    let DamagedOther { index, sequence, whole, .. } = damaged;
+    if let Some(containers) = damaged.containers() {
+        return format!(
+            "header copy {index} that is there is damaged, and was of another container: {containers}"
+        );
+    }
     let newer = if damaged.is_newer() { "is newer" } else { "may be newer" };
     let sequence = sequence.map(|sequence| format!("sequence {sequence}, ")).unwrap_or_default();
     format!(
@@ -341,6 +383,8 @@ fn newer_than_restored(damaged: &DamagedOther) -> String {
     )
 }
 
+const REMOVED_SINCE: &str = "the header that is there is newer, and what opened this one opens it no more: a password that was changed or removed would work again";
+const BY_FORCE: &str = "strongroom info on both says which is which; if the backup is right: header restore --force, which keeps what was there in a file";
 const OTHER_KEY: &str = "the header that is there is not under the same key: somebody changed it, or the data is lost with this one";
 
 impl fmt::Display for ForeignCopy {

@@ -50,8 +50,12 @@ impl Place {
 
     /// NAT-UPD-08: the damaged copy that stands here, where it was of another state than `good`.
     pub(super) fn damaged_other(&self, good: &HeaderCopy, index: CopyIndex) -> Option<DamagedOther> {
-        let wreck = self.wreck.as_ref().filter(|wreck| wreck.is_of_another_state(good, index))?;
-        Some(DamagedOther { index, sequence: wreck.sequence(good), whole: good.superblock.sequence })
+        self.wreck.as_ref()?.other(good, index, self.offset)
+    }
+
+    /// The copy that stood here, where all of it is known.
+    pub(super) fn as_it_was(&self, good: &HeaderCopy, index: CopyIndex) -> Option<HeaderCopy> {
+        self.wreck.as_ref()?.as_it_was(good, index)
     }
 
     fn of_copy(copy: &HeaderCopy) -> Self {
@@ -72,6 +76,8 @@ pub(super) struct Copies {
     others: Vec<HeaderCopy>,
     /// Whole copies B that are not to be opened: what stands in the place of their copy A is not theirs (NAT-RD-07).
     strangers: Vec<HeaderCopy>,
+    /// What is left of copies B that were found by searching, in no place of a whole copy.
+    wrecks: Vec<(u64, Wreck)>,
 }
 
 impl Copies {
@@ -107,14 +113,14 @@ impl Copies {
             return Self::of_places(a, b);
         }
         // Somebody may have changed where A points; what stands at the end still counts.
-        let mut others = search(storage)?.whole;
+        let Search { whole: mut others, wrecks, .. } = search(storage)?;
         let Some(newest) = newest_update_of(&current, &others) else {
-            return Ok(Self { a, b, current, others, strangers: Vec::new() });
+            return Ok(Self { a, b, current, others, strangers: Vec::new(), wrecks });
         };
         let newest = others.remove(newest);
         others.insert(0, current);
         let b = Place::of_copy(&newest);
-        Ok(Self { a, b, current: newest, others, strangers: Vec::new() })
+        Ok(Self { a, b, current: newest, others, strangers: Vec::new(), wrecks })
     }
 
     /// The copies in a header file.
@@ -136,7 +142,7 @@ impl Copies {
             Place { offset, found: Err(HeaderError::NoMagic), wreck: None }
         };
         let (a, b) = (place(CopyIndex::A), place(CopyIndex::B));
-        Self { a, b, current, others: Vec::new(), strangers: Vec::new() }
+        Self { a, b, current, others: Vec::new(), strangers: Vec::new(), wrecks: Vec::new() }
     }
 
     /// Chooses between what stands in both places (NAT-RD-04).
@@ -149,29 +155,38 @@ impl Copies {
                 return Err(no_copy_is_whole(error.clone()));
             }
         };
-        Ok(Self { a, b, current, others, strangers: Vec::new() })
+        Ok(Self { a, b, current, others, strangers: Vec::new(), wrecks: Vec::new() })
     }
 
     /// Copy B alone, searched for.
     fn without_a(storage: &dyn Storage, a: Place) -> Result<Self> {
         let remains = Remains::read(storage)?;
-        let Search { whole, partial } = search(storage)?;
+        let Search { whole, partial, wrecks } = search(storage)?;
         let is_of_another_time = a.found.as_ref().is_err_and(HeaderError::is_unsupported);
         if !is_of_another_time && let Some(occupant) = remains.occupant() {
             return Err(Error::new(ErrorKind::NotAContainer, format!("not a container; this is {occupant}")));
         }
         // NAT-RD-07: copies of a container that something else has taken the place of are not opened.
         let (mut others, strangers): (Vec<_>, Vec<_>) =
-            whole.into_iter().partition(|copy| is_of_another_time || remains.is_beside(copy));
+            whole.into_iter().partition(|copy| is_of_another_time || remains.lets(storage, copy));
         if !others.is_empty() {
             let mut current = others.remove(0);
             if let Some(newest) = newest_update_of(&current, &others) {
                 let first = std::mem::replace(&mut current, others.remove(newest));
                 others.insert(0, first);
             }
-            return Ok(Self { a, b: Place::of_copy(&current), current, others, strangers });
+            return Ok(Self { a, b: Place::of_copy(&current), current, others, strangers, wrecks });
         }
-        let a = a.found.err().unwrap_or(HeaderError::NoMagic);
+        let newcomer =
+            |copy: &HeaderCopy| remains.newcomer(storage, copy).filter(|_| remains.is_beside(copy));
+        if let Some((copy, offset)) = strangers.iter().find_map(|copy| Some((copy, newcomer(copy)?))) {
+            return Err(written_anew(copy, offset));
+        }
+        let shows_one = a.wreck.as_ref().is_some_and(Wreck::shows_keyslots);
+        let a = match a.found.err().unwrap_or(HeaderError::NoMagic) {
+            HeaderError::NoMagic if shows_one => HeaderError::NoStart,
+            error => error,
+        };
         let told = match (a, partial) {
             (HeaderError::NoMagic, Some(partial)) if remains.is_blank() => partial,
             // Of a damaged copy A and a copy B of another time, the latter says more.
@@ -181,7 +196,8 @@ impl Copies {
         if told == HeaderError::NoMagic && !strangers.is_empty() {
             return Err(something_else_stands_there());
         }
-        if let (HeaderError::Checksum | HeaderError::Unreadable, Some(stranger)) = (&told, strangers.first())
+        if let (HeaderError::Checksum | HeaderError::Unreadable | HeaderError::NoStart, Some(stranger)) =
+            (&told, strangers.first())
         {
             return Err(beside_a_stranger(&told, stranger));
         }
@@ -236,6 +252,20 @@ impl Copies {
         [(CopyIndex::A, &self.a), (CopyIndex::B, &self.b)]
             .into_iter()
             .find_map(|(index, place)| place.damaged_other(good, index))
+            .or_else(|| self.damaged_elsewhere(good).into_iter().next())
+    }
+
+    /// The same of what was found by searching, where no copy of this header belongs.
+    pub(super) fn damaged_elsewhere(&self, good: &HeaderCopy) -> Vec<DamagedOther> {
+        let places = [self.b.offset, good.superblock.geometry.backup_offset];
+        let elsewhere = self.wrecks.iter().filter(|(offset, _)| !places.contains(offset));
+        elsewhere.filter_map(|(offset, wreck)| wreck.other(good, CopyIndex::B, *offset)).collect()
+    }
+
+    /// What the damaged copies were that are not whole for want of what is known of them, as their magic.
+    pub(super) fn as_they_were(&self, good: &HeaderCopy) -> Vec<HeaderCopy> {
+        let places = [(CopyIndex::A, &self.a), (CopyIndex::B, &self.b)];
+        places.into_iter().filter_map(|(index, place)| place.as_it_was(good, index)).collect()
     }
 }
 
@@ -243,6 +273,17 @@ impl Copies {
 fn newest_update_of(copy: &HeaderCopy, others: &[HeaderCopy]) -> Option<usize> {
     let updates = others.iter().enumerate().rev().filter(|(_, other)| other.is_update_of(copy));
     updates.max_by_key(|(_, other)| other.superblock.sequence).map(|(index, _)| index)
+}
+
+/// NAT-RD-07: something new stands where copy A and its work area were.
+fn written_anew(copy: &HeaderCopy, offset: u64) -> Error {
+    let reason = format!(
+        "no known header; of container {} only the second copy is whole, and something else was written at offset {offset} since",
+        name_of(copy)
+    );
+    Error::new(ErrorKind::NotAContainer, reason).with_hint(
+        "if the container is still wanted: strongroom header repair --scan shows the copy and asks before it puts it back",
+    )
 }
 
 fn something_else_stands_there() -> Error {
@@ -372,6 +413,8 @@ struct Search {
     whole: Vec<HeaderCopy>,
     /// Why the last of the others is none.
     partial: Option<HeaderError>,
+    /// What is left of others, and where.
+    wrecks: Vec<(u64, Wreck)>,
 }
 
 /// NAT-RD-03: copies B at each 4 KiB of the last 2 MiB.
@@ -382,19 +425,28 @@ fn search(storage: &dyn Storage) -> Result<Search> {
     let mut tail = vec![0; usize::try_from(len.saturating_sub(start)).unwrap_or(0)];
     read_what_can_be_read(storage, &mut tail, start);
 
-    let mut search = Search { whole: Vec::new(), partial: None };
+    let mut search = Search { whole: Vec::new(), partial: None, wrecks: Vec::new() };
     for (index, block) in tail.chunks(BLOCK_LEN).enumerate().rev() {
-        if !block.starts_with(&MAGIC) {
-            continue;
-        }
         let position = index.saturating_mul(BLOCK_LEN);
         let bytes = tail.get(position..).unwrap_or_default();
+        let bytes = bytes.get(..COPY_LEN).unwrap_or(bytes);
         let offset = start.saturating_add(u64::try_from(position).unwrap_or(u64::MAX));
-        let found = HeaderCopy::parse(bytes.get(..COPY_LEN).unwrap_or(bytes));
-        match in_place(found, CopyIndex::B, offset) {
-            Ok(copy) => search.whole.push(copy),
-            Err(error) => search.partial = search.partial.or(Some(error)),
+        let found = match block.starts_with(&MAGIC) {
+            true => in_place(HeaderCopy::parse(bytes), CopyIndex::B, offset),
+            false => Err(HeaderError::NoMagic),
+        };
+        let error = match found {
+            Ok(copy) => {
+                search.whole.push(copy);
+                continue;
+            }
+            Err(error) => error,
+        };
+        // Of a small container copy A is there as well.
+        if offset > 0 && matches!(error, HeaderError::NoMagic | HeaderError::Checksum) {
+            search.wrecks.extend(Wreck::found_in(bytes).map(|wreck| (offset, wreck)));
         }
+        search.partial = search.partial.or(Some(error).filter(|error| *error != HeaderError::NoMagic));
     }
     Ok(search)
 }

@@ -101,6 +101,11 @@ impl HeaderCopy {
         &self.raw.keyslots
     }
 
+    /// The bytes of one keyslot.
+    pub(super) fn raw_keyslot(&self, index: u32) -> Option<&RawKeyslot> {
+        self.raw.keyslots.get(usize::try_from(index).ok()?)
+    }
+
     /// The same header as the other copy: only the index and the sums differ.
     pub fn for_index(&self, index: CopyIndex, volume_key: &VolumeKey) -> Result<Self> {
         let mut raw = *self.raw;

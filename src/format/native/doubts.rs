@@ -11,13 +11,14 @@ use super::{
 use crate::{
     crypto::secret::VolumeKey,
     error::{Error, ErrorKind, Result},
+    format::hyphenated,
 };
 
 impl NativeHeader {
     /// NAT-UPD-10: the whole copies of this container that nothing links to `good`, the authentic one under `key`.
-    pub(super) fn unlinked_to(&self, good: &HeaderCopy, key: &VolumeKey) -> Vec<&HeaderCopy> {
-        let of_this = self.copies.whole().filter(|copy| copy.is_of_same_container(good));
-        of_this.filter(|copy| !copy.is_linked_to(good, key)).collect()
+    pub(super) fn unlinked_to(&self, good: &HeaderCopy, key: &VolumeKey) -> Vec<HeaderCopy> {
+        let all = self.copies.whole().cloned().chain(self.copies.as_they_were(good));
+        all.filter(|copy| copy.is_of_same_container(good) && !copy.is_linked_to(good, key)).collect()
     }
 
     /// What is said of the first of them.
@@ -30,7 +31,7 @@ impl NativeHeader {
         Some(format!(
             "its header copies do not belong together: {} was made under another volume key than {}, or changed by \
              someone without the key",
-            name(unlinked),
+            name(&unlinked),
             name(good)
         ))
     }
@@ -50,6 +51,17 @@ impl NativeHeader {
         key: &VolumeKey,
     ) -> Option<(Vec<Range<u64>>, String)> {
         let slots = self.alien_slots(good, key);
+        let foreign = self.slots_of(&good.superblock).and_then(|slots| slots.foreign(&good.superblock));
+        if let Some(foreign) = foreign {
+            let said = format!(
+                "the records in the work area at offset {} are of container {}, and the header is of {}: its data may be under \
+                 another key",
+                slots.first()?.start,
+                hyphenated(&foreign),
+                name_of(good)
+            );
+            return Some((slots, said));
+        }
         let said = format!(
             "the records in the work area at offset {} do not belong to this header: they are of its generation ({}), but were \
              made under another volume key, or changed by someone without the key",
@@ -65,7 +77,7 @@ impl NativeHeader {
     }
 
     /// What speaks against the copy in use, as far as that shows without the key.
-    pub(super) fn doubt_in_use(&self) -> Option<String> {
+    pub fn doubt_in_use(&self) -> Option<String> {
         self.caution(self.current(), None).or_else(|| self.doubt(self.copies.current()))
     }
 

@@ -8,6 +8,9 @@ pub enum HeaderError {
     /// No magic.
     #[error("no header")]
     NoMagic,
+    /// What is left of a copy has lost its magic.
+    #[error("the start of the header is damaged")]
+    NoStart,
     /// The container ends within the copy.
     #[error("the header is cut off")]
     CutOff,

@@ -9,7 +9,7 @@ use super::{
     data,
     editor::{self, NativeEditor},
     error::HeaderError,
-    header_file::HeaderFile,
+    header_file::{HeaderFile, own_header},
     keyslot::{self, Budget, Keyslot, Opened, SlotKind},
     layout::VERSION,
     ledger::{Ledger, WorkAreas},
@@ -39,6 +39,8 @@ pub struct NativeHeader {
     slots: Vec<Slots>,
     /// The container's size as it is, which may be less than the header says.
     actual_len: u64,
+    /// Where the header lies in a file: why nothing may be written under it (NAT-HF-12).
+    own: Option<String>,
 }
 
 impl NativeHeader {
@@ -67,7 +69,8 @@ impl NativeHeader {
                 slots.extend(Slots::read(storage, geometry));
             }
         }
-        Ok(Self { copies, slots, actual_len: storage.size()? })
+        let own = own_header(storage, copies.current())?;
+        Ok(Self { copies, slots, actual_len: storage.size()?, own })
     }
 
     /// NAT-REENC-17: the generation of a record in its work areas that makes `superblock` an old one.
@@ -128,7 +131,7 @@ impl NativeHeader {
     /// As [`Self::read`].
     pub fn of_header_file(file: &HeaderFile, storage: &dyn Storage) -> Result<Self> {
         let copies = Copies::of_header_file(file, storage)?;
-        Ok(Self { copies, slots: Vec::new(), actual_len: file.geometry.container_len })
+        Ok(Self { copies, slots: Vec::new(), actual_len: file.geometry.container_len, own: None })
     }
 
     /// The header of a single copy that was found somewhere in `container`.
@@ -310,6 +313,7 @@ impl NativeHeader {
         if let Some(newer) = self.newer_generation(&good.superblock) {
             return Err(outdated(good.superblock.generation, newer)); // NAT-REENC-17
         }
+        self.check_own()?;
         let read_only = "--read-only opens it";
         if let Some(error) = self.copies.unsupported() {
             return Err(Error::from(error.clone()).with_hint(read_only)); // NAT-RD-04
@@ -326,6 +330,13 @@ impl NativeHeader {
             return Err(Error::new(ErrorKind::Damaged, reason).with_hint(hint)); // NAT-GEO-06
         }
         Ok(())
+    }
+
+    /// NAT-HF-12: refuses to write under a header in a file, where the container's own one counts.
+    pub(super) fn check_own(&self) -> Result<()> {
+        let Some(own) = &self.own else { return Ok(()) };
+        Err(Error::new(ErrorKind::Usage, own.clone())
+            .with_hint("leave --header out to write; with --read-only the header file is only looked into"))
     }
 
     /// The whole copy that stands where `good` has its copy of this index.
@@ -437,6 +448,7 @@ impl Header for NativeHeader {
         storage.sync_data()?; // NAT-UPD-07, also where nothing is to be healed
         let faults = self.faults_beside(good, key);
         let mut done = self.rewrite(storage, good, key, &faults)?;
+        done.extend(HeaderFile::heal(storage, good)?);
         if good.superblock.reencryption.is_some() {
             // Read anew: between reading the header and asking for a password another process may have gone on.
             let slots = Slots::read(storage, &good.superblock.geometry);

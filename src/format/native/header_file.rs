@@ -10,10 +10,11 @@ use zerocopy::{
 };
 
 use super::{
-    copies::{Copies, Place, read_copy},
+    copies::{Copies, Place, in_place, read_copy, read_what_can_be_read},
     copy::HeaderCopy,
     error::HeaderError,
     layout::{COPY_LEN, COPY_LEN_U64, VERSION},
+    slots::refuse_outdated,
     superblock::{CopyIndex, Geometry, Superblock},
 };
 use crate::{
@@ -82,21 +83,68 @@ impl HeaderFile {
     /// Reads a header file: its preamble, and whether what follows belongs to it.
     ///
     /// # Errors
-    /// `NotAContainer` where it is not a header file, `Unsupported` for one of another version, `Damaged`.
+    /// As [`Self::find`]; `NotAContainer` where it is not a header file.
     pub fn read(storage: &dyn Storage) -> Result<Self> {
-        let mut bytes = vec![0; PREAMBLE_LEN.min(usize::try_from(storage.size()?).unwrap_or(PREAMBLE_LEN))];
-        storage.read_exact_at(&mut bytes, 0)?;
-        let file = Self::parse(&bytes).map_err(explain)?;
-        if storage.size()? < HEADER_FILE_LEN {
+        Self::find(storage)?.ok_or_else(|| explain(HeaderError::NoMagic))
+    }
+
+    /// The same; `None` where it is not a header file. A damaged preamble is made anew from the copies (NAT-HF-11).
+    ///
+    /// # Errors
+    /// `Unsupported` for one of another version, `Damaged`.
+    pub fn find(storage: &dyn Storage) -> Result<Option<Self>> {
+        let size = storage.size()?;
+        let mut bytes = vec![0; PREAMBLE_LEN.min(usize::try_from(size).unwrap_or(PREAMBLE_LEN))];
+        read_what_can_be_read(storage, &mut bytes, 0);
+        let has_magic = bytes.starts_with(&FILE_MAGIC);
+        let copies = Self::copies_in(storage);
+        let parsed = match Self::parse(&bytes) {
+            _ if has_magic && size < PREAMBLE_LEN_U64 => return Err(explain(HeaderError::CutOff)),
+            Err(error @ (HeaderError::NoMagic | HeaderError::Checksum)) => {
+                let Some(copy) = copies.first() else {
+                    return if has_magic { Err(explain(error)) } else { Ok(None) };
+                };
+                let is_container_behind = copy.superblock.index == CopyIndex::A
+                    && copy.superblock.geometry.container_len.saturating_add(PREAMBLE_LEN_U64) <= size;
+                if !has_magic && is_container_behind {
+                    return Ok(None);
+                }
+                Self::of(copy)
+            }
+            parsed => parsed.map_err(explain)?,
+        };
+        if size < HEADER_FILE_LEN && copies.is_empty() {
             return Err(explain(HeaderError::CutOff)); // NAT-HF-03
         }
-        for offset in PLACES {
-            if read_copy(storage, offset).is_ok_and(|copy| Self::of(&copy) != file) {
-                let reason = "it is made of parts that do not belong together"; // NAT-HF-04
-                return Err(Error::new(ErrorKind::Damaged, reason));
-            }
+        if copies.iter().any(|copy| Self::of(copy) != parsed) {
+            let reason = "it is made of parts that do not belong together"; // NAT-HF-04
+            return Err(Error::new(ErrorKind::Damaged, reason));
         }
-        Ok(file)
+        Ok(Some(parsed))
+    }
+
+    /// The whole copies in a header file, each in its place.
+    fn copies_in(storage: &dyn Storage) -> Vec<HeaderCopy> {
+        let read = |index: CopyIndex| {
+            let copy = read_copy(storage, place_of(index)).ok()?;
+            in_place(Ok(copy.clone()), index, copy.offset()).ok()
+        };
+        [CopyIndex::A, CopyIndex::B].into_iter().filter_map(read).collect()
+    }
+
+    /// NAT-HF-11: writes the preamble of the header file that `storage` is seen through, where it is not what `good` says.
+    ///
+    /// # Errors
+    /// What writing gave.
+    pub(super) fn heal(storage: &dyn Storage, good: &HeaderCopy) -> Result<Option<String>> {
+        let Some(file) = storage.layers().map(|layers| layers.top) else { return Ok(None) };
+        let (right, mut there) = (Self::of(good).to_bytes(), [0; PREAMBLE_LEN]);
+        if file.read_exact_at(&mut there, 0).is_ok() && there == right {
+            return Ok(None);
+        }
+        file.write_all_at(&right, 0)?;
+        file.sync_data()?;
+        Ok(Some("the start of the header file was damaged and has been rewritten from its header".to_owned()))
     }
 
     /// Reads a preamble (NAT-HF-01, -02).
@@ -104,7 +152,7 @@ impl HeaderFile {
         if !bytes.starts_with(&FILE_MAGIC) {
             return Err(HeaderError::NoMagic);
         }
-        let raw = RawPreamble::read_from_bytes(bytes).map_err(|_| HeaderError::CutOff)?;
+        let raw = RawPreamble::read_from_bytes(bytes).map_err(|_| HeaderError::Checksum)?;
         if raw.checksum != checksum(&raw) {
             return Err(HeaderError::Checksum);
         }
@@ -185,18 +233,64 @@ impl HeaderFile {
     /// # Errors
     /// `Usage`.
     pub fn check_against(&self, container: &dyn Storage, file: &dyn Storage) -> Result<()> {
-        let own = match Copies::read(container) {
-            Ok(own) => own,
-            Err(error) if matches!(error.kind(), ErrorKind::NotAContainer | ErrorKind::Damaged) => {
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        };
         let detached = Copies::of_header_file(self, file)?;
-        check_same_data(own.current(), detached.current()).map_err(|error| {
-            error.with_hint("the container has a header of its own that fits its data: leave --header out")
-        })
+        for own in own_copies(container, detached.current())? {
+            check_same_data(&own, detached.current()).map_err(|error| {
+                error
+                    .with_hint("the container has a header of its own that fits its data: leave --header out")
+            })?;
+        }
+        Ok(())
     }
+}
+
+/// The whole copies in the places where a container has its own: found as without a header file, and where `detached`, its
+/// header in a file, has copy B. Those that records show to be old are left out, where that one is not (NAT-REENC-17).
+///
+/// # Errors
+/// `Unsupported`, and what reading gave.
+fn own_copies(container: &dyn Storage, detached: &HeaderCopy) -> Result<Vec<HeaderCopy>> {
+    let mut own = match Copies::read(container) {
+        Ok(own) => own.whole().cloned().collect(),
+        Err(error)
+            if matches!(error.kind(), ErrorKind::NotAContainer | ErrorKind::Damaged | ErrorKind::Io) =>
+        {
+            Vec::new()
+        }
+        Err(error) => return Err(error),
+    };
+    let b = Place::read(container, CopyIndex::B, detached.superblock.geometry.backup_offset).found.ok();
+    own.extend(b.filter(|copy| own.iter().all(|known: &HeaderCopy| known.offset() != copy.offset())));
+    let is_old = |copy: &HeaderCopy| refuse_outdated(container, &copy.superblock).is_err();
+    if !is_old(detached) {
+        own.retain(|copy| !is_old(copy));
+    }
+    Ok(own)
+}
+
+/// NAT-HF-12: why nothing may be written under `detached`, the header in a file that `storage` is seen through: the container
+/// bears one of its own, or what is left of another.
+///
+/// # Errors
+/// As [`own_copies`].
+pub(super) fn own_header(storage: &dyn Storage, detached: &HeaderCopy) -> Result<Option<String>> {
+    let Some(container) = storage.layers().map(|layers| layers.base) else { return Ok(None) };
+    if let Some(own) = own_copies(container, detached)?.first() {
+        return Ok(Some(format!(
+            "the container has a header of its own (sequence {}, the header file has {}), and that one counts",
+            own.superblock.sequence, detached.superblock.sequence
+        )));
+    }
+    let damaged = [CopyIndex::A, CopyIndex::B].into_iter().find_map(|index| {
+        let offset = index.offset_in(&detached.superblock.geometry);
+        Place::read(container, index, offset).damaged_other(detached, index)
+    });
+    Ok(damaged.map(|damaged| {
+        format!(
+            "header copy {} in the container itself is damaged, and may be newer than the header file, or of another container",
+            damaged.index
+        )
+    }))
 }
 
 /// Whether both describe the same data.

@@ -168,8 +168,10 @@ impl Ledger {
                     .filter_map(move |slot| RawRecord::read_from_bytes(slots.slot(area, slot)?).ok())
             };
             let ours = |raw: &RawRecord| raw.magic == RECORD_MAGIC && raw.uuid == self.uuid;
+            let is_foreign = |raw: &RawRecord| raw.magic == RECORD_MAGIC && raw.uuid != self.uuid;
             let is_of_this_time = both().any(|raw| ours(&raw) && raw.generation.get() == self.generation);
-            is_of_this_time && !both().any(|raw| ours(&raw) && self.is_authentic(&raw))
+            (is_of_this_time || both().any(|raw| is_foreign(&raw)))
+                && !both().any(|raw| ours(&raw) && self.is_authentic(&raw))
         };
         let alien = areas.filter(|(area, _)| is_alien(*area));
         alien.map(|(_, start)| start..start.saturating_add(SLOTS_LEN)).collect()

@@ -88,19 +88,14 @@ impl Format for Native {
         container: Arc<dyn Storage>,
         file: Arc<dyn Storage>,
     ) -> Result<Option<Arc<dyn Storage>>> {
-        if !HeaderFile::is_one(&*file)? {
-            return Ok(None);
-        }
-        let parsed = HeaderFile::read(&*file)?;
+        let Some(parsed) = HeaderFile::find(&*file)? else { return Ok(None) };
         parsed.check_against(&*container, &*file)?;
         Ok(Some(Arc::new(parsed.over(container, file)?)))
     }
 
     fn read_header_file(&self, file: &dyn Storage) -> Result<Option<Box<dyn Header>>> {
-        if !HeaderFile::is_one(file)? {
-            return Ok(None);
-        }
-        Ok(Some(Box::new(NativeHeader::of_header_file(&HeaderFile::read(file)?, file)?)))
+        let Some(parsed) = HeaderFile::find(file)? else { return Ok(None) };
+        Ok(Some(Box::new(NativeHeader::of_header_file(&parsed, file)?)))
     }
 
     fn take_backup(&self, container: &dyn Storage) -> Result<Box<dyn HeaderBackup>> {
@@ -108,7 +103,7 @@ impl Format for Native {
     }
 
     fn restore(&self, container: &dyn Storage, file: &dyn Storage) -> Result<Option<Box<dyn HeaderRestore>>> {
-        if !HeaderFile::is_one(file)? {
+        if HeaderFile::find(file)?.is_none() {
             return Ok(None);
         }
         Ok(Some(Box::new(Restore::from_file(container, file)?)))

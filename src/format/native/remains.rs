@@ -9,12 +9,18 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::{
     copies::read_what_can_be_read,
     copy::{HeaderCopy, body, checksum},
-    layout::{COPY_LEN, KEYSLOT_LEN, KEYSLOTS, MAGIC, RawCopy, RawSuperblock, SUPERBLOCK_LEN},
+    layout::{
+        COPY_LEN, COPY_LEN_U64, DATA_OFFSET, KEYSLOT_LEN, KEYSLOTS, MAGIC, RECORD_LEN, RECORD_MAGIC, RawCopy,
+        RawKeyslot, RawRecord, RawSuperblock, SUPERBLOCK_LEN,
+    },
     superblock::CopyIndex,
 };
 use crate::{
     error::Result,
-    format::signature::{self, HEAD_LEN, Owner, is_boot_sector},
+    format::{
+        hyphenated,
+        signature::{self, HEAD_LEN, Owner, is_boot_sector},
+    },
     storage::Storage,
 };
 
@@ -28,45 +34,104 @@ impl Wreck {
         Some(Self(Box::new(RawCopy::read_from_bytes(&bytes).ok()?)))
     }
 
+    /// The same, where bytes that stand somewhere show that they are what is left of a header copy.
+    pub(super) fn found_in(bytes: &[u8]) -> Option<Self> {
+        let shows_one = bytes.starts_with(&MAGIC)
+            || (1..KEYSLOTS).filter(|&number| has_number(bytes, number)).count() >= FEWEST_NUMBERS;
+        shows_one.then(|| Self::of(bytes.to_vec()))?
+    }
+
+    /// Whether keyslots of a header copy stand here, of whichever container.
+    pub(super) fn shows_keyslots(&self) -> bool {
+        (1..KEYSLOTS).filter(|&number| has_number(self.0.as_bytes(), number)).count() >= FEWEST_NUMBERS
+    }
+
+    /// NAT-UPD-08: what it was, where that was another state or another header than `good`.
+    pub(super) fn other(&self, good: &HeaderCopy, index: CopyIndex, offset: u64) -> Option<DamagedOther> {
+        self.is_of_another_state(good, index).then(|| DamagedOther {
+            index,
+            offset,
+            sequence: self.sequence(good),
+            whole: good.superblock.sequence,
+            foreign: (self.0.superblock.magic == MAGIC && !self.has_uuid_of(good))
+                .then_some(self.0.superblock.uuid),
+            uuid: good.superblock.uuid,
+        })
+    }
+
     /// The sequence that it says, where it was a copy of this container.
     pub(super) fn sequence(&self, good: &HeaderCopy) -> Option<u64> {
         self.has_uuid_of(good).then(|| self.0.superblock.sequence.get())
     }
 
-    /// NAT-UPD-08: whether this was copy `index` of another state of the header than `good`, which is whole: nothing in it
-    /// shows that it was a copy of the same, or of an older one, or that a power cut left it.
-    pub(super) fn is_of_another_state(&self, good: &HeaderCopy, index: CopyIndex) -> bool {
+    /// NAT-UPD-08: whether this was copy `index` of another state of the header than `good`, which is whole, or of another header:
+    /// nothing in it shows that it was a copy of the same, or of an older one, or that a power cut left it.
+    fn is_of_another_state(&self, good: &HeaderCopy, index: CopyIndex) -> bool {
         let twin = good.without_mac(index);
-        let state = self.with_fixed_fields_of(&twin);
         let superblock = &self.0.superblock;
         let is_legible = superblock.magic == MAGIC && superblock.uuid == good.superblock.uuid;
         if is_legible && superblock.sequence.get() > good.superblock.sequence {
             return true;
         }
-        let is_twin = body(&state).as_bytes() == body(&twin).as_bytes()
-            || self.0.superblock.checksum == twin.superblock.checksum
-            || self.is_superblock_of(&twin);
-        if is_twin {
+        let is_twin = body(&self.with_fixed_fields_of(&twin)).as_bytes() == body(&twin).as_bytes()
+            || superblock.checksum == twin.superblock.checksum
+            || self.is_part_of(&twin);
+        if is_twin || !self.shows_a_header(good) {
             return false;
         }
-        let magic = &self.0.superblock.magic;
-        let is_unfinished = *magic != MAGIC && is_zero_or(magic, &MAGIC);
-        if has_right_checksum(&state) || self.lacks_only_magic(good) {
+        if let Some(known) = self.mended(&twin) {
             // All that it said is known. Copy B may be newer before its magic is written; copy A never is (NAT-UPD-03).
             let is_older = superblock.sequence.get() < good.superblock.sequence;
-            let is_left_by_a_cut = is_older || (index == CopyIndex::B && is_unfinished);
-            return !is_left_by_a_cut;
+            let is_unfinished = superblock.magic != MAGIC && is_zero_or(&superblock.magic, &MAGIC);
+            let is_next = superblock.generation.get().abs_diff(good.superblock.generation) <= 1;
+            let is_left_by_a_cut = is_older || (index == CopyIndex::B && is_unfinished && is_next);
+            return known.superblock.uuid != good.superblock.uuid || !is_left_by_a_cut;
         }
-        let is_being_written = *magic == [0; MAGIC.len()] && self.has_uuid_of(good);
-        !is_being_written && self.is_recognisable(good, &twin)
+        !self.is_being_written(good, index) && !self.is_damaged(good, &twin)
     }
 
-    /// Whether it is whole but for its magic. A copy from before a change of suite or sector size is another where
-    /// [`Self::with_fixed_fields_of`] puts the twin's bytes, and loses its magic first, as others do (NAT-UPD-02).
-    fn lacks_only_magic(&self, good: &HeaderCopy) -> bool {
+    /// The copy as it was, where only what is known of it is damaged: what hardly any update changes, or its magic (NAT-UPD-08).
+    pub(super) fn as_it_was(&self, good: &HeaderCopy, index: CopyIndex) -> Option<HeaderCopy> {
+        let copy = HeaderCopy::parse(self.mended(&good.without_mac(index))?.as_bytes()).ok()?;
+        // One that a power cut kept from its end may have a key that nobody knows yet.
+        Some(copy).filter(|copy| copy.superblock.sequence < good.superblock.sequence)
+    }
+
+    /// A copy from before a change of suite or sector size is another where [`Self::with_fixed_fields_of`] puts the twin's bytes,
+    /// and loses its magic first, as others do (NAT-UPD-02).
+    fn mended(&self, twin: &RawCopy) -> Option<RawCopy> {
         let mut whole = *self.0;
         whole.superblock.magic = MAGIC;
-        whole.superblock.uuid == good.superblock.uuid && has_right_checksum(&whole)
+        [self.with_fixed_fields_of(twin), whole].into_iter().find(has_right_checksum)
+    }
+
+    /// Whether a header copy stood here, of whichever container: what shows none has nothing to lose.
+    fn shows_a_header(&self, good: &HeaderCopy) -> bool {
+        self.0.superblock.magic == MAGIC || self.has_uuid_of(good) || self.shows_keyslots()
+    }
+
+    /// Whether a power cut may have left it while it was written (NAT-UPD-02). Copy A is written as what copy B says already.
+    fn is_being_written(&self, good: &HeaderCopy, index: CopyIndex) -> bool {
+        let superblock = &self.0.superblock;
+        let is_possible = index == CopyIndex::B || superblock.sequence.get() <= good.superblock.sequence;
+        superblock.magic == [0; MAGIC.len()] && self.has_uuid_of(good) && is_possible
+    }
+
+    /// Whether it is `twin` with damage: each keyslot is the twin's or has lost its number, and what can be read of the superblock
+    /// says what the twin's does.
+    fn is_damaged(&self, good: &HeaderCopy, twin: &RawCopy) -> bool {
+        let (ours, theirs) = (&self.0.superblock, &twin.superblock);
+        let is_legible = ours.magic == MAGIC || self.has_uuid_of(good);
+        let says_the_same = self.has_uuid_of(good)
+            && ours.sequence == theirs.sequence
+            && ours.generation == theirs.generation
+            && ours.features_required == theirs.features_required
+            && ours.reencryption.as_bytes() == theirs.reencryption.as_bytes();
+        let mut keyslots = self.0.keyslots.iter().zip(&twin.keyslots).enumerate();
+        (!is_legible || says_the_same)
+            && keyslots.all(|(number, (ours, theirs))| {
+                ours.as_bytes() == theirs.as_bytes() || !has_number(self.0.as_bytes(), number)
+            })
     }
 
     /// The same with what hardly any update changes taken from `twin`: the state that it is of shows in the rest.
@@ -85,22 +150,9 @@ impl Wreck {
         state
     }
 
-    /// Whether each byte of its superblock is zero, or the one that `twin` has there. Its MAC is not known without the key.
-    fn is_superblock_of(&self, twin: &RawCopy) -> bool {
-        let but_mac = ..offset_of!(RawSuperblock, mac);
-        let [ours, theirs] =
-            [&*self.0, twin].map(|raw| raw.superblock.as_bytes().get(but_mac).unwrap_or_default());
-        is_zero_or(ours, theirs)
-    }
-
-    /// Whether it was a header copy of this container, and little of it is damaged.
-    fn is_recognisable(&self, good: &HeaderCopy, twin: &RawCopy) -> bool {
-        let reserved = FIRST_SECTOR..offset_of!(RawSuperblock, checksum);
-        let is_zero = |bytes: &[u8]| bytes.iter().all(|&byte| byte == 0);
-        // A power cut that tore what heals it leaves some of the twin's checksum.
-        let has_other_sum = !is_zero_or(&self.0.superblock.checksum, &twin.superblock.checksum);
-        self.0.superblock.as_bytes().get(reserved).is_some_and(is_zero)
-            && (self.has_uuid_of(good) || has_other_sum && has_keyslot_of(self.0.as_bytes(), good))
+    /// Whether each byte is zero, or the one that `twin` has there.
+    fn is_part_of(&self, twin: &RawCopy) -> bool {
+        is_part_of(self.0.as_bytes(), twin)
     }
 
     fn has_uuid_of(&self, good: &HeaderCopy) -> bool {
@@ -108,15 +160,21 @@ impl Wreck {
     }
 }
 
-/// A damaged copy of another state of the header than the one that is whole: it may have been newer.
+/// A damaged copy of another state of the header than the one that is whole: it may have been newer, or of another container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DamagedOther {
     /// Which copy.
     pub(super) index: CopyIndex,
+    /// Where it stands.
+    pub(super) offset: u64,
     /// The sequence that it says.
     pub(super) sequence: Option<u64>,
     /// That of the whole copy.
     pub(super) whole: u64,
+    /// Whose it was, where that can be read and is another than the whole one's.
+    pub(super) foreign: Option<[u8; 16]>,
+    /// Whose the whole copy is.
+    pub(super) uuid: [u8; 16],
 }
 
 impl DamagedOther {
@@ -124,12 +182,23 @@ impl DamagedOther {
     pub(super) fn is_newer(&self) -> bool {
         self.sequence.is_some_and(|sequence| sequence > self.whole)
     }
+
+    /// The two containers that it and the whole copy are of, in words.
+    pub(super) fn containers(&self) -> Option<String> {
+        Some(format!("container {}, and not {}", hyphenated(&self.foreign?), hyphenated(&self.uuid)))
+    }
 }
 
 impl fmt::Display for DamagedOther {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { index, sequence, whole } = self;
+        let Self { index, offset, sequence, whole, .. } = self;
         let other = index.other();
+        if let Some(containers) = self.containers() {
+            return write!(
+                f,
+                "header copy {index} at offset {offset} is damaged, and what is left of it is of another container: {containers}"
+            );
+        }
         match sequence {
             Some(sequence) if self.is_newer() => write!(
                 f,
@@ -143,8 +212,9 @@ impl fmt::Display for DamagedOther {
             ),
             None => write!(
                 f,
-                "header copy {index} is damaged, and may have been newer than the one that is whole: what is left of it is of \
-                 another state than copy {other} (sequence {whole})"
+                "header copy {index} at offset {offset} is damaged, and may have been newer than the one that is whole, or of another \
+                 container: what is left of it is of another state than copy {other} of {} (sequence {whole})",
+                hyphenated(&self.uuid)
             ),
         }
     }
@@ -196,18 +266,57 @@ impl Remains {
         uuid_at_start(&self.head).is_some_and(|found| is_nearly(&found, uuid))
     }
 
+    /// NAT-RD-07: whether copy B alone, `b`, may be opened.
+    pub(super) fn lets(&self, storage: &dyn Storage, b: &HeaderCopy) -> bool {
+        self.is_beside(b) && self.newcomer(storage, b).is_none()
+    }
+
     /// NAT-RD-07: whether what stands here is what a copy A beside `b` leaves when it is damaged, torn or overwritten with
     /// zeros, and nothing that something else may need.
     pub(super) fn is_beside(&self, b: &HeaderCopy) -> bool {
         self.has_uuid(&b.superblock.uuid) || self.is_part_of(b) || has_keyslot_of(self.copy_place(), b)
     }
 
-    /// Whether each byte is zero, or the one that copy A would have there. Its MAC is not known without the key.
+    /// Whether each byte is zero, or the one that copy A would have there.
     fn is_part_of(&self, b: &HeaderCopy) -> bool {
-        let whole = b.without_mac(CopyIndex::A);
+        is_part_of(self.copy_place(), &b.without_mac(CopyIndex::A))
+    }
+
+    /// NAT-RD-07: where something was written that is neither a damaged copy A beside `b` nor its work area. What makes something
+    /// new may leave the first bytes, or all of copy A's place, as they were or as zeros.
+    pub(super) fn newcomer(&self, storage: &dyn Storage, b: &HeaderCopy) -> Option<u64> {
+        let is_being_written =
+            self.copy_place().starts_with(&[0; MAGIC.len()]) && self.has_uuid(&b.superblock.uuid);
+        let mut foreign = self.foreign_blocks(b).into_iter();
+        // One block may be a bad sector.
+        let first = foreign.next().filter(|_| !is_being_written && foreign.next().is_some());
+        first.or_else(|| foreign_front(storage, b))
+    }
+
+    /// The blocks of copy A's place that hold what is neither zero nor the copy's, nor a copy of another time.
+    fn foreign_blocks(&self, b: &HeaderCopy) -> Vec<u64> {
+        let (place, whole) = (self.copy_place(), b.without_mac(CopyIndex::A));
         let mac = offset_of!(RawSuperblock, mac)..SUPERBLOCK_LEN;
-        let mut bytes = self.copy_place().iter().zip(whole.as_bytes()).enumerate();
-        bytes.all(|(at, (&found, &expected))| found == 0 || found == expected || mac.contains(&at))
+        let is_strange = |(at, (found, expected)): (usize, (&u8, &u8))| {
+            *found != 0 && found != expected && !mac.contains(&at)
+        };
+        let blocks = (0..place.len()).step_by(SUPERBLOCK_LEN).filter(|&start| {
+            let end = start.saturating_add(SUPERBLOCK_LEN).min(place.len());
+            let bytes = place.iter().zip(whole.as_bytes()).enumerate();
+            let differs = bytes.take(end).skip(start).any(is_strange);
+            differs && !self.shows_copy_at(start, b)
+        });
+        blocks.filter_map(|start| u64::try_from(start).ok()).collect()
+    }
+
+    /// Whether a block of copy A's place shows a header copy, damaged or of another time.
+    fn shows_copy_at(&self, start: usize, b: &HeaderCopy) -> bool {
+        let place = self.copy_place();
+        let Some(first) = start.checked_sub(SUPERBLOCK_LEN).and_then(|start| start.checked_div(KEYSLOT_LEN))
+        else {
+            return place.starts_with(&MAGIC) || self.has_uuid(&b.superblock.uuid);
+        };
+        [first, first.saturating_add(1)].into_iter().any(|number| number > 0 && has_number(place, number))
     }
 
     fn copy_place(&self) -> &[u8] {
@@ -215,8 +324,47 @@ impl Remains {
     }
 }
 
+/// Whether each byte of `place` is zero, or the one that `copy` has there. Its MAC is not known without the key.
+fn is_part_of(place: &[u8], copy: &RawCopy) -> bool {
+    let mac = offset_of!(RawSuperblock, mac)..SUPERBLOCK_LEN;
+    let mut bytes = place.iter().zip(copy.as_bytes()).enumerate();
+    bytes.all(|(at, (&found, &expected))| found == 0 || found == expected || mac.contains(&at))
+}
+
+/// Whether keyslot `number` of a copy says that it is this one, as empty ones do too.
+fn has_number(place: &[u8], number: usize) -> bool {
+    let stated = |range: Range<usize>| {
+        place.get(range.start.checked_add(offset_of!(RawKeyslot, index))?..)?.first_chunk().copied()
+    };
+    let number = u32::try_from(number).unwrap_or(u32::MAX);
+    keyslot_range(number).and_then(stated).map(u32::from_le_bytes) == Some(number)
+}
+
 fn has_right_checksum(raw: &RawCopy) -> bool {
     checksum(raw) == raw.superblock.checksum
+}
+
+/// Where the front work area beside `b` holds what no re-encryption of it leaves there (section 8.2): else it is zeros.
+fn foreign_front(storage: &dyn Storage, b: &HeaderCopy) -> Option<u64> {
+    let end = b.superblock.geometry.data_offset.min(DATA_OFFSET);
+    let mut front = vec![0; usize::try_from(end.checked_sub(COPY_LEN_U64)?).ok()?];
+    read_what_can_be_read(storage, &mut front, COPY_LEN_U64);
+    let records: Vec<_> = front.chunks(RECORD_LEN).take(2).map(|slot| own_record(slot, b)).collect();
+    let is_under_way = b.superblock.reencryption.is_some()
+        || records.iter().flatten().any(|raw| !raw.generation.get().is_multiple_of(2));
+    let is_ours = |index: usize| match records.get(index) {
+        Some(record) => record.is_some(),
+        None => is_under_way && records.iter().any(Option::is_some),
+    };
+    let mut blocks = front.chunks(RECORD_LEN).enumerate();
+    let strange = blocks.find(|(index, block)| !is_ours(*index) && block.iter().any(|&byte| byte != 0))?.0;
+    COPY_LEN_U64.checked_add(u64::try_from(strange.checked_mul(RECORD_LEN)?).ok()?)
+}
+
+/// The record in this slot, where it is of the container of `b`; its MAC is not checked.
+fn own_record(slot: &[u8], b: &HeaderCopy) -> Option<RawRecord> {
+    let raw = RawRecord::read_from_bytes(slot).ok()?;
+    (raw.magic == RECORD_MAGIC && raw.uuid == b.superblock.uuid).then_some(raw)
 }
 
 /// Whether a keyslot in use of `copy` stands in `place` byte for byte: its salt is no chance.
@@ -248,5 +396,5 @@ fn keyslot_range(index: u32) -> Option<Range<usize>> {
     Some(start..start.checked_add(KEYSLOT_LEN)?)
 }
 
-/// Bytes that a medium loses at once, at least: in a superblock all that it says.
-const FIRST_SECTOR: usize = 512;
+/// So many keyslots with their own numbers are no chance.
+const FEWEST_NUMBERS: usize = 2;

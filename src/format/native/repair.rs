@@ -9,6 +9,7 @@ use super::{
     copy::HeaderCopy,
     error::HeaderError,
     header::{NativeHeader, name_of},
+    header_file::HeaderFile,
     layout::COPY_LEN_U64,
     ledger::Ledger,
     remains::DamagedOther,
@@ -70,6 +71,7 @@ impl Fault {
         match self {
             Self::Missing => "missing",
             Self::Damaged => "damaged",
+            Self::DamagedOther(other) if other.foreign.is_some() => "damaged (and that of another container)",
             Self::DamagedOther(other) if other.is_newer() => "damaged (and newer)",
             Self::DamagedOther(_) => "damaged (and perhaps newer)",
             Self::Stale => "stale",
@@ -107,17 +109,20 @@ impl NativeHeader {
     pub fn strays(&self, unlocked: &Unlocked) -> Result<Vec<String>> {
         let good = self.authentic(&unlocked.volume_key)?;
         let places = [CopyIndex::A, CopyIndex::B].map(|index| index.offset_in(&good.superblock.geometry));
-        let is_astray = |copy: &&HeaderCopy| !places.contains(&copy.offset());
-        let unlinked = self.unlinked_to(good, &unlocked.volume_key).into_iter().filter(is_astray);
+        let is_astray = |copy: &HeaderCopy| !places.contains(&copy.offset());
+        let unlinked =
+            self.unlinked_to(good, &unlocked.volume_key).into_iter().filter(|copy| is_astray(copy));
         let unlinked = unlinked.map(|copy| {
             format!("a header copy at offset {} was made under another volume key, or changed", copy.offset())
         });
-        let foreign = self.foreign_to(good).into_iter().filter(is_astray);
+        let foreign = self.foreign_to(good).into_iter().filter(|copy| is_astray(copy));
+        let damaged = self.copies.damaged_elsewhere(good).into_iter().map(|damaged| damaged.to_string());
         Ok(foreign
             .map(|copy| {
                 format!("a header copy of container {} lies at offset {}", name_of(copy), copy.offset())
             })
             .chain(unlinked)
+            .chain(damaged)
             .collect())
     }
 
@@ -162,6 +167,9 @@ impl NativeHeader {
         let good = self.authentic(&unlocked.volume_key)?;
         let whole = good.superblock.sequence;
         let what = match (&fault.fault, self.found(fault.index, good)) {
+            (Fault::DamagedOther(other), _) if other.foreign.is_some() => {
+                format!("damaged, {}", other.containers().unwrap_or_default())
+            }
             (Fault::DamagedOther(DamagedOther { sequence: Some(sequence), .. }), _) => {
                 format!("damaged, sequence {sequence}")
             }
@@ -184,7 +192,9 @@ impl NativeHeader {
     ) -> Result<Vec<String>> {
         let good = self.authentic(&unlocked.volume_key)?;
         self.check_complete(good)?;
-        self.rewrite(storage, good, &unlocked.volume_key, faults)
+        let mut done = self.rewrite(storage, good, &unlocked.volume_key, faults)?;
+        done.extend(HeaderFile::heal(storage, good)?);
+        Ok(done)
     }
 
     pub(super) fn faults_beside(&self, good: &HeaderCopy, key: &VolumeKey) -> Vec<CopyFault> {
@@ -230,6 +240,9 @@ impl NativeHeader {
             Some(_) => Some(Fault::Changed),
             None => Some(match (place.damaged_other(good, index), &place.found) {
                 (Some(other), _) => Fault::DamagedOther(other),
+                _ if place.as_it_was(good, index).is_some_and(|copy| !copy.is_linked_to(good, key)) => {
+                    Fault::Unlinked
+                }
                 (None, Err(HeaderError::NoMagic | HeaderError::CutOff)) => Fault::Missing,
                 _ => Fault::Damaged,
             }),

@@ -113,6 +113,11 @@ impl Slots {
         })
     }
 
+    /// NAT-UPD-11: another container's uuid that a record bears.
+    pub(super) fn foreign(&self, superblock: &Superblock) -> Option<[u8; 16]> {
+        self.raw().map(|raw| raw.uuid).find(|uuid| *uuid != superblock.uuid)
+    }
+
     /// NAT-REENC-17: the generation of a record that makes `superblock` an old one.
     ///
     /// The first record of a re-encryption is written before its header: alone it tells of none.
@@ -165,15 +170,18 @@ fn whole_chunk(
 
 /// A header that records of its own container show to be an old one.
 pub(super) fn outdated(own: u32, newer: u32) -> Error {
-    Error::new(ErrorKind::Damaged, since(own, newer))
-        .with_hint("take the newest header file or backup, or try header repair --scan; --read-only shows what this one fits")
+    Error::new(ErrorKind::Damaged, since(own, newer)).with_hint(format!(
+        "only a header of generation {newer} fits now: a header file or backup of it, or what strongroom header repair --scan finds; \
+         --read-only shows what this one fits"
+    ))
 }
 
 /// The same from the middle of a re-encryption: it does not open read-only either.
 pub(super) fn left_behind(own: u32, newer: u32) -> Error {
     let reason = format!("{}; which part of the volume it fits is not known", since(own, newer));
-    Error::new(ErrorKind::Damaged, reason)
-        .with_hint("take the newest header file or backup, or try header repair --scan")
+    Error::new(ErrorKind::Damaged, reason).with_hint(format!(
+        "only a header of generation {newer} fits now: a header file or backup of it, or what strongroom header repair --scan finds"
+    ))
 }
 
 fn since(own: u32, newer: u32) -> String {

@@ -144,10 +144,23 @@ fn openings(suite: &mut Suite) {
         suite.detached_success("detached-surplus", &["NAT-HF-03"], Vec::new(), "bytes behind the file");
     vector.after = "unchanged".to_owned();
     vector.header.as_mut().unwrap().length = Some(FILE as u64 + 5_000);
-    let comment = "the last byte is missing";
-    let vector =
-        suite.detached_failure("detached-cut-off", &["NAT-HF-03"], "header failure", Vec::new(), comment);
-    vector.header.as_mut().unwrap().length = Some(FILE as u64 - 1);
+    for (name, length, what) in
+        [("", FILE - 1, "the last byte is missing"), ("-copy-b", COPIES[1], "the file ends before copy B")]
+    {
+        let comment = format!("{what}; copy B is healed there");
+        let name = format!("detached-cut-off{name}");
+        let vector = suite.detached_success(&name, &["NAT-HF-03", "NAT-HF-11"], Vec::new(), &comment);
+        vector.header.as_mut().unwrap().length = Some(length as u64);
+    }
+    let comment = "the file ends within copy A";
+    let vector = suite.detached_failure(
+        "detached-cut-off-both",
+        &["NAT-HF-03"],
+        "header failure",
+        Vec::new(),
+        comment,
+    );
+    vector.header.as_mut().unwrap().length = Some(COPIES[1] as u64 - 1);
     let comment = "the container is cut off, not the header file; opened for writing";
     let vector = suite.detached_failure(
         "detached-container-cut-off",
@@ -179,20 +192,31 @@ fn fields(suite: &mut Suite) {
     for &(name, offset, len, forged, rule) in FIELDS {
         let mut value = suite.bases["detached.header"].bytes[offset..offset + len].to_vec();
         value[0] ^= 1;
-        let expect = if name == "magic" { "no match" } else { "header failure" };
+        let (is_magic, name) = (name == "magic", format!("preamble-{name}"));
         let edit = vec![at(offset, &value)];
-        let name = format!("preamble-{name}");
-        suite.detached_failure(
-            &format!("flip-{name}"),
-            &["NAT-HF-02"],
-            expect,
-            edit,
-            "one bit of the preamble",
-        );
+        let comment = "one bit of the preamble; it is made anew from the copies";
+        suite.detached_success(&format!("flip-{name}"), &["NAT-HF-11"], edit, comment);
         let edit = suite.preamble(offset, &value);
         let comment = "the same bit, the checksum made right";
-        suite.detached_failure(&format!("forged-{name}"), &[rule], forged, edit, comment);
+        if !is_magic {
+            suite.detached_failure(&format!("forged-{name}"), &[rule], forged, edit, comment);
+        }
     }
+    let mut random = Fixed("preamble".to_owned(), 0);
+    let sector = random.take::<512>();
+    let places = [("first", 0), ("last", PREAMBLE - 512)];
+    for (name, offset) in places {
+        let comment = "a bad sector of the preamble; it is made anew from the copies";
+        let edit = vec![at(offset, &sector)];
+        suite.detached_success(&format!("preamble-{name}-sector"), &["NAT-HF-11"], edit, comment);
+    }
+    let comment = "the same, and copy A is gone";
+    let edit = vec![at(0, &sector), at(COPIES[0], &[0; COPY])];
+    suite.detached_success("preamble-first-sector-and-copy-a", &["NAT-HF-11"], edit, comment);
+    let no_copy = vec![at(COPIES[0], &[0; COPY]), at(COPIES[1], &[0; COPY])];
+    let comment = "one bit of the preamble, and no copy is whole";
+    let edit = [vec![at(2_000, &[1])], no_copy].concat();
+    suite.detached_failure("preamble-and-copies", &["NAT-HF-02"], "header failure", edit, comment);
     // Values that a container could have, but not this one.
     let moved = (BACKUP as u64 - 4_096).to_le_bytes();
     let values = [("data-length", 56, 12_288_u64.to_le_bytes()), ("backup-offset", 64, moved)];
@@ -226,9 +250,23 @@ fn mismatches(suite: &mut Suite) {
     // The container has its header still, and the header file is a backup of it.
     let own = &suite.bases["detached.header"].bytes;
     let own = vec![at(0, &own[COPIES[0]..COPIES[1]]), at(BACKUP, &own[COPIES[1]..])];
-    let comment = "a backup used as detached header";
-    let vector = suite.detached_success("detached-beside-own", &["NAT-HF-06"], Vec::new(), comment);
-    (vector.edit, vector.after) = (own.clone(), "unchanged".to_owned());
+    let comment = "a backup used as detached header; opened for writing";
+    let rules = ["NAT-HF-06", "NAT-HF-12"];
+    let vector = suite.detached_failure("detached-beside-own", &rules, "mismatch", Vec::new(), comment);
+    vector.edit = own.clone();
+    let comment = "the same, opened read-only";
+    let vector = suite.detached_success("detached-beside-own-read-only", &rules, Vec::new(), comment);
+    (vector.edit, vector.read_only, vector.after) = (own.clone(), true, "unchanged".to_owned());
+    // A newer copy A in the container, of which one bit is damaged, and nothing else of its own.
+    let made = &suite.bases["detached.header"];
+    let mut copy = made.bytes[COPIES[0]..COPIES[1]].to_vec();
+    put(&mut copy, 128, &7_u64.to_le_bytes());
+    seal(&mut copy, &made.volume_key, &made.uuid);
+    copy[4_001] ^= 1;
+    let comment = "a damaged copy in the container itself that was newer; opened for writing";
+    let vector =
+        suite.detached_failure("detached-beside-damaged", &["NAT-HF-12"], "mismatch", Vec::new(), comment);
+    vector.edit = vec![at(0, &copy)];
 
     for (name, offset, value) in
         [("sector-size", 144, 512_u32), ("suite", 140, 2), ("provision", 148, 2), ("generation", 184, 2)]

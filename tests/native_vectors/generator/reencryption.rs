@@ -518,9 +518,13 @@ fn old_headers(suite: &mut Suite) {
     }
     let mut bytes = of(suite, "suite-2.img", 8, closing);
     bytes[24] ^= 1;
-    let comment = "a record of another container, as what was there before";
-    let vector = suite.success("old-of-another", "suite-2.img", &rules, comment);
-    (vector.edit, vector.after) = (placed(&bytes), "unchanged".to_owned());
+    let comment = "a record of another container: the header may be another's; opened for writing";
+    let vector = suite.failure("records-of-another", &["NAT-UPD-11"], "header failure", comment);
+    (vector.base, vector.edit) = ("suite-2.img".to_owned(), placed_in(TAIL, &bytes));
+    let comment = "the same, opened read-only";
+    let rules = ["NAT-UPD-11", "NAT-REENC-17"];
+    let vector = suite.success("records-of-another-read-only", "suite-2.img", &rules, comment);
+    (vector.edit, vector.read_only, vector.after) = (placed(&bytes), true, "unchanged".to_owned());
     let mut bytes = of(suite, "suite-2.img", 6, closing);
     bytes[4_040] ^= 1;
     for (name, edits) in [("alien-records", placed(&bytes)), ("alien-records-tail", placed_in(TAIL, &bytes))]
@@ -533,6 +537,50 @@ fn old_headers(suite: &mut Suite) {
         (vector.edit, vector.read_only, vector.after) = (edits, true, "unchanged".to_owned());
     }
     copies_from_before(suite);
+    unfinished(suite);
+    written_anew(suite);
+}
+
+/// A header from after the end of a re-encryption, and records that say less.
+fn unfinished(suite: &mut Suite) {
+    let rules = ["NAT-REENC-21"];
+    let of = |suite: &Suite, values: (u64, u64, u64)| {
+        record(&suite.bases["suite-2.img"], values, |record| record[20] = 5)
+    };
+    let (middle, ended) = (of(suite, (4, 8_192, 0)), of(suite, (4, 16_384, 0)));
+    let comment = "records of the generation before say that half of it is done; opened for writing";
+    let vector = suite.failure("unfinished", &rules, "header failure", comment);
+    (vector.base, vector.edit) = ("suite-2.img".to_owned(), placed(&middle));
+    let comment = "the same, in one work area";
+    let vector = suite.failure("unfinished-tail", &rules, "header failure", comment);
+    (vector.base, vector.edit) = ("suite-2.img".to_owned(), placed_in(TAIL, &middle));
+    let comment = "the same, opened read-only";
+    let vector = suite.success("unfinished-read-only", "suite-2.img", &rules, comment);
+    (vector.edit, vector.read_only, vector.after) = (placed(&middle), true, "unchanged".to_owned());
+    let comment = "records of the generation before say that all of it is done: they were not closed yet";
+    let vector = suite.success("finished", "suite-2.img", &rules, comment);
+    (vector.edit, vector.after) = (placed(&ended), "unchanged".to_owned());
+    let newest = of(suite, (5, 16_384, 0));
+    let comment = "the newest record says that all of it is done, and the one before less";
+    let vector = suite.success("finished-newest", "suite-2.img", &rules, comment);
+    (vector.edit, vector.after) = ([placed(&middle), placed(&newest)].concat(), "unchanged".to_owned());
+}
+
+/// Copy A is damaged, and the front has what no re-encryption leaves there.
+fn written_anew(suite: &mut Suite) {
+    let rules = ["NAT-RD-07"];
+    let damaged = edit(4_001, &[0x5a]);
+    for (name, at) in [("front", FRONT), ("front-slot-1", FRONT + 4_500), ("journal", FRONT + SLOTS + 100)] {
+        let comment = "a damaged copy A, and one byte behind it that a new user has written";
+        let vector = suite.failure(&format!("{name}-written-anew"), &rules, "no match", comment);
+        (vector.base, vector.edit) = ("suite-2.img".to_owned(), vec![damaged.clone(), edit(at, &[1])]);
+    }
+    let comment = "a damaged copy A, and zeros behind it";
+    let vector = suite.success("front-zeros", "suite-2.img", &rules, comment);
+    vector.edit = vec![damaged.clone()];
+    let comment = "a damaged copy A, and the records and the journal of a re-encryption behind it";
+    let vector = suite.success("journaled-damaged-copy-a", "journaled.img", &rules, comment);
+    (vector.edit, vector.after) = (vec![damaged], "whole".to_owned());
 }
 
 /// The header from before, put back or kept in a file.

@@ -340,8 +340,10 @@ impl Here<'_> {
             );
         }
         let (section, command) = (self.section(start)?, self.command(start));
-        let opens =
-            by_signature(&section)?.map(Format::name) == Some(found.info.format) && !found.lacks_magic;
+        // A header that is refused opens nothing.
+        let is_read =
+            |format: &&dyn Format| format.name() == found.info.format && format.read_header(&section).is_ok();
+        let opens = by_signature(&section)?.filter(is_read).is_some() && !found.lacks_magic;
         let opens_as_luks2 = found.info.format == Luks2.name() && Luks2.read_header(&section).is_ok();
         if start > 0 {
             return Ok(match (opens, opens_as_luks2) {
@@ -372,9 +374,16 @@ impl Here<'_> {
         let (size, start, len) =
             (self.storage.size()?, found.container_start(), found.copy.superblock.geometry.container_len);
         if found.is_in_place(size) {
-            let opens = NativeHeader::read(&**self.storage)
-                .is_ok_and(|header| header.describe().uuid == Some(hyphenated(&found.copy.superblock.uuid)));
-            let way = if opens { format!(": {} opens it", self.command(0)) } else { String::new() };
+            let uuid = Some(hyphenated(&found.copy.superblock.uuid));
+            let header =
+                NativeHeader::read(&**self.storage).ok().filter(|header| header.describe().uuid == uuid);
+            let way = match header.map(|header| header.doubt_in_use()) {
+                None => String::new(),
+                Some(None) => format!(": {} opens it", self.command(0)),
+                Some(Some(_)) => {
+                    format!(": {} --read-only opens it, and nothing may be written", self.command(0))
+                }
+            };
             return Ok(format!("it stands in its place, and its container fits here{way}"));
         }
         let short = start.saturating_add(i128::from(len)).saturating_sub(i128::from(size));

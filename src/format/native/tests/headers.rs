@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     crypto::secret::{RECOVERY_KEY_LEN, RecoveryKey},
-    format::{CopyState, Header, NewKeyslot, Priority, Severity, Unlocked},
+    format::{CopyState, Header, HeaderRestore, NewKeyslot, Priority, Severity, Unlocked},
     storage::{Overlay, SimStorage},
 };
 
@@ -17,12 +17,15 @@ fn key(number: u8) -> Credentials {
 
 /// A container that recovery key 0 opens. Another number makes another container.
 fn container(number: u64) -> MemoryStorage {
-    let rng = Counting(AtomicU64::new(number * 1000));
-    let new = NewContainer {
-        uuid: new_uuid(&rng).unwrap(),
-        geometry: GEOMETRY,
-        ..new_container(CHEAP, Provision::Quick)
-    };
+    // No two of these are alike, as those of real ones are not.
+    let digest = crate::crypto::hash::sha256(&[&number.to_le_bytes()]);
+    container_of(number, digest[..16].try_into().unwrap())
+}
+
+/// The same with this uuid, and a volume key that depends on the number.
+fn container_of(number: u64, uuid: [u8; 16]) -> MemoryStorage {
+    let rng = Counting(AtomicU64::new(number * 1000 + 500));
+    let new = NewContainer { uuid, geometry: GEOMETRY, ..new_container(CHEAP, Provision::Quick) };
     let storage = MemoryStorage::new(vec![0; GEOMETRY.container_len.try_into().unwrap()]);
     NewHeader::new(&new, &key(0), &rng).unwrap().write(&storage).unwrap();
     storage
@@ -67,6 +70,9 @@ fn overwrite(storage: &dyn Storage, offset: usize, len: usize) {
 
 fn restore(container: &dyn Storage, file: &dyn Storage, number: u8) -> Result<()> {
     let restore = Restore::from_file(container, file)?;
+    if let Some(refusal) = restore.refusal() {
+        return Err(crate::Error::new(refusal.kind(), refusal.reason()));
+    }
     let unlocked = restore.source().unlock(&key(number), &Attempt::default())?;
     restore.write(container, &unlocked)
 }
@@ -447,7 +453,14 @@ fn a_torn_update_of_an_older_version_takes_one_question() {
     assert!(error.reason().contains("sequence 2, copy A has 1"), "{error}");
     assert_eq!(header.warnings(&unlocked), [error.reason()]);
     let faults = header.faults(&unlocked).unwrap();
-    let expected = Fault::DamagedOther(DamagedOther { index: CopyIndex::B, sequence: Some(2), whole: 1 });
+    let expected = Fault::DamagedOther(DamagedOther {
+        index: CopyIndex::B,
+        offset: GEOMETRY.backup_offset,
+        sequence: Some(2),
+        whole: 1,
+        foreign: None,
+        uuid: NativeHeader::read(&storage).unwrap().copy_in_use().superblock.uuid,
+    });
     assert_eq!(faults, [CopyFault { index: CopyIndex::B, fault: expected, offset: BACKUP as u64 }]);
     assert!(faults[0].needs_consent());
     header.repair(&storage, &unlocked, &faults).unwrap();
@@ -590,6 +603,212 @@ fn erasing_beside_a_damaged_copy_a_lets_copy_b_show_to_the_last() {
         assert!(opens(&storage, 0));
         assert_eq!(erasure.last, BACKUP as u64 + 4096..(BACKUP + COPY_LEN) as u64);
     }
+}
+
+/// What a medium does to a copy: where, how many bytes, and what with.
+const ORDINARY_DAMAGE: [(usize, usize, u8); 9] = [
+    (3, 1, 0x5a),
+    (4005, 1, 0x5a),
+    (0, 512, 0xe1),
+    (0, 512, 0),
+    (0, 4096, 0xe1),
+    (3584, 512, 0xe1),
+    (4096, 512, 0xe1),
+    (61_440, 512, 0xe1),
+    (61_440, 4096, 0xe1),
+];
+
+/// Damages a copy so that it is not whole.
+fn damage(storage: &dyn Storage, copy: usize, (start, len, byte): (usize, usize, u8)) {
+    storage.write_all_at(&vec![byte; len], (copy + start) as u64).unwrap();
+}
+
+/// The copy at `place` of a container, put into another one.
+fn splice(from: &MemoryStorage, to: &MemoryStorage, place: usize) {
+    to.write_all_at(&from.to_vec()[place..place + COPY_LEN], place as u64).unwrap();
+}
+
+// proves: NAT-UPD-08 NAT-UPD-09 NAT-RD-07
+#[test]
+fn a_damaged_copy_of_this_container_is_not_healed_over_from_another_one() {
+    let ours = container(0);
+    let uuid = NativeHeader::read(&ours).unwrap().copy_in_use().superblock.uuid;
+    // Another container, and the same one after a re-encryption of its own.
+    for (other, is_same) in [(container(1), false), (container_of(2, uuid), true)] {
+        if is_same {
+            for _ in 0..2 {
+                change_key(&other, 0, 0);
+            }
+        }
+        for (foreign, own) in [(0, BACKUP), (BACKUP, 0)] {
+            for change in ORDINARY_DAMAGE {
+                let storage = MemoryStorage::new(ours.to_vec());
+                splice(&other, &storage, foreign);
+                damage(&storage, own, change);
+                let before = storage.to_vec();
+                let what = format!("copy at {foreign} of another, that at {own} damaged: {change:?}");
+                let opened = NativeHeader::read(&storage);
+                if let Ok(header) = opened {
+                    let unlocked = header.unlock(&key(0), &Attempt::default()).unwrap();
+                    let refused = header.prepare_writing(&storage, &unlocked);
+                    assert!(refused.is_err(), "{what}");
+                    assert!(header.editor(&unlocked).is_err(), "{what}");
+                    assert!(header.renew(&storage, &unlocked.volume_key).is_err(), "{what}");
+                    assert!(!header.warnings(&unlocked).is_empty(), "{what}");
+                    let faults = header.faults(&unlocked).unwrap();
+                    assert!(faults.iter().all(CopyFault::needs_consent) && faults.len() == 1, "{what}");
+                } else {
+                    assert!(own == 0, "{what}: not even read-only");
+                }
+                assert!(storage.to_vec() == before, "{what}: written");
+            }
+        }
+    }
+}
+
+/// A smaller container's copy A tells of another place, so that the damaged copy B of ours is found only by searching.
+// proves: NAT-UPD-08 NAT-RD-02
+#[test]
+fn a_damaged_copy_that_only_a_search_finds_forbids_writing() {
+    for change in ORDINARY_DAMAGE {
+        let storage = container(0);
+        let (header, unlocked) = open(&container(1), 0);
+        let good = header.authentic(&unlocked.volume_key).unwrap();
+        let moved = good.updated(
+            |raw| {
+                raw.superblock.data_len = 4096.into();
+                raw.superblock.backup_offset = (81_920 + 4096).into();
+            },
+            &unlocked.volume_key,
+        );
+        damage(&storage, BACKUP, change);
+        storage.write_all_at(moved.unwrap().as_bytes(), 0).unwrap();
+        let header = NativeHeader::read(&storage).unwrap();
+        assert!(header.copies.damaged_other(header.copy_in_use()).is_some(), "{change:?}");
+    }
+}
+
+// proves: NAT-UPD-08
+#[test]
+fn a_removed_key_does_not_come_back_where_the_superblock_of_the_newer_copy_is_lost() {
+    let container = container(0);
+    let old = container.to_vec();
+    change_key(&container, 0, 1);
+    for (byte, len) in [(0xe1, 4096), (0xe1, 512), (0, 4096), (0, 512)] {
+        let storage = MemoryStorage::new(container.to_vec());
+        storage.write_all_at(&old[BACKUP..BACKUP + COPY_LEN], BACKUP as u64).unwrap();
+        damage(&storage, 0, (0, len, byte));
+        let before = storage.to_vec();
+        // Nothing of copy B stands there, so it does not open at all.
+        assert!(NativeHeader::read(&storage).is_err());
+        assert!(storage.to_vec() == before);
+        splice(&MemoryStorage::new(old.clone()), &storage, 0);
+        storage.write_all_at(&container.to_vec()[BACKUP..BACKUP + COPY_LEN], BACKUP as u64).unwrap();
+        damage(&storage, BACKUP, (0, len, byte));
+        let (header, unlocked) = open(&storage, 0);
+        assert!(header.prepare_writing(&storage, &unlocked).is_err(), "{len} of {byte}");
+    }
+}
+
+// proves: NAT-HF-12
+#[test]
+fn nothing_is_written_under_a_header_file_beside_the_containers_own_header() {
+    let container = Arc::new(container(0));
+    let file = Arc::new(backup(&*container));
+    let parsed = HeaderFile::read(&*file).unwrap();
+    let overlay = || parsed.over(Arc::clone(&container) as Arc<dyn Storage>, Arc::clone(&file) as _).unwrap();
+    let refused = || {
+        let (header, unlocked) = open(&overlay(), 0);
+        let errors = [
+            header.prepare_writing(&overlay(), &unlocked).map(drop),
+            header.editor(&unlocked).map(drop),
+            header.faults(&unlocked).map(drop),
+            Restore::from_file(&overlay(), &*file).map(drop),
+        ];
+        errors.map(|error| error.map_err(|error| error.kind()))
+    };
+    assert_eq!(refused(), [Err(ErrorKind::Usage); 4], "both copies");
+    overwrite(&*container, 0, COPY_LEN);
+    assert_eq!(refused(), [Err(ErrorKind::Usage); 4], "copy B alone");
+    container.set_size(GEOMETRY.container_len + (4 << 20)).unwrap();
+    assert_eq!(refused(), [Err(ErrorKind::Usage); 4], "copy B, too far from the end");
+    overwrite(&*container, BACKUP, COPY_LEN);
+    assert_eq!(refused(), [Ok(()); 4], "none");
+}
+
+// proves: NAT-HF-06
+#[test]
+fn a_header_file_is_refused_beside_another_containers_copy_wherever_the_end_is() {
+    let (first, second) = (container(0), container(1));
+    let file = backup(&second);
+    overwrite(&first, 0, COPY_LEN);
+    first.set_size(GEOMETRY.container_len + (4 << 20)).unwrap();
+    let error = HeaderFile::read(&file).unwrap().check_against(&first, &file).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    // Nor is it restored there without a word.
+    let restore = Restore::from_file(&first, &file).unwrap();
+    let unlocked = restore.source().unlock(&key(0), &Attempt::default()).unwrap();
+    let lost = HeaderRestore::loses(&restore, Some(&unlocked)).unwrap();
+    assert!(lost.contains("copy B belongs to another container"), "{lost}");
+}
+
+// proves: NAT-HF-11
+#[test]
+fn a_damaged_preamble_is_made_anew_once_a_copy_is_authentic() {
+    let whole = container(0);
+    let bytes = backup(&whole).to_vec();
+    overwrite(&whole, 0, COPY_LEN);
+    overwrite(&whole, BACKUP, COPY_LEN);
+    let container = Arc::new(whole);
+    for (start, len, kept) in [(0, 512, bytes.len()), (100, 1, bytes.len()), (0, 4096, 4096 + COPY_LEN)] {
+        let file = Arc::new(MemoryStorage::new(bytes[..kept].to_vec()));
+        damage(&*file, 0, (start, len, 0xe1));
+        let damaged = file.to_vec();
+        let parsed = HeaderFile::read(&*file).unwrap();
+        let overlay =
+            parsed.over(Arc::clone(&container) as Arc<dyn Storage>, Arc::clone(&file) as _).unwrap();
+        let (header, unlocked) = open(&overlay, 0);
+        assert!(file.to_vec() == damaged, "reading has written");
+        let done = header.prepare_writing(&overlay, &unlocked).unwrap();
+        assert!(done.last().unwrap().contains("start of the header file"), "{done:?}");
+        assert!(file.to_vec() == bytes, "{len} bytes at {start}");
+    }
+    assert!(HeaderFile::find(&*container).unwrap().is_none());
+}
+
+// proves: NAT-HF-08 NAT-HF-10
+#[test]
+fn the_backup_of_a_spliced_container_is_restored_by_force_and_nothing_else_is() {
+    let (ours, other) = (container(0), container(1));
+    let file = backup(&ours);
+    splice(&other, &ours, 0);
+    damage(&ours, BACKUP, (61_440, 512, 0xe1));
+    let restore = Restore::from_file(&ours, &file).unwrap();
+    let refusal = restore.refusal().unwrap();
+    assert_eq!(
+        (refusal.kind(), refusal.hint().unwrap().contains("header restore --force")),
+        (ErrorKind::Usage, true)
+    );
+    let unlocked = restore.source().unlock(&key(0), &Attempt::default()).unwrap();
+    restore.write(&ours, &unlocked).unwrap();
+    let (header, unlocked) = open(&ours, 0);
+    header.prepare_writing(&ours, &unlocked).unwrap();
+    assert_eq!(header.copy_in_use().superblock.uuid, HeaderFile::read(&file).unwrap().uuid);
+}
+
+// proves: NAT-HF-08
+#[test]
+fn a_backup_that_a_removed_key_opens_is_not_restored_without_a_word() {
+    let container = container(0);
+    let file = backup(&container);
+    let loses = |number: u8| {
+        let restore = Restore::from_file(&container, &file).unwrap();
+        let unlocked = restore.source().unlock(&key(number), &Attempt::default()).unwrap();
+        HeaderRestore::loses(&restore, Some(&unlocked))
+    };
+    assert_eq!(loses(0), None);
+    change_key(&container, 0, 1);
+    assert!(loses(0).unwrap().contains("would work again"));
 }
 
 fn scanned(storage: &dyn Storage) -> Scan {
