@@ -159,12 +159,13 @@ fn unmount_saving(console: Console, path: &Path, copy: &Path, force: bool) -> Re
         interrupt::flag(),
     );
     drop(progress);
-    let mount::Saved { entry, files } = saved?;
+    let mount::Saved { entry, files, gone } = saved?;
+    gone.iter().for_each(|gone| console.alarm(gone));
     console.done(&SavedAs { unmounted: [entry], saved: files }, |done| {
         let [entry] = &done.unmounted;
         let files: Vec<_> = done.saved.iter().map(|file| file.display().to_string()).collect();
         let place = place(entry).unwrap_or_else(|| entry.container.clone());
-        format!("unmounted {}, saved as {}", place.display(), files.join(" and "))
+        in_one_line(&format!("unmounted {}, saved as {}", place.display(), files.join(" and ")))
     });
     Ok(())
 }
@@ -176,7 +177,10 @@ pub(crate) fn sync(console: Console, options: &SyncOptions) -> Result<()> {
     let entry = mount::sync(&options.target, chosen, interrupt::flag())?;
     console.done(&Synced { synced: [entry] }, |done| {
         let [entry] = &done.synced;
-        format!("synced {}: the file has all that was written so far", entry.container.display())
+        in_one_line(&format!(
+            "synced {}: the file has all that was written so far",
+            entry.container.display()
+        ))
     });
     Ok(())
 }
@@ -234,7 +238,8 @@ impl Unmounted {
             return "nothing is mounted".to_owned();
         }
         let lines = self.unmounted.iter().map(|entry| {
-            format!("unmounted {}", place(entry).unwrap_or_else(|| entry.container.clone()).display())
+            let place = place(entry).unwrap_or_else(|| entry.container.clone());
+            in_one_line(&format!("unmounted {}", place.display()))
         });
         lines.collect::<Vec<_>>().join("\n")
     }

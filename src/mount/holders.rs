@@ -12,11 +12,9 @@ use super::{
     mountinfo::{Mount, MountId, MountTable},
     namespaces,
     registry::file_id,
+    stacked::{Stack, loop_devices_on},
 };
-use crate::{
-    sys::{fuse_mount::device_number, loopdev::backing_file},
-    text::in_one_line,
-};
+use crate::{sys::fuse_mount::device_number, text::in_one_line};
 
 /// Somebody who uses a mount.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,9 +26,12 @@ pub enum Holder {
         /// Its command, as `ps` shows it.
         command: String,
     },
-    /// Another mount: one below, one of the same file system elsewhere, or an overlay that shows a folder of it.
+    /// Another mount: one below, one of the same file system elsewhere, an overlay that shows a folder of it, or a file system
+    /// that lies in a file of it.
     Mount(PathBuf),
-    /// A loop device on the block file.
+    /// An overlay of whose folders nobody knows where they lie.
+    Overlay(PathBuf),
+    /// A loop device on a file in it, or what is made of one.
     Device(PathBuf),
     /// Another mount namespace, told by a process in it.
     Namespace {
@@ -53,7 +54,12 @@ pub enum Holder {
 impl Holder {
     /// Whether it is known to use what was asked for, and not only unseen.
     pub const fn is_certain(&self) -> bool {
-        !matches!(self, Self::Hanging { .. } | Self::Unseen)
+        !matches!(self, Self::Hanging { .. } | Self::Unseen | Self::Overlay(_))
+    }
+
+    /// The mount namespace of the process `pid`.
+    pub(super) fn namespace(pid: i32) -> Self {
+        Self::Namespace { pid, command: command(pid) }
     }
 }
 
@@ -62,7 +68,15 @@ impl fmt::Display for Holder {
         match self {
             Self::Process { pid, command } => write!(f, "process {pid} ({command})"),
             Self::Mount(path) => write!(f, "the mount on {}", path.display()),
-            Self::Device(path) => write!(f, "the loop device {}", path.display()),
+            Self::Overlay(path) => {
+                write!(
+                    f,
+                    "perhaps the overlay on {}, which does not tell where its folders lie",
+                    path.display()
+                )
+            }
+            Self::Device(path) if is_loop_device(path) => write!(f, "the loop device {}", path.display()),
+            Self::Device(path) => write!(f, "the device {}", path.display()),
             Self::Namespace { pid, command } => {
                 write!(f, "the mount namespace of process {pid} ({command})")
             }
@@ -91,9 +105,12 @@ pub(super) fn holders_of_mount(id: MountId) -> Vec<Holder> {
         Some(mount) => {
             holders
                 .extend(table.below(&mount.mountpoint).map(|inner| Holder::Mount(inner.mountpoint.clone())));
-            holders.extend(loop_devices_on(&mount.mountpoint).map(Holder::Device));
+            holders.extend(Stack::on(Some(&mount.mountpoint), &table).holders());
         }
-        None => holders.extend(holders_elsewhere(id)),
+        None => {
+            holders.extend(holders_elsewhere(id));
+            holders.extend(Stack::on(None, &table).holders());
+        }
     }
     holders.sort();
     holders.dedup();
@@ -102,32 +119,58 @@ pub(super) fn holders_of_mount(id: MountId) -> Vec<Holder> {
 
 /// The other mount namespaces that show the file system of the mount `id`.
 pub(super) fn holders_elsewhere(id: MountId) -> Vec<Holder> {
-    let processes = namespaces::processes_that_see(id).into_iter();
-    processes.map(|pid| Holder::Namespace { pid, command: command(pid) }).collect()
+    namespaces::processes_that_see(id).into_iter().map(Holder::namespace).collect()
 }
 
 /// The mounts in `table` that keep the file system in use when the mount `id` goes.
 pub(super) fn other_mounts(table: &MountTable, id: MountId) -> impl Iterator<Item = Holder> {
-    let own = table.find(id);
-    let shows_folder_of = move |overlay: &&Mount| {
-        let layers: Vec<_> = overlay.layers().collect();
-        let devices = layers.iter().map(|layer| file_id(layer).filter(|_| layer.is_absolute()));
-        let devices: Vec<_> = devices.map(|file| file.map(|(device, _)| device)).collect();
-        // A layer may be named from a folder that is not known, and in btrfs each subvolume has a number of its own.
-        let is_unknown = devices.contains(&None) || own.is_some_and(|own| own.kind == "btrfs");
-        devices.contains(&Some(makedev(id.major, id.minor)))
-            || is_unknown && own.is_some_and(|own| are_one(&own.mountpoint, &overlay.mountpoint))
-    };
-    let others = table.copies(id).chain(table.overlays().filter(shows_folder_of));
+    let others = table.copies(id).chain(overlays_on(table, id));
     others.map(|mount| Holder::Mount(mount.mountpoint.clone()))
 }
 
-/// The overlays that show folders of what was mounted on `place`. They keep it in use when it has gone from there, and only the names of
-/// their folders still tell of it.
+/// The overlays that show folders of the file system of the mount `id`.
+pub(super) fn overlays_on(table: &MountTable, id: MountId) -> impl Iterator<Item = &Mount> {
+    let own = table.find(id);
+    let shows_folder_of = move |overlay: &&Mount| {
+        let device = makedev(id.major, id.minor);
+        let device_of = |layer: &PathBuf| file_id(layer).filter(|_| layer.is_absolute());
+        let layers: Vec<_> = overlay.layers().collect();
+        let devices: Vec<_> = layers.iter().map(|layer| device_of(layer).map(|(device, _)| device)).collect();
+        // A layer may be named from a folder that is not known, and in btrfs each subvolume has a number of its own.
+        let is_unknown = devices.contains(&None) || own.is_some_and(|own| own.kind == "btrfs");
+        let is_named = |own: &Mount| {
+            let mut names = layers.iter().filter_map(|layer| relative_to(&own.mountpoint, layer));
+            names.any(|layer| file_id(&layer).is_some_and(|(found, _)| found == device))
+        };
+        devices.contains(&Some(device))
+            || is_unknown
+                && own.is_some_and(|own| are_one(&own.mountpoint, &overlay.mountpoint) || is_named(own))
+    };
+    table.overlays().filter(shows_folder_of)
+}
+
+/// Where `layer`, a relative path, leads if it goes through the last folders of `place`: `/a/m` and `m/docs` give `/a/m/docs`.
+fn relative_to(place: &Path, layer: &Path) -> Option<PathBuf> {
+    let first = layer.components().next().filter(|_| layer.is_relative())?;
+    let bases = place.ancestors().filter(|above| above.file_name() == Some(first.as_os_str()));
+    let leads = bases.filter_map(|above| Some(above.parent()?.join(layer)));
+    leads.into_iter().find(|path| path.starts_with(place))
+}
+
+/// The overlays that show folders of what was mounted on `place`, or may do so. They keep it in use when it has gone from there, and
+/// only the names of their folders still tell of it.
 pub(super) fn overlays_left(place: &Path) -> Vec<Holder> {
     let table = MountTable::read().unwrap_or_default();
-    let left = table.overlays().filter(|overlay| overlay.layers().any(|layer| layer.starts_with(place)));
-    left.map(|overlay| Holder::Mount(overlay.mountpoint.clone())).collect()
+    let left = table.overlays().filter_map(|overlay| {
+        let mountpoint = overlay.mountpoint.clone();
+        let mut layers = overlay.layers();
+        if overlay.layers().any(|layer| layer.starts_with(place) || relative_to(place, &layer).is_some()) {
+            Some(Holder::Mount(mountpoint))
+        } else {
+            layers.any(|layer| layer.is_relative()).then_some(Holder::Overlay(mountpoint))
+        }
+    });
+    left.collect()
 }
 
 /// Whether an overlay's upper folder (or its uppermost, where it is only read) lies in the file system on `path`: the overlay
@@ -140,13 +183,8 @@ fn are_one(path: &Path, overlay: &Path) -> bool {
     told(path).is_some_and(|own| told(overlay) == Some(own))
 }
 
-/// The loop devices whose file lies below `path`.
-fn loop_devices_on(path: &Path) -> impl Iterator<Item = PathBuf> {
-    let devices = fs::read_dir("/sys/block").into_iter().flatten().flatten();
-    devices
-        .filter(|device| device.file_name().as_encoded_bytes().starts_with(b"loop"))
-        .map(|device| Path::new("/dev").join(device.file_name()))
-        .filter(move |device| backing_file(device).is_some_and(|file| file.starts_with(path)))
+fn is_loop_device(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"loop"))
 }
 
 /// Which processes have the file at `path` open, say a container that is locked, and which loop devices show it. A server of this program is not among
@@ -186,5 +224,15 @@ mod tests {
         let holder = Holder::Hanging { pid: 42, command: "cat".to_owned() };
         assert_eq!(holder.to_string(), "perhaps process 42 (cat), which hangs and cannot be looked into");
         assert!(!holder.is_certain());
+        let devices = ["/dev/loop3", "/dev/mapper/vg-lv"].map(|path| Holder::Device(path.into()).to_string());
+        assert_eq!(devices, ["the loop device /dev/loop3", "the device /dev/mapper/vg-lv"]);
+    }
+
+    #[test]
+    fn a_relative_layer_is_followed_through_the_folder_that_it_names() {
+        let lead = |layer| relative_to(Path::new("/a/m"), Path::new(layer));
+        assert_eq!(lead("m/docs"), Some("/a/m/docs".into()));
+        assert_eq!(lead("a/m/docs"), Some("/a/m/docs".into()));
+        assert_eq!([lead("docs"), lead("/a/m/docs"), lead("a/docs"), lead(".")], [None, None, None, None]);
     }
 }

@@ -26,6 +26,7 @@ mod runtime;
 mod save;
 mod server;
 mod session;
+mod stacked;
 mod stale;
 mod start;
 mod sync;

@@ -45,6 +45,11 @@ impl Mount {
         self.options.to_str()?.split(',').find_map(|option| option.strip_prefix("user_id=")?.parse().ok())
     }
 
+    /// Whether its file system cannot be written, wherever it is mounted.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.options.as_bytes().split(|&byte| byte == b',').next() == Some(b"ro")
+    }
+
     /// The path in its own file system of what shows at `path`.
     fn inner_path(&self, path: &Path) -> Option<PathBuf> {
         Some(self.root.join(path.strip_prefix(&self.mountpoint).ok()?))
@@ -52,9 +57,17 @@ impl Mount {
 
     /// The folders that an overlay is made of, as they were named when it was mounted.
     pub(super) fn layers(&self) -> impl Iterator<Item = PathBuf> {
-        const LAYERS: [&[u8]; 4] = [b"lowerdir=", b"lowerdir+=", b"upperdir=", b"workdir="];
+        self.folders(&[b"lowerdir=", b"lowerdir+=", b"upperdir=", b"workdir="])
+    }
+
+    /// Those of them that it writes to.
+    pub(super) fn upper_layers(&self) -> impl Iterator<Item = PathBuf> {
+        self.folders(&[b"upperdir=", b"workdir="])
+    }
+
+    fn folders(&self, names: &'static [&'static [u8]]) -> impl Iterator<Item = PathBuf> {
         let options = self.options.as_bytes().split(|&byte| byte == b',');
-        let folders = options.filter_map(|option| LAYERS.iter().find_map(|name| option.strip_prefix(*name)));
+        let folders = options.filter_map(|option| names.iter().find_map(|name| option.strip_prefix(*name)));
         let folders = folders.flat_map(|folders| folders.split(|&byte| byte == b':'));
         folders.map(|folder| PathBuf::from(OsString::from_vec(folder.to_vec())))
     }

@@ -17,6 +17,11 @@ pub(super) fn own() -> Option<String> {
 /// is not in ours, nor in one that was seen before, is another. Namespaces without a process stay unseen, and so does everybody where
 /// `/proc` hides the processes of others.
 pub(super) fn processes_that_see(id: MountId) -> Vec<i32> {
+    processes_that_show(|table| table.copies(id).map(|copy| copy.id.number).collect())
+}
+
+/// The same for those of whose table `wanted` picks mounts, by their numbers.
+pub(super) fn processes_that_show(wanted: impl Fn(&MountTable) -> Vec<u64>) -> Vec<i32> {
     let mut known: BTreeSet<_> = fs::read_link("/proc/thread-self/ns/mnt").into_iter().collect();
     let mut mounts: BTreeSet<_> =
         MountTable::read().unwrap_or_default().mounts().iter().map(|mount| mount.id.number).collect();
@@ -29,9 +34,9 @@ pub(super) fn processes_that_see(id: MountId) -> Vec<i32> {
             return false;
         }
         let Ok(table) = MountTable::of_process(process) else { return false };
-        let copies: Vec<_> = table.copies(id).map(|copy| copy.id.number).collect();
-        let is_new = copies.iter().any(|number| !mounts.contains(number));
-        mounts.extend(copies);
+        let shown = wanted(&table);
+        let is_new = shown.iter().any(|number| !mounts.contains(number));
+        mounts.extend(shown);
         is_new
     });
     processes

@@ -12,6 +12,7 @@ use std::{
 use rustix::fs::statvfs;
 
 use super::{
+    bystanders::Bystanders,
     protocol::{self, Command, Outcome, Save},
     registry::{Entry, Record},
     session::CONTROL,
@@ -31,6 +32,8 @@ pub struct Saved {
     pub entry: Entry,
     /// The copy of the container, and that of its header file where the header is detached.
     pub files: Vec<PathBuf>,
+    /// What has gone with the volume, a line each.
+    pub gone: Vec<String>,
 }
 
 /// Takes down the volume that `path` named, and copies its container to the new file `target`: all that was written is in
@@ -64,6 +67,7 @@ pub fn unmount_saving(
         io::ErrorKind::Interrupted => Error::new(ErrorKind::Interrupted, "interrupted").during(action()),
         kind => Error::new(ErrorKind::Io, format!("its server does not answer ({kind})")).during(action()),
     };
+    let bystanders = if force { Bystanders::of(&record) } else { Bystanders::default() };
     let stream = connect(&session.directory.join(CONTROL)).map_err(no_answer)?;
     protocol::send(&stream, &Command::Unmount { force, save: Some(save) }).map_err(no_answer)?;
     match outcome(&stream, interrupted).map_err(no_answer)? {
@@ -85,18 +89,23 @@ pub fn unmount_saving(
     let _ = protocol::send(&stream, &Command::Saved);
     let ended = outcome(&stream, &AtomicBool::new(false));
     wait_for_end(&record, END_LIMIT);
+    let mut gone = Vec::new();
+    let mut lost = bystanders.tell_of_gone(record.entry.read_only, |told| gone.push(told.to_owned()));
     if let Ok(Outcome::Lossy(failure)) = ended {
+        lost.insert(0, lossy(failure).reason().to_owned());
+    }
+    if !lost.is_empty() {
         let shown = record.place().display();
         let action = format!("unmounted {shown} and saved {}, but not cleanly", target.display());
-        return Err(lossy(failure).during(action));
+        return Err(Error::new(ErrorKind::Io, lost.join("; ")).during(action));
     }
-    Ok(Saved { entry: record.entry, files })
+    Ok(Saved { entry: record.entry, files, gone })
 }
 
 /// The server ended by itself before it heard of the command, and made a copy.
 fn rescued_instead(files: Vec<PathBuf>, entry: Entry, target: &Path) -> Result<Saved> {
     if std::path::absolute(target).is_ok_and(|target| files.contains(&target)) {
-        return Ok(Saved { entry, files });
+        return Ok(Saved { entry, files, gone: Vec::new() });
     }
     let copies: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
     let reason = format!("it was unmounted meanwhile; a copy of it is in {}", copies.join(" and "));

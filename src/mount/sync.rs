@@ -16,6 +16,7 @@ use super::{
     mountinfo::MountTable,
     program,
     registry::{Entry, file_id, sessions_settled_for},
+    stacked::Stack,
     unmount::Chosen,
 };
 use crate::error::{Error, ErrorKind, Result};
@@ -76,10 +77,12 @@ pub(super) fn flush_before_unmount(entry: &Entry, interrupted: &AtomicBool) {
     }
 }
 
-/// From the top: what the kernel holds of the file system, what its driver does, what the kernel holds of the block file. The
+/// From the top: what stands on files of the volume, what the kernel holds of the file system, what its driver does, what the kernel holds of the block file. The
 /// server passes the last on to the container.
 fn steps(entry: &Entry) -> Vec<Command> {
-    let mut steps = Vec::new();
+    let place = entry.mountpoint.as_deref().or_else(|| entry.block.as_deref()?.parent());
+    let table = MountTable::read().unwrap_or_default();
+    let mut steps = place.map_or_else(Vec::new, |place| Stack::on(Some(place), &table).flushing());
     if let Some(mountpoint) = &entry.mountpoint {
         let mut whole = program::command(SYNC);
         whole.arg("-f").arg("--").arg(mountpoint);

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     export::unmount_fuse,
-    sys::{fuse_mount::device_number, process::boot_id, socket::connect},
+    sys::{fuse_mount::device_number, loopdev::backing_file, process::boot_id, socket::connect},
     volume::{Access, Container},
 };
 
@@ -227,7 +227,7 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
         return Err(uncleanly(error));
     }
     let outcome = ask(&directory.join(CONTROL), record, force, patience);
-    bystanders.tell_of_gone(patience.warn);
+    let lost = bystanders.tell_of_gone(record.entry.read_only, patience.warn);
     // A server that ends by itself closes the connection a moment before it has ended.
     if outcome.as_ref().is_err_and(|error| LOST.contains(&error.kind())) {
         wait_for_end(record, if record.server.is_ending() { MOMENT } else { LAST_MOMENT });
@@ -242,10 +242,14 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
         Ok(Outcome::Done) => {
             wait_for_end(record, END_LIMIT);
             tell_of_strangers(record, patience);
-            Ok(())
+            if lost.is_empty() {
+                return Ok(());
+            }
+            Err(uncleanly(Error::new(ErrorKind::Io, lost.join("; "))))
         }
         Ok(Outcome::Lossy(failure)) => {
             wait_for_end(record, END_LIMIT);
+            lost.iter().for_each(|lost| (patience.warn)(lost));
             Err(uncleanly(lossy(failure)))
         }
         Ok(Outcome::Rescued(rescued)) => {
@@ -432,7 +436,11 @@ pub(super) fn explained(failure: Failure, record: &Record) -> Error {
     let is_inner = |holder: &Holder| match holder {
         Holder::Process { pid, .. } => inner.iter().any(|record| record.server.pid == *pid),
         Holder::Mount(place) => inner.iter().any(|record| record.place() == place),
-        Holder::Device(_) | Holder::Namespace { .. } | Holder::Hanging { .. } | Holder::Unseen => false,
+        Holder::Device(_)
+        | Holder::Overlay(_)
+        | Holder::Namespace { .. }
+        | Holder::Hanging { .. }
+        | Holder::Unseen => false,
     };
     let is_shown = MountTable::read().is_ok_and(|table| !record.is_detached(&table));
     let left = record.entry.mountpoint.as_deref().filter(|_| !is_shown).map(overlays_left);
@@ -450,7 +458,7 @@ pub(super) fn explained(failure: Failure, record: &Record) -> Error {
         (Some(inner), _) => format!("first: strongroom unmount {}", inner.place().display()),
         (None, true) => match holders.iter().find_map(other_mount) {
             Some(place) => format!("first: umount '{}'", place.display()),
-            None => CLOSE.to_owned(),
+            None => holders.iter().find_map(loop_device).unwrap_or_else(|| CLOSE.to_owned()),
         },
         (None, false) if is_lost(record) => HELD_LOST.to_owned(),
         (None, false) => HELD.to_owned(),
@@ -486,6 +494,16 @@ fn noted(record: &Record) -> impl Iterator<Item = Record> {
 fn other_mount(holder: &Holder) -> Option<&Path> {
     match holder {
         Holder::Mount(place) => Some(place),
+        _ => None,
+    }
+}
+
+/// How a loop device is let go of on which nothing stands any more.
+fn loop_device(holder: &Holder) -> Option<String> {
+    match holder {
+        Holder::Device(path) if backing_file(path).is_some() => {
+            Some(format!("first: losetup -d {}", path.display()))
+        }
         _ => None,
     }
 }

@@ -34,6 +34,7 @@ mod repair;
 mod replaced;
 mod sessions;
 mod space;
+mod stacked;
 mod stick;
 mod syncing;
 mod veracrypt;

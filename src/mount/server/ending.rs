@@ -17,6 +17,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind},
     mount::{
+        bystanders::Bystanders,
         mountinfo::MountTable,
         protocol::{self, Command, Failure, Outcome, Save},
         registry,
@@ -147,6 +148,10 @@ impl Server {
 
     /// The same now. Failures on the way are logged.
     pub(super) fn end_by_force(&mut self, kept: usize) -> Ending {
+        let record = self.session.record();
+        if !record.entry.read_only {
+            Bystanders::of(record).sync();
+        }
         let undone = self.session.parts.undo_down_to(kept, Undo::Forced);
         self.reencryption.pause();
         undone.map_or_else(Ending::Lossy, |()| Ending::Whole)
