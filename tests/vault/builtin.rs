@@ -93,6 +93,33 @@ fn what_was_synced_survives_the_servers_death_and_the_next_mount_repairs() {
     });
 }
 
+/// No sync, and no more than the moment that the handbook names; and the first change after a pause is in the file at once, also for
+/// who unmounts from outside and copies the file away.
+#[test]
+fn what_was_closed_a_moment_ago_survives_the_servers_death_and_an_unmount_from_outside() {
+    with_vault_of(Who::RootInUserspace, "--size 48M --provision thin --filesystem exfat", |world| {
+        world.mount();
+        world.shell("cd m && for number in $(seq 100); do echo $number > file-$number; done && mkdir d && mv file-7 d && rm file-8");
+        // The window, and a commit.
+        std::thread::sleep(std::time::Duration::from_millis(2500));
+        let server = world.server();
+        signal(server, rustix::process::Signal::KILL);
+        wait_for_end_of(server);
+        world.strongroom("unmount v.vault");
+        world.mount();
+        world.shell(
+            "cd m && test $(ls | wc -l) = 99 && test $(cat d/file-7) = 7 && test $(cat file-100) = 100",
+        );
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        world.shell("seq 100000 > m/last; cp v.vault copy");
+        world.done("unmount m");
+        world.done("mount copy m --password-file password --driver builtin --read-only");
+        world.shell("seq 100000 | cmp - m/last");
+        world.done("unmount m");
+        world.shell("rm copy");
+    });
+}
+
 /// The kernel collects writes: who wrote hears of it when the file is closed or synced.
 #[test]
 fn what_a_full_volume_has_no_room_for_is_refused_by_the_right_name() {

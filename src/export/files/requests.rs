@@ -20,7 +20,10 @@ use fuser::{
 };
 use rustix::process::{getegid, geteuid};
 
-use super::attributes::{ALIAS_TTL, TTL, errno, kind, moment, node, shown};
+use super::{
+    attributes::{ALIAS_TTL, TTL, errno, kind, moment, node, shown},
+    pace::Pace,
+};
 use crate::{
     export::{LogSink, negotiate::negotiate},
     filesystem::{Attributes, Changes, Fault, FileSystem, Found, Kind, NodeId, Seek},
@@ -30,6 +33,7 @@ use crate::{
 /// One value, many threads.
 pub(super) struct Server {
     files: Arc<Served>,
+    pace: Arc<Pace>,
     log: LogSink,
     has_panicked: AtomicBool,
 }
@@ -60,8 +64,8 @@ struct Shown {
 }
 
 impl Server {
-    pub(super) fn new(files: Arc<Served>, log: LogSink) -> Self {
-        Self { files, log, has_panicked: AtomicBool::new(false) }
+    pub(super) fn new(files: Arc<Served>, pace: Arc<Pace>, log: LogSink) -> Self {
+        Self { files, pace, log, has_panicked: AtomicBool::new(false) }
     }
 
     /// Has the file system do something. A panic there ends neither the thread nor the process, which has the keys; the file
@@ -80,11 +84,27 @@ impl Server {
         }
     }
 
+    /// The same for what changes something: it reaches the medium within a moment.
+    fn change<T>(&self, work: impl FnOnce(&dyn FileSystem) -> Result<T, Fault>) -> Result<T, Errno> {
+        let changed = self.ask(work);
+        // Also where it failed on the way.
+        self.pace.note();
+        changed
+    }
+
+    /// The same for a change of names: the first one after a pause is on the medium when it is answered.
+    fn settle<T>(&self, work: impl FnOnce(&dyn FileSystem) -> Result<T, Fault>) -> Result<T, Errno> {
+        let changed = self.change(work)?;
+        self.ask(|files| self.pace.commit_if_due(files))?;
+        Ok(changed)
+    }
+
+    fn answer_settled(&self, reply: ReplyEmpty, work: impl FnOnce(&dyn FileSystem) -> Result<(), Fault>) {
+        finish(reply, self.settle(work));
+    }
+
     fn answer(&self, reply: ReplyEmpty, work: impl FnOnce(&dyn FileSystem) -> Result<(), Fault>) {
-        match self.ask(work) {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(errno),
-        }
+        finish(reply, self.ask(work));
     }
 
     fn release_name(&self, node: NodeId, count: u64) {
@@ -128,6 +148,13 @@ impl Server {
         let is_other = uid.is_some_and(|uid| uid != geteuid().as_raw())
             || gid.is_some_and(|gid| gid != getegid().as_raw());
         if is_other { Err(Errno::EPERM) } else { Ok(mode.map(|mode| mode & 0o200 == 0)) }
+    }
+}
+
+fn finish(reply: ReplyEmpty, done: Result<(), Errno>) {
+    match done {
+        Ok(()) => reply.ok(),
+        Err(errno) => reply.error(errno),
     }
 }
 
@@ -181,7 +208,7 @@ impl Filesystem for Server {
         let changed = Self::read_only(mode, uid, gid).and_then(|read_only| {
             let (accessed, modified) = (accessed.map(moment), modified.map(moment));
             let changes = Changes { size, read_only, modified, accessed, created };
-            self.ask(|files| files.set_attributes(node(ino), &changes))
+            self.change(|files| files.set_attributes(node(ino), &changes))
         });
         match changed {
             Ok(attributes) => reply.attr(&TTL, &shown(&attributes)),
@@ -193,15 +220,15 @@ impl Filesystem for Server {
         if mode & libc::S_IFMT != libc::S_IFREG {
             return reply.error(Errno::EPERM);
         }
-        Self::entry(reply, self.ask(|files| files.create(node(parent), name(new)?, Kind::File)));
+        Self::entry(reply, self.settle(|files| files.create(node(parent), name(new)?, Kind::File)));
     }
 
     fn mkdir(&self, _: &Request, parent: INodeNo, new: &OsStr, _: u32, _: u32, reply: ReplyEntry) {
-        Self::entry(reply, self.ask(|files| files.create(node(parent), name(new)?, Kind::Directory)));
+        Self::entry(reply, self.settle(|files| files.create(node(parent), name(new)?, Kind::Directory)));
     }
 
     fn create(&self, _: &Request, parent: INodeNo, new: &OsStr, _: u32, _: u32, _: i32, reply: ReplyCreate) {
-        let made = self.ask(|files| {
+        let made = self.change(|files| {
             let found = files.create(node(parent), name(new)?, Kind::File)?;
             files.open(found.attributes.node)?;
             Ok(found.attributes)
@@ -224,11 +251,11 @@ impl Filesystem for Server {
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, gone: &OsStr, reply: ReplyEmpty) {
-        self.answer(reply, |files| files.remove(node(parent), name(gone)?, Kind::File));
+        self.answer_settled(reply, |files| files.remove(node(parent), name(gone)?, Kind::File));
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, gone: &OsStr, reply: ReplyEmpty) {
-        self.answer(reply, |files| files.remove(node(parent), name(gone)?, Kind::Directory));
+        self.answer_settled(reply, |files| files.remove(node(parent), name(gone)?, Kind::Directory));
     }
 
     fn rename(
@@ -245,7 +272,9 @@ impl Filesystem for Server {
         if !(flags - RenameFlags::RENAME_NOREPLACE).is_empty() {
             return reply.error(Errno::EINVAL);
         }
-        self.answer(reply, |files| files.rename((node(parent), name(old)?), (node(to), name(new)?), replace));
+        self.answer_settled(reply, |files| {
+            files.rename((node(parent), name(old)?), (node(to), name(new)?), replace)
+        });
     }
 
     fn open(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
@@ -285,14 +314,15 @@ impl Filesystem for Server {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        match self.ask(|files| files.write(node(ino), offset, data)) {
+        match self.change(|files| files.write(node(ino), offset, data)) {
             Ok(()) => reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX)),
             Err(errno) => reply.error(errno),
         }
     }
 
+    /// The kernel has passed on what the file holds: a file that is closed is whole.
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        reply.ok();
+        self.answer(reply, |files| self.pace.commit_if_due(files));
     }
 
     fn release(
@@ -305,18 +335,19 @@ impl Filesystem for Server {
         _: bool,
         reply: ReplyEmpty,
     ) {
-        self.answer(reply, |files| {
+        let released = self.change(|files| {
             files.release(node(ino));
             Ok(())
         });
+        finish(reply, released);
     }
 
     fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.answer(reply, |files| files.sync());
+        self.answer(reply, |files| self.pace.commit(files));
     }
 
     fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.answer(reply, |files| files.sync());
+        self.answer(reply, |files| self.pace.commit(files));
     }
 
     fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
@@ -406,7 +437,7 @@ impl Filesystem for Server {
             return reply.error(Errno::EOPNOTSUPP);
         }
         let Some(end) = offset.checked_add(length) else { return reply.error(Errno::EFBIG) };
-        self.answer(reply, |files| files.allocate(node(ino), end));
+        self.answer_settled(reply, |files| files.allocate(node(ino), end));
     }
 
     fn lseek(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {

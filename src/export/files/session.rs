@@ -3,12 +3,15 @@ use std::{
     io::PipeReader,
     os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
+    sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use super::requests::{Served, Server};
+use super::{
+    pace::Pace,
+    requests::{Served, Server},
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     export::{
@@ -36,8 +39,9 @@ pub struct FilesExport {
     files: Arc<dyn FileSystem>,
     served: Arc<Served>,
     session: Option<JoinHandle<()>>,
-    /// Closed to end the thread that syncs.
-    syncing: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
+    pace: Arc<Pace>,
+    /// The thread that commits what waits.
+    syncing: Option<JoinHandle<()>>,
     end: PipeReader,
 }
 
@@ -51,17 +55,19 @@ impl FilesExport {
         let appearance = Appearance { source, subtype, read_only, checks_modes: true };
         let (mount, descriptor) = OwnMount::new(dir, &appearance)?;
         let served = Arc::new(Served::new(Arc::clone(&files)));
-        let answering = Server::new(Arc::clone(&served), Arc::clone(log));
+        let pace = Arc::<Pace>::default();
+        let answering = Server::new(Arc::clone(&served), Arc::clone(&pace), Arc::clone(log));
         let started = serve(answering, true, descriptor, Arc::clone(log));
         let (session, end) = started.map_err(|error| {
             let _the_first_error_counts = mount.take_away(true);
             error.during(mounting(dir))
         })?;
-        let mut export = Self { mount, files, served, session: Some(session), syncing: None, end };
+        let mut export = Self { mount, files, served, session: Some(session), pace, syncing: None, end };
         // The first answer; from here on an error drops the export, which unmounts.
         std::fs::metadata(dir).map_err(|error| Error::from(error).during(mounting(dir)))?;
         let _unchanged = fuse_mount::set_read_ahead(export.mount.device_number, fuse_mount::MAX_READ);
-        export.syncing = Some(sync_now_and_then(Arc::clone(&export.files), Arc::clone(log))?);
+        export.syncing =
+            Some(commit_what_waits(Arc::clone(&export.files), Arc::clone(&export.pace), Arc::clone(log))?);
         Ok(export)
     }
 
@@ -92,8 +98,8 @@ impl FilesExport {
         if !ended && !forced {
             return Err(Error::new(ErrorKind::Busy, "it is still in use elsewhere"));
         }
-        if let Some((stop, thread)) = self.syncing.take() {
-            drop(stop);
+        if let Some(thread) = self.syncing.take() {
+            self.pace.end();
             let _panicked = thread.join();
         }
         if let Some(session) = self.session.take_if(|_| ended) {
@@ -124,30 +130,25 @@ impl fmt::Debug for FilesExport {
     }
 }
 
-/// What was written lies in memory for some seconds at most.
-fn sync_now_and_then(
+/// What was changed lies in memory for a moment only.
+fn commit_what_waits(
     files: Arc<dyn FileSystem>,
+    pace: Arc<Pace>,
     log: LogSink,
-) -> std::io::Result<(mpsc::Sender<()>, JoinHandle<()>)> {
-    let (stop, stopped) = mpsc::channel::<()>();
+) -> std::io::Result<JoinHandle<()>> {
     let work = move || {
         let mut has_failed = false;
-        while stopped.recv_timeout(PERIOD) == Err(mpsc::RecvTimeoutError::Timeout) {
-            if !files.is_unsynced() {
-                continue;
-            }
-            if let Err(fault) = files.sync()
+        while pace.wait() {
+            if let Err(fault) = pace.commit(&*files)
                 && !std::mem::replace(&mut has_failed, true)
             {
                 log(&format!("writing the file system failed: {fault}"));
             }
         }
     };
-    let thread = thread::Builder::new().name("sync".to_owned()).spawn(work)?;
-    Ok((stop, thread))
+    thread::Builder::new().name("sync".to_owned()).spawn(work)
 }
 
-const PERIOD: Duration = Duration::from_secs(5);
 /// How long the threads of an unmounted session may take to notice.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The same for a session that somebody may keep from ending.
