@@ -52,7 +52,7 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior,
 use strongroom::{
     error::{Error, ErrorKind, Result},
     mount,
-    sys::alloc::on_failure,
+    sys::{alloc::on_failure, process::end_at_once},
 };
 
 use args::{Arguments, Command, HelpOptions};
@@ -203,7 +203,7 @@ fn end_without_memory() {
     // Neither of the two asks for memory.
     let line = b"strongroom: error: out of memory\nstrongroom: hint: close other programs, or raise the limit: see ulimit -v\n";
     let _ = io::stderr().write_all(line);
-    std::process::exit(report::exit_status(ErrorKind::OutOfMemory).into())
+    end_at_once(report::exit_status(ErrorKind::OutOfMemory))
 }
 
 /// Where no thread can be had, libraries panic.

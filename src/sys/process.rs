@@ -55,6 +55,12 @@ impl ProcessId {
         has_exited(&stat) && start_time(&stat) == Some(self.started)
     }
 
+    /// Whether somebody has stopped it (SIGSTOP, a debugger).
+    pub fn is_stopped(self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with(['T', 't']))
+    }
+
     /// Sends `signal` to it and to no later process of the same number. Nothing happens where it has ended.
     pub fn signal(self, signal: Signal) -> io::Result<()> {
         let Ok(handle) = self.watch() else { return Ok(()) };
@@ -172,23 +178,42 @@ pub fn shield(command: &mut Command) -> &mut Command {
     unsafe { command.pre_exec(ignore) }
 }
 
-/// Ends this process here and now, without its destructors, which may wait for what its threads wait for.
+/// Ends this process here and now, without its destructors, which may wait for what its threads wait for, and without asking for
+/// memory.
 ///
-/// Its FUSE connections go first: their users get errors, also while a thread of this process is stuck in the kernel and keeps its
-/// other files open.
-pub fn end_at_once() -> ! {
-    for entry in fs::read_dir("/proc/self/fd").into_iter().flatten().flatten() {
-        let is_fuse = fs::read_link(entry.path()).is_ok_and(|file| file.as_os_str() == "/dev/fuse");
-        if let Some(number) =
-            entry.file_name().to_str().and_then(|name| name.parse().ok()).filter(|_| is_fuse)
-        {
+/// Its FUSE connections go first: their users get errors, also while a thread of this process is stuck in the kernel, perhaps waiting
+/// for another one, and keeps its other files open.
+pub fn end_at_once(status: u8) -> ! {
+    for number in 3..MOST_FILES {
+        if is_fuse_device(number) {
             // SAFETY: whoever owns the descriptor runs no more code: the process ends below.
             unsafe { libc::close(number) };
         }
     }
     // SAFETY: it ends the process, and calls nothing of it before.
-    unsafe { libc::_exit(1) }
+    unsafe { libc::_exit(status.into()) }
 }
+
+/// Whether the descriptor `number` is a FUSE connection. No file system is asked, as some may not answer.
+fn is_fuse_device(number: i32) -> bool {
+    const DEVICE: &[u8] = b"/dev/fuse";
+    let mut path = *b"/proc/self/fd/\0\0\0\0\0\0";
+    let digits = path.iter().position(|&byte| byte == 0).unwrap_or_default();
+    let mut left = number;
+    let count = 1 + usize::try_from(number.max(1).ilog10()).unwrap_or_default();
+    for place in path.iter_mut().skip(digits).take(count).rev() {
+        *place = b'0' + u8::try_from(left % 10).unwrap_or_default();
+        left /= 10;
+    }
+    let mut target = [0_u8; 16];
+    // SAFETY: the path ends with a zero byte, of which there is one behind the longest number, and the other array has the length
+    // that is told.
+    let len = unsafe { libc::readlink(path.as_ptr().cast(), target.as_mut_ptr().cast(), target.len()) };
+    usize::try_from(len).is_ok_and(|len| target.get(..len) == Some(DEVICE))
+}
+
+/// Descriptors from this on are not looked at. A server has a few dozen.
+const MOST_FILES: i32 = 1 << 14;
 
 /// Tells the kernel that block I/O waits for this process: its own allocations and writes must then neither start I/O to
 /// free memory nor be held back for dirty pages, or a machine short of memory waits for itself (`PR_SET_IO_FLUSHER`).
@@ -289,7 +314,20 @@ pub fn random_uuid() -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     use super::*;
+
+    #[test]
+    fn a_fuse_connection_is_told_by_its_descriptors_name() {
+        let others = [fs::File::open("/dev/null").unwrap(), fs::File::open("/proc/self/stat").unwrap()];
+        assert!(others.iter().all(|file| !is_fuse_device(file.as_raw_fd())));
+        assert!(!is_fuse_device(MOST_FILES - 1));
+        // Whoever may not open it has no connection either.
+        if let Ok(fuse) = fs::File::open("/dev/fuse") {
+            assert!(is_fuse_device(fuse.as_raw_fd()));
+        }
+    }
 
     #[test]
     fn this_process_is_alive() {

@@ -127,7 +127,7 @@ impl Charge {
         }
         let reason = format!("{}: what was not written yet is lost", self.what());
         self.answer(&Outcome::GivenUp(Failure::from(&Error::new(ErrorKind::Io, reason))));
-        end_at_once()
+        end_at_once(1)
     }
 
     /// Whoever asked may have gone, or does not read.
