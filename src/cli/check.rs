@@ -13,7 +13,7 @@ use super::{
     args::CheckOptions,
     info::counted,
     interrupt,
-    mounting::use_of,
+    mounting::{is_only_viewed, use_of},
     output::Console,
     pin::PinInfo,
     progress::ByteProgress,
@@ -29,7 +29,7 @@ pub(crate) fn run(console: Console, options: &CheckOptions) -> Result<u8> {
     settle_format(&mut container, &options.unlock)?;
     let found = interrupt::asking_at_liberty(path, || Ok((check(&container)?, use_of(path))));
     let (mut findings, usage) = found.map_err(|error| cannot_open(error, path))?;
-    let is_in_use = usage.is_some();
+    let is_in_use = usage.is_some() && !interrupt::asking_at_liberty(path, || Ok(is_only_viewed(path)))?;
     findings.extend(usage.map(|(usage, _)| Finding::info("container", usage)));
     if let Ok(header) = container.header() {
         findings.extend(PinInfo::of(path, &*header).and_then(|pin| pin.finding()));

@@ -139,7 +139,9 @@ is in use as well. If another mount namespace shows it, such as a container or a
 and then ends by itself: unmount ends with status 5 and names a process there, if /proc shows it to you. With --force, what was written so far reaches the container, and
 those users are cut off. If the medium of the container does not answer, unmount says so after five seconds; with --force it then wipes the
 keys and gives the medium up: status 6. If something else is mounted over the volume,
-unmount names it; --force unmounts what lies on the volume itself as well. You may rename folders above a mount point: list shows the new name, and unmount takes either. In list, \"(detached)\" (null in JSON) means that somebody detached the mount point
+unmount names it; --force unmounts what lies on the volume itself as well. A file system on a loop device on the block file (mount --block) or on a file in the volume
+is in use and named, too. Before --force takes the volume away from under it, or from under an overlay, what was written there is brought to the volume; what is written afterwards is lost,
+and so are the files of a tmpfs in a folder of the volume: status 6. Swap files must go first, even with --force. You may rename folders above a mount point: list shows the new name, and unmount takes either. In list, \"(detached)\" (null in JSON) means that somebody detached the mount point
 while files were open.
 
 Only the user who mounted a volume can unmount it. list names what root mounted as well (\"others\" in JSON), with the command that ends it.
@@ -151,7 +153,10 @@ the volume, the server makes the copy itself: NAME.rescued in the folder where t
 stays mounted; with --force what was written is lost then, and unmount says so: status 6. A volume that another mount namespace still shows is saved under FILE when that lets go, or with --force --save-as FILE at once; --force alone uses that name as well. If a copy fails after the unmount, try again: the server keeps the container open, without its keys.
 
 If another program writes into the file instead, or cuts it off, list shows it as overwritten, and unmount refuses as well: copy what you can still
-read to another place, then use --force. Writes through a memory mapping, by other machines, on FUSE, before Linux 5.13 or under a memory limit do not show.
+read to another place, then use --force. --save-as refuses too unless --force is there, since the copy may not open. Writes through a memory mapping, by other machines, on FUSE, before Linux 5.13 or under a memory limit do not show.
+
+FAT and exFAT as an ordinary user: a file is in the container a second after it was closed, on a slow medium after five. The kernel does not pass on a plain sync, nor an
+umount from outside: these return up to that much earlier. sync FILE, strongroom sync and unmount wait for it.
 
 sync brings the container file up to date without unmounting. A copy made right after it, while nobody writes, opens as after a power cut and has
 everything.

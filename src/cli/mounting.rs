@@ -41,6 +41,7 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     mount::check_proc()?;
     let rescued = interrupt::asking_at_liberty(path, || Ok(mount::newest_rescued(path)))?;
     if let Some(copy) = rescued {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
         let (copy, path) = (copy.display(), path.display());
         console.alarm(&format!(
             "{path} disappeared while it was mounted; its content was saved as {copy}: check that, then move it"
@@ -156,7 +157,7 @@ fn unmount_saving(console: Console, path: &Path, copy: &Path, force: bool) -> Re
         force,
         copy,
         &mut |done, total| progress.step(done, total),
-        interrupt::flag(),
+        (interrupt::flag(), &|what| console.note(&format!("strongroom: {what}"))),
     );
     drop(progress);
     let mount::Saved { entry, files, gone } = saved?;
@@ -174,7 +175,8 @@ fn unmount_saving(console: Console, path: &Path, copy: &Path, force: bool) -> Re
 pub(crate) fn sync(console: Console, options: &SyncOptions) -> Result<()> {
     mount::check_proc()?;
     let chosen = chosen(Some(&options.target), "sync")?;
-    let entry = mount::sync(&options.target, chosen, interrupt::flag())?;
+    let tell = |what: &str| console.note(&format!("strongroom: {what}"));
+    let entry = mount::sync(&options.target, chosen, interrupt::flag(), &tell)?;
     console.done(&Synced { synced: [entry] }, |done| {
         let [entry] = &done.synced;
         in_one_line(&format!(
@@ -356,6 +358,13 @@ pub(crate) fn use_of(path: &Path) -> Option<(String, Option<PathBuf>)> {
         return Some((format!("in use by {told}"), None));
     }
     (!holders.is_empty()).then(|| (format!("perhaps in use, which cannot be checked: {told}"), None))
+}
+
+/// Whether it is mounted, and only to be read: nobody changes what is in it.
+pub(crate) fn is_only_viewed(path: &Path) -> bool {
+    let found = std::fs::metadata(path).ok();
+    let entry = found.and_then(|found| mount::holding((found.dev(), found.ino())));
+    entry.is_some_and(|entry| entry.read_only)
 }
 
 /// Where a volume shows: its mount point, or the directory of its block file where it has no driver. `None` where it was

@@ -23,11 +23,10 @@ pub(crate) fn tell_once(console: Console, notices: &[String]) {
             console.warn_again(&line);
             continue;
         }
-        console.warn(&line);
-        if !console.is_quiet() {
-            // Where it cannot be kept it is told again.
-            let _ = file.as_deref().map(|file| remember(file, &line));
-        }
+        // All of them tell of data that may be lost.
+        console.alarm(&line);
+        // Where it cannot be kept it is told again.
+        let _ = file.as_deref().map(|file| remember(file, &line));
     }
 }
 

@@ -74,11 +74,6 @@ impl Console {
         print_to_the_end(&Zeroizing::new(line(object)?)).map_err(cannot_print)
     }
 
-    /// Whether the user asked for quiet.
-    pub(crate) fn is_quiet(self) -> bool {
-        self.quiet
-    }
-
     /// A line on standard error, unless quiet.
     pub(crate) fn note(self, line: &str) {
         if !self.quiet {

@@ -9,7 +9,7 @@ use rustix::fs::{makedev, statvfs};
 
 use super::{
     look::{self, Wanted},
-    mountinfo::{Mount, MountId, MountTable},
+    mountinfo::{Mount, MountId, MountTable, unescape},
     namespaces,
     registry::file_id,
     stacked::{Stack, loop_devices_on},
@@ -29,6 +29,8 @@ pub enum Holder {
     /// Another mount: one below, one of the same file system elsewhere, an overlay that shows a folder of it, or a file system
     /// that lies in a file of it.
     Mount(PathBuf),
+    /// Swap space in a file of it.
+    Swap(PathBuf),
     /// An overlay of whose folders nobody knows where they lie.
     Overlay(PathBuf),
     /// A loop device on a file in it, or what is made of one.
@@ -68,6 +70,7 @@ impl fmt::Display for Holder {
         match self {
             Self::Process { pid, command } => write!(f, "process {pid} ({command})"),
             Self::Mount(path) => write!(f, "the mount on {}", path.display()),
+            Self::Swap(path) => write!(f, "the swap file {}", path.display()),
             Self::Overlay(path) => {
                 write!(
                     f,
@@ -106,6 +109,7 @@ pub(super) fn holders_of_mount(id: MountId) -> Vec<Holder> {
             holders
                 .extend(table.below(&mount.mountpoint).map(|inner| Holder::Mount(inner.mountpoint.clone())));
             holders.extend(Stack::on(Some(&mount.mountpoint), &table).holders());
+            holders.extend(swap_below(&mount.mountpoint));
         }
         None => {
             holders.extend(holders_elsewhere(id));
@@ -173,6 +177,18 @@ pub(super) fn overlays_left(place: &Path) -> Vec<Holder> {
     left.collect()
 }
 
+/// The swap files below `place`.
+pub(super) fn swap_below(place: &Path) -> Vec<Holder> {
+    swap_in(&fs::read("/proc/swaps").unwrap_or_default(), place)
+}
+
+fn swap_in(swaps: &[u8], place: &Path) -> Vec<Holder> {
+    let lines = swaps.split(|&byte| byte == b'\n').skip(1);
+    let names = lines.filter_map(|line| line.split(|&byte| byte == b' ' || byte == b'\t').next());
+    let files = names.map(|name| PathBuf::from(unescape(name)));
+    files.filter(|file| file.starts_with(place)).map(Holder::Swap).collect()
+}
+
 /// Whether an overlay's upper folder (or its uppermost, where it is only read) lies in the file system on `path`: the overlay
 /// passes on what that tells of its size and of what is free.
 fn are_one(path: &Path, overlay: &Path) -> bool {
@@ -226,6 +242,13 @@ mod tests {
         assert!(!holder.is_certain());
         let devices = ["/dev/loop3", "/dev/mapper/vg-lv"].map(|path| Holder::Device(path.into()).to_string());
         assert_eq!(devices, ["the loop device /dev/loop3", "the device /dev/mapper/vg-lv"]);
+    }
+
+    #[test]
+    fn swap_files_are_found_by_their_folder() {
+        let swaps = b"Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n/dev/sda2                               partition\t9\t0\t-2\n/v/m\\040y/swap                          file\t\t9\t\t0\t\t-3\n";
+        assert_eq!(swap_in(swaps, Path::new("/v/m y")), [Holder::Swap("/v/m y/swap".into())]);
+        assert_eq!(swap_in(swaps, Path::new("/v/m")), []);
     }
 
     #[test]

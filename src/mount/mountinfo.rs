@@ -259,7 +259,7 @@ fn text(field: &[u8]) -> Option<&str> {
 }
 
 /// Undoes the kernel's octal escapes: `\040` for a blank, `\011` tab, `\012` line feed, `\134` backslash.
-fn unescape(field: &[u8]) -> OsString {
+pub(super) fn unescape(field: &[u8]) -> OsString {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&first, tail)) = rest.split_first() {

@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     ops::Range,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     thread::sleep,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -417,10 +417,35 @@ pub(super) fn sessions_in(runtimes: &[PathBuf]) -> Vec<Session> {
 pub fn list() -> Vec<Entry> {
     let table = MountTable::read().unwrap_or_default();
     // Also of one whose threads hang with its medium, it is told that it is dead.
-    let records = settled_within(MOMENT).into_iter().filter_map(|session| session.record);
+    let mut sessions = settled_within(MOMENT);
+    let deadline = Instant::now() + MOMENT;
+    while sessions.iter().filter_map(|session| session.record.as_ref()).any(is_behind_its_header)
+        && Instant::now() < deadline
+    {
+        sleep(Duration::from_millis(20));
+        sessions = settled_within(MOMENT);
+    }
+    let records = sessions.into_iter().filter_map(|session| session.record);
     let mut entries: Vec<_> = records.filter_map(|record| listed(&record, &table)).collect();
     entries.sort_by(|a, b| a.mounted_at.cmp(&b.mounted_at).then(a.pid.cmp(&b.pid)));
     entries
+}
+
+/// Whether something has just happened to its header file of which its server has not told yet.
+fn is_behind_its_header(record: &Record) -> bool {
+    let Some(header) = record.entry.header.as_deref().filter(|_| record.entry.header_state.is_none()) else {
+        return false;
+    };
+    if !record.is_alive() || !is_reached(header, Some(MOMENT)) {
+        return false;
+    }
+    fs::symlink_metadata(header).map_or(true, |found| {
+        let changed =
+            u64::try_from(found.ctime()).ok().map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
+        changed
+            .and_then(|changed| SystemTime::now().duration_since(changed).ok())
+            .is_some_and(|age| age < JUST_NOW)
+    })
 }
 
 /// What `list` shows of a session; nothing of one that is just being made, or of which nothing is left.
@@ -455,6 +480,8 @@ fn timestamp(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// For how long its server may not have told of what happened to a file.
+const JUST_NOW: Duration = Duration::from_secs(2);
 /// So many former names of a container are remembered.
 const MOST_NAMES: usize = 8;
 /// For how long a killed server is waited for.

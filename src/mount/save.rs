@@ -16,7 +16,7 @@ use super::{
     protocol::{self, Command, Outcome, Save},
     registry::{Entry, Record},
     session::CONTROL,
-    unmount::{Chosen, END_LIMIT, HELD_LOST, explained, lossy, step_out, wait_for_end},
+    unmount::{Chosen, END_LIMIT, HELD_LOST, Slow, explained, lossy, step_out, wait_for_end},
     whereabouts::Lost,
 };
 use crate::{
@@ -49,7 +49,7 @@ pub fn unmount_saving(
     force: bool,
     target: &Path,
     progress: Progress<'_>,
-    interrupted: &AtomicBool,
+    (interrupted, tell): (&AtomicBool, &dyn Fn(&str)),
 ) -> Result<Saved> {
     let action = || format!("cannot unmount {}", path.display());
     let Ok([(session, record)]) = <[_; 1]>::try_from(chosen.0) else {
@@ -70,7 +70,9 @@ pub fn unmount_saving(
     let bystanders = if force { Bystanders::of(&record) } else { Bystanders::default() };
     let stream = connect(&session.directory.join(CONTROL)).map_err(no_answer)?;
     protocol::send(&stream, &Command::Unmount { force, save: Some(save) }).map_err(no_answer)?;
-    match outcome(&stream, interrupted).map_err(no_answer)? {
+    let mut slow = Slow::new();
+    let waiting_for = &mut || slow.look(&record, force, tell);
+    match outcome(&stream, interrupted, waiting_for).map_err(no_answer)? {
         Outcome::Lent => {}
         Outcome::Failed(failure) => return Err(waiting(explained(failure, &record), target).during(action())),
         Outcome::Kept(failure) => return Err(Error::from(failure).during(action())),
@@ -87,7 +89,7 @@ pub fn unmount_saving(
         .and_then(|container| copies.finish(&container, progress));
     let files = container.map_err(|error| not_saved(error, &record, target))?;
     let _ = protocol::send(&stream, &Command::Saved);
-    let ended = outcome(&stream, &AtomicBool::new(false));
+    let ended = outcome(&stream, &AtomicBool::new(false), &mut || ());
     wait_for_end(&record, END_LIMIT);
     let mut gone = Vec::new();
     let mut lost = bystanders.tell_of_gone(record.entry.read_only, |told| gone.push(told.to_owned()));
@@ -191,7 +193,7 @@ fn not_saved(error: Error, record: &Record, target: &Path) -> Error {
 }
 
 /// Waits for the server's answer: as long as flushing takes.
-fn outcome(stream: &UnixStream, interrupted: &AtomicBool) -> io::Result<Outcome> {
+fn outcome(stream: &UnixStream, interrupted: &AtomicBool, wait: &mut dyn FnMut()) -> io::Result<Outcome> {
     stream.set_read_timeout(Some(TICK))?;
     loop {
         match protocol::receive(stream) {
@@ -200,6 +202,7 @@ fn outcome(stream: &UnixStream, interrupted: &AtomicBool) -> io::Result<Outcome>
             Ok(Outcome::Waiting(_) | Outcome::Rescuing(_)) => {}
             answer => return answer,
         }
+        wait();
         if interrupted.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::Interrupted.into());
         }

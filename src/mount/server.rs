@@ -395,7 +395,10 @@ impl Server {
     fn unmount(&mut self, stream: UnixStream, force: bool, save: Option<Save>) -> Next {
         let refused = match &save {
             Some(save) => {
-                save.check(&self.container).err().map(|error| Outcome::Failed(Failure::from(&error)))
+                let spoiled = if force { None } else { self.loss().and_then(|loss| loss.refusal_to_save()) };
+                let spoiled = spoiled.map(|refusal| Outcome::Kept(Failure::from(&refusal)));
+                let failed = save.check(&self.container).err();
+                spoiled.or_else(|| failed.map(|error| Outcome::Failed(Failure::from(&error))))
             }
             None if force => None,
             None => {
@@ -421,7 +424,8 @@ impl Server {
         let warden = self.warden(stream.try_clone().ok(), patience);
         let lossy = match if force { self.end_by_force(kept) } else { self.end_cleanly(kept) } {
             Ending::Whole => overwritten,
-            Ending::Lossy(error) => Some(error),
+            // Where others wrote to the container, other errors come of that.
+            Ending::Lossy(error) => Some(overwritten.unwrap_or(error)),
             Ending::None(error) => {
                 let _ = protocol::send(&stream, &Outcome::Failed(Failure::from(&error)));
                 return Next::Serve;

@@ -17,7 +17,7 @@ use super::{
     program,
     registry::{Entry, file_id, sessions_settled_for},
     stacked::Stack,
-    unmount::Chosen,
+    unmount::{Chosen, Slow},
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -27,7 +27,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// # Errors
 /// `NotFound` where its server was killed; `Busy` where the container has lost its name, so that no file has what was
 /// written; `Io` or `NoSpace` where something could not be written; `Interrupted`.
-pub fn sync(path: &Path, chosen: Chosen, interrupted: &AtomicBool) -> Result<Entry> {
+pub fn sync(path: &Path, chosen: Chosen, interrupted: &AtomicBool, tell: &dyn Fn(&str)) -> Result<Entry> {
     let action = || format!("cannot sync {}", path.display());
     let alive =
         chosen.0.into_iter().map(|(_, record)| record).find(|record| record.ready && record.is_alive());
@@ -37,8 +37,10 @@ pub fn sync(path: &Path, chosen: Chosen, interrupted: &AtomicBool) -> Result<Ent
         // By its path another file system would be synced.
         MountTable::read()?.place_of(id).map_err(|error| error.during(action()))?;
     }
+    let mut slow = Slow::new();
     for step in steps(&record.entry) {
-        run(step, interrupted).map_err(|error| error.during(action()))?;
+        run(step, interrupted, &mut || slow.look(&record, false, tell))
+            .map_err(|error| error.during(action()))?;
     }
     // Its server may have learned of it only now.
     let mut now =
@@ -60,7 +62,7 @@ pub fn sync(path: &Path, chosen: Chosen, interrupted: &AtomicBool) -> Result<Ent
     if file_id(&entry.container) == Some(record.container_file) {
         // Its length and its times.
         let step = fsync(&entry.container);
-        run(step, interrupted).map_err(|error| error.during(action()))?;
+        run(step, interrupted, &mut || ()).map_err(|error| error.during(action()))?;
     }
     Ok(entry)
 }
@@ -115,7 +117,7 @@ fn fsync(path: &PathBuf) -> Command {
 }
 
 /// Runs one step in another process, which waits for the medium; this one can be interrupted.
-fn run(mut command: Command, interrupted: &AtomicBool) -> Result<()> {
+fn run(mut command: Command, interrupted: &AtomicBool, wait: &mut dyn FnMut()) -> Result<()> {
     let (done, finished) = mpsc::channel();
     let stop = Arc::new(AtomicBool::new(false));
     let theirs = Arc::clone(&stop);
@@ -133,7 +135,7 @@ fn run(mut command: Command, interrupted: &AtomicBool) -> Result<()> {
                 }
                 return Err(Error::new(ErrorKind::Io, finished.reason()));
             }
-            Err(RecvTimeoutError::Timeout) if !interrupted.load(Ordering::Relaxed) => {}
+            Err(RecvTimeoutError::Timeout) if !interrupted.load(Ordering::Relaxed) => wait(),
             Err(_) => {
                 stop.store(true, Ordering::Relaxed);
                 return Err(Error::new(ErrorKind::Interrupted, "interrupted"));

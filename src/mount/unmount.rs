@@ -12,7 +12,7 @@ use rustix::process::Signal;
 
 use super::{
     bystanders::Bystanders,
-    holders::{Holder, holders_of_mount, overlays_left},
+    holders::{Holder, holders_of_mount, overlays_left, swap_below},
     mountinfo::MountTable,
     others::{other_at, others},
     protocol::{self, Command, Failure, Outcome},
@@ -203,8 +203,16 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
     let action = || format!("cannot unmount {}", shown.display());
     let uncleanly = |error| unmounted_uncleanly(error, record);
     step_out(record);
+    let mut slow = Slow::new();
     if force && let Some(inner) = inner_ones(record, sessions()).first() {
         return Err(in_use_by_inner(inner).during(action()));
+    }
+    if force && let Some(swap) = swap_below(&shown).first() {
+        // Whatever program has its memory there would be lost.
+        let hint = way_out(swap).unwrap_or_default();
+        return Err(Error::new(ErrorKind::Busy, format!("in use by {swap}"))
+            .during(action())
+            .with_hint(hint));
     }
     // Over what another program wrote, it would only spoil what can still be read.
     if !force && !record.entry.read_only && !is_overwritten(record) {
@@ -226,7 +234,7 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
         let error = clear_given_up(session, record, error, "");
         return Err(uncleanly(error));
     }
-    let outcome = ask(&directory.join(CONTROL), record, force, patience);
+    let outcome = ask(&directory.join(CONTROL), record, force, (patience, &mut slow));
     let lost = bystanders.tell_of_gone(record.entry.read_only, patience.warn);
     // A server that ends by itself closes the connection a moment before it has ended.
     if outcome.as_ref().is_err_and(|error| LOST.contains(&error.kind())) {
@@ -330,14 +338,19 @@ fn tell_of_strangers(record: &Record, patience: Patience<'_>) {
 /// Sends the command and waits for the outcome: as long as flushing takes.
 ///
 /// With `force`, and where the server already waits for the users of a detached volume, only so long.
-fn ask(control: &Path, record: &Record, force: bool, patience: Patience<'_>) -> io::Result<Outcome> {
+fn ask(
+    control: &Path,
+    record: &Record,
+    force: bool,
+    (patience, slow): (Patience<'_>, &mut Slow),
+) -> io::Result<Outcome> {
     let is_detached = MountTable::read().is_ok_and(|table| record.is_detached(&table));
     let mut limit = match (force, is_detached) {
         (true, _) => Some(FORCE_LIMIT),
         (false, true) => Some(DETACHED_LIMIT),
         (false, false) => None,
     };
-    let (mut is_hurried, mut is_told, mut rescuing) = (false, false, None);
+    let (mut is_hurried, mut rescuing) = (false, None);
     let stream = connect(control)?;
     protocol::send(&stream, &Command::Unmount { force, save: None })?;
     stream.set_read_timeout(Some(TICK))?;
@@ -354,24 +367,18 @@ fn ask(control: &Path, record: &Record, force: bool, patience: Patience<'_>) -> 
             Ok(Outcome::Waiting(what)) => {
                 let way_out = if force { "it is given up" } else { "unmount --force gives it up" };
                 (patience.tell)(&format!("{what}; {way_out}"));
-                is_told = true;
+                slow.is_told = true;
             }
             Ok(Outcome::Rescuing(lost)) => {
                 // The volume is down; copying takes as long as it takes.
                 (patience.warn)(&format!("{lost}: it is copied now"));
-                (is_told, is_hurried, limit) = (true, true, None);
+                (slow.is_told, is_hurried, limit) = (true, true, None);
                 rescuing = Some(lost);
             }
             Err(error) => return broken(rescuing, error),
             other => return other,
         }
-        if start.elapsed() > SILENCE && !is_told {
-            let (server, container) = (record.server.pid, record.entry.container.display());
-            (patience.tell)(&format!(
-                "waiting for its server, process {server}, which writes to {container}"
-            ));
-            is_told = true;
-        }
+        slow.look(record, force, patience.tell);
         if patience.interrupted.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::Interrupted.into());
         }
@@ -384,6 +391,36 @@ fn ask(control: &Path, record: &Record, force: bool, patience: Patience<'_>) -> 
             record.server.signal(Signal::CONT)?;
             is_hurried = true;
         }
+    }
+}
+
+/// A wait for a server that may be long.
+#[derive(Debug)]
+pub(super) struct Slow {
+    begun: Instant,
+    is_told: bool,
+}
+
+impl Slow {
+    pub(super) fn new() -> Self {
+        Self { begun: Instant::now(), is_told: false }
+    }
+
+    /// Says once what is waited for, and what can be done.
+    pub(super) fn look(&mut self, record: &Record, force: bool, tell: &dyn Fn(&str)) {
+        if self.is_told || self.begun.elapsed() < SILENCE {
+            return;
+        }
+        self.is_told = true;
+        let server = record.server.pid;
+        let what = if record.server.is_stopped() {
+            format!("its server, process {server}, is stopped: kill -CONT {server} lets it go on")
+        } else {
+            let container = record.entry.container.display();
+            format!("waiting for its server, process {server}, which writes to {container}")
+        };
+        let way_out = if force { "" } else { "; unmount --force ends it" };
+        tell(&format!("{what}{way_out}"));
     }
 }
 
@@ -438,6 +475,7 @@ pub(super) fn explained(failure: Failure, record: &Record) -> Error {
         Holder::Mount(place) => inner.iter().any(|record| record.place() == place),
         Holder::Device(_)
         | Holder::Overlay(_)
+        | Holder::Swap(_)
         | Holder::Namespace { .. }
         | Holder::Hanging { .. }
         | Holder::Unseen => false,
@@ -449,7 +487,7 @@ pub(super) fn explained(failure: Failure, record: &Record) -> Error {
     let users = [told_users(&inner, &holders), told_namespaces(&holders)].into_iter().flatten();
     let users = users.collect::<Vec<_>>().join(" and ");
     let reason = match (users.is_empty(), is_shown) {
-        (true, true) => return error.with_hint(CLOSE),
+        (true, true) => return Error::new(ErrorKind::Busy, UNSEEN).with_hint(CLOSE),
         (true, false) => "it is gone from here, but still in use elsewhere".to_owned(),
         (false, true) => format!("in use {users}"),
         (false, false) => format!("still in use {users}"),
@@ -458,7 +496,7 @@ pub(super) fn explained(failure: Failure, record: &Record) -> Error {
         (Some(inner), _) => format!("first: strongroom unmount {}", inner.place().display()),
         (None, true) => match holders.iter().find_map(other_mount) {
             Some(place) => format!("first: umount '{}'", place.display()),
-            None => holders.iter().find_map(loop_device).unwrap_or_else(|| CLOSE.to_owned()),
+            None => holders.iter().find_map(way_out).unwrap_or_else(|| CLOSE.to_owned()),
         },
         (None, false) if is_lost(record) => HELD_LOST.to_owned(),
         (None, false) => HELD.to_owned(),
@@ -498,9 +536,10 @@ fn other_mount(holder: &Holder) -> Option<&Path> {
     }
 }
 
-/// How a loop device is let go of on which nothing stands any more.
-fn loop_device(holder: &Holder) -> Option<String> {
+/// How swap space, and a loop device on which nothing stands any more, are let go of.
+fn way_out(holder: &Holder) -> Option<String> {
     match holder {
+        Holder::Swap(path) => Some(format!("first: swapoff '{}'", path.display())),
         Holder::Device(path) if backing_file(path).is_some() => {
             Some(format!("first: losetup -d {}", path.display()))
         }
@@ -523,6 +562,7 @@ fn told_namespaces(holders: &[Holder]) -> Option<String> {
 }
 
 const KEYS_WIPED: &str = "its keys are wiped, and ";
+const UNSEEN: &str = "in use by something that cannot be seen from here: a process of another user, a file on its way from one process to another, or the kernel itself (io_uring, NFS)";
 const CLOSE: &str = "close what uses it, or use --force";
 pub(super) const HELD_LOST: &str = "it is no longer mounted here; wait, and a copy of it is kept when nobody uses it; or repeat with --save-as FILE --force";
 const KILLED: &str = "its server did not answer and was killed: what was not synced may be lost";

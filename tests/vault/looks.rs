@@ -58,6 +58,10 @@ fn look(world: &World, options: &str) {
     assert!(looked.errors.contains(TOLD), "{world}: {looked:?}");
     world.shell("cd m; sha256sum --quiet -c ../sums; ! touch f1 2> ../touched");
     assert!(std::fs::read_to_string(world.path("touched")).unwrap().contains("Read-only file system"));
+    if options.is_empty() {
+        let checked = world.done("check crashed --password-file password");
+        assert!(checked.contains("it was not left clean"), "{world}: {checked}");
+    }
     world.done("unmount m");
     world.shell("sha256sum --quiet -c before");
 }

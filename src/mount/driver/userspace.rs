@@ -7,9 +7,9 @@
 //! into mount options, so it is given one that is made harmless.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     os::unix::{
-        fs::{OpenOptionsExt, symlink},
+        fs::{FileExt, OpenOptionsExt, symlink},
         process::ExitStatusExt,
     },
     path::{Path, PathBuf},
@@ -81,7 +81,8 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
     let process = i32::try_from(child.id()).ok().and_then(ProcessId::of);
     let stop = Arc::clone(session.stop());
     let path = mountpoint.path().to_path_buf();
-    let mut driver = Fuse2fs { child, path, id: None, stop, idle: Idle::default() };
+    let (block, errors) = (volume.block.to_path_buf(), recorded_errors(volume.block));
+    let mut driver = Fuse2fs { child, path, id: None, stop, idle: Idle::default(), block, errors };
     let mounted = session
         .note(|record| record.driver_process = process)
         .and_then(|()| driver.wait_until_mounted(&session.directory, session.stop()));
@@ -195,6 +196,9 @@ struct Fuse2fs {
     id: Option<MountId>,
     stop: Arc<AtomicBool>,
     idle: Idle,
+    block: PathBuf,
+    /// What the file system said of errors when it was mounted.
+    errors: Option<u32>,
 }
 
 /// How long the driver has done nothing: not even waited for its medium.
@@ -253,7 +257,7 @@ impl Fuse2fs {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {
-                return whole(status);
+                return whole(status).and_then(|()| self.check_errors());
             }
             if self.is_still_used(start) {
                 return Err(Error::new(ErrorKind::Busy, "fuse2fs still serves it"));
@@ -298,6 +302,17 @@ impl Fuse2fs {
         }
     }
 
+    /// Whether it met no error in the file system, as it notes there.
+    fn check_errors(&self) -> Result<()> {
+        let (before, now) =
+            (self.errors.unwrap_or_default(), recorded_errors(&self.block).unwrap_or_default());
+        if now <= before {
+            return Ok(());
+        }
+        let reason = "fuse2fs noted an error in the file system: files or folders may be damaged or missing";
+        Err(Error::new(ErrorKind::Io, reason))
+    }
+
     fn process(&self) -> Option<ProcessId> {
         i32::try_from(self.child.id()).ok().and_then(ProcessId::of)
     }
@@ -323,7 +338,7 @@ impl Part for Fuse2fs {
         // The process then writes back what it holds, and ends.
         let detached = self.id.map_or(Ok(()), detach_files);
         let ended = if let Some(status) = self.wait_for_forced_end()? {
-            whole(status)
+            whole(status).and_then(|()| self.check_errors())
         } else {
             self.child.kill()?;
             self.child.wait()?;
@@ -331,6 +346,19 @@ impl Part for Fuse2fs {
         };
         ended.and(detached)
     }
+}
+
+/// How many errors an ext file system says that it has met since it was last repaired; `None` where it cannot be asked.
+fn recorded_errors(block: &Path) -> Option<u32> {
+    let mut superblock = [0; 1024];
+    File::open(block).and_then(|file| file.read_exact_at(&mut superblock, 1024)).ok()?;
+    errors_in(&superblock)
+}
+
+fn errors_in(superblock: &[u8; 1024]) -> Option<u32> {
+    let count = superblock.get(0x194..).and_then(|bytes| bytes.first_chunk().copied())?;
+    let has_errors = superblock.get(0x38..0x3A)? == MAGIC && superblock.get(0x3A)? & HAS_ERRORS != 0;
+    Some(if has_errors { u32::from_le_bytes(count).max(1) } else { 0 })
 }
 
 /// Whether it has come to its end by itself.
@@ -351,6 +379,9 @@ fn last_words(directory: &Path) -> String {
 /// True of every version (see `tests/vault/long_names.rs`): the kernel passes on names of up to 1024 bytes and more, and the
 /// length of a name in a directory is one byte.
 const LONG_NAMES: &str = "fuse2fs damages folders that hold names longer than 255 bytes (128 Cyrillic or 86 Japanese letters): use shorter ones";
+/// Of an ext superblock, and the mark in its state that errors were met.
+const MAGIC: [u8; 2] = [0x53, 0xEF];
+const HAS_ERRORS: u8 = 2;
 /// The block file as seen from the session's directory.
 const BLOCK_NAME: &str = "block/volume";
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -385,6 +416,20 @@ mod tests {
         ] {
             assert_eq!(source_name(Path::new(container)), expected);
         }
+    }
+
+    #[test]
+    fn errors_count_where_the_file_system_says_that_it_met_some() {
+        let mut superblock = [0; 1024];
+        superblock[0x38..0x3A].copy_from_slice(&MAGIC);
+        superblock[0x194] = 3;
+        assert_eq!(errors_in(&superblock), Some(0));
+        superblock[0x3A] = 3;
+        assert_eq!(errors_in(&superblock), Some(3));
+        superblock[0x194] = 0;
+        assert_eq!(errors_in(&superblock), Some(1));
+        superblock[0x38] = 0;
+        assert_eq!(errors_in(&superblock), Some(0));
     }
 
     #[test]

@@ -101,6 +101,14 @@ impl Loss {
         )
     }
 
+    /// Why a copy is not taken for what is in the volume: others have written to what would be copied, and the only view of it ends
+    /// with the copy.
+    pub(super) fn refusal_to_save(&self) -> Option<Error> {
+        let reason = format!("{}: a copy of it may not open either", self.told());
+        let hint = "copy what you can still read to another place first; --save-as FILE --force then unmounts and copies all the same";
+        self.damage().map(|_| Error::new(ErrorKind::Busy, reason).with_hint(hint))
+    }
+
     /// What whoever can be reached is told.
     pub(super) fn notice(&self, shown: &Path) -> String {
         let shown = shown.display();
