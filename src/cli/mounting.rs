@@ -161,7 +161,9 @@ fn unmount_saving(console: Console, path: &Path, copy: &Path, force: bool) -> Re
     );
     drop(progress);
     let mount::Saved { entry, files, gone } = saved?;
-    gone.iter().for_each(|gone| console.alarm(gone));
+    for gone in &gone {
+        console.alarm(gone);
+    }
     console.done(&SavedAs { unmounted: [entry], saved: files }, |done| {
         let [entry] = &done.unmounted;
         let files: Vec<_> = done.saved.iter().map(|file| file.display().to_string()).collect();

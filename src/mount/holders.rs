@@ -104,17 +104,13 @@ pub(super) fn holders_of_mount(id: MountId) -> Vec<Holder> {
         holders.extend(processes(Wanted::FileSystem(major, minor)));
     }
     holders.extend(other_mounts(&table, id));
-    match table.find(id) {
-        Some(mount) => {
-            holders
-                .extend(table.below(&mount.mountpoint).map(|inner| Holder::Mount(inner.mountpoint.clone())));
-            holders.extend(Stack::on(Some(&mount.mountpoint), &table).holders());
-            holders.extend(swap_below(&mount.mountpoint));
-        }
-        None => {
-            holders.extend(holders_elsewhere(id));
-            holders.extend(Stack::on(None, &table).holders());
-        }
+    if let Some(mount) = table.find(id) {
+        holders.extend(table.below(&mount.mountpoint).map(|inner| Holder::Mount(inner.mountpoint.clone())));
+        holders.extend(Stack::on(Some(&mount.mountpoint), &table).holders());
+        holders.extend(swap_below(&mount.mountpoint));
+    } else {
+        holders.extend(holders_elsewhere(id));
+        holders.extend(Stack::on(None, &table).holders());
     }
     holders.sort();
     holders.dedup();

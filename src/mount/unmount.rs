@@ -204,15 +204,8 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
     let uncleanly = |error| unmounted_uncleanly(error, record);
     step_out(record);
     let mut slow = Slow::new();
-    if force && let Some(inner) = inner_ones(record, sessions()).first() {
-        return Err(in_use_by_inner(inner).during(action()));
-    }
-    if force && let Some(swap) = swap_below(&shown).first() {
-        // Whatever program has its memory there would be lost.
-        let hint = way_out(swap).unwrap_or_default();
-        return Err(Error::new(ErrorKind::Busy, format!("in use by {swap}"))
-            .during(action())
-            .with_hint(hint));
+    if force {
+        check_force(record, shown).map_err(|error| error.during(action()))?;
     }
     // Over what another program wrote, it would only spoil what can still be read.
     if !force && !record.entry.read_only && !is_overwritten(record) {
@@ -250,14 +243,14 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
         Ok(Outcome::Done) => {
             wait_for_end(record, END_LIMIT);
             tell_of_strangers(record, patience);
-            if lost.is_empty() {
-                return Ok(());
-            }
-            Err(uncleanly(Error::new(ErrorKind::Io, lost.join("; "))))
+            let lost = (!lost.is_empty()).then(|| Error::new(ErrorKind::Io, lost.join("; ")));
+            lost.map_or(Ok(()), |error| Err(uncleanly(error)))
         }
         Ok(Outcome::Lossy(failure)) => {
             wait_for_end(record, END_LIMIT);
-            lost.iter().for_each(|lost| (patience.warn)(lost));
+            for lost in &lost {
+                (patience.warn)(lost);
+            }
             Err(uncleanly(lossy(failure)))
         }
         Ok(Outcome::Rescued(rescued)) => {
@@ -310,6 +303,21 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
                 .with_hint("unmount --force ends it"))
         }
     }
+}
+
+/// Whether force ends nothing that has no other end.
+///
+/// # Errors
+/// `Busy` where a container of the caller's is mounted out of the volume, or programs have their memory in it.
+fn check_force(record: &Record, shown: &Path) -> Result<()> {
+    if let Some(inner) = inner_ones(record, sessions()).first() {
+        return Err(in_use_by_inner(inner));
+    }
+    if let Some(swap) = swap_below(shown).first() {
+        let error = Error::new(ErrorKind::Busy, format!("in use by {swap}"));
+        return Err(error.with_hint(way_out(swap).unwrap_or_default()));
+    }
+    Ok(())
 }
 
 /// Leaves the volume where this process works in it: it would be in use by its own unmount.
