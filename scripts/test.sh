@@ -13,6 +13,8 @@ main() {
     local folder status=0
     folder=${CARGO_TARGET_DIR:-target}
     mkdir -p "$folder"
+    # Many tests wait: for a mount, for a clock, for another process.
+    export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
     ${CARGO:-cargo} test --locked --no-fail-fast "$@" -- --show-output 2>&1 | tee "$folder/test.log" | show || status=$?
     summarise <"$folder/test.log" | tee "$folder/test-summary"
     return "$status"
