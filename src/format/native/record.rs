@@ -46,12 +46,6 @@ impl Record {
 }
 
 impl Entry {
-    /// A chunk whose new ciphertext this is.
-    pub fn chunk(ciphertext: &[u8]) -> Self {
-        let len = u64::try_from(ciphertext.len()).unwrap_or(u64::MAX);
-        Self::Chunk { len, checksum: Some(hash::sha256(&[ciphertext])) }
-    }
-
     /// NAT-REENC-18: the checksum field.
     pub(super) fn checksum(&self) -> [u8; 32] {
         match self {

@@ -32,7 +32,7 @@ use std::{io, ops::Range, sync::Arc};
 
 use crate::{
     block::{BufferPool, Fence, MovingDevice, Transcoder},
-    crypto::{rng::OsRng, secret::VolumeKey},
+    crypto::{hash::Sha256, rng::OsRng, secret::VolumeKey},
     error::{Error, ErrorKind, Result},
     format::native::{Entry, StartHeader, Trace, UnderWay},
     mapping::{Holes, Mapping},
@@ -304,13 +304,19 @@ impl Reencryption {
         // Step 1: the new ciphertext goes to the journal that the newest record does not rely on.
         let journal = self.under_way.ledger.next_journal_offset();
         let (place, is_read) = (self.place(range.start), self.is_thin());
-        let journaled = parallel::for_each(chunk, &self.tuning, |part, offset| {
-            if !is_read {
-                self.storage.read_exact_at(part, place + offset)?;
-            }
-            self.transcoder.transcode(part, range.start + offset);
-            self.storage.write_all_at(part, journal + offset)
-        });
+        let mut checksum = Sha256::default();
+        let journaled = parallel::for_each_then(
+            chunk,
+            &self.tuning,
+            |part, offset| {
+                if !is_read {
+                    self.storage.read_exact_at(part, place + offset)?;
+                }
+                self.transcoder.transcode(part, range.start + offset);
+                self.storage.write_all_at(part, journal + offset)
+            },
+            |part| checksum.update(part),
+        );
         if let Err(error) = journaled {
             fence.lift(); // no record speaks of it
             return Err(error.into());
@@ -326,7 +332,8 @@ impl Reencryption {
             }
         };
         // Steps 3 and 4. Failing, either record may be found by whoever opens the container: both fences stay.
-        self.record(range.start, Entry::chunk(chunk))?;
+        let entry = Entry::Chunk { len: range.end - range.start, checksum: Some(checksum.finish()) };
+        self.record(range.start, entry)?;
         if let Some(before) = before {
             before.lift();
         }
