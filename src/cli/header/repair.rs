@@ -199,6 +199,9 @@ fn doubt(fault: &CopyFault) -> Option<String> {
         Fault::Foreign(copy) => Some(format!(
             "{copy}; if that is the one whose files these are, stop: header repair --scan --offset puts its header back instead"
         )),
+        Fault::DamagedOther(other) if other.is_foreign() => Some(format!(
+            "{other}; if that is the one whose files these are, stop: header restore --force puts a backup of its header there instead"
+        )),
         Fault::DamagedOther(other) => Some(format!("{other}: {LOST}, and removed passwords work again")),
         Fault::Newer => Some(format!(
             "header copy {index} claims to be newer, but was changed by someone without the key: {LOST}"

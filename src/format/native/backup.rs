@@ -332,9 +332,10 @@ impl HeaderRestore for Restore {
             return Some(newer_than_restored(damaged));
         }
         let unlocked = unlocked?;
-        match self.is_present_authentic(unlocked)? {
-            false => Some(OTHER_KEY.to_owned()),
-            true => self.brings_back(unlocked),
+        if self.is_present_authentic(unlocked)? {
+            self.brings_back(unlocked)
+        } else {
+            Some(OTHER_KEY.to_owned())
         }
     }
 
@@ -372,7 +373,7 @@ fn newer_than_restored(damaged: &DamagedOther) -> String {
     let DamagedOther { index, sequence, whole, .. } = damaged;
     if let Some(containers) = damaged.containers() {
         return format!(
-            "header copy {index} that is there is damaged, and was of another container: {containers}"
+            "header copy {index} that is there is damaged, and was of another container: {containers}; what is left of it goes"
         );
     }
     let newer = if damaged.is_newer() { "is newer" } else { "may be newer" };

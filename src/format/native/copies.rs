@@ -431,9 +431,10 @@ fn search(storage: &dyn Storage) -> Result<Search> {
         let bytes = tail.get(position..).unwrap_or_default();
         let bytes = bytes.get(..COPY_LEN).unwrap_or(bytes);
         let offset = start.saturating_add(u64::try_from(position).unwrap_or(u64::MAX));
-        let found = match block.starts_with(&MAGIC) {
-            true => in_place(HeaderCopy::parse(bytes), CopyIndex::B, offset),
-            false => Err(HeaderError::NoMagic),
+        let found = if block.starts_with(&MAGIC) {
+            in_place(HeaderCopy::parse(bytes), CopyIndex::B, offset)
+        } else {
+            Err(HeaderError::NoMagic)
         };
         let error = match found {
             Ok(copy) => {

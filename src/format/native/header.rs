@@ -370,7 +370,9 @@ impl Header for NativeHeader {
             keyslots: self.copies.current().keyslots.iter().map(Keyslot::describe).collect(),
             details: {
                 let old = self.caution(superblock, None).map(|caution| Detail::new("Old header", caution));
-                self.describe_foreign().into_iter().chain(old).collect()
+                let other = self.copies.damaged_other(self.copies.current());
+                let other = other.map(|other| Detail::new("Damaged copy", other.to_string()));
+                self.describe_foreign().into_iter().chain(other).chain(old).collect()
             },
         }
     }

@@ -102,7 +102,9 @@ impl Wreck {
     fn mended(&self, twin: &RawCopy) -> Option<RawCopy> {
         let mut whole = *self.0;
         whole.superblock.magic = MAGIC;
-        [self.with_fixed_fields_of(twin), whole].into_iter().find(has_right_checksum)
+        Some(self.with_fixed_fields_of(twin))
+            .filter(has_right_checksum)
+            .or_else(|| Some(whole).filter(has_right_checksum))
     }
 
     /// Whether a header copy stood here, of whichever container: what shows none has nothing to lose.
@@ -183,9 +185,14 @@ impl DamagedOther {
         self.sequence.is_some_and(|sequence| sequence > self.whole)
     }
 
+    /// Whether it shows that it was another container's.
+    pub const fn is_foreign(&self) -> bool {
+        self.foreign.is_some()
+    }
+
     /// The two containers that it and the whole copy are of, in words.
     pub(super) fn containers(&self) -> Option<String> {
-        Some(format!("container {}, and not {}", hyphenated(&self.foreign?), hyphenated(&self.uuid)))
+        Some(format!("{}, and not {}", hyphenated(&self.foreign?), hyphenated(&self.uuid)))
     }
 }
 

@@ -168,7 +168,7 @@ impl NativeHeader {
         let whole = good.superblock.sequence;
         let what = match (&fault.fault, self.found(fault.index, good)) {
             (Fault::DamagedOther(other), _) if other.foreign.is_some() => {
-                format!("damaged, {}", other.containers().unwrap_or_default())
+                format!("damaged, of container {}", other.containers().unwrap_or_default())
             }
             (Fault::DamagedOther(DamagedOther { sequence: Some(sequence), .. }), _) => {
                 format!("damaged, sequence {sequence}")
