@@ -342,8 +342,8 @@ impl Here<'_> {
         let (section, command) = (self.section(start)?, self.command(start));
         // A header that is refused opens nothing.
         let is_read =
-            |format: &&dyn Format| format.name() == found.info.format && format.read_header(&section).is_ok();
-        let opens = by_signature(&section)?.filter(is_read).is_some() && !found.lacks_magic;
+            |format: &dyn Format| format.name() == found.info.format && format.read_header(&section).is_ok();
+        let opens = by_signature(&section)?.is_some_and(is_read) && !found.lacks_magic;
         let opens_as_luks2 = found.info.format == Luks2.name() && Luks2.read_header(&section).is_ok();
         if start > 0 {
             return Ok(match (opens, opens_as_luks2) {
