@@ -248,7 +248,7 @@ pub(crate) struct CostOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct MountOptions {
-    /// The container
+    /// The container, or the UUID=... or LABEL=... of one that fills a device
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) container: PathBuf,
     /// An empty directory that belongs to you [default: ~/NAME, made for this mount and removed by unmount]
@@ -272,6 +272,25 @@ pub(crate) struct MountOptions {
     pub(crate) unlock: UnlockOptions,
     #[command(flatten)]
     pub(crate) protect: ProtectOptions,
+}
+
+impl Command {
+    /// The path of the container that exists already, of the commands that take one.
+    pub(crate) fn container_mut(&mut self) -> Option<&mut PathBuf> {
+        Some(match self {
+            Self::Mount(options) => &mut options.container,
+            Self::Info(options) => &mut options.container,
+            Self::Key(command) => command.container_mut(),
+            Self::Header(command) => command.container_mut(),
+            Self::Reencrypt(options) => &mut options.container,
+            Self::Resize(options) => &mut options.container,
+            Self::Export(options) => &mut options.container,
+            Self::Check(options) => &mut options.container,
+            Self::Unmount(options) => options.target.as_mut()?,
+            Self::Sync(options) => &mut options.target,
+            _ => return None,
+        })
+    }
 }
 
 /// Which keyslot is tried.

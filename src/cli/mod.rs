@@ -53,6 +53,7 @@ use strongroom::{
     error::{Error, ErrorKind, Result},
     mount,
     sys::{alloc::on_failure, process::end_at_once},
+    volume::DeviceName,
 };
 
 use args::{Arguments, Command, HelpOptions};
@@ -100,16 +101,25 @@ fn command() -> clap::Command {
 
 /// Gives the exit status.
 fn run(arguments: &[OsString]) -> u8 {
-    let parsed =
+    let mut parsed =
         match command().try_get_matches_from(arguments).and_then(|it| Arguments::from_arg_matches(&it)) {
             Ok(parsed) => parsed,
             Err(refusal) => return refuse(&refusal, arguments),
         };
     let console = Console::new(parsed.output);
-    match obey(console, &parsed.command) {
+    match resolve_device(&mut parsed.command).and_then(|()| obey(console, &parsed.command)) {
         Ok(status) => status,
         Err(error) => report(console, &error),
     }
+}
+
+/// Puts the path of the device in the place of `UUID=...` and `LABEL=...`.
+fn resolve_device(command: &mut Command) -> Result<()> {
+    let Some(path) = command.container_mut() else { return Ok(()) };
+    if let Some(name) = DeviceName::of(path) {
+        *path = name.find()?;
+    }
+    Ok(())
 }
 
 /// Gives the exit status of a command that was carried out.

@@ -19,6 +19,16 @@ pub(crate) enum HeaderCommand {
     Repair(Box<HeaderRepairOptions>),
 }
 
+impl HeaderCommand {
+    pub(crate) fn container_mut(&mut self) -> &mut PathBuf {
+        match self {
+            Self::Backup(options) => &mut options.container,
+            Self::Restore(options) => &mut options.container,
+            Self::Repair(options) => &mut options.container,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct HeaderBackupOptions {
     /// The container

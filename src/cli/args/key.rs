@@ -28,6 +28,18 @@ pub(crate) enum KeyCommand {
     Remove(Box<KeyRemoveOptions>),
 }
 
+impl KeyCommand {
+    pub(crate) fn container_mut(&mut self) -> &mut PathBuf {
+        match self {
+            Self::List(options) => &mut options.container,
+            Self::Test(options) => &mut options.container,
+            Self::Add(options) => &mut options.container,
+            Self::Change(options) => &mut options.container,
+            Self::Remove(options) => &mut options.container,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct KeyTestOptions {
     /// The container
