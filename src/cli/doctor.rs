@@ -53,16 +53,21 @@ fn describe(report: &Report) -> String {
         }
         None => text.push_str("Locked memory: enough\n"),
     }
-    let _ = writeln!(text, "\n{:<12} {:<32} {}", "FILE SYSTEM", "MOUNT", "CREATE");
+    text.push('\n');
+    let mut row = |cells: [&str; 3]| {
+        let [filesystem, mount, create] = cells;
+        let _ = writeln!(text, "{filesystem:<12} {mount:<32} {create}");
+    };
+    row(["FILE SYSTEM", "MOUNT", "CREATE"]);
     for way in &ways.filesystems {
         let mount = match way.driver {
             Some(driver) if way.mount.note.is_some() => format!("{driver}, but see below"),
             Some(driver) => format!("{driver}"),
             None => format!("no: {}", way.mount.note.as_deref().unwrap_or("there is no FUSE")),
         };
-        let _ = writeln!(text, "{:<12} {:<32} {}", way.filesystem, mount, state(&way.create));
+        row([way.filesystem, &mount, &state(&way.create)]);
     }
-    let _ = writeln!(text, "{:<12} {:<32} -", "any", if ways.fuse.ok { "--block" } else { "no" });
+    row(["any", if ways.fuse.ok { "--block" } else { "no" }, "-"]);
     for way in &ways.filesystems {
         if let (Some(_), Some(note)) = (way.driver, &way.mount.note) {
             let _ = writeln!(text, "\n{}: {note}.", way.filesystem);

@@ -43,7 +43,10 @@ fn what_is_on_a_stick_is_named_before_it_is_erased() {
         assert_eq!(world.json("list")["mounts"][0]["container"], stick);
         world.done(&format!("unmount {by_uuid}"));
         let none = world.strongroom("mount LABEL=no-such-label m --password-file password");
-        assert!(none.status == Some(4) && none.errors.contains("cannot find LABEL=no-such-label"), "{none:?}");
+        assert!(
+            none.status == Some(4) && none.errors.contains("cannot find LABEL=no-such-label"),
+            "{none:?}"
+        );
         world.shell(&format!("losetup -d {stick}"));
     });
 }

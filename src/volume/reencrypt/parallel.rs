@@ -84,7 +84,9 @@ pub(super) fn for_each_then(
             let Ok(piece) = told.recv() else { break };
             then(piece);
         }
-        threads.into_iter().fold(Ok(()), |result, thread| result.and(joined(thread)))
+        // Every thread is waited for, whatever the others came to.
+        let results: Vec<_> = threads.into_iter().map(joined).collect();
+        results.into_iter().collect()
     })
 }
 
