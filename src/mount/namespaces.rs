@@ -2,7 +2,7 @@
 //!
 //! Nothing is looked up by path here, so no file system that hangs can hold this up.
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{collections::BTreeSet, fs};
 
 use super::mountinfo::{MountId, MountTable};
 
@@ -13,8 +13,9 @@ pub(super) fn own() -> Option<String> {
 
 /// A process of each other mount namespace that shows the file system of the mount `id`.
 ///
-/// The namespace of another user's process is private, but its table of mounts is not: one that shows the file system by a mount that
-/// is not in ours, nor in one that was seen before, is another. Namespaces without a process stay unseen, and so does everybody where
+/// Only tables of mounts are read: one that shows the file system by a mount that is not in ours, nor in one that was seen before, is
+/// that of another namespace. What else `/proc` tells of a process, its namespaces among it, may wait for locks of that process, and
+/// one that hangs in the kernel would hang whoever asks. Namespaces without a process stay unseen, and so does everybody where
 /// `/proc` hides the processes of others.
 pub(super) fn processes_that_see(id: MountId) -> Vec<i32> {
     processes_that_show(|table| table.copies(id).map(|copy| copy.id.number).collect())
@@ -22,7 +23,6 @@ pub(super) fn processes_that_see(id: MountId) -> Vec<i32> {
 
 /// The same for those of whose table `wanted` picks mounts, by their numbers.
 pub(super) fn processes_that_show(wanted: impl Fn(&MountTable) -> Vec<u64>) -> Vec<i32> {
-    let mut known: BTreeSet<_> = fs::read_link("/proc/thread-self/ns/mnt").into_iter().collect();
     let mut mounts: BTreeSet<_> =
         MountTable::read().unwrap_or_default().mounts().iter().map(|mount| mount.id.number).collect();
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -30,9 +30,6 @@ pub(super) fn processes_that_show(wanted: impl Fn(&MountTable) -> Vec<u64>) -> V
         entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     processes.sort_unstable();
     processes.retain(|&process| {
-        if namespace_of(process).is_some_and(|namespace| !known.insert(namespace)) {
-            return false;
-        }
         let Ok(table) = MountTable::of_process(process) else { return false };
         let shown = wanted(&table);
         let is_new = shown.iter().any(|number| !mounts.contains(number));
@@ -40,10 +37,6 @@ pub(super) fn processes_that_show(wanted: impl Fn(&MountTable) -> Vec<u64>) -> V
         is_new
     });
     processes
-}
-
-fn namespace_of(process: i32) -> Option<PathBuf> {
-    fs::read_link(format!("/proc/{process}/ns/mnt")).ok()
 }
 
 #[cfg(test)]

@@ -81,6 +81,9 @@ pub(super) struct Order {
     /// The part of the file that is the container, where it is not all of it.
     #[serde(default)]
     pub section: Option<Range<u64>>,
+    /// Whether the last descriptor is that of the file behind the container: it is only held.
+    #[serde(default)]
+    pub is_behind: bool,
     /// The terminal from which the volume is mounted, to tell its user there what cannot wait.
     #[serde(default)]
     pub terminal: Option<Terminal>,
@@ -281,6 +284,13 @@ pub(super) fn send_container(stream: &UnixStream, container: &Container) -> io::
     send_descriptors(stream, &descriptors)
 }
 
+/// The same for its server, which holds all locks from now on: with the file behind it, where it is on a loop device.
+pub(super) fn send_with_locks(stream: &UnixStream, container: &Container) -> io::Result<()> {
+    let files = [Some(container.file()), container.header_file(), container.file_behind()];
+    let descriptors: Vec<_> = files.into_iter().flatten().map(AsFd::as_fd).collect();
+    send_descriptors(stream, &descriptors)
+}
+
 /// The container behind descriptors that came over a socket: this part of the file. `format` is what it was said to be.
 pub(super) fn opened(
     descriptors: Vec<OwnedFd>,
@@ -409,6 +419,7 @@ mod tests {
             read_only: true,
             fingerprint: None,
             format: Some("veracrypt".to_owned()),
+            is_behind: false,
             section: Some(1 << 20..2 << 20),
             terminal: Some(Terminal { path: "/dev/pts/3".into(), owner: 1000 }),
             home: None,

@@ -151,9 +151,13 @@ struct Server {
 impl Server {
     /// Builds the session up. Where a step fails, the undo stack takes down what was built.
     fn start(received: Received, signals: Signals) -> Result<Self> {
-        let Received { container, order, key } = received;
+        let Received { mut container, order, key } = received;
+        let behind = if order.is_behind { container.pop() } else { None };
         let (format, section) = (order.format.as_deref(), order.section.clone());
-        let container = protocol::opened(container, &order.container, format, section)?;
+        let mut container = protocol::opened(container, &order.container, format, section)?;
+        if let Some(behind) = behind {
+            container.hold(behind);
+        }
         if available::is_limited() {
             // The pages that the kernel waits for count against the limit that a request would wait for.
             container.go_past_cache();

@@ -112,13 +112,14 @@ pub fn start(request: &Request<'_>, interrupted: &AtomicBool) -> Result<Mounted>
         fingerprint: request.fingerprint.clone(),
         format: request.container.assumed().map(|format| format.name().to_owned()),
         section: request.container.section(),
+        is_behind: request.container.file_behind().is_some(),
         terminal: Terminal::current(),
         owner: is_root().then(caller_of_root).flatten(),
         home: std::env::home_dir().filter(|home| home.is_absolute() && home.to_str().is_some()),
     };
     let (channel, theirs) = UnixStream::pair()?;
     let mut server = Server::spawn(theirs)?;
-    protocol::send_container(&channel, request.container)
+    protocol::send_with_locks(&channel, request.container)
         .and_then(|()| protocol::send_order(&channel, &order, request.key))
         .map_err(|error| server.failed_early(error))?;
     match await_answer(&channel, &mut server, interrupted)? {

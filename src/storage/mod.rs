@@ -4,6 +4,7 @@
 //! [`BlockDevice`](crate::block::BlockDevice), so that neither can be passed for the other.
 
 mod apart;
+mod behind;
 mod file;
 mod in_place;
 mod memory;
@@ -15,6 +16,7 @@ mod shortage;
 mod sim;
 
 pub use apart::Apart;
+pub use behind::{claimed_loop_device, file_behind};
 pub use file::FileStorage;
 pub use memory::MemoryStorage;
 pub use overlay::{Overlay, Window};

@@ -21,7 +21,7 @@ use super::{recognise, way_in};
 use crate::{
     error::{Error, ErrorKind, Result},
     format::{self, FORMATS, Format, Header, Probe},
-    storage::{FileStorage, Section, Shortage, Storage},
+    storage::{FileStorage, Section, Shortage, Storage, claimed_loop_device, file_behind},
 };
 
 /// How a container is opened.
@@ -42,6 +42,8 @@ pub struct Container {
     /// The part of the file that it is, where it is not all of it.
     section: Option<(Range<u64>, Arc<dyn Storage>)>,
     detached: Option<Detached>,
+    /// The file that shows the same bytes, locked in the same way: that behind a loop device.
+    behind: Option<File>,
     /// What the user says that it is.
     assumed: Option<&'static dyn Format>,
 }
@@ -86,7 +88,22 @@ impl Container {
             refuse_read_only(&file)?;
         }
         Self::lock(&file, access)?;
-        Self::from_file(file, path)
+        let mut container = Self::from_file(file, path)?;
+        if let Some((behind, file)) = file_behind(container.file()) {
+            let is_in_use = |error: Error| match error.kind() {
+                ErrorKind::Busy => {
+                    Error::new(ErrorKind::Busy, format!("{}, which it shows, is in use", behind.display()))
+                }
+                _ => error,
+            };
+            Self::lock(&file, access).map_err(is_in_use)?;
+            container.behind = Some(file);
+        }
+        if writable && let Some(device) = claimed_loop_device(container.file()) {
+            let reason = format!("it is in use by the loop device {}", device.display());
+            return Err(Error::new(ErrorKind::Busy, reason));
+        }
+        Ok(container)
     }
 
     /// Takes over a descriptor that is locked already (inherited from the process that opened it).
@@ -102,7 +119,8 @@ impl Container {
 
     fn from_file(file: File, path: &Path) -> Result<Self> {
         let file = Arc::new(FileStorage::new(file)?);
-        Ok(Self { path: path.to_path_buf(), file, section: None, detached: None, assumed: None })
+        let path = path.to_path_buf();
+        Ok(Self { path, file, section: None, detached: None, behind: None, assumed: None })
     }
 
     /// Opens what is at `path` only to look at it: without a lock, so also while it is mounted.
@@ -187,6 +205,16 @@ impl Container {
     /// The open header file, where the header is detached: to hand to another process too.
     pub fn header_file(&self) -> Option<&File> {
         self.detached.as_ref().map(|detached| detached.file.file())
+    }
+
+    /// The file behind the loop device that it is on, where it is on one: to hand its lock to another process.
+    pub const fn file_behind(&self) -> Option<&File> {
+        self.behind.as_ref()
+    }
+
+    /// Holds a lock that came with the container as long as this.
+    pub fn hold(&mut self, behind: OwnedFd) {
+        self.behind = Some(File::from(behind));
     }
 
     /// Where the header file was opened, where the header is detached.

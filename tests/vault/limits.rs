@@ -223,3 +223,21 @@ fn processor_seconds(process: u64) -> f64 {
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap() / 100.0).sum()
 }
+
+#[test]
+fn an_error_that_the_kernel_noted_in_a_file_system_is_told_at_its_end_and_at_the_next_mount() {
+    with_vault("--size 32M", |world| {
+        if !world.is_root() {
+            leave_to_root("have ext4 note an error");
+            return;
+        }
+        world.done("mount v.vault m --password-file password");
+        world.shell("echo 1 > /sys/fs/ext4/$(basename $(findmnt -no SOURCE m))/trigger_fs_error");
+        let ended = world.strongroom("unmount m");
+        let told = "noted an error in the file system";
+        assert!(ended.status == Some(6) && ended.errors.contains(told), "{world}: {ended:?}");
+        let again = world.strongroom("mount v.vault m --password-file password");
+        assert!(again.status == Some(0) && again.errors.contains("noted errors"), "{world}: {again:?}");
+        world.done("unmount m");
+    });
+}

@@ -1,5 +1,9 @@
 //! A stick that is used whole: what is on it is named, and the new file system belongs to who called root.
 
+use std::os::unix::fs::OpenOptionsExt;
+
+use rustix::fs::OFlags;
+
 use crate::{
     place::{CHEAP, USER, leave_to_root},
     world::with_vault,
@@ -48,6 +52,39 @@ fn what_is_on_a_stick_is_named_before_it_is_erased() {
             "{none:?}"
         );
         world.shell(&format!("losetup -d {stick}"));
+    });
+}
+
+#[test]
+fn a_file_and_a_loop_device_that_shows_it_are_one_container() {
+    with_vault(NOTHING, |world| {
+        if !world.is_root() {
+            leave_to_root("make loop devices");
+            return;
+        }
+        world.make_folder("b");
+        let device = world.shell("losetup --show -f v.vault");
+        let device = device.trim();
+        for (first, second) in [("v.vault", device), (device, "v.vault")] {
+            world.done(&format!("mount --block {first} m --password-file password"));
+            let again = world.strongroom(&format!("mount --block {second} b --password-file password"));
+            assert!(
+                again.status == Some(5) && again.errors.contains("in use"),
+                "{first} {second}: {again:?}"
+            );
+            world.done("unmount m");
+        }
+        // A file system, or another device, is made of it.
+        let claim = std::fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlags::EXCL.bits().cast_signed())
+            .open(device)
+            .unwrap();
+        let refused = world.strongroom("mount --block v.vault m --password-file password");
+        let told = format!("it is in use by the loop device {device}");
+        assert!(refused.status == Some(5) && refused.errors.contains(&told), "{refused:?}");
+        drop(claim);
+        world.shell(&format!("losetup -d {device}"));
     });
 }
 

@@ -63,7 +63,23 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
     seal(shadow.as_ref(), true);
     let stop = Arc::clone(session.stop());
     let below = mountpoint.try_clone().ok();
-    session.parts.push(FileSystem { id: mount.id, kind, below, shadow, device, stop, is_flushed: false });
+    let errors = noted_errors(&device);
+    if errors > 0 && !volume.read_only {
+        session.warnings.push(format!(
+            "the kernel noted errors in this {} file system: files may be damaged; unmount it, then use mount --block and e2fsck -f",
+            volume.superblock.contents
+        ));
+    }
+    session.parts.push(FileSystem {
+        id: mount.id,
+        kind,
+        below,
+        shadow,
+        device,
+        stop,
+        is_flushed: false,
+        errors,
+    });
     if is_refused_writing {
         session
             .warnings
@@ -232,6 +248,16 @@ struct FileSystem {
     device: PathBuf,
     stop: Arc<AtomicBool>,
     is_flushed: bool,
+    /// The errors that it had noted before this mount.
+    errors: u64,
+}
+
+/// How many errors the kernel has noted in the ext file system on a device, over all times that it was mounted since it was last
+/// repaired.
+fn noted_errors(device: &Path) -> u64 {
+    let name = device.file_name().unwrap_or_default();
+    let count = std::fs::read_to_string(Path::new("/sys/fs/ext4").join(name).join("errors_count"));
+    count.ok().and_then(|count| count.trim().parse().ok()).unwrap_or_default()
 }
 
 /// While it is mounted and unmounted, a file system that is read only may write.
@@ -313,7 +339,14 @@ impl Part for FileSystem {
 
     fn undo(&mut self, how: Undo) -> Result<()> {
         seal(self.shadow.as_ref(), false);
-        self.take_away(how).inspect_err(|_| seal(self.shadow.as_ref(), true))
+        let errors = noted_errors(&self.device);
+        self.take_away(how).inspect_err(|_| seal(self.shadow.as_ref(), true))?;
+        if errors <= self.errors {
+            return Ok(());
+        }
+        let reason =
+            "the kernel noted an error in the file system: files or folders may be damaged or missing";
+        Err(Error::new(ErrorKind::Io, reason))
     }
 }
 

@@ -1,0 +1,39 @@
+//! The same bytes under two names: a file, and a loop device that shows it. A lock on one is none on the other.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{OFlags, major, minor};
+
+use crate::sys::loopdev::{backing_file, is_claimed};
+
+/// The file that a loop device shows, or the one that a partition is on. `None` for all that is no loop device, and where the
+/// file has no name any more that leads to it.
+pub fn file_behind(device: &File) -> Option<(PathBuf, File)> {
+    let metadata = device.metadata().ok().filter(|found| found.file_type().is_block_device())?;
+    let number = metadata.rdev();
+    let node = fs::canonicalize(format!("/sys/dev/block/{}:{}", major(number), minor(number))).ok()?;
+    // A partition lies in the folder of its disk.
+    let path = [node.as_path(), node.parent()?].into_iter().find_map(backing_file)?;
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC).bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(&path).ok()?;
+    Some((path, file))
+}
+
+/// A loop device that shows this file, and that something claims for itself: a file system, or another device.
+pub fn claimed_loop_device(file: &File) -> Option<PathBuf> {
+    let own = file.metadata().ok().filter(fs::Metadata::is_file)?;
+    let shows_it = |device: &PathBuf| {
+        let found = backing_file(device).and_then(|backing| fs::metadata(backing).ok());
+        found.is_some_and(|found| (found.dev(), found.ino()) == (own.dev(), own.ino()))
+    };
+    let devices = fs::read_dir("/sys/block").ok()?.flatten().map(|entry| entry.file_name());
+    devices
+        .filter(|name| name.as_encoded_bytes().starts_with(b"loop"))
+        .map(|name| Path::new("/dev").join(name))
+        .filter(shows_it)
+        .find(|device| is_claimed(device).unwrap_or(false))
+}
