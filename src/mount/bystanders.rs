@@ -47,7 +47,7 @@ impl Bystanders {
         // Of a file system that is still used elsewhere, the end itself tells.
         let elsewhere = if record.mount.is_none() { holders_elsewhere(id) } else { Vec::new() };
         let Some(own) = table.find(id) else {
-            let stack = Stack::on(Some(&record.block_directory), &table);
+            let stack = Stack::on(&record.block_directory, &table);
             return Self { copies, elsewhere, stack, ..Self::default() };
         };
         let place = &own.mountpoint;
@@ -65,7 +65,7 @@ impl Bystanders {
         };
         let overlays =
             overlays_on(&table, id).map(|overlay| (overlay.clone(), writes_to_it(overlay))).collect();
-        let stack = Stack::on(Some(place), &table);
+        let stack = Stack::on(place, &table);
         Self { copies, elsewhere, covers: covers.collect(), overlays, stack }
     }
 

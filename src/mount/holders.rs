@@ -106,11 +106,11 @@ pub(super) fn holders_of_mount(id: MountId) -> Vec<Holder> {
     holders.extend(other_mounts(&table, id));
     if let Some(mount) = table.find(id) {
         holders.extend(table.below(&mount.mountpoint).map(|inner| Holder::Mount(inner.mountpoint.clone())));
-        holders.extend(Stack::on(Some(&mount.mountpoint), &table).holders());
+        holders.extend(Stack::on(&mount.mountpoint, &table).holders());
         holders.extend(swap_below(&mount.mountpoint));
     } else {
         holders.extend(holders_elsewhere(id));
-        holders.extend(Stack::on(None, &table).holders());
+        holders.extend(Stack::left_on(id, &table).holders());
     }
     holders.sort();
     holders.dedup();

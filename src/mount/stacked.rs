@@ -10,12 +10,12 @@ use std::{
 
 use super::{
     holders::Holder,
-    mountinfo::{Mount, MountTable},
+    mountinfo::{Mount, MountId, MountTable},
     namespaces, program,
 };
-use crate::{
-    export::VOLUME_FILE,
-    sys::{loopdev::backing_file, process::is_root},
+use crate::sys::{
+    loopdev::{backing_device, backing_file},
+    process::is_root,
 };
 
 /// A block device whose bytes lie in the volume.
@@ -47,9 +47,19 @@ pub(super) struct Stack {
 }
 
 impl Stack {
-    /// What stands on the files below `place`; without one, on a block file that shows nowhere any more.
-    pub(super) fn on(place: Option<&Path>, table: &MountTable) -> Self {
-        let devices = devices_on(place);
+    /// What stands on the files below `place`.
+    pub(super) fn on(place: &Path, table: &MountTable) -> Self {
+        Self::of(loop_devices_on(place), Some(place), table)
+    }
+
+    /// What stands on the files of the mount `id`, which shows nowhere any more.
+    pub(super) fn left_on(id: MountId, table: &MountTable) -> Self {
+        let is_on = |device: &PathBuf| backing_device(device) == Some((id.major, id.minor));
+        Self::of(loop_devices().filter(is_on), None, table)
+    }
+
+    fn of(loops: impl Iterator<Item = PathBuf>, place: Option<&Path>, table: &MountTable) -> Self {
+        let devices = devices_on(loops);
         let places = table.mounts().iter().filter(|mount| is_on(mount, &devices) || is_image(mount, place));
         let mounts: Vec<_> = places
             .map(|mount| StackedMount { place: mount.mountpoint.clone(), read_only: mount.is_read_only() })
@@ -110,13 +120,8 @@ fn loop_devices() -> impl Iterator<Item = PathBuf> {
 }
 
 /// The loop devices, their partitions, and what device-mapper or md make of them.
-fn devices_on(place: Option<&Path>) -> Vec<Device> {
-    let gone = Path::new("/").join(VOLUME_FILE);
-    let loops: Vec<PathBuf> = match place {
-        Some(place) => loop_devices_on(place).collect(),
-        None => loop_devices().filter(|device| backing_file(device).as_ref() == Some(&gone)).collect(),
-    };
-    let mut waiting: VecDeque<String> = loops.iter().filter_map(|path| name_of(path)).collect();
+fn devices_on(loops: impl Iterator<Item = PathBuf>) -> Vec<Device> {
+    let mut waiting: VecDeque<String> = loops.filter_map(|path| name_of(&path)).collect();
     let (mut seen, mut devices) = (Vec::new(), Vec::new());
     while let Some(name) = waiting.pop_front() {
         if seen.len() >= MOST_DEVICES || seen.contains(&name) {

@@ -84,7 +84,7 @@ pub(super) fn flush_before_unmount(entry: &Entry, interrupted: &AtomicBool) {
 fn steps(entry: &Entry) -> Vec<Command> {
     let place = entry.mountpoint.as_deref().or_else(|| entry.block.as_deref()?.parent());
     let table = MountTable::read().unwrap_or_default();
-    let mut steps = place.map_or_else(Vec::new, |place| Stack::on(Some(place), &table).flushing());
+    let mut steps = place.map_or_else(Vec::new, |place| Stack::on(place, &table).flushing());
     if let Some(mountpoint) = &entry.mountpoint {
         let mut whole = program::command(SYNC);
         whole.arg("-f").arg("--").arg(mountpoint);

@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustix::{
-    fs::OFlags,
+    fs::{OFlags, major, minor},
     io::Errno,
     ioctl::{Getter, Ioctl, IoctlOutput, NoArg, Opcode, Setter, ioctl},
 };
@@ -130,6 +130,17 @@ pub fn backing_file(path: &Path) -> Option<PathBuf> {
         fs::read_to_string(Path::new("/sys/block").join(path.file_name()?).join("loop/backing_file")).ok()?;
     let text = text.trim_end_matches('\n');
     Some(PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(text)))
+}
+
+/// The number of the file system that holds the file behind the loop device `path`, whatever that file is called by now. `None` where
+/// it is free, or where the caller may not ask.
+pub fn backing_device(path: &Path) -> Option<(u32, u32)> {
+    let device = File::open(path).ok()?;
+    // SAFETY: LOOP_GET_STATUS64 fills a `loop_info64`, which is what `LoopInfo` lays out.
+    let getter = unsafe { Getter::<LOOP_GET_STATUS64, LoopInfo>::new() };
+    // SAFETY: the device is open, and the getter holds room for the whole structure.
+    let info = unsafe { ioctl(&device, getter).ok()? };
+    Some((major(info.device), minor(info.device)))
 }
 
 fn configure(device: &File, backing: &File, options: LoopOptions) -> Result<(), Errno> {
