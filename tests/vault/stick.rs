@@ -81,7 +81,7 @@ fn a_file_and_a_loop_device_that_shows_it_are_one_container() {
             .open(device)
             .unwrap();
         let refused = world.strongroom("mount --block v.vault m --password-file password");
-        let told = format!("it is in use by the loop device {device}");
+        let told = format!("in use by the loop device {device}");
         assert!(refused.status == Some(5) && refused.errors.contains(&told), "{refused:?}");
         drop(claim);
         world.shell(&format!("losetup -d {device}"));
