@@ -226,6 +226,16 @@ fn check_work_areas(
     let copy_len = u64::try_from(COPY_LEN).unwrap_or(u64::MAX);
     let tail = geometry.backup_offset.saturating_add(copy_len)..geometry.container_len;
     let mut findings = Vec::new();
+    if current.superblock.generation > 0 && slots.is_some_and(Slots::is_empty) {
+        let left_out = if storage.windows().is_empty() { "" } else { ", or --no-trace" };
+        findings.push(Finding::warning(
+            "work areas",
+            format!(
+                "no record of the last re-encryption is there: an earlier strongroom ended it{left_out}; otherwise this header is \
+                 newer than the data, and they read as noise under it"
+            ),
+        ));
+    }
     let areas = [("front work area", copy_len..geometry.data_offset), ("tail work area", tail)];
     for (number, (name, mut area)) in areas.into_iter().enumerate() {
         if slots.is_some_and(|slots| slots.is_closed(number, &current.superblock)) {

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::{
     copy::HeaderCopy,
+    data,
     header::{FORGED, NativeHeader, name_of},
     ledger::Ledger,
     superblock::Superblock,
@@ -22,7 +23,7 @@ impl NativeHeader {
     }
 
     /// What is said of the first of them.
-    fn unlinked_beside(&self, good: &HeaderCopy, key: &VolumeKey) -> Option<String> {
+    pub(super) fn unlinked_beside(&self, good: &HeaderCopy, key: &VolumeKey) -> Option<String> {
         let unlinked = self.unlinked_to(good, key).into_iter().next()?;
         let name = |copy: &HeaderCopy| {
             let Superblock { index, sequence, generation, .. } = &copy.superblock;
@@ -36,12 +37,13 @@ impl NativeHeader {
         ))
     }
 
-    /// NAT-UPD-11: where the slots lie that hold records of this generation under another key.
+    /// NAT-UPD-11: where the slots lie that hold records of this container's past or present that are not this header's.
     pub(super) fn alien_slots(&self, good: &HeaderCopy, key: &VolumeKey) -> Vec<Range<u64>> {
-        let ledger = Ledger::new(&good.superblock, key).ok();
-        let found =
-            ledger.zip(self.slots_of(&good.superblock)).map(|(ledger, slots)| ledger.alien_slots(slots));
-        found.unwrap_or_default()
+        let superblock = &good.superblock;
+        let former = || Ledger::new(superblock, &data::old_key(superblock, key).ok()?).ok();
+        let ledger = Ledger::new(superblock, key).ok();
+        let found = ledger.zip(self.slots_of(superblock));
+        found.map(|(ledger, slots)| ledger.alien_slots(former().as_ref(), slots)).unwrap_or_default()
     }
 
     /// The same with what to say of them; `None` where there are none.
@@ -50,25 +52,30 @@ impl NativeHeader {
         good: &HeaderCopy,
         key: &VolumeKey,
     ) -> Option<(Vec<Range<u64>>, String)> {
-        let slots = self.alien_slots(good, key);
-        let foreign = self.slots_of(&good.superblock).and_then(|slots| slots.foreign(&good.superblock));
-        if let Some(foreign) = foreign {
-            let said = format!(
-                "the records in the work area at offset {} are of container {}, and the header is of {}: its data may be under \
+        let alien = self.alien_slots(good, key);
+        let superblock = &good.superblock;
+        let (at, own) = (alien.first()?.start, superblock.generation);
+        let slots = self.slots_of(superblock)?;
+        let said = if let Some(foreign) = slots.foreign(superblock) {
+            format!(
+                "the records in the work area at offset {at} are of container {}, and the header is of {}: its data may be under \
                  another key",
-                slots.first()?.start,
                 hyphenated(&foreign),
                 name_of(good)
-            );
-            return Some((slots, said));
-        }
-        let said = format!(
-            "the records in the work area at offset {} do not belong to this header: they are of its generation ({}), but were \
-             made under another volume key, or changed by someone without the key",
-            slots.first()?.start,
-            good.superblock.generation
-        );
-        Some((slots, said))
+            )
+        } else if let Some(earlier) = slots.earlier_generation(superblock) {
+            format!(
+                "the records in the work area at offset {at} do not belong to this header: they are of generation {earlier}, and it is \
+                 of generation {own}, but no re-encryption under its key has written over them; it is newer than the data, or a copy of \
+                 the container that was re-encrypted on its own has it"
+            )
+        } else {
+            format!(
+                "the records in the work area at offset {at} do not belong to this header: they are of its generation ({own}), but \
+                 were made under another volume key, or changed by someone without the key"
+            )
+        };
+        Some((alien, said))
     }
 
     /// What is said of copies and records that nothing links to `good`.

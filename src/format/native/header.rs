@@ -301,9 +301,14 @@ impl NativeHeader {
                 "--read-only opens it; strongroom header repair makes the older one count, after asking";
             return Err(Error::new(ErrorKind::Tampered, FORGED).with_hint(hint)); // NAT-RD-06
         }
-        if let Some(doubt) = self.doubt(good).or_else(|| self.unlinked(good, key)) {
+        if let Some(doubt) = self.doubt(good).or_else(|| self.unlinked_beside(good, key)) {
             let hint = "--read-only opens it; strongroom header repair says what there is, and asks";
             return Err(Error::new(ErrorKind::Damaged, doubt).with_hint(hint));
+        }
+        if let Some((_, said)) = self.alien_records(good, key) {
+            let hint = "look with --read-only: if the files read as noise, another header or backup fits them; if they read, \
+                        strongroom header repair replaces the records, after asking";
+            return Err(Error::new(ErrorKind::Damaged, said).with_hint(hint));
         }
         self.stuck(good, key)
     }

@@ -155,25 +155,25 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// NAT-UPD-11: where the slots lie of each work area that holds a record of this generation, but none that was made under
-    /// this key.
+    /// NAT-UPD-11: where the slots lie of each work area that holds a record which this header's writers did not leave there:
+    /// another container's, or one of this generation or of a lower one under another key. `former` is the ledger under the
+    /// old volume key, where a re-encryption is under way: what stood there before it started is under that one.
     ///
-    /// A record that a power cut tore stands beside the one before it, which is under the same key.
-    pub(super) fn alien_slots(&self, slots: &Slots) -> Vec<Range<u64>> {
-        let areas = self.areas.starts.into_iter().enumerate();
-        let is_alien = |area: usize| {
-            let both = || {
-                [0, 1]
-                    .into_iter()
-                    .filter_map(move |slot| RawRecord::read_from_bytes(slots.slot(area, slot)?).ok())
-            };
-            let ours = |raw: &RawRecord| raw.magic == RECORD_MAGIC && raw.uuid == self.uuid;
-            let is_foreign = |raw: &RawRecord| raw.magic == RECORD_MAGIC && raw.uuid != self.uuid;
-            let is_of_this_time = both().any(|raw| ours(&raw) && raw.generation.get() == self.generation);
-            (is_of_this_time || both().any(|raw| is_foreign(&raw)))
-                && !both().any(|raw| ours(&raw) && self.is_authentic(&raw))
+    /// A record that a power cut tore stands beside one that is under this key.
+    pub(super) fn alien_slots(&self, former: Option<&Self>, slots: &Slots) -> Vec<Range<u64>> {
+        let is_alien = |raw: &RawRecord| {
+            raw.uuid != self.uuid
+                || raw.generation.get() == self.generation
+                || (raw.generation.get() < self.generation
+                    && !is_half_erased(raw)
+                    && !former.is_some_and(|former| former.is_authentic(raw)))
         };
-        let alien = areas.filter(|(area, _)| is_alien(*area));
+        let is_ours = |raw: &RawRecord| raw.uuid == self.uuid && self.is_authentic(raw);
+        let areas = self.areas.starts.into_iter().enumerate();
+        let alien = areas.filter(|(area, _)| {
+            let records = || slots.raw_in(*area);
+            records().any(|raw| is_alien(&raw)) && !records().any(|raw| is_ours(&raw))
+        });
         alien.map(|(_, start)| start..start.saturating_add(SLOTS_LEN)).collect()
     }
 
@@ -382,6 +382,11 @@ impl Ledger {
         rng: &dyn Rng,
     ) -> Result<()> {
         let mut kept = 0;
+        // Zeros where there were none would tell of a re-encryption as well.
+        let is_random = trace == Trace::Remove && self.provision == Provision::Thick;
+        if trace == Trace::Remove {
+            self.unmark(storage, is_random.then_some(rng))?;
+        }
         if trace == Trace::Leave {
             // The next re-encryption's first record goes to the other slot.
             let counter = self.newest.counter.saturating_add(2) & !1;
@@ -393,8 +398,6 @@ impl Ledger {
             storage.sync_data()?;
             kept = ALIGNMENT;
         }
-        // Zeros where there were none would tell of a re-encryption as well.
-        let is_random = trace == Trace::Remove && self.provision == Provision::Thick;
         let mut filling = vec![0; FILL_LEN];
         for range in self.areas.ranges() {
             let mut offset = range.start.saturating_add(kept);
@@ -406,6 +409,21 @@ impl Ledger {
                 }
                 storage.write_all_at(piece, offset)?;
                 offset = offset.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+            }
+        }
+        Ok(storage.sync_data()?)
+    }
+
+    /// Takes the magic from every slot first: a record that a power cut tears without it is none, and does not pass for one
+    /// under another key (NAT-UPD-11).
+    fn unmark(&self, storage: &dyn Storage, rng: Option<&dyn Rng>) -> Result<()> {
+        for start in self.areas.starts {
+            for slot in [0, 1] {
+                let mut filling = [0; RECORD_MAGIC.len()];
+                if let Some(rng) = rng {
+                    rng.fill(&mut filling)?;
+                }
+                storage.write_all_at(&filling, start.saturating_add(slot_offset(slot)))?;
             }
         }
         Ok(storage.sync_data()?)
@@ -463,6 +481,11 @@ impl Ledger {
         let covered = raw.as_bytes().get(..std::mem::offset_of!(RawRecord, mac)).unwrap_or_default();
         hash::hmac_sha512(self.key.expose(), &[covered])
     }
+}
+
+/// Whether a power cut left it when the areas were overwritten with zeros, as programs from before NAT-REENC-20 did in one go.
+fn is_half_erased(raw: &RawRecord) -> bool {
+    raw.mac.iter().all(|&byte| byte == 0)
 }
 
 fn lost() -> Error {

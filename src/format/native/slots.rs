@@ -134,11 +134,26 @@ impl Slots {
 
     /// Every slot that has a record's magic.
     fn raw(&self) -> impl Iterator<Item = RawRecord> {
-        let places = [(0, 0), (0, 1), (1, 0), (1, 1)];
-        let raw = places
+        [0, 1].into_iter().flat_map(|area| self.raw_in(area))
+    }
+
+    /// The same in one area.
+    pub(super) fn raw_in(&self, area: usize) -> impl Iterator<Item = RawRecord> {
+        let records = [0, 1]
             .into_iter()
-            .filter_map(|(area, slot)| RawRecord::read_from_bytes(self.slot(area, slot)?).ok());
-        raw.filter(|raw| raw.magic == RECORD_MAGIC)
+            .filter_map(move |slot| RawRecord::read_from_bytes(self.slot(area, slot)?).ok());
+        records.filter(|raw| raw.magic == RECORD_MAGIC)
+    }
+
+    /// Whether no slot holds a record, of whichever container.
+    pub(super) fn is_empty(&self) -> bool {
+        self.raw().next().is_none()
+    }
+
+    /// The highest generation before that of `superblock` which a record of its container names, unchecked.
+    pub(super) fn earlier_generation(&self, superblock: &Superblock) -> Option<u32> {
+        let ours = self.raw().filter(|raw| raw.uuid == superblock.uuid);
+        ours.map(|raw| raw.generation.get()).filter(|&generation| generation < superblock.generation).max()
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "these sizes are the tests' own")]
 
+mod again;
 mod records;
 
 use std::{

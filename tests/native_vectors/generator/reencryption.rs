@@ -538,6 +538,7 @@ fn old_headers(suite: &mut Suite) {
     }
     copies_from_before(suite);
     unfinished(suite);
+    earlier_records(suite);
     written_anew(suite);
 }
 
@@ -564,6 +565,68 @@ fn unfinished(suite: &mut Suite) {
     let comment = "the newest record says that all of it is done, and the one before less";
     let vector = suite.success("finished-newest", "suite-2.img", &rules, comment);
     (vector.edit, vector.after) = ([placed(&middle), placed(&newest)].concat(), "unchanged".to_owned());
+}
+
+/// Records of a lower generation than the header's: of its own past, or of another one.
+fn earlier_records(suite: &mut Suite) {
+    let rules = ["NAT-UPD-11"];
+    let forge = |mut bytes: Vec<u8>| {
+        bytes[4_040] ^= 1;
+        bytes
+    };
+    let of = |suite: &Suite, generation: u8, values: (u64, u64, u64)| {
+        record(&suite.bases["suite-2.img"], values, |record| record[20] = generation)
+    };
+    let closing = |suite: &Suite, generation| forge(of(suite, generation, (4, 16_384, 0)));
+    let mut half_erased = of(suite, 5, (4, 16_384, 0));
+    half_erased[3_584..].fill(0);
+    let cases = [
+        (
+            "closed",
+            placed(&closing(suite, 4)),
+            "the closing record of a re-encryption before, under another key",
+        ),
+        ("closed-tail", placed_in(TAIL, &closing(suite, 4)), "the same, in one work area"),
+        ("under-way", placed(&closing(suite, 5)), "a record of the generation before, under another key"),
+    ];
+    for (name, edits, comment) in cases {
+        let name = format!("earlier-records-{name}");
+        let vector =
+            suite.failure(&name, &rules, "header failure", &format!("{comment}; opened for writing"));
+        (vector.base, vector.edit) = ("suite-2.img".to_owned(), edits.clone());
+        let name = format!("{name}-read-only");
+        let vector = suite.success(&name, "suite-2.img", &rules, "the same, opened read-only");
+        (vector.edit, vector.read_only, vector.after) = (edits, true, "unchanged".to_owned());
+    }
+    let torn = [placed(&closing(suite, 4)), placed(&of(suite, 5, (5, 16_384, 0)))].concat();
+    let comment = "a record of a lower generation, torn, beside one under the header's key";
+    let vector = suite.success("earlier-records-torn", "suite-2.img", &rules, comment);
+    (vector.edit, vector.after) = (torn, "unchanged".to_owned());
+    let comment = "a record of the generation before, half overwritten with zeros";
+    let vector = suite.success("earlier-records-half-erased", "suite-2.img", &rules, comment);
+    (vector.edit, vector.after) = (placed(&half_erased), "unchanged".to_owned());
+
+    // Under way: what was there before the start is under the old key.
+    let made = &suite.bases["moving.img"];
+    let mut random = Fixed("moving".to_owned(), 0);
+    let old = Made {
+        bytes: Vec::new(),
+        uuid: uuid(&mut random),
+        volume_key: random.take::<64>(),
+        plaintext: Vec::new(),
+    };
+    assert_eq!(old.uuid, made.uuid, "the old key is taken after the uuid");
+    let closing = record(&old, (4, 16_384, 0), |record| record[20] = 0);
+    let newest = record(made, (5, 8_192, 0), |_| ());
+    let first = |bytes: &[u8]| [edit(TAIL, bytes), edit(TAIL + 4_096, &[0; 4_096])].to_vec();
+    assert_eq!(made.bytes[TAIL + 4_096..][..4_032], newest[..4_032], "the newest record is in slot 1");
+    let comment =
+        "under way; one work area holds nothing but a record under the old key, from before the start";
+    let vector = suite.success("earlier-records-old-key", "moving.img", &rules, comment);
+    (vector.edit, vector.after) = (first(&closing), "whole".to_owned());
+    let comment = "the same, under a key that is neither the new nor the old one; opened for writing";
+    let vector = suite.failure("earlier-records-no-key", &rules, "header failure", comment);
+    (vector.base, vector.edit) = ("moving.img".to_owned(), first(&forge(closing)));
 }
 
 /// Copy A is damaged, and the front has what no re-encryption leaves there.
