@@ -112,6 +112,44 @@ fn with_records_under_another_key() -> Place {
     place
 }
 
+/// The header of the second re-encryption stands beside the data of the first.
+fn with_a_header_that_is_newer_than_the_data() -> Place {
+    let place = container();
+    place.done(&format!("reencrypt x --drop-other-keys {SECRET} -q"));
+    place.make_file("newer", place.bytes("x"));
+    place.done(&format!("reencrypt newer --drop-other-keys {SECRET} -q"));
+    let newer = place.bytes("newer");
+    put(&place, &newer, "x", 0);
+    put(&place, &newer, "x", BACKUP);
+    place
+}
+
+// proves: NAT-UPD-11 NAT-HF-08
+#[test]
+fn a_header_that_is_newer_than_the_data_is_an_error_and_is_restored_only_by_force() {
+    let place = with_a_header_that_is_newer_than_the_data();
+    let before = place.bytes("x");
+    let said = "of generation 2, and it is of generation 4";
+    let checked = place.strongroom(&format!("check x {SECRET}"));
+    assert_eq!(checked.status, Some(4), "{checked:?}");
+    assert!(checked.out.contains(said), "{checked:?}");
+
+    place.done("header backup newer file -q");
+    change(&place, "x", |bytes| {
+        bytes[..COPY_LEN].fill(0);
+        bytes[BACKUP..BACKUP + COPY_LEN].fill(0);
+    });
+    let refused = place.strongroom(&format!("header restore x file --yes {SECRET}"));
+    assert_eq!(refused.status, Some(5), "{refused:?}");
+    assert!(refused.errors.contains(said), "{refused:?}");
+    place.done(&format!("header restore x file --yes --force {SECRET} -q"));
+    assert_eq!(place.bytes("x").len(), before.len());
+    assert_eq!(
+        place.strongroom(&format!("key change x {SECRET} --new-password-file password {CHEAP}")).status,
+        Some(4)
+    );
+}
+
 /// Every state that speaks against a header that opens, with the words for it.
 fn doubtful() -> [(Place, &'static str); 6] {
     [

@@ -175,6 +175,7 @@ impl Restore {
         if let Some(error) = present.as_ref().and_then(|header| header.copies.unsupported()) {
             return Err(error.clone().into());
         }
+        let source = source.beside(container)?;
         let copy = source.copy_in_use();
         refuse_outdated(container, &copy.superblock)?; // NAT-REENC-17
         if let Some(present) = &present {
@@ -231,6 +232,12 @@ impl Restore {
         let is_kept =
             newer.iter().any(|copy| copy.raw_keyslots().iter().any(|there| there.salt == slot.salt));
         (!newer.is_empty() && !is_kept).then(|| REMOVED_SINCE.to_owned())
+    }
+
+    /// What the records in the work areas say against the header to be restored.
+    fn records_against(&self, unlocked: &Unlocked) -> Option<String> {
+        let source = self.source.authentic(&unlocked.volume_key).ok()?;
+        self.source.records_against(source, &unlocked.volume_key)
     }
 
     /// Writes both copies under a sequence number above every authentic one that is there (NAT-HF-08).
@@ -332,6 +339,9 @@ impl HeaderRestore for Restore {
             return Some(newer_than_restored(damaged));
         }
         let unlocked = unlocked?;
+        if let Some(said) = self.records_against(unlocked) {
+            return Some(said);
+        }
         if self.is_present_authentic(unlocked)? {
             self.brings_back(unlocked)
         } else {
@@ -357,6 +367,7 @@ impl HeaderRestore for Restore {
             Some(false) => Some(OTHER_KEY.to_owned()),
             None => None,
         });
+        warnings.extend(unlocked.and_then(|unlocked| self.records_against(unlocked)));
         warnings
     }
 

@@ -83,6 +83,11 @@ impl NativeHeader {
         self.unlinked_beside(good, key).or_else(|| self.alien_records(good, key).map(|(_, said)| said))
     }
 
+    /// What the records in the work areas say against `good` (NAT-UPD-11, NAT-REENC-21).
+    pub(super) fn records_against(&self, good: &HeaderCopy, key: &VolumeKey) -> Option<String> {
+        self.alien_records(good, key).map(|(_, said)| said).or_else(|| self.unfinished(good, key))
+    }
+
     /// What speaks against the copy in use, as far as that shows without the key.
     pub fn doubt_in_use(&self) -> Option<String> {
         self.caution(self.current(), None).or_else(|| self.doubt(self.copies.current()))

@@ -139,6 +139,11 @@ impl NativeHeader {
         Self::with_records(Copies::of_one(copy), container)
     }
 
+    /// The same header, with what stands in the work areas of `container`.
+    pub(super) fn beside(self, container: &dyn Storage) -> Result<Self> {
+        Self::with_records(self.copies, container)
+    }
+
     /// The copy in use.
     pub(super) fn copy_in_use(&self) -> &HeaderCopy {
         self.copies.current()
@@ -445,6 +450,8 @@ impl Header for NativeHeader {
             let slots = self.slots_of(&good.superblock);
             findings.push(check_records(&Ledger::open(&good.superblock, key, slots)));
         }
+        let against = self.authentic(key).ok().and_then(|good| self.records_against(good, key));
+        findings.extend(against.map(|said| Finding::error("re-encryption records", said)));
         findings
     }
 
