@@ -378,22 +378,12 @@ static KNOWN: &[Signature] = &[
     other(0x1_055c, b"\x19\x01\x54\x19", "a UFS2 file system"),
     file_system(Test::Magic(0x1_0040, b"_BHRfS_M"), FileSystem::Btrfs, "a btrfs file system"),
     // Few bytes, and nothing before them.
-    Signature {
-        test: Test::Look(is_nilfs2),
-        owner: Owner::Other,
-        name: "a NILFS2 file system",
-        way_in: None,
-    },
-    Signature { test: Test::Look(is_minix), owner: Owner::Other, name: "a minix file system", way_in: None },
-    Signature { test: Test::Look(is_sun), owner: Owner::Other, name: "a Sun disklabel", way_in: None },
-    Signature {
-        test: Test::Look(is_apple),
-        owner: Owner::Other,
-        name: "an Apple partition map",
-        way_in: None,
-    },
-    Signature { test: Test::Look(is_stratis), owner: Owner::Other, name: "a Stratis device", way_in: None },
-    Signature { test: Test::Look(is_swap), owner: Owner::Other, name: "swap space", way_in: None },
+    looked(is_nilfs2, "a NILFS2 file system"),
+    looked(is_minix, "a minix file system"),
+    looked(is_sun, "a Sun disklabel"),
+    looked(is_apple, "an Apple partition map"),
+    looked(is_stratis, "a Stratis device"),
+    looked(is_swap, "swap space"),
     // Files. What is a file system besides is no file.
     Signature {
         test: Test::Look(is_encrypted_qcow2),
@@ -479,6 +469,10 @@ static KNOWN: &[Signature] = &[
 
 const fn other(offset: usize, magic: &'static [u8], name: &'static str) -> Signature {
     Signature { test: Test::Magic(offset, magic), owner: Owner::Other, name, way_in: None }
+}
+
+const fn looked(is_there: fn(&[u8]) -> bool, name: &'static str) -> Signature {
+    Signature { test: Test::Look(is_there), owner: Owner::Other, name, way_in: None }
 }
 
 const fn second_luks(offset: usize, magic: &'static [u8]) -> Signature {

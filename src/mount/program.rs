@@ -32,7 +32,7 @@ pub(super) fn require(name: &str, package: &str) -> Result<PathBuf> {
 }
 
 /// A command without input, with nothing in its environment but a fixed `PATH` and a locale: untranslated messages, and
-/// names in UTF-8 (`mkfs.vfat` and `mkfs.exfat` recode a label).
+/// names in UTF-8.
 pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env("PATH", SEARCH_PATH).env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
@@ -127,7 +127,7 @@ fn collect(reader: io::PipeReader) -> String {
 
 const DIRECTORIES: &[&str] = &["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 const SEARCH_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
-/// What a line that tells of a failure holds, in the words of e2fsprogs, xfsprogs, btrfs-progs, dosfstools, exfatprogs
+/// What a line that tells of a failure holds, in the words of e2fsprogs, xfsprogs, btrfs-progs
 /// and ntfs-3g.
 const COMPLAINTS: &[&str] = &[
     "error",

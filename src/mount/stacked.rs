@@ -14,7 +14,7 @@ use super::{
     namespaces, program,
 };
 use crate::sys::{
-    loopdev::{backing_device, backing_file},
+    loopdev::{self, backing_device, backing_file},
     process::is_root,
 };
 
@@ -55,7 +55,7 @@ impl Stack {
     /// What stands on the files of the mount `id`, which shows nowhere any more.
     pub(super) fn left_on(id: MountId, table: &MountTable) -> Self {
         let is_on = |device: &PathBuf| backing_device(device) == Some((id.major, id.minor));
-        Self::of(loop_devices().filter(is_on), None, table)
+        Self::of(loopdev::devices().filter(is_on), None, table)
     }
 
     fn of(loops: impl Iterator<Item = PathBuf>, place: Option<&Path>, table: &MountTable) -> Self {
@@ -109,14 +109,7 @@ fn flush(device: &Path) -> Option<Command> {
 
 /// The loop devices whose file lies below `place`.
 pub(super) fn loop_devices_on(place: &Path) -> impl Iterator<Item = PathBuf> {
-    loop_devices().filter(move |device| backing_file(device).is_some_and(|file| file.starts_with(place)))
-}
-
-fn loop_devices() -> impl Iterator<Item = PathBuf> {
-    let devices = fs::read_dir("/sys/block").into_iter().flatten().flatten();
-    devices
-        .filter(|device| device.file_name().as_encoded_bytes().starts_with(b"loop"))
-        .map(|device| Path::new("/dev").join(device.file_name()))
+    loopdev::devices().filter(move |device| backing_file(device).is_some_and(|file| file.starts_with(place)))
 }
 
 /// The loop devices, their partitions, and what device-mapper or md make of them.

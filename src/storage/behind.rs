@@ -3,12 +3,12 @@
 use std::{
     fs::{self, File, OpenOptions},
     os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use rustix::fs::{OFlags, major, minor};
 
-use crate::sys::loopdev::{backing_file, is_claimed};
+use crate::sys::loopdev::{backing_file, devices_on_file, is_claimed};
 
 /// The file that a loop device shows, or the one that a partition is on. `None` for all that is no loop device, and where the
 /// file has no name any more that leads to it.
@@ -26,14 +26,5 @@ pub fn file_behind(device: &File) -> Option<(PathBuf, File)> {
 /// A loop device that shows this file, and that something claims for itself: a file system, or another device.
 pub fn claimed_loop_device(file: &File) -> Option<PathBuf> {
     let own = file.metadata().ok().filter(fs::Metadata::is_file)?;
-    let shows_it = |device: &PathBuf| {
-        let found = backing_file(device).and_then(|backing| fs::metadata(backing).ok());
-        found.is_some_and(|found| (found.dev(), found.ino()) == (own.dev(), own.ino()))
-    };
-    let devices = fs::read_dir("/sys/block").ok()?.flatten().map(|entry| entry.file_name());
-    devices
-        .filter(|name| name.as_encoded_bytes().starts_with(b"loop"))
-        .map(|name| Path::new("/dev").join(name))
-        .filter(shows_it)
-        .find(|device| is_claimed(device).unwrap_or(false))
+    devices_on_file((own.dev(), own.ino())).find(|device| is_claimed(device).unwrap_or(false))
 }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::loopdev::backing_file;
+use super::loopdev::devices_on_file;
 
 /// How the kernel uses a regular file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,12 +20,7 @@ pub enum KernelUse {
 /// How the kernel uses the file with this device and inode number; `None` where it does not, or does not tell.
 pub fn kernel_use_of(file: (u64, u64)) -> Option<KernelUse> {
     let is_it = |path: &Path| fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == file);
-    let devices = fs::read_dir("/sys/block").ok()?.flatten().map(|entry| entry.file_name());
-    let loops = devices.filter(|name| name.as_encoded_bytes().starts_with(b"loop"));
-    let behind = loops
-        .map(|name| Path::new("/dev").join(name))
-        .find(|device| backing_file(device).is_some_and(|backing| is_it(&backing)));
-    if let Some(device) = behind {
+    if let Some(device) = devices_on_file(file).next() {
         return Some(KernelUse::Loop(device));
     }
     let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();

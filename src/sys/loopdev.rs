@@ -6,7 +6,10 @@ use std::{
     ffi::c_void,
     fs::{self, File, OpenOptions},
     io,
-    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{MetadataExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
 };
 
@@ -130,6 +133,22 @@ pub fn backing_file(path: &Path) -> Option<PathBuf> {
         fs::read_to_string(Path::new("/sys/block").join(path.file_name()?).join("loop/backing_file")).ok()?;
     let text = text.trim_end_matches('\n');
     Some(PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(text)))
+}
+
+/// All loop devices, free ones among them.
+pub fn devices() -> impl Iterator<Item = PathBuf> {
+    let devices = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    devices
+        .filter(|device| device.file_name().as_encoded_bytes().starts_with(b"loop"))
+        .map(|device| Path::new("/dev").join(device.file_name()))
+}
+
+/// Those that show the file with this device and inode number, as far as its name still leads to it.
+pub fn devices_on_file(file: (u64, u64)) -> impl Iterator<Item = PathBuf> {
+    devices().filter(move |device| {
+        let found = backing_file(device).and_then(|backing| fs::metadata(backing).ok());
+        found.is_some_and(|found| (found.dev(), found.ino()) == file)
+    })
 }
 
 /// The number of the file system that holds the file behind the loop device `path`, whatever that file is called by now. `None` where
