@@ -927,6 +927,36 @@ fn damaged_newer_copies(suite: &mut Suite) {
             suite.read_only(&name, &rules, "the same, opened read-only").edit = edit;
         }
     }
+    // An empty keyslot where the older copy has a key shows which is the newer one, whatever else of it is zeros.
+    for (copy, letter) in ["a", "b"].into_iter().enumerate() {
+        let newer = suite.resealed(copy, |bytes| {
+            bytes[128] = 2;
+            bytes[4096..6144].fill(0);
+        });
+        let zeros =
+            |at: usize, len: usize| Edit { offset: newer.offset + at as u64, bytes: "00".repeat(len) };
+        let losses = [
+            ("first-block", vec![zeros(0, 4_096)]),
+            ("sequence-and-checksum", vec![zeros(128, 8), zeros(SUM.start, 32)]),
+            ("two-sectors", vec![zeros(0, 512), zeros(3_584, 512)]),
+        ];
+        for (lost, edits) in losses {
+            let edit: Vec<_> = std::iter::once(newer.clone()).chain(edits).collect();
+            let comment = "a keyslot was removed in both copies; then one lost bytes, and the other was put back; for writing";
+            let name = format!("emptied-slot-copy-{letter}-{lost}");
+            suite.failure(&name, &["NAT-UPD-08"], "header failure", comment).edit = edit.clone();
+            suite
+                .read_only(&format!("{name}-read-only"), &["NAT-UPD-08"], "the same, opened read-only")
+                .edit = edit;
+        }
+    }
+    let removed = suite.resealed(1, |bytes| {
+        bytes[128] = 2;
+        bytes[4096..6144].fill(0);
+    });
+    let comment = "a keyslot was removed; then copy A was put back, and copy B lost its first byte: it counts all the same";
+    suite.failure("removed-slot-without-magic", &["NAT-RD-08"], "unlock failure", comment).edit =
+        vec![removed.clone(), Edit { offset: removed.offset, bytes: "00".to_owned() }];
     // What a power cut leaves of an update is healed: copy B is newer, and has no magic yet; of copy A it has gone first.
     let newer = suite.resealed(1, |bytes| bytes[128] = 2);
     let bytes = hex::decode(&newer.bytes).unwrap();
@@ -934,10 +964,14 @@ fn damaged_newer_copies(suite: &mut Suite) {
         [("without-magic", &[0; 16][..]), ("with-half-its-magic", &[&bytes[..7], &[0; 9]].concat())]
     {
         let begun = vec![newer.clone(), Edit { offset: newer.offset, bytes: hex::encode(magic) }];
-        let comment = "a newer copy B that was not finished";
-        suite
-            .success(&format!("newer-copy-b-{name}"), "password.img", &["NAT-UPD-02", "NAT-UPD-08"], comment)
-            .edit = begun;
+        let comment = "a newer copy B that was not finished, and is completed";
+        let vector = suite.success(
+            &format!("newer-copy-b-{name}"),
+            "password.img",
+            &["NAT-UPD-02", "NAT-RD-08"],
+            comment,
+        );
+        (vector.edit, vector.after) = (begun, "whole".to_owned());
         let of_a =
             [&bytes[..magic.iter().take_while(|byte| **byte != 0).count()], &[0; 16]].concat()[..16].to_vec();
         let comment = "copy B is newer, and copy A has begun to go";

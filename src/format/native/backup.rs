@@ -16,6 +16,7 @@ use super::{
     update::{bring_up_a, make_durable, write_both},
 };
 use crate::{
+    crypto::secret::VolumeKey,
     error::{Error, ErrorKind, Result},
     format::{Header, HeaderBackup, HeaderInfo, HeaderRestore, OLDER_PASSWORDS, Unlocked, hyphenated},
     storage::Storage,
@@ -221,17 +222,32 @@ impl Restore {
         Some(std::iter::once(first).chain(own).all(|copy| copy.check_mac(&unlocked.volume_key).is_ok()))
     }
 
-    /// What is lost where the keyslot that opened the header to be restored is none of the newer one's that is there: its password
-    /// was changed or removed since.
+    /// The newest header of this container that is there and is authentic.
+    fn newest_present(&self, source: &HeaderCopy, key: &VolumeKey) -> Option<&HeaderCopy> {
+        let own = self.present_copies().filter(|copy| copy.is_of_same_container(source));
+        own.filter(|copy| copy.check_mac(key).is_ok()).max_by_key(|copy| copy.superblock.sequence)
+    }
+
+    /// The keyslots of the header to be restored that the one which is there does not have, by their salts: what opened them was
+    /// changed or removed since, where that one is newer.
+    fn brought_back(&self, unlocked: &Unlocked) -> Vec<u32> {
+        let key = &unlocked.volume_key;
+        let Ok(source) = self.source.authentic(key) else { return Vec::new() };
+        let Some(present) = self.newest_present(source, key) else { return Vec::new() };
+        let salt = |copy: &HeaderCopy, index: u32| copy.raw_keyslot(index).map(|slot| slot.salt);
+        let kept: Vec<_> = present.keyslots.iter().map(|slot| salt(present, slot.index)).collect();
+        let slots = source.keyslots.iter().map(|slot| slot.index);
+        slots.filter(|&index| !kept.contains(&salt(source, index))).collect()
+    }
+
+    /// What is lost where the header that is there is newer and lacks keyslots of the one to be restored.
     fn brings_back(&self, unlocked: &Unlocked) -> Option<String> {
-        let source = self.source.authentic(&unlocked.volume_key).ok()?;
-        let slot = source.raw_keyslot(unlocked.keyslot?)?;
+        let key = &unlocked.volume_key;
+        let source = self.source.authentic(key).ok()?;
+        let present = self.newest_present(source, key).filter(|present| present.is_update_of(source))?;
+        let slots = self.brought_back(unlocked);
         // Where no keyslot is left at all, a backup is the way out.
-        let is_newer = |copy: &&HeaderCopy| copy.is_update_of(source) && !copy.keyslots.is_empty();
-        let newer = self.present_copies().filter(is_newer).collect::<Vec<_>>();
-        let is_kept =
-            newer.iter().any(|copy| copy.raw_keyslots().iter().any(|there| there.salt == slot.salt));
-        (!newer.is_empty() && !is_kept).then(|| REMOVED_SINCE.to_owned())
+        (!slots.is_empty() && !present.keyslots.is_empty()).then(|| removed_since(&slots))
     }
 
     /// What the records in the work areas say against the header to be restored.
@@ -363,7 +379,9 @@ impl HeaderRestore for Restore {
         let mut warnings: Vec<String> = self.foreign().iter().map(ToString::to_string).collect();
         warnings.extend(self.damaged.iter().map(newer_than_restored));
         warnings.extend(match unlocked.and_then(|unlocked| self.is_present_authentic(unlocked)) {
-            Some(true) => Some(OLDER_PASSWORDS.to_owned()),
+            Some(true) => unlocked
+                .is_some_and(|unlocked| !self.brought_back(unlocked).is_empty())
+                .then(|| OLDER_PASSWORDS.to_owned()),
             Some(false) => Some(OTHER_KEY.to_owned()),
             None => None,
         });
@@ -395,7 +413,16 @@ fn newer_than_restored(damaged: &DamagedOther) -> String {
     )
 }
 
-const REMOVED_SINCE: &str = "the header that is there is newer, and what opened this one opens it no more: a password that was changed or removed would work again";
+/// What is said of the keyslots that a newer header does not have any more.
+fn removed_since(slots: &[u32]) -> String {
+    let numbers = slots.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let keyslots = if slots.len() == 1 { "keyslot" } else { "keyslots" };
+    format!(
+        "the header that is there is newer, and has {keyslots} {numbers} of this one no more: what was changed or removed since would \
+         work again"
+    )
+}
+
 const BY_FORCE: &str = "strongroom info on both says which is which; if the backup is right: header restore --force, which keeps what was there in a file";
 const OTHER_KEY: &str = "the header that is there is not under the same key: somebody changed it, or the data is lost with this one";
 

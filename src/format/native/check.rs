@@ -139,6 +139,13 @@ fn check_place(copies: &Copies, place: &Place, index: CopyIndex, fate: &str) -> 
             let fate = if fate == RENEWED { RENEWED_IF_AUTHENTIC } else { fate };
             Finding::warning(name, format!("stale: sequence {old}, the other has {new}; {fate}"))
         }
+        Ok(_) if place.is_unfinished => {
+            let fate = if fate == RENEWED { RENEWED_IF_AUTHENTIC } else { fate };
+            Finding::warning(
+                name,
+                format!("newer, and not finished, at offset {at}: it lacks its first bytes; {fate}"),
+            )
+        }
         Ok(copy) => {
             Finding::info(name, format!("whole at offset {at}, sequence {}", copy.superblock.sequence))
         }

@@ -26,6 +26,8 @@ pub(super) struct Place {
     pub(super) found: Found,
     /// What can be read there all the same, where no copy is whole.
     pub(super) wreck: Option<Wreck>,
+    /// Whether the copy lacks bytes of its magic, which the medium does not have yet (NAT-RD-08).
+    pub(super) is_unfinished: bool,
 }
 
 impl Place {
@@ -45,7 +47,7 @@ impl Place {
         };
         let found = in_place(parsed, index, offset);
         let wreck = if found.is_ok() { None } else { Wreck::of(bytes) };
-        Self { offset, found, wreck }
+        Self { offset, found, wreck, is_unfinished: false }
     }
 
     /// NAT-UPD-08: the damaged copy that stands here, where it was of another state than `good`.
@@ -59,7 +61,20 @@ impl Place {
     }
 
     fn of_copy(copy: &HeaderCopy) -> Self {
-        Self { offset: copy.offset(), found: Ok(copy.clone()), wreck: None }
+        Self { offset: copy.offset(), found: Ok(copy.clone()), wreck: None, is_unfinished: false }
+    }
+
+    /// NAT-RD-08: lets copy B count that stands here without its magic, where it is newer than copy A, which is whole: all else of
+    /// an update is on the medium, and a password that it removed must not come back.
+    fn count_unfinished(mut self, a: &HeaderCopy) -> Self {
+        let finished = self.wreck.as_ref().and_then(Wreck::finished);
+        let found = finished.map(|copy| in_place(Ok(copy), CopyIndex::B, self.offset));
+        if let Some(Ok(copy)) = found
+            && copy.is_update_of(a)
+        {
+            (self.found, self.wreck, self.is_unfinished) = (Ok(copy), None, true);
+        }
+        self
     }
 }
 
@@ -109,6 +124,7 @@ impl Copies {
     /// Copy A is whole and tells where copy B is.
     fn beside(storage: &dyn Storage, current: HeaderCopy, a: Place) -> Result<Self> {
         let b = Place::read(storage, CopyIndex::B, current.superblock.geometry.backup_offset);
+        let b = b.count_unfinished(&current);
         if b.found.is_ok() {
             return Self::of_places(a, b);
         }
@@ -139,7 +155,7 @@ impl Copies {
                 return Place::of_copy(&current);
             }
             let offset = index.offset_in(&current.superblock.geometry);
-            Place { offset, found: Err(HeaderError::NoMagic), wreck: None }
+            Place { offset, found: Err(HeaderError::NoMagic), wreck: None, is_unfinished: false }
         };
         let (a, b) = (place(CopyIndex::A), place(CopyIndex::B));
         Self { a, b, current, others: Vec::new(), strangers: Vec::new(), wrecks: Vec::new() }
@@ -147,6 +163,7 @@ impl Copies {
 
     /// Chooses between what stands in both places (NAT-RD-04).
     fn of_places(a: Place, b: Place) -> Result<Self> {
+        let b = if let Ok(a) = &a.found { b.count_unfinished(a) } else { b };
         let (current, others) = match (&a.found, &b.found) {
             (Ok(a), Ok(b)) if b.is_update_of(a) => (b.clone(), vec![a.clone()]),
             (Ok(a), Ok(b)) => (a.clone(), vec![b.clone()]),

@@ -180,8 +180,21 @@ impl HeaderCopy {
 
     /// Whether the copy stands in its place, byte for byte.
     pub(super) fn stands_in(&self, storage: &dyn Storage) -> bool {
+        self.standing_in(storage) == Standing::Whole
+    }
+
+    fn standing_in(&self, storage: &dyn Storage) -> Standing {
         let mut there = vec![0; COPY_LEN];
-        storage.read_exact_at(&mut there, self.offset()).is_ok() && there == self.as_bytes()
+        if storage.read_exact_at(&mut there, self.offset()).is_err() {
+            return Standing::No;
+        }
+        if there == self.as_bytes() {
+            return Standing::Whole;
+        }
+        let Some((magic, rest)) = there.split_first_chunk::<{ MAGIC.len() }>() else { return Standing::No };
+        let lacks_magic = magic.iter().zip(MAGIC).all(|(&there, right)| there == 0 || there == right);
+        let has_rest = self.as_bytes().get(MAGIC.len()..) == Some(rest);
+        if lacks_magic && has_rest { Standing::WithoutMagic } else { Standing::No }
     }
 
     /// Writes the copy where it belongs, its magic last, and compares what is read back (NAT-UPD-02).
@@ -189,17 +202,22 @@ impl HeaderCopy {
     /// A power cut leaves nothing that has the magic and is not whole: what looks so was damaged otherwise (NAT-UPD-08).
     pub fn write(&self, storage: &dyn Storage) -> Result<()> {
         let offset = self.offset();
-        // What stands there already is the same while it is written again, however that is torn.
-        if !self.stands_in(storage) {
-            let mut without_magic = self.raw.clone();
-            without_magic.superblock.magic.zero();
-            let mut sign = RawSuperblock::new_zeroed();
-            sign.uuid = self.raw.superblock.uuid;
-            // The magic goes before anything else does, whatever is read there: that may be in a cache only.
-            for bytes in [&[0; MAGIC.len()], sign.as_bytes(), without_magic.as_bytes()] {
-                storage.write_all_at(bytes, offset)?;
-                storage.sync_data()?;
-            }
+        let mut without_magic = self.raw.clone();
+        without_magic.superblock.magic.zero();
+        let mut sign = RawSuperblock::new_zeroed();
+        sign.uuid = self.raw.superblock.uuid;
+        // The magic goes before anything else does, whatever is read there: that may be in a cache only.
+        let steps = [&[0; MAGIC.len()], sign.as_bytes(), without_magic.as_bytes()];
+        // What stands there already is the same while it is written again, however that is torn. Of one that only lacks its magic
+        // nothing may be lost: it may be the newer one (NAT-RD-08).
+        let begin = match self.standing_in(storage) {
+            Standing::Whole => steps.len(),
+            Standing::WithoutMagic => steps.len().saturating_sub(1),
+            Standing::No => 0,
+        };
+        for bytes in steps.into_iter().skip(begin) {
+            storage.write_all_at(bytes, offset)?;
+            storage.sync_data()?;
         }
         storage.write_all_at(self.as_bytes(), offset)?;
         storage.sync_data()?;
@@ -210,6 +228,17 @@ impl HeaderCopy {
         }
         Err(Error::new(ErrorKind::Io, "a header copy does not read back as it was written"))
     }
+}
+
+/// How much of a copy stands in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// All of it.
+    Whole,
+    /// All but bytes of its magic, which are zeros.
+    WithoutMagic,
+    /// Something else.
+    No,
 }
 
 impl fmt::Debug for HeaderCopy {

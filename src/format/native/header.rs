@@ -176,6 +176,7 @@ impl NativeHeader {
         let state = match self.state(&place.found) {
             // Only its magic is damaged.
             CopyState::Missing if sequence.is_some() => CopyState::Damaged,
+            _ if place.is_unfinished => CopyState::Damaged,
             state => state,
         };
         CopyInfo { offset: place.offset, state, sequence }

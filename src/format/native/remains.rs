@@ -75,16 +75,17 @@ impl Wreck {
         }
         let is_twin = body(&self.with_fixed_fields_of(&twin)).as_bytes() == body(&twin).as_bytes()
             || superblock.checksum == twin.superblock.checksum
-            || self.is_part_of(&twin);
+            || (self.is_part_of(&twin) && !self.lacks_keyslot_of(&twin));
         if is_twin || !self.shows_a_header(good) {
             return false;
         }
         if let Some(known) = self.mended(&twin) {
-            // All that it said is known. Copy B may be newer before its magic is written; copy A never is (NAT-UPD-03).
+            // All that it said is known. One that is newer counts (NAT-RD-08), or asks.
             let is_older = superblock.sequence.get() < good.superblock.sequence;
-            let is_unfinished = superblock.magic != MAGIC && is_zero_or(&superblock.magic, &MAGIC);
+            let is_as_new = superblock.sequence.get() == good.superblock.sequence;
             let is_next = superblock.generation.get().abs_diff(good.superblock.generation) <= 1;
-            let is_left_by_a_cut = is_older || (index == CopyIndex::B && is_unfinished && is_next);
+            let is_going = index == CopyIndex::B && self.lacks_magic() && is_as_new && is_next;
+            let is_left_by_a_cut = is_older || is_going;
             return known.superblock.uuid != good.superblock.uuid || !is_left_by_a_cut;
         }
         !self.is_being_written(good, index) && !self.is_damaged(good, &twin)
@@ -105,6 +106,34 @@ impl Wreck {
         Some(self.with_fixed_fields_of(twin))
             .filter(has_right_checksum)
             .or_else(|| Some(whole).filter(has_right_checksum))
+    }
+
+    /// NAT-RD-08: the copy that all is here of but bytes of its magic.
+    pub(super) fn finished(&self) -> Option<HeaderCopy> {
+        let mut whole = *self.0;
+        whole.superblock.magic = MAGIC;
+        self.lacks_magic().then(|| HeaderCopy::parse(whole.as_bytes()).ok())?
+    }
+
+    /// Whether bytes of the magic are zeros, and the others are right.
+    fn lacks_magic(&self) -> bool {
+        let magic = &self.0.superblock.magic;
+        *magic != MAGIC && is_zero_or(magic, &MAGIC)
+    }
+
+    /// NAT-UPD-08: whether a keyslot is empty that `twin` uses, as after the removal of a password. Zeros in place of a whole block
+    /// are what a medium loses.
+    fn lacks_keyslot_of(&self, twin: &RawCopy) -> bool {
+        let is_empty = |slot: &RawKeyslot| {
+            let number =
+                offset_of!(RawKeyslot, index)..offset_of!(RawKeyslot, index) + size_of_val(&slot.index);
+            slot.as_bytes().iter().enumerate().all(|(at, &byte)| byte == 0 || number.contains(&at))
+        };
+        let is_lost = |slots: &[RawKeyslot]| slots.as_bytes().iter().all(|&byte| byte == 0);
+        let blocks = self.0.keyslots.chunks(SLOTS_IN_BLOCK).zip(twin.keyslots.chunks(SLOTS_IN_BLOCK));
+        blocks.filter(|(ours, _)| !is_lost(ours)).any(|(ours, theirs)| {
+            ours.iter().zip(theirs).any(|(ours, theirs)| is_empty(ours) && !is_empty(theirs))
+        })
     }
 
     /// Whether a header copy stood here, of whichever container: what shows none has nothing to lose.
@@ -131,6 +160,7 @@ impl Wreck {
             && ours.reencryption.as_bytes() == theirs.reencryption.as_bytes();
         let mut keyslots = self.0.keyslots.iter().zip(&twin.keyslots).enumerate();
         (!is_legible || says_the_same)
+            && !self.lacks_keyslot_of(twin)
             && keyslots.all(|(number, (ours, theirs))| {
                 ours.as_bytes() == theirs.as_bytes() || !has_number(self.0.as_bytes(), number)
             })
@@ -403,5 +433,7 @@ fn keyslot_range(index: u32) -> Option<Range<usize>> {
     Some(start..start.checked_add(KEYSLOT_LEN)?)
 }
 
+/// How many keyslots lie in a block of 4 096 bytes.
+const SLOTS_IN_BLOCK: usize = SUPERBLOCK_LEN / KEYSLOT_LEN;
 /// So many keyslots with their own numbers are no chance.
 const FEWEST_NUMBERS: usize = 2;

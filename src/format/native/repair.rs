@@ -39,6 +39,8 @@ pub enum Fault {
     Damaged,
     /// It is not whole, and was of another state, as far as it can be read: it may have been newer (NAT-UPD-08).
     DamagedOther(DamagedOther),
+    /// It is the authentic one, or as good, and lacks its magic yet (NAT-RD-08).
+    Unfinished,
     /// It is older.
     Stale,
     /// It is authentic and as new, and says something else.
@@ -60,7 +62,7 @@ impl CopyFault {
     /// The bytes that are lost when it is rewritten. `None` where the authentic copy has all that was in it.
     pub const fn lost(&self) -> Option<Range<u64>> {
         match self.fault {
-            Fault::Missing | Fault::Stale => None,
+            Fault::Missing | Fault::Unfinished | Fault::Stale => None,
             _ => Some(self.offset..self.offset.saturating_add(COPY_LEN_U64)),
         }
     }
@@ -74,6 +76,7 @@ impl Fault {
             Self::DamagedOther(other) if other.foreign.is_some() => "damaged (and that of another container)",
             Self::DamagedOther(other) if other.is_newer() => "damaged (and newer)",
             Self::DamagedOther(_) => "damaged (and perhaps newer)",
+            Self::Unfinished => "not finished",
             Self::Stale => "stale",
             Self::Changed => "changed",
             Self::Newer => "changed, and passed for newer",
@@ -216,10 +219,8 @@ impl NativeHeader {
         for fault in faults {
             make_durable(storage, &self.copies, good)?;
             good.for_index(fault.index, key)?.write(storage)?;
-            done.push(format!(
-                "header copy {} was {fault} and has been rewritten from the other",
-                fault.index
-            ));
+            let how = if fault.fault == Fault::Unfinished { "completed" } else { "rewritten from the other" };
+            done.push(format!("header copy {} was {fault} and has been {how}", fault.index));
         }
         Ok(done)
     }
@@ -233,7 +234,9 @@ impl NativeHeader {
             Some(copy) if !copy.is_of_same_container(good) => {
                 Some(Fault::Foreign(ForeignCopy::new(index, copy)))
             }
-            Some(copy) if copy.says_the_same_as(good) && copy.check_mac(key).is_ok() => None,
+            Some(copy) if copy.says_the_same_as(good) && copy.check_mac(key).is_ok() => {
+                place.is_unfinished.then_some(Fault::Unfinished)
+            }
             Some(copy) if copy.is_update_of(good) => Some(Fault::Newer),
             Some(copy) if !copy.is_linked_to(good, key) => Some(Fault::Unlinked),
             Some(copy) if good.is_update_of(copy) => Some(Fault::Stale),

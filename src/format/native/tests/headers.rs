@@ -553,8 +553,8 @@ fn a_copy_that_a_power_cut_leaves_without_its_magic_is_healed_whatever_the_updat
     };
     // Its last byte is zero.
     for kept in 0..15 {
-        // Copy A is the older one, and goes; copy B is the newer one, and is not finished.
-        for (place, healed) in [(0, 2), (BACKUP, 1)] {
+        // Copy A is the older one, and goes; copy B is the newer one, and is not finished: it is completed.
+        for (place, healed) in [(0, 2), (BACKUP, 2)] {
             let storage = cut(place, kept);
             let (header, unlocked) = open(&storage, 0);
             header.prepare_writing(&storage, &unlocked).unwrap_or_else(|error| panic!("{kept}: {error}"));
@@ -708,6 +708,121 @@ fn a_removed_key_does_not_come_back_where_the_superblock_of_the_newer_copy_is_lo
         let (header, unlocked) = open(&storage, 0);
         assert!(header.prepare_writing(&storage, &unlocked).is_err(), "{len} of {byte}");
     }
+}
+
+/// Adds recovery key `new` as keyslot 1 by means of `old`.
+fn add_key(storage: &dyn Storage, old: u8, new: u8) {
+    let (header, unlocked) = open(storage, old);
+    let mut editor = header.editor(&unlocked).unwrap();
+    let credentials = key(new);
+    let slot = NewKeyslot {
+        slot: Some(1),
+        label: None,
+        priority: Priority::Normal,
+        cost: CHEAP.into(),
+        credentials: &credentials,
+    };
+    editor.add(&slot, &Counting(AtomicU64::new(4711))).unwrap();
+    editor.commit(storage).unwrap();
+}
+
+/// A container before and after its recovery key 1 was removed from keyslot 1; key 0 opens both.
+fn with_a_removed_key() -> (Vec<u8>, MemoryStorage) {
+    let storage = container(0);
+    add_key(&storage, 0, 1);
+    let before = storage.to_vec();
+    let (header, unlocked) = open(&storage, 0);
+    let mut editor = header.editor(&unlocked).unwrap();
+    editor.remove(1, false).unwrap();
+    editor.commit(&storage).unwrap();
+    (before, storage)
+}
+
+// proves: NAT-RD-08
+#[test]
+fn an_old_copy_a_beside_a_newer_copy_b_without_its_magic_brings_no_removed_key_back() {
+    let (before, after) = with_a_removed_key();
+    for missing in [0..16, 0..1, 3..4, 7..15] {
+        let storage = MemoryStorage::new(after.to_vec());
+        splice(&MemoryStorage::new(before.clone()), &storage, 0);
+        overwrite(&storage, BACKUP + missing.start, missing.len());
+        assert_eq!(states(&storage), [(CopyState::Stale, Some(2)), (CopyState::Damaged, Some(3))]);
+        assert!(!opens(&storage, 1), "{missing:?}");
+        let (header, unlocked) = open(&storage, 0);
+        let done = header.prepare_writing(&storage, &unlocked).unwrap();
+        assert!(
+            done.iter().any(|line| line == "header copy B was not finished and has been completed"),
+            "{done:?}"
+        );
+        assert!(storage.to_vec() == after.to_vec(), "{missing:?}");
+    }
+    // What somebody without the key made counts no more than with its magic.
+    let storage = MemoryStorage::new(after.to_vec());
+    splice(&MemoryStorage::new(before), &storage, 0);
+    let mut forged =
+        HeaderCopy::parse(&storage.to_vec()[BACKUP..BACKUP + COPY_LEN]).unwrap().without_mac(CopyIndex::B);
+    forged.superblock.magic = [0; 16];
+    storage.write_all_at(zerocopy::IntoBytes::as_bytes(&forged), BACKUP as u64).unwrap();
+    let (header, unlocked) = open(&storage, 0);
+    assert_eq!(header.prepare_writing(&storage, &unlocked).unwrap_err().kind(), ErrorKind::Tampered);
+}
+
+// proves: NAT-UPD-08
+#[test]
+fn a_removed_key_does_not_come_back_where_the_newer_copy_has_an_empty_keyslot() {
+    let (before, after) = with_a_removed_key();
+    // What is lost of the newer copy: where, how much, and what is there instead.
+    let losses: [&[(usize, usize, u8)]; 6] = [
+        &[(0, 4096, 0)],
+        &[(128, 8, 0), (4000, 32, 0)],
+        &[(0, 512, 0), (3584, 512, 0)],
+        &[(0, 4096, 0xe1), (6148, 1, 0)],
+        &[(0, 4096, 0), (6148, 1, 0)],
+        &[(0, 4096, 0xe1)],
+    ];
+    for (newer, older) in [(0, BACKUP), (BACKUP, 0)] {
+        for loss in losses {
+            let storage = MemoryStorage::new(after.to_vec());
+            splice(&MemoryStorage::new(before.clone()), &storage, older);
+            loss.iter().for_each(|&change| damage(&storage, newer, change));
+            let lost = storage.to_vec();
+            for number in [0, 1] {
+                let (header, unlocked) = open(&storage, number);
+                let error = header.prepare_writing(&storage, &unlocked).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Damaged, "{loss:?} of the copy at {newer}");
+                assert!(!header.warnings(&unlocked).is_empty());
+                assert!(header.faults(&unlocked).unwrap()[0].needs_consent());
+            }
+            assert!(storage.to_vec() == lost);
+        }
+    }
+    // Whole blocks of zeros are what a medium loses, also where the twin has keys in them.
+    for (copy, len) in [(0, 65_536), (0, 4096), (0, 8192), (0, 20_480), (BACKUP, 4096), (BACKUP, 65_536)] {
+        let storage = MemoryStorage::new(before.clone());
+        overwrite(&storage, copy, len);
+        let (header, unlocked) = open(&storage, 1);
+        header
+            .prepare_writing(&storage, &unlocked)
+            .unwrap_or_else(|error| panic!("{len} at {copy}: {error}"));
+        assert!(storage.to_vec() == before);
+    }
+}
+
+// proves: NAT-HF-08
+#[test]
+fn a_backup_with_more_keyslots_than_the_header_is_not_restored_without_a_word() {
+    let (before, after) = with_a_removed_key();
+    let (older, newest) = (backup(&MemoryStorage::new(before)), backup(&after));
+    let restored = |file: &MemoryStorage| {
+        let restore = Restore::from_file(&after, file).unwrap();
+        let unlocked = restore.source().unlock(&key(0), &Attempt::default()).unwrap();
+        (restore.loses(Some(&unlocked)), HeaderRestore::warnings(&restore, Some(&unlocked)))
+    };
+    let (lost, warnings) = restored(&older);
+    assert!(lost.unwrap().contains("has keyslot 1 of this one no more"));
+    assert_eq!(warnings, [crate::format::OLDER_PASSWORDS]);
+    // Nothing is brought back where both have the same keyslots.
+    assert_eq!(restored(&newest), (None, Vec::new()));
 }
 
 // proves: NAT-HF-12
