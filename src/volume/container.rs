@@ -20,7 +20,10 @@ use rustix::{
 use super::{recognise, way_in};
 use crate::{
     error::{Error, ErrorKind, Result},
-    format::{self, FORMATS, Format, Header, Probe},
+    format::{
+        self, FORMATS, Format, Header, Probe,
+        signature::{self, Owner},
+    },
     storage::{FileStorage, Section, Shortage, Storage, claimed_loop_device, file_behind},
 };
 
@@ -317,6 +320,9 @@ impl Container {
         if let Some(format) = by_signature(&*self.storage())? {
             return Ok(format);
         }
+        if let Some(error) = refused_by_its_own(&*self.storage())? {
+            return Err(error);
+        }
         let reason = recognise(&*self.storage())?
             .map_or_else(|| NO_HEADER.to_owned(), |contents| format!("not a container; this is {contents}"));
         let error = Error::new(ErrorKind::NotAContainer, reason);
@@ -376,6 +382,14 @@ impl Container {
         }
         format.read_header(&*storage)
     }
+}
+
+/// Why our own format takes for no container what bears its signature: it knows what else is there.
+fn refused_by_its_own(storage: &dyn Storage) -> Result<Option<Error>> {
+    let head = signature::read_head(storage)?;
+    let is_ours = signature::recognise(&head).is_some_and(|found| found.owner == Owner::Native);
+    let native = format::named("native").filter(|_| is_ours);
+    Ok(native.and_then(|format| format.read_header(storage).err()))
 }
 
 /// The kernel opens a block device for writing also where it lets nobody write.

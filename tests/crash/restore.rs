@@ -84,14 +84,32 @@ fn restoring_where_no_header_is_left_can_be_repeated_after_every_stop() {
         before.write_all_at(&vec![0; usize::try_from(COPY_LEN).unwrap()], offset).unwrap();
     }
     before.sync_data().unwrap();
-    let again: &dyn Fn(&SimStorage) -> Result<()> = &|storage| restore(storage, &file);
+    prove_repeatable(&before, &file);
+}
+
+// proves: NAT-HF-08
+#[test]
+fn restoring_into_what_was_a_detached_thick_container_can_be_repeated_after_every_stop() {
+    let before = container();
+    let file = backup(&before);
+    let places = [0..GEOMETRY.data_offset, GEOMETRY.backup_offset..GEOMETRY.backup_offset + COPY_LEN];
+    for place in places {
+        let noise = vec![0xe1; usize::try_from(place.end - place.start).unwrap()];
+        before.write_all_at(&noise, place.start).unwrap();
+    }
+    before.sync_data().unwrap();
+    prove_repeatable(&before, &file);
+}
+
+fn prove_repeatable(before: &SimStorage, file: &MemoryStorage) {
+    let again: &dyn Fn(&SimStorage) -> Result<()> = &|storage| restore(storage, file);
     let check = |case: &Case<()>| {
         let found = openers(&case.medium, &[0]);
         assert!(found == [0] || found.is_empty() && !case.done, "{}", case.how);
         let medium = SimStorage::clone(&case.medium);
-        restore(&medium, &file).unwrap_or_else(|error| panic!("{error}: {}", case.how));
+        restore(&medium, file).unwrap_or_else(|error| panic!("{error}: {}", case.how));
         assert!(content(&medium, 0) == plaintext(), "{}", case.how);
         assert_eq!(copy_states(&medium), [CopyState::Current; 2], "{}", case.how);
     };
-    harness::prove(&before, again, again, &check);
+    harness::prove(before, again, again, &check);
 }

@@ -7,9 +7,10 @@ use std::{fmt, ops::Range};
 use super::{
     copies::{Copies, Place},
     copy::HeaderCopy,
+    front::{Front, clear_front},
     header::NativeHeader,
     header_file::{HeaderFile, check_same_data},
-    layout::{COPY_LEN, COPY_LEN_U64},
+    layout::{COPY_LEN, COPY_LEN_U64, DATA_OFFSET},
     remains::DamagedOther,
     slots::refuse_outdated,
     superblock::CopyIndex,
@@ -94,6 +95,8 @@ pub struct Restore {
     present: Option<NativeHeader>,
     /// What stands where its copies will be.
     places: [Place; 2],
+    /// Whether what stands between the first of them and the data has to go.
+    has_litter: bool,
     /// Damaged copies there that may be newer.
     damaged: Vec<DamagedOther>,
     /// Why the header that is there speaks against it, where only the owner can say otherwise.
@@ -187,7 +190,9 @@ impl Restore {
             indices.map(|index| Place::read(container, index, index.offset_in(&copy.superblock.geometry)));
         let damaged = indices.into_iter().zip(&places);
         let damaged = damaged.filter_map(|(index, place)| place.damaged_other(copy, index)).collect();
-        Ok(Self { source, present, places, damaged, mismatch: None })
+        let has_litter =
+            container.windows().is_empty() && !Front::read(container, copy).litter(copy).is_empty();
+        Ok(Self { source, present, places, has_litter, damaged, mismatch: None })
     }
 
     /// The header to be restored, to be described and unlocked.
@@ -231,20 +236,26 @@ impl Restore {
     /// The keyslots of the header to be restored that the one which is there does not have, by their salts: what opened them was
     /// changed or removed since, where that one is newer.
     fn brought_back(&self, unlocked: &Unlocked) -> Vec<u32> {
-        let key = &unlocked.volume_key;
-        let Ok(source) = self.source.authentic(key) else { return Vec::new() };
-        let Some(present) = self.newest_present(source, key) else { return Vec::new() };
-        let salt = |copy: &HeaderCopy, index: u32| copy.raw_keyslot(index).map(|slot| slot.salt);
-        let kept: Vec<_> = present.keyslots.iter().map(|slot| salt(present, slot.index)).collect();
-        let slots = source.keyslots.iter().map(|slot| slot.index);
-        slots.filter(|&index| !kept.contains(&salt(source, index))).collect()
+        self.compared(unlocked).map(|(source, present)| missing_in(present, source)).unwrap_or_default()
+    }
+
+    /// Whether other passwords open the one than the other.
+    fn changes_passwords(&self, unlocked: &Unlocked) -> bool {
+        self.compared(unlocked).is_some_and(|(source, present)| {
+            !missing_in(present, source).is_empty() || !missing_in(source, present).is_empty()
+        })
+    }
+
+    /// The header to be restored, and the newest that is there.
+    fn compared(&self, unlocked: &Unlocked) -> Option<(&HeaderCopy, &HeaderCopy)> {
+        let source = self.source.authentic(&unlocked.volume_key).ok()?;
+        Some((source, self.newest_present(source, &unlocked.volume_key)?))
     }
 
     /// What is lost where the header that is there is newer and lacks keyslots of the one to be restored.
     fn brings_back(&self, unlocked: &Unlocked) -> Option<String> {
-        let key = &unlocked.volume_key;
-        let source = self.source.authentic(key).ok()?;
-        let present = self.newest_present(source, key).filter(|present| present.is_update_of(source))?;
+        let (_, present) =
+            self.compared(unlocked).filter(|(source, present)| present.is_update_of(source))?;
         let slots = self.brought_back(unlocked);
         // Where no keyslot is left at all, a backup is the way out.
         (!slots.is_empty() && !present.keyslots.is_empty()).then(|| removed_since(&slots))
@@ -268,6 +279,7 @@ impl Restore {
         let newest = self.present_copies().filter(is_authentic).map(|copy| copy.superblock.sequence).max();
         let new = source.after(newest.unwrap_or(0), key)?;
 
+        clear_front(container, source)?;
         // NAT-UPD-03: the newest authentic copy stays until the other place holds the new one. Without any, NAT-UPD-01.
         let authentic = |index| self.present_copy(index).filter(is_authentic);
         let kept = match (authentic(CopyIndex::A), authentic(CopyIndex::B)) {
@@ -372,7 +384,10 @@ impl HeaderRestore for Restore {
     fn places(&self) -> Vec<Range<u64>> {
         let source = self.source.copy_in_use();
         let place = |offset: u64| offset..offset.saturating_add(COPY_LEN_U64);
-        vec![place(0), place(source.superblock.geometry.backup_offset)]
+        let geometry = &source.superblock.geometry;
+        let front = COPY_LEN_U64..geometry.data_offset.min(DATA_OFFSET);
+        let front = self.has_litter.then_some(front);
+        [place(0), place(geometry.backup_offset)].into_iter().chain(front).collect()
     }
 
     fn warnings(&self, unlocked: Option<&Unlocked>) -> Vec<String> {
@@ -380,7 +395,7 @@ impl HeaderRestore for Restore {
         warnings.extend(self.damaged.iter().map(newer_than_restored));
         warnings.extend(match unlocked.and_then(|unlocked| self.is_present_authentic(unlocked)) {
             Some(true) => unlocked
-                .is_some_and(|unlocked| !self.brought_back(unlocked).is_empty())
+                .is_some_and(|unlocked| self.changes_passwords(unlocked))
                 .then(|| OLDER_PASSWORDS.to_owned()),
             Some(false) => Some(OTHER_KEY.to_owned()),
             None => None,
@@ -413,12 +428,20 @@ fn newer_than_restored(damaged: &DamagedOther) -> String {
     )
 }
 
+/// The keyslots of `copy` that `other` does not have, by their salts.
+fn missing_in(other: &HeaderCopy, copy: &HeaderCopy) -> Vec<u32> {
+    let salt = |copy: &HeaderCopy, index: u32| copy.raw_keyslot(index).map(|slot| slot.salt);
+    let kept: Vec<_> = other.keyslots.iter().map(|slot| salt(other, slot.index)).collect();
+    let slots = copy.keyslots.iter().map(|slot| slot.index);
+    slots.filter(|&index| !kept.contains(&salt(copy, index))).collect()
+}
+
 /// What is said of the keyslots that a newer header does not have any more.
 fn removed_since(slots: &[u32]) -> String {
     let numbers = slots.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let keyslots = if slots.len() == 1 { "keyslot" } else { "keyslots" };
     format!(
-        "the header that is there is newer, and has {keyslots} {numbers} of this one no more: what was changed or removed since would \
+        "the header that is there is newer, and no longer has {keyslots} {numbers} of this one: what was changed or removed since would \
          work again"
     )
 }

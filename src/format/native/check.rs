@@ -5,8 +5,9 @@
 use std::{collections::BTreeSet, ops::Range};
 
 use super::{
-    copies::{Copies, Place},
+    copies::{Copies, Place, read_what_can_be_read},
     copy::HeaderCopy,
+    front::Front,
     header::name_of,
     keys,
     keyslot::{Keyslot, SlotKind},
@@ -248,7 +249,15 @@ fn check_work_areas(
         if slots.is_some_and(|slots| slots.is_closed(number, &current.superblock)) {
             area.start = area.start.saturating_add(ALIGNMENT);
         }
-        if !is_zero(storage, &area)? {
+        let is_detached = !storage.windows().is_empty();
+        let strange = (number == 0 && !is_detached).then(|| Front::read(storage, current).strange(current));
+        if let Some(offset) = strange.iter().flatten().next() {
+            let message = format!(
+                "not empty at offset {offset}: if copy A loses its start as well, copy B alone is not taken for the container's; \
+                 strongroom header backup, then header restore, clears it"
+            );
+            findings.push(Finding::warning(name, message)); // NAT-RD-07
+        } else if !is_zero(storage, &area)? {
             findings.push(Finding::info(
                 name,
                 "not empty: it holds what a re-encryption left, or another program",
@@ -266,7 +275,7 @@ fn is_zero(storage: &dyn Storage, area: &Range<u64>) -> Result<bool> {
     while offset < end {
         let left = usize::try_from(end.saturating_sub(offset)).unwrap_or(COPY_LEN).min(COPY_LEN);
         let bytes = chunk.get_mut(..left).unwrap_or_default();
-        storage.read_exact_at(bytes, offset)?;
+        read_what_can_be_read(storage, bytes, offset);
         if bytes.iter().any(|&byte| byte != 0) {
             return Ok(false);
         }

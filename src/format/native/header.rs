@@ -9,6 +9,7 @@ use super::{
     data,
     editor::{self, NativeEditor},
     error::HeaderError,
+    front::finish_closing,
     header_file::{HeaderFile, own_header},
     keyslot::{self, Budget, Keyslot, Opened, SlotKind},
     layout::VERSION,
@@ -469,6 +470,7 @@ impl Header for NativeHeader {
             let slots = Slots::read(storage, &good.superblock.geometry);
             done.extend(Ledger::open(&good.superblock, key, slots.as_ref())?.recover(storage)?);
         }
+        done.extend(finish_closing(storage, good, key));
         Ok(done)
     }
 

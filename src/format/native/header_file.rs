@@ -14,6 +14,7 @@ use super::{
     copy::HeaderCopy,
     error::HeaderError,
     layout::{COPY_LEN, COPY_LEN_U64, VERSION},
+    remains::is_nearly,
     slots::refuse_outdated,
     superblock::{CopyIndex, Geometry, Superblock},
 };
@@ -109,6 +110,9 @@ impl HeaderFile {
                 if !has_magic && is_container_behind {
                     return Ok(None);
                 }
+                if legible_uuid(&bytes).is_some_and(|uuid| !is_nearly(&uuid, &copy.superblock.uuid)) {
+                    return Err(spliced());
+                }
                 Self::of(copy)
             }
             parsed => parsed.map_err(explain)?,
@@ -117,8 +121,7 @@ impl HeaderFile {
             return Err(explain(HeaderError::CutOff)); // NAT-HF-03
         }
         if copies.iter().any(|copy| Self::of(copy) != parsed) {
-            let reason = "it is made of parts that do not belong together"; // NAT-HF-04
-            return Err(Error::new(ErrorKind::Damaged, reason));
+            return Err(spliced());
         }
         Ok(Some(parsed))
     }
@@ -339,6 +342,18 @@ const fn place_of(index: CopyIndex) -> u64 {
     }
 }
 
+/// The uuid in a damaged preamble, where most of its magic stands: it is that of the header's container (NAT-HF-11).
+fn legible_uuid(bytes: &[u8]) -> Option<[u8; 16]> {
+    let raw = RawPreamble::read_from_bytes(bytes).ok()?;
+    (is_nearly(&raw.magic, &FILE_MAGIC) && raw.uuid != [0; 16]).then_some(raw.uuid)
+}
+
+/// NAT-HF-04.
+fn spliced() -> Error {
+    let reason = "the header file is made of parts that do not belong together";
+    Error::new(ErrorKind::Damaged, reason).with_hint(ANOTHER_FILE)
+}
+
 fn checksum(raw: &RawPreamble) -> [u8; 32] {
     let mut preamble = *raw;
     preamble.checksum.zero();
@@ -350,7 +365,12 @@ fn explain(error: HeaderError) -> Error {
     match error {
         HeaderError::NoMagic => Error::new(ErrorKind::NotAContainer, "it is not a header file")
             .with_hint("strongroom header backup makes one"),
-        HeaderError::CutOff => Error::new(ErrorKind::Damaged, "the header file is cut off"),
-        error => error.into(),
+        HeaderError::CutOff => {
+            Error::new(ErrorKind::Damaged, "the header file is cut off").with_hint(ANOTHER_FILE)
+        }
+        error if error.is_unsupported() => error.into(),
+        error => Error::from(error).with_hint(ANOTHER_FILE),
     }
 }
+
+const ANOTHER_FILE: &str = "use another copy of the header file; the container itself is as it was";

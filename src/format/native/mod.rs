@@ -11,6 +11,7 @@ mod editor;
 mod erasure;
 mod error;
 mod fido2;
+mod front;
 mod header;
 mod header_file;
 mod keys;

@@ -9,10 +9,8 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::{
     copies::read_what_can_be_read,
     copy::{HeaderCopy, body, checksum},
-    layout::{
-        COPY_LEN, COPY_LEN_U64, DATA_OFFSET, KEYSLOT_LEN, KEYSLOTS, MAGIC, RECORD_LEN, RECORD_MAGIC, RawCopy,
-        RawKeyslot, RawRecord, RawSuperblock, SUPERBLOCK_LEN,
-    },
+    front::Front,
+    layout::{COPY_LEN, KEYSLOT_LEN, KEYSLOTS, MAGIC, RawCopy, RawKeyslot, RawSuperblock, SUPERBLOCK_LEN},
     superblock::CopyIndex,
 };
 use crate::{
@@ -282,7 +280,9 @@ impl Remains {
         match signature::recognise(&head) {
             Some(found) if found.owner == Owner::Native => None,
             Some(found) => Some(found.name),
-            None => is_boot_sector(&head).then_some("a partition table or boot sector"),
+            None => {
+                (is_boot_sector(&head) && !is_filled(&head)).then_some("a partition table or boot sector")
+            }
         }
     }
 
@@ -327,7 +327,9 @@ impl Remains {
         let mut foreign = self.foreign_blocks(b).into_iter();
         // One block may be a bad sector.
         let first = foreign.next().filter(|_| !is_being_written && foreign.next().is_some());
-        first.or_else(|| foreign_front(storage, b))
+        // Where the magic and the uuid stand, nobody made something new.
+        let is_signed = self.copy_place().starts_with(&MAGIC) && self.has_uuid(&b.superblock.uuid);
+        first.or_else(|| if is_signed { None } else { Front::read(storage, b).strange(b).first().copied() })
     }
 
     /// The blocks of copy A's place that hold what is neither zero nor the copy's, nor a copy of another time.
@@ -377,31 +379,14 @@ fn has_number(place: &[u8], number: usize) -> bool {
     keyslot_range(number).and_then(stated).map(u32::from_le_bytes) == Some(number)
 }
 
+/// Whether the first sector repeats two bytes, as a medium may fill a bad one: 55 aa is no boot sector's then.
+fn is_filled(head: &[u8]) -> bool {
+    let sector = head.get(..SECTOR_LEN).unwrap_or(head);
+    sector.chunks(2).all(|pair| Some(pair) == sector.get(..2))
+}
+
 fn has_right_checksum(raw: &RawCopy) -> bool {
     checksum(raw) == raw.superblock.checksum
-}
-
-/// Where the front work area beside `b` holds what no re-encryption of it leaves there (section 8.2): else it is zeros.
-fn foreign_front(storage: &dyn Storage, b: &HeaderCopy) -> Option<u64> {
-    let end = b.superblock.geometry.data_offset.min(DATA_OFFSET);
-    let mut front = vec![0; usize::try_from(end.checked_sub(COPY_LEN_U64)?).ok()?];
-    read_what_can_be_read(storage, &mut front, COPY_LEN_U64);
-    let records: Vec<_> = front.chunks(RECORD_LEN).take(2).map(|slot| own_record(slot, b)).collect();
-    let is_under_way = b.superblock.reencryption.is_some()
-        || records.iter().flatten().any(|raw| !raw.generation.get().is_multiple_of(2));
-    let is_ours = |index: usize| match records.get(index) {
-        Some(record) => record.is_some(),
-        None => is_under_way && records.iter().any(Option::is_some),
-    };
-    let mut blocks = front.chunks(RECORD_LEN).enumerate();
-    let strange = blocks.find(|(index, block)| !is_ours(*index) && block.iter().any(|&byte| byte != 0))?.0;
-    COPY_LEN_U64.checked_add(u64::try_from(strange.checked_mul(RECORD_LEN)?).ok()?)
-}
-
-/// The record in this slot, where it is of the container of `b`; its MAC is not checked.
-fn own_record(slot: &[u8], b: &HeaderCopy) -> Option<RawRecord> {
-    let raw = RawRecord::read_from_bytes(slot).ok()?;
-    (raw.magic == RECORD_MAGIC && raw.uuid == b.superblock.uuid).then_some(raw)
 }
 
 /// Whether a keyslot in use of `copy` stands in `place` byte for byte: its salt is no chance.
@@ -413,7 +398,7 @@ fn has_keyslot_of(place: &[u8], copy: &HeaderCopy) -> bool {
 }
 
 /// Whether two uuids are the same but for some damage: at most four bytes differ. Of two random ones nearly all do.
-fn is_nearly(found: &[u8; 16], uuid: &[u8; 16]) -> bool {
+pub(super) fn is_nearly(found: &[u8; 16], uuid: &[u8; 16]) -> bool {
     found.iter().zip(uuid).filter(|(found, byte)| found != byte).count() <= 4
 }
 
@@ -435,5 +420,7 @@ fn keyslot_range(index: u32) -> Option<Range<usize>> {
 
 /// How many keyslots lie in a block of 4 096 bytes.
 const SLOTS_IN_BLOCK: usize = SUPERBLOCK_LEN / KEYSLOT_LEN;
+/// The smallest sector of a medium, in bytes.
+const SECTOR_LEN: usize = 512;
 /// So many keyslots with their own numbers are no chance.
 const FEWEST_NUMBERS: usize = 2;

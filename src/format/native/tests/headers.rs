@@ -819,10 +819,120 @@ fn a_backup_with_more_keyslots_than_the_header_is_not_restored_without_a_word() 
         (restore.loses(Some(&unlocked)), HeaderRestore::warnings(&restore, Some(&unlocked)))
     };
     let (lost, warnings) = restored(&older);
-    assert!(lost.unwrap().contains("has keyslot 1 of this one no more"));
+    assert!(lost.unwrap().contains("no longer has keyslot 1 of this one"));
     assert_eq!(warnings, [crate::format::OLDER_PASSWORDS]);
     // Nothing is brought back where both have the same keyslots.
     assert_eq!(restored(&newest), (None, Vec::new()));
+}
+
+/// Where the front begins, and a byte further on in it.
+const FRONT: usize = 65_536;
+const IN_FRONT: usize = 70_000;
+
+/// Opens for writing, and gives what that said.
+fn heal(storage: &dyn Storage) -> Vec<String> {
+    let (header, unlocked) = open(storage, 0);
+    header.prepare_writing(storage, &unlocked).unwrap()
+}
+
+// proves: NAT-RD-07
+#[test]
+fn whatever_the_front_holds_copy_b_counts_where_copy_a_has_its_magic_and_uuid() {
+    let storage = container(0);
+    storage.write_all_at(&[0xe1; 512], IN_FRONT as u64).unwrap();
+    let whole = storage.to_vec();
+    for change in [(4005, 1, 0x5a), (3584, 512, 0xe1), (4096, 4096, 0xe1), (61_440, 512, 0)] {
+        damage(&storage, 0, change);
+        heal(&storage);
+        assert!(storage.to_vec() == whole, "{change:?}");
+    }
+    damage(&storage, 0, (0, 512, 0xe1));
+    let error = NativeHeader::read(&storage).unwrap_err();
+    assert!(error.reason().contains("written at offset 69632"), "{error}");
+    // What a check says beforehand.
+    let findings = check::check(&MemoryStorage::new(whole)).unwrap();
+    let front = findings.iter().find(|finding| finding.object == "front work area").unwrap();
+    assert_eq!(front.severity, Severity::Warning);
+}
+
+// proves: NAT-RD-07
+#[test]
+fn a_sector_of_copy_a_that_repeats_a_boot_sectors_signature_is_a_damaged_one() {
+    let storage = container(0);
+    let whole = storage.to_vec();
+    storage.write_all_at(&[0x55, 0xaa].repeat(256), 0).unwrap();
+    heal(&storage);
+    assert!(storage.to_vec() == whole);
+    overwrite(&storage, 0, 510);
+    storage.write_all_at(&[0x55, 0xaa], 510).unwrap();
+    assert_eq!(NativeHeader::read(&storage).unwrap_err().kind(), ErrorKind::NotAContainer);
+}
+
+// proves: NAT-HF-08
+#[test]
+fn a_header_that_is_restored_where_none_was_clears_the_front() {
+    let storage = container(0);
+    let file = backup(&storage);
+    for (start, end) in [(0, 81_920), (BACKUP, BACKUP + COPY_LEN)] {
+        storage.write_all_at(&vec![0xe1; end - start], start as u64).unwrap();
+    }
+    let taken = Restore::from_file(&storage, &file).unwrap();
+    assert_eq!(HeaderRestore::places(&taken).last(), Some(&(65_536..81_920)), "what goes is kept");
+    restore(&storage, &file, 0).unwrap();
+    assert!(storage.to_vec()[FRONT..81_920].iter().all(|&byte| byte == 0));
+    damage(&storage, 0, (0, 512, 0xe1));
+    heal(&storage);
+    assert_eq!(states(&storage), [(CopyState::Current, Some(2)); 2]);
+}
+
+// proves: NAT-REENC-20
+#[test]
+fn a_closing_that_was_cut_off_is_finished_when_the_container_is_next_written() {
+    let storage = container(0);
+    let (header, unlocked) = open(&storage, 0);
+    let key = &*unlocked.volume_key;
+    let good = header.authentic(key).unwrap();
+    let ended = good.updated(|raw| raw.superblock.generation = 2.into(), key).unwrap();
+    update::write_update(&storage, good, key, &ended, key).unwrap();
+    let ledger = ledger::Ledger::new(&ended.superblock, key).unwrap();
+    ledger.close(&storage, 2, record::Trace::Leave, &Counting::default()).unwrap();
+    let closed = storage.to_vec();
+    assert_eq!(heal(&storage), Vec::<String>::new());
+    // The journals, as they are where the last zeros did not all get there.
+    for place in [FRONT + 8192, BACKUP + COPY_LEN + 8192] {
+        storage.write_all_at(&[0xe1; 5000], place as u64).unwrap();
+    }
+    assert_eq!(heal(&storage), ["what an ended re-encryption had left in the work areas has been cleared"]);
+    assert!(storage.to_vec() == closed);
+    // What only passes for a closing record has nothing cleared.
+    flip(&storage, FRONT + 4095, 1);
+    flip(&storage, BACKUP + COPY_LEN + 4095, 1);
+    storage.write_all_at(&[0xe1; 512], IN_FRONT as u64).unwrap();
+    let before = storage.to_vec();
+    let (header, unlocked) = open(&storage, 0);
+    assert!(header.prepare_writing(&storage, &unlocked).is_err());
+    assert!(storage.to_vec() == before);
+}
+
+// proves: NAT-HF-11
+#[test]
+fn a_damaged_preamble_that_names_another_container_is_not_made_anew() {
+    let bytes = backup(&container(0)).to_vec();
+    let other = container(1).to_vec();
+    let spliced = |damage: usize| {
+        let file = MemoryStorage::new(bytes.clone());
+        file.write_all_at(&other[..COPY_LEN], 4096).unwrap();
+        overwrite(&file, 4096 + COPY_LEN, COPY_LEN);
+        flip(&file, damage, 1);
+        HeaderFile::read(&file)
+    };
+    // The checksum; the magic, of which the rest stands; the uuid itself.
+    for damage in [4090, 3, 30] {
+        let error = spliced(damage).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged);
+        assert!(error.reason().contains("do not belong together"), "{error}");
+        assert!(error.hint().unwrap().contains("another copy of the header file"), "{error:?}");
+    }
 }
 
 // proves: NAT-HF-12
