@@ -11,7 +11,6 @@ use super::{
     copy::HeaderCopy,
     layout::{ALIGNMENT, COPY_LEN, COPY_LEN_U64, DATA_OFFSET, RECORD_LEN, RECORD_MAGIC, RawRecord},
     ledger::Ledger,
-    record::Entry,
     slots::Slots,
 };
 use crate::{crypto::secret::VolumeKey, error::Result, storage::Storage};
@@ -87,12 +86,10 @@ pub(super) fn finish_closing(storage: &dyn Storage, good: &HeaderCopy, key: &Vol
         return None;
     }
     let slots = Slots::read(storage, &superblock.geometry)?;
-    let newest = Ledger::open(superblock, key, Some(&slots)).ok()?.newest();
-    if newest.entry != Entry::Rest || newest.border != superblock.geometry.data_len {
-        return None;
-    }
+    let ledger = Ledger::new(superblock, key).ok()?;
     let areas = slots.areas().ranges().into_iter().enumerate();
-    let closed = areas.filter(|(area, _)| slots.is_closed(*area, superblock));
+    // One whose closing record a power cut tore has only its other slot to tell whose it is.
+    let closed = areas.filter(|(area, _)| ledger.is_closed(*area, &slots));
     let cleared: Vec<_> = closed
         .map(|(_, range)| clear(storage, range.start.saturating_add(ALIGNMENT)..range.end).unwrap_or(false))
         .collect();

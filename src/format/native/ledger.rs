@@ -198,6 +198,12 @@ impl Ledger {
         )
     }
 
+    /// NAT-REENC-20: whether an area begins with the closing record of this generation.
+    pub(super) fn is_closed(&self, area: usize, slots: &Slots) -> bool {
+        let record = slots.slot(area, 0).and_then(|bytes| self.parse(self.generation, bytes));
+        record.is_some_and(|record| record.entry == Entry::Rest && record.border == self.data_len)
+    }
+
     /// Clears slots that hold records under another key (NAT-HF-10). Where no re-encryption is under way, what it left is
     /// there afterwards, under this key; else [`Self::recover`] writes the newest record there.
     pub(super) fn replace_alien(&self, storage: &dyn Storage, slots: &[Range<u64>]) -> Result<()> {

@@ -120,8 +120,15 @@ impl Wreck {
     }
 
     /// NAT-UPD-08: whether a keyslot is empty that `twin` uses, as after the removal of a password. Zeros in place of a whole block
-    /// are what a medium loses.
+    /// are what a medium loses, and a copy that says the twin's sequence is of no later state.
     fn lacks_keyslot_of(&self, twin: &RawCopy) -> bool {
+        let (superblock, theirs) = (&self.0.superblock, &twin.superblock);
+        if superblock.magic == MAGIC
+            && superblock.uuid == theirs.uuid
+            && superblock.sequence == theirs.sequence
+        {
+            return false;
+        }
         let is_empty = |slot: &RawKeyslot| {
             let number =
                 offset_of!(RawKeyslot, index)..offset_of!(RawKeyslot, index) + size_of_val(&slot.index);

@@ -633,27 +633,36 @@ fn earlier_records(suite: &mut Suite) {
 fn written_anew(suite: &mut Suite) {
     let rules = ["NAT-RD-07"];
     let damaged = edit(4_001, &[0x5a]);
+    let unsigned = vec![damaged.clone(), edit(0, &[0x5a])];
     for (name, at) in [("front", FRONT), ("front-slot-1", FRONT + 4_500), ("journal", FRONT + SLOTS + 100)] {
         let comment = "a damaged copy A, and one byte behind it that a new user has written";
         let vector = suite.failure(&format!("{name}-written-anew"), &rules, "no match", comment);
-        (vector.base, vector.edit) = ("suite-2.img".to_owned(), vec![damaged.clone(), edit(at, &[1])]);
+        (vector.base, vector.edit) =
+            ("suite-2.img".to_owned(), [unsigned.clone(), vec![edit(at, &[1])]].concat());
+        let comment =
+            "a damaged copy A with magic and uuid, and one byte behind it that nobody can have written anew";
+        let vector = suite.success(&format!("{name}-behind-magic"), "suite-2.img", &rules, comment);
+        (vector.edit, vector.after) = (vec![damaged.clone(), edit(at, &[1])], "whole".to_owned());
     }
-    let comment = "a damaged copy A, and zeros behind it";
+    let comment = "a copy A without its magic, and zeros behind it";
     let vector = suite.success("front-zeros", "suite-2.img", &rules, comment);
-    vector.edit = vec![damaged.clone()];
-    let comment = "a damaged copy A, and the records and the journal of a re-encryption behind it";
+    vector.edit = unsigned.clone();
+    let comment = "a copy A without its magic, and the records and the journal of a re-encryption behind it";
     let vector = suite.success("journaled-damaged-copy-a", "journaled.img", &rules, comment);
-    (vector.edit, vector.after) = (vec![damaged], "whole".to_owned());
+    (vector.edit, vector.after) = (unsigned, "whole".to_owned());
 }
 
 /// The header from before, put back or kept in a file.
 fn copies_from_before(suite: &mut Suite) {
     let rules = ["NAT-REENC-17"];
     let ([a, _], _) = header_before("moving");
-    let edits = vec![edit(0, &a[..6_144]), edit(BACKUP, &[0; 16])];
+    let edits = vec![edit(0, &a[..6_144]), edit(BACKUP, &[0; COPY])];
     let comment = "copy A from before the start put back, and copy B lost";
     let vector = suite.failure("old-copy-a-alone", &rules, "header failure", comment);
     (vector.base, vector.edit) = ("moving.img".to_owned(), edits);
+    let comment = "copy A from before the start put back; copy B, which is newer, lacks its magic, and counts all the same";
+    let vector = suite.success("old-copy-a-unfinished-copy-b", "moving.img", &["NAT-RD-08"], comment);
+    vector.edit = vec![edit(0, &a[..6_144]), edit(BACKUP, &[0; 16])];
     // Copy B has the new key, and the same password opens it.
     let comment = "copy A from before the start put back; copy B, which is newer, opens and heals it";
     let vector = suite.success("old-copy-a", "moving.img", &["NAT-RD-04", "NAT-UPD-04"], comment);
