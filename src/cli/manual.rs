@@ -152,6 +152,10 @@ JSON), and unmount refuses with status 5, because no file has what was written. 
 the volume, the server makes the copy itself: NAME.rescued in the folder where the container was, or in your home. If there is no room in either, the volume
 stays mounted; with --force what was written is lost then, and unmount says so: status 6. A volume that another mount namespace still shows is saved under FILE when that lets go, or with --force --save-as FILE at once; --force alone uses that name as well. If a copy fails after the unmount, try again: the server keeps the container open, without its keys.
 
+All that holds for the file behind a loop device, too. If the file system with the container is unmounted lazily, or another one is mounted over it, list shows
+the container as unreachable, and unmount refuses with status 5. What you wrote is on that file system: bring it back, or take --save-as FILE. With --force the volume is
+unmounted without a copy; only a container in memory (tmpfs) is copied as a deleted one is.
+
 If another program writes into the file instead, or cuts it off, list shows it as overwritten, and unmount refuses as well: copy what you can still
 read to another place, then use --force. --save-as refuses too unless --force is there, since the copy may not open. Writes through a memory mapping, by other machines, on FUSE, before Linux 5.13 or under a memory limit do not show.
 

@@ -52,7 +52,7 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior,
 use strongroom::{
     error::{Error, ErrorKind, Result},
     mount,
-    sys::{alloc::on_failure, process::end_at_once},
+    sys::{alloc::on_failure, limits::have_stack, process::end_at_once},
     volume::DeviceName,
 };
 
@@ -64,6 +64,11 @@ use report::report;
 pub(crate) fn main() -> ExitCode {
     panic::set_hook(Box::new(tell_of_panic));
     on_failure(end_without_memory);
+    if !have_stack() {
+        complain("strongroom: error: there is too little room for the stack");
+        complain("strongroom: hint: raise the limit, to 8192 KiB say: see ulimit -s");
+        return ExitCode::from(report::exit_status(ErrorKind::OutOfMemory));
+    }
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if arguments.get(1).is_some_and(|argument| argument == mount::SERVE) {
         return mount::serve();

@@ -194,7 +194,12 @@ fn warn_of_lost(console: Console, mounts: &[Entry]) {
     for entry in mounts {
         let told = |what: &str, path: &Path, state: Option<Lost>| {
             let state = state?;
-            Some(format!("the {what} {} was {} while it is mounted", path.display(), state.name()))
+            let (path, told) = (path.display(), state.told());
+            Some(if state == Lost::Unreachable {
+                format!("the {what} {path} {told}")
+            } else {
+                format!("the {what} {path} was {} while it is mounted", state.name())
+            })
         };
         let header = entry.header.as_ref().and_then(|path| told("header file", path, entry.header_state));
         let Some(told) = told("container", &entry.container, entry.container_state).or(header) else {

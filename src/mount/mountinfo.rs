@@ -134,6 +134,17 @@ impl MountTable {
         self.0.iter().find(|mount| mount.id == id)
     }
 
+    /// Whether what is in the mount with this number can be reached by path.
+    pub(super) fn shows(&self, number: u64) -> bool {
+        self.numbered(number).is_some_and(|mount| self.over(mount).is_none())
+    }
+
+    /// Where the file system with this device number shows.
+    pub(super) fn places_of(&self, device: (u32, u32)) -> impl Iterator<Item = &Path> {
+        let mounts = self.0.iter().filter(move |mount| (mount.id.major, mount.id.minor) == device);
+        mounts.map(|mount| mount.mountpoint.as_path())
+    }
+
     /// All of them.
     pub(super) fn mounts(&self) -> &[Mount] {
         &self.0

@@ -136,13 +136,14 @@ impl Save {
     /// `Usage` where it is no file, `NoSpace`.
     pub(super) fn check(&self, container: &Container) -> Result<()> {
         let file = container.file().metadata()?;
-        if !file.is_file() {
+        // The file behind a loop device may have lost its name.
+        if !file.is_file() && container.file_behind().is_none() {
             return Err(Error::new(
                 ErrorKind::Usage,
                 "its container is a device, which can be copied at any time",
             ));
         }
-        let needed = file.blocks().saturating_mul(512);
+        let needed = if file.is_file() { file.blocks().saturating_mul(512) } else { container.file_len()? };
         if needed > self.free {
             let free = self.free;
             let reason = format!("the copy takes {needed} bytes, and {free} are free; it stays as it is");

@@ -321,6 +321,7 @@ impl Server {
                     return true;
                 }
                 Event::Changed => {
+                    self.files.nudge();
                     self.stay_reachable();
                     if self.watch.is_lingering() { self.end_by_itself(Cause::Gone) } else { Next::Serve }
                 }

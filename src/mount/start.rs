@@ -16,10 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::{
-    io::Errno,
-    process::{Resource, Signal, getrlimit},
-};
+use rustix::{io::Errno, process::Signal};
 
 use super::{
     driver::Driver,
@@ -36,6 +33,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     export::check_fuse,
     sys::{
+        limits,
         process::{ProcessId, is_root},
         user::caller_of_root,
     },
@@ -79,7 +77,7 @@ pub struct Mounted {
 /// As [`start`] for a bad mount point, `Permission` for a driver that only root may use, `Missing` with the package or
 /// module for what the system lacks, and what making the private directory of sessions gave.
 pub fn check_target(target: &Target) -> Result<()> {
-    check_open_files()?;
+    check_limits()?;
     stale::clean();
     runtime::prepare()?;
     let (mountpoint, driver) = match target {
@@ -102,7 +100,7 @@ pub fn check_target(target: &Target) -> Result<()> {
 /// # Errors
 /// `Interrupted`, or what failed in the server; everything is undone then.
 pub fn start(request: &Request<'_>, interrupted: &AtomicBool) -> Result<Mounted> {
-    check_open_files()?;
+    check_limits()?;
     stale::clean();
     let order = Order {
         container: absolute(request.container.path())?,
@@ -136,10 +134,17 @@ pub fn start(request: &Request<'_>, interrupted: &AtomicBool) -> Result<Mounted>
     }
 }
 
-/// A server that can open no more files could not take down again what it has mounted.
-fn check_open_files() -> Result<()> {
-    if getrlimit(Resource::Nofile).current.is_some_and(|limit| limit < LEAST_OPEN_FILES) {
+/// A server that can open no more files could not take down again what it has mounted, and one that is killed for the time that it
+/// has computed loses what was written. It inherits our limits.
+fn check_limits() -> Result<()> {
+    if !limits::allow_open_files(LEAST_OPEN_FILES) {
         return Err(Error::from(io::Error::from(Errno::MFILE)).during("cannot start a server"));
+    }
+    if !limits::allow_endless_work() {
+        let reason = "the limit on processor time would end it while the volume is in use";
+        return Err(Error::new(ErrorKind::Io, reason)
+            .during("cannot start a server")
+            .with_hint("raise the limit: see ulimit -t"));
     }
     Ok(())
 }

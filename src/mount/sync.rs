@@ -52,10 +52,10 @@ pub fn sync(path: &Path, chosen: Chosen, interrupted: &AtomicBool, tell: &dyn Fn
         let container = entry.container.display();
         let (reason, hint) = if lost.is_nameless() {
             let hint = format!("strongroom unmount {} --save-as FILE keeps what is in it", path.display());
-            (format!("its container {container} was {}: no file has it", lost.name()), hint)
+            (format!("its container {container} {}: no file has it", lost.told()), hint)
         } else {
             let hint = "copy what you can still read there to another place".to_owned();
-            (format!("its container {container} was overwritten by another program"), hint)
+            (format!("its container {container} {}", lost.told()), hint)
         };
         return Err(Error::new(ErrorKind::Busy, reason).during(action()).with_hint(hint));
     }

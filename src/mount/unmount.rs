@@ -243,6 +243,7 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
         Ok(Outcome::Done) => {
             wait_for_end(record, END_LIMIT);
             tell_of_strangers(record, patience);
+            tell_where_unreached(record, patience);
             let lost = (!lost.is_empty()).then(|| Error::new(ErrorKind::Io, lost.join("; ")));
             lost.map_or(Ok(()), |error| Err(uncleanly(error)))
         }
@@ -340,6 +341,16 @@ fn tell_of_strangers(record: &Record, patience: Patience<'_>) {
     for name in strangers {
         let (name, container) = (name.display(), record.entry.container.display());
         (patience.warn)(&format!("{name} is another file now: the container of this volume is {container}"));
+    }
+}
+
+/// Says where the container of a volume is that could not be reached.
+fn tell_where_unreached(record: &Record, patience: Patience<'_>) {
+    if record.entry.container_state == Some(Lost::Unreachable) {
+        let container = record.entry.container.display();
+        (patience.warn)(&format!(
+            "what was written is on the file system that held {container}, which is not to be seen there now"
+        ));
     }
 }
 
@@ -513,7 +524,7 @@ pub(super) fn explained(failure: Failure, record: &Record) -> Error {
 
 /// Whether a file of the container has lost its name, as its server has noted by now.
 fn is_lost(record: &Record) -> bool {
-    states(record).any(Lost::is_nameless)
+    states(record).any(|state| matches!(state, Lost::Deleted | Lost::Replaced))
 }
 
 /// Whether another program has written to the container, as its server has noted by now.

@@ -11,9 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::fstatfs;
+use rustix::fs::{fstatfs, major, minor};
 use serde::{Deserialize, Serialize};
 
+use super::mountinfo::MountTable;
 use crate::sys::{available, writers::Writers};
 
 /// How a file was lost: its name leads to it no longer, or another program has written to it.
@@ -26,6 +27,8 @@ pub enum Lost {
     Replaced,
     /// It bears its name, but somebody else wrote to it, or cut it off.
     Overwritten,
+    /// It bears its name on a file system that shows nowhere any more: unmounted lazily, or with another one over it.
+    Unreachable,
 }
 
 impl Lost {
@@ -35,10 +38,23 @@ impl Lost {
             Self::Deleted => "deleted",
             Self::Replaced => "replaced",
             Self::Overwritten => "overwritten",
+            Self::Unreachable => "unreachable",
         }
     }
 
-    /// Whether the file goes with its last descriptor.
+    /// The same in a sentence: `was deleted`.
+    pub const fn told(self) -> &'static str {
+        match self {
+            Self::Deleted => "was deleted",
+            Self::Replaced => "was replaced",
+            Self::Overwritten => "was overwritten by another program",
+            Self::Unreachable => {
+                "cannot be reached any more (its file system was unmounted, or another one mounted over it)"
+            }
+        }
+    }
+
+    /// Whether the file goes with its last descriptor, or may.
     pub const fn is_nameless(self) -> bool {
         !matches!(self, Self::Overwritten)
     }
@@ -49,6 +65,8 @@ impl Lost {
 pub(super) struct NamedFile {
     file: File,
     path: PathBuf,
+    /// The loop device that shows it, which is what the user named.
+    device: Option<PathBuf>,
     lost: Option<Lost>,
     is_watched: bool,
     writers: Option<Writers>,
@@ -68,7 +86,18 @@ impl NamedFile {
         let is_told = is_watched && !available::is_limited();
         // Some file systems cannot tell; their files are only looked for.
         let writers = is_told.then(|| Writers::watch(&file).ok()).flatten();
-        Ok(Self { file, path, lost: None, is_watched, writers, is_overwritten: false })
+        Ok(Self { file, path, device: None, lost: None, is_watched, writers, is_overwritten: false })
+    }
+
+    /// The file behind the loop device `device`, through which it is written.
+    pub(super) fn behind(file: File, device: &Path) -> io::Result<Self> {
+        // Each write comes from the kernel, whoever made it.
+        Ok(Self { device: Some(device.to_path_buf()), writers: None, ..Self::new(file, device)? })
+    }
+
+    /// The loop device by which the user knows it.
+    pub(super) fn device(&self) -> Option<&Path> {
+        self.device.as_deref()
     }
 
     /// Its name; the last one where it is lost.
@@ -128,7 +157,9 @@ impl NamedFile {
             // By another of its names, say, or through a mount that shows elsewhere.
             None if leads_to(&self.path, &self.file, &metadata) => (self.path.clone(), None),
             // A medium that was unmounted lazily has no names, and its files are all there.
-            None if metadata.nlink() > 0 && !is_unlinked(&self.file) => (self.path.clone(), None),
+            None if metadata.nlink() > 0 && !is_unlinked(&self.file) => {
+                find_unreached(&self.path, &self.file, &metadata)
+            }
             None if self.path.symlink_metadata().is_ok() => (self.path.clone(), Some(Lost::Replaced)),
             None => (self.path.clone(), Some(Lost::Deleted)),
         };
@@ -136,6 +167,36 @@ impl NamedFile {
         (self.path, self.lost) = (path, lost);
         Ok(has_changed)
     }
+}
+
+/// Where a file is that has a name, to which its path does not lead.
+fn find_unreached(path: &Path, file: &File, metadata: &fs::Metadata) -> (PathBuf, Option<Lost>) {
+    let as_it_was = (path.to_path_buf(), None);
+    let missing = fs::metadata(path).map_err(|error| error.kind());
+    if missing.is_err_and(|kind| !matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)) {
+        return as_it_was;
+    }
+    let Ok(table) = MountTable::read() else { return as_it_was };
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).unwrap_or_default();
+    let number = info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
+    let Some(number) = number else { return as_it_was };
+    if table.shows(number) {
+        return as_it_was;
+    }
+    // Its name begins where its file system does, which may be mounted elsewhere by now.
+    let name = current_name(file).unwrap_or_default();
+    let inner = name.strip_prefix("/").unwrap_or(&name);
+    let mut places = table.places_of((major(metadata.dev()), minor(metadata.dev())));
+    let elsewhere =
+        places.find_map(|place| Some(place.join(inner)).filter(|path| leads_to(path, file, metadata)));
+    elsewhere.map_or((path.to_path_buf(), Some(Lost::Unreachable)), |found| (found, None))
+}
+
+/// Whether a file system is gone with its last user: it lies in memory.
+pub(super) fn lies_in_memory(file: &File) -> bool {
+    const TMPFS: i64 = 0x0102_1994;
+    const RAMFS: i64 = 0x8584_58F6;
+    fstatfs(file).is_ok_and(|found| [TMPFS, RAMFS].contains(&found.f_type))
 }
 
 /// What the kernel calls an open file. It follows renaming, also of the folders above.

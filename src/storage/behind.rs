@@ -8,7 +8,7 @@ use std::{
 
 use rustix::fs::{OFlags, major, minor};
 
-use crate::sys::loopdev::{backing_file, devices_on_file, is_claimed};
+use crate::sys::loopdev::{backing_file, devices_on_file, is_behind, is_claimed};
 
 /// The file that a loop device shows, or the one that a partition is on. `None` for all that is no loop device, and where the
 /// file has no name any more that leads to it.
@@ -20,7 +20,8 @@ pub fn file_behind(device: &File) -> Option<(PathBuf, File)> {
     let path = [node.as_path(), node.parent()?].into_iter().find_map(backing_file)?;
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC).bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(&path).ok()?;
-    Some((path, file))
+    // Another file may bear that name by now.
+    is_behind(device, &file.metadata().ok()?).then_some((path, file))
 }
 
 /// A loop device that shows this file, and that something claims for itself: a file system, or another device.

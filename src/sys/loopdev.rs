@@ -68,11 +68,7 @@ impl LoopDevice {
 
     /// Whether the kernel kept direct I/O on: it drops it silently where the file does not allow it.
     pub fn has_direct_io(&self) -> io::Result<bool> {
-        // SAFETY: LOOP_GET_STATUS64 fills a `loop_info64`, which is what `LoopInfo` lays out.
-        let getter = unsafe { Getter::<LOOP_GET_STATUS64, LoopInfo>::new() };
-        // SAFETY: the device is open, and the getter holds room for the whole structure.
-        let info = unsafe { ioctl(&self.file, getter)? };
-        Ok(info.flags & FLAG_DIRECT_IO != 0)
+        Ok(status(&self.file)?.flags & FLAG_DIRECT_IO != 0)
     }
 
     /// Lets go of the file. While something else still uses the device, the kernel does it at that one's end.
@@ -154,12 +150,22 @@ pub fn devices_on_file(file: (u64, u64)) -> impl Iterator<Item = PathBuf> {
 /// The number of the file system that holds the file behind the loop device `path`, whatever that file is called by now. `None` where
 /// it is free, or where the caller may not ask.
 pub fn backing_device(path: &Path) -> Option<(u32, u32)> {
-    let device = File::open(path).ok()?;
+    let info = status(&File::open(path).ok()?).ok()?;
+    Some((major(info.device), minor(info.device)))
+}
+
+/// Whether `file` is what lies behind an open loop device, or a partition of it; also where the kernel does not say so.
+pub fn is_behind(device: &File, file: &fs::Metadata) -> bool {
+    let Ok(info) = status(device) else { return true };
+    let number = |device| (major(device), minor(device));
+    (number(info.device), info.inode) == (number(file.dev()), file.ino())
+}
+
+fn status(device: &File) -> io::Result<LoopInfo> {
     // SAFETY: LOOP_GET_STATUS64 fills a `loop_info64`, which is what `LoopInfo` lays out.
     let getter = unsafe { Getter::<LOOP_GET_STATUS64, LoopInfo>::new() };
     // SAFETY: the device is open, and the getter holds room for the whole structure.
-    let info = unsafe { ioctl(&device, getter).ok()? };
-    Some((major(info.device), minor(info.device)))
+    Ok(unsafe { ioctl(device, getter)? })
 }
 
 fn configure(device: &File, backing: &File, options: LoopOptions) -> Result<(), Errno> {

@@ -7,6 +7,7 @@ pub mod available;
 pub mod descriptor;
 pub mod fuse_mount;
 pub mod in_use;
+pub mod limits;
 pub mod loopdev;
 pub mod mapped_file;
 pub mod memory;

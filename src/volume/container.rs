@@ -25,6 +25,7 @@ use crate::{
         signature::{self, Owner},
     },
     storage::{FileStorage, Section, Shortage, Storage, claimed_loop_device, file_behind},
+    sys::limits,
 };
 
 /// How a container is opened.
@@ -91,6 +92,9 @@ impl Container {
             refuse_read_only(&file)?;
         }
         Self::lock(&file, access)?;
+        if writable {
+            check_file_size(&file)?;
+        }
         let mut container = Self::from_file(file, path)?;
         if let Some((behind, file)) = file_behind(container.file()) {
             let is_in_use = |error: Error| match error.kind() {
@@ -203,6 +207,14 @@ impl Container {
     /// The open file, to hand to another process.
     pub fn file(&self) -> &File {
         self.file.file()
+    }
+
+    /// How long the file or the device is.
+    ///
+    /// # Errors
+    /// What asking for it gave.
+    pub fn file_len(&self) -> io::Result<u64> {
+        self.file.size()
     }
 
     /// The open header file, where the header is detached: to hand to another process too.
@@ -401,6 +413,16 @@ fn refuse_read_only(file: &File) -> Result<()> {
         return Err(Error::new(ErrorKind::Io, "the device is read-only"));
     }
     Ok(())
+}
+
+/// Whether this process, and a server that it starts, may write all of the file.
+fn check_file_size(file: &File) -> Result<()> {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || limits::allow_file(metadata.len()) {
+        return Ok(());
+    }
+    let reason = "it is larger than a file may be that is written here (ulimit -f)";
+    Err(Error::new(ErrorKind::Io, reason).with_hint("raise the limit on file sizes: see ulimit -f"))
 }
 
 /// The format whose signature stands in some bytes.

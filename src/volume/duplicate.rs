@@ -45,7 +45,7 @@ impl Duplicate {
         if ioctl_ficlone(to, from).is_ok() {
             return Ok(to.sync_all()?);
         }
-        let len = from.metadata()?.len();
+        let len = length(from)?;
         to.set_len(len)?;
         let extents = extents(from, len)?;
         let total = 2 * extents.iter().map(|extent| extent.end - extent.start).sum::<u64>();
@@ -91,7 +91,8 @@ pub fn duplicate_to(from: &File, target: &Path, progress: Progress<'_>) -> Resul
 pub fn has_room_for(from: &File, directory: &Path) -> io::Result<bool> {
     let (metadata, there) = (from.metadata()?, statvfs(directory)?);
     let free = there.f_bavail.saturating_mul(there.f_frsize);
-    Ok(free >= metadata.blocks().saturating_mul(512).saturating_add(SPARE))
+    let takes = if metadata.is_file() { metadata.blocks().saturating_mul(512) } else { length(from)? };
+    Ok(free >= takes.saturating_add(SPARE))
 }
 
 fn step(done: &mut u64, len: usize, total: u64, progress: Progress<'_>) -> Result<()> {
@@ -119,6 +120,11 @@ fn for_each_chunk(
         }
     }
     Ok(())
+}
+
+/// How long a file or a device is: a device's metadata says 0. No one uses its own position.
+fn length(file: &File) -> io::Result<u64> {
+    Ok(seek(file, SeekFrom::End(0))?)
 }
 
 /// Where a file holds data: all of it on file systems that know no holes.

@@ -12,19 +12,58 @@ use crate::{
 const WRITE_TOO_MUCH: &str =
     "dd if=/dev/urandom of=m/big bs=1M count=16 conv=fsync 2> dd.log || echo refused";
 
+/// It may be set from outside, too, while the server runs.
+fn limit_file_sizes(world: &World, server: u64) {
+    world.shell(&format!("prlimit --fsize=4194304 --pid {server}"));
+}
+
 #[test]
 fn a_limit_on_file_sizes_fails_writes_and_ends_no_server() {
     with_vault("--size 32M --provision thin", |world| {
-        // In units of 512 bytes: 4 MiB.
-        world.shell(
-            "ulimit -f 8192; exec ./strongroom --quiet mount v.vault m --password-file password 2> mount.log",
-        );
+        world.done("mount v.vault m --password-file password");
         let server = world.server();
+        limit_file_sizes(world, server);
         assert_eq!(world.shell(WRITE_TOO_MUCH), "refused\n", "{world}");
         assert_eq!(world.server(), server, "{world}: the server lives");
         // What could not be written is lost, and taking the volume down says so or not; but it goes.
         let _ = world.strongroom("unmount m --force");
         wait_for_end_of(server);
+    });
+}
+
+/// A write in the middle of it would fail, and look like a broken disk.
+#[test]
+fn a_limit_on_file_sizes_below_the_container_is_raised_or_named_before_anything_is_written() {
+    with_vault("--size 32M --provision thin", |world| {
+        for limit in ["-Sf 8192", "-f 8192"] {
+            let script =
+                format!("ulimit {limit}; exec ./strongroom mount v.vault m --password-file password");
+            let ended = crate::place::ended(world.command("/bin/sh").args(["-c", &script]));
+            if ended.status == Some(0) {
+                world.shell("seq 1500000 > m/f; sync m/f; rm m/f");
+                world.done("unmount m");
+                continue;
+            }
+            assert!(limit.starts_with("-f") && ended.status == Some(6), "{world}: {limit}: {ended:?}");
+            assert!(ended.errors.contains("(ulimit -f)"), "{world}: {limit}: {ended:?}");
+            assert!(world.listed().is_null(), "{world}: {limit}");
+        }
+    });
+}
+
+#[test]
+fn a_limit_on_the_stack_is_raised_or_named() {
+    with_vault("--size 32M --provision thin --filesystem none", |world| {
+        for (limit, is_raised) in [("-Ss 64", true), ("-s 64", false)] {
+            let script = format!("ulimit {limit}; exec ./strongroom info v.vault");
+            let ended = crate::place::ended(world.command("/bin/sh").args(["-c", &script]));
+            if is_raised || ended.status == Some(0) {
+                assert_eq!(ended.status, Some(0), "{world}: {limit}: {ended:?}");
+                continue;
+            }
+            assert_eq!(ended.status, Some(3), "{world}: {limit}: {ended:?}");
+            assert!(ended.errors.contains("see ulimit -s"), "{world}: {limit}: {ended:?}");
+        }
     });
 }
 
@@ -119,10 +158,9 @@ impl Drop for Medium {
 #[test]
 fn an_unmount_after_failed_writes_is_an_error_and_takes_the_volume_down() {
     with_vault("--size 32M --provision thin", |world| {
-        world.shell(
-            "ulimit -f 8192; exec ./strongroom --quiet mount --block v.vault m --password-file password",
-        );
+        world.done("mount --block v.vault m --password-file password");
         let server = world.server();
+        limit_file_sizes(world, server);
         let wrote =
             "dd if=/dev/urandom of=m/volume bs=1M count=16 conv=notrunc,fsync 2> dd.log || echo refused";
         assert_eq!(world.shell(wrote), "refused\n", "{world}");

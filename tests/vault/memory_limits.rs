@@ -78,6 +78,8 @@ fn limits_of_the_shell_end_in_a_clear_line() {
             "-n 12",
             "-n 20",
             "-n 60",
+            "-s 64",
+            "-t 20",
         ] {
             ends_clearly(world, limit);
         }

@@ -514,3 +514,88 @@ fn a_deleted_container_with_another_name_is_not_said_to_be_lost() {
         world.done("unmount m --save-as saved");
     });
 }
+
+/// The name of the file behind it is what counts.
+#[test]
+fn a_container_on_a_loop_device_whose_file_is_lost_is_shown_and_kept_until_it_is_saved() {
+    with_who(Who::Root, OPTIONS, |world| {
+        for (lose, state) in [(REPLACE, "replaced"), ("rm v.vault", "deleted")] {
+            let device = world.shell("losetup -f --show v.vault").trim().to_owned();
+            world.done(&format!("mount {device} m --password-file password"));
+            world.shell(WRITE);
+            world.shell(lose);
+            wait_until(state, || world.strongroom("list").out.contains(&format!("{device} ({state})")));
+            let refused = world.strongroom("unmount m");
+            let told = format!("v.vault, which {device} shows, was {state}");
+            assert!(refused.status == Some(5) && refused.errors.contains(&told), "{refused:?}");
+            assert!(refused.errors.contains("--save-as FILE"), "{refused:?}");
+            world.done("unmount m --save-as saved.vault");
+            world.shell(&format!("losetup -d {device}"));
+            assert_written_is_in(world, "saved.vault");
+            world.shell("mv -f saved.vault v.vault");
+        }
+    });
+}
+
+#[test]
+fn force_copies_a_lost_file_behind_a_loop_device_to_where_it_was() {
+    with_who(Who::Root, OPTIONS, |world| {
+        let device = world.shell("losetup -f --show v.vault").trim().to_owned();
+        world.done(&format!("mount {device} m --password-file password"));
+        world.shell(WRITE);
+        world.shell("rm v.vault");
+        world.done("unmount m --force");
+        world.shell(&format!("losetup -d {device}"));
+        assert_written_is_in(world, "v.vault.rescued");
+    });
+}
+
+#[test]
+fn a_container_that_cannot_be_reached_any_more_is_shown_and_kept_until_it_is_saved() {
+    with_who(Who::Root, OPTIONS, |world| {
+        world.shell("mkdir medium; mount -t tmpfs -o size=80m x medium; mv v.vault medium/v.vault");
+        world.done("mount medium/v.vault m --password-file password");
+        world.shell(WRITE);
+        world.shell("mount -t tmpfs -o size=1m y medium");
+        wait_for_state(world, "unreachable");
+        world.shell("umount medium");
+        wait_until("a way to it", || world.listed()["container_state"].is_null());
+        world.shell("umount -l medium");
+        wait_for_state(world, "unreachable");
+        let list = world.strongroom("list");
+        assert!(list.out.contains("v.vault (unreachable)"), "{list:?}");
+        let refused = world.strongroom("unmount m");
+        assert!(refused.status == Some(5) && refused.errors.contains("--save-as FILE"), "{refused:?}");
+        world.done("unmount m --save-as saved.vault");
+        assert_written_is_in(world, "saved.vault");
+    });
+}
+
+/// What was written stays on the disk, whether that is mounted or not.
+#[test]
+fn a_container_on_a_disk_that_was_unmounted_lazily_is_found_where_that_is_mounted_again() {
+    with_who(Who::Root, OPTIONS, |world| {
+        world.shell("mkdir medium other; truncate -s 64M disk; mkfs.ext4 -q disk; mount -o loop disk medium");
+        let disk = world.shell("findmnt -no SOURCE medium").trim().to_owned();
+        world.shell("mv v.vault medium/v.vault");
+        world.done("mount medium/v.vault m --password-file password");
+        world.shell("umount -l medium");
+        wait_for_state(world, "unreachable");
+        world.shell(&format!("mount {disk} other"));
+        wait_until("the other place", || {
+            world.listed()["container"].as_str().is_some_and(|shown| shown.ends_with("/other/v.vault"))
+        });
+        assert!(world.listed()["container_state"].is_null());
+        world.shell(WRITE);
+        world.shell("umount -l other");
+        wait_for_state(world, "unreachable");
+        assert_eq!(world.strongroom("unmount m").status, Some(5));
+        let forced = world.strongroom("unmount m --force");
+        let told = "what was written is on the file system that held";
+        assert!(forced.status == Some(0) && forced.errors.contains(told), "{forced:?}");
+        wait_until("the end of the disk", || world.shell("losetup -j disk").is_empty());
+        world.shell("mount -o loop disk medium");
+        assert_written_is_in(world, "medium/v.vault");
+        world.shell("umount medium");
+    });
+}

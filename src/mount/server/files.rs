@@ -24,7 +24,7 @@ use rustix::{
 };
 
 use crate::{
-    mount::whereabouts::{Lost, NamedFile},
+    mount::whereabouts::{Lost, NamedFile, lies_in_memory},
     volume::Container,
 };
 
@@ -44,14 +44,34 @@ pub(super) struct Place {
     pub path: PathBuf,
     /// How it lost it.
     pub lost: Option<Lost>,
-    /// Whether any name leads to it.
+    /// Whether it stays without its descriptor: another name leads to it, or it is on a medium that is not mounted.
     pub is_linked: bool,
+    /// The loop device by which its user knows it.
+    pub device: Option<PathBuf>,
 }
 
 impl Place {
     fn of(file: &NamedFile) -> Self {
-        let is_linked = file.lost().is_some() && file.file().metadata().is_ok_and(|found| found.nlink() > 0);
-        Self { path: file.path().to_path_buf(), lost: file.lost(), is_linked }
+        let stays = match file.lost() {
+            None => false,
+            Some(Lost::Unreachable) => !lies_in_memory(file.file()),
+            Some(_) => file.file().metadata().is_ok_and(|found| found.nlink() > 0),
+        };
+        let (path, device) = (file.path().to_path_buf(), file.device().map(Path::to_path_buf));
+        Self { path, lost: file.lost(), is_linked: stays, device }
+    }
+
+    /// The name by which its user knows it.
+    pub(super) fn shown(&self) -> &Path {
+        self.device.as_deref().unwrap_or(&self.path)
+    }
+
+    /// Whether it is gone with its descriptor, or has another name at most.
+    pub(super) fn is_nameless(&self) -> bool {
+        match self.lost {
+            Some(Lost::Unreachable) => !self.is_linked,
+            lost => lost.is_some_and(Lost::is_nameless),
+        }
     }
 }
 
@@ -83,7 +103,11 @@ struct Looked {
 impl FileWatch {
     /// Starts to watch. `shown` is what the container is called where it has no name.
     pub(super) fn start(container: &Container, shown: &Path) -> io::Result<Self> {
-        let mut files = vec![NamedFile::new(container.file().try_clone()?, shown)?];
+        let container_file = match container.file_behind() {
+            Some(file) => NamedFile::behind(file.try_clone()?, shown)?,
+            None => NamedFile::new(container.file().try_clone()?, shown)?,
+        };
+        let mut files = vec![container_file];
         if let Some(header) = container.header_file() {
             files.push(NamedFile::new(header.try_clone()?, shown)?);
         }
@@ -114,6 +138,12 @@ impl FileWatch {
             }
         }
         locked(&self.shared.found).found.clone()
+    }
+
+    /// Has it look soon, without waiting for it: mounts have changed.
+    pub(super) fn nudge(&mut self) {
+        // A thread that has ended looks no more.
+        let _ = self.wake.write_all(&[0]);
     }
 
     /// What others write from now on is not held against them.
@@ -230,8 +260,12 @@ fn note(files: &[NamedFile], shared: &Shared, answered: u64) {
 
 fn found(files: &[NamedFile]) -> Found {
     let mut places = files.iter().map(Place::of);
-    let container =
-        places.next().unwrap_or_else(|| Place { path: PathBuf::new(), lost: None, is_linked: false });
+    let container = places.next().unwrap_or_else(|| Place {
+        path: PathBuf::new(),
+        lost: None,
+        is_linked: false,
+        device: None,
+    });
     Found { container, header: places.next() }
 }
 
@@ -303,6 +337,10 @@ mod tests {
         (folder, path, watch)
     }
 
+    fn place(path: PathBuf, lost: Option<Lost>) -> Place {
+        Place { path, lost, is_linked: false, device: None }
+    }
+
     fn has_news(watch: &FileWatch) -> bool {
         is_readable(&[watch.news()], Some(Duration::from_secs(20))) == [true]
     }
@@ -313,10 +351,10 @@ mod tests {
         let renamed = folder.path().canonicalize().unwrap().join("e");
         fs::rename(path.parent().unwrap(), &renamed).unwrap();
         assert!(has_news(&watch));
-        assert_eq!(watch.found().container, Place { path: renamed.join("v"), lost: None, is_linked: false });
+        assert_eq!(watch.found().container, place(renamed.join("v"), None));
         fs::remove_file(renamed.join("v")).unwrap();
         assert!(has_news(&watch));
-        let expected = Place { path: renamed.join("v"), lost: Some(Lost::Deleted), is_linked: false };
+        let expected = place(renamed.join("v"), Some(Lost::Deleted));
         assert_eq!(watch.found().container, expected);
         fs::write(renamed.join("v"), "another").unwrap();
         assert!(has_news(&watch));
@@ -344,7 +382,10 @@ mod tests {
         assert_eq!(watch.look().container.lost, None);
         write_from_another_process(&path);
         assert!(has_news(&watch));
-        assert_eq!(watch.found().container, Place { path, lost: Some(Lost::Overwritten), is_linked: true });
+        assert_eq!(
+            watch.found().container,
+            Place { is_linked: true, ..place(path, Some(Lost::Overwritten)) }
+        );
     }
 
     #[test]

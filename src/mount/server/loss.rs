@@ -50,22 +50,30 @@ impl Loss {
         let is_lost = |place: &Place| match place.lost {
             Some(Lost::Deleted) => true,
             Some(Lost::Replaced | Lost::Overwritten) => !read_only,
+            Some(Lost::Unreachable) => !read_only || !place.is_linked,
             None => false,
         };
         let lost = is_lost(&found.container) || found.header.as_ref().is_some_and(is_lost);
         lost.then_some(Self { found })
     }
 
-    /// Whether a file goes with its last descriptor; otherwise others have written to it, and it stays.
+    /// Whether a file goes with its last descriptor; otherwise it stays, and others have written to it, or nobody can reach it.
     pub(super) fn is_nameless(&self) -> bool {
-        let is_nameless = |place: &Place| place.lost.is_some_and(Lost::is_nameless);
-        is_nameless(&self.found.container) || self.found.header.as_ref().is_some_and(is_nameless)
+        self.places().any(Place::is_nameless)
+    }
+
+    /// Whether all stays that was written, on a medium that nobody can reach for now.
+    pub(super) fn is_out_of_reach(&self) -> bool {
+        self.places().all(|place| !place.is_nameless() && place.lost != Some(Lost::Overwritten))
+    }
+
+    fn places(&self) -> impl Iterator<Item = &Place> {
+        [Some(&self.found.container), self.found.header.as_ref()].into_iter().flatten()
     }
 
     /// What has become of a file that others have written to.
     pub(super) fn damage(&self) -> Option<Error> {
-        let places = [Some(&self.found.container), self.found.header.as_ref()];
-        let is_damaged = places.into_iter().flatten().any(|place| place.lost == Some(Lost::Overwritten));
+        let is_damaged = self.places().any(|place| place.lost == Some(Lost::Overwritten));
         is_damaged.then(|| {
             Error::new(ErrorKind::Io, format!("{}: it may be damaged, and not open again", self.told()))
         })
@@ -74,8 +82,9 @@ impl Loss {
     /// What was lost, in words: `its container /a/v was deleted`.
     pub(super) fn told(&self) -> String {
         let told = |what: &str, place: &Place| {
-            let by = if place.lost? == Lost::Overwritten { " by another program" } else { "" };
-            Some(format!("its {what} {} was {}{by}", place.path.display(), place.lost?.name()))
+            let by = place.device.as_ref().map(|device| format!(", which {} shows,", device.display()));
+            let (path, by) = (place.path.display(), by.unwrap_or_default());
+            Some(format!("its {what} {path}{by} {}", place.lost?.told()))
         };
         let header = self.found.header.as_ref().and_then(|place| told("header file", place));
         let told: Vec<_> = told("container", &self.found.container).into_iter().chain(header).collect();
@@ -84,6 +93,11 @@ impl Loss {
 
     /// Why a volume is not taken down by a command that does not say what is to become of it.
     pub(super) fn refusal(&self, read_only: bool) -> Error {
+        if self.is_out_of_reach() {
+            return Error::new(ErrorKind::Busy, self.told()).with_hint(
+                "bring that file system back first, or keep a copy with --save-as FILE; --force unmounts all the same: what was written is on it",
+            );
+        }
         if !self.is_nameless() {
             let reason = format!("{}: it may not open again", self.told());
             return Error::new(ErrorKind::Busy, reason)
@@ -113,7 +127,7 @@ impl Loss {
     pub(super) fn notice(&self, shown: &Path) -> String {
         let shown = shown.display();
         let told = self.told();
-        if self.is_nameless() {
+        if self.is_nameless() || self.is_out_of_reach() {
             format!(
                 "{shown} is mounted, but {told}: strongroom unmount {shown} --save-as FILE keeps what is in it"
             )
@@ -124,8 +138,7 @@ impl Loss {
 
     /// Whether each lost file has another name, under which it stays.
     fn is_linked(&self) -> bool {
-        let places = [Some(&self.found.container), self.found.header.as_ref()];
-        places.into_iter().flatten().filter(|place| place.lost.is_some()).all(|place| place.is_linked)
+        self.places().filter(|place| place.lost.is_some()).all(|place| place.is_linked)
     }
 
     /// The lost files, each with the name that it had.
@@ -134,7 +147,7 @@ impl Loss {
         [(&self.found.container, container.file())]
             .into_iter()
             .chain(header)
-            .filter(|(place, _)| place.lost.is_some_and(Lost::is_nameless))
+            .filter(|(place, _)| place.is_nameless())
             .map(|(place, file)| (file, place.path.as_path()))
             .collect()
     }
@@ -356,7 +369,8 @@ impl Held {
     }
 
     fn loss(&mut self) -> Option<Loss> {
-        Loss::of(self.files.look(), self.session.record().entry.read_only).filter(Loss::is_nameless)
+        let loss = Loss::of(self.files.look(), self.session.record().entry.read_only);
+        loss.filter(|loss| loss.is_nameless() || loss.is_out_of_reach())
     }
 
     /// Copies what is lost to where it was. True where nothing is lost any more.
@@ -462,7 +476,7 @@ mod tests {
     use super::*;
 
     fn found(container: Option<Lost>, header: Option<Lost>) -> Found {
-        let place = |path: &str, lost| Place { path: path.into(), lost, is_linked: false };
+        let place = |path: &str, lost| Place { path: path.into(), lost, is_linked: false, device: None };
         Found { container: place("/a/v", container), header: Some(place("/a/h", header)) }
     }
 
@@ -482,6 +496,28 @@ mod tests {
         assert!(Loss::of(found(Some(Lost::Overwritten), None), true).is_none());
         let both = Loss::of(found(Some(Lost::Overwritten), Some(Lost::Deleted)), false).unwrap();
         assert!(both.is_nameless());
+    }
+
+    #[test]
+    fn a_container_that_cannot_be_reached_is_lost_with_a_file_system_in_memory_only() {
+        let mut found = found(Some(Lost::Unreachable), None);
+        let loss = |found: &Found, read_only| Loss::of(found.clone(), read_only);
+        let lost = loss(&found, true).unwrap();
+        assert!(lost.is_nameless() && !lost.is_out_of_reach());
+        found.container.is_linked = true;
+        assert!(loss(&found, true).is_none());
+        let kept = loss(&found, false).unwrap();
+        assert!(!kept.is_nameless() && kept.is_out_of_reach());
+        assert!(kept.refusal(false).hint().unwrap().contains("--save-as FILE"));
+    }
+
+    #[test]
+    fn a_file_behind_a_loop_device_is_told_with_the_device() {
+        let mut found = found(Some(Lost::Deleted), None);
+        found.container.device = Some("/dev/loop7".into());
+        assert_eq!(found.container.shown(), Path::new("/dev/loop7"));
+        let told = Loss::of(found, false).unwrap().told();
+        assert_eq!(told, "its container /a/v, which /dev/loop7 shows, was deleted");
     }
 
     #[test]

@@ -25,7 +25,7 @@ impl Server {
 
     fn note_found(&mut self, found: &Found) {
         self.note(|record| {
-            record.follow(&found.container.path, found.container.lost);
+            record.follow(found.container.shown(), found.container.lost);
             record.entry.header = found.header.as_ref().map(|header| header.path.clone());
             record.entry.header_state = found.header.as_ref().and_then(|header| header.lost);
         });
