@@ -156,6 +156,10 @@ All that holds for the file behind a loop device, too. If the file system with t
 the container as unreachable, and unmount refuses with status 5. What you wrote is on that file system: bring it back, or take --save-as FILE. With --force the volume is
 unmounted without a copy; only a container in memory (tmpfs) is copied as a deleted one is.
 
+If the file cannot be written any more (chattr +i, a file system that became read-only), what was written waits without a limit, list shows it (\"unwritten\": \"forbidden\" in JSON), and
+unmount refuses with status 5. Make it writable again, or take --save-as FILE, which has all that waits. unmount refuses as well while the file system of the volume, or the one with the container, is
+frozen (fsfreeze): thaw it first. --force, SIGTERM and an umount from outside thaw the volume's own. SIGTERM ends the waiting after 20 seconds, a second one at once.
+
 If another program writes into the file instead, or cuts it off, list shows it as overwritten, and unmount refuses as well: copy what you can still
 read to another place, then use --force. --save-as refuses too unless --force is there, since the copy may not open. Writes through a memory mapping, by other machines, on FUSE, before Linux 5.13 or under a memory limit do not show.
 

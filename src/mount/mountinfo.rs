@@ -2,8 +2,12 @@
 
 use std::{
     ffi::OsString,
-    fs, io,
-    os::unix::ffi::{OsStrExt, OsStringExt},
+    fs::{self, File},
+    io,
+    os::{
+        fd::AsRawFd,
+        unix::ffi::{OsStrExt, OsStringExt},
+    },
     path::{Path, PathBuf},
 };
 
@@ -226,6 +230,12 @@ impl MountTable {
     pub(super) fn below(&self, path: &Path) -> impl Iterator<Item = &Mount> {
         self.0.iter().filter(move |mount| mount.mountpoint != path && mount.mountpoint.starts_with(path))
     }
+}
+
+/// The number of the mount through which a file was opened.
+pub(super) fn mount_of(file: &File) -> Option<u64> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
 }
 
 /// The file that [`MountTable::read`] reads. Polling it for `POLLPRI` tells of changes.

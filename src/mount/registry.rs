@@ -56,7 +56,7 @@ pub struct Entry {
     /// How it stands with the hidden volume that is protected; none where none is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protection: Option<Protection>,
-    /// What came of writes for which the container's medium had no room.
+    /// What came of writes that the container's medium did not take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unwritten: Option<Unwritten>,
     /// The server.
@@ -70,12 +70,14 @@ pub struct Entry {
     pub dead: bool,
 }
 
-/// What came of writes for which the container's medium had no room.
+/// What came of writes that the container's medium did not take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unwritten {
     /// They wait until somebody makes room.
     Waiting,
+    /// They wait until the file can be written again.
+    Forbidden,
     /// Some were given up.
     Lost,
 }
@@ -84,6 +86,7 @@ impl Unwritten {
     pub(super) fn of(shortage: &Shortage) -> Option<Self> {
         shortage.lack().map(|lack| match lack {
             Lack::Waiting => Self::Waiting,
+            Lack::Forbidden => Self::Forbidden,
             Lack::Refused => Self::Lost,
         })
     }
@@ -92,6 +95,7 @@ impl Unwritten {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Waiting => "its disk is full",
+            Self::Forbidden => "it cannot be written",
             Self::Lost => "not everything was saved",
         }
     }

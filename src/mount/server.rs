@@ -7,6 +7,7 @@ mod loss;
 mod notes;
 mod parts;
 mod place;
+pub(in crate::mount) mod probe;
 mod reencryption;
 mod warden;
 
@@ -31,6 +32,7 @@ use files::FileWatch;
 use loss::{Contact, Held, Loss, Rescue, ending, tell_of_copies};
 use parts::{Export, MadeMountPoint};
 use place::{Place, record};
+use probe::{Probe, Refusal};
 use warden::Patience;
 
 use super::{
@@ -38,6 +40,7 @@ use super::{
     filesystem::Superblock,
     mountinfo::{MountId, MountTable},
     protocol::{self, Answer, Command, Failure, Order, Outcome, Reencrypt, Rescued, Save, Target},
+    registry::Unwritten,
     replay::Replay,
     runtime,
     session::{DIRECTORY_PART, Session},
@@ -55,7 +58,9 @@ use crate::{
         },
         socket::receive_descriptors,
     },
-    volume::{BlockDevice, Container, LiveReencryption, LiveState, Shortage, Volume, missing_end},
+    volume::{
+        BlockDevice, Container, LiveReencryption, LiveState, Shortage, Volume, missing_end, nameless_copy,
+    },
 };
 
 /// A server's exit status where not all that was written is kept.
@@ -143,6 +148,7 @@ struct Server {
     container: Container,
     files: FileWatch,
     shortage: Arc<Shortage>,
+    probe: Probe,
     contact: Contact,
     /// Dropped before the process ends, it comes to rest.
     reencryption: Arc<LiveReencryption>,
@@ -212,6 +218,7 @@ impl Server {
             container,
             files,
             shortage,
+            probe: Probe::default(),
             contact,
             reencryption,
         })
@@ -403,18 +410,29 @@ impl Server {
                 let spoiled = if force { None } else { self.loss().and_then(|loss| loss.refusal_to_save()) };
                 let spoiled = spoiled.map(|refusal| Outcome::Kept(Failure::from(&refusal)));
                 let failed = save.check(&self.container).err();
-                spoiled.or_else(|| failed.map(|error| Outcome::Failed(Failure::from(&error))))
+                spoiled.or_else(|| failed.map(|error| Outcome::Failed(Failure::from(&error)))).or_else(|| {
+                    let frozen = self.frozen().filter(|_| !force);
+                    frozen.map(|refusal| Outcome::Kept(Failure::from(&refusal)))
+                })
             }
             None if force => None,
             None => {
                 let read_only = self.session.record().entry.read_only;
                 let lost = self.loss().map(|loss| loss.refusal(read_only));
-                lost.or_else(|| self.lack()).map(|refusal| Outcome::Kept(Failure::from(&refusal)))
+                let refused = lost.or_else(|| self.lack()).or_else(|| self.refusing_medium());
+                let refused = refused.or_else(|| self.frozen());
+                refused.map(|refusal| Outcome::Kept(Failure::from(&refusal)))
             }
         };
         if let Some(refusal) = refused {
             // Whoever asked may have gone; the volume is as it was.
             let _ = protocol::send(&stream, &refusal);
+            return Next::Serve;
+        }
+        if let Some(save) = &save
+            && let Err(error) = self.move_if_forbidden(save)
+        {
+            let _ = protocol::send(&stream, &Outcome::Kept(Failure::from(&error)));
             return Next::Serve;
         }
         if force {
@@ -460,6 +478,22 @@ impl Server {
         // Whoever asked may have gone; the volume is down all the same.
         let _ = protocol::send(&stream, &ending(lossy.as_ref()));
         Next::End { is_whole: lossy.is_none() }
+    }
+
+    /// Where the container cannot be written any more, has what was written go to a copy of it that has no name, in the folder of the
+    /// copy that was asked for.
+    fn move_if_forbidden(&mut self, save: &Save) -> Result<()> {
+        self.note_room();
+        let is_forbidden = self.session.record().entry.unwritten == Some(Unwritten::Forbidden)
+            || matches!(self.probe.ask(self.container.file()), Some(Refusal::Forbidden));
+        let Some(folder) = save.target.as_deref().and_then(Path::parent).filter(|_| is_forbidden) else {
+            return Ok(());
+        };
+        self.shortage.pause(true);
+        let copied = nameless_copy(self.container.file(), folder);
+        let moved = copied.map(|copy| self.container.move_to(copy));
+        self.shortage.pause(false);
+        moved
     }
 
     /// Lends the container, lock and all, until the other end closes the connection. Nothing here waits for that: where the

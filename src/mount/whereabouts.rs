@@ -14,7 +14,7 @@ use std::{
 use rustix::fs::{fstatfs, major, minor};
 use serde::{Deserialize, Serialize};
 
-use super::mountinfo::MountTable;
+use super::mountinfo::{MountTable, mount_of};
 use crate::sys::{available, writers::Writers};
 
 /// How a file was lost: its name leads to it no longer, or another program has written to it.
@@ -177,9 +177,7 @@ fn find_unreached(path: &Path, file: &File, metadata: &fs::Metadata) -> (PathBuf
         return as_it_was;
     }
     let Ok(table) = MountTable::read() else { return as_it_was };
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).unwrap_or_default();
-    let number = info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
-    let Some(number) = number else { return as_it_was };
+    let Some(number) = mount_of(file) else { return as_it_was };
     if table.shows(number) {
         return as_it_was;
     }

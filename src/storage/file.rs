@@ -22,6 +22,8 @@ pub struct FileStorage {
     /// The same file, opened so that the kernel caches nothing.
     uncached: OnceLock<File>,
     shortage: OnceLock<Arc<Shortage>>,
+    /// What is read and written instead from some moment on.
+    moved: OnceLock<File>,
 }
 
 impl FileStorage {
@@ -40,7 +42,7 @@ impl FileStorage {
         let read_only = fcntl_getfl(&file)?.intersection(OFlags::ACCMODE) == OFlags::RDONLY;
         let limits = Limits { read_only, can_punch: !read_only, can_resize: kind.is_file() && !read_only };
         let (in_place, uncached, shortage) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Ok(Self { file, limits, in_place, uncached, shortage })
+        Ok(Self { file, limits, in_place, uncached, shortage, moved: OnceLock::new() })
     }
 
     /// Has what is read again be read in place from now on, where the file lies on a file system on which that is as good.
@@ -77,7 +79,7 @@ impl FileStorage {
         let uncached = self.uncached(buf.as_ptr(), buf.len(), offset);
         match uncached.map(|file| file.write_all_at(buf, offset)) {
             Some(done) if !is_misaligned(&done) => done,
-            _ => self.file.write_all_at(buf, offset),
+            _ => self.file().write_all_at(buf, offset),
         }
     }
 
@@ -86,12 +88,17 @@ impl FileStorage {
         let is_whole = start.addr().is_multiple_of(LEAST_BLOCK)
             && len.is_multiple_of(LEAST_BLOCK)
             && offset.is_multiple_of(LEAST_BLOCK as u64);
-        self.uncached.get().filter(|_| is_whole)
+        self.uncached.get().filter(|_| is_whole && self.moved.get().is_none())
     }
 
     /// The open file.
     pub fn file(&self) -> &File {
-        &self.file
+        self.moved.get().unwrap_or(&self.file)
+    }
+
+    /// Has `copy`, which has the same bytes, be read and written instead from now on. Once; nobody may write meanwhile.
+    pub fn move_to(&self, copy: File) {
+        self.moved.get_or_init(|| copy);
     }
 }
 
@@ -99,7 +106,7 @@ impl Storage for FileStorage {
     fn size(&self) -> io::Result<u64> {
         // A block device's metadata says 0; seeking to the end tells for both. No one uses the file's own position.
         let _waiting = Request::begin();
-        Ok(seek(self.file.as_fd(), SeekFrom::End(0))?)
+        Ok(seek(self.file().as_fd(), SeekFrom::End(0))?)
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
@@ -107,13 +114,14 @@ impl Storage for FileStorage {
         let uncached = self.uncached(buf.as_ptr(), buf.len(), offset);
         match uncached.map(|file| file.read_exact_at(buf, offset)) {
             Some(done) if !is_misaligned(&done) => done,
-            _ => self.file.read_exact_at(buf, offset),
+            _ => self.file().read_exact_at(buf, offset),
         }
     }
 
     fn read_in_place(&self, range: Range<u64>, work: &mut dyn FnMut(&[u8])) -> bool {
         let _waiting = Request::begin();
-        self.in_place.get().is_some_and(|in_place| in_place.read(&self.file, range, work))
+        let in_place = self.in_place.get().filter(|_| self.moved.get().is_none());
+        in_place.is_some_and(|in_place| in_place.read(&self.file, range, work))
     }
 
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
@@ -125,19 +133,19 @@ impl Storage for FileStorage {
 
     fn sync_data(&self) -> io::Result<()> {
         let _waiting = Request::begin();
-        self.file.sync_data()
+        self.file().sync_data()
     }
 
     fn set_size(&self, size: u64) -> io::Result<()> {
         let _waiting = Request::to_change()?;
-        self.file.set_len(size)
+        self.file().set_len(size)
     }
 
     fn punch_hole(&self, range: Range<u64>) -> io::Result<()> {
         let len = range.end.checked_sub(range.start).ok_or(io::ErrorKind::InvalidInput)?;
         let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         let _waiting = Request::to_change()?;
-        Ok(fallocate(&self.file, how, range.start, len)?)
+        Ok(fallocate(self.file(), how, range.start, len)?)
     }
 
     fn limits(&self) -> Limits {

@@ -1,7 +1,8 @@
-//! A medium that has run full: writes to a thin container wait for room before they fail.
+//! A medium that takes no writes for now: it has run full, or somebody has forbidden them. They wait before they fail.
 //!
 //! Who wrote has long been told that it is done, as a rule: the kernel writes back later. A write that fails then is lost, and no
-//! program hears of it. A minute is what device-mapper's thin pools wait, too.
+//! program hears of it. A minute is what device-mapper's thin pools wait for room, too; what was forbidden is allowed again only by a
+//! person.
 
 use std::{
     io::{self, ErrorKind, PipeReader, PipeWriter, Write, pipe},
@@ -12,11 +13,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What came of writes for which there was no room.
+/// What came of writes that the medium did not take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lack {
-    /// They wait.
+    /// They wait for room.
     Waiting,
+    /// They wait until they are allowed: the file is immutable, its file system read-only.
+    Forbidden,
     /// At least one has failed.
     Refused,
 }
@@ -29,14 +32,35 @@ pub struct Shortage {
     changed: Condvar,
     /// Whether a write has met it since the last one that went through.
     is_met: AtomicBool,
+    /// Whether no write begins for now.
+    is_paused: AtomicBool,
     news: PipeWriter,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    since: Option<Instant>,
-    is_given_up: bool,
+    since: Option<(Instant, Cause)>,
+    /// When nobody waits any more.
+    end: Option<Instant>,
     is_refused: bool,
+}
+
+/// Why a medium takes no writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    Full,
+    Forbidden,
+}
+
+impl Cause {
+    /// `None` where what an error tells of does not end by itself, or by what a person does.
+    fn of(error: &io::Error) -> Option<Self> {
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(Self::Full),
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Some(Self::Forbidden),
+            _ => None,
+        }
+    }
 }
 
 impl Shortage {
@@ -50,47 +74,75 @@ impl Shortage {
 
     fn with_limit(limit: Duration) -> io::Result<(Arc<Self>, PipeReader)> {
         let (reader, news) = pipe()?;
-        let (state, changed, is_met) = (Mutex::default(), Condvar::new(), AtomicBool::new(false));
-        Ok((Arc::new(Self { limit, state, changed, is_met, news }), reader))
+        let (is_met, is_paused) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (state, changed) = (Mutex::default(), Condvar::new());
+        Ok((Arc::new(Self { limit, state, changed, is_met, is_paused, news }), reader))
     }
 
     /// How it stands; `None` where everything was written.
     pub fn lack(&self) -> Option<Lack> {
         let state = self.state();
-        if state.is_refused { Some(Lack::Refused) } else { state.since.map(|_| Lack::Waiting) }
+        match state.since {
+            _ if state.is_refused => Some(Lack::Refused),
+            Some((_, Cause::Forbidden)) => Some(Lack::Forbidden),
+            since => since.map(|_| Lack::Waiting),
+        }
     }
 
     /// Has no write wait any more, now and later.
     pub fn give_up(&self) {
-        self.state().is_given_up = true;
+        self.give_up_after(Duration::ZERO);
+    }
+
+    /// The same in a while. An earlier end stays.
+    pub fn give_up_after(&self, while_: Duration) {
+        let end = Instant::now() + while_;
+        let mut state = self.state();
+        state.end = Some(state.end.map_or(end, |earlier| earlier.min(end)));
+        drop(state);
         self.changed.notify_all();
     }
 
-    /// Does `write`, again and again while there is no room, as long as that is worth waiting for.
+    /// Has writes wait from now on, or no longer, whatever the medium takes.
+    pub fn pause(&self, is_paused: bool) {
+        self.is_paused.store(is_paused, Ordering::SeqCst);
+        self.changed.notify_all();
+    }
+
+    /// Does `write`, again and again while the medium does not take it, as long as that is worth waiting for.
     pub(super) fn endure(&self, mut write: impl FnMut() -> io::Result<()>) -> io::Result<()> {
         loop {
+            while self.is_paused.load(Ordering::SeqCst) {
+                drop(self.changed.wait_timeout(self.state(), MOMENT));
+            }
             let done = write();
-            if !done.as_ref().is_err_and(is_full) {
+            let Some(cause) = done.as_ref().err().and_then(Cause::of) else {
                 if done.is_ok() && self.is_met.load(Ordering::Relaxed) {
                     self.end();
                 }
                 return done;
-            }
+            };
             self.is_met.store(true, Ordering::Relaxed);
-            if !self.wait() {
+            if !self.wait(cause) {
                 return done;
             }
         }
     }
 
     /// Waits a moment. False where that has lasted long enough.
-    fn wait(&self) -> bool {
+    fn wait(&self, cause: Cause) -> bool {
         let mut state = self.state();
-        let since = *state.since.get_or_insert_with(|| {
-            self.tell();
-            Instant::now()
-        });
-        if state.is_given_up || since.elapsed() >= self.limit {
+        let since = match state.since {
+            Some((since, told)) if told == cause => since,
+            _ => {
+                self.tell();
+                let now = Instant::now();
+                state.since = Some((now, cause));
+                now
+            }
+        };
+        let has_ended = state.end.is_some_and(|end| Instant::now() >= end);
+        if has_ended || cause == Cause::Full && since.elapsed() >= self.limit {
             if !state.is_refused {
                 state.is_refused = true;
                 self.tell();
@@ -118,11 +170,6 @@ impl Shortage {
         // Whoever listened may be gone.
         let _ = (&self.news).write_all(&[0]);
     }
-}
-
-/// Whether what an error tells of ends when somebody makes room.
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -186,8 +233,50 @@ mod tests {
     #[test]
     fn other_failures_are_not_waited_for() {
         let (shortage, _news) = Shortage::with_limit(Duration::from_secs(3600)).unwrap();
-        let failed = shortage.endure(|| Err(ErrorKind::PermissionDenied.into()));
-        assert_eq!(failed.unwrap_err().kind(), ErrorKind::PermissionDenied);
+        let failed = shortage.endure(|| Err(ErrorKind::InvalidInput.into()));
+        assert_eq!(failed.unwrap_err().kind(), ErrorKind::InvalidInput);
         assert_eq!(shortage.lack(), None);
+    }
+
+    #[test]
+    fn a_write_that_is_forbidden_waits_until_it_is_allowed_or_given_up() {
+        for kind in [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem] {
+            let (shortage, mut news) = Shortage::with_limit(Duration::ZERO).unwrap();
+            let mut left = 3;
+            let ended = shortage.endure(|| {
+                left -= 1;
+                if left > 0 { Err(kind.into()) } else { Ok(()) }
+            });
+            ended.unwrap();
+            assert_eq!((left, shortage.lack()), (0, None));
+            news.read_exact(&mut [0; 2]).unwrap();
+
+            let waiting = Arc::clone(&shortage);
+            let writer = thread::spawn(move || waiting.endure(|| Err(kind.into())));
+            news.read_exact(&mut [0]).unwrap();
+            assert_eq!(shortage.lack(), Some(Lack::Forbidden));
+            shortage.give_up_after(Duration::from_millis(1));
+            assert_eq!(writer.join().unwrap().unwrap_err().kind(), kind);
+            assert_eq!(shortage.lack(), Some(Lack::Refused));
+        }
+    }
+
+    #[test]
+    fn no_write_begins_during_a_pause() {
+        let (shortage, _news) = Shortage::with_limit(Duration::ZERO).unwrap();
+        let has_begun = Arc::new(AtomicBool::new(false));
+        shortage.pause(true);
+        let (waiting, begun) = (Arc::clone(&shortage), Arc::clone(&has_begun));
+        let writer = thread::spawn(move || {
+            waiting.endure(|| {
+                begun.store(true, Ordering::SeqCst);
+                Ok(())
+            })
+        });
+        thread::sleep(Duration::from_millis(300));
+        assert!(!has_begun.load(Ordering::SeqCst));
+        shortage.pause(false);
+        writer.join().unwrap().unwrap();
+        assert!(has_begun.load(Ordering::SeqCst));
     }
 }

@@ -5,6 +5,7 @@
 pub mod alloc;
 pub mod available;
 pub mod descriptor;
+pub mod freeze;
 pub mod fuse_mount;
 pub mod in_use;
 pub mod limits;

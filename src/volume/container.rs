@@ -254,6 +254,11 @@ impl Container {
         self.file.endure(shortage);
     }
 
+    /// Has `copy`, which has the same bytes, be read and written in the place of the container's file. Nobody may write meanwhile.
+    pub fn move_to(&self, copy: File) {
+        self.file.move_to(copy);
+    }
+
     /// Has what is read next come from the medium, as far as everything was synced before. A hint: the kernel may ignore it.
     pub fn forget_cached(&self) {
         let _ = fadvise(self.file(), 0, None, Advice::DontNeed);

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io,
-    ops::Range,
+    ops::{ControlFlow, Range},
     os::unix::fs::{FileExt, MetadataExt, fchown},
     path::Path,
 };
@@ -87,6 +87,17 @@ pub fn duplicate_to(from: &File, target: &Path, progress: Progress<'_>) -> Resul
     copy.commit()
 }
 
+/// A copy of the file `from` that has no name, in the folder `directory`: a fallback for what cannot be written any more.
+///
+/// # Errors
+/// As [`Duplicate`]'s methods.
+pub fn nameless_copy(from: &File, directory: &Path) -> Result<File> {
+    // It never bears it.
+    let copy = Duplicate::begin(&directory.join(NEVER))?;
+    copy.fill(from, &mut |_, _| ControlFlow::Continue(()))?;
+    Ok(copy.0.container().file().try_clone()?)
+}
+
 /// Whether a copy of `from` fits into the folder `directory` now: as much room as the file takes, and a little more.
 pub fn has_room_for(from: &File, directory: &Path) -> io::Result<bool> {
     let (metadata, there) = (from.metadata()?, statvfs(directory)?);
@@ -152,13 +163,14 @@ fn extents(file: &File, len: u64) -> io::Result<Vec<Range<u64>>> {
     Ok(extents)
 }
 
+const NEVER: &str = ".strongroom-moved";
 const CHUNK_LEN: usize = 1 << 20;
 /// For the new file's own tables.
 const SPARE: u64 = 4 << 20;
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, ops::ControlFlow};
+    use std::fs;
 
     use super::*;
 

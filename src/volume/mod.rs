@@ -27,7 +27,7 @@ pub use container::{Access, Container, by_signature};
 pub use contents::{ZEROS, recognise, recognise_data, trace_at_start, way_in};
 pub use devices::DeviceName;
 pub use draft::{Draft, Occupant, occupant};
-pub use duplicate::{Duplicate, duplicate_to, has_room_for};
+pub use duplicate::{Duplicate, duplicate_to, has_room_for, nameless_copy};
 pub use erase::erase;
 pub use fill::{Progress, fill_around, fill_range, find_empty, prepare, prepare_storage};
 pub use grow::{grow, prepare_growth};

@@ -30,6 +30,7 @@ mod others;
 mod place;
 mod random_writes;
 mod reencryption;
+mod refusing;
 mod repair;
 mod replaced;
 mod sessions;

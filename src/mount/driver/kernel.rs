@@ -2,7 +2,7 @@
 
 use std::{
     ffi::CString,
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
     io,
     os::{
         fd::{AsFd, OwnedFd},
@@ -18,7 +18,7 @@ use std::{
 };
 
 use rustix::{
-    fs::OFlags,
+    fs::{Mode, OFlags, openat},
     io::Errno,
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, fsconfig_create, fsconfig_set_flag,
@@ -36,10 +36,12 @@ use crate::{
         filesystem::Contents,
         mountinfo::MountId,
         mountpoint::MountPoint,
+        server::probe::soon,
         session::Session,
         undo::{Part, Undo},
     },
     sys::{
+        freeze,
         loopdev::{self, LoopDevice, LoopOptions, backing_file},
         user::User,
     },
@@ -271,12 +273,18 @@ impl FileSystem {
     /// Waits until no file system claims the device. One that is mounted elsewhere, or detached with files open, still does;
     /// it is brought to the volume, since nobody here can reach it by path.
     fn wait_until_unclaimed(&mut self) -> Result<()> {
-        let deadline = Instant::now() + if self.is_flushed { Duration::ZERO } else { CLAIMED };
+        let mut deadline = Instant::now() + if self.is_flushed { Duration::ZERO } else { CLAIMED };
         while loopdev::is_claimed(&self.device)? {
             if Instant::now() >= deadline {
                 if !self.is_flushed {
+                    // Who froze it can no longer thaw it by its path.
+                    let was_frozen = self.thaw(None);
                     self.sync_by_device()?;
                     self.is_flushed = true;
+                    if was_frozen {
+                        deadline = Instant::now() + CLAIMED;
+                        continue;
+                    }
                 }
                 return Err(Error::new(ErrorKind::Busy, format!("{} is in use", self.device.display())));
             }
@@ -293,8 +301,10 @@ impl FileSystem {
             }
             return self.wait_until_unclaimed();
         }
+        let place = place_of(self.id);
+        self.thaw(place.as_ref().ok().and_then(Option::as_deref));
         // What was written reaches the disk even though its writers are cut off.
-        let synced = match place_of(self.id) {
+        let synced = match place {
             Ok(Some(place)) => sync_file_system(&place, || true),
             Ok(None) => Ok(()),
             Err(_) => self.sync_by_device(),
@@ -319,6 +329,26 @@ impl FileSystem {
                 _ => Err(uncovered.err().unwrap_or(covered)),
             },
         }
+    }
+
+    /// Thaws it where it was frozen (`fsfreeze`), by its place or wherever it is mounted: it would stay with its device for ever. True
+    /// where it was.
+    fn thaw(&self, place: Option<&Path>) -> bool {
+        let (place, device, kind) = (place.map(Path::to_path_buf), self.device.clone(), self.kind);
+        let thaw = move || {
+            let root = match place {
+                Some(place) => File::open(place)?,
+                None => {
+                    // What it gives is a place only.
+                    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                    let root = once_more(&device, kind)?;
+                    File::from(openat(&root, ".", flags, Mode::empty()).map_err(io::Error::from)?)
+                }
+            };
+            Ok(freeze::thaw(&root)?)
+        };
+        // Where its medium does not answer, this waits no longer than for a moment.
+        soon(thaw).is_some_and(|thawed| thawed.unwrap_or_default())
     }
 
     /// Brings all that was written to the volume, wherever the file system is mounted by now, and whatever lies over it.

@@ -188,6 +188,7 @@ impl Server {
             stop: Arc::clone(self.session.stop()),
             log: Arc::clone(&self.log),
             driver: record.driver_process,
+            shortage: Arc::clone(&self.shortage),
             container: record.entry.container.clone(),
         })
     }

@@ -1,10 +1,31 @@
 //! What a server notes of its volume for `list`, and tells whoever can be reached.
 
-use super::{Server, files::Found, loss::Loss};
+use std::path::Path;
+
+use super::{
+    Server,
+    files::Found,
+    loss::Loss,
+    probe::{Refusal, soon},
+};
 use crate::{
     error::{Error, ErrorKind},
-    mount::registry::{Protection, Record, Unwritten},
+    mount::{
+        mountinfo::MountTable,
+        registry::{Protection, Record, Unwritten},
+    },
+    sys::freeze,
 };
+
+fn forbidden(container: &Path) -> Error {
+    let reason =
+        format!("{} cannot be written any more: what was written last is not saved yet", container.display());
+    Error::new(ErrorKind::Busy, reason)
+        .with_hint(format!("{ALLOW}, and unmount again; or keep all of it with --save-as FILE"))
+}
+
+/// The ways out where a write is forbidden.
+const ALLOW: &str = "make it writable again (chattr -i, mount -o remount,rw)";
 
 impl Server {
     /// Has `list` show where the container and its header file are now, and tells whoever can be reached if one is lost.
@@ -67,10 +88,15 @@ impl Server {
             Some(Unwritten::Waiting) => {
                 format!("{full} is full: make room there within a minute, or what was written last is lost")
             }
+            Some(Unwritten::Forbidden) => {
+                format!(
+                    "{shown}: {container} cannot be written any more: {ALLOW}, or what was written last is lost"
+                )
+            }
             Some(Unwritten::Lost) => format!(
-                "{full} was full too long: not everything is in the container; copy what you need to another disk before you unmount"
+                "{shown}: {container} could not be written for too long: not everything is in it; copy what you need to another disk before you unmount"
             ),
-            None => format!("{full} has room again: everything was written"),
+            None => format!("{shown}: {container} can be written again: everything is in it"),
         };
         self.tell(&line);
         self.note(|record| record.entry.unwritten = unwritten);
@@ -86,11 +112,47 @@ impl Server {
                 Error::new(ErrorKind::Busy, format!("{full} is full: what was written last is not saved yet"))
                     .with_hint("make room there, and unmount again")
             }
+            Unwritten::Forbidden => forbidden(&entry.container),
             Unwritten::Lost => Error::new(
                 ErrorKind::Busy,
-                format!("{full} was full: not everything that was written is saved"),
+                format!("not everything that was written is in {}", entry.container.display()),
             )
             .with_hint("copy what you need to another disk first, then unmount with --force"),
+        })
+    }
+
+    /// Why a volume is not taken down by a gentle command while nothing can be written to its medium. Asks it.
+    pub(super) fn refusing_medium(&mut self) -> Option<Error> {
+        let container = self.session.record().entry.container.clone();
+        let is_regular = self.container.file().metadata().is_ok_and(|found| found.is_file());
+        if self.session.record().entry.read_only || !is_regular || self.is_private {
+            return None;
+        }
+        match self.probe.ask(self.container.file())? {
+            Refusal::Frozen(place) => {
+                let reason = format!("the file system that holds {} is frozen", container.display());
+                let error = Error::new(ErrorKind::Busy, reason);
+                Some(match place {
+                    Some(place) => error.with_hint(format!("first: fsfreeze -u '{}'", place.display())),
+                    None => error.with_hint("thaw it first: fsfreeze -u"),
+                })
+            }
+            Refusal::Forbidden => Some(forbidden(&container)),
+        }
+    }
+
+    /// Why a volume is not taken down by a gentle command while its own file system is frozen: nobody could thaw it any more.
+    pub(super) fn frozen(&mut self) -> Option<Error> {
+        let record = self.session.record();
+        if record.entry.driver != "kernel" || record.entry.read_only {
+            return None;
+        }
+        let place = MountTable::read().ok()?.place_of(record.mount?).ok()??.to_path_buf();
+        let asked = place.clone();
+        let is_frozen = soon(move || Ok(freeze::is_frozen(&asked)?))?.ok()?;
+        is_frozen.then(|| {
+            Error::new(ErrorKind::Busy, "its file system is frozen")
+                .with_hint(format!("first: fsfreeze -u '{}'", place.display()))
         })
     }
 

@@ -26,7 +26,7 @@ use crate::{
         memory::wipe_all_secrets,
         process::{ProcessId, end_at_once},
     },
-    volume::{Stillness, seal},
+    volume::{Shortage, Stillness, seal},
 };
 
 /// When a medium that stands still is given up.
@@ -49,6 +49,8 @@ pub(super) struct Charge {
     pub stop: Arc<AtomicBool>,
     pub log: Log,
     pub driver: Option<ProcessId>,
+    /// The writes that its medium does not take: they wait no longer once the server is told to hurry.
+    pub shortage: Arc<Shortage>,
     /// The container, to be named.
     pub container: PathBuf,
 }
@@ -83,12 +85,18 @@ impl Drop for Warden {
 impl Charge {
     fn watch(self, is_done: &Mutex<bool>) {
         let mut stillness = Stillness::watch();
+        if self.patience == Patience::Long {
+            self.shortage.give_up_after(LAST_ROOM);
+        }
         loop {
             sleep(TICK);
             // Held to the end where it gives up: nobody else answers then.
             let is_done = is_done.lock().unwrap_or_else(PoisonError::into_inner);
             if *is_done {
                 return;
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                self.shortage.give_up();
             }
             let Some(waited) = stillness.look(|| self.tell()) else { continue };
             let patience = match self.patience {
@@ -139,4 +147,6 @@ impl Charge {
 }
 
 const TICK: Duration = Duration::from_millis(100);
+/// How long a server that was told to end by a signal waits for its medium to take what it has.
+const LAST_ROOM: Duration = Duration::from_secs(20);
 const LONG: Duration = Duration::from_secs(60);

@@ -1,0 +1,165 @@
+//! Media that take no writes for a while: frozen file systems, files that were made immutable. Nothing is taken away before what was
+//! written is safe.
+
+use std::{path::PathBuf, process::Command};
+
+use rustix::process::Signal;
+
+use crate::{
+    place::{Who, signal, wait_for_end_of, wait_until},
+    world::{World, with_who},
+};
+
+const OPTIONS: &str = "--size 32M --provision quick";
+/// Three megabytes that nobody synced.
+const WRITE: &str = "seq 400000 > m/written";
+
+fn assert_written_is_in(world: &World, name: &str) {
+    world.done(&world.mount_command().replacen("v.vault", name, 1));
+    world.shell("seq 400000 | cmp - m/written");
+    world.done("unmount m");
+}
+
+/// A frozen file system, thawed on drop: whoever writes there hangs.
+struct Frozen(PathBuf);
+
+impl Frozen {
+    fn freeze(world: &World, place: &str) -> Self {
+        let frozen = Self(world.path(place));
+        assert!(Command::new("fsfreeze").arg("-f").arg(&frozen.0).status().unwrap().success());
+        frozen
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // It may be gone.
+        let _ = Command::new("fsfreeze").arg("-u").arg(&self.0).output();
+    }
+}
+
+/// A disk of its own with the container on it. Gone on drop.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn with_container(world: &World) -> Self {
+        world.shell("mkdir disk; truncate -s 64M image; mkfs.ext4 -q image; mount -o loop image disk; mv v.vault disk");
+        world.shell("chmod 777 disk; ln -s disk/v.vault v.vault");
+        Self(world.path("disk"))
+    }
+
+    fn end(self, world: &World) {
+        world.shell("umount disk");
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("chattr").arg("-i").arg(self.0.join("v.vault")).output();
+        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
+
+#[test]
+fn a_volume_that_is_frozen_is_not_unmounted_until_it_is_thawed() {
+    with_who(Who::Root, OPTIONS, |world| {
+        world.mount();
+        world.shell(WRITE);
+        let frozen = Frozen::freeze(world, "m");
+        for command in ["unmount m", "unmount m --save-as copy"] {
+            let refused = world.strongroom(command);
+            let hint = format!("first: fsfreeze -u '{}'", world.path("m").display());
+            assert!(refused.status == Some(5) && refused.errors.contains(&hint), "{command}: {refused:?}");
+        }
+        world.shell("mountpoint m");
+        drop(frozen);
+        world.done("unmount m");
+        assert_written_is_in(world, "v.vault");
+    });
+}
+
+/// Where nobody can be asked, or nobody can thaw it any more, it is thawed.
+#[test]
+fn a_volume_that_is_frozen_ends_whole_by_force_by_signal_and_from_outside() {
+    with_who(Who::Root, OPTIONS, |world| {
+        for how in ["unmount m --force", "SIGTERM", "umount"] {
+            world.mount();
+            let server = world.server();
+            world.shell(WRITE);
+            let frozen = Frozen::freeze(world, "m");
+            match how {
+                "SIGTERM" => signal(server, Signal::TERM),
+                "umount" => drop(world.shell("umount m")),
+                force => drop(world.done(force)),
+            }
+            wait_for_end_of(server);
+            drop(frozen);
+            world.assert_clean();
+            assert_written_is_in(world, "v.vault");
+        }
+    });
+}
+
+#[test]
+fn a_volume_whose_container_is_on_a_frozen_file_system_waits_for_its_thaw() {
+    with_who(Who::Root, OPTIONS, |world| {
+        let disk = Disk::with_container(world);
+        world.mount();
+        world.shell(WRITE);
+        let frozen = Frozen::freeze(world, "disk");
+        let refused = world.strongroom("unmount m");
+        let hint = format!("first: fsfreeze -u '{}'", world.path("disk").display());
+        assert!(refused.status == Some(5) && refused.errors.contains(&hint), "{refused:?}");
+        drop(frozen);
+        world.done("unmount m");
+        assert_written_is_in(world, "v.vault");
+        disk.end(world);
+    });
+}
+
+#[test]
+fn a_container_that_was_made_immutable_keeps_its_volume_until_it_can_be_written_again() {
+    for (who, options) in [
+        (Who::Root, OPTIONS.to_owned()),
+        (Who::RootInUserspace, OPTIONS.to_owned()),
+        (Who::RootInUserspace, format!("{OPTIONS} --filesystem vfat")),
+    ] {
+        with_who(who, &options, |world| {
+            let disk = Disk::with_container(world);
+            world.mount();
+            world.shell("chattr +i disk/v.vault");
+            let writer = world.shell_in_background(&format!("{WRITE}; sync m/written"));
+            wait_until("the refusal", || world.listed()["unwritten"] == "forbidden");
+            let list = world.strongroom("list");
+            assert!(list.out.contains("v.vault (it cannot be written)"), "{list:?}");
+            let refused = world.strongroom("unmount m");
+            assert!(
+                refused.status == Some(5) && refused.errors.contains("chattr -i"),
+                "{world}: {refused:?}"
+            );
+            assert!(refused.errors.contains("--save-as FILE"), "{world}: {refused:?}");
+            world.shell("chattr -i disk/v.vault");
+            assert_eq!(writer.wait(), Some(0), "{world}");
+            wait_until("the writes", || world.listed()["unwritten"].is_null());
+            world.done("unmount m");
+            assert_written_is_in(world, "v.vault");
+            disk.end(world);
+        });
+    }
+}
+
+#[test]
+fn what_an_immutable_container_could_not_take_is_in_the_copy_that_was_asked_for() {
+    with_who(Who::Root, OPTIONS, |world| {
+        let disk = Disk::with_container(world);
+        world.mount();
+        world.shell("chattr +i disk/v.vault");
+        world.shell(WRITE);
+        assert_eq!(world.strongroom("unmount m").status, Some(5));
+        world.done("unmount m --save-as saved.vault");
+        world.shell("chattr -i disk/v.vault");
+        assert_written_is_in(world, "saved.vault");
+        disk.end(world);
+    });
+}
