@@ -11,6 +11,7 @@ use super::{
     copy::HeaderCopy,
     layout::{ALIGNMENT, COPY_LEN, COPY_LEN_U64, DATA_OFFSET, RECORD_LEN, RECORD_MAGIC, RawRecord},
     ledger::Ledger,
+    remains::is_zero_or,
     slots::Slots,
 };
 use crate::{crypto::secret::VolumeKey, error::Result, storage::Storage};
@@ -30,8 +31,10 @@ impl Front {
 
     /// Where a block holds what no re-encryption of the container of `copy` leaves there: else it is zeros.
     pub(super) fn strange(&self, copy: &HeaderCopy) -> Vec<u64> {
-        let records: Vec<_> =
-            self.slots().map(|raw| raw.filter(|raw| raw.uuid == copy.superblock.uuid)).collect();
+        // One that is about to go, or about to come, has lost its magic first, or gets it last (NAT-REENC-10).
+        let is_marked = |raw: &RawRecord| is_zero_or(&raw.magic, &RECORD_MAGIC);
+        let is_of_this = |raw: &RawRecord| is_marked(raw) && raw.uuid == copy.superblock.uuid;
+        let records: Vec<_> = self.slots().map(|raw| raw.filter(is_of_this)).collect();
         let is_under_way = copy.superblock.reencryption.is_some()
             || records.iter().flatten().any(|raw| !raw.generation.get().is_multiple_of(2));
         let is_ours = |index: usize| match records.get(index) {
@@ -46,16 +49,16 @@ impl Front {
 
     /// The same without the records of another container, which only its owner may take away (NAT-UPD-11).
     pub(super) fn litter(&self, copy: &HeaderCopy) -> Vec<u64> {
-        let records: Vec<_> =
-            self.slots().zip((COPY_LEN_U64..).step_by(RECORD_LEN)).filter(|(raw, _)| raw.is_some()).collect();
-        let is_record = |offset: &u64| records.iter().any(|(_, at)| at == offset);
+        let records: Vec<_> = self.slots().zip((COPY_LEN_U64..).step_by(RECORD_LEN)).collect();
+        let is_record = |offset: &u64| {
+            records.iter().any(|(raw, at)| at == offset && raw.is_some_and(|raw| raw.magic == RECORD_MAGIC))
+        };
         self.strange(copy).into_iter().filter(|offset| !is_record(offset)).collect()
     }
 
-    /// The records in both slots, whosever they are; their MACs are not checked.
+    /// What stands in both slots, record or not.
     fn slots(&self) -> impl Iterator<Item = Option<RawRecord>> {
-        let slots = self.0.chunks(RECORD_LEN).take(2);
-        slots.map(|slot| RawRecord::read_from_bytes(slot).ok().filter(|raw| raw.magic == RECORD_MAGIC))
+        self.0.chunks(RECORD_LEN).take(2).map(|slot| RawRecord::read_from_bytes(slot).ok())
     }
 }
 

@@ -293,6 +293,57 @@ impl Ledger {
         Ok(())
     }
 
+    /// Takes their magic from all records that the first one of the next re-encryption could be mistaken beside, where a power cut
+    /// tears it. Only one that says that all is done stays, in slot 0 (NAT-REENC-10).
+    ///
+    /// # Errors
+    /// What writing gave.
+    pub(super) fn make_room(&self, storage: &dyn Storage, slots: &Slots) -> Result<()> {
+        let is_ours = |raw: &RawRecord| raw.uuid == self.uuid && self.is_authentic(raw);
+        let is_done =
+            |raw: &RawRecord| (raw.border.get(), raw.chunk_len.get()) == (self.data_len, 0) && is_ours(raw);
+        // In this order each area has a record of ours as long as it has any, and the newest goes last.
+        let steps: [&dyn Fn(u64, &RawRecord) -> bool; 3] = [
+            &|_, raw| !is_ours(raw),
+            &|slot, raw| slot == 0 && is_ours(raw) && !is_done(raw),
+            &|slot, raw| slot == 1 && is_ours(raw),
+        ];
+        let places = [0, 1].into_iter().flat_map(|area| [(area, 0), (area, 1)]);
+        let marked: Vec<_> = places
+            .filter_map(|(area, slot)| {
+                let raw = RawRecord::read_from_bytes(slots.slot(area, slot)?).ok()?;
+                let start = self.areas.starts.get(area)?.saturating_add(slot_offset(slot));
+                (raw.magic == RECORD_MAGIC).then_some((start, slot, raw))
+            })
+            .collect();
+        for step in steps {
+            let mut is_changed = false;
+            for (start, _, _) in marked.iter().filter(|(_, slot, raw)| step(*slot, raw)) {
+                storage.write_all_at(&[0; RECORD_MAGIC.len()], *start)?;
+                is_changed = true;
+            }
+            if is_changed {
+                storage.sync_data()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes record 1 into both areas, its magic last: a power cut leaves it whole, or none. It counts from the next sync on.
+    ///
+    /// # Errors
+    /// What writing gave.
+    pub(super) fn write_first(&mut self, storage: &dyn Storage) -> Result<()> {
+        let first = Record { counter: 1, border: 0, entry: Entry::Rest };
+        let mut bytes = self.seal(&first, self.generation);
+        bytes.magic = [0; RECORD_MAGIC.len()];
+        for start in self.areas.starts {
+            storage.write_all_at(bytes.as_bytes(), start.saturating_add(slot_offset(first.counter)))?;
+        }
+        storage.sync_data()?;
+        self.write_next(storage, first.border, first.entry)
+    }
+
     /// Brings the container out of what a power cut or a failed sync left: puts the journaled chunk in its place, and idle
     /// records into all slots. Says what it did, where there was something to do.
     ///

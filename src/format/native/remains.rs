@@ -410,7 +410,7 @@ pub(super) fn is_nearly(found: &[u8; 16], uuid: &[u8; 16]) -> bool {
 }
 
 /// Whether each byte is zero or the one expected there.
-fn is_zero_or(found: &[u8], expected: &[u8]) -> bool {
+pub(super) fn is_zero_or(found: &[u8], expected: &[u8]) -> bool {
     found.iter().zip(expected).all(|(&found, &expected)| found == 0 || found == expected)
 }
 

@@ -12,7 +12,7 @@ use super::{
     keyslot,
     layout::{FEATURE_REENCRYPTION, KEYSLOTS, RawCopy, RawKeyslot},
     ledger::Ledger,
-    record::{Entry, Trace},
+    record::Trace,
     reencryption::{Binding, OldVolume},
     slots::Slots,
     suite::Suite,
@@ -136,7 +136,10 @@ impl StartHeader {
             return Err(Error::new(ErrorKind::Busy, reason).with_hint("try again"));
         }
         let mut ledger = Ledger::new(superblock, &self.volume_key)?;
-        ledger.write_next(storage, 0, Entry::Rest)?;
+        if let Some(slots) = Slots::read(storage, &superblock.geometry) {
+            Ledger::new(&base.superblock, &old_key)?.make_room(storage, &slots)?;
+        }
+        ledger.write_first(storage)?;
         storage.sync_data()?;
         let slots = Slots::read(storage, &superblock.geometry);
         let read_back = Ledger::open(superblock, &self.volume_key, slots.as_ref());
