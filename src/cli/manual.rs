@@ -160,6 +160,9 @@ If the file cannot be written any more (chattr +i, a file system that became rea
 unmount refuses with status 5. Make it writable again, or take --save-as FILE, which has all that waits. unmount refuses as well while the file system of the volume, or the one with the container, is
 frozen (fsfreeze): thaw it first. --force, SIGTERM and an umount from outside thaw the volume's own. SIGTERM ends the waiting after 20 seconds, a second one at once.
 
+If the device with the container was made shorter, what was written behind its end waits as well (\"short\"). A fuse2fs that was killed takes the volume with it: list shows it (\"driver_killed\" in JSON) until
+unmount, which ends with status 6, or the next mount.
+
 If another program writes into the file instead, or cuts it off, list shows it as overwritten, and unmount refuses as well: copy what you can still
 read to another place, then use --force. --save-as refuses too unless --force is there, since the copy may not open. Writes through a memory mapping, by other machines, on FUSE, before Linux 5.13 or under a memory limit do not show.
 

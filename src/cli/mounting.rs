@@ -400,6 +400,9 @@ fn container_shown(entry: &Entry) -> String {
 }
 
 fn access_shown(entry: &Entry) -> &'static str {
+    if entry.dead && entry.driver_killed {
+        return "none: its fuse2fs was killed; strongroom unmount cleans up";
+    }
     if entry.dead {
         return "none: its server was killed; strongroom unmount cleans up";
     }

@@ -68,6 +68,9 @@ pub struct Entry {
     /// Whether its server was killed: nothing in it can be reached, and the next `mount` or `unmount` takes it away.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dead: bool,
+    /// Whether `fuse2fs` was killed under it, and its server ended for that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub driver_killed: bool,
 }
 
 /// What came of writes that the container's medium did not take.
@@ -78,6 +81,8 @@ pub enum Unwritten {
     Waiting,
     /// They wait until the file can be written again.
     Forbidden,
+    /// They wait until the device is as long as it was.
+    Short,
     /// Some were given up.
     Lost,
 }
@@ -87,6 +92,7 @@ impl Unwritten {
         shortage.lack().map(|lack| match lack {
             Lack::Waiting => Self::Waiting,
             Lack::Forbidden => Self::Forbidden,
+            Lack::Short => Self::Short,
             Lack::Refused => Self::Lost,
         })
     }
@@ -96,6 +102,7 @@ impl Unwritten {
         match self {
             Self::Waiting => "its disk is full",
             Self::Forbidden => "it cannot be written",
+            Self::Short => "its device is too short",
             Self::Lost => "not everything was saved",
         }
     }
@@ -457,7 +464,8 @@ fn listed(record: &Record, table: &MountTable) -> Option<Entry> {
     if record.is_alive() && !record.server.is_ending() {
         return record.ready.then(|| record.shown(table));
     }
-    let is_left = boot_id().is_ok_and(|boot| boot == record.boot_id) && record.is_visible(table);
+    let has_remains = record.is_visible(table) || record.entry.driver_killed;
+    let is_left = boot_id().is_ok_and(|boot| boot == record.boot_id) && has_remains;
     is_left.then(|| Entry { dead: true, ..record.shown(table) })
 }
 
@@ -524,6 +532,7 @@ mod tests {
                 uuid: None,
                 mounted_at: timestamp(0),
                 dead: false,
+                driver_killed: false,
             },
             ready: true,
             boot_id: boot_id().unwrap(),

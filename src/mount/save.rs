@@ -14,7 +14,7 @@ use rustix::fs::statvfs;
 use super::{
     bystanders::Bystanders,
     protocol::{self, Command, Outcome, Save},
-    registry::{Entry, Record},
+    registry::{Entry, Record, Unwritten},
     session::CONTROL,
     unmount::{Chosen, END_LIMIT, HELD_LOST, Slow, explained, lossy, step_out, wait_for_end},
     whereabouts::Lost,
@@ -185,7 +185,8 @@ fn not_saved(error: Error, record: &Record, target: &Path) -> Error {
     let entry = &record.entry;
     let container = entry.container.display();
     let states = [entry.container_state, entry.header_state];
-    if !states.into_iter().flatten().any(Lost::is_nameless) {
+    let is_moved = entry.unwritten == Some(Unwritten::Forbidden);
+    if !is_moved && !states.into_iter().flatten().any(Lost::is_nameless) {
         let is = if states == [None, None] { "is whole" } else { "was overwritten by another program" };
         return error.with_hint(format!("it is unmounted, and {container} {is}"));
     }

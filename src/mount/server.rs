@@ -411,7 +411,7 @@ impl Server {
                 let spoiled = spoiled.map(|refusal| Outcome::Kept(Failure::from(&refusal)));
                 let failed = save.check(&self.container).err();
                 spoiled.or_else(|| failed.map(|error| Outcome::Failed(Failure::from(&error)))).or_else(|| {
-                    let frozen = self.frozen().filter(|_| !force);
+                    let frozen = if force { None } else { self.frozen().or_else(|| self.frozen_medium()) };
                     frozen.map(|refusal| Outcome::Kept(Failure::from(&refusal)))
                 })
             }
@@ -471,8 +471,18 @@ impl Server {
             let answer =
                 loss.rescue_for(&self.container, &self.contact, (&stream, &self.log), lossy.as_ref());
             let _ = protocol::send(&stream, &answer);
+            let is_saved = matches!(answer, Outcome::Rescued(_));
+            let mut asked = self.waiting();
+            if !is_saved && let Some(saver) = self.take_saver(&mut asked) {
+                // Whoever asked first may have been interrupted, and somebody knows where there is room.
+                return Next::Hold { saver: Some(saver), lossy };
+            }
             self.end_by_force(0);
-            return Next::End { is_whole: lossy.is_none() && matches!(answer, Outcome::Rescued(_)) };
+            asked.extend(self.waiting());
+            for waiting in asked {
+                waiting.answer(&answer);
+            }
+            return Next::End { is_whole: lossy.is_none() && is_saved };
         }
         warden.stay();
         // Whoever asked may have gone; the volume is down all the same.
@@ -485,14 +495,22 @@ impl Server {
     fn move_if_forbidden(&mut self, save: &Save) -> Result<()> {
         self.note_room();
         let is_forbidden = self.session.record().entry.unwritten == Some(Unwritten::Forbidden)
-            || matches!(self.probe.ask(self.container.file()), Some(Refusal::Forbidden));
+            || self.ask_medium() == Some(Refusal::Forbidden);
         let Some(folder) = save.target.as_deref().and_then(Path::parent).filter(|_| is_forbidden) else {
             return Ok(());
         };
         self.shortage.pause(true);
         let copied = nameless_copy(self.container.file(), folder);
-        let moved = copied.map(|copy| self.container.move_to(copy));
+        let moved = copied.and_then(|copy| {
+            self.container.move_to(copy);
+            // From here on the volume ends only with a copy that has a name.
+            let shown = self.session.record().entry.container.clone();
+            self.files = FileWatch::start_moved(&self.container, &shown)?;
+            self.watch.follow(self.files.news().try_clone_to_owned()?);
+            Ok(())
+        });
         self.shortage.pause(false);
+        self.note_files();
         moved
     }
 
@@ -528,7 +546,12 @@ impl Server {
         let loss = self.loss();
         let overwritten = loss.as_ref().and_then(Loss::damage);
         let Some(loss) = loss.filter(Loss::is_nameless) else {
-            let Some(ended) = self.end_for(cause, 0) else { return Next::Serve };
+            let is_driver_killed = cause == Cause::Gone && self.is_driver_killed();
+            let kept = if is_driver_killed { DIRECTORY_PART } else { 0 };
+            let Some(ended) = self.end_for(cause, kept) else { return Next::Serve };
+            if is_driver_killed {
+                self.leave_record();
+            }
             if let Some(damage) = &overwritten {
                 self.tell(&format!("a volume was unmounted: {}", damage.reason()));
             }
@@ -546,14 +569,30 @@ impl Server {
         self.save_lost((&loss, rescue), ended.lossy())
     }
 
+    /// Whether its driver has ended under a volume that still shows, and may have taken with it what was written.
+    fn is_driver_killed(&self) -> bool {
+        let record = self.session.record();
+        let has_ended = record.driver_process.is_some_and(|driver| !driver.is_alive());
+        has_ended && !record.entry.read_only && self.is_visible()
+    }
+
+    /// Leaves the session's directory behind, as a killed server does: `list` and `unmount` then say what has happened.
+    fn leave_record(&mut self) {
+        if let Err(error) = self.session.note(|record| record.entry.driver_killed = true) {
+            (self.log)(&format!("cannot note that the driver was killed: {error}"));
+        }
+        let place = self.session.record().place().display().to_string();
+        self.tell(&format!(
+            "{place}: fuse2fs was killed, so the volume was unmounted: what was not synced is lost"
+        ));
+        std::mem::forget(std::mem::take(&mut self.session.parts));
+    }
+
     /// The volume is down, and its container lost: saved as one of those asks who wait for the end, or else where that goes. They are
     /// answered only then.
     fn save_lost(&mut self, (loss, rescue): (&Loss, Result<Rescue>), lossy: Option<Error>) -> Next {
         let mut asked = self.waiting();
-        let fits =
-            |waiting: &Waiting| waiting.save.as_ref().is_some_and(|save| save.check(&self.container).is_ok());
-        if let Some(saver) = asked.iter().position(fits) {
-            let saver = asked.swap_remove(saver).stream;
+        if let Some(saver) = self.take_saver(&mut asked) {
             let busy = Error::new(ErrorKind::Busy, "another command is saving it");
             for waiting in asked {
                 waiting.answer(&Outcome::Kept(Failure::from(&busy)));
@@ -590,6 +629,14 @@ impl Server {
             waiting.answer(&outcome);
         }
         if is_saved { Next::End { is_whole } } else { Next::Hold { saver: None, lossy } }
+    }
+
+    /// The first of those who asked that can save the container.
+    fn take_saver(&self, asked: &mut Vec<Waiting>) -> Option<UnixStream> {
+        let fits =
+            |waiting: &Waiting| waiting.save.as_ref().is_some_and(|save| save.check(&self.container).is_ok());
+        let saver = asked.iter().position(fits)?;
+        Some(asked.swap_remove(saver).stream)
     }
 
     /// Has no impatient command kill what alone holds the container.

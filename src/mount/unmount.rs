@@ -117,7 +117,8 @@ fn clear_killed(session: &Session, record: &Record) -> Result<()> {
     if !record.ready || record.entry.read_only || !is_of_this_boot {
         return Ok(());
     }
-    let error = Error::new(ErrorKind::Io, "its server was killed: what was not synced is lost");
+    let who = if record.entry.driver_killed { "its driver, fuse2fs," } else { "its server" };
+    let error = Error::new(ErrorKind::Io, format!("{who} was killed: what was not synced is lost"));
     Err(unmounted_uncleanly(error, record))
 }
 

@@ -95,6 +95,11 @@ impl NamedFile {
         Ok(Self { device: Some(device.to_path_buf()), writers: None, ..Self::new(file, device)? })
     }
 
+    /// A copy without a name that is written in the place of the container at `path`, which is not what it was any more.
+    pub(super) fn moved(file: File, path: &Path) -> io::Result<Self> {
+        Ok(Self { lost: Some(Lost::Replaced), is_watched: false, writers: None, ..Self::new(file, path)? })
+    }
+
     /// The loop device by which the user knows it.
     pub(super) fn device(&self) -> Option<&Path> {
         self.device.as_deref()

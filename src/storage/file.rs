@@ -75,6 +75,16 @@ impl FileStorage {
     }
 
     fn write_once(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        let done = self.write_now(buf, offset);
+        let end = u64::try_from(buf.len()).ok().and_then(|len| offset.checked_add(len));
+        // Behind the end of a device there is no room either.
+        let is_behind_end = !self.limits.can_resize
+            && done.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull)
+            && self.size().is_ok_and(|size| end.is_none_or(|end| end > size));
+        if is_behind_end { Err(io::ErrorKind::UnexpectedEof.into()) } else { done }
+    }
+
+    fn write_now(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let _waiting = Request::to_change()?;
         let uncached = self.uncached(buf.as_ptr(), buf.len(), offset);
         match uncached.map(|file| file.write_all_at(buf, offset)) {

@@ -20,6 +20,8 @@ pub enum Lack {
     Waiting,
     /// They wait until they are allowed: the file is immutable, its file system read-only.
     Forbidden,
+    /// They wait until the device has its length again.
+    Short,
     /// At least one has failed.
     Refused,
 }
@@ -50,6 +52,7 @@ struct State {
 enum Cause {
     Full,
     Forbidden,
+    Short,
 }
 
 impl Cause {
@@ -58,6 +61,7 @@ impl Cause {
         match error.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(Self::Full),
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Some(Self::Forbidden),
+            ErrorKind::UnexpectedEof => Some(Self::Short),
             _ => None,
         }
     }
@@ -85,6 +89,7 @@ impl Shortage {
         match state.since {
             _ if state.is_refused => Some(Lack::Refused),
             Some((_, Cause::Forbidden)) => Some(Lack::Forbidden),
+            Some((_, Cause::Short)) => Some(Lack::Short),
             since => since.map(|_| Lack::Waiting),
         }
     }

@@ -157,6 +157,15 @@ pub fn survive_file_size_limit() {
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
+/// Whether two threads share their table of open files, and their folders (`kcmp(2)`). Also where the kernel does not tell.
+pub fn shares_files(one: i32, other: i32) -> bool {
+    const FILES: i32 = 2;
+    const FOLDERS: i32 = 3;
+    // SAFETY: it compares, and takes nothing but numbers.
+    let is_apart = |what: i32| unsafe { libc::syscall(libc::SYS_kcmp, one, other, what, 0_u64, 0_u64) } > 0;
+    !is_apart(FILES) && !is_apart(FOLDERS)
+}
+
 /// Has the kernel kill the process of `command` when the calling thread ends, however it ends.
 pub fn end_with_parent(command: &mut Command) -> &mut Command {
     let ask = || Ok(set_parent_process_death_signal(Some(Signal::KILL))?);
@@ -317,6 +326,24 @@ mod tests {
     use std::os::fd::AsRawFd;
 
     use super::*;
+
+    #[test]
+    fn a_thread_with_files_of_its_own_is_told_from_the_others() {
+        let thread = |is_apart: bool| {
+            std::thread::spawn(move || {
+                // SAFETY: this thread alone loses sight of what others open later, and opens nothing that outlives it.
+                let done = !is_apart || unsafe { libc::unshare(libc::CLONE_FILES) } == 0;
+                let own = rustix::thread::gettid().as_raw_pid();
+                done.then(|| shares_files(getpid().as_raw_pid(), own))
+            })
+        };
+        assert_eq!(thread(false).join().unwrap(), Some(true));
+        let apart = thread(true).join().unwrap();
+        if apart != Some(false) {
+            assert!(std::env::var_os("STRONGROOM_REQUIRE").is_none_or(|value| value != "1"), "{apart:?}");
+            println!("skipped: no kcmp(2) here");
+        }
+    }
 
     #[test]
     fn a_fuse_connection_is_told_by_its_descriptors_name() {

@@ -209,6 +209,12 @@ impl Container {
         self.file.file()
     }
 
+    /// Whether it is a device to which the kernel writes nothing by now.
+    pub fn is_read_only_device(&self) -> bool {
+        let found = self.file().metadata().ok().filter(|found| found.file_type().is_block_device());
+        found.is_some_and(|found| is_read_only(&found))
+    }
+
     /// How long the file or the device is.
     ///
     /// # Errors
@@ -411,13 +417,17 @@ fn refused_by_its_own(storage: &dyn Storage) -> Result<Option<Error>> {
 
 /// The kernel opens a block device for writing also where it lets nobody write.
 fn refuse_read_only(file: &File) -> Result<()> {
-    let number = file.metadata()?.rdev();
-    let path = format!("/sys/dev/block/{}:{}/ro", rustix::fs::major(number), rustix::fs::minor(number));
-    // Without /sys the first write will tell.
-    if std::fs::read_to_string(path).is_ok_and(|flag| flag.trim() == "1") {
+    if is_read_only(&file.metadata()?) {
         return Err(Error::new(ErrorKind::Io, "the device is read-only"));
     }
     Ok(())
+}
+
+/// Whether the kernel writes nothing to this device. Without /sys the first write will tell.
+fn is_read_only(device: &std::fs::Metadata) -> bool {
+    let number = device.rdev();
+    let path = format!("/sys/dev/block/{}:{}/ro", rustix::fs::major(number), rustix::fs::minor(number));
+    std::fs::read_to_string(path).is_ok_and(|flag| flag.trim() == "1")
 }
 
 /// Whether this process, and a server that it starts, may write all of the file.

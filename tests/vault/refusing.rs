@@ -157,9 +157,37 @@ fn what_an_immutable_container_could_not_take_is_in_the_copy_that_was_asked_for(
         world.shell("chattr +i disk/v.vault");
         world.shell(WRITE);
         assert_eq!(world.strongroom("unmount m").status, Some(5));
-        world.done("unmount m --save-as saved.vault");
+        // Once it was moved to a copy, only that has all of it.
+        let holder = world.holder("cd m");
+        assert_eq!(world.strongroom("unmount m --save-as busy").status, Some(5));
+        drop(holder);
         world.shell("chattr -i disk/v.vault");
+        let refused = world.strongroom("unmount m");
+        assert!(refused.status == Some(5) && refused.errors.contains("was replaced"), "{refused:?}");
+        world.done("unmount m --save-as saved.vault");
         assert_written_is_in(world, "saved.vault");
         disk.end(world);
+    });
+}
+
+/// Behind the end of a device there is no room; it is not full.
+#[test]
+fn a_device_that_was_cut_off_is_told_and_takes_what_was_written_when_it_is_whole_again() {
+    with_who(Who::Root, OPTIONS, |world| {
+        let size = world.shell("stat -c %s v.vault").trim().to_owned();
+        let device = world.shell("losetup -f --show v.vault").trim().to_owned();
+        world.done(&format!("mount --block {device} m --password-file password"));
+        world.shell(&format!("truncate -s 10M v.vault; losetup -c {device}"));
+        let writer =
+            world.shell_in_background("seq 400000 | dd of=m/volume bs=1M seek=16 conv=notrunc,fsync");
+        wait_until("the lack", || world.strongroom("list").out.contains("(its device is too short)"));
+        let refused = world.strongroom("unmount m");
+        let told = "is shorter than the container needs";
+        assert!(refused.status == Some(5) && refused.errors.contains(told), "{refused:?}");
+        world.shell(&format!("truncate -s {size} v.vault; losetup -c {device}"));
+        assert_eq!(writer.wait(), Some(0));
+        wait_until("the writes", || !world.strongroom("list").out.contains("(its device is too short)"));
+        world.done("unmount m");
+        world.shell(&format!("losetup -d {device}"));
     });
 }

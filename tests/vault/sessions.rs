@@ -68,6 +68,30 @@ fn a_killed_server_is_cleared_by_unmount_and_what_was_synced_survives() {
 }
 
 #[test]
+fn a_driver_that_was_killed_is_told_by_list_and_unmount() {
+    with_each_driver(OPTIONS, |world| {
+        if world.driver() == "kernel" {
+            return;
+        }
+        world.mount();
+        write_synced(world);
+        let server = world.server();
+        signal(driver_of(server), Signal::KILL);
+        wait_for_end_of(server);
+        assert_eq!(world.listed()["dead"], true, "{world}");
+        let list = world.strongroom("list");
+        assert!(list.out.contains("its fuse2fs was killed"), "{world}: {list:?}");
+        let ended = world.strongroom("unmount m");
+        let told = "its driver, fuse2fs, was killed: what was not synced is lost";
+        assert!(ended.status == Some(6) && ended.errors.contains(told), "{world}: {ended:?}");
+        world.assert_clean();
+        world.mount_or_repair();
+        assert_synced_file_is_there(world);
+        world.done("unmount v.vault");
+    });
+}
+
+#[test]
 fn no_signal_but_kill_takes_a_server_away_from_what_was_written() {
     with_each_driver(OPTIONS, |world| {
         world.mount();

@@ -2,6 +2,7 @@
 //! of its own, because a name may lie on a medium that does not answer.
 
 use std::{
+    fs,
     io::{self, PipeReader, PipeWriter, Read, Write},
     mem::MaybeUninit,
     os::{
@@ -11,16 +12,17 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI32, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::inotify::{self, CreateFlags, WatchFlags},
     io::Errno,
+    thread::gettid,
 };
 
 use crate::{
@@ -89,6 +91,8 @@ struct Shared {
     has_looked: Condvar,
     /// Whether a command of ours may write to the files.
     is_lent: AtomicBool,
+    /// The thread that looks; 0 before it has begun.
+    thread: AtomicI32,
 }
 
 #[derive(Debug)]
@@ -103,10 +107,19 @@ struct Looked {
 impl FileWatch {
     /// Starts to watch. `shown` is what the container is called where it has no name.
     pub(super) fn start(container: &Container, shown: &Path) -> io::Result<Self> {
-        let container_file = match container.file_behind() {
+        let file = match container.file_behind() {
             Some(file) => NamedFile::behind(file.try_clone()?, shown)?,
             None => NamedFile::new(container.file().try_clone()?, shown)?,
         };
+        Self::start_with(file, container, shown)
+    }
+
+    /// The same for a container that was moved to a copy without a name: only that has all of it.
+    pub(super) fn start_moved(container: &Container, shown: &Path) -> io::Result<Self> {
+        Self::start_with(NamedFile::moved(container.file().try_clone()?, shown)?, container, shown)
+    }
+
+    fn start_with(container_file: NamedFile, container: &Container, shown: &Path) -> io::Result<Self> {
         let mut files = vec![container_file];
         if let Some(header) = container.header_file() {
             files.push(NamedFile::new(header.try_clone()?, shown)?);
@@ -116,6 +129,7 @@ impl FileWatch {
             found: Mutex::new(Looked { found, asked: 0, answered: 0 }),
             has_looked: Condvar::new(),
             is_lent: AtomicBool::new(false),
+            thread: AtomicI32::new(0),
         });
         let (woken, wake) = io::pipe()?;
         let (news, tell) = io::pipe()?;
@@ -164,19 +178,33 @@ impl FileWatch {
             looked.asked += 1;
             looked.asked
         };
+        let start = Instant::now();
         if self.wake.write_all(&[0]).is_ok() {
-            let waited =
-                self.shared.has_looked.wait_timeout_while(locked(&self.shared.found), PATIENCE, |looked| {
-                    looked.answered < mine
-                });
-            drop(waited);
+            loop {
+                let is_behind = |looked: &mut Looked| looked.answered < mine;
+                let looked = locked(&self.shared.found);
+                let waited = self.shared.has_looked.wait_timeout_while(looked, PATIENCE, is_behind);
+                let has_answered = waited.is_ok_and(|(_, limit)| !limit.timed_out());
+                // What it does not know by then may be lost: on a busy machine it waits for a processor, and not for its medium.
+                if has_answered || start.elapsed() >= BUSY || !self.is_runnable() {
+                    break;
+                }
+            }
         }
         self.found()
+    }
+
+    /// Whether the thread would go on if it had a processor.
+    fn is_runnable(&self) -> bool {
+        let thread = self.shared.thread.load(Ordering::SeqCst);
+        let stat = fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
+        thread == 0 || stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with('R'))
     }
 }
 
 /// Looks when the kernel tells of a change, when it is asked, and now and then. Ends with the other end of `woken`.
 fn watch(mut files: Vec<NamedFile>, shared: &Shared, mut woken: PipeReader, mut tell: PipeWriter) {
+    shared.thread.store(gettid().as_raw_pid(), Ordering::SeqCst);
     if !files.iter().any(NamedFile::is_watched) {
         // Nothing can come; who asks is answered.
         while matches!(woken.read(&mut [0; 64]), Ok(1..)) {
@@ -315,6 +343,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// How long a look is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The same for one that waits for a processor only.
+const BUSY: Duration = Duration::from_secs(60);
 /// How long the writes of a busy server are not listened for: each would wake this thread.
 const REST: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_secs(60);
@@ -322,8 +352,6 @@ const LOOK_WITHOUT_EVENTS: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::volume::Access;
 

@@ -1,6 +1,6 @@
 //! What a server notes of its volume for `list`, and tells whoever can be reached.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{
     Server,
@@ -17,15 +17,32 @@ use crate::{
     sys::freeze,
 };
 
-fn forbidden(container: &Path) -> Error {
-    let reason =
-        format!("{} cannot be written any more: what was written last is not saved yet", container.display());
-    Error::new(ErrorKind::Busy, reason)
-        .with_hint(format!("{ALLOW}, and unmount again; or keep all of it with --save-as FILE"))
+/// Whether `--save-as` is a way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Save {
+    Goes,
+    Never,
 }
 
+fn forbidden(container: &Path, save: Save) -> Error {
+    let container = container.display();
+    let reason = format!("{container} cannot be written any more: what was written last is not saved yet");
+    let or = if save == Save::Goes { "; or keep all of it with --save-as FILE" } else { "" };
+    Error::new(ErrorKind::Busy, reason).with_hint(format!("{ALLOW}, and unmount again{or}"))
+}
+
+fn frozen_below(container: &Path, place: Option<PathBuf>) -> Error {
+    let reason = format!("the file system that holds {} is frozen", container.display());
+    let way_out = match place {
+        Some(place) => format!("first: fsfreeze -u '{}'", place.display()),
+        None => "thaw it first: fsfreeze -u".to_owned(),
+    };
+    Error::new(ErrorKind::Busy, reason).with_hint(way_out)
+}
+
+const LENGTHEN: &str = "make it as long as it was (lvextend, or truncate and losetup -c)";
 /// The ways out where a write is forbidden.
-const ALLOW: &str = "make it writable again (chattr -i, mount -o remount,rw)";
+const ALLOW: &str = "make it writable again (chattr -i, mount -o remount,rw, blockdev --setrw)";
 
 impl Server {
     /// Has `list` show where the container and its header file are now, and tells whoever can be reached if one is lost.
@@ -93,6 +110,11 @@ impl Server {
                     "{shown}: {container} cannot be written any more: {ALLOW}, or what was written last is lost"
                 )
             }
+            Some(Unwritten::Short) => {
+                format!(
+                    "{shown}: {container} is shorter than it was: {LENGTHEN}, or what was written last is lost"
+                )
+            }
             Some(Unwritten::Lost) => format!(
                 "{shown}: {container} could not be written for too long: not everything is in it; copy what you need to another disk before you unmount"
             ),
@@ -112,7 +134,17 @@ impl Server {
                 Error::new(ErrorKind::Busy, format!("{full} is full: what was written last is not saved yet"))
                     .with_hint("make room there, and unmount again")
             }
-            Unwritten::Forbidden => forbidden(&entry.container),
+            Unwritten::Forbidden => {
+                let is_file = self.container.file().metadata().is_ok_and(|found| found.is_file());
+                forbidden(&entry.container, if is_file { Save::Goes } else { Save::Never })
+            }
+            Unwritten::Short => {
+                let reason = format!(
+                    "{} is shorter than the container needs: what was written last is not saved yet",
+                    entry.container.display()
+                );
+                Error::new(ErrorKind::Busy, reason).with_hint(format!("{LENGTHEN}, and unmount again"))
+            }
             Unwritten::Lost => Error::new(
                 ErrorKind::Busy,
                 format!("not everything that was written is in {}", entry.container.display()),
@@ -123,22 +155,32 @@ impl Server {
 
     /// Why a volume is not taken down by a gentle command while nothing can be written to its medium. Asks it.
     pub(super) fn refusing_medium(&mut self) -> Option<Error> {
-        let container = self.session.record().entry.container.clone();
-        let is_regular = self.container.file().metadata().is_ok_and(|found| found.is_file());
-        if self.session.record().entry.read_only || !is_regular || self.is_private {
+        if self.session.record().entry.read_only || self.is_private {
             return None;
         }
-        match self.probe.ask(self.container.file())? {
-            Refusal::Frozen(place) => {
-                let reason = format!("the file system that holds {} is frozen", container.display());
-                let error = Error::new(ErrorKind::Busy, reason);
-                Some(match place {
-                    Some(place) => error.with_hint(format!("first: fsfreeze -u '{}'", place.display())),
-                    None => error.with_hint("thaw it first: fsfreeze -u"),
-                })
-            }
-            Refusal::Forbidden => Some(forbidden(&container)),
+        let container = self.session.record().entry.container.clone();
+        if self.container.is_read_only_device() {
+            return Some(forbidden(&container, Save::Never));
         }
+        match self.ask_medium()? {
+            Refusal::Frozen(place) => Some(frozen_below(&container, place)),
+            Refusal::Forbidden => Some(forbidden(&container, Save::Goes)),
+        }
+    }
+
+    /// The same for a command that saves the container first: what is only forbidden goes to the copy.
+    pub(super) fn frozen_medium(&mut self) -> Option<Error> {
+        match self.ask_medium()? {
+            Refusal::Frozen(place) => Some(frozen_below(&self.session.record().entry.container, place)),
+            Refusal::Forbidden => None,
+        }
+    }
+
+    /// Whether a write to the container's file would go. `None` where it would, or where the container is no file.
+    pub(super) fn ask_medium(&mut self) -> Option<Refusal> {
+        let is_regular = self.container.file().metadata().is_ok_and(|found| found.is_file());
+        let is_asked = is_regular && !self.session.record().entry.read_only;
+        if is_asked { self.probe.ask(self.container.file()) } else { None }
     }
 
     /// Why a volume is not taken down by a gentle command while its own file system is frozen: nobody could thaw it any more.

@@ -99,6 +99,7 @@ pub(super) fn record(
         uuid: volume.info().uuid.clone(),
         mounted_at: now(),
         dead: false,
+        driver_killed: false,
     };
     Ok(Record {
         entry,
