@@ -12,6 +12,7 @@ use std::{
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom, fallocate, fcntl_getfl, seek};
 
 use super::{Limits, Storage, in_place::InPlace, pulse::Request, shortage::Shortage};
+use crate::sys::limits;
 
 /// A container in a regular file or on a block device.
 #[derive(Debug)]
@@ -161,6 +162,12 @@ impl Storage for FileStorage {
     fn limits(&self) -> Limits {
         self.limits
     }
+}
+
+/// Whether the limit on file sizes lets this process write all of a file; it is raised where that goes. It is none on devices.
+pub fn is_allowed_whole(file: &File) -> io::Result<bool> {
+    let metadata = file.metadata()?;
+    Ok(!metadata.is_file() || limits::allow_file(metadata.len()))
 }
 
 /// The medium has larger blocks than the request.

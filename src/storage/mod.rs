@@ -17,7 +17,7 @@ mod sim;
 
 pub use apart::Apart;
 pub use behind::{claimed_loop_device, file_behind};
-pub use file::FileStorage;
+pub use file::{FileStorage, is_allowed_whole};
 pub use memory::MemoryStorage;
 pub use overlay::{Overlay, Window};
 pub use owner::give_to_owner;

@@ -24,8 +24,7 @@ use crate::{
         self, FORMATS, Format, Header, Probe,
         signature::{self, Owner},
     },
-    storage::{FileStorage, Section, Shortage, Storage, claimed_loop_device, file_behind},
-    sys::limits,
+    storage::{FileStorage, Section, Shortage, Storage, claimed_loop_device, file_behind, is_allowed_whole},
 };
 
 /// How a container is opened.
@@ -432,8 +431,7 @@ fn is_read_only(device: &std::fs::Metadata) -> bool {
 
 /// Whether this process, and a server that it starts, may write all of the file.
 fn check_file_size(file: &File) -> Result<()> {
-    let metadata = file.metadata()?;
-    if !metadata.is_file() || limits::allow_file(metadata.len()) {
+    if is_allowed_whole(file)? {
         return Ok(());
     }
     let reason = "it is larger than a file may be that is written here (ulimit -f)";
