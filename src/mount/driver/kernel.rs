@@ -336,19 +336,18 @@ impl FileSystem {
     fn thaw(&self, place: Option<&Path>) -> bool {
         let (place, device, kind) = (place.map(Path::to_path_buf), self.device.clone(), self.kind);
         let thaw = move || {
-            let root = match place {
-                Some(place) => File::open(place)?,
-                None => {
-                    // What it gives is a place only.
-                    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                    let root = once_more(&device, kind)?;
-                    File::from(openat(&root, ".", flags, Mode::empty()).map_err(io::Error::from)?)
-                }
+            let root = if let Some(place) = place {
+                File::open(place)?
+            } else {
+                // What it gives is a place only.
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                let root = once_more(&device, kind)?;
+                File::from(openat(&root, ".", flags, Mode::empty()).map_err(io::Error::from)?)
             };
             Ok(freeze::thaw(&root)?)
         };
         // Where its medium does not answer, this waits no longer than for a moment.
-        soon(thaw).is_some_and(|thawed| thawed.unwrap_or_default())
+        soon(thaw).is_some_and(Result::unwrap_or_default)
     }
 
     /// Brings all that was written to the volume, wherever the file system is mounted by now, and whatever lies over it.
