@@ -171,9 +171,9 @@ fn doubtful() -> [(Place, &'static str); 6] {
 // proves: NAT-UPD-10 NAT-UPD-11 NAT-HF-10
 #[test]
 fn repairing_what_is_under_another_key_asks_keeps_it_and_ends_in_a_container_that_can_be_written() {
-    for (place, kept) in [
-        (with_the_start_of_another_reencryption(), &[BACKUP, BACKUP + COPY_LEN][..]),
-        (with_records_under_another_key(), &[COPY_LEN, BACKUP + COPY_LEN]),
+    for (place, kept, answer) in [
+        (with_the_start_of_another_reencryption(), &[BACKUP, BACKUP + COPY_LEN][..], "replace B"),
+        (with_records_under_another_key(), &[COPY_LEN, BACKUP + COPY_LEN], "replace"),
     ] {
         let before = place.bytes("x");
         let asked = place.strongroom(&format!("header repair x --yes {SECRET}"));
@@ -181,14 +181,65 @@ fn repairing_what_is_under_another_key_asks_keeps_it_and_ends_in_a_container_tha
         assert!(asked.errors.contains("the re-encryption records at offset"), "{asked:?}");
         assert!(place.bytes("x") == before);
 
-        let repaired = place.json(&format!("header repair x --yes --force {SECRET}"));
-        assert_eq!(repaired["replaced"].as_array().unwrap().len(), kept.len(), "{repaired}");
+        // The records may be right, and the header wrong: nothing here shows that it fits the data.
+        let refused = place.strongroom(&format!("header repair x --yes --force {SECRET}"));
+        assert_eq!(refused.status, Some(5), "{refused:?}");
+        assert!(refused.errors.contains("no file system is known in the volume"), "{refused:?}");
+        assert!(place.bytes("x") == before);
+
+        let mut asked = Terminal::start_in(place, &format!("header repair x {SECRET}"));
+        asked.answer(&format!("Type \"{answer}\" to continue: "), answer);
+        asked.expect("have been replaced");
+        let place = std::mem::replace(&mut asked.place, Place::of_this_user());
+        asked.end(0);
         for at in kept {
             let bytes = place.bytes(&format!("x.replaced-at-{at}"));
             assert!(before[*at..*at + bytes.len()] == bytes[..], "what was at {at} is not kept");
         }
         place.done(&format!("key change x {SECRET} --new-password-file password {CHEAP} -q"));
         assert_eq!(place.json(&format!("check x {SECRET}"))["ok"], true);
+    }
+}
+
+// proves: NAT-UPD-11 NAT-HF-10
+#[test]
+fn records_are_replaced_by_force_where_a_file_system_shows_that_the_header_fits() {
+    let place = Place::of_this_user();
+    place.done(&format!("create x --size 4M --provision quick {SECRET} {CHEAP} -q"));
+    place.done(&format!("reencrypt x --drop-other-keys {SECRET} -q"));
+    change(&place, "x", |bytes| bytes[COPY_LEN + 4040] ^= 1);
+    place.done(&format!("header repair x --yes --force {SECRET} -q"));
+    assert_eq!(place.json(&format!("check x {SECRET}"))["ok"], true);
+}
+
+// proves: NAT-UPD-11
+#[test]
+fn what_only_the_password_tells_is_said_without_it() {
+    let place = with_records_under_another_key();
+    let checked = place.strongroom("check x --no-unlock");
+    assert!(checked.out.contains("whether the records in its work areas are its own"), "{checked:?}");
+    assert!(!checked.out.contains("not empty"), "{checked:?}");
+    let checked = place.strongroom(&format!("check x {SECRET}"));
+    assert_eq!(checked.out.matches("work area").count(), 1, "{checked:?}");
+    assert!(!container().strongroom("check x --no-unlock").out.contains("records"));
+}
+
+#[test]
+fn a_scan_says_what_mounting_would_say() {
+    for (place, doubt) in doubtful() {
+        let scanned = place.strongroom("header repair x --scan");
+        let said = [
+            "--read-only opens it, and nothing may be written",
+            "opens it, for writing only if the password",
+        ];
+        let is_known = said.iter().any(|said| scanned.out.contains(said));
+        // That the closing record of its own generation is forged, or a MAC, only the key tells.
+        let takes_key = [
+            "was changed by someone without the key",
+            "its header copies do not belong together",
+            "at offset 65536 do not belong to this header",
+        ];
+        assert!(is_known || takes_key.iter().any(|said| doubt.contains(said)), "{doubt}: {scanned:?}");
     }
 }
 

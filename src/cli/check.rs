@@ -69,8 +69,10 @@ fn check_under_key(
     let secrets = &options.unlock.secrets;
     let can_ask = std::io::stdin().is_terminal() && prompt::has_terminal();
     if options.no_unlock || (secrets.is_prompt(header.keyfile_role()) && !can_ask) {
-        let message =
-            "not unlocked: it takes a password to tell whether it is authentic and whether a keyslot opens";
+        let more = header.told_by_key().map(|more| format!(", and {more}")).unwrap_or_default();
+        let message = format!(
+            "not unlocked: it takes a password to tell whether it is authentic and whether a keyslot opens{more}"
+        );
         return Ok((vec![Finding::info("header", message)], header.describe()));
     }
     match unlock_with(console, &options.container, header, &options.unlock, options.keyslot.slot) {

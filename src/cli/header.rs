@@ -224,10 +224,13 @@ impl Replacement<'_> {
         if restore.present().is_none() && !self.is_part {
             let shows_nothing = container.shows_nothing().unwrap_or(true);
             let loss = if shows_nothing { LOSS } else { "" };
-            warnings.push(format!(
-                "no header is left to show that this one belongs here; its first {} bytes will be overwritten{loss}",
-                restore.overwritten()
-            ));
+            let left = if restore.is_recognised() {
+                "no header is left that opens; what is left of one, or of its work areas, is of the same container as this one"
+            } else {
+                "no header is left to show that this one belongs here"
+            };
+            warnings
+                .push(format!("{left}; its first {} bytes will be overwritten{loss}", restore.overwritten()));
             let trace = trace_at_start(&*container.storage());
             warnings.extend(trace.map(|trace| format!("{} starts with {trace}", self.path.display())));
         } else if !bears_its_header(container, restore).unwrap_or(false)

@@ -46,6 +46,11 @@ pub trait HeaderRestore: fmt::Debug {
     /// Whether the restored header must be unlocked before it is written. Else nobody needs to know a password of it.
     fn takes_secret(&self) -> bool;
 
+    /// Whether what is left in the container shows that the header belongs here, where none is whole that counts.
+    fn is_recognised(&self) -> bool {
+        false
+    }
+
     /// The bytes at the start of the header's place that are overwritten.
     fn overwritten(&self) -> usize;
 

@@ -221,6 +221,11 @@ pub trait Header: fmt::Debug + Send + Sync {
     /// Checks the header against a volume key that a keyslot gave earlier (in another process).
     fn unlock_with_key(&self, key: VolumeKey) -> Result<Unlocked>;
 
+    /// What else only the volume key tells, besides whether the header is authentic: the end of "it takes a password to tell ...".
+    fn told_by_key(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Examines what takes the volume key to examine.
     fn check_unlocked(&self, unlocked: &Unlocked) -> Vec<Finding> {
         let _ = unlocked;

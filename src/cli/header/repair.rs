@@ -14,7 +14,7 @@ use strongroom::{
         native::{CopyFault, CopyIndex, Fault, Native, NativeHeader},
         scan::rebuild,
     },
-    volume::{Access, Container, keep_bytes},
+    volume::{Access, Container, check_file_system, keep_bytes},
 };
 
 use super::{
@@ -120,6 +120,14 @@ fn mend(
     let what = copies.chain(records).collect::<Result<Vec<_>>>()?.join(", and ");
     if options.yes && !options.force {
         return Err(needs_force(path, format!("it would replace {what}")));
+    }
+    // The records may be right, and the header wrong: then the data are noise under it, and go with them.
+    if options.yes && !slots.is_empty() && check_file_system(container, unlocked)?.is_none() {
+        let reason =
+            format!("it would replace {what}, and no file system is known in the volume under this header");
+        return Err(Error::new(ErrorKind::Exists, reason).with_hint(
+            "look with mount --read-only: if it reads as noise, another header fits the data; else leave --yes out, and you are asked",
+        ));
     }
     let question = format!("This replaces {what}.");
     agree_by(&question, answer(&doubtful), options.yes, "--yes with --force skips the question")?;

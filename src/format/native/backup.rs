@@ -10,7 +10,7 @@ use super::{
     front::{Front, clear_front},
     header::NativeHeader,
     header_file::{HeaderFile, check_same_data},
-    layout::{COPY_LEN, COPY_LEN_U64, DATA_OFFSET},
+    layout::{COPY_LEN, COPY_LEN_U64, DATA_OFFSET, RECORD_MAGIC},
     remains::DamagedOther,
     slots::refuse_outdated,
     superblock::CopyIndex,
@@ -130,8 +130,13 @@ impl Restore {
     pub fn from_file(container: &dyn Storage, file: &dyn Storage) -> Result<Self> {
         let source = NativeHeader::of_header_file(&HeaderFile::read(file)?, file)?;
         let mut restore = Self::from_header(container, source)?;
-        let present = restore.present.iter().flat_map(|header| header.copies.whole());
-        if present.chain([restore.source.copy_in_use()]).any(|copy| copy.superblock.reencryption.is_some()) {
+        let is_midway = |copy: &HeaderCopy| copy.superblock.reencryption.is_some();
+        let is_present_midway = restore.present_copies().any(is_midway);
+        if is_midway(restore.source.copy_in_use()) {
+            let reason = "it is from the middle of a re-encryption, and fits the data of that moment only";
+            let midway = || Error::new(ErrorKind::Usage, reason).with_hint(MIDWAY);
+            restore.mismatch.get_or_insert_with(midway);
+        } else if is_present_midway {
             let reason = "a re-encryption is under way, and only the header on the medium fits the data";
             return Err(Error::new(ErrorKind::Usage, reason)
                 .with_hint("strongroom header repair, or finish it first"));
@@ -141,12 +146,12 @@ impl Restore {
             let own = present.copies.whole().find(|copy| copy.is_of_same_container(wanted));
             let own = own.unwrap_or(present.copy_in_use());
             let mismatch = check_same_data(own, wanted).err();
-            restore.mismatch =
-                mismatch.map(|error| Error::new(error.kind(), error.reason()).with_hint(BY_FORCE));
             // Nothing but a header file of the same time can be of the same uuid and generation, and say other things.
             let is_other = !own.is_of_same_container(wanted)
                 || own.superblock.generation != wanted.superblock.generation;
-            if let Some(error) = restore.mismatch.take_if(|_| !is_other) {
+            if is_other && let Some(error) = mismatch {
+                restore.mismatch = Some(Error::new(error.kind(), error.reason()).with_hint(BY_FORCE));
+            } else if let Some(error) = mismatch {
                 return Err(Error::new(error.kind(), error.reason()).with_hint("a header file fits only the data it was made with: strongroom header backup makes a current one"));
             }
         }
@@ -181,7 +186,11 @@ impl Restore {
         }
         let source = source.beside(container)?;
         let copy = source.copy_in_use();
-        refuse_outdated(container, &copy.superblock)?; // NAT-REENC-17
+        // NAT-REENC-17; of two states of the work areas only the key tells which one the header goes with.
+        let outdated = refuse_outdated(container, &copy.superblock).err();
+        if let Some(error) = outdated.as_ref().filter(|_| copy.superblock.reencryption.is_none()) {
+            return Err(Error::new(error.kind(), error.reason()).with_hint(error.hint().unwrap_or_default()));
+        }
         if let Some(present) = &present {
             present.check_own()?; // NAT-HF-12
         }
@@ -192,7 +201,8 @@ impl Restore {
         let damaged = damaged.filter_map(|(index, place)| place.damaged_other(copy, index)).collect();
         let has_litter =
             container.windows().is_empty() && !Front::read(container, copy).litter(copy).is_empty();
-        Ok(Self { source, present, places, has_litter, damaged, mismatch: None })
+        let mismatch = outdated.map(|error| Error::new(error.kind(), error.reason()).with_hint(MIDWAY));
+        Ok(Self { source, present, places, has_litter, damaged, mismatch })
     }
 
     /// The header to be restored, to be described and unlocked.
@@ -274,6 +284,8 @@ impl Restore {
     pub fn write(&self, container: &dyn Storage, unlocked: &Unlocked) -> Result<()> {
         let key = &unlocked.volume_key;
         let source = self.source.authentic(key)?;
+        self.source.check_work(source, key)?;
+        let newer = self.source.newer_slots(source);
         let is_authentic =
             |copy: &&HeaderCopy| copy.is_of_same_container(source) && copy.check_mac(key).is_ok();
         let newest = self.present_copies().filter(is_authentic).map(|copy| copy.superblock.sequence).max();
@@ -295,6 +307,11 @@ impl Restore {
             bring_up_a(container, kept, key)?;
         }
         write_both(container, &new, key)?;
+        // Records that would make it an old header: its own say how far the data are.
+        for &slot in &newer {
+            container.write_all_at(&[0; RECORD_MAGIC.len()], slot)?;
+        }
+        container.sync_data()?;
         if Copies::read(container)?.current().says_the_same_as(&new) {
             return Ok(());
         }
@@ -354,6 +371,15 @@ impl HeaderRestore for Restore {
         true
     }
 
+    fn is_recognised(&self) -> bool {
+        let source = self.source.copy_in_use();
+        let shows = |place: &Place| match &place.found {
+            Ok(copy) => copy.is_of_same_container(source),
+            Err(_) => place.shows_uuid_of(source),
+        };
+        self.places.iter().any(shows) || self.source.has_records_of(source)
+    }
+
     fn overwritten(&self) -> usize {
         COPY_LEN
     }
@@ -361,6 +387,9 @@ impl HeaderRestore for Restore {
     fn loses(&self, unlocked: Option<&Unlocked>) -> Option<String> {
         if let Some(foreign) = self.foreign().first() {
             return Some(foreign.to_string());
+        }
+        if let Some(mismatch) = &self.mismatch {
+            return Some(mismatch.reason().to_owned());
         }
         // Where no copy is whole, a backup is the way out, whatever was changed since it was made.
         if let Some(damaged) = self.damaged.first().filter(|_| self.present.is_some()) {
@@ -392,6 +421,7 @@ impl HeaderRestore for Restore {
 
     fn warnings(&self, unlocked: Option<&Unlocked>) -> Vec<String> {
         let mut warnings: Vec<String> = self.foreign().iter().map(ToString::to_string).collect();
+        warnings.extend(self.mismatch.iter().map(|mismatch| mismatch.reason().to_owned()));
         warnings.extend(self.damaged.iter().map(newer_than_restored));
         warnings.extend(match unlocked.and_then(|unlocked| self.is_present_authentic(unlocked)) {
             Some(true) => unlocked
@@ -447,6 +477,7 @@ fn removed_since(slots: &[u32]) -> String {
 }
 
 const BY_FORCE: &str = "strongroom info on both says which is which; if the backup is right: header restore --force, which keeps what was there in a file";
+const MIDWAY: &str = "if it is the newest header of the container: header restore --force puts it back where the re-encryption's records go with it";
 const OTHER_KEY: &str = "the header that is there is not under the same key: somebody changed it, or the data is lost with this one";
 
 impl fmt::Display for ForeignCopy {

@@ -13,7 +13,7 @@ use super::{
     keyslot::{Keyslot, SlotKind},
     layout::{ALIGNMENT, COPY_LEN, RawKeyslot},
     ledger::Ledger,
-    slots::{Slots, outdated},
+    slots::{SLOTS_LEN, Slots, outdated},
     superblock::CopyIndex,
 };
 use crate::{
@@ -158,7 +158,10 @@ fn check_place(copies: &Copies, place: &Place, index: CopyIndex, fate: &str) -> 
             Some(other) => {
                 Finding::error(name, format!("not whole at offset {at}: {error}; {other}: {ASKS}"))
             }
-            None => Finding::warning(name, format!("not whole at offset {at}: {error}; {fate}")),
+            None => {
+                let fate = if fate == RENEWED { RENEWED_IF_AUTHENTIC } else { fate };
+                Finding::warning(name, format!("not whole at offset {at}: {error}; {fate}"))
+            }
         },
     }
 }
@@ -248,9 +251,12 @@ fn check_work_areas(
     for (number, (name, mut area)) in areas.into_iter().enumerate() {
         if slots.is_some_and(|slots| slots.is_closed(number, &current.superblock)) {
             area.start = area.start.saturating_add(ALIGNMENT);
+        } else if slots.is_some_and(|slots| slots.raw_in(number).next().is_some()) {
+            // Whose they are is told under the key, or that only the key tells.
+            area.start = area.start.saturating_add(SLOTS_LEN);
         }
         let is_detached = !storage.windows().is_empty();
-        let strange = (number == 0 && !is_detached).then(|| Front::read(storage, current).strange(current));
+        let strange = (number == 0 && !is_detached).then(|| Front::read(storage, current).litter(current));
         if let Some(offset) = strange.iter().flatten().next() {
             let message = format!(
                 "not empty at offset {offset}: if copy A loses its start as well, copy B alone is not taken for the container's; \

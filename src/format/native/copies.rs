@@ -55,6 +55,11 @@ impl Place {
         self.wreck.as_ref()?.other(good, index, self.offset)
     }
 
+    /// Whether a damaged copy of the container of `good` stands here.
+    pub(super) fn shows_uuid_of(&self, good: &HeaderCopy) -> bool {
+        self.wreck.as_ref().is_some_and(|wreck| wreck.sequence(good).is_some())
+    }
+
     /// The copy that stood here, where all of it is known.
     pub(super) fn as_it_was(&self, good: &HeaderCopy, index: CopyIndex) -> Option<HeaderCopy> {
         self.wreck.as_ref()?.as_it_was(good, index)

@@ -135,7 +135,10 @@ impl HeaderCopy {
         if hash::equal(&expected, &self.raw.superblock.mac) {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Tampered, "the header was changed by someone without the key"))
+        Err(Error::new(
+            ErrorKind::Tampered,
+            "the header is damaged, or was changed by someone without the key",
+        ))
     }
 
     /// Whether both copies say the same, index and sums aside.

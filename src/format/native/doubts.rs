@@ -12,8 +12,23 @@ use super::{
 use crate::{
     crypto::secret::VolumeKey,
     error::{Error, ErrorKind, Result},
-    format::hyphenated,
+    format::{Header, hyphenated},
 };
+
+/// How a container opens, as far as its header shows without the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WayIn {
+    /// For reading and writing.
+    Writable,
+    /// For reading; for writing only if records belong to the header, which only the key tells.
+    ByRecords,
+    /// For reading.
+    ReadOnly,
+    /// For reading, if at all.
+    ReadOnlyAtMost,
+    /// Not at all.
+    Closed,
+}
 
 impl NativeHeader {
     /// NAT-UPD-10: the whole copies of this container that nothing links to `good`, the authentic one under `key`.
@@ -78,6 +93,19 @@ impl NativeHeader {
         Some((alien, said))
     }
 
+    /// NAT-REENC-17: where records lie that make `copy` an old header, where it is from the middle of a re-encryption.
+    pub(super) fn newer_slots(&self, copy: &HeaderCopy) -> Vec<u64> {
+        let superblock = &copy.superblock;
+        let slots = self.slots_of(superblock).filter(|_| superblock.reencryption.is_some());
+        slots.map(|slots| slots.newer_slots(superblock)).unwrap_or_default()
+    }
+
+    /// Whether a record with the uuid of `copy` stands in its work areas; its MAC is not checked.
+    pub(super) fn has_records_of(&self, copy: &HeaderCopy) -> bool {
+        let superblock = &copy.superblock;
+        self.slots_of(superblock).is_some_and(|slots| slots.has_records_of(superblock))
+    }
+
     /// What is said of copies and records that nothing links to `good`.
     pub(super) fn unlinked(&self, good: &HeaderCopy, key: &VolumeKey) -> Option<String> {
         self.unlinked_beside(good, key).or_else(|| self.alien_records(good, key).map(|(_, said)| said))
@@ -86,6 +114,28 @@ impl NativeHeader {
     /// What the records in the work areas say against `good` (NAT-UPD-11, NAT-REENC-21).
     pub(super) fn records_against(&self, good: &HeaderCopy, key: &VolumeKey) -> Option<String> {
         self.alien_records(good, key).map(|(_, said)| said).or_else(|| self.unfinished(good, key))
+    }
+
+    /// How a container with this header opens, as far as that shows without the key.
+    pub fn way_in(&self) -> WayIn {
+        let current = self.current();
+        let newer = self.newer_generation(current);
+        if self.copies.current().keyslots.is_empty() && self.check_openable().is_err() {
+            return WayIn::Closed;
+        }
+        if newer.is_some() && current.reencryption.is_some() {
+            // NAT-REENC-06: only the key tells whether that one has ended.
+            return WayIn::ReadOnlyAtMost;
+        }
+        let is_too_far = |copy: &HeaderCopy| copy.superblock.generation.abs_diff(current.generation) > 1;
+        if self.check_complete(self.copies.current()).is_err()
+            || self.doubt_in_use().is_some()
+            || self.copies.whole().any(is_too_far)
+        {
+            return WayIn::ReadOnly;
+        }
+        let has_doubtful_records = self.slots_of(current).is_some_and(|slots| slots.are_doubtful(current));
+        if has_doubtful_records { WayIn::ByRecords } else { WayIn::Writable }
     }
 
     /// What speaks against the copy in use, as far as that shows without the key.
@@ -116,9 +166,15 @@ impl NativeHeader {
     /// beside data, and records, from the middle of it.
     pub(super) fn check_finished(&self, good: &HeaderCopy, key: &VolumeKey) -> Result<()> {
         self.unfinished(good, key).map_or(Ok(()), |said| {
-            Err(Error::new(ErrorKind::Damaged, said).with_hint(
-                "change nothing before you have a copy of the container; strongroom header repair --scan shows the header that fits",
-            ))
+            let wanted = good.superblock.generation.saturating_sub(1);
+            let way = if self.is_detached {
+                "name a header file of that time with --header"
+            } else {
+                "strongroom header repair --scan shows it if it is left here, else a copy of it from that time helps"
+            };
+            Err(Error::new(ErrorKind::Damaged, said).with_hint(format!(
+                "only a header from the middle of it fits (generation {wanted}): {way}; --read-only opens this one"
+            )))
         })
     }
 

@@ -10,7 +10,7 @@ use super::{
     editor::{self, NativeEditor},
     error::HeaderError,
     front::finish_closing,
-    header_file::{HeaderFile, own_header},
+    header_file::{HeaderFile, Rival, own_header},
     keyslot::{self, Budget, Keyslot, Opened, SlotKind},
     layout::VERSION,
     ledger::{Ledger, WorkAreas},
@@ -41,7 +41,9 @@ pub struct NativeHeader {
     /// The container's size as it is, which may be less than the header says.
     actual_len: u64,
     /// Where the header lies in a file: why nothing may be written under it (NAT-HF-12).
-    own: Option<String>,
+    own: Option<Rival>,
+    /// Whether the header lies in a file.
+    pub(super) is_detached: bool,
 }
 
 impl NativeHeader {
@@ -71,7 +73,8 @@ impl NativeHeader {
             }
         }
         let own = own_header(storage, copies.current())?;
-        Ok(Self { copies, slots, actual_len: storage.size()?, own })
+        let is_detached = !storage.windows().is_empty();
+        Ok(Self { copies, slots, actual_len: storage.size()?, own, is_detached })
     }
 
     /// NAT-REENC-17: the generation of a record in its work areas that makes `superblock` an old one.
@@ -92,8 +95,12 @@ impl NativeHeader {
         Some(format!("{}; {what}", error.reason()))
     }
 
-    /// NAT-REENC-06, -07, -19: why a re-encryption that is under way cannot be brought to rest, `good` being authentic.
-    fn stuck(&self, good: &HeaderCopy, key: &VolumeKey) -> Result<()> {
+    /// NAT-REENC-06, -07, -19: refuses a header in which a re-encryption is under way that cannot be brought to rest, `good` being
+    /// authentic.
+    ///
+    /// # Errors
+    /// `Damaged`.
+    pub(super) fn check_work(&self, good: &HeaderCopy, key: &VolumeKey) -> Result<()> {
         let superblock = &good.superblock;
         if superblock.reencryption.is_none() {
             return Ok(());
@@ -105,7 +112,7 @@ impl NativeHeader {
     pub fn lost_work(&self, unlocked: &Unlocked) -> Option<String> {
         let good = self.authentic(&unlocked.volume_key).ok()?;
         self.newer_generation(&good.superblock).is_none().then_some(())?;
-        self.stuck(good, &unlocked.volume_key).err().map(|error| error.reason().to_owned())
+        self.check_work(good, &unlocked.volume_key).err().map(|error| error.reason().to_owned())
     }
 
     /// The fingerprint of the copy that is authentic under `key`, with the record that is.
@@ -132,7 +139,8 @@ impl NativeHeader {
     /// As [`Self::read`].
     pub fn of_header_file(file: &HeaderFile, storage: &dyn Storage) -> Result<Self> {
         let copies = Copies::of_header_file(file, storage)?;
-        Ok(Self { copies, slots: Vec::new(), actual_len: file.geometry.container_len, own: None })
+        let actual_len = file.geometry.container_len;
+        Ok(Self { copies, slots: Vec::new(), actual_len, own: None, is_detached: true })
     }
 
     /// The header of a single copy that was found somewhere in `container`.
@@ -317,7 +325,7 @@ impl NativeHeader {
                         strongroom header repair replaces the records, after asking";
             return Err(Error::new(ErrorKind::Damaged, said).with_hint(hint));
         }
-        self.stuck(good, key)
+        self.check_work(good, key)
     }
 
     /// Whether everything is there and known that writing needs, `good` being the authentic copy.
@@ -347,8 +355,7 @@ impl NativeHeader {
     /// NAT-HF-12: refuses to write under a header in a file, where the container's own one counts.
     pub(super) fn check_own(&self) -> Result<()> {
         let Some(own) = &self.own else { return Ok(()) };
-        Err(Error::new(ErrorKind::Usage, own.clone())
-            .with_hint("leave --header out to write; with --read-only the header file is only looked into"))
+        Err(Error::new(ErrorKind::Usage, own.said.clone()).with_hint(own.hint))
     }
 
     /// The whole copy that stands where `good` has its copy of this index.
@@ -440,6 +447,11 @@ impl Header for NativeHeader {
 
     fn unlock_with_key(&self, key: VolumeKey) -> Result<Unlocked> {
         self.accept(key, None)
+    }
+
+    fn told_by_key(&self) -> Option<&'static str> {
+        let slots = self.slots_of(self.current()).filter(|slots| !slots.is_empty());
+        slots.map(|_| "whether the records in its work areas are its own, without which it opens read-only")
     }
 
     fn check_unlocked(&self, unlocked: &Unlocked) -> Vec<Finding> {

@@ -237,62 +237,105 @@ impl HeaderFile {
     /// `Usage`.
     pub fn check_against(&self, container: &dyn Storage, file: &dyn Storage) -> Result<()> {
         let detached = Copies::of_header_file(self, file)?;
-        for own in own_copies(container, detached.current())? {
-            check_same_data(&own, detached.current()).map_err(|error| {
-                error
-                    .with_hint("the container has a header of its own that fits its data: leave --header out")
-            })?;
-        }
-        Ok(())
+        let own = OwnCopies::read(container, detached.current())?;
+        let hint = if own.do_count {
+            "the container has a header of its own: leave --header out"
+        } else {
+            "without --header, strongroom header repair --scan puts the container's own header back, after asking"
+        };
+        own.copies.iter().try_for_each(|own| {
+            check_same_data(own, detached.current()).map_err(|error| error.with_hint(hint))
+        })
     }
 }
 
 /// The whole copies in the places where a container has its own: found as without a header file, and where `detached`, its
 /// header in a file, has copy B. Those that records show to be old are left out, where that one is not (NAT-REENC-17).
-///
-/// # Errors
-/// `Unsupported`, and what reading gave.
-fn own_copies(container: &dyn Storage, detached: &HeaderCopy) -> Result<Vec<HeaderCopy>> {
-    let mut own = match Copies::read(container) {
-        Ok(own) => own.whole().cloned().collect(),
-        Err(error)
-            if matches!(error.kind(), ErrorKind::NotAContainer | ErrorKind::Damaged | ErrorKind::Io) =>
-        {
-            Vec::new()
+struct OwnCopies {
+    copies: Vec<HeaderCopy>,
+    /// Whether they open the container where no header file is given (NAT-RD-07).
+    do_count: bool,
+}
+
+impl OwnCopies {
+    /// # Errors
+    /// `Unsupported`, and what reading gave.
+    fn read(container: &dyn Storage, detached: &HeaderCopy) -> Result<Self> {
+        let (mut copies, do_count) = match Copies::read(container) {
+            Ok(own) => (own.whole().cloned().collect(), true),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotAContainer | ErrorKind::Damaged | ErrorKind::Io) =>
+            {
+                (Vec::new(), false)
+            }
+            Err(error) => return Err(error),
+        };
+        let b = Place::read(container, CopyIndex::B, detached.superblock.geometry.backup_offset).found.ok();
+        copies
+            .extend(b.filter(|copy| copies.iter().all(|known: &HeaderCopy| known.offset() != copy.offset())));
+        let is_old = |copy: &HeaderCopy| refuse_outdated(container, &copy.superblock).is_err();
+        if !is_old(detached) {
+            copies.retain(|copy| !is_old(copy));
         }
-        Err(error) => return Err(error),
-    };
-    let b = Place::read(container, CopyIndex::B, detached.superblock.geometry.backup_offset).found.ok();
-    own.extend(b.filter(|copy| own.iter().all(|known: &HeaderCopy| known.offset() != copy.offset())));
-    let is_old = |copy: &HeaderCopy| refuse_outdated(container, &copy.superblock).is_err();
-    if !is_old(detached) {
-        own.retain(|copy| !is_old(copy));
+        Ok(Self { copies, do_count })
     }
-    Ok(own)
+
+    /// NAT-HF-12: the first that forbids writing under `detached`. One that opens nothing, and is no newer, shuts nobody out.
+    fn rival(&self, detached: &HeaderCopy) -> Option<&HeaderCopy> {
+        let is_superseded = |copy: &HeaderCopy| {
+            copy.is_of_same_container(detached)
+                && copy.superblock.generation == detached.superblock.generation
+                && !copy.is_update_of(detached)
+        };
+        self.copies.iter().find(|copy| self.do_count || !is_superseded(copy))
+    }
+}
+
+/// Why nothing may be written under a header in a file, and the way out.
+#[derive(Debug, Clone)]
+pub(super) struct Rival {
+    /// What there is in the container itself.
+    pub(super) said: String,
+    /// What to do.
+    pub(super) hint: &'static str,
 }
 
 /// NAT-HF-12: why nothing may be written under `detached`, the header in a file that `storage` is seen through: the container
 /// bears one of its own, or what is left of another.
 ///
 /// # Errors
-/// As [`own_copies`].
-pub(super) fn own_header(storage: &dyn Storage, detached: &HeaderCopy) -> Result<Option<String>> {
+/// As [`OwnCopies::read`].
+pub(super) fn own_header(storage: &dyn Storage, detached: &HeaderCopy) -> Result<Option<Rival>> {
     let Some(container) = storage.layers().map(|layers| layers.base) else { return Ok(None) };
-    if let Some(own) = own_copies(container, detached)?.first() {
-        return Ok(Some(format!(
-            "the container has a header of its own (sequence {}, the header file has {}), and that one counts",
-            own.superblock.sequence, detached.superblock.sequence
-        )));
+    let own = OwnCopies::read(container, detached)?;
+    if let Some(rival) = own.rival(detached) {
+        let sequences = format!(
+            "sequence {}, the header file has {}",
+            rival.superblock.sequence, detached.superblock.sequence
+        );
+        return Ok(Some(if own.do_count {
+            Rival {
+                said: format!("the container has a header of its own ({sequences}), and that one counts"),
+                hint: "leave --header out to write; with --read-only the header file is only looked into",
+            }
+        } else {
+            Rival {
+                said: format!("a newer header copy is left in the container itself ({sequences})"),
+                hint: "--read-only opens it; without --header, strongroom header repair --scan puts the container's own header back, \
+                       after asking",
+            }
+        }));
     }
     let damaged = [CopyIndex::A, CopyIndex::B].into_iter().find_map(|index| {
         let offset = index.offset_in(&detached.superblock.geometry);
         Place::read(container, index, offset).damaged_other(detached, index)
     });
-    Ok(damaged.map(|damaged| {
-        format!(
+    Ok(damaged.map(|damaged| Rival {
+        said: format!(
             "header copy {} in the container itself is damaged, and may be newer than the header file, or of another container",
             damaged.index
-        )
+        ),
+        hint: "--read-only opens it; strongroom header restore, without --header, puts that of the header file in its place, after asking",
     }))
 }
 

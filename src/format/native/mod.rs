@@ -36,6 +36,7 @@ pub use copies::left_behind;
 pub use copy::HeaderCopy;
 use create::NativeBlueprint;
 pub use create::{MIN_CONTAINER_LEN, NewContainer, NewHeader};
+pub use doubts::WayIn;
 pub use error::HeaderError;
 pub use header::NativeHeader;
 pub use header_file::{HEADER_FILE_LEN, HeaderFile};

@@ -132,6 +132,19 @@ impl Slots {
         self.raw().filter(is_newer).map(|raw| raw.generation.get()).max()
     }
 
+    /// Where records of a higher generation of the same container lie.
+    pub(super) fn newer_slots(&self, superblock: &Superblock) -> Vec<u64> {
+        let places = [0, 1].into_iter().flat_map(|area| [(area, 0), (area, 1)]);
+        let newer = places.filter_map(|(area, slot)| {
+            let raw = RawRecord::read_from_bytes(self.slot(area, slot)?).ok()?;
+            let is_newer = raw.magic == RECORD_MAGIC
+                && raw.uuid == superblock.uuid
+                && raw.generation.get() > superblock.generation;
+            is_newer.then_some(self.areas.starts.get(area)?.saturating_add(slot_offset(slot)))
+        });
+        newer.collect()
+    }
+
     /// Every slot that has a record's magic.
     fn raw(&self) -> impl Iterator<Item = RawRecord> {
         [0, 1].into_iter().flat_map(|area| self.raw_in(area))
@@ -143,6 +156,27 @@ impl Slots {
             .into_iter()
             .filter_map(move |slot| RawRecord::read_from_bytes(self.slot(area, slot)?).ok());
         records.filter(|raw| raw.magic == RECORD_MAGIC)
+    }
+
+    /// Whether a record bears the uuid of `superblock`, unchecked.
+    pub(super) fn has_records_of(&self, superblock: &Superblock) -> bool {
+        self.raw().any(|raw| raw.uuid == superblock.uuid)
+    }
+
+    /// Whether a record stands here that may forbid writing under `superblock`: any but those of a re-encryption that is under way
+    /// in it, or the closing record of the last.
+    pub(super) fn are_doubtful(&self, superblock: &Superblock) -> bool {
+        let is_closing = |raw: &RawRecord| {
+            (raw.border.get(), raw.chunk_len.get(), raw.counter.get() % 2)
+                == (superblock.geometry.data_len, 0, 0)
+        };
+        self.raw().any(|raw| {
+            raw.uuid != superblock.uuid
+                || raw.generation.get() < superblock.generation
+                || raw.generation.get() == superblock.generation
+                    && superblock.reencryption.is_none()
+                    && !is_closing(&raw)
+        })
     }
 
     /// Whether no slot holds a record, of whichever container.

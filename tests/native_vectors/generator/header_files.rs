@@ -257,6 +257,24 @@ fn mismatches(suite: &mut Suite) {
     let comment = "the same, opened read-only";
     let vector = suite.detached_success("detached-beside-own-read-only", &rules, Vec::new(), comment);
     (vector.edit, vector.read_only, vector.after) = (own.clone(), true, "unchanged".to_owned());
+    // Something else stands in the place of copy A, so that copy B opens nothing.
+    let other = at(100, &[0x5a]);
+    let comment = "a backup of a container whose copy B alone is left and does not count, and is no newer";
+    let vector = suite.detached_success("detached-beside-left-behind", &["NAT-HF-12"], Vec::new(), comment);
+    (vector.edit, vector.after) = (vec![other.clone(), own[1].clone()], "unchanged".to_owned());
+    let made = &suite.bases["detached.header"];
+    let mut newer = made.bytes[COPIES[1]..].to_vec();
+    put(&mut newer, 128, &7_u64.to_le_bytes());
+    seal(&mut newer, &made.volume_key, &made.uuid);
+    let comment = "the same; copy B is newer than the header file; opened for writing";
+    let vector = suite.detached_failure(
+        "detached-beside-newer-left-behind",
+        &["NAT-HF-12"],
+        "mismatch",
+        Vec::new(),
+        comment,
+    );
+    vector.edit = vec![other, at(BACKUP, &newer)];
     // A newer copy A in the container, of which one bit is damaged, and nothing else of its own.
     let made = &suite.bases["detached.header"];
     let mut copy = made.bytes[COPIES[0]..COPIES[1]].to_vec();

@@ -8,7 +8,7 @@ use strongroom::{
     format::{
         CopyState, Format, Header,
         luks2::Luks2,
-        native::{FoundCopy, NativeHeader, Restore, Scan, hyphenated},
+        native::{FoundCopy, NativeHeader, Restore, Scan, WayIn, hyphenated},
         scan::{Findings, FoundLuks, rebuild, scan},
     },
     storage::{Section, Storage},
@@ -78,7 +78,7 @@ pub(super) fn run(console: Console, options: &HeaderRepairOptions) -> Result<()>
     let path = options.container.as_path();
     let place = PlaceOptions { offset: None, ..options.unlock.place };
     let all = HeaderFile { place, ..HeaderFile::default() };
-    let container = match open(path, all, Access::ReadWrite) {
+    let mut container = match open(path, all, Access::ReadWrite) {
         // Who may only read is told at least what there is.
         Err(error) if error.kind() == ErrorKind::Permission => open(path, all, Access::ReadOnly)?,
         result => result?,
@@ -90,7 +90,7 @@ pub(super) fn run(console: Console, options: &HeaderRepairOptions) -> Result<()>
     drop(progress);
 
     let size = storage.size()?;
-    let mut scanned = summary(&container, place, &found)?;
+    let mut scanned = summary(path, &container, place, &found)?;
     if unmarked::is_wanted(options) {
         scanned.unmarked = Some(unmarked::scan(console, options, &storage)?);
     }
@@ -106,6 +106,13 @@ pub(super) fn run(console: Console, options: &HeaderRepairOptions) -> Result<()>
     if let Some(copy) = candidate(options.unlock.place.offset, &found, &*storage)? {
         if !container.is_read_only() && may_restore(console, options) && options.unlock.check_source().is_ok()
         {
+            if let Some(start) = u64::try_from(copy.container_start()).ok().filter(|&start| start > 0) {
+                let start = container.section().map_or(0, |section| section.start).saturating_add(start);
+                let place = PlaceOptions { partition: None, offset: Some(start) };
+                // It holds the file's lock until then.
+                drop((storage, container));
+                container = open(path, HeaderFile { place, ..HeaderFile::default() }, Access::ReadWrite)?;
+            }
             scanned.replaced = restore(console, options, &container, copy)?;
             scanned.restored_from = Some(copy.offset);
         } else {
@@ -118,7 +125,9 @@ pub(super) fn run(console: Console, options: &HeaderRepairOptions) -> Result<()>
         } else {
             console.note("the LUKS header can be rebuilt; nothing was changed");
         }
-    } else if !found.native.whole.is_empty() && NativeHeader::read(&*storage).is_err() {
+    } else if found.native.whole.iter().any(|copy| copy.container_start() >= 0)
+        && NativeHeader::read(&*storage).is_err()
+    {
         console.note(
             "no copy stands where it belongs; nothing was changed: --offset names the one to restore from",
         );
@@ -167,7 +176,14 @@ fn candidate<'a>(
             return Ok(None);
         }
         let copy = copy.ok_or_else(|| no_such_copy("no whole header copy was found there"))?;
-        if !copy.fits(size) {
+        if copy.container_start() < 0 {
+            return Err(no_such_copy(
+                "the first bytes of its container are missing here: the rest does not lie where it says",
+            ));
+        }
+        let end =
+            copy.container_start().saturating_add(i128::from(copy.copy.superblock.geometry.container_len));
+        if end > i128::from(size) {
             return Err(no_such_copy("its container is larger than what is here"));
         }
         return Ok(Some(copy));
@@ -257,7 +273,12 @@ fn replacement<'a>(console: Console, options: &'a HeaderRepairOptions, source: &
     }
 }
 
-fn summary<'a>(container: &'a Container, place: PlaceOptions, found: &Findings) -> Result<Scanned<'a>> {
+fn summary<'a>(
+    path: &'a Path,
+    container: &Container,
+    place: PlaceOptions,
+    found: &Findings,
+) -> Result<Scanned<'a>> {
     let here = Here { container, place, storage: &container.storage() };
     let (storage, size) = (here.storage, here.storage.size()?);
     let mut copies = Vec::new();
@@ -288,7 +309,7 @@ fn summary<'a>(container: &'a Container, place: PlaceOptions, found: &Findings) 
         });
     }
     Ok(Scanned {
-        container: container.path(),
+        container: path,
         copies,
         luks,
         broken: found.native.broken.saturating_add(found.luks.broken),
@@ -377,13 +398,7 @@ impl Here<'_> {
             let uuid = Some(hyphenated(&found.copy.superblock.uuid));
             let header =
                 NativeHeader::read(&**self.storage).ok().filter(|header| header.describe().uuid == uuid);
-            let way = match header.map(|header| header.doubt_in_use()) {
-                None => String::new(),
-                Some(None) => format!(": {} opens it", self.command(0)),
-                Some(Some(_)) => {
-                    format!(": {} --read-only opens it, and nothing may be written", self.command(0))
-                }
-            };
+            let way = header.map(|header| self.way_in(&header, 0)).unwrap_or_default();
             return Ok(format!("it stands in its place, and its container fits here{way}"));
         }
         let short = start.saturating_add(i128::from(len)).saturating_sub(i128::from(size));
@@ -396,11 +411,37 @@ impl Here<'_> {
             Ok(start) if short > 0 => {
                 format!("its container starts at byte {start}, and its last {short} bytes are missing here")
             }
-            Ok(start) if NativeHeader::read(&self.section(start)?).is_ok() => {
-                format!("its container starts at byte {start}: {} opens it", self.command(start))
-            }
-            Ok(start) => self.cut_out(start, Some(len)),
+            Ok(start) => match NativeHeader::read(&self.section(start)?) {
+                Ok(header) => {
+                    format!("its container starts at byte {start}{}", self.way_in(&header, start))
+                }
+                Err(_) => format!(
+                    "its container starts at byte {start}: strongroom header repair --scan {} --offset {} rebuilds its header there, after \
+                     asking",
+                    self.container.path().display(),
+                    found.offset
+                ),
+            },
         })
+    }
+
+    /// What mounting the container that starts at `start` would say, in the words of an advice.
+    fn way_in(&self, header: &NativeHeader, start: u64) -> String {
+        let command = self.command(start);
+        match header.way_in() {
+            WayIn::Writable => format!(": {command} opens it"),
+            WayIn::ByRecords => format!(
+                ": {command} opens it, for writing only if the password shows that the records in its work areas are its own"
+            ),
+            WayIn::ReadOnly => format!(": {command} --read-only opens it, and nothing may be written"),
+            WayIn::ReadOnlyAtMost => {
+                format!(
+                    ": it is an old header, under which nothing may be written; {command} --read-only opens it only if the \
+                         re-encryption of which it speaks has ended"
+                )
+            }
+            WayIn::Closed => ", but no keyslot is left that opens it".to_owned(),
+        }
     }
 }
 

@@ -955,10 +955,44 @@ fn nothing_is_written_under_a_header_file_beside_the_containers_own_header() {
     assert_eq!(refused(), [Err(ErrorKind::Usage); 4], "both copies");
     overwrite(&*container, 0, COPY_LEN);
     assert_eq!(refused(), [Err(ErrorKind::Usage); 4], "copy B alone");
-    container.set_size(GEOMETRY.container_len + (4 << 20)).unwrap();
-    assert_eq!(refused(), [Err(ErrorKind::Usage); 4], "copy B, too far from the end");
     overwrite(&*container, BACKUP, COPY_LEN);
     assert_eq!(refused(), [Ok(()); 4], "none");
+}
+
+// proves: NAT-HF-12
+#[test]
+fn an_own_copy_that_opens_nothing_shuts_nobody_out_unless_it_is_newer() {
+    for is_newer in [false, true] {
+        for is_appended in [false, true] {
+            let container = Arc::new(container(0));
+            let file = Arc::new(backup(&*container));
+            if is_newer {
+                change_key(&*container, 0, 1);
+            }
+            // Something else in the place of copy A (NAT-RD-07), or more behind the end than is searched (NAT-RD-03).
+            if is_appended {
+                overwrite(&*container, 0, COPY_LEN);
+                container.set_size(GEOMETRY.container_len + (4 << 20)).unwrap();
+            } else {
+                damage(&*container, 0, (0, COPY_LEN, 0xe1));
+            }
+            assert_eq!(NativeHeader::read(&*container).unwrap_err().kind(), ErrorKind::NotAContainer);
+            let parsed = HeaderFile::read(&*file).unwrap();
+            let overlay =
+                parsed.over(Arc::clone(&container) as Arc<dyn Storage>, Arc::clone(&file) as _).unwrap();
+            let (header, unlocked) = open(&overlay, 0);
+            let before = container.to_vec();
+            let opened = header.prepare_writing(&overlay, &unlocked);
+            assert!(container.to_vec() == before, "written to");
+            if is_newer {
+                let error = opened.unwrap_err();
+                assert!(error.hint().unwrap().contains("header repair --scan"), "{error:?}");
+            } else {
+                assert_eq!(opened.unwrap(), [] as [String; 0]);
+                header.editor(&unlocked).unwrap();
+            }
+        }
+    }
 }
 
 // proves: NAT-HF-06

