@@ -153,16 +153,15 @@ fn check_place(copies: &Copies, place: &Place, index: CopyIndex, fate: &str) -> 
         Err(error) if error.is_unsupported() => {
             Finding::error(name, format!("{error} (offset {at}); the container opens read-only"))
         }
-        Err(error) => match place.damaged_other(current, index) {
-            // NAT-UPD-08
-            Some(other) => {
-                Finding::error(name, format!("not whole at offset {at}: {error}; {other}: {ASKS}"))
+        Err(error) => {
+            if let Some(other) = place.damaged_other(current, index) {
+                // NAT-UPD-08
+                let message = format!("not whole at offset {at}: {error}; {other}: {ASKS}");
+                return Finding::error(name, message);
             }
-            None => {
-                let fate = if fate == RENEWED { RENEWED_IF_AUTHENTIC } else { fate };
-                Finding::warning(name, format!("not whole at offset {at}: {error}; {fate}"))
-            }
-        },
+            let fate = if fate == RENEWED { RENEWED_IF_AUTHENTIC } else { fate };
+            Finding::warning(name, format!("not whole at offset {at}: {error}; {fate}"))
+        }
     }
 }
 

@@ -303,11 +303,11 @@ impl Ledger {
         let is_done =
             |raw: &RawRecord| (raw.border.get(), raw.chunk_len.get()) == (self.data_len, 0) && is_ours(raw);
         // In this order each area has a record of ours as long as it has any, and the newest goes last.
-        let steps: [&dyn Fn(u64, &RawRecord) -> bool; 3] = [
-            &|_, raw| !is_ours(raw),
-            &|slot, raw| slot == 0 && is_ours(raw) && !is_done(raw),
-            &|slot, raw| slot == 1 && is_ours(raw),
-        ];
+        let step_of = |slot: u64, raw: &RawRecord| match slot {
+            _ if !is_ours(raw) => Some(0),
+            0 => (!is_done(raw)).then_some(1),
+            _ => Some(2),
+        };
         let places = [0, 1].into_iter().flat_map(|area| [(area, 0), (area, 1)]);
         let marked: Vec<_> = places
             .filter_map(|(area, slot)| {
@@ -316,9 +316,9 @@ impl Ledger {
                 (raw.magic == RECORD_MAGIC).then_some((start, slot, raw))
             })
             .collect();
-        for step in steps {
+        for step in 0..3 {
             let mut is_changed = false;
-            for (start, _, _) in marked.iter().filter(|(_, slot, raw)| step(*slot, raw)) {
+            for (start, _, _) in marked.iter().filter(|(_, slot, raw)| step_of(*slot, raw) == Some(step)) {
                 storage.write_all_at(&[0; RECORD_MAGIC.len()], *start)?;
                 is_changed = true;
             }

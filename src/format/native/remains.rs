@@ -130,8 +130,8 @@ impl Wreck {
             return false;
         }
         let is_empty = |slot: &RawKeyslot| {
-            let number =
-                offset_of!(RawKeyslot, index)..offset_of!(RawKeyslot, index) + size_of_val(&slot.index);
+            let number = offset_of!(RawKeyslot, index)
+                ..offset_of!(RawKeyslot, index).saturating_add(size_of_val(&slot.index));
             slot.as_bytes().iter().enumerate().all(|(at, &byte)| byte == 0 || number.contains(&at))
         };
         let is_lost = |slots: &[RawKeyslot]| slots.as_bytes().iter().all(|&byte| byte == 0);
