@@ -12,6 +12,7 @@
 mod container;
 mod create;
 mod erase;
+mod grow;
 mod harness;
 mod heal;
 mod keys;

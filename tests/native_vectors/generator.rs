@@ -3,6 +3,7 @@
 
 mod commitment;
 mod fido2;
+mod growth;
 mod header_files;
 mod reencryption;
 
@@ -508,6 +509,7 @@ pub(crate) fn vectors() -> BTreeMap<String, Vector> {
     damaged_newer_copies(&mut suite);
     copies_of_two_containers(&mut suite);
     lengths(&mut suite);
+    growth::vectors(&mut suite);
     header_files::vectors(&mut suite);
     reencryption::vectors(&mut suite);
     suite.vectors

@@ -12,6 +12,7 @@ mod erasure;
 mod error;
 mod fido2;
 mod front;
+mod growth;
 mod header;
 mod header_file;
 mod keys;

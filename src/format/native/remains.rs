@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// A header copy that is not whole: what stands in its place, with zeros for what cannot be read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Wreck(Box<RawCopy>);
 
 impl Wreck {
