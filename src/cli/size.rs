@@ -39,6 +39,26 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, SizeError> {
     }
 }
 
+/// A size as `resize` takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NewSize {
+    /// So many bytes.
+    To(u64),
+    /// So many more than now.
+    By(u64),
+    /// As many as there is room for.
+    Max,
+}
+
+/// Reads a new size: a size, `+` and a size, or `max`.
+pub(crate) fn parse_new_size(text: &str) -> Result<NewSize, SizeError> {
+    match text.strip_prefix('+') {
+        _ if text == "max" => Ok(NewSize::Max),
+        Some(more) => parse_size(more).map(NewSize::By),
+        None => parse_size(text).map(NewSize::To),
+    }
+}
+
 /// Bytes as people read them: exact where that is short (`10 GiB`), else with one decimal.
 pub(crate) fn show_size(bytes: u64) -> String {
     let Some(unit) = UNITS.iter().rev().find(|unit| bytes >= unit.binary) else {

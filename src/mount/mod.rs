@@ -8,6 +8,7 @@ mod bystanders;
 mod driver;
 mod filesystem;
 mod fuse2fs;
+mod growfs;
 mod holders;
 mod loan;
 mod look;
@@ -36,6 +37,7 @@ mod ways;
 mod whereabouts;
 
 pub use driver::DriverChoice;
+pub use growfs::GrownFilesystem;
 pub use holders::{Holder, holders_of_file};
 pub use loan::{Loan, borrow, can_borrow};
 pub use look::{LOOK, REACH, is_reached, look, reach};

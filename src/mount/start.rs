@@ -20,6 +20,7 @@ use rustix::{io::Errno, process::Signal};
 
 use super::{
     driver::Driver,
+    growfs::{self, GrownFilesystem},
     mkfs::NewFilesystem,
     mountpoint::MountPoint,
     program,
@@ -155,10 +156,21 @@ impl Mounted {
     /// # Errors
     /// As [`NewFilesystem::make`].
     pub fn make_filesystem(&self, new: &NewFilesystem<'_>, interrupted: &AtomicBool) -> Result<()> {
-        let gone = || Error::new(ErrorKind::Io, "the block file is gone");
-        let block = self.entry.block.as_deref().ok_or_else(gone)?;
+        let block = self.block()?;
         let session = block.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
         new.make(block, session, interrupted)
+    }
+
+    /// Makes the file system in it as large as the volume. For [`Target::Private`] only.
+    ///
+    /// # Errors
+    /// `Missing` with the package; `Io` with the tool's own reason; `Interrupted` before it was touched.
+    pub fn grow_filesystem(&self, interrupted: &AtomicBool) -> Result<GrownFilesystem> {
+        growfs::grow(self.block()?, interrupted)
+    }
+
+    fn block(&self) -> Result<&Path> {
+        self.entry.block.as_deref().ok_or_else(|| Error::new(ErrorKind::Io, "the block file is gone"))
     }
 
     /// Takes the volume down and waits until its server has ended.

@@ -4,16 +4,21 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use super::{KeyslotOptions, UnlockOptions, parse_size};
+use super::{KeyslotOptions, UnlockOptions};
+use crate::cli::size::{NewSize, parse_new_size};
 
 #[derive(Debug, Args)]
 pub(crate) struct ResizeOptions {
-    /// The container, a file; not mounted
+    /// The container, a file or a device; not mounted
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) container: PathBuf,
-    /// Its new size: 20G or 20GiB is 20·2^30 bytes, 20GB is 20·10^9; larger than the old one
-    #[arg(value_name = "SIZE", value_parser = parse_size)]
-    pub(crate) size: u64,
+    /// Its new size (20G or 20GiB is 20·2^30 bytes, 20GB is 20·10^9), or by how much it grows (+5G), or max: all of the device, or
+    /// of the free space beside the file
+    #[arg(value_name = "SIZE|+SIZE|max", value_parser = parse_new_size)]
+    pub(crate) size: NewSize,
+    /// Leave the file system inside as it is
+    #[arg(long)]
+    pub(crate) container_only: bool,
     #[command(flatten)]
     pub(crate) keyslot: KeyslotOptions,
     #[command(flatten)]
@@ -22,7 +27,9 @@ pub(crate) struct ResizeOptions {
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
+  strongroom resize photos.vault +5G
   strongroom resize photos.hc 20G --format veracrypt
-  strongroom resize work.luks 100G
+  strongroom resize /dev/sdx1 max
 
-The file system inside keeps its size until it is told, too: mount --block, then e2fsck -f and resize2fs on DIR/volume.";
+An ext4 file system inside grows with it (not in VeraCrypt's and TrueCrypt's containers, where a hidden volume may lie behind it).
+A backup of a native header from before does not fit any more: make a new one.";

@@ -1,0 +1,80 @@
+//! Making the file system in a volume as large as the volume, with the system's own tools on the block file.
+
+use std::{path::Path, sync::atomic::AtomicBool};
+
+use super::{
+    filesystem::{Contents, Superblock},
+    program,
+};
+use crate::error::{Error, ErrorKind, Result};
+
+/// What became of the file system in a volume that has grown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GrownFilesystem {
+    /// It fills the volume.
+    Grown(&'static str),
+    /// It has its old size. Its name, and what makes it larger, where something does.
+    Left(&'static str, Option<&'static str>),
+    /// There is none that is known here.
+    None,
+}
+
+impl GrownFilesystem {
+    /// The name of one that has grown.
+    pub const fn grown(self) -> Option<&'static str> {
+        match self {
+            Self::Grown(name) => Some(name),
+            Self::Left(..) | Self::None => None,
+        }
+    }
+}
+
+/// Makes the file system in the block file as large as that.
+///
+/// # Errors
+/// `Missing` with the package; `Io` with the tool's own reason, where it could not be examined or made larger; `Interrupted` before it
+/// was touched.
+pub(super) fn grow(block: &Path, interrupted: &AtomicBool) -> Result<GrownFilesystem> {
+    let contents = Superblock::probe(block)?.contents;
+    let name = contents.kernel_name().unwrap_or_default();
+    match contents {
+        Contents::Ext { .. } => grow_ext(block, interrupted).map(|()| GrownFilesystem::Grown(name)),
+        Contents::Xfs => {
+            Ok(GrownFilesystem::Left(name, Some("mount it as root, then xfs_growfs MOUNTPOINT")))
+        }
+        Contents::Btrfs => {
+            let way = "mount it as root, then btrfs filesystem resize max MOUNTPOINT";
+            Ok(GrownFilesystem::Left(name, Some(way)))
+        }
+        Contents::Ntfs => {
+            Ok(GrownFilesystem::Left(name, Some("mount --block, then ntfsresize on DIR/volume")))
+        }
+        Contents::Fat | Contents::Exfat => Ok(GrownFilesystem::Left(name, None)),
+        Contents::Unknown => Ok(GrownFilesystem::None),
+    }
+}
+
+/// resize2fs(8) wants a file system that was examined just before.
+fn grow_ext(block: &Path, interrupted: &AtomicBool) -> Result<()> {
+    let during = |error: Error| error.during("cannot make the file system larger");
+    let [e2fsck, resize2fs] = ["e2fsck", "resize2fs"].map(|name| program::require(name, "e2fsprogs"));
+    let examined = program::run(program::command(e2fsck?).args(["-f", "-p"]).arg(block), interrupted)?;
+    // e2fsck(8): 0 clean, 1 and 2 corrected.
+    if !matches!(examined.status, Some(0..=2)) {
+        let reason = format!("it needs a repair that e2fsck does not make unasked: {}", examined.reason());
+        return Err(during(
+            Error::new(ErrorKind::Io, reason)
+                .with_hint("mount --block, and e2fsck -f on DIR/volume; then give the same command again"),
+        ));
+    }
+    // It must not be stopped half-way, and does not take long: nothing is moved but for some tables.
+    let resized = program::run(program::command(resize2fs?).arg(block), &AtomicBool::new(false))?;
+    if resized.status == Some(0) {
+        return Ok(());
+    }
+    Err(during(
+        Error::new(ErrorKind::Io, format!("resize2fs: {}", resized.reason())).with_hint(
+            "the container has its new size, and the files are there; the same command tries again",
+        ),
+    ))
+}
