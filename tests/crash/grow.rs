@@ -109,7 +109,7 @@ fn what_a_thin_container_gains_reads_as_zeros_and_what_a_thick_one_gains_shows_n
         let storage = before(provision);
         // Something else was appended to the file.
         storage.set_size(GEOMETRY.container_len + (1 << 20)).unwrap();
-        storage.write_all_at(&[0xa5; 1 << 20], GEOMETRY.container_len).unwrap();
+        storage.write_all_at(&vec![0xa5; 1 << 20], GEOMETRY.container_len).unwrap();
         grow(&storage, new_len).unwrap();
         let gained = usize::try_from(GEOMETRY.data_len).unwrap();
         if provision == Provision::Thin {

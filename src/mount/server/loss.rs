@@ -501,12 +501,12 @@ mod tests {
     #[test]
     fn a_container_that_cannot_be_reached_is_lost_with_a_file_system_in_memory_only() {
         let mut found = found(Some(Lost::Unreachable), None);
-        let loss = |found: &Found, read_only| Loss::of(found.clone(), read_only);
-        let lost = loss(&found, true).unwrap();
-        assert!(lost.is_nameless() && !lost.is_out_of_reach());
+        let of = |found: &Found, read_only| Loss::of(found.clone(), read_only);
+        let told = of(&found, true).unwrap();
+        assert!(told.is_nameless() && !told.is_out_of_reach());
         found.container.is_linked = true;
-        assert!(loss(&found, true).is_none());
-        let kept = loss(&found, false).unwrap();
+        assert!(of(&found, true).is_none());
+        let kept = of(&found, false).unwrap();
         assert!(!kept.is_nameless() && kept.is_out_of_reach());
         assert!(kept.refusal(false).hint().unwrap().contains("--save-as FILE"));
     }

@@ -22,7 +22,7 @@ pub(super) fn vectors(suite: &mut Suite) {
     let sha256 = hex::encode(Sha256::digest(&plaintext));
 
     let edit = |offset: usize, bytes: &[u8]| Edit { offset: offset as u64, bytes: hex::encode(bytes) };
-    let cleared = edit(BACKUP, &[0; COPY]);
+    let cleared = edit(BACKUP, &vec![0; COPY]);
     let mut signed = vec![0; COPY];
     signed[48..64].copy_from_slice(&keys.1);
     let grown = [
@@ -39,7 +39,7 @@ pub(super) fn vectors(suite: &mut Suite) {
         (
             "grown-copy-a-zeros",
             "a container that was made larger and lost copy A",
-            vec![edit(0, &[0; COPY]), cleared.clone(), edit(NEW_BACKUP, &b)],
+            vec![edit(0, &vec![0; COPY]), cleared.clone(), edit(NEW_BACKUP, &b)],
         ),
         (
             "grown-copy-b-unfinished",

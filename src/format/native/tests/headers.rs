@@ -784,7 +784,9 @@ fn a_removed_key_does_not_come_back_where_the_newer_copy_has_an_empty_keyslot() 
         for loss in losses {
             let storage = MemoryStorage::new(after.to_vec());
             splice(&MemoryStorage::new(before.clone()), &storage, older);
-            loss.iter().for_each(|&change| damage(&storage, newer, change));
+            for &change in loss {
+                damage(&storage, newer, change);
+            }
             let lost = storage.to_vec();
             for number in [0, 1] {
                 let (header, unlocked) = open(&storage, number);
