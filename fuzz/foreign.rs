@@ -1,10 +1,10 @@
 //! Containers of other programs, opened whole, and what is read of them after decryption. Shared with `tests/fuzz_corpus.rs`.
 
-use std::ops::Range;
+use std::{ffi::OsStr, fmt, ops::Range, os::unix::ffi::OsStrExt, sync::Arc};
 
 use sha2::{Digest, Sha256};
 use strongroom::{
-    block::{BlockDevice, BlockError, Geometry},
+    block::{BlockDevice, BlockError, ByteDevice, Geometry},
     crypto::{
         crc::crc32,
         hash::HashKind,
@@ -12,6 +12,7 @@ use strongroom::{
         secret::{Credentials, Password, VolumeKey},
         xts::AesXts,
     },
+    filesystem::{ExtFileSystem, FileSystem, NodeId, Seek},
     format::{
         Attempt, Format, Unlocked,
         freeotfe::{self, Details, FreeOtfe},
@@ -352,14 +353,57 @@ pub(crate) fn free_space(data: &[u8]) -> bool {
     true
 }
 
+/// ext2, ext3 or ext4: two bytes with the volume's size in KiB; then pieces of it, each as two bytes with its place in KiB, and a KiB.
+/// The rest is zeros. What is in it is looked at, up to a number of files.
+///
+/// Gives whether anything was read.
+pub(crate) fn ext(data: &[u8]) -> bool {
+    let Some((size, pieces)) = data.split_first_chunk() else { return false };
+    let len = usize::from(u16::from_le_bytes(*size)) << 10;
+    let mut start = vec![0; len];
+    for piece in pieces.chunks(2 + 1024) {
+        let Some((place, bytes)) = piece.split_first_chunk() else { break };
+        let place = usize::from(u16::from_le_bytes(*place)) << 10;
+        for (to, from) in start.get_mut(place..).unwrap_or_default().iter_mut().zip(bytes) {
+            *to = *from;
+        }
+    }
+    let len = u64::try_from(len).expect("fits");
+    let volume = Arc::new(ByteDevice::new(Arc::new(Volume { start, len })));
+    let Ok((files, _)) = ExtFileSystem::open(&volume, false) else { return false };
+    let (mut folders, mut has_read) = (vec![NodeId::ROOT], false);
+    let mut buffer = vec![0; 1 << 14];
+    for _ in 0..200 {
+        let Some(node) = folders.pop() else { break };
+        for name in files.extended_names(node).unwrap_or_default().split(|byte| *byte == 0) {
+            has_read |= files.extended(node, OsStr::from_bytes(name)).is_ok();
+        }
+        has_read |= files.target(node).is_ok();
+        let _anything = (files.seek(node, 0, Seek::Data), files.seek(node, 0, Seek::Hole));
+        let size = files.attributes(node).map_or(0, |found| found.size);
+        for at in [0, size / 2, size.saturating_sub(5000)] {
+            has_read |= files.read(node, at, &mut buffer).is_ok();
+        }
+        let mut names = Vec::new();
+        let _damaged = files.list(node, 0, &mut |entry| {
+            names.push(entry.name.to_owned());
+            names.len() < 100
+        });
+        for name in names {
+            folders.extend(files.lookup(node, &name).map(|found| found.attributes.node));
+        }
+    }
+    has_read
+}
+
 /// Bytes, and zeros behind them, that nobody writes to.
 #[derive(Debug)]
-struct Volume<'a> {
-    start: &'a [u8],
+struct Volume<B> {
+    start: B,
     len: u64,
 }
 
-impl BlockDevice for Volume<'_> {
+impl<B: AsRef<[u8]> + fmt::Debug + Send + Sync> BlockDevice for Volume<B> {
     fn geometry(&self) -> Geometry {
         Geometry {
             sector_size: SectorSize::B512,
@@ -380,7 +424,7 @@ impl BlockDevice for Volume<'_> {
         }
         buf.fill(0);
         let at = usize::try_from(first.0 * 512).expect("fits");
-        for (byte, there) in buf.iter_mut().zip(self.start.get(at..).unwrap_or_default()) {
+        for (byte, there) in buf.iter_mut().zip(self.start.as_ref().get(at..).unwrap_or_default()) {
             *byte = *there;
         }
         Ok(())

@@ -4,7 +4,7 @@ mod files;
 mod fuse;
 mod negotiate;
 
-pub use files::{FilesExport, FilesMount};
+pub use files::{FilesExport, FilesMount, Owners};
 pub use fuse::{Client, FuseExport, LogSink};
 
 pub use crate::sys::fuse_mount::{check as check_fuse, unmount as unmount_fuse};

@@ -5,10 +5,12 @@
 
 mod bytes;
 mod cache;
+mod ext;
 mod fat;
 
-use std::{fmt, time::SystemTime};
+use std::{ffi::OsStr, fmt, time::SystemTime};
 
+pub use ext::{ExtFileSystem, Journal, Unreadable};
 pub use fat::{FatFileSystem, NewFat, Repair, is_known};
 
 use crate::block::BlockError;
@@ -19,7 +21,7 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
     fn name(&self) -> &'static str;
 
     /// Finds `name` in a directory, and counts one reference to what it found, until [`forget`](Self::forget).
-    fn lookup(&self, parent: NodeId, name: &str) -> Result<Found>;
+    fn lookup(&self, parent: NodeId, name: &OsStr) -> Result<Found>;
 
     /// Takes back `count` references.
     fn forget(&self, node: NodeId, count: u64);
@@ -43,13 +45,33 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
     fn write(&self, node: NodeId, offset: u64, data: &[u8]) -> Result<()>;
 
     /// Makes an empty file or directory, and counts one reference to it.
-    fn create(&self, parent: NodeId, name: &str, kind: Kind) -> Result<Found>;
+    fn create(&self, parent: NodeId, name: &OsStr, kind: Kind) -> Result<Found>;
 
     /// Removes a name: of a directory where `kind` says so, which must be empty, else of a file.
-    fn remove(&self, parent: NodeId, name: &str, kind: Kind) -> Result<()>;
+    fn remove(&self, parent: NodeId, name: &OsStr, kind: Kind) -> Result<()>;
 
     /// Gives a file another name and place. What has that name goes where `replace` allows it.
-    fn rename(&self, from: (NodeId, &str), to: (NodeId, &str), replace: bool) -> Result<()>;
+    fn rename(&self, from: (NodeId, &OsStr), to: (NodeId, &OsStr), replace: bool) -> Result<()>;
+
+    /// Where a symbolic link leads. Others have no such thing.
+    fn target(&self, _node: NodeId) -> Result<Vec<u8>> {
+        Err(Fault::Invalid)
+    }
+
+    /// The value of an extended attribute, by its whole name (`user.comment`), as the system's calls give it.
+    fn extended(&self, _node: NodeId, _name: &OsStr) -> Result<Vec<u8>> {
+        Err(Fault::Absent)
+    }
+
+    /// The names of all of them, each with a zero behind it.
+    fn extended_names(&self, _node: NodeId) -> Result<Vec<u8>> {
+        Err(Fault::Absent)
+    }
+
+    /// Whether files may have access control lists, which the kernel is to check.
+    fn has_access_lists(&self) -> bool {
+        false
+    }
 
     /// Shows the entries of a directory from `cursor` on (0 is the first), until `take` answers false.
     fn list(&self, node: NodeId, cursor: u64, take: &mut dyn FnMut(&Listed<'_>) -> bool) -> Result<()>;
@@ -89,6 +111,35 @@ pub enum Kind {
     File,
     /// A directory.
     Directory,
+    /// A symbolic link.
+    Link,
+    /// A named pipe.
+    Pipe,
+    /// A socket.
+    Socket,
+    /// A character device.
+    CharacterDevice,
+    /// A block device.
+    BlockDevice,
+}
+
+/// Who may do what with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rights {
+    /// No owners: there is a mark against writing at most.
+    Mark {
+        /// Whether it is set.
+        read_only: bool,
+    },
+    /// As POSIX has it.
+    Posix {
+        /// The twelve bits that `chmod` sets.
+        mode: u16,
+        /// The owner.
+        uid: u32,
+        /// The group.
+        gid: u32,
+    },
 }
 
 /// What is known of a file.
@@ -102,10 +153,16 @@ pub struct Attributes {
     pub size: u64,
     /// Bytes on the medium.
     pub allocated: u64,
-    /// Whether it is marked as not to be written.
-    pub read_only: bool,
+    /// Names that it has.
+    pub links: u32,
+    /// For a device, its number as the kernel's `new_encode_dev` packs it.
+    pub device: u32,
+    /// Who may do what with it.
+    pub rights: Rights,
     /// Last change of the content.
     pub modified: SystemTime,
+    /// Last change of anything.
+    pub changed: SystemTime,
     /// Last reading.
     pub accessed: SystemTime,
     /// Creation.
@@ -140,9 +197,11 @@ pub struct Changes {
 #[derive(Debug)]
 pub struct Listed<'a> {
     /// The name.
-    pub name: &'a str,
+    pub name: &'a OsStr,
     /// The file.
-    pub attributes: Attributes,
+    pub node: NodeId,
+    /// What it is.
+    pub kind: Kind,
     /// Where to go on behind it.
     pub next: u64,
 }
@@ -165,7 +224,13 @@ pub struct Space {
     pub total: u64,
     /// How many are free.
     pub free: u64,
-    /// The longest name, in UTF-16 units.
+    /// How many of those anybody may take.
+    pub available: u64,
+    /// How many files there can be; 0 where space is the only limit.
+    pub nodes: u64,
+    /// How many more.
+    pub free_nodes: u64,
+    /// The longest name, in its own units.
     pub name_max: u32,
 }
 
@@ -208,6 +273,18 @@ pub enum Fault {
     /// Too long a name.
     #[error("the name is too long")]
     NameTooLong,
+    /// Something that nobody may do here.
+    #[error("not permitted here")]
+    NotPermitted,
+    /// Something that no file of this file system has, so that nobody need ask again.
+    #[error("this file system has no such thing")]
+    Absent,
+    /// Something that this file system does not take.
+    #[error("not supported here")]
+    Unsupported,
+    /// No such extended attribute.
+    #[error("no such attribute")]
+    NoAttribute,
     /// Past the end, for [`FileSystem::seek`].
     #[error("past the end of the file")]
     PastEnd,

@@ -1,4 +1,4 @@
-//! FAT and exFAT of our own: random operations against a model, power cuts at any write, and what both fsck programs say.
+//! File systems of our own. FAT and exFAT: random operations against a model, power cuts at any write, and what both fsck programs say.
 //!
 //! `SEEDS`, `OPS`, `CUTS`, `SEED` and `KIND` in the environment ask for more, or for one that failed.
 
@@ -18,6 +18,7 @@
 )]
 
 mod disk;
+mod ext;
 mod new;
 use disk::{Disk, cut};
 use std::{collections::BTreeMap, env, fs, process::Command};
@@ -94,7 +95,7 @@ fn can_judge() -> bool {
 fn resolve(f: &FatFileSystem, path: &str) -> Result<NodeId, Fault> {
     let mut at = NodeId::ROOT;
     for part in path.split('/').filter(|p| !p.is_empty()) {
-        let found = f.lookup(at, part);
+        let found = f.lookup(at, part.as_ref());
         if at != NodeId::ROOT {
             f.forget(at, 1);
         }
@@ -122,12 +123,12 @@ fn read_tree(f: &FatFileSystem) -> Tree {
             f.list(id, cursor, &mut |l| {
                 if found.len() % 7 == 6 && !more {
                     cursor = l.next;
-                    found.push((l.name.to_owned(), l.attributes.kind, l.attributes.size));
+                    found.push((l.name.to_str().unwrap().to_owned(), l.kind));
                     more = true;
                     return false;
                 }
                 cursor = l.next;
-                found.push((l.name.to_owned(), l.attributes.kind, l.attributes.size));
+                found.push((l.name.to_str().unwrap().to_owned(), l.kind));
                 true
             })
             .unwrap();
@@ -135,25 +136,22 @@ fn read_tree(f: &FatFileSystem) -> Tree {
                 break;
             }
         }
-        for (name, kind, size) in found {
+        for (name, kind) in found {
             let p = format!("{prefix}/{name}");
-            let child = f.lookup(id, &name).unwrap_or_else(|e| panic!("{p}: {e}"));
+            let child = f.lookup(id, name.as_ref()).unwrap_or_else(|e| panic!("{p}: {e}"));
             assert!(child.is_exact);
             let node = child.attributes.node;
-            match kind {
-                Kind::Directory => {
-                    assert!(tree.insert(p.clone(), Thing::Dir).is_none());
-                    stack.push((p, node));
-                    continue;
-                }
-                Kind::File => {
-                    let mut content = vec![0xEE; size as usize + 3];
-                    let n = f.read(node, 0, &mut content).unwrap_or_else(|e| panic!("{p}: {e}"));
-                    content.truncate(n);
-                    assert_eq!(n as u64, size);
-                    assert!(tree.insert(p, Thing::File(content)).is_none());
-                }
+            if kind == Kind::Directory {
+                assert!(tree.insert(p.clone(), Thing::Dir).is_none());
+                stack.push((p, node));
+                continue;
             }
+            let size = child.attributes.size;
+            let mut content = vec![0xEE; size as usize + 3];
+            let n = f.read(node, 0, &mut content).unwrap_or_else(|e| panic!("{p}: {e}"));
+            content.truncate(n);
+            assert_eq!(n as u64, size);
+            assert!(tree.insert(p, Thing::File(content)).is_none());
             f.forget(node, 1);
         }
         done(f, id);
@@ -341,7 +339,7 @@ impl Run {
                     None
                 };
                 let id = resolve(&self.f, d).unwrap();
-                let got = self.f.remove(id, n, kind);
+                let got = self.f.remove(id, n.as_ref(), kind);
                 done(&self.f, id);
                 if self.trace {
                     println!("{} remove {p} {got:?}", self.ops);
@@ -412,7 +410,7 @@ impl Run {
         let p = format!("{d}/{n}");
         self.touch(&p, false);
         let id = resolve(&self.f, &d).unwrap();
-        let got = self.f.create(id, &n, kind);
+        let got = self.f.create(id, n.as_ref(), kind);
         done(&self.f, id);
         if self.trace {
             println!("{} create {p} {:?} {:?}", self.ops, kind, got.is_ok());
@@ -448,7 +446,7 @@ impl Run {
         self.touch(&to, exists && replace && matches!(self.model[&from], Thing::File(_)));
         let ((fd, fname), (td, tname)) = (split(&from), split(&to));
         let (a, b) = (resolve(&self.f, fd).unwrap(), resolve(&self.f, td).unwrap());
-        let got = self.f.rename((a, fname), (b, tname), replace);
+        let got = self.f.rename((a, fname.as_ref()), (b, tname.as_ref()), replace);
         done(&self.f, a);
         done(&self.f, b);
         if self.trace {
@@ -625,14 +623,14 @@ fn after_a_failed_write_nothing_is_written() {
     for (kind, case) in cases() {
         let disk = Disk::new(format(&case));
         let (files, _) = FatFileSystem::open(&disk.device(), false).unwrap();
-        let made = files.create(NodeId::ROOT, "kept", Kind::File).unwrap().attributes.node;
+        let made = files.create(NodeId::ROOT, "kept".as_ref(), Kind::File).unwrap().attributes.node;
         files.write(made, 0, &[7; 5000]).unwrap();
         files.sync().unwrap();
         disk.fail_after(0);
         assert_eq!(files.write(made, 0, &[8; 5000]), Err(Fault::Io), "{kind}");
         disk.fail_after(1 << 40);
         let before = disk.image();
-        assert_eq!(files.create(NodeId::ROOT, "late", Kind::File), Err(Fault::Io), "{kind}");
+        assert_eq!(files.create(NodeId::ROOT, "late".as_ref(), Kind::File), Err(Fault::Io), "{kind}");
         assert_eq!((files.sync(), files.close()), (Err(Fault::Io), Err(Fault::Io)), "{kind}");
         assert!(disk.image() == before, "{kind}");
     }
@@ -665,7 +663,7 @@ fn hostile_bytes_end_every_walk() {
             for read_only in [true, false] {
                 let Ok((files, _)) = FatFileSystem::open(&disk.device(), read_only) else { continue };
                 walk(&files);
-                if let Ok(found) = files.create(NodeId::ROOT, "new", Kind::File) {
+                if let Ok(found) = files.create(NodeId::ROOT, "new".as_ref(), Kind::File) {
                     let _may_be_refused = files.write(found.attributes.node, 3000, &[1; 3000]);
                 }
                 let _may_be_refused = files.close();
@@ -682,7 +680,7 @@ fn walk(files: &FatFileSystem) {
     while let Some((id, depth)) = stack.pop() {
         let mut names = Vec::new();
         let _damaged = files.list(id, 0, &mut |listed| {
-            names.push((listed.name.to_owned(), listed.attributes.kind));
+            names.push((listed.name.to_owned(), listed.kind));
             names.len() < 500
         });
         for (name, kind) in names {

@@ -97,16 +97,17 @@ fn what_we_make_is_clean_and_holds_files() {
 
         let (files, repair) = FatFileSystem::open(&device, false).unwrap();
         assert_eq!(repair.to_string(), "nothing was lost", "{what}");
-        let folder = files.create(NodeId::ROOT, "Ordner", Kind::Directory).unwrap().attributes.node;
-        let file = files.create(folder, "\u{df}\u{e9} name.txt", Kind::File).unwrap().attributes.node;
+        let folder = files.create(NodeId::ROOT, "Ordner".as_ref(), Kind::Directory).unwrap().attributes.node;
+        let file =
+            files.create(folder, "\u{df}\u{e9} name.txt".as_ref(), Kind::File).unwrap().attributes.node;
         files.write(file, 0, b"kept").unwrap();
-        files.lookup(NodeId::ROOT, "ORDNER").unwrap();
+        files.lookup(NodeId::ROOT, "ORDNER".as_ref()).unwrap();
         files.close().unwrap();
         drop(files);
         fsck(&path, is_exfat, &what);
         let (files, _) = FatFileSystem::open(&device, true).unwrap();
-        let folder = files.lookup(NodeId::ROOT, "Ordner").unwrap().attributes.node;
-        let file = files.lookup(folder, "\u{df}\u{e9} name.txt").unwrap().attributes.node;
+        let folder = files.lookup(NodeId::ROOT, "Ordner".as_ref()).unwrap().attributes.node;
+        let file = files.lookup(folder, "\u{df}\u{e9} name.txt".as_ref()).unwrap().attributes.node;
         let mut kept = [0; 4];
         files.read(file, 0, &mut kept).unwrap();
         assert_eq!(&kept, b"kept", "{what}");

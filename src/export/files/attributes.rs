@@ -2,8 +2,9 @@ use std::time::{Duration, SystemTime};
 
 use fuser::{Errno, FileAttr, FileType, INodeNo, TimeOrNow};
 use rustix::process::{getegid, geteuid};
+use serde::{Deserialize, Serialize};
 
-use crate::filesystem::{Attributes, Fault, Kind, NodeId};
+use crate::filesystem::{Attributes, Fault, Kind, NodeId, Rights};
 
 /// How long the kernel may trust attributes and exact names: nobody else changes them.
 pub(super) const TTL: Duration = Duration::from_secs(60 * 60);
@@ -11,23 +12,39 @@ pub(super) const TTL: Duration = Duration::from_secs(60 * 60);
 /// A name that differs by case is another name of a file that may go without the kernel's noticing.
 pub(super) const ALIAS_TTL: Duration = Duration::ZERO;
 
-/// Attributes as the kernel takes them. These file systems know no owners: whoever mounts owns all, and nobody else.
-pub(super) fn shown(attributes: &Attributes) -> FileAttr {
-    let mode = if attributes.read_only { 0o500 } else { 0o700 };
+/// Whose the files are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Owners {
+    /// Those that the file system names.
+    Real,
+    /// Whoever mounts owns all, whatever it names.
+    Me,
+}
+
+/// Attributes as the kernel takes them. Where there are no owners, whoever mounts owns all, and nobody else may do anything.
+pub(super) fn shown(attributes: &Attributes, owners: Owners) -> FileAttr {
+    let me = (geteuid().as_raw(), getegid().as_raw());
+    let (mode, (uid, gid)) = match (attributes.rights, owners) {
+        (Rights::Mark { read_only: true }, _) => (0o500, me),
+        (Rights::Mark { read_only: false }, _) => (0o700, me),
+        (Rights::Posix { mode, .. }, Owners::Me) => (mode, me),
+        (Rights::Posix { mode, uid, gid }, Owners::Real) => (mode, (uid, gid)),
+    };
     FileAttr {
         ino: INodeNo(attributes.node.0),
         size: attributes.size,
         blocks: attributes.allocated.div_ceil(512),
         atime: attributes.accessed,
         mtime: attributes.modified,
-        ctime: attributes.modified,
+        ctime: attributes.changed,
         crtime: attributes.created,
         kind: kind(attributes.kind),
         perm: mode,
-        nlink: if attributes.kind == Kind::Directory { 2 } else { 1 },
-        uid: geteuid().as_raw(),
-        gid: getegid().as_raw(),
-        rdev: 0,
+        nlink: attributes.links,
+        uid,
+        gid,
+        rdev: attributes.device,
         blksize: BLOCK_SIZE,
         flags: 0,
     }
@@ -37,6 +54,11 @@ pub(super) const fn kind(kind: Kind) -> FileType {
     match kind {
         Kind::File => FileType::RegularFile,
         Kind::Directory => FileType::Directory,
+        Kind::Link => FileType::Symlink,
+        Kind::Pipe => FileType::NamedPipe,
+        Kind::Socket => FileType::Socket,
+        Kind::CharacterDevice => FileType::CharDevice,
+        Kind::BlockDevice => FileType::BlockDevice,
     }
 }
 
@@ -65,6 +87,10 @@ pub(super) const fn errno(fault: Fault) -> Errno {
         Fault::ReadOnly => Errno::EROFS,
         Fault::Invalid => Errno::EINVAL,
         Fault::NameTooLong => Errno::ENAMETOOLONG,
+        Fault::NotPermitted => Errno::EPERM,
+        Fault::Absent => Errno::ENOSYS,
+        Fault::Unsupported => Errno::EOPNOTSUPP,
+        Fault::NoAttribute => Errno::NO_XATTR,
         Fault::PastEnd => Errno::ENXIO,
         Fault::Io | Fault::Damaged => Errno::EIO,
     }

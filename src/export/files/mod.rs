@@ -5,4 +5,5 @@ mod pace;
 mod requests;
 mod session;
 
+pub use attributes::Owners;
 pub use session::{FilesExport, FilesMount};

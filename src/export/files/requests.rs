@@ -1,8 +1,9 @@
 //! The kernel's requests, each handed to the file system.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     io,
+    os::unix::ffi::OsStrExt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{
@@ -15,18 +16,18 @@ use std::{
 use fuser::{
     BsdFileFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
     KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, Request,
-    TimeOrNow, WriteFlags,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Request, TimeOrNow, WriteFlags,
 };
 use rustix::process::{getegid, geteuid};
 
 use super::{
-    attributes::{ALIAS_TTL, TTL, errno, kind, moment, node, shown},
+    attributes::{ALIAS_TTL, Owners, TTL, errno, kind, moment, node, shown},
     pace::Pace,
 };
 use crate::{
     export::{LogSink, negotiate::negotiate},
-    filesystem::{Attributes, Changes, Fault, FileSystem, Found, Kind, NodeId, Seek},
+    filesystem::{Attributes, Changes, Fault, FileSystem, Found, Kind, NodeId, Seek, Space},
     sys::fuse_mount::MAX_READ,
 };
 
@@ -34,6 +35,7 @@ use crate::{
 pub(super) struct Server {
     files: Arc<Served>,
     pace: Arc<Pace>,
+    owners: Owners,
     log: LogSink,
     has_panicked: AtomicBool,
 }
@@ -58,14 +60,15 @@ impl Served {
 
 /// An entry of a directory, kept while its request is answered.
 struct Shown {
-    name: String,
-    attributes: Attributes,
+    name: OsString,
+    node: NodeId,
+    kind: Kind,
     next: u64,
 }
 
 impl Server {
-    pub(super) fn new(files: Arc<Served>, pace: Arc<Pace>, log: LogSink) -> Self {
-        Self { files, pace, log, has_panicked: AtomicBool::new(false) }
+    pub(super) fn new(files: Arc<Served>, pace: Arc<Pace>, owners: Owners, log: LogSink) -> Self {
+        Self { files, pace, owners, log, has_panicked: AtomicBool::new(false) }
     }
 
     /// Has the file system do something. A panic there ends neither the thread nor the process, which has the keys; the file
@@ -114,11 +117,15 @@ impl Server {
         });
     }
 
-    fn entry(reply: ReplyEntry, found: Result<Found, Errno>) {
+    fn shown(&self, attributes: &Attributes) -> FileAttr {
+        shown(attributes, self.owners)
+    }
+
+    fn entry(&self, reply: ReplyEntry, found: Result<Found, Errno>) {
         match found {
             Ok(found) => {
                 let names = if found.is_exact { TTL } else { ALIAS_TTL };
-                reply.entry_with_ttls(&TTL, &names, &shown(&found.attributes), Generation(0));
+                reply.entry_with_ttls(&TTL, &names, &self.shown(&found.attributes), Generation(0));
             }
             Err(errno) => reply.error(errno),
         }
@@ -128,15 +135,15 @@ impl Server {
     fn entries(&self, inode: INodeNo, offset: u64) -> Result<Vec<Shown>, Errno> {
         let mut entries = Vec::new();
         if offset < 2 {
-            let own = self.ask(|files| files.attributes(node(inode)))?;
             let dots = [(".", 1), ("..", 2)].into_iter().filter(|(_, next)| *next > offset);
-            entries.extend(dots.map(|(name, next)| Shown { name: name.to_owned(), attributes: own, next }));
+            let (node, kind) = (node(inode), Kind::Directory);
+            entries.extend(dots.map(|(name, next)| Shown { name: name.into(), node, kind, next }));
         }
         let cursor = offset.saturating_sub(2);
         self.ask(|files| {
             files.list(node(inode), cursor, &mut |listed| {
-                let name = listed.name.to_owned();
-                entries.push(Shown { name, attributes: listed.attributes, next: listed.next + 2 });
+                let (name, node, kind) = (listed.name.to_owned(), listed.node, listed.kind);
+                entries.push(Shown { name, node, kind, next: listed.next + 2 });
                 entries.len() < AT_A_TIME
             })
         })?;
@@ -158,8 +165,20 @@ fn finish(reply: ReplyEmpty, done: Result<(), Errno>) {
     }
 }
 
-fn name(name: &OsStr) -> Result<&str, Fault> {
-    name.to_str().ok_or(Fault::Invalid)
+/// Whether an attribute is for the eyes of root alone (xattr(7)).
+fn is_for_root(name: &[u8]) -> bool {
+    name.starts_with(b"trusted.")
+}
+
+/// Answers whoever asked for a value with `size` bytes of room; none asks how long it is.
+fn answer_sized(reply: ReplyXattr, size: u32, value: Result<Vec<u8>, Errno>) {
+    match value.map(|value| (u32::try_from(value.len()), value)) {
+        Ok((Ok(len), _)) if size == 0 => reply.size(len),
+        Ok((Ok(len), value)) if len <= size => reply.data(&value),
+        Ok((Ok(_), _)) => reply.error(Errno::ERANGE),
+        Ok((Err(_), _)) => reply.error(Errno::E2BIG),
+        Err(errno) => reply.error(errno),
+    }
 }
 
 impl Filesystem for Server {
@@ -169,11 +188,15 @@ impl Filesystem for Server {
             InitFlags::FUSE_READDIRPLUS_AUTO,
             InitFlags::FUSE_WRITEBACK_CACHE,
         ];
-        negotiate(config, &wanted)
+        negotiate(config, &wanted)?;
+        if self.ask(|files| Ok(files.has_access_lists())).unwrap_or_default() {
+            let _unknown_here = config.add_capabilities(InitFlags::FUSE_POSIX_ACL);
+        }
+        Ok(())
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, wanted: &OsStr, reply: ReplyEntry) {
-        Self::entry(reply, self.ask(|files| files.lookup(node(parent), name(wanted)?)));
+        self.entry(reply, self.ask(|files| files.lookup(node(parent), wanted)));
     }
 
     fn forget(&self, _: &Request, ino: INodeNo, count: u64) {
@@ -182,7 +205,7 @@ impl Filesystem for Server {
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         match self.ask(|files| files.attributes(node(ino))) {
-            Ok(attributes) => reply.attr(&TTL, &shown(&attributes)),
+            Ok(attributes) => reply.attr(&TTL, &self.shown(&attributes)),
             Err(errno) => reply.error(errno),
         }
     }
@@ -211,7 +234,7 @@ impl Filesystem for Server {
             self.change(|files| files.set_attributes(node(ino), &changes))
         });
         match changed {
-            Ok(attributes) => reply.attr(&TTL, &shown(&attributes)),
+            Ok(attributes) => reply.attr(&TTL, &self.shown(&attributes)),
             Err(errno) => reply.error(errno),
         }
     }
@@ -220,23 +243,23 @@ impl Filesystem for Server {
         if mode & libc::S_IFMT != libc::S_IFREG {
             return reply.error(Errno::EPERM);
         }
-        Self::entry(reply, self.settle(|files| files.create(node(parent), name(new)?, Kind::File)));
+        self.entry(reply, self.settle(|files| files.create(node(parent), new, Kind::File)));
     }
 
     fn mkdir(&self, _: &Request, parent: INodeNo, new: &OsStr, _: u32, _: u32, reply: ReplyEntry) {
-        Self::entry(reply, self.settle(|files| files.create(node(parent), name(new)?, Kind::Directory)));
+        self.entry(reply, self.settle(|files| files.create(node(parent), new, Kind::Directory)));
     }
 
     fn create(&self, _: &Request, parent: INodeNo, new: &OsStr, _: u32, _: u32, _: i32, reply: ReplyCreate) {
         let made = self.change(|files| {
-            let found = files.create(node(parent), name(new)?, Kind::File)?;
+            let found = files.create(node(parent), new, Kind::File)?;
             files.open(found.attributes.node)?;
             Ok(found.attributes)
         });
         match made {
             Ok(made) => {
                 let flags = FopenFlags::FOPEN_KEEP_CACHE;
-                reply.created(&TTL, &shown(&made), Generation(0), FileHandle(0), flags);
+                reply.created(&TTL, &self.shown(&made), Generation(0), FileHandle(0), flags);
             }
             Err(errno) => reply.error(errno),
         }
@@ -250,12 +273,35 @@ impl Filesystem for Server {
         reply.error(Errno::EPERM);
     }
 
+    fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
+        match self.ask(|files| files.target(node(ino))) {
+            Ok(target) => reply.data(&target),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn getxattr(&self, request: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        if is_for_root(name.as_bytes()) && request.uid() != 0 {
+            return reply.error(Errno::NO_XATTR);
+        }
+        answer_sized(reply, size, self.ask(|files| files.extended(node(ino), name)));
+    }
+
+    fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let names = self.ask(|files| files.extended_names(node(ino)));
+        let may_see = |name: &&[u8]| request.uid() == 0 || !is_for_root(name);
+        let seen = names.map(|names| {
+            names.split_inclusive(|byte| *byte == 0).filter(may_see).collect::<Vec<_>>().concat()
+        });
+        answer_sized(reply, size, seen);
+    }
+
     fn unlink(&self, _: &Request, parent: INodeNo, gone: &OsStr, reply: ReplyEmpty) {
-        self.answer_settled(reply, |files| files.remove(node(parent), name(gone)?, Kind::File));
+        self.answer_settled(reply, |files| files.remove(node(parent), gone, Kind::File));
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, gone: &OsStr, reply: ReplyEmpty) {
-        self.answer_settled(reply, |files| files.remove(node(parent), name(gone)?, Kind::Directory));
+        self.answer_settled(reply, |files| files.remove(node(parent), gone, Kind::Directory));
     }
 
     fn rename(
@@ -272,9 +318,7 @@ impl Filesystem for Server {
         if !(flags - RenameFlags::RENAME_NOREPLACE).is_empty() {
             return reply.error(Errno::EINVAL);
         }
-        self.answer_settled(reply, |files| {
-            files.rename((node(parent), name(old)?), (node(to), name(new)?), replace)
-        });
+        self.answer_settled(reply, |files| files.rename((node(parent), old), (node(to), new), replace));
     }
 
     fn open(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
@@ -369,8 +413,8 @@ impl Filesystem for Server {
             Ok(entries) => entries,
             Err(errno) => return reply.error(errno),
         };
-        for Shown { name, attributes, next } in &entries {
-            if reply.add(INodeNo(attributes.node.0), *next, kind(attributes.kind), name) {
+        for shown in &entries {
+            if reply.add(INodeNo(shown.node.0), shown.next, kind(shown.kind), &shown.name) {
                 break;
             }
         }
@@ -393,12 +437,12 @@ impl Filesystem for Server {
             // The kernel counts a reference to each that it is told, but for the first two.
             let is_dot = entry.next <= 2;
             let found = if is_dot {
-                Ok(entry.attributes)
+                self.ask(|files| files.attributes(entry.node))
             } else {
                 self.ask(|files| files.lookup(node(ino), &entry.name)).map(|found| found.attributes)
             };
             let attributes: FileAttr = match found {
-                Ok(attributes) => shown(&attributes),
+                Ok(attributes) => self.shown(&attributes),
                 // Its name was removed meanwhile.
                 Err(_) => continue,
             };
@@ -414,9 +458,8 @@ impl Filesystem for Server {
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
         match self.ask(|files| Ok(files.space())) {
-            Ok(space) => {
-                let (total, free) = (space.total, space.free);
-                reply.statfs(total, free, free, 0, 0, space.unit, space.name_max, space.unit);
+            Ok(Space { unit, total, free, available, nodes, free_nodes, name_max }) => {
+                reply.statfs(total, free, available, nodes, free_nodes, unit, name_max, unit);
             }
             Err(errno) => reply.error(errno),
         }

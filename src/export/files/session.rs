@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    attributes::Owners,
     pace::Pace,
     requests::{Served, Server},
 };
@@ -31,6 +32,8 @@ pub struct FilesMount<'a> {
     pub subtype: &'a str,
     /// Whether writes are refused.
     pub read_only: bool,
+    /// Whose the files are.
+    pub owners: Owners,
 }
 
 /// A file system that is being served. Dropping it unmounts, by force if need be.
@@ -51,12 +54,12 @@ impl FilesExport {
     /// # Errors
     /// `Missing` where FUSE or `fusermount3` is, `Permission`, `NotFound`, or what the system gave. Nothing stays mounted.
     pub fn start(files: Arc<dyn FileSystem>, dir: &Path, how: FilesMount<'_>, log: &LogSink) -> Result<Self> {
-        let FilesMount { source, subtype, read_only } = how;
+        let FilesMount { source, subtype, read_only, owners } = how;
         let appearance = Appearance { source, subtype, read_only, checks_modes: true };
         let (mount, descriptor) = OwnMount::new(dir, &appearance)?;
         let served = Arc::new(Served::new(Arc::clone(&files)));
         let pace = Arc::<Pace>::default();
-        let answering = Server::new(Arc::clone(&served), Arc::clone(&pace), Arc::clone(log));
+        let answering = Server::new(Arc::clone(&served), Arc::clone(&pace), owners, Arc::clone(log));
         let started = serve(answering, true, descriptor, Arc::clone(log));
         let (session, end) = started.map_err(|error| {
             let _the_first_error_counts = mount.take_away(true);

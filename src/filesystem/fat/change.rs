@@ -174,9 +174,6 @@ impl Volume {
 
     fn check_removable(&mut self, id: NodeId, kind: Kind) -> Result<()> {
         match (self.node(id)?.meta.kind(), kind) {
-            (Kind::File, Kind::Directory) => Err(Fault::NotDirectory),
-            (Kind::Directory, Kind::File) => Err(Fault::IsDirectory),
-            (Kind::File, Kind::File) => Ok(()),
             (Kind::Directory, Kind::Directory) => {
                 if self.directory(id)?.items.is_empty() {
                     Ok(())
@@ -184,6 +181,9 @@ impl Volume {
                     Err(Fault::NotEmpty)
                 }
             }
+            (Kind::Directory, _) => Err(Fault::IsDirectory),
+            (_, Kind::Directory) => Err(Fault::NotDirectory),
+            _ => Ok(()),
         }
     }
 

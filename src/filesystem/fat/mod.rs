@@ -19,7 +19,10 @@ mod space;
 mod table;
 mod volume;
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::{
+    ffi::OsStr,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
 
 pub use make::NewFat;
 pub use repair::Repair;
@@ -103,8 +106,8 @@ impl FileSystem for FatFileSystem {
         self.name
     }
 
-    fn lookup(&self, parent: NodeId, name: &str) -> Result<Found> {
-        let name = names::wanted(name)?;
+    fn lookup(&self, parent: NodeId, name: &OsStr) -> Result<Found> {
+        let name = names::wanted(text(name)?)?;
         let mut volume = self.changing()?;
         let (slot, is_exact) = volume.find(parent, &name)?;
         let id = volume.enter(parent, slot)?;
@@ -175,16 +178,19 @@ impl FileSystem for FatFileSystem {
         self.change(|volume| volume.write(node, offset, data))
     }
 
-    fn create(&self, parent: NodeId, name: &str, kind: Kind) -> Result<Found> {
-        self.change(|volume| volume.create(parent, name, kind))
+    fn create(&self, parent: NodeId, name: &OsStr, kind: Kind) -> Result<Found> {
+        if !matches!(kind, Kind::File | Kind::Directory) {
+            return Err(Fault::NotPermitted);
+        }
+        self.change(|volume| volume.create(parent, text(name)?, kind))
     }
 
-    fn remove(&self, parent: NodeId, name: &str, kind: Kind) -> Result<()> {
-        self.change(|volume| volume.remove(parent, name, kind))
+    fn remove(&self, parent: NodeId, name: &OsStr, kind: Kind) -> Result<()> {
+        self.change(|volume| volume.remove(parent, text(name)?, kind))
     }
 
-    fn rename(&self, from: (NodeId, &str), to: (NodeId, &str), replace: bool) -> Result<()> {
-        self.change(|volume| volume.rename(from, to, replace))
+    fn rename(&self, from: (NodeId, &OsStr), to: (NodeId, &OsStr), replace: bool) -> Result<()> {
+        self.change(|volume| volume.rename((from.0, text(from.1)?), (to.0, text(to.1)?), replace))
     }
 
     fn list(&self, node: NodeId, cursor: u64, take: &mut dyn FnMut(&Listed<'_>) -> bool) -> Result<()> {
@@ -194,8 +200,12 @@ impl FileSystem for FatFileSystem {
         let directory = volume.node(node)?.directory.as_ref().ok_or(Fault::Stale)?;
         for (slot, item) in directory.items.range(start..) {
             let name = names::text(&item.name);
-            let listed =
-                Listed { name: &name, attributes: volume.attributes_of(item), next: u64::from(*slot) + 1 };
+            let listed = Listed {
+                name: OsStr::new(&name),
+                node: item.id,
+                kind: item.meta.kind(),
+                next: u64::from(*slot) + 1,
+            };
             if !take(&listed) {
                 break;
             }
@@ -238,6 +248,9 @@ impl FileSystem for FatFileSystem {
             unit: volume.layout.cluster_len,
             total: volume.layout.clusters.into(),
             free: volume.clusters.free().into(),
+            available: volume.clusters.free().into(),
+            nodes: 0,
+            free_nodes: 0,
             name_max: short(names::LONGEST),
         }
     }
@@ -255,4 +268,9 @@ impl FileSystem for FatFileSystem {
         }
         volume.close()
     }
+}
+
+/// A name that can be in UTF-16.
+fn text(name: &OsStr) -> Result<&str> {
+    name.to_str().ok_or(Fault::Invalid)
 }

@@ -239,7 +239,7 @@ impl Volume {
                 self.layout.clusters_for(self.layout.largest_directory())
             }
             Kind::Directory => self.layout.clusters_for(meta.size.min(self.layout.largest_directory())),
-            Kind::File => self.layout.clusters_for(meta.size.min(self.layout.largest_file())),
+            _ => self.layout.clusters_for(meta.size.min(self.layout.largest_file())),
         }
     }
 

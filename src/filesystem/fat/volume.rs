@@ -8,11 +8,11 @@ use std::{
 
 use super::{
     super::{
-        Attributes, Fault, Found, Kind, NodeId, Result,
+        Attributes, Fault, Found, Kind, NodeId, Result, Rights,
         bytes::{put, u8_at, u32_at},
         cache::{Cache, Phase},
     },
-    directory::{Directory, Item, Place},
+    directory::{Directory, Place},
     entry::{self, Meta, READ_ONLY},
     layout::{Layout, Root, Width},
     names::{UpCase, checksum},
@@ -380,16 +380,11 @@ impl Volume {
         Ok(self.describe(id, &node.meta, known))
     }
 
-    /// Of an entry that need not have a node.
-    pub(super) fn attributes_of(&self, item: &Item) -> Attributes {
-        self.attributes(item.id).unwrap_or_else(|_| self.describe(item.id, &item.meta, None))
-    }
-
     fn describe(&self, node: NodeId, meta: &Meta, directory_len: Option<u64>) -> Attributes {
         let kind = meta.kind();
         let size = match kind {
-            Kind::File => meta.size,
             Kind::Directory => directory_len.unwrap_or(meta.size).max(self.layout.cluster_len.into()),
+            _ => meta.size,
         };
         let allocated = self.layout.clusters_for(size) * u64::from(self.layout.cluster_len);
         Attributes {
@@ -397,8 +392,11 @@ impl Volume {
             kind,
             size,
             allocated,
-            read_only: kind == Kind::File && meta.flags & READ_ONLY != 0,
+            links: if kind == Kind::Directory { 2 } else { 1 },
+            device: 0,
+            rights: Rights::Mark { read_only: kind == Kind::File && meta.flags & READ_ONLY != 0 },
             modified: meta.modified,
+            changed: meta.modified,
             accessed: meta.accessed,
             created: meta.created,
         }

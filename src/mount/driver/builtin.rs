@@ -1,24 +1,36 @@
-//! FAT and exFAT without privileges: read and written by the server itself, which serves the files by FUSE. There is no block file.
+//! File systems without privileges, by the server itself, which serves the files by FUSE: FAT and exFAT to be read and written,
+//! ext2, ext3 and ext4 to be read. There is no block file.
 
 use std::{
     os::fd::OwnedFd,
     sync::{Arc, atomic::AtomicBool},
 };
 
-use super::{Driver, DriverChoice, cut_off, detach_files, find_mount, unmount_files, userspace::source_of};
+use rustix::process::geteuid;
+
+use super::{
+    Driver, DriverChoice, cut_off, detach_files, find_mount, ownership, unmount_files, userspace,
+    userspace::source_of,
+};
 use crate::{
     error::{Error, ErrorKind, Result},
-    export::{FilesExport, FilesMount},
-    filesystem::{FatFileSystem, Fault, FileSystem},
+    export::{FilesExport, FilesMount, Owners},
+    filesystem::{ExtFileSystem, FatFileSystem, Fault, FileSystem, Journal, NodeId, Rights, Unreadable},
     mount::{
         filesystem::{Contents, Superblock},
         mountinfo::MountId,
         mountpoint::MountPoint,
+        replay,
         session::Session,
         undo::{Log, Part, Undo},
+        ways::Means,
     },
     sys::fuse_mount::is_connected,
-    volume::{BlockDevice, ByteDevice, signature},
+    volume::{
+        BlockDevice, ByteDevice,
+        free_space::{Condition, condition},
+        signature,
+    },
 };
 
 /// A file system that the server reads by itself.
@@ -26,15 +38,74 @@ use crate::{
 pub(in crate::mount) struct Builtin {
     device: Arc<ByteDevice>,
     contents: Contents,
+    /// Why it is only read where it was to be written.
+    unwritten: Option<String>,
+}
+
+/// How it is to be shown.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::mount) struct View<'a> {
+    /// Whether writes are refused.
+    pub read_only: bool,
+    /// What is missing of the volume where the container was cut short.
+    pub missing_end: Option<&'a str>,
+    /// Whose the files are to be, where that was said.
+    pub owners: Option<Owners>,
 }
 
 impl Builtin {
     /// What the device holds, where it is left to the server: `driver` is what the user's `choice` came to.
     pub(in crate::mount) fn of(
         device: &Arc<dyn BlockDevice>,
-        choice: DriverChoice,
-        driver: Driver,
+        (choice, driver): (DriverChoice, Driver),
+        read_only: bool,
     ) -> Option<Self> {
+        let (found, head) = Self::on(device)?;
+        if !found.contents.is_builtin(choice, driver) {
+            return None;
+        }
+        if !matches!(found.contents, Contents::Ext { .. }) {
+            return Some(found);
+        }
+        let other = match driver {
+            Driver::Kernel => Err("this kernel has no ext4".to_owned()),
+            Driver::Userspace => userspace::check().map_err(|error| error.to_string()),
+        };
+        match (read_only, other) {
+            (true, Err(_)) => Some(found),
+            // e2fsck repairs what no journal tells of, and perhaps knows a feature that is not known here.
+            (true, Ok(())) => {
+                let needs_repair =
+                    condition(&**device).ok().flatten().is_some_and(|(_, found)| found == Condition::Unclean);
+                (!needs_repair && ExtFileSystem::unreadable_feature(&head).is_none()).then_some(found)
+            }
+            (false, Err(why)) => Some(Self { unwritten: Some(why), ..found }),
+            (false, Ok(())) => None,
+        }
+    }
+
+    /// What is left where the programs that would write ext4 refuse a feature of it: that it is read.
+    pub(in crate::mount) fn instead_of_refusal(
+        device: &Arc<dyn BlockDevice>,
+        driver: Driver,
+        refusal: &Error,
+    ) -> Option<Self> {
+        let why = match refusal.reason() {
+            why if why.contains("newer version of e2fsck") => "e2fsck is too old for it",
+            why if why.contains("unsupported feature") => why,
+            _ => return None,
+        };
+        if driver != Driver::Userspace {
+            return None;
+        }
+        let (found, head) = Self::on(device)?;
+        let is_readable = matches!(found.contents, Contents::Ext { .. })
+            && ExtFileSystem::unreadable_feature(&head).is_none();
+        is_readable.then(|| Self { unwritten: Some(why.to_owned()), ..found })
+    }
+
+    /// What the device holds, with its first bytes.
+    fn on(device: &Arc<dyn BlockDevice>) -> Option<(Self, Vec<u8>)> {
         let device = Arc::new(ByteDevice::new(Arc::clone(device)));
         let len = usize::try_from(device.size()).unwrap_or(usize::MAX).min(signature::HEAD_LEN);
         let mut head = vec![0; len];
@@ -43,56 +114,58 @@ impl Builtin {
             return None;
         }
         let contents = Superblock::parse(&head).contents;
-        contents.is_builtin(choice, driver).then_some(Self { device, contents })
+        Some((Self { device, contents, unwritten: None }, head))
+    }
+
+    /// Whether it replays a journal by itself, if there is one.
+    pub(in crate::mount) const fn replays_journals(&self) -> bool {
+        matches!(self.contents, Contents::Ext { .. })
     }
 
     /// Mounts it, and puts what must be undone on the session's stack. Gives what tells of its end.
     ///
     /// # Errors
-    /// `Io` where the file system is damaged, `Damaged` where its end is missing, or what mounting FUSE gave.
+    /// `Io` where the file system is damaged, `Damaged` where its end is missing, `Unsupported` for a feature that is not known
+    /// and owners that cannot be shown, or what mounting FUSE gave.
     pub(in crate::mount) fn mount(
-        self,
-        (read_only, missing_end): (bool, Option<&str>),
+        &self,
+        view: View<'_>,
         mountpoint: &MountPoint,
         session: &mut Session,
         log: &Log,
     ) -> Result<OwnedFd> {
-        let mounted = self.raise((read_only, missing_end), mountpoint, session, log);
+        let mounted = self.raise(view, mountpoint, session, log);
         let end = mounted
             .map_err(|error| error.during(format!("cannot mount on {}", mountpoint.path().display())))?;
-        if let Some(missing) = missing_end {
+        if let Some(missing) = view.missing_end {
             session.warnings.push(format!("{missing}; files that lie there cannot be read"));
         }
         Ok(end)
     }
 
     fn raise(
-        self,
-        (read_only, missing_end): (bool, Option<&str>),
+        &self,
+        view: View<'_>,
         mountpoint: &MountPoint,
         session: &mut Session,
         log: &Log,
     ) -> Result<OwnedFd> {
-        if let Some(missing) = missing_end.filter(|_| !read_only) {
+        if let Some(missing) = view.missing_end.filter(|_| !view.read_only) {
             // No repair brings it back, and each would write.
             return Err(cut_off(missing));
         }
-        let (files, repair) =
-            FatFileSystem::open(&self.device, read_only).map_err(|fault| match missing_end {
-                Some(missing) => cut_off(missing),
-                None => unusable(self.contents, fault),
-            })?;
-        if !repair.is_empty() {
-            let name = files.name();
-            session
-                .warnings
-                .push(format!("the {name} file system was not left clean, and was repaired: {repair}"));
-        }
+        ownership::check(self.contents, view.owners, Means::Builtin)?;
+        let files = match self.contents {
+            Contents::Ext { .. } => self.open_ext(view, session)?,
+            _ => self.open_fat(view, session)?,
+        };
+        let read_only = view.read_only || self.unwritten.is_some();
+        let owners = view.owners.unwrap_or_else(|| usual_owners(&*files));
         let path = mountpoint.path();
         let source = source_of(session);
         let subtype = self.contents.kernel_name().unwrap_or("vfat");
-        let how = FilesMount { source: &source.to_string_lossy(), subtype, read_only };
-        let export = FilesExport::start(Arc::new(files), path, how, log)?;
+        let how = FilesMount { source: &source.to_string_lossy(), subtype, read_only, owners };
+        let export = FilesExport::start(files, path, how, log)?;
         let end = export.end().try_clone_to_owned();
         let mount = find_mount(path, "fuse.");
         let id = mount.as_ref().ok().and_then(|mount| mount.as_ref().map(|mount| mount.id));
@@ -103,18 +176,66 @@ impl Builtin {
         session.note(|record| {
             record.mount = id;
             "builtin".clone_into(&mut record.entry.driver);
+            record.entry.read_only = read_only;
             record.entry.block = None;
         })?;
         session.check_stop()?;
         Ok(end?)
     }
+
+    fn open_fat(&self, view: View<'_>, session: &mut Session) -> Result<Arc<dyn FileSystem>> {
+        let (files, repair) = FatFileSystem::open(&self.device, view.read_only)
+            .map_err(|fault| self.unusable(view, &Unreadable::Fault(fault)))?;
+        if !repair.is_empty() {
+            let name = files.name();
+            session
+                .warnings
+                .push(format!("the {name} file system was not left clean, and was repaired: {repair}"));
+        }
+        Ok(Arc::new(files))
+    }
+
+    fn open_ext(&self, view: View<'_>, session: &mut Session) -> Result<Arc<dyn FileSystem>> {
+        let (files, journal) = ExtFileSystem::open(&self.device, view.missing_end.is_some())
+            .map_err(|why| self.unusable(view, &why))?;
+        if let Some(why) = &self.unwritten {
+            session.warnings.push(format!(
+                "mounted read-only, as writing this file system takes fuse2fs or the kernel ({why}); \
+                 see strongroom doctor"
+            ));
+        }
+        let left = |condition| replay::left_as_it_is((signature::FileSystem::Ext, condition));
+        session.warnings.extend(match journal {
+            Journal::Empty => None,
+            Journal::Replayed => Some(replay::made_whole(Some(Condition::Journal))),
+            Journal::Unread(why) => Some(replay::not_replayed(why)),
+            Journal::Missing => left(Condition::Unclean),
+        });
+        Ok(Arc::new(files))
+    }
+
+    fn unusable(&self, view: View<'_>, why: &Unreadable) -> Error {
+        match (why, view.missing_end) {
+            (Unreadable::Fault(_), Some(missing)) => cut_off(missing),
+            (Unreadable::Fault(Fault::Damaged), None) => {
+                let reason = format!("the {} file system is damaged", self.contents);
+                Error::new(ErrorKind::Io, reason)
+                    .with_hint("mount the volume with --block, and run fsck on DIR/volume")
+            }
+            (Unreadable::Fault(other), None) => Error::new(ErrorKind::Io, other.to_string()),
+            (Unreadable::Feature(_), _) => Error::new(ErrorKind::Unsupported, why.to_string())
+                .with_hint("mount it as root; or use mount --block to see the volume as a file"),
+        }
+    }
 }
 
-fn unusable(contents: Contents, fault: Fault) -> Error {
-    match fault {
-        Fault::Damaged => Error::new(ErrorKind::Io, format!("the {contents} file system is damaged"))
-            .with_hint("mount the volume with --block, and run fsck on DIR/volume"),
-        other => Error::new(ErrorKind::Io, other.to_string()),
+/// Whose the files are where nobody said: root, and the owner of the root directory, see those that the volume names. Anybody else
+/// who has the key would only be kept out by numbers that mean other people here.
+fn usual_owners(files: &dyn FileSystem) -> Owners {
+    let me = geteuid();
+    match files.attributes(NodeId::ROOT).map(|root| root.rights) {
+        Ok(Rights::Posix { uid, .. }) if me.is_root() || uid == me.as_raw() => Owners::Real,
+        _ => Owners::Me,
     }
 }
 

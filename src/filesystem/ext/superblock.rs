@@ -1,0 +1,207 @@
+//! The superblock: sizes, features, and where the rest is.
+
+use super::{
+    super::{
+        Fault,
+        bytes::{u8_at, u16_at, u32_at},
+    },
+    checksum::crc32c,
+    features::{
+        BIGALLOC, CSUM_SEED, Features, GDT_CSUM, META_BG, METADATA_CSUM, SPARSE_SUPER, SPARSE_SUPER2, WIDE,
+    },
+    volume::Unreadable,
+};
+
+/// What is known of a volume before anything else is read.
+#[derive(Debug)]
+pub(super) struct Superblock {
+    pub(super) features: Features,
+    pub(super) block_len: u32,
+    pub(super) blocks: u64,
+    pub(super) first_block: u64,
+    pub(super) blocks_per_group: u64,
+    pub(super) groups: u64,
+    pub(super) descriptor_len: u64,
+    /// From this meta group on, descriptors lie within their groups.
+    pub(super) first_meta_group: u64,
+    backups: Backups,
+    pub(super) inodes: u32,
+    pub(super) inodes_per_group: u32,
+    pub(super) inode_len: u32,
+    pub(super) first_inode: u32,
+    pub(super) checksums: Checksums,
+    pub(super) uuid: [u8; 16],
+    pub(super) hash_seed: [u32; 4],
+    /// Whether names are hashed as unsigned bytes.
+    pub(super) has_unsigned_hash: bool,
+    pub(super) journal_inode: u32,
+    pub(super) is_clean: bool,
+    pub(super) free_blocks: u64,
+    pub(super) reserved_blocks: u64,
+    pub(super) free_inodes: u32,
+    /// What the file system itself takes, where it says so.
+    pub(super) overhead: u64,
+    pub(super) reserved_descriptors: u64,
+}
+
+/// How metadata is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Checksums {
+    None,
+    /// The descriptors only.
+    Descriptors,
+    /// Everything, from this register on.
+    All(u32),
+}
+
+/// Which groups have a backup of the superblock.
+#[derive(Debug)]
+enum Backups {
+    All,
+    Sparse,
+    Two([u32; 2]),
+}
+
+impl Superblock {
+    /// Reads it from its 1024 bytes. `volume_len` bounds what it may claim.
+    pub(super) fn parse(raw: &[u8], volume_len: u64) -> Result<Self, Unreadable> {
+        if u16_at(raw, 0x38) != MAGIC {
+            return Err(Unreadable::Fault(Fault::Damaged));
+        }
+        let features = Features::parse(raw);
+        if let Some(name) = features.refused() {
+            return Err(Unreadable::Feature(name));
+        }
+        let checksums = checksums(raw, &features)?;
+        let parsed = Self::sizes(raw, features, checksums).filter(|parsed| {
+            parsed.blocks.checked_mul(u64::from(parsed.block_len)).is_some_and(|len| len <= volume_len)
+        });
+        parsed.ok_or(Unreadable::Fault(Fault::Damaged))
+    }
+
+    fn sizes(raw: &[u8], features: Features, checksums: Checksums) -> Option<Self> {
+        let (block_shift, cluster_shift) = (u32_at(raw, 0x18), u32_at(raw, 0x1c));
+        if block_shift > 6 {
+            return None;
+        }
+        let block_len = 1024 << block_shift;
+        let cluster_ratio = if features.has(BIGALLOC) {
+            1_u64.checked_shl(cluster_shift.checked_sub(block_shift)?)?
+        } else {
+            1
+        };
+        let (blocks_per_group, first_block) = (u64::from(u32_at(raw, 0x20)), u64::from(u32_at(raw, 0x14)));
+        let high = |at: usize| if features.has(WIDE) { u64::from(u32_at(raw, at)) << 32 } else { 0 };
+        let wide = |low: usize, at: usize| high(at) | u64::from(u32_at(raw, low));
+        let blocks = wide(0x4, 0x150);
+        let in_group = u64::from(block_len) * 8;
+        if blocks_per_group == 0
+            || blocks_per_group > in_group.checked_mul(cluster_ratio)?
+            || first_block > 1
+            || blocks <= first_block
+        {
+            return None;
+        }
+        let groups = (blocks - first_block).div_ceil(blocks_per_group);
+        let descriptor_len = if features.has(WIDE) { u64::from(u16_at(raw, 0xfe)) } else { 32 };
+        if !matches!(descriptor_len, 32 | 64 | 128 | 256 | 512 | 1024)
+            || features.has(WIDE) && descriptor_len < 64
+        {
+            return None;
+        }
+        let is_dynamic = u32_at(raw, 0x4c) != 0;
+        let (inode_len, first_inode) =
+            if is_dynamic { (u32::from(u16_at(raw, 0x58)), u32_at(raw, 0x54)) } else { (128, 11) };
+        let (inodes, inodes_per_group) = (u32_at(raw, 0), u32_at(raw, 0x28));
+        let is_possible = inode_len.is_power_of_two()
+            && (128..=block_len).contains(&inode_len)
+            && (1..=in_group).contains(&u64::from(inodes_per_group))
+            && u64::from(inodes) <= groups.checked_mul(u64::from(inodes_per_group))?
+            && first_inode >= 11;
+        let backups = if features.has(SPARSE_SUPER2) {
+            Backups::Two([u32_at(raw, 0x24c), u32_at(raw, 0x250)])
+        } else if features.has(SPARSE_SUPER) {
+            Backups::Sparse
+        } else {
+            Backups::All
+        };
+        let state = u16_at(raw, 0x3a);
+        is_possible.then(|| Self {
+            features,
+            block_len,
+            blocks,
+            first_block,
+            blocks_per_group,
+            groups,
+            descriptor_len,
+            first_meta_group: if features.has(META_BG) { u32_at(raw, 0x104).into() } else { u64::MAX },
+            backups,
+            inodes,
+            inodes_per_group,
+            inode_len,
+            first_inode,
+            checksums,
+            uuid: uuid(raw),
+            hash_seed: [0xec, 0xf0, 0xf4, 0xf8].map(|at| u32_at(raw, at)),
+            has_unsigned_hash: u32_at(raw, 0x160) & UNSIGNED_HASH != 0,
+            journal_inode: u32_at(raw, 0xe0),
+            is_clean: state & 1 != 0 && state & 2 == 0,
+            free_blocks: wide(0xc, 0x158).min(blocks),
+            reserved_blocks: wide(0x8, 0x154).min(blocks),
+            free_inodes: u32_at(raw, 0x10).min(inodes),
+            overhead: u64::from(u32_at(raw, 0x248)).saturating_mul(cluster_ratio).min(blocks),
+            reserved_descriptors: u64::from(u16_at(raw, 0xce)),
+        })
+    }
+
+    /// The first block of a group.
+    pub(super) const fn first_of(&self, group: u64) -> u64 {
+        group.saturating_mul(self.blocks_per_group).saturating_add(self.first_block)
+    }
+
+    /// Whether a group begins with a copy of the superblock.
+    pub(super) fn has_super(&self, group: u64) -> bool {
+        match self.backups {
+            Backups::All => true,
+            Backups::Two(groups) => group == 0 || groups.map(u64::from).contains(&group),
+            Backups::Sparse => group <= 1 || [3, 5, 7].into_iter().any(|base| is_power_of(group, base)),
+        }
+    }
+
+    /// Whether blocks from `first` on are within the volume.
+    pub(super) fn has_blocks(&self, first: u64, count: u64) -> bool {
+        first >= self.first_block && first.checked_add(count).is_some_and(|end| end <= self.blocks)
+    }
+}
+
+/// The way that metadata is checked, and whether the superblock itself is right.
+fn checksums(raw: &[u8], features: &Features) -> Result<Checksums, Unreadable> {
+    if !features.has(METADATA_CSUM) {
+        return Ok(if features.has(GDT_CSUM) { Checksums::Descriptors } else { Checksums::None });
+    }
+    let covered = raw.get(..0x3fc).unwrap_or_default();
+    if u8_at(raw, 0x175) != 1 || crc32c(!0, covered) != u32_at(raw, 0x3fc) {
+        return Err(Unreadable::Fault(Fault::Damaged));
+    }
+    let seed = if features.has(CSUM_SEED) { u32_at(raw, 0x270) } else { crc32c(!0, &uuid(raw)) };
+    Ok(Checksums::All(seed))
+}
+
+fn uuid(raw: &[u8]) -> [u8; 16] {
+    raw.get(0x68..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default()
+}
+
+fn is_power_of(number: u64, base: u64) -> bool {
+    let mut power = base;
+    while power < number {
+        power = power.saturating_mul(base);
+    }
+    power == number
+}
+
+/// Where it stands, and how long it is.
+pub(super) const PLACE: u64 = 1024;
+pub(super) const START: usize = 1024;
+pub(super) const LEN: usize = 1024;
+const MAGIC: u16 = 0xef53;
+const UNSIGNED_HASH: u32 = 0x2;

@@ -1,0 +1,183 @@
+//! A volume that was opened: its superblock, its blocks, its groups.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{
+    super::{
+        Fault, Result,
+        bytes::{index, u16_at, u32_at},
+    },
+    checksum::{crc16, crc32c, crc32c_of},
+    inode::Inode,
+    journal::{self, Journal, Replayed},
+    store::Store,
+    superblock::{self, Checksums, Superblock},
+};
+use crate::block::ByteDevice;
+
+/// Why a volume is not shown.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// It has a feature that is not understood: its name, or its bit.
+    #[error("the file system has the feature {0}, which strongroom cannot read")]
+    Feature(String),
+    /// It cannot be read, or makes no sense.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// A volume, as its journal left it.
+#[derive(Debug)]
+pub(super) struct Volume {
+    pub(super) superblock: Superblock,
+    pub(super) store: Store,
+}
+
+impl Volume {
+    /// Opens the volume, which has `most` bytes, and replays its journal in memory where it has one that was not emptied.
+    pub(super) fn open(device: &Arc<ByteDevice>, most: u64) -> Result<(Self, Journal), Unreadable> {
+        let left = Self::with(device, most, HashMap::new())?;
+        let (replayed, journal) = journal::replay(&left)?;
+        if replayed.is_empty() {
+            return Ok((left, journal));
+        }
+        Ok((Self::with(device, most, replayed)?, journal))
+    }
+
+    fn with(device: &Arc<ByteDevice>, most: u64, replayed: Replayed) -> Result<Self, Unreadable> {
+        let mut raw = vec![0; superblock::LEN];
+        device.read_at(&mut raw, superblock::PLACE).map_err(Fault::from)?;
+        let superblock = Superblock::parse(&raw, most)?;
+        let store = Store::new(Arc::clone(device), superblock.block_len, replayed);
+        // The superblock is in the journal as well.
+        let block_len = u64::from(superblock.block_len);
+        store.read(&mut raw, superblock::PLACE / block_len, superblock::PLACE % block_len)?;
+        let replayed = Superblock::parse(&raw, most)?;
+        if replayed.block_len != superblock.block_len {
+            return Err(Unreadable::Fault(Fault::Damaged));
+        }
+        Ok(Self { superblock: replayed, store })
+    }
+
+    /// Where a group's table of inodes begins.
+    fn inode_table(&self, group: u64) -> Result<u64> {
+        let superblock = &self.superblock;
+        let len = superblock.descriptor_len;
+        let per_block = u64::from(superblock.block_len) / len.max(1);
+        let (block, within) = (self.descriptor_block(group / per_block)?, group % per_block);
+        let block = self.store.block(block)?;
+        let start = index(within.saturating_mul(len));
+        let raw = start.checked_add(index(len)).and_then(|end| block.bytes.get(start..end));
+        let raw = raw.ok_or(Fault::Damaged)?;
+        if !self.is_descriptor_right(group, raw) {
+            return Err(Fault::Damaged);
+        }
+        let high = if len >= 64 { u64::from(u32_at(raw, 0x28)) << 32 } else { 0 };
+        let first = high | u64::from(u32_at(raw, 0x8));
+        let table_len =
+            u64::from(superblock.inodes_per_group).saturating_mul(u64::from(superblock.inode_len));
+        let blocks = table_len.div_ceil(u64::from(superblock.block_len));
+        if superblock.has_blocks(first, blocks) { Ok(first) } else { Err(Fault::Damaged) }
+    }
+
+    /// The block of a meta group's descriptors.
+    fn descriptor_block(&self, meta_group: u64) -> Result<u64> {
+        let superblock = &self.superblock;
+        let block = if meta_group < superblock.first_meta_group {
+            // Behind the superblock, which stands 1024 bytes from the start.
+            let after = if superblock.block_len == 1024 { 2 } else { 1 };
+            meta_group.saturating_add(after)
+        } else {
+            let per_block = u64::from(superblock.block_len) / superblock.descriptor_len.max(1);
+            let group = meta_group.saturating_mul(per_block);
+            let is_shifted = group == 0 && superblock.block_len == 1024 && superblock.first_block == 0;
+            let behind = u64::from(superblock.has_super(group)) + u64::from(is_shifted);
+            superblock.first_of(group).saturating_add(behind)
+        };
+        if superblock.has_blocks(block, 1) { Ok(block) } else { Err(Fault::Damaged) }
+    }
+
+    fn is_descriptor_right(&self, group: u64, raw: &[u8]) -> bool {
+        let superblock = &self.superblock;
+        let number = u32::try_from(group).unwrap_or(u32::MAX).to_le_bytes();
+        let (before, after) = (raw.get(..0x1e).unwrap_or_default(), raw.get(0x20..).unwrap_or_default());
+        let expected = match superblock.checksums {
+            Checksums::None => return true,
+            Checksums::Descriptors => {
+                [&superblock.uuid[..], &number, before, after].iter().fold(!0, |sum, part| crc16(sum, part))
+            }
+            Checksums::All(seed) => {
+                let [low, high, ..] = crc32c_of(seed, &[&number, before, &[0; 2], after]).to_le_bytes();
+                u16::from_le_bytes([low, high])
+            }
+        };
+        u16_at(raw, 0x1e) == expected
+    }
+
+    /// Reads an inode, also one that nothing names.
+    pub(super) fn inode(&self, number: u32) -> Result<Inode> {
+        let superblock = &self.superblock;
+        let at = number.checked_sub(1).filter(|_| number <= superblock.inodes).ok_or(Fault::Stale)?;
+        let (group, within) =
+            (at.checked_div(superblock.inodes_per_group), at.checked_rem(superblock.inodes_per_group));
+        let (group, within) = group.zip(within).ok_or(Fault::Damaged)?;
+        let table = self.inode_table(group.into())?;
+        let offset = u64::from(within).saturating_mul(superblock.inode_len.into());
+        let block_len = u64::from(superblock.block_len);
+        let block = self.store.block(table.saturating_add(offset / block_len))?;
+        let start = index(offset % block_len);
+        let raw = start.checked_add(index(superblock.inode_len)).and_then(|end| block.bytes.get(start..end));
+        Inode::parse(superblock, number, raw.ok_or(Fault::Damaged)?)
+    }
+
+    /// The register with which the checksums of what belongs to an inode begin.
+    pub(super) fn seed_of(&self, inode: &Inode) -> Option<u32> {
+        match self.superblock.checksums {
+            Checksums::All(seed) => {
+                Some(crc32c_of(seed, &[&inode.number.to_le_bytes(), &inode.generation.to_le_bytes()]))
+            }
+            _ => None,
+        }
+    }
+
+    /// The register with which the other checksums begin.
+    pub(super) const fn seed(&self) -> Option<u32> {
+        match self.superblock.checksums {
+            Checksums::All(seed) => Some(seed),
+            _ => None,
+        }
+    }
+
+    /// What the file system itself takes, in blocks, as the kernel counts it.
+    pub(super) fn overhead(&self) -> u64 {
+        let superblock = &self.superblock;
+        if superblock.overhead != 0 {
+            return superblock.overhead;
+        }
+        let per_block = u64::from(superblock.block_len) / superblock.descriptor_len.max(1);
+        let descriptors = superblock.groups.div_ceil(per_block.max(1)).min(superblock.first_meta_group);
+        let table_len =
+            u64::from(superblock.inodes_per_group).saturating_mul(u64::from(superblock.inode_len));
+        let own = table_len.div_ceil(u64::from(superblock.block_len)).saturating_add(2);
+        let copies = match superblock.groups {
+            groups if groups > MOST_COUNTED => 0,
+            groups => (0..groups).filter(|group| superblock.has_super(*group)).count(),
+        };
+        let copy = descriptors.saturating_add(superblock.reserved_descriptors).saturating_add(1);
+        let copies = u64::try_from(copies).unwrap_or_default().saturating_mul(copy);
+        let journal = match superblock.journal_inode {
+            0 => 0,
+            number => self.inode(number).map_or(0, |inode| inode.size / u64::from(superblock.block_len)),
+        };
+        let all = superblock.first_block.saturating_add(superblock.groups.saturating_mul(own));
+        all.saturating_add(copies).saturating_add(journal).min(superblock.blocks)
+    }
+}
+
+/// Whether a checksum at the end of a node of metadata is right.
+pub(super) fn is_right(seed: Option<u32>, covered: Option<&[u8]>, found: u32) -> bool {
+    seed.is_none_or(|seed| covered.is_some_and(|covered| crc32c(seed, covered) == found))
+}
+
+/// Groups that are looked at one by one for a sum.
+const MOST_COUNTED: u64 = 1 << 20;
