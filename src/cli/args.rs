@@ -263,6 +263,10 @@ pub(crate) struct MountOptions {
     /// How to mount the file system
     #[arg(long, value_enum, default_value_t = DriverChoice::Auto, value_name = "DRIVER")]
     pub(crate) driver: DriverChoice,
+    /// Whose the files are, under the builtin driver [default: real if the volume's root directory is yours, or you are
+    /// root; else me]
+    #[arg(long = "owner", value_enum, value_name = "WHO", conflicts_with = "block")]
+    pub(crate) owners: Option<OwnersChoice>,
     #[command(flatten)]
     pub(crate) keyslot: KeyslotOptions,
     /// Stay in the foreground until the volume is unmounted
@@ -510,16 +514,25 @@ pub(crate) enum DriverChoice {
     Auto,
     /// Loop device and the kernel's file system; needs root
     Kernel,
-    /// Without root: FAT and exFAT by strongroom itself, ext4 by fuse2fs
+    /// Without root: FAT and exFAT by strongroom itself, and ext4 for reading; fuse2fs writes ext4
     #[value(alias = "userspace")]
     Builtin,
+}
+
+/// Whose the files of a volume are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OwnersChoice {
+    /// Yours, whatever the volume says
+    Me,
+    /// Those that the volume names
+    Real,
 }
 
 /// Whether the short help of `create` and `mount`, which has one page, leaves this option to the long one: hidden volumes, and
 /// what has a good default.
 pub(crate) fn is_rare(id: &str) -> bool {
     const BEGINNINGS: [&str; 2] = ["protect_", "new_"];
-    const NAMES: [&str; 27] = [
+    const NAMES: [&str; 28] = [
         "backup_header",
         "cipher",
         "hash",
@@ -531,6 +544,7 @@ pub(crate) fn is_rare(id: &str) -> bool {
         "lanes",
         "max_kdf_memory",
         "max_kdf_time",
+        "owners",
         "memory",
         "no_cdb",
         "no_password",

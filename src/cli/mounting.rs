@@ -10,6 +10,7 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 use strongroom::{
     error::{Error, ErrorKind, Result},
+    export::Owners,
     format::{Format, native::Native},
     mapping::Layout,
     mount::{self, Entry, Holder, Lost, Other, Protection, Request, Selection, Target},
@@ -18,7 +19,7 @@ use strongroom::{
 };
 
 use super::{
-    args::{DriverChoice, HeaderFile, MountOptions, SyncOptions, UnmountOptions},
+    args::{DriverChoice, HeaderFile, MountOptions, OwnersChoice, SyncOptions, UnmountOptions},
     hidden::{check_protection, protect},
     interrupt,
     mountpoint::Place,
@@ -291,7 +292,11 @@ fn target(options: &MountOptions, place: &Place) -> Target {
         DriverChoice::Kernel => mount::DriverChoice::Kernel,
         DriverChoice::Builtin => mount::DriverChoice::Userspace,
     };
-    Target::FileSystem { mountpoint, driver, made: place.is_made() }
+    let owners = options.owners.map(|owner| match owner {
+        OwnersChoice::Me => Owners::Me,
+        OwnersChoice::Real => Owners::Real,
+    });
+    Target::FileSystem { mountpoint, driver, made: place.is_made(), owners }
 }
 
 fn access(options: &MountOptions) -> Access {

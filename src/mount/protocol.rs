@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{driver::DriverChoice, registry::Entry};
 use crate::{
     error::{Error, ErrorKind, Result},
+    export::Owners,
     sys::{memory::LockedBytes, socket::send_descriptors, user::User},
     volume::{Container, LiveStatus, Work},
 };
@@ -47,6 +48,9 @@ pub enum Target {
         /// Whether [`make_mountpoint`](super::make_mountpoint) made the directory: it goes with the volume.
         #[serde(default)]
         made: bool,
+        /// Whose the files are, where that was said.
+        #[serde(default)]
+        owners: Option<Owners>,
     },
 }
 
@@ -56,6 +60,14 @@ impl Target {
         match self {
             Self::FileSystem { driver, .. } => *driver,
             Self::Private | Self::Block { .. } => DriverChoice::Auto,
+        }
+    }
+
+    /// Whose the files are to be.
+    pub(super) const fn owners(&self) -> Option<Owners> {
+        match self {
+            Self::FileSystem { owners, .. } => *owners,
+            Self::Private | Self::Block { .. } => None,
         }
     }
 }
@@ -416,6 +428,7 @@ mod tests {
                 mountpoint: "/home/a/photos".into(),
                 driver: DriverChoice::Auto,
                 made: true,
+                owners: Some(Owners::Me),
             },
             read_only: true,
             fingerprint: None,

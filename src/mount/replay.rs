@@ -81,25 +81,34 @@ impl Replay {
             Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Damaged) => error,
             Err(error) => return Err(error),
         };
-        session.parts.undo_to(height);
-        session.warnings.truncate(warnings);
-        session.note(|record| {
-            (record.block_mount, record.mount) = (None, None);
-            (record.loop_device, record.driver_process) = (None, None);
-        })?;
+        take_down(session, (height, warnings))?;
         let raised = raise(as_it_is, session)?;
         if condition != Some(Condition::Clean) {
-            session.warnings.push(format!(
-                "the file system was not left clean, and its journal could not be replayed in memory ({}): {UNSEEN}",
-                why.reason()
-            ));
+            session.warnings.push(not_replayed(why.reason()));
         }
         Ok(raised)
     }
 }
 
+/// Takes an attempt at a mount down again: what it put on the session's stack, and its warnings.
+pub(super) fn take_down(session: &mut Session, (height, warnings): (usize, usize)) -> Result<()> {
+    session.parts.undo_to(height);
+    session.warnings.truncate(warnings);
+    session.note(|record| {
+        (record.block_mount, record.mount) = (None, None);
+        (record.loop_device, record.driver_process) = (None, None);
+    })
+}
+
+/// What is to be said of a journal that was not replayed.
+pub(super) fn not_replayed(why: &str) -> String {
+    format!(
+        "the file system was not left clean, and its journal could not be replayed in memory ({why}): {UNSEEN}"
+    )
+}
+
 /// What is to be said of a file system that shows as it was left.
-fn left_as_it_is((file_system, condition): (FileSystem, Condition)) -> Option<String> {
+pub(super) fn left_as_it_is((file_system, condition): (FileSystem, Condition)) -> Option<String> {
     match condition {
         Condition::Clean => None,
         Condition::Journal => {
@@ -112,7 +121,7 @@ fn left_as_it_is((file_system, condition): (FileSystem, Condition)) -> Option<St
     }
 }
 
-fn made_whole(condition: Option<Condition>) -> String {
+pub(super) fn made_whole(condition: Option<Condition>) -> String {
     let what =
         if condition == Some(Condition::Unclean) { "it was repaired" } else { "its journal was replayed" };
     format!("the file system was not left clean: {what} in memory, and the container is unchanged")

@@ -36,12 +36,12 @@ use probe::{Probe, Refusal};
 use warden::Patience;
 
 use super::{
-    driver::{Builtin, Driver, Volume as DriverVolume},
+    driver::{Builtin, Driver, View, Volume as DriverVolume},
     filesystem::Superblock,
     mountinfo::{MountId, MountTable},
     protocol::{self, Answer, Command, Failure, Order, Outcome, Reencrypt, Rescued, Save, Target},
     registry::Unwritten,
-    replay::Replay,
+    replay::{Replay, take_down},
     runtime,
     session::{DIRECTORY_PART, Session},
     undo::Log,
@@ -258,11 +258,18 @@ impl Server {
             session.note(|record| record.made_mountpoint = true)?;
             session.parts.push(MadeMountPoint(mountpoint.path().to_path_buf()));
         }
-        let replay = Replay::plan(volume.device(), order.read_only, *driver);
+        let view = View {
+            read_only: order.read_only,
+            missing_end: missing_end.as_deref(),
+            owners: order.target.owners(),
+        };
+        let builtin = Builtin::of(&volume.device(), (order.target.driver(), *driver), order.read_only);
+        let is_replayed_below = builtin.as_ref().is_none_or(|builtin| !builtin.replays_journals());
+        let replay = Replay::plan(volume.device(), order.read_only && is_replayed_below, *driver);
+        let (height, warnings) = (session.parts.height(), session.warnings.len());
         let raised = replay.raise(session, |below, session| {
-            if let Some(builtin) = Builtin::of(&below.device, order.target.driver(), *driver) {
-                let missing = missing_end.as_deref();
-                return builtin.mount((order.read_only, missing), mountpoint, session, log);
+            if let Some(builtin) = &builtin {
+                return builtin.mount(view, mountpoint, session, log);
             }
             let end = Self::export(order, place, below.device, session, log)?;
             let block = session.record().block_directory.join(crate::export::VOLUME_FILE);
@@ -273,11 +280,19 @@ impl Server {
                 sector_size: volume.info().sector_size,
                 read_only: order.read_only,
                 owner: order.owner,
+                owners: view.owners,
                 shadow: below.shadow.as_ref(),
                 condition: below.condition,
             };
             driver.mount(volume, mountpoint, session)?;
             Ok(end)
+        });
+        let raised = raised.or_else(|error| {
+            let Some(builtin) = Builtin::instead_of_refusal(&volume.device(), *driver, &error) else {
+                return Err(error);
+            };
+            take_down(session, (height, warnings))?;
+            builtin.mount(view, mountpoint, session, log)
         });
         if made {
             mountpoint.seal()?;

@@ -84,7 +84,7 @@ pub fn check_target(target: &Target) -> Result<()> {
     let (mountpoint, driver) = match target {
         Target::Private => return check_fuse(),
         Target::Block { directory } => (MountPoint::open(directory)?, None),
-        Target::FileSystem { mountpoint, driver, made } => {
+        Target::FileSystem { mountpoint, driver, made, .. } => {
             let driver = driver.resolve()?;
             (place(mountpoint, *made)?, Some(driver))
         }
@@ -323,9 +323,9 @@ fn absolute_target(target: &Target) -> Result<Target> {
         Target::Block { directory } => {
             Target::Block { directory: place(directory, false)?.path().to_path_buf() }
         }
-        Target::FileSystem { mountpoint, driver, made } => {
+        Target::FileSystem { mountpoint, driver, made, owners } => {
             let mountpoint = place(mountpoint, *made)?.path().to_path_buf();
-            Target::FileSystem { mountpoint, driver: *driver, made: *made }
+            Target::FileSystem { mountpoint, driver: *driver, made: *made, owners: *owners }
         }
     })
 }

@@ -81,7 +81,8 @@ impl Contents {
     /// What can mount it, the best first. The one table: `--driver auto` takes the first that the caller may use and that is here.
     pub(super) const fn means(self) -> &'static [Means] {
         match self {
-            Self::Ext { .. } => &[Means::Kernel, Means::Fuse2fs],
+            // What strongroom itself does with it is reading.
+            Self::Ext { .. } => &[Means::Kernel, Means::Fuse2fs, Means::Builtin],
             Self::Fat | Self::Exfat => &[Means::Kernel, Means::Builtin],
             Self::Xfs | Self::Btrfs | Self::Ntfs => &[Means::Kernel],
             Self::Unknown => &[],
@@ -132,6 +133,11 @@ fn how(contents: Contents, driver: Driver, fuse2fs: Option<Version>) -> (Option<
             let fix =
                 format!("as root, the kernel mounts it; or install fuse2fs {} or newer", Version::FIXED);
             (Some(Means::Fuse2fs), Part { ok: true, note: Some(note), fix: Some(fix) })
+        }
+        Some(Means::Builtin) if matches!(contents, Contents::Ext { .. }) => {
+            let Part { note, fix, .. } = closed(contents, driver);
+            let note = note.map(|note| format!("for reading only: {note}"));
+            (Some(Means::Builtin), Part { ok: true, note, fix })
         }
         Some(means) => (Some(means), Part { ok: true, note: None, fix: None }),
         None => (None, closed(contents, driver)),

@@ -57,6 +57,33 @@ fn files_of_fat_and_exfat_come_back_as_they_were() {
 }
 
 #[test]
+fn ext4_is_read_by_the_server_itself_and_shows_the_owners_that_were_asked_for() {
+    with_vault_of(Who::User, "--size 48M --provision thin --filesystem ext4", |world| {
+        world.mount();
+        world.shell("cd m && mkdir d && echo text > d/f && ln -s d/f link && ln d/f hard && chmod 640 d/f");
+        world.done("unmount m");
+        world.shell("sha256sum v.vault > before");
+        for options in ["", "--owner me", "--owner real"] {
+            world.done(&format!("{} --read-only {options}", world.mount_command()));
+            let listed = world.listed();
+            assert_eq!((&listed["driver"], &listed["read_only"]), (&"builtin".into(), &true.into()));
+            world.shell(
+                "cd m && test $(cat link) = text && test $(stat -c %a.%h d/f) = 640.2 && test $(readlink link) = d/f \\
+                 && test -O d/f && test $(stat -c %u lost+found) = $(test 'OWNER' = real && echo 0 || stat -c %u .)"
+                    .replace("OWNER", if options == "--owner me" { "me" } else { "real" })
+                    .as_str(),
+            );
+            let refused = world.shell("! touch m/d/new 2>&1");
+            assert!(refused.contains("Read-only file system"), "{refused}");
+            world.done("unmount m");
+        }
+        world.shell("sha256sum --quiet -c before");
+        let refused = world.strongroom(&format!("{} --owner me", world.mount_command()));
+        assert!(refused.errors.contains("this driver shows the owners that ext4 keeps"), "{refused:?}");
+    });
+}
+
+#[test]
 fn a_read_only_mount_of_fat_and_exfat_writes_nothing() {
     with_each_kind(|world, _| {
         world.mount();

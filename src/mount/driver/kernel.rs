@@ -429,6 +429,7 @@ mod tests {
             sector_size: 4096,
             read_only: true,
             owner: None,
+            owners: None,
             shadow: None,
             condition: None,
         }

@@ -32,11 +32,11 @@ use super::{
     mountpoint::MountPoint,
     program,
     session::Session,
-    ways::has_loop_devices,
+    ways::{Means, has_loop_devices},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    export::unmount_fuse,
+    export::{Owners, unmount_fuse},
     sys::{
         fuse_mount::{abort_connection, is_connected},
         loopdev,
@@ -46,7 +46,7 @@ use crate::{
     volume::{ShadowDevice, free_space::Condition},
 };
 
-pub(super) use builtin::Builtin;
+pub(super) use builtin::{Builtin, View};
 
 /// What the user asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +56,7 @@ pub enum DriverChoice {
     Auto,
     /// A loop device and the kernel's file system. Root only.
     Kernel,
-    /// Without privileges: FAT and exFAT in the server, ext4 by `fuse2fs`.
+    /// Without privileges: FAT and exFAT in the server, ext4 too where it is only read, else by `fuse2fs`.
     Userspace,
 }
 
@@ -117,6 +117,8 @@ impl Driver {
     /// `Missing` where a tool or the kernel's file system is, `Unsupported`, `Io` where the file system is damaged,
     /// `Damaged` where its end is missing, `Interrupted`.
     pub fn mount(self, volume: Volume<'_>, mountpoint: &MountPoint, session: &mut Session) -> Result<()> {
+        let owned = ownership::check(volume.superblock.contents, volume.owners, Means::Kernel);
+        owned.map_err(|error| error.during(format!("cannot mount on {}", mountpoint.path().display())))?;
         let mounted = match (volume.missing_end, self) {
             // No repair brings it back, and each would write.
             (Some(missing), _) if !volume.read_only => Err(cut_off(missing)),
@@ -149,6 +151,8 @@ pub struct Volume<'a> {
     pub read_only: bool,
     /// Whose the files are where the file system knows no owners; the mount point's owner where this is nobody.
     pub owner: Option<User>,
+    /// Whose they are to be, where that was said.
+    pub owners: Option<Owners>,
     /// What keeps in memory what is written to the block file all the same: then a journal can be replayed.
     pub shadow: Option<&'a Arc<ShadowDevice>>,
     /// How the last use of what it holds ended, where that is known.

@@ -1,6 +1,32 @@
 //! Whose the files are in a file system that knows no owners.
 
-use crate::{mount::filesystem::Contents, sys::user::User};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    export::Owners,
+    mount::{filesystem::Contents, ways::Means},
+    sys::user::User,
+};
+
+/// Whether files can be shown as those of whom was asked for.
+///
+/// # Errors
+/// `Unsupported`.
+pub(super) fn check(contents: Contents, owners: Option<Owners>, means: Means) -> Result<()> {
+    let is_kept = !matches!(contents, Contents::Fat | Contents::Exfat | Contents::Ntfs);
+    match owners {
+        Some(Owners::Real) if !is_kept => {
+            let reason = format!("--owner real: {contents} keeps no owners");
+            Err(Error::new(ErrorKind::Unsupported, reason).with_hint("leave out --owner"))
+        }
+        Some(Owners::Me) if is_kept && means != Means::Builtin => {
+            let reason = format!("--owner me: this driver shows the owners that {contents} keeps");
+            let hint =
+                "leave out --owner; with --driver builtin and --read-only, strongroom shows ext4 itself";
+            Err(Error::new(ErrorKind::Unsupported, reason).with_hint(hint))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// The options that give the files of FAT, exFAT and NTFS to `owner`, for nobody else's eyes, with names in UTF-8. `None` for file
 /// systems that keep owners and names themselves.
@@ -29,6 +55,17 @@ mod tests {
         for contents in [Contents::Exfat, Contents::Ntfs] {
             assert_eq!(of(contents).unwrap(), "uid=1000,gid=100,umask=077,iocharset=utf8");
         }
+    }
+
+    #[test]
+    fn owners_are_shown_as_asked_or_not_at_all() {
+        let ext = Contents::Ext { needs_recovery: false, has_extents: true, has_reserve: true };
+        let refused = |contents, owners, means| check(contents, Some(owners), means).is_err();
+        assert!(
+            refused(Contents::Fat, Owners::Real, Means::Builtin) && refused(ext, Owners::Me, Means::Kernel)
+        );
+        assert!(!refused(ext, Owners::Me, Means::Builtin) && !refused(ext, Owners::Real, Means::Kernel));
+        assert!(!refused(Contents::Exfat, Owners::Me, Means::Kernel));
     }
 
     #[test]

@@ -91,6 +91,14 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
     session.note(|record| record.mount = Some(id))
 }
 
+/// Whether the programs are installed.
+///
+/// # Errors
+/// `Missing`, naming the package.
+pub(super) fn check() -> Result<()> {
+    fuse2fs().and_then(|_| e2fsck::program()).map(drop)
+}
+
 fn fuse2fs() -> Result<PathBuf> {
     program::require("fuse2fs", "fuse2fs")
 }

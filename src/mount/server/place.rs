@@ -32,7 +32,7 @@ impl Place {
         Ok(match target {
             Target::Private => Self::Private,
             Target::Block { directory } => Self::Block(MountPoint::open(directory)?),
-            Target::FileSystem { mountpoint, driver, made } => {
+            Target::FileSystem { mountpoint, driver, made, .. } => {
                 let driver = driver.resolve()?;
                 let open = if *made { MountPoint::open_made } else { MountPoint::open };
                 Self::FileSystem(open(mountpoint)?, driver)
