@@ -381,7 +381,9 @@ impl Walk<'_> {
         if self.format.fast == 0 {
             return Ok(false);
         }
-        let block = self.bytes(place_of(self.volume, &self.inode, self.format.end)?)?;
+        // The kernel leaves out the first of the blocks that are kept for them.
+        let first = self.format.end.checked_add(1).ok_or(Fault::Damaged)?;
+        let block = self.bytes(place_of(self.volume, &self.inode, first)?)?;
         // A tag and a length of two bytes each; then, with the first tag, features and a transaction.
         let is_head = block.starts_with(&[9, 0, 8, 0]);
         let transaction = block.get(8..12).and_then(<[u8]>::first_chunk).map(|raw| u32::from_le_bytes(*raw));

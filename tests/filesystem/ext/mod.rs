@@ -236,6 +236,22 @@ fn a_journal_of_debugfs_is_replayed_with_each_kind_of_checksum() {
     }
 }
 
+/// They are not replayed: whoever looks is told that something is missing.
+#[test]
+fn fast_commits_in_a_journal_are_told() {
+    if !can_judge() {
+        return;
+    }
+    let image = Image::new(MIB64, "-t ext4 -O fast_commit");
+    let mounted = image.mount("image", "rw");
+    image.shell("echo first > m/f; sync -f m; echo second >> m/f; sync m/f; cp --sparse=always image ours");
+    drop(mounted);
+    let (files, journal) = image.open("ours");
+    assert_eq!(journal, Journal::Unread("it has fast commits"));
+    let found = files.lookup(NodeId::ROOT, "f".as_ref()).unwrap();
+    assert_eq!(found.attributes.size, 6);
+}
+
 #[test]
 fn a_volume_with_a_feature_that_is_not_known_is_refused_by_its_name() {
     if !can_judge() {
