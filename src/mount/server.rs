@@ -3,6 +3,7 @@
 mod ending;
 mod events;
 mod files;
+mod leaving;
 mod loss;
 mod notes;
 mod parts;
@@ -23,27 +24,25 @@ use std::{
     },
     path::Path,
     process::ExitCode,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
 };
 
-use ending::{Cause, Ending, Waiting};
+use ending::Cause;
 use events::{Event, Signals, Watch};
 use files::FileWatch;
-use loss::{Contact, Held, Loss, Rescue, ending, tell_of_copies};
+use loss::{Contact, Held};
 use parts::{Export, MadeMountPoint};
 use place::{Place, record};
-use probe::{Probe, Refusal};
-use warden::Patience;
+use probe::Probe;
 
 use super::{
     driver::{Builtin, Driver, View, Volume as DriverVolume},
     filesystem::Superblock,
     mountinfo::{MountId, MountTable},
-    protocol::{self, Answer, Command, Failure, Order, Outcome, Reencrypt, Rescued, Save, Target},
-    registry::Unwritten,
+    protocol::{self, Answer, Command, Failure, Order, Outcome, Reencrypt, Target},
     replay::{Replay, take_down},
     runtime,
-    session::{DIRECTORY_PART, Session},
+    session::Session,
     undo::Log,
 };
 use crate::{
@@ -58,9 +57,7 @@ use crate::{
         },
         socket::receive_descriptors,
     },
-    volume::{
-        BlockDevice, Container, LiveReencryption, LiveState, Shortage, Volume, missing_end, nameless_copy,
-    },
+    volume::{BlockDevice, Container, LiveReencryption, LiveState, Shortage, Volume, missing_end},
 };
 
 /// A server's exit status where not all that was written is kept.
@@ -418,117 +415,6 @@ impl Server {
         Next::Serve
     }
 
-    /// Takes the volume down for a command.
-    fn unmount(&mut self, stream: UnixStream, force: bool, save: Option<Save>) -> Next {
-        let refused = match &save {
-            Some(save) => {
-                let spoiled = if force { None } else { self.loss().and_then(|loss| loss.refusal_to_save()) };
-                let spoiled = spoiled.map(|refusal| Outcome::Kept(Failure::from(&refusal)));
-                let failed = save.check(&self.container).err();
-                spoiled.or_else(|| failed.map(|error| Outcome::Failed(Failure::from(&error)))).or_else(|| {
-                    let frozen = if force { None } else { self.frozen().or_else(|| self.frozen_medium()) };
-                    frozen.map(|refusal| Outcome::Kept(Failure::from(&refusal)))
-                })
-            }
-            None if force => None,
-            None => {
-                let read_only = self.session.record().entry.read_only;
-                let lost = self.loss().map(|loss| loss.refusal(read_only));
-                let refused = lost.or_else(|| self.lack()).or_else(|| self.refusing_medium());
-                let refused = refused.or_else(|| self.frozen());
-                refused.map(|refusal| Outcome::Kept(Failure::from(&refusal)))
-            }
-        };
-        if let Some(refusal) = refused {
-            // Whoever asked may have gone; the volume is as it was.
-            let _ = protocol::send(&stream, &refusal);
-            return Next::Serve;
-        }
-        if let Some(save) = &save
-            && let Err(error) = self.move_if_forbidden(save)
-        {
-            let _ = protocol::send(&stream, &Outcome::Kept(Failure::from(&error)));
-            return Next::Serve;
-        }
-        if force {
-            self.shortage.give_up();
-        }
-        // What is lost with the end is copied first, where nobody has asked for that.
-        let mut loss = if force || save.is_some() { self.loss() } else { None };
-        let overwritten = loss.as_ref().and_then(Loss::damage);
-        loss = loss.filter(|loss| save.is_none() && loss.is_nameless());
-        let kept = if save.is_some() || loss.is_some() { DIRECTORY_PART } else { 0 };
-        let patience = if force { Patience::None } else { Patience::Endless };
-        let warden = self.warden(stream.try_clone().ok(), patience);
-        let lossy = match if force { self.end_by_force(kept) } else { self.end_cleanly(kept) } {
-            Ending::Whole => overwritten,
-            // Where others wrote to the container, other errors come of that.
-            Ending::Lossy(error) => Some(overwritten.unwrap_or(error)),
-            Ending::None(error) => {
-                let _ = protocol::send(&stream, &Outcome::Failed(Failure::from(&error)));
-                return Next::Serve;
-            }
-            Ending::Held(error) => {
-                if let Some(Save { target: Some(target), .. }) = save {
-                    self.contact.wanted = Some(target);
-                }
-                let _ = protocol::send(&stream, &Outcome::Failed(Failure::from(&error)));
-                self.watch.linger();
-                return Next::Serve;
-            }
-        };
-        if save.is_some() {
-            return Next::Hold { saver: Some(stream), lossy };
-        }
-        if let Some(loss) = loss {
-            drop(warden);
-            self.note_held();
-            let answer =
-                loss.rescue_for(&self.container, &self.contact, (&stream, &self.log), lossy.as_ref());
-            let _ = protocol::send(&stream, &answer);
-            let is_saved = matches!(answer, Outcome::Rescued(_));
-            let mut asked = self.waiting();
-            if !is_saved && let Some(saver) = self.take_saver(&mut asked) {
-                // Whoever asked first may have been interrupted, and somebody knows where there is room.
-                return Next::Hold { saver: Some(saver), lossy };
-            }
-            self.end_by_force(0);
-            asked.extend(self.waiting());
-            for waiting in asked {
-                waiting.answer(&answer);
-            }
-            return Next::End { is_whole: lossy.is_none() && is_saved };
-        }
-        warden.stay();
-        // Whoever asked may have gone; the volume is down all the same.
-        let _ = protocol::send(&stream, &ending(lossy.as_ref()));
-        Next::End { is_whole: lossy.is_none() }
-    }
-
-    /// Where the container cannot be written any more, has what was written go to a copy of it that has no name, in the folder of the
-    /// copy that was asked for.
-    fn move_if_forbidden(&mut self, save: &Save) -> Result<()> {
-        self.note_room();
-        let is_forbidden = self.session.record().entry.unwritten == Some(Unwritten::Forbidden)
-            || self.ask_medium() == Some(Refusal::Forbidden);
-        let Some(folder) = save.target.as_deref().and_then(Path::parent).filter(|_| is_forbidden) else {
-            return Ok(());
-        };
-        self.shortage.pause(true);
-        let copied = nameless_copy(self.container.file(), folder);
-        let moved = copied.and_then(|copy| {
-            self.container.move_to(copy);
-            // From here on the volume ends only with a copy that has a name.
-            let shown = self.session.record().entry.container.clone();
-            self.files = FileWatch::start_moved(&self.container, &shown)?;
-            self.watch.follow(self.files.news().try_clone_to_owned()?);
-            Ok(())
-        });
-        self.shortage.pause(false);
-        self.note_files();
-        moved
-    }
-
     /// Lends the container, lock and all, until the other end closes the connection. Nothing here waits for that: where the
     /// volume is taken down meanwhile, the lock ends with the loan.
     fn lend(&mut self, stream: &UnixStream) -> Result<()> {
@@ -552,113 +438,6 @@ impl Server {
         sent?;
         self.watch.lend_to(borrower);
         Ok(())
-    }
-
-    /// The end without a command. A container that lost its name is copied to where it was; where that cannot be, a volume
-    /// that still shows stays, and the ciphertext of one that does not is held.
-    fn end_by_itself(&mut self, cause: Cause) -> Next {
-        // One that others wrote to stays where it is.
-        let loss = self.loss();
-        let overwritten = loss.as_ref().and_then(Loss::damage);
-        let Some(loss) = loss.filter(Loss::is_nameless) else {
-            let is_driver_killed = cause == Cause::Gone && self.is_driver_killed();
-            let kept = if is_driver_killed { DIRECTORY_PART } else { 0 };
-            let Some(ended) = self.end_for(cause, kept) else { return Next::Serve };
-            if is_driver_killed {
-                self.leave_record();
-            }
-            if let Some(damage) = &overwritten {
-                self.tell(&format!("a volume was unmounted: {}", damage.reason()));
-            }
-            let lossy = ended.lossy().or(overwritten);
-            self.answer_waiting(lossy.as_ref());
-            return Next::End { is_whole: lossy.is_none() };
-        };
-        let rescue = loss.rescue(&self.container, &self.contact);
-        if let (Err(error), true) = (&rescue, self.is_visible()) {
-            self.session.stop().store(false, Ordering::Relaxed);
-            self.tell(&format!("a volume whose container was lost stays mounted: {error}"));
-            return Next::Serve;
-        }
-        let Some(ended) = self.end_for(cause, DIRECTORY_PART) else { return Next::Serve };
-        self.save_lost((&loss, rescue), ended.lossy())
-    }
-
-    /// Whether its driver has ended under a volume that still shows, and may have taken with it what was written.
-    fn is_driver_killed(&self) -> bool {
-        let record = self.session.record();
-        let has_ended = record.driver_process.is_some_and(|driver| !driver.is_alive());
-        has_ended && !record.entry.read_only && self.is_visible()
-    }
-
-    /// Leaves the session's directory behind, as a killed server does: `list` and `unmount` then say what has happened.
-    fn leave_record(&mut self) {
-        if let Err(error) = self.session.note(|record| record.entry.driver_killed = true) {
-            (self.log)(&format!("cannot note that the driver was killed: {error}"));
-        }
-        let place = self.session.record().place().display().to_string();
-        self.tell(&format!(
-            "{place}: fuse2fs was killed, so the volume was unmounted: what was not synced is lost"
-        ));
-        std::mem::forget(std::mem::take(&mut self.session.parts));
-    }
-
-    /// The volume is down, and its container lost: saved as one of those asks who wait for the end, or else where that goes. They are
-    /// answered only then.
-    fn save_lost(&mut self, (loss, rescue): (&Loss, Result<Rescue>), lossy: Option<Error>) -> Next {
-        let mut asked = self.waiting();
-        if let Some(saver) = self.take_saver(&mut asked) {
-            let busy = Error::new(ErrorKind::Busy, "another command is saving it");
-            for waiting in asked {
-                waiting.answer(&Outcome::Kept(Failure::from(&busy)));
-            }
-            return Next::Hold { saver: Some(saver), lossy };
-        }
-        for waiting in &asked {
-            waiting.answer(&Outcome::Rescuing(loss.told()));
-        }
-        self.note_held();
-        let saved = rescue.and_then(|rescue| rescue.make());
-        let is_saved = saved.is_ok();
-        if let Ok(copies) = &saved {
-            tell_of_copies(&self.contact, &self.log, copies);
-            self.end_by_force(0);
-            asked.extend(self.waiting());
-        }
-        let is_whole = is_saved && lossy.is_none();
-        let outcome = match saved {
-            Ok(copies) => Outcome::Rescued(Rescued { copies, lossy: lossy.as_ref().map(Failure::from) }),
-            Err(error) => {
-                self.tell(&format!(
-                    "a volume whose container was lost was unmounted and could not be saved: {error}"
-                ));
-                let container = self.session.record().entry.container.display();
-                let reason = format!("{}, and could not be saved: {}", loss.told(), error.reason());
-                let error = Error::new(error.kind(), reason).with_hint(format!(
-                    "it is unmounted, and still held: strongroom unmount {container} --save-as FILE"
-                ));
-                Outcome::Kept(Failure::from(&error))
-            }
-        };
-        for waiting in asked {
-            waiting.answer(&outcome);
-        }
-        if is_saved { Next::End { is_whole } } else { Next::Hold { saver: None, lossy } }
-    }
-
-    /// The first of those who asked that can save the container.
-    fn take_saver(&self, asked: &mut Vec<Waiting>) -> Option<UnixStream> {
-        let fits =
-            |waiting: &Waiting| waiting.save.as_ref().is_some_and(|save| save.check(&self.container).is_ok());
-        let saver = asked.iter().position(fits)?;
-        Some(asked.swap_remove(saver).stream)
-    }
-
-    /// Has no impatient command kill what alone holds the container.
-    fn note_held(&mut self) {
-        if let Err(error) = self.session.note(|record| record.is_held = true) {
-            (self.log)(&format!("cannot note that the container is held: {error}"));
-        }
     }
 }
 
