@@ -33,7 +33,7 @@ use super::{
     progress::{ByteProgress, spin},
     prompt::{self, SecretPrompt},
     recovery,
-    unlock::{inspect, read_header, settle_format, unlock_with},
+    unlock::{inspect, read_header, refuse_missing_end, settle_format, unlock_with},
 };
 
 /// Starts a re-encryption, or goes on with one; or has it rest, or tells how far it is.
@@ -84,6 +84,7 @@ fn offline(console: Console, options: &ReencryptOptions) -> Result<()> {
     let (unlocked, credentials) =
         unlock_with(console, path, &*header, &options.unlock, options.keyslot.slot)?;
     let is_resumed = is_under_way(&*container.storage(), &unlocked, options)?;
+    refuse_missing_end(&container, &unlocked)?;
     for repair in make_writable(&container, &*header, &unlocked)? {
         console.warn(&format!("{}: {repair}", path.display()));
     }

@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use rustix::fs::fstatvfs;
+use rustix::fs::{fstatfs, fstatvfs};
 use serde::Serialize;
 use strongroom::{
+    block::ByteDevice,
     crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
-    format::KeyfileRole,
+    format::{Header, KeyfileRole, Unlocked},
     mount::{self, GrownFilesystem, Request, Target},
-    volume::{Access, Container, grow},
+    volume::{Access, Container, Volume, grow},
 };
 
 use super::{
@@ -20,12 +21,19 @@ use super::{
     plan::cannot_make,
     progress::{ByteProgress, spin},
     size::{NewSize, show_size},
-    unlock::{read_header, settle_format, unlock_with},
+    unlock::{read_header, refuse_missing_end, settle_format, unlock_with},
 };
 
 /// Makes a container larger.
 pub(crate) fn run(console: Console, options: &ResizeOptions) -> Result<()> {
-    resize(console, options).map_err(|error| cannot_make(error, "resize", &options.container))
+    resize(console, options).map_err(|error| {
+        let error = if error.kind() == ErrorKind::Interrupted {
+            error.with_hint("the container still opens; the same command ends it")
+        } else {
+            error
+        };
+        cannot_make(error, "resize", &options.container)
+    })
 }
 
 #[derive(Debug, Serialize)]
@@ -49,12 +57,17 @@ fn resize(console: Console, options: &ResizeOptions) -> Result<()> {
     options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) =
         unlock_with(console, path, &*header, &options.unlock, options.keyslot.slot)?;
+    refuse_missing_end(&container, &unlocked)?;
+    let may_hide = header.keyfile_role() == KeyfileRole::Pool;
+    if !options.container_only && !may_hide {
+        refuse_what_stays(&container, &*header, &unlocked)?;
+    }
     header.prepare_writing(&*container.storage(), &unlocked)?;
     let growth = interrupt::at_liberty(|| {
         spin(console, "deriving the key", || header.growth(&unlocked, &credentials, size, &OsRng))
     })?;
     let format = header.describe_unlocked(&unlocked).format;
-    let may_hide = header.keyfile_role() == KeyfileRole::Pool;
+    let is_larger = growth.container_len() > container.storage().size()?;
     let progress = ByteProgress::start(console, "filling");
     grow(&container, &*growth, &OsRng, &mut |done, total| progress.step(done, total))?;
     drop(progress);
@@ -75,15 +88,30 @@ fn resize(console: Console, options: &ResizeOptions) -> Result<()> {
     };
     console.done(&resized, |resized| {
         let what = resized.filesystem.map_or(String::new(), |name| format!(", {name} file system included"));
-        format!("resized {}: {} for data now{what}", path.display(), show_size(resized.data_size))
+        let size = show_size(resized.data_size);
+        if is_larger {
+            format!("resized {}: {size} for data now{what}", path.display())
+        } else {
+            format!("{} was as large already: {size} for data{what}", path.display())
+        }
     });
-    for note in notes(filesystem, format) {
+    for note in notes(filesystem) {
         console.note(&note);
     }
     if may_hide {
         console.note("a hidden volume, if there is one, stays where it is: protect it when the outer file system grows over it");
     }
     Ok(())
+}
+
+/// Refuses a file system that will not use the new space: it could not be given back.
+fn refuse_what_stays(container: &Container, header: &dyn Header, unlocked: &Unlocked) -> Result<()> {
+    let volume = Volume::open(container, header.describe_unlocked(unlocked), unlocked);
+    let Some(name) = mount::stays_as_large(&ByteDevice::new(volume.device()))? else { return Ok(()) };
+    let reason = format!("it holds a file system that nothing here makes larger: {name}");
+    Err(Error::new(ErrorKind::Unsupported, reason).with_hint(
+        "make a larger container and copy the files; --container-only makes the container larger all the same",
+    ))
 }
 
 /// The container's new size in bytes.
@@ -97,11 +125,12 @@ fn bytes(size: NewSize, container: &Container) -> Result<u64> {
         NewSize::Max => {
             let room = fstatvfs(container.file()).map_err(std::io::Error::from)?;
             let free = room.f_bavail.saturating_mul(room.f_frsize);
-            // The file system needs some of it to keep account of the file.
-            let left = (free / 256).max(LEAST_LEFT);
+            // Others write there too, and the file system needs some of it to keep account of the file.
+            let left = (free / 20).max(LEAST_LEFT);
             let max = now.checked_add(free.saturating_sub(left)).ok_or_else(too_large)?;
-            // Of a file that cannot be longer, FAT's for one, nobody can say so but by trying.
-            Ok(max / LEAST_LEFT * LEAST_LEFT)
+            let is_fat = fstatfs(container.file()).is_ok_and(|found| found.f_type == MSDOS_SUPER_MAGIC);
+            let max = if is_fat { max.min(FAT_LARGEST) } else { max };
+            Ok((max / ROUNDED * ROUNDED).max(now))
         }
     }
 }
@@ -116,7 +145,7 @@ fn grow_filesystem(container: &Container, key: &[u8]) -> Result<GrownFilesystem>
 }
 
 /// What is to be known or done afterwards.
-fn notes(filesystem: Option<GrownFilesystem>, format: &str) -> Vec<String> {
+fn notes(filesystem: Option<GrownFilesystem>) -> Vec<String> {
     let mut notes = Vec::new();
     match filesystem {
         Some(GrownFilesystem::Left(name, Some(way))) => {
@@ -133,13 +162,14 @@ fn notes(filesystem: Option<GrownFilesystem>, format: &str) -> Vec<String> {
                 .to_owned(),
         ),
     }
-    if format == "native" {
-        notes.push(
-            "a backup of the header from before does not fit any more: make a new one with strongroom header backup".to_owned(),
-        );
-    }
     notes
 }
 
-/// Bytes.
-const LEAST_LEFT: u64 = 1 << 20;
+/// Bytes that `max` leaves at least.
+const LEAST_LEFT: u64 = 16 << 20;
+/// The unit of `max`.
+const ROUNDED: u64 = 1 << 20;
+/// No file of FAT is larger; exFAT has another number.
+const FAT_LARGEST: u64 = (4 << 30) - 1;
+/// statfs(2).
+const MSDOS_SUPER_MAGIC: rustix::fs::FsWord = 0x4d44;

@@ -10,12 +10,15 @@ use strongroom::{
     crypto::{kdf::KdfLimits, secret::Credentials},
     error::{Error, ErrorKind, Result},
     format::{
-        Attempt, Header, KeyfileRole, Unlocked, freeotfe,
+        Attempt, Header, KeyfileRole, Severity, Unlocked, freeotfe,
         native::{SlotKind, left_behind},
         veracrypt::Family,
     },
     sys::memory::is_any_secret_unlocked,
-    volume::{Container, ZEROS, header_without_container, only_container, partition_range, range_from},
+    volume::{
+        Container, ZEROS, check_file_system, header_without_container, only_container, partition_range,
+        range_from,
+    },
 };
 
 use super::{
@@ -397,3 +400,15 @@ const FREEOTFE_ONLY: &str = "--salt-length, --key-iterations and --no-cdb";
 
 /// Passwords and PINs asked for. A token takes eight before it locks itself.
 pub(crate) const TRIES: u32 = 3;
+
+/// Refuses a volume that the file system in it goes beyond: its header may be from before it grew, and what lies behind the volume's
+/// end would be lost.
+pub(super) fn refuse_missing_end(container: &Container, unlocked: &Unlocked) -> Result<()> {
+    let Some(found) =
+        check_file_system(container, unlocked)?.filter(|found| found.severity == Severity::Error)
+    else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::Damaged, found.message)
+        .with_hint("change nothing before you have a copy of the container; another header may fit it: header repair --scan"))
+}

@@ -6,7 +6,10 @@ use super::{
     filesystem::{Contents, Superblock},
     program,
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    volume::{ByteDevice, signature::HEAD_LEN},
+};
 
 /// What became of the file system in a volume that has grown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +30,17 @@ impl GrownFilesystem {
             Self::Left(..) | Self::None => None,
         }
     }
+}
+
+/// The name of the file system in a volume, where nothing here makes it larger.
+///
+/// # Errors
+/// What reading gave.
+pub fn stays_as_large(volume: &ByteDevice) -> Result<Option<&'static str>> {
+    let mut head = vec![0; usize::try_from(volume.size()).map_or(HEAD_LEN, |size| size.min(HEAD_LEN))];
+    volume.read_at(&mut head, 0).map_err(std::io::Error::other)?;
+    let contents = Superblock::parse(&head).contents;
+    Ok(contents.kernel_name().filter(|_| matches!(contents, Contents::Fat | Contents::Exfat)))
 }
 
 /// Makes the file system in the block file as large as that.

@@ -37,7 +37,7 @@ mod ways;
 mod whereabouts;
 
 pub use driver::DriverChoice;
-pub use growfs::GrownFilesystem;
+pub use growfs::{GrownFilesystem, stays_as_large};
 pub use holders::{Holder, holders_of_file};
 pub use loan::{Loan, borrow, can_borrow};
 pub use look::{LOOK, REACH, is_reached, look, reach};

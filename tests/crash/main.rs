@@ -12,7 +12,6 @@
 mod container;
 mod create;
 mod erase;
-mod grow;
 mod harness;
 mod heal;
 mod keys;

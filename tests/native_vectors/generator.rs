@@ -3,7 +3,6 @@
 
 mod commitment;
 mod fido2;
-mod growth;
 mod header_files;
 mod reencryption;
 
@@ -509,7 +508,6 @@ pub(crate) fn vectors() -> BTreeMap<String, Vector> {
     damaged_newer_copies(&mut suite);
     copies_of_two_containers(&mut suite);
     lengths(&mut suite);
-    growth::vectors(&mut suite);
     header_files::vectors(&mut suite);
     reencryption::vectors(&mut suite);
     suite.vectors

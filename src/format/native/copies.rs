@@ -65,10 +65,6 @@ impl Place {
         self.wreck.as_ref()?.as_it_was(good, index)
     }
 
-    fn of_wreck(offset: u64, wreck: Wreck) -> Self {
-        Self { offset, found: Err(HeaderError::NoMagic), wreck: Some(wreck), is_unfinished: false }
-    }
-
     fn of_copy(copy: &HeaderCopy) -> Self {
         Self { offset: copy.offset(), found: Ok(copy.clone()), wreck: None, is_unfinished: false }
     }
@@ -138,23 +134,13 @@ impl Copies {
             return Self::of_places(a, b);
         }
         // Somebody may have changed where A points; what stands at the end still counts.
-        let Search { whole: mut others, mut wrecks, .. } = search(storage)?;
-        if let Some(newest) = newest_update_of(&current, &others) {
-            let newest = others.remove(newest);
-            others.insert(0, current);
-            let b = Place::of_copy(&newest);
-            return Ok(Self { a, b, current: newest, others, strangers: Vec::new(), wrecks });
-        }
-        // The container grew, but for the last step.
-        let unfinished = |(offset, wreck): &(u64, Wreck)| {
-            let place = Place::of_wreck(*offset, wreck.clone()).count_unfinished(&current);
-            place.found.clone().ok().map(|newest| (place, newest))
-        };
-        let Some((b, newest)) = wrecks.iter().find_map(unfinished) else {
+        let Search { whole: mut others, wrecks, .. } = search(storage)?;
+        let Some(newest) = newest_update_of(&current, &others) else {
             return Ok(Self { a, b, current, others, strangers: Vec::new(), wrecks });
         };
-        wrecks.retain(|(offset, _)| *offset != b.offset);
+        let newest = others.remove(newest);
         others.insert(0, current);
+        let b = Place::of_copy(&newest);
         Ok(Self { a, b, current: newest, others, strangers: Vec::new(), wrecks })
     }
 

@@ -10,7 +10,6 @@ use super::{
     editor::{self, NativeEditor},
     error::HeaderError,
     front::finish_closing,
-    growth::{self, NativeGrowth},
     header_file::{HeaderFile, Rival, own_header},
     keyslot::{self, Budget, Keyslot, Opened, SlotKind},
     layout::VERSION,
@@ -21,14 +20,13 @@ use super::{
 };
 use crate::{
     crypto::{
-        rng::Rng,
         secret::{Credentials, VolumeKey},
         security_key::Challenge,
     },
     error::{Error, ErrorKind, Result},
     format::{
-        Attempt, Change, CopyInfo, CopyState, Detail, Editor, Finding, Fingerprint, Growth, Header,
-        HeaderInfo, KdfBounds, State, Unlocked, empty_keyslot, hyphenated, no_keyslot_left,
+        Attempt, Change, CopyInfo, CopyState, Detail, Editor, Finding, Fingerprint, Header, HeaderInfo,
+        KdfBounds, State, Unlocked, empty_keyslot, hyphenated, no_keyslot_left,
     },
     storage::Storage,
     text::in_quotes,
@@ -493,21 +491,6 @@ impl Header for NativeHeader {
         let key = &unlocked.volume_key;
         let forged = self.forged_beside(good, key).into_iter().chain(self.doubt(good));
         forged.chain(self.caution(&good.superblock, Some(key))).chain(self.lost_work(unlocked)).collect()
-    }
-
-    fn check_growth(&self, new_len: u64) -> Result<()> {
-        growth::check(self.current(), new_len, self.actual_len).map(drop)
-    }
-
-    fn growth(
-        &self,
-        unlocked: &Unlocked,
-        _: &Credentials,
-        new_len: u64,
-        rng: &dyn Rng,
-    ) -> Result<Box<dyn Growth>> {
-        let good = self.authentic_for_writing(&unlocked.volume_key)?;
-        Ok(Box::new(NativeGrowth::new(good, &unlocked.volume_key, new_len, self.actual_len, rng)?))
     }
 
     fn kdf_bounds(&self) -> Option<KdfBounds> {

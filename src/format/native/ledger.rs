@@ -19,7 +19,7 @@ use super::{
 use crate::{
     crypto::{
         hash,
-        rng::{OsRng, Rng},
+        rng::Rng,
         secret::{DerivedKey, VolumeKey},
     },
     error::{Error, ErrorKind, Result},
@@ -179,26 +179,11 @@ impl Ledger {
 
     /// NAT-REENC-21: how far the re-encryption was that this header says is finished, where the newest record of it says less.
     pub(super) fn unfinished(&self, slots: &Slots) -> Option<u64> {
-        let newest = self.newest_left(slots)?;
-        let is_done = newest.border == self.data_len && newest.chunk_len() == 0;
-        (!is_done).then_some(newest.border)
-    }
-
-    /// The newest record that is left of the re-encryption that ended with this header.
-    fn newest_left(&self, slots: &Slots) -> Option<Record> {
         let before = self.generation.checked_sub(1).filter(|before| before % 2 == 1)?;
         let found = self.parse_all(before, slots);
-        found.iter().flatten().flatten().max_by_key(|record| record.counter).copied()
-    }
-
-    /// Closes the records that are left of the re-encryption that ended with this header, if there are any.
-    ///
-    /// # Errors
-    /// What writing gave.
-    pub(super) fn close_left(mut self, storage: &dyn Storage, slots: &Slots) -> Result<()> {
-        let Some(newest) = self.newest_left(slots) else { return Ok(()) };
-        self.newest = newest;
-        self.close(storage, self.generation, Trace::Leave, &OsRng)
+        let newest = found.iter().flatten().flatten().max_by_key(|record| record.counter)?;
+        let is_done = newest.border == self.data_len && newest.chunk_len() == 0;
+        (!is_done).then_some(newest.border)
     }
 
     /// NAT-REENC-20: whether the closing record of this re-encryption stands in an area.

@@ -12,7 +12,6 @@ mod erasure;
 mod error;
 mod fido2;
 mod front;
-mod growth;
 mod header;
 mod header_file;
 mod keys;

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// A header copy that is not whole: what stands in its place, with zeros for what cannot be read.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Wreck(Box<RawCopy>);
 
 impl Wreck {
@@ -123,7 +123,8 @@ impl Wreck {
     /// are what a medium loses, and a copy that says the twin's sequence is of no later state.
     fn lacks_keyslot_of(&self, twin: &RawCopy) -> bool {
         let (superblock, theirs) = (&self.0.superblock, &twin.superblock);
-        if superblock.magic == MAGIC
+        // While it is written anew, the magic goes first.
+        if is_zero_or(&superblock.magic, &MAGIC)
             && superblock.uuid == theirs.uuid
             && superblock.sequence == theirs.sequence
         {
