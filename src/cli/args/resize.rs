@@ -31,5 +31,6 @@ Examples:
   strongroom resize photos.hc 20G --format veracrypt
   strongroom resize work.luks max
 
-An ext4 file system in a LUKS container grows with it. In containers of VeraCrypt and TrueCrypt, where a hidden volume may lie
-behind it, the file system keeps its size: mount --block, then e2fsck -f and resize2fs on DIR/volume.";
+An ext4 file system in a LUKS container grows with it. In containers of VeraCrypt and TrueCrypt,
+where a hidden volume may lie behind it, it keeps its size: mount --block, then e2fsck -f and
+resize2fs on DIR/volume.";
