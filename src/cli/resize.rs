@@ -95,8 +95,11 @@ fn resize(console: Console, options: &ResizeOptions) -> Result<()> {
             format!("{} was as large already: {size} for data{what}", path.display())
         }
     });
-    for note in notes(filesystem) {
+    if let Some(note) = note(filesystem) {
         console.note(&note);
+    }
+    if filesystem.is_none() {
+        console.note(UNTOUCHED);
     }
     if may_hide {
         console.note("a hidden volume, if there is one, stays where it is: protect it when the outer file system grows over it");
@@ -145,26 +148,16 @@ fn grow_filesystem(container: &Container, key: &[u8]) -> Result<GrownFilesystem>
 }
 
 /// What is to be known or done afterwards.
-fn notes(filesystem: Option<GrownFilesystem>) -> Vec<String> {
-    let mut notes = Vec::new();
-    match filesystem {
-        Some(GrownFilesystem::Left(name, Some(way))) => {
-            notes.push(format!("the {name} file system inside still has its old size: {way}"));
-        }
-        Some(GrownFilesystem::Left(name, None)) => notes.push(format!(
-            "the {name} file system inside keeps its old size, and nothing here makes it larger: to use the new space, make a new \
-             container and copy the files"
-        )),
-        Some(GrownFilesystem::Grown(_) | GrownFilesystem::None) => {}
-        None => notes.push(
-            "the file system inside still has its old size: strongroom mount --block, then for ext4 e2fsck -f and resize2fs on \
-             DIR/volume"
-                .to_owned(),
-        ),
-    }
-    notes
+fn note(filesystem: Option<GrownFilesystem>) -> Option<String> {
+    let (name, way) = match filesystem? {
+        GrownFilesystem::Left(name, way) => (name, way),
+        GrownFilesystem::Grown(_) | GrownFilesystem::None => return None,
+    };
+    Some(format!("the {name} file system inside still has its old size: {way}"))
 }
 
+const UNTOUCHED: &str = "the file system inside still has its old size: strongroom mount --block, then for ext4 e2fsck -f and resize2fs on \
+                         DIR/volume";
 /// Bytes that `max` leaves at least.
 const LEAST_LEFT: u64 = 16 << 20;
 /// The unit of `max`.

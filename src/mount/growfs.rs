@@ -3,6 +3,7 @@
 use std::{path::Path, sync::atomic::AtomicBool};
 
 use super::{
+    driver::{e2fsck_finding, e2fsck_program},
     filesystem::{Contents, Superblock},
     program,
 };
@@ -16,8 +17,8 @@ use crate::{
 pub enum GrownFilesystem {
     /// It fills the volume.
     Grown(&'static str),
-    /// It has its old size. Its name, and what makes it larger, where something does.
-    Left(&'static str, Option<&'static str>),
+    /// It has its old size. Its name, and what to do.
+    Left(&'static str, &'static str),
     /// There is none that is known here.
     None,
 }
@@ -51,38 +52,34 @@ pub fn stays_as_large(volume: &ByteDevice) -> Result<Option<&'static str>> {
 pub(super) fn grow(block: &Path, interrupted: &AtomicBool) -> Result<GrownFilesystem> {
     let contents = Superblock::probe(block)?.contents;
     let name = contents.kernel_name().unwrap_or_default();
-    match contents {
-        Contents::Ext { .. } => grow_ext(block, interrupted).map(|()| GrownFilesystem::Grown(name)),
-        Contents::Xfs => {
-            Ok(GrownFilesystem::Left(name, Some("mount it as root, then xfs_growfs MOUNTPOINT")))
-        }
-        Contents::Btrfs => {
-            let way = "mount it as root, then btrfs filesystem resize max MOUNTPOINT";
-            Ok(GrownFilesystem::Left(name, Some(way)))
-        }
-        Contents::Ntfs => {
-            Ok(GrownFilesystem::Left(name, Some("mount --block, then ntfsresize on DIR/volume")))
-        }
-        Contents::Fat | Contents::Exfat => Ok(GrownFilesystem::Left(name, None)),
-        Contents::Unknown => Ok(GrownFilesystem::None),
-    }
+    let way = match contents {
+        Contents::Ext { .. } => return grow_ext(block, interrupted).map(|()| GrownFilesystem::Grown(name)),
+        Contents::Xfs => "mount it as root, then xfs_growfs MOUNTPOINT",
+        Contents::Btrfs => "mount it as root, then btrfs filesystem resize max MOUNTPOINT",
+        Contents::Ntfs => "mount --block, then ntfsresize on DIR/volume",
+        Contents::Fat | Contents::Exfat => "make a new container and copy the files",
+        Contents::Unknown => return Ok(GrownFilesystem::None),
+    };
+    Ok(GrownFilesystem::Left(name, way))
 }
 
 /// resize2fs(8) wants a file system that was examined just before.
 fn grow_ext(block: &Path, interrupted: &AtomicBool) -> Result<()> {
     let during = |error: Error| error.during("cannot make the file system larger");
-    let [e2fsck, resize2fs] = ["e2fsck", "resize2fs"].map(|name| program::require(name, "e2fsprogs"));
-    let examined = program::run(program::command(e2fsck?).args(["-f", "-p"]).arg(block), interrupted)?;
+    let (e2fsck, resize2fs) = (e2fsck_program()?, program::require("resize2fs", "e2fsprogs")?);
+    let examined = program::run(program::command(e2fsck).args(["-f", "-p"]).arg(block), interrupted)?;
     // e2fsck(8): 0 clean, 1 and 2 corrected.
     if !matches!(examined.status, Some(0..=2)) {
-        let reason = format!("it needs a repair that e2fsck does not make unasked: {}", examined.reason());
+        let found = e2fsck_finding(&examined.output, &block.to_string_lossy());
+        let found = found.unwrap_or_else(|| examined.reason());
+        let reason = format!("it needs a repair that e2fsck does not make unasked: {found}");
         return Err(during(
             Error::new(ErrorKind::Io, reason)
                 .with_hint("mount --block, and e2fsck -f on DIR/volume; then give the same command again"),
         ));
     }
     // It must not be stopped half-way, and does not take long: nothing is moved but for some tables.
-    let resized = program::run(program::command(resize2fs?).arg(block), &AtomicBool::new(false))?;
+    let resized = program::run(program::command(resize2fs).arg(block), &AtomicBool::new(false))?;
     if resized.status == Some(0) {
         return Ok(());
     }

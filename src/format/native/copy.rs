@@ -12,6 +12,7 @@ use super::{
     keys,
     keyslot::Keyslot,
     layout::{COPY_LEN, KEYSLOTS, MAGIC, RawCopy, RawKeyslot, RawSuperblock, VOLUME_KEY_LEN},
+    remains::is_zero_or,
     superblock::{CopyIndex, Superblock},
 };
 use crate::{
@@ -195,9 +196,8 @@ impl HeaderCopy {
             return Standing::Whole;
         }
         let Some((magic, rest)) = there.split_first_chunk::<{ MAGIC.len() }>() else { return Standing::No };
-        let lacks_magic = magic.iter().zip(MAGIC).all(|(&there, right)| there == 0 || there == right);
         let has_rest = self.as_bytes().get(MAGIC.len()..) == Some(rest);
-        if lacks_magic && has_rest { Standing::WithoutMagic } else { Standing::No }
+        if is_zero_or(magic, &MAGIC) && has_rest { Standing::WithoutMagic } else { Standing::No }
     }
 
     /// Writes the copy where it belongs, its magic last, and compares what is read back (NAT-UPD-02).

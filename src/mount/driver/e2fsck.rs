@@ -23,7 +23,7 @@ use crate::{
 ///
 /// # Errors
 /// `Missing`, naming the package.
-pub(super) fn program() -> Result<PathBuf> {
+pub(in crate::mount) fn program() -> Result<PathBuf> {
     program::require("e2fsck", "e2fsprogs")
 }
 
@@ -107,7 +107,7 @@ fn refusal(finished: &Finished, block: &str, way: &Way<'_>) -> Error {
 }
 
 /// What the run stopped at: the last thing it told of, without the block file's name before it.
-fn finding(output: &str, block: &str) -> Option<String> {
+pub(in crate::mount) fn finding(output: &str, block: &str) -> Option<String> {
     let mut found: Option<String> = None;
     for line in output.lines().take_while(|line| !line.contains(STOPPED)).map(str::trim) {
         match line.strip_prefix(block).and_then(|line| line.strip_prefix(": ")) {

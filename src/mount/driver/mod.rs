@@ -47,6 +47,7 @@ use crate::{
 };
 
 pub(super) use builtin::{Builtin, View};
+pub(super) use e2fsck::{finding as e2fsck_finding, program as e2fsck_program};
 
 /// What the user asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -60,7 +60,9 @@ mod tests {
     #[test]
     fn owners_are_shown_as_asked_or_not_at_all() {
         let ext = Contents::Ext { needs_recovery: false, has_extents: true, has_reserve: true };
-        let refused = |contents, owners, means| check(contents, Some(owners), means).is_err();
+        let refused = |contents, owners, means| {
+            check(contents, Some(owners), means).is_err_and(|error| error.kind() == ErrorKind::Unsupported)
+        };
         assert!(
             refused(Contents::Fat, Owners::Real, Means::Builtin) && refused(ext, Owners::Me, Means::Kernel)
         );
