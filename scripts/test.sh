@@ -15,9 +15,37 @@ main() {
     mkdir -p "$folder"
     # Many tests wait: for a mount, for a clock, for another process.
     export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
-    ${CARGO:-cargo} test --locked --no-fail-fast "$@" -- --show-output 2>&1 | tee "$folder/test.log" | show || status=$?
+    case "$*" in
+    '' | --no-default-features) all "$folder" "$@" || status=$? ;;
+    *) cargo_test "$@" 2>&1 | tee "$folder/test.log" | show || status=$? ;;
+    esac
     summarise <"$folder/test.log" | tee "$folder/test-summary"
     return "$status"
+}
+
+# All tests, in two lines at a time: `vault` waits most of its time, and is as long as all others together.
+all() {
+    local folder=$1 file status=0 others=(--lib --bins)
+    for file in tests/*.rs tests/*/main.rs; do
+        file=${file#tests/}
+        file=${file%%[/.]*}
+        [[ $file = vault ]] || others+=(--test "$file")
+    done
+    shift
+    # What does not compile is to be found in the log too.
+    ${CARGO:-cargo} test --locked --no-run "$@" 2>&1 | tee "$folder/test.log" || return
+    (cargo_test "$@" --test vault 2>&1 | tee "$folder/vault.log" | show) &
+    {
+        cargo_test "$@" "${others[@]}" || failed=yes
+        cargo_test "$@" --doc && [[ ! ${failed-} ]]
+    } 2>&1 | tee "$folder/test.log" | show || status=$?
+    wait $! || status=$?
+    cat "$folder/vault.log" >>"$folder/test.log"
+    return "$status"
+}
+
+cargo_test() {
+    ${CARGO:-cargo} test --locked --no-fail-fast "$@" -- --show-output
 }
 
 # The log without what tests that passed have printed. (libtest: "successes:", each test's output under a line of its name, once
