@@ -8,6 +8,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 60
 KILL_ROUNDS ?= 200
+CRASH_SEEDS ?= 40
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # `dev` is what the tests are built with: no time is spent on speed.
@@ -51,8 +52,9 @@ guest: ## build the guest whose dm-crypt opens what the tests make (root, once)
 fresh: ## do on two fresh Debian 12 what README says, up to make demo and make test (root or sudo)
 	scripts/fresh.sh
 
-torture: tools ## kill the server under load, KILL_ROUNDS times (200) with each driver
+torture: tools ## kill the server under load, KILL_ROUNDS times (200) with each driver; cut the power at each write, CRASH_SEEDS ways (40)
 	STRONGROOM_KILL_ROUNDS=$(KILL_ROUNDS) $(CARGO) test --locked --test vault killed_server -- --nocapture
+	STRONGROOM_CRASH_SEEDS=$(CRASH_SEEDS) $(CARGO) test --locked --test crash
 
 losses: tools ## every driver, file system, way to end and holder: what was written must be whole (root)
 	STRONGROOM_LOSSES=all $(CARGO) test --locked $(FEATURES) --test vault losses -- --nocapture

@@ -54,12 +54,12 @@ impl<M: Clone + Hash> Trial<'_, M> {
     /// of the recovery can leave behind.
     pub(crate) fn prove(&self, check: Check<'_, M>) {
         let mut seen = HashSet::new();
-        let mut cases = crashes(self.before, &self.model, self.command, SEEDS);
+        let mut cases = crashes(self.before, &self.model, self.command, seeds());
         cases.extend(failures(self.before, &self.model, self.command));
         cases.retain(|case| is_new(&mut seen, case));
         cases.iter().for_each(check);
         for first in cases.iter().step_by(self.recover_every) {
-            for mut second in crashes(&first.medium, &first.model, self.recovery, 1..3) {
+            for mut second in crashes(&first.medium, &first.model, self.recovery, 2) {
                 (second.done, second.recovered) = (first.done, second.done);
                 second.is_clean &= first.is_clean;
                 second.how = format!("{}, then recovery {}", first.how, second.how);
@@ -100,19 +100,15 @@ fn operations<M: Clone>(before: &SimStorage, model: &M, command: Command<'_, M>)
 }
 
 /// Every medium that a crash of the command can leave: killed, and without power in each outcome, before each of its
-/// operations and after the last.
-fn crashes<M: Clone>(
-    before: &SimStorage,
-    model: &M,
-    command: Command<'_, M>,
-    seeds: Range<u64>,
-) -> Vec<Case<M>> {
+/// operations and after the last. Each stop has so many seeds of its own.
+fn crashes<M: Clone>(before: &SimStorage, model: &M, command: Command<'_, M>, seeds: u64) -> Vec<Case<M>> {
     let operations = operations(before, model, command);
     let stop = |stop| {
         let mut case = run(before, model, command, Plan::StopAt(stop));
         case.how = format!("stopped at operation {stop}");
         assert_eq!(case.done, stop == operations, "{} of {operations}", case.how);
-        aftermath(case, seeds.clone())
+        let first = 1 + stop * seeds;
+        aftermath(case, first..first + seeds)
     };
     (0..=operations).flat_map(stop).collect()
 }
@@ -173,8 +169,10 @@ fn is_clean(outcome: &Outcome) -> bool {
     }
 }
 
-/// Seeds of the random outcomes of a first crash.
-const SEEDS: Range<u64> = 1..9;
+/// How many random outcomes of each kind there are of a first crash at each stop.
+fn seeds() -> u64 {
+    std::env::var("STRONGROOM_CRASH_SEEDS").map_or(3, |seeds| seeds.parse().unwrap())
+}
 
 const FAILURES: [Failure; 6] = [
     Failure::Io,
