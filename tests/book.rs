@@ -137,7 +137,10 @@ fn follow(page: &str, before: Before, commands: &[String]) {
     let stick = (before == Before::Stick).then(|| Stick::new(&place));
     let device = stick.as_ref().map_or("/dev/null", |stick| stick.device.as_str());
     let script = commands.iter().map(|command| format!("{}; echo \"ended $?\"\n", adapted(command, device)));
-    let script = format!("PATH=$PWD:$PATH; stty echo\n{}echo 'all done'; read _", script.collect::<String>());
+    let script = format!(
+        "export HOME=$PWD PATH=$PWD:$PATH; stty echo\n{}echo 'all done'; read _",
+        script.collect::<String>()
+    );
     let mut terminal = Terminal::run(place, &script);
     let mut ended = commands.iter();
     loop {

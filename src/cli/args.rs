@@ -7,6 +7,7 @@ mod header;
 mod hidden;
 mod images;
 mod key;
+mod mount;
 mod opaque;
 mod place;
 mod reencrypt;
@@ -40,6 +41,10 @@ pub(crate) use key::{
 
 pub(crate) use freeotfe::FreeOtfeOptions;
 pub(crate) use hidden::{NewSealOptions, ProtectOptions};
+pub(crate) use mount::{
+    CloseOptions, DriverChoice, MountOptions, MountingOptions, OpenOptions, OwnersChoice, SyncOptions,
+    UnmountOptions,
+};
 pub(crate) use opaque::{HintOptions, OpenFormat};
 pub(crate) use place::PlaceOptions;
 pub(crate) use reencrypt::{CipherChoice, ReencryptOptions};
@@ -89,11 +94,17 @@ pub(crate) enum Command {
     /// Create a container
     #[command(after_help = CREATE_EXAMPLES)]
     Create(Box<CreateOptions>),
+    /// Mount a container on ~/Vaults/NAME, or say where it is mounted already
+    #[command(after_help = mount::OPEN_EXAMPLES)]
+    Open(Box<OpenOptions>),
+    /// Unmount what you opened last, or what you name
+    #[command(after_help = mount::CLOSE_EXAMPLES)]
+    Close(CloseOptions),
     /// Open a container and mount what is inside
-    #[command(after_help = MOUNT_EXAMPLES)]
+    #[command(after_help = mount::MOUNT_EXAMPLES)]
     Mount(Box<MountOptions>),
     /// Unmount a volume and wipe its keys
-    #[command(visible_aliases = ["umount", "dismount"], after_help = UNMOUNT_EXAMPLES)]
+    #[command(visible_aliases = ["umount", "dismount"], after_help = mount::UNMOUNT_EXAMPLES)]
     Unmount(UnmountOptions),
     /// Show what is mounted
     #[command(visible_alias = "status")]
@@ -102,7 +113,7 @@ pub(crate) enum Command {
     ///
     /// What programs write reaches the container file within half a minute. After this command all of it is there. You can copy the
     /// file while the volume stays mounted, as long as nobody writes to it meanwhile.
-    #[command(after_help = SYNC_EXAMPLES)]
+    #[command(after_help = mount::SYNC_EXAMPLES)]
     Sync(SyncOptions),
     /// Show a container's header and keyslots; only TrueCrypt and VeraCrypt need the password
     Info(Box<InfoOptions>),
@@ -246,43 +257,12 @@ pub(crate) struct CostOptions {
     pub(crate) iterations: Option<u32>,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct MountOptions {
-    /// The container, or the UUID=... or LABEL=... of one that fills a device
-    #[arg(value_hint = ValueHint::AnyPath)]
-    pub(crate) container: PathBuf,
-    /// An empty directory that belongs to you [default: ~/NAME, made for this mount and removed by unmount]
-    #[arg(value_hint = ValueHint::DirPath, value_name = "MOUNTPOINT", required_if_eq("block", "true"))]
-    pub(crate) mountpoint: Option<PathBuf>,
-    /// Mount no file system; provide the decrypted volume as the file MOUNTPOINT/volume
-    #[arg(long, conflicts_with = "driver")]
-    pub(crate) block: bool,
-    /// Write nothing, neither to the file system nor to the container: a journal is replayed in memory
-    #[arg(short, long, alias = "readonly")]
-    pub(crate) read_only: bool,
-    /// How to mount the file system
-    #[arg(long, value_enum, default_value_t = DriverChoice::Auto, value_name = "DRIVER")]
-    pub(crate) driver: DriverChoice,
-    /// Whose the files are, under the builtin driver [default: real if the volume's root directory is yours, or you are
-    /// root; else me]
-    #[arg(long = "owner", value_enum, value_name = "WHO", conflicts_with = "block")]
-    pub(crate) owners: Option<OwnersChoice>,
-    #[command(flatten)]
-    pub(crate) keyslot: KeyslotOptions,
-    /// Stay in the foreground until the volume is unmounted
-    #[arg(long)]
-    pub(crate) foreground: bool,
-    #[command(flatten)]
-    pub(crate) unlock: UnlockOptions,
-    #[command(flatten)]
-    pub(crate) protect: ProtectOptions,
-}
-
 impl Command {
     /// The path of the container that exists already, of the commands that take one.
     pub(crate) fn container_mut(&mut self) -> Option<&mut PathBuf> {
         Some(match self {
             Self::Mount(options) => &mut options.container,
+            Self::Open(options) => &mut options.container,
             Self::Info(options) => &mut options.container,
             Self::Key(command) => command.container_mut(),
             Self::Header(command) => command.container_mut(),
@@ -291,6 +271,7 @@ impl Command {
             Self::Export(options) => &mut options.container,
             Self::Check(options) => &mut options.container,
             Self::Unmount(options) => options.target.as_mut()?,
+            Self::Close(options) => options.target.as_mut()?,
             Self::Sync(options) => &mut options.target,
             _ => return None,
         })
@@ -357,30 +338,6 @@ pub(crate) struct HeaderFile<'a> {
     pub(crate) path: Option<&'a Path>,
     pub(crate) format: OpenFormat,
     pub(crate) place: PlaceOptions,
-}
-
-#[derive(Debug, Args)]
-#[command(group = ArgGroup::new("what").required(true).args(["target", "all"]))]
-pub(crate) struct UnmountOptions {
-    /// A container or a mount point
-    #[arg(value_hint = ValueHint::AnyPath, value_name = "CONTAINER|MOUNTPOINT")]
-    pub(crate) target: Option<PathBuf>,
-    /// Unmount everything that you mounted
-    #[arg(short, long)]
-    pub(crate) all: bool,
-    /// Unmount even while files are open, or after the container was deleted. Unsaved data is lost; the keys are wiped
-    #[arg(short, long)]
-    pub(crate) force: bool,
-    /// After unmounting, copy the container to this new file; for one that was deleted or replaced while mounted
-    #[arg(long, value_name = "FILE", conflicts_with = "all", value_hint = ValueHint::FilePath)]
-    pub(crate) save_as: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SyncOptions {
-    /// A container or a mount point
-    #[arg(value_hint = ValueHint::AnyPath, value_name = "CONTAINER|MOUNTPOINT")]
-    pub(crate) target: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -507,28 +464,7 @@ pub(crate) enum PinChoice {
     Renew,
 }
 
-/// What mounts the file system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum DriverChoice {
-    /// The kernel for root, else builtin
-    Auto,
-    /// Loop device and the kernel's file system; needs root
-    Kernel,
-    /// Without root: FAT and exFAT by strongroom itself, and ext4 for reading; fuse2fs writes ext4
-    #[value(alias = "userspace")]
-    Builtin,
-}
-
-/// Whose the files of a volume are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OwnersChoice {
-    /// Yours, whatever the volume says
-    Me,
-    /// Those that the volume names
-    Real,
-}
-
-/// Whether the short help of `create` and `mount`, which has one page, leaves this option to the long one: hidden volumes, and
+/// Whether the short help of `create`, `mount` and `open`, which has one page, leaves this option to the long one: hidden volumes, and
 /// what has a good default.
 pub(crate) fn is_rare(id: &str) -> bool {
     const BEGINNINGS: [&str; 2] = ["protect_", "new_"];
@@ -611,8 +547,8 @@ fn shell_parser() -> impl TypedValueParser<Value = Shell> {
 const TOP_EXAMPLES: &str = "\
 Examples:
   strongroom create photos.vault --size 10G     create a vault
-  strongroom mount photos.vault ~/photos        open it
-  strongroom unmount ~/photos                   close it
+  strongroom open photos.vault                  open it, on ~/Vaults/photos
+  strongroom close photos                       close it
   strongroom help mount                         all about one command
   strongroom man | man -l -                     read the manual";
 
@@ -624,24 +560,6 @@ Examples:
   strongroom create /dev/sdX --force --label backup
   strongroom create old.hc --size 10G --format veracrypt --filesystem exfat
   strongroom create old.hc --format veracrypt --hidden --size 2G";
-
-const MOUNT_EXAMPLES: &str = "\
-Examples:
-  strongroom mount photos.vault ~/photos
-  strongroom mount photos.vault                 on ~/photos, which is made
-  strongroom mount photos.vault ~/photos --read-only --password-command 'pass show photos'
-  strongroom mount --block disk.vault ~/disk    then use ~/disk/volume";
-
-const UNMOUNT_EXAMPLES: &str = "\
-Examples:
-  strongroom unmount ~/photos
-  strongroom unmount photos.vault
-  strongroom unmount --all --force
-  strongroom unmount ~/photos --save-as rescued.vault";
-
-const SYNC_EXAMPLES: &str = "\
-Examples:
-  strongroom sync ~/photos && cp photos.vault /media/backup/";
 
 const DOCTOR_EXAMPLES: &str = "\
 Examples:

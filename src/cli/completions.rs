@@ -1,4 +1,4 @@
-//! Completion scripts: what clap makes of the options, and what is mounted for `unmount` and `sync`, which only the program knows.
+//! Completion scripts: what clap makes of the options, and what is mounted for `unmount`, `close` and `sync`, which only the program knows.
 
 use std::{env, path::Path};
 
@@ -14,7 +14,7 @@ pub(crate) fn run(shell: Shell) -> Result<()> {
     print(&with_mounted(shell, &String::from_utf8_lossy(&script)))
 }
 
-/// Prints what `unmount` and `sync` take, a line each: every mount point and container, also as seen from the current directory.
+/// Prints what `unmount`, `close` and `sync` take, a line each: every mount point and container, also as seen from the current directory.
 pub(crate) fn names() -> Result<()> {
     let here = env::current_dir().ok();
     let mut lines = String::new();
@@ -43,10 +43,10 @@ fn with_mounted(shell: Shell, script: &str) -> String {
             format!("{functions}{BASH}{registration}")
         }
         Shell::Zsh => {
-            let script = script.replace(
-                "A container or a mount point:_files",
-                "A container or a mount point:_strongroom_mounted",
-            );
+            let mut script = script.to_owned();
+            for takes in ["A container or a mount point", "What to close"] {
+                script = script.replace(&format!("{takes}:_files"), &format!("{takes}:_strongroom_mounted"));
+            }
             script.replacen("\n_strongroom() {", &format!("{ZSH}\n_strongroom() {{"), 1)
         }
         Shell::Fish => {
@@ -62,14 +62,14 @@ fn with_mounted(shell: Shell, script: &str) -> String {
 }
 
 /// The commands that take what is mounted, and their aliases.
-const TAKERS: [&str; 4] = ["unmount", "umount", "dismount", "sync"];
+const TAKERS: [&str; 5] = ["unmount", "umount", "dismount", "close", "sync"];
 
 const BASH: &str = r#"
 _strongroom_or_mounted() {
     local word=${COMP_WORDS[COMP_CWORD]} given name
     for given in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         [[ $given != -* ]] || continue
-        [[ $given == @(unmount|umount|dismount|sync) && $word != -* ]] || break
+        [[ $given == @(unmount|umount|dismount|close|sync) && $word != -* ]] || break
         COMPREPLY=()
         while IFS= read -r name; do
             [[ $name != "${word/#\~\//$HOME/}"* ]] || COMPREPLY+=("$(printf %q "$name")")

@@ -13,6 +13,11 @@ pub(crate) fn home() -> Option<PathBuf> {
     absolute("HOME")
 }
 
+/// Where `open` makes its folders.
+pub(crate) fn vaults() -> Option<PathBuf> {
+    Some(home()?.join("Vaults"))
+}
+
 fn absolute(variable: &str) -> Option<PathBuf> {
     env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{
     args::{
-        CreateOptions, HeaderFile, HintOptions, MountOptions, NewFormat, OpenFormat, ProvisionChoice,
+        CreateOptions, HeaderFile, HintOptions, MountingOptions, NewFormat, OpenFormat, ProvisionChoice,
         UnlockOptions,
     },
     create::{Summary, check_filesystem, filesystem_kind, make_filesystem, owner},
@@ -194,7 +194,7 @@ fn refuse_same(old: &Credentials, new: &Credentials) -> Result<()> {
 ///
 /// # Errors
 /// `Usage`.
-pub(super) fn check_protection(options: &MountOptions, header: &dyn Header) -> Result<()> {
+pub(super) fn check_protection(options: &MountingOptions, header: &dyn Header) -> Result<()> {
     if !options.protect.protect_hidden {
         return Ok(());
     }
@@ -215,7 +215,7 @@ pub(super) fn check_protection(options: &MountOptions, header: &dyn Header) -> R
 /// The same volume, with the hidden one in it protected: that is opened first, with a secret of its own.
 pub(super) fn protect(
     console: Console,
-    options: &MountOptions,
+    options: &MountingOptions,
     container: &Container,
     header: &dyn Header,
     outer: &Unlocked,

@@ -121,6 +121,10 @@ mount returns when you can use the files. A background process serves the volume
 logout, keeps the keys in locked memory, and unmounts cleanly when it is told to stop (SIGTERM). A container can be open
 only once at a time for writing.
 
+open is mount with less to type: it mounts on ~/Vaults/NAME, where NAME is the container's name without its ending, and a number is added where another
+vault has that name. The folder is made for the mount, nobody can write to it before and after, and it goes with the volume. If the container is open
+already, open says where. close is unmount for what you opened last, or for the NAME that you give.
+
 As an ordinary user you mount ext2, ext3 and ext4 through fuse2fs, which keeps no journal. So mount first lets e2fsck(8) repair what a
 crash left, as far as that needs no decision. If e2fsck refuses, mount ends with status 6, and its hint gives the commands that
 repair the rest. Files that lost their names end up in lost+found; everything that was synced is there. A container that was cut short is

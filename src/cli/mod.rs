@@ -22,6 +22,7 @@ mod mounting;
 mod mountpoint;
 mod notices;
 mod oddity;
+mod opening;
 mod output;
 mod pin;
 mod plan;
@@ -94,7 +95,7 @@ pub(crate) fn main() -> ExitCode {
 fn command() -> clap::Command {
     // Of one alone clap would change the place in the list.
     Arguments::command().mut_subcommands(|command| {
-        if !["create", "mount"].contains(&command.get_name()) {
+        if !["create", "mount", "open"].contains(&command.get_name()) {
             return command;
         }
         command.mut_args(|argument| {
@@ -136,8 +137,10 @@ fn obey(console: Console, command: &Command) -> Result<u8> {
         Command::Check(options) => return check::run(console, options),
         // Several volumes may fail, each with a line of its own.
         Command::Unmount(options) => return mounting::unmount(console, options),
+        Command::Close(options) => return opening::close(console, options),
         Command::Create(options) => create::run(console, options),
         Command::Mount(options) => mounting::mount(console, options),
+        Command::Open(options) => opening::open(console, options),
         Command::List(options) if options.names => completions::names(),
         Command::List(_) => mounting::list(console),
         Command::Sync(options) => mounting::sync(console, options),

@@ -19,7 +19,9 @@ use strongroom::{
 };
 
 use super::{
-    args::{DriverChoice, HeaderFile, MountOptions, OwnersChoice, SyncOptions, UnmountOptions},
+    args::{
+        DriverChoice, HeaderFile, MountOptions, MountingOptions, OwnersChoice, SyncOptions, UnmountOptions,
+    },
     hidden::{check_protection, protect},
     interrupt,
     mountpoint::Place,
@@ -35,14 +37,29 @@ use super::{
 
 /// Opens a container and makes what is inside visible.
 pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
-    let path = &options.container;
-    let place = Place::new(options.mountpoint.as_deref(), path)?;
-    let target = target(options, &place);
+    let place = Place::new(options.mountpoint.as_deref(), &options.container)?;
+    let target = if options.block {
+        Target::Block { directory: place.path().to_path_buf() }
+    } else {
+        target(&options.mounting, &place)
+    };
+    let mounted = mount_on(console, &options.container, (&place, target), &options.mounting)?;
+    tell_mounted(console, &options.container, &mounted.entry);
+    if options.foreground { mounted.wait(interrupt::flag()) } else { Ok(()) }
+}
+
+/// Opens a container and mounts it on this place, which `target` names too.
+pub(crate) fn mount_on(
+    console: Console,
+    path: &Path,
+    (place, target): (&Place, Target),
+    options: &MountingOptions,
+) -> Result<mount::Mounted> {
     // All that can fail without a password fails before it is asked for.
     mount::check_proc()?;
     let rescued = interrupt::asking_at_liberty(path, || Ok(mount::newest_rescued(path)))?;
     if let Some(copy) = rescued {
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
         let (copy, path) = (copy.display(), path.display());
         console.alarm(&format!(
             "{path} disappeared while it was mounted; its content was saved as {copy}: check that, then move it"
@@ -103,14 +120,18 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     }
     notices::tell_once(console, &mounted.standing);
     warn_of_lost(console, &mount::list());
-    console.done(&mounted.entry, |entry| match (&entry.mountpoint, &entry.block) {
+    Ok(mounted)
+}
+
+/// Says where a volume is mounted, which is the result of the command.
+pub(crate) fn tell_mounted(console: Console, path: &Path, entry: &Entry) {
+    console.done(entry, |entry| match (&entry.mountpoint, &entry.block) {
         (Some(mountpoint), _) => {
             in_one_line(&format!("mounted {} on {}", path.display(), mountpoint.display()))
         }
         (None, Some(block)) => in_one_line(&format!("{} is open as {}", path.display(), block.display())),
         (None, None) => in_one_line(&format!("{} is open", path.display())),
     });
-    if options.foreground { mounted.wait(interrupt::flag()) } else { Ok(()) }
 }
 
 /// Takes volumes down. Gives the exit status.
@@ -119,15 +140,19 @@ pub(crate) fn unmount(console: Console, options: &UnmountOptions) -> Result<u8> 
     if let (Some(target), Some(copy)) = (&options.target, &options.save_as) {
         return unmount_saving(console, target, copy, options.force).map(|()| 0);
     }
-    let chosen = chosen(options.target.as_deref(), "unmount")?;
+    Ok(take_down(console, chosen(options.target.as_deref(), "unmount")?, options.force))
+}
+
+/// Takes down what was chosen. Gives the exit status.
+pub(crate) fn take_down(console: Console, chosen: mount::Chosen, force: bool) -> u8 {
     let tell = |what: &str| console.note(&format!("strongroom: {what}"));
     let warn = |what: &str| console.alarm(what);
     let patience = mount::Patience { interrupted: interrupt::flag(), tell: &tell, warn: &warn };
-    let mount::Unmounted { done, failures } = mount::unmount(chosen, options.force, patience);
+    let mount::Unmounted { done, failures } = mount::unmount(chosen, force, patience);
     let done = Unmounted { unmounted: done };
     if failures.is_empty() {
         console.done(&done, Unmounted::told);
-        return Ok(0);
+        return 0;
     }
     if !console.is_json() && !done.unmounted.is_empty() {
         console.note(&done.told());
@@ -135,11 +160,11 @@ pub(crate) fn unmount(console: Console, options: &UnmountOptions) -> Result<u8> 
     let failures = failures
         .into_iter()
         .map(|(Entry { container, mountpoint, .. }, error)| (NotUnmounted { container, mountpoint }, error));
-    Ok(report_each(console, done, failures))
+    report_each(console, done, failures)
 }
 
 /// What a name stands for, or all that is mounted.
-fn chosen(target: Option<&Path>, verb: &str) -> Result<mount::Chosen> {
+pub(crate) fn chosen(target: Option<&Path>, verb: &str) -> Result<mount::Chosen> {
     match target {
         None => mount::Chosen::find(&Selection::All, verb),
         // The names of what is mounted come first: nothing is asked of the medium before.
@@ -282,11 +307,8 @@ struct Mounts {
     others: Vec<Other>,
 }
 
-fn target(options: &MountOptions, place: &Place) -> Target {
-    let mountpoint = place.path().to_path_buf();
-    if options.block {
-        return Target::Block { directory: mountpoint };
-    }
+/// A file system that shows at `place`.
+pub(crate) fn target(options: &MountingOptions, place: &Place) -> Target {
     let driver = match options.driver {
         DriverChoice::Auto => mount::DriverChoice::Auto,
         DriverChoice::Kernel => mount::DriverChoice::Kernel,
@@ -296,10 +318,10 @@ fn target(options: &MountOptions, place: &Place) -> Target {
         OwnersChoice::Me => Owners::Me,
         OwnersChoice::Real => Owners::Real,
     });
-    Target::FileSystem { mountpoint, driver, made: place.is_made(), owners }
+    Target::FileSystem { mountpoint: place.path().to_path_buf(), driver, made: place.is_made(), owners }
 }
 
-fn access(options: &MountOptions) -> Access {
+fn access(options: &MountingOptions) -> Access {
     if options.read_only { Access::ReadOnly } else { Access::ReadWrite }
 }
 

@@ -1,6 +1,10 @@
-//! Where `mount` mounts: where it is told, or on a folder in the user's home that is made for it and goes with the volume.
+//! Where `mount` and `open` mount: where they are told, or on a folder in the user's home that is made for it and goes with the volume.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
 
 use strongroom::{
     error::{Error, ErrorKind, Result},
@@ -29,9 +33,37 @@ impl Place {
             return Err(Error::new(ErrorKind::Usage, "no mount point given, and no home to make one in")
                 .with_hint("strongroom mount CONTAINER MOUNTPOINT"));
         };
-        let path = home.join(name);
+        Ok(Self::made(home.join(name)))
+    }
+
+    /// The folder `path`, which is made where it is not there.
+    pub(crate) fn made(path: PathBuf) -> Self {
         let made = !path.is_dir() || is_made_mountpoint(&path);
-        Ok(Self { path, made })
+        Self { path, made }
+    }
+
+    /// `~/Vaults/NAME` for a container called NAME. Where one of `taken` is that, another vault bears the same name, and a number is
+    /// added: `~/Vaults/NAME-2`.
+    ///
+    /// # Errors
+    /// `Usage` where there is no home, or no name; what making `~/Vaults` gave.
+    pub(crate) fn among_vaults(container: &Path, taken: &[PathBuf]) -> Result<Self> {
+        let (Some(vaults), Some(name)) = (folders::vaults(), container.file_stem()) else {
+            return Err(Error::new(ErrorKind::Usage, "no directory given, and no home to make one in")
+                .with_hint("strongroom open CONTAINER --at DIR"));
+        };
+        if !vaults.is_dir() {
+            let made = DirBuilder::new().mode(0o700).create(&vaults);
+            made.map_err(|error| Error::from(error).during(format!("cannot make {}", vaults.display())))?;
+        }
+        let numbered = |number: u32| {
+            let mut name = name.to_owned();
+            name.push(format!("-{number}"));
+            vaults.join(name)
+        };
+        let mut paths = std::iter::once(vaults.join(name)).chain((2..).map(numbered));
+        let free = paths.find(|path| !taken.contains(path)).unwrap_or(vaults);
+        Ok(Self::made(free))
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -141,13 +141,10 @@ fn command_of(arguments: &[String]) -> (String, Command) {
 
 /// Names of other programs, and of the wish itself; and the command that does it here.
 const OTHER_NAMES: [(&[&str], &str); 9] = [
+    (&["unlock", "luksOpen", "decrypt", "attach", "unseal"], "strongroom open CONTAINER opens a container"),
     (
-        &["open", "unlock", "luksOpen", "decrypt", "attach", "unseal"],
-        "strongroom mount CONTAINER MOUNTPOINT opens a container",
-    ),
-    (
-        &["close", "lock", "eject", "luksClose", "detach", "unmap", "seal"],
-        "strongroom unmount CONTAINER closes it, unmount --all closes everything",
+        &["lock", "eject", "luksClose", "detach", "unmap", "seal"],
+        "strongroom close CONTAINER closes it, close --all closes everything",
     ),
     (
         &["new", "init", "make", "format", "luksFormat", "encrypt"],

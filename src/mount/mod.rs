@@ -5,6 +5,7 @@
 //! killed ones left.
 
 mod bystanders;
+mod desktop;
 mod driver;
 mod filesystem;
 mod fuse2fs;
@@ -36,6 +37,7 @@ mod unmount;
 mod ways;
 mod whereabouts;
 
+pub use desktop::show_folder;
 pub use driver::DriverChoice;
 pub use growfs::{GrownFilesystem, stays_as_large};
 pub use holders::{Holder, holders_of_file};

@@ -25,6 +25,7 @@ mod memory;
 mod memory_limits;
 mod neighbours;
 mod nested;
+mod opening;
 mod others;
 #[path = "../place/mod.rs"]
 mod place;

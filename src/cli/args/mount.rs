@@ -1,0 +1,151 @@
+//! What `mount`, `unmount`, `open`, `close` and `sync` take.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, ValueEnum, ValueHint};
+
+use super::{KeyslotOptions, ProtectOptions, UnlockOptions};
+
+#[derive(Debug, Args)]
+pub(crate) struct MountOptions {
+    /// The container, or the UUID=... or LABEL=... of one that fills a device
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) container: PathBuf,
+    /// An empty directory that belongs to you [default: ~/NAME, made for this mount and removed by unmount]
+    #[arg(value_hint = ValueHint::DirPath, value_name = "MOUNTPOINT", required_if_eq("block", "true"))]
+    pub(crate) mountpoint: Option<PathBuf>,
+    /// Mount no file system; provide the decrypted volume as the file MOUNTPOINT/volume
+    #[arg(long, conflicts_with_all = ["driver", "owners"])]
+    pub(crate) block: bool,
+    /// Stay in the foreground until the volume is unmounted
+    #[arg(long)]
+    pub(crate) foreground: bool,
+    #[command(flatten)]
+    pub(crate) mounting: MountingOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OpenOptions {
+    /// The container, or the UUID=... or LABEL=... of one that fills a device
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) container: PathBuf,
+    /// Mount on this directory: an empty one of yours, or one to be made [default: ~/Vaults/NAME, made for this mount and
+    /// removed by close]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) at: Option<PathBuf>,
+    /// Show it in the file manager
+    #[arg(long)]
+    pub(crate) show: bool,
+    #[command(flatten)]
+    pub(crate) mounting: MountingOptions,
+}
+
+/// How a container is opened and mounted, wherever that is.
+#[derive(Debug, Args)]
+pub(crate) struct MountingOptions {
+    /// Write nothing, neither to the file system nor to the container: a journal is replayed in memory
+    #[arg(short, long, alias = "readonly")]
+    pub(crate) read_only: bool,
+    /// How to mount the file system
+    #[arg(long, value_enum, default_value_t = DriverChoice::Auto, value_name = "DRIVER")]
+    pub(crate) driver: DriverChoice,
+    /// Whose the files are, under the builtin driver [default: real if the volume's root directory is yours, or you are
+    /// root; else me]
+    #[arg(long = "owner", value_enum, value_name = "WHO")]
+    pub(crate) owners: Option<OwnersChoice>,
+    #[command(flatten)]
+    pub(crate) keyslot: KeyslotOptions,
+    #[command(flatten)]
+    pub(crate) unlock: UnlockOptions,
+    #[command(flatten)]
+    pub(crate) protect: ProtectOptions,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).args(["target", "all"]))]
+pub(crate) struct UnmountOptions {
+    /// A container or a mount point
+    #[arg(value_hint = ValueHint::AnyPath, value_name = "CONTAINER|MOUNTPOINT")]
+    pub(crate) target: Option<PathBuf>,
+    /// Unmount everything that you mounted
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Unmount even while files are open, or after the container was deleted. Unsaved data is lost; the keys are wiped
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// After unmounting, copy the container to this new file; for one that was deleted or replaced while mounted
+    #[arg(long, value_name = "FILE", conflicts_with = "all", value_hint = ValueHint::FilePath)]
+    pub(crate) save_as: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CloseOptions {
+    /// What to close: the NAME of ~/Vaults/NAME, the container, or the directory that it is mounted on [default: what you
+    /// opened last]
+    #[arg(value_hint = ValueHint::AnyPath, value_name = "NAME", conflicts_with = "all")]
+    pub(crate) target: Option<PathBuf>,
+    /// Close everything that you opened or mounted
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Close it even while files are open. Unsaved data is lost; the keys are wiped
+    #[arg(short, long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SyncOptions {
+    /// A container or a mount point
+    #[arg(value_hint = ValueHint::AnyPath, value_name = "CONTAINER|MOUNTPOINT")]
+    pub(crate) target: PathBuf,
+}
+
+/// What mounts the file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DriverChoice {
+    /// The kernel for root, else builtin
+    Auto,
+    /// Loop device and the kernel's file system; needs root
+    Kernel,
+    /// Without root: FAT and exFAT by strongroom itself, and ext4 for reading; fuse2fs writes ext4
+    #[value(alias = "userspace")]
+    Builtin,
+}
+
+/// Whose the files of a volume are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OwnersChoice {
+    /// Yours, whatever the volume says
+    Me,
+    /// Those that the volume names
+    Real,
+}
+
+pub(crate) const MOUNT_EXAMPLES: &str = "\
+Examples:
+  strongroom mount photos.vault ~/photos
+  strongroom mount photos.vault                 on ~/photos, which is made
+  strongroom mount photos.vault ~/photos --read-only --password-command 'pass show photos'
+  strongroom mount --block disk.vault ~/disk    then use ~/disk/volume";
+
+pub(crate) const UNMOUNT_EXAMPLES: &str = "\
+Examples:
+  strongroom unmount ~/photos
+  strongroom unmount photos.vault
+  strongroom unmount --all --force
+  strongroom unmount ~/photos --save-as rescued.vault";
+
+pub(crate) const SYNC_EXAMPLES: &str = "\
+Examples:
+  strongroom sync ~/photos && cp photos.vault /media/backup/";
+
+pub(crate) const OPEN_EXAMPLES: &str = "\
+Examples:
+  strongroom open photos.vault                  on ~/Vaults/photos
+  strongroom open photos.vault --show           and show it in the file manager
+  strongroom open old.hc --format veracrypt --at ~/old";
+
+pub(crate) const CLOSE_EXAMPLES: &str = "\
+Examples:
+  strongroom close                              what you opened last
+  strongroom close photos
+  strongroom close --all";

@@ -1,0 +1,71 @@
+//! The desktop's file manager, which shows a volume.
+
+use std::{
+    env,
+    os::unix::process::CommandExt,
+    path::Path,
+    process::Stdio,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use super::program;
+use crate::{
+    error::{Error, ErrorKind, Result},
+    sys::process::is_root,
+};
+
+/// Has the desktop's file manager show the folder `path`, and does not wait for it.
+///
+/// # Errors
+/// `Missing` where there is no desktop, or nothing that opens folders; `Permission` for root, whose file manager would be one for the
+/// whole machine; `Io` where it ends at once.
+pub fn show_folder(path: &Path) -> Result<()> {
+    if is_root() {
+        return Err(Error::new(ErrorKind::Permission, "you are root"));
+    }
+    if !["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|variable| env::var_os(variable).is_some()) {
+        return Err(Error::new(ErrorKind::Missing, "there is no desktop here"));
+    }
+    let mut command = program::command(program::require("xdg-open", "xdg-utils")?);
+    for variable in OF_A_DESKTOP {
+        if let Some(value) = env::var_os(variable) {
+            command.env(variable, value);
+        }
+    }
+    // In a group of its own: it must not end with Ctrl-C in our terminal.
+    let command = command.arg(path).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    let mut child = command.spawn()?;
+    let deadline = Instant::now() + A_MOMENT;
+    while Instant::now() < deadline {
+        match child.try_wait()? {
+            Some(status) if status.success() => break,
+            Some(status) => return Err(Error::new(ErrorKind::Io, format!("xdg-open gave {status}"))),
+            None => sleep(TICK),
+        }
+    }
+    Ok(())
+}
+
+/// What a program of the desktop needs of our environment.
+const OF_A_DESKTOP: [&str; 16] = [
+    "DBUS_SESSION_BUS_ADDRESS",
+    "DESKTOP_SESSION",
+    "DISPLAY",
+    "HOME",
+    "LANG",
+    "LOGNAME",
+    "USER",
+    "WAYLAND_DISPLAY",
+    "XAUTHORITY",
+    "XDG_CONFIG_DIRS",
+    "XDG_CONFIG_HOME",
+    "XDG_CURRENT_DESKTOP",
+    "XDG_DATA_DIRS",
+    "XDG_DATA_HOME",
+    "XDG_RUNTIME_DIR",
+    "XDG_SESSION_TYPE",
+];
+/// For so long it may tell that it cannot.
+const A_MOMENT: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(20);

@@ -1,0 +1,73 @@
+//! `open` and `close`: folders in `~/Vaults` that strongroom makes and takes away.
+
+use super::place::{CHEAP, Place, everybody};
+
+/// Runs a command at home in the folder `me`; gives its exit status under what it printed.
+fn at_home(place: &Place, command: &str) -> String {
+    place.shell(&format!("export HOME=$PWD/me; ./strongroom {command} 2>&1 && echo 0 || echo $?"))
+}
+
+fn with_albums(walk: impl Fn(&Place)) {
+    for who in everybody() {
+        let place = Place::of(who);
+        place.make_folder("me");
+        place.make_folder("old");
+        for vault in ["album.vault", "old/album.vault"] {
+            place.done(&format!(
+                "create {vault} --size 20M --provision quick {CHEAP} --password-file password"
+            ));
+        }
+        walk(&place);
+        place.assert_clean();
+    }
+}
+
+#[test]
+fn open_makes_a_folder_in_vaults_and_close_takes_it_away() {
+    with_albums(|place| {
+        let said = at_home(place, "open album.vault --password-file password");
+        assert!(said.contains("/me/Vaults/album\n") && said.ends_with("\n0\n"), "{place}: {said}");
+        place.shell("echo kept > me/Vaults/album/file");
+        // Nobody types a password for what is open already.
+        let said = at_home(place, "open album.vault </dev/null");
+        assert!(said.contains("is open already, on /") && said.ends_with("\n0\n"), "{place}: {said}");
+        let said = at_home(place, "close album");
+        assert!(said.contains("/me/Vaults/album\n") && said.ends_with("\n0\n"), "{place}: {said}");
+        assert!(!place.path("me/Vaults/album").exists(), "{place}");
+        at_home(place, "open album.vault --password-file password --at here");
+        assert_eq!(place.shell("cat here/file"), "kept\n", "{place}");
+        at_home(place, "close album.vault");
+        assert!(!place.path("here").exists(), "{place}");
+    });
+}
+
+#[test]
+fn vaults_of_one_name_get_folders_of_their_own_and_the_last_closes_first() {
+    with_albums(|place| {
+        at_home(place, "open old/album.vault --password-file password");
+        at_home(place, "open album.vault --password-file password");
+        assert_eq!(place.shell("ls me/Vaults"), "album\nalbum-2\n", "{place}");
+        assert!(at_home(place, "close").ends_with("album-2\n0\n"), "{place}");
+        assert!(at_home(place, "close").ends_with("album\n0\n"), "{place}");
+        assert!(at_home(place, "close").ends_with("nothing is mounted\n0\n"), "{place}");
+        assert!(at_home(place, "close album").ends_with("\n4\n"), "{place}");
+    });
+}
+
+#[test]
+fn what_is_in_the_way_is_neither_hidden_nor_removed() {
+    with_albums(|place| {
+        place.make_folder("me/Vaults");
+        place.make_folder("me/Vaults/album");
+        place.make_file("me/Vaults/album/mine", "mine");
+        let said = at_home(place, "open album.vault --password-file password");
+        assert!(said.contains("the directory is not empty") && said.ends_with("\n5\n"), "{place}: {said}");
+        let said = at_home(place, "open album.vault --password-file password --read-only --at me/other");
+        assert!(said.ends_with("\n0\n"), "{place}: {said}");
+        // Who wants to write is not told that it is open.
+        let said = at_home(place, "open album.vault --password-file password");
+        assert!(said.contains("mounted on ") && said.ends_with("\n5\n"), "{place}: {said}");
+        at_home(place, "close --all");
+        assert_eq!(place.shell("cat me/Vaults/album/mine"), "mine", "{place}");
+    });
+}
