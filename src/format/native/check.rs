@@ -262,7 +262,7 @@ fn check_work_areas(
                  strongroom header backup, then header restore, clears it"
             );
             findings.push(Finding::warning(name, message)); // NAT-RD-07
-        } else if !is_zero(storage, &area)? {
+        } else if !is_zero(storage, &looked_at(&area))? {
             findings.push(Finding::info(
                 name,
                 "not empty: it holds what a re-encryption left, or another program",
@@ -272,9 +272,14 @@ fn check_work_areas(
     Ok(findings)
 }
 
-/// Whether the bytes are all zero, as far as they are there and up to a limit.
-fn is_zero(storage: &dyn Storage, area: &Range<u64>) -> Result<bool> {
-    let end = area.end.min(storage.size()?).min(area.start.saturating_add(LOOKED_AT));
+/// The part of an area that is read for a finding.
+fn looked_at(area: &Range<u64>) -> Range<u64> {
+    area.start..area.end.min(area.start.saturating_add(LOOKED_AT))
+}
+
+/// Whether the bytes are all zero, as far as they are there.
+pub(super) fn is_zero(storage: &dyn Storage, area: &Range<u64>) -> Result<bool> {
+    let end = area.end.min(storage.size()?);
     let mut chunk = vec![0; COPY_LEN];
     let mut offset = area.start;
     while offset < end {

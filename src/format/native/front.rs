@@ -7,6 +7,7 @@ use std::ops::Range;
 use zerocopy::FromBytes;
 
 use super::{
+    check::is_zero,
     copies::read_what_can_be_read,
     copy::HeaderCopy,
     layout::{ALIGNMENT, COPY_LEN, COPY_LEN_U64, DATA_OFFSET, RECORD_LEN, RECORD_MAGIC, RawRecord},
@@ -93,9 +94,20 @@ pub(super) fn finish_closing(storage: &dyn Storage, good: &HeaderCopy, key: &Vol
     let areas = slots.areas().ranges().into_iter().enumerate();
     // One whose closing record a power cut tore has only its other slot to tell whose it is.
     let closed = areas.filter(|(area, _)| ledger.is_closed(*area, &slots));
-    let cleared: Vec<_> = closed
-        .map(|(_, range)| clear(storage, range.start.saturating_add(ALIGNMENT)..range.end).unwrap_or(false))
+    let left: Vec<_> = closed
+        .map(|(area, range)| {
+            (slots.slot(area, 0), range.start, range.start.saturating_add(ALIGNMENT)..range.end)
+        })
+        .filter(|(.., rest)| !is_zero(storage, rest).unwrap_or(false))
         .collect();
+    // After a sync that failed, reads show a closing record that the medium may not have.
+    for (closing, start, _) in &left {
+        storage.write_all_at((*closing)?, *start).ok()?;
+    }
+    if !left.is_empty() {
+        storage.sync_data().ok()?;
+    }
+    let cleared: Vec<_> = left.into_iter().map(|(.., rest)| clear(storage, rest).unwrap_or(false)).collect();
     cleared
         .contains(&true)
         .then(|| "what an ended re-encryption had left in the work areas has been cleared".to_owned())
