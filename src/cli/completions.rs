@@ -44,7 +44,7 @@ fn with_mounted(shell: Shell, script: &str) -> String {
         }
         Shell::Zsh => {
             let mut script = script.to_owned();
-            for takes in ["A container or a mount point", "What to close"] {
+            for takes in ["A container or a mount point", "what you opened last\\]"] {
                 script = script.replace(&format!("{takes}:_files"), &format!("{takes}:_strongroom_mounted"));
             }
             script.replacen("\n_strongroom() {", &format!("{ZSH}\n_strongroom() {{"), 1)
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(bash.matches("complete -F _strongroom_or_mounted -o").count(), 2, "{bash}");
         assert!(!bash.contains("complete -F _strongroom -o"));
         let zsh = script(Shell::Zsh);
-        assert_eq!(zsh.matches("mount point:_strongroom_mounted").count(), TAKERS.len());
+        assert_eq!(zsh.matches(":_strongroom_mounted'").count(), TAKERS.len(), "{zsh}");
         assert_eq!(zsh.matches("\n_strongroom_mounted() {").count(), 1);
         assert_eq!(script(Shell::Fish).matches("list --names").count(), TAKERS.len());
     }

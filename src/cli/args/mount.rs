@@ -80,8 +80,7 @@ pub(crate) struct UnmountOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct CloseOptions {
-    /// What to close: the NAME of ~/Vaults/NAME, the container, or the directory that it is mounted on [default: what you
-    /// opened last]
+    /// The NAME of ~/Vaults/NAME, the container, or its mount point [default: what you opened last]
     #[arg(value_hint = ValueHint::AnyPath, value_name = "NAME", conflicts_with = "all")]
     pub(crate) target: Option<PathBuf>,
     /// Close everything that you opened or mounted
