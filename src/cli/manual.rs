@@ -148,7 +148,7 @@ is in use and named, too. Before --force takes the volume away from under it, or
 and so are the files of a tmpfs in a folder of the volume: status 6. Swap files must go first, even with --force. You may rename folders above a mount point: list shows the new name, and unmount takes either. In list, \"(detached)\" (null in JSON) means that somebody detached the mount point
 while files were open.
 
-Only the user who mounted a volume can unmount it. list names what root mounted as well (\"others\" in JSON), with the command that ends it.
+Only the user who mounted a volume can unmount it. One that you mounted in another environment (sudo -u, another XDG_RUNTIME_DIR) is found by its name; --all leaves it. list names what root mounted as well (\"others\" in JSON), with the command that ends it.
 
 If the container or its header file is deleted or replaced while it is mounted, list shows that (\"container_state\" and \"header_state\" in
 JSON), and unmount refuses with status 5, because no file has what was written. unmount --save-as FILE unmounts and then copies the container to FILE
@@ -168,7 +168,8 @@ If the device with the container was made shorter, what was written behind its e
 unmount, which ends with status 6, or the next mount.
 
 If another program writes into the file instead, or cuts it off, list shows it as overwritten, and unmount refuses as well: copy what you can still
-read to another place, then use --force. --save-as refuses too unless --force is there, since the copy may not open. Writes through a memory mapping, by other machines, on FUSE, before Linux 5.13 or under a memory limit do not show.
+read to another place, then use --force. --save-as refuses too unless --force is there, since the copy may not open. A change of the header always shows. Writes to the rest do not
+through a memory mapping, by asynchronous I/O, through a loop device, by other machines, on FUSE, to a device, before Linux 5.13 or under a memory limit.
 
 FAT and exFAT as an ordinary user: a file is in the container a second after it was closed, on a slow medium after five. The kernel does not pass on a plain sync, nor an
 umount from outside: these return up to that much earlier. sync FILE, strongroom sync and unmount wait for it.

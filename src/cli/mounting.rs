@@ -62,7 +62,7 @@ pub(crate) fn mount_on(
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
         let (copy, path) = (copy.display(), path.display());
         console.alarm(&format!(
-            "{path} disappeared while it was mounted; its content was saved as {copy}: check that, then move it"
+            "{what} disappeared while it was mounted; its content was saved as {copy}: check that, then move it"
         ));
     }
     let mut container =
@@ -193,7 +193,7 @@ fn unmount_saving(console: Console, path: &Path, copy: &Path, force: bool) -> Re
     console.done(&SavedAs { unmounted: [entry], saved: files }, |done| {
         let [entry] = &done.unmounted;
         let files: Vec<_> = done.saved.iter().map(|file| file.display().to_string()).collect();
-        let place = place(entry).unwrap_or_else(|| entry.container.clone());
+        let place = entry.shown_at().unwrap_or_else(|| entry.container.clone());
         in_one_line(&format!("unmounted {}, saved as {}", place.display(), files.join(" and ")))
     });
     Ok(())
@@ -231,7 +231,7 @@ fn warn_of_lost(console: Console, mounts: &[Entry]) {
         let Some(told) = told("container", &entry.container, entry.container_state).or(header) else {
             continue;
         };
-        let place = place(entry).unwrap_or_else(|| entry.container.clone());
+        let place = mount::name_for(entry);
         let place = place.display();
         let states = [entry.container_state, entry.header_state];
         console.alarm(&if states.into_iter().flatten().any(Lost::is_nameless) {
@@ -248,14 +248,17 @@ pub(crate) fn list(console: Console) -> Result<()> {
     let (mounts, others) = (mount::list(), mount::others());
     warn_of_lost(console, &mounts);
     if !console.is_json() {
-        for Other { mountpoint, mounted_by, unmount } in &others {
-            console.note(&in_one_line(&format!(
-                "mounted by {mounted_by}: {} ({unmount})",
-                mountpoint.display()
-            )));
+        for other in &others {
+            let by = if other.is_own() { "you, from elsewhere" } else { &other.mounted_by };
+            let (place, unmount) = (other.mountpoint.display(), &other.unmount);
+            console.note(&in_one_line(&format!("mounted by {by}: {place} ({unmount})")));
         }
         if mounts.is_empty() {
-            console.note(if others.is_empty() { "nothing is mounted" } else { "you have mounted nothing" });
+            console.note(match &*others {
+                [] => "nothing is mounted",
+                others if others.iter().any(Other::is_own) => "nothing else of yours is mounted",
+                _ => "you have mounted nothing",
+            });
             return Ok(());
         }
     }
@@ -270,10 +273,16 @@ struct Unmounted {
 impl Unmounted {
     fn told(&self) -> String {
         if self.unmounted.is_empty() {
-            return "nothing is mounted".to_owned();
+            let is_elsewhere = mount::others().iter().any(Other::is_own);
+            let told = if is_elsewhere {
+                "nothing is mounted here: see strongroom list"
+            } else {
+                "nothing is mounted"
+            };
+            return told.to_owned();
         }
         let lines = self.unmounted.iter().map(|entry| {
-            let place = place(entry).unwrap_or_else(|| entry.container.clone());
+            let place = entry.shown_at().unwrap_or_else(|| entry.container.clone());
             in_one_line(&format!("unmounted {}", place.display()))
         });
         lines.collect::<Vec<_>>().join("\n")
@@ -359,6 +368,10 @@ pub(crate) fn name_holder(error: Error, path: &Path) -> Error {
                     if mounted_by == "root" { "sudo".to_owned() } else { format!("sudo -u {mounted_by}") };
                 error.with_hint(format!("perhaps {mounted_by} has mounted it: {sudo} strongroom list"))
             }
+            Some(other) if other.is_own() => {
+                let place = other.mountpoint.display();
+                error.with_hint(format!("perhaps your mount on {place} uses it: {}", other.unmount))
+            }
             None => error,
         },
     }
@@ -383,7 +396,7 @@ fn mounted(usage: String, place: &Path) -> Error {
 pub(crate) fn use_of(path: &Path) -> Option<(String, Option<PathBuf>)> {
     let metadata = std::fs::metadata(path).ok()?;
     if let Some(entry) = mount::holding((metadata.dev(), metadata.ino())) {
-        let place = place(&entry).unwrap_or_else(|| entry.container.clone());
+        let place = entry.shown_at().unwrap_or_else(|| entry.container.clone());
         return Some((format!("mounted on {} (process {})", place.display(), entry.pid), Some(place)));
     }
     let holders = mount::holders_of_file(path);
@@ -399,15 +412,6 @@ pub(crate) fn is_only_viewed(path: &Path) -> bool {
     let found = std::fs::metadata(path).ok();
     let entry = found.and_then(|found| mount::holding((found.dev(), found.ino())));
     entry.is_some_and(|entry| entry.read_only)
-}
-
-/// Where a volume shows: its mount point, or the directory of its block file where it has no driver. `None` where it was
-/// detached.
-fn place(entry: &Entry) -> Option<PathBuf> {
-    if entry.driver != "none" {
-        return entry.mountpoint.clone();
-    }
-    entry.block.as_deref().and_then(Path::parent).map(Path::to_path_buf)
 }
 
 /// What stands for the mount point of a volume that does not show: after its end the server holds a lost container open.
@@ -448,7 +452,8 @@ fn table(mounts: &[Entry]) -> String {
     for entry in mounts {
         table.add_row([
             container_shown(entry),
-            place(entry)
+            entry
+                .shown_at()
                 .map_or_else(|| no_place(entry).to_owned(), |place| in_one_line(&place.to_string_lossy())),
             entry.driver.clone(),
             access_shown(entry).to_owned(),

@@ -4,6 +4,7 @@
 //! entry. [`start`] makes one, [`unmount`](unmount()) ends one, [`list`] shows them all, [`clean_stale`] takes away what
 //! killed ones left.
 
+mod asking;
 mod bystanders;
 mod desktop;
 mod driver;
@@ -51,7 +52,7 @@ pub use mountpoint::{
 pub use others::{Other, others};
 pub use protocol::Target;
 pub use reencryption::MountedReencryption;
-pub use registry::{Entry, Protection, holding, list};
+pub use registry::{Entry, Protection, holding, list, name_for};
 pub use rescued::newest_rescued;
 pub use save::{Saved, unmount_saving};
 pub use server::{SERVE, serve};

@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn what_only_this_namespace_shows_is_seen_by_no_other() {
-        let nowhere = MountId { number: u64::MAX, major: 4095, minor: 1_048_575 };
+        let nowhere = MountId::new(u64::MAX, 4095, 1_048_575);
         assert!(processes_that_see(nowhere).is_empty());
     }
 }

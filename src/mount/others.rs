@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{
     mountinfo::{Mount, MountTable},
+    registry::{Session, sessions, sessions_elsewhere},
     session::BLOCK,
 };
 use crate::{
@@ -23,6 +24,8 @@ pub struct Other {
     pub mounted_by: String,
     /// The command that takes it down.
     pub unmount: String,
+    #[serde(skip)]
+    is_own: bool,
 }
 
 impl Other {
@@ -35,8 +38,17 @@ impl Other {
         }
     }
 
+    /// Whether the caller mounted it, and only its server cannot be found from here.
+    pub fn is_own(&self) -> bool {
+        self.is_own
+    }
+
     /// Why the caller cannot unmount or sync it, and who can.
     pub(super) fn refusal(&self, verb: &str) -> Error {
+        if self.is_own {
+            let reason = "you have mounted it, but its server cannot be found: it was killed, or its runtime directory is gone";
+            return Error::new(ErrorKind::NotFound, reason).with_hint(&*self.unmount);
+        }
         Error::new(ErrorKind::Permission, format!("mounted by {}", self.mounted_by))
             .with_hint(self.command(verb, &self.mountpoint))
     }
@@ -45,11 +57,18 @@ impl Other {
 /// The volumes that others mounted: root's, and for root everybody's.
 pub fn others() -> Vec<Other> {
     let own = effective_user();
+    // Before the table: what is mounted is noted where it will be mounted.
+    let known = [sessions(), sessions_elsewhere()];
     let Ok(table) = MountTable::read() else { return Vec::new() };
     let mounts = table.mounts().iter().filter_map(|mount| Some((mount, owner(mount, behind)?)));
     mounts
-        .filter(|&(_, owner)| owner != own && (owner == 0 || own == 0))
-        .map(|(mount, owner)| other(&mount.mountpoint, owner))
+        .filter(|&(_, owner)| owner == own || owner == 0 || own == 0)
+        .filter_map(|(mount, owner)| match owner {
+            // Root's sessions are all in one place, and their servers keep them there.
+            0 if own == 0 => None,
+            _ if owner == own => unclaimed(mount, &known),
+            _ => Some(other(&mount.mountpoint, owner)),
+        })
         .collect()
 }
 
@@ -62,9 +81,34 @@ pub(super) fn other_at(path: &Path) -> Option<Other> {
     at(&path).or_else(|| at(&resolved()?))
 }
 
+/// A volume of the caller's of which no session in this environment tells.
+fn unclaimed(mount: &Mount, [here, elsewhere]: &[Vec<Session>; 2]) -> Option<Other> {
+    let is_its = |session: &Session| {
+        let record = session.record.as_ref();
+        record.is_some_and(|record| {
+            let ids = [record.mount, record.block_mount];
+            ids.contains(&Some(mount.id)) || record.entry.mountpoint.as_ref() == Some(&mount.mountpoint)
+        })
+    };
+    if here.iter().any(is_its) {
+        return None;
+    }
+    let place = mount.mountpoint.display();
+    let unmount = if elsewhere.iter().any(is_its) {
+        format!("strongroom unmount {place}")
+    } else if mount.kind.starts_with("fuse") {
+        format!("sync -f '{place}'; fusermount3 -u '{place}'")
+    } else {
+        format!("umount '{place}'")
+    };
+    let mounted_by = name_of(effective_user());
+    Some(Other { mountpoint: mount.mountpoint.clone(), mounted_by, unmount, is_own: true })
+}
+
 fn other(mountpoint: &Path, owner: u32) -> Other {
     let mounted_by = if owner == 0 { "root".to_owned() } else { name_of(owner) };
-    let mut other = Other { mountpoint: mountpoint.to_path_buf(), mounted_by, unmount: String::new() };
+    let mut other =
+        Other { mountpoint: mountpoint.to_path_buf(), mounted_by, unmount: String::new(), is_own: false };
     other.unmount = other.command("unmount", mountpoint);
     other
 }

@@ -198,6 +198,8 @@ pub(super) enum Command {
     },
     /// The container that was lent for copying is saved.
     Saved,
+    /// Look what has become of the container, and note it.
+    Look,
     /// Lend the container's descriptor until the connection is closed. It comes after [`Outcome::Lent`].
     Lend,
     /// Something about the volume's re-encryption.
@@ -226,6 +228,8 @@ pub(super) enum Outcome {
     Done,
     /// The container's descriptor follows.
     Lent,
+    /// It is noted what has become of the container.
+    Looked,
     /// Understood so far: what belongs to the command may come.
     Proceed,
     /// How the volume's re-encryption is, after the command was carried out.
@@ -297,7 +301,7 @@ pub(super) fn send_container(stream: &UnixStream, container: &Container) -> io::
     send_descriptors(stream, &descriptors)
 }
 
-/// The same for its server, which holds all locks from now on: with the file behind it, where it is on a loop device.
+/// The same for its server, which holds all locks from now on: with the file that shows the same bytes, where there is one.
 pub(super) fn send_with_locks(stream: &UnixStream, container: &Container) -> io::Result<()> {
     let files = [Some(container.file()), container.header_file(), container.file_behind()];
     let descriptors: Vec<_> = files.into_iter().flatten().map(AsFd::as_fd).collect();

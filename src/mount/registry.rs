@@ -1,10 +1,12 @@
 //! What is mounted: one file a session, written by its server, believed only while that server lives.
 
 use std::{
-    fs, io,
+    fs::{self, DirEntry},
+    io,
     ops::Range,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
     thread::sleep,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -13,8 +15,9 @@ use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    asking::have_looked,
     look::is_reached,
-    mountinfo::{MountId, MountTable},
+    mountinfo::{Mount, MountId, MountTable},
     namespaces, runtime,
     whereabouts::Lost,
 };
@@ -85,6 +88,16 @@ pub enum Unwritten {
     Short,
     /// Some were given up.
     Lost,
+}
+
+impl Entry {
+    /// Where it shows: its mount point, or the directory of its block file where it has no driver. `None` where it was detached.
+    pub fn shown_at(&self) -> Option<PathBuf> {
+        if self.driver != "none" {
+            return self.mountpoint.clone();
+        }
+        self.block.as_deref().and_then(Path::parent).map(Path::to_path_buf)
+    }
 }
 
 impl Unwritten {
@@ -216,14 +229,19 @@ impl Record {
         self.entry.container_state = state;
     }
 
+    /// One of its mounts, while that is there. Once all is down, what bears the same numbers is another's.
+    fn mount_of<'a>(&self, id: Option<MountId>, table: &'a MountTable) -> Option<&'a Mount> {
+        id.filter(|_| !self.is_held).and_then(|id| table.find(id))
+    }
+
     /// The same with the places where it shows now: folders above them may have been renamed.
     pub(super) fn located(mut self, table: &MountTable) -> Self {
-        let now =
-            |id: Option<MountId>| id.and_then(|id| table.find(id)).map(|mount| mount.mountpoint.clone());
-        if let Some(place) = now(self.mount) {
+        let now = |id: Option<MountId>| self.mount_of(id, table).map(|mount| mount.mountpoint.clone());
+        let (mount, block) = (now(self.mount), now(self.block_mount));
+        if let Some(place) = mount {
             self.entry.mountpoint = Some(place);
         }
-        if let Some(place) = now(self.block_mount) {
+        if let Some(place) = block {
             self.entry.block = Some(place.join(VOLUME_FILE));
             self.block_directory = place;
         }
@@ -232,7 +250,7 @@ impl Record {
 
     /// Whether something of it still shows.
     fn is_visible(&self, table: &MountTable) -> bool {
-        [self.mount, self.block_mount].into_iter().flatten().any(|id| table.find(id).is_some())
+        [self.mount, self.block_mount].into_iter().any(|id| self.mount_of(id, table).is_some())
     }
 
     /// Where the volume shows.
@@ -242,7 +260,8 @@ impl Record {
 
     /// Whether what the user was given does not show any more, though the server may still wait for open files.
     pub(super) fn is_detached(&self, table: &MountTable) -> bool {
-        self.mount.or(self.block_mount).is_some_and(|id| table.find(id).is_none())
+        let shown = self.mount.or(self.block_mount);
+        shown.is_some() && self.mount_of(shown, table).is_none()
     }
 
     /// The entry as it is now: without the places that do not show any more.
@@ -251,7 +270,7 @@ impl Record {
             // Mounts have other numbers here.
             return self.entry.clone();
         }
-        let is_gone = |id: Option<MountId>| id.is_some_and(|id| table.find(id).is_none());
+        let is_gone = |id: Option<MountId>| id.is_some() && self.mount_of(id, table).is_none();
         let mut entry = self.clone().located(table).entry;
         entry.mountpoint = entry.mountpoint.filter(|_| !is_gone(self.mount));
         entry.block = entry.block.filter(|_| !is_gone(self.block_mount));
@@ -322,7 +341,7 @@ pub(super) fn named(
 
 /// The live sessions whose containers lie in the volume of `record`.
 pub(super) fn inner_ones(record: &Record, sessions: Vec<Session>) -> Vec<Record> {
-    let Some(id) = record.mount.or(record.block_mount) else { return Vec::new() };
+    let Some(id) = record.mount.or(record.block_mount).filter(|_| !record.is_held) else { return Vec::new() };
     let others = sessions.into_iter().filter_map(|session| session.record);
     others
         .filter(|other| other.server != record.server && other.is_alive() && is_in(other, id, record.place()))
@@ -369,7 +388,8 @@ fn settled_within(limit: Duration) -> Vec<Session> {
 ///
 /// The name alone comes first: the file is looked at only where it may be such a container, and not for ever, as its medium may hang.
 pub(super) fn sessions_settled_for(path: &Path) -> Vec<Session> {
-    let sessions = settled_sessions();
+    let mut sessions = settled_sessions();
+    sessions.extend(sessions_elsewhere());
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let table = MountTable::read().unwrap_or_default();
     let records = || sessions.iter().filter_map(|session| session.record.as_ref());
@@ -384,7 +404,6 @@ pub(super) fn sessions_settled_for(path: &Path) -> Vec<Session> {
     let resolved = resolved(&absolute);
     let deadline = Instant::now() + NOTICING_LIMIT;
     let names = [resolved, Some(absolute)];
-    let mut sessions = sessions;
     loop {
         let is_behind = |record: &Record| {
             names.iter().flatten().any(|name| *name == record.entry.container)
@@ -398,6 +417,7 @@ pub(super) fn sessions_settled_for(path: &Path) -> Vec<Session> {
         }
         sleep(Duration::from_millis(10));
         sessions = settled_sessions();
+        sessions.extend(sessions_elsewhere());
     }
 }
 
@@ -412,20 +432,36 @@ pub(super) fn sessions_in(runtimes: &[PathBuf]) -> Vec<Session> {
     let mut sessions = Vec::new();
     for runtime in runtimes {
         let Ok(entries) = fs::read_dir(runtime) else { continue };
-        for entry in entries.flatten() {
-            let directory = entry.path();
-            let record = fs::read(directory.join(RECORD)).ok();
-            let record = record.and_then(|text| serde_json::from_slice(&text).ok());
-            sessions.push(Session { directory, record });
-        }
+        // A sign leads to a session elsewhere, which is not meant.
+        let is_session = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+        sessions.extend(entries.flatten().filter(is_session).map(|entry| session_in(entry.path())));
     }
     sessions.sort_by(|a, b| a.directory.cmp(&b.directory));
+    sessions
+}
+
+/// The session of a directory.
+fn session_in(directory: PathBuf) -> Session {
+    let record = fs::read(directory.join(RECORD)).ok();
+    let record = record.and_then(|text| serde_json::from_slice(&text).ok());
+    Session { directory, record }
+}
+
+/// The caller's live sessions in other runtime directories than this environment names: found by name alone, and listed apart.
+pub(super) fn sessions_elsewhere() -> Vec<Session> {
+    let mut sessions: Vec<_> = runtime::sessions_elsewhere().into_iter().map(session_in).collect();
+    sessions
+        .retain(|session| session.record.as_ref().is_some_and(|record| record.ready && record.is_alive()));
     sessions
 }
 
 /// What the caller has mounted: sessions that are ready and whose server lives, and what killed servers left. Root does not see
 /// other users' volumes, as their directories are private.
 pub fn list() -> Vec<Entry> {
+    let found = sessions();
+    let records =
+        found.iter().filter_map(|session| Some((session.directory.as_path(), session.record.as_ref()?)));
+    have_looked(records, &AtomicBool::new(false));
     let table = MountTable::read().unwrap_or_default();
     // Also of one whose threads hang with its medium, it is told that it is dead.
     let mut sessions = settled_within(MOMENT);
@@ -472,10 +508,32 @@ fn listed(record: &Record, table: &MountTable) -> Option<Entry> {
 /// The session that holds the container with this device and inode number.
 pub fn holding(container_file: (u64, u64)) -> Option<Entry> {
     let table = MountTable::read().unwrap_or_default();
-    let mut records = sessions().into_iter().filter_map(|session| session.record);
+    let all = sessions().into_iter().chain(sessions_elsewhere());
+    let mut records = all.filter_map(|session| session.record);
     records
         .find(|record| record.container_file == container_file && record.is_alive())
         .map(|record| record.located(&table).entry)
+}
+
+/// A name by which a command finds the volume of `entry`, and no other: where it shows, its container's, or its session's.
+pub fn name_for(entry: &Entry) -> PathBuf {
+    let table = MountTable::read().unwrap_or_default();
+    let sessions = sessions().into_iter().filter_map(|session| Some((session.clone(), session.record?)));
+    let sessions: Vec<_> = sessions.collect();
+    let Some((_, own)) = sessions.iter().find(|(_, record)| record.entry.pid == entry.pid) else {
+        return entry.container.clone();
+    };
+    let place = own.shown(&table).shown_at();
+    let finds_only_it = |name: &Path| {
+        let mut found = named(sessions.clone(), name, &table);
+        if found.iter().any(|(_, record)| record.is_alive()) {
+            found.retain(|(_, record)| record.is_alive());
+        }
+        matches!(&*found, [(_, found)] if found.server == own.server)
+    };
+    let names = place.into_iter().chain([entry.container.clone()]);
+    let mut names = names.filter(|name| finds_only_it(name));
+    names.next().unwrap_or_else(|| own.block_directory.clone())
 }
 
 /// Now, as RFC 3339 in UTC.
@@ -544,7 +602,7 @@ mod tests {
             former_names: Vec::new(),
             is_held: false,
             block_directory: "/run/user/1000/strongroom/7-9/block".into(),
-            block_mount: Some(MountId { number: 5, major: 0, minor: 44 }),
+            block_mount: Some(MountId::new(5, 0, 44)),
             mount: None,
             loop_device: None,
             driver_process: None,
@@ -616,11 +674,8 @@ mod tests {
 
     #[test]
     fn a_mount_of_another_namespace_is_shown_where_its_server_has_it() {
-        let elsewhere = Record {
-            namespace: Some("mnt:[1]".into()),
-            mount: Some(MountId { number: 9, major: 7, minor: 0 }),
-            ..record()
-        };
+        let elsewhere =
+            Record { namespace: Some("mnt:[1]".into()), mount: Some(MountId::new(9, 7, 0)), ..record() };
         assert_eq!(elsewhere.shown(&MountTable::default()), elsewhere.entry);
         let here = Record { namespace: namespaces::own(), ..elsewhere };
         assert_eq!(here.shown(&MountTable::default()).mountpoint, None);
@@ -664,7 +719,7 @@ mod tests {
     #[test]
     fn a_renamed_mount_is_found_and_shown_by_its_new_name() {
         let mut record = record();
-        record.mount = Some(MountId { number: 6, major: 0, minor: 45 });
+        record.mount = Some(MountId::new(6, 0, 45));
         let table = MountTable::parse(b"6 1 0:45 / /home/a/renamed/photos rw - fuse f rw\n");
         assert_eq!(record.shown(&table).mountpoint, Some("/home/a/renamed/photos".into()));
         let session = |record: &Record| (Session { directory: "/d".into(), record: None }, record.clone());
@@ -677,7 +732,7 @@ mod tests {
         // Who is there by now is meant.
         let mut newer = record.clone();
         newer.entry.mountpoint = Some("/elsewhere".into());
-        newer.mount = Some(MountId { number: 8, major: 0, minor: 46 });
+        newer.mount = Some(MountId::new(8, 0, 46));
         newer.entry.pid = 9;
         let table = MountTable::parse(
             b"6 1 0:45 / /home/a/renamed/photos rw - fuse f rw\n8 1 0:46 / /home/a/photos rw - fuse f rw\n",
@@ -701,7 +756,7 @@ mod tests {
     #[test]
     fn what_is_not_mounted_is_not_shown() {
         let mut record = record();
-        record.mount = Some(MountId { number: 6, major: 0, minor: 45 });
+        record.mount = Some(MountId::new(6, 0, 45));
         let block = "5 1 0:44 / /run/user/1000/strongroom/7-9/block rw - fuse f rw\n";
         let table = MountTable::parse(block.as_bytes());
         assert!(record.is_detached(&table));

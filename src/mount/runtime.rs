@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::session::signed;
 use crate::{
     error::{Error, ErrorKind, Result},
     sys::process::{effective_user, is_root, random_uuid},
@@ -41,6 +42,21 @@ pub(super) fn existing() -> Vec<PathBuf> {
     paths.retain(|path| check(path).is_ok());
     paths.dedup();
     paths
+}
+
+/// The caller's session directories elsewhere: of mounts that were made in another environment.
+pub(super) fn sessions_elsewhere() -> Vec<PathBuf> {
+    if is_root() {
+        return Vec::new();
+    }
+    let known = existing();
+    let mut found: Vec<_> = own_below(Path::new(SHARED)).iter().flat_map(|own| signed(own)).collect();
+    found.retain(|directory| {
+        directory
+            .parent()
+            .is_some_and(|parent| check(parent).is_ok() && !known.contains(&parent.to_path_buf()))
+    });
+    found
 }
 
 /// Where the directory may be, the best place first. Without links, as the table of mounts shows places.

@@ -52,7 +52,7 @@ use crate::{
         available,
         memory::{LockedBytes, is_any_secret_unlocked},
         process::{
-            ProcessId, close_inherited, harden, is_marked_as_storage_server, mark_as_storage_server,
+            ProcessId, close_inherited, harden, is_marked_as_storage_server, is_root, mark_as_storage_server,
             stay_in_memory, survive_file_size_limit,
         },
         socket::receive_descriptors,
@@ -176,6 +176,10 @@ impl Server {
         let unlocked = header.unlock_with_key(key.into())?;
         let volume = Volume::open(&container, header.describe_unlocked(&unlocked), &unlocked);
         drop(unlocked);
+        if !matches!(order.target, Target::Private) {
+            // Where they cannot be read, nobody is told of such a change.
+            let _ = container.watch_headers(volume.info());
+        }
 
         let place = Place::check(&order.target)?;
         let process = ProcessId::current()?;
@@ -186,7 +190,11 @@ impl Server {
         if matches!(place, Place::FileSystem(_, Driver::Kernel)) && !is_marked_as_storage_server() {
             session.details.push(UNMARKED.to_owned());
         }
+        if !matches!(place, Place::Private) {
+            leave_sign(&session, &log);
+        }
         let mut watch = Self::build(&order, &place, (&container, &volume), &mut session, &log)?;
+        watch.stay_in(&session.directory);
         if let Some(alarm) = volume.alarm() {
             watch.heed(alarm?);
         }
@@ -199,7 +207,8 @@ impl Server {
         let is_private = matches!(place, Place::Private);
         let mut files = FileWatch::start(&container, &order.container)?;
         watch.follow(files.news().try_clone_to_owned()?);
-        let found = files.found();
+        // From here on a change of the headers shows.
+        let found = files.look();
         session.note(|record| {
             record.ready = !is_private;
             record.entry.header = found.header.map(|header| header.path);
@@ -379,7 +388,10 @@ impl Server {
             return;
         }
         match move_home(&mut self.session) {
-            Ok(control) => self.control = control,
+            Ok(control) => {
+                self.control = control;
+                self.watch.stay_in(&self.session.directory);
+            }
             // The volume stays as it is; the next look tries again.
             Err(error) => (self.log)(&format!("cannot make a new session directory: {error}")),
         }
@@ -397,6 +409,12 @@ impl Server {
         match command {
             Command::Unmount { force, save } => return self.unmount(stream, force, save),
             Command::Saved => {}
+            Command::Look => {
+                self.files.look();
+                self.note_files();
+                // Whoever asked may wait no longer.
+                let _ = protocol::send(&stream, &Outcome::Looked);
+            }
             Command::Lend => {
                 if let Err(error) = self.lend(&stream) {
                     let _ = protocol::send(&stream, &Outcome::Failed(Failure::from(&error)));
@@ -447,6 +465,19 @@ fn lent_already() -> Error {
     Error::new(ErrorKind::Busy, "another command is changing the header").with_hint("try again")
 }
 
+/// Has commands in another environment find the session, too. Root's are all in one place.
+fn leave_sign(session: &Session, log: &Log) {
+    let left = if is_root() {
+        Ok(())
+    } else {
+        runtime::prepare_lasting().and_then(|lasting| Ok(session.leave_sign(&lasting)?))
+    };
+    if let Err(error) = left {
+        // It is found where it is.
+        log(&format!("no sign leads to this session: {error}"));
+    }
+}
+
 /// Goes on in a new session directory, where the old one was removed: systemd clears `/run/user/UID` at a user's last
 /// logout. The driver has the block file open, so the volume does not depend on the path. Gives the new control socket.
 fn move_home(session: &mut Session) -> Result<UnixListener> {
@@ -483,7 +514,7 @@ fn mount_at(directory: &Path) -> Result<MountId> {
     let mount = table.at(directory).ok_or_else(|| {
         Error::new(ErrorKind::Io, format!("the mount on {} does not show", directory.display()))
     })?;
-    Ok(mount.id)
+    Ok(mount.id.for_good(directory))
 }
 
 /// Says so where keys may reach a disk by way of swap.

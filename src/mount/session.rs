@@ -1,10 +1,11 @@
 //! The session that a server builds up: its directory, its record, its undo stack.
 
 use std::{
+    ffi::{OsStr, OsString},
     fs, io,
     io::Write,
     os::unix::{
-        fs::{DirBuilderExt, OpenOptionsExt},
+        fs::{DirBuilderExt, OpenOptionsExt, symlink},
         net::UnixListener,
     },
     path::{Path, PathBuf},
@@ -90,6 +91,20 @@ impl Session {
         self.record.write(&self.directory)
     }
 
+    /// Leaves a sign in `lasting`, a runtime directory that every command of the user finds, whatever its environment: where this
+    /// session is. It goes with the session.
+    pub fn leave_sign(&self, lasting: &Path) -> io::Result<()> {
+        let Some(name) = self.directory.file_name().filter(|_| self.directory.parent() != Some(lasting))
+        else {
+            return Ok(());
+        };
+        let sign = lasting.join(sign_name(name));
+        ignore_missing(fs::remove_file(&sign))?;
+        symlink(&self.directory, &sign)?;
+        locked(&self.directories).push(sign);
+        Ok(())
+    }
+
     /// Opens the control socket.
     pub fn listen(&self) -> Result<UnixListener> {
         let path = self.directory.join(CONTROL);
@@ -123,8 +138,34 @@ impl Session {
     }
 }
 
-/// Removes a session's directory: the files that are known and nothing else, so that no mount is ever walked into.
+/// The name of a sign that leads to the session directory `name`.
+fn sign_name(name: &OsStr) -> OsString {
+    let mut sign = OsString::from(SIGN);
+    sign.push(name);
+    sign
+}
+
+/// The session directories to which the signs in `lasting` lead. One that leads nowhere any more is taken away, its server's
+/// directory being gone.
+pub(super) fn signed(lasting: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(lasting).into_iter().flatten().flatten();
+    let signs = entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(SIGN.as_bytes()));
+    let led = signs.filter_map(|sign| {
+        let directory = fs::read_link(sign.path()).ok()?;
+        if fs::symlink_metadata(&directory).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            let _ = fs::remove_file(sign.path());
+            return None;
+        }
+        Some(directory)
+    });
+    led.collect()
+}
+
+/// Removes a session's directory: the files that are known and nothing else, so that no mount is ever walked into; or a sign to one.
 pub(super) fn remove_directory(directory: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(directory).is_ok_and(|found| found.is_symlink()) {
+        return ignore_missing(fs::remove_file(directory));
+    }
     for name in FILES {
         ignore_missing(fs::remove_file(directory.join(name)))?;
     }
@@ -192,6 +233,8 @@ pub(super) const SOURCE: &str = "strongroom";
 pub(super) const ROOT: &str = "root";
 /// What the driver's process says.
 pub(super) const DRIVER_LOG: &str = "driver.log";
+/// What the name of a sign begins with.
+const SIGN: &str = ".";
 const LOG: &str = "log";
 const FILES: [&str; 5] = [RECORD, "session.json.new", CONTROL, LOG, DRIVER_LOG];
 

@@ -11,13 +11,15 @@ use std::{
 use rustix::process::Signal;
 
 use super::{
+    asking::have_looked,
     bystanders::Bystanders,
     holders::{Holder, holders_of_mount, overlays_left, swap_below},
     mountinfo::MountTable,
     others::{other_at, others},
     protocol::{self, Command, Failure, Outcome},
     registry::{
-        Entry, Record, Session, file_id, inner_ones, named, sessions, sessions_settled_for, settled_sessions,
+        Entry, Record, Session, file_id, inner_ones, named, sessions, sessions_elsewhere,
+        sessions_settled_for, settled_sessions,
     },
     session::CONTROL,
     stale,
@@ -135,6 +137,10 @@ fn not_mounted(verb: &str, path: &Path) -> Error {
     if let Some(other) = others().first().filter(|_| is_locked(path)) {
         // Whose it is nobody tells: the sessions of others are private.
         let reason = format!("it is in use, and {} has mounted a volume", other.mounted_by);
+        if other.is_own() {
+            let reason = format!("it is in use, perhaps by your mount on {}", other.mountpoint.display());
+            return Error::new(ErrorKind::Busy, reason).during(action).with_hint(&*other.unmount);
+        }
         return Error::new(ErrorKind::Permission, reason)
             .during(action)
             .with_hint(format!("if it is that one: {}", other.command(verb, path)));
@@ -210,6 +216,7 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
     }
     // Over what another program wrote, it would only spoil what can still be read.
     if !force && !record.entry.read_only && !is_overwritten(record) {
+    have_looked([(directory.as_path(), record)], patience.interrupted);
         flush_before_unmount(&record.entry, patience.interrupted);
     }
     let bystanders = if force { Bystanders::of(record) } else { Bystanders::default() };
@@ -272,6 +279,7 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
             Outcome::Lent
             | Outcome::Proceed
             | Outcome::Reencryption(_)
+            | Outcome::Looked
             | Outcome::Waiting(_)
             | Outcome::Rescuing(_),
         ) => Err(Error::new(ErrorKind::Io, "its server answers something else").during(action())),
@@ -545,7 +553,7 @@ fn is_held(record: &Record) -> bool {
 
 /// What a server has noted by now.
 fn noted(record: &Record) -> impl Iterator<Item = Record> {
-    let now = sessions().into_iter().filter_map(|session| session.record);
+    let now = sessions().into_iter().chain(sessions_elsewhere()).filter_map(|session| session.record);
     now.filter(|now| now.server == record.server)
 }
 

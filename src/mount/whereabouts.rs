@@ -9,13 +9,18 @@ use std::{
     io,
     os::{fd::AsRawFd, unix::ffi::OsStrExt, unix::fs::MetadataExt},
     path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
 };
 
 use rustix::fs::{fstatfs, major, minor};
 use serde::{Deserialize, Serialize};
 
 use super::mountinfo::{MountTable, mount_of};
-use crate::sys::{available, writers::Writers};
+use crate::{
+    sys::{available, writers::Writers},
+    volume::FileStorage,
+};
 
 /// How a file was lost: its name leads to it no longer, or another program has written to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +75,9 @@ pub(super) struct NamedFile {
     lost: Option<Lost>,
     is_watched: bool,
     writers: Option<Writers>,
+    headers: Option<Arc<FileStorage>>,
+    /// When it was written last before its headers were compared last.
+    compared: Option<SystemTime>,
     is_overwritten: bool,
 }
 
@@ -86,7 +94,18 @@ impl NamedFile {
         let is_told = is_watched && !available::is_limited();
         // Some file systems cannot tell; their files are only looked for.
         let writers = is_told.then(|| Writers::watch(&file).ok()).flatten();
-        Ok(Self { file, path, device: None, lost: None, is_watched, writers, is_overwritten: false })
+        let (headers, compared) = (None, None);
+        Ok(Self {
+            file,
+            path,
+            device: None,
+            lost: None,
+            is_watched,
+            writers,
+            headers,
+            compared,
+            is_overwritten: false,
+        })
     }
 
     /// The file behind the loop device `device`, through which it is written.
@@ -98,6 +117,11 @@ impl NamedFile {
     /// A copy without a name that is written in the place of the container at `path`, which is not what it was any more.
     pub(super) fn moved(file: File, path: &Path) -> io::Result<Self> {
         Ok(Self { lost: Some(Lost::Replaced), is_watched: false, writers: None, ..Self::new(file, path)? })
+    }
+
+    /// The same, with its headers compared by `headers`.
+    pub(super) fn with_headers(self, headers: Arc<FileStorage>) -> Self {
+        Self { headers: Some(headers), ..self }
     }
 
     /// The loop device by which the user knows it.
@@ -129,6 +153,28 @@ impl NamedFile {
         let is_new = have_written && !self.is_overwritten;
         self.is_overwritten |= have_written;
         is_new
+    }
+
+    /// Takes its headers as they are now for right: others were allowed to change them.
+    pub(super) fn allow_changes(&self) {
+        if let Some(headers) = &self.headers {
+            // What cannot be read now is compared with what it was.
+            let _ = headers.allow_changes();
+        }
+    }
+
+    /// Compares its headers with what they were, for writes of which the kernel does not tell; where nobody has `asked`, only if it was
+    /// written since the last time, so that a disk may rest. True where there is news.
+    pub(super) fn compare(&mut self, asked: bool) -> bool {
+        let Some(headers) = self.headers.as_ref().filter(|_| !self.is_overwritten) else { return false };
+        let written = headers.file().metadata().ok().filter(fs::Metadata::is_file);
+        let written = written.and_then(|found| found.modified().ok());
+        if !asked && written == self.compared {
+            return false;
+        }
+        self.compared = written;
+        self.is_overwritten = headers.has_changed().unwrap_or_default();
+        self.is_overwritten
     }
 
     /// The file.

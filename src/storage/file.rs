@@ -11,7 +11,7 @@ use std::{
 
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom, fallocate, fcntl_getfl, seek};
 
-use super::{Limits, Storage, in_place::InPlace, pulse::Request, shortage::Shortage};
+use super::{Limits, Storage, in_place::InPlace, pulse::Request, shortage::Shortage, witness::Witness};
 use crate::sys::limits;
 
 /// A container in a regular file or on a block device.
@@ -23,6 +23,7 @@ pub struct FileStorage {
     /// The same file, opened so that the kernel caches nothing.
     uncached: OnceLock<File>,
     shortage: OnceLock<Arc<Shortage>>,
+    witness: OnceLock<Witness>,
     /// What is read and written instead from some moment on.
     moved: OnceLock<File>,
 }
@@ -43,7 +44,8 @@ impl FileStorage {
         let read_only = fcntl_getfl(&file)?.intersection(OFlags::ACCMODE) == OFlags::RDONLY;
         let limits = Limits { read_only, can_punch: !read_only, can_resize: kind.is_file() && !read_only };
         let (in_place, uncached, shortage) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Ok(Self { file, limits, in_place, uncached, shortage, moved: OnceLock::new() })
+        let (witness, moved) = (OnceLock::new(), OnceLock::new());
+        Ok(Self { file, limits, in_place, uncached, shortage, witness, moved })
     }
 
     /// Has what is read again be read in place from now on, where the file lies on a file system on which that is as good.
@@ -75,8 +77,38 @@ impl FileStorage {
         self.shortage.get_or_init(|| shortage);
     }
 
+    /// Has `areas` be watched: [`has_changed`](Self::has_changed) tells whether others have written there since it was asked first.
+    /// What is written through this storage is right.
+    pub fn watch_areas(&self, areas: &[Range<u64>]) {
+        self.witness.get_or_init(|| Witness::of(areas));
+    }
+
+    /// Whether others have written to the areas that are watched, where some are.
+    ///
+    /// # Errors
+    /// What reading gave.
+    pub fn has_changed(&self) -> io::Result<bool> {
+        let witness = self.witness.get().filter(|_| self.moved.get().is_none());
+        witness.map_or(Ok(false), |witness| witness.has_changed(&self.file))
+    }
+
+    /// Takes what stands in the areas now for right.
+    ///
+    /// # Errors
+    /// What reading gave.
+    pub fn allow_changes(&self) -> io::Result<()> {
+        self.witness.get().map_or(Ok(()), |witness| witness.renew(&self.file))
+    }
+
+    /// Changes bytes of `range` by `change`.
+    fn change<T>(&self, range: &Range<u64>, change: impl FnOnce() -> T) -> T {
+        match self.witness.get().filter(|_| self.moved.get().is_none()) {
+            Some(witness) => witness.during(&self.file, range, change),
+            None => change(),
+        }
+    }
+
     fn write_once(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        let done = self.write_now(buf, offset);
         let end = u64::try_from(buf.len()).ok().and_then(|len| offset.checked_add(len));
         // Behind the end of a device there is no room either.
         let is_behind_end = !self.limits.can_resize
@@ -156,7 +188,7 @@ impl Storage for FileStorage {
         let len = range.end.checked_sub(range.start).ok_or(io::ErrorKind::InvalidInput)?;
         let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         let _waiting = Request::to_change()?;
-        Ok(fallocate(self.file(), how, range.start, len)?)
+        Ok(self.change(&range, || fallocate(self.file(), how, range.start, len))?)
     }
 
     fn limits(&self) -> Limits {

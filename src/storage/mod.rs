@@ -15,6 +15,7 @@ mod section;
 mod shortage;
 mod sim;
 
+mod witness;
 pub use apart::Apart;
 pub use behind::{claimed_loop_device, file_behind};
 pub use file::{FileStorage, is_allowed_whole};

@@ -13,6 +13,7 @@ pub mod loopdev;
 pub mod mapped_file;
 pub mod memory;
 pub mod process;
+pub mod mount_number;
 pub mod socket;
 pub mod user;
 pub mod writers;

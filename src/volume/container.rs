@@ -21,7 +21,7 @@ use super::{recognise, way_in};
 use crate::{
     error::{Error, ErrorKind, Result},
     format::{
-        self, FORMATS, Format, Header, Probe,
+        self, FORMATS, Format, Header, HeaderInfo, Probe,
         signature::{self, Owner},
     },
     storage::{FileStorage, Section, Shortage, Storage, claimed_loop_device, file_behind, is_allowed_whole},
@@ -45,7 +45,7 @@ pub struct Container {
     /// The part of the file that it is, where it is not all of it.
     section: Option<(Range<u64>, Arc<dyn Storage>)>,
     detached: Option<Detached>,
-    /// The file that shows the same bytes, locked in the same way: that behind a loop device.
+    /// The file that shows the same bytes, locked in the same way: that behind a loop device, or in a layer of an overlay.
     behind: Option<File>,
     /// What the user says that it is.
     assumed: Option<&'static dyn Format>,
@@ -63,6 +63,10 @@ struct Detached {
 const NO_HEADER: &str = "no known header";
 /// Where another process has the lock.
 const IN_USE: &str = "it is in use; only one program at a time can open it for writing";
+/// So much is watched at most at the start of a container: all that formats have there but a reserve.
+const MOST_AT_START: u64 = 4 << 20;
+/// The same at its end.
+const MOST_AT_END: u64 = 1 << 20;
 
 /// How long a lock is waited for. Some go by themselves: udev's, which looks at each block device that was just written
 /// (systemd, "Locking Block Device Access"), and that of a descriptor which a child has not closed yet by running a program.
@@ -272,6 +276,33 @@ impl Container {
     /// Whether it was opened without write access.
     pub fn is_read_only(&self) -> bool {
         self.storage().limits().read_only
+    }
+
+    /// Has the places of its headers be watched from now on: what lies outside the volume's data, as `info` tells, or else the header
+    /// file. For servers.
+    ///
+    /// # Errors
+    /// What asking for a size gave.
+    pub fn watch_headers(&self, info: &HeaderInfo) -> io::Result<()> {
+        if let Some(detached) = &self.detached {
+            detached.file.watch_areas(&[0..detached.file.size()?.min(MOST_AT_START)]);
+            return Ok(());
+        }
+        let whole = match &self.section {
+            Some((range, _)) => range.clone(),
+            None => 0..self.file.size()?,
+        };
+        let place = |offset: u64| whole.start.saturating_add(offset).min(whole.end);
+        let data = place(info.data_offset)..place(info.data_offset.saturating_add(info.data_size));
+        let front = whole.start..data.start.min(whole.start.saturating_add(MOST_AT_START));
+        let back = data.end.max(whole.end.saturating_sub(MOST_AT_END))..whole.end;
+        self.file.watch_areas(&[front, back]);
+        Ok(())
+    }
+
+    /// Its file, and its header file, as they are read and written.
+    pub fn files(&self) -> impl Iterator<Item = &Arc<FileStorage>> {
+        [Some(&self.file), self.detached.as_ref().map(|detached| &detached.file)].into_iter().flatten()
     }
 
     /// Its bytes, the header's included where that is detached.

@@ -17,7 +17,7 @@ mod partitions;
 pub mod pin;
 pub mod reencrypt;
 
-pub use crate::storage::{Lack, Pulse, Request, Shortage, Stillness, seal};
+pub use crate::storage::{FileStorage, Lack, Pulse, Request, Shortage, Stillness, seal};
 pub use crate::{
     block::{BlockDevice, ByteDevice, ShadowDevice},
     format::{native::StartHeader, signature},

@@ -1,7 +1,7 @@
 //! Root, users, and those who are root only for themselves: who finds whose volumes, and where.
 
 use crate::{
-    place::{Place, everybody, is_skipped},
+    place::{Place, everybody, is_skipped, wait_until},
     world::{World, with_vault},
 };
 
@@ -84,6 +84,49 @@ fn a_runtime_directory_with_a_long_name_has_room_for_a_volume() {
              ./strongroom unmount m
              rmdir {long}/strongroom {long}"
         ));
+    });
+}
+
+/// As after `sudo -u`, or in another login.
+#[test]
+fn a_volume_that_was_mounted_in_another_environment_is_listed_and_unmounted_by_name() {
+    with_users_vault(|world| {
+        world.mount();
+        world.shell("seq 400000 > m/f; mkdir -m 700 other");
+        let place = world.path("m").display().to_string();
+        let other = "export XDG_RUNTIME_DIR=$PWD/other;";
+        let list = world.shell(&format!("{other} ./strongroom list 2>&1"));
+        assert!(
+            list.contains(&format!("mounted by you, from elsewhere: {place} (strongroom unmount {place})")),
+            "{list}"
+        );
+        let again = world.shell(&format!(
+            "{other} ./strongroom mount v.vault m --password-file password 2>&1 || echo status $?"
+        ));
+        assert!(again.contains(&format!("mounted on {place}")) && again.ends_with("status 5\n"), "{again}");
+        world.shell(&format!("{other} ./strongroom sync v.vault; ./strongroom unmount v.vault"));
+        world.assert_clean();
+        world.mount();
+        world.shell("seq 400000 | cmp - m/f");
+        world.done("unmount m");
+        world.shell("rm -r other");
+    });
+}
+
+#[test]
+fn a_volume_whose_runtime_directory_was_emptied_is_found_again() {
+    with_vault(OPTIONS, |world| {
+        world.mount();
+        world.shell("seq 400000 > m/f");
+        let runtime = world.runtime().display().to_string();
+        let server = world.server();
+        world.shell(&format!("cd {runtime}/{server}-*; rm -f session.json control log"));
+        wait_until("a new record", || !world.listed().is_null());
+        world.done("unmount m");
+        world.assert_clean();
+        world.mount();
+        world.shell("seq 400000 | cmp - m/f");
+        world.done("unmount m");
     });
 }
 

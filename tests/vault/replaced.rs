@@ -378,6 +378,91 @@ fn an_overwritten_container_is_shown_and_not_unmounted_without_a_word() {
     });
 }
 
+/// Of neither does the kernel tell who watches the container.
+#[test]
+fn headers_that_were_overwritten_through_a_loop_device_are_told() {
+    for who in [Who::Root, Who::RootInUserspace] {
+        with_who(who, OPTIONS, |world| {
+            world.shell("cp v.vault whole");
+            world.mount();
+            world.shell(WRITE);
+            // What the server and our commands write is no news.
+            world.shell("echo other > other");
+            world
+                .done(&format!("key add v.vault --password-file password --new-password-file other {CHEAP}"));
+            world.done("sync m");
+            assert!(world.listed()["container_state"].is_null(), "{world}: {}", world.listed());
+            world.shell(
+                "l=$(losetup -f --show v.vault); dd if=/dev/urandom of=$l bs=1M count=2 conv=fsync status=none; losetup -d $l",
+            );
+            assert_eq!(world.listed()["container_state"], "overwritten", "{world}");
+            let refused = world.strongroom("unmount m");
+            assert_eq!(refused.status, Some(5), "{world}: {refused:?}");
+            assert!(refused.errors.contains("v.vault was overwritten by another program"), "{refused:?}");
+            let forced = world.strongroom("unmount m --force");
+            assert_eq!(forced.status, Some(6), "{world}: {forced:?}");
+            world.shell("cat whole > v.vault");
+        });
+    }
+}
+
+#[test]
+fn a_device_whose_file_was_overwritten_is_told_at_unmount() {
+    with_who(Who::Root, OPTIONS, |world| {
+        world.shell("cp v.vault whole");
+        let device = world.shell("losetup -f --show v.vault").trim().to_owned();
+        world.done(&format!("mount {device} m --password-file password"));
+        world.shell(WRITE);
+        world.shell("sync -f m; dd if=/dev/urandom of=v.vault bs=1M count=2 conv=notrunc,fsync status=none");
+        let refused = world.strongroom("unmount m");
+        assert_eq!(refused.status, Some(5), "{refused:?}");
+        assert!(refused.errors.contains("was overwritten by another program"), "{refused:?}");
+        assert_eq!(world.strongroom("unmount m --force").status, Some(6));
+        world.shell(&format!("losetup -d {device}; cat whole > v.vault"));
+    });
+}
+
+/// The lock on a file that an overlay shows is none on the file of its layer.
+#[test]
+fn a_container_is_opened_for_writing_once_through_an_overlay_and_below_it() {
+    with_who(Who::Root, "--size 16M --provision quick", |world| {
+        world.shell("mkdir u w o n; cp v.vault u/v; mount -t overlay o -o lowerdir=m,upperdir=u,workdir=w o");
+        for (first, second) in [("u/v", "o/v"), ("o/v", "u/v")] {
+            world.done(&format!("mount {first} n --password-file password"));
+            let refused = world.strongroom(&format!("mount {second} m --password-file password"));
+            assert_eq!(refused.status, Some(5), "{second}: {refused:?}");
+            world.done("unmount n");
+        }
+        world.shell("umount o; rm -rf u w; rmdir o n");
+    });
+}
+
+/// The kernel gives the next mount the number of one that is gone, and the next file system its device number.
+#[test]
+fn a_volume_that_is_held_is_not_taken_for_one_that_was_mounted_since() {
+    with_each_driver("--size 16M --provision quick", |world| {
+        world.shell("cp v.vault v2; mkdir n");
+        world.mount();
+        world.shell("echo first > m/who; sync m/who; rm v.vault");
+        wait_for_state(world, "deleted");
+        world.shell("(ulimit -f 1000; ! ./strongroom unmount m --save-as x 2> /dev/null)");
+        world.done(&world.mount_command().replace("v.vault m", "v2 n"));
+        world.shell("echo second > n/who");
+        let list = world.strongroom("list");
+        let place = world.path("n").display().to_string();
+        assert_eq!(list.out.matches(&format!("{place} ")).count(), 1, "{world}: {list:?}");
+        let hint = format!("strongroom unmount {} --save-as FILE", world.path("v.vault").display());
+        assert!(list.errors.contains(&hint), "{world}: {list:?}");
+        world.done("unmount v.vault --save-as saved");
+        world.shell("grep -q second n/who");
+        world.done("unmount n");
+        world.done(&world.mount_command().replace("v.vault m", "saved m"));
+        world.shell("grep -q first m/who");
+        world.done("unmount m");
+        world.shell("rmdir n");
+    });
+}
+
 #[test]
 fn who_only_reads_or_touches_a_container_or_changes_its_header_raises_no_alarm() {
     with_each_driver(OPTIONS, |world| {

@@ -175,7 +175,11 @@ fn cut_off(missing: &str) -> Error {
 /// The mount on `path` that was just made there: of a type that starts with `kind`.
 fn find_mount(path: &Path, kind: &str) -> Result<Option<Mount>> {
     let table = MountTable::read()?;
-    Ok(table.at(path).filter(|mount| mount.kind.starts_with(kind)).cloned())
+    let found = table.at(path).filter(|mount| mount.kind.starts_with(kind)).cloned();
+    Ok(found.map(|mut mount| {
+        mount.id = mount.id.for_good(path);
+        mount
+    }))
 }
 
 /// Where the mount `id` shows now, to be unmounted; `None` where it has gone.

@@ -7,11 +7,15 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::net::{UnixListener, UnixStream},
     },
+    path::Path,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::inotify::{self, CreateFlags, WatchFlags},
+};
 use signal_hook::{
     consts::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2},
     flag,
@@ -91,6 +95,7 @@ pub(super) struct Watch {
     alarm: Option<PipeReader>,
     files: Option<OwnedFd>,
     room: Option<PipeReader>,
+    home: Option<OwnedFd>,
     is_lingering: bool,
 }
 
@@ -109,6 +114,7 @@ impl Watch {
             alarm: None,
             files: None,
             room: None,
+            home: None,
             is_lingering: false,
         })
     }
@@ -131,6 +137,21 @@ impl Watch {
     /// Watches for news of the room on the container's medium, too: a byte each.
     pub(super) fn mind(&mut self, news: PipeReader) {
         self.room = Some(news);
+    }
+
+    /// Has [`Event::Changed`] come when something is taken out of `directory`, the session's, or that or a folder above it goes.
+    pub(super) fn stay_in(&mut self, directory: &Path) {
+        let watched = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).and_then(|home| {
+            let losses = WatchFlags::DELETE | WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF;
+            inotify::add_watch(&home, directory, losses | WatchFlags::ONLYDIR)?;
+            for above in directory.ancestors().skip(1) {
+                // Of one that cannot be read a later look tells.
+                let _ = inotify::add_watch(&home, above, WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR);
+            }
+            Ok(home)
+        });
+        // Without it the session looks now and then.
+        self.home = watched.ok();
     }
 
     /// Has [`Event::Changed`] come every moment, and the mount's end be none: it has gone, and who uses it elsewhere is waited for.
@@ -173,7 +194,13 @@ impl Watch {
                 Ready::Gone => return Ok(Event::Gone),
                 _ if !self.is_mounted()? => return Ok(Event::Gone),
                 Ready::Command => return Ok(Event::Command(control.accept()?.0)),
-                Ready::Changed => return Ok(Event::Changed),
+                Ready::Changed => {
+                    if let Some(home) = &self.home {
+                        // What there is to know of it a look tells.
+                        while rustix::io::read(home, &mut [0; 4096]).is_ok_and(|len| len > 0) {}
+                    }
+                    return Ok(Event::Changed);
+                }
                 Ready::Files => return Ok(Event::Files),
                 Ready::Room => {
                     let read = self.room.as_mut().map(|room| room.read(&mut [0; 16])).transpose()?;
@@ -211,6 +238,8 @@ impl Watch {
         descriptors.extend(self.files.as_ref().map(|files| PollFd::new(files, PollFlags::IN)));
         let room = descriptors.len();
         descriptors.extend(self.room.as_ref().map(|room| PollFd::new(room, PollFlags::IN)));
+        let home = descriptors.len();
+        descriptors.extend(self.home.as_ref().map(|home| PollFd::new(home, PollFlags::IN)));
         let is_time = match poll(&mut descriptors, Some(if self.is_lingering { &MOMENT } else { &LOOK })) {
             Ok(count) => count == 0,
             Err(rustix::io::Errno::INTR) => false,
@@ -224,9 +253,9 @@ impl Watch {
             () if borrower < alarm && fired(borrower) => Ready::Returned,
             () if alarm < files && fired(alarm) => Ready::Refused,
             () if files < room && fired(files) => Ready::Files,
-            () if fired(room) => Ready::Room,
+            () if room < home && fired(room) => Ready::Room,
             () if fired(1) => Ready::Command,
-            () if fired(2) || is_time => Ready::Changed,
+            () if fired(2) || is_time || fired(home) => Ready::Changed,
             () => Ready::Nothing,
         })
     }

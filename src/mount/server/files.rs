@@ -91,6 +91,8 @@ struct Shared {
     has_looked: Condvar,
     /// Whether a command of ours may write to the files.
     is_lent: AtomicBool,
+    /// Whether one might since the headers were compared last.
+    was_lent: AtomicBool,
     /// The thread that looks; 0 before it has begun.
     thread: AtomicI32,
 }
@@ -124,11 +126,15 @@ impl FileWatch {
         if let Some(header) = container.header_file() {
             files.push(NamedFile::new(header.try_clone()?, shown)?);
         }
+        let storages = container.files().map(Arc::clone);
+        let files: Vec<_> =
+            files.into_iter().zip(storages).map(|(file, headers)| file.with_headers(headers)).collect();
         let found = found(&files);
         let shared = Arc::new(Shared {
             found: Mutex::new(Looked { found, asked: 0, answered: 0 }),
             has_looked: Condvar::new(),
             is_lent: AtomicBool::new(false),
+            was_lent: AtomicBool::new(false),
             thread: AtomicI32::new(0),
         });
         let (woken, wake) = io::pipe()?;
@@ -160,15 +166,21 @@ impl FileWatch {
         let _ = self.wake.write_all(&[0]);
     }
 
-    /// What others write from now on is not held against them.
-    pub(super) fn lend(&self) {
+    /// What others write from now on is not held against them. What they wrote before is.
+    pub(super) fn lend(&mut self) {
+        self.look();
+        self.shared.was_lent.store(true, Ordering::SeqCst);
         self.shared.is_lent.store(true, Ordering::SeqCst);
+        // A comparison that has begun ends before they write.
+        self.look();
     }
 
     /// What they write from now on is. What they have written must have come in before.
     pub(super) fn take_back(&mut self) {
         self.look();
         self.shared.is_lent.store(false, Ordering::SeqCst);
+        // What they left is what the headers are compared with.
+        self.look();
     }
 
     /// Has it look now. Where the medium does not answer soon, that is what was found last.
@@ -207,9 +219,16 @@ fn watch(mut files: Vec<NamedFile>, shared: &Shared, mut woken: PipeReader, mut 
     shared.thread.store(gettid().as_raw_pid(), Ordering::SeqCst);
     if !files.iter().any(NamedFile::is_watched) {
         // Nothing can come; who asks is answered.
+        compare(&mut files, shared, true);
+        let mut answered = 0;
         while matches!(woken.read(&mut [0; 64]), Ok(1..)) {
             let asked = locked(&shared.found).asked;
+            let has_changed = compare(&mut files, shared, asked > answered);
+            answered = asked;
             note(&files, shared, asked);
+            if has_changed && tell.write_all(&[0]).is_err() {
+                return;
+            }
         }
         return;
     }
@@ -218,11 +237,13 @@ fn watch(mut files: Vec<NamedFile>, shared: &Shared, mut woken: PipeReader, mut 
     let mut events = subscribe(&files);
     let (mut step, mut answered) = (Step::Look, 0);
     loop {
+        let mut has_changed = false;
         if step == Step::Look {
-            answered = locked(&shared.found).asked;
+            let asked = locked(&shared.found).asked;
+            has_changed = compare(&mut files, shared, asked > answered);
+            answered = asked;
         }
         let allowed = shared.is_lent.load(Ordering::SeqCst);
-        let mut has_changed = false;
         for file in &mut files {
             has_changed |= file.note_writes(allowed);
             // What cannot be asked now is asked the next time.
@@ -265,6 +286,18 @@ fn watch(mut files: Vec<NamedFile>, shared: &Shared, mut woken: PipeReader, mut 
             None => Step::Look,
         };
     }
+}
+
+/// Compares the headers with what they were. True where there is news. What a command may write, or was allowed to, is none.
+fn compare(files: &mut [NamedFile], shared: &Shared, is_asked: bool) -> bool {
+    if shared.is_lent.load(Ordering::SeqCst) {
+        return false;
+    }
+    if shared.was_lent.swap(false, Ordering::SeqCst) {
+        files.iter().for_each(NamedFile::allow_changes);
+        return false;
+    }
+    files.iter_mut().fold(false, |has_changed, file| file.compare(is_asked) || has_changed)
 }
 
 /// What the thread does next.

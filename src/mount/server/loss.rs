@@ -431,6 +431,10 @@ impl Held {
                 self.saver = Some(stream);
                 return true;
             }
+            Ok(Command::Look) => {
+                let _ = protocol::send(&stream, &Outcome::Looked);
+                return false;
+            }
             Ok(_) => {
                 Error::new(ErrorKind::Busy, "it is not mounted any more; its container is held to be saved")
             }
