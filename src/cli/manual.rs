@@ -145,7 +145,9 @@ those users are cut off. If the medium of the container does not answer, unmount
 keys and gives the medium up: status 6. If something else is mounted over the volume,
 unmount names it; --force unmounts what lies on the volume itself as well. A file system on a loop device on the block file (mount --block) or on a file in the volume
 is in use and named, too. Before --force takes the volume away from under it, or from under an overlay, what was written there is brought to the volume; what is written afterwards is lost,
-and so are the files of a tmpfs in a folder of the volume: status 6. Swap files must go first, even with --force. You may rename folders above a mount point: list shows the new name, and unmount takes either. In list, \"(detached)\" (null in JSON) means that somebody detached the mount point
+and so are the files of a tmpfs in a folder of the volume: status 6. Whoever has the volume's loop device open keeps it from ending, as another namespace does.
+If something that nobody can see goes on using the volume after --force (a namespace that only an open descriptor holds), that is told: status 6. A server that a control group has frozen
+ends when it is thawed; --force does not wait for that: status 5. Swap files must go first, even with --force. You may rename folders above a mount point: list shows the new name, and unmount takes either. In list, \"(detached)\" (null in JSON) means that somebody detached the mount point
 while files were open.
 
 Only the user who mounted a volume can unmount it. One that you mounted in another environment (sudo -u, another XDG_RUNTIME_DIR) is found by its name; --all leaves it. list names what root mounted as well (\"others\" in JSON), with the command that ends it.

@@ -60,7 +60,13 @@ pub(crate) fn mount_on(
     let rescued = interrupt::asking_at_liberty(path, || Ok(mount::newest_rescued(path)))?;
     if let Some(copy) = rescued {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-        let (copy, path) = (copy.display(), path.display());
+        // In the user's home it may be of a container that was elsewhere, or of a copy.
+        let what = if copy.parent() == path.parent() {
+            path.display().to_string()
+        } else {
+            format!("a container like {}", path.display())
+        };
+        let copy = copy.display();
         console.alarm(&format!(
             "{what} disappeared while it was mounted; its content was saved as {copy}: check that, then move it"
         ));
@@ -363,14 +369,14 @@ pub(crate) fn name_holder(error: Error, path: &Path) -> Error {
         Some((usage, Some(place))) => mounted(usage, &place),
         Some((usage, None)) => Error::new(ErrorKind::Busy, usage),
         None => match mount::others().first() {
+            Some(other) if other.is_own() => {
+                let place = other.mountpoint.display();
+                error.with_hint(format!("perhaps your mount on {place} uses it: {}", other.unmount))
+            }
             Some(Other { mounted_by, .. }) => {
                 let sudo =
                     if mounted_by == "root" { "sudo".to_owned() } else { format!("sudo -u {mounted_by}") };
                 error.with_hint(format!("perhaps {mounted_by} has mounted it: {sudo} strongroom list"))
-            }
-            Some(other) if other.is_own() => {
-                let place = other.mountpoint.display();
-                error.with_hint(format!("perhaps your mount on {place} uses it: {}", other.unmount))
             }
             None => error,
         },

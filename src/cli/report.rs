@@ -63,7 +63,9 @@ pub(crate) const INTERRUPTED: u8 = 130;
 /// The way out that holds wherever an error of this kind comes up without a better one.
 const fn advice(kind: ErrorKind) -> Option<&'static str> {
     match kind {
-        ErrorKind::OutOfMemory => Some("close other programs, or use a machine with more memory"),
+        ErrorKind::OutOfMemory => Some(
+            "close other programs, raise the limit on memory if there is one (ulimit -v), or use a machine with more of it",
+        ),
         ErrorKind::Damaged => Some("restore the container from a backup"),
         ErrorKind::Tampered => Some("restore the container from a backup that you trust"),
         _ => None,

@@ -47,7 +47,11 @@ impl Bystanders {
         // Of a file system that is still used elsewhere, the end itself tells.
         let elsewhere = if record.mount.is_none() { holders_elsewhere(id) } else { Vec::new() };
         let Some(own) = table.find(id) else {
-            let stack = Stack::on(&record.block_directory, &table);
+            // The volume's own loop device stands on its block file, and on nothing of the file system.
+            let stack = match record.mount {
+                Some(id) => Stack::left_on(id, &table),
+                None => Stack::on(&record.block_directory, &table),
+            };
             return Self { copies, elsewhere, stack, ..Self::default() };
         };
         let place = &own.mountpoint;

@@ -1,11 +1,12 @@
 //! Who uses a mount or a file: what `/proc` shows of the processes that the caller may look into.
 
 use std::{
+    ffi::OsStr,
     fmt, fs,
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{makedev, statvfs};
+use rustix::fs::{AtFlags, CWD, OFlags, StatxFlags, makedev, statvfs, statx};
 
 use super::{
     look::{self, Wanted},
@@ -171,6 +172,30 @@ pub(super) fn overlays_left(place: &Path) -> Vec<Holder> {
         }
     });
     left.collect()
+}
+
+/// Whether a process holds a mount of the file system of the mount `id` that was put into no tree (`open_tree(2)`): by a descriptor of
+/// its root, which is good for nothing but paths and whose path begins nowhere.
+pub(super) fn holds_mount_without_place(pid: i32, id: MountId) -> bool {
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    let descriptors = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+    let is_root = |link: &Path| fs::read_link(link).is_ok_and(|path| path == Path::new("/"));
+    let is_path = |number: &OsStr| {
+        let told = fs::read_to_string(process.join("fdinfo").join(number)).unwrap_or_default();
+        let flags = told.lines().find_map(|line| line.strip_prefix("flags:"));
+        let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
+        flags.is_some_and(|flags| flags & OFlags::PATH.bits() != 0)
+    };
+    // Without a question to a server, which may be gone.
+    let device_of = |link: &Path| {
+        let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
+        statx(CWD, link, flags, StatxFlags::empty())
+            .ok()
+            .map(|found| (found.stx_dev_major, found.stx_dev_minor))
+    };
+    let is_its = |link: &Path| device_of(link) == Some((id.major, id.minor));
+    let mut links = descriptors.map(|descriptor| (descriptor.path(), descriptor.file_name()));
+    links.any(|(link, number)| is_root(&link) && is_path(&number) && is_its(&link))
 }
 
 /// The swap files below `place`.

@@ -303,7 +303,7 @@ pub(super) fn send_container(stream: &UnixStream, container: &Container) -> io::
 
 /// The same for its server, which holds all locks from now on: with the file that shows the same bytes, where there is one.
 pub(super) fn send_with_locks(stream: &UnixStream, container: &Container) -> io::Result<()> {
-    let files = [Some(container.file()), container.header_file(), container.file_behind()];
+    let files = [Some(container.file()), container.header_file(), container.locked_too()];
     let descriptors: Vec<_> = files.into_iter().flatten().map(AsFd::as_fd).collect();
     send_descriptors(stream, &descriptors)
 }

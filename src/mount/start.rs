@@ -111,7 +111,7 @@ pub fn start(request: &Request<'_>, interrupted: &AtomicBool) -> Result<Mounted>
         fingerprint: request.fingerprint.clone(),
         format: request.container.assumed().map(|format| format.name().to_owned()),
         section: request.container.section(),
-        is_behind: request.container.file_behind().is_some(),
+        is_behind: request.container.locked_too().is_some(),
         terminal: Terminal::current(),
         owner: is_root().then(caller_of_root).flatten(),
         home: std::env::home_dir().filter(|home| home.is_absolute() && home.to_str().is_some()),

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use super::{
     asking::have_looked,
     bystanders::Bystanders,
-    holders::{Holder, holders_of_mount, overlays_left, swap_below},
+    holders::{Holder, holders_of_file, holders_of_mount, overlays_left, swap_below},
     mountinfo::MountTable,
     others::{other_at, others},
     protocol::{self, Command, Failure, Outcome},
@@ -29,7 +29,9 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     export::unmount_fuse,
-    sys::{fuse_mount::device_number, loopdev::backing_file, process::boot_id, socket::connect},
+    sys::{
+        freezer::Freezer, fuse_mount::device_number, loopdev::backing_file, process::boot_id, socket::connect,
+    },
     volume::{Access, Container},
 };
 
@@ -135,12 +137,12 @@ fn not_mounted(verb: &str, path: &Path) -> Error {
         return other.refusal(verb).during(action);
     }
     if let Some(other) = others().first().filter(|_| is_locked(path)) {
-        // Whose it is nobody tells: the sessions of others are private.
-        let reason = format!("it is in use, and {} has mounted a volume", other.mounted_by);
         if other.is_own() {
             let reason = format!("it is in use, perhaps by your mount on {}", other.mountpoint.display());
             return Error::new(ErrorKind::Busy, reason).during(action).with_hint(&*other.unmount);
         }
+        // Whose it is nobody tells: the sessions of others are private.
+        let reason = format!("it is in use, and {} has mounted a volume", other.mounted_by);
         return Error::new(ErrorKind::Permission, reason)
             .during(action)
             .with_hint(format!("if it is that one: {}", other.command(verb, path)));
@@ -214,26 +216,14 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
     if force {
         check_force(record, shown).map_err(|error| error.during(action()))?;
     }
+    have_looked([(directory.as_path(), record)], patience.interrupted);
     // Over what another program wrote, it would only spoil what can still be read.
     if !force && !record.entry.read_only && !is_overwritten(record) {
-    have_looked([(directory.as_path(), record)], patience.interrupted);
         flush_before_unmount(&record.entry, patience.interrupted);
     }
     let bystanders = if force { Bystanders::of(record) } else { Bystanders::default() };
     if record.server.is_ending() {
-        // Its last threads may only need a moment.
-        wait_for_end(record, LAST_MOMENT);
-        if !record.server.is_alive() {
-            return if directory.exists() { clear_killed(session, record) } else { Ok(()) };
-        }
-        // It was killed, and its medium keeps it: nobody answers any more.
-        let reason = "its server was ended while its medium did not answer: what was not written is lost";
-        let error = Error::new(ErrorKind::Io, reason);
-        if !force {
-            return Err(error.during(action()).with_hint("unmount --force clears what is left"));
-        }
-        let error = clear_given_up(session, record, error, "");
-        return Err(uncleanly(error));
+        return clear_ending(session, record, force);
     }
     let outcome = ask(&directory.join(CONTROL), record, force, (patience, &mut slow));
     let lost = bystanders.tell_of_gone(record.entry.read_only, patience.warn);
@@ -277,9 +267,9 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
         }
         Ok(
             Outcome::Lent
+            | Outcome::Looked
             | Outcome::Proceed
             | Outcome::Reencryption(_)
-            | Outcome::Looked
             | Outcome::Waiting(_)
             | Outcome::Rescuing(_),
         ) => Err(Error::new(ErrorKind::Io, "its server answers something else").during(action())),
@@ -297,6 +287,13 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
                 .during(action())
                 .with_hint("close what uses it, or use --force"))
         }
+        Err(_)
+            if force
+                && let Some(freezer) =
+                    Freezer::of(record.server.pid).filter(|freezer| !freezer.lets_kill) =>
+        {
+            Err(frozen(record, &freezer).during(action()))
+        }
         Err(_) if force && is_held(record) => {
             let error = Error::new(ErrorKind::Busy, "its container was lost, and only its server holds it");
             Err(error.during(action()).with_hint("wait until it has copied it, or use --save-as FILE"))
@@ -313,6 +310,33 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
                 .with_hint("unmount --force ends it"))
         }
     }
+}
+
+/// Takes away what a server leaves that was ended, and may not have gone yet.
+fn clear_ending(session: &Session, record: &Record, force: bool) -> Result<()> {
+    // Its last threads may only need a moment.
+    wait_for_end(record, LAST_MOMENT);
+    if !record.server.is_alive() {
+        return if session.directory.exists() { clear_killed(session, record) } else { Ok(()) };
+    }
+    // It was killed, and its medium keeps it: nobody answers any more.
+    let reason = "its server was ended while its medium did not answer: what was not written is lost";
+    let error = Error::new(ErrorKind::Io, reason);
+    if !force {
+        let action = format!("cannot unmount {}", record.place().display());
+        return Err(error.during(action).with_hint("unmount --force clears what is left"));
+    }
+    let error = clear_given_up(session, record, error, "");
+    Err(unmounted_uncleanly(error, record))
+}
+
+/// Why force ends no server that nobody can kill.
+fn frozen(record: &Record, freezer: &Freezer) -> Error {
+    let reason = format!(
+        "its server, process {}, is frozen by its control group: it ends, and its keys with it, when it is thawed",
+        record.server.pid
+    );
+    Error::new(ErrorKind::Busy, reason).with_hint(freezer.way_out())
 }
 
 /// Whether force ends nothing that has no other end.
@@ -410,7 +434,9 @@ fn ask(
         if patience.interrupted.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        if limit.is_some_and(|limit| start.elapsed() > limit) {
+        let is_frozen =
+            || force && start.elapsed() > FROZEN_LIMIT && Freezer::of(record.server.pid).is_some();
+        if limit.is_some_and(|limit| start.elapsed() > limit) || is_frozen() {
             return Err(io::ErrorKind::TimedOut.into());
         }
         if force && !is_hurried && start.elapsed() > HURRY {
@@ -441,7 +467,12 @@ impl Slow {
         }
         self.is_told = true;
         let server = record.server.pid;
-        let what = if record.server.is_stopped() {
+        let what = if let Some(freezer) = Freezer::of(server) {
+            format!(
+                "its server, process {server}, is frozen by its control group: {} thaws it",
+                freezer.way_out()
+            )
+        } else if record.server.is_stopped() {
             format!("its server, process {server}, is stopped: kill -CONT {server} lets it go on")
         } else {
             let container = record.entry.container.display();
@@ -510,7 +541,11 @@ pub(super) fn explained(failure: Failure, record: &Record) -> Error {
     };
     let is_shown = MountTable::read().is_ok_and(|table| !record.is_detached(&table));
     let left = record.entry.mountpoint.as_deref().filter(|_| !is_shown).map(overlays_left);
-    let holders = holders_of_mount(id).into_iter().chain(left.unwrap_or_default());
+    let is_server =
+        |holder: &Holder| matches!(holder, Holder::Process { pid, .. } if *pid == record.server.pid);
+    let of_device = record.loop_device.as_deref().map(holders_of_file).unwrap_or_default();
+    let of_device = of_device.into_iter().filter(|holder| !is_server(holder));
+    let holders = holders_of_mount(id).into_iter().chain(left.unwrap_or_default()).chain(of_device);
     let holders: Vec<_> = holders.filter(|holder| !is_inner(holder)).collect();
     let users = [told_users(&inner, &holders), told_namespaces(&holders)].into_iter().flatten();
     let users = users.collect::<Vec<_>>().join(" and ");
@@ -590,7 +625,7 @@ fn told_namespaces(holders: &[Holder]) -> Option<String> {
 }
 
 const KEYS_WIPED: &str = "its keys are wiped, and ";
-const UNSEEN: &str = "in use by something that cannot be seen from here: a process of another user, a file on its way from one process to another, or the kernel itself (io_uring, NFS)";
+const UNSEEN: &str = "in use by something that cannot be seen from here: a process of another user, a socket that was bound in it, a file on its way from one process to another, or the kernel itself (io_uring, NFS)";
 const CLOSE: &str = "close what uses it, or use --force";
 pub(super) const HELD_LOST: &str = "it is no longer mounted here; wait, and a copy of it is kept when nobody uses it; or repeat with --save-as FILE --force";
 const KILLED: &str = "its server did not answer and was killed: what was not synced may be lost";
@@ -648,6 +683,8 @@ const TICK: Duration = Duration::from_millis(200);
 const HURRY: Duration = Duration::from_secs(1);
 /// Longer than a server takes for a forced unmount, whatever its driver does.
 const FORCE_LIMIT: Duration = Duration::from_secs(60);
+/// The same for one that is frozen.
+const FROZEN_LIMIT: Duration = Duration::from_secs(6);
 const DETACHED_LIMIT: Duration = Duration::from_secs(10);
 /// What a connection says whose server went away.
 const LOST: [io::ErrorKind; 4] = [

@@ -110,6 +110,12 @@ impl FileStorage {
 
     fn write_once(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let end = u64::try_from(buf.len()).ok().and_then(|len| offset.checked_add(len));
+        let write = || self.change(&(offset..end.unwrap_or(u64::MAX)), || self.write_now(buf, offset));
+        let mut done = write();
+        let is_limited = done.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::FileTooLarge);
+        if is_limited && end.is_some_and(limits::allow_file) {
+            done = write();
+        }
         // Behind the end of a device there is no room either.
         let is_behind_end = !self.limits.can_resize
             && done.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull)

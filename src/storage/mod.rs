@@ -8,18 +8,20 @@ mod behind;
 mod file;
 mod in_place;
 mod memory;
+mod overlaid;
 mod overlay;
 mod owner;
 mod pulse;
 mod section;
 mod shortage;
 mod sim;
-
 mod witness;
+
 pub use apart::Apart;
 pub use behind::{claimed_loop_device, file_behind};
 pub use file::{FileStorage, is_allowed_whole};
 pub use memory::MemoryStorage;
+pub use overlaid::file_of_layer;
 pub use overlay::{Overlay, Window};
 pub use owner::give_to_owner;
 pub use pulse::{Pulse, Request, Stillness, seal};

@@ -18,7 +18,7 @@ use std::{
 pub enum Lack {
     /// They wait for room.
     Waiting,
-    /// They wait until they are allowed: the file is immutable, its file system read-only.
+    /// They wait until they are allowed: the file is immutable, its file system read-only, or the process's limit on file sizes lower.
     Forbidden,
     /// They wait until the device has its length again.
     Short,
@@ -60,7 +60,10 @@ impl Cause {
     fn of(error: &io::Error) -> Option<Self> {
         match error.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(Self::Full),
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Some(Self::Forbidden),
+            // The limit on file sizes, which somebody lowered.
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem | ErrorKind::FileTooLarge => {
+                Some(Self::Forbidden)
+            }
             ErrorKind::UnexpectedEof => Some(Self::Short),
             _ => None,
         }
@@ -245,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_write_that_is_forbidden_waits_until_it_is_allowed_or_given_up() {
-        for kind in [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem] {
+        for kind in [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem, ErrorKind::FileTooLarge] {
             let (shortage, mut news) = Shortage::with_limit(Duration::ZERO).unwrap();
             let mut left = 3;
             let ended = shortage.endure(|| {

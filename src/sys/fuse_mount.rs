@@ -119,6 +119,11 @@ pub fn is_connected(device: (u32, u32)) -> Option<bool> {
     Some(control_of(device).exists())
 }
 
+/// Whether the FUSE file system with this device number is there, mounted or not.
+pub fn has_user(device: (u32, u32)) -> bool {
+    Path::new("/sys/class/bdi").join(format!("{}:{}", device.0, device.1)).exists()
+}
+
 /// The kernel names a connection by its device number in its own layout (fs/fuse/control.c).
 fn control_of(device: (u32, u32)) -> PathBuf {
     let number = (u64::from(device.0) << 20) | u64::from(device.1);

@@ -25,8 +25,7 @@ pub fn is_gone(unique: u64) -> bool {
 
 /// The number in the table of mounts of the mount with this number for good.
 fn short_number(unique: u64) -> Result<u64, Errno> {
-    let request =
-        Request { size: size_of::<Request>() as u32, spare: 0, mount: unique, wanted: STATMOUNT_MNT_BASIC };
+    let request = Request { size: REQUEST_LEN, spare: 0, mount: unique, wanted: STATMOUNT_MNT_BASIC };
     let mut told = Told([0; 64]);
     // SAFETY: the kernel reads as many bytes of the request as it says, and writes no more to `told` than it is said to have; both
     // live as long as the call.
@@ -59,6 +58,8 @@ struct Request {
 #[repr(C, align(8))]
 struct Told([u32; 64]);
 
+const REQUEST_LEN: u32 = 24;
+const _: () = assert!(size_of::<Request>() == 24);
 /// The number of the system call, which is the same everywhere.
 const STATMOUNT: libc::c_long = 457;
 const STATX_MNT_ID_UNIQUE: u32 = 0x4000;

@@ -24,7 +24,10 @@ use crate::{
         self, FORMATS, Format, Header, HeaderInfo, Probe,
         signature::{self, Owner},
     },
-    storage::{FileStorage, Section, Shortage, Storage, claimed_loop_device, file_behind, is_allowed_whole},
+    storage::{
+        FileStorage, Section, Shortage, Storage, claimed_loop_device, file_behind, file_of_layer,
+        is_allowed_whole,
+    },
 };
 
 /// How a container is opened.
@@ -60,13 +63,13 @@ struct Detached {
     format: &'static dyn Format,
 }
 
-const NO_HEADER: &str = "no known header";
-/// Where another process has the lock.
-const IN_USE: &str = "it is in use; only one program at a time can open it for writing";
 /// So much is watched at most at the start of a container: all that formats have there but a reserve.
 const MOST_AT_START: u64 = 4 << 20;
 /// The same at its end.
 const MOST_AT_END: u64 = 1 << 20;
+const NO_HEADER: &str = "no known header";
+/// Where another process has the lock.
+const IN_USE: &str = "it is in use; only one program at a time can open it for writing";
 
 /// How long a lock is waited for. Some go by themselves: udev's, which looks at each block device that was just written
 /// (systemd, "Locking Block Device Access"), and that of a descriptor which a child has not closed yet by running a program.
@@ -88,6 +91,8 @@ impl Container {
                 .custom_flags((flags | extra).bits().cast_signed())
                 .open(path)
         };
+        // Before it is opened: an overlay copies what is opened to be written.
+        let lower = Self::lock_layer(path, access)?;
         let mut file = open(OFlags::empty())?;
         if writable && file.metadata()?.file_type().is_block_device() {
             // O_EXCL on a block device is refused while the kernel uses it: mounted, part of RAID, swap.
@@ -100,20 +105,24 @@ impl Container {
         }
         let mut container = Self::from_file(file, path)?;
         if let Some((behind, file)) = file_behind(container.file()) {
-            let is_in_use = |error: Error| match error.kind() {
-                ErrorKind::Busy => {
-                    Error::new(ErrorKind::Busy, format!("{}, which it shows, is in use", behind.display()))
-                }
-                _ => error,
-            };
-            Self::lock(&file, access).map_err(is_in_use)?;
+            Self::lock(&file, access).map_err(|error| shown_in_use(error, &behind))?;
             container.behind = Some(file);
+        } else if lower.is_some() {
+            // By now it may have been copied. What is the same file is locked already.
+            container.behind = Self::lock_layer(path, access).ok().flatten().or(lower);
         }
         if writable && let Some(device) = claimed_loop_device(container.file()) {
             let reason = format!("it is in use by the loop device {}", device.display());
             return Err(Error::new(ErrorKind::Busy, reason));
         }
         Ok(container)
+    }
+
+    /// Locks the file that an overlay shows at `path`, where it does.
+    fn lock_layer(path: &Path, access: Access) -> Result<Option<File>> {
+        let Some((layer, file)) = file_of_layer(path) else { return Ok(None) };
+        Self::lock(&file, access).map_err(|error| shown_in_use(error, &layer))?;
+        Ok(Some(file))
     }
 
     /// Takes over a descriptor that is locked already (inherited from the process that opened it).
@@ -231,8 +240,14 @@ impl Container {
         self.detached.as_ref().map(|detached| detached.file.file())
     }
 
-    /// The file behind the loop device that it is on, where it is on one: to hand its lock to another process.
-    pub const fn file_behind(&self) -> Option<&File> {
+    /// The file behind the loop device that it is on, where it is on one.
+    pub fn file_behind(&self) -> Option<&File> {
+        let is_device = || self.file().metadata().is_ok_and(|found| found.file_type().is_block_device());
+        self.behind.as_ref().filter(|_| is_device())
+    }
+
+    /// The file that is locked with it, because it shows the same bytes: to hand its lock to another process.
+    pub const fn locked_too(&self) -> Option<&File> {
         self.behind.as_ref()
     }
 
@@ -263,21 +278,6 @@ impl Container {
         self.file.endure(shortage);
     }
 
-    /// Has `copy`, which has the same bytes, be read and written in the place of the container's file. Nobody may write meanwhile.
-    pub fn move_to(&self, copy: File) {
-        self.file.move_to(copy);
-    }
-
-    /// Has what is read next come from the medium, as far as everything was synced before. A hint: the kernel may ignore it.
-    pub fn forget_cached(&self) {
-        let _ = fadvise(self.file(), 0, None, Advice::DontNeed);
-    }
-
-    /// Whether it was opened without write access.
-    pub fn is_read_only(&self) -> bool {
-        self.storage().limits().read_only
-    }
-
     /// Has the places of its headers be watched from now on: what lies outside the volume's data, as `info` tells, or else the header
     /// file. For servers.
     ///
@@ -285,7 +285,8 @@ impl Container {
     /// What asking for a size gave.
     pub fn watch_headers(&self, info: &HeaderInfo) -> io::Result<()> {
         if let Some(detached) = &self.detached {
-            detached.file.watch_areas(&[0..detached.file.size()?.min(MOST_AT_START)]);
+            let whole = 0..detached.file.size()?.min(MOST_AT_START);
+            detached.file.watch_areas(std::slice::from_ref(&whole));
             return Ok(());
         }
         let whole = match &self.section {
@@ -303,6 +304,21 @@ impl Container {
     /// Its file, and its header file, as they are read and written.
     pub fn files(&self) -> impl Iterator<Item = &Arc<FileStorage>> {
         [Some(&self.file), self.detached.as_ref().map(|detached| &detached.file)].into_iter().flatten()
+    }
+
+    /// Has `copy`, which has the same bytes, be read and written in the place of the container's file. Nobody may write meanwhile.
+    pub fn move_to(&self, copy: File) {
+        self.file.move_to(copy);
+    }
+
+    /// Has what is read next come from the medium, as far as everything was synced before. A hint: the kernel may ignore it.
+    pub fn forget_cached(&self) {
+        let _ = fadvise(self.file(), 0, None, Advice::DontNeed);
+    }
+
+    /// Whether it was opened without write access.
+    pub fn is_read_only(&self) -> bool {
+        self.storage().limits().read_only
     }
 
     /// Its bytes, the header's included where that is detached.
@@ -443,6 +459,16 @@ fn refused_by_its_own(storage: &dyn Storage) -> Result<Option<Error>> {
     let is_ours = signature::recognise(&head).is_some_and(|found| found.owner == Owner::Native);
     let native = format::named("native").filter(|_| is_ours);
     Ok(native.and_then(|format| format.read_header(storage).err()))
+}
+
+/// Why a container is in use that shows the bytes of the file `shown`.
+fn shown_in_use(error: Error, shown: &Path) -> Error {
+    match error.kind() {
+        ErrorKind::Busy => {
+            Error::new(ErrorKind::Busy, format!("{}, which it shows, is in use", shown.display()))
+        }
+        _ => error,
+    }
 }
 
 /// The kernel opens a block device for writing also where it lets nobody write.

@@ -39,6 +39,7 @@ mod space;
 mod stacked;
 mod stick;
 mod syncing;
+mod unseen;
 mod veracrypt;
 mod world;
 

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::{
     place::{Who, signal, wait_for_end_of, wait_until},
-    world::{World, with_who},
+    world::{World, with_each_driver, with_who},
 };
 
 const OPTIONS: &str = "--size 32M --provision quick";
@@ -171,6 +171,42 @@ fn what_an_immutable_container_could_not_take_is_in_the_copy_that_was_asked_for(
 }
 
 /// Behind the end of a device there is no room; it is not full.
+/// Lets the server write no more than the first bytes of a file from now on.
+fn limit(world: &World, limits: &str) {
+    world.shell(&format!("prlimit --pid {} --fsize={limits}", world.server()));
+}
+
+#[test]
+fn a_limit_on_file_sizes_that_a_server_may_raise_loses_nothing() {
+    with_each_driver(OPTIONS, |world| {
+        world.mount();
+        limit(world, "4096:");
+        world.shell(WRITE);
+        world.done("unmount m");
+        assert_written_is_in(world, "v.vault");
+    });
+}
+
+#[test]
+fn what_a_limit_on_file_sizes_keeps_back_waits_and_is_not_lost_without_a_word() {
+    with_who(Who::User, OPTIONS, |world| {
+        world.mount();
+        world.shell("echo kept | dd of=m/before conv=fsync status=none");
+        limit(world, "4096:4096");
+        let writer = world.shell_in_background(WRITE);
+        wait_until("a write", || world.shell("stat -c %s m/written || echo 0") != "0\n");
+        let refused = world.strongroom("unmount m");
+        assert_eq!(refused.status, Some(5), "{refused:?}");
+        assert!(refused.errors.contains("prlimit --fsize"), "{refused:?}");
+        let forced = world.strongroom("unmount m --force");
+        assert_eq!(forced.status, Some(6), "{forced:?}");
+        drop(writer);
+        world.mount_or_repair();
+        world.shell("grep -q kept m/before");
+        world.done("unmount m");
+    });
+}
+
 #[test]
 fn a_device_that_was_cut_off_is_told_and_takes_what_was_written_when_it_is_whole_again() {
     with_who(Who::Root, OPTIONS, |world| {

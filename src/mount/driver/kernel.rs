@@ -28,7 +28,7 @@ use rustix::{
 
 use super::{
     Volume, cut_users_off, detach_copies, find_mount, flush_device, last_place_of, ownership, place_of,
-    sync_and_unmount, sync_file_system, sync_open, uncover, unmount_apart, unmount_directly,
+    sync_and_unmount, sync_file_system, sync_open, tell_of_unseen, uncover, unmount_apart, unmount_directly,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -113,7 +113,12 @@ fn attach(volume: Volume<'_>, session: &mut Session) -> Result<PathBuf> {
     let device = LoopDevice::attach(&backing, options).map_err(no_loop_device)?;
     let path = device.path().to_path_buf();
     let has_direct_io = device.has_direct_io();
-    session.parts.push(Loop { device: Some(device), path: path.clone(), block: volume.block.to_path_buf() });
+    session.parts.push(Loop {
+        device: Some(device),
+        path: path.clone(),
+        block: volume.block.to_path_buf(),
+        told: None,
+    });
     session.note(|record| record.loop_device = Some(path.clone()))?;
     if !has_direct_io? {
         session.warnings.push("the loop device refused direct I/O: reads and writes are slower".to_owned());
@@ -315,7 +320,8 @@ impl FileSystem {
         });
         // By those who use it elsewhere, or have files open, until now.
         let flushed = if loopdev::is_claimed(&self.device)? { self.sync_by_device() } else { Ok(()) };
-        synced.and(flushed).and(detached)
+        let is_used = || loopdev::is_claimed(&self.device).unwrap_or_default();
+        synced.and(flushed).and(detached).and_then(|()| tell_of_unseen(self.id, is_used))
     }
 
     /// Takes it out of the tree here, with what was mounted on it.
@@ -385,6 +391,8 @@ struct Loop {
     device: Option<LoopDevice>,
     path: PathBuf,
     block: PathBuf,
+    /// When it was told to go.
+    told: Option<Instant>,
 }
 
 impl Part for Loop {
@@ -392,15 +400,20 @@ impl Part for Loop {
         "loop device"
     }
 
-    /// udev may look at the device for a moment, and whoever has files of a detached file system open keeps it for now: autoclear
-    /// ends it with them. What was written is in the volume by now.
+    /// udev may look at the device for a moment. Who has it open keeps it, and may write to it; whoever has files of a detached file
+    /// system open keeps it as well. Autoclear ends it with them, and what the file system wrote is in the volume by now.
     fn undo(&mut self, how: Undo) -> Result<()> {
         if let Some(device) = self.device.take() {
             device.detach()?;
         }
-        let deadline = Instant::now() + if how == Undo::Clean { PATIENCE } else { HASTE };
-        while backing_file(&self.path).as_deref() == Some(&*self.block) && Instant::now() < deadline {
+        let is_there = || backing_file(&self.path).as_deref() == Some(&*self.block);
+        let told = *self.told.get_or_insert_with(Instant::now);
+        let deadline = if how == Undo::Clean { told + PATIENCE } else { Instant::now() + HASTE };
+        while is_there() && Instant::now() < deadline {
             sleep(TICK);
+        }
+        if how == Undo::Clean && is_there() {
+            return Err(Error::new(ErrorKind::Busy, format!("{} is in use", self.path.display())));
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread::sleep,
     time::{Duration, Instant},
 };
 
@@ -27,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     filesystem::Superblock,
-    holders::{holders_elsewhere, other_mounts},
+    holders::{Holder, holders_elsewhere, holders_of_mount, holds_mount_without_place, other_mounts},
     mountinfo::{Mount, MountId, MountTable},
     mountpoint::MountPoint,
     program,
@@ -38,7 +39,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     export::{Owners, unmount_fuse},
     sys::{
-        fuse_mount::{abort_connection, is_connected},
+        fuse_mount::{abort_connection, has_user, is_connected},
         loopdev,
         process::{can_mount, is_root, shield},
         user::User,
@@ -292,7 +293,45 @@ fn detach_files(id: MountId) -> Result<()> {
         let copies = if can_mount() { detach_copies(id) } else { Ok(()) };
         unmount_fuse(&place, true)?;
         end_connection().and(copies)
-    })
+    })?;
+    tell_of_unseen(id, || has_user(device))
+}
+
+/// Where the file system of the mount `id`, which is gone from here, still `is_used` and nobody is to be seen who does, says so: a
+/// mount namespace that only a descriptor holds, or a mount that was never put into a tree. A process with files open there was
+/// named before.
+///
+/// # Errors
+/// `Io`.
+fn tell_of_unseen(id: MountId, is_used: impl Fn() -> bool) -> Result<()> {
+    for patience in LETTING_GO {
+        let start = Instant::now();
+        while start.elapsed() < patience {
+            if !is_used() {
+                return Ok(());
+            }
+            sleep(TICK);
+        }
+        let holders = holders_of_mount(id);
+        let processes = || {
+            holders.iter().filter_map(|holder| match holder {
+                Holder::Process { pid, .. } => Some(*pid),
+                _ => None,
+            })
+        };
+        if processes().any(|pid| holds_mount_without_place(pid, id)) {
+            break;
+        }
+        if processes().next().is_some() {
+            return Ok(());
+        }
+    }
+    Err(used_unseen())
+}
+
+fn used_unseen() -> Error {
+    let reason = "something that cannot be seen from here still uses it, and can no longer write to it (a mount namespace that only an open descriptor holds, or a mount without a place)";
+    Error::new(ErrorKind::Io, reason)
 }
 
 /// Has `detach` take the file system of the mount `id` out of the tree here.
@@ -361,6 +400,9 @@ fn unmount_directly(path: &Path, lazy: bool) -> Result<()> {
     })
 }
 
+/// How long a file system may take to go that nobody uses, until somebody is looked for, and looked for again.
+const LETTING_GO: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
+const TICK: Duration = Duration::from_millis(10);
 /// How long a forced end waits for what the kernel holds.
 const FORCED_SYNC: Duration = Duration::from_secs(3);
 /// So many mounts on top of one another are taken away at most.

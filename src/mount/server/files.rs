@@ -297,7 +297,11 @@ fn compare(files: &mut [NamedFile], shared: &Shared, is_asked: bool) -> bool {
         files.iter().for_each(NamedFile::allow_changes);
         return false;
     }
-    files.iter_mut().fold(false, |has_changed, file| file.compare(is_asked) || has_changed)
+    let mut has_changed = false;
+    for file in files {
+        has_changed |= file.compare(is_asked);
+    }
+    has_changed
 }
 
 /// What the thread does next.

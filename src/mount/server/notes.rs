@@ -42,7 +42,8 @@ fn frozen_below(container: &Path, place: Option<PathBuf>) -> Error {
 
 const LENGTHEN: &str = "make it as long as it was (lvextend, or truncate and losetup -c)";
 /// The ways out where a write is forbidden.
-const ALLOW: &str = "make it writable again (chattr -i, mount -o remount,rw, blockdev --setrw)";
+const ALLOW: &str =
+    "make it writable again (chattr -i, mount -o remount,rw, blockdev --setrw, prlimit --fsize)";
 
 impl Server {
     /// Has `list` show where the container and its header file are now, and tells whoever can be reached if one is lost.
