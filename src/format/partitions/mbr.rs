@@ -1,5 +1,7 @@
 //! The table in the first sector, and the chain of those that an extended partition holds.
 
+use std::collections::BTreeSet;
+
 use super::{Partition, PartitionTable, Scheme, read_at, u32_at};
 use crate::{
     error::Result,
@@ -45,8 +47,11 @@ struct Chain<'a> {
 impl Chain<'_> {
     /// Adds the logical partitions, from number 5 on. Says where the chain broke off.
     fn walk(&self, partitions: &mut Vec<Partition>) -> Result<Option<&'static str>> {
-        let mut at = self.start;
+        let (mut at, mut seen) = (self.start, BTreeSet::new());
         for number in FIRST_LOGICAL..FIRST_LOGICAL.saturating_add(MOST_LOGICAL) {
+            if !seen.insert(at) {
+                break;
+            }
             let offset = at.checked_mul(self.sector_size.bytes_u64());
             let table =
                 offset.map(|offset| read_at(self.storage, self.size, offset, TABLE_LEN)).transpose()?;
