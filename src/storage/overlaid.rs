@@ -105,7 +105,7 @@ mod tests {
         let names = |path: &str| names_in_layers(table, Path::new(path));
         assert_eq!(names("/m/d/v"), ["/u/d/v", "/a b/d/v", "/c/d/v"].map(PathBuf::from));
         assert_eq!(names("/m/in/v"), [PathBuf::from("/x/sub/v")]);
-        assert_eq!(names("/other/v"), [PathBuf::new(); 0]);
+        assert!(names("/other/v").is_empty());
     }
 
     #[test]

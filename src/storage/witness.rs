@@ -106,7 +106,7 @@ mod tests {
 
     fn file() -> File {
         let file = tempfile::tempfile().unwrap();
-        file.write_all_at(&[7; 300_000], 0).unwrap();
+        file.write_all_at(&vec![7; 300_000], 0).unwrap();
         file
     }
 
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn what_this_process_writes_is_none() {
         let file = file();
-        let witness = Witness::of(&[0..100_000]);
+        let witness = Witness::of(std::slice::from_ref(&(0..100_000)));
         witness.renew(&file).unwrap();
         witness.during(&file, &(65_530..65_540), || file.write_all_at(&[9; 10], 65_530)).unwrap();
         assert!(!witness.has_changed(&file).unwrap());
