@@ -50,7 +50,7 @@ guest: ## build the guest whose dm-crypt opens what the tests make (root, once)
 	scripts/guest.sh
 
 fresh: ## do on two fresh Debian 12 what README says, up to make demo and make test (root or sudo)
-	scripts/fresh.sh
+	scripts/fresh.sh $(HOW)
 
 torture: tools ## kill the server under load, KILL_ROUNDS times (200) with each driver; cut the power at each write, CRASH_SEEDS ways (40)
 	STRONGROOM_KILL_ROUNDS=$(KILL_ROUNDS) $(CARGO) test --locked --test vault killed_server -- --nocapture

@@ -3,7 +3,8 @@
 # ordinary user who may use sudo, Rust as rustup leaves it. One ends with `make demo`, the other with `make test` too.
 #
 #   fresh.sh           all of that
-#   fresh.sh --quick   both end with `make demo`, and are built with little optimisation
+#   fresh.sh --quick   both end with `make demo`, and are built without optimisation but for the key derivation
+#   fresh.sh --systems only makes the systems
 #
 # As root or with sudo; what is committed counts. The systems are downloaded once and kept in the build folder, all else is made
 # anew. The newcomer has of this machine the toolchain, cargo's downloads, and what the network takes: apt's sources, proxies,
@@ -14,7 +15,14 @@ cd "$(dirname "$0")/.."
 
 folder=$(realpath -m "${CARGO_TARGET_DIR:-target}/fresh")
 proxies=http_proxy,https_proxy,no_proxy,HTTP_PROXY,HTTPS_PROXY,NO_PROXY
-profile=CARGO_PROFILE_RELEASE_LTO,CARGO_PROFILE_RELEASE_CODEGEN_UNITS,CARGO_PROFILE_RELEASE_OPT_LEVEL
+# For cargo, where only that it builds is of interest. Unoptimised, Argon2id would take minutes.
+unoptimised='[profile.release]
+lto = false
+codegen-units = 16
+opt-level = 0
+[profile.release.package]
+argon2.opt-level = 3
+blake2.opt-level = 3'
 
 # What README has a newcomer type.
 packages='sudo apt-get update && sudo apt-get install -y git make'
@@ -29,13 +37,14 @@ main() {
     done
     [[ $(id -u) -eq 0 ]] || exec sudo --preserve-env scripts/fresh.sh "$@"
     if [[ ${1-} = --quick ]]; then
-        export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1
+        export FRESH_CARGO=$unoptimised
         tests=()
     fi
     scripts/setup.sh --fresh
     mkdir -p "$folder"
     make_system important
     make_system standard
+    [[ ${1-} != --systems ]] || return 0
     trap 'kill "${machines[@]}" 2>/dev/null || true' EXIT
     start important 'make demo' "${tests[@]}"
     start standard 'make demo'
@@ -96,7 +105,7 @@ machine() {
         printf 'echo "== %s ($((SECONDS / 60)) min $((SECONDS %% 60)) s)"\n%s || exit\n' "${line//\$/\\\$}" "{ $line; }"
     done >"$root/home/newcomer/readme"
     echo 'echo "== all done ($((SECONDS / 60)) min $((SECONDS % 60)) s)"' >>"$root/home/newcomer/readme"
-    chroot "$root" su --login newcomer --whitelist-environment=$proxies,$profile --command 'bash readme'
+    chroot "$root" su --login newcomer --whitelist-environment=$proxies --command 'bash readme'
 }
 
 # An ordinary user who may use sudo, with Rust.
@@ -106,9 +115,10 @@ make_user() {
     chroot "$root" useradd --create-home --shell /bin/bash newcomer
     {
         echo 'newcomer ALL=(ALL) NOPASSWD: ALL'
-        echo "Defaults env_keep += \"${proxies//,/ } ${profile//,/ }\""
+        echo "Defaults env_keep += \"${proxies//,/ }\""
     } >"$root/etc/sudoers.d/newcomer"
     mkdir -p "$home/.cargo/bin" "$home/.cargo/registry" "$home/.rustup"
+    echo "${FRESH_CARGO-}" >"$home/.cargo/config.toml"
     # shellcheck disable=SC2016 # the newcomer's shell is to expand it
     echo 'PATH=$HOME/.cargo/bin:$PATH' >>"$home/.profile"
     for place in cache index; do
@@ -127,7 +137,7 @@ fail() {
 }
 
 case ${1-} in
-'' | --quick) main "$@" ;;
+'' | --quick | --systems) main "$@" ;;
 --machine) machine "${@:2}" ;;
 *) fail "unknown argument: $1" ;;
 esac
