@@ -84,9 +84,42 @@ const fn breaks_or_turns(character: char) -> bool {
 /// The characters of a line.
 const LINE: usize = 160;
 
+/// Bytes as people read them: exact where that is short (`10 GiB`), else with one decimal, rounded down: a container never holds
+/// more than is said.
+pub fn size(bytes: u64) -> String {
+    let units = (1_u32..).zip(['K', 'M', 'G', 'T', 'P', 'E']);
+    let sized = units.map(|(power, letter)| (1_u64 << (10 * power), letter));
+    let Some((unit, letter)) = sized.take_while(|(unit, _)| bytes >= *unit).last() else {
+        return format!("{bytes} bytes");
+    };
+    let (whole, rest) = (bytes / unit, bytes % unit);
+    if rest == 0 {
+        return format!("{whole} {letter}iB");
+    }
+    let tenth = u128::from(rest) * 10 / u128::from(unit);
+    format!("{whole}.{tenth} {letter}iB")
+}
+
+/// The same with the number of bytes where the size is not exact: `10 GiB`, `9.9 GiB (10737418239 bytes)`.
+pub fn exact_size(bytes: u64) -> String {
+    let size = size(bytes);
+    if size.contains('.') { format!("{size} ({bytes} bytes)") } else { size }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_read_exactly_or_with_one_decimal_rounded_down() {
+        assert_eq!(size(0), "0 bytes");
+        assert_eq!(size(1023), "1023 bytes");
+        assert_eq!(size(10 << 30), "10 GiB");
+        assert_eq!(size((1 << 30) - 1), "1023.9 MiB");
+        assert_eq!(size(u64::MAX), "15.9 EiB");
+        assert_eq!(exact_size(10 << 30), "10 GiB");
+        assert_eq!(exact_size((1 << 30) - 1), "1023.9 MiB (1073741823 bytes)");
+    }
 
     #[test]
     fn what_would_break_a_line_or_steer_a_terminal_is_escaped() {

@@ -268,7 +268,11 @@ fn a_container_that_others_own_is_refused_with_status_2() {
     fs::set_permissions(machine.path("v"), fs::Permissions::from_mode(0o600)).unwrap();
     let said = machine.run("as_user mount v m --password-file password");
     assert_eq!(said.status, Some(2));
-    assert_eq!(said.errors, "strongroom: error: cannot open v: permission denied\n");
+    assert_eq!(
+        said.errors,
+        "strongroom: error: cannot open v: permission denied\n\
+         strongroom: hint: its owner can let you, with chmod or a group: ls -l shows who may read and write it\n"
+    );
     fs::set_permissions(machine.path("v"), fs::Permissions::from_mode(0o644)).unwrap();
     let said = machine.run("as_user mount v m --password-file password");
     assert_eq!(said.status, Some(2));

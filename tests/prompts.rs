@@ -341,7 +341,7 @@ fn shown_key(seen: &str) -> Vec<String> {
 fn with_new_recovery_key(options: &str) -> Terminal {
     let arguments = format!("key add whole --password-file password --recovery {options}");
     let mut terminal = Terminal::start_in(with_container(), &arguments);
-    terminal.expect("Write it down. To check, type groups ");
+    terminal.expect("Write it down, four groups to a line. To check, type groups ");
     terminal
 }
 

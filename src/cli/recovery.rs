@@ -132,7 +132,11 @@ fn ask_back(text: &RecoveryText) -> Result<()> {
     let (one, other) = two_groups()?;
     let groups: Vec<&str> = text.groups().collect();
     let right = Zeroizing::new([groups[one], groups[other]].concat());
-    let question = format!("Write it down. To check, type groups {} and {}: ", one + 1, other + 1);
+    let question = format!(
+        "Write it down, four groups to a line. To check, type groups {} and {}: ",
+        one + 1,
+        other + 1
+    );
     for tries_left in (0..TRIES).rev() {
         let answer = prompt::ask_openly(&question)?;
         let digits: Zeroizing<Vec<u8>> = Zeroizing::new(answer.bytes().filter(u8::is_ascii_digit).collect());

@@ -1,5 +1,7 @@
 //! Sizes as people write them: exact, in powers of 1024 or of 1000.
 
+pub(crate) use strongroom::text::size as show_size;
+
 /// A size that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SizeError {
@@ -57,20 +59,6 @@ pub(crate) fn parse_new_size(text: &str) -> Result<NewSize, SizeError> {
         Some(more) => parse_size(more).map(NewSize::By),
         None => parse_size(text).map(NewSize::To),
     }
-}
-
-/// Bytes as people read them: exact where that is short (`10 GiB`), else with one decimal.
-pub(crate) fn show_size(bytes: u64) -> String {
-    let Some(unit) = UNITS.iter().rev().find(|unit| bytes >= unit.binary) else {
-        return format!("{bytes} bytes");
-    };
-    let (whole, rest, letter) = (bytes / unit.binary, bytes % unit.binary, unit.letter);
-    if rest == 0 {
-        return format!("{whole} {letter}iB");
-    }
-    // Tenths, rounded down: a container never holds more than is said.
-    let tenth = u128::from(rest) * 10 / u128::from(unit.binary);
-    format!("{whole}.{tenth} {letter}iB")
 }
 
 /// The bytes of one unit; `None` where there is no such unit.
@@ -154,14 +142,5 @@ mod tests {
             let refused = Err(SizeError::UnknownUnit { unit: unit.to_owned() });
             assert_eq!(parse_size(&format!("1{unit}")), refused);
         }
-    }
-
-    #[test]
-    fn sizes_read_exactly_or_with_one_decimal_rounded_down() {
-        assert_eq!(show_size(0), "0 bytes");
-        assert_eq!(show_size(1023), "1023 bytes");
-        assert_eq!(show_size(10 << 30), "10 GiB");
-        assert_eq!(show_size((1 << 30) - 1), "1023.9 MiB");
-        assert_eq!(show_size(u64::MAX), "15.9 EiB");
     }
 }

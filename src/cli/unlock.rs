@@ -222,6 +222,7 @@ pub(crate) fn cannot_open(error: Error, path: &Path) -> Error {
         ErrorKind::NotAContainer if error.reason().ends_with(ZEROS) => error.with_hint(EMPTY),
         ErrorKind::NotAContainer if error.reason().contains("; this is ") => error.with_hint(OVERWRITTEN),
         ErrorKind::NotAContainer if error.reason().starts_with("no ") => error.with_hint(NO_SIGNATURE),
+        ErrorKind::Permission if error.hint().is_none() => error.with_hint(NOT_LET),
         _ => error,
     }
 }
@@ -388,6 +389,7 @@ fn warn_of_swap(console: Console) {
     }
 }
 
+const NOT_LET: &str = "its owner can let you, with chmod or a group: ls -l shows who may read and write it";
 const NO_SIGNATURE: &str = "VeraCrypt, TrueCrypt and FreeOTFE containers have none: try --format veracrypt or --format freeotfe; \
                             if the header is in a file of its own: --header FILE; header repair --scan looks for one that was lost";
 const EMPTY: &str = "if its header is in a file of its own: --header FILE; if it was a container once, header repair --scan looks \

@@ -87,6 +87,11 @@ fn advice_on(argument: &str, arguments: &[String]) -> Option<String> {
         {
             "use --read-only"
         }
+        less if less.strip_prefix('-').is_some_and(|size| parse_size(size).is_ok())
+            && command_of(arguments).0.ends_with(" resize") =>
+        {
+            "containers only grow: give the new size, or +SIZE"
+        }
         size if parse_size(size).is_ok() && command_of(arguments).0.ends_with(" create") => {
             return Some(format!("give the size as --size {size}"));
         }

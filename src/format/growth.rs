@@ -5,6 +5,7 @@ use std::{fmt, ops::Range};
 use crate::{
     error::{Error, ErrorKind, Result},
     storage::Storage,
+    text::exact_size,
 };
 
 /// A larger container, settled and not written yet: its new bytes are filled first, then the header is told.
@@ -41,7 +42,7 @@ pub(super) fn check_larger(len: u64, new_len: u64) -> Result<()> {
     if new_len >= len {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Usage, format!("it has {len} bytes, and only grows"))
+    Err(Error::new(ErrorKind::Usage, format!("it has {}, and only grows", exact_size(len)))
         .with_hint("to make it smaller, make a new container and copy the files"))
 }
 
@@ -63,7 +64,8 @@ impl OpenEnd {
             || new_len <= data_offset
             || !new_len.saturating_sub(data_offset).is_multiple_of(sector_len)
         {
-            let reason = format!("it has {old_len} bytes, and only grows, in units of {sector_len}");
+            let reason =
+                format!("it has {}, and only grows, in units of {sector_len} bytes", exact_size(old_len));
             return Err(Error::new(ErrorKind::Usage, reason)
                 .with_hint("to make it smaller, make a new container and copy the files"));
         }

@@ -127,7 +127,7 @@ pub fn trace_at_start(storage: &dyn Storage) -> Option<&'static str> {
 const MOST_TOLD: usize = 4;
 const EMPTY: &str = "an empty file";
 /// What [`recognise`] says of a file that starts with zeros.
-pub const ZEROS: &str = "a file that starts with zeros";
+pub const ZEROS: &str = "a file or device that starts with zeros";
 
 #[cfg(test)]
 mod tests {
@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(of(b""), Some("an empty file"));
         assert_eq!(of(b"PK\x03\x04"), Some("a zip archive"));
         assert_eq!(of(b"x"), None);
-        assert_eq!(of(&[0; 512]), Some("a file that starts with zeros"));
+        assert_eq!(of(&[0; 512]), Some(ZEROS));
         assert_eq!(of(b"Dear diary, today nothing happened. "), Some("a text file"));
         assert_eq!(recognise_data(&MemoryStorage::new(vec![0; 512])).unwrap(), None);
     }

@@ -9,6 +9,7 @@ use crate::{
     crypto::hash::Sha256,
     error::{Error, ErrorKind, Result},
     storage::Storage,
+    text::exact_size,
     volume::Progress,
 };
 
@@ -36,7 +37,7 @@ pub fn import(
 ) -> Result<[u8; 32]> {
     let (len, volume_len) = (image.size()?, volume.size());
     if len > volume_len {
-        let reason = format!("the image has {len} bytes, and the volume {volume_len}");
+        let reason = format!("the image has {}, and the volume {}", exact_size(len), exact_size(volume_len));
         return Err(Error::new(ErrorKind::Usage, reason));
     }
     let mut read = |chunk: &mut [u8], offset| Ok(image.read_exact_at(chunk, offset)?);
@@ -69,7 +70,8 @@ pub fn export(
     if image.limits().can_resize {
         image.set_size(len)?;
     } else if image.size()? < len {
-        let reason = format!("the volume has {len} bytes, and the device {}", image.size()?);
+        let reason =
+            format!("the volume has {}, and the device {}", exact_size(len), exact_size(image.size()?));
         return Err(Error::new(ErrorKind::NoSpace, reason));
     }
     let mut read = |chunk: &mut [u8], offset| read_volume(volume, chunk, offset);

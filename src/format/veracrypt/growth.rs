@@ -15,6 +15,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     format::Growth,
     storage::Storage,
+    text::exact_size,
 };
 
 /// A VeraCrypt container that grows, with the headers for its new size.
@@ -63,8 +64,8 @@ impl VeraCryptGrowth {
         // VC-GROW-01: the slots at the old end and those at the new one have no byte in common.
         let least = old_len.saturating_add(HEADERS_LEN);
         if new_len < least || new_len < container_len || !new_len.is_multiple_of(UNIT) {
-            let reason =
-                format!("it has {old_len} bytes, and only grows: to {least} bytes or more, in units of 512");
+            let (now, least) = (exact_size(old_len), exact_size(least));
+            let reason = format!("it has {now}, and only grows: to {least} or more, in units of 512 bytes");
             return Err(Error::new(ErrorKind::Usage, reason)
                 .with_hint("to make it smaller, make a new container and copy the files"));
         }
