@@ -19,7 +19,7 @@ SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 FEATURES = $(shell pkg-config --exists libudev 2>/dev/null || echo --no-default-features)
 SHARE := $(DESTDIR)$(PREFIX)/share
 
-.PHONY: help setup tools build demo test book guest fresh torture losses check bench install uninstall fuzz clean
+.PHONY: help setup tools build demo test book guest fresh torture losses files check bench install uninstall fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -58,6 +58,9 @@ torture: tools ## kill the server under load, KILL_ROUNDS times (200) with each 
 
 losses: tools ## every driver, file system, way to end and holder: what was written must be whole (root)
 	STRONGROOM_LOSSES=all $(CARGO) test --locked $(FEATURES) --test vault losses -- --nocapture
+
+files: tools ## each file system of our own at random, SEEDS (500) times OPS (2000), and cuts; the kernel and fsck judge (root)
+	SEEDS=$${SEEDS:-500} OPS=$${OPS:-2000} STRONGROOM_REQUIRE=1 $(CARGO) test --locked --test filesystem
 
 check: tools ## formatting, lints, documentation, dependencies
 	$(CARGO) fmt --check

@@ -27,6 +27,12 @@ pub(super) fn put(bytes: &mut [u8], at: usize, field: &[u8]) {
     }
 }
 
+/// The lower six bytes of a number, as fields of four and two have them.
+pub(super) fn four_and_two(number: u64) -> ([u8; 4], [u8; 2]) {
+    let [low @ .., fifth, sixth, _, _] = number.to_le_bytes();
+    (low, [fifth, sixth])
+}
+
 /// A length or index; what does not fit is past every end.
 pub(super) fn index(number: impl TryInto<usize>) -> usize {
     number.try_into().unwrap_or(usize::MAX)

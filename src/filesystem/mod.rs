@@ -8,9 +8,9 @@ mod cache;
 mod ext;
 mod fat;
 
-use std::{ffi::OsStr, fmt, time::SystemTime};
+use std::{ffi::OsStr, fmt, ops::Range, time::SystemTime};
 
-pub use ext::{ExtFileSystem, Journal, Unreadable};
+pub use ext::{Existing, ExtFileSystem, Journal, Unreadable};
 pub use fat::{FatFileSystem, NewFat, Repair, is_known};
 
 use crate::block::BlockError;
@@ -47,6 +47,21 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
     /// Makes an empty file or directory, and counts one reference to it.
     fn create(&self, parent: NodeId, name: &OsStr, kind: Kind) -> Result<Found>;
 
+    /// The same for every kind of file, with owner and mode.
+    fn make(&self, parent: NodeId, name: &OsStr, new: &New<'_>) -> Result<Found> {
+        self.create(parent, name, new.kind)
+    }
+
+    /// Gives a file one more name, and counts one reference to it.
+    fn link(&self, _node: NodeId, _parent: NodeId, _name: &OsStr) -> Result<Found> {
+        Err(Fault::NotPermitted)
+    }
+
+    /// Has two names lead to each other's files.
+    fn exchange(&self, _one: (NodeId, &OsStr), _other: (NodeId, &OsStr)) -> Result<()> {
+        Err(Fault::Invalid)
+    }
+
     /// Removes a name: of a directory where `kind` says so, which must be empty, else of a file.
     fn remove(&self, parent: NodeId, name: &OsStr, kind: Kind) -> Result<()>;
 
@@ -68,6 +83,11 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
         Err(Fault::Absent)
     }
 
+    /// Sets an extended attribute, or takes it away where there is no value.
+    fn set_extended(&self, _: NodeId, _name: &OsStr, _value: Option<&[u8]>, _: Existing) -> Result<()> {
+        Err(Fault::Absent)
+    }
+
     /// Whether files may have access control lists, which the kernel is to check.
     fn has_access_lists(&self) -> bool {
         false
@@ -78,6 +98,17 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
 
     /// Sees to it that writes up to `end` will find space.
     fn allocate(&self, node: NodeId, end: u64) -> Result<()>;
+
+    /// The same for a range; the file becomes longer only where it `grows`.
+    fn reserve(&self, node: NodeId, range: Range<u64>, grows: bool) -> Result<()> {
+        if grows { self.allocate(node, range.end) } else { Err(Fault::Unsupported) }
+    }
+
+    /// Has a range of a file read as zeros: as a hole, or with blocks that are kept for it. The file becomes longer only where it
+    /// `grows`.
+    fn clear(&self, _node: NodeId, _range: Range<u64>, _is_kept: bool, _grows: bool) -> Result<()> {
+        Err(Fault::Unsupported)
+    }
 
     /// Where data or a hole begins at or after `offset`.
     fn seek(&self, node: NodeId, offset: u64, what: Seek) -> Result<u64>;
@@ -178,6 +209,25 @@ pub struct Found {
     pub is_exact: bool,
 }
 
+/// A file that is to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct New<'a> {
+    /// What it is.
+    pub kind: Kind,
+    /// The twelve bits that `chmod` sets.
+    pub mode: u16,
+    /// Those of them that go where the directory does not say otherwise.
+    pub umask: u16,
+    /// The owner.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// Of a device, its number as the kernel's `new_encode_dev` packs it.
+    pub device: u32,
+    /// Of a link, where it leads.
+    pub target: &'a [u8],
+}
+
 /// What shall change.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Changes {
@@ -185,8 +235,16 @@ pub struct Changes {
     pub size: Option<u64>,
     /// The mark against writing.
     pub read_only: Option<bool>,
+    /// The twelve bits that `chmod` sets.
+    pub mode: Option<u16>,
+    /// The owner.
+    pub uid: Option<u32>,
+    /// The group.
+    pub gid: Option<u32>,
     /// Last change of the content.
     pub modified: Option<SystemTime>,
+    /// Last change of anything.
+    pub changed: Option<SystemTime>,
     /// Last reading.
     pub accessed: Option<SystemTime>,
     /// Creation.
@@ -273,6 +331,9 @@ pub enum Fault {
     /// Too long a name.
     #[error("the name is too long")]
     NameTooLong,
+    /// A file that has as many names as it can.
+    #[error("the file has too many names")]
+    TooManyLinks,
     /// Something that nobody may do here.
     #[error("not permitted here")]
     NotPermitted,

@@ -64,12 +64,20 @@ pub struct Appearance<'a> {
     pub read_only: bool,
     /// Whether the kernel holds users to the modes of files.
     pub checks_modes: bool,
+    /// Whether files may be run as programs, where their modes say so.
+    pub runs_programs: bool,
 }
 
 impl Appearance<'_> {
     /// A block file.
     pub const fn block_file(read_only: bool) -> Self {
-        Self { source: "strongroom", subtype: "strongroom", read_only, checks_modes: false }
+        Self {
+            source: "strongroom",
+            subtype: "strongroom",
+            read_only,
+            checks_modes: false,
+            runs_programs: false,
+        }
     }
 
     const fn modes(&self) -> &'static str {
@@ -165,7 +173,8 @@ fn no_device(why: io::ErrorKind) -> Error {
 }
 
 fn mount_directly(device: &File, dir: &Path, appearance: &Appearance<'_>) -> Result<()> {
-    let mut flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let mut flags = MountFlags::NOSUID | MountFlags::NODEV;
+    flags.set(MountFlags::NOEXEC, !appearance.runs_programs);
     flags.set(MountFlags::RDONLY, appearance.read_only);
     let options = format!(
         "fd={},rootmode=40000,user_id={},group_id={},max_read={MAX_READ}{}",
@@ -192,8 +201,9 @@ fn mount_by_helper(dir: &Path, appearance: &Appearance<'_>) -> Result<OwnedFd> {
     }
     let (ours, theirs) = UnixStream::pair()?;
     let read_only = if appearance.read_only { ",ro" } else { "" };
+    let programs = if appearance.runs_programs { "" } else { ",noexec" };
     let options = format!(
-        "fsname={},subtype={},nosuid,nodev,noexec,max_read={MAX_READ}{}{read_only}",
+        "fsname={},subtype={},nosuid,nodev{programs},max_read={MAX_READ}{}{read_only}",
         appearance.source,
         appearance.subtype,
         appearance.modes(),

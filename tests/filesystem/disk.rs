@@ -120,22 +120,33 @@ impl BlockDevice for Disk {
     }
 }
 
-/// What a power cut before event `at` leaves; of what was written since the last flush any part, where the medium reorders.
+/// What a power cut before event `at` leaves; of what was written since the last flush any sectors, where the medium reorders.
 pub(crate) fn cut(blank: &[u8], log: &[Event], at: usize, reorders: Option<&mut Random>) -> Vec<u8> {
+    cut_units(blank, log, at, reorders, 512)
+}
+
+/// The same for a medium that writes so many bytes in whole, or not.
+pub(crate) fn cut_units(
+    blank: &[u8],
+    log: &[Event],
+    at: usize,
+    reorders: Option<&mut Random>,
+    unit: usize,
+) -> Vec<u8> {
     let mut image = blank.to_vec();
     let flushed =
         log[..at].iter().rposition(|event| matches!(event, Event::Flush)).map_or(0, |last| last + 1);
     let mut random = reorders;
     for (number, event) in log[..at].iter().enumerate() {
         let Event::Write(place, bytes) = event else { continue };
-        for (sector, part) in bytes.chunks(512).enumerate() {
+        for (sector, part) in bytes.chunks(unit).enumerate() {
             if number >= flushed
                 && let Some(random) = random.as_deref_mut()
                 && random.below(2) == 0
             {
                 continue;
             }
-            let place = place + sector * 512;
+            let place = place + sector * unit;
             image[place..place + part.len()].copy_from_slice(part);
         }
     }

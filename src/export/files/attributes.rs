@@ -1,10 +1,10 @@
 use std::time::{Duration, SystemTime};
 
-use fuser::{Errno, FileAttr, FileType, INodeNo, TimeOrNow};
+use fuser::{Errno, FileAttr, FileType, INodeNo, Request, TimeOrNow};
 use rustix::process::{getegid, geteuid};
 use serde::{Deserialize, Serialize};
 
-use crate::filesystem::{Attributes, Fault, Kind, NodeId, Rights};
+use crate::filesystem::{Attributes, Changes, Fault, Kind, New, NodeId, Rights};
 
 /// How long the kernel may trust attributes and exact names: nobody else changes them.
 pub(super) const TTL: Duration = Duration::from_secs(60 * 60);
@@ -50,6 +50,57 @@ pub(super) fn shown(attributes: &Attributes, owners: Owners) -> FileAttr {
     }
 }
 
+/// Modes and owners that a request wants for a file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) mode: Option<u32>,
+    pub(super) uid: Option<u32>,
+    pub(super) gid: Option<u32>,
+}
+
+impl Wanted {
+    /// Puts them among other changes, as far as the file's owners go. Nobody gives away what is shown as theirs.
+    pub(super) fn put(self, changes: &mut Changes, rights: Rights, owners: Owners) -> Result<(), Errno> {
+        let Self { mode, uid, gid } = self;
+        if matches!((rights, owners), (Rights::Posix { .. }, Owners::Real)) {
+            (changes.uid, changes.gid) = (uid, gid);
+        } else if uid.is_some_and(|uid| uid != geteuid().as_raw())
+            || gid.is_some_and(|gid| gid != getegid().as_raw())
+        {
+            return Err(Errno::EPERM);
+        }
+        match rights {
+            // There is a mark against writing, and no more.
+            Rights::Mark { .. } => changes.read_only = mode.map(|mode| mode & 0o200 == 0),
+            Rights::Posix { .. } => changes.mode = mode.map(permissions),
+        }
+        Ok(())
+    }
+}
+
+/// The twelve bits that `chmod` sets.
+fn permissions(mode: u32) -> u16 {
+    u16::try_from(mode & 0o7777).unwrap_or_default()
+}
+
+/// A file that is to be made, of whoever asks for it.
+pub(super) fn new_file<'a>(request: &Request, kind: Kind, (mode, umask): (u32, u32)) -> New<'a> {
+    let (uid, gid) = (request.uid(), request.gid());
+    New { kind, mode: permissions(mode), umask: permissions(umask), uid, gid, device: 0, target: &[] }
+}
+
+/// What a mode says that a file is to be.
+pub(super) const fn kind_of(mode: u32) -> Option<Kind> {
+    Some(match mode & libc::S_IFMT {
+        libc::S_IFREG => Kind::File,
+        libc::S_IFIFO => Kind::Pipe,
+        libc::S_IFSOCK => Kind::Socket,
+        libc::S_IFCHR => Kind::CharacterDevice,
+        libc::S_IFBLK => Kind::BlockDevice,
+        _ => return None,
+    })
+}
+
 pub(super) const fn kind(kind: Kind) -> FileType {
     match kind {
         Kind::File => FileType::RegularFile,
@@ -87,6 +138,7 @@ pub(super) const fn errno(fault: Fault) -> Errno {
         Fault::ReadOnly => Errno::EROFS,
         Fault::Invalid => Errno::EINVAL,
         Fault::NameTooLong => Errno::ENAMETOOLONG,
+        Fault::TooManyLinks => Errno::EMLINK,
         Fault::NotPermitted => Errno::EPERM,
         Fault::Absent => Errno::ENOSYS,
         Fault::Unsupported => Errno::EOPNOTSUPP,

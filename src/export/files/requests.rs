@@ -13,22 +13,20 @@ use std::{
     time::SystemTime,
 };
 
+use super::{
+    attributes::{ALIAS_TTL, Owners, TTL, Wanted, errno, kind, kind_of, moment, new_file, node, shown},
+    pace::Pace,
+};
+use crate::{
+    export::{LogSink, negotiate::negotiate},
+    filesystem::{Attributes, Changes, Existing, Fault, FileSystem, Found, Kind, New, NodeId, Seek, Space},
+    sys::fuse_mount::MAX_READ,
+};
 use fuser::{
     BsdFileFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
     KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
     ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
     Request, TimeOrNow, WriteFlags,
-};
-use rustix::process::{getegid, geteuid};
-
-use super::{
-    attributes::{ALIAS_TTL, Owners, TTL, errno, kind, moment, node, shown},
-    pace::Pace,
-};
-use crate::{
-    export::{LogSink, negotiate::negotiate},
-    filesystem::{Attributes, Changes, Fault, FileSystem, Found, Kind, NodeId, Seek, Space},
-    sys::fuse_mount::MAX_READ,
 };
 
 /// One value, many threads.
@@ -149,13 +147,6 @@ impl Server {
         })?;
         Ok(entries)
     }
-
-    /// What `chmod` and `chown` may ask: there is a mark against writing, and no owner.
-    fn read_only(mode: Option<u32>, uid: Option<u32>, gid: Option<u32>) -> Result<Option<bool>, Errno> {
-        let is_other = uid.is_some_and(|uid| uid != geteuid().as_raw())
-            || gid.is_some_and(|gid| gid != getegid().as_raw());
-        if is_other { Err(Errno::EPERM) } else { Ok(mode.map(|mode| mode & 0o200 == 0)) }
-    }
 }
 
 fn finish(reply: ReplyEmpty, done: Result<(), Errno>) {
@@ -190,7 +181,9 @@ impl Filesystem for Server {
         ];
         negotiate(config, &wanted)?;
         if self.ask(|files| Ok(files.has_access_lists())).unwrap_or_default() {
+            // A default list of the directory stands in the place of the umask, which only the file system can tell.
             let _unknown_here = config.add_capabilities(InitFlags::FUSE_POSIX_ACL);
+            let _unknown_here = config.add_capabilities(InitFlags::FUSE_DONT_MASK);
         }
         Ok(())
     }
@@ -220,7 +213,7 @@ impl Filesystem for Server {
         size: Option<u64>,
         accessed: Option<TimeOrNow>,
         modified: Option<TimeOrNow>,
-        _: Option<SystemTime>,
+        last_change: Option<SystemTime>,
         _: Option<FileHandle>,
         created: Option<SystemTime>,
         _: Option<SystemTime>,
@@ -228,49 +221,80 @@ impl Filesystem for Server {
         _: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let changed = Self::read_only(mode, uid, gid).and_then(|read_only| {
-            let (accessed, modified) = (accessed.map(moment), modified.map(moment));
-            let changes = Changes { size, read_only, modified, accessed, created };
-            self.change(|files| files.set_attributes(node(ino), &changes))
-        });
-        match changed {
+        let (accessed, modified) = (accessed.map(moment), modified.map(moment));
+        let mut changes =
+            Changes { size, modified, changed: last_change, accessed, created, ..Changes::default() };
+        let rights = self.ask(|files| files.attributes(node(ino))).map(|attributes| attributes.rights);
+        let done = rights
+            .and_then(|rights| Wanted { mode, uid, gid }.put(&mut changes, rights, self.owners))
+            .and_then(|()| self.change(|files| files.set_attributes(node(ino), &changes)));
+        match done {
             Ok(attributes) => reply.attr(&TTL, &self.shown(&attributes)),
             Err(errno) => reply.error(errno),
         }
     }
 
-    fn mknod(&self, _: &Request, parent: INodeNo, new: &OsStr, mode: u32, _: u32, _: u32, reply: ReplyEntry) {
-        if mode & libc::S_IFMT != libc::S_IFREG {
-            return reply.error(Errno::EPERM);
-        }
-        self.entry(reply, self.settle(|files| files.create(node(parent), new, Kind::File)));
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        device: u32,
+        reply: ReplyEntry,
+    ) {
+        let Some(kind) = kind_of(mode) else { return reply.error(Errno::EINVAL) };
+        let new = New { device, ..new_file(request, kind, (mode, umask)) };
+        self.entry(reply, self.settle(|files| files.make(node(parent), name, &new)));
     }
 
-    fn mkdir(&self, _: &Request, parent: INodeNo, new: &OsStr, _: u32, _: u32, reply: ReplyEntry) {
-        self.entry(reply, self.settle(|files| files.create(node(parent), new, Kind::Directory)));
+    fn mkdir(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        reply: ReplyEntry,
+    ) {
+        let new = new_file(request, Kind::Directory, (mode, umask));
+        self.entry(reply, self.settle(|files| files.make(node(parent), name, &new)));
     }
 
-    fn create(&self, _: &Request, parent: INodeNo, new: &OsStr, _: u32, _: u32, _: i32, reply: ReplyCreate) {
-        let made = self.change(|files| {
-            let found = files.create(node(parent), new, Kind::File)?;
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        _: i32,
+        reply: ReplyCreate,
+    ) {
+        let new = new_file(request, Kind::File, (mode, umask));
+        let opened = self.change(|files| {
+            let found = files.make(node(parent), name, &new)?;
             files.open(found.attributes.node)?;
             Ok(found.attributes)
         });
-        match made {
-            Ok(made) => {
+        match opened {
+            Ok(attributes) => {
                 let flags = FopenFlags::FOPEN_KEEP_CACHE;
-                reply.created(&TTL, &self.shown(&made), Generation(0), FileHandle(0), flags);
+                reply.created(&TTL, &self.shown(&attributes), Generation(0), FileHandle(0), flags);
             }
             Err(errno) => reply.error(errno),
         }
     }
 
-    fn symlink(&self, _: &Request, _: INodeNo, _: &OsStr, _: &Path, reply: ReplyEntry) {
-        reply.error(Errno::EPERM);
+    fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
+        let target = target.as_os_str().as_bytes();
+        let new = New { target, ..new_file(request, Kind::Link, (0o777, 0)) };
+        self.entry(reply, self.settle(|files| files.make(node(parent), name, &new)));
     }
 
-    fn link(&self, _: &Request, _: INodeNo, _: INodeNo, _: &OsStr, reply: ReplyEntry) {
-        reply.error(Errno::EPERM);
+    fn link(&self, _: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        self.entry(reply, self.settle(|files| files.link(node(ino), node(parent), name)));
     }
 
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
@@ -296,6 +320,34 @@ impl Filesystem for Server {
         answer_sized(reply, size, seen);
     }
 
+    fn setxattr(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _: u32,
+        reply: ReplyEmpty,
+    ) {
+        if is_for_root(name.as_bytes()) && request.uid() != 0 {
+            return reply.error(Errno::EPERM);
+        }
+        let existing = match flags {
+            libc::XATTR_CREATE => Existing::Refused,
+            libc::XATTR_REPLACE => Existing::Needed,
+            _ => Existing::Any,
+        };
+        self.answer_settled(reply, |files| files.set_extended(node(ino), name, Some(value), existing));
+    }
+
+    fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        if is_for_root(name.as_bytes()) && request.uid() != 0 {
+            return reply.error(Errno::EPERM);
+        }
+        self.answer_settled(reply, |files| files.set_extended(node(ino), name, None, Existing::Needed));
+    }
+
     fn unlink(&self, _: &Request, parent: INodeNo, gone: &OsStr, reply: ReplyEmpty) {
         self.answer_settled(reply, |files| files.remove(node(parent), gone, Kind::File));
     }
@@ -314,11 +366,15 @@ impl Filesystem for Server {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
+        let (from, to) = ((node(parent), old), (node(to), new));
+        if flags == RenameFlags::RENAME_EXCHANGE {
+            return self.answer_settled(reply, |files| files.exchange(from, to));
+        }
         let replace = !flags.contains(RenameFlags::RENAME_NOREPLACE);
         if !(flags - RenameFlags::RENAME_NOREPLACE).is_empty() {
             return reply.error(Errno::EINVAL);
         }
-        self.answer_settled(reply, |files| files.rename((node(parent), old), (node(to), new), replace));
+        self.answer_settled(reply, |files| files.rename(from, to, replace));
     }
 
     fn open(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
@@ -475,12 +531,18 @@ impl Filesystem for Server {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        if mode != 0 {
-            // A file has neither holes nor clusters behind its end.
-            return reply.error(Errno::EOPNOTSUPP);
-        }
         let Some(end) = offset.checked_add(length) else { return reply.error(Errno::EFBIG) };
-        self.answer_settled(reply, |files| files.allocate(node(ino), end));
+        let (file, range, grows) = (node(ino), offset..end, mode & libc::FALLOC_FL_KEEP_SIZE == 0);
+        match mode & !libc::FALLOC_FL_KEEP_SIZE {
+            0 => self.answer_settled(reply, |files| files.reserve(file, range, grows)),
+            libc::FALLOC_FL_PUNCH_HOLE if !grows => {
+                self.answer_settled(reply, |files| files.clear(file, range, false, false));
+            }
+            libc::FALLOC_FL_ZERO_RANGE => {
+                self.answer_settled(reply, |files| files.clear(file, range, true, grows));
+            }
+            _ => reply.error(Errno::EOPNOTSUPP),
+        }
     }
 
     fn lseek(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {

@@ -55,7 +55,9 @@ impl FilesExport {
     /// `Missing` where FUSE or `fusermount3` is, `Permission`, `NotFound`, or what the system gave. Nothing stays mounted.
     pub fn start(files: Arc<dyn FileSystem>, dir: &Path, how: FilesMount<'_>, log: &LogSink) -> Result<Self> {
         let FilesMount { source, subtype, read_only, owners } = how;
-        let appearance = Appearance { source, subtype, read_only, checks_modes: true };
+        // Where files have modes of their own, those say which are programs.
+        let runs_programs = files.has_access_lists();
+        let appearance = Appearance { source, subtype, read_only, checks_modes: true, runs_programs };
         let (mount, descriptor) = OwnMount::new(dir, &appearance)?;
         let served = Arc::new(Served::new(Arc::clone(&files)));
         let pace = Arc::<Pace>::default();

@@ -1,5 +1,7 @@
 //! Extended attributes: in the inode, in a block of their own, or large ones each in an inode.
 
+use std::sync::Arc;
+
 use super::{
     super::{
         Fault, Result,
@@ -8,26 +10,42 @@ use super::{
     acl,
     checksum::crc32c_of,
     inode::{ATTRIBUTE_VALUE, Inode},
+    store::Block,
     volume::Volume,
 };
 
 /// One of them.
 #[derive(Debug, Clone, Copy)]
-struct Entry<'a> {
+pub(super) struct Entry<'a> {
     /// Stands for the first part of the name.
-    prefix: u8,
-    name: &'a [u8],
-    value: Value<'a>,
+    pub(super) prefix: u8,
+    pub(super) name: &'a [u8],
+    pub(super) value: Value<'a>,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Value<'a> {
+pub(super) enum Value<'a> {
     Here(&'a [u8]),
     /// In an inode, so many bytes.
     Inode(u32, u32),
 }
 
 impl Volume {
+    /// The block of an inode's attributes, checked; none where it has none.
+    pub(super) fn attribute_block(&self, inode: &Inode) -> Result<Option<Arc<Block>>> {
+        let number = inode.attribute_block;
+        if number == 0 {
+            return Ok(None);
+        }
+        if !self.superblock.has_blocks(number, 1) {
+            return Err(Fault::Damaged);
+        }
+        let block = self.store.block(number)?;
+        let seed = self.seed();
+        block.checked(|bytes| is_block_right(seed, number, bytes))?;
+        Ok(Some(block))
+    }
+
     /// The value of the attribute with this whole name.
     pub(super) fn attribute(&self, inode: &Inode, name: &[u8]) -> Result<Vec<u8>> {
         let (prefix, name) = split(name).ok_or(Fault::Unsupported)?;
@@ -64,17 +82,9 @@ impl Volume {
         {
             return Ok(());
         }
-        let number = inode.attribute_block;
-        if number == 0 {
-            return Ok(());
+        if let Some(block) = self.attribute_block(inode)? {
+            walk(&block.bytes, BLOCK_HEADER, &block.bytes, &mut |entry| take(entry))?;
         }
-        if !self.superblock.has_blocks(number, 1) {
-            return Err(Fault::Damaged);
-        }
-        let block = self.store.block(number)?;
-        let seed = self.seed();
-        block.checked(|bytes| is_block_right(seed, number, bytes))?;
-        walk(&block.bytes, BLOCK_HEADER, &block.bytes, &mut |entry| take(entry))?;
         Ok(())
     }
 
@@ -110,13 +120,13 @@ pub(super) fn inline_rest(inode: &Inode) -> Result<&[u8]> {
 }
 
 /// The attributes in an inode, behind their mark.
-fn body(inode: &Inode) -> Option<&[u8]> {
+pub(super) fn body(inode: &Inode) -> Option<&[u8]> {
     let rest = inode.rest();
     if u32_at(rest, 0) == MAGIC { rest.get(4..) } else { None }
 }
 
 /// Shows the entries that begin at `start`; their values lie in `values`. Whether `take` saw all.
-fn walk<'a>(
+pub(super) fn walk<'a>(
     bytes: &'a [u8],
     start: usize,
     values: &'a [u8],
@@ -143,7 +153,7 @@ fn walk<'a>(
 }
 
 /// The number of a name's prefix, and the rest of the name. A prefix that is a whole name leaves nothing.
-fn split(name: &[u8]) -> Option<(u8, &[u8])> {
+pub(super) fn split(name: &[u8]) -> Option<(u8, &[u8])> {
     PREFIXES.iter().find_map(|&(number, prefix, is_whole)| {
         let rest = name.strip_prefix(prefix.as_bytes())?;
         (rest.is_empty() == is_whole).then_some((number, rest))
@@ -157,13 +167,13 @@ fn is_block_right(seed: Option<u32>, number: u64, bytes: &[u8]) -> bool {
     is_marked && crc32c_of(seed, &[&number.to_le_bytes(), before, &[0; 4], after]) == u32_at(bytes, 0x10)
 }
 
-const MAGIC: u32 = 0xea02_0000;
+pub(super) const MAGIC: u32 = 0xea02_0000;
 /// Bytes of an entry before its name.
-const ENTRY: usize = 16;
+pub(super) const ENTRY: usize = 16;
 /// Bytes of a block before the first entry.
-const BLOCK_HEADER: usize = 32;
+pub(super) const BLOCK_HEADER: usize = 32;
 /// The longest value that the system's calls can pass on.
-const LONGEST: usize = 64 << 10;
+pub(super) const LONGEST: usize = 64 << 10;
 /// What an inode's own data is called, which is no attribute to anybody else.
 const SYSTEM: u8 = 7;
 /// The prefixes that have meaning here, and whether each is a whole name.

@@ -23,31 +23,48 @@ pub(super) struct Entry<'a> {
     pub(super) inode: u32,
     /// What it is, where the directory says so.
     pub(super) kind: Option<Kind>,
+    /// Where it begins in its block.
+    pub(super) at: usize,
+}
+
+/// Where an entry stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Located {
+    /// The block of the volume; none in an inode.
+    pub(super) block: u64,
+    pub(super) at: usize,
+    /// To which inode it leads.
+    pub(super) inode: u32,
 }
 
 impl Volume {
     /// The inode that a name leads to.
     pub(super) fn find(&self, directory: &Inode, name: &[u8]) -> Result<u32> {
+        self.locate(directory, name)?.map(|located| located.inode).ok_or(Fault::NotFound)
+    }
+
+    /// Where the entry with a name stands.
+    pub(super) fn locate(&self, directory: &Inode, name: &[u8]) -> Result<Option<Located>> {
         check_directory(directory)?;
         if name.len() > LONGEST_NAME {
             return Err(Fault::NameTooLong);
         }
         if self.is_indexed(directory) {
             match self.find_indexed(directory, name)? {
-                Search::Found(inode) => return Ok(inode),
-                Search::NotFound => return Err(Fault::NotFound),
+                Search::Found(located) => return Ok(Some(located)),
+                Search::NotFound => return Ok(None),
                 Search::Senseless => {}
             }
         }
         let mut found = None;
-        self.entries(directory, 0, &mut |entry, _| {
+        self.walk_entries(directory, 0, &mut |entry, block, _| {
             let is_it = entry.name == name;
             if is_it {
-                found = Some(entry.inode);
+                found = Some(Located { block, at: entry.at, inode: entry.inode });
             }
             !is_it
         })?;
-        found.ok_or(Fault::NotFound)
+        Ok(found)
     }
 
     pub(super) fn is_indexed(&self, directory: &Inode) -> bool {
@@ -61,9 +78,19 @@ impl Volume {
         cursor: u64,
         take: &mut dyn FnMut(Entry<'_>, u64) -> bool,
     ) -> Result<()> {
+        self.walk_entries(directory, cursor, &mut |entry, _, next| take(entry, next))
+    }
+
+    /// The same, with the block of the volume in which an entry stands.
+    fn walk_entries(
+        &self,
+        directory: &Inode,
+        cursor: u64,
+        take: &mut dyn FnMut(Entry<'_>, u64, u64) -> bool,
+    ) -> Result<()> {
         check_directory(directory)?;
         if self.is_inline(directory) {
-            return self.inline_entries(directory, cursor, take);
+            return self.inline_entries(directory, cursor, &mut |entry, next| take(entry, 0, next));
         }
         let block_len = u64::from(self.superblock.block_len);
         let blocks = directory.size.div_ceil(block_len);
@@ -83,7 +110,7 @@ impl Volume {
                 let from = index(cursor.saturating_sub(start));
                 if self
                     .block_entries(&block.bytes, 0, from, &mut |entry, end| {
-                        take(entry, start.saturating_add(end))
+                        take(entry, physical, start.saturating_add(end))
                     })?
                     .is_break()
                 {
@@ -137,7 +164,7 @@ impl Volume {
                     head.get(HEADER..len).and_then(|rest| rest.get(..name_len)).ok_or(Fault::Damaged)?;
                 let kind = if has_kinds { kind(u8_at(head, 7)) } else { None };
                 let is_shown = is_possible(name) && is_nameable(&self.superblock, inode);
-                if is_shown && !take(Entry { name, inode, kind }, long(end)) {
+                if is_shown && !take(Entry { name, inode, kind, at }, long(end)) {
                     return Ok(ControlFlow::Break(()));
                 }
             }
@@ -180,14 +207,16 @@ pub(super) fn index_start(block: &[u8], is_first: bool) -> Option<usize> {
 }
 
 fn is_index_right(seed: u32, block: &[u8], start: usize) -> bool {
+    index_sum(seed, block, start).is_some_and(|(at, sum)| u32_at(block, at) == sum)
+}
+
+/// Where the checksum of an index stands, and what it is.
+pub(super) fn index_sum(seed: u32, block: &[u8], start: usize) -> Option<(usize, u32)> {
     let (limit, count) = (index(u16_at(block, start)), index(u16_at(block, start.saturating_add(2))));
     let tail = start.saturating_add(limit.saturating_mul(8));
-    let covered = block.get(..start.saturating_add(count.saturating_mul(8)));
-    let Some((covered, tail)) = covered.zip(block.get(tail..).filter(|tail| tail.len() >= 8)) else {
-        return false;
-    };
-    let reserved = tail.get(..4).unwrap_or_default();
-    count <= limit && crc32c_of(seed, &[covered, reserved, &[0; 4]]) == u32_at(tail, 4)
+    let covered = block.get(..start.saturating_add(count.saturating_mul(8)))?;
+    let reserved = block.get(tail..).filter(|tail| tail.len() >= 8)?.get(..4)?;
+    (count <= limit).then(|| (tail.saturating_add(4), crc32c_of(seed, &[covered, reserved, &[0; 4]])))
 }
 
 pub(super) fn check_directory(inode: &Inode) -> Result<()> {
@@ -195,7 +224,7 @@ pub(super) fn check_directory(inode: &Inode) -> Result<()> {
 }
 
 /// The length of an entry, which in blocks of 64 KiB does not fit its field.
-fn entry_len(field: u16, block_len: usize) -> usize {
+pub(super) fn entry_len(field: u16, block_len: usize) -> usize {
     let field = index(field);
     if block_len < 1 << 16 {
         return field;
@@ -204,11 +233,11 @@ fn entry_len(field: u16, block_len: usize) -> usize {
 }
 
 /// Whether a name can be shown. `.` and `..` are none of a directory's own.
-fn is_possible(name: &[u8]) -> bool {
+pub(super) fn is_possible(name: &[u8]) -> bool {
     !name.is_empty() && name != b"." && name != b".." && !name.iter().any(|byte| matches!(byte, 0 | b'/'))
 }
 
-const fn kind(code: u8) -> Option<Kind> {
+pub(super) const fn kind(code: u8) -> Option<Kind> {
     Some(match code {
         1 => Kind::File,
         2 => Kind::Directory,
@@ -223,10 +252,10 @@ const fn kind(code: u8) -> Option<Kind> {
 
 pub(super) const LONGEST_NAME: usize = 255;
 /// Bytes of an entry before its name.
-const HEADER: usize = 8;
+pub(super) const HEADER: usize = 8;
 /// The entry at the end of a block that holds the checksum.
-const TAIL: usize = 12;
-const TAIL_KIND: u16 = 0xde00;
+pub(super) const TAIL: usize = 12;
+pub(super) const TAIL_KIND: u16 = 0xde00;
 /// The number of the parent, before the entries in an inode.
 const INLINE_PARENT: usize = 4;
 /// Blocks of a directory that are looked at for one answer.

@@ -5,7 +5,9 @@ use super::super::bytes::u32_at;
 /// What is done about a feature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Support {
-    /// It is read here, and takes nothing.
+    /// It is read here and written.
+    Written,
+    /// It is read here, and takes nothing. Volumes that have it are not written.
     Read,
     /// The volume is not shown: what it holds would be taken for something else.
     Refused,
@@ -25,6 +27,12 @@ pub(super) struct Features {
     compatible: u32,
     incompatible: u32,
     read_only: u32,
+}
+
+impl Feature {
+    pub(super) const fn bit(self) -> u32 {
+        self.bit
+    }
 }
 
 /// One bit of them.
@@ -47,6 +55,24 @@ impl Features {
         }
     }
 
+    /// Has it, and gives where its field is in the superblock.
+    pub(super) const fn add(&mut self, feature: Feature) -> usize {
+        match feature.field {
+            Field::Compatible => {
+                self.compatible |= feature.bit;
+                0x5c
+            }
+            Field::Incompatible => {
+                self.incompatible |= feature.bit;
+                0x60
+            }
+            Field::ReadOnly => {
+                self.read_only |= feature.bit;
+                0x64
+            }
+        }
+    }
+
     pub(super) const fn has(&self, feature: Feature) -> bool {
         self.field(feature.field) & feature.bit != 0
     }
@@ -63,6 +89,20 @@ impl Features {
         (unknown != 0).then(|| format!("0x{unknown:x}"))
     }
 
+    /// The first one with which the volume cannot be written.
+    pub(super) fn unwritten(&self) -> Option<String> {
+        let is_here = |feature: &&Feature| self.has(**feature) && feature.support != Written;
+        if let Some(feature) = ALL.iter().find(is_here) {
+            return Some(feature.name.to_owned());
+        }
+        let unknown = [Compatible, Incompatible, ReadOnly].into_iter().find_map(|field| {
+            let known = ALL.iter().filter(|feature| feature.field == field);
+            let unknown = self.field(field) & !known.fold(0, |bits, feature| bits | feature.bit);
+            (unknown != 0).then_some(unknown)
+        });
+        unknown.map(|bits| format!("0x{bits:x}"))
+    }
+
     const fn field(&self, field: Field) -> u32 {
         match field {
             Field::Compatible => self.compatible,
@@ -77,31 +117,37 @@ const fn feature(field: Field, bit: u32, name: &'static str, support: Support) -
 }
 
 use Field::{Compatible, Incompatible, ReadOnly};
-use Support::{Read, Refused};
+use Support::{Read, Refused, Written};
 
-pub(super) const HAS_JOURNAL: Feature = feature(Compatible, 0x4, "has_journal", Read);
-pub(super) const DIR_INDEX: Feature = feature(Compatible, 0x20, "dir_index", Read);
-pub(super) const SPARSE_SUPER2: Feature = feature(Compatible, 0x200, "sparse_super2", Read);
-pub(super) const FILETYPE: Feature = feature(Incompatible, 0x2, "filetype", Read);
-pub(super) const RECOVER: Feature = feature(Incompatible, 0x4, "needs_recovery", Read);
-pub(super) const META_BG: Feature = feature(Incompatible, 0x10, "meta_bg", Read);
-pub(super) const WIDE: Feature = feature(Incompatible, 0x80, "64bit", Read);
-pub(super) const CSUM_SEED: Feature = feature(Incompatible, 0x2000, "metadata_csum_seed", Read);
-pub(super) const LARGE_DIR: Feature = feature(Incompatible, 0x4000, "large_dir", Read);
+pub(super) const HAS_JOURNAL: Feature = feature(Compatible, 0x4, "has_journal", Written);
+pub(super) const EXT_ATTR: Feature = feature(Compatible, 0x8, "ext_attr", Written);
+pub(super) const DIR_INDEX: Feature = feature(Compatible, 0x20, "dir_index", Written);
+pub(super) const SPARSE_SUPER2: Feature = feature(Compatible, 0x200, "sparse_super2", Written);
+pub(super) const ORPHAN_FILE: Feature = feature(Compatible, 0x1000, "orphan_file", Written);
+pub(super) const FILETYPE: Feature = feature(Incompatible, 0x2, "filetype", Written);
+pub(super) const RECOVER: Feature = feature(Incompatible, 0x4, "needs_recovery", Written);
+pub(super) const META_BG: Feature = feature(Incompatible, 0x10, "meta_bg", Written);
+pub(super) const EXTENT: Feature = feature(Incompatible, 0x40, "extent", Written);
+pub(super) const WIDE: Feature = feature(Incompatible, 0x80, "64bit", Written);
+pub(super) const CSUM_SEED: Feature = feature(Incompatible, 0x2000, "metadata_csum_seed", Written);
+pub(super) const LARGE_DIR: Feature = feature(Incompatible, 0x4000, "large_dir", Written);
 pub(super) const INLINE_DATA: Feature = feature(Incompatible, 0x8000, "inline_data", Read);
-pub(super) const SPARSE_SUPER: Feature = feature(ReadOnly, 0x1, "sparse_super", Read);
-pub(super) const HUGE_FILE: Feature = feature(ReadOnly, 0x8, "huge_file", Read);
-pub(super) const GDT_CSUM: Feature = feature(ReadOnly, 0x10, "uninit_bg", Read);
+pub(super) const SPARSE_SUPER: Feature = feature(ReadOnly, 0x1, "sparse_super", Written);
+pub(super) const LARGE_FILE: Feature = feature(ReadOnly, 0x2, "large_file", Written);
+pub(super) const HUGE_FILE: Feature = feature(ReadOnly, 0x8, "huge_file", Written);
+pub(super) const GDT_CSUM: Feature = feature(ReadOnly, 0x10, "uninit_bg", Written);
+pub(super) const DIR_NLINK: Feature = feature(ReadOnly, 0x20, "dir_nlink", Written);
 pub(super) const BIGALLOC: Feature = feature(ReadOnly, 0x200, "bigalloc", Read);
-pub(super) const METADATA_CSUM: Feature = feature(ReadOnly, 0x400, "metadata_csum", Read);
+pub(super) const METADATA_CSUM: Feature = feature(ReadOnly, 0x400, "metadata_csum", Written);
+pub(super) const ORPHAN_PRESENT: Feature = feature(ReadOnly, 0x1_0000, "orphan_present", Written);
 
 /// The table: what mke2fs 1.47 and `debugfs` know by name.
 const ALL: [Feature; 46] = [
-    feature(Compatible, 0x1, "dir_prealloc", Read),
+    feature(Compatible, 0x1, "dir_prealloc", Written),
     feature(Compatible, 0x2, "imagic_inodes", Read),
     HAS_JOURNAL,
-    feature(Compatible, 0x8, "ext_attr", Read),
-    feature(Compatible, 0x10, "resize_inode", Read),
+    EXT_ATTR,
+    feature(Compatible, 0x10, "resize_inode", Written),
     DIR_INDEX,
     feature(Compatible, 0x40, "lazy_bg", Read),
     feature(Compatible, 0x80, "snapshot_inode", Read),
@@ -110,16 +156,16 @@ const ALL: [Feature; 46] = [
     // What it left in its part of the journal is told apart when that is replayed.
     feature(Compatible, 0x400, "fast_commit", Read),
     feature(Compatible, 0x800, "stable_inodes", Read),
-    feature(Compatible, 0x1000, "orphan_file", Read),
+    ORPHAN_FILE,
     feature(Incompatible, 0x1, "compression", Refused),
     FILETYPE,
     RECOVER,
     feature(Incompatible, 0x8, "journal_dev", Refused),
     META_BG,
-    feature(Incompatible, 0x40, "extent", Read),
+    EXTENT,
     WIDE,
     feature(Incompatible, 0x100, "mmp", Read),
-    feature(Incompatible, 0x200, "flex_bg", Read),
+    feature(Incompatible, 0x200, "flex_bg", Written),
     feature(Incompatible, 0x400, "ea_inode", Read),
     feature(Incompatible, 0x1000, "dirdata", Refused),
     CSUM_SEED,
@@ -129,12 +175,12 @@ const ALL: [Feature; 46] = [
     feature(Incompatible, 0x1_0000, "encrypt", Refused),
     feature(Incompatible, 0x2_0000, "casefold", Refused),
     SPARSE_SUPER,
-    feature(ReadOnly, 0x2, "large_file", Read),
+    LARGE_FILE,
     feature(ReadOnly, 0x4, "btree_dir", Read),
     HUGE_FILE,
     GDT_CSUM,
-    feature(ReadOnly, 0x20, "dir_nlink", Read),
-    feature(ReadOnly, 0x40, "extra_isize", Read),
+    DIR_NLINK,
+    feature(ReadOnly, 0x40, "extra_isize", Written),
     feature(ReadOnly, 0x80, "snapshot", Read),
     feature(ReadOnly, 0x100, "quota", Read),
     BIGALLOC,
@@ -144,7 +190,7 @@ const ALL: [Feature; 46] = [
     feature(ReadOnly, 0x2000, "project", Read),
     feature(ReadOnly, 0x4000, "shared_blocks", Read),
     feature(ReadOnly, 0x8000, "verity", Read),
-    feature(ReadOnly, 0x1_0000, "orphan_present", Read),
+    ORPHAN_PRESENT,
 ];
 
 #[cfg(test)]
@@ -172,6 +218,16 @@ mod tests {
         for name in OF_E2FSPROGS.split_whitespace() {
             assert!(ALL.iter().any(|feature| feature.name == name), "{name}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_told_by_name() {
+        let with = |compatible, incompatible, read_only| Features { compatible, incompatible, read_only };
+        assert_eq!(with(0x103c, 0x22c6, 0x46b).unwritten(), None);
+        assert_eq!(with(0x3c, 0x80c2, 0x46b).unwritten().unwrap(), "inline_data");
+        assert_eq!(with(0x3c, 0xc2, 0x66b).unwritten().unwrap(), "bigalloc");
+        assert_eq!(with(0x43c, 0xc2, 0).unwritten().unwrap(), "fast_commit");
+        assert_eq!(with(0x3c, 0xc2, 0x10_0000).unwritten().unwrap(), "0x100000");
     }
 
     #[test]

@@ -35,7 +35,7 @@ impl Volume {
             let count = rest.len().min(index(here)).max(1);
             let part = rest.get_mut(..count).unwrap_or_default();
             match run.place {
-                Place::Hole => part.fill(0),
+                Place::Hole | Place::Unwritten(_) => part.fill(0),
                 Place::Data(first) => self.store.read(part, first, at % block_len)?,
             }
             done = done.saturating_add(count);
@@ -85,7 +85,7 @@ impl Volume {
     }
 
     /// Whether a link's target stands where other files name their blocks: it has none but that of its attributes.
-    fn is_in_root(&self, inode: &Inode) -> bool {
+    pub(super) fn is_in_root(&self, inode: &Inode) -> bool {
         let attributes = if inode.attribute_block == 0 { 0 } else { u64::from(self.superblock.block_len) };
         !self.is_inline(inode)
             && !inode.has(EXTENTS)

@@ -28,24 +28,29 @@ impl Hash {
 
     /// The hash of a name. Its lowest bit is never set: in an index that one tells of names that go on in the next block.
     pub(super) fn of(self, name: &[u8], seed: [u32; 4]) -> u32 {
+        self.both(name, seed).0
+    }
+
+    /// The same, and another one that tells names apart that have the first in common.
+    pub(super) fn both(self, name: &[u8], seed: [u32; 4]) -> (u32, u32) {
         let mut state = if seed == [0; 4] { START } else { seed };
-        let hash = match self.function {
-            Function::Legacy => self.legacy(name),
+        let (hash, other) = match self.function {
+            Function::Legacy => (self.legacy(name), 0),
             Function::HalfMd4 => {
                 for rest in rounds(name, 32) {
                     half_md4(&mut state, self.words(rest));
                 }
-                state[1]
+                (state[1], state[2])
             }
             Function::Tea => {
                 for rest in rounds(name, 16) {
                     tea(&mut state, self.words(rest));
                 }
-                state[0]
+                (state[0], state[1])
             }
         };
         // The highest one is the end of a directory to whoever reads it.
-        if hash & !1 == END { END - 2 } else { hash & !1 }
+        (if hash & !1 == END { END - 2 } else { hash & !1 }, other)
     }
 
     fn legacy(self, name: &[u8]) -> u32 {

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// A file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Inode {
     pub(super) number: u32,
     pub(super) mode: u16,
@@ -23,13 +23,15 @@ pub(super) struct Inode {
     pub(super) size: u64,
     /// Bytes on the medium.
     pub(super) allocated: u64,
+    /// The unit in which the medium counts those.
+    pub(super) unit: u64,
     pub(super) flags: u32,
     pub(super) generation: u32,
     /// The block of its extended attributes, or 0.
     pub(super) attribute_block: u64,
     pub(super) times: Times,
     /// All of it.
-    raw: Box<[u8]>,
+    pub(super) raw: Box<[u8]>,
 }
 
 /// When something happened to it.
@@ -81,6 +83,7 @@ impl Inode {
             links: u16_at(raw, 0x1a),
             size,
             allocated: (high | u64::from(u32_at(raw, 0x1c))).saturating_mul(unit),
+            unit,
             flags,
             generation: u32_at(raw, 0x64),
             attribute_block: u64::from(u16_at(raw, 0x76)) << 32 | u64::from(u32_at(raw, 0x68)),
@@ -131,6 +134,14 @@ impl Inode {
 
 fn is_right(superblock: &Superblock, number: u32, raw: &[u8], extra: usize) -> bool {
     let Checksums::All(seed) = superblock.checksums else { return true };
+    let (low, high) = sums(seed, number, raw, extra);
+    u16_at(raw, 0x7c) == low && high.is_none_or(|high| u16_at(raw, 0x82) == high)
+        // A table that was never written: nothing in it is a file.
+        || raw.iter().all(|byte| *byte == 0)
+}
+
+/// Both halves of an inode's checksum; small inodes have the first alone.
+pub(super) fn sums(seed: u32, number: u32, raw: &[u8], extra: usize) -> (u16, Option<u16>) {
     let part = |from: usize, to: usize| raw.get(from..to).unwrap_or_default();
     let has_high = extra >= 4;
     let (number, generation) = (number.to_le_bytes(), part(0x64, 0x68));
@@ -142,14 +153,11 @@ fn is_right(superblock: &Superblock, number: u32, raw: &[u8], extra: usize) -> b
         crc32c_of(sum, &[part(OLD_LEN, raw.len())])
     };
     let [a, b, c, d] = sum.to_le_bytes();
-    let is_low = u16_at(raw, 0x7c) == u16::from_le_bytes([a, b]);
-    is_low && (!has_high || u16_at(raw, 0x82) == u16::from_le_bytes([c, d]))
-        // A table that was never written: nothing in it is a file.
-        || raw.iter().all(|byte| *byte == 0)
+    (u16::from_le_bytes([a, b]), has_high.then(|| u16::from_le_bytes([c, d])))
 }
 
 /// 32 bits of seconds, with a sign, then two bits of epoch and thirty of nanoseconds.
-fn moment(seconds: u32, more: u32) -> SystemTime {
+pub(super) fn moment(seconds: u32, more: u32) -> SystemTime {
     let epoch = u64::from(more & 3) << 32;
     let nanoseconds = u64::from(more >> 2).min(999_999_999);
     let after = if seconds >> 31 == 0 {
@@ -172,12 +180,12 @@ pub(super) const fn is_nameable(superblock: &Superblock, number: u32) -> bool {
 /// The root directory.
 pub(super) const ROOT: u32 = 2;
 /// What an inode had before there was more.
-const OLD_LEN: usize = 128;
+pub(super) const OLD_LEN: usize = 128;
 
 /// A directory with an index.
 pub(super) const INDEXED: u32 = 0x1000;
 /// Its blocks are counted in blocks.
-const HUGE: u32 = 0x4_0000;
+pub(super) const HUGE: u32 = 0x4_0000;
 /// Mapped by extents.
 pub(super) const EXTENTS: u32 = 0x8_0000;
 /// It holds the value of an extended attribute.

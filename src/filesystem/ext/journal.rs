@@ -41,13 +41,37 @@ pub(super) fn replay(volume: &Volume) -> Result<(Replayed, Journal)> {
     let is_here = superblock.features.has(HAS_JOURNAL) && superblock.journal_inode != 0;
     let read = if is_here { read(volume) } else { Err(Stop::Unread("it is on another device")) };
     match read {
-        Ok((replayed, false)) => Ok((replayed, Journal::Replayed)),
+        Ok(Read { replayed, has_more: false, .. }) => Ok((replayed, Journal::Replayed)),
         // Everything that was committed in whole transactions shows.
-        Ok((replayed, true)) => Ok((replayed, Journal::Unread("it has fast commits"))),
+        Ok(Read { replayed, .. }) => Ok((replayed, Journal::Unread("it has fast commits"))),
         Err(Stop::Unread(why)) => Ok((Replayed::new(), Journal::Unread(why))),
         Err(Stop::Fault(Fault::Io)) => Err(Fault::Io),
         Err(Stop::Fault(_)) => Ok((Replayed::new(), Journal::Unread("it is damaged"))),
     }
+}
+
+/// How the log is to be written on, in its blocks from the first one on, with which transaction next. Its own superblock comes along.
+pub(super) fn written_on(volume: &Volume) -> Result<(Format, u32, Vec<u8>), &'static str> {
+    let damaged = "its journal is damaged";
+    let inode = volume.inode(volume.superblock.journal_inode).map_err(|_| damaged)?;
+    let head = block_of(volume, &inode, 0).map_err(|_| damaged)?;
+    let parsed = Format::parse(volume, &inode, &head);
+    let (format, start, sequence) = parsed.map_err(|_| "its journal is not understood")?;
+    if be32(&head, 4) != 4 {
+        return Err("its journal is of the first kind");
+    }
+    if format.fast > 0 {
+        return Err("its journal takes fast commits");
+    }
+    // A transaction that was not committed in whole has the number after the last, and is passed over.
+    let next = if start == 0 { sequence } else { read(volume).map_err(|_| damaged)?.next.wrapping_add(1) };
+    Ok((format, next.max(1), head))
+}
+
+/// The places of the log's blocks, that of its superblock first.
+pub(super) fn places(volume: &Volume, format: &Format) -> Result<Vec<u64>> {
+    let inode = volume.inode(volume.superblock.journal_inode)?;
+    (0..format.end).map(|at| place_of(volume, &inode, at)).collect()
 }
 
 /// Why a journal is not replayed.
@@ -64,20 +88,20 @@ impl From<Fault> for Stop {
 
 /// How a log is written.
 #[derive(Debug)]
-struct Format {
+pub(super) struct Format {
     /// The log's blocks: the first, and the one behind the last.
-    first: u32,
-    end: u32,
+    pub(super) first: u32,
+    pub(super) end: u32,
     /// Blocks behind the log that are kept for fast commits.
     fast: u32,
-    is_64bit: bool,
-    checks: Checks,
+    pub(super) is_64bit: bool,
+    pub(super) checks: Checks,
     is_async: bool,
 }
 
 /// How it is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Checks {
+pub(super) enum Checks {
     None,
     /// The sum of a whole transaction, in its commit.
     V1,
@@ -87,7 +111,7 @@ enum Checks {
 }
 
 impl Checks {
-    const fn seed(self) -> Option<u32> {
+    pub(super) const fn seed(self) -> Option<u32> {
         match self {
             Self::V2(seed) | Self::V3(seed) => Some(seed),
             _ => None,
@@ -120,13 +144,21 @@ struct Pending {
     is_doubtful: bool,
 }
 
-/// All changes of the log, and whether fast commits follow.
-fn read(volume: &Volume) -> Result<(Replayed, bool), Stop> {
+/// All changes of the log.
+struct Read {
+    replayed: Replayed,
+    /// Whether fast commits follow.
+    has_more: bool,
+    /// The number of the transaction that would follow.
+    next: u32,
+}
+
+fn read(volume: &Volume) -> Result<Read, Stop> {
     let inode = volume.inode(volume.superblock.journal_inode)?;
     let head = block_of(volume, &inode, 0)?;
     let (format, start, sequence) = Format::parse(volume, &inode, &head)?;
     if start == 0 {
-        return Ok((Replayed::new(), false));
+        return Ok(Read { replayed: Replayed::new(), has_more: false, next: sequence });
     }
     if start < format.first || start >= format.end {
         return Err(Stop::Fault(Fault::Damaged));
@@ -145,7 +177,7 @@ fn read(volume: &Volume) -> Result<(Replayed, bool), Stop> {
     walk.pending.sum = Some(!0);
     while walk.step()? {}
     let has_more = walk.has_fast_commits()?;
-    Ok((walk.replayed, has_more))
+    Ok(Read { replayed: walk.replayed, has_more, next: walk.sequence })
 }
 
 impl Format {
@@ -192,7 +224,19 @@ impl Format {
         Ok((format, be32(head, 0x1c), be32(head, 0x18)))
     }
 
-    const fn tag_len(&self) -> usize {
+    /// Has it be written as these features say. The checksums begin with the journal's identifier.
+    pub(super) fn write_with(&mut self, incompatible: u32, head: &[u8]) {
+        let seed = crc32c(!0, head.get(0x30..0x40).unwrap_or_default());
+        self.checks = match () {
+            () if incompatible & CSUM_V3 != 0 => Checks::V3(seed),
+            () if incompatible & CSUM_V2 != 0 => Checks::V2(seed),
+            () => Checks::None,
+        };
+        self.is_64bit = incompatible & WIDE != 0;
+        self.is_async = false;
+    }
+
+    pub(super) const fn tag_len(&self) -> usize {
         match (self.checks, self.is_64bit) {
             (Checks::V3(_), _) => 16,
             (Checks::V2(_), true) => 14,
@@ -394,7 +438,7 @@ impl Walk<'_> {
 fn place_of(volume: &Volume, inode: &Inode, at: u32) -> Result<u64> {
     match volume.map(inode, at.into())?.place {
         Place::Data(place) => Ok(place),
-        Place::Hole => Err(Fault::Damaged),
+        _ => Err(Fault::Damaged),
     }
 }
 
@@ -409,24 +453,24 @@ fn be32(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |field| u32::from_be_bytes(*field))
 }
 
-const DESCRIPTOR: u32 = 1;
-const COMMIT: u32 = 2;
-const REVOKE: u32 = 5;
+pub(super) const DESCRIPTOR: u32 = 1;
+pub(super) const COMMIT: u32 = 2;
+pub(super) const REVOKE: u32 = 5;
 
 /// The compatible feature that sums up transactions.
-const CHECKSUM: u32 = 0x1;
-const WIDE: u32 = 0x2;
-const ASYNC_COMMIT: u32 = 0x4;
-const CSUM_V2: u32 = 0x8;
-const CSUM_V3: u32 = 0x10;
+pub(super) const CHECKSUM: u32 = 0x1;
+pub(super) const WIDE: u32 = 0x2;
+pub(super) const ASYNC_COMMIT: u32 = 0x4;
+pub(super) const CSUM_V2: u32 = 0x8;
+pub(super) const CSUM_V3: u32 = 0x10;
 const FAST_COMMIT: u32 = 0x20;
 /// The incompatible features that are known; the first one is that there may be revocations.
 const KNOWN: u32 = 0x1 | WIDE | ASYNC_COMMIT | CSUM_V2 | CSUM_V3 | FAST_COMMIT;
 
 /// Of a tag.
-const ESCAPED: u32 = 0x1;
-const SAME_UUID: u32 = 0x2;
-const LAST: u32 = 0x8;
+pub(super) const ESCAPED: u32 = 0x1;
+pub(super) const SAME_UUID: u32 = 0x2;
+pub(super) const LAST: u32 = 0x8;
 
 /// How many blocks fast commits have where the journal does not say.
 const FAST_BLOCKS: u32 = 256;

@@ -15,7 +15,9 @@ use super::{
 pub(super) enum Place {
     /// From this block of the volume on.
     Data(u64),
-    /// Nowhere: they read as zeros. Also where there are blocks for them that were never written.
+    /// From this block on, where they were never written: they read as zeros.
+    Unwritten(u64),
+    /// Nowhere: they read as zeros.
     Hole,
 }
 
@@ -70,7 +72,7 @@ impl Volume {
                 if !self.superblock.has_blocks(first, left) {
                     return Err(Fault::Damaged);
                 }
-                let place = if found.is_written { Place::Data(first) } else { Place::Hole };
+                let place = if found.is_written { Place::Data(first) } else { Place::Unwritten(first) };
                 Ok(Run { place, blocks: left })
             }
             None => Ok(hole(logical, end)),
@@ -141,9 +143,9 @@ fn hole(logical: u32, end: u64) -> Run {
 }
 
 /// A node of a tree of extents.
-struct Node<'a> {
-    depth: u16,
-    entries: &'a [u8],
+pub(super) struct Node<'a> {
+    pub(super) depth: u16,
+    pub(super) entries: &'a [u8],
 }
 
 /// The entry of a node under which a block falls.
@@ -157,7 +159,7 @@ struct Step {
 }
 
 impl<'a> Node<'a> {
-    fn parse(bytes: &'a [u8]) -> Result<Self> {
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self> {
         let (count, most) = (index(u16_at(bytes, 2)), index(u16_at(bytes, 4)));
         let entries = bytes.get(ENTRY..).and_then(|rest| rest.get(..count.saturating_mul(ENTRY)));
         let is_possible = u16_at(bytes, 0) == MAGIC && count <= most;
@@ -202,22 +204,22 @@ impl<'a> Node<'a> {
 }
 
 /// Whether the checksum behind a node's last possible entry is right.
-fn is_node_right(seed: Option<u32>, bytes: &[u8]) -> bool {
+pub(super) fn is_node_right(seed: Option<u32>, bytes: &[u8]) -> bool {
     let Some(seed) = seed else { return true };
     let at = index(u16_at(bytes, 4)).saturating_add(1).saturating_mul(ENTRY);
     let covered = bytes.get(..at).filter(|_| at.saturating_add(4) <= bytes.len());
     covered.is_some_and(|covered| crc32c(seed, covered) == u32_at(bytes, at))
 }
 
-const MAGIC: u16 = 0xf30a;
+pub(super) const MAGIC: u16 = 0xf30a;
 /// Bytes of an entry, and of the header before them.
-const ENTRY: usize = 12;
-const DEEPEST: u16 = 5;
+pub(super) const ENTRY: usize = 12;
+pub(super) const DEEPEST: u16 = 5;
 /// Blocks of the longest extent; longer ones are such as were not written.
-const LONGEST: u16 = 0x8000;
+pub(super) const LONGEST: u16 = 0x8000;
 /// The end of the longest file, in blocks.
-const PAST: u64 = 1 << 32;
+pub(super) const PAST: u64 = 1 << 32;
 /// Blocks that an inode names itself.
-const DIRECT: u64 = 12;
+pub(super) const DIRECT: u64 = 12;
 /// The highest tree of lists.
-const HIGHEST: u32 = 3;
+pub(super) const HIGHEST: u32 = 3;

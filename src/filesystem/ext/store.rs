@@ -1,4 +1,4 @@
-//! Blocks as they are after the journal was replayed: metadata from a small cache, content from the device.
+//! Blocks as they are now: metadata that was changed, metadata from a small cache, content from the device.
 
 use std::{
     collections::HashMap,
@@ -9,19 +9,23 @@ use std::{
     },
 };
 
-use super::super::{
-    Fault, Result,
-    bytes::{index, long},
+use super::{
+    super::{
+        Fault, Result,
+        bytes::{index, long},
+    },
+    running::Running,
 };
 use crate::block::ByteDevice;
 
-/// The device, and where the journal has something newer.
+/// The device, where the journal has something newer, and what was changed since.
 #[derive(Debug)]
 pub(super) struct Store {
-    device: Arc<ByteDevice>,
-    block_len: u32,
+    pub(super) device: Arc<ByteDevice>,
+    pub(super) block_len: u32,
     replayed: HashMap<u64, Copied>,
     cache: Mutex<Cache>,
+    pub(super) running: Running,
 }
 
 /// Where the journal keeps a block.
@@ -53,7 +57,19 @@ pub(super) struct Block {
     is_checked: AtomicBool,
 }
 
+impl Clone for Block {
+    fn clone(&self) -> Self {
+        let is_checked = AtomicBool::new(self.is_checked.load(Ordering::Relaxed));
+        Self { bytes: self.bytes.clone(), is_checked }
+    }
+}
+
 impl Block {
+    /// One that is made here, and need not be checked.
+    pub(super) fn new(bytes: Box<[u8]>) -> Self {
+        Self { bytes, is_checked: AtomicBool::new(true) }
+    }
+
     /// Has `check` look at it, once.
     pub(super) fn checked(&self, check: impl FnOnce(&[u8]) -> bool) -> Result<()> {
         if self.is_checked.load(Ordering::Relaxed) {
@@ -76,24 +92,46 @@ struct Cache {
 
 impl Store {
     pub(super) fn new(device: Arc<ByteDevice>, block_len: u32, replayed: HashMap<u64, Copied>) -> Self {
-        Self { device, block_len, replayed, cache: Mutex::default() }
+        Self { device, block_len, replayed, cache: Mutex::default(), running: Running::default() }
     }
 
     /// A block of metadata. Its number was checked.
     pub(super) fn block(&self, number: u64) -> Result<Arc<Block>> {
+        if let Some(block) = self.running.newest(number) {
+            return Ok(block);
+        }
         if let Some(block) = self.cached(number) {
             return Ok(block);
         }
         let mut bytes = vec![0; index(self.block_len)].into_boxed_slice();
         self.read(&mut bytes, number, 0)?;
         let block = Arc::new(Block { bytes, is_checked: AtomicBool::new(false) });
+        self.keep(number, Arc::clone(&block));
+        Ok(block)
+    }
+
+    /// Has a block in the cache, as it is on the medium.
+    pub(super) fn keep(&self, number: u64, block: Arc<Block>) {
         let most = CACHED / 2 / index(self.block_len);
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.young.len() >= most {
             cache.old = mem::take(&mut cache.young);
         }
-        cache.young.insert(number, Arc::clone(&block));
-        Ok(block)
+        cache.young.insert(number, block);
+    }
+
+    /// Lets go of a block that is not what the cache has.
+    pub(super) fn drop_cached(&self, number: u64) {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.young.remove(&number);
+        cache.old.remove(&number);
+    }
+
+    /// The blocks of which the journal has newer copies.
+    pub(super) fn replayed(&self) -> Vec<u64> {
+        let mut numbers: Vec<u64> = self.replayed.keys().copied().collect();
+        numbers.sort_unstable();
+        numbers
     }
 
     fn cached(&self, number: u64) -> Option<Arc<Block>> {

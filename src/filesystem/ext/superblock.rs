@@ -32,10 +32,15 @@ pub(super) struct Superblock {
     pub(super) checksums: Checksums,
     pub(super) uuid: [u8; 16],
     pub(super) hash_seed: [u32; 4],
+    /// How the names of new directories are hashed.
+    pub(super) hash_version: u8,
     /// Whether names are hashed as unsigned bytes.
     pub(super) has_unsigned_hash: bool,
     pub(super) journal_inode: u32,
+    pub(super) orphan_inode: u32,
     pub(super) is_clean: bool,
+    /// Whether somebody found it to be damaged.
+    pub(super) has_errors: bool,
     pub(super) free_blocks: u64,
     pub(super) reserved_blocks: u64,
     pub(super) free_inodes: u32,
@@ -143,8 +148,11 @@ impl Superblock {
             checksums,
             uuid: uuid(raw),
             hash_seed: [0xec, 0xf0, 0xf4, 0xf8].map(|at| u32_at(raw, at)),
+            hash_version: u8_at(raw, 0xfc),
             has_unsigned_hash: u32_at(raw, 0x160) & UNSIGNED_HASH != 0,
             journal_inode: u32_at(raw, 0xe0),
+            orphan_inode: u32_at(raw, 0x280),
+            has_errors: state & 2 != 0,
             is_clean: state & 1 != 0 && state & 2 == 0,
             free_blocks: wide(0xc, 0x158).min(blocks),
             reserved_blocks: wide(0x8, 0x154).min(blocks),
@@ -157,6 +165,32 @@ impl Superblock {
     /// The first block of a group.
     pub(super) const fn first_of(&self, group: u64) -> u64 {
         group.saturating_mul(self.blocks_per_group).saturating_add(self.first_block)
+    }
+
+    /// How many blocks it has.
+    pub(super) const fn blocks_in(&self, group: u64) -> u64 {
+        let left = self.blocks.saturating_sub(self.first_of(group));
+        if left < self.blocks_per_group { left } else { self.blocks_per_group }
+    }
+
+    /// The group of a block.
+    pub(super) const fn group_of(&self, block: u64) -> u64 {
+        // Checked when it was read: it is not zero.
+        match block.saturating_sub(self.first_block).checked_div(self.blocks_per_group) {
+            Some(group) => group,
+            None => 0,
+        }
+    }
+
+    pub(super) const fn descriptors_per_block(&self) -> u64 {
+        let count = self.block_len as u64 / if self.descriptor_len == 0 { 1 } else { self.descriptor_len };
+        if count == 0 { 1 } else { count }
+    }
+
+    /// Blocks of a group's table of inodes.
+    pub(super) const fn inode_table_blocks(&self) -> u64 {
+        let len = (self.inodes_per_group as u64).saturating_mul(self.inode_len as u64);
+        len.div_ceil(self.block_len as u64)
     }
 
     /// Whether a group begins with a copy of the superblock.

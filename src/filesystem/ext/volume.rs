@@ -1,15 +1,18 @@
 //! A volume that was opened: its superblock, its blocks, its groups.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use super::{
-    super::{
-        Fault, Result,
-        bytes::{index, u16_at, u32_at},
-    },
-    checksum::{crc16, crc32c, crc32c_of},
+    super::{Fault, Result, bytes::index},
+    checksum::{crc32c, crc32c_of},
     inode::Inode,
     journal::{self, Journal, Replayed},
+    log::Log,
+    space::Freed,
     store::Store,
     superblock::{self, Checksums, Superblock},
 };
@@ -31,6 +34,16 @@ pub enum Unreadable {
 pub(super) struct Volume {
     pub(super) superblock: Superblock,
     pub(super) store: Store,
+    /// The log, where changes go through one.
+    pub(super) log: Option<Log>,
+    /// Blocks that were given back, and are not to be taken yet.
+    pub(super) space: Freed,
+    /// Whether the medium says that the volume is in use.
+    pub(super) is_marked: bool,
+    /// Files that nothing names, in the order of the list on the medium, from its end.
+    pub(super) orphans: Vec<u32>,
+    /// What the next new file is told apart by from those that had its number.
+    pub(super) generation: u32,
 }
 
 impl Volume {
@@ -44,7 +57,7 @@ impl Volume {
         Ok((Self::with(device, most, replayed)?, journal))
     }
 
-    fn with(device: &Arc<ByteDevice>, most: u64, replayed: Replayed) -> Result<Self, Unreadable> {
+    pub(super) fn with(device: &Arc<ByteDevice>, most: u64, replayed: Replayed) -> Result<Self, Unreadable> {
         let mut raw = vec![0; superblock::LEN];
         device.read_at(&mut raw, superblock::PLACE).map_err(Fault::from)?;
         let superblock = Superblock::parse(&raw, most)?;
@@ -56,66 +69,28 @@ impl Volume {
         if replayed.block_len != superblock.block_len {
             return Err(Unreadable::Fault(Fault::Damaged));
         }
-        Ok(Self { superblock: replayed, store })
-    }
-
-    /// Where a group's table of inodes begins.
-    fn inode_table(&self, group: u64) -> Result<u64> {
-        let superblock = &self.superblock;
-        let len = superblock.descriptor_len;
-        let per_block = u64::from(superblock.block_len) / len.max(1);
-        let (block, within) = (self.descriptor_block(group / per_block)?, group % per_block);
-        let block = self.store.block(block)?;
-        let start = index(within.saturating_mul(len));
-        let raw = start.checked_add(index(len)).and_then(|end| block.bytes.get(start..end));
-        let raw = raw.ok_or(Fault::Damaged)?;
-        if !self.is_descriptor_right(group, raw) {
-            return Err(Fault::Damaged);
-        }
-        let high = if len >= 64 { u64::from(u32_at(raw, 0x28)) << 32 } else { 0 };
-        let first = high | u64::from(u32_at(raw, 0x8));
-        let table_len =
-            u64::from(superblock.inodes_per_group).saturating_mul(u64::from(superblock.inode_len));
-        let blocks = table_len.div_ceil(u64::from(superblock.block_len));
-        if superblock.has_blocks(first, blocks) { Ok(first) } else { Err(Fault::Damaged) }
-    }
-
-    /// The block of a meta group's descriptors.
-    fn descriptor_block(&self, meta_group: u64) -> Result<u64> {
-        let superblock = &self.superblock;
-        let block = if meta_group < superblock.first_meta_group {
-            // Behind the superblock, which stands 1024 bytes from the start.
-            let after = if superblock.block_len == 1024 { 2 } else { 1 };
-            meta_group.saturating_add(after)
-        } else {
-            let per_block = u64::from(superblock.block_len) / superblock.descriptor_len.max(1);
-            let group = meta_group.saturating_mul(per_block);
-            let is_shifted = group == 0 && superblock.block_len == 1024 && superblock.first_block == 0;
-            let behind = u64::from(superblock.has_super(group)) + u64::from(is_shifted);
-            superblock.first_of(group).saturating_add(behind)
-        };
-        if superblock.has_blocks(block, 1) { Ok(block) } else { Err(Fault::Damaged) }
-    }
-
-    fn is_descriptor_right(&self, group: u64, raw: &[u8]) -> bool {
-        let superblock = &self.superblock;
-        let number = u32::try_from(group).unwrap_or(u32::MAX).to_le_bytes();
-        let (before, after) = (raw.get(..0x1e).unwrap_or_default(), raw.get(0x20..).unwrap_or_default());
-        let expected = match superblock.checksums {
-            Checksums::None => return true,
-            Checksums::Descriptors => {
-                [&superblock.uuid[..], &number, before, after].iter().fold(!0, |sum, part| crc16(sum, part))
-            }
-            Checksums::All(seed) => {
-                let [low, high, ..] = crc32c_of(seed, &[&number, before, &[0; 2], after]).to_le_bytes();
-                u16::from_le_bytes([low, high])
-            }
-        };
-        u16_at(raw, 0x1e) == expected
+        Ok(Self {
+            superblock: replayed,
+            store,
+            log: None,
+            space: Freed::default(),
+            is_marked: false,
+            orphans: Vec::new(),
+            generation: seed(),
+        })
     }
 
     /// Reads an inode, also one that nothing names.
     pub(super) fn inode(&self, number: u32) -> Result<Inode> {
+        let superblock = &self.superblock;
+        let (block, start) = self.inode_place(number)?;
+        let block = self.store.block(block)?;
+        let raw = start.checked_add(index(superblock.inode_len)).and_then(|end| block.bytes.get(start..end));
+        Inode::parse(superblock, number, raw.ok_or(Fault::Damaged)?)
+    }
+
+    /// The block of an inode, and where in it.
+    pub(super) fn inode_place(&self, number: u32) -> Result<(u64, usize)> {
         let superblock = &self.superblock;
         let at = number.checked_sub(1).filter(|_| number <= superblock.inodes).ok_or(Fault::Stale)?;
         let (group, within) =
@@ -124,10 +99,7 @@ impl Volume {
         let table = self.inode_table(group.into())?;
         let offset = u64::from(within).saturating_mul(superblock.inode_len.into());
         let block_len = u64::from(superblock.block_len);
-        let block = self.store.block(table.saturating_add(offset / block_len))?;
-        let start = index(offset % block_len);
-        let raw = start.checked_add(index(superblock.inode_len)).and_then(|end| block.bytes.get(start..end));
-        Inode::parse(superblock, number, raw.ok_or(Fault::Damaged)?)
+        Ok((table.saturating_add(offset / block_len), index(offset % block_len)))
     }
 
     /// The register with which the checksums of what belongs to an inode begin.
@@ -172,6 +144,12 @@ impl Volume {
         let all = superblock.first_block.saturating_add(superblock.groups.saturating_mul(own));
         all.saturating_add(copies).saturating_add(journal).min(superblock.blocks)
     }
+}
+
+fn seed() -> u32 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let [a, b, c, d, ..] = now.as_nanos().to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }
 
 /// Whether a checksum at the end of a node of metadata is right.

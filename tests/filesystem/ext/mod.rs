@@ -1,6 +1,9 @@
-//! ext2, ext3 and ext4, read: what the kernel wrote, what it makes of a journal, and damage.
+//! ext2, ext3 and ext4, read: what the kernel wrote, what it makes of a journal, and damage. Written: `write`.
 
+mod cuts;
+mod model;
 mod tree;
+mod write;
 
 use std::{
     fs,
@@ -45,10 +48,22 @@ impl Image {
     }
 
     fn shell(&self, script: &str) -> String {
+        self.try_shell(script).unwrap_or_else(|said| panic!("{script}: {said}"))
+    }
+
+    /// What a script said, and whether all of it went well.
+    fn try_shell(&self, script: &str) -> Result<String, String> {
         let path = format!("PATH=$PATH:/sbin:/usr/sbin; set -e; {script}");
         let output = Command::new("sh").args(["-c", &path]).current_dir(&self.folder).output().unwrap();
-        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() { Ok(said) } else { Err(said + &String::from_utf8_lossy(&output.stderr)) }
+    }
+
+    /// A file of the folder, kept to be looked at.
+    fn kept(&self, name: &str) -> PathBuf {
+        let (_, kept) = tempfile::NamedTempFile::new().unwrap().keep().unwrap();
+        fs::copy(self.path(name), &kept).unwrap();
+        kept
     }
 
     /// Mounts a file of the folder over a loop device, which is writable also where the mount is not: a journal is replayed then.
@@ -288,8 +303,12 @@ fn damage_neither_panics_nor_hangs() {
             let mut damaged = whole.clone();
             tree::damage(&mut damaged, &mut random);
             let start = Instant::now();
+            if let Ok((files, _, None)) = ExtFileSystem::open_to_write(&device(damaged.clone())) {
+                tree::change(&files, &mut random);
+            }
+            let opening = Instant::now();
             let opened = open(damaged);
-            assert!(start.elapsed() < Duration::from_secs(1), "{options} {seed}");
+            assert!(opening.elapsed() < Duration::from_secs(1), "{options} {seed}");
             if let Ok((files, _)) = opened {
                 tree::walk(&files);
             }

@@ -16,10 +16,11 @@ use std::{
 };
 
 use rustix::fs::{
-    AtFlags, CWD, FallocateFlags, FileType, Mode, SeekFrom, StatxFlags, Timespec, Timestamps, XattrFlags,
-    fallocate, lgetxattr, llistxattr, lsetxattr, major, makedev, minor, mknodat, seek, statx, utimensat,
+    Advice, AtFlags, CWD, FallocateFlags, FileType, Mode, SeekFrom, StatxFlags, Timespec, Timestamps,
+    XattrFlags, fadvise, fallocate, lgetxattr, llistxattr, lsetxattr, major, makedev, minor, mknodat, seek,
+    statx, utimensat,
 };
-use strongroom::filesystem::{ExtFileSystem, FileSystem, Kind, NodeId, Rights, Seek};
+use strongroom::filesystem::{Changes, Existing, ExtFileSystem, FileSystem, Kind, NodeId, Rights, Seek};
 
 use crate::Random;
 
@@ -215,7 +216,7 @@ pub(super) fn assert_same(files: &ExtFileSystem, mounted: &Path, what: &str) {
     for path in ours.keys().chain(theirs.keys()).collect::<BTreeSet<_>>() {
         assert_eq!(ours.get(path), theirs.get(path), "{what}: {}", String::from_utf8_lossy(path));
     }
-    assert!(ours.len() > 3, "{what}");
+    assert!(ours.len() > 1, "{what}");
     let (space, told) = (files.space(), rustix::fs::statvfs(mounted).unwrap());
     assert_eq!(u64::from(space.unit), told.f_bsize, "{what}");
     assert_eq!((space.total, space.nodes), (told.f_blocks, told.f_files), "{what}");
@@ -299,6 +300,8 @@ fn by_the_kernel(root: &Path) -> Tree {
             }
             Kind::File => {
                 let file = File::open(&real).unwrap();
+                // Under another name it may have been read: blocks that were reserved count as data then.
+                fadvise(&file, 0, None, Advice::DontNeed).unwrap();
                 let read = |at, buffer: &mut [u8]| file.read_at(buffer, at).unwrap();
                 content(
                     found.size(),
@@ -436,4 +439,50 @@ pub(super) fn walk(files: &ExtFileSystem) {
             }
         }
     }
+}
+
+/// Changes as a user would: everything may fail.
+pub(super) fn change(files: &ExtFileSystem, random: &mut Random) {
+    let mut folders = vec![NodeId::ROOT];
+    let mut known = vec![NodeId::ROOT];
+    for _ in 0..40 {
+        let folder = folders[random.below(folders.len() as u64) as usize];
+        let mut names = Vec::new();
+        let from = random.below(4) * (u64::MAX >> 3);
+        let _ = files.list(folder, from, &mut |entry| {
+            names.push(entry.name.to_owned());
+            names.len() < 30
+        });
+        for name in &names {
+            if let Ok(found) = files.lookup(folder, name) {
+                known.push(found.attributes.node);
+                if found.attributes.kind == Kind::Directory {
+                    folders.push(found.attributes.node);
+                }
+            }
+        }
+        let node = known[random.below(known.len() as u64) as usize];
+        let name = OsString::from(format!("new {}", random.below(20)));
+        let old = names.get(random.below(30) as usize).unwrap_or(&name);
+        let offset = random.below(1 << 20);
+        let value = [7; 100];
+        let _ = match random.below(12) {
+            0 => files.create(folder, &name, Kind::File).map(drop),
+            1 => files.create(folder, &name, Kind::Directory).map(drop),
+            2 => files.remove(folder, old, Kind::File),
+            3 => files.remove(folder, old, Kind::Directory),
+            4 => files.rename((folder, old), (NodeId::ROOT, &name), true),
+            5 => files.link(node, folder, &name).map(drop),
+            6 => files.set_attributes(node, &Changes { size: Some(offset), ..Changes::default() }).map(drop),
+            7 => files.clear(node, offset / 2..offset, false, false),
+            8 => files.reserve(node, offset..offset + 30_000, true),
+            9 => files.set_extended(node, OsStr::new("user.x"), Some(&value), Existing::Any),
+            10 => files.sync(),
+            _ => files.write(node, offset, &[1; 9000]),
+        };
+    }
+    for node in known {
+        files.forget(node, u64::MAX);
+    }
+    let _ = files.close();
 }

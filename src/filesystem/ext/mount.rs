@@ -1,0 +1,96 @@
+//! Volumes opened to be written: the journal brought to its places, and what was begun when the volume was left ended.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{
+    super::{Fault, Result, bytes::index},
+    features::{HAS_JOURNAL, RECOVER},
+    journal::Journal,
+    log::Log,
+    volume::{Unreadable, Volume},
+};
+use crate::block::ByteDevice;
+
+impl Volume {
+    /// Opens a volume to be written. What keeps it from that is told; it is as it was then.
+    pub(super) fn open_to_write(
+        device: &Arc<ByteDevice>,
+    ) -> Result<(Self, Journal, Option<String>), Unreadable> {
+        let (mut volume, journal) = Self::open(device, device.size())?;
+        if let Some(why) = volume.unwritten(journal) {
+            return Ok((volume, journal, Some(why)));
+        }
+        if volume.superblock.features.has(HAS_JOURNAL) {
+            let mut log = match Log::open(&volume) {
+                Ok(log) => log,
+                Err(why) => return Ok((volume, journal, Some(why.to_owned()))),
+            };
+            if volume.superblock.features.has(RECOVER) {
+                volume.copy_journal()?;
+                log.restart(&mut volume.store)?;
+                volume = Self::with(device, device.size(), HashMap::new())?;
+                volume.is_marked = true;
+            }
+            volume.log = Some(log);
+        }
+        volume.recount();
+        match volume.finish_orphans() {
+            Ok(()) => Ok((volume, journal, None)),
+            Err(Fault::Io | Fault::ReadOnly) => Err(Fault::Io.into()),
+            Err(_) => Ok((volume, journal, Some("the files that were being removed are damaged".to_owned()))),
+        }
+    }
+
+    /// What keeps a volume from being written.
+    fn unwritten(&self, journal: Journal) -> Option<String> {
+        let superblock = &self.superblock;
+        if let Some(feature) = superblock.features.unwritten() {
+            return Some(format!("it has the feature {feature}"));
+        }
+        let is_elsewhere = superblock.features.has(HAS_JOURNAL) && superblock.journal_inode == 0;
+        let why = match journal {
+            Journal::Unread(why) => why,
+            Journal::Missing => "it was not left clean",
+            _ if superblock.has_errors => "it is marked as damaged",
+            _ if is_elsewhere => "its journal is on another device",
+            _ if superblock.blocks_per_group < SMALLEST_GROUP
+                || !superblock.blocks_per_group.is_multiple_of(8)
+                || !superblock.inodes_per_group.is_multiple_of(8) =>
+            {
+                "its groups are too small"
+            }
+            _ if superblock.block_len > LARGEST_BLOCK => "its blocks are too large",
+            _ => return None,
+        };
+        Some(why.to_owned())
+    }
+
+    /// Writes what the journal has to its places. A power cut within it leaves the journal, and it is done again.
+    fn copy_journal(&mut self) -> Result<()> {
+        let block_len = u64::from(self.superblock.block_len);
+        let mut bytes = vec![0; index(block_len)];
+        for number in self.store.replayed() {
+            self.store.read(&mut bytes, number, 0)?;
+            self.store.write(&bytes, number.saturating_mul(block_len))?;
+        }
+        self.store.flush()
+    }
+
+    /// Counts what is free, as the groups have it: a volume that was not left clean says so of the groups alone.
+    fn recount(&mut self) {
+        let (mut blocks, mut inodes) = (0_u64, 0_u64);
+        for number in 0..self.superblock.groups {
+            let Ok(group) = self.group(number) else { continue };
+            blocks = blocks.saturating_add(group.free_blocks.into());
+            inodes = inodes.saturating_add(group.free_inodes.into());
+        }
+        self.superblock.free_blocks = blocks.min(self.superblock.blocks);
+        let most = u64::from(self.superblock.inodes);
+        self.superblock.free_inodes = u32::try_from(inodes.min(most)).unwrap_or(u32::MAX);
+    }
+}
+
+/// Blocks of the smallest groups that mke2fs makes.
+const SMALLEST_GROUP: u64 = 256;
+/// The largest blocks that the kernel mounts everywhere.
+const LARGEST_BLOCK: u32 = 4096;

@@ -1,0 +1,239 @@
+//! Power cuts while a volume is written: at any write, in order, and with the medium's own order between two flushes.
+
+use std::fs;
+
+use strongroom::filesystem::{ExtFileSystem, Fault, FileSystem, Kind, NodeId};
+
+use super::{
+    Image, can_judge,
+    model::{Model, Run, Shape, assert_same, shape_of},
+    open, tree,
+    write::{KINDS, has_extents, open as open_to_write},
+};
+use crate::{
+    Random,
+    disk::{Disk, Event, cut_units},
+    number,
+};
+
+/// A superblock of 1024 bytes has its checksum at its end, and the kernel counts on its being written in whole as well.
+fn cut(blank: &[u8], log: &[Event], at: usize, reorders: Option<&mut Random>) -> Vec<u8> {
+    cut_units(blank, log, at, reorders, 1024)
+}
+
+/// What was there after an operation.
+struct Moment {
+    /// How much was written when it ended.
+    position: usize,
+    is_synced: bool,
+    model: Model,
+    shape: Shape,
+}
+
+/// A run that is logged, and what the model was after each operation.
+fn logged(image: &[u8], seed: u64, steps: u64, has_extents: bool) -> (Vec<Event>, Vec<Moment>) {
+    let disk = Disk::logged(image.to_vec());
+    let mut run = Run::new(open_to_write(&disk), seed, has_extents);
+    run.reach = 60_000;
+    if seed.is_multiple_of(3) {
+        run.crowd();
+    }
+    let moment = |run: &Run, is_synced| Moment {
+        position: disk.position(),
+        is_synced,
+        model: run.model.clone(),
+        shape: run.model.shape(),
+    };
+    let mut moments = vec![moment(&run, true)];
+    for _ in 0..steps {
+        run.step();
+        let is_synced = run.random.below(12) == 0;
+        if is_synced {
+            run.files.sync().unwrap();
+        }
+        moments.push(moment(&run, is_synced));
+    }
+    (disk.log(), moments)
+}
+
+/// After a cut at `at`: a state between two operations, none older than the last sync.
+fn check(files: &ExtFileSystem, moments: &[Moment], at: usize, what: &str) {
+    let synced = moments.iter().rposition(|moment| moment.is_synced && moment.position <= at).unwrap();
+    let begun =
+        moments.iter().position(|moment| moment.position >= at).unwrap_or(moments.len() - 1).max(synced);
+    let shape = shape_of(files);
+    let found = moments[synced..=begun].iter().rposition(|moment| moment.shape == shape);
+    let Some(found) = found else {
+        let mut least = (usize::MAX, String::new());
+        for (step, moment) in moments[synced..=begun].iter().enumerate() {
+            let differs = |path: &&Vec<u8>| shape.get(*path) != moment.shape.get(*path);
+            let paths: Vec<_> = shape.keys().chain(moment.shape.keys()).filter(differs).collect();
+            if paths.len() < least.0 {
+                let shown = |path: &Vec<u8>| {
+                    let name = String::from_utf8_lossy(path).into_owned();
+                    format!("{name}: {:?} {:?}\n", shape.get(path), moment.shape.get(path))
+                };
+                least = (
+                    paths.len(),
+                    format!("{} {}", synced + step, paths.into_iter().map(shown).collect::<String>()),
+                );
+            }
+        }
+        panic!("{what}: no state between {synced} and {begun}; the nearest is {}", least.1);
+    };
+    // What was written after the sync may be there or not.
+    let nodes = moments[synced..=begun].iter().flat_map(|moment| &moment.model.nodes);
+    let stirred = nodes.filter(|(_, node)| node.touched > synced).map(|(number, _)| *number).collect();
+    assert_same(files, &moments[synced + found].model, &stirred, what);
+}
+
+#[test]
+fn a_power_cut_leaves_a_state_that_was_and_nothing_that_was_synced_is_lost() {
+    if !can_judge() {
+        return;
+    }
+    let only = std::env::var("KIND").ok();
+    for (nth, (name, size, options)) in KINDS.iter().enumerate() {
+        let is_journalled = !options.contains("ext2") && !options.contains("^has_journal");
+        if only.as_deref().is_some_and(|only| only != *name) || !is_journalled {
+            continue;
+        }
+        let first = number("SEED", 0);
+        for seed in first..first + number("SEEDS", 1) {
+            let image = Image::new(size, options);
+            let blank = fs::read(image.path("image")).unwrap();
+            let (log, moments) =
+                logged(&blank, seed << 8 | nth as u64, number("OPS", 200), has_extents(options));
+            let mut random = Random(seed << 8 | nth as u64);
+            for round in 0..number("CUTS", 6) {
+                let at = somewhere(&log, &mut random);
+                let reorders = if round % 2 == 0 { None } else { Some(&mut random) };
+                let left = cut(&blank, &log, at, reorders);
+                judge_cut(
+                    &image,
+                    &left,
+                    &moments,
+                    at,
+                    &format!("{name}, seed {seed}, cut {at}"),
+                    round % 4 < 2,
+                );
+            }
+        }
+    }
+}
+
+/// Any place in a log, behind its first part, in which there is little yet.
+fn somewhere(log: &[Event], random: &mut Random) -> usize {
+    let few = log.len() / 5;
+    1 + few + random.below((log.len() - few) as u64) as usize
+}
+
+fn judge_cut(image: &Image, left: &[u8], moments: &[Moment], at: usize, what: &str, by_the_kernel: bool) {
+    let (files, _) = open(left.to_vec()).unwrap();
+    check(&files, moments, at, what);
+    let disk = Disk::new(left.to_vec());
+    let files = open_to_write(&disk);
+    check(&files, moments, at, what);
+    files.close().unwrap();
+    fs::write(image.path("ours"), disk.image()).unwrap();
+    if let Err(said) = image.try_shell("e2fsck -fn ours 2>&1") {
+        fs::write(image.path("left"), left).unwrap();
+        let kept = [image.kept("ours"), image.kept("left")];
+        panic!("{what}: e2fsck says of {kept:?}: {said}");
+    }
+    fs::write(image.path("theirs"), left).unwrap();
+    if !by_the_kernel {
+        // What e2fsck makes of the journal, without a question.
+        let said = image.try_shell("e2fsck -fp theirs 2>&1 || [ $? = 1 ]");
+        said.unwrap_or_else(|said| panic!("{what}: e2fsck: {said}"));
+        return assert_eq!(
+            shape_of(&image.open("theirs").0),
+            shape_of(&open(left.to_vec()).unwrap().0),
+            "{what}"
+        );
+    }
+    let mounted = image.mount("theirs", "ro");
+    // Before the kernel does the same to its copy.
+    tree::assert_same(&open(left.to_vec()).unwrap().0, &mounted.place, what);
+    drop(mounted);
+    drop(image.mount("theirs", "rw"));
+    image.try_shell("e2fsck -fn theirs 2>&1").unwrap_or_else(|said| panic!("{what}: the kernel's: {said}"));
+}
+
+/// A cut within the replay of a journal, or in what ends the removal of files.
+#[test]
+fn a_power_cut_within_a_replay_is_replayed() {
+    if !can_judge() {
+        return;
+    }
+    for (nth, options) in ["-t ext4 -b 1024 -J size=1", "-t ext3 -b 1024 -J size=1"].into_iter().enumerate() {
+        let image = Image::new("12M", options);
+        let blank = fs::read(image.path("image")).unwrap();
+        for seed in 0..number("SEEDS", 2) {
+            let (log, moments) = logged(&blank, seed << 8 | nth as u64, 250, has_extents(options));
+            let mut random = Random(seed);
+            for _ in 0..number("CUTS", 4) {
+                let at = somewhere(&log, &mut random);
+                let left = cut(&blank, &log, at, Some(&mut random));
+                let disk = Disk::logged(left.clone());
+                open_to_write(&disk);
+                let replay = disk.log();
+                for _ in 0..3 {
+                    let within = random.below(replay.len() as u64 + 1) as usize;
+                    let again = cut(&left, &replay, within, Some(&mut random));
+                    judge_cut(
+                        &image,
+                        &again,
+                        &moments,
+                        at,
+                        &format!("{options}, seed {seed}, {at}, {within}"),
+                        false,
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// After a write that fails nothing is written, and what was synced is there.
+#[test]
+fn a_write_that_fails_turns_the_volume_read_only() {
+    if !can_judge() {
+        return;
+    }
+    let image = Image::new("12M", "-t ext4 -b 1024 -J size=1");
+    let blank = fs::read(image.path("image")).unwrap();
+    for writes in 0..number("CUTS", 40) {
+        let disk = Disk::new(blank.clone());
+        let files = open_to_write(&disk);
+        files.create(NodeId::ROOT, "first".as_ref(), Kind::File).unwrap();
+        files.sync().unwrap();
+        disk.fail_after(writes);
+        let mut failed = None;
+        for step in 0..200_u64 {
+            let name = format!("n{step}");
+            let done = files.create(NodeId::ROOT, name.as_ref(), Kind::File).and_then(|found| {
+                files.write(found.attributes.node, 0, &vec![7; 3000])?;
+                if step % 5 == 4 { files.sync() } else { Ok(()) }
+            });
+            match (done, failed) {
+                (Ok(()), None) => {}
+                (Err(fault), None) => {
+                    assert_eq!(fault, Fault::Io);
+                    failed = Some(step);
+                }
+                (done, Some(_)) => assert_eq!(done, Err(Fault::ReadOnly)),
+            }
+        }
+        assert!(failed.is_some());
+        assert!(files.sync().is_err() && files.close().is_err());
+        files.lookup(NodeId::ROOT, "first".as_ref()).unwrap();
+        drop(files);
+        let disk = Disk::new(disk.image());
+        let files = open_to_write(&disk);
+        files.lookup(NodeId::ROOT, "first".as_ref()).unwrap();
+        files.close().unwrap();
+        fs::write(image.path("ours"), disk.image()).unwrap();
+        image.shell("e2fsck -fn ours 2>&1");
+    }
+}
