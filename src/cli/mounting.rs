@@ -327,7 +327,8 @@ pub(crate) fn target(options: &MountingOptions, place: &Place) -> Target {
     let driver = match options.driver {
         DriverChoice::Auto => mount::DriverChoice::Auto,
         DriverChoice::Kernel => mount::DriverChoice::Kernel,
-        DriverChoice::Builtin => mount::DriverChoice::Userspace,
+        DriverChoice::Builtin => mount::DriverChoice::Builtin,
+        DriverChoice::Userspace => mount::DriverChoice::Userspace,
     };
     let owners = options.owners.map(|owner| match owner {
         OwnersChoice::Me => Owners::Me,

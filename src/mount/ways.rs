@@ -81,7 +81,7 @@ impl Contents {
     /// What can mount it, the best first. The one table: `--driver auto` takes the first that the caller may use and that is here.
     pub(super) const fn means(self) -> &'static [Means] {
         match self {
-            // What strongroom itself does with it is reading.
+            // Who asks for `--driver builtin` has strongroom write it.
             Self::Ext { .. } => &[Means::Kernel, Means::Fuse2fs, Means::Builtin],
             Self::Fat | Self::Exfat => &[Means::Kernel, Means::Builtin],
             Self::Xfs | Self::Btrfs | Self::Ntfs => &[Means::Kernel],

@@ -181,3 +181,37 @@ fn who_uses_a_file_of_fat_or_exfat_keeps_it_mounted_until_forced() {
         world.done("unmount m");
     });
 }
+
+/// Written by the server itself, through the journal: links, owners, modes, lists, holes; nothing synced is lost with the server, and
+/// e2fsck has nothing to say.
+#[test]
+fn ext4_is_written_by_the_server_itself_and_a_kill_takes_no_repair() {
+    with_vault_of(Who::User, "--size 64M --provision thin --filesystem ext4", |world| {
+        let mount = "mount v.vault m --password-file password --driver builtin";
+        world.done(mount);
+        let listed = world.listed();
+        assert_eq!((&listed["driver"], &listed["read_only"]), (&"builtin".into(), &false.into()));
+        world.shell(
+            "cd m && mkdir -p d/e && echo text > d/f && ln -s d/f link && ln d/f hard && mkfifo pipe && chmod 2750 d
+             for number in $(seq 300); do echo $number > d/e/$number; done; rm d/e/*5 && mv d/e moved && test $(ls moved | wc -l) = 270
+             truncate -s 10M hole && echo end >> hole && head -c 1M /dev/urandom > kept && fallocate -p -o 4096 -l 8192 kept
+             exec 3<>held && rm held && echo lives >&3 && test $(cat /proc/self/fd/3) = lives
+             test $(stat -c %h d/f) = 2 && test $(cat link) = text && ! rmdir d && ! ln d/f link",
+        );
+        for round in 0..3 {
+            world.shell(&format!("cd m && head -c 900000 /dev/urandom > safe-{round} && sync safe-{round} && sha256sum safe-* > sums && sync sums
+                for number in $(seq 200); do echo $number > loose-$number; done"));
+            let server = world.server();
+            signal(server, rustix::process::Signal::KILL);
+            wait_for_end_of(server);
+            world.strongroom("unmount v.vault");
+            world.done(mount);
+            world.shell("cd m && sha256sum -c sums && test $(stat -c %a.%h d/f) = 644.2");
+        }
+        world.done("unmount m");
+        world.done("mount --block --read-only v.vault m --password-file password");
+        let said = world.shell("/sbin/e2fsck -fn m/volume 2>&1 && echo sound");
+        assert!(said.ends_with("sound\n"), "{said}");
+        world.done("unmount m");
+    });
+}

@@ -105,9 +105,11 @@ pub(crate) enum DriverChoice {
     Auto,
     /// Loop device and the kernel's file system; needs root
     Kernel,
-    /// Without root: FAT and exFAT by strongroom itself, and ext4 for reading; fuse2fs writes ext4
-    #[value(alias = "userspace")]
+    /// Without root: FAT, exFAT and ext2, ext3 and ext4 by strongroom itself
     Builtin,
+    /// The same, but fuse2fs writes ext4
+    #[value(hide = true)]
+    Userspace,
 }
 
 /// Whose the files of a volume are.

@@ -1,5 +1,5 @@
-//! File systems without privileges, by the server itself, which serves the files by FUSE: FAT and exFAT to be read and written,
-//! ext2, ext3 and ext4 to be read. There is no block file.
+//! File systems without privileges, by the server itself, which serves the files by FUSE: FAT and exFAT, ext2, ext3 and ext4. There is
+//! no block file.
 
 use std::{
     os::fd::OwnedFd,
@@ -71,13 +71,16 @@ impl Builtin {
             Driver::Kernel => Err("this kernel has no ext4".to_owned()),
             Driver::Userspace => userspace::check().map_err(|error| error.to_string()),
         };
+        // Who asks for it gets what is written here. The others wait until more people have.
+        let is_written = choice == DriverChoice::Builtin && ExtFileSystem::unwritten_feature(&head).is_none();
+        let needs_repair =
+            || condition(&**device).ok().flatten().is_some_and(|(_, found)| found == Condition::Unclean);
         match (read_only, other) {
             (true, Err(_)) => Some(found),
+            (false, other) if is_written && (other.is_err() || !needs_repair()) => Some(found),
             // e2fsck repairs what no journal tells of, and perhaps knows a feature that is not known here.
             (true, Ok(())) => {
-                let needs_repair =
-                    condition(&**device).ok().flatten().is_some_and(|(_, found)| found == Condition::Unclean);
-                (!needs_repair && ExtFileSystem::unreadable_feature(&head).is_none()).then_some(found)
+                (!needs_repair() && ExtFileSystem::unreadable_feature(&head).is_none()).then_some(found)
             }
             (false, Err(why)) => Some(Self { unwritten: Some(why), ..found }),
             (false, Ok(())) => None,
@@ -155,11 +158,14 @@ impl Builtin {
             return Err(cut_off(missing));
         }
         ownership::check(self.contents, view.owners, Means::Builtin)?;
-        let files = match self.contents {
-            Contents::Ext { .. } => self.open_ext(view, session)?,
-            _ => self.open_fat(view, session)?,
+        let (files, is_written) = match self.contents {
+            Contents::Ext { .. } if view.read_only || self.unwritten.is_some() => {
+                (self.open_ext(view, session)?, false)
+            }
+            Contents::Ext { .. } => self.open_ext_to_write(view, session)?,
+            _ => (self.open_fat(view, session)?, !view.read_only),
         };
-        let read_only = view.read_only || self.unwritten.is_some();
+        let read_only = !is_written;
         let owners = view.owners.unwrap_or_else(|| usual_owners(&*files));
         let path = mountpoint.path();
         let source = source_of(session);
@@ -204,14 +210,38 @@ impl Builtin {
                  see strongroom doctor"
             ));
         }
-        let left = |condition| replay::left_as_it_is((signature::FileSystem::Ext, condition));
         session.warnings.extend(match journal {
-            Journal::Empty => None,
             Journal::Replayed => Some(replay::made_whole(Some(Condition::Journal))),
-            Journal::Unread(why) => Some(replay::not_replayed(why)),
-            Journal::Missing => left(Condition::Unclean),
+            other => left(other),
         });
         Ok(Arc::new(files))
+    }
+
+    /// Opens it to be written, and tells whether it is: there may be something that only others repair.
+    fn open_ext_to_write(
+        &self,
+        view: View<'_>,
+        session: &mut Session,
+    ) -> Result<(Arc<dyn FileSystem>, bool)> {
+        let (files, journal, unwritten) =
+            ExtFileSystem::open_to_write(&self.device).map_err(|why| self.unusable(view, &why))?;
+        match &unwritten {
+            Some(why) => {
+                session.warnings.push(format!(
+                    "mounted read-only, as strongroom does not write this file system ({why}); see strongroom doctor"
+                ));
+                session.warnings.extend(match journal {
+                    Journal::Replayed => Some(replay::made_whole(Some(Condition::Journal))),
+                    other => left(other),
+                });
+            }
+            None if !files.has_journal() => session.warnings.push(
+                "this file system has no journal: after a power cut, run e2fsck before you use it again"
+                    .to_owned(),
+            ),
+            None => {}
+        }
+        Ok((Arc::new(files), unwritten.is_none()))
     }
 
     fn unusable(&self, view: View<'_>, why: &Unreadable) -> Error {
@@ -226,6 +256,15 @@ impl Builtin {
             (Unreadable::Feature(_), _) => Error::new(ErrorKind::Unsupported, why.to_string())
                 .with_hint("mount it as root; or use mount --block to see the volume as a file"),
         }
+    }
+}
+
+/// What is to be said of a volume that shows as it was left.
+fn left(journal: Journal) -> Option<String> {
+    match journal {
+        Journal::Empty | Journal::Replayed => None,
+        Journal::Unread(why) => Some(replay::not_replayed(why)),
+        Journal::Missing => replay::left_as_it_is((signature::FileSystem::Ext, Condition::Unclean)),
     }
 }
 

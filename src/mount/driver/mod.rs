@@ -60,6 +60,8 @@ pub enum DriverChoice {
     Kernel,
     /// Without privileges: FAT and exFAT in the server, ext4 too where it is only read, else by `fuse2fs`.
     Userspace,
+    /// The same, and in the server whatever it can write.
+    Builtin,
 }
 
 /// A driver.
@@ -80,7 +82,7 @@ impl DriverChoice {
         match self {
             Self::Kernel if is_root() => Ok(Driver::Kernel),
             Self::Auto if has_loop_devices() => Ok(Driver::Kernel),
-            Self::Auto | Self::Userspace => Ok(Driver::Userspace),
+            Self::Auto | Self::Userspace | Self::Builtin => Ok(Driver::Userspace),
             Self::Kernel => Err(Error::new(ErrorKind::Permission, "only root may use the kernel driver")
                 .with_hint("leave out --driver, or run it as root")),
         }

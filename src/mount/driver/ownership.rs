@@ -20,8 +20,7 @@ pub(super) fn check(contents: Contents, owners: Option<Owners>, means: Means) ->
         }
         Some(Owners::Me) if is_kept && means != Means::Builtin => {
             let reason = format!("--owner me: this driver shows the owners that {contents} keeps");
-            let hint =
-                "leave out --owner; with --driver builtin and --read-only, strongroom shows ext4 itself";
+            let hint = "leave out --owner; with --driver builtin, strongroom shows ext4 itself";
             Err(Error::new(ErrorKind::Unsupported, reason).with_hint(hint))
         }
         _ => Ok(()),
