@@ -444,3 +444,26 @@ fn a_second_copy_that_was_left_behind_is_named() {
         }
     }
 }
+
+// proves: NAT-HF-08
+#[test]
+fn a_header_whose_journal_is_lost_is_refused_before_anything_is_kept_or_written() {
+    let place = Place::of_this_user();
+    place.copy_vector("journaled.img", "x");
+    place.make_file("secret", "correct horse battery staple");
+    // A header file from the middle of the re-encryption, which `header backup` makes none of: no preamble, both copies.
+    let whole = place.bytes("x");
+    let last = whole.len() - COPY_LEN;
+    place.make_file("h", [&[0; 4096], &whole[..COPY_LEN], &whole[last..]].concat());
+    // Copy A is lost, so that there is something to restore; of record 6 the journal, and its chunk was never in its place.
+    change(&place, "x", |bytes| {
+        bytes[..COPY_LEN].fill(0);
+        bytes[73_728..73_744].fill(0x5a);
+    });
+    let (before, files) = (place.bytes("x"), place.files());
+    let refused = place.strongroom("header restore x h --yes --force --password-file secret");
+    assert_eq!(refused.status, Some(4), "{refused:?}");
+    assert!(!refused.errors.contains("kept in"), "{refused:?}");
+    assert_eq!(place.files(), files, "{refused:?}");
+    assert!(place.bytes("x") == before, "{refused:?}");
+}

@@ -182,6 +182,9 @@ impl Replacement<'_> {
         if let (Some(loss), true, false) = (restore.loses(unlocked), self.is_agreed, self.is_forced) {
             return Err(needs_force(self.path, loss));
         }
+        let cannot_restore =
+            |error: Error| error.during(format!("cannot restore the header of {}", self.path.display()));
+        restore.check(unlocked).map_err(cannot_restore)?;
         let source = restore.source().describe();
         self.console.note(&show("The header to be restored", Some(&source)));
         self.console.note(&show("The header that is there now", restore.present().as_ref()));
@@ -191,9 +194,7 @@ impl Replacement<'_> {
         let question = format!("The header of {} will be replaced.", self.path.display());
         agree(&question, self.is_agreed)?;
         let replaced = self.keep(|folders| keep_replaced(container, restore, folders, &OsRng))?;
-        restore
-            .write(&*container.storage(), unlocked)
-            .map_err(|error| error.during(format!("cannot restore the header of {}", self.path.display())))?;
+        restore.write(&*container.storage(), unlocked).map_err(cannot_restore)?;
         if let Some(unlocked) = unlocked.filter(|_| source.format == Native.name()) {
             pin::advance(self.console, &*container.storage(), &unlocked.volume_key);
         }

@@ -75,6 +75,15 @@ pub trait HeaderRestore: fmt::Debug {
     /// What speaks against it, a line each. `unlocked` is what [`source`](Self::source) gave, where it was unlocked.
     fn warnings(&self, unlocked: Option<&Unlocked>) -> Vec<String>;
 
+    /// Whether [`write`](Self::write) would refuse it as it stands: asked before anything is kept or written.
+    ///
+    /// # Errors
+    /// Why it cannot be restored.
+    fn check(&self, unlocked: Option<&Unlocked>) -> Result<()> {
+        let _ = unlocked;
+        Ok(())
+    }
+
     /// Puts it in place; a stop before the end is mended by doing it again. `unlocked` is there where
     /// [`takes_secret`](Self::takes_secret) says so.
     ///

@@ -434,6 +434,12 @@ impl HeaderRestore for Restore {
         warnings
     }
 
+    fn check(&self, unlocked: Option<&Unlocked>) -> Result<()> {
+        let Some(unlocked) = unlocked else { return Ok(()) };
+        let key = &unlocked.volume_key;
+        self.source.check_work(self.source.authentic(key)?, key)
+    }
+
     fn write(&self, container: &dyn Storage, unlocked: Option<&Unlocked>) -> Result<()> {
         let unlocked = unlocked.ok_or_else(|| {
             Error::new(ErrorKind::Credentials, "the header to be restored was not unlocked")
