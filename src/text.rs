@@ -72,8 +72,12 @@ fn is_printable(character: char) -> bool {
 }
 
 fn shown(character: char) -> String {
-    let is_unfit = character.is_control() || breaks_or_turns(character);
-    if is_unfit { character.escape_default().collect() } else { String::from(character) }
+    if is_unfit(character) { character.escape_default().collect() } else { String::from(character) }
+}
+
+/// What must not stand in a line as it is.
+fn is_unfit(character: char) -> bool {
+    character.is_control() || breaks_or_turns(character)
 }
 
 /// Separators of lines and paragraphs, and what turns the direction of writing (Unicode Standard Annex 9).

@@ -293,7 +293,7 @@ fn a_mount_point_that_cannot_be_written_is_refused_before_the_password() {
     let place = machine.path("m");
     let expected = format!(
         "strongroom: error: cannot mount on m: the directory is not writable\n\
-         strongroom: hint: make it writable: chmod u+w '{}'\n",
+         strongroom: hint: make it writable: chmod u+w {}\n",
         place.display()
     );
     assert_eq!(said.errors, expected);

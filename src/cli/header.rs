@@ -15,7 +15,7 @@ use strongroom::{
     format::{Format, HeaderInfo, HeaderRestore, KeyslotInfo, Unlocked, native::Native},
     storage::Storage,
     sys::in_use::{KernelUse, kernel_use_of},
-    text::in_quotes,
+    text::{in_quotes, path::command_word},
     volume::{
         Access, Container, Kept, backup_header, by_signature, keep_replaced, open_for_backup, plan_restore,
         recognise_data,
@@ -69,11 +69,11 @@ fn backup(console: Console, options: &HeaderBackupOptions) -> Result<()> {
     for index in backup.left_out() {
         let instead = match container.format()?.name() {
             "native" => "was left out",
-            _ => "has the other one in its place in the backup",
+            _ => "has been replaced by the other one in the backup",
         };
         console.warn(&format!(
             "header copy {index} is not whole and {instead}; strongroom header repair {} rebuilds it",
-            path.display()
+            command_word(path)
         ));
     }
     let doubt = backup.doubt().map(str::to_owned);

@@ -14,7 +14,7 @@ use strongroom::{
     format::{Format, native::Native},
     mapping::Layout,
     mount::{self, Entry, Holder, Lost, Other, Protection, Request, Selection, Target},
-    text::in_one_line,
+    text::{in_one_line, path::command_word},
     volume::{Access, Container, make_writable},
 };
 
@@ -106,9 +106,9 @@ pub(crate) fn mount_on(
         pin::advance(console, &*container.storage(), &unlocked.volume_key);
     }
     if let Layout::Moving(_) = unlocked.layout {
-        let file = options.unlock.header.as_ref().map(|file| format!(" --header {}", file.display()));
+        let file = options.unlock.header.as_ref().map(|file| format!(" --header {}", command_word(file)));
         let resume =
-            format!("strongroom reencrypt {}{} continues it", path.display(), file.unwrap_or_default());
+            format!("strongroom reencrypt {}{} continues it", command_word(path), file.unwrap_or_default());
         console.note(&format!("strongroom: a re-encryption of this container is paused; {resume}"));
     }
     let fingerprint = header.fingerprint().map(|fingerprint| fingerprint.digest());
@@ -238,12 +238,11 @@ fn warn_of_lost(console: Console, mounts: &[Entry]) {
             continue;
         };
         let place = mount::name_for(entry);
-        let place = place.display();
         let states = [entry.container_state, entry.header_state];
         console.alarm(&if states.into_iter().flatten().any(Lost::is_nameless) {
-            format!("{told}: strongroom unmount {place} --save-as FILE keeps it")
+            format!("{told}: strongroom unmount {} --save-as FILE keeps it", command_word(&place))
         } else {
-            format!("{told}: copy what you can still read in {place} to another place now")
+            format!("{told}: copy what you can still read in {} to another place now", place.display())
         });
     }
 }
@@ -396,7 +395,7 @@ pub(crate) fn refuse_mounted(path: &Path) -> Result<()> {
 }
 
 fn mounted(usage: String, place: &Path) -> Error {
-    Error::new(ErrorKind::Busy, usage).with_hint(format!("strongroom unmount {}", place.display()))
+    Error::new(ErrorKind::Busy, usage).with_hint(format!("strongroom unmount {}", command_word(place)))
 }
 
 /// How the container is in use, and where it is mounted.

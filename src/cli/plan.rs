@@ -7,6 +7,7 @@ use strongroom::{
     crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
     format::{Blueprint, Extent, KeyfileRole, NewHeader, Provision, Room, Wishes},
+    text::path::command_word,
     volume::{Access, Container, Draft, Occupant, fill_around, new_header_file, occupant},
 };
 
@@ -149,7 +150,7 @@ impl<'a> Plan<'a> {
 
     /// What to do now, so that a damaged header loses nothing.
     pub(crate) fn advice(&self) -> String {
-        let path = self.path.display();
+        let path = command_word(self.path);
         match &self.options.header {
             Some(file) => {
                 format!("it opens only with {}: keep a copy of that file elsewhere", file.display())

@@ -17,6 +17,7 @@ use strongroom::{
     mapping::Layout,
     mount::MountedReencryption,
     storage::Storage,
+    text::path::command_word,
     volume::{
         Access, Container, LiveState, LiveStatus, Reencryption, StartHeader, Work, make_writable,
         reencrypt::{Outcome, Pace, Tuning},
@@ -44,7 +45,7 @@ pub(crate) fn run(console: Console, options: &ReencryptOptions) -> Result<()> {
     if options.unlock.place.is_any() && mounted.is_some() {
         return Err(Error::new(ErrorKind::Busy, "a part of it is mounted")
             .during(format!("cannot re-encrypt {}", path.display()))
-            .with_hint(format!("strongroom unmount {}", path.display())));
+            .with_hint(format!("strongroom unmount {}", command_word(path))));
     }
     let cannot = |error: Error| error.during(format!("cannot re-encrypt {}", path.display()));
     match (&mounted, options.stop || options.status) {
@@ -380,8 +381,8 @@ fn finished(console: Console, path: &Path, total: u64) {
 }
 
 fn stopped(options: &ReencryptOptions, done: u64, total: u64) -> Error {
-    let header = options.unlock.header.as_ref().map(|file| format!(" --header {}", file.display()));
-    let (path, header) = (options.container.display(), header.unwrap_or_default());
+    let header = options.unlock.header.as_ref().map(|file| format!(" --header {}", command_word(file)));
+    let (path, header) = (command_word(&options.container), header.unwrap_or_default());
     Error::new(ErrorKind::Interrupted, format!("stopped at {}; the container is whole", percent(done, total)))
         .with_hint(format!("strongroom reencrypt {path}{header} goes on"))
 }

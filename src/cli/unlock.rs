@@ -376,7 +376,7 @@ fn explain(error: Error, path: &Path, header: &dyn Header, limits: &KdfLimits) -
     if let (ErrorKind::Credentials, Some((slot, token))) = (error.kind(), token) {
         return error.with_hint(format!(
             "keyslot {slot} belongs to a token ({token}), which strongroom cannot use: cryptsetup open --token-only {} NAME",
-            path.display()
+            command_word(path)
         ));
     }
     advise(error, header, limits)

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     sys::socket::{connect, receive_descriptors},
+    text::path::command_word,
     volume::Container,
 };
 
@@ -107,9 +108,9 @@ fn lender(path: &Path, section: Option<&Range<u64>>) -> Result<Option<(PathBuf, 
 
 fn mounted_read_only(entry: &Entry) -> Error {
     let place = entry.mountpoint.as_deref().or_else(|| entry.block.as_deref().and_then(Path::parent));
-    let place = place.unwrap_or(&entry.container).display();
-    Error::new(ErrorKind::Busy, format!("it is mounted read-only on {place}"))
-        .with_hint(format!("strongroom unmount {place}"))
+    let place = place.unwrap_or(&entry.container);
+    Error::new(ErrorKind::Busy, format!("it is mounted read-only on {}", place.display()))
+        .with_hint(format!("strongroom unmount {}", command_word(place)))
 }
 
 /// Longer than a server takes for another command that it has just begun.

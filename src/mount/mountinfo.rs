@@ -17,6 +17,7 @@ use super::session::SOURCE;
 use crate::{
     error::{Error, ErrorKind, Result},
     sys::mount_number::{is_gone, unique_number},
+    text::path::command_word,
 };
 
 /// One line of the table.
@@ -193,9 +194,9 @@ impl MountTable {
     pub(super) fn place_of(&self, id: MountId) -> Result<Option<&Path>> {
         let Some(mount) = self.find(id) else { return Ok(None) };
         let Some(cover) = self.over(mount) else { return Ok(Some(&mount.mountpoint)) };
-        let place = cover.mountpoint.display();
-        Err(Error::new(ErrorKind::Busy, format!("something else is mounted over {place}"))
-            .with_hint(format!("first: umount '{place}'")))
+        let place = &cover.mountpoint;
+        Err(Error::new(ErrorKind::Busy, format!("something else is mounted over {}", place.display()))
+            .with_hint(format!("first: umount {}", command_word(place))))
     }
 
     /// What shows in the place of `mount`: what lies on it, or over a folder above it.
@@ -406,9 +407,9 @@ mod tests {
             .map(|(number, major, minor)| MountId::new(number, major, minor));
         let hidden = table.place_of(p).unwrap_err();
         assert_eq!(hidden.reason(), "something else is mounted over /p");
-        assert_eq!(hidden.hint(), Some("first: umount '/p'"));
+        assert_eq!(hidden.hint(), Some("first: umount /p"));
         assert_eq!(table.cover_of(p), None);
-        assert_eq!(table.place_of(q).unwrap_err().hint(), Some("first: umount '/q/v'"));
+        assert_eq!(table.place_of(q).unwrap_err().hint(), Some("first: umount /q/v"));
         assert_eq!(table.cover_of(q).map(|cover| cover.id), Some(over_q));
         assert_eq!(table.place_of(over_q).unwrap(), Some(Path::new("/q/v")));
     }

@@ -24,6 +24,7 @@ use crate::{
         process::{effective_user, is_root},
         user::User,
     },
+    text::path::command_word,
 };
 
 /// An empty directory that the caller may hide under a volume.
@@ -74,7 +75,7 @@ impl MountPoint {
         if !is_root() && accessat(&directory, ".", Access::WRITE_OK, AtFlags::EACCESS).is_err() {
             // fusermount3 refuses it, but only once the volume is open.
             return Err(Error::new(ErrorKind::Permission, "the directory is not writable")
-                .with_hint(format!("make it writable: chmod u+w '{}'", path.display())));
+                .with_hint(format!("make it writable: chmod u+w {}", command_word(&path))));
         }
         if !is_empty(&directory)? {
             return Err(Error::new(ErrorKind::Exists, "the directory is not empty")
@@ -192,11 +193,11 @@ fn set_mode(path: &Path, mode: u32) -> Result<()> {
 fn dead_end(path: &Path, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound => Error::new(ErrorKind::NotFound, "there is no such directory")
-            .with_hint(format!("make it first: mkdir -p '{}'", path.display())),
+            .with_hint(format!("make it first: mkdir -p {}", command_word(path))),
         // What a FUSE mount says whose server was killed.
         io::ErrorKind::NotConnected => {
             Error::new(ErrorKind::Busy, "a dead FUSE mount of another program is there")
-                .with_hint(format!("clear it: fusermount3 -u '{}'", path.display()))
+                .with_hint(format!("clear it: fusermount3 -u {}", command_word(path)))
         }
         _ => error.into(),
     }

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind},
     sys::{loopdev::backing_file, process::effective_user, user::name_of},
+    text::path::command_word,
 };
 
 /// A volume that another user mounted.
@@ -93,13 +94,13 @@ fn unclaimed(mount: &Mount, [here, elsewhere]: &[Vec<Session>; 2]) -> Option<Oth
     if here.iter().any(is_its) {
         return None;
     }
-    let place = mount.mountpoint.display();
+    let place = command_word(&mount.mountpoint);
     let unmount = if elsewhere.iter().any(is_its) {
         format!("strongroom unmount {place}")
     } else if mount.kind.starts_with("fuse") {
-        format!("sync -f '{place}'; fusermount3 -u '{place}'")
+        format!("sync -f {place}; fusermount3 -u {place}")
     } else {
-        format!("umount '{place}'")
+        format!("umount {place}")
     };
     let mounted_by = name_of(effective_user());
     Some(Other { mountpoint: mount.mountpoint.clone(), mounted_by, unmount, is_own: true })

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     sys::socket::{connect, receive_descriptors},
+    text::path::command_word,
     volume::{Container, Duplicate, Progress},
 };
 
@@ -183,13 +184,14 @@ fn not_saved(error: Error, record: &Record, target: &Path) -> Error {
         None => error.during(format!("cannot write {}", target.display())),
     };
     let entry = &record.entry;
-    let container = entry.container.display();
+    let container = &entry.container;
     let states = [entry.container_state, entry.header_state];
     let is_moved = entry.unwritten == Some(Unwritten::Forbidden);
     if !is_moved && !states.into_iter().flatten().any(Lost::is_nameless) {
         let is = if states == [None, None] { "is whole" } else { "was overwritten by another program" };
-        return error.with_hint(format!("it is unmounted, and {container} {is}"));
+        return error.with_hint(format!("it is unmounted, and {} {is}", container.display()));
     }
+    let container = command_word(container);
     error.with_hint(format!("it is unmounted, and still held: strongroom unmount {container} --save-as FILE"))
 }
 

@@ -19,7 +19,10 @@ use super::{
     stacked::Stack,
     unmount::{Chosen, Slow},
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    text::path::command_word,
+};
 
 /// Brings all that was written to the volume that `path` named into its container file, through the file system, its driver
 /// and the block file, and returns when the medium has it.
@@ -51,7 +54,8 @@ pub fn sync(path: &Path, chosen: Chosen, interrupted: &AtomicBool, tell: &dyn Fn
     if let Some(lost) = entry.container_state {
         let container = entry.container.display();
         let (reason, hint) = if lost.is_nameless() {
-            let hint = format!("strongroom unmount {} --save-as FILE keeps what is in it", path.display());
+            let hint =
+                format!("strongroom unmount {} --save-as FILE keeps what is in it", command_word(path));
             (format!("its container {container} {}: no file has it", lost.told()), hint)
         } else {
             let hint = "copy what you can still read there to another place".to_owned();

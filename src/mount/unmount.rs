@@ -32,6 +32,7 @@ use crate::{
     sys::{
         freezer::Freezer, fuse_mount::device_number, loopdev::backing_file, process::boot_id, socket::connect,
     },
+    text::path::command_word,
     volume::{Access, Container},
 };
 
@@ -556,9 +557,9 @@ pub(super) fn explained(failure: Failure, record: &Record) -> Error {
         (false, false) => format!("still in use {users}"),
     };
     Error::new(ErrorKind::Busy, reason).with_hint(match (inner.first(), is_shown) {
-        (Some(inner), _) => format!("first: strongroom unmount {}", inner.place().display()),
+        (Some(inner), _) => format!("first: strongroom unmount {}", command_word(inner.place())),
         (None, true) => match holders.iter().find_map(other_mount) {
-            Some(place) => format!("first: umount '{}'", place.display()),
+            Some(place) => format!("first: umount {}", command_word(place)),
             None => holders.iter().find_map(way_out).unwrap_or_else(|| CLOSE.to_owned()),
         },
         (None, false) if is_lost(record) => HELD_LOST.to_owned(),
@@ -602,9 +603,9 @@ fn other_mount(holder: &Holder) -> Option<&Path> {
 /// How swap space, and a loop device on which nothing stands any more, are let go of.
 fn way_out(holder: &Holder) -> Option<String> {
     match holder {
-        Holder::Swap(path) => Some(format!("first: swapoff '{}'", path.display())),
+        Holder::Swap(path) => Some(format!("first: swapoff {}", command_word(path))),
         Holder::Device(path) if backing_file(path).is_some() => {
-            Some(format!("first: losetup -d {}", path.display()))
+            Some(format!("first: losetup -d {}", command_word(path)))
         }
         _ => None,
     }
@@ -637,7 +638,7 @@ const HELD: &str = "it is no longer mounted here; it ends when nobody uses it, o
 fn in_use_by_inner(inner: &Record) -> Error {
     Error::new(ErrorKind::Busy, format!("in use by {}", told_with_place(inner))).with_hint(format!(
         "first: strongroom unmount {} (with --force what is not written in it is lost)",
-        inner.place().display()
+        command_word(inner.place())
     ))
 }
 

@@ -1,4 +1,4 @@
-//! Paths in JSON: any path, without loss.
+//! Paths in JSON, any path without loss, and in the commands that messages tell.
 //!
 //! JSON is text and a path is bytes. Where a path is not UTF-8, each byte that is part of no character is written as the
 //! character U+0000 and the byte's two hexadecimal digits. No path holds a zero byte, so nothing else looks like that, and a
@@ -46,6 +46,30 @@ pub fn unescape(text: &str) -> Option<PathBuf> {
         bytes.extend_from_slice(rest.as_bytes());
     }
     Some(PathBuf::from(OsString::from_vec(bytes)))
+}
+
+/// The path as a word of a command that a message names: a shell takes it for the one path that it is.
+///
+/// ```
+/// # use std::path::Path;
+/// use strongroom::text::path::command_word;
+/// assert_eq!(command_word(Path::new("/srv/vault.img")), "/srv/vault.img");
+/// assert_eq!(command_word(Path::new("my vault")), "'my vault'");
+/// ```
+pub fn command_word(path: &Path) -> String {
+    let bytes = path.as_os_str().as_bytes();
+    // It would be taken for an option.
+    let start = if bytes.starts_with(b"-") { "./" } else { "" };
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+,:@%=".contains(byte);
+    let text = path.to_str().filter(|text| !text.chars().any(super::is_unfit));
+    match text {
+        Some(text) if !bytes.is_empty() && bytes.iter().all(is_plain) => format!("{start}{text}"),
+        Some(text) => format!("'{start}{}'", text.replace('\'', "'\\''")),
+        None => {
+            let escaped: String = bytes.iter().map(|byte| byte.escape_ascii().to_string()).collect();
+            format!("$'{start}{escaped}'")
+        }
+    }
 }
 
 /// For `serialize_with` and `with`.
@@ -120,6 +144,28 @@ mod tests {
     use std::ffi::OsStr;
 
     use super::*;
+
+    #[test]
+    fn a_word_of_a_command_is_what_a_shell_reads_back() {
+        for (path, word) in [
+            (&b"plain/path-1.img"[..], "plain/path-1.img"),
+            (b"my vault", "'my vault'"),
+            (b"it's", "'it'\\''s'"),
+            ("Füße".as_bytes(), "'Füße'"),
+            (b"-x", "./-x"),
+            (b"a$(b)", "'a$(b)'"),
+            (b"caf\xe9 '", "$'caf\\xe9 \\''"),
+            (b"a\nb", "$'a\\nb'"),
+            ("a\u{202e}b".as_bytes(), "$'a\\xe2\\x80\\xaeb'"),
+            (b"", "''"),
+        ] {
+            assert_eq!(command_word(Path::new(OsStr::from_bytes(path))), word);
+            let printed =
+                std::process::Command::new("bash").arg("-c").arg(format!("printf %s {word}")).output();
+            let printed = printed.unwrap().stdout;
+            assert_eq!(printed.strip_prefix(b"./-").map_or(&*printed, |_| &printed[2..]), path);
+        }
+    }
 
     #[test]
     fn every_path_comes_back_from_its_text() {

@@ -12,7 +12,7 @@ use crate::{
         signature::{self, Owner, is_boot_sector},
     },
     storage::Storage,
-    text::excerpt,
+    text::{excerpt, path::command_word},
 };
 
 /// What is recognised, in words that complete "this is ...". `None` for what could be random bytes, as containers of
@@ -43,11 +43,11 @@ pub fn recognise(storage: &dyn Storage) -> Result<Option<&'static str>> {
 /// What reading gave.
 pub fn way_in(storage: &Arc<dyn Storage>, path: &Path) -> Result<Option<String>> {
     let head = signature::read_head(&**storage)?;
-    let with_path = |text: &str| text.replace("FILE", &path.display().to_string());
+    let with_path = |text: &str| text.replace("FILE", &command_word(path));
     if let Some(left) = left_behind(&**storage)? {
         return Ok(Some(format!(
             "{left} is left from before; if that container is still wanted: strongroom header repair --scan {} asks before it puts it back",
-            path.display()
+            command_word(path)
         )));
     }
     if let Some(found) = signature::recognise(&head) {

@@ -371,7 +371,7 @@ fn cover(world: &World) {
 fn a_volume_that_something_is_mounted_over_says_what_to_unmount_first() {
     with_roots_drivers(|world| {
         cover(world);
-        let first = format!("first: umount '{}'", world.path("m").display());
+        let first = format!("first: umount {}", world.path("m").display());
         for command in ["unmount m", "unmount v.vault", "sync m"] {
             let refused = world.strongroom(command);
             assert_eq!(refused.status, Some(5), "{world}: {command}: {refused:?}");
@@ -415,7 +415,7 @@ fn a_volume_under_a_covered_folder_ends_with_all_that_was_written() {
         world.shell("seq 700000 > p/m/f; mount -t tmpfs x p");
         let refused = world.strongroom("unmount v.vault");
         assert_eq!(refused.status, Some(5), "{refused:?}");
-        let first = format!("first: umount '{}'", world.path("p").display());
+        let first = format!("first: umount {}", world.path("p").display());
         assert!(refused.errors.contains(&first), "{refused:?}");
         let server = world.server();
         world.done("unmount v.vault --force");

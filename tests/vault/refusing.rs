@@ -69,7 +69,7 @@ fn a_volume_that_is_frozen_is_not_unmounted_until_it_is_thawed() {
         let frozen = Frozen::freeze(world, "m");
         for command in ["unmount m", "unmount m --save-as copy"] {
             let refused = world.strongroom(command);
-            let hint = format!("first: fsfreeze -u '{}'", world.path("m").display());
+            let hint = format!("first: fsfreeze -u {}", world.path("m").display());
             assert!(refused.status == Some(5) && refused.errors.contains(&hint), "{command}: {refused:?}");
         }
         world.shell("mountpoint m");
@@ -109,7 +109,7 @@ fn a_volume_whose_container_is_on_a_frozen_file_system_waits_for_its_thaw() {
         world.shell(WRITE);
         let frozen = Frozen::freeze(world, "disk");
         let refused = world.strongroom("unmount m");
-        let hint = format!("first: fsfreeze -u '{}'", world.path("disk").display());
+        let hint = format!("first: fsfreeze -u {}", world.path("disk").display());
         assert!(refused.status == Some(5) && refused.errors.contains(&hint), "{refused:?}");
         drop(frozen);
         world.done("unmount m");

@@ -16,7 +16,7 @@ use crate::{
         program::{self, Finished},
         session::Session,
     },
-    text::excerpt,
+    text::{excerpt, path::command_word},
 };
 
 /// The program.
@@ -130,8 +130,8 @@ impl Way<'_> {
     /// The commands, with `first` before `e2fsck`, for a shell. By their paths, as an ordinary user's `PATH` does not lead
     /// to them.
     fn out(&self, first: &[&str]) -> String {
-        let (container, mountpoint) = (word(self.container), word(self.mountpoint));
-        let volume = word(&self.mountpoint.join(crate::export::VOLUME_FILE));
+        let (container, mountpoint) = (command_word(self.container), command_word(self.mountpoint));
+        let volume = command_word(&self.mountpoint.join(crate::export::VOLUME_FILE));
         let folder = self.e2fsck.parent().unwrap_or(Path::new("/usr/sbin")).display();
         let tools = first.iter().chain(&["e2fsck -fy"]).map(|tool| format!("{folder}/{tool} {volume}"));
         let tools = tools.collect::<Vec<_>>().join("; ");
@@ -140,13 +140,6 @@ impl Way<'_> {
              strongroom mount --block {container} {mountpoint}; {tools}; strongroom unmount {mountpoint}"
         )
     }
-}
-
-/// A path as one word of a shell.
-fn word(path: &Path) -> String {
-    let path = path.to_string_lossy();
-    let is_plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+,:@%=".contains(c));
-    if is_plain { path.into_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
 /// What e2fsck says where it goes no further without asking. The option that it then tells to leave out is ours.
@@ -205,7 +198,6 @@ mod tests {
         let commands = "strongroom mount --block '/home/anna/my v.vault' /home/anna/m; \
                         /usr/sbin/e2fsck -fy /home/anna/m/volume; strongroom unmount /home/anna/m";
         assert!(hint.ends_with(commands), "{hint}");
-        assert_eq!(word(Path::new("/it's")), r"'/it'\''s'");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::{
         registry::Unwritten,
         session::DIRECTORY_PART,
     },
+    text::path::command_word,
     volume::nameless_copy,
 };
 
@@ -210,7 +211,7 @@ impl Server {
                 self.tell(&format!(
                     "a volume whose container was lost was unmounted and could not be saved: {error}"
                 ));
-                let container = self.session.record().entry.container.display();
+                let container = command_word(&self.session.record().entry.container);
                 let reason = format!("{}, and could not be saved: {}", loss.told(), error.reason());
                 let error = Error::new(error.kind(), reason).with_hint(format!(
                     "it is unmounted, and still held: strongroom unmount {container} --save-as FILE"

@@ -34,7 +34,7 @@ use crate::{
         undo::{Log, Undo},
         whereabouts::Lost,
     },
-    text::in_one_line,
+    text::{in_one_line, path::command_word},
     volume::{Container, duplicate_to, has_room_for},
 };
 
@@ -125,11 +125,11 @@ impl Loss {
 
     /// What whoever can be reached is told.
     pub(super) fn notice(&self, shown: &Path) -> String {
-        let shown = shown.display();
+        let (place, shown) = (command_word(shown), shown.display());
         let told = self.told();
         if self.is_nameless() || self.is_out_of_reach() {
             format!(
-                "{shown} is mounted, but {told}: strongroom unmount {shown} --save-as FILE keeps what is in it"
+                "{shown} is mounted, but {told}: strongroom unmount {place} --save-as FILE keeps what is in it"
             )
         } else {
             format!("{shown} is mounted, but {told}: copy what you can still read there to another place now")

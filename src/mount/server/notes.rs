@@ -15,6 +15,7 @@ use crate::{
         registry::{Protection, Record, Unwritten},
     },
     sys::freeze,
+    text::path::command_word,
 };
 
 /// Whether `--save-as` is a way out.
@@ -34,7 +35,7 @@ fn forbidden(container: &Path, save: Save) -> Error {
 fn frozen_below(container: &Path, place: Option<PathBuf>) -> Error {
     let reason = format!("the file system that holds {} is frozen", container.display());
     let way_out = match place {
-        Some(place) => format!("first: fsfreeze -u '{}'", place.display()),
+        Some(place) => format!("first: fsfreeze -u {}", command_word(&place)),
         None => "thaw it first: fsfreeze -u".to_owned(),
     };
     Error::new(ErrorKind::Busy, reason).with_hint(way_out)
@@ -195,7 +196,7 @@ impl Server {
         let is_frozen = soon(move || Ok(freeze::is_frozen(&asked)?))?.ok()?;
         is_frozen.then(|| {
             Error::new(ErrorKind::Busy, "its file system is frozen")
-                .with_hint(format!("first: fsfreeze -u '{}'", place.display()))
+                .with_hint(format!("first: fsfreeze -u {}", command_word(&place)))
         })
     }
 

@@ -12,7 +12,7 @@ use strongroom::{
         scan::{Findings, FoundLuks, rebuild, scan},
     },
     storage::{Section, Storage},
-    text::in_quotes,
+    text::{in_quotes, path::command_word},
     volume::{Access, Container, by_signature, range_from, trace_at_start},
 };
 
@@ -242,7 +242,7 @@ fn restore(
     if let Some((_, said)) = restore.source().alien_work(&unlocked)? {
         console.warn(&format!(
             "{said}; strongroom header repair {} replaces them, after asking",
-            path.display()
+            command_word(path)
         ));
     }
     Ok(replaced)
@@ -347,7 +347,7 @@ impl Here<'_> {
     fn cut_out(&self, start: u64, len: Option<u64>) -> String {
         let base = self.container.section().map_or(0, |section| section.start);
         let first = base.saturating_add(start).saturating_add(1);
-        let path = self.container.path().display();
+        let path = command_word(self.container.path());
         let head = len.map(|len| format!(" | head -c {len}")).unwrap_or_default();
         format!("its container starts at byte {start}: tail -c +{first} {path}{head} > NEW cuts it out")
     }
@@ -382,7 +382,7 @@ impl Here<'_> {
             self.place.partition.map(|number| format!(" --partition {number}")).unwrap_or_default();
         let rebuild = format!(
             "strongroom header repair --scan {}{partition} rebuilds it",
-            self.container.path().display()
+            command_word(self.container.path())
         );
         Ok(if opens_as_luks2 {
             format!("{command} --format luks2 opens it as it is; {rebuild}")
@@ -418,7 +418,7 @@ impl Here<'_> {
                 Err(_) => format!(
                     "its container starts at byte {start}: strongroom header repair --scan {} --offset {} rebuilds its header there, after \
                      asking",
-                    self.container.path().display(),
+                    command_word(self.container.path()),
                     found.offset
                 ),
             },

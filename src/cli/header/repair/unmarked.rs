@@ -11,6 +11,7 @@ use strongroom::{
         veracrypt::{Hints, Opened},
     },
     storage::{Section, Storage},
+    text::path::command_word,
     volume::partitions_of,
 };
 
@@ -140,7 +141,7 @@ pub(super) fn command(path: &Path, place: PlaceOptions) -> String {
         (Some(number), None) => format!(" --partition {number}"),
         (None, None) => String::new(),
     };
-    format!("strongroom mount {} MOUNTPOINT{place}", path.display())
+    format!("strongroom mount {} MOUNTPOINT{place}", command_word(path))
 }
 
 /// So many are tried: each takes seconds.
