@@ -9,7 +9,7 @@
 mod luks_image;
 mod place;
 
-use std::{fs, process::Command};
+use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, process::Command};
 
 use luks_image::{COPY_LEN, DATA_OFFSET, luks1, luks2, make_checksum_right};
 use place::{Place, is_skipped};
@@ -241,6 +241,10 @@ fn what_is_something_else_is_never_told_to_restore_a_header() {
         (512, b"LABELONE", "LVM", "vgchange"),
         (0, b"age-encryption.org/v1", "age", "age -d"),
         (0, b"7z\xbc\xaf\x27\x1c", "7z", "7z x"),
+        (0, b"scrypt\0", "scrypt", "scrypt dec file"),
+        (0, b"\x3a\xff\x26\xed\x01\0", "Android", "simg2img file"),
+        (0, b"cryfs.config;", "CryFS", "cryfs FOLDER"),
+        (0, b"PGPdMAIN", "PGP", "Symantec"),
         (0, b"NXSB", "no known header", "--format veracrypt"),
     ] {
         let mut bytes = noise.clone();
@@ -253,4 +257,48 @@ fn what_is_something_else_is_never_told_to_restore_a_header() {
             assert!(!ended.errors.contains("header restore"), "{name}: {ended:?}");
         }
     }
+}
+
+/// A folder is what other programs encrypt file by file.
+#[test]
+fn a_folder_that_another_program_encrypts_is_named_with_that_program() {
+    let place = place();
+    for (mark, name, way) in [
+        ("gocryptfs.conf", "a folder encrypted by gocryptfs", "gocryptfs 'my files' MOUNTPOINT"),
+        ("cryfs.config", "a folder encrypted by CryFS", "cryfs 'my files' MOUNTPOINT"),
+        (".encfs6.xml", "a folder encrypted by EncFS", "encfs 'my files' MOUNTPOINT"),
+        ("masterkey.cryptomator", "a Cryptomator vault", "Cryptomator opens it"),
+    ] {
+        let folder = place.make_folder("my files");
+        std::fs::write(folder.join(mark), "x").unwrap();
+        let ended = place.strongroom("info 'my files'");
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(ended.status, Some(4), "{ended:?}");
+        assert!(ended.errors.contains(&format!("not a container; this is {name}")), "{ended:?}");
+        assert!(ended.errors.contains(way), "{ended:?}");
+    }
+}
+
+/// What a message tells to run can be run, whatever the file is called.
+#[test]
+fn a_path_in_a_command_that_is_told_is_one_word() {
+    let place = place();
+    let shifted = [vec![0; 2048], place.bytes("c2")].concat();
+    place.make_file("old disk", shifted);
+    let told = place.done("header repair --scan 'old disk'");
+    assert!(told.contains("strongroom mount 'old disk' MOUNTPOINT --offset 2048 opens it"), "{told}");
+}
+
+#[test]
+fn a_path_that_is_no_text_is_whole_in_the_command_that_a_scan_tells() {
+    let place = place();
+    let shifted = [vec![0; 2048], place.bytes("c2")].concat();
+    fs::write(place.path("").join(OsStr::from_bytes(b"caf\xe9 1")), shifted).unwrap();
+    let scan = "header repair --scan \"$(printf 'caf\\351 1')\"";
+    let command = r"strongroom mount $'caf\xe9 1' MOUNTPOINT --offset 2048";
+    let told = place.done(scan);
+    assert!(told.contains(command), "{told}");
+    let told = place.json(scan);
+    let advice = told["luks"][0]["advice"].as_str().unwrap();
+    assert!(advice.contains(command), "{told}");
 }

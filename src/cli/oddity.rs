@@ -53,8 +53,18 @@ fn hint(password: &[u8], role: KeyfileRole, is_alone: bool) -> Option<&'static s
     if role == KeyfileRole::Pool && (OLD_LIMIT + 1..=LIMIT).contains(&password.len()) {
         return Some("TrueCrypt and old VeraCrypt took the first 64 bytes of a password only; try those");
     }
-    let is_ambiguous = std::str::from_utf8(password).is_ok_and(|text| text.chars().any(may_be_composed));
-    is_ambiguous.then_some(
+    let Ok(text) = std::str::from_utf8(password) else {
+        return Some(
+            "the password is not UTF-8: try it in UTF-8; if it is a keyfile, name it with --keyfile",
+        );
+    };
+    if text.contains(['\n', '\r']) {
+        return Some("the password has more than one line; only one newline at its end is dropped");
+    }
+    if text.trim() != text {
+        return Some("the password begins or ends with a space or tab; try it without");
+    }
+    text.chars().any(may_be_composed).then_some(
         "letters with accents can be written in two ways (one character, or a letter and a mark); try the other",
     )
 }
@@ -151,6 +161,9 @@ mod tests {
         assert!(of("пароль йод".as_bytes(), part).contains("two ways"));
         assert!(of(&[b'x'; 65], KeyfileRole::Pool).contains("64 bytes"));
         assert!(of(b"", part).contains("empty"));
+        assert!(of(b"caf\xe9 noir", part).contains("UTF-8"));
+        assert!(of(b"secret\n", part).contains("more than one line"));
+        assert!(of(b"secret ", part).contains("space"));
         for password in ["secret", "größer", "straße", "пароль", "日本"] {
             let expected = password == "größer";
             assert_eq!(hint(password.as_bytes(), part, true).is_some(), expected, "{password}");

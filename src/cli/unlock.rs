@@ -10,14 +10,15 @@ use strongroom::{
     crypto::{kdf::KdfLimits, secret::Credentials},
     error::{Error, ErrorKind, Result},
     format::{
-        Attempt, Header, KeyfileRole, Severity, Unlocked, freeotfe,
+        Attempt, Header, KeyfileRole, Severity, Unlocked, folder, freeotfe,
         native::{SlotKind, left_behind},
         veracrypt::Family,
     },
     sys::memory::is_any_secret_unlocked,
+    text::path::command_word,
     volume::{
-        Container, ZEROS, check_file_system, header_without_container, only_container, partition_range,
-        range_from,
+        Container, EMPTY, ZEROS, check_file_system, header_without_container, only_container,
+        partition_range, range_from,
     },
 };
 
@@ -207,11 +208,21 @@ pub(crate) fn check_kind(path: &Path) -> Result<()> {
         return Ok(());
     }
     let error = if metadata.is_dir() {
-        Error::new(ErrorKind::NotAContainer, "it is a directory").with_hint("the container comes first")
+        is_directory(path)
     } else {
         Error::new(ErrorKind::NotAContainer, "it is neither a file nor a block device")
     };
     Err(error.during(format!("cannot open {}", path.display())))
+}
+
+fn is_directory(path: &Path) -> Error {
+    let error = |reason: String| Error::new(ErrorKind::NotAContainer, reason);
+    let found = interrupt::asking_at_liberty(path, || Ok(folder::recognise(path)));
+    match found.ok().flatten() {
+        Some(known) => error(format!("not a container; this is {}", known.name))
+            .with_hint(known.way_in.replace("FOLDER", &command_word(path))),
+        None => error("it is a directory".to_owned()).with_hint("the container comes first"),
+    }
 }
 
 /// Says which container could not be opened, and what may help.
@@ -219,7 +230,8 @@ pub(crate) fn cannot_open(error: Error, path: &Path) -> Error {
     let error = error.during(format!("cannot open {}", path.display()));
     match error.kind() {
         // What is recognised as something else looks like no container of VeraCrypt's.
-        ErrorKind::NotAContainer if error.reason().ends_with(ZEROS) => error.with_hint(EMPTY),
+        ErrorKind::NotAContainer if error.reason().ends_with(ZEROS) => error.with_hint(ALL_ZEROS),
+        ErrorKind::NotAContainer if error.reason().ends_with(EMPTY) => error.with_hint(NOTHING_LEFT),
         ErrorKind::NotAContainer if error.reason().contains("; this is ") => error.with_hint(OVERWRITTEN),
         ErrorKind::NotAContainer if error.reason().starts_with("no ") => error.with_hint(NO_SIGNATURE),
         ErrorKind::Permission if error.hint().is_none() => error.with_hint(NOT_LET),
@@ -392,7 +404,8 @@ fn warn_of_swap(console: Console) {
 const NOT_LET: &str = "its owner can let you, with chmod or a group: ls -l shows who may read and write it";
 const NO_SIGNATURE: &str = "VeraCrypt, TrueCrypt and FreeOTFE containers have none: try --format veracrypt or --format freeotfe; \
                             if the header is in a file of its own: --header FILE; header repair --scan looks for one that was lost";
-const EMPTY: &str = "if its header is in a file of its own: --header FILE; if it was a container once, header repair --scan looks \
+const NOTHING_LEFT: &str = "nothing is left in it; look for a backup or another copy of it";
+const ALL_ZEROS: &str = "if its header is in a file of its own: --header FILE; if it was a container once, header repair --scan looks \
                      for what is left of it; if VeraCrypt's: --format veracrypt --backup-header";
 const OVERWRITTEN: &str = "if it was a container once, header repair --scan looks for what is left of it; if VeraCrypt's: \
                            --format veracrypt --backup-header";

@@ -4,6 +4,7 @@ mod backup;
 mod create;
 mod finding;
 mod fingerprint;
+pub mod folder;
 pub mod freeotfe;
 mod growth;
 mod luks;

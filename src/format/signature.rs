@@ -10,6 +10,7 @@
 
 use std::{io, ops::Range};
 
+use super::folder;
 use crate::storage::Storage;
 
 /// A signature that is known.
@@ -206,6 +207,32 @@ fn is_openpgp(head: &[u8]) -> bool {
     is_symmetric || is_rsa || is_ecdh
 }
 
+/// A file of eCryptfs: its length, a random word and, behind it, the same word changed in a way that is known.
+fn is_ecryptfs(head: &[u8]) -> bool {
+    let word = |at: usize| head.get(at..)?.first_chunk().copied().map(u32::from_be_bytes);
+    let marker = word(8).zip(word(12)).map(|(word, changed)| word ^ changed);
+    has(head, 0, &[0, 0]) && marker == Some(0x3c81_b7f5)
+}
+
+/// The start of a JSON object, or of XML, in which `words` stand.
+fn is_text_with(head: &[u8], words: &[u8]) -> bool {
+    let text = head.trim_ascii_start();
+    let start = text.get(..text.len().min(512)).unwrap_or_default();
+    matches!(start.first(), Some(b'{' | b'<')) && start.windows(words.len()).any(|part| part == words)
+}
+
+fn is_gocryptfs(head: &[u8]) -> bool {
+    is_text_with(head, b"\"gocryptfs")
+}
+
+fn is_encfs(head: &[u8]) -> bool {
+    is_text_with(head, b"EncFS")
+}
+
+fn is_cryptomator(head: &[u8]) -> bool {
+    is_text_with(head, b"\"scryptSalt\"")
+}
+
 /// Whether bytes stand at this offset, and nothing but zeros before them. Random bytes are not so.
 fn is_alone(head: &[u8], offset: usize, magic: &[u8]) -> bool {
     has(head, offset, magic) && head.get(..offset).is_some_and(|before| before.iter().all(|&byte| byte == 0))
@@ -385,14 +412,11 @@ static KNOWN: &[Signature] = &[
     looked(is_stratis, "a Stratis device"),
     looked(is_swap, "swap space"),
     // Files. What is a file system besides is no file.
-    Signature {
-        test: Test::Look(is_encrypted_qcow2),
-        owner: Owner::Other,
-        name: "a qcow2 disk image, encrypted with LUKS",
-        way_in: Some(
-            "qemu-img convert --object secret,id=s,file=PASSWORD --image-opts driver=qcow2,encrypt.key-secret=s,file.filename=FILE -O raw NEW decrypts it",
-        ),
-    },
+    looked_foreign(
+        is_encrypted_qcow2,
+        "a qcow2 disk image, encrypted with LUKS",
+        "qemu-img convert --object secret,id=s,file=PASSWORD --image-opts driver=qcow2,encrypt.key-secret=s,file.filename=FILE -O raw NEW decrypts it",
+    ),
     foreign(0, b"QFI\xfb", QCOW2, TO_RAW),
     foreign(0, b"KDMV", "a VMDK disk image, which must be converted to a raw one", TO_RAW),
     foreign(0, b"COWD", "a VMDK disk image, which must be converted to a raw one", TO_RAW),
@@ -432,12 +456,31 @@ static KNOWN: &[Signature] = &[
     foreign(0, b"age-encryption.org/", AGE, AGE_WAY),
     foreign(0, b"-----BEGIN AGE ENCRYPTED FILE", AGE, AGE_WAY),
     foreign(0, b"-----BEGIN PGP MESSAGE", "a file encrypted by GnuPG", GPG_WAY),
-    Signature {
-        test: Test::Look(is_openpgp),
-        owner: Owner::Other,
-        name: "a file encrypted by GnuPG",
-        way_in: Some(GPG_WAY),
-    },
+    looked_foreign(is_openpgp, "a file encrypted by GnuPG", GPG_WAY),
+    foreign(0, b"scrypt\0", "a file encrypted by scrypt", "scrypt dec FILE NEW decrypts it"),
+    foreign(
+        0,
+        b"\xc0\xb9\x07\x2e\x4f\x93\xf1\x46\xa0\x15\x79\x2c\xa1\xd9\xe8\x21",
+        "a file encrypted by AxCrypt",
+        "AxCrypt opens it",
+    ),
+    foreign(0, b"PGPdMAIN", "a PGP virtual disk", "Symantec Encryption Desktop opens it"),
+    looked_foreign(
+        is_ecryptfs,
+        "a file encrypted by eCryptfs",
+        "as root, mount -t ecryptfs opens the folder that it lies in",
+    ),
+    foreign(0, b"cryfs.config;", "the configuration of a CryFS folder", folder::CRYFS),
+    looked_foreign(is_gocryptfs, "the configuration of a gocryptfs folder", folder::GOCRYPTFS),
+    looked_foreign(is_encfs, "the configuration of an EncFS folder", folder::ENCFS),
+    looked_foreign(is_cryptomator, "the key file of a Cryptomator vault", folder::CRYPTOMATOR),
+    foreign(0, b"eyJraWQiOiJtYXN0ZXJrZXlmaWxl", "a part of a Cryptomator vault", folder::CRYPTOMATOR),
+    foreign(
+        0,
+        b"\x3a\xff\x26\xed\x01\0",
+        "an Android sparse image",
+        "simg2img FILE NEW makes a raw image of it",
+    ),
     foreign(0, b"PK\x03\x04", "a zip archive", "7z x FILE opens it, also where it is encrypted"),
     foreign(0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", "7z x FILE opens it, also where it is encrypted"),
     foreign(0, b"Rar!\x1a\x07", "a rar archive", "unrar x FILE opens it, also where it is encrypted"),
@@ -478,6 +521,10 @@ const fn looked(is_there: fn(&[u8]) -> bool, name: &'static str) -> Signature {
 const fn second_luks(offset: usize, magic: &'static [u8]) -> Signature {
     let name = "the second header of a LUKS2 container";
     Signature { test: Test::Magic(offset, magic), owner: Owner::Luks, name, way_in: None }
+}
+
+const fn looked_foreign(is_there: fn(&[u8]) -> bool, name: &'static str, way_in: &'static str) -> Signature {
+    Signature { test: Test::Look(is_there), owner: Owner::Other, name, way_in: Some(way_in) }
 }
 
 /// What another program opens.
@@ -544,8 +591,26 @@ mod tests {
         assert_eq!(noise(&[(0, &[0x84, 0x5e, 0x03]), (11, &[18])]), gnupg);
         assert_eq!(noise(&[(0, &[0x8c, 0x0d, 0x04, 0x09, 0x02, 0x0a])]), None);
         assert_eq!(noise(&[(0, &[0x84, 0x5e, 0x03]), (11, &[17])]), None);
+        let ecryptfs: (usize, &[u8]) = (12, &[0x2f, 0xb5, 0x81, 0x8d]);
+        let word: (usize, &[u8]) = (8, &[0x13, 0x34, 0x36, 0x78]);
+        assert_eq!(noise(&[(0, &[0; 8]), word, ecryptfs]), Some("a file encrypted by eCryptfs"));
+        assert_eq!(noise(&[(0, &[0; 8]), word]), None);
         let luks = noise(&[(0, b"QFI\xfb"), (32, &[0, 0, 0, 2])]);
         assert_eq!(luks, Some("a qcow2 disk image, encrypted with LUKS"));
+    }
+
+    #[test]
+    fn what_belongs_to_an_encrypted_folder_is_named_and_other_text_is_not() {
+        for (text, expected) in [
+            (&b"{\n\t\"Creator\": \"gocryptfs v2.3\","[..], Some("the configuration of a gocryptfs folder")),
+            (b"<?xml version=\"1.0\"?><creator>EncFS 1.9.5", Some("the configuration of an EncFS folder")),
+            (b"cryfs.config;1;scrypt\0", Some("the configuration of a CryFS folder")),
+            (b"{ \"version\": 999, \"scryptSalt\": \"x\"", Some("the key file of a Cryptomator vault")),
+            (b"{ \"version\": 999 }", None),
+            (b"all about EncFS and \"gocryptfs", None),
+        ] {
+            assert_eq!(name(text), expected);
+        }
     }
 
     #[test]

@@ -125,7 +125,8 @@ pub fn trace_at_start(storage: &dyn Storage) -> Option<&'static str> {
 
 /// Partitions in one line.
 const MOST_TOLD: usize = 4;
-const EMPTY: &str = "an empty file";
+/// What [`recognise`] says of a file without bytes.
+pub const EMPTY: &str = "an empty file";
 /// What [`recognise`] says of a file that starts with zeros.
 pub const ZEROS: &str = "a file or device that starts with zeros";
 
