@@ -34,7 +34,7 @@ const MAX_KEYFILE_LEN: usize = 8 << 20;
 
 const NOTHING: &str = "it is empty";
 /// How the empty password is given, which nobody should have, and some LUKS containers do.
-const EMPTY: &str = "a LUKS container whose password is empty opens with --keyfile /dev/null";
+pub(crate) const EMPTY: &str = "a LUKS container whose password is empty opens with --keyfile /dev/null";
 
 impl UnlockOptions {
     /// Fails early where something is to be asked for and there is no terminal. Whether a FIDO2 token has a PIN shows later.

@@ -6,7 +6,7 @@ use clap::{
 };
 use strongroom::error::{Error, ErrorKind};
 
-use super::size::parse_size;
+use super::{secrets::EMPTY, size::parse_size};
 
 /// The same complaint as an [`Error`] of kind `Usage`. `arguments` are the program's, without its name.
 pub(crate) fn from_clap(error: &clap::Error, arguments: &[String]) -> Error {
@@ -66,6 +66,14 @@ fn hint(error: &clap::Error, arguments: &[String]) -> String {
     if let Some(advice) = advice_on(argument.split('=').next().unwrap_or_default(), arguments) {
         return advice;
     }
+    let (command_here, _) = command_of(arguments);
+    // Only --no-password needs it.
+    if error.kind() == Clap::MissingRequiredArgument
+        && bare(argument) == "--keyfile"
+        && !command_here.ends_with(" create")
+    {
+        return EMPTY.to_owned();
+    }
     let command = text(error, ContextKind::InvalidSubcommand);
     if let Some(advice) = advice_on_command(&command, arguments) {
         return advice;
@@ -73,7 +81,7 @@ fn hint(error: &clap::Error, arguments: &[String]) -> String {
     if let Some(suggested) = nearest(error, arguments) {
         return format!("did you mean {suggested}?");
     }
-    format!("see {} --help", command_of(arguments).0)
+    format!("see {command_here} --help")
 }
 
 /// What users of other programs look for behind an option, or in the place of one.
