@@ -1,6 +1,7 @@
 //! From a path and what the user knows to an unlocked header.
 
 use std::{
+    fs::File,
     io::IsTerminal,
     os::unix::fs::{FileTypeExt, MetadataExt},
     path::Path,
@@ -234,7 +235,10 @@ pub(crate) fn cannot_open(error: Error, path: &Path) -> Error {
         ErrorKind::NotAContainer if error.reason().ends_with(EMPTY) => error.with_hint(NOTHING_LEFT),
         ErrorKind::NotAContainer if error.reason().contains("; this is ") => error.with_hint(OVERWRITTEN),
         ErrorKind::NotAContainer if error.reason().starts_with("no ") => error.with_hint(NO_SIGNATURE),
-        ErrorKind::Permission if error.hint().is_none() => error.with_hint(NOT_LET),
+        // Of one that can be read it is the writing that is refused.
+        ErrorKind::Permission if error.hint().is_none() && File::open(path).is_err() => {
+            error.with_hint(NOT_LET)
+        }
         _ => error,
     }
 }
