@@ -93,11 +93,8 @@ uninstall: ## remove what install put under PREFIX
 
 # What it finds goes to fuzz/target/corpus, not among the seeds that the repository holds.
 fuzz: ## run each fuzz target for FUZZ_SECONDS (60); needs a nightly toolchain and cargo-fuzz
-	@targets=$$($(CARGO) +nightly fuzz list) && for target in $$targets; do \
-		echo "fuzz: $$target, $(FUZZ_SECONDS) s"; \
-		mkdir -p "fuzz/target/corpus/$$target" "fuzz/corpus/$$target"; \
-		$(CARGO) +nightly fuzz run "$$target" "fuzz/target/corpus/$$target" "fuzz/corpus/$$target" -- -max_total_time=$(FUZZ_SECONDS) -timeout=20 || exit 1; \
-	done
+	$(CARGO) +nightly fuzz build
+	$(CARGO) +nightly fuzz list | xargs -P $$(nproc) -I {} scripts/fuzz.sh {} $(FUZZ_SECONDS)
 
 clean: ## remove what was built
 	$(CARGO) clean

@@ -19,6 +19,7 @@ proxies=http_proxy,https_proxy,no_proxy,HTTP_PROXY,HTTPS_PROXY,NO_PROXY
 unoptimised='[profile.release]
 lto = false
 codegen-units = 16
+debug = false
 opt-level = 0
 [profile.release.package]
 argon2.opt-level = 3
