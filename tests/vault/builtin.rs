@@ -147,7 +147,6 @@ fn what_was_closed_a_moment_ago_survives_the_servers_death_and_an_unmount_from_o
     });
 }
 
-/// The kernel collects writes: who wrote hears of it when the file is closed or synced.
 #[test]
 fn what_a_full_volume_has_no_room_for_is_refused_by_the_right_name() {
     with_each_kind(|world, kind| {
@@ -160,6 +159,32 @@ fn what_a_full_volume_has_no_room_for_is_refused_by_the_right_name() {
         world.mount();
         world.shell("cmp small m/small");
         world.done("unmount m");
+    });
+}
+
+/// Programs that write and delete afterwards must hear of it while they write: `mv` has nothing but that to go by.
+#[test]
+fn what_moves_into_a_full_volume_keeps_its_source() {
+    let walk = |world: &World, mount: &str| {
+        world.done(mount);
+        world.shell(
+            "for n in 1 2 3 4 5 6 7 8; do head -c 9000000 /dev/urandom > $n; done; sha256sum [1-8] > sums",
+        );
+        let told = world.shell("mv [1-8] m/ 2>&1 || echo refused");
+        assert!(told.contains("No space left on device") && told.ends_with("refused\n"), "{world}: {told}");
+        // Whatever is not in its old place is in the new one, to the byte.
+        let check = "mkdir all; cp m/[1-8] all/; cp [1-8] all/; cd all; sha256sum --quiet -c ../sums";
+        world.shell(check);
+        world.shell("! head -c 2000000 /dev/zero > m/more && ! python3 -c 'open(\"m/py\", \"wb\").write(b\"x\" * 2000000)'");
+        world.done("unmount m");
+        world.done(mount);
+        world.shell(&format!("rm -r all; {check}"));
+        world.done("unmount m");
+        world.shell("rm -r all [1-8]");
+    };
+    with_each_kind(|world, _| walk(world, &world.mount_command()));
+    with_vault_of(Who::User, "--size 48M --provision thin", |world| {
+        walk(world, "mount v.vault m --driver builtin --password-file password");
     });
 }
 

@@ -174,11 +174,8 @@ fn answer_sized(reply: ReplyXattr, size: u32, value: Result<Vec<u8>, Errno>) {
 
 impl Filesystem for Server {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        let wanted = [
-            InitFlags::FUSE_DO_READDIRPLUS,
-            InitFlags::FUSE_READDIRPLUS_AUTO,
-            InitFlags::FUSE_WRITEBACK_CACHE,
-        ];
+        // No writeback cache: the kernel would take what the volume has no room for, and tell of it when nobody listens any more.
+        let wanted = [InitFlags::FUSE_DO_READDIRPLUS, InitFlags::FUSE_READDIRPLUS_AUTO];
         negotiate(config, &wanted)?;
         if self.ask(|files| Ok(files.has_access_lists())).unwrap_or_default() {
             // A default list of the directory stands in the place of the umask, which only the file system can tell.
