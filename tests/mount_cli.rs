@@ -271,7 +271,7 @@ fn a_container_that_others_own_is_refused_with_status_2() {
     assert_eq!(
         said.errors,
         "strongroom: error: cannot open v: permission denied\n\
-         strongroom: hint: its owner can let you, with chmod or a group: ls -l shows who may read and write it\n"
+         strongroom: hint: you have no access to this file: ask its owner; ls -l shows who that is\n"
     );
     fs::set_permissions(machine.path("v"), fs::Permissions::from_mode(0o644)).unwrap();
     let said = machine.run("as_user mount v m --password-file password");

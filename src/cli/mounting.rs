@@ -144,7 +144,7 @@ pub(crate) fn tell_mounted(console: Console, path: &Path, entry: &Entry) {
 pub(crate) fn unmount(console: Console, options: &UnmountOptions) -> Result<u8> {
     mount::check_proc()?;
     if let (Some(target), Some(copy)) = (&options.target, &options.save_as) {
-        return unmount_saving(console, target, copy, options.force).map(|()| 0);
+        return unmount_saving(console, (target, "unmount"), copy, options.force).map(|()| 0);
     }
     Ok(take_down(console, chosen(options.target.as_deref(), "unmount")?, options.force))
 }
@@ -169,20 +169,48 @@ pub(crate) fn take_down(console: Console, chosen: mount::Chosen, force: bool) ->
     report_each(console, done, failures)
 }
 
-/// What a name stands for, or all that is mounted.
+/// What a name stands for, or all that is mounted. A name is a container, a mount point, or, where neither is mounted, the last part of
+/// a mount point: `photos` for `~/Vaults/photos`.
 pub(crate) fn chosen(target: Option<&Path>, verb: &str) -> Result<mount::Chosen> {
-    match target {
-        None => mount::Chosen::find(&Selection::All, verb),
-        // The names of what is mounted come first: nothing is asked of the medium before.
-        Some(path) => interrupt::at_liberty(|| {
-            interrupt::asking(path, || mount::Chosen::find(&Selection::One(path.to_path_buf()), verb))
-        }),
+    let Some(name) = target else { return mount::Chosen::find(&Selection::All, verb) };
+    let error = match found(name, verb) {
+        Err(error) if error.kind() == ErrorKind::NotFound => error,
+        found => return found,
+    };
+    let bear_it = mountpoints().into_iter().filter(|path| path.file_name() == Some(name.as_os_str()));
+    match bear_it.collect::<Vec<_>>().as_slice() {
+        [] => Err(error),
+        [path] => found(path, verb),
+        several => {
+            let told: Vec<_> = several.iter().map(|path| path.display().to_string()).collect();
+            let reason = in_one_line(&format!("several are called that: {}", told.join(", ")));
+            Err(Error::new(ErrorKind::Usage, reason)
+                .during(format!("cannot {verb} {}", name.display()))
+                .with_hint("name the directory"))
+        }
     }
 }
 
+/// The names of what is mounted come first: nothing is asked of the medium before.
+fn found(path: &Path, verb: &str) -> Result<mount::Chosen> {
+    interrupt::at_liberty(|| {
+        interrupt::asking(path, || mount::Chosen::find(&Selection::One(path.to_path_buf()), verb))
+    })
+}
+
+/// Where volumes show.
+pub(crate) fn mountpoints() -> Vec<PathBuf> {
+    mount::list().into_iter().filter_map(|entry| entry.mountpoint).collect()
+}
+
 /// Takes a volume down and copies its container.
-fn unmount_saving(console: Console, path: &Path, copy: &Path, force: bool) -> Result<()> {
-    let chosen = chosen(Some(path), "unmount")?;
+pub(crate) fn unmount_saving(
+    console: Console,
+    (path, verb): (&Path, &str),
+    copy: &Path,
+    force: bool,
+) -> Result<()> {
+    let chosen = chosen(Some(path), verb)?;
     let progress = ByteProgress::start(console, "saving");
     let saved = mount::unmount_saving(
         (path, chosen),
@@ -402,7 +430,10 @@ fn mounted(usage: String, place: &Path) -> Error {
 pub(crate) fn use_of(path: &Path) -> Option<(String, Option<PathBuf>)> {
     let metadata = std::fs::metadata(path).ok()?;
     if let Some(entry) = mount::holding((metadata.dev(), metadata.ino())) {
-        let place = entry.shown_at().unwrap_or_else(|| entry.container.clone());
+        let Some(place) = entry.shown_at() else {
+            let usage = format!("it is still being closed (process {}), as something uses it", entry.pid);
+            return Some((usage, Some(entry.container)));
+        };
         return Some((format!("mounted on {} (process {})", place.display(), entry.pid), Some(place)));
     }
     let holders = mount::holders_of_file(path);

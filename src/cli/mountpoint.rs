@@ -9,6 +9,7 @@ use std::{
 use strongroom::{
     error::{Error, ErrorKind, Result},
     mount::{is_made_mountpoint, make_mountpoint, remove_made_mountpoint},
+    sys::{process::is_root, user::caller_of_root},
 };
 
 use super::folders;
@@ -46,15 +47,30 @@ impl Place {
     /// added: `~/Vaults/NAME-2`.
     ///
     /// # Errors
-    /// `Usage` where there is no home, or no name; what making `~/Vaults` gave.
+    /// `Usage` where there is no home, no name, or root's home for somebody else; what making `~/Vaults` gave.
     pub(crate) fn among_vaults(container: &Path, taken: &[PathBuf]) -> Result<Self> {
         let (Some(vaults), Some(name)) = (folders::vaults(), container.file_stem()) else {
             return Err(Error::new(ErrorKind::Usage, "no directory given, and no home to make one in")
                 .with_hint("strongroom open CONTAINER --at DIR"));
         };
+        let is_odd = |name: &str| name == "." || name.chars().any(char::is_control);
+        if name.to_str().is_none_or(is_odd) {
+            return Err(Error::new(ErrorKind::Usage, "no folder to mount on can have this container's name")
+                .with_hint("strongroom open CONTAINER --at DIR"));
+        }
+        if is_root() && caller_of_root().is_some() {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                "only root can look into root's home: name a directory",
+            )
+            .with_hint("sudo strongroom open CONTAINER --at ~/DIR"));
+        }
         if !vaults.is_dir() {
             let made = DirBuilder::new().mode(0o700).create(&vaults);
-            made.map_err(|error| Error::from(error).during(format!("cannot make {}", vaults.display())))?;
+            made.map_err(|error| {
+                let action = format!("cannot make the folder {}", vaults.display());
+                Error::from(error).during(action).with_hint("strongroom open CONTAINER --at DIR")
+            })?;
         }
         let numbered = |number: u32| {
             let mut name = name.to_owned();

@@ -1,12 +1,9 @@
 //! `open` and `close`: `mount` and `unmount` with less to type.
 
-use std::{
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-};
+use std::os::unix::fs::MetadataExt;
 
 use strongroom::{
-    error::{Error, ErrorKind, Result},
+    error::Result,
     mount::{self, Entry},
     text::in_one_line,
 };
@@ -14,7 +11,7 @@ use strongroom::{
 use super::{
     args::{CloseOptions, OpenOptions},
     interrupt,
-    mounting::{chosen, mount_on, take_down, target, tell_mounted},
+    mounting::{chosen, mount_on, mountpoints, take_down, target, tell_mounted, unmount_saving},
     mountpoint::Place,
     output::Console,
 };
@@ -38,7 +35,7 @@ pub(crate) fn open(console: Console, options: &OpenOptions) -> Result<()> {
     if is_news {
         tell_mounted(console, path, &entry);
     } else {
-        let told = |_: &Entry| format!("{} is open already, on {}", path.display(), place.display());
+        let told = |_: &Entry| format!("{} is already open on {}", path.display(), place.display());
         console.done(&entry, |entry| in_one_line(&told(entry)));
     }
     Ok(())
@@ -70,37 +67,10 @@ fn opened(options: &OpenOptions) -> Result<Option<Entry>> {
 /// Takes down what was opened last, or what is named. Gives the exit status.
 pub(crate) fn close(console: Console, options: &CloseOptions) -> Result<u8> {
     mount::check_proc()?;
-    let chosen = match &options.target {
-        Some(name) => named(name)?,
-        None if options.all => chosen(None, "close")?,
-        None => match mount::list().into_iter().filter_map(|entry| entry.mountpoint).next_back() {
-            Some(last) => chosen(Some(&last), "close")?,
-            None => chosen(None, "close")?,
-        },
-    };
-    Ok(take_down(console, chosen, options.force))
-}
-
-/// What a container, a mount point or the last part of a mount point stands for.
-fn named(name: &Path) -> Result<mount::Chosen> {
-    let error = match chosen(Some(name), "close") {
-        Err(error) if error.kind() == ErrorKind::NotFound => error,
-        found => return found,
-    };
-    let bear_it = mountpoints().into_iter().filter(|path| path.file_name() == Some(name.as_os_str()));
-    match bear_it.collect::<Vec<_>>().as_slice() {
-        [] => Err(error),
-        [path] => chosen(Some(path), "close"),
-        several => {
-            let told: Vec<_> = several.iter().map(|path| path.display().to_string()).collect();
-            let reason = in_one_line(&format!("several are called that: {}", told.join(", ")));
-            Err(Error::new(ErrorKind::Usage, reason)
-                .during(format!("cannot close {}", name.display()))
-                .with_hint("name the directory"))
-        }
+    let last = || mountpoints().pop().filter(|_| !options.all);
+    let target = options.target.clone().or_else(last);
+    if let (Some(target), Some(copy)) = (&target, &options.save_as) {
+        return unmount_saving(console, (target, "close"), copy, options.force).map(|()| 0);
     }
-}
-
-fn mountpoints() -> Vec<PathBuf> {
-    mount::list().into_iter().filter_map(|entry| entry.mountpoint).collect()
+    Ok(take_down(console, chosen(target.as_deref(), "close")?, options.force))
 }

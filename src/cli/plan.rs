@@ -101,7 +101,7 @@ impl<'a> Plan<'a> {
             confirm_overwriting(self.path, there, self.options.yes)?;
         }
         if let Some(warning) = self.overcommitment() {
-            console.warn(&format!("{}: {warning}", self.path.display()));
+            console.alarm(&format!("{}: {warning}", self.path.display()));
         }
         Ok(())
     }

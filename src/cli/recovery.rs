@@ -76,7 +76,12 @@ pub(crate) fn issue(
     if !console.is_json() {
         show(console, container, &text, shown.qr)?;
         if io::stdin().is_terminal() && prompt::has_terminal() {
-            ask_back(&text)?;
+            ask_back(&text).map_err(|error| match error.kind() {
+                ErrorKind::Interrupted => error.with_hint(
+                    "the recovery key shown above opens nothing: run the command again for another",
+                ),
+                _ => error,
+            })?;
         }
     }
     if let Some(path) = shown.svg {

@@ -237,9 +237,20 @@ pub(crate) fn cannot_open(error: Error, path: &Path) -> Error {
         ErrorKind::NotAContainer if error.reason().starts_with("no ") => error.with_hint(NO_SIGNATURE),
         // Of one that can be read it is the writing that is refused.
         ErrorKind::Permission if error.hint().is_none() && File::open(path).is_err() => {
-            error.with_hint(NOT_LET)
+            error.with_hint(way_to_rights(path))
         }
         _ => error,
+    }
+}
+
+/// Who can let us read and write what `path` leads to.
+fn way_to_rights(path: &Path) -> String {
+    match std::fs::metadata(path) {
+        Ok(found) if found.file_type().is_block_device() => "use sudo".to_owned(),
+        Ok(found) if found.uid() == rustix::process::geteuid().as_raw() => {
+            format!("you own it: chmod u+rw {}", command_word(path))
+        }
+        _ => "you have no access to this file: ask its owner; ls -l shows who that is".to_owned(),
     }
 }
 
@@ -405,7 +416,6 @@ fn warn_of_swap(console: Console) {
     }
 }
 
-const NOT_LET: &str = "its owner can let you, with chmod or a group: ls -l shows who may read and write it";
 const NO_SIGNATURE: &str = "VeraCrypt, TrueCrypt and FreeOTFE containers have none: try --format veracrypt or --format freeotfe; \
                             if the header is in a file of its own: --header FILE; header repair --scan looks for one that was lost";
 const NOTHING_LEFT: &str = "nothing is left in it; look for a backup or another copy of it";

@@ -100,6 +100,14 @@ fn advice_on(argument: &str, arguments: &[String]) -> Option<String> {
         {
             "containers only grow: give the new size, or +SIZE"
         }
+        "--ro" => "use --read-only",
+        directory
+            if !directory.is_empty()
+                && !directory.starts_with(['-', '<'])
+                && command_of(arguments).0.ends_with(" open") =>
+        {
+            return Some(format!("give the directory as --at {directory}"));
+        }
         size if parse_size(size).is_ok() && command_of(arguments).0.ends_with(" create") => {
             return Some(format!("give the size as --size {size}"));
         }

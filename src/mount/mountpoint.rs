@@ -90,10 +90,15 @@ impl MountPoint {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_made(path: &Path) -> Result<Self> {
-        if is_made(path) {
+        let was_made = is_made(path);
+        if was_made {
             set_mode(path, OPEN)?;
         }
-        Self::open(path)
+        Self::open(path).inspect_err(|_| {
+            if was_made {
+                let _ = set_mode(path, SEALED);
+            }
+        })
     }
 
     /// Lets nobody write to the folder itself, also while something is mounted on it: should that go at once, what somebody

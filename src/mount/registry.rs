@@ -512,7 +512,7 @@ pub fn holding(container_file: (u64, u64)) -> Option<Entry> {
     let mut records = all.filter_map(|session| session.record);
     records
         .find(|record| record.container_file == container_file && record.is_alive())
-        .map(|record| record.located(&table).entry)
+        .map(|record| record.shown(&table))
 }
 
 /// A name by which a command finds the volume of `entry`, and no other: where it shows, its container's, or its session's.

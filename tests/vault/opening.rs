@@ -30,7 +30,7 @@ fn open_makes_a_folder_in_vaults_and_close_takes_it_away() {
         place.shell("echo kept > me/Vaults/album/file");
         // Nobody types a password for what is open already.
         let said = at_home(place, "open album.vault </dev/null");
-        assert!(said.contains("is open already, on /") && said.ends_with("\n0\n"), "{place}: {said}");
+        assert!(said.contains("is already open on /") && said.ends_with("\n0\n"), "{place}: {said}");
         let said = at_home(place, "close album");
         assert!(said.contains("/me/Vaults/album\n") && said.ends_with("\n0\n"), "{place}: {said}");
         assert!(!place.path("me/Vaults/album").exists(), "{place}");

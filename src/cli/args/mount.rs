@@ -80,7 +80,7 @@ pub(crate) struct UnmountOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct CloseOptions {
-    /// The NAME of ~/Vaults/NAME, the container, or its mount point [default: what you opened last]
+    /// The container, its mount point, or the NAME of ~/Vaults/NAME [default: what you opened last]
     #[arg(value_hint = ValueHint::AnyPath, value_name = "NAME", conflicts_with = "all")]
     pub(crate) target: Option<PathBuf>,
     /// Close everything that you opened or mounted
@@ -89,6 +89,9 @@ pub(crate) struct CloseOptions {
     /// Close it even while files are open. Unsaved data is lost; the keys are wiped
     #[arg(short, long)]
     pub(crate) force: bool,
+    /// After closing, copy the container to this new file; for one that was deleted or replaced while open
+    #[arg(long, value_name = "FILE", conflicts_with = "all", value_hint = ValueHint::FilePath)]
+    pub(crate) save_as: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
