@@ -255,7 +255,7 @@ fn warn_of_lost(console: Console, mounts: &[Entry]) {
         let told = |what: &str, path: &Path, state: Option<Lost>| {
             let state = state?;
             let (path, told) = (path.display(), state.told());
-            Some(if state == Lost::Unreachable {
+            Some(if state.is_unreachable() {
                 format!("the {what} {path} {told}")
             } else {
                 format!("the {what} {path} was {} while it is mounted", state.name())
@@ -267,10 +267,13 @@ fn warn_of_lost(console: Console, mounts: &[Entry]) {
         };
         let place = mount::name_for(entry);
         let states = [entry.container_state, entry.header_state];
-        console.alarm(&if states.into_iter().flatten().any(Lost::is_nameless) {
+        console.alarm(&if !states.into_iter().flatten().any(Lost::is_overwritten) {
             format!("{told}: strongroom unmount {} --save-as FILE keeps it", command_word(&place))
         } else {
-            format!("{told}: copy what you can still read in {} to another place now", place.display())
+            format!(
+                "{told}: copy what you can still read in {} to another place now, and compare it with a backup: some of it may be wrong",
+                place.display()
+            )
         });
     }
 }

@@ -13,11 +13,13 @@ use std::{
 };
 
 use super::{
+    asking::have_looked,
     mountinfo::MountTable,
     program,
     registry::{Entry, file_id, sessions_settled_for},
     stacked::Stack,
-    unmount::{Chosen, Slow},
+    unmount::{Chosen, Slow, noted},
+    whereabouts::{COPY_FIRST, Lost},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -32,13 +34,18 @@ use crate::{
 /// written; `Io` or `NoSpace` where something could not be written; `Interrupted`.
 pub fn sync(path: &Path, chosen: Chosen, interrupted: &AtomicBool, tell: &dyn Fn(&str)) -> Result<Entry> {
     let action = || format!("cannot sync {}", path.display());
-    let alive =
-        chosen.0.into_iter().map(|(_, record)| record).find(|record| record.ready && record.is_alive());
-    let record =
+    let alive = chosen.0.into_iter().find(|(_, record)| record.ready && record.is_alive());
+    let (session, record) =
         alive.ok_or_else(|| Error::new(ErrorKind::NotFound, "it is not mounted").during(action()))?;
     if let Some(id) = record.mount {
         // By its path another file system would be synced.
         MountTable::read()?.place_of(id).map_err(|error| error.during(action()))?;
+    }
+    // Over what another program wrote, it would only spoil what can still be read.
+    let look = || have_looked([(session.directory.as_path(), &record)], interrupted);
+    look();
+    if let Some(refusal) = noted(&record).find_map(|now| overwritten(&now.entry)) {
+        return Err(refusal.during(action()));
     }
     let mut slow = Slow::new();
     for step in steps(&record.entry) {
@@ -46,21 +53,18 @@ pub fn sync(path: &Path, chosen: Chosen, interrupted: &AtomicBool, tell: &dyn Fn
             .map_err(|error| error.during(action()))?;
     }
     // Its server may have learned of it only now.
+    look();
     let mut now =
         sessions_settled_for(&record.entry.container).into_iter().filter_map(|session| session.record);
     let now = now.find(|now| now.server == record.server);
     let record = now.unwrap_or(record);
     let entry = record.entry;
+    if let Some(refusal) = overwritten(&entry) {
+        return Err(refusal.during(action()));
+    }
     if let Some(lost) = entry.container_state {
-        let container = entry.container.display();
-        let (reason, hint) = if lost.is_nameless() {
-            let hint =
-                format!("strongroom unmount {} --save-as FILE keeps what is in it", command_word(path));
-            (format!("its container {container} {}: no file has it", lost.told()), hint)
-        } else {
-            let hint = "copy what you can still read there to another place".to_owned();
-            (format!("its container {container} {}", lost.told()), hint)
-        };
+        let reason = format!("its container {} {}: no file has it", entry.container.display(), lost.told());
+        let hint = format!("strongroom unmount {} --save-as FILE keeps what is in it", command_word(path));
         return Err(Error::new(ErrorKind::Busy, reason).during(action()).with_hint(hint));
     }
     if file_id(&entry.container) == Some(record.container_file) {
@@ -69,6 +73,17 @@ pub fn sync(path: &Path, chosen: Chosen, interrupted: &AtomicBool, tell: &dyn Fn
         run(step, interrupted, &mut || ()).map_err(|error| error.during(action()))?;
     }
     Ok(entry)
+}
+
+/// Why nothing is said to be in a container, or a header file, to which another program has written.
+fn overwritten(entry: &Entry) -> Option<Error> {
+    let found = |what: &str, path: &Path, state: Option<Lost>| {
+        let lost = state.filter(|lost| lost.is_overwritten())?;
+        Some(format!("its {what} {} {}: it may not open again", path.display(), lost.told()))
+    };
+    let header = entry.header.as_ref().and_then(|path| found("header file", path, entry.header_state));
+    let reason = found("container", &entry.container, entry.container_state).or(header)?;
+    Some(Error::new(ErrorKind::Busy, reason).with_hint(COPY_FIRST))
 }
 
 /// Has the driver of a volume that is about to be unmounted write what it holds while the volume still shows: what the medium has no

@@ -569,12 +569,12 @@ pub(super) fn explained(failure: Failure, record: &Record) -> Error {
 
 /// Whether a file of the container has lost its name, as its server has noted by now.
 fn is_lost(record: &Record) -> bool {
-    states(record).any(|state| matches!(state, Lost::Deleted | Lost::Replaced))
+    states(record).any(|state| state.is_nameless() && !state.is_unreachable())
 }
 
 /// Whether another program has written to the container, as its server has noted by now.
 fn is_overwritten(record: &Record) -> bool {
-    states(record).any(|state| state == Lost::Overwritten)
+    states(record).any(|state| state.is_overwritten())
 }
 
 /// How its files were lost, as its server has noted by now.
@@ -588,7 +588,7 @@ fn is_held(record: &Record) -> bool {
 }
 
 /// What a server has noted by now.
-fn noted(record: &Record) -> impl Iterator<Item = Record> {
+pub(super) fn noted(record: &Record) -> impl Iterator<Item = Record> {
     let now = sessions().into_iter().chain(sessions_elsewhere()).filter_map(|session| session.record);
     now.filter(|now| now.server == record.server)
 }

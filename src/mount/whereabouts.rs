@@ -34,7 +34,16 @@ pub enum Lost {
     Overwritten,
     /// It bears its name on a file system that shows nowhere any more: unmounted lazily, or with another one over it.
     Unreachable,
+    /// Somebody else wrote to it, and nothing bears its name any more.
+    OverwrittenAndDeleted,
+    /// Somebody else wrote to it, and another file bears its name.
+    OverwrittenAndReplaced,
+    /// Somebody else wrote to it, and its file system shows nowhere any more.
+    OverwrittenAndUnreachable,
 }
+
+/// What is to be done first where others have written to a container.
+pub(super) const COPY_FIRST: &str = "copy what you can still read to another place first, and compare it with a backup: some of it may be wrong";
 
 impl Lost {
     /// The word for it: in tables, messages and JSON.
@@ -44,6 +53,9 @@ impl Lost {
             Self::Replaced => "replaced",
             Self::Overwritten => "overwritten",
             Self::Unreachable => "unreachable",
+            Self::OverwrittenAndDeleted => "overwritten and deleted",
+            Self::OverwrittenAndReplaced => "overwritten and replaced",
+            Self::OverwrittenAndUnreachable => "overwritten and unreachable",
         }
     }
 
@@ -56,12 +68,37 @@ impl Lost {
             Self::Unreachable => {
                 "cannot be reached any more (its file system was unmounted, or another one mounted over it)"
             }
+            Self::OverwrittenAndDeleted => "was overwritten by another program and deleted",
+            Self::OverwrittenAndReplaced => "was overwritten by another program and replaced",
+            Self::OverwrittenAndUnreachable => {
+                "was overwritten by another program, and cannot be reached any more"
+            }
         }
     }
 
     /// Whether the file goes with its last descriptor, or may.
     pub const fn is_nameless(self) -> bool {
         !matches!(self, Self::Overwritten)
+    }
+
+    /// Whether somebody else wrote to it, so that a copy of it may not open either.
+    pub const fn is_overwritten(self) -> bool {
+        !matches!(self, Self::Deleted | Self::Replaced | Self::Unreachable)
+    }
+
+    /// Whether no name leads to it, on a file system that shows nowhere.
+    pub const fn is_unreachable(self) -> bool {
+        matches!(self, Self::Unreachable | Self::OverwrittenAndUnreachable)
+    }
+
+    /// The same for a file to which somebody else wrote as well.
+    const fn and_overwritten(self) -> Self {
+        match self {
+            Self::Deleted => Self::OverwrittenAndDeleted,
+            Self::Replaced => Self::OverwrittenAndReplaced,
+            Self::Unreachable => Self::OverwrittenAndUnreachable,
+            overwritten => overwritten,
+        }
     }
 }
 
@@ -138,6 +175,7 @@ impl NamedFile {
     pub(super) const fn lost(&self) -> Option<Lost> {
         match self.lost {
             None if self.is_overwritten => Some(Lost::Overwritten),
+            Some(lost) if self.is_overwritten => Some(lost.and_overwritten()),
             lost => lost,
         }
     }

@@ -573,6 +573,75 @@ fn an_overwritten_container_is_not_said_to_be_saved_or_unmounted_without_a_word(
 }
 
 #[test]
+fn a_container_that_was_overwritten_is_not_said_to_have_all_that_was_written() {
+    with_who(Who::Root, OPTIONS, |world| {
+        world.shell("cp v.vault whole");
+        for overwrite in [
+            "dd if=/dev/urandom of=v.vault bs=1M count=1 seek=12 conv=notrunc status=none",
+            // Of this the kernel tells nobody.
+            "l=$(losetup -f --show v.vault); dd if=/dev/urandom of=$l bs=1M count=2 conv=fsync status=none; losetup -d $l",
+        ] {
+            world.mount();
+            world.shell(WRITE);
+            world.done("sync m");
+            world.shell(overwrite);
+            let refused = world.strongroom("sync m");
+            assert_eq!(refused.status, Some(5), "{world}: {overwrite}: {refused:?}");
+            assert!(refused.errors.contains("compare it with a backup"), "{refused:?}");
+            assert_eq!(world.strongroom("unmount m --force").status, Some(6), "{world}");
+            world.shell("cat whole > v.vault");
+        }
+    });
+}
+
+/// A copy of it does not open, whoever makes it.
+#[test]
+fn a_container_that_was_overwritten_and_then_lost_its_name_is_told_as_both() {
+    with_each_driver(OPTIONS, |world| {
+        world.shell("cp v.vault whole");
+        let overwrite = "dd if=/dev/urandom of=v.vault bs=1M count=2 conv=notrunc status=none";
+        for (lose, state) in [
+            ("rm v.vault", "overwritten and deleted"),
+            ("cp whole w; mv w v.vault", "overwritten and replaced"),
+        ] {
+            for by_signal in [false, true] {
+                world.mount();
+                world.shell(WRITE);
+                world.shell(&format!("{overwrite}; {lose}"));
+                let shown = state.replace(' ', "-");
+                wait_for_state(world, &shown);
+                let list = world.strongroom("list");
+                assert!(list.out.contains(&format!("v.vault ({state})")), "{world}: {list:?}");
+                assert!(list.errors.contains("copy what you can still read"), "{world}: {list:?}");
+                for command in ["unmount m", "unmount m --save-as saved"] {
+                    let refused = world.strongroom(command);
+                    assert_eq!(refused.status, Some(5), "{world}: {command}: {refused:?}");
+                    assert!(refused.errors.contains("copy what you can still read"), "{refused:?}");
+                    assert!(!refused.errors.contains("opens with"), "{refused:?}");
+                }
+                world.shell("seq 400000 | cmp - m/written; test ! -e saved");
+                let server = world.server();
+                if by_signal {
+                    signal(server, Signal::TERM);
+                } else {
+                    let forced = world.strongroom("unmount m --force");
+                    assert_eq!(forced.status, Some(6), "{world}: {forced:?}");
+                    assert!(forced.errors.contains("may be damaged, and not open again"), "{forced:?}");
+                }
+                wait_for_end_of(server);
+                world.assert_clean();
+                world.shell("test -e v.vault.rescued; rm -f v.vault.rescued; cp whole v.vault");
+            }
+        }
+        world.mount();
+        world.shell(&format!("{overwrite}; rm v.vault"));
+        let saved = world.strongroom("unmount m --save-as saved --force");
+        assert_eq!(saved.status, Some(6), "{world}: {saved:?}");
+        world.shell("test -e saved; cp whole v.vault");
+    });
+}
+
+#[test]
 fn the_name_of_a_renamed_container_that_leads_to_a_copy_is_told_at_its_end() {
     with_vault(OPTIONS, |world| {
         world.mount();

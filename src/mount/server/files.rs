@@ -56,7 +56,7 @@ impl Place {
     fn of(file: &NamedFile) -> Self {
         let stays = match file.lost() {
             None => false,
-            Some(Lost::Unreachable) => !lies_in_memory(file.file()),
+            Some(lost) if lost.is_unreachable() => !lies_in_memory(file.file()),
             Some(_) => file.file().metadata().is_ok_and(|found| found.nlink() > 0),
         };
         let (path, device) = (file.path().to_path_buf(), file.device().map(Path::to_path_buf));
@@ -71,7 +71,7 @@ impl Place {
     /// Whether it is gone with its descriptor, or has another name at most.
     pub(super) fn is_nameless(&self) -> bool {
         match self.lost {
-            Some(Lost::Unreachable) => !self.is_linked,
+            Some(lost) if lost.is_unreachable() => !self.is_linked,
             lost => lost.is_some_and(Lost::is_nameless),
         }
     }

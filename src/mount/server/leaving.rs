@@ -160,7 +160,10 @@ impl Server {
             return Next::Serve;
         }
         let Some(ended) = self.end_for(cause, DIRECTORY_PART) else { return Next::Serve };
-        self.save_lost((&loss, rescue), ended.lossy())
+        if let Some(damage) = &overwritten {
+            self.tell(&format!("a volume was unmounted: {}", damage.reason()));
+        }
+        self.save_lost((&loss, rescue), ended.lossy().or(overwritten))
     }
 
     /// Whether its driver has ended under a volume that still shows, and may have taken with it what was written.

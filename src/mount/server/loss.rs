@@ -32,7 +32,7 @@ use crate::{
         save::header_of,
         session::Session,
         undo::{Log, Undo},
-        whereabouts::Lost,
+        whereabouts::{COPY_FIRST, Lost},
     },
     text::{in_one_line, path::command_word},
     volume::{Container, duplicate_to, has_room_for},
@@ -48,9 +48,9 @@ impl Loss {
     /// `None` where nothing is: every file bears its name, or has given it to a newer one without being written.
     pub(super) fn of(found: Found, read_only: bool) -> Option<Self> {
         let is_lost = |place: &Place| match place.lost {
-            Some(Lost::Deleted) => true,
-            Some(Lost::Replaced | Lost::Overwritten) => !read_only,
-            Some(Lost::Unreachable) => !read_only || !place.is_linked,
+            Some(Lost::Deleted | Lost::OverwrittenAndDeleted) => true,
+            Some(Lost::Replaced | Lost::Overwritten | Lost::OverwrittenAndReplaced) => !read_only,
+            Some(Lost::Unreachable | Lost::OverwrittenAndUnreachable) => !read_only || !place.is_linked,
             None => false,
         };
         let lost = is_lost(&found.container) || found.header.as_ref().is_some_and(is_lost);
@@ -64,7 +64,7 @@ impl Loss {
 
     /// Whether all stays that was written, on a medium that nobody can reach for now.
     pub(super) fn is_out_of_reach(&self) -> bool {
-        self.places().all(|place| !place.is_nameless() && place.lost != Some(Lost::Overwritten))
+        self.places().all(|place| !place.is_nameless()) && !self.is_damaged()
     }
 
     fn places(&self) -> impl Iterator<Item = &Place> {
@@ -73,10 +73,13 @@ impl Loss {
 
     /// What has become of a file that others have written to.
     pub(super) fn damage(&self) -> Option<Error> {
-        let is_damaged = self.places().any(|place| place.lost == Some(Lost::Overwritten));
-        is_damaged.then(|| {
+        self.is_damaged().then(|| {
             Error::new(ErrorKind::Io, format!("{}: it may be damaged, and not open again", self.told()))
         })
+    }
+
+    fn is_damaged(&self) -> bool {
+        self.places().any(|place| place.lost.is_some_and(Lost::is_overwritten))
     }
 
     /// What was lost, in words: `its container /a/v was deleted`.
@@ -98,10 +101,10 @@ impl Loss {
                 "bring that file system back first, or keep a copy with --save-as FILE; --force unmounts all the same: what was written is on it",
             );
         }
-        if !self.is_nameless() {
+        if self.is_damaged() {
             let reason = format!("{}: it may not open again", self.told());
             return Error::new(ErrorKind::Busy, reason)
-                .with_hint("copy what you can still read to another place first, then unmount with --force");
+                .with_hint(format!("{COPY_FIRST}; then unmount with --force"));
         }
         if self.is_linked() {
             let reason = format!("{}, but the file has another name, which you must know", self.told());
@@ -115,11 +118,21 @@ impl Loss {
         )
     }
 
+    /// The same where all but the container is down already.
+    fn refusal_while_held(&self, read_only: bool) -> Error {
+        if !self.is_damaged() {
+            return self.refusal(read_only);
+        }
+        let reason = format!("{}: it may not open again", self.told());
+        Error::new(ErrorKind::Busy, reason)
+            .with_hint("it is unmounted, and still held: --save-as FILE keeps a copy of it as it is")
+    }
+
     /// Why a copy is not taken for what is in the volume: others have written to what would be copied, and the only view of it ends
     /// with the copy.
     pub(super) fn refusal_to_save(&self) -> Option<Error> {
         let reason = format!("{}: a copy of it may not open either", self.told());
-        let hint = "copy what you can still read to another place first; --save-as FILE --force then unmounts and copies all the same";
+        let hint = format!("{COPY_FIRST}; --save-as FILE --force then unmounts and copies all the same");
         self.damage().map(|_| Error::new(ErrorKind::Busy, reason).with_hint(hint))
     }
 
@@ -127,12 +140,12 @@ impl Loss {
     pub(super) fn notice(&self, shown: &Path) -> String {
         let (place, shown) = (command_word(shown), shown.display());
         let told = self.told();
-        if self.is_nameless() || self.is_out_of_reach() {
+        if !self.is_damaged() {
             format!(
                 "{shown} is mounted, but {told}: strongroom unmount {place} --save-as FILE keeps what is in it"
             )
         } else {
-            format!("{shown} is mounted, but {told}: copy what you can still read there to another place now")
+            format!("{shown} is mounted, but {told}: {COPY_FIRST}")
         }
     }
 
@@ -424,7 +437,7 @@ impl Held {
             }
             Ok(Command::Unmount { .. }) => {
                 if let Some(loss) = self.loss() {
-                    let refusal = loss.refusal(self.session.record().entry.read_only);
+                    let refusal = loss.refusal_while_held(self.session.record().entry.read_only);
                     let _ = protocol::send(&stream, &Outcome::Kept(Failure::from(&refusal)));
                     return false;
                 }
@@ -500,6 +513,19 @@ mod tests {
         assert!(Loss::of(found(Some(Lost::Overwritten), None), true).is_none());
         let both = Loss::of(found(Some(Lost::Overwritten), Some(Lost::Deleted)), false).unwrap();
         assert!(both.is_nameless());
+    }
+
+    #[test]
+    fn a_file_that_others_wrote_to_and_that_lost_its_name_is_both() {
+        for lost in
+            [Lost::OverwrittenAndDeleted, Lost::OverwrittenAndReplaced, Lost::OverwrittenAndUnreachable]
+        {
+            let loss = Loss::of(found(Some(lost), None), false).unwrap();
+            assert!(loss.is_nameless() && loss.damage().is_some() && loss.refusal_to_save().is_some());
+            assert!(!loss.refusal(false).hint().unwrap().contains("opens with"), "{lost:?}");
+            assert!(!loss.refusal_while_held(false).hint().unwrap().contains("opens with"), "{lost:?}");
+            assert!(!loss.notice(Path::new("/m")).contains("--save-as"), "{lost:?}");
+        }
     }
 
     #[test]
