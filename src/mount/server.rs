@@ -178,7 +178,7 @@ impl Server {
         drop(unlocked);
         if !matches!(order.target, Target::Private) {
             // Where they cannot be read, nobody is told of such a change.
-            let _ = container.watch_headers(volume.info());
+            let _ = container.watch_headers(volume.info(), header.fingerprint());
         }
 
         let place = Place::check(&order.target)?;

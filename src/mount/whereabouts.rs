@@ -10,7 +10,8 @@ use std::{
     os::{fd::AsRawFd, unix::ffi::OsStrExt, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
-    time::SystemTime,
+    thread,
+    time::{Duration, SystemTime},
 };
 
 use rustix::fs::{fstatfs, major, minor};
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::mountinfo::{MountTable, mount_of};
 use crate::{
     sys::{available, writers::Writers},
-    volume::FileStorage,
+    volume::{Change, FileStorage, KnownHeader},
 };
 
 /// How a file was lost: its name leads to it no longer, or another program has written to it.
@@ -115,7 +116,11 @@ pub(super) struct NamedFile {
     headers: Option<Arc<FileStorage>>,
     /// When it was written last before its headers were compared last.
     compared: Option<SystemTime>,
+    known: Option<KnownHeader>,
+    /// Whether others have written to it, and not only to its header, or nobody knows where.
     is_overwritten: bool,
+    /// Whether its header is not what it was, nor one that is as good.
+    is_header_changed: bool,
 }
 
 impl NamedFile {
@@ -141,7 +146,9 @@ impl NamedFile {
             writers,
             headers,
             compared,
+            known: None,
             is_overwritten: false,
+            is_header_changed: false,
         })
     }
 
@@ -161,6 +168,11 @@ impl NamedFile {
         Self { headers: Some(headers), ..self }
     }
 
+    /// The same, with what tells whether a header that was changed is as good.
+    pub(super) fn with_known(self, known: Option<KnownHeader>) -> Self {
+        Self { known, ..self }
+    }
+
     /// The loop device by which the user knows it.
     pub(super) fn device(&self) -> Option<&Path> {
         self.device.as_deref()
@@ -174,8 +186,8 @@ impl NamedFile {
     /// Whether its name no longer leads to it, as of the last look, or others have written to it.
     pub(super) const fn lost(&self) -> Option<Lost> {
         match self.lost {
-            None if self.is_overwritten => Some(Lost::Overwritten),
-            Some(lost) if self.is_overwritten => Some(lost.and_overwritten()),
+            None if self.is_spoiled() => Some(Lost::Overwritten),
+            Some(lost) if self.is_spoiled() => Some(lost.and_overwritten()),
             lost => lost,
         }
     }
@@ -185,19 +197,34 @@ impl NamedFile {
         self.writers.as_ref()
     }
 
-    /// Notes what others have written since the last time; nothing if they were `allowed` to. True where that is news.
+    const fn is_spoiled(&self) -> bool {
+        self.is_overwritten || self.is_header_changed
+    }
+
+    /// Notes what others have written since the last time; nothing if they were `allowed` to. True where there is news.
     pub(super) fn note_writes(&mut self, allowed: bool) -> bool {
-        let have_written = self.writers.as_ref().is_some_and(Writers::have_others_written) && !allowed;
-        let is_new = have_written && !self.is_overwritten;
-        self.is_overwritten |= have_written;
-        is_new
+        if !self.have_others_written() || allowed {
+            return false;
+        }
+        let was_spoiled = self.is_spoiled();
+        if !self.is_overwritten {
+            self.look_at_header(true);
+        }
+        self.is_spoiled() != was_spoiled
+    }
+
+    fn have_others_written(&self) -> bool {
+        self.writers.as_ref().is_some_and(Writers::have_others_written)
     }
 
     /// Takes its headers as they are now for right: others were allowed to change them.
-    pub(super) fn allow_changes(&self) {
+    pub(super) fn allow_changes(&mut self) {
         if let Some(headers) = &self.headers {
             // What cannot be read now is compared with what it was.
             let _ = headers.allow_changes();
+        }
+        if let Some(known) = &mut self.known {
+            known.renew();
         }
     }
 
@@ -207,12 +234,43 @@ impl NamedFile {
         let Some(headers) = self.headers.as_ref().filter(|_| !self.is_overwritten) else { return false };
         let written = headers.file().metadata().ok().filter(fs::Metadata::is_file);
         let written = written.and_then(|found| found.modified().ok());
-        if !asked && written == self.compared {
+        if !asked && !self.is_header_changed && written == self.compared {
             return false;
         }
         self.compared = written;
-        self.is_overwritten = headers.has_changed().unwrap_or_default();
-        self.is_overwritten
+        let was_spoiled = self.is_spoiled();
+        self.look_at_header(false);
+        self.is_spoiled() != was_spoiled
+    }
+
+    /// Whether a header that is not what it was is as good: `cryptsetup luksAddKey` adds a keyslot to one that is in use. Where others
+    /// `have_written` and the header is what it was, they wrote to the data.
+    fn look_at_header(&mut self, have_written: bool) {
+        let Some(headers) = self.headers.clone() else {
+            self.is_overwritten |= have_written;
+            return;
+        };
+        let mut have_written = have_written;
+        for _ in 0..MOST_CHANGES {
+            if !headers.has_changed().unwrap_or_default() {
+                self.is_header_changed = false;
+                self.is_overwritten |= have_written;
+                return;
+            }
+            let seen = headers.seen();
+            let change = self.known.as_mut().map_or(Change::Wrong, KnownHeader::judge);
+            let (Change::Right, Ok(seen)) = (change, seen) else {
+                self.is_header_changed = true;
+                // Where it is another one, so may be what is behind it.
+                self.is_overwritten |= have_written && change == Change::Wrong;
+                return;
+            };
+            headers.take_seen(seen);
+            // What the kernel tells of it now is no news, nor what it tells a moment later. What was changed meanwhile the next turn finds.
+            thread::sleep(MOMENT);
+            self.have_others_written();
+            have_written = false;
+        }
     }
 
     /// The file.
@@ -320,6 +378,10 @@ fn leads_to(path: &Path, file: &File, metadata: &fs::Metadata) -> bool {
     fstatfs(file).is_ok_and(|of| of.f_type == FUSE) && is_renumbered().unwrap_or_default()
 }
 
+/// How often a header is looked at that is being changed.
+const MOST_CHANGES: usize = 8;
+/// So long after a write the kernel has told of it.
+const MOMENT: Duration = Duration::from_millis(20);
 /// `FUSE_SUPER_MAGIC`.
 const FUSE: i64 = 0x6573_5546;
 /// File systems whose server may be far away: FUSE, NFS, SMB (three numbers), 9P, Ceph, AFS, Coda.

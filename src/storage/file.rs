@@ -100,6 +100,21 @@ impl FileStorage {
         self.witness.get().map_or(Ok(()), |witness| witness.renew(&self.file))
     }
 
+    /// What stands in the areas now, for [`take_seen`](Self::take_seen).
+    ///
+    /// # Errors
+    /// What reading gave.
+    pub fn seen(&self) -> io::Result<Vec<u64>> {
+        self.witness.get().map_or(Ok(Vec::new()), |witness| witness.seen(&self.file))
+    }
+
+    /// Takes what was seen for right.
+    pub fn take_seen(&self, seen: Vec<u64>) {
+        if let Some(witness) = self.witness.get() {
+            witness.take(seen);
+        }
+    }
+
     /// Changes bytes of `range` by `change`.
     fn change<T>(&self, range: &Range<u64>, change: impl FnOnce() -> T) -> T {
         match self.witness.get().filter(|_| self.moved.get().is_none()) {

@@ -50,9 +50,18 @@ impl Witness {
     /// Takes what stands there now for right: somebody was allowed to change it.
     pub(super) fn renew(&self, file: &File) -> io::Result<()> {
         let mut digests = self.locked();
-        let found = self.blocks.iter().map(|block| digest(&self.hasher, file, block));
-        *digests = Some(found.collect::<io::Result<_>>()?);
+        *digests = Some(self.seen(file)?);
         Ok(())
+    }
+
+    /// What stands there now, to be taken for right once somebody has looked at it.
+    pub(super) fn seen(&self, file: &File) -> io::Result<Vec<u64>> {
+        self.blocks.iter().map(|block| digest(&self.hasher, file, block)).collect()
+    }
+
+    /// Takes what was `seen` for right. What was changed since is a change.
+    pub(super) fn take(&self, seen: Vec<u64>) {
+        *self.locked() = Some(seen);
     }
 
     /// Whether something else stands there now. Never at the first look.
@@ -124,6 +133,20 @@ mod tests {
             assert!(!witness.has_changed(&file).unwrap(), "{place}");
         }
         file.set_len(280_000).unwrap();
+        assert!(witness.has_changed(&file).unwrap());
+    }
+
+    #[test]
+    fn what_is_changed_after_it_was_seen_is_a_change() {
+        let file = file();
+        let witness = Witness::of(std::slice::from_ref(&(0..100_000)));
+        witness.renew(&file).unwrap();
+        file.write_all_at(&[8], 5).unwrap();
+        let seen = witness.seen(&file).unwrap();
+        witness.take(seen.clone());
+        assert!(!witness.has_changed(&file).unwrap());
+        file.write_all_at(&[9], 5).unwrap();
+        witness.take(seen);
         assert!(witness.has_changed(&file).unwrap());
     }
 

@@ -7,7 +7,7 @@ use std::{
         unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -17,11 +17,11 @@ use rustix::{
     io::Errno,
 };
 
-use super::{recognise, way_in};
+use super::{recognise, renewal::KnownHeader, way_in};
 use crate::{
     error::{Error, ErrorKind, Result},
     format::{
-        self, FORMATS, Format, Header, HeaderInfo, Probe,
+        self, FORMATS, Fingerprint, Format, Header, HeaderInfo, Probe,
         signature::{self, Owner},
     },
     storage::{
@@ -52,6 +52,8 @@ pub struct Container {
     behind: Option<File>,
     /// What the user says that it is.
     assumed: Option<&'static dyn Format>,
+    /// What its header was when that was watched first.
+    watched: OnceLock<Fingerprint>,
 }
 
 /// A header file, and the container seen through it. The lock on the file is held as long as this.
@@ -139,7 +141,15 @@ impl Container {
     fn from_file(file: File, path: &Path) -> Result<Self> {
         let file = Arc::new(FileStorage::new(file)?);
         let path = path.to_path_buf();
-        Ok(Self { path, file, section: None, detached: None, behind: None, assumed: None })
+        Ok(Self {
+            path,
+            file,
+            section: None,
+            detached: None,
+            behind: None,
+            assumed: None,
+            watched: OnceLock::new(),
+        })
     }
 
     /// Opens what is at `path` only to look at it: without a lock, so also while it is mounted.
@@ -279,11 +289,14 @@ impl Container {
     }
 
     /// Has the places of its headers be watched from now on: what lies outside the volume's data, as `info` tells, or else the header
-    /// file. For servers.
+    /// file. For servers. `known` is what its header is now.
     ///
     /// # Errors
     /// What asking for a size gave.
-    pub fn watch_headers(&self, info: &HeaderInfo) -> io::Result<()> {
+    pub fn watch_headers(&self, info: &HeaderInfo, known: Option<Fingerprint>) -> io::Result<()> {
+        if let Some(known) = known {
+            self.watched.get_or_init(|| known);
+        }
         if let Some(detached) = &self.detached {
             let whole = 0..detached.file.size()?.min(MOST_AT_START);
             detached.file.watch_areas(std::slice::from_ref(&whole));
@@ -299,6 +312,11 @@ impl Container {
         let back = data.end.max(whole.end.saturating_sub(MOST_AT_END))..whole.end;
         self.file.watch_areas(&[front, back]);
         Ok(())
+    }
+
+    /// What tells whether a header that another program changed still opens the volume, where its format lets that be told.
+    pub fn known_header(&self) -> Option<KnownHeader> {
+        KnownHeader::new(self.storage(), self.format().ok()?, self.watched.get()?.clone())
     }
 
     /// Its file, and its header file, as they are read and written.

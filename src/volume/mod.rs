@@ -16,6 +16,7 @@ mod label;
 mod partitions;
 pub mod pin;
 pub mod reencrypt;
+mod renewal;
 
 pub use crate::storage::{FileStorage, Lack, Pulse, Request, Shortage, Stillness, seal};
 pub use crate::{
@@ -37,6 +38,7 @@ pub use header::{
 };
 pub use partitions::{PartitionContents, only_container, partition_range, partitions_of, range_from};
 pub use reencrypt::{LiveReencryption, LiveState, LiveStatus, Reencryption, Work};
+pub use renewal::{Change, KnownHeader};
 
 use std::{
     fs::File,

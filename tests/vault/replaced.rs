@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use crate::{
     losses::namespace,
-    place::{Background, CHEAP, Who, is_running, signal, wait_for_end_of, wait_until},
+    place::{Background, CHEAP, Who, is_running, is_skipped, signal, wait_for_end_of, wait_until},
     world::{World, with_each_driver, with_vault, with_who},
 };
 
@@ -590,6 +590,70 @@ fn a_container_that_was_overwritten_is_not_said_to_have_all_that_was_written() {
             assert!(refused.errors.contains("compare it with a backup"), "{refused:?}");
             assert_eq!(world.strongroom("unmount m --force").status, Some(6), "{world}");
             world.shell("cat whole > v.vault");
+        }
+    });
+}
+
+/// Of cryptsetup, as cheap as it goes.
+const CHEAP_KDF: &str = "--pbkdf pbkdf2 --pbkdf-force-iterations 1000";
+
+/// The header is in nobody's way while the volume is mounted.
+#[test]
+fn keyslots_that_cryptsetup_changes_under_a_mount_raise_no_alarm() {
+    with_who(Who::Root, "--size 16M --provision quick", |world| {
+        if !world.shell("PATH=$PATH:/sbin:/usr/sbin; command -v cryptsetup || true").contains("cryptsetup") {
+            is_skipped("cryptsetup is not installed");
+            return;
+        }
+        // A line feed would be a part of the key for cryptsetup.
+        world.shell("for key in second third; do printf %s $key > bare-$key; done; printf %s \"$(cat password)\" > bare-password");
+        for (format, is_device) in [
+            ("luks1 --kdf-iterations 1000", false),
+            ("luks1 --kdf-iterations 1000", true),
+            ("luks2 --pbkdf pbkdf2 --kdf-iterations 1000", true),
+        ] {
+            world.done(&format!(
+                "create l --password-file password --size 40M --provision quick --format {format}"
+            ));
+            let device =
+                if is_device { world.shell("losetup -f --show l").trim().to_owned() } else { "l".to_owned() };
+            let cryptsetup = |arguments: &str| {
+                world.shell(&format!("PATH=$PATH:/sbin:/usr/sbin; cryptsetup --batch-mode {arguments}"));
+            };
+            let state = || {
+                let list = world.json("list");
+                let place = world.path("m");
+                let is_ours = |mount: &&serde_json::Value| mount["mountpoint"].as_str() == place.to_str();
+                list["mounts"].as_array().unwrap().iter().find(is_ours).unwrap()["container_state"].clone()
+            };
+            world.done(&format!("mount {device} m --password-file password"));
+            world.shell(WRITE);
+            for change in [
+                format!("luksAddKey {CHEAP_KDF} --key-file bare-password {device} bare-second"),
+                format!("luksChangeKey {CHEAP_KDF} --key-file bare-second {device} bare-third"),
+                format!("luksAddKey {CHEAP_KDF} --key-file bare-password {device} bare-second"),
+                format!("luksKillSlot --key-file bare-password {device} 1"),
+            ] {
+                cryptsetup(&change);
+                std::thread::sleep(std::time::Duration::from_millis(2500));
+                assert!(state().is_null(), "{format}: {change}: {}", state());
+                world.done("sync m");
+            }
+            world.done("unmount m");
+
+            // The header is whole, and the key material of a keyslot is not.
+            world.done(&format!("mount {device} m --password-file password"));
+            world.shell("seq 400000 | cmp - m/written");
+            world.shell(&format!(
+                "dd if=/dev/urandom of={device} bs=4k seek=9 count=8 conv=notrunc,fsync status=none"
+            ));
+            wait_until("the alarm", || state() == "overwritten");
+            assert_eq!(world.strongroom("unmount m").status, Some(5), "{format}");
+            assert_eq!(world.strongroom("unmount m --force").status, Some(6), "{format}");
+            if is_device {
+                world.shell(&format!("losetup -d {device}"));
+            }
+            world.shell("rm l");
         }
     });
 }

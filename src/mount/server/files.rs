@@ -27,7 +27,7 @@ use rustix::{
 
 use crate::{
     mount::whereabouts::{Lost, NamedFile, lies_in_memory},
-    volume::Container,
+    volume::{Container, KnownHeader},
 };
 
 /// Where the files of a container are, as far as anybody knows.
@@ -129,6 +129,8 @@ impl FileWatch {
         let storages = container.files().map(Arc::clone);
         let files: Vec<_> =
             files.into_iter().zip(storages).map(|(file, headers)| file.with_headers(headers)).collect();
+        // Only that file has a header which is watched.
+        let files = with_known(files, container.known_header());
         let found = found(&files);
         let shared = Arc::new(Shared {
             found: Mutex::new(Looked { found, asked: 0, answered: 0 }),
@@ -238,14 +240,17 @@ fn watch(mut files: Vec<NamedFile>, shared: &Shared, mut woken: PipeReader, mut 
     let (mut step, mut answered) = (Step::Look, 0);
     loop {
         let mut has_changed = false;
-        if step == Step::Look {
-            let asked = locked(&shared.found).asked;
-            has_changed = compare(&mut files, shared, asked > answered);
-            answered = asked;
-        }
+        // What is changed in a header is told by these, too.
         let allowed = shared.is_lent.load(Ordering::SeqCst);
         for file in &mut files {
             has_changed |= file.note_writes(allowed);
+        }
+        if step == Step::Look {
+            let asked = locked(&shared.found).asked;
+            has_changed |= compare(&mut files, shared, asked > answered);
+            answered = asked;
+        }
+        for file in &mut files {
             // What cannot be asked now is asked the next time.
             has_changed |= step == Step::Look && file.look().unwrap_or_default();
         }
@@ -294,7 +299,7 @@ fn compare(files: &mut [NamedFile], shared: &Shared, is_asked: bool) -> bool {
         return false;
     }
     if shared.was_lent.swap(false, Ordering::SeqCst) {
-        files.iter().for_each(NamedFile::allow_changes);
+        files.iter_mut().for_each(NamedFile::allow_changes);
         return false;
     }
     let mut has_changed = false;
@@ -302,6 +307,14 @@ fn compare(files: &mut [NamedFile], shared: &Shared, is_asked: bool) -> bool {
         has_changed |= file.compare(is_asked);
     }
     has_changed
+}
+
+/// The last of these files is the one in which the header lies.
+fn with_known(mut files: Vec<NamedFile>, known: Option<KnownHeader>) -> Vec<NamedFile> {
+    if let Some(last) = files.pop() {
+        files.push(last.with_known(known));
+    }
+    files
 }
 
 /// What the thread does next.
