@@ -267,13 +267,13 @@ fn warn_of_lost(console: Console, mounts: &[Entry]) {
         };
         let place = mount::name_for(entry);
         let states = [entry.container_state, entry.header_state];
-        console.alarm(&if !states.into_iter().flatten().any(Lost::is_overwritten) {
-            format!("{told}: strongroom unmount {} --save-as FILE keeps it", command_word(&place))
-        } else {
+        console.alarm(&if states.into_iter().flatten().any(Lost::is_overwritten) {
             format!(
                 "{told}: copy what you can still read in {} to another place now, and compare it with a backup: some of it may be wrong",
                 place.display()
             )
+        } else {
+            format!("{told}: strongroom unmount {} --save-as FILE keeps it", command_word(&place))
         });
     }
 }

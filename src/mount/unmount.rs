@@ -574,7 +574,7 @@ fn is_lost(record: &Record) -> bool {
 
 /// Whether another program has written to the container, as its server has noted by now.
 fn is_overwritten(record: &Record) -> bool {
-    states(record).any(|state| state.is_overwritten())
+    states(record).any(Lost::is_overwritten)
 }
 
 /// How its files were lost, as its server has noted by now.

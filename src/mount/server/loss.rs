@@ -140,12 +140,12 @@ impl Loss {
     pub(super) fn notice(&self, shown: &Path) -> String {
         let (place, shown) = (command_word(shown), shown.display());
         let told = self.told();
-        if !self.is_damaged() {
+        if self.is_damaged() {
+            format!("{shown} is mounted, but {told}: {COPY_FIRST}")
+        } else {
             format!(
                 "{shown} is mounted, but {told}: strongroom unmount {place} --save-as FILE keeps what is in it"
             )
-        } else {
-            format!("{shown} is mounted, but {told}: {COPY_FIRST}")
         }
     }
 
