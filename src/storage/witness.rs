@@ -67,16 +67,18 @@ impl Witness {
     /// Whether something else stands there now. Never at the first look.
     ///
     /// # Errors
-    /// What reading gave; a file that was cut off has changed.
+    /// What reading gave. A file that was cut off has changed; a device may get its length back.
     pub(super) fn has_changed(&self, file: &File) -> io::Result<bool> {
         let digests = self.locked();
         let Some(known) = &*digests else {
             drop(digests);
             return self.renew(file).map(|()| false);
         };
+        let is_device = file.metadata()?.file_type().is_block_device();
         for (block, known) in self.blocks.iter().zip(known) {
             match digest(&self.hasher, file, block) {
                 Ok(found) if found == *known => {}
+                Err(error) if is_device && error.kind() == io::ErrorKind::UnexpectedEof => {}
                 Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error),
                 Ok(_) | Err(_) => return Ok(true),
             }
