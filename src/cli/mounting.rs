@@ -358,7 +358,7 @@ pub(crate) fn target(options: &MountingOptions, place: &Place) -> Target {
         DriverChoice::Auto => mount::DriverChoice::Auto,
         DriverChoice::Kernel => mount::DriverChoice::Kernel,
         DriverChoice::Builtin => mount::DriverChoice::Builtin,
-        DriverChoice::Userspace => mount::DriverChoice::Userspace,
+        DriverChoice::Fuse2fs => mount::DriverChoice::Userspace,
     };
     let owners = options.owners.map(|owner| match owner {
         OwnersChoice::Me => Owners::Me,

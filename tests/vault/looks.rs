@@ -28,7 +28,7 @@ fn a_read_only_mount_of_a_crashed_volume_shows_all_that_was_synced_and_writes_no
             let told = report["findings"].to_string();
             assert!(told.contains("it was not left clean: what was written last"), "{world}: {told}");
             if world.is_root() && filesystem == "ext4" {
-                look(world, "--driver userspace");
+                look(world, "--driver fuse2fs");
             }
             // What was left clean is neither warned of nor replayed.
             let clean = world.strongroom("mount --read-only v.vault m --password-file password");

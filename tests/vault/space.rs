@@ -64,7 +64,7 @@ fn a_mounted_vault_bears_the_name_of_its_container() {
             return; // A loop device is what mounts there.
         }
         world.shell("mv v.vault 'my, photos,suid.vault'");
-        let driver = if world.is_root() { "--driver userspace" } else { "" };
+        let driver = if world.is_root() { "--driver fuse2fs" } else { "" };
         world.done(&format!("mount 'my, photos,suid.vault' m --password-file password {driver}"));
         assert_eq!(world.shell("findmnt -n -o SOURCE m"), "strongroom/my__photos_suid.vault\n", "{world}");
         assert!(!world.shell("findmnt -n -o OPTIONS m").split(',').any(|option| option == "suid"), "{world}");

@@ -65,7 +65,7 @@ impl World {
     /// The command that mounts it.
     pub(crate) fn mount_command(&self) -> String {
         let is_default = self.is_root() == (self.driver() == "kernel");
-        let driver = if is_default { String::new() } else { format!(" --driver {}", self.driver()) };
+        let driver = if is_default { "" } else { " --driver fuse2fs" };
         format!("mount v.vault m --password-file password{driver}")
     }
 

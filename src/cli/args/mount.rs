@@ -104,15 +104,15 @@ pub(crate) struct SyncOptions {
 /// What mounts the file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DriverChoice {
-    /// The kernel for root, else builtin
+    /// The kernel for root, else builtin, but fuse2fs to write ext4
     Auto,
     /// Loop device and the kernel's file system; needs root
     Kernel,
     /// Without root: FAT, exFAT and ext2, ext3 and ext4 by strongroom itself
+    #[value(alias = "userspace")]
     Builtin,
-    /// The same, but fuse2fs writes ext4
-    #[value(hide = true)]
-    Userspace,
+    /// The same, but fuse2fs writes ext4: what auto takes for an ordinary user
+    Fuse2fs,
 }
 
 /// Whose the files of a volume are.
