@@ -8,29 +8,6 @@ use crate::{
     world::{World, with_each_driver, with_vault},
 };
 
-/// Runs into the limit: more than it allows, brought to the volume.
-const WRITE_TOO_MUCH: &str =
-    "dd if=/dev/urandom of=m/big bs=1M count=16 conv=fsync 2> dd.log || echo refused";
-
-/// It may be set from outside, too, while the server runs.
-fn limit_file_sizes(world: &World, server: u64) {
-    world.shell(&format!("prlimit --fsize=4194304 --pid {server}"));
-}
-
-#[test]
-fn a_limit_on_file_sizes_fails_writes_and_ends_no_server() {
-    with_vault("--size 32M --provision thin", |world| {
-        world.done("mount v.vault m --password-file password");
-        let server = world.server();
-        limit_file_sizes(world, server);
-        assert_eq!(world.shell(WRITE_TOO_MUCH), "refused\n", "{world}");
-        assert_eq!(world.server(), server, "{world}: the server lives");
-        // What could not be written is lost, and taking the volume down says so or not; but it goes.
-        let _ = world.strongroom("unmount m --force");
-        wait_for_end_of(server);
-    });
-}
-
 /// A write in the middle of it would fail, and look like a broken disk.
 #[test]
 fn a_limit_on_file_sizes_below_the_container_is_raised_or_named_before_anything_is_written() {
@@ -152,26 +129,6 @@ impl Drop for Medium {
     fn drop(&mut self) {
         Command::new("umount").arg("-l").arg(&self.0).status().unwrap();
     }
-}
-
-/// Whoever wrote may have been told, or only the kernel's cache was: the end of the mount says it in any case.
-#[test]
-fn an_unmount_after_failed_writes_is_an_error_and_takes_the_volume_down() {
-    with_vault("--size 32M --provision thin", |world| {
-        world.done("mount --block v.vault m --password-file password");
-        let server = world.server();
-        limit_file_sizes(world, server);
-        let wrote =
-            "dd if=/dev/urandom of=m/volume bs=1M count=16 conv=notrunc,fsync 2> dd.log || echo refused";
-        assert_eq!(world.shell(wrote), "refused\n", "{world}");
-        let output = world.strongroom("unmount m");
-        assert_eq!(output.status, Some(6), "{world}: {output:?}");
-        assert!(
-            output.errors.contains("not all that was written is in the container"),
-            "{world}: {output:?}"
-        );
-        wait_for_end_of(server);
-    });
 }
 
 #[test]

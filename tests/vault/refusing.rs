@@ -170,7 +170,6 @@ fn what_an_immutable_container_could_not_take_is_in_the_copy_that_was_asked_for(
     });
 }
 
-/// Behind the end of a device there is no room; it is not full.
 /// Lets the server write no more than the first bytes of a file from now on.
 fn limit(world: &World, limits: &str) {
     world.shell(&format!("prlimit --pid {} --fsize={limits}", world.server()));
@@ -207,6 +206,7 @@ fn what_a_limit_on_file_sizes_keeps_back_waits_and_is_not_lost_without_a_word() 
     });
 }
 
+/// Behind the end of a device there is no room; it is not full.
 #[test]
 fn a_device_that_was_cut_off_is_told_and_takes_what_was_written_when_it_is_whole_again() {
     with_who(Who::Root, OPTIONS, |world| {
