@@ -10,12 +10,15 @@ use rustix::fs::{AtFlags, CWD, OFlags, StatxFlags, makedev, statvfs, statx};
 
 use super::{
     look::{self, Wanted},
-    mountinfo::{Mount, MountId, MountTable, unescape},
+    mountinfo::{Mount, MountId, MountTable},
     namespaces,
     registry::file_id,
     stacked::{Stack, loop_devices_on},
 };
-use crate::{sys::fuse_mount::device_number, text::in_one_line};
+use crate::{
+    sys::{fuse_mount::device_number, mount_table::unescaped},
+    text::in_one_line,
+};
 
 /// Somebody who uses a mount.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -206,7 +209,7 @@ pub(super) fn swap_below(place: &Path) -> Vec<Holder> {
 fn swap_in(swaps: &[u8], place: &Path) -> Vec<Holder> {
     let lines = swaps.split(|&byte| byte == b'\n').skip(1);
     let names = lines.filter_map(|line| line.split(|&byte| byte == b' ' || byte == b'\t').next());
-    let files = names.map(|name| PathBuf::from(unescape(name)));
+    let files = names.map(|name| PathBuf::from(unescaped(name)));
     files.filter(|file| file.starts_with(place)).map(Holder::Swap).collect()
 }
 

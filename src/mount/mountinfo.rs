@@ -4,10 +4,7 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     io,
-    os::{
-        fd::AsRawFd,
-        unix::ffi::{OsStrExt, OsStringExt},
-    },
+    os::{fd::AsRawFd, unix::ffi::OsStrExt},
     path::{Path, PathBuf},
 };
 
@@ -16,7 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::session::SOURCE;
 use crate::{
     error::{Error, ErrorKind, Result},
-    sys::mount_number::{is_gone, unique_number},
+    sys::{
+        mount_number::{is_gone, unique_number},
+        mount_table::{Line, folders},
+    },
     text::path::command_word,
 };
 
@@ -65,19 +65,12 @@ impl Mount {
 
     /// The folders that an overlay is made of, as they were named when it was mounted.
     pub(super) fn layers(&self) -> impl Iterator<Item = PathBuf> {
-        self.folders(&[b"lowerdir=", b"lowerdir+=", b"upperdir=", b"workdir="])
+        folders(&self.options, &["lowerdir=", "lowerdir+=", "upperdir=", "workdir="])
     }
 
     /// Those of them that it writes to.
     pub(super) fn upper_layers(&self) -> impl Iterator<Item = PathBuf> {
-        self.folders(&[b"upperdir=", b"workdir="])
-    }
-
-    fn folders(&self, names: &'static [&'static [u8]]) -> impl Iterator<Item = PathBuf> {
-        let options = self.options.as_bytes().split(|&byte| byte == b',');
-        let folders = options.filter_map(|option| names.iter().find_map(|name| option.strip_prefix(*name)));
-        let folders = folders.flat_map(|folders| folders.split(|&byte| byte == b':'));
-        folders.map(|folder| PathBuf::from(OsString::from_vec(folder.to_vec())))
+        folders(&self.options, &["upperdir=", "workdir="])
     }
 }
 
@@ -274,58 +267,11 @@ pub(super) fn mount_of(file: &File) -> Option<u64> {
 /// The file that [`MountTable::read`] reads. Polling it for `POLLPRI` tells of changes.
 pub(super) const PATH: &str = "/proc/self/mountinfo";
 
-/// `36 35 98:0 /root /mnt rw,noatime shared:1 - ext3 /dev/root rw`, with any number of optional fields before the `-`.
 fn parse_line(line: &[u8]) -> Option<Mount> {
-    let mut fields = line.split(|&byte| byte == b' ');
-    let number = text(fields.next()?)?.parse().ok()?;
-    let parent = text(fields.next()?)?.parse().ok()?;
-    let (major, minor) = text(fields.next()?)?.split_once(':')?;
-    let id = MountId::new(number, major.parse().ok()?, minor.parse().ok()?);
-    let root = PathBuf::from(unescape(fields.next()?));
-    let mountpoint = PathBuf::from(unescape(fields.next()?));
-    let _options = fields.next()?;
-    let mut spread = Spread::default();
-    loop {
-        match fields.next()? {
-            b"-" => break,
-            field => spread.add(text(field)?),
-        }
-    }
-    let kind = text(fields.next()?)?.to_owned();
-    let source = unescape(fields.next()?);
-    let options = unescape(fields.next().unwrap_or_default());
-    Some(Mount { id, parent, root, mountpoint, kind, source, options, spread })
-}
-
-impl Spread {
-    /// `shared:7`, `master:3`; others say nothing that matters here.
-    fn add(&mut self, field: &str) {
-        match field.split_once(':') {
-            Some(("shared", group)) => self.shared = group.parse().ok(),
-            Some(("master", group)) => self.master = group.parse().ok(),
-            _ => {}
-        }
-    }
-}
-
-fn text(field: &[u8]) -> Option<&str> {
-    std::str::from_utf8(field).ok()
-}
-
-/// Undoes the kernel's octal escapes: `\040` for a blank, `\011` tab, `\012` line feed, `\134` backslash.
-pub(super) fn unescape(field: &[u8]) -> OsString {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&first, tail)) = rest.split_first() {
-        let escaped = if first == b'\\' { tail.first_chunk::<3>().copied().and_then(octal) } else { None };
-        bytes.push(escaped.unwrap_or(first));
-        rest = if escaped.is_some() { tail.get(3..).unwrap_or_default() } else { tail };
-    }
-    OsString::from_vec(bytes)
-}
-
-fn octal(digits: [u8; 3]) -> Option<u8> {
-    u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 8).ok()
+    let Line { number, parent, device: (major, minor), root, place, shared, master, kind, source, options } =
+        Line::parse(line)?;
+    let (id, spread) = (MountId::new(number, major, minor), Spread { shared, master });
+    Some(Mount { id, parent, root, mountpoint: place, kind, source, options, spread })
 }
 
 #[cfg(test)]

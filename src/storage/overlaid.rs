@@ -1,16 +1,14 @@
 //! The same bytes under two names: a file that an overlay shows, and the file of its layer. A lock on one is none on the other.
 
 use std::{
-    ffi::OsString,
     fs::{self, File, OpenOptions},
-    os::unix::{
-        ffi::OsStringExt,
-        fs::{FileTypeExt, OpenOptionsExt},
-    },
+    os::unix::fs::{FileTypeExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{OFlags, statfs};
+
+use crate::sys::mount_table::Line;
 
 /// The file of a layer that shows at `path`, where that is on an overlay: the one that is written, or else the one that would be
 /// copied to be written. `None` where it cannot be found, as its layers were named by relative paths or lie out of reach.
@@ -33,61 +31,16 @@ pub fn file_of_layer(path: &Path) -> Option<(PathBuf, File)> {
 
 /// What `path` is called in each layer of the overlay that shows it, the uppermost first.
 fn names_in_layers(table: &[u8], path: &Path) -> Vec<PathBuf> {
-    let overlays = table.split(|&byte| byte == b'\n').filter_map(Overlay::parse);
-    let shown = overlays.filter(|overlay| path.starts_with(&overlay.place));
+    let lines = table.split(|&byte| byte == b'\n').filter_map(Line::parse);
+    let shown = lines.filter(|line| line.kind == "overlay" && path.starts_with(&line.place));
     // The innermost; of several in one place the last, which lies on top.
     let Some(overlay) = shown.max_by_key(|overlay| overlay.place.as_os_str().len()) else {
         return Vec::new();
     };
     let inner = path.strip_prefix(&overlay.place).unwrap_or(path);
     let root = overlay.root.strip_prefix("/").unwrap_or(&overlay.root);
-    overlay
-        .layers
-        .iter()
-        .filter(|layer| layer.is_absolute())
-        .map(|layer| layer.join(root).join(inner))
-        .collect()
-}
-
-struct Overlay {
-    root: PathBuf,
-    place: PathBuf,
-    layers: Vec<PathBuf>,
-}
-
-impl Overlay {
-    /// A line of the table of mounts (`proc_pid_mountinfo(5)`).
-    fn parse(line: &[u8]) -> Option<Self> {
-        let fields: Vec<_> = line.split(|&byte| byte == b' ').collect();
-        let dash = fields.iter().position(|field| *field == b"-")?;
-        let (kind, options) = (fields.get(dash + 1)?, fields.get(dash + 3)?);
-        if *kind != b"overlay" {
-            return None;
-        }
-        let values = |name: &'static [u8]| {
-            options.split(|&byte| byte == b',').filter_map(move |option| option.strip_prefix(name))
-        };
-        let lower = values(b"lowerdir=").flat_map(|value| value.split(|&byte| byte == b':'));
-        let layers = values(b"upperdir=").chain(lower).chain(values(b"lowerdir+="));
-        Some(Self {
-            root: unescaped(fields.get(3)?),
-            place: unescaped(fields.get(4)?),
-            layers: layers.map(unescaped).collect(),
-        })
-    }
-}
-
-/// `\040` is a blank.
-fn unescaped(field: &[u8]) -> PathBuf {
-    let mut rest = field;
-    let mut bytes = Vec::new();
-    while let Some((&first, behind)) = rest.split_first() {
-        let octal = behind.get(..3).filter(|_| first == b'\\');
-        let octal = octal.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
-        bytes.push(octal.unwrap_or(first));
-        rest = if octal.is_some() { behind.get(3..).unwrap_or_default() } else { behind };
-    }
-    PathBuf::from(OsString::from_vec(bytes))
+    let layers = overlay.folders(&["upperdir="]).chain(overlay.folders(&["lowerdir=", "lowerdir+="]));
+    layers.filter(|layer| layer.is_absolute()).map(|layer| layer.join(root).join(inner)).collect()
 }
 
 /// `linux/magic.h`.

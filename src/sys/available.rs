@@ -1,9 +1,8 @@
 //! Memory that this process can get: what the machine has to give, less where a control group allows less.
 
-use std::{
-    fs,
-    path::{Component, Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
+
+use super::control_group::{Groups, Version, groups_of};
 
 /// What can be taken up now without swapping and without the kernel ending somebody, in bytes; no limit where it does not
 /// tell.
@@ -37,58 +36,10 @@ fn meminfo(name: &str) -> Option<u64> {
 
 /// The groups that limit the memory of this process: its own, and those around it, as far as they can be seen from here.
 fn groups() -> impl Iterator<Item = Group> {
-    let read = |name: &str| fs::read_to_string(name).unwrap_or_default();
-    find(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo")).into_iter()
-}
-
-/// By the texts of `/proc/self/cgroup` (cgroups(7)) and `/proc/self/mountinfo`.
-fn find(memberships: &str, mounts: &str) -> Vec<Group> {
-    let mut found = Vec::new();
-    for line in memberships.lines() {
-        let mut fields = line.splitn(3, ':');
-        let (Some(number), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next())
-        else {
-            continue;
-        };
-        let version = match controllers.split(',').any(|controller| controller == "memory") {
-            true => Version::One,
-            false if number == "0" && controllers.is_empty() => Version::Two,
-            false => continue,
-        };
-        let Some((root, top)) = mounts.lines().find_map(|line| hierarchy(line, version)) else { continue };
-        // In a container the mount shows a part of the tree, and paths may begin outside it.
-        let below = Path::new(path).strip_prefix(&root).unwrap_or(Path::new(""));
-        let is_plain = |part: &Component<'_>| matches!(part, Component::Normal(_));
-        let own = if below.components().all(|part| is_plain(&part)) {
-            below.components().fold(top.clone(), |folder, part| folder.join(part))
-        } else {
-            top.clone()
-        };
-        let ancestors = own.ancestors().take_while(|folder| folder.starts_with(&top));
-        found.extend(ancestors.map(|folder| Group { folder: folder.to_path_buf(), version }));
-    }
-    found
-}
-
-/// The root and the mount point of a hierarchy that has the memory controller, or may have it.
-fn hierarchy(line: &str, version: Version) -> Option<(PathBuf, PathBuf)> {
-    let (mount, file_system) = line.split_once(" - ")?;
-    let mut fields = mount.split(' ').skip(3);
-    let (root, top) = (fields.next()?, fields.next()?);
-    let mut fields = file_system.split(' ');
-    let (kind, options) = (fields.next()?, fields.nth(1)?);
-    let is_it = match version {
-        Version::One => kind == "cgroup" && options.split(',').any(|option| option == "memory"),
-        Version::Two => kind == "cgroup2",
-    };
-    is_it.then(|| (PathBuf::from(root), PathBuf::from(top)))
-}
-
-/// The interface of control groups.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Version {
-    One,
-    Two,
+    let hierarchies = groups_of("self", "memory").into_iter();
+    hierarchies.flat_map(|Groups { version, folders }| {
+        folders.into_iter().map(move |folder| Group { folder, version })
+    })
 }
 
 /// A control group.
@@ -136,39 +87,6 @@ const NO_LIMIT: u64 = 1 << 60;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_groups_of_both_versions_are_found_with_those_around_them() {
-        let mounts = "\
-            30 20 0:26 / /sys/fs/cgroup/memory rw,nosuid - cgroup cgroup rw,memory\n\
-            31 20 0:27 / /sys/fs/cgroup/cpu rw shared:5 - cgroup cgroup rw,cpu,cpuacct\n\
-            32 20 0:28 / /sys/fs/cgroup/unified rw - cgroup2 none rw\n";
-        let folders = |memberships: &str, mounts: &str| {
-            let found = find(memberships, mounts).into_iter();
-            found.map(|group| group.folder.to_str().unwrap().to_owned()).collect::<Vec<_>>()
-        };
-        let one = "9:cpu,cpuacct:/a\n4:memory:/a/b\n0::/\n";
-        assert_eq!(
-            folders(one, mounts),
-            [
-                "/sys/fs/cgroup/memory/a/b",
-                "/sys/fs/cgroup/memory/a",
-                "/sys/fs/cgroup/memory",
-                "/sys/fs/cgroup/unified"
-            ]
-        );
-        let two = "0::/user.slice/x:y.scope\n";
-        let mounted = "25 20 0:23 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n";
-        assert_eq!(
-            folders(two, mounted),
-            ["/sys/fs/cgroup/user.slice/x:y.scope", "/sys/fs/cgroup/user.slice", "/sys/fs/cgroup"]
-        );
-        // As in a container: the mount shows the container's own group.
-        let inside = "25 20 0:23 /docker/1234 /sys/fs/cgroup ro - cgroup cgroup rw,memory\n";
-        assert_eq!(folders("4:memory:/docker/1234\n", inside), ["/sys/fs/cgroup"]);
-        assert_eq!(folders("0::/../other\n", mounted), ["/sys/fs/cgroup"]);
-        assert!(folders("garbage\n::\n", "garbage\n - cgroup2\n").is_empty());
-    }
 
     #[test]
     fn what_is_left_is_the_limit_without_what_cannot_go() {

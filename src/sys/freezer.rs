@@ -1,10 +1,9 @@
 //! Processes that a control group has frozen: no signal but a kill reaches them, and in the first version of control groups not even
 //! that.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
+
+use super::control_group::{Version, groups_of};
 
 /// The control group that has frozen a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,17 +19,9 @@ pub struct Freezer {
 impl Freezer {
     /// That of the process `pid`, if it is frozen.
     pub fn of(pid: i32) -> Option<Self> {
-        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-        groups.lines().find_map(|line| {
-            let (controllers, group) = line.split_once(':')?.1.split_once(':')?;
-            let group = group.trim_start_matches('/');
-            match controllers {
-                "" => UNIFIED.iter().find_map(|root| by_group(Path::new(root), group)),
-                controllers if controllers.split(',').any(|name| name == "freezer") => {
-                    by_controller(Path::new(FREEZER), group)
-                }
-                _ => None,
-            }
+        groups_of(&pid.to_string(), "freezer").into_iter().find_map(|groups| match groups.version {
+            Version::One => by_controller(&groups.folders),
+            Version::Two => by_group(&groups.folders),
         })
     }
 
@@ -41,34 +32,28 @@ impl Freezer {
 }
 
 /// In the second version: the group that was told to freeze, or lies in one that was.
-fn by_group(root: &Path, group: &str) -> Option<Freezer> {
-    let own = root.join(group);
-    let events = fs::read_to_string(own.join("cgroup.events")).ok()?;
+fn by_group(folders: &[PathBuf]) -> Option<Freezer> {
+    let events = fs::read_to_string(folders.first()?.join("cgroup.events")).ok()?;
     events.lines().find(|line| *line == "frozen 1")?;
-    let control = told(root, &own, "cgroup.freeze", "1")?;
+    let control = told(folders, "cgroup.freeze", "1")?;
     Some(Freezer { control, thawed: "0", lets_kill: true })
 }
 
 /// The same in the first.
-fn by_controller(root: &Path, group: &str) -> Option<Freezer> {
-    let own = root.join(group);
-    let state = fs::read_to_string(own.join("freezer.state")).ok()?;
+fn by_controller(folders: &[PathBuf]) -> Option<Freezer> {
+    let state = fs::read_to_string(folders.first()?.join("freezer.state")).ok()?;
     if state.trim_end() == "THAWED" {
         return None;
     }
-    let control = told(root, &own, "freezer.self_freezing", "1")?.with_file_name("freezer.state");
+    let control = told(folders, "freezer.self_freezing", "1")?.with_file_name("freezer.state");
     Some(Freezer { control, thawed: "THAWED", lets_kill: false })
 }
 
-/// The file `name` of `own`, or of the next group above it, that says `value`.
-fn told(root: &Path, own: &Path, name: &str, value: &str) -> Option<PathBuf> {
-    let above = own.ancestors().take_while(|group| group.starts_with(root));
-    let mut files = above.map(|group| group.join(name));
+/// The file `name` of the first of these groups that says `value`.
+fn told(folders: &[PathBuf], name: &str, value: &str) -> Option<PathBuf> {
+    let mut files = folders.iter().map(|folder| folder.join(name));
     files.find(|file| fs::read_to_string(file).is_ok_and(|text| text.trim_end() == value))
 }
-
-const FREEZER: &str = "/sys/fs/cgroup/freezer";
-const UNIFIED: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 
 #[cfg(test)]
 mod tests {
@@ -79,20 +64,21 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let own = root.path().join("a/b");
         fs::create_dir_all(&own).unwrap();
+        let groups = [own.clone(), root.path().join("a"), root.path().to_path_buf()];
         let write = |name: &str, text: &str| fs::write(root.path().join(name), text).unwrap();
         write("a/cgroup.freeze", "1\n");
         write("a/b/cgroup.freeze", "0\n");
         write("a/b/cgroup.events", "populated 1\nfrozen 0\n");
-        assert_eq!(by_group(root.path(), "a/b"), None);
+        assert_eq!(by_group(&groups), None);
         write("a/b/cgroup.events", "populated 1\nfrozen 1\n");
         let way_out = format!("echo 0 > {}/a/cgroup.freeze", root.path().display());
-        assert_eq!(by_group(root.path(), "a/b").unwrap().way_out(), way_out);
+        assert_eq!(by_group(&groups).unwrap().way_out(), way_out);
 
         write("a/b/freezer.state", "THAWED\n");
-        assert_eq!(by_controller(root.path(), "a/b"), None);
+        assert_eq!(by_controller(&groups), None);
         write("a/b/freezer.state", "FROZEN\n");
         write("a/b/freezer.self_freezing", "1\n");
-        let found = by_controller(root.path(), "a/b").unwrap();
+        let found = by_controller(&groups).unwrap();
         assert_eq!(found.way_out(), format!("echo THAWED > {}/freezer.state", own.display()));
         assert!(!found.lets_kill);
     }

@@ -4,6 +4,7 @@
 
 pub mod alloc;
 pub mod available;
+pub mod control_group;
 pub mod descriptor;
 pub mod freeze;
 pub mod freezer;
@@ -14,6 +15,7 @@ pub mod loopdev;
 pub mod mapped_file;
 pub mod memory;
 pub mod mount_number;
+pub mod mount_table;
 pub mod process;
 pub mod socket;
 pub mod user;
