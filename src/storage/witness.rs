@@ -6,6 +6,7 @@ use std::{
     fs::File,
     hash::BuildHasher,
     io,
+    num::NonZeroU64,
     ops::Range,
     os::unix::fs::{FileExt, FileTypeExt},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -37,9 +38,10 @@ impl Witness {
         }
         let mut digests = self.locked();
         let changed = change();
+        let Ok(is_device) = is_device(file) else { return changed };
         for (block, known) in self.blocks.iter().zip(digests.iter_mut().flatten()) {
             if is_touched(block)
-                && let Ok(found) = digest(&self.hasher, file, block)
+                && let Ok(found) = self.digest((file, is_device), block)
             {
                 *known = found;
             }
@@ -56,7 +58,8 @@ impl Witness {
 
     /// What stands there now, to be taken for right once somebody has looked at it.
     pub(super) fn seen(&self, file: &File) -> io::Result<Vec<u64>> {
-        self.blocks.iter().map(|block| digest(&self.hasher, file, block)).collect()
+        let is_device = is_device(file)?;
+        self.blocks.iter().map(|block| self.digest((file, is_device), block)).collect()
     }
 
     /// Takes what was `seen` for right. What was changed since is a change.
@@ -74,9 +77,9 @@ impl Witness {
             drop(digests);
             return self.renew(file).map(|()| false);
         };
-        let is_device = file.metadata()?.file_type().is_block_device();
+        let is_device = is_device(file)?;
         for (block, known) in self.blocks.iter().zip(known) {
-            match digest(&self.hasher, file, block) {
+            match self.digest((file, is_device), block) {
                 Ok(found) if found == *known => {}
                 Err(error) if is_device && error.kind() == io::ErrorKind::UnexpectedEof => {}
                 Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error),
@@ -84,6 +87,17 @@ impl Witness {
             }
         }
         Ok(false)
+    }
+
+    fn digest(&self, (file, is_device): (&File, bool), block: &Range<u64>) -> io::Result<u64> {
+        let len = block.end - block.start;
+        let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+        if is_device {
+            // Behind a loop device the file may have changed. What cannot be forgotten is what it was.
+            let _ = fadvise(file, block.start, NonZeroU64::new(len), Advice::DontNeed);
+        }
+        file.read_exact_at(&mut bytes, block.start)?;
+        Ok(self.hasher.hash_one(&bytes))
     }
 
     fn locked(&self) -> MutexGuard<'_, Option<Vec<u64>>> {
@@ -96,16 +110,8 @@ fn in_blocks(area: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     starts.map(move |start| start..area.end.min(start.saturating_add(BLOCK as u64)))
 }
 
-fn digest(hasher: &RandomState, file: &File, block: &Range<u64>) -> io::Result<u64> {
-    let len = usize::try_from(block.end - block.start).map_err(io::Error::other)?;
-    let mut bytes = vec![0; len];
-    if file.metadata()?.file_type().is_block_device() {
-        // Behind a loop device the file may have changed. What cannot be forgotten is what it was.
-        let _ =
-            fadvise(file, block.start, std::num::NonZeroU64::new(block.end - block.start), Advice::DontNeed);
-    }
-    file.read_exact_at(&mut bytes, block.start)?;
-    Ok(hasher.hash_one(&bytes))
+fn is_device(file: &File) -> io::Result<bool> {
+    Ok(file.metadata()?.file_type().is_block_device())
 }
 
 /// So much is read at a time.
