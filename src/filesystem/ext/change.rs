@@ -130,6 +130,14 @@ impl Volume {
         self.put_inode(directory)
     }
 
+    fn touch_both(&mut self, from: u32, to: u32, now: SystemTime) -> Result<()> {
+        for number in [from, to] {
+            let mut directory = self.inode(number)?;
+            self.touch_directory(&mut directory, now)?;
+        }
+        Ok(())
+    }
+
     fn next_generation(&mut self) -> u32 {
         self.generation = self.generation.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
         self.generation
@@ -178,18 +186,23 @@ impl Volume {
         let mut directory = self.changing_directory(parent)?;
         let located = self.locate(&directory, name)?.ok_or(Fault::NotFound)?;
         let mut inode = self.inode(self.nameable(located.inode)?)?;
-        check_changeable(&inode)?;
-        match (kind == Kind::Directory, inode.kind()? == Kind::Directory) {
-            (true, false) => return Err(Fault::NotDirectory),
-            (false, true) => return Err(Fault::IsDirectory),
-            (true, true) if !self.is_empty(&inode)? => return Err(Fault::NotEmpty),
-            _ => {}
-        }
+        self.check_goes(&inode, kind)?;
         self.remove_name(&directory, located)?;
         let now = SystemTime::now();
         let gone = self.drop_link(&mut inode, &mut directory, now)?;
         self.touch_directory(&mut directory, now)?;
         Ok(gone)
+    }
+
+    /// Whether a name may be taken from a file in favour of one of this kind: a directory must be empty.
+    fn check_goes(&self, inode: &Inode, kind: Kind) -> Result<()> {
+        check_changeable(inode)?;
+        match (kind == Kind::Directory, inode.kind()? == Kind::Directory) {
+            (true, false) => Err(Fault::NotDirectory),
+            (false, true) => Err(Fault::IsDirectory),
+            (true, true) if !self.is_empty(inode)? => Err(Fault::NotEmpty),
+            _ => Ok(()),
+        }
     }
 
     fn nameable(&self, number: u32) -> Result<u32> {
@@ -200,9 +213,7 @@ impl Volume {
     fn drop_link(&mut self, inode: &mut Inode, parent: &mut Inode, now: SystemTime) -> Result<Option<u32>> {
         if inode.kind()? == Kind::Directory {
             inode.set_links(0);
-            if parent.links > 2 {
-                parent.set_links(parent.links - 1);
-            }
+            lose_directory(parent);
         } else {
             inode.set_links(inode.links.checked_sub(1).ok_or(Fault::Damaged)?);
         }
@@ -259,10 +270,7 @@ impl Volume {
         }
         inode.set_time(Time::Changed, now);
         self.put_inode(&inode)?;
-        for number in [from, to] {
-            let mut directory = self.inode(number)?;
-            self.touch_directory(&mut directory, now)?;
-        }
+        self.touch_both(from, to, now)?;
         Ok(gone)
     }
 
@@ -276,13 +284,7 @@ impl Volume {
     ) -> Result<Option<u32>> {
         let mut parent = self.inode(directory)?;
         let mut old = self.inode(self.nameable(there.inode)?)?;
-        check_changeable(&old)?;
-        match (kind == Kind::Directory, old.kind()? == Kind::Directory) {
-            (true, false) => return Err(Fault::NotDirectory),
-            (false, true) => return Err(Fault::IsDirectory),
-            (true, true) if !self.is_empty(&old)? => return Err(Fault::NotEmpty),
-            _ => {}
-        }
+        self.check_goes(&old, kind)?;
         self.redirect(&parent, there, number, kind)?;
         let gone = self.drop_link(&mut old, &mut parent, now)?;
         self.put_inode(&parent)?;
@@ -292,9 +294,7 @@ impl Volume {
     /// The directory that moved counts where it is now.
     fn move_link(&mut self, from: u32, to: u32) -> Result<()> {
         let mut source = self.inode(from)?;
-        if source.links > 2 {
-            source.set_links(source.links - 1);
-        }
+        lose_directory(&mut source);
         self.put_inode(&source)?;
         let mut target = self.inode(to)?;
         self.add_link(&mut target)?;
@@ -332,11 +332,7 @@ impl Volume {
         second.set_time(Time::Changed, now);
         self.put_inode(&first)?;
         self.put_inode(&second)?;
-        for number in [from, to] {
-            let mut directory = self.inode(number)?;
-            self.touch_directory(&mut directory, now)?;
-        }
-        Ok(())
+        self.touch_both(from, to, now)
     }
 
     /// A directory does not go into itself, or into one below it.
@@ -354,6 +350,13 @@ impl Volume {
             at = self.nameable(self.parent_of(&inode)?)?;
         }
         Err(Fault::Damaged)
+    }
+}
+
+/// A directory has one directory less in it.
+fn lose_directory(parent: &mut Inode) {
+    if parent.links > 2 {
+        parent.set_links(parent.links - 1);
     }
 }
 

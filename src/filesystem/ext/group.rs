@@ -160,7 +160,7 @@ impl Volume {
         }
         let block = self.store.block(place)?;
         let found = which.sum(group);
-        block.checked(|bytes| self.bitmap_sum(bytes, which).is_none_or(|sum| sum == found))?;
+        block.checked(|bytes| bitmap_sum(&self.superblock, bytes, which).is_none_or(|sum| sum == found))?;
         Ok(block)
     }
 
@@ -187,22 +187,13 @@ impl Volume {
             self.store.change(place)?
         };
         change(bytes);
-        let seed_and_len = (self.superblock.checksums, bitmap_len(&self.superblock, which));
-        if let (Checksums::All(seed), len) = seed_and_len {
-            let sum = crc32c(seed, bytes.get(..len).unwrap_or_default());
-            let sum = if self.superblock.descriptor_len >= 64 { sum } else { sum & 0xffff };
+        if let Some(sum) = bitmap_sum(&self.superblock, bytes, which) {
             match which {
                 Bitmap::Blocks => group.block_sum = sum,
                 Bitmap::Inodes => group.inode_sum = sum,
             }
         }
         Ok(())
-    }
-
-    fn bitmap_sum(&self, bytes: &[u8], which: Bitmap) -> Option<u32> {
-        let Checksums::All(seed) = self.superblock.checksums else { return None };
-        let sum = crc32c(seed, bytes.get(..bitmap_len(&self.superblock, which)).unwrap_or_default());
-        Some(if self.superblock.descriptor_len >= 64 { sum } else { sum & 0xffff })
     }
 
     /// What a bitmap would be that was never written.
@@ -280,6 +271,13 @@ fn bitmap_len(superblock: &Superblock, which: Bitmap) -> usize {
         Bitmap::Blocks => superblock.blocks_per_group / 8,
         Bitmap::Inodes => u64::from(superblock.inodes_per_group / 8),
     })
+}
+
+/// The checksum of a bitmap, as its descriptor has room for it; where it has one.
+fn bitmap_sum(superblock: &Superblock, bytes: &[u8], which: Bitmap) -> Option<u32> {
+    let Checksums::All(seed) = superblock.checksums else { return None };
+    let sum = crc32c(seed, bytes.get(..bitmap_len(superblock, which)).unwrap_or_default());
+    Some(if superblock.descriptor_len >= 64 { sum } else { sum & 0xffff })
 }
 
 /// The checksum of a descriptor, where it has one.

@@ -8,14 +8,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::{
     super::{
         Fault, Result,
-        bytes::{index, long, put, short, u32_at},
+        bytes::{index, put, short, u32_at},
     },
     checksum::{crc32c, crc32c_of},
     journal::{
         self, ASYNC_COMMIT, CHECKSUM, COMMIT, CSUM_V2, CSUM_V3, Checks, DESCRIPTOR, ESCAPED, Format, LAST,
         REVOKE, SAME_UUID, WIDE,
     },
-    running::LARGEST_RUN,
+    running::Run,
     store::{MARK, Store},
     superblock,
     volume::Volume,
@@ -31,13 +31,6 @@ pub(super) struct Log {
     used: u32,
     sequence: u32,
     superblock: Vec<u8>,
-}
-
-/// Blocks of the log that wait to be written in one go.
-#[derive(Default)]
-struct Run {
-    start: u64,
-    bytes: Vec<u8>,
 }
 
 impl Log {
@@ -258,26 +251,7 @@ impl Log {
             self.head = self.format.first;
         }
         self.used = self.used.saturating_add(1);
-        let next = run.start.saturating_add(long(run.bytes.len()) / u64::from(store.block_len.max(1)));
-        if !run.bytes.is_empty() && (next != place || run.bytes.len() >= LARGEST_RUN) {
-            run.write(store)?;
-        }
-        if run.bytes.is_empty() {
-            run.start = place;
-        }
-        run.bytes.extend_from_slice(block);
-        Ok(())
-    }
-}
-
-impl Run {
-    fn write(&mut self, store: &mut Store) -> Result<()> {
-        let offset = self.start.saturating_mul(store.block_len.into());
-        if !self.bytes.is_empty() {
-            store.write(&self.bytes, offset)?;
-        }
-        self.bytes.clear();
-        Ok(())
+        run.add(store, place, block)
     }
 }
 

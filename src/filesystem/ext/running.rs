@@ -145,20 +145,11 @@ impl Store {
 
     /// Writes blocks to where they belong, neighbours in one go.
     pub(super) fn write_blocks(&mut self, blocks: &BTreeMap<u64, Arc<Block>>) -> Result<()> {
-        let (mut run, mut start): (Vec<u8>, u64) = (Vec::new(), 0);
-        let block_len = u64::from(self.block_len);
+        let mut run = Run::default();
         for (number, block) in blocks {
-            let next = start.saturating_add(long(run.len()) / block_len);
-            if !run.is_empty() && (next != *number || run.len() >= LARGEST_RUN) {
-                self.write(&run, start.saturating_mul(block_len))?;
-                run.clear();
-            }
-            if run.is_empty() {
-                start = *number;
-            }
-            run.extend_from_slice(&block.bytes);
+            run.add(self, *number, &block.bytes)?;
         }
-        if run.is_empty() { Ok(()) } else { self.write(&run, start.saturating_mul(block_len)) }
+        run.write(self)
     }
 
     /// The blocks in the log are at their place.
@@ -169,5 +160,36 @@ impl Store {
     }
 }
 
+/// Blocks that lie together, and wait to be written in one go.
+#[derive(Default)]
+pub(super) struct Run {
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Run {
+    /// Adds what belongs at this place. What does not go on there is written first.
+    pub(super) fn add(&mut self, store: &mut Store, place: u64, block: &[u8]) -> Result<()> {
+        let next = self.start.saturating_add(long(self.bytes.len()) / u64::from(store.block_len.max(1)));
+        if !self.bytes.is_empty() && (next != place || self.bytes.len() >= LARGEST_RUN) {
+            self.write(store)?;
+        }
+        if self.bytes.is_empty() {
+            self.start = place;
+        }
+        self.bytes.extend_from_slice(block);
+        Ok(())
+    }
+
+    /// Writes what waits.
+    pub(super) fn write(&mut self, store: &mut Store) -> Result<()> {
+        if !self.bytes.is_empty() {
+            store.write(&self.bytes, self.start.saturating_mul(store.block_len.into()))?;
+        }
+        self.bytes.clear();
+        Ok(())
+    }
+}
+
 /// Bytes written at once.
-pub(super) const LARGEST_RUN: usize = 1 << 20;
+const LARGEST_RUN: usize = 1 << 20;
