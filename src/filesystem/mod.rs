@@ -10,7 +10,7 @@ mod fat;
 
 use std::{ffi::OsStr, fmt, ops::Range, time::SystemTime};
 
-pub use ext::{Existing, ExtFileSystem, Journal, Unreadable};
+pub use ext::{ExtFileSystem, Journal, Unreadable};
 pub use fat::{FatFileSystem, NewFat, Repair, is_known};
 
 use crate::block::BlockError;
@@ -44,13 +44,8 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
     /// Writes all of `data`, or fails; what lies between the end of the file and `offset` reads as zeros.
     fn write(&self, node: NodeId, offset: u64, data: &[u8]) -> Result<()>;
 
-    /// Makes an empty file or directory, and counts one reference to it.
-    fn create(&self, parent: NodeId, name: &OsStr, kind: Kind) -> Result<Found>;
-
-    /// The same for every kind of file, with owner and mode.
-    fn make(&self, parent: NodeId, name: &OsStr, new: &New<'_>) -> Result<Found> {
-        self.create(parent, name, new.kind)
-    }
+    /// Makes a file, and counts one reference to it.
+    fn make(&self, parent: NodeId, name: &OsStr, new: &New<'_>) -> Result<Found>;
 
     /// Gives a file one more name, and counts one reference to it.
     fn link(&self, _node: NodeId, _parent: NodeId, _name: &OsStr) -> Result<Found> {
@@ -96,13 +91,8 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
     /// Shows the entries of a directory from `cursor` on (0 is the first), until `take` answers false.
     fn list(&self, node: NodeId, cursor: u64, take: &mut dyn FnMut(&Listed<'_>) -> bool) -> Result<()>;
 
-    /// Sees to it that writes up to `end` will find space.
-    fn allocate(&self, node: NodeId, end: u64) -> Result<()>;
-
-    /// The same for a range; the file becomes longer only where it `grows`.
-    fn reserve(&self, node: NodeId, range: Range<u64>, grows: bool) -> Result<()> {
-        if grows { self.allocate(node, range.end) } else { Err(Fault::Unsupported) }
-    }
+    /// Sees to it that writes to a range will find space; the file becomes longer only where it `grows`.
+    fn reserve(&self, node: NodeId, range: Range<u64>, grows: bool) -> Result<()>;
 
     /// Has a range of a file read as zeros: as a hole, or with blocks that are kept for it. The file becomes longer only where it
     /// `grows`.
@@ -226,6 +216,25 @@ pub struct New<'a> {
     pub device: u32,
     /// Of a link, where it leads.
     pub target: &'a [u8],
+}
+
+impl New<'_> {
+    /// An empty one of root's, with the usual mode.
+    pub const fn empty(kind: Kind) -> Self {
+        let mode = if matches!(kind, Kind::Directory) { 0o755 } else { 0o644 };
+        Self { kind, mode, umask: 0, uid: 0, gid: 0, device: 0, target: &[] }
+    }
+}
+
+/// Which extended attribute may be there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// One of this name, or none.
+    Any,
+    /// One must be.
+    Needed,
+    /// None must be.
+    Refused,
 }
 
 /// What shall change.

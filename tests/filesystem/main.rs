@@ -22,7 +22,7 @@ mod ext;
 mod new;
 use disk::{Disk, cut};
 use std::{collections::BTreeMap, env, fs, process::Command};
-use strongroom::filesystem::{Changes, FatFileSystem, Fault, FileSystem, Kind, NodeId};
+use strongroom::filesystem::{Changes, FatFileSystem, Fault, FileSystem, Kind, New, NodeId};
 
 /// Numbers that a seed gives again.
 pub(crate) struct Random(u64);
@@ -410,7 +410,7 @@ impl Run {
         let p = format!("{d}/{n}");
         self.touch(&p, false);
         let id = resolve(&self.f, &d).unwrap();
-        let got = self.f.create(id, n.as_ref(), kind);
+        let got = self.f.make(id, n.as_ref(), &New::empty(kind));
         done(&self.f, id);
         if self.trace {
             println!("{} create {p} {:?} {:?}", self.ops, kind, got.is_ok());
@@ -623,14 +623,19 @@ fn after_a_failed_write_nothing_is_written() {
     for (kind, case) in cases() {
         let disk = Disk::new(format(&case));
         let (files, _) = FatFileSystem::open(&disk.device(), false).unwrap();
-        let made = files.create(NodeId::ROOT, "kept".as_ref(), Kind::File).unwrap().attributes.node;
+        let made =
+            files.make(NodeId::ROOT, "kept".as_ref(), &New::empty(Kind::File)).unwrap().attributes.node;
         files.write(made, 0, &[7; 5000]).unwrap();
         files.sync().unwrap();
         disk.fail_after(0);
         assert_eq!(files.write(made, 0, &[8; 5000]), Err(Fault::Io), "{kind}");
         disk.fail_after(1 << 40);
         let before = disk.image();
-        assert_eq!(files.create(NodeId::ROOT, "late".as_ref(), Kind::File), Err(Fault::Io), "{kind}");
+        assert_eq!(
+            files.make(NodeId::ROOT, "late".as_ref(), &New::empty(Kind::File)),
+            Err(Fault::Io),
+            "{kind}"
+        );
         assert_eq!((files.sync(), files.close()), (Err(Fault::Io), Err(Fault::Io)), "{kind}");
         assert!(disk.image() == before, "{kind}");
     }
@@ -663,7 +668,7 @@ fn hostile_bytes_end_every_walk() {
             for read_only in [true, false] {
                 let Ok((files, _)) = FatFileSystem::open(&disk.device(), read_only) else { continue };
                 walk(&files);
-                if let Ok(found) = files.create(NodeId::ROOT, "new".as_ref(), Kind::File) {
+                if let Ok(found) = files.make(NodeId::ROOT, "new".as_ref(), &New::empty(Kind::File)) {
                     let _may_be_refused = files.write(found.attributes.node, 3000, &[1; 3000]);
                 }
                 let _may_be_refused = files.close();

@@ -12,7 +12,7 @@ use std::{
 
 use strongroom::{
     block::{BlockDevice, BlockError, ByteDevice, Geometry},
-    filesystem::{FatFileSystem, FileSystem, Kind, NewFat, NodeId},
+    filesystem::{FatFileSystem, FileSystem, Kind, New, NewFat, NodeId},
     units::{Sector, SectorSize},
 };
 
@@ -97,9 +97,16 @@ fn what_we_make_is_clean_and_holds_files() {
 
         let (files, repair) = FatFileSystem::open(&device, false).unwrap();
         assert_eq!(repair.to_string(), "nothing was lost", "{what}");
-        let folder = files.create(NodeId::ROOT, "Ordner".as_ref(), Kind::Directory).unwrap().attributes.node;
-        let file =
-            files.create(folder, "\u{df}\u{e9} name.txt".as_ref(), Kind::File).unwrap().attributes.node;
+        let folder = files
+            .make(NodeId::ROOT, "Ordner".as_ref(), &New::empty(Kind::Directory))
+            .unwrap()
+            .attributes
+            .node;
+        let file = files
+            .make(folder, "\u{df}\u{e9} name.txt".as_ref(), &New::empty(Kind::File))
+            .unwrap()
+            .attributes
+            .node;
         files.write(file, 0, b"kept").unwrap();
         files.lookup(NodeId::ROOT, "ORDNER".as_ref()).unwrap();
         files.close().unwrap();

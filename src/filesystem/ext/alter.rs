@@ -3,8 +3,7 @@
 use std::{ops::Range, time::SystemTime};
 
 use super::{
-    super::{Changes, Fault, Kind, Result, bytes::long},
-    attach::Existing,
+    super::{Changes, Existing, Fault, Kind, Result, bytes::long},
     change::{IMMUTABLE, check_changeable},
     content::Emptied,
     inode::{EXTENTS, Inode},

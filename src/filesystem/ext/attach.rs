@@ -4,7 +4,7 @@
 
 use super::{
     super::{
-        Fault, Kind, Result,
+        Existing, Fault, Kind, Result,
         bytes::{index, put, u16_at, u32_at},
     },
     acl::{self, List},
@@ -15,17 +15,6 @@ use super::{
     space::Held,
     volume::Volume,
 };
-
-/// What may be there already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Existing {
-    /// An attribute of this name, or none.
-    Any,
-    /// One must be.
-    Needed,
-    /// None must be.
-    Refused,
-}
 
 /// One of them, with what it holds.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -48,7 +48,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
 };
 
-pub use attach::Existing;
 pub use journal::Journal;
 pub use volume::Unreadable;
 
@@ -59,8 +58,8 @@ use self::{
     volume::Volume,
 };
 use super::{
-    Attributes, Changes, Fault, FileSystem, Found, Kind, Listed, New, NodeId, Result, Rights, Seek, Space,
-    bytes::short,
+    Attributes, Changes, Existing, Fault, FileSystem, Found, Kind, Listed, New, NodeId, Result, Rights, Seek,
+    Space, bytes::short,
 };
 use crate::block::ByteDevice;
 
@@ -282,12 +281,6 @@ impl FileSystem for ExtFileSystem {
         })
     }
 
-    fn create(&self, parent: NodeId, name: &OsStr, kind: Kind) -> Result<Found> {
-        let mode = if kind == Kind::Directory { 0o755 } else { 0o644 };
-        let new = New { kind, mode, umask: 0, uid: 0, gid: 0, device: 0, target: &[] };
-        self.make(parent, name, &new)
-    }
-
     fn make(&self, parent: NodeId, name: &OsStr, new: &New<'_>) -> Result<Found> {
         self.change(|volume| {
             let parent = self.inode(volume, parent)?.number;
@@ -368,10 +361,6 @@ impl FileSystem for ExtFileSystem {
             let Some(kind) = known else { return true };
             take(&Listed { name: OsStr::from_bytes(name), node: node(inode), kind, next })
         })
-    }
-
-    fn allocate(&self, node: NodeId, end: u64) -> Result<()> {
-        self.reserve(node, 0..end, true)
     }
 
     fn reserve(&self, node: NodeId, range: Range<u64>, grows: bool) -> Result<()> {

@@ -21,6 +21,7 @@ mod volume;
 
 use std::{
     ffi::OsStr,
+    ops::Range,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
@@ -33,7 +34,8 @@ use self::{
     volume::Volume,
 };
 use super::{
-    Attributes, Changes, Fault, FileSystem, Found, Kind, Listed, NodeId, Result, Seek, Space, bytes::short,
+    Attributes, Changes, Fault, FileSystem, Found, Kind, Listed, New, NodeId, Result, Seek, Space,
+    bytes::short,
 };
 use crate::block::ByteDevice;
 
@@ -178,11 +180,11 @@ impl FileSystem for FatFileSystem {
         self.change(|volume| volume.write(node, offset, data))
     }
 
-    fn create(&self, parent: NodeId, name: &OsStr, kind: Kind) -> Result<Found> {
-        if !matches!(kind, Kind::File | Kind::Directory) {
+    fn make(&self, parent: NodeId, name: &OsStr, new: &New<'_>) -> Result<Found> {
+        if !matches!(new.kind, Kind::File | Kind::Directory) {
             return Err(Fault::NotPermitted);
         }
-        self.change(|volume| volume.create(parent, text(name)?, kind))
+        self.change(|volume| volume.create(parent, text(name)?, new.kind))
     }
 
     fn remove(&self, parent: NodeId, name: &OsStr, kind: Kind) -> Result<()> {
@@ -213,12 +215,14 @@ impl FileSystem for FatFileSystem {
         Ok(())
     }
 
-    fn allocate(&self, node: NodeId, end: u64) -> Result<()> {
-        self.change(
-            |volume| {
-                if end > volume.node(node)?.meta.size { volume.resize(node, end) } else { Ok(()) }
-            },
-        )
+    fn reserve(&self, node: NodeId, range: Range<u64>, grows: bool) -> Result<()> {
+        if !grows {
+            // A file has no clusters behind its end.
+            return Err(Fault::Unsupported);
+        }
+        self.change(|volume| {
+            if range.end > volume.node(node)?.meta.size { volume.resize(node, range.end) } else { Ok(()) }
+        })
     }
 
     fn seek(&self, node: NodeId, offset: u64, what: Seek) -> Result<u64> {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use strongroom::filesystem::{ExtFileSystem, Fault, FileSystem, Kind, NodeId};
+use strongroom::filesystem::{ExtFileSystem, Fault, FileSystem, Kind, New, NodeId};
 
 use super::{
     Image, can_judge,
@@ -206,13 +206,13 @@ fn a_write_that_fails_turns_the_volume_read_only() {
     for writes in 0..number("CUTS", 40) {
         let disk = Disk::new(blank.clone());
         let files = open_to_write(&disk);
-        files.create(NodeId::ROOT, "first".as_ref(), Kind::File).unwrap();
+        files.make(NodeId::ROOT, "first".as_ref(), &New::empty(Kind::File)).unwrap();
         files.sync().unwrap();
         disk.fail_after(writes);
         let mut failed = None;
         for step in 0..200_u64 {
             let name = format!("n{step}");
-            let done = files.create(NodeId::ROOT, name.as_ref(), Kind::File).and_then(|found| {
+            let done = files.make(NodeId::ROOT, name.as_ref(), &New::empty(Kind::File)).and_then(|found| {
                 files.write(found.attributes.node, 0, &vec![7; 3000])?;
                 if step % 5 == 4 { files.sync() } else { Ok(()) }
             });

@@ -20,7 +20,7 @@ use rustix::fs::{
     XattrFlags, fadvise, fallocate, lgetxattr, llistxattr, lsetxattr, major, makedev, minor, mknodat, seek,
     statx, utimensat,
 };
-use strongroom::filesystem::{Changes, Existing, ExtFileSystem, FileSystem, Kind, NodeId, Rights, Seek};
+use strongroom::filesystem::{Changes, Existing, ExtFileSystem, FileSystem, Kind, New, NodeId, Rights, Seek};
 
 use crate::Random;
 
@@ -467,8 +467,8 @@ pub(super) fn change(files: &ExtFileSystem, random: &mut Random) {
         let offset = random.below(1 << 20);
         let value = [7; 100];
         let _ = match random.below(12) {
-            0 => files.create(folder, &name, Kind::File).map(drop),
-            1 => files.create(folder, &name, Kind::Directory).map(drop),
+            0 => files.make(folder, &name, &New::empty(Kind::File)).map(drop),
+            1 => files.make(folder, &name, &New::empty(Kind::Directory)).map(drop),
             2 => files.remove(folder, old, Kind::File),
             3 => files.remove(folder, old, Kind::Directory),
             4 => files.rename((folder, old), (NodeId::ROOT, &name), true),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs};
 
-use strongroom::filesystem::{Changes, ExtFileSystem, FileSystem, Journal, Kind, NodeId};
+use strongroom::filesystem::{Changes, ExtFileSystem, FileSystem, Journal, Kind, New, NodeId};
 
 use super::{Image, can_judge, model::Run, tree};
 use crate::{disk::Disk, number};
@@ -72,10 +72,11 @@ fn large_directories_are_what_the_kernel_makes_of_them() {
         let image = Image::new("48M", options);
         let disk = Disk::new(fs::read(image.path("image")).unwrap());
         let files = open(&disk);
-        let folder = files.create(NodeId::ROOT, "many".as_ref(), Kind::Directory).unwrap().attributes.node;
+        let folder =
+            files.make(NodeId::ROOT, "many".as_ref(), &New::empty(Kind::Directory)).unwrap().attributes.node;
         let name = |number: u32| format!("{number}{}", "n".repeat(number as usize * 7 % 60));
         let make = |number| {
-            let made = files.create(folder, name(number).as_ref(), Kind::File).unwrap();
+            let made = files.make(folder, name(number).as_ref(), &New::empty(Kind::File)).unwrap();
             files.forget(made.attributes.node, 1);
         };
         (0..names / 2).for_each(make);
@@ -198,8 +199,9 @@ fn sparse_and_fragmented_files_come_and_go() {
         let disk = Disk::new(fs::read(image.path("image")).unwrap());
         let files = open(&disk);
         let free = files.space().free;
-        let make =
-            |name: &str| files.create(NodeId::ROOT, name.as_ref(), Kind::File).unwrap().attributes.node;
+        let make = |name: &str| {
+            files.make(NodeId::ROOT, name.as_ref(), &New::empty(Kind::File)).unwrap().attributes.node
+        };
         let (far, torn, other) = (make("far"), make("torn"), make("other"));
         for shift in [0, 13, 14, 19, 20, 25, 26, 27, 29, 30, 32, 33] {
             files.write(far, 1 << shift, b"far").unwrap();
