@@ -18,7 +18,7 @@ pub(crate) fn run(shell: Shell) -> Result<()> {
 pub(crate) fn names() -> Result<()> {
     let here = env::current_dir().ok();
     let mut lines = String::new();
-    for entry in mount::list() {
+    for entry in mount::as_noted() {
         for name in [entry.mountpoint.as_deref(), Some(entry.container.as_path())].into_iter().flatten() {
             let from_here = here.as_deref().and_then(|here| name.strip_prefix(here).ok());
             for name in [from_here, Some(name)].into_iter().flatten().filter_map(Path::to_str) {

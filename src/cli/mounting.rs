@@ -200,7 +200,7 @@ fn found(path: &Path, verb: &str) -> Result<mount::Chosen> {
 
 /// Where volumes show.
 pub(crate) fn mountpoints() -> Vec<PathBuf> {
-    mount::list().into_iter().filter_map(|entry| entry.mountpoint).collect()
+    mount::as_noted().into_iter().filter_map(|entry| entry.mountpoint).collect()
 }
 
 /// Takes a volume down and copies its container.

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     protocol::{self, Command, Outcome},
-    registry::{Entry, Record, sessions, sessions_elsewhere},
+    registry::{Entry, Record, sessions_anywhere},
     session::CONTROL,
 };
 use crate::{
@@ -90,7 +90,7 @@ fn ask(control: &Path, path: &Path, section: Option<&Range<u64>>) -> io::Result<
 fn lender(path: &Path, section: Option<&Range<u64>>) -> Result<Option<(PathBuf, Record)>> {
     let Ok(metadata) = std::fs::metadata(path) else { return Ok(None) };
     let file = (metadata.dev(), metadata.ino());
-    let holder = sessions().into_iter().chain(sessions_elsewhere()).find_map(|session| {
+    let holder = sessions_anywhere().into_iter().find_map(|session| {
         let record = session.record.filter(|record| {
             record.container_file == file && record.section.as_ref() == section && record.is_alive()
         })?;

@@ -52,7 +52,7 @@ pub use mountpoint::{
 pub use others::{Other, others};
 pub use protocol::Target;
 pub use reencryption::MountedReencryption;
-pub use registry::{Entry, Protection, holding, list, name_for};
+pub use registry::{Entry, Protection, as_noted, holding, list, name_for};
 pub use rescued::newest_rescued;
 pub use save::{Saved, unmount_saving};
 pub use server::{SERVE, serve};

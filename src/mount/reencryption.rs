@@ -9,7 +9,7 @@ use std::{
 use super::{
     mountinfo::MountTable,
     protocol::{self, Command, Outcome, Reencrypt},
-    registry::{named, sessions, sessions_elsewhere},
+    registry::{named, sessions_anywhere},
     session::CONTROL,
 };
 use crate::{
@@ -27,7 +27,7 @@ pub struct MountedReencryption {
 impl MountedReencryption {
     /// That of the volume that `path` names: by container, mount point or block file. `None` where it is not mounted.
     pub fn of(path: &Path) -> Option<Self> {
-        let all = sessions().into_iter().chain(sessions_elsewhere()).filter_map(|session| {
+        let all = sessions_anywhere().into_iter().filter_map(|session| {
             let record = session.record.clone().filter(|record| record.ready && record.is_alive())?;
             Some((session, record))
         });

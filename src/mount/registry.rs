@@ -455,6 +455,13 @@ pub(super) fn sessions_elsewhere() -> Vec<Session> {
     sessions
 }
 
+/// The caller's sessions, whatever environment they were made in.
+pub(super) fn sessions_anywhere() -> Vec<Session> {
+    let mut sessions = sessions();
+    sessions.extend(sessions_elsewhere());
+    sessions
+}
+
 /// What the caller has mounted: sessions that are ready and whose server lives, and what killed servers left. Root does not see
 /// other users' volumes, as their directories are private.
 pub fn list() -> Vec<Entry> {
@@ -462,6 +469,11 @@ pub fn list() -> Vec<Entry> {
     let records =
         found.iter().filter_map(|session| Some((session.directory.as_path(), session.record.as_ref()?)));
     have_looked(records, &AtomicBool::new(false));
+    as_noted()
+}
+
+/// The same as the servers have noted it, who are asked nothing.
+pub fn as_noted() -> Vec<Entry> {
     let table = MountTable::read().unwrap_or_default();
     // Also of one whose threads hang with its medium, it is told that it is dead.
     let mut sessions = settled_within(MOMENT);
@@ -508,8 +520,7 @@ fn listed(record: &Record, table: &MountTable) -> Option<Entry> {
 /// The session that holds the container with this device and inode number.
 pub fn holding(container_file: (u64, u64)) -> Option<Entry> {
     let table = MountTable::read().unwrap_or_default();
-    let all = sessions().into_iter().chain(sessions_elsewhere());
-    let mut records = all.filter_map(|session| session.record);
+    let mut records = sessions_anywhere().into_iter().filter_map(|session| session.record);
     records
         .find(|record| record.container_file == container_file && record.is_alive())
         .map(|record| record.shown(&table))
