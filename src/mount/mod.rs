@@ -12,6 +12,7 @@ mod filesystem;
 mod fuse2fs;
 mod growfs;
 mod holders;
+mod in_use;
 mod loan;
 mod look;
 mod mkfs;

@@ -13,10 +13,11 @@ use rustix::fs::statvfs;
 
 use super::{
     bystanders::Bystanders,
+    in_use::{HELD_LOST, explained},
     protocol::{self, Command, Outcome, Save},
     registry::{Entry, Record, Unwritten},
     session::CONTROL,
-    unmount::{Chosen, END_LIMIT, HELD_LOST, Slow, explained, lossy, step_out, wait_for_end},
+    unmount::{Chosen, END_LIMIT, Slow, lossy, step_out, wait_for_end},
     whereabouts::Lost,
 };
 use crate::{
