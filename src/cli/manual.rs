@@ -170,8 +170,8 @@ If the device with the container was made shorter, what was written behind its e
 unmount, which ends with status 6, or the next mount.
 
 If another program writes into the file instead, or cuts it off, list shows it as overwritten, and unmount refuses as well, and so does sync: copy what you can still
-read to another place, and compare it with a backup, since some of it may be wrong. Then use --force. The same goes for one that was then deleted or replaced (\"overwritten-and-deleted\" in JSON). --save-as refuses too unless --force is there, since the copy may not open. A change of the header always shows, unless it is a keyslot that cryptsetup added, changed or removed in a LUKS header that is whole. Writes to the rest do not
-through a memory mapping, by asynchronous I/O, through a loop device, by other machines, on FUSE, to a device, before Linux 5.13 or under a memory limit.
+read to another place, and compare it with a backup, since some of it may be wrong. Then use --force. The same goes for one that was then deleted or replaced (\"overwritten-and-deleted\" in JSON). --save-as refuses too unless --force is there, since the copy may not open. A change of the header always shows, unless it is a keyslot that cryptsetup added, changed or removed in a LUKS header that is whole. A write to the rest does not show if it comes
+through a memory mapping, by asynchronous I/O, through a loop device or from another machine, nor on FUSE, on a device, before Linux 5.13 or under a memory limit.
 
 FAT and exFAT as an ordinary user: a file is in the container a second after it was closed, on a slow medium after five. The kernel does not pass on a plain sync, nor an
 umount from outside: these return up to that much earlier. sync FILE, strongroom sync and unmount wait for it.

@@ -51,12 +51,12 @@ impl Place {
     pub(crate) fn among_vaults(container: &Path, taken: &[PathBuf]) -> Result<Self> {
         let (Some(vaults), Some(name)) = (folders::vaults(), container.file_stem()) else {
             return Err(Error::new(ErrorKind::Usage, "no directory given, and no home to make one in")
-                .with_hint("strongroom open CONTAINER --at DIR"));
+                .with_hint(ELSEWHERE));
         };
         let is_odd = |name: &str| name == "." || name.chars().any(char::is_control);
         if name.to_str().is_none_or(is_odd) {
             return Err(Error::new(ErrorKind::Usage, "no folder to mount on can have this container's name")
-                .with_hint("strongroom open CONTAINER --at DIR"));
+                .with_hint(ELSEWHERE));
         }
         if is_root() && caller_of_root().is_some() {
             return Err(Error::new(
@@ -69,7 +69,7 @@ impl Place {
             let made = DirBuilder::new().mode(0o700).create(&vaults);
             made.map_err(|error| {
                 let action = format!("cannot make the folder {}", vaults.display());
-                Error::from(error).during(action).with_hint("strongroom open CONTAINER --at DIR")
+                Error::from(error).during(action).with_hint(ELSEWHERE)
             })?;
         }
         let numbered = |number: u32| {
@@ -116,3 +116,5 @@ impl Place {
         Ok(())
     }
 }
+
+const ELSEWHERE: &str = "strongroom open CONTAINER --at DIR";

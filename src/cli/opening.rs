@@ -22,21 +22,19 @@ pub(crate) fn open(console: Console, options: &OpenOptions) -> Result<()> {
     let path = &options.container;
     let opened = opened(options)?;
     let is_news = opened.is_none();
-    let entry = match opened {
-        Some(entry) => entry,
-        None => mount_here(console, options)?,
-    };
-    let place = entry.mountpoint.clone().unwrap_or_default();
+    let entry = opened.map_or_else(|| mount_here(console, options), Ok)?;
+    let place = entry.mountpoint.as_deref().unwrap_or(path);
     if options.show
-        && let Err(error) = mount::show_folder(&place)
+        && let Err(error) = mount::show_folder(place)
     {
         console.warn(&format!("the file manager was not started: {}", error.reason()));
     }
     if is_news {
         tell_mounted(console, path, &entry);
     } else {
-        let told = |_: &Entry| format!("{} is already open on {}", path.display(), place.display());
-        console.done(&entry, |entry| in_one_line(&told(entry)));
+        console.done(&entry, |_| {
+            in_one_line(&format!("{} is already open on {}", path.display(), place.display()))
+        });
     }
     Ok(())
 }

@@ -13,6 +13,13 @@ use std::{
     time::SystemTime,
 };
 
+use fuser::{
+    BsdFileFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Request, TimeOrNow, WriteFlags,
+};
+
 use super::{
     attributes::{ALIAS_TTL, Owners, TTL, Wanted, errno, kind, kind_of, moment, new_file, node, shown},
     pace::Pace,
@@ -21,12 +28,6 @@ use crate::{
     export::{LogSink, negotiate::negotiate},
     filesystem::{Attributes, Changes, Existing, Fault, FileSystem, Found, Kind, New, NodeId, Seek, Space},
     sys::fuse_mount::MAX_READ,
-};
-use fuser::{
-    BsdFileFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
-    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
-    Request, TimeOrNow, WriteFlags,
 };
 
 /// One value, many threads.
