@@ -311,7 +311,7 @@ fn a_second_mount_learns_where_the_first_is() {
     );
     assert_eq!(said.status, Some(5), "{said:?}");
     let place = machine.path("m");
-    let start = format!("strongroom: error: cannot open v: mounted on {} (process ", place.display());
+    let start = format!("strongroom: error: cannot open v: it is mounted on {} (process ", place.display());
     let end = format!(")\nstrongroom: hint: strongroom unmount {}\n", place.display());
     assert!(said.errors.starts_with(&start) && said.errors.ends_with(&end), "{said:?}");
 }
@@ -327,7 +327,8 @@ fn a_mounted_container_is_not_overwritten_even_by_force() {
          exit $status"
     ));
     assert_eq!(said.status, Some(5), "{said:?}");
-    let start = format!("strongroom: error: cannot create v: mounted on {} (", machine.path("m").display());
+    let start =
+        format!("strongroom: error: cannot create v: it is mounted on {} (", machine.path("m").display());
     assert!(said.errors.starts_with(&start), "{said:?}");
 }
 

@@ -156,7 +156,7 @@ fn doubtful() -> [(Place, &'static str); 6] {
         (with_a_damaged_newer_copy(), "header copy A is damaged, and newer than the one that is whole"),
         (with_a_copy_of_another(), "its header copies belong to two containers"),
         (with_a_forged_newer_copy(), "the newer header copy was changed by someone without the key"),
-        (with_an_old_header(), "its header is an old one: the container was re-encrypted since"),
+        (with_an_old_header(), "its header is out of date: the container was re-encrypted since"),
         (
             with_the_start_of_another_reencryption(),
             "its header copies do not belong together: copy B (offset 3145728",
@@ -315,7 +315,7 @@ fn who_is_asked_types_what_goes() {
     }
     asked.expect("not confirmed; nothing was changed");
     assert!(asked.place.bytes("x") == before);
-    asked.end(5);
+    asked.end(1);
 
     let mut asked = Terminal::start_in(with_a_damaged_newer_copy(), &format!("header repair x {SECRET}"));
     asked.answer("Type \"replace A\" to continue: ", "replace A");
@@ -361,13 +361,13 @@ fn a_header_file_from_before_a_re_encryption_says_so_and_names_the_way_out() {
         bytes[BACKUP..BACKUP + COPY_LEN].fill(0);
     });
     let tested = place.strongroom(&format!("key test x --header h {SECRET}"));
-    assert!(tested.errors.contains("its header is an old one"), "{tested:?}");
+    assert!(tested.errors.contains("its header is out of date"), "{tested:?}");
 }
 
 #[test]
 fn a_backup_of_an_old_header_says_so_and_promises_no_passwords_of_today() {
     for (place, doubt) in [
-        (with_an_old_header(), "its header is an old one"),
+        (with_an_old_header(), "its header is out of date"),
         (with_a_damaged_newer_copy(), "header copy A is damaged, and newer"),
     ] {
         let made = place.strongroom("header backup x h");

@@ -200,9 +200,10 @@ fn overwriting_takes_a_yes_written_out() {
     let mut terminal = Terminal::start_in(with_container(), &create("whole --force"));
     let before = terminal.place.bytes("whole");
     terminal.answer(question, "y");
+    terminal.answer("Type all of \"yes\" to continue, or press Enter to stop: ", "");
     terminal.expect("strongroom: error: cannot create whole: not confirmed; nothing was changed\r\n");
     assert_eq!(terminal.place.bytes("whole"), before);
-    terminal.end(5);
+    terminal.end(1);
 }
 
 #[test]
@@ -313,10 +314,11 @@ fn removing_a_keyslot_takes_a_yes_written_out() {
         &format!("{add}; ./strongroom {remove}; echo \"first $?\"; ./strongroom {remove}"),
     );
     let question = "Keyslot 1 (password, \"bank\") of whole will be removed. Type \"yes\" to continue: ";
-    terminal.answer(question, "y");
+    terminal.answer(question, "no");
     terminal.expect("cannot remove a keyslot from whole: not confirmed; nothing was changed\r\n");
-    terminal.expect("first 5\r\n");
-    terminal.answer(question, "yes");
+    terminal.expect("first 1\r\n");
+    terminal.answer(question, "Y");
+    terminal.answer("Type all of \"yes\" to continue, or press Enter to stop: ", "yes");
     terminal.expect("removed keyslot 1 from whole; 1 keyslot left\r\n");
     terminal.end(0);
 }
@@ -384,7 +386,7 @@ fn a_recovery_key_that_is_not_typed_back_changes_nothing() {
             terminal.expect("type groups ");
         }
     }
-    terminal.expect("the groups typed are not those of the recovery key; nothing was changed");
+    terminal.expect("those groups do not match the recovery key; nothing was changed");
     terminal.expect("status 2\r\n");
     assert_eq!(terminal.place.bytes("whole"), before);
     assert!(!terminal.place.files().contains(&"key.svg".to_owned()));
@@ -458,4 +460,17 @@ fn a_trial_says_what_it_tries_and_ctrl_c_ends_it() {
     terminal.session.send(CTRL_C).unwrap();
     terminal.end(130);
     assert!(start.elapsed() < Duration::from_secs(60));
+}
+
+#[test]
+fn a_keyfile_may_be_all_that_opens_a_vault() {
+    let place = with_container();
+    place.make_file("kf", "a keyfile");
+    place.done(&format!("key add whole {CHEAP} --password-file password --new-keyfile kf --new-no-password"));
+    place.done("key remove whole --slot 0 --password-file password --yes");
+    let mut terminal = Terminal::start_in(place, "key test whole; ./strongroom key test whole --keyfile kf");
+    terminal.expect("cannot unlock whole: every keyslot needs a keyfile\r\n");
+    terminal.answer("Password for whole (press Enter if the keyfile alone opens it): ", "");
+    terminal.expect("keyslot 1 opens\r\n");
+    terminal.end(0);
 }

@@ -38,9 +38,9 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
         );
     }
     check_owner(options)?;
-    let plan = Plan::new(path, &options.new, |_, device| {
-        Ok(Room::Container(container_size(options.size, device)?))
-    })?;
+    let plan =
+        Plan::new(path, &options.new, |_, device| Ok(Room::Container(container_size(options.size, device)?)))
+            .map_err(|error| name_unit(error, options.size))?;
     let filesystem = filesystem_kind(options.filesystem);
     if let Some(kind) = filesystem {
         check_filesystem(kind, plan.extent().data_len(), plan.sector_size())?;
@@ -96,6 +96,16 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
         console.note(&plan.advice());
     }
     Ok(())
+}
+
+/// Whoever leaves the unit out does not mean bytes.
+fn name_unit(error: Error, size: Option<u64>) -> Error {
+    match size {
+        Some(size @ ..4096) if error.hint().is_none() => {
+            error.with_hint(format!("a size without a unit is in bytes; did you mean {size}M or {size}G?"))
+        }
+        _ => error,
+    }
 }
 
 #[derive(Debug, Serialize)]

@@ -97,10 +97,7 @@ fn confirm(path: &Path, info: Option<&HeaderInfo>) -> Result<()> {
         None => "no whole header".to_owned(),
     };
     let question = format!("{name} ({what}) will be erased. No password will ever open it again.");
-    if prompt::confirm_by(&question, "erase")? {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Usage, "not confirmed; nothing was changed"))
+    prompt::confirm_by(&question, "erase")
 }
 
 fn describe(info: &HeaderInfo) -> String {

@@ -85,7 +85,7 @@ fn backup(console: Console, options: &HeaderBackupOptions) -> Result<()> {
         BackedUp { container: path, header_file: file, uuid: backup.uuid(), left_out: backup.left_out() };
     console.done(&done, |_| {
         format!(
-            "backed up the header of {} to {}\nit opens with {passwords}, even after they are changed or removed: keep it safe",
+            "backed up the header of {} to {}\nit opens with {passwords}, even if you change or remove them later: keep it safe",
             path.display(),
             file.display()
         )
@@ -363,10 +363,10 @@ fn agree(question: &str, is_agreed: bool) -> Result<()> {
 
 /// The same with another answer than `yes`, and another way to agree beforehand.
 fn agree_by(question: &str, answer: &str, is_agreed: bool, hint: &str) -> Result<()> {
-    if is_agreed || prompt::confirm_by(question, answer).map_err(|error| error.with_hint(hint))? {
+    if is_agreed {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Exists, "not confirmed; nothing was changed"))
+    prompt::confirm_by(question, answer).map_err(|error| error.with_hint(hint))
 }
 
 /// Where `--yes` alone does not do, for the reason given.

@@ -120,7 +120,7 @@ fn fill(
     drop(progress);
     if Stamp::of(image.file())? != before {
         return Err(Error::new(ErrorKind::Busy, "the image was changed while it was read")
-            .with_hint("close what uses it, and try again"));
+            .with_hint("close the program that uses it, and try again"));
     }
     if !options.no_verify {
         container.forget_cached();
@@ -218,10 +218,7 @@ fn confirm_cleartext(path: &Path, target: &Path) -> Result<()> {
     }
     let question =
         format!("{} will hold everything that is in {}, unencrypted.", target.display(), path.display());
-    if prompt::confirm(&question)? {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Usage, "not confirmed; nothing was written"))
+    prompt::confirm(&question)
 }
 
 /// Opens an image for reading. A device or a file that a loop device uses must not change under the copy.

@@ -230,7 +230,7 @@ first MiB of a keyfile counts. header restore --yes puts such a header over a fi
 header of another format. With a PIM, Argon2id is tried only with --prf argon2id: it may take very long.
 
 create --hidden works out the space for a hidden volume from the tables of the outer file system: FAT, exFAT, NTFS, ext2, ext3 or ext4. It refuses any other,
-and one that was not left clean. What the outer file system keeps behind that space stays where it is: NTFS has a copy of its boot sector in the volume's last
+and one that was not unmounted cleanly. What the outer file system keeps behind that space stays where it is: NTFS has a copy of its boot sector in the volume's last
 sector. exFAT and FAT leave most room. NTFS has its table a third of the way into the volume if Windows made it, and a copy
 in the middle if mkfs.ntfs did; ext has structures in many places.
 

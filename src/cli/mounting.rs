@@ -293,7 +293,7 @@ pub(crate) fn list(console: Console) -> Result<()> {
             console.note(match &*others {
                 [] => "nothing is mounted",
                 others if others.iter().any(Other::is_own) => "nothing else of yours is mounted",
-                _ => "you have mounted nothing",
+                _ => "you have nothing mounted",
             });
             return Ok(());
         }
@@ -437,7 +437,7 @@ pub(crate) fn use_of(path: &Path) -> Option<(String, Option<PathBuf>)> {
             let usage = format!("it is still being closed (process {}), as something uses it", entry.pid);
             return Some((usage, Some(entry.container)));
         };
-        return Some((format!("mounted on {} (process {})", place.display(), entry.pid), Some(place)));
+        return Some((format!("it is mounted on {} (process {})", place.display(), entry.pid), Some(place)));
     }
     let holders = mount::holders_of_file(path);
     let told = holders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");

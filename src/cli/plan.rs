@@ -269,7 +269,7 @@ fn occupied(there: &Occupant) -> Error {
     match there {
         Occupant::Device(..) => Error::new(ErrorKind::Exists, format!("it is not empty ({what})"))
             .with_hint("--force erases all of it"),
-        _ => Error::new(ErrorKind::Exists, format!("it exists ({what})"))
+        _ => Error::new(ErrorKind::Exists, format!("it already exists ({what})"))
             .with_hint("choose another name, or overwrite it with --force"),
     }
 }
@@ -288,10 +288,7 @@ fn confirm_overwriting(path: &Path, there: &Occupant, is_yes: bool) -> Result<()
         path.display(),
         describe(there)
     );
-    if prompt::confirm(&question)? {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Exists, "not confirmed; nothing was changed"))
+    prompt::confirm(&question)
 }
 
 /// The error of making something at `path`.

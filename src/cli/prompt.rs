@@ -74,14 +74,27 @@ impl SecretPrompt {
 /// Asks a question that only `yes`, written out, answers in the affirmative.
 ///
 /// # Errors
-/// `Usage` where there is no terminal.
-pub(crate) fn confirm(question: &str) -> Result<bool> {
+/// `Usage` where the answer is another one, or where there is no terminal.
+pub(crate) fn confirm(question: &str) -> Result<()> {
     confirm_by(question, "yes")
 }
 
 /// The same with another word: for what nothing brings back.
-pub(crate) fn confirm_by(question: &str, word: &str) -> Result<bool> {
-    Ok(ask_openly(&format!("{question} Type \"{word}\" to continue: "))?.trim_end() == word)
+pub(crate) fn confirm_by(question: &str, word: &str) -> Result<()> {
+    if is_confirmed(question, word)? {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Usage, "not confirmed; nothing was changed"))
+}
+
+/// Whether the user types `word`. Who types half of it is told once more what is wanted.
+pub(crate) fn is_confirmed(question: &str, word: &str) -> Result<bool> {
+    let answer = ask_openly(&format!("{question} Type \"{word}\" to continue: "))?;
+    let answer = answer.trim();
+    if answer == word || answer.is_empty() || !word.starts_with(&answer.to_lowercase()) {
+        return Ok(answer == word);
+    }
+    Ok(ask_openly(&format!("Type all of \"{word}\" to continue, or press Enter to stop: "))?.trim() == word)
 }
 
 /// Shows a line on the terminal, between two questions.

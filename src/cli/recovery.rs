@@ -97,7 +97,7 @@ pub(crate) fn issue(
 /// Refuses a file that is there, before anything is asked or shown.
 pub(crate) fn check_svg(path: &Path) -> Result<()> {
     match path.symlink_metadata() {
-        Ok(_) => Err(Error::new(ErrorKind::Exists, "it exists").during(cannot_write(path))),
+        Ok(_) => Err(Error::new(ErrorKind::Exists, "it already exists").during(cannot_write(path))),
         Err(_) => Ok(()),
     }
 }
@@ -152,11 +152,8 @@ fn ask_back(text: &RecoveryText) -> Result<()> {
             prompt::say("That does not match; try again.")?;
         }
     }
-    Err(Error::new(
-        ErrorKind::Credentials,
-        "the groups typed are not those of the recovery key; nothing was changed",
-    )
-    .with_hint("run the command again: it makes a new key"))
+    Err(Error::new(ErrorKind::Credentials, "those groups do not match the recovery key; nothing was changed")
+        .with_hint("run the command again: it makes a new key"))
 }
 
 /// Two different groups by chance, counted from 0, the first one first.

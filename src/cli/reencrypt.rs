@@ -314,17 +314,15 @@ fn kept_keyslots(
         let is_asked = !options.drop_other_keys && ["password", RECOVERY].contains(&slot.kind);
         match if is_asked { ask_for(console, header, slot, options)? } else { None } {
             Some(credentials) => kept.push(Kept::new(console, header, slot, credentials)?),
-            None => lost.push(shown(slot)),
+            None => lost.push(format!("the {} in {}", slot.kind.replace('-', " "), named(slot))),
         }
     }
     if !lost.is_empty() && !options.drop_other_keys {
         let question = format!(
-            "These keyslots will be removed, and what opens them now will stop working: {}.",
+            "These keyslots will be removed. This will no longer open the container: {}.",
             lost.join(", ")
         );
-        if !prompt::confirm(&question)? {
-            return Err(Error::new(ErrorKind::Usage, "not confirmed; nothing was changed"));
-        }
+        prompt::confirm(&question)?;
     }
     Ok(kept)
 }
@@ -340,7 +338,7 @@ fn ask_for(
         Attempt { limits: limits(&options.unlock, header)?, keyslot: Some(slot.slot), ..Attempt::default() };
     for _ in 0..TRIES {
         let what = if slot.kind == RECOVERY { "Recovery key" } else { "Password" };
-        let question = format!("{what} of {} (empty to remove it): ", shown(slot));
+        let question = format!("{what} for {} (press Enter to remove this keyslot): ", named(slot));
         let Some(answer) = SecretPrompt::begin()?.ask_optional(&question)? else { return Ok(None) };
         let password = Password::copy_of(answer.as_bytes())?;
         let credentials = if slot.kind == RECOVERY {
@@ -362,14 +360,14 @@ fn ask_for(
             Err(error) => return Err(error),
         }
     }
-    Err(Error::new(ErrorKind::Credentials, format!("{} does not open", shown(slot)))
-        .with_hint("--drop-other-keys goes on without the other keyslots"))
+    Err(Error::new(ErrorKind::Credentials, format!("{} does not open", named(slot)))
+        .with_hint("--drop-other-keys continues without the other keyslots"))
 }
 
-fn shown(slot: &KeyslotInfo) -> String {
+fn named(slot: &KeyslotInfo) -> String {
     match &slot.label {
-        Some(label) => format!("keyslot {} ({}, \"{label}\")", slot.slot, slot.kind),
-        None => format!("keyslot {} ({})", slot.slot, slot.kind),
+        Some(label) => format!("keyslot {} (\"{label}\")", slot.slot),
+        None => format!("keyslot {}", slot.slot),
     }
 }
 

@@ -73,18 +73,20 @@ fn resize(console: Console, options: &ResizeOptions) -> Result<()> {
     drop(progress);
 
     let filesystem = if options.container_only || may_hide {
-        None
+        let volume = Volume::open(&container, header.describe_unlocked(&unlocked), &unlocked);
+        let way = mount::way_to_grow(&ByteDevice::new(volume.device()))?;
+        way.map_or(GrownFilesystem::None, |(name, way)| GrownFilesystem::Left(name, way))
     } else {
-        Some(spin(console, "growing the file system", || {
+        spin(console, "growing the file system", || {
             grow_filesystem(&container, unlocked.volume_key.expose())
-        })?)
+        })?
     };
     let resized = Resized {
         container: path,
         format,
         container_size: growth.container_len(),
         data_size: growth.data_len(),
-        filesystem: filesystem.and_then(GrownFilesystem::grown),
+        filesystem: filesystem.grown(),
     };
     console.done(&resized, |resized| {
         let what = resized.filesystem.map_or(String::new(), |name| format!(", {name} file system included"));
@@ -97,9 +99,6 @@ fn resize(console: Console, options: &ResizeOptions) -> Result<()> {
     });
     if let Some(note) = note(filesystem) {
         console.note(&note);
-    }
-    if filesystem.is_none() {
-        console.note(UNTOUCHED);
     }
     if may_hide {
         console.note("a hidden volume, if there is one, stays where it is: protect it when the outer file system grows over it");
@@ -148,16 +147,11 @@ fn grow_filesystem(container: &Container, key: &[u8]) -> Result<GrownFilesystem>
 }
 
 /// What is to be known or done afterwards.
-fn note(filesystem: Option<GrownFilesystem>) -> Option<String> {
-    let (name, way) = match filesystem? {
-        GrownFilesystem::Left(name, way) => (name, way),
-        GrownFilesystem::Grown(_) | GrownFilesystem::None => return None,
-    };
+fn note(filesystem: GrownFilesystem) -> Option<String> {
+    let GrownFilesystem::Left(name, way) = filesystem else { return None };
     Some(format!("the {name} file system inside still has its old size: {way}"))
 }
 
-const UNTOUCHED: &str = "the file system inside still has its old size: strongroom mount --block, then for ext4 e2fsck -f and resize2fs on \
-                         DIR/volume";
 /// Bytes that `max` leaves at least.
 const LEAST_LEFT: u64 = 16 << 20;
 /// The unit of `max`.

@@ -142,6 +142,11 @@ impl SecretOptions {
         self.source().check("cannot ask for the password")
     }
 
+    /// Whether keyfiles are given beside the password.
+    pub(crate) fn has_keyfiles(&self) -> bool {
+        !self.source().keyfiles.is_empty()
+    }
+
     /// The password of a container that exists, asked for once.
     fn read_password(&self, container: &Path) -> Result<Password> {
         if !self.source().is_prompt() {
@@ -151,7 +156,15 @@ impl SecretOptions {
                 .read_password()
                 .map_err(|error| if error.reason() == NOTHING { error.with_hint(EMPTY) } else { error });
         }
-        let answer = SecretPrompt::begin()?.ask(&format!("Password for {}: ", container.display()))?;
+        let question = |more| format!("Password for {}{more}: ", container.display());
+        let mut prompt = SecretPrompt::begin()?;
+        let answer = if self.has_keyfiles() {
+            prompt
+                .ask_optional(&question(" (press Enter if the keyfile alone opens it)"))?
+                .unwrap_or_default()
+        } else {
+            prompt.ask(&question(""))?
+        };
         Ok(Password::copy_of(answer.as_bytes())?)
     }
 

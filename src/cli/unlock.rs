@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::IsTerminal,
     os::unix::fs::{FileTypeExt, MetadataExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use strongroom::{
@@ -104,7 +104,7 @@ pub(crate) fn settle_format(container: &mut Container, options: &UnlockOptions) 
             let question = format!(
                 "{name} shows no strongroom or LUKS header. It may be a VeraCrypt or TrueCrypt container, which cannot be recognised without its password (if its header is in a file of its own, say no and name that file with --header). Try VeraCrypt and TrueCrypt (takes some seconds)?"
             );
-            if prompt::confirm(&question)? {
+            if prompt::is_confirmed(&question, "yes")? {
                 container.assume(OpenFormat::opaque());
             }
             Ok(())
@@ -239,8 +239,23 @@ pub(crate) fn cannot_open(error: Error, path: &Path) -> Error {
         ErrorKind::Permission if error.hint().is_none() && File::open(path).is_err() => {
             error.with_hint(way_to_rights(path))
         }
+        ErrorKind::NotFound if error.hint().is_none() => match with_ending(path) {
+            Some(meant) => error.with_hint(format!("did you mean {}?", meant.display())),
+            None => error,
+        },
         _ => error,
     }
+}
+
+/// The container that `path` names without the ending of its name.
+fn with_ending(path: &Path) -> Option<PathBuf> {
+    let endings = ["vault", "hc", "tc", "luks", "img", "box"];
+    let named = endings.map(|ending| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{ending}"));
+        PathBuf::from(name)
+    });
+    named.into_iter().find(|path| path.is_file())
 }
 
 /// Who can let us read and write what `path` leads to.
@@ -308,6 +323,9 @@ fn open_with(
     let secrets = &options.secrets;
     if options.recovery_key {
         expect_recovery_key(path, header)?;
+    } else if !options.security_key {
+        let checked = header.check_takes_password(secrets.has_keyfiles(), keyslot);
+        checked.map_err(|error| explain(error, path, header, &attempt.limits))?;
     }
     let tries = options.tries.unwrap_or(TRIES);
     if options.security_key {
@@ -350,7 +368,7 @@ fn expect_recovery_key(path: &Path, header: &dyn Header) -> Result<()> {
     }
     let error = Error::new(ErrorKind::Credentials, "it has no recovery key")
         .during(format!("cannot unlock {}", path.display()));
-    Err(error.with_hint("leave --recovery-key out; strongroom info shows what opens it"))
+    Err(error.with_hint("omit --recovery-key; strongroom info shows what opens it"))
 }
 
 /// Says what a trial found, and how to have it faster next time.

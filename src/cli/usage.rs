@@ -25,7 +25,7 @@ fn complaint(error: &clap::Error) -> (String, String) {
             (text(error, ContextKind::InvalidSubcommand), "unknown command".to_owned())
         }
         Clap::MissingSubcommand | Clap::DisplayHelpOnMissingArgumentOrSubcommand => {
-            ("nothing to do".to_owned(), "no command given".to_owned())
+            ("missing command".to_owned(), "say what to do".to_owned())
         }
         Clap::MissingRequiredArgument => ("missing argument".to_owned(), argument),
         Clap::ArgumentConflict => conflict(error, argument),

@@ -25,7 +25,7 @@ pub struct RecoveryText(LockedBytes);
 #[derive(Debug, thiserror::Error)]
 pub enum RecoveryError {
     /// A character that is neither digit nor dash nor white space.
-    #[error("something near group {group} is no digit")]
+    #[error("there is something other than digits near group {group}")]
     Character {
         /// The group that it stands in or before.
         group: usize,
@@ -333,7 +333,7 @@ mod tests {
     #[test]
     fn a_letter_is_told_by_its_group_and_not_shown() {
         let text = text().replacen('-', "x", 1);
-        assert_eq!(refusal(&text), "something near group 2 is no digit");
+        assert_eq!(refusal(&text), "there is something other than digits near group 2");
     }
 
     #[test]

@@ -212,6 +212,15 @@ pub trait Header: fmt::Debug + Send + Sync {
         Ok(())
     }
 
+    /// Refuses a password, with keyfiles or without, that no keyslot takes: for the time before one is asked for.
+    ///
+    /// # Errors
+    /// `Credentials`.
+    fn check_takes_password(&self, with_keyfiles: bool, keyslot: Option<u32>) -> Result<()> {
+        let _ = (with_keyfiles, keyslot);
+        Ok(())
+    }
+
     /// Opens a keyslot and checks the header against the volume key.
     ///
     /// # Errors

@@ -38,10 +38,34 @@ impl GrownFilesystem {
 /// # Errors
 /// What reading gave.
 pub fn stays_as_large(volume: &ByteDevice) -> Result<Option<&'static str>> {
+    let contents = contents(volume)?;
+    Ok(contents.kernel_name().filter(|_| matches!(contents, Contents::Fat | Contents::Exfat)))
+}
+
+/// The name of the file system in a volume, and how its user makes it larger.
+///
+/// # Errors
+/// What reading gave.
+pub fn way_to_grow(volume: &ByteDevice) -> Result<Option<(&'static str, &'static str)>> {
+    let contents = contents(volume)?;
+    Ok(contents.kernel_name().zip(by_hand(contents)))
+}
+
+fn contents(volume: &ByteDevice) -> Result<Contents> {
     let mut head = vec![0; usize::try_from(volume.size()).map_or(HEAD_LEN, |size| size.min(HEAD_LEN))];
     volume.read_at(&mut head, 0).map_err(std::io::Error::other)?;
-    let contents = Superblock::parse(&head).contents;
-    Ok(contents.kernel_name().filter(|_| matches!(contents, Contents::Fat | Contents::Exfat)))
+    Ok(Superblock::parse(&head).contents)
+}
+
+const fn by_hand(contents: Contents) -> Option<&'static str> {
+    Some(match contents {
+        Contents::Ext { .. } => "strongroom mount --block, then e2fsck -f and resize2fs on DIR/volume",
+        Contents::Xfs => "mount it as root, then xfs_growfs MOUNTPOINT",
+        Contents::Btrfs => "mount it as root, then btrfs filesystem resize max MOUNTPOINT",
+        Contents::Ntfs => "strongroom mount --block, then ntfsresize on DIR/volume",
+        Contents::Fat | Contents::Exfat => "make a new container and copy the files",
+        Contents::Unknown => return None,
+    })
 }
 
 /// Makes the file system in the block file as large as that.
@@ -52,15 +76,10 @@ pub fn stays_as_large(volume: &ByteDevice) -> Result<Option<&'static str>> {
 pub(super) fn grow(block: &Path, interrupted: &AtomicBool) -> Result<GrownFilesystem> {
     let contents = Superblock::probe(block)?.contents;
     let name = contents.kernel_name().unwrap_or_default();
-    let way = match contents {
-        Contents::Ext { .. } => return grow_ext(block, interrupted).map(|()| GrownFilesystem::Grown(name)),
-        Contents::Xfs => "mount it as root, then xfs_growfs MOUNTPOINT",
-        Contents::Btrfs => "mount it as root, then btrfs filesystem resize max MOUNTPOINT",
-        Contents::Ntfs => "mount --block, then ntfsresize on DIR/volume",
-        Contents::Fat | Contents::Exfat => "make a new container and copy the files",
-        Contents::Unknown => return Ok(GrownFilesystem::None),
-    };
-    Ok(GrownFilesystem::Left(name, way))
+    if matches!(contents, Contents::Ext { .. }) {
+        return grow_ext(block, interrupted).map(|()| GrownFilesystem::Grown(name));
+    }
+    Ok(by_hand(contents).map_or(GrownFilesystem::None, |way| GrownFilesystem::Left(name, way)))
 }
 
 /// resize2fs(8) wants a file system that was examined just before.

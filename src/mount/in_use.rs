@@ -124,6 +124,7 @@ fn told_with_place(inner: &Record) -> String {
 }
 
 const UNSEEN: &str = "in use by something that cannot be seen from here: a process of another user, a socket that was bound in it, a file on its way from one process to another, or the kernel itself (io_uring, NFS)";
-const CLOSE: &str = "close what uses it, or use --force";
+const CLOSE: &str = "close the program that uses it (a shell: leave the folder), or use --force";
 pub(super) const HELD_LOST: &str = "it is no longer mounted here; wait, and a copy of it is kept when nobody uses it; or repeat with --save-as FILE --force";
-const HELD: &str = "it is no longer mounted here; it ends when nobody uses it, or now with --force";
+const HELD: &str =
+    "it is no longer mounted here; it closes by itself once nobody uses it; --force closes it now";

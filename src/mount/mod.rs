@@ -41,7 +41,7 @@ mod whereabouts;
 
 pub use desktop::show_folder;
 pub use driver::DriverChoice;
-pub use growfs::{GrownFilesystem, stays_as_large};
+pub use growfs::{GrownFilesystem, stays_as_large, way_to_grow};
 pub use holders::{Holder, holders_of_file};
 pub use loan::{Loan, borrow, can_borrow};
 pub use look::{LOOK, REACH, is_reached, look, reach};

@@ -167,7 +167,7 @@ pub fn make(path: &Path) -> Result<()> {
         Ok(()) => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_made(path) => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            Error::new(ErrorKind::Exists, "it exists")
+            Error::new(ErrorKind::Exists, "it already exists")
         }
         Err(error) => error.into(),
     };

@@ -1,4 +1,4 @@
-//! A look at a file system that was not left clean: its journal is replayed in memory, and nothing is written.
+//! A look at a file system that was not unmounted cleanly: its journal is replayed in memory, and nothing is written.
 
 use std::sync::Arc;
 
@@ -103,7 +103,7 @@ pub(super) fn take_down(session: &mut Session, (height, warnings): (usize, usize
 /// What is to be said of a journal that was not replayed.
 pub(super) fn not_replayed(why: &str) -> String {
     format!(
-        "the file system was not left clean, and its journal could not be replayed in memory ({why}): {UNSEEN}"
+        "the file system was not unmounted cleanly, and its journal could not be replayed in memory ({why}): {UNSEEN}"
     )
 }
 
@@ -112,10 +112,10 @@ pub(super) fn left_as_it_is((file_system, condition): (FileSystem, Condition)) -
     match condition {
         Condition::Clean => None,
         Condition::Journal => {
-            Some(format!("the {} file system was not left clean: {UNSEEN}", file_system.name()))
+            Some(format!("the {} file system was not unmounted cleanly: {UNSEEN}", file_system.name()))
         }
         Condition::Unclean => Some(format!(
-            "the {} file system was not left clean: what was written last may be damaged or missing; check it",
+            "the {} file system was not unmounted cleanly: what was written last may be damaged or missing; check it",
             file_system.name()
         )),
     }
@@ -124,7 +124,7 @@ pub(super) fn left_as_it_is((file_system, condition): (FileSystem, Condition)) -
 pub(super) fn made_whole(condition: Option<Condition>) -> String {
     let what =
         if condition == Some(Condition::Unclean) { "it was repaired" } else { "its journal was replayed" };
-    format!("the file system was not left clean: {what} in memory, and the container is unchanged")
+    format!("the file system was not unmounted cleanly: {what} in memory, and the container is unchanged")
 }
 
 fn too_much(shadow: &ShadowDevice) -> Error {

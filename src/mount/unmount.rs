@@ -278,12 +278,12 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
             Err(Error::new(ErrorKind::Io, reason).during(action()))
         }
         Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-            Err(Error::new(ErrorKind::Interrupted, "interrupted; the server goes on").during(action()))
+            Err(Error::new(ErrorKind::Interrupted, "interrupted; the server continues").during(action()))
         }
         Err(error) if error.kind() == io::ErrorKind::TimedOut && !force => {
             Err(Error::new(ErrorKind::Busy, "it is detached, and files in it are still open")
                 .during(action())
-                .with_hint("close what uses it, or use --force"))
+                .with_hint("close the program that uses it (a shell: leave the folder), or use --force"))
         }
         Err(_)
             if force

@@ -58,10 +58,10 @@ fn not_clean(condition: Condition) -> Option<Finding> {
     let message = match condition {
         Condition::Clean => return None,
         Condition::Journal => {
-            "it was not left clean: what was written last stands in its journal alone, until it is mounted for writing once"
+            "it was not unmounted cleanly: what was written last stands in its journal alone, until it is mounted for writing once"
         }
         Condition::Unclean => {
-            "it was not left clean: what was written last may be damaged or missing, so check the file system itself"
+            "it was not unmounted cleanly: what was written last may be damaged or missing, so check the file system itself"
         }
     };
     Some(Finding::warning("file system", message))
@@ -348,7 +348,9 @@ mod tests {
         {
             let found = not_clean(condition).unwrap();
             assert_eq!((found.severity, found.object.as_str()), (Severity::Warning, "file system"));
-            assert!(found.message.starts_with("it was not left clean") && found.message.contains(told));
+            assert!(
+                found.message.starts_with("it was not unmounted cleanly") && found.message.contains(told)
+            );
         }
     }
 

@@ -102,7 +102,7 @@ impl Draft {
     pub fn new(target: &Path, replace: bool, rng: &dyn Rng) -> Result<Self> {
         match occupant(target)? {
             Some(Occupant::Other) => return Err(Error::new(ErrorKind::Exists, "it is not a file")),
-            Some(_) if !replace => return Err(Error::new(ErrorKind::Exists, "it exists")),
+            Some(_) if !replace => return Err(Error::new(ErrorKind::Exists, "it already exists")),
             _ => {}
         }
         let target = &target.canonicalize().unwrap_or_else(|_| target.to_path_buf());
@@ -149,7 +149,7 @@ impl Draft {
     /// `Exists`, `NotFound` without the directory, `Permission`.
     pub fn new_file(target: &Path, rng: &dyn Rng) -> Result<Self> {
         if target.symlink_metadata().is_ok() {
-            return Err(Error::new(ErrorKind::Exists, "it exists"));
+            return Err(Error::new(ErrorKind::Exists, "it already exists"));
         }
         Self::new(target, false, rng)
     }

@@ -28,7 +28,7 @@ pub fn backup_header(
     rng: &dyn Rng,
 ) -> Result<Box<dyn HeaderBackup>> {
     if target.symlink_metadata().is_ok() {
-        return Err(Error::new(ErrorKind::Exists, "it exists").with_hint("choose another name"));
+        return Err(Error::new(ErrorKind::Exists, "it already exists").with_hint("choose another name"));
     }
     let backup = container.format()?.take_backup(&*container.storage())?;
     if is_shared && !backup.is_settled() {
@@ -204,7 +204,7 @@ const BLOCK_LEN: usize = 4096;
 /// As [`Draft::new`].
 pub fn new_header_file(target: &Path, header: &dyn NewHeader, rng: &dyn Rng) -> Result<Draft> {
     if target.symlink_metadata().is_ok() {
-        return Err(Error::new(ErrorKind::Exists, "it exists").with_hint("choose another name"));
+        return Err(Error::new(ErrorKind::Exists, "it already exists").with_hint("choose another name"));
     }
     let draft = Draft::new(target, false, rng)?;
     header.write_file(&*draft.container().storage())?;

@@ -67,7 +67,7 @@ fn a_backup_from_before_a_re_encryption_is_refused() {
     with_vault("--size 16M --provision quick --filesystem none", |world| {
         world.done("header backup v.vault v.header");
         world.done("reencrypt v.vault --drop-other-keys --password-file password");
-        let restore = ("header restore v.vault v.header --yes", "its header is an old one", 4);
+        let restore = ("header restore v.vault v.header --yes", "its header is out of date", 4);
         let open =
             ("key test v.vault --header v.header", "was re-encrypted since the header file was made", 1);
         for (command, reason, status) in [restore, open] {

@@ -1,4 +1,4 @@
-//! A look at a volume that was not left clean: all that was synced shows, and not a byte of the container changes.
+//! A look at a volume that was not unmounted cleanly: all that was synced shows, and not a byte of the container changes.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -26,7 +26,7 @@ fn a_read_only_mount_of_a_crashed_volume_shows_all_that_was_synced_and_writes_no
             look(world, "");
             let report = world.json("check crashed --password-file password");
             let told = report["findings"].to_string();
-            assert!(told.contains("it was not left clean: what was written last"), "{world}: {told}");
+            assert!(told.contains("it was not unmounted cleanly: what was written last"), "{world}: {told}");
             if world.is_root() && filesystem == "ext4" {
                 look(world, "--driver fuse2fs");
             }
@@ -60,7 +60,7 @@ fn look(world: &World, options: &str) {
     assert!(std::fs::read_to_string(world.path("touched")).unwrap().contains("Read-only file system"));
     if options.is_empty() {
         let checked = world.done("check crashed --password-file password");
-        assert!(checked.contains("it was not left clean"), "{world}: {checked}");
+        assert!(checked.contains("it was not unmounted cleanly"), "{world}: {checked}");
     }
     world.done("unmount m");
     world.shell("sha256sum --quiet -c before");

@@ -88,7 +88,7 @@ Examples:
   strongroom header backup photos.vault photos.header
   strongroom header backup /dev/sdX1 ~/safe/stick.header
 
-A backup opens with today's passwords, also after they are changed or removed.";
+A backup opens with today's passwords, even if you change or remove them later.";
 
 const RESTORE_EXAMPLES: &str = "\
 Examples:

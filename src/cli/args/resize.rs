@@ -32,5 +32,5 @@ Examples:
   strongroom resize work.luks max
 
 An ext4 file system in a LUKS container grows with it. In containers of VeraCrypt and TrueCrypt,
-where a hidden volume may lie behind it, it keeps its size: mount --block, then e2fsck -f and
-resize2fs on DIR/volume.";
+where a hidden volume may lie behind it, every file system keeps its size; resize then says how
+to make it larger.";

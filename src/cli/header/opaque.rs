@@ -36,7 +36,9 @@ pub(super) fn backup(console: Console, options: &HeaderBackupOptions, container:
         error.during(format!("cannot back up the header of {} to {}", path.display(), file.display()))
     };
     if file.symlink_metadata().is_ok() {
-        return Err(cannot(Error::new(ErrorKind::Exists, "it exists").with_hint("choose another name")));
+        return Err(cannot(
+            Error::new(ErrorKind::Exists, "it already exists").with_hint("choose another name"),
+        ));
     }
     let header = read_header(container)?;
     options.unlock.check_source_for(&*header)?;

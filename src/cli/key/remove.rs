@@ -81,10 +81,7 @@ fn confirm(
     };
     let question =
         format!("Keyslot {slot} ({kind}{label}) of {} will be removed.{end}", options.container.display());
-    if prompt::confirm(&question)? {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Exists, "not confirmed; nothing was changed"))
+    prompt::confirm(&question)
 }
 
 const TOKEN_ALONE: &str = " After that only a token opens the container: no password does.";

@@ -24,7 +24,7 @@ pub enum Journal {
     Replayed,
     /// Changes that are not understood, for this reason. The volume shows as it was left.
     Unread(&'static str),
-    /// There is none, and the volume was not left clean.
+    /// There is none, and the volume was not unmounted cleanly.
     Missing,
 }
 

@@ -1,6 +1,6 @@
 //! ext2, ext3 and ext4 (Linux, `Documentation/filesystems/ext4`).
 //!
-//! A volume that was not left clean shows as its journal has it: that is replayed in memory, or to its places where the volume is
+//! A volume that was not unmounted cleanly shows as its journal has it: that is replayed in memory, or to its places where the volume is
 //! written. Checksums are checked where the volume has them; what does not match its own is damage, and only the file that it belongs
 //! to cannot be read.
 //!

@@ -50,7 +50,7 @@ impl Volume {
         let is_elsewhere = superblock.features.has(HAS_JOURNAL) && superblock.journal_inode == 0;
         let why = match journal {
             Journal::Unread(why) => why,
-            Journal::Missing => "it was not left clean",
+            Journal::Missing => "it was not unmounted cleanly",
             _ if superblock.has_errors => "it is marked as damaged",
             _ if is_elsewhere => "its journal is on another device",
             _ if superblock.blocks_per_group < SMALLEST_GROUP
@@ -76,7 +76,7 @@ impl Volume {
         self.store.flush()
     }
 
-    /// Counts what is free, as the groups have it: a volume that was not left clean says so of the groups alone.
+    /// Counts what is free, as the groups have it: a volume that was not unmounted cleanly says so of the groups alone.
     fn recount(&mut self) {
         let (mut blocks, mut inodes) = (0_u64, 0_u64);
         for number in 0..self.superblock.groups {

@@ -53,7 +53,7 @@ pub struct FatFileSystem {
 }
 
 impl FatFileSystem {
-    /// Opens the volume on `device`. One that was not left clean is repaired first, and how is told; where it may not be
+    /// Opens the volume on `device`. One that was not unmounted cleanly is repaired first, and how is told; where it may not be
     /// written, it is shown as it is.
     pub fn open(device: &Arc<ByteDevice>, read_only: bool) -> Result<(Self, Repair)> {
         let mut volume = Volume::open(device, read_only)?;

@@ -1,4 +1,4 @@
-//! Repair of a volume that was not left clean: the tree of names decides, and the rest is made from it.
+//! Repair of a volume that was not unmounted cleanly: the tree of names decides, and the rest is made from it.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -173,8 +173,9 @@ impl Restore {
         let (expected, actual) = (source.describe().container_size, container.size()?);
         if actual < expected {
             let reason = format!("the container is cut off: {actual} of {expected} bytes are there");
-            return Err(Error::new(ErrorKind::Damaged, reason)
-                .with_hint("bring the missing end back, with anything in it, and try again"));
+            return Err(Error::new(ErrorKind::Damaged, reason).with_hint(
+                "make the container as long as it was, whatever is in the missing part, and try again",
+            ));
         }
         let present = match NativeHeader::read(container) {
             Ok(header) => Some(header),

@@ -56,7 +56,7 @@ pub(super) fn check(storage: &dyn Storage) -> Result<Vec<Finding>> {
         findings.push(Finding::error("header", error.reason())); // NAT-REENC-17
     }
     if current.superblock.reencryption.is_some() {
-        let message = "a re-encryption is under way; where nobody works on it, strongroom reencrypt goes on";
+        let message = "a re-encryption is unfinished; if none is running, strongroom reencrypt continues it";
         findings.push(Finding::warning("data", message));
     } else if newer.is_none() {
         findings.extend(check_work_areas(current, slots.as_ref(), storage)?);

@@ -346,7 +346,7 @@ impl NativeHeader {
         let (expected, actual) = (good.superblock.geometry.container_len, self.actual_len);
         if actual < expected {
             let reason = format!("the container is cut off: {actual} of {expected} bytes are there");
-            let hint = "bring the missing end back; --read-only opens what is left";
+            let hint = "restore the missing part from a backup; --read-only opens what is left";
             return Err(Error::new(ErrorKind::Damaged, reason).with_hint(hint)); // NAT-GEO-06
         }
         Ok(())
@@ -423,6 +423,16 @@ impl Header for NativeHeader {
     fn check_openable(&self) -> Result<()> {
         let mut copies = std::iter::once(self.copies.current()).chain(self.copies.rivals());
         if copies.all(|copy| copy.keyslots.is_empty()) { Err(no_keyslot_left()) } else { Ok(()) }
+    }
+
+    fn check_takes_password(&self, with_keyfiles: bool, keyslot: Option<u32>) -> Result<()> {
+        let kind = if with_keyfiles { SlotKind::Keyfile } else { SlotKind::Password };
+        let attempt = Attempt { keyslot, ..Attempt::default() };
+        let mut copies = std::iter::once(self.copies.current()).chain(self.copies.rivals());
+        if copies.any(|copy| !slots_to_try(copy, kind, &attempt).is_empty()) {
+            return Ok(());
+        }
+        Err(no_slot_of(kind, self.copies.current(), keyslot))
     }
 
     fn unlock(&self, credentials: &Credentials, attempt: &Attempt) -> Result<Unlocked> {
@@ -566,7 +576,7 @@ fn no_slot_of(kind: SlotKind, copy: &HeaderCopy, asked_for: Option<u32>) -> Erro
     }
     match kind {
         SlotKind::Keyfile if has(SlotKind::Password) => {
-            Error::new(ErrorKind::Credentials, "no keyslot takes a keyfile").with_hint("leave --keyfile out")
+            Error::new(ErrorKind::Credentials, "no keyslot takes a keyfile").with_hint("omit --keyfile")
         }
         SlotKind::Password if has(SlotKind::Keyfile) => {
             Error::new(ErrorKind::Credentials, "every keyslot needs a keyfile")

@@ -220,7 +220,7 @@ fn whole_chunk(
 /// A header that records of its own container show to be an old one.
 pub(super) fn outdated(own: u32, newer: u32) -> Error {
     Error::new(ErrorKind::Damaged, since(own, newer)).with_hint(format!(
-        "only a header of generation {newer} fits now: a header file or backup of it, or what strongroom header repair --scan finds; \
+        "use a header backup or header file of generation {newer} (made after the re-encryption), or try strongroom header repair --scan; \
          --read-only shows what this one fits"
     ))
 }
@@ -229,7 +229,7 @@ pub(super) fn outdated(own: u32, newer: u32) -> Error {
 pub(super) fn left_behind(own: u32, newer: u32) -> Error {
     let reason = format!("{}; which part of the volume it fits is not known", since(own, newer));
     Error::new(ErrorKind::Damaged, reason).with_hint(format!(
-        "only a header of generation {newer} fits now: a header file or backup of it, or what strongroom header repair --scan finds"
+        "use a header backup or header file of generation {newer} (made after the re-encryption), or try strongroom header repair --scan"
     ))
 }
 
@@ -241,7 +241,7 @@ fn since(own: u32, newer: u32) -> String {
     } else {
         "the container was re-encrypted since"
     };
-    format!("its header is an old one: {what} (generation {own}, and {newer} in the work areas)")
+    format!("its header is out of date: {what} (generation {own}, and {newer} in the work areas)")
 }
 
 /// NAT-REENC-17: refuses a header that the work areas of `container` show to be an old one.

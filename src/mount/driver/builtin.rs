@@ -194,9 +194,9 @@ impl Builtin {
             .map_err(|fault| self.unusable(view, &Unreadable::Fault(fault)))?;
         if !repair.is_empty() {
             let name = files.name();
-            session
-                .warnings
-                .push(format!("the {name} file system was not left clean, and was repaired: {repair}"));
+            session.warnings.push(format!(
+                "the {name} file system was not unmounted cleanly, and was repaired: {repair}"
+            ));
         }
         Ok(Arc::new(files))
     }

@@ -43,7 +43,7 @@ pub(super) fn repair_unasked(session: &mut Session, block: &str, mountpoint: &Pa
     match finished.status {
         Some(0) if !is_refused => Ok(()),
         Some(0..=2) => {
-            session.warnings.push("the file system was not left clean; e2fsck repaired it".to_owned());
+            session.warnings.push("the file system was not unmounted cleanly; e2fsck repaired it".to_owned());
             Ok(())
         }
         _ => {

@@ -83,9 +83,9 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
         errors,
     });
     if is_refused_writing {
-        session
-            .warnings
-            .push(format!("this NTFS was not left clean, so the kernel mounts it read-only: {REPAIR_NTFS}"));
+        session.warnings.push(format!(
+            "this NTFS was not unmounted cleanly, so the kernel mounts it read-only: {REPAIR_NTFS}"
+        ));
     }
     session.note(|record| {
         record.mount = Some(mount.id);

@@ -72,7 +72,7 @@ fn damaged(what: impl Into<String>) -> Error {
 
 /// What was changed last may not be in the tables yet.
 fn unclean(hint: &str) -> Error {
-    unsupported("its file system was not left clean").with_hint(hint)
+    unsupported("its file system was not unmounted cleanly").with_hint(hint)
 }
 
 fn unsupported(reason: impl Into<String>) -> Error {

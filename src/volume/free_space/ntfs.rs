@@ -38,7 +38,7 @@ pub(super) fn free_tail(bytes: &Bytes<'_>, start: &Fields<'_>, limit: u64) -> Re
     Ok(free.min(limit))
 }
 
-/// Refuses what was not left clean: changes may be in the log only, and not in the bitmap.
+/// Refuses what was not unmounted cleanly: changes may be in the log only, and not in the bitmap.
 fn check_state(table: &Table<'_>) -> Result<()> {
     let flags = flags(table)? & !HARMLESS_FLAGS;
     let hint = "mount it once under Windows and eject it, or run chkdsk";

@@ -376,7 +376,7 @@ impl Here<'_> {
             });
         }
         if opens {
-            return Ok(format!("it stands in its place: {command} opens it"));
+            return Ok(format!("it is in the right place: {command} opens it"));
         }
         let partition =
             self.place.partition.map(|number| format!(" --partition {number}")).unwrap_or_default();
@@ -399,13 +399,13 @@ impl Here<'_> {
             let header =
                 NativeHeader::read(&**self.storage).ok().filter(|header| header.describe().uuid == uuid);
             let way = header.map(|header| self.way_in(&header, 0)).unwrap_or_default();
-            return Ok(format!("it stands in its place, and its container fits here{way}"));
+            return Ok(format!("it is in the right place and matches this container{way}"));
         }
         let short = start.saturating_add(i128::from(len)).saturating_sub(i128::from(size));
         Ok(match u64::try_from(start) {
             Err(_) => format!("the first {} bytes of its container are missing here", start.unsigned_abs()),
             Ok(0) => format!(
-                "it stands in its place, but {} bytes at the end are missing",
+                "it is in the right place, but {} bytes at the end are missing",
                 len.saturating_sub(size)
             ),
             Ok(start) if short > 0 => {
