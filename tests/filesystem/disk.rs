@@ -4,6 +4,8 @@ use std::{
     fmt, io,
     ops::Range,
     sync::{Arc, Mutex},
+    thread,
+    time::Duration,
 };
 
 use strongroom::{
@@ -25,6 +27,9 @@ struct State {
     log: Option<Vec<Event>>,
     /// Writes until one fails; none where this is `None`.
     fails_after: Option<u64>,
+    /// The same of reads, of which one fails.
+    read_fails_after: Option<u64>,
+    is_slow: bool,
 }
 
 #[derive(Default, Clone)]
@@ -69,6 +74,15 @@ impl Disk {
         self.0.lock().unwrap().fails_after = Some(writes);
     }
 
+    pub(crate) fn fail_one_read_after(&self, reads: u64) {
+        self.0.lock().unwrap().read_fails_after = Some(reads);
+    }
+
+    /// Flushes take their time.
+    pub(crate) fn slow_down(&self) {
+        self.0.lock().unwrap().is_slow = true;
+    }
+
     fn change(&self, at: usize, bytes: &[u8]) -> Result<(), BlockError> {
         let mut state = self.0.lock().unwrap();
         match &mut state.fails_after {
@@ -95,8 +109,15 @@ impl BlockDevice for Disk {
     }
 
     fn read(&self, buf: &mut [u8], first: Sector) -> Result<(), BlockError> {
-        let at = place(first);
-        buf.copy_from_slice(&self.0.lock().unwrap().image[at..at + buf.len()]);
+        let (at, mut state) = (place(first), self.0.lock().unwrap());
+        state.read_fails_after = match state.read_fails_after {
+            Some(0) => {
+                state.read_fails_after = None;
+                return Err(io::Error::other("the medium failed").into());
+            }
+            left => left.map(|left| left - 1),
+        };
+        buf.copy_from_slice(&state.image[at..at + buf.len()]);
         Ok(())
     }
 
@@ -105,6 +126,9 @@ impl BlockDevice for Disk {
     }
 
     fn flush(&self) -> Result<(), BlockError> {
+        if self.0.lock().unwrap().is_slow {
+            thread::sleep(Duration::from_micros(300));
+        }
         if let Some(log) = &mut self.0.lock().unwrap().log {
             log.push(Event::Flush);
         }

@@ -20,10 +20,10 @@ impl Volume {
     /// Does something in whole: where it fails, everything is as it was. Where the room that was given back a moment ago is needed,
     /// that is made sure of first.
     pub(super) fn operation<T>(&mut self, mut work: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
-        self.store.check()?;
+        self.store.medium.check()?;
         self.relieve()?;
         match self.attempt(&mut work) {
-            Err(Fault::NoSpace) if self.space.len() > 0 => {
+            Err(Fault::NoSpace) if !self.space.is_empty() => {
                 self.commit()?;
                 self.attempt(&mut work)
             }

@@ -1,6 +1,10 @@
 //! Commits, and what the superblock says of a volume that is written.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use super::{
     super::{
@@ -9,63 +13,215 @@ use super::{
     },
     checksum::crc32c,
     features::{Feature, HAS_JOURNAL, RECOVER},
-    log::MOST_KEPT,
+    log::Log,
+    medium::Medium,
+    names::seal_block,
+    running::{Seal, Transaction},
+    store::Block,
     superblock::{self, Checksums},
     volume::Volume,
 };
 
-impl Volume {
-    /// Brings everything that was done to the medium.
-    pub(super) fn commit(&mut self) -> Result<()> {
-        self.store.check()?;
-        self.store.begin();
-        let running = &self.store.running;
-        if running.blocks.is_empty() && running.revoked.is_empty() {
-            return if running.has_data { self.store.flush() } else { Ok(()) };
-        }
-        self.note_counts()?;
-        self.mark_in_use()?;
-        let done = match self.log.take() {
-            Some(mut log) => {
-                let done = log.commit(&mut self.store);
-                self.log = Some(log);
-                done
-            }
-            None => self.commit_in_place(),
-        };
-        if done.is_err() {
-            self.store.running.has_failed = true;
-        }
-        self.store.begin();
-        self.space.forget_freed();
-        done
+/// A transaction that leaves for the medium. What is written here needs no lock: operations go on beside it in the next one.
+#[derive(Debug)]
+pub(super) struct Commit {
+    medium: Medium,
+    log: Option<Log>,
+    transaction: Transaction,
+    /// What must be brought to its places first.
+    committed: Option<BTreeMap<u64, Arc<Block>>>,
+    outcome: Arc<Outcome>,
+}
+
+/// What became of a commit, for whoever waits for it.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    arrival: Mutex<Option<Arrival>>,
+    news: Condvar,
+}
+
+#[derive(Debug)]
+struct Arrival {
+    done: Result<()>,
+    log: Option<Log>,
+    /// Whether what was committed before is at its places.
+    is_settled: bool,
+}
+
+impl Commit {
+    /// Brings it to the medium.
+    pub(super) fn write(mut self) -> Arc<Outcome> {
+        let done = self.bring();
+        self.arrive(done);
+        Arc::clone(&self.outcome)
     }
 
-    /// Without a journal: content first, then all metadata. A power cut among those takes e2fsck.
-    fn commit_in_place(&mut self) -> Result<()> {
-        if self.store.running.has_data {
-            self.store.flush()?;
+    fn bring(&mut self) -> Result<()> {
+        if self.transaction.is_empty() {
+            // Content that lies where it lay.
+            return self.medium.flush();
         }
-        let blocks = self.store.running.blocks.drain().collect();
-        self.store.running.revoked.clear();
-        self.store.running.committed = blocks;
-        let blocks = self.store.running.committed.clone();
-        self.store.write_blocks(&blocks)?;
-        self.store.flush()?;
-        self.store.settle();
+        let Some(log) = &mut self.log else {
+            // Without a journal: content first, then all metadata. A power cut among those takes e2fsck.
+            self.medium.flush()?;
+            self.medium.write_blocks(&self.transaction.blocks)?;
+            return self.medium.flush();
+        };
+        if let Some(committed) = &self.committed {
+            log.checkpoint(&self.medium, committed, false)?;
+        }
+        log.commit(&self.medium, &self.transaction)
+    }
+
+    fn arrive(&mut self, done: Result<()>) {
+        if done.is_err() {
+            self.medium.fail();
+        }
+        let arrival = Arrival { done, log: self.log.take(), is_settled: self.committed.is_some() };
+        self.outcome.arrival().get_or_insert(arrival);
+        self.outcome.news.notify_all();
+    }
+}
+
+impl Drop for Commit {
+    /// One that was not brought to its end is lost.
+    fn drop(&mut self) {
+        if self.outcome.arrival().is_none() {
+            self.arrive(Err(Fault::Io));
+        }
+    }
+}
+
+impl Outcome {
+    fn arrival(&self) -> MutexGuard<'_, Option<Arrival>> {
+        self.arrival.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_arrived(&self) -> bool {
+        self.arrival().is_some()
+    }
+
+    /// Waits for the end of it.
+    pub(super) fn wait(&self) -> Result<()> {
+        let mut arrival = self.arrival();
+        loop {
+            if let Some(arrival) = &*arrival {
+                return arrival.done;
+            }
+            arrival = self.news.wait(arrival).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Volume {
+    /// Ends the running transaction, and has the next one begin. `None` where there was nothing in it.
+    pub(super) fn begin_commit(&mut self) -> Result<Option<Commit>> {
+        self.end_commit()?;
+        self.store.begin();
+        if self.store.running.is_empty() {
+            if !self.store.running.has_data {
+                return Ok(None);
+            }
+        } else {
+            self.prepare()?;
+        }
+        let transaction = self.store.running.freeze();
+        self.space.freeze();
+        let log = self.log.take();
+        let is_full = log.as_ref().is_some_and(|log| log.is_full(&transaction, self.superblock.block_len));
+        let committed = is_full.then(|| self.store.running.committed.clone());
+        let outcome = Arc::<Outcome>::default();
+        self.commit = Some(Arc::clone(&outcome));
+        self.begun = self.begun.saturating_add(1);
+        Ok(Some(Commit { medium: self.store.medium.clone(), log, transaction, committed, outcome }))
+    }
+
+    /// Puts in their places what is counted and summed once for all operations. Where that fails it can be done again.
+    fn prepare(&mut self) -> Result<()> {
+        self.note_counts()?;
+        let seals = self.store.running.take_seals();
+        for (number, seal) in &seals {
+            if let Err(fault) = self.seal(*number, *seal) {
+                self.store.running.put_seals(seals);
+                return Err(fault);
+            }
+        }
+        self.store.begin();
+        self.mark_in_use()
+    }
+
+    fn seal(&mut self, number: u64, seal: Seal) -> Result<()> {
+        match seal {
+            Seal::Names(seed) if self.store.running.blocks.contains_key(&number) => {
+                seal_block(seed, self.store.change(number)?);
+                Ok(())
+            }
+            Seal::Names(_) => Ok(()),
+            Seal::Bitmap(group, which) => self.seal_bitmap(group, which),
+        }
+    }
+
+    /// The commit that nobody has waited for, where one is still being written.
+    pub(super) fn commit_under_way(&self) -> Option<Arc<Outcome>> {
+        self.commit.as_ref().filter(|outcome| !outcome.has_arrived()).map(Arc::clone)
+    }
+
+    /// Waits for a commit that is being written, and takes note of its end.
+    pub(super) fn end_commit(&mut self) -> Result<()> {
+        let Some(outcome) = self.commit.take() else { return self.store.medium.check() };
+        let done = outcome.wait();
+        let mut arrival = outcome.arrival();
+        let arrival = arrival.as_mut().ok_or(Fault::Io)?;
+        self.log = arrival.log.take();
+        done?;
+        if arrival.is_settled {
+            self.store.settle();
+        }
+        self.store.running.arrive();
+        if !self.has_log {
+            self.store.settle();
+        }
+        self.space.arrive();
+        self.arrived = self.begun;
         Ok(())
+    }
+
+    /// Takes note of the end of a commit, without waiting for it.
+    pub(super) fn note_end(&mut self) -> Result<()> {
+        if self.commit.is_none() || self.commit_under_way().is_some() { Ok(()) } else { self.end_commit() }
+    }
+
+    /// Brings everything that was done to the medium, and lets nobody in meanwhile.
+    pub(super) fn commit(&mut self) -> Result<()> {
+        match self.begin_commit()? {
+            Some(commit) => {
+                commit.write();
+                self.end_commit()
+            }
+            None => Ok(()),
+        }
     }
 
     /// Commits where much waits, so that no transaction comes to be longer than the log.
     pub(super) fn relieve(&mut self) -> Result<()> {
+        if self.waiting() < self.most_waiting() { Ok(()) } else { self.commit() }
+    }
+
+    /// A commit that is better begun soon, as much waits.
+    pub(super) fn begin_early(&mut self) -> Result<Option<Commit>> {
+        if self.waiting() < self.most_waiting() / 2 || self.commit_under_way().is_some() {
+            return Ok(None);
+        }
+        self.begin_commit()
+    }
+
+    fn waiting(&self) -> u32 {
         let running = &self.store.running;
-        let waiting = short(running.blocks.len().saturating_add(running.revoked.len() / 64));
-        if waiting < self.most_waiting() { Ok(()) } else { self.commit() }
+        short(running.blocks.len().saturating_add(running.revoked.len() / 64))
     }
 
     fn most_waiting(&self) -> u32 {
-        let most = MOST_KEPT / self.superblock.block_len.max(1);
-        self.log.as_ref().map_or(most, |log| log.room(self.superblock.block_len)) / 4
+        self.room / 4
     }
 
     /// What the volume says of itself while it is written.
@@ -73,10 +229,8 @@ impl Volume {
         if self.is_marked {
             return Ok(());
         }
-        if let Some(mut log) = self.log.take() {
-            let done = log.put_start(&mut self.store, false);
-            self.log = Some(log);
-            done?;
+        if let Some(log) = &mut self.log {
+            log.put_start(&self.store.medium, false)?;
         }
         let has_journal = self.superblock.features.has(HAS_JOURNAL);
         let mark = |raw: &mut [u8]| set_mark(raw, has_journal, true);
@@ -92,10 +246,9 @@ impl Volume {
         if !self.is_marked {
             return Ok(());
         }
-        if let Some(mut log) = self.log.take() {
-            let done = log.checkpoint(&mut self.store, true);
-            self.log = Some(log);
-            done?;
+        if let Some(log) = &mut self.log {
+            log.checkpoint(&self.store.medium, &self.store.running.committed, true)?;
+            self.store.settle();
         }
         let has_journal = self.superblock.features.has(HAS_JOURNAL);
         self.write_superblock(&|raw| set_mark(raw, has_journal, false))?;
@@ -106,11 +259,11 @@ impl Volume {
     /// Changes the superblock past the journal.
     fn write_superblock(&mut self, change: &dyn Fn(&mut [u8])) -> Result<()> {
         let mut raw = vec![0; superblock::LEN];
-        self.store.device.read_at(&mut raw, superblock::PLACE)?;
+        self.store.medium.read(&mut raw, superblock::PLACE)?;
         change(&mut raw);
         self.superblock.seal(&mut raw);
-        self.store.write(&raw, superblock::PLACE)?;
-        self.store.flush()?;
+        self.store.medium.write(&raw, superblock::PLACE)?;
+        self.store.medium.flush()?;
         self.store.drop_cached(superblock::PLACE / u64::from(self.superblock.block_len));
         Ok(())
     }

@@ -9,6 +9,7 @@ use super::{
     },
     checksum::{crc16, crc32c, crc32c_of},
     features::META_BG,
+    running::Seal,
     store::Block,
     superblock::{Checksums, Superblock},
     volume::Volume,
@@ -187,13 +188,22 @@ impl Volume {
             self.store.change(place)?
         };
         change(bytes);
-        if let Some(sum) = bitmap_sum(&self.superblock, bytes, which) {
-            match which {
-                Bitmap::Blocks => group.block_sum = sum,
-                Bitmap::Inodes => group.inode_sum = sum,
-            }
+        if self.seed().is_some() {
+            self.store.seal_later(place, Seal::Bitmap(number, which));
         }
         Ok(())
+    }
+
+    /// Has a group's descriptor tell the checksum of a bitmap that was changed.
+    pub(super) fn seal_bitmap(&mut self, number: u64, which: Bitmap) -> Result<()> {
+        let mut group = self.group(number)?;
+        let bits = self.store.block(which.place(&group))?;
+        let Some(sum) = bitmap_sum(&self.superblock, &bits.bytes, which) else { return Ok(()) };
+        match which {
+            Bitmap::Blocks => group.block_sum = sum,
+            Bitmap::Inodes => group.inode_sum = sum,
+        }
+        self.put_group(number, &group)
     }
 
     /// What a bitmap would be that was never written.

@@ -52,9 +52,8 @@ pub(super) fn replay(volume: &Volume) -> Result<(Replayed, Journal)> {
 
 /// How the log is to be written on, in its blocks from the first one on, with which transaction next. Its own superblock comes along.
 pub(super) fn written_on(volume: &Volume) -> Result<(Format, u32, Vec<u8>), &'static str> {
-    let damaged = "its journal is damaged";
-    let inode = volume.inode(volume.superblock.journal_inode).map_err(|_| damaged)?;
-    let head = block_of(volume, &inode, 0).map_err(|_| damaged)?;
+    let inode = volume.inode(volume.superblock.journal_inode).map_err(unusable)?;
+    let head = block_of(volume, &inode, 0).map_err(unusable)?;
     let parsed = Format::parse(volume, &inode, &head);
     let (format, start, sequence) = parsed.map_err(|_| "its journal is not understood")?;
     if be32(&head, 4) != 4 {
@@ -64,8 +63,13 @@ pub(super) fn written_on(volume: &Volume) -> Result<(Format, u32, Vec<u8>), &'st
         return Err("its journal takes fast commits");
     }
     // A transaction that was not committed in whole has the number after the last, and is passed over.
-    let next = if start == 0 { sequence } else { read(volume).map_err(|_| damaged)?.next.wrapping_add(1) };
+    let next = if start == 0 { sequence } else { read(volume).map_err(|_| DAMAGED)?.next.wrapping_add(1) };
     Ok((format, next.max(1), head))
+}
+
+/// What is said of a journal that cannot be used.
+pub(super) const fn unusable(fault: Fault) -> &'static str {
+    if matches!(fault, Fault::Io) { "its journal cannot be read" } else { DAMAGED }
 }
 
 /// The places of the log's blocks, that of its superblock first.
@@ -453,6 +457,8 @@ fn be32(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |field| u32::from_be_bytes(*field))
 }
 
+/// What is said of a journal that makes no sense.
+const DAMAGED: &str = "its journal is damaged";
 pub(super) const DESCRIPTOR: u32 = 1;
 pub(super) const COMMIT: u32 = 2;
 pub(super) const REVOKE: u32 = 5;

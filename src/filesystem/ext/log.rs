@@ -3,7 +3,12 @@
 //! A commit is on the medium before anything of it is written to its place, and everything is at its place, flushed, before the
 //! start of the log is moved on. What files hold is written before the commit that makes it theirs.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use super::{
     super::{
@@ -15,8 +20,9 @@ use super::{
         self, ASYNC_COMMIT, CHECKSUM, COMMIT, CSUM_V2, CSUM_V3, Checks, DESCRIPTOR, ESCAPED, Format, LAST,
         REVOKE, SAME_UUID, WIDE,
     },
-    running::Run,
-    store::{MARK, Store},
+    medium::{Medium, Run},
+    running::Transaction,
+    store::{Block, MARK},
     superblock,
     volume::Volume,
 };
@@ -40,7 +46,7 @@ impl Log {
         if format.end > LONGEST {
             return Err("its journal is too long");
         }
-        let places = journal::places(volume, &format).map_err(|_| "its journal is damaged")?;
+        let places = journal::places(volume, &format).map_err(journal::unusable)?;
         if format.end.saturating_sub(format.first) < SHORTEST {
             return Err("its journal is too short");
         }
@@ -63,11 +69,6 @@ impl Log {
         Ok(Self { format, places, head, used: 0, sequence, superblock })
     }
 
-    /// Has the log begin anew: what it held is at its places.
-    pub(super) fn restart(&mut self, store: &mut Store) -> Result<()> {
-        self.put_start(store, false)
-    }
-
     /// Blocks that the log may take before they are brought to their places.
     pub(super) fn room(&self, block_len: u32) -> u32 {
         let most = MOST_KEPT / block_len.max(1);
@@ -75,7 +76,7 @@ impl Log {
     }
 
     /// Has the journal begin with what is written next; or be empty, where it `is_closed`.
-    pub(super) fn put_start(&mut self, store: &mut Store, is_closed: bool) -> Result<()> {
+    pub(super) fn put_start(&mut self, medium: &Medium, is_closed: bool) -> Result<()> {
         let start = if is_closed { 0 } else { self.head };
         put(&mut self.superblock, 0x18, &self.sequence.to_be_bytes());
         put(&mut self.superblock, 0x1c, &start.to_be_bytes());
@@ -85,56 +86,62 @@ impl Log {
             put(&mut self.superblock, 0xfc, &sum.to_be_bytes());
         }
         let place = self.places.first().copied().ok_or(Fault::Damaged)?;
-        store.write(&self.superblock, place.saturating_mul(store.block_len.into()))?;
-        store.flush()?;
+        medium.write(&self.superblock, place.saturating_mul(medium.block_len.into()))?;
+        medium.flush()?;
         self.used = 0;
         Ok(())
     }
 
     /// Brings what was committed to its places, and begins anew.
-    pub(super) fn checkpoint(&mut self, store: &mut Store, is_closed: bool) -> Result<()> {
-        let blocks = store.running.committed.clone();
-        store.write_blocks(&blocks)?;
-        store.flush()?;
-        store.settle();
-        self.put_start(store, is_closed)
+    pub(super) fn checkpoint(
+        &mut self,
+        medium: &Medium,
+        committed: &BTreeMap<u64, Arc<Block>>,
+        is_closed: bool,
+    ) -> Result<()> {
+        medium.write_blocks(committed)?;
+        medium.flush()?;
+        self.put_start(medium, is_closed)
     }
 
-    pub(super) fn commit(&mut self, store: &mut Store) -> Result<()> {
-        let mut numbers: Vec<u64> = store.running.blocks.keys().copied().collect();
-        numbers.sort_unstable();
-        let revoked: Vec<u64> = store.running.revoked.iter().copied().collect();
-        let (per_descriptor, per_revocation) =
-            (self.tags_in(store.block_len), self.revoked_in(store.block_len));
-        let needed = numbers.len().saturating_add(numbers.len().div_ceil(per_descriptor));
-        let needed = short(needed.saturating_add(revoked.len().div_ceil(per_revocation)).saturating_add(1));
-        if self.used.saturating_add(needed) > self.room(store.block_len) {
-            self.checkpoint(store, false)?;
-        }
+    /// Whether what was committed must be brought to its places before there is room for this.
+    pub(super) fn is_full(&self, transaction: &Transaction, block_len: u32) -> bool {
+        self.used.saturating_add(self.needed(transaction, block_len)) > self.room(block_len)
+    }
+
+    /// Blocks that a transaction takes.
+    fn needed(&self, transaction: &Transaction, block_len: u32) -> u32 {
+        let (blocks, revoked) = (transaction.blocks.len(), transaction.revoked.len());
+        let descriptors = blocks.div_ceil(self.tags_in(block_len));
+        let revocations = revoked.div_ceil(self.revoked_in(block_len));
+        short(blocks.saturating_add(descriptors).saturating_add(revocations).saturating_add(1))
+    }
+
+    /// Writes a transaction. It is on the medium when this returns.
+    pub(super) fn commit(&mut self, medium: &Medium, transaction: &Transaction) -> Result<()> {
+        let needed = self.needed(transaction, medium.block_len);
         if needed > self.format.end.saturating_sub(self.format.first).saturating_sub(1) {
             return Err(Fault::NoSpace);
         }
         let mut run = Run::default();
-        for part in revoked.chunks(per_revocation) {
-            let block = self.revocation(part, store.block_len);
-            self.append(store, &mut run, &block)?;
+        let revoked: Vec<u64> = transaction.revoked.iter().copied().collect();
+        for part in revoked.chunks(self.revoked_in(medium.block_len)) {
+            let block = self.revocation(part, medium.block_len);
+            self.append(medium, &mut run, &block)?;
         }
-        for part in numbers.chunks(per_descriptor) {
-            self.append_described(store, &mut run, part)?;
+        let blocks: Vec<(u64, &Block)> =
+            transaction.blocks.iter().map(|(number, block)| (*number, &**block)).collect();
+        for part in blocks.chunks(self.tags_in(medium.block_len)) {
+            self.append_described(medium, &mut run, part)?;
         }
-        run.write(store)?;
+        run.write(medium)?;
         // All that this commit names is on the medium before it.
-        store.flush()?;
-        let block = self.commit_block(store.block_len);
-        self.append(store, &mut run, &block)?;
-        run.write(store)?;
-        store.flush()?;
+        medium.flush()?;
+        let block = self.commit_block(medium.block_len);
+        self.append(medium, &mut run, &block)?;
+        run.write(medium)?;
+        medium.flush()?;
         self.sequence = self.sequence.wrapping_add(1);
-        let running = &mut store.running;
-        running.committed.extend(running.blocks.drain());
-        for number in std::mem::take(&mut running.revoked) {
-            running.committed.remove(&number);
-        }
         Ok(())
     }
 
@@ -149,19 +156,18 @@ impl Log {
     }
 
     /// A descriptor, and the blocks that it describes.
-    fn append_described(&mut self, store: &mut Store, run: &mut Run, numbers: &[u64]) -> Result<()> {
-        let mut descriptor = self.header(DESCRIPTOR, store.block_len);
-        let mut contents = Vec::with_capacity(numbers.len());
+    fn append_described(&mut self, medium: &Medium, run: &mut Run, blocks: &[(u64, &Block)]) -> Result<()> {
+        let mut descriptor = self.header(DESCRIPTOR, medium.block_len);
+        let mut contents = Vec::with_capacity(blocks.len());
         let mut at = HEADER;
-        for (nth, number) in numbers.iter().enumerate() {
-            let block = store.running.blocks.get(number).ok_or(Fault::Damaged)?;
-            let mut bytes = block.bytes.to_vec();
+        for (nth, (number, block)) in blocks.iter().enumerate() {
+            let mut bytes = Cow::from(&*block.bytes);
             let mut flags = if nth == 0 { 0 } else { SAME_UUID };
             if bytes.starts_with(&MARK) {
-                put(&mut bytes, 0, &[0; 4]);
+                put(bytes.to_mut(), 0, &[0; 4]);
                 flags |= ESCAPED;
             }
-            if nth + 1 == numbers.len() {
+            if nth + 1 == blocks.len() {
                 flags |= LAST;
             }
             self.put_tag(&mut descriptor, at, *number, flags, &bytes);
@@ -173,8 +179,8 @@ impl Log {
             contents.push(bytes);
         }
         self.put_tail(&mut descriptor);
-        self.append(store, run, &descriptor)?;
-        contents.iter().try_for_each(|bytes| self.append(store, run, bytes))
+        self.append(medium, run, &descriptor)?;
+        contents.iter().try_for_each(|bytes| self.append(medium, run, bytes))
     }
 
     fn put_tag(&self, descriptor: &mut [u8], at: usize, number: u64, flags: u32, bytes: &[u8]) {
@@ -244,14 +250,14 @@ impl Log {
         }
     }
 
-    fn append(&mut self, store: &mut Store, run: &mut Run, block: &[u8]) -> Result<()> {
+    fn append(&mut self, medium: &Medium, run: &mut Run, block: &[u8]) -> Result<()> {
         let place = self.places.get(index(self.head)).copied().ok_or(Fault::Damaged)?;
         self.head = self.head.saturating_add(1);
         if self.head >= self.format.end {
             self.head = self.format.first;
         }
         self.used = self.used.saturating_add(1);
-        run.add(store, place, block)
+        run.add(medium, place, block)
     }
 }
 

@@ -30,6 +30,7 @@ mod listing;
 mod lists;
 mod log;
 mod mapping;
+mod medium;
 mod mount;
 mod names;
 mod orphans;
@@ -45,7 +46,7 @@ use std::{
     ffi::OsStr,
     ops::Range,
     os::unix::ffi::OsStrExt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 pub use journal::Journal;
@@ -115,7 +116,7 @@ impl ExtFileSystem {
 
     /// Whether changes go through a journal, so that a power cut leaves nothing half done.
     pub fn has_journal(&self) -> bool {
-        self.volume.read().is_ok_and(|volume| volume.log.is_some())
+        self.volume.read().is_ok_and(|volume| volume.has_log)
     }
 
     /// A thread that panicked in the midst of a change leaves nothing to go on with.
@@ -127,7 +128,41 @@ impl ExtFileSystem {
         if self.read_only {
             return Err(Fault::ReadOnly);
         }
-        change(&mut *self.volume.write().map_err(|_| Fault::Io)?)
+        let mut volume = self.writing()?;
+        if let Some(commit) = volume.begin_early()? {
+            drop(volume);
+            commit.write();
+            volume = self.writing()?;
+        }
+        volume.note_end()?;
+        change(&mut volume)
+    }
+
+    fn writing(&self) -> Result<RwLockWriteGuard<'_, Volume>> {
+        self.volume.write().map_err(|_| Fault::Io)
+    }
+
+    /// Commits all that was done before; others go on meanwhile.
+    fn commit(&self) -> Result<()> {
+        let mut volume = self.writing()?;
+        let wanted = volume.begun.saturating_add(volume.store.is_waiting().into());
+        loop {
+            let done = if let Some(commit) = volume.commit_under_way() {
+                drop(volume);
+                commit.wait()
+            } else if volume.begun < wanted {
+                let Some(commit) = volume.begin_commit()? else { return Ok(()) };
+                drop(volume);
+                commit.write().wait()
+            } else {
+                return volume.end_commit();
+            };
+            volume = self.writing()?;
+            if done.is_err() {
+                let _told_already = volume.note_end();
+                return done;
+            }
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<u32, Known>> {
@@ -384,7 +419,7 @@ impl FileSystem for ExtFileSystem {
     }
 
     fn sync(&self) -> Result<()> {
-        if self.read_only { Ok(()) } else { self.change(Volume::commit) }
+        if self.read_only { Ok(()) } else { self.commit() }
     }
 
     fn is_unsynced(&self) -> bool {

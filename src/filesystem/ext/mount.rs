@@ -27,10 +27,12 @@ impl Volume {
             };
             if volume.superblock.features.has(RECOVER) {
                 volume.copy_journal()?;
-                log.restart(&mut volume.store)?;
+                // What it held is at its places.
+                log.put_start(&volume.store.medium, false)?;
                 volume = Self::with(device, device.size(), HashMap::new())?;
                 volume.is_marked = true;
             }
+            (volume.has_log, volume.room) = (true, log.room(volume.superblock.block_len));
             volume.log = Some(log);
         }
         volume.recount();
@@ -71,9 +73,9 @@ impl Volume {
         let mut bytes = vec![0; index(block_len)];
         for number in self.store.replayed() {
             self.store.read(&mut bytes, number, 0)?;
-            self.store.write(&bytes, number.saturating_mul(block_len))?;
+            self.store.medium.write(&bytes, number.saturating_mul(block_len))?;
         }
-        self.store.flush()
+        self.store.medium.flush()
     }
 
     /// Counts what is free, as the groups have it: a volume that was not unmounted cleanly says so of the groups alone.

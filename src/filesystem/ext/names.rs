@@ -11,6 +11,7 @@ use super::{
     features::{DIR_INDEX, FILETYPE, METADATA_CSUM},
     inode::Inode,
     mapping::Place,
+    running::Seal,
     volume::Volume,
 };
 
@@ -107,6 +108,13 @@ pub(super) fn fill(block: &mut [u8], end: usize, entries: &[Named<'_>]) {
     }
 }
 
+/// Puts the checksum of a block of names behind them.
+pub(super) fn seal_block(seed: u32, block: &mut [u8]) {
+    let at = block.len().saturating_sub(TAIL);
+    let sum = crc32c(seed, block.get(..at).unwrap_or_default());
+    put(block, at.saturating_add(8), &sum.to_le_bytes());
+}
+
 impl Volume {
     /// Bytes of a block that entries may take.
     pub(super) fn entries_end(&self) -> usize {
@@ -130,7 +138,7 @@ impl Volume {
         }
     }
 
-    /// Puts the checksum of a directory's block in its place.
+    /// Puts the checksum of a directory's block in its place: that of an index at once, that of names at the commit.
     pub(super) fn seal_names(&mut self, directory: &Inode, number: u64, is_first: bool) -> Result<()> {
         let Some(seed) = self.seed_of(directory) else { return Ok(()) };
         let is_indexed = self.is_indexed(directory);
@@ -138,14 +146,14 @@ impl Volume {
         if is_indexed && let Some(start) = index_start(block, is_first) {
             let (at, sum) = index_sum(seed, block, start).ok_or(Fault::Damaged)?;
             put(block, at, &sum.to_le_bytes());
+            self.store.no_seal(number);
             return Ok(());
         }
         let at = block.len().saturating_sub(TAIL);
         put(block, at, &[0; 4]);
         put_len(block, at, TAIL);
         put(block, at.saturating_add(6), &TAIL_KIND.to_le_bytes());
-        let sum = crc32c(seed, block.get(..at).unwrap_or_default());
-        put(block, at.saturating_add(8), &sum.to_le_bytes());
+        self.store.seal_later(number, Seal::Names(seed));
         Ok(())
     }
 

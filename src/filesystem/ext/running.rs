@@ -1,49 +1,108 @@
 //! The running transaction: which blocks of metadata were changed, and what takes one operation back.
 //!
-//! A block has up to three contents: at its place, in the log (committed), and in memory (running). Readers see the newest. An
-//! operation that fails leaves none of its changes.
+//! A block has up to four contents: at its place, in the log (committed), on its way there (committing), and in memory (running).
+//! Readers see the newest. An operation that fails leaves none of its changes. What is on its way is shared with whoever writes it,
+//! and copied by the operation that changes it again.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
+    mem,
     sync::Arc,
 };
 
 use super::{
-    super::{
-        Fault, Result,
-        bytes::{index, long},
-    },
+    super::{Fault, Result, bytes::index},
+    group::Bitmap,
     store::{Block, Store},
 };
-use crate::block::BlockError;
 
 /// What is not at its place yet.
 #[derive(Debug, Default)]
 pub(super) struct Running {
     /// Changed, and not in the log.
     pub(super) blocks: HashMap<u64, Arc<Block>>,
+    /// Changed before, and on the way to the log.
+    committing: Arc<BTreeMap<u64, Arc<Block>>>,
     /// In the log, and not at their place.
     pub(super) committed: BTreeMap<u64, Arc<Block>>,
     /// Metadata no longer, though the log has them.
     pub(super) revoked: BTreeSet<u64>,
-    /// Content of files was written since the last flush.
+    /// The same of what is on the way there.
+    revoking: Arc<BTreeSet<u64>>,
+    /// Content of files was written that no commit had flushed.
     pub(super) has_data: bool,
-    /// A write was lost: nothing is written from then on.
-    pub(super) has_failed: bool,
+    /// Blocks that get their checksum before they go to the log.
+    unsealed: HashMap<u64, Seal>,
     /// What the operation found, of each block that it changed.
     before: HashMap<u64, Option<Arc<Block>>>,
     newly_revoked: Vec<u64>,
+    seals_before: Vec<(u64, Option<Seal>)>,
+}
+
+/// A checksum that is put in its place once, at the commit, and not at every change.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Seal {
+    /// That of a block of names, from this register on.
+    Names(u32),
+    /// That of a group's bitmap, which stands in the descriptor.
+    Bitmap(u64, Bitmap),
+}
+
+/// The blocks of a transaction that is on its way to the log, and those that it revokes.
+#[derive(Debug, Clone)]
+pub(super) struct Transaction {
+    pub(super) blocks: Arc<BTreeMap<u64, Arc<Block>>>,
+    pub(super) revoked: Arc<BTreeSet<u64>>,
+}
+
+impl Transaction {
+    pub(super) fn is_empty(&self) -> bool {
+        self.blocks.is_empty() && self.revoked.is_empty()
+    }
 }
 
 impl Running {
     pub(super) fn newest(&self, number: u64) -> Option<Arc<Block>> {
-        self.blocks.get(&number).or_else(|| self.committed.get(&number)).map(Arc::clone)
+        let older = || self.committing.get(&number).or_else(|| self.committed.get(&number));
+        self.blocks.get(&number).or_else(older).map(Arc::clone)
     }
 
     fn remember(&mut self, number: u64) {
         if let Entry::Vacant(entry) = self.before.entry(number) {
             entry.insert(self.blocks.get(&number).cloned());
         }
+    }
+
+    /// Whether there is nothing that the log would have to get.
+    pub(super) fn is_empty(&self) -> bool {
+        self.blocks.is_empty() && self.revoked.is_empty()
+    }
+
+    /// The transaction ends here; the next one begins.
+    pub(super) fn freeze(&mut self) -> Transaction {
+        self.committing = Arc::new(self.blocks.drain().collect());
+        self.revoking = Arc::new(mem::take(&mut self.revoked));
+        self.has_data = false;
+        Transaction { blocks: Arc::clone(&self.committing), revoked: Arc::clone(&self.revoking) }
+    }
+
+    /// What was on the way is in the log.
+    pub(super) fn arrive(&mut self) {
+        let blocks = mem::take(&mut self.committing);
+        self.committed.extend(blocks.iter().map(|(number, block)| (*number, Arc::clone(block))));
+        for number in mem::take(&mut self.revoking).iter() {
+            self.committed.remove(number);
+        }
+    }
+
+    /// The checksums that are to be put in their places.
+    pub(super) fn take_seals(&mut self) -> HashMap<u64, Seal> {
+        mem::take(&mut self.unsealed)
+    }
+
+    /// They could not be put there yet.
+    pub(super) fn put_seals(&mut self, seals: HashMap<u64, Seal>) {
+        self.unsealed = seals;
     }
 }
 
@@ -52,6 +111,7 @@ impl Store {
     pub(super) fn begin(&mut self) {
         self.running.before.clear();
         self.running.newly_revoked.clear();
+        self.running.seals_before.clear();
     }
 
     /// Takes back what was changed since [`begin`](Self::begin).
@@ -65,6 +125,12 @@ impl Store {
         }
         for number in running.newly_revoked.drain(..) {
             running.revoked.remove(&number);
+        }
+        for (number, before) in running.seals_before.drain(..).rev() {
+            match before {
+                Some(seal) => running.unsealed.insert(number, seal),
+                None => running.unsealed.remove(&number),
+            };
         }
     }
 
@@ -94,9 +160,25 @@ impl Store {
     pub(super) fn revoke(&mut self, number: u64) {
         self.running.remember(number);
         self.running.blocks.remove(&number);
+        self.no_seal(number);
         self.drop_cached(number);
-        if self.running.committed.contains_key(&number) && self.running.revoked.insert(number) {
-            self.running.newly_revoked.push(number);
+        let running = &mut self.running;
+        let is_logged = running.committed.contains_key(&number) || running.committing.contains_key(&number);
+        if is_logged && running.revoked.insert(number) {
+            running.newly_revoked.push(number);
+        }
+    }
+
+    /// A block that was changed gets its checksum at the commit.
+    pub(super) fn seal_later(&mut self, number: u64, seal: Seal) {
+        let before = self.running.unsealed.insert(number, seal);
+        self.running.seals_before.push((number, before));
+    }
+
+    /// A block has its checksum, or is gone.
+    pub(super) fn no_seal(&mut self, number: u64) {
+        if let Some(before) = self.running.unsealed.remove(&number) {
+            self.running.seals_before.push((number, Some(before)));
         }
     }
 
@@ -104,92 +186,23 @@ impl Store {
     pub(super) fn write_content(&mut self, bytes: &[u8], first: u64, skip: u64) -> Result<()> {
         let offset = first.checked_mul(self.block_len.into()).and_then(|start| start.checked_add(skip));
         self.running.has_data = true;
-        self.check()?;
-        match self.device.write_at(bytes, offset.ok_or(Fault::Damaged)?) {
-            // The container cannot grow: whoever writes is told, and what the journal has is whole.
-            Err(BlockError::Full) => Err(Fault::NoSpace),
-            done => self.noted(done),
-        }
+        self.medium.write_content(bytes, offset.ok_or(Fault::Damaged)?)
     }
 
-    /// Writes past everything.
-    pub(super) fn write(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
-        self.check()?;
-        let written = self.device.write_at(bytes, offset);
-        self.noted(written)
+    /// Whether something waits for the next commit.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.running.has_data || !self.running.is_empty()
     }
 
-    pub(super) fn flush(&mut self) -> Result<()> {
-        self.check()?;
-        let flushed = self.device.flush();
-        self.noted(flushed)?;
-        self.running.has_data = false;
-        Ok(())
-    }
-
-    /// Whether something waits for a commit.
+    /// Whether something is not on the medium, as far as is known.
     pub(super) fn is_changed(&self) -> bool {
-        let running = &self.running;
-        running.has_data || !running.blocks.is_empty() || !running.revoked.is_empty()
-    }
-
-    /// Nothing is written after a write that was lost.
-    pub(super) fn check(&self) -> Result<()> {
-        if self.running.has_failed { Err(Fault::ReadOnly) } else { Ok(()) }
-    }
-
-    fn noted(&mut self, done: Result<(), BlockError>) -> Result<()> {
-        self.running.has_failed |= done.is_err();
-        Ok(done?)
-    }
-
-    /// Writes blocks to where they belong, neighbours in one go.
-    pub(super) fn write_blocks(&mut self, blocks: &BTreeMap<u64, Arc<Block>>) -> Result<()> {
-        let mut run = Run::default();
-        for (number, block) in blocks {
-            run.add(self, *number, &block.bytes)?;
-        }
-        run.write(self)
+        self.is_waiting() || !self.running.committing.is_empty()
     }
 
     /// The blocks in the log are at their place.
     pub(super) fn settle(&mut self) {
-        for (number, block) in std::mem::take(&mut self.running.committed) {
+        for (number, block) in mem::take(&mut self.running.committed) {
             self.keep(number, block);
         }
     }
 }
-
-/// Blocks that lie together, and wait to be written in one go.
-#[derive(Default)]
-pub(super) struct Run {
-    start: u64,
-    bytes: Vec<u8>,
-}
-
-impl Run {
-    /// Adds what belongs at this place. What does not go on there is written first.
-    pub(super) fn add(&mut self, store: &mut Store, place: u64, block: &[u8]) -> Result<()> {
-        let next = self.start.saturating_add(long(self.bytes.len()) / u64::from(store.block_len.max(1)));
-        if !self.bytes.is_empty() && (next != place || self.bytes.len() >= LARGEST_RUN) {
-            self.write(store)?;
-        }
-        if self.bytes.is_empty() {
-            self.start = place;
-        }
-        self.bytes.extend_from_slice(block);
-        Ok(())
-    }
-
-    /// Writes what waits.
-    pub(super) fn write(&mut self, store: &mut Store) -> Result<()> {
-        if !self.bytes.is_empty() {
-            store.write(&self.bytes, self.start.saturating_mul(store.block_len.into()))?;
-        }
-        self.bytes.clear();
-        Ok(())
-    }
-}
-
-/// Bytes written at once.
-const LARGEST_RUN: usize = 1 << 20;

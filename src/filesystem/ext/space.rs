@@ -3,7 +3,7 @@
 //! A block that was given back is not taken again before the medium knows of it: until then a power cut would bring back whoever had
 //! it, with what somebody else wrote.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, mem};
 
 use super::{
     super::{
@@ -15,26 +15,39 @@ use super::{
     volume::Volume,
 };
 
-/// What was given back in the running transaction.
+/// What was given back in the running transaction, and in the one that is on its way to the medium.
 #[derive(Debug, Default)]
 pub(super) struct Freed {
     runs: Vec<(u64, u64)>,
     /// For each group, a bitmap of them.
     groups: HashMap<u64, Vec<u8>>,
+    committing: HashMap<u64, Vec<u8>>,
 }
 
 impl Freed {
-    pub(super) fn forget_freed(&mut self) {
+    /// The running transaction goes on its way.
+    pub(super) fn freeze(&mut self) {
         self.runs.clear();
-        self.groups.clear();
+        self.committing = mem::take(&mut self.groups);
     }
 
+    /// The medium knows of what was on its way.
+    pub(super) fn arrive(&mut self) {
+        self.committing.clear();
+    }
+
+    /// Runs that the running transaction gave back.
     pub(super) fn len(&self) -> usize {
         self.runs.len()
     }
 
-    fn of(&self, group: u64) -> &[u8] {
-        self.groups.get(&group).map(Vec::as_slice).unwrap_or_default()
+    /// Whether a commit makes room.
+    pub(super) fn is_empty(&self) -> bool {
+        self.runs.is_empty() && self.committing.is_empty()
+    }
+
+    fn of(&self, group: u64) -> [&[u8]; 2] {
+        [&self.groups, &self.committing].map(|of| of.get(&group).map(Vec::as_slice).unwrap_or_default())
     }
 }
 
@@ -203,7 +216,7 @@ impl Volume {
         let base = number.saturating_mul(per_group.into());
         let reserved = u64::from(self.superblock.first_inode).saturating_sub(1).saturating_sub(base);
         let left = u64::from(self.superblock.inodes).saturating_sub(base).min(per_group.into());
-        let search = Search { bits: &bits.bytes, freed: &[], end: left };
+        let search = Search { bits: &bits.bytes, freed: [&[]; 2], end: left };
         let Some((at, _)) = search.run_in(reserved, left, 1) else { return Ok(None) };
         drop(bits);
         self.change_bitmap(number, &mut group, Bitmap::Inodes, |bits| set(bits, at, at.saturating_add(1)))?;
@@ -243,13 +256,14 @@ impl Volume {
 /// What is free in a group: neither in use, nor given back a moment ago.
 struct Search<'a> {
     bits: &'a [u8],
-    freed: &'a [u8],
+    freed: [&'a [u8]; 2],
     end: u64,
 }
 
 impl Search<'_> {
     fn byte(&self, at: usize) -> u8 {
-        self.bits.get(at).copied().unwrap_or(0xff) | self.freed.get(at).copied().unwrap_or(0)
+        let freed = self.freed.iter().fold(0, |bits, freed| bits | freed.get(at).copied().unwrap_or(0));
+        self.bits.get(at).copied().unwrap_or(0xff) | freed
     }
 
     fn is_free(&self, at: u64) -> bool {

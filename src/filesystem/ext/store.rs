@@ -14,6 +14,7 @@ use super::{
         Fault, Result,
         bytes::{index, long},
     },
+    medium::Medium,
     running::Running,
 };
 use crate::block::ByteDevice;
@@ -21,7 +22,7 @@ use crate::block::ByteDevice;
 /// The device, where the journal has something newer, and what was changed since.
 #[derive(Debug)]
 pub(super) struct Store {
-    pub(super) device: Arc<ByteDevice>,
+    pub(super) medium: Medium,
     pub(super) block_len: u32,
     replayed: HashMap<u64, Copied>,
     cache: Mutex<Cache>,
@@ -92,7 +93,8 @@ struct Cache {
 
 impl Store {
     pub(super) fn new(device: Arc<ByteDevice>, block_len: u32, replayed: HashMap<u64, Copied>) -> Self {
-        Self { device, block_len, replayed, cache: Mutex::default(), running: Running::default() }
+        let (medium, cache) = (Medium::new(device, block_len), Mutex::default());
+        Self { medium, block_len, replayed, cache, running: Running::default() }
     }
 
     /// A block of metadata. Its number was checked.
@@ -149,7 +151,7 @@ impl Store {
         let block_len = u64::from(self.block_len);
         let offset =
             first.checked_mul(block_len).and_then(|start| start.checked_add(skip)).ok_or(Fault::Damaged)?;
-        self.device.read_at(buf, offset)?;
+        self.medium.read(buf, offset)?;
         if self.replayed.is_empty() {
             return Ok(());
         }
@@ -169,7 +171,7 @@ impl Store {
     /// A part of one block, as the journal has it.
     fn read_copy(&self, buf: &mut [u8], copied: Copied, within: u64) -> Result<()> {
         let start = copied.place().checked_mul(u64::from(self.block_len)).ok_or(Fault::Damaged)?;
-        self.device.read_at(buf, start.saturating_add(within))?;
+        self.medium.read(buf, start.saturating_add(within))?;
         if copied.is_escaped() {
             for (at, byte) in (within..).zip(buf.iter_mut()).take(MARK.len()) {
                 if let Some(mark) = MARK.get(index(at)) {

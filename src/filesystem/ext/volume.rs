@@ -9,9 +9,10 @@ use std::{
 use super::{
     super::{Fault, Result, bytes::index},
     checksum::{crc32c, crc32c_of},
+    commit::Outcome,
     inode::Inode,
     journal::{self, Journal, Replayed},
-    log::Log,
+    log::{Log, MOST_KEPT},
     space::Freed,
     store::Store,
     superblock::{self, Checksums, Superblock},
@@ -34,8 +35,17 @@ pub enum Unreadable {
 pub(super) struct Volume {
     pub(super) superblock: Superblock,
     pub(super) store: Store,
-    /// The log, where changes go through one.
+    /// Whether changes go through a log.
+    pub(super) has_log: bool,
+    /// Blocks that may wait for their places.
+    pub(super) room: u32,
+    /// The log, where that is so, and nobody is writing it.
     pub(super) log: Option<Log>,
+    /// The transaction that is on its way to the medium.
+    pub(super) commit: Option<Arc<Outcome>>,
+    /// How many transactions were begun, and how many have arrived.
+    pub(super) begun: u64,
+    pub(super) arrived: u64,
     /// Blocks that were given back, and are not to be taken yet.
     pub(super) space: Freed,
     /// Whether the medium says that the volume is in use.
@@ -69,10 +79,16 @@ impl Volume {
         if replayed.block_len != superblock.block_len {
             return Err(Unreadable::Fault(Fault::Damaged));
         }
+        let room = MOST_KEPT / replayed.block_len.max(1);
         Ok(Self {
             superblock: replayed,
             store,
+            has_log: false,
+            room,
             log: None,
+            commit: None,
+            begun: 0,
+            arrived: 0,
             space: Freed::default(),
             is_marked: false,
             orphans: Vec::new(),

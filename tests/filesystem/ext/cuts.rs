@@ -1,6 +1,13 @@
 //! Power cuts while a volume is written: at any write, in order, and with the medium's own order between two flushes.
 
-use std::fs;
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
 
 use strongroom::filesystem::{ExtFileSystem, Fault, FileSystem, Kind, New, NodeId};
 
@@ -30,9 +37,11 @@ struct Moment {
     shape: Shape,
 }
 
-/// A run that is logged, and what the model was after each operation.
+/// A run that is logged, and what the model was after each operation. In every other one commits are written all the time, beside
+/// the operations.
 fn logged(image: &[u8], seed: u64, steps: u64, has_extents: bool) -> (Vec<Event>, Vec<Moment>) {
     let disk = Disk::logged(image.to_vec());
+    let is_busy = (seed >> 8).is_multiple_of(2);
     let mut run = Run::new(open_to_write(&disk), seed, has_extents);
     run.reach = 60_000;
     if seed.is_multiple_of(3) {
@@ -45,14 +54,26 @@ fn logged(image: &[u8], seed: u64, steps: u64, has_extents: bool) -> (Vec<Event>
         shape: run.model.shape(),
     };
     let mut moments = vec![moment(&run, true)];
-    for _ in 0..steps {
-        run.step();
-        let is_synced = run.random.below(12) == 0;
-        if is_synced {
-            run.files.sync().unwrap();
+    let (files, is_over) = (Arc::clone(&run.files), AtomicBool::new(false));
+    thread::scope(|scope| {
+        if is_busy {
+            disk.slow_down();
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    files.sync().unwrap();
+                }
+            });
         }
-        moments.push(moment(&run, is_synced));
-    }
+        for _ in 0..steps {
+            run.step();
+            let is_synced = run.random.below(12) == 0;
+            if is_synced {
+                run.files.sync().unwrap();
+            }
+            moments.push(moment(&run, is_synced));
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
     (disk.log(), moments)
 }
 
@@ -193,6 +214,79 @@ fn a_power_cut_within_a_replay_is_replayed() {
             }
         }
     }
+}
+
+/// A read that fails is told to whoever asked, and nothing else comes of it: neither a loss nor a volume that is read-only.
+#[test]
+fn a_read_that_fails_fails_one_operation_and_changes_nothing() {
+    if !can_judge() {
+        return;
+    }
+    for options in ["-t ext4 -b 1024 -J size=1", "-t ext3 -b 1024 -J size=1", "-t ext2 -b 1024"] {
+        let image = Image::new("12M", options);
+        let disk = Disk::new(fs::read(image.path("image")).unwrap());
+        let mut run = Run::new(open_to_write(&disk), 7, has_extents(options));
+        (0..300).for_each(|_| run.step());
+        run.let_all_go();
+        run.files.close().unwrap();
+        let aged = disk.image();
+        for reads in 0..number("CUTS", 60) {
+            let disk = Disk::new(aged.clone());
+            disk.fail_one_read_after(reads);
+            // A volume that cannot be read is not opened, and nothing was written.
+            let Ok((files, _, unwritten)) = ExtFileSystem::open_to_write(&disk.device()) else {
+                assert!(disk.image() == aged, "{options}, read {reads}");
+                continue;
+            };
+            if unwritten.is_some() {
+                files.close().unwrap();
+                assert!(disk.image() == aged, "{options}, read {reads}");
+                continue;
+            }
+            let mut failed = churn(&files, reads);
+            if files.close().is_err() {
+                failed += 1;
+                files.close().unwrap();
+            }
+            // The others go as if nothing had been.
+            assert!(failed <= 1, "{options}, read {reads}: {failed} operations failed");
+            fs::write(image.path("ours"), disk.image()).unwrap();
+            let said = image.try_shell("e2fsck -fn ours 2>&1");
+            said.unwrap_or_else(|said| panic!("{options}, read {reads}: {said}"));
+        }
+    }
+}
+
+/// Makes, writes, renames and removes things all over the volume. How many operations failed for the medium.
+fn churn(files: &ExtFileSystem, seed: u64) -> usize {
+    let mut failed = 0;
+    let mut did = |done: Result<(), Fault>| match done {
+        Err(Fault::Io) => failed += 1,
+        done => done.unwrap(),
+    };
+    let mut names = Vec::new();
+    did(files.list(NodeId::ROOT, 0, &mut |entry| {
+        names.push((entry.name.to_owned(), entry.kind));
+        true
+    }));
+    for (nth, (name, kind)) in names.iter().enumerate().filter(|(_, (name, _))| name != "lost+found") {
+        let new = format!("new{seed}-{nth}");
+        did(files.make(NodeId::ROOT, new.as_ref(), &New::empty(Kind::File)).and_then(|found| {
+            let node = found.attributes.node;
+            let done = files.write(node, 500, &[9; 5000]);
+            files.forget(node, 1);
+            done
+        }));
+        match (nth % 3, *kind) {
+            (0, Kind::File) => did(files.remove(NodeId::ROOT, name, Kind::File)),
+            (1, _) => {
+                let moved = format!("moved{nth}");
+                did(files.rename((NodeId::ROOT, name), (NodeId::ROOT, moved.as_ref()), true));
+            }
+            _ => {}
+        }
+    }
+    failed
 }
 
 /// After a write that fails nothing is written, and what was synced is there.

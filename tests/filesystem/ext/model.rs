@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     os::unix::ffi::OsStrExt,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -133,7 +134,7 @@ pub(super) fn each(files: &ExtFileSystem, mut take: impl FnMut(&[u8], &Attribute
 
 /// A run: the disk's file system, and the model beside it.
 pub(super) struct Run {
-    pub(super) files: ExtFileSystem,
+    pub(super) files: Arc<ExtFileSystem>,
     pub(super) model: Model,
     pub(super) random: Random,
     held: Vec<(NodeId, usize)>,
@@ -154,7 +155,7 @@ struct Place {
 
 impl Run {
     pub(super) fn new(files: ExtFileSystem, seed: u64, has_extents: bool) -> Self {
-        let mut model = Model::default();
+        let (files, mut model) = (Arc::new(files), Model::default());
         let found = files.attributes(NodeId::ROOT).unwrap();
         let Rights::Posix { mode, uid, gid } = found.rights else { panic!() };
         let root = Node { mode, uid, gid, links: found.links, ..node(Kind::Directory) };

@@ -173,7 +173,7 @@ fn what_is_written_at_random_is_what_the_kernel_and_e2fsck_find() {
                             drop(mounted);
                             disk = Disk::new(fs::read(image.path("ours")).unwrap());
                         }
-                        run.files = open(&disk);
+                        run.files = open(&disk).into();
                     }
                     _ => {}
                 }
@@ -182,7 +182,7 @@ fn what_is_written_at_random_is_what_the_kernel_and_e2fsck_find() {
             run.check(&what);
             run.files.close().unwrap();
             judge(&image, &disk.image(), &what);
-            run.files = open(&disk);
+            run.files = open(&disk).into();
             run.check(&what);
         }
     }
