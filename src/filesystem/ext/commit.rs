@@ -229,13 +229,14 @@ impl Volume {
         if self.is_marked {
             return Ok(());
         }
+        let has_journal = self.superblock.features.has(HAS_JOURNAL);
+        let mark = |raw: &mut [u8]| set_mark(raw, has_journal, true);
+        // e2fsck asks what to do about a journal that has a start where the mark is missing.
+        self.write_superblock(&mark)?;
+        self.edit_superblock(mark)?;
         if let Some(log) = &mut self.log {
             log.put_start(&self.store.medium, false)?;
         }
-        let has_journal = self.superblock.features.has(HAS_JOURNAL);
-        let mark = |raw: &mut [u8]| set_mark(raw, has_journal, true);
-        self.write_superblock(&mark)?;
-        self.edit_superblock(mark)?;
         self.is_marked = true;
         Ok(())
     }

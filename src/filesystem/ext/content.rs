@@ -89,11 +89,15 @@ impl Volume {
             self.count(inode, taken.1, true)?;
             taken
         };
-        let block_len = u64::from(self.superblock.block_len);
-        let mut bytes = vec![0; index(blocks.saturating_mul(block_len))];
-        let part = part.get(..part.len().min(bytes.len().saturating_sub(index(within)))).unwrap_or_default();
-        put(&mut bytes, index(within), part);
-        self.store.write_content(&bytes, place, 0)?;
+        let len = index(blocks.saturating_mul(self.superblock.block_len.into()));
+        let part = part.get(..part.len().min(len.saturating_sub(index(within)))).unwrap_or_default();
+        if part.len() == len {
+            self.store.write_content(part, place, 0)?;
+        } else {
+            let mut bytes = vec![0; len];
+            put(&mut bytes, index(within), part);
+            self.store.write_content(&bytes, place, 0)?;
+        }
         self.assign(inode, Extent { first: block, blocks, place, is_written: true })?;
         Ok(part.len())
     }
