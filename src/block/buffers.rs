@@ -84,25 +84,28 @@ impl fmt::Debug for Buffer<'_> {
 }
 
 /// Heap bytes that start on a page, so that the kernel can move them without a copy. Wiped on drop.
-struct AlignedBytes {
+pub struct AlignedBytes {
     bytes: Box<[u8]>,
     start: usize,
     len: usize,
 }
 
 impl AlignedBytes {
-    fn zeroed(len: usize) -> Self {
+    /// So many zeros.
+    pub fn zeroed(len: usize) -> Self {
         let bytes = vec![0; len + ALIGN].into_boxed_slice();
         // `align_offset` may refuse with `usize::MAX`; unaligned bytes work as well, only slower.
         let start = Some(bytes.as_ptr().align_offset(ALIGN)).filter(|&start| start < ALIGN).unwrap_or(0);
         Self { bytes, start, len }
     }
 
-    fn as_slice(&self) -> &[u8] {
+    /// The bytes.
+    pub fn as_slice(&self) -> &[u8] {
         &self.bytes[self.start..self.start + self.len]
     }
 
-    fn as_mut_slice(&mut self) -> &mut [u8] {
+    /// The bytes.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
         &mut self.bytes[self.start..self.start + self.len]
     }
 }
@@ -110,6 +113,12 @@ impl AlignedBytes {
 impl Drop for AlignedBytes {
     fn drop(&mut self) {
         self.bytes.zeroize();
+    }
+}
+
+impl fmt::Debug for AlignedBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AlignedBytes({})", self.len)
     }
 }
 

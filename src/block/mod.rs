@@ -15,7 +15,7 @@ mod range_lock;
 mod shadow;
 mod transcode;
 
-pub use buffers::{Buffer, BufferPool};
+pub use buffers::{AlignedBytes, Buffer, BufferPool};
 pub use bytes::ByteDevice;
 pub use crypt::CryptDevice;
 pub use live::LiveDevice;

@@ -115,6 +115,8 @@ fn reencryption() -> Block {
         ("AAD of the old volume key", hex::encode(&aad)),
         ("old volume key", hex::encode(old_key)),
         ("record key", hex::encode(derived(b"strongroom/v1/reencryption-record"))),
+        ("block key", hex::encode(&derived(b"strongroom/v1/reencryption-block")[..16])),
+        ("chunk key", hex::encode(derived(b"strongroom/v1/reencryption-chunk"))),
         ("record 6, bytes 0 to 95", hex::encode(&record[..96])),
         ("record 6, MAC", hex::encode(&record[4032..])),
         ("journal of record 6, first 32 bytes", hex::encode(&journal[..32])),

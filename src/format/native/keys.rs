@@ -22,11 +22,14 @@ const DATA_LABEL: &[u8] = b"strongroom/v1/data";
 const KEYSLOT_LABEL: &[u8] = b"strongroom/v1/keyslot";
 const OLD_KEY_LABEL: &[u8] = b"strongroom/v1/old-volume-key";
 const RECORD_LABEL: &[u8] = b"strongroom/v1/reencryption-record";
+const BLOCK_HASH_LABEL: &[u8] = b"strongroom/v1/reencryption-block";
+const CHUNK_LABEL: &[u8] = b"strongroom/v1/reencryption-chunk";
 const RECOVERY_LABEL: &[u8] = b"strongroom/v1/recovery-key";
 const FIDO2_LABEL: &[u8] = b"strongroom/v1/fido2";
 
 const SLOT_KEY_LEN: usize = 32;
 const MAC_KEY_LEN: usize = 64;
+const BLOCK_HASH_KEY_LEN: usize = 16;
 const KEYFILE_DIGEST_LEN: usize = 64;
 
 /// NAT-KEY-03: SHA-512(label ‖ content ‖ LE64(length)) over a keyfile's whole content.
@@ -123,6 +126,16 @@ pub(super) fn old_key_aad(uuid: &[u8; 16], generation: u32, suite: u32, sector_s
 /// NAT-REENC-05: the key of the MAC of the records.
 pub(super) fn record_key(new_key: &VolumeKey, uuid: &[u8; 16]) -> Result<DerivedKey> {
     kdf::hkdf_sha512(new_key.expose(), uuid, RECORD_LABEL, MAC_KEY_LEN)
+}
+
+/// NAT-REENC-18: the key under which the blocks of a chunk are hashed.
+pub(super) fn block_hash_key(new_key: &VolumeKey, uuid: &[u8; 16]) -> Result<DerivedKey> {
+    kdf::hkdf_sha512(new_key.expose(), uuid, BLOCK_HASH_LABEL, BLOCK_HASH_KEY_LEN)
+}
+
+/// NAT-REENC-18: the key that makes a chunk's checksum of these hashes.
+pub(super) fn chunk_key(new_key: &VolumeKey, uuid: &[u8; 16]) -> Result<DerivedKey> {
+    kdf::hkdf_sha512(new_key.expose(), uuid, CHUNK_LABEL, MAC_KEY_LEN)
 }
 
 /// The Argon2id costs that a keyslot names.

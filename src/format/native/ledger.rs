@@ -10,6 +10,7 @@ use std::ops::Range;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use super::{
+    checksum::ChunkKey,
     keys,
     layout::{ALIGNMENT, COPY_LEN, RECORD_LEN, RECORD_MAGIC, RECORD_VERSION, RawRecord},
     record::{Entry, NO_CHECKSUM, Record, Trace},
@@ -84,6 +85,7 @@ pub(super) struct Journal {
 pub struct Ledger {
     areas: WorkAreas,
     key: DerivedKey,
+    chunk_key: ChunkKey,
     uuid: [u8; 16],
     generation: u32,
     data_offset: u64,
@@ -111,6 +113,7 @@ impl Ledger {
         Ok(Self {
             areas,
             key: keys::record_key(key, &superblock.uuid)?,
+            chunk_key: ChunkKey::new(key, &superblock.uuid)?,
             uuid: superblock.uuid,
             generation: superblock.generation,
             data_offset: superblock.geometry.data_offset,
@@ -143,8 +146,9 @@ impl Ledger {
         let area = if counter.is_multiple_of(2) { front } else { tail };
         ledger.journal_at = match ledger.newest.entry {
             Entry::Rest | Entry::Work => None,
-            Entry::Chunk { len, checksum: Some(checksum) } => {
-                slots.and_then(|slots| slots.find_chunk(&checksum, len)) // NAT-REENC-19
+            Entry::Chunk { checksum: Some(checksum), .. } => {
+                let fits = |chunk: &[u8]| ledger.chunk_key.fits(chunk, &checksum);
+                slots.and_then(|slots| slots.find_chunk(&ledger.newest, fits)) // NAT-REENC-19
             }
             // NAT-REENC-07: a power cut while record k is written leaves record k - 1 beside its journal. Where neither
             // is there, something else has written over the area.
@@ -270,6 +274,11 @@ impl Ledger {
     /// Where the journal of the record after the newest lies in the container.
     pub const fn next_journal_offset(&self) -> u64 {
         self.areas.journal_offset(self.newest.counter.saturating_add(1))
+    }
+
+    /// What makes the checksums of its chunks.
+    pub const fn chunk_key(&self) -> &ChunkKey {
+        &self.chunk_key
     }
 
     /// Writes the next record into both areas. It counts from the next sync on, and may count before.

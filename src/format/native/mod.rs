@@ -2,6 +2,7 @@
 
 mod backup;
 mod check;
+mod checksum;
 mod copies;
 mod copy;
 mod create;
@@ -32,6 +33,7 @@ mod transition;
 mod update;
 
 pub use backup::{Backup, ForeignCopy, Restore};
+pub use checksum::{BLOCK_LEN, BlockHash, ChunkKey};
 pub use copies::left_behind;
 pub use copy::HeaderCopy;
 use create::NativeBlueprint;

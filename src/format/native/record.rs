@@ -30,7 +30,8 @@ pub enum Entry {
     Chunk {
         /// Bytes of the data area, not 0.
         len: u64,
-        /// SHA-256 of them as the journal has them; `None` where an earlier program wrote the record.
+        /// Theirs under the [`ChunkKey`](super::ChunkKey), as the journal has them; `None` where an earlier program wrote the
+        /// record.
         checksum: Option<[u8; 32]>,
     },
 }

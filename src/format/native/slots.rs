@@ -9,11 +9,10 @@ use zerocopy::FromBytes;
 use super::{
     layout::{ALIGNMENT, RECORD_LEN, RECORD_MAGIC, RawRecord},
     ledger::WorkAreas,
-    record::NO_CHECKSUM,
+    record::{NO_CHECKSUM, Record},
     superblock::{Geometry, Superblock},
 };
 use crate::{
-    crypto::hash,
     error::{Error, ErrorKind, Result},
     storage::Storage,
 };
@@ -25,58 +24,72 @@ pub(super) struct Slots {
     areas: WorkAreas,
     /// For each area, both slots.
     bytes: [Vec<u8>; 2],
-    /// The chunks of which a record has the checksum, where they were found whole.
-    chunks: Vec<WholeChunk>,
+    /// The chunks of which records have the checksum, as they were read beside them.
+    chunks: Vec<ReadChunk>,
 }
 
-/// A chunk's new ciphertext as its record's checksum says that it is.
-#[derive(Debug, Clone, Copy)]
-struct WholeChunk {
-    checksum: [u8; 32],
+/// Where a record says that a chunk lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ChunkPlace {
+    counter: u64,
+    border: u64,
     len: u64,
+}
+
+/// A chunk's new ciphertext, or not: only the volume key tells.
+#[derive(Clone)]
+struct ReadChunk {
+    place: ChunkPlace,
     /// Where it lies in the container: in its journal, or in its place already.
     offset: u64,
+    bytes: Vec<u8>,
 }
 
 impl Slots {
     /// Reads all four. What cannot be read does not count. `None` where the container has no room for them.
     pub(super) fn read(storage: &dyn Storage, geometry: &Geometry) -> Option<Self> {
-        let mut slots = Self::read_once(storage, geometry)?;
+        let areas = WorkAreas::of(geometry)?;
+        let mut slots = Self { areas, bytes: read_slots(storage, &areas), chunks: Vec::new() };
         for _ in 0..READINGS {
-            if slots.has_newest_chunk() {
+            slots.chunks = slots.read_chunks(storage, geometry);
+            if slots.chunks.is_empty() {
                 break;
             }
-            // Somebody who re-encrypts it may have gone on between the reading of a record and that of its journal.
-            let before = std::mem::replace(&mut slots, Self::read_once(storage, geometry)?);
-            if before.bytes == slots.bytes {
+            // Somebody who re-encrypts it may have gone on since. A journal is written over only once a newer record stands.
+            let since = std::mem::replace(&mut slots.bytes, read_slots(storage, &areas));
+            if since == slots.bytes {
                 break;
             }
         }
         Some(slots)
     }
 
-    fn read_once(storage: &dyn Storage, geometry: &Geometry) -> Option<Self> {
-        let areas = WorkAreas::of(geometry)?;
-        let bytes = areas.starts.map(|start| {
-            let mut slots = vec![0; RECORD_LEN.saturating_mul(2)];
-            match storage.read_exact_at(&mut slots, start) {
-                Ok(()) => slots,
-                Err(_) => Vec::new(),
+    /// NAT-REENC-19: for each record with a checksum, what is in its journal and, second, in the place of its chunk. That is
+    /// less than 8 MiB, whatever the records say (NAT-GEO-04).
+    fn read_chunks(&self, storage: &dyn Storage, geometry: &Geometry) -> Vec<ReadChunk> {
+        let mut places: Vec<ChunkPlace> = Vec::new();
+        for raw in self.raw() {
+            let (border, len) = (raw.border.get(), raw.chunk_len.get());
+            let place = ChunkPlace { counter: raw.counter.get(), border, len };
+            let is_inside = border.checked_add(len).is_some_and(|end| end <= geometry.data_len);
+            let has_chunk = len > 0 && len <= self.areas.journal_len() && raw.checksum != NO_CHECKSUM;
+            if is_inside && has_chunk && !places.contains(&place) {
+                places.push(place);
             }
-        });
-        let mut slots = Self { areas, bytes, chunks: Vec::new() };
-        slots.chunks = slots.raw().filter_map(|raw| whole_chunk(&raw, storage, geometry, &areas)).collect();
-        Some(slots)
-    }
-
-    /// Whether the chunk of the newest record was found, if it has one.
-    fn has_newest_chunk(&self) -> bool {
-        let newest = self.raw().max_by_key(|raw| raw.counter.get());
-        newest.is_none_or(|raw| {
-            raw.chunk_len.get() == 0
-                || raw.checksum == NO_CHECKSUM
-                || self.find_chunk(&raw.checksum, raw.chunk_len.get()).is_some()
-        })
+        }
+        // The newest first: what is read later may be of another moment.
+        places.sort_unstable_by_key(|place| std::cmp::Reverse(place.counter));
+        let read = |place: ChunkPlace| {
+            let journal = self.areas.journal_offset(place.counter);
+            [journal, geometry.data_offset.saturating_add(place.border)].into_iter().filter_map(
+                move |offset| {
+                    let mut bytes = vec![0; usize::try_from(place.len).ok()?];
+                    storage.read_exact_at(&mut bytes, offset).ok()?;
+                    Some(ReadChunk { place, offset, bytes })
+                },
+            )
+        };
+        places.into_iter().flat_map(read).collect()
     }
 
     /// Where they were read.
@@ -89,9 +102,10 @@ impl Slots {
         self.bytes.get(area)?.get(usize::try_from(slot_offset(slot)).ok()?..)?.get(..RECORD_LEN)
     }
 
-    /// Where the chunk with this checksum was found whole.
-    pub(super) fn find_chunk(&self, checksum: &[u8; 32], len: u64) -> Option<u64> {
-        let found = self.chunks.iter().find(|chunk| chunk.checksum == *checksum && chunk.len == len)?;
+    /// Where the chunk of a record was read of which `fits` is true.
+    pub(super) fn find_chunk(&self, record: &Record, fits: impl Fn(&[u8]) -> bool) -> Option<u64> {
+        let place = ChunkPlace { counter: record.counter, border: record.border, len: record.chunk_len() };
+        let found = self.chunks.iter().find(|chunk| chunk.place == place && fits(&chunk.bytes))?;
         Some(found.offset)
     }
 
@@ -197,24 +211,15 @@ impl fmt::Debug for Slots {
     }
 }
 
-/// NAT-REENC-19: looks for a record's chunk in its journal and, where it is not whole there, in its place.
-fn whole_chunk(
-    raw: &RawRecord,
-    storage: &dyn Storage,
-    geometry: &Geometry,
-    areas: &WorkAreas,
-) -> Option<WholeChunk> {
-    let (checksum, border, len) = (raw.checksum, raw.border.get(), raw.chunk_len.get());
-    let is_inside = border.checked_add(len).is_some_and(|end| end <= geometry.data_len);
-    if checksum == NO_CHECKSUM || len == 0 || len > areas.journal_len() || !is_inside {
-        return None;
-    }
-    let mut bytes = vec![0; usize::try_from(len).ok()?];
-    let places = [areas.journal_offset(raw.counter.get()), geometry.data_offset.saturating_add(border)];
-    let offset = places.into_iter().find(|&offset| {
-        storage.read_exact_at(&mut bytes, offset).is_ok() && hash::sha256(&[bytes.as_slice()]) == checksum
-    })?;
-    Some(WholeChunk { checksum, len, offset })
+/// The bytes of both slots of each area, where they can be read.
+fn read_slots(storage: &dyn Storage, areas: &WorkAreas) -> [Vec<u8>; 2] {
+    areas.starts.map(|start| {
+        let mut slots = vec![0; RECORD_LEN.saturating_mul(2)];
+        match storage.read_exact_at(&mut slots, start) {
+            Ok(()) => slots,
+            Err(_) => Vec::new(),
+        }
+    })
 }
 
 /// A header that records of its own container show to be an old one.
@@ -264,4 +269,4 @@ pub(super) const fn slot_offset(counter: u64) -> u64 {
 /// Both slots of an area.
 pub(super) const SLOTS_LEN: u64 = 2 * ALIGNMENT;
 /// How often they are read anew, where they change from one reading to the next.
-const READINGS: usize = 8;
+const READINGS: usize = 32;

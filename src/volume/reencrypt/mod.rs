@@ -18,6 +18,12 @@
 //! - While record *k* is the newest, opening the container copies its journal over the chunk. A user's write there would be
 //!   undone by that. So writers are kept out of the chunk (a [`Fence`]) until a newer record is on the medium. The worker
 //!   never sleeps or stops before it has written one (it *retires*).
+//!
+//! # Why it is fast
+//!
+//! Between record *k* and the sync before the next one nothing has to wait for anything else: chunk *k* is written in its place
+//! by one thread while others read, transcode, hash and journal chunk *k* + 1. So a step leaves its chunk *pending*, journaled
+//! and still old in its place, for the next step or for [`Reencryption::retire`] to write.
 
 mod live;
 mod pace;
@@ -31,15 +37,16 @@ pub use pace::Pace;
 use std::{io, ops::Range, sync::Arc};
 
 use crate::{
-    block::{BufferPool, Fence, MovingDevice, Transcoder},
-    crypto::{hash::Sha256, rng::OsRng, secret::VolumeKey},
+    block::{AlignedBytes, Fence, MovingDevice, Transcoder},
+    crypto::{rng::OsRng, secret::VolumeKey},
     error::{Error, ErrorKind, Result},
-    format::native::{Entry, StartHeader, Trace, UnderWay},
+    format::native::{BLOCK_LEN, ChunkKey, Entry, StartHeader, Trace, UnderWay},
     mapping::{Holes, Mapping},
     storage::Storage,
     units::SectorSize,
 };
 
+use self::parallel::Pieces;
 use super::Progress;
 
 /// How the work is cut up.
@@ -76,6 +83,14 @@ pub enum Outcome {
     Paused,
 }
 
+/// A chunk of which a record speaks.
+#[derive(Debug)]
+struct Chunk {
+    fence: Fence,
+    /// Its new ciphertext, until that is in its place. Until then the old is there.
+    pending: Option<AlignedBytes>,
+}
+
 /// A re-encryption that is under way, in the hands of the one worker that moves its border.
 ///
 /// Dropped before it was paused or finished, it leaves the last chunk closed to writers: the container is as after a power
@@ -88,9 +103,10 @@ pub struct Reencryption {
     transcoder: Transcoder,
     new: Mapping,
     tuning: Tuning,
-    buffers: Arc<BufferPool>,
-    /// Around the chunk of the newest record, until that is no more the newest.
-    fence: Option<Fence>,
+    /// The chunk of the newest record, until that is no more the newest.
+    last: Option<Chunk>,
+    /// What the next chunk is read into.
+    spare: Option<AlignedBytes>,
     trace: Trace,
     /// Whether a record may be the newest or not: nothing more can be done before the container is opened anew.
     is_stuck: bool,
@@ -131,7 +147,6 @@ impl Reencryption {
             return Err(Error::new(ErrorKind::Usage, "a chunk has at least 4096 bytes"));
         }
         let tuning = Tuning { chunk_len, threads: tuning.threads.max(1) };
-        let buffers = BufferPool::new(usize::try_from(chunk_len).unwrap_or(usize::MAX));
         let device = Arc::new(MovingDevice::new(Arc::clone(&storage), moving, sector_size));
         Ok(Self {
             storage,
@@ -140,8 +155,8 @@ impl Reencryption {
             transcoder,
             new,
             tuning,
-            buffers: Arc::new(buffers),
-            fence: None,
+            last: None,
+            spare: None,
             trace: Trace::default(),
             is_stuck: false,
         })
@@ -157,9 +172,10 @@ impl Reencryption {
         Arc::clone(&self.device)
     }
 
-    /// The bytes of the volume that are new.
+    /// The bytes of the volume that are new, be it in the journal.
     pub fn done(&self) -> u64 {
-        self.device.border()
+        let pending = self.last.as_ref().filter(|last| last.pending.is_some());
+        pending.map_or_else(|| self.device.border(), |last| last.fence.range().end)
     }
 
     /// The new volume key.
@@ -210,28 +226,31 @@ impl Reencryption {
         }
     }
 
-    /// Moves the border over one chunk, or over a run of holes.
+    /// Moves over one chunk, or over a run of holes. The chunk may be in its place only after the next step, or after
+    /// [`Self::retire`]; nobody can tell.
     ///
     /// # Errors
     /// As [`Self::run`]; the caller retires then.
     pub fn step(&mut self) -> Result<Step> {
         self.check_not_stuck()?;
-        let (start, end) = (self.device.border(), self.total());
+        let (start, end) = (self.done(), self.total());
         if start >= end {
             return Ok(Step::AtTheEnd);
         }
         self.take_up()?;
-        let buffers = Arc::clone(&self.buffers);
-        let mut buffer = buffers.take();
         let fence = self.device.fence(start..end.min(start + self.tuning.chunk_len));
-        let chunk = &mut buffer[..len_of(fence.range())];
+        let mut chunk = self.spare.take().unwrap_or_else(|| {
+            AlignedBytes::zeroed(usize::try_from(self.tuning.chunk_len).unwrap_or(usize::MAX))
+        });
         if self.is_thin() {
-            if let Err(error) = self.read(chunk, &fence) {
+            let bytes = &mut chunk.as_mut_slice()[..len_of(fence.range())];
+            if let Err(error) = self.read(bytes, &fence) {
                 fence.lift(); // no record speaks of it
                 return Err(error.into());
             }
-            if self.transcoder.is_hole(chunk) {
-                self.pass_holes(fence, chunk)?;
+            if self.transcoder.is_hole(bytes) {
+                self.pass_holes(fence, chunk.as_mut_slice())?;
+                self.spare = Some(chunk);
                 return Ok(Step::Moved);
             }
         }
@@ -246,11 +265,11 @@ impl Reencryption {
     /// What syncing or writing gave; the last chunk stays closed to writers then.
     pub fn retire(&mut self) -> Result<()> {
         self.check_not_stuck()?;
-        let fence = self.fence.take();
-        if fence.is_none() && self.under_way.ledger.is_retired() {
+        if self.last.is_none() && self.under_way.ledger.is_retired() {
             return Ok(());
         }
-        let fence = self.make_durable(fence)?;
+        self.settle()?;
+        let fence = self.make_durable()?;
         while !self.under_way.ledger.is_retired() {
             self.record(self.device.border(), Entry::Work)?; // two at most: one for each slot
         }
@@ -293,60 +312,111 @@ impl Reencryption {
     /// Reads the chunk's ciphertext.
     fn read(&self, chunk: &mut [u8], fence: &Fence) -> io::Result<()> {
         let place = self.place(fence.range().start);
-        parallel::for_each(chunk, &self.tuning, |part, offset| {
+        let pieces = Pieces::new(chunk.chunks_mut(PIECE_LEN).zip(offsets()), |(part, offset)| {
             self.storage.read_exact_at(part, place + offset)
-        })
+        });
+        parallel::run(self.tuning.threads, &pieces, &nothing());
+        pieces.finish()
     }
 
-    /// Steps 1 to 5 of NAT-REENC-11. In a thin container `chunk` is the old ciphertext; else it is still to be read.
-    fn replace(&mut self, mut fence: Fence, chunk: &mut [u8]) -> Result<()> {
+    /// Steps 1 to 4 of NAT-REENC-11, and step 5 of the chunk before. In a thin container `chunk` has the old ciphertext; else
+    /// it is still to be read.
+    fn replace(&mut self, fence: Fence, mut chunk: AlignedBytes) -> Result<()> {
         let range = fence.range().clone();
-        // Step 1: the new ciphertext goes to the journal that the newest record does not rely on.
-        let journal = self.under_way.ledger.next_journal_offset();
-        let (place, is_read) = (self.place(range.start), self.is_thin());
-        let mut checksum = Sha256::default();
-        let journaled = parallel::for_each_then(
-            chunk,
-            &self.tuning,
-            |part, offset| {
-                if !is_read {
-                    self.storage.read_exact_at(part, place + offset)?;
-                }
-                self.transcoder.transcode(part, range.start + offset);
-                self.storage.write_all_at(part, journal + offset)
-            },
-            |part| checksum.update(part),
-        );
-        if let Err(error) = journaled {
-            fence.lift(); // no record speaks of it
-            return Err(error.into());
-        }
-        // Step 2: the journal is durable before a record speaks of it, and so is the chunk before, of which no record will
-        // speak any more.
-        let before = self.fence.take();
-        let before = match self.make_durable(before) {
+        let bytes = &mut chunk.as_mut_slice()[..len_of(&range)];
+        // No record speaks of the new chunk before it is journaled and the one before is in its place. Then the journal is
+        // made durable before a record speaks of it, and so is the chunk before, of which no record will speak any more.
+        let before = self.journal(&range, bytes).and_then(|checksum| Ok((checksum, self.make_durable()?)));
+        let (checksum, before) = match before {
             Ok(before) => before,
             Err(error) => {
-                fence.lift(); // no record speaks of it
+                fence.lift();
                 return Err(error);
             }
         };
         // Steps 3 and 4. Failing, either record may be found by whoever opens the container: both fences stay.
-        let entry = Entry::Chunk { len: range.end - range.start, checksum: Some(checksum.finish()) };
+        let entry = Entry::Chunk { len: range.end - range.start, checksum: Some(checksum) };
         self.record(range.start, entry)?;
         if let Some(before) = before {
             before.lift();
         }
-        // Step 5: from the record on, the journal makes good whatever happens here.
-        let replaced = fence.replace(self.journaled(&range)?, || {
-            parallel::for_each(chunk, &self.tuning, |part, offset| self.write_in_place(part, place + offset))
+        self.last = Some(Chunk { fence, pending: Some(chunk) });
+        Ok(())
+    }
+
+    /// Step 1: the new ciphertext of `range` goes to the journal that the newest record does not rely on. Gives its checksum.
+    ///
+    /// Meanwhile the chunk of the newest record, if it has one, is put in its place (step 5). The syncs that stand before
+    /// both and after both are the same.
+    fn journal(&mut self, range: &Range<u64>, chunk: &mut [u8]) -> Result<[u8; 32]> {
+        let mut last = self.last.take();
+        let pending = last.as_mut().and_then(|last| Some((last.pending.take()?, &mut last.fence)));
+        let journal = self.under_way.ledger.next_journal_offset();
+        let (place, is_read) = (self.place(range.start), self.is_thin());
+        let key = self.under_way.ledger.chunk_key();
+        let mut hashes = ChunkKey::room(chunk.len());
+        let pieces = chunk.chunks_mut(PIECE_LEN).zip(hashes.chunks_mut(PIECE_LEN / BLOCK_LEN)).zip(offsets());
+        let pieces = Pieces::new(pieces, |((part, hashes), offset)| {
+            if !is_read {
+                self.storage.read_exact_at(part, place + offset)?;
+            }
+            self.transcoder.transcode(part, range.start + offset);
+            key.hash(part, hashes);
+            self.storage.write_all_at(part, journal + offset)
         });
-        match replaced {
-            Ok(()) => self.fence = Some(fence),
+        let placed = match pending {
+            None => {
+                parallel::run(self.tuning.threads, &nothing(), &pieces);
+                Ok(())
+            }
+            Some((bytes, fence)) => {
+                self.put_in_place(fence, &bytes, &pieces).map(|()| self.spare = Some(bytes))
+            }
+        };
+        let journaled = pieces.finish();
+        match placed {
+            Ok(()) => self.last = last,
             // The fence is dropped unlifted: read from the journal, and not written, until the container is opened anew.
             Err(_) => self.is_stuck = true,
         }
-        Ok(replaced?)
+        placed?;
+        journaled?;
+        Ok(key.checksum(&hashes))
+    }
+
+    /// Step 5 for the newest record's chunk, where it is still to be done.
+    fn settle(&mut self) -> Result<()> {
+        let Some(mut last) = self.last.take() else { return Ok(()) };
+        if let Some(bytes) = last.pending.take() {
+            if let Err(error) = self.put_in_place(&mut last.fence, &bytes, &nothing()) {
+                self.is_stuck = true; // and the fence stays, as above
+                return Err(error);
+            }
+            self.spare = Some(bytes);
+        }
+        self.last = Some(last);
+        Ok(())
+    }
+
+    /// Writes the newest record's chunk in its place, and does `others` meanwhile. Whatever happens here, the journal makes it
+    /// good.
+    fn put_in_place(
+        &self,
+        fence: &mut Fence,
+        chunk: &AlignedBytes,
+        others: &dyn parallel::Shared,
+    ) -> Result<()> {
+        let range = fence.range().clone();
+        let place = self.place(range.start);
+        let bytes = &chunk.as_slice()[..len_of(&range)];
+        let written = fence.replace(self.journaled(&range)?, || {
+            let pieces = Pieces::new(bytes.chunks(PIECE_LEN).zip(offsets()), |(part, offset)| {
+                self.write_in_place(part, place + offset)
+            });
+            parallel::run(self.tuning.threads, &pieces, others);
+            pieces.finish()
+        });
+        Ok(written?)
     }
 
     /// Writes new ciphertext over old, except holes, which the same place has.
@@ -363,7 +433,7 @@ impl Reencryption {
     /// Writers are kept out until a record says that what they write there is new.
     fn pass_holes(&mut self, fence: Fence, chunk: &mut [u8]) -> Result<()> {
         let mut passed = vec![fence];
-        let limit = self.total().min(self.device.border().saturating_add(MAX_HOLE_LEN));
+        let limit = self.total().min(self.done().saturating_add(MAX_HOLE_LEN));
         while let Some(start) = passed.last().map(|fence| fence.range().end).filter(|&start| start < limit) {
             let fence = self.device.fence(start..limit.min(start + self.tuning.chunk_len));
             // The first chunk was a whole one, unless it was the last.
@@ -374,8 +444,7 @@ impl Reencryption {
             }
             passed.push(fence);
         }
-        let before = self.fence.take();
-        let before = match self.make_durable(before) {
+        let before = match self.settle().and_then(|()| self.make_durable()) {
             Ok(before) => before,
             Err(error) => {
                 passed.into_iter().for_each(Fence::lift); // no record speaks of them
@@ -398,7 +467,8 @@ impl Reencryption {
     ///
     /// Where that fails, nobody knows what is in place on the medium, whatever the kernel's cache shows: the chunk is read
     /// from the journal from now on, and not written until the container is opened anew.
-    fn make_durable(&mut self, fence: Option<Fence>) -> Result<Option<Fence>> {
+    fn make_durable(&mut self) -> Result<Option<Fence>> {
+        let fence = self.last.take().map(|last| last.fence);
         let Err(error) = self.device.sync() else { return Ok(fence) };
         self.is_stuck = true;
         if let Some(mut fence) = fence {
@@ -447,10 +517,23 @@ fn len_of(range: &Range<u64>) -> usize {
     usize::try_from(range.end - range.start).unwrap_or(usize::MAX)
 }
 
+/// Where each piece of a chunk begins in it.
+fn offsets() -> impl Iterator<Item = u64> {
+    (0..).step_by(PIECE_LEN)
+}
+
+/// No pieces.
+fn nothing() -> impl parallel::Shared {
+    Pieces::new(std::iter::empty::<()>(), |()| Ok(()))
+}
+
 /// All offsets of a container are multiples of this.
 const ALIGNMENT: u64 = 4096;
 /// More bytes a chunk make nothing faster, and writers would wait longer.
 const MAX_CHUNK_LEN: u64 = 1 << 20;
+/// Read, decrypted, encrypted, hashed and written, this stays in a core's own cache; a chunk has enough of them to be
+/// shared evenly.
+const PIECE_LEN: usize = 64 << 10;
 /// More threads than this wait for memory, not for the cipher.
 const MAX_THREADS: usize = 4;
 /// The longest run of holes that is passed in one step: looking at it keeps writers out.

@@ -7,7 +7,6 @@ use super::{
 };
 use aes::cipher::{Array, KeyInit as _};
 use chacha20poly1305::AeadInOut;
-use sha2::{Digest, Sha256};
 
 /// Two slots and a journal of 8 KiB.
 const AREA: usize = 16_384;
@@ -32,7 +31,8 @@ struct Scheme {
 type Records = [(u64, u64, u64); 2];
 
 const AT_REST: Records = [(4, 8_192, 0), (5, 8_192, 0)];
-const JOURNALED: Records = [(5, 4_096, 4_096), (6, 8_192, 4_096)];
+/// The newest chunk has two blocks, each with a hash in the checksum.
+const JOURNALED: Records = [(5, 4_096, 4_096), (6, 8_192, 8_192)];
 
 /// SHA-256 of nothing: the checksum of an idle record between two chunks.
 const EMPTY: [u8; 32] = [
@@ -126,6 +126,31 @@ fn record(made: &Made, (counter, border, chunk): (u64, u64, u64), change: impl F
     bytes
 }
 
+/// NAT-REENC-18: HMAC-SHA-512 over the POLYVAL of each block, its first half.
+fn chunk_checksum(volume_key: &[u8; 64], uuid: &[u8; 16], ciphertext: &[u8]) -> Vec<u8> {
+    let block_key = hkdf(volume_key, uuid, b"strongroom/v1/reencryption-block");
+    let hashes: Vec<u8> =
+        ciphertext.chunks(4_096).flat_map(|block| polyval(&block_key[..16], block)).collect();
+    let key = hkdf(volume_key, uuid, b"strongroom/v1/reencryption-chunk");
+    let mac = Hmac::<Sha512>::new_from_slice(&key).unwrap().chain_update(hashes).finalize();
+    mac.into_bytes()[..32].to_vec()
+}
+
+/// RFC 8452, section 3, bit by bit.
+fn polyval(key: &[u8], text: &[u8]) -> [u8; 16] {
+    let number = |bytes: &[u8]| u128::from_le_bytes(bytes.try_into().unwrap());
+    let key = number(key);
+    let sum = text.chunks(16).fold(0, |sum: u128, block| {
+        let sum = sum ^ number(block);
+        // sum * key * x^-128: from the lowest bit of the key on, one division by x after each.
+        (0..128).fold(0_u128, |product, bit| {
+            let product = if key >> bit & 1 == 1 { product ^ sum } else { product };
+            product >> 1 ^ if product & 1 == 1 { 0xe1 << 120 } else { 0 }
+        })
+    });
+    sum.to_le_bytes()
+}
+
 /// `holes`: 512-byte blocks that are holes, in runs of whole old sectors in the old part, of new ones in the new part.
 fn moving(name: &str, schemes: [(u32, usize); 2], provision: u32, holes: &[usize], records: Records) -> Made {
     let mut random = Fixed(name.to_owned(), 0);
@@ -153,7 +178,7 @@ fn moving(name: &str, schemes: [(u32, usize); 2], provision: u32, holes: &[usize
         let ciphertext = &new_data[border as usize..][..chunk as usize];
         let bytes = record(&made, (counter, border, chunk), |record| {
             if chunk > 0 {
-                put(record, 64, &Sha256::digest(ciphertext));
+                put(record, 64, &chunk_checksum(&made.volume_key, &made.uuid, ciphertext));
             }
         });
         let slot = 4_096 * (counter % 2) as usize;
@@ -438,7 +463,7 @@ fn journals(suite: &mut Suite) {
     let vector = suite.failure("journaled-damaged-read-only", &rules, "payload failure", comment);
     (vector.base, vector.edit, vector.read_only) = ("journaled.img".to_owned(), vec![damage.clone()], true);
     // The journal of record 6 is that of the front.
-    let chunk = suite.bases["journaled.img"].bytes[FRONT + SLOTS..][..4_096].to_vec();
+    let chunk = suite.bases["journaled.img"].bytes[FRONT + SLOTS..][..8_192].to_vec();
     let edits = vec![damage, edit(DATA_OFFSET + 8_192, &chunk)];
     let comment = "the journal was written over, and the chunk is in its place already";
     let vector = suite.success("journaled-in-place", "journaled.img", &rules, comment);

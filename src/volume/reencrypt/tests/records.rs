@@ -63,7 +63,7 @@ pub(super) fn check_closed(storage: &Arc<dyn Storage>, fixture: &Fixture, what: 
     let header = Native.read_header(&*storage).unwrap();
     let error = header.prepare_writing(&*storage, &unlocked).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Damaged, "{what}");
-    assert!(error.reason().contains("old one"), "{what}: {error}");
+    assert!(error.reason().contains("out of date"), "{what}: {error}");
 }
 
 /// Steps a fresh re-encryption so often; then leaves it as a power cut would, or at rest.
@@ -146,11 +146,15 @@ fn a_header_from_after_the_end_is_not_written_under_beside_data_from_the_middle(
 fn a_damaged_journal_is_never_copied_to_its_place() {
     let fixture = fixture(CASES[0]);
     let storage = worked(&fixture, 1, false);
-    let whole = bytes_of(&storage);
+    let mut whole = bytes_of(&storage);
     let [even, odd] = counters(&whole);
     let journal = AREAS[usize::from(odd > even)] + 8192;
     let chunk = 1 << 20..(1 << 20) + CHUNK_LEN;
-    assert!(whole[journal..journal + CHUNK_LEN] == whole[chunk.clone()], "the chunk is in its place");
+    assert!(
+        whole[journal..journal + CHUNK_LEN] != whole[chunk.clone()],
+        "the next step puts it in its place"
+    );
+    whole.copy_within(journal..journal + CHUNK_LEN, chunk.start);
 
     // Its place is whole: nothing is lost, whatever the journal holds.
     let mut image = whole.clone();
@@ -176,6 +180,57 @@ fn a_damaged_journal_is_never_copied_to_its_place() {
     let mut rest = vec![0; DATA_LEN - CHUNK_LEN];
     volume.read(&mut rest, Sector((CHUNK_LEN / 4096) as u64)).unwrap();
     assert!(rest == fixture.plaintext[CHUNK_LEN..]);
+}
+
+/// A container in which the worker moves two chunks on whenever somebody reads a journal, so often.
+#[derive(Debug)]
+struct GoingOn {
+    storage: Arc<dyn Storage>,
+    work: Mutex<(Reencryption, usize)>,
+}
+
+impl Storage for GoingOn {
+    fn size(&self) -> io::Result<u64> {
+        self.storage.size()
+    }
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let (work, left) = &mut *self.work.lock().unwrap();
+        if *left > 0 && AREAS.iter().any(|area| offset == *area as u64 + 8192) {
+            *left -= 1;
+            assert_eq!([work.step().unwrap(), work.step().unwrap()], [Step::Moved; 2]);
+        }
+        self.storage.read_exact_at(buf, offset)
+    }
+    fn write_all_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn set_size(&self, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+    fn punch_hole(&self, _: Range<u64>) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+    fn limits(&self) -> Limits {
+        Limits { read_only: true, can_punch: false, can_resize: false }
+    }
+}
+
+#[test]
+fn who_looks_while_the_worker_goes_on_sees_a_record_and_its_chunk() {
+    let fixture = fixture(CASES[0]);
+    let storage = memory(fixture.bytes.clone());
+    let mut work = Reencryption::start(Arc::clone(&storage), &fixture.start_header(), TUNING).unwrap();
+    assert_eq!(work.step().unwrap(), Step::Moved);
+    let going_on = GoingOn { storage, work: Mutex::new((work, 3)) };
+    let unlocked = unlock(&going_on, &fixture.new_key).unwrap();
+    assert_eq!(going_on.work.lock().unwrap().1, 0);
+    let Layout::Moving(moving) = unlocked.layout else { panic!("it is under way") };
+    let journaled = moving.journaled.unwrap();
+    assert!(journaled.mapping.is_some(), "the chunk from {} on was not found", journaled.range.start);
+    assert_eq!(journaled.range.start, 6 * CHUNK_LEN as u64);
 }
 
 // proves: NAT-REENC-06 NAT-REENC-17
