@@ -433,6 +433,9 @@ fn mounted(usage: String, place: &Path) -> Error {
 pub(crate) fn use_of(path: &Path) -> Option<(String, Option<PathBuf>)> {
     let metadata = std::fs::metadata(path).ok()?;
     if let Some(entry) = mount::holding((metadata.dev(), metadata.ino())) {
+        if mount::shown((metadata.dev(), metadata.ino())).is_none() {
+            return Some((format!("another command is working on it (process {})", entry.pid), None));
+        }
         let Some(place) = entry.shown_at() else {
             let usage = format!("it is still being closed (process {}), as something uses it", entry.pid);
             return Some((usage, Some(entry.container)));

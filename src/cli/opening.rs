@@ -1,11 +1,16 @@
 //! `open` and `close`: `mount` and `unmount` with less to type.
 
-use std::os::unix::fs::MetadataExt;
+use std::{
+    os::unix::fs::MetadataExt,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use strongroom::{
-    error::Result,
+    error::{ErrorKind, Result},
     mount::{self, Entry},
     text::in_one_line,
+    volume::{Access, Container},
 };
 
 use super::{
@@ -20,9 +25,7 @@ use super::{
 pub(crate) fn open(console: Console, options: &OpenOptions) -> Result<()> {
     mount::check_proc()?;
     let path = &options.container;
-    let opened = opened(options)?;
-    let is_news = opened.is_none();
-    let entry = opened.map_or_else(|| mount_here(console, options), Ok)?;
+    let (entry, is_news) = open_or_find(console, options)?;
     let place = entry.mountpoint.as_deref().unwrap_or(path);
     if options.show
         && let Err(error) = mount::show_folder(place)
@@ -37,6 +40,48 @@ pub(crate) fn open(console: Console, options: &OpenOptions) -> Result<()> {
         });
     }
     Ok(())
+}
+
+/// What the container is mounted on, and whether it was not before.
+fn open_or_find(console: Console, options: &OpenOptions) -> Result<(Entry, bool)> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(entry) = opened(options)? {
+            return Ok((entry, false));
+        }
+        match mount_here(console, options) {
+            Err(error) if error.kind() == ErrorKind::Busy && is_free_by(end, options)? => {}
+            mounted => return mounted.map(|mounted| (mounted, true)),
+        }
+    }
+}
+
+/// Waits for another command that has the container and has not mounted it yet: a second click starts a second `open`. False where
+/// there is none, or not within the time.
+fn is_free_by(end: Instant, options: &OpenOptions) -> Result<bool> {
+    let path = &options.container;
+    let is_awaited = || {
+        interrupt::asking_at_liberty(path, || {
+            let found = std::fs::metadata(path)?;
+            let is_locked = || {
+                Container::open(path, Access::ReadOnly).is_err_and(|error| error.kind() == ErrorKind::Busy)
+            };
+            Ok(mount::shown((found.dev(), found.ino())).is_none() && is_locked())
+        })
+    };
+    if !is_awaited()? {
+        return Ok(opened(options)?.is_some());
+    }
+    while Instant::now() < end {
+        interrupt::at_liberty(|| {
+            sleep(TICK);
+            Ok(())
+        })?;
+        if !is_awaited()? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn mount_here(console: Console, options: &OpenOptions) -> Result<Entry> {
@@ -57,10 +102,14 @@ fn opened(options: &OpenOptions) -> Result<Option<Entry>> {
     let path = &options.container;
     let entry = interrupt::asking_at_liberty(path, || {
         let found = std::fs::metadata(path).ok();
-        Ok(found.and_then(|found| mount::holding((found.dev(), found.ino()))))
+        Ok(found.and_then(|found| mount::shown((found.dev(), found.ino()))))
     })?;
     Ok(entry.filter(|entry| entry.mountpoint.is_some() && entry.read_only == how.read_only))
 }
+
+/// How long another `open` of the same container is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+const TICK: Duration = Duration::from_millis(100);
 
 /// Takes down what was opened last, or what is named. Gives the exit status.
 pub(crate) fn close(console: Console, options: &CloseOptions) -> Result<u8> {

@@ -517,13 +517,21 @@ fn listed(record: &Record, table: &MountTable) -> Option<Entry> {
     is_left.then(|| Entry { dead: true, ..record.shown(table) })
 }
 
-/// The session that holds the container with this device and inode number.
+/// The session that holds the container with this device and inode number, one that is just being made included.
 pub fn holding(container_file: (u64, u64)) -> Option<Entry> {
     let table = MountTable::read().unwrap_or_default();
+    alive(container_file).map(|record| record.shown(&table))
+}
+
+/// The same of a session whose volume can be used.
+pub fn shown(container_file: (u64, u64)) -> Option<Entry> {
+    let table = MountTable::read().unwrap_or_default();
+    alive(container_file).filter(|record| record.ready).map(|record| record.shown(&table))
+}
+
+fn alive(container_file: (u64, u64)) -> Option<Record> {
     let mut records = sessions_anywhere().into_iter().filter_map(|session| session.record);
-    records
-        .find(|record| record.container_file == container_file && record.is_alive())
-        .map(|record| record.shown(&table))
+    records.find(|record| record.container_file == container_file && record.is_alive())
 }
 
 /// A name by which a command finds the volume of `entry`, and no other: where it shows, its container's, or its session's.

@@ -262,7 +262,7 @@ impl Server {
         let made = matches!(order.target, Target::FileSystem { made: true, .. });
         if made {
             session.note(|record| record.made_mountpoint = true)?;
-            session.parts.push(MadeMountPoint(mountpoint.path().to_path_buf()));
+            session.parts.push(MadeMountPoint::new(mountpoint.path()));
         }
         let view = View {
             read_only: order.read_only,

@@ -34,10 +34,32 @@ fn open_makes_a_folder_in_vaults_and_close_takes_it_away() {
         let said = at_home(place, "close album");
         assert!(said.contains("/me/Vaults/album\n") && said.ends_with("\n0\n"), "{place}: {said}");
         assert!(!place.path("me/Vaults/album").exists(), "{place}");
+        at_home(place, "open album.vault --password-file password");
+        place.shell("mv me/Vaults me/renamed");
+        assert!(at_home(place, "close album").contains("/me/renamed/album\n"), "{place}");
+        assert_eq!(place.shell("ls me/renamed; mv me/renamed me/Vaults"), "", "{place}");
         at_home(place, "open album.vault --password-file password --at here");
         assert_eq!(place.shell("cat here/file"), "kept\n", "{place}");
         at_home(place, "close album.vault");
         assert!(!place.path("here").exists(), "{place}");
+    });
+}
+
+/// A double click starts two of them.
+#[test]
+fn of_two_that_open_a_container_at_once_the_second_says_where_it_is() {
+    with_albums(|place| {
+        for _ in 0..3 {
+            let open = "./strongroom open album.vault --password-file password >";
+            let said = place.shell(&format!(
+                "export HOME=$PWD/me; for n in 1 2 3; do {{ {open} said-$n 2>&1; echo $? > status-$n; }} & done; wait; cat status-? said-?"
+            ));
+            assert!(said.starts_with("0\n0\n0\n"), "{place}: {said}");
+            assert_eq!(said.matches("/me/Vaults/album\n").count(), 3, "{place}: {said}");
+            assert_eq!(said.matches("is already open on").count(), 2, "{place}: {said}");
+            place.shell("rm status-? said-?");
+            assert!(at_home(place, "close").ends_with("album\n0\n"), "{place}");
+        }
     });
 }
 

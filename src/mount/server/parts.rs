@@ -1,6 +1,12 @@
 //! The lowest parts of a session: the folder that it was given, and the block file.
 
-use std::{fs::File, path::PathBuf};
+use std::{
+    fs::{File, OpenOptions, read_link},
+    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::OFlags;
 
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -15,7 +21,20 @@ use crate::{
 
 /// The folder that was made to mount on.
 #[derive(Debug)]
-pub(super) struct MadeMountPoint(pub PathBuf);
+pub(super) struct MadeMountPoint {
+    path: PathBuf,
+    /// The folder itself, which a folder above it may be renamed with.
+    folder: Option<File>,
+}
+
+impl MadeMountPoint {
+    /// The folder at `path`, on which nothing is mounted yet.
+    pub(super) fn new(path: &Path) -> Self {
+        let flags = (OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW).bits().cast_signed();
+        let folder = OpenOptions::new().read(true).custom_flags(flags).open(path).ok();
+        Self { path: path.to_path_buf(), folder }
+    }
+}
 
 impl Part for MadeMountPoint {
     fn name(&self) -> &'static str {
@@ -23,7 +42,8 @@ impl Part for MadeMountPoint {
     }
 
     fn undo(&mut self, _how: Undo) -> Result<()> {
-        remove_made(&self.0);
+        let now = |folder: &File| read_link(format!("/proc/self/fd/{}", folder.as_raw_fd())).ok();
+        remove_made(&self.folder.take().as_ref().and_then(now).unwrap_or_else(|| self.path.clone()));
         Ok(())
     }
 }
