@@ -169,7 +169,7 @@ frozen (fsfreeze): thaw it first. --force, SIGTERM and an umount from outside th
 If the device with the container was made shorter, what was written behind its end waits as well (\"short\"). A fuse2fs that was killed takes the volume with it: list shows it (\"driver_killed\" in JSON) until
 unmount, which ends with status 6, or the next mount.
 
-If another program writes into the file instead, or cuts it off, list shows it as overwritten, and unmount refuses as well, and so does sync: copy what you can still
+If another program writes into the file instead, or cuts it off (making it longer is no harm), list shows it as overwritten, and unmount refuses as well, and so does sync: copy what you can still
 read to another place, and compare it with a backup, since some of it may be wrong. Then use --force. The same goes for one that was then deleted or replaced (\"overwritten-and-deleted\" in JSON). --save-as refuses too unless --force is there, since the copy may not open. A change of the header always shows, unless it is a keyslot that cryptsetup added, changed or removed in a LUKS header that is whole. A write to the rest does not show if it comes
 through a memory mapping, by asynchronous I/O, through a loop device or from another machine, nor on FUSE, on a device, before Linux 5.13 or under a memory limit.
 

@@ -113,6 +113,8 @@ pub(super) struct NamedFile {
     lost: Option<Lost>,
     is_watched: bool,
     writers: Option<Writers>,
+    /// How long it was when others had written to it last.
+    len: u64,
     headers: Option<Arc<FileStorage>>,
     /// When it was written last before its headers were compared last.
     compared: Option<SystemTime>,
@@ -144,6 +146,7 @@ impl NamedFile {
             lost: None,
             is_watched,
             writers,
+            len: metadata.len(),
             headers,
             compared,
             known: None,
@@ -203,14 +206,26 @@ impl NamedFile {
 
     /// Notes what others have written since the last time; nothing if they were `allowed` to. True where there is news.
     pub(super) fn note_writes(&mut self, allowed: bool) -> bool {
-        if !self.have_others_written() || allowed {
+        if !self.have_others_written() {
+            return false;
+        }
+        let has_grown = self.has_grown();
+        if allowed {
             return false;
         }
         let was_spoiled = self.is_spoiled();
         if !self.is_overwritten {
-            self.look_at_header(true);
+            // What was put behind its end is nobody's.
+            self.look_at_header(!has_grown);
         }
         self.is_spoiled() != was_spoiled
+    }
+
+    /// Whether it is longer than it was. The server itself makes none longer.
+    fn has_grown(&mut self) -> bool {
+        let Ok(found) = self.file.metadata() else { return false };
+        let old = std::mem::replace(&mut self.len, found.len());
+        found.len() > old
     }
 
     fn have_others_written(&self) -> bool {
@@ -226,6 +241,7 @@ impl NamedFile {
         if let Some(known) = &mut self.known {
             known.renew();
         }
+        self.has_grown();
     }
 
     /// Compares its headers with what they were, for writes of which the kernel does not tell; where nobody has `asked`, only if it was

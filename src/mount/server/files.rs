@@ -467,6 +467,25 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_another_process_makes_longer_is_not_overwritten() {
+        let (_folder, path, mut watch) = watched();
+        let grow = |how: &str| {
+            let done = std::process::Command::new("/bin/sh").args(["-c", how, "sh"]).arg(&path).status();
+            assert!(done.unwrap().success());
+        };
+        for how in
+            [r#"truncate -s 8192 "$1""#, r#"fallocate -l 16384 "$1""#, r#"printf 'behind its end' >> "$1""#]
+        {
+            grow(how);
+            assert_eq!(watch.look().container.lost, None, "{how}");
+        }
+        if NamedFile::new(fs::File::open(&path).unwrap(), &path).unwrap().writers().is_some() {
+            grow(r#"truncate -s 4096 "$1""#);
+            assert_eq!(watch.look().container.lost, Some(Lost::Overwritten));
+        }
+    }
+
+    #[test]
     fn a_look_that_is_asked_for_is_of_now() {
         let (_folder, path, mut watch) = watched();
         assert_eq!(watch.look().container.lost, None);
