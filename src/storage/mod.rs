@@ -21,7 +21,7 @@ pub use apart::Apart;
 pub use behind::{claimed_loop_device, file_behind};
 pub use file::{FileStorage, is_allowed_whole};
 pub use memory::MemoryStorage;
-pub use overlaid::file_of_layer;
+pub use overlaid::{file_of_layer, is_locked_in_layer};
 pub use overlay::{Overlay, Window};
 pub use owner::give_to_owner;
 pub use pulse::{Pulse, Request, Stillness, seal};

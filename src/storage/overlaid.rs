@@ -2,11 +2,11 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    os::unix::fs::{FileTypeExt, OpenOptionsExt},
+    os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{OFlags, statfs};
+use rustix::fs::{OFlags, major, minor, statfs};
 
 use crate::sys::mount_table::Line;
 
@@ -27,6 +27,42 @@ pub fn file_of_layer(path: &Path) -> Option<(PathBuf, File)> {
         let opened = OpenOptions::new().read(true).custom_flags(flags).open(&file).ok()?;
         kind.is_file().then_some((file, opened))
     })
+}
+
+/// Whether somebody else has locked what may be the same file under another name: an overlay gives its files the numbers of those in
+/// its layers, also where these were named by relative paths.
+pub fn is_locked_in_layer(file: &File) -> bool {
+    let Ok(found) = file.metadata() else { return false };
+    let own = (major(found.dev()), minor(found.dev()), found.ino());
+    let overlays = || {
+        let table = fs::read("/proc/thread-self/mountinfo").unwrap_or_default();
+        let lines = table.split(|&byte| byte == b'\n').filter_map(Line::parse);
+        lines.filter(|line| line.kind == "overlay").map(|line| line.device).collect::<Vec<_>>()
+    };
+    // Who may not see them is not told.
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let others = locked_elsewhere(&locks, own, std::process::id());
+    !others.is_empty() && {
+        let overlays = overlays();
+        others.into_iter().any(|other| overlays.contains(&other) || overlays.contains(&(own.0, own.1)))
+    }
+}
+
+/// The devices of files of the same number that other processes have locked as containers are.
+fn locked_elsewhere(locks: &str, own: (u32, u32, u64), process: u32) -> Vec<(u32, u32)> {
+    let locked = |line: &str| {
+        // `1: FLOCK  ADVISORY  WRITE 708 fd:01:2359475 0 EOF`; `->` where it is waited for.
+        let mut fields = line.split_whitespace().skip(1);
+        let (kind, _, access) = (fields.next()?, fields.next()?, fields.next()?);
+        let (holder, file) = (fields.next()?, fields.next()?);
+        let mut numbers = file.split(':');
+        let mut part = || u32::from_str_radix(numbers.next()?, 16).ok();
+        let device = (part()?, part()?);
+        let inode: u64 = numbers.next()?.parse().ok()?;
+        let is_other = holder.parse() != Ok(process) && device != (own.0, own.1);
+        (kind == "FLOCK" && access == "WRITE" && inode == own.2 && is_other).then_some(device)
+    };
+    locks.lines().filter_map(locked).collect()
 }
 
 /// What `path` is called in each layer of the overlay that shows it, the uppermost first.
@@ -59,6 +95,20 @@ mod tests {
         assert_eq!(names("/m/d/v"), ["/u/d/v", "/a b/d/v", "/c/d/v"].map(PathBuf::from));
         assert_eq!(names("/m/in/v"), [PathBuf::from("/x/sub/v")]);
         assert!(names("/other/v").is_empty());
+    }
+
+    #[test]
+    fn a_lock_on_a_file_of_the_same_number_on_another_device_is_found() {
+        let locks = "1: FLOCK  ADVISORY  WRITE 708 fd:01:77 0 EOF\n\
+            2: POSIX  ADVISORY  WRITE 709 00:1f:77 0 EOF\n\
+            3: FLOCK  ADVISORY  READ  710 00:20:77 0 EOF\n\
+            3: -> FLOCK  ADVISORY  WRITE 711 00:21:77 0 EOF\n\
+            4: FLOCK  ADVISORY  WRITE 712 00:22:78 0 EOF\n\
+            5: FLOCK  ADVISORY  WRITE 713 <none>:0 EOF\n";
+        let found = |device: (u32, u32), process| locked_elsewhere(locks, (device.0, device.1, 77), process);
+        assert_eq!(found((0, 0x1f), 1), [(0xfd, 1)]);
+        assert_eq!(found((0, 0x1f), 708), []);
+        assert_eq!(found((0xfd, 1), 1), []);
     }
 
     #[test]

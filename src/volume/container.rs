@@ -26,7 +26,7 @@ use crate::{
     },
     storage::{
         FileStorage, Section, Shortage, Storage, claimed_loop_device, file_behind, file_of_layer,
-        is_allowed_whole,
+        is_allowed_whole, is_locked_in_layer,
     },
 };
 
@@ -102,6 +102,10 @@ impl Container {
             refuse_read_only(&file)?;
         }
         Self::lock(&file, access)?;
+        if writable && lower.is_none() && is_locked_in_layer(&file) {
+            let reason = "it is in use, by the name that an overlay gives it, or in a layer of one";
+            return Err(Error::new(ErrorKind::Busy, reason));
+        }
         if writable {
             check_file_size(&file)?;
         }
