@@ -162,11 +162,11 @@ All that holds for the file behind a loop device, too. If the file system with t
 the container as unreachable, and unmount refuses with status 5. What you wrote is on that file system: bring it back, or take --save-as FILE. With --force the volume is
 unmounted without a copy; only a container in memory (tmpfs) is copied as a deleted one is.
 
-If the file cannot be written any more (chattr +i, a file system that became read-only), what was written waits without a limit, list shows it (\"unwritten\": \"forbidden\" in JSON), and
-unmount refuses with status 5. Make it writable again, or take --save-as FILE, which has all that waits. unmount refuses as well while the file system of the volume, or the one with the container, is
+If the file cannot be written any more (chattr +i, a file system that became read-only), what was written waits for a minute, list shows it (\"unwritten\": \"forbidden\" in JSON), and
+unmount refuses with status 5. Make it writable again, or take --save-as FILE, which has all that waits. After that minute writes fail, as on a full disk, and list shows that not everything was saved (\"lost\"). unmount refuses as well while the file system of the volume, or the one with the container, is
 frozen (fsfreeze): thaw it first. --force, SIGTERM and an umount from outside thaw the volume's own. SIGTERM ends the waiting after 20 seconds, a second one at once.
 
-If the device with the container was made shorter, what was written behind its end waits as well (\"short\"). A fuse2fs that was killed takes the volume with it: list shows it (\"driver_killed\" in JSON) until
+If the device with the container was made shorter, what was written behind its end waits as long (\"short\"). A fuse2fs that was killed takes the volume with it: list shows it (\"driver_killed\" in JSON) until
 unmount, which ends with status 6, or the next mount.
 
 If another program writes into the file instead, or cuts it off (making it longer is no harm), list shows it as overwritten, and unmount refuses as well, and so does sync: copy what you can still

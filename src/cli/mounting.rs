@@ -13,7 +13,7 @@ use strongroom::{
     export::Owners,
     format::{Format, native::Native},
     mapping::Layout,
-    mount::{self, Entry, Holder, Lost, Other, Protection, Request, Selection, Target},
+    mount::{self, Entry, Holder, Lost, Other, Protection, Request, Selection, Target, Unwritten},
     text::{in_one_line, path::command_word},
     volume::{Access, Container, make_writable},
 };
@@ -263,6 +263,12 @@ fn warn_of_lost(console: Console, mounts: &[Entry]) {
         };
         let header = entry.header.as_ref().and_then(|path| told("header file", path, entry.header_state));
         let Some(told) = told("container", &entry.container, entry.container_state).or(header) else {
+            if entry.unwritten == Some(Unwritten::Lost) {
+                let (container, place) = (entry.container.display(), command_word(&mount::name_for(entry)));
+                console.alarm(&format!(
+                    "not everything that was written is in {container}: copy what you need to another disk, then strongroom unmount {place} --force, and mount it again"
+                ));
+            }
             continue;
         };
         let place = mount::name_for(entry);

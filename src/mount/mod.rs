@@ -53,7 +53,7 @@ pub use mountpoint::{
 pub use others::{Other, others};
 pub use protocol::Target;
 pub use reencryption::MountedReencryption;
-pub use registry::{Entry, Protection, as_noted, holding, list, name_for, shown};
+pub use registry::{Entry, Protection, Unwritten, as_noted, holding, list, name_for, shown};
 pub use rescued::newest_rescued;
 pub use save::{Saved, unmount_saving};
 pub use server::{SERVE, serve};

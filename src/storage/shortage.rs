@@ -1,8 +1,8 @@
 //! A medium that takes no writes for now: it has run full, or somebody has forbidden them. They wait before they fail.
 //!
 //! Who wrote has long been told that it is done, as a rule: the kernel writes back later. A write that fails then is lost, and no
-//! program hears of it. A minute is what device-mapper's thin pools wait for room, too; what was forbidden is allowed again only by a
-//! person.
+//! program hears of it. A minute is what device-mapper's thin pools wait for room, too. Nothing waits longer, as everybody's `sync`
+//! waits along.
 
 use std::{
     io::{self, ErrorKind, PipeReader, PipeWriter, Write, pipe},
@@ -18,9 +18,9 @@ use std::{
 pub enum Lack {
     /// They wait for room.
     Waiting,
-    /// They wait until they are allowed: the file is immutable, its file system read-only, or the process's limit on file sizes lower.
+    /// They wait to be allowed: the file is immutable, its file system read-only, or the process's limit on file sizes lower.
     Forbidden,
-    /// They wait until the device has its length again.
+    /// They wait for the device to have its length again.
     Short,
     /// At least one has failed.
     Refused,
@@ -41,7 +41,12 @@ pub struct Shortage {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Since when the medium takes no writes, and why it took none last.
     since: Option<(Instant, Cause)>,
+    /// When it did not take one last.
+    last: Option<Instant>,
+    /// How many wait.
+    waiting: usize,
     /// When nobody waits any more.
     end: Option<Instant>,
     is_refused: bool,
@@ -119,6 +124,7 @@ impl Shortage {
 
     /// Does `write`, again and again while the medium does not take it, as long as that is worth waiting for.
     pub(super) fn endure(&self, mut write: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+        let mut met = None;
         loop {
             while self.is_paused.load(Ordering::SeqCst) {
                 drop(self.changed.wait_timeout(self.state(), MOMENT));
@@ -126,46 +132,62 @@ impl Shortage {
             let done = write();
             let Some(cause) = done.as_ref().err().and_then(Cause::of) else {
                 if done.is_ok() && self.is_met.load(Ordering::Relaxed) {
-                    self.end();
+                    self.end(met.is_some());
                 }
                 return done;
             };
             self.is_met.store(true, Ordering::Relaxed);
-            if !self.wait(cause) {
+            if !self.wait(cause, *met.get_or_insert_with(Instant::now)) {
                 return done;
             }
         }
     }
 
-    /// Waits a moment. False where that has lasted long enough.
-    fn wait(&self, cause: Cause) -> bool {
+    /// Waits a moment for a write that the medium has not taken since it first `met` that. False where it has lasted long enough.
+    fn wait(&self, cause: Cause, met: Instant) -> bool {
+        let now = Instant::now();
         let mut state = self.state();
         let since = match state.since {
-            Some((since, told)) if told == cause => since,
-            _ => {
+            Some((since, told)) => {
+                if told != cause {
+                    self.tell();
+                }
+                since
+            }
+            None => {
                 self.tell();
-                let now = Instant::now();
-                state.since = Some((now, cause));
                 now
             }
         };
-        let has_ended = state.end.is_some_and(|end| Instant::now() >= end);
-        if has_ended || cause == Cause::Full && since.elapsed() >= self.limit {
+        (state.since, state.last) = (Some((since, cause)), Some(now));
+        let has_ended = state.end.is_some_and(|end| now >= end);
+        // Others may be taken meanwhile, such as those to places where the file has blocks.
+        let is_long = [since, met].into_iter().any(|begun| now.duration_since(begun) >= self.limit);
+        if has_ended || is_long {
             if !state.is_refused {
                 state.is_refused = true;
                 self.tell();
             }
             return false;
         }
+        state.waiting = state.waiting.saturating_add(1);
         let waited = self.changed.wait_timeout(state, MOMENT);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.waiting = state.waiting.saturating_sub(1);
         true
     }
 
-    /// There is room again.
-    fn end(&self) {
+    /// A write went through, which was one that `waited` or not: if no other waits, there is room again.
+    ///
+    /// Where some were refused, those that go through at once tell nothing: they may go to places where the file has blocks.
+    fn end(&self, waited: bool) {
+        let mut state = self.state();
+        let is_over = |last: Instant| !state.is_refused || last.elapsed() >= self.limit;
+        if !waited && (state.waiting > 0 || !state.last.is_none_or(is_over)) {
+            return;
+        }
         self.is_met.store(false, Ordering::Relaxed);
-        if self.state().since.take().is_some() {
+        if state.since.take().is_some() {
             self.tell();
         }
     }
@@ -219,12 +241,48 @@ mod tests {
         });
         assert_eq!((again.unwrap_err().kind(), tries), (ErrorKind::StorageFull, 1));
         news.read_exact(&mut [0; 2]).unwrap();
-        // What was lost stays lost, and the next shortage is waited for.
+        // What was lost stays lost. A write elsewhere is no sign of room.
         shortage.endure(|| Ok(())).unwrap();
         assert_eq!(shortage.lack(), Some(Lack::Refused));
+        let mut tries = 0;
+        shortage
+            .endure(|| {
+                tries += 1;
+                full()
+            })
+            .unwrap_err();
+        assert_eq!(tries, 1);
+        // The next shortage is waited for.
+        thread::sleep(Duration::from_millis(300));
+        shortage.endure(|| Ok(())).unwrap();
         let began = Instant::now();
         shortage.endure(full).unwrap_err();
         assert!(began.elapsed() >= Duration::from_millis(300));
+    }
+
+    #[test]
+    fn writes_that_go_through_elsewhere_prolong_no_wait() {
+        let (shortage, _news) = Shortage::with_limit(Duration::from_millis(500)).unwrap();
+        let waiting = Arc::clone(&shortage);
+        let writer = thread::spawn(move || waiting.endure(full));
+        let began = Instant::now();
+        while !writer.is_finished() && began.elapsed() < Duration::from_secs(20) {
+            shortage.endure(|| Ok(())).unwrap();
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert!(began.elapsed() < Duration::from_secs(20));
+        assert_eq!(writer.join().unwrap().unwrap_err().kind(), ErrorKind::StorageFull);
+        assert_eq!(shortage.lack(), Some(Lack::Refused));
+    }
+
+    #[test]
+    fn a_wait_does_not_begin_anew_where_the_cause_changes() {
+        let (shortage, _news) = Shortage::with_limit(Duration::from_millis(500)).unwrap();
+        let mut causes = [ErrorKind::StorageFull, ErrorKind::ReadOnlyFilesystem].into_iter().cycle();
+        let began = Instant::now();
+        shortage.endure(|| Err(causes.next().unwrap().into())).unwrap_err();
+        assert!(began.elapsed() < Duration::from_secs(20));
+        assert_eq!(shortage.lack(), Some(Lack::Refused));
     }
 
     #[test]
@@ -248,8 +306,17 @@ mod tests {
 
     #[test]
     fn a_write_that_is_forbidden_waits_until_it_is_allowed_or_given_up() {
-        for kind in [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem, ErrorKind::FileTooLarge] {
-            let (shortage, mut news) = Shortage::with_limit(Duration::ZERO).unwrap();
+        for kind in [
+            ErrorKind::PermissionDenied,
+            ErrorKind::ReadOnlyFilesystem,
+            ErrorKind::FileTooLarge,
+            ErrorKind::UnexpectedEof,
+        ] {
+            let (limited, _news) = Shortage::with_limit(Duration::from_millis(300)).unwrap();
+            assert_eq!(limited.endure(|| Err(kind.into())).unwrap_err().kind(), kind);
+            assert_eq!(limited.lack(), Some(Lack::Refused));
+
+            let (shortage, mut news) = Shortage::with_limit(Duration::from_secs(3600)).unwrap();
             let mut left = 3;
             let ended = shortage.endure(|| {
                 left -= 1;
@@ -262,7 +329,8 @@ mod tests {
             let waiting = Arc::clone(&shortage);
             let writer = thread::spawn(move || waiting.endure(|| Err(kind.into())));
             news.read_exact(&mut [0]).unwrap();
-            assert_eq!(shortage.lack(), Some(Lack::Forbidden));
+            let lack = if kind == ErrorKind::UnexpectedEof { Lack::Short } else { Lack::Forbidden };
+            assert_eq!(shortage.lack(), Some(lack));
             shortage.give_up_after(Duration::from_millis(1));
             assert_eq!(writer.join().unwrap().unwrap_err().kind(), kind);
             assert_eq!(shortage.lack(), Some(Lack::Refused));

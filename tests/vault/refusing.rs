@@ -170,6 +170,45 @@ fn what_an_immutable_container_could_not_take_is_in_the_copy_that_was_asked_for(
     });
 }
 
+/// Whoever waits is let go after a minute, and whoever syncs as well, and is told what is not in the container.
+fn wait_a_minute_for_an_immutable_container(who: Who, options: &str) {
+    with_who(who, options, |world| {
+        let disk = Disk::with_container(world);
+        world.mount();
+        world.shell("echo kept > m/before; sync m/before; chattr +i disk/v.vault");
+        let writer = world.shell_in_background(&format!("{WRITE} && timeout 150 sync m/written"));
+        wait_until("the refusal", || world.listed()["unwritten"] == "forbidden");
+        let sync = world.shell_in_background("timeout 150 sync -f m").wait();
+        assert!(sync.is_some_and(|status| status != 124), "{world}: {sync:?}");
+        let status = writer.wait();
+        assert!(status.is_some_and(|status| ![0, 124].contains(&status)), "{world}: {status:?}");
+        assert_eq!(world.listed()["unwritten"], "lost", "{world}");
+        let list = world.strongroom("list");
+        assert!(list.errors.contains("not everything that was written is in /"), "{list:?}");
+        let refused = world.strongroom("unmount m");
+        let told = "unmount with --force and mount it again";
+        assert!(refused.status == Some(5) && refused.errors.contains(told), "{world}: {refused:?}");
+        world.shell("chattr -i disk/v.vault");
+        let forced = world.strongroom("unmount m --force");
+        assert_eq!(forced.status, Some(6), "{world}: {forced:?}");
+        world.mount_or_repair();
+        world.shell("grep -q kept m/before");
+        world.done("unmount m");
+        disk.end(world);
+    });
+}
+
+#[test]
+fn who_writes_to_an_immutable_container_waits_a_minute_and_hears_that_it_was_not_written() {
+    wait_a_minute_for_an_immutable_container(Who::Root, OPTIONS);
+}
+
+#[test]
+fn who_writes_to_an_immutable_container_without_the_kernels_driver_waits_a_minute_as_well() {
+    let options = format!("{OPTIONS} --filesystem exfat");
+    wait_a_minute_for_an_immutable_container(Who::RootInUserspace, &options);
+}
+
 /// Lets the server write no more than the first bytes of a file from now on.
 fn limit(world: &World, limits: &str) {
     world.shell(&format!("prlimit --pid {} --fsize={limits}", world.server()));

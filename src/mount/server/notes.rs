@@ -109,16 +109,16 @@ impl Server {
             }
             Some(Unwritten::Forbidden) => {
                 format!(
-                    "{shown}: {container} cannot be written any more: {ALLOW}, or what was written last is lost"
+                    "{shown}: {container} cannot be written any more: {ALLOW} within a minute, or what was written last is lost"
                 )
             }
             Some(Unwritten::Short) => {
                 format!(
-                    "{shown}: {container} is shorter than it was: {LENGTHEN}, or what was written last is lost"
+                    "{shown}: {container} is shorter than it was: {LENGTHEN} within a minute, or what was written last is lost"
                 )
             }
             Some(Unwritten::Lost) => format!(
-                "{shown}: {container} could not be written for too long: not everything is in it; copy what you need to another disk before you unmount"
+                "{shown}: {container} could not be written for too long: not everything is in it; copy what you need to another disk, then unmount with --force and mount it again"
             ),
             None => format!("{shown}: {container} can be written again: everything is in it"),
         };
@@ -151,7 +151,9 @@ impl Server {
                 ErrorKind::Busy,
                 format!("not everything that was written is in {}", entry.container.display()),
             )
-            .with_hint("copy what you need to another disk first, then unmount with --force"),
+            .with_hint(
+                "copy what you need to another disk first, then unmount with --force and mount it again",
+            ),
         })
     }
 
