@@ -44,6 +44,8 @@ pub(crate) enum Who {
     Root,
     /// Root, with the driver of ordinary users.
     RootInUserspace,
+    /// Root, with the driver in the server itself.
+    RootInServer,
     /// An ordinary user.
     User,
 }
@@ -159,7 +161,11 @@ impl Place {
 
     /// The driver that file systems are mounted with.
     pub(crate) fn driver(&self) -> &'static str {
-        if self.who == Who::Root { "kernel" } else { "userspace" }
+        match self.who {
+            Who::Root => "kernel",
+            Who::RootInServer => "builtin",
+            Who::RootInUserspace | Who::User => "userspace",
+        }
     }
 
     /// The runtime directory.

@@ -69,6 +69,11 @@ fn ext4_by_fuse2fs_of_root_is_whole_however_it_ends() {
 }
 
 #[test]
+fn ext4_by_the_server_of_root_is_whole_however_it_ends() {
+    row(Who::RootInServer, "--size 80M", ENDS, HOLDERS);
+}
+
+#[test]
 fn ext4_by_fuse2fs_of_a_user_is_whole_however_it_ends() {
     row(Who::User, "--size 80M", ENDS, &[Nobody, Process, Container]);
 }

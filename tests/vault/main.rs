@@ -9,6 +9,7 @@
 
 mod builtin;
 mod cut_short;
+mod errno;
 mod growing;
 mod headers;
 mod images;

@@ -32,7 +32,7 @@ pub(crate) fn with_each_driver(options: &str, walk: impl Fn(&World)) {
 /// The same as `who` alone, where this process can mount as that.
 pub(crate) fn with_who(who: Who, options: &str, walk: impl Fn(&World)) {
     let everybody = everybody();
-    let needed = if who == Who::RootInUserspace { Who::Root } else { who };
+    let needed = if who == Who::User { who } else { Who::Root };
     if everybody.contains(&needed) {
         walk_as(who, options, &walk);
     } else if !everybody.is_empty() {
@@ -64,8 +64,11 @@ impl Deref for World {
 impl World {
     /// The command that mounts it.
     pub(crate) fn mount_command(&self) -> String {
-        let is_default = self.is_root() == (self.driver() == "kernel");
-        let driver = if is_default { "" } else { " --driver fuse2fs" };
+        let driver = match (self.is_root(), self.driver()) {
+            (_, "builtin") => " --driver builtin",
+            (true, "userspace") => " --driver fuse2fs",
+            _ => "",
+        };
         format!("mount v.vault m --password-file password{driver}")
     }
 
