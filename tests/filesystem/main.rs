@@ -1,6 +1,6 @@
 //! File systems of our own. FAT and exFAT: random operations against a model, power cuts at any write, and what both fsck programs say.
 //!
-//! `SEEDS`, `OPS`, `CUTS`, `SEED` and `KIND` in the environment ask for more, or for one that failed.
+//! `SEEDS`, `OPS`, `CUTS`, `SEED` and `KIND` in the environment ask for more, or for one that failed; `SECONDS` ends the runs of ext.
 
 #![allow(
     clippy::unwrap_used,

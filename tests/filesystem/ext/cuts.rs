@@ -15,7 +15,7 @@ use super::{
     Image, can_judge,
     model::{Model, Run, Shape, assert_same, shape_of},
     open, tree,
-    write::{KINDS, has_extents, open as open_to_write},
+    write::{each_kind, has_extents, open as open_to_write},
 };
 use crate::{
     Random,
@@ -113,34 +113,23 @@ fn a_power_cut_leaves_a_state_that_was_and_nothing_that_was_synced_is_lost() {
     if !can_judge() {
         return;
     }
-    let only = std::env::var("KIND").ok();
-    for (nth, (name, size, options)) in KINDS.iter().enumerate() {
+    let done = each_kind(|seed, (nth, (name, size, options))| {
         let is_journalled = !options.contains("ext2") && !options.contains("^has_journal");
-        if only.as_deref().is_some_and(|only| only != *name) || !is_journalled {
-            continue;
+        if !is_journalled {
+            return;
         }
-        let first = number("SEED", 0);
-        for seed in first..first + number("SEEDS", 1) {
-            let image = Image::new(size, options);
-            let blank = fs::read(image.path("image")).unwrap();
-            let (log, moments) =
-                logged(&blank, seed << 8 | nth as u64, number("OPS", 200), has_extents(options));
-            let mut random = Random(seed << 8 | nth as u64);
-            for round in 0..number("CUTS", 6) {
-                let at = somewhere(&log, &mut random);
-                let reorders = if round % 2 == 0 { None } else { Some(&mut random) };
-                let left = cut(&blank, &log, at, reorders);
-                judge_cut(
-                    &image,
-                    &left,
-                    &moments,
-                    at,
-                    &format!("{name}, seed {seed}, cut {at}"),
-                    round % 4 < 2,
-                );
-            }
+        let image = Image::new(size, options);
+        let blank = fs::read(image.path("image")).unwrap();
+        let (log, moments) = logged(&blank, seed << 8 | nth, number("OPS", 200), has_extents(options));
+        let mut random = Random(seed << 8 | nth);
+        for round in 0..number("CUTS", 6) {
+            let at = somewhere(&log, &mut random);
+            let reorders = if round % 2 == 0 { None } else { Some(&mut random) };
+            let left = cut(&blank, &log, at, reorders);
+            judge_cut(&image, &left, &moments, at, &format!("{name}, seed {seed}, cut {at}"), round % 4 < 2);
         }
-    }
+    });
+    println!("{done} runs, each cut several times");
 }
 
 /// Any place in a log, behind its first part, in which there is little yet.

@@ -1,6 +1,10 @@
 //! Volumes written at random, against a model; e2fsck and the kernel judge what comes of it.
 
-use std::{collections::BTreeSet, fs};
+use std::{
+    collections::BTreeSet,
+    fs,
+    time::{Duration, Instant},
+};
 
 use strongroom::filesystem::{Changes, ExtFileSystem, FileSystem, Journal, Kind, New, NodeId};
 
@@ -34,6 +38,29 @@ pub(super) const KINDS: &[(&str, &str, &str)] = &[
     ("almost full", "4M", "-t ext4 -b 1024 -J size=1 -m 0 -N 200"),
     ("almost full lists", "4M", "-t ext3 -b 1024 -J size=1 -m 5 -N 200"),
 ];
+
+/// A kind with its number.
+pub(super) type Numbered = (u64, &'static (&'static str, &'static str, &'static str));
+
+/// Each kind with one seed after the other, until all are through or the time is up. Gives how many there were.
+pub(super) fn each_kind(mut run: impl FnMut(u64, Numbered)) -> u64 {
+    let only = std::env::var("KIND").ok();
+    let (start, budget) = (Instant::now(), Duration::from_secs(number("SECONDS", 1 << 32)));
+    let (first, mut done) = (number("SEED", 0), 0);
+    for seed in first..first + number("SEEDS", 1) {
+        for (nth, kind) in (0..).zip(KINDS) {
+            if only.as_deref().is_some_and(|only| only != kind.0) {
+                continue;
+            }
+            if start.elapsed() >= budget {
+                return done;
+            }
+            run(seed, (nth, kind));
+            done += 1;
+        }
+    }
+    done
+}
 
 pub(super) fn open(disk: &Disk) -> ExtFileSystem {
     let (files, _, unwritten) = ExtFileSystem::open_to_write(&disk.device()).unwrap();
@@ -134,58 +161,52 @@ fn what_is_written_at_random_is_what_the_kernel_and_e2fsck_find() {
     if !can_judge() {
         return;
     }
-    let (seeds, steps) = (number("SEEDS", 1), number("OPS", 250));
-    let only = std::env::var("KIND").ok();
-    for (nth, (name, size, options)) in KINDS.iter().enumerate() {
-        if only.as_deref().is_some_and(|only| only != *name) {
-            continue;
+    let steps = number("OPS", 250);
+    let done = each_kind(|seed, (nth, (name, size, options))| {
+        let what = format!("{name}, seed {seed}");
+        let image = Image::new(size, options);
+        // The kernel was there first, and takes turns with us.
+        let has_turns = seed % 2 == 0;
+        if has_turns {
+            let mounted = image.mount("image", "rw");
+            fs::create_dir(mounted.place.join("kernel")).unwrap();
+            drop(tree::stir(&mounted.place.join("kernel"), seed, 100));
         }
-        let first = number("SEED", 0);
-        for seed in first..first + seeds {
-            let what = format!("{name}, seed {seed}");
-            let image = Image::new(size, options);
-            // The kernel was there first, and takes turns with us.
-            let has_turns = seed % 2 == 0;
-            if has_turns {
-                let mounted = image.mount("image", "rw");
-                fs::create_dir(mounted.place.join("kernel")).unwrap();
-                drop(tree::stir(&mounted.place.join("kernel"), seed, 100));
-            }
-            let mut disk = Disk::new(fs::read(image.path("image")).unwrap());
-            let mut run = Run::new(open(&disk), seed << 8 | nth as u64, has_extents(options));
-            if seed % 4 == 1 {
-                run.crowd();
-            }
-            for step in 0..steps {
-                run.step();
-                match run.random.below(60) {
-                    0 => run.files.sync().unwrap(),
-                    1 if step > 50 => {
-                        run.let_all_go();
-                        run.check(&what);
-                        run.files.close().unwrap();
-                        judge(&image, &disk.image(), &format!("{what}, step {step}"));
-                        if has_turns {
-                            let mounted = image.mount("ours", "rw");
-                            let folder = tempfile::tempdir_in(mounted.place.join("kernel")).unwrap();
-                            drop(tree::stir(folder.path(), step, 60));
-                            let _kept = (step % 2 == 0).then(|| folder.keep());
-                            drop(mounted);
-                            disk = Disk::new(fs::read(image.path("ours")).unwrap());
-                        }
-                        run.files = open(&disk).into();
+        let mut disk = Disk::new(fs::read(image.path("image")).unwrap());
+        let mut run = Run::new(open(&disk), seed << 8 | nth, has_extents(options));
+        if seed % 4 == 1 {
+            run.crowd();
+        }
+        for step in 0..steps {
+            run.step();
+            match run.random.below(60) {
+                0 => run.files.sync().unwrap(),
+                1 if step > 50 => {
+                    run.let_all_go();
+                    run.check(&what);
+                    run.files.close().unwrap();
+                    judge(&image, &disk.image(), &format!("{what}, step {step}"));
+                    if has_turns {
+                        let mounted = image.mount("ours", "rw");
+                        let folder = tempfile::tempdir_in(mounted.place.join("kernel")).unwrap();
+                        drop(tree::stir(folder.path(), step, 60));
+                        let _kept = (step % 2 == 0).then(|| folder.keep());
+                        drop(mounted);
+                        disk = Disk::new(fs::read(image.path("ours")).unwrap());
                     }
-                    _ => {}
+                    run.files = open(&disk).into();
                 }
+                _ => {}
             }
-            run.let_all_go();
-            run.check(&what);
-            run.files.close().unwrap();
-            judge(&image, &disk.image(), &what);
-            run.files = open(&disk).into();
-            run.check(&what);
         }
-    }
+        run.let_all_go();
+        run.check(&what);
+        run.files.close().unwrap();
+        judge(&image, &disk.image(), &what);
+        run.files = open(&disk).into();
+        run.check(&what);
+    });
+    println!("{done} runs of {steps} operations");
 }
 
 /// Blocks far behind one another: through every height of the lists, and many leaves of extents.
