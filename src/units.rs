@@ -1,6 +1,6 @@
 //! Quantities that must not be confused: sector numbers, sector sizes, bytes. And the calendar.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// A sector's number, counted from the start of whatever is addressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,6 +72,15 @@ impl fmt::Display for SectorSize {
 pub struct BadSectorSize {
     /// The value refused.
     pub bytes: u32,
+}
+
+/// A time as it is typed: `90s`, `15m`, `2h`.
+pub fn typed_time(time: Duration) -> String {
+    match time.as_secs() {
+        seconds if seconds > 0 && seconds.is_multiple_of(3600) => format!("{}h", seconds / 3600),
+        seconds if seconds > 0 && seconds.is_multiple_of(60) => format!("{}m", seconds / 60),
+        seconds => format!("{seconds}s"),
+    }
 }
 
 /// Year, month and day (from 1) in UTC, of a day counted from 1970-01-01 (Howard Hinnant, *chrono-compatible low-level date

@@ -42,8 +42,8 @@ pub(crate) use key::{
 pub(crate) use freeotfe::FreeOtfeOptions;
 pub(crate) use hidden::{NewSealOptions, ProtectOptions};
 pub(crate) use mount::{
-    CloseOptions, DriverChoice, MountOptions, MountingOptions, OpenOptions, OwnersChoice, SyncOptions,
-    UnmountOptions,
+    CloseOptions, DriverChoice, IdleTime, MountOptions, MountingOptions, OpenOptions, OwnersChoice,
+    SyncOptions, UnmountOptions,
 };
 pub(crate) use opaque::{HintOptions, OpenFormat};
 pub(crate) use place::PlaceOptions;

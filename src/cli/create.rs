@@ -193,7 +193,7 @@ pub(super) fn make_filesystem(
         OsRng.fill(&mut serial)?;
         return filesystem.make_in_process(volume.device(), u32::from_le_bytes(serial));
     }
-    let request = Request { container, fingerprint: None, key, target: Target::Private };
+    let request = Request { container, fingerprint: None, key, target: Target::Private, idle: None };
     let mounted = mount::start(&request, interrupt::flag())?;
     let made = mounted.make_filesystem(filesystem, interrupt::flag());
     let stopped = mounted.stop(made.is_err());

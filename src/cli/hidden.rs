@@ -206,7 +206,7 @@ pub(super) fn check_protection(options: &MountingOptions, header: &dyn Header) -
     if options.unlock.hints.hidden || options.unlock.hints.system {
         return usage("only the volume around it can harm it");
     }
-    if options.read_only {
+    if options.is_read_only() {
         return usage("nothing is written with --read-only");
     }
     options.protect.check_source()

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use comfy_table::{Table, presets};
@@ -15,12 +16,14 @@ use strongroom::{
     mapping::Layout,
     mount::{self, Entry, Holder, Lost, Other, Protection, Request, Selection, Target, Unwritten},
     text::{in_one_line, path::command_word},
+    units::typed_time,
     volume::{Access, Container, make_writable},
 };
 
 use super::{
     args::{
-        DriverChoice, HeaderFile, MountOptions, MountingOptions, OwnersChoice, SyncOptions, UnmountOptions,
+        DriverChoice, HeaderFile, IdleTime, MountOptions, MountingOptions, OwnersChoice, SyncOptions,
+        UnmountOptions,
     },
     hidden::{check_protection, protect},
     interrupt,
@@ -74,7 +77,7 @@ pub(crate) fn mount_on(
     let mut container =
         open(path, options.unlock.header_file(), access(options)).map_err(|error| match error.kind() {
             // It can be read, so it is the writing that is refused.
-            ErrorKind::Permission | ErrorKind::Io if !options.read_only && File::open(path).is_ok() => {
+            ErrorKind::Permission | ErrorKind::Io if !options.is_read_only() && File::open(path).is_ok() => {
                 error.with_hint("use --read-only")
             }
             _ => error,
@@ -113,7 +116,13 @@ pub(crate) fn mount_on(
     }
     let fingerprint = header.fingerprint().map(|fingerprint| fingerprint.digest());
     let key = unlocked.volume_key.expose();
-    let request = Request { container: &container, fingerprint, key, target };
+    let request = Request {
+        container: &container,
+        fingerprint,
+        key,
+        target,
+        idle: options.idle.and_then(IdleTime::limit),
+    };
     let mounted = place.with(|| mount::start(&request, interrupt::flag()))?;
     // The server has its own copies.
     drop((unlocked, container));
@@ -360,7 +369,7 @@ struct Mounts {
 
 /// A file system that shows at `place`.
 pub(crate) fn target(options: &MountingOptions, place: &Place) -> Target {
-    let driver = match options.driver {
+    let driver = match options.driver.unwrap_or(DriverChoice::Auto) {
         DriverChoice::Auto => mount::DriverChoice::Auto,
         DriverChoice::Kernel => mount::DriverChoice::Kernel,
         DriverChoice::Builtin => mount::DriverChoice::Builtin,
@@ -370,11 +379,17 @@ pub(crate) fn target(options: &MountingOptions, place: &Place) -> Target {
         OwnersChoice::Me => Owners::Me,
         OwnersChoice::Real => Owners::Real,
     });
-    Target::FileSystem { mountpoint: place.path().to_path_buf(), driver, made: place.is_made(), owners }
+    Target::FileSystem {
+        mountpoint: place.path().to_path_buf(),
+        driver,
+        made: place.is_made(),
+        owners,
+        options: options.options(),
+    }
 }
 
 fn access(options: &MountingOptions) -> Access {
-    if options.read_only { Access::ReadOnly } else { Access::ReadWrite }
+    if options.is_read_only() { Access::ReadOnly } else { Access::ReadWrite }
 }
 
 /// Opens and locks the container, and its header file where the header is detached, or says who has it.
@@ -479,18 +494,22 @@ fn container_shown(entry: &Entry) -> String {
     }
 }
 
-fn access_shown(entry: &Entry) -> &'static str {
+fn access_shown(entry: &Entry) -> String {
     if entry.dead && entry.driver_killed {
-        return "none: its fuse2fs was killed; strongroom unmount cleans up";
+        return "none: its fuse2fs was killed; strongroom unmount cleans up".to_owned();
     }
     if entry.dead {
-        return "none: its server was killed; strongroom unmount cleans up";
+        return "none: its server was killed; strongroom unmount cleans up".to_owned();
     }
-    match (entry.protection, entry.read_only) {
+    let access = match (entry.protection, entry.read_only) {
         (Some(Protection::Triggered), _) => "read-only: a write hit the hidden volume",
         (Some(Protection::Active), _) => "read-write, hidden volume protected",
         (None, true) => "read-only",
         (None, false) => "read-write",
+    };
+    match entry.idle.map(Duration::from_secs) {
+        Some(idle) => format!("{access}, closes after {} without use", typed_time(idle)),
+        None => access.to_owned(),
     }
 }
 
@@ -505,7 +524,7 @@ fn table(mounts: &[Entry]) -> String {
                 .shown_at()
                 .map_or_else(|| no_place(entry).to_owned(), |place| in_one_line(&place.to_string_lossy())),
             entry.driver.clone(),
-            access_shown(entry).to_owned(),
+            access_shown(entry),
             entry.pid.to_string(),
             entry.mounted_at.clone(),
         ]);

@@ -104,7 +104,7 @@ fn opened(options: &OpenOptions) -> Result<Option<Entry>> {
         let found = std::fs::metadata(path).ok();
         Ok(found.and_then(|found| mount::shown((found.dev(), found.ino()))))
     })?;
-    Ok(entry.filter(|entry| entry.mountpoint.is_some() && entry.read_only == how.read_only))
+    Ok(entry.filter(|entry| entry.mountpoint.is_some() && entry.read_only == how.is_read_only()))
 }
 
 /// How long another `open` of the same container is waited for.

@@ -139,7 +139,7 @@ fn bytes(size: NewSize, container: &Container) -> Result<u64> {
 
 /// Serves the volume to ourselves, and makes the file system in it as large as that.
 fn grow_filesystem(container: &Container, key: &[u8]) -> Result<GrownFilesystem> {
-    let request = Request { container, fingerprint: None, key, target: Target::Private };
+    let request = Request { container, fingerprint: None, key, target: Target::Private, idle: None };
     let mounted = mount::start(&request, interrupt::flag())?;
     let grown = mounted.grow_filesystem(interrupt::flag());
     let stopped = mounted.stop(grown.is_err());

@@ -3,9 +3,12 @@
 mod files;
 mod fuse;
 mod negotiate;
+mod uses;
 
-pub use files::{FilesExport, FilesMount, Owners};
+pub use files::{FilesExport, FilesMount, Owners, Promptness};
 pub use fuse::{Client, FuseExport, LogSink};
+
+pub use uses::Uses;
 
 pub use crate::sys::fuse_mount::{check as check_fuse, unmount as unmount_fuse};
 

@@ -12,6 +12,7 @@ mod filesystem;
 mod fuse2fs;
 mod growfs;
 mod holders;
+mod idle;
 mod in_use;
 mod loan;
 mod look;
@@ -19,6 +20,7 @@ mod mkfs;
 mod mountinfo;
 mod mountpoint;
 mod namespaces;
+mod options;
 mod others;
 mod program;
 mod protocol;
@@ -50,6 +52,7 @@ pub use mountinfo::check_proc;
 pub use mountpoint::{
     is_made as is_made_mountpoint, make as make_mountpoint, remove_made as remove_made_mountpoint,
 };
+pub use options::MountOptions;
 pub use others::{Other, others};
 pub use protocol::Target;
 pub use reencryption::MountedReencryption;

@@ -18,7 +18,7 @@ use std::{
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{driver::DriverChoice, registry::Entry};
+use super::{driver::DriverChoice, options::MountOptions, registry::Entry};
 use crate::{
     error::{Error, ErrorKind, Result},
     export::Owners,
@@ -51,6 +51,9 @@ pub enum Target {
         /// Whose the files are, where that was said.
         #[serde(default)]
         owners: Option<Owners>,
+        /// What else it is told.
+        #[serde(default)]
+        options: MountOptions,
     },
 }
 
@@ -68,6 +71,14 @@ impl Target {
         match self {
             Self::FileSystem { owners, .. } => *owners,
             Self::Private | Self::Block { .. } => None,
+        }
+    }
+
+    /// The mount options.
+    pub(super) fn options(&self) -> MountOptions {
+        match self {
+            Self::FileSystem { options, .. } => options.clone(),
+            Self::Private | Self::Block { .. } => MountOptions::default(),
         }
     }
 }
@@ -105,6 +116,9 @@ pub(super) struct Order {
     /// For whom root mounts it.
     #[serde(default)]
     pub owner: Option<User>,
+    /// After how many seconds without use it closes itself.
+    #[serde(default)]
+    pub idle: Option<u64>,
 }
 
 /// A terminal and whose it is.
@@ -433,7 +447,9 @@ mod tests {
                 driver: DriverChoice::Auto,
                 made: true,
                 owners: Some(Owners::Me),
+                options: MountOptions::parse("noatime").unwrap_or_default(),
             },
+            idle: Some(900),
             read_only: true,
             fingerprint: None,
             format: Some("veracrypt".to_owned()),

@@ -68,6 +68,9 @@ pub struct Entry {
     pub uuid: Option<String>,
     /// RFC 3339, UTC.
     pub mounted_at: String,
+    /// After how many seconds without use it closes itself; none where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<u64>,
     /// Whether its server was killed: nothing in it can be reached, and the next `mount` or `unmount` takes it away.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dead: bool,
@@ -608,6 +611,7 @@ mod tests {
                 pid: 7,
                 uuid: None,
                 mounted_at: timestamp(0),
+                idle: None,
                 dead: false,
                 driver_killed: false,
             },

@@ -3,6 +3,7 @@
 mod ending;
 mod events;
 mod files;
+mod idle;
 mod leaving;
 mod loss;
 mod notes;
@@ -25,6 +26,7 @@ use std::{
     path::Path,
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use ending::Cause;
@@ -38,6 +40,7 @@ use probe::Probe;
 use super::{
     driver::{Builtin, Driver, View, Volume as DriverVolume},
     filesystem::Superblock,
+    idle::{Idle, Sign},
     mountinfo::{MountId, MountTable},
     protocol::{self, Answer, Command, Failure, Order, Outcome, Reencrypt, Target},
     replay::{Replay, take_down},
@@ -149,6 +152,8 @@ struct Server {
     contact: Contact,
     /// Dropped before the process ends, it comes to rest.
     reencryption: Arc<LiveReencryption>,
+    /// Where it closes itself once nobody uses it.
+    idle: Option<Idle>,
 }
 
 impl Server {
@@ -213,6 +218,8 @@ impl Server {
             record.ready = !is_private;
             record.entry.header = found.header.map(|header| header.path);
         })?;
+        let limit = order.idle.map(Duration::from_secs);
+        let idle = limit.zip(session.sign.take()).map(|(limit, sign)| Idle::begin(limit, sign));
         let contact = Contact { terminal: order.terminal, home: order.home, wanted: None };
         Ok(Self {
             session,
@@ -227,6 +234,7 @@ impl Server {
             probe: Probe::default(),
             contact,
             reencryption,
+            idle,
         })
     }
 
@@ -264,13 +272,16 @@ impl Server {
             session.note(|record| record.made_mountpoint = true)?;
             session.parts.push(MadeMountPoint::new(mountpoint.path()));
         }
+        let options = order.target.options();
         let view = View {
             read_only: order.read_only,
             missing_end: missing_end.as_deref(),
             owners: order.target.owners(),
+            options: &options,
         };
         let builtin = Builtin::of(&volume.device(), (order.target.driver(), *driver), order.read_only);
         let is_replayed_below = builtin.as_ref().is_none_or(|builtin| !builtin.replays_journals());
+        let volume_discards = volume.device().geometry().can_discard;
         let replay = Replay::plan(volume.device(), order.read_only && is_replayed_below, *driver);
         let (height, warnings) = (session.parts.height(), session.warnings.len());
         let raised = replay.raise(session, |below, session| {
@@ -287,6 +298,8 @@ impl Server {
                 read_only: order.read_only,
                 owner: order.owner,
                 owners: view.owners,
+                options: &options,
+                can_discard: volume_discards,
                 shadow: below.shadow.as_ref(),
                 condition: below.condition,
             };
@@ -325,6 +338,7 @@ impl Server {
         }
         let (end, id) = (end?, id?);
         let is_internal = !matches!(place, Place::Block(_));
+        session.sign = Some(Sign::Asked(export.uses()));
         session.parts.push(Export { block: export, id, read_only: order.read_only, is_internal });
         session.note(|record| record.block_mount = Some(id))?;
         session.check_stop()?;
@@ -334,7 +348,8 @@ impl Server {
     /// Serves until the volume is taken down, by whomever. Says whether all that was written is kept.
     fn serve(mut self) -> bool {
         loop {
-            let event = match self.watch.next(&self.signals, &self.control) {
+            let patience = self.idle.as_ref().map(Idle::wait);
+            let event = match self.watch.next(&self.signals, &self.control, patience) {
                 Ok(event) => event,
                 Err(error) => {
                     (self.log)(&format!("cannot wait for events: {error}"));
@@ -371,6 +386,7 @@ impl Server {
                 }
                 Event::Command(stream) => self.obey(stream),
             };
+            let next = if let Next::Serve = next { self.look_whether_idle() } else { next };
             match next {
                 Next::Serve => {}
                 Next::End { is_whole } => return is_whole,

@@ -16,6 +16,7 @@ use std::{
 };
 
 use super::{
+    idle::Sign,
     registry::{RECORD, Record, now},
     undo::{Log, Part, Undo, UndoStack},
 };
@@ -37,6 +38,8 @@ pub struct Session {
     pub standing: Vec<String>,
     /// What may be of interest, a sentence each.
     pub details: Vec<String>,
+    /// What tells that the volume is used.
+    pub(super) sign: Option<Sign>,
     stop: Arc<AtomicBool>,
     record: Record,
     log_file: Arc<Mutex<fs::File>>,
@@ -62,6 +65,7 @@ impl Session {
             warnings: Vec::new(),
             standing: Vec::new(),
             details: Vec::new(),
+            sign: None,
             stop,
             record,
             log_file,

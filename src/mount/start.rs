@@ -53,6 +53,8 @@ pub struct Request<'a> {
     pub key: &'a [u8],
     /// Where the volume becomes visible.
     pub target: Target,
+    /// After how long without use it closes itself, in whole seconds.
+    pub idle: Option<Duration>,
 }
 
 /// A volume that is mounted. Dropping this leaves it mounted, but for [`Target::Private`].
@@ -113,6 +115,7 @@ pub fn start(request: &Request<'_>, interrupted: &AtomicBool) -> Result<Mounted>
         section: request.container.section(),
         is_behind: request.container.locked_too().is_some(),
         terminal: Terminal::current(),
+        idle: request.idle.map(|idle| idle.as_secs()),
         owner: is_root().then(caller_of_root).flatten(),
         home: std::env::home_dir().filter(|home| home.is_absolute() && home.to_str().is_some()),
     };
@@ -323,9 +326,10 @@ fn absolute_target(target: &Target) -> Result<Target> {
         Target::Block { directory } => {
             Target::Block { directory: place(directory, false)?.path().to_path_buf() }
         }
-        Target::FileSystem { mountpoint, driver, made, owners } => {
+        Target::FileSystem { mountpoint, driver, made, owners, options } => {
             let mountpoint = place(mountpoint, *made)?.path().to_path_buf();
-            Target::FileSystem { mountpoint, driver: *driver, made: *made, owners: *owners }
+            let options = options.clone();
+            Target::FileSystem { mountpoint, driver: *driver, made: *made, owners: *owners, options }
         }
     })
 }

@@ -12,6 +12,7 @@ mod cut_short;
 mod errno;
 mod growing;
 mod headers;
+mod idle;
 mod images;
 mod keys;
 mod kills;
@@ -27,6 +28,7 @@ mod memory_limits;
 mod neighbours;
 mod nested;
 mod opening;
+mod options;
 mod others;
 #[path = "../place/mod.rs"]
 mod place;

@@ -1,10 +1,12 @@
 //! What `mount`, `unmount`, `open`, `close` and `sync` take.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use clap::{ArgGroup, Args, ValueEnum, ValueHint};
+use clap::{ArgAction, ArgGroup, Args, ValueEnum, ValueHint};
+use serde::Deserialize;
+use strongroom::mount;
 
-use super::{KeyslotOptions, ProtectOptions, UnlockOptions};
+use super::{KeyslotOptions, ProtectOptions, UnlockOptions, parse_time};
 
 #[derive(Debug, Args)]
 pub(crate) struct MountOptions {
@@ -15,7 +17,7 @@ pub(crate) struct MountOptions {
     #[arg(value_hint = ValueHint::DirPath, value_name = "MOUNTPOINT", required_if_eq("block", "true"))]
     pub(crate) mountpoint: Option<PathBuf>,
     /// Mount no file system; provide the decrypted volume as the file MOUNTPOINT/volume
-    #[arg(long, conflicts_with_all = ["driver", "owners"])]
+    #[arg(long, conflicts_with_all = ["driver", "owners", "options"])]
     pub(crate) block: bool,
     /// Stay in the foreground until the volume is unmounted
     #[arg(long)]
@@ -46,19 +48,37 @@ pub(crate) struct MountingOptions {
     /// Write nothing, neither to the file system nor to the container: a journal is replayed in memory
     #[arg(short, long, alias = "readonly")]
     pub(crate) read_only: bool,
-    /// How to mount the file system
-    #[arg(long, value_enum, default_value_t = DriverChoice::Auto, value_name = "DRIVER")]
-    pub(crate) driver: DriverChoice,
+    /// How to mount the file system [default: auto]
+    #[arg(long, value_enum, value_name = "DRIVER")]
+    pub(crate) driver: Option<DriverChoice>,
     /// Whose the files are, under the builtin driver [default: real if the volume's root directory is yours, or you are
     /// root; else me]
     #[arg(long = "owner", value_enum, value_name = "WHO")]
     pub(crate) owners: Option<OwnersChoice>,
+    /// Mount options, as mount(8) takes them: noatime, noexec, sync, compress=zstd; refused where the driver does not keep to them
+    #[arg(short, long, value_name = "OPTIONS", action = ArgAction::Append, value_parser = mount::MountOptions::parse)]
+    pub(crate) options: Vec<mount::MountOptions>,
+    /// Close it by itself once nothing has used it for this long: 90s, 15m, 2h, or never
+    #[arg(long, value_name = "TIME", value_parser = IdleTime::parse)]
+    pub(crate) idle: Option<IdleTime>,
     #[command(flatten)]
     pub(crate) keyslot: KeyslotOptions,
     #[command(flatten)]
     pub(crate) unlock: UnlockOptions,
     #[command(flatten)]
     pub(crate) protect: ProtectOptions,
+}
+
+impl MountingOptions {
+    /// All mount options together.
+    pub(crate) fn options(&self) -> mount::MountOptions {
+        self.options.iter().fold(mount::MountOptions::default(), mount::MountOptions::and)
+    }
+
+    /// Whether nothing is written: `--read-only`, or `-o ro`.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only || self.options().read_only().unwrap_or_default()
+    }
 }
 
 #[derive(Debug, Args)]
@@ -99,6 +119,31 @@ pub(crate) struct SyncOptions {
     /// A container or a mount point
     #[arg(value_hint = ValueHint::AnyPath, value_name = "CONTAINER|MOUNTPOINT")]
     pub(crate) target: PathBuf,
+}
+
+/// How long a volume may go without use before it closes itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct IdleTime(Option<Duration>);
+
+impl IdleTime {
+    fn parse(text: &str) -> Result<Self, String> {
+        let limit = if text == "never" { None } else { Some(parse_time(text)?) };
+        Ok(Self(limit))
+    }
+
+    /// `None` where it stays open.
+    pub(crate) const fn limit(self) -> Option<Duration> {
+        self.0
+    }
+}
+
+impl TryFrom<String> for IdleTime {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text)
+    }
 }
 
 /// What mounts the file system.

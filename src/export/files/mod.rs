@@ -6,4 +6,5 @@ mod requests;
 mod session;
 
 pub use attributes::Owners;
+pub use pace::Promptness;
 pub use session::{FilesExport, FilesMount};

@@ -12,8 +12,18 @@ use crate::filesystem::{Fault, FileSystem};
 /// be nothing else than commits.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
+    promptness: Promptness,
     state: Mutex<State>,
     news: Condvar,
+}
+
+/// What is on the medium when a program is answered, whatever that takes: what mount(8) calls `dirsync` and `sync`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Promptness {
+    /// Every change of names.
+    pub names: bool,
+    /// Every write.
+    pub content: bool,
 }
 
 #[derive(Debug, Default)]
@@ -47,6 +57,15 @@ impl State {
 }
 
 impl Pace {
+    pub(super) fn new(promptness: Promptness) -> Self {
+        Self { promptness, ..Self::default() }
+    }
+
+    /// After a write.
+    pub(super) fn commit_content(&self, files: &dyn FileSystem) -> Result<(), Fault> {
+        if self.promptness.content { self.commit(files) } else { Ok(()) }
+    }
+
     /// Takes note of a change.
     pub(super) fn note(&self) {
         let mut state = self.state();
@@ -67,7 +86,8 @@ impl Pace {
 
     /// The same, where something waits and nobody has waited for that within the last moment; else it is left to the next one.
     pub(super) fn commit_if_due(&self, files: &dyn FileSystem) -> Result<(), Fault> {
-        if !self.state().is_due(Instant::now()) || !files.is_unsynced() {
+        let is_due = self.promptness.names || self.state().is_due(Instant::now());
+        if !is_due || !files.is_unsynced() {
             return Ok(());
         }
         let done = self.commit(files);

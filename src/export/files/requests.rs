@@ -28,7 +28,7 @@ use super::{
     pace::Pace,
 };
 use crate::{
-    export::{LogSink, negotiate::negotiate},
+    export::{LogSink, Uses, negotiate::negotiate},
     filesystem::{Attributes, Changes, Existing, Fault, FileSystem, Found, Kind, New, NodeId, Seek, Space},
     sys::fuse_mount::MAX_READ,
 };
@@ -37,6 +37,7 @@ use crate::{
 pub(super) struct Server {
     files: Arc<Served>,
     pace: Arc<Pace>,
+    uses: Uses,
     owners: Owners,
     log: LogSink,
     has_panicked: AtomicBool,
@@ -69,8 +70,12 @@ struct Shown {
 }
 
 impl Server {
-    pub(super) fn new(files: Arc<Served>, pace: Arc<Pace>, owners: Owners, log: LogSink) -> Self {
-        Self { files, pace, owners, log, has_panicked: AtomicBool::new(false) }
+    pub(super) fn new(
+        (files, pace, uses): (Arc<Served>, Arc<Pace>, Uses),
+        owners: Owners,
+        log: LogSink,
+    ) -> Self {
+        Self { files, pace, uses, owners, log, has_panicked: AtomicBool::new(false) }
     }
 
     /// Has the file system do something. A panic there ends neither the thread nor the process, which has the keys; the file
@@ -91,6 +96,7 @@ impl Server {
 
     /// The same for what changes something: it reaches the medium within a moment.
     fn change<T>(&self, work: impl FnOnce(&dyn FileSystem) -> Result<T, Fault>) -> Result<T, Errno> {
+        self.uses.note();
         let changed = self.ask(work);
         // Also where it failed on the way.
         self.pace.note();
@@ -387,6 +393,7 @@ impl Filesystem for Server {
     }
 
     fn open(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        self.uses.note();
         match self.ask(|files| files.open(node(ino))) {
             Ok(()) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
             Err(errno) => reply.error(errno),
@@ -404,6 +411,7 @@ impl Filesystem for Server {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        self.uses.note();
         let mut buffer = vec![0; usize::try_from(size.min(MAX_READ)).unwrap_or_default()];
         match self.ask(|files| files.read(node(ino), offset, &mut buffer)) {
             Ok(count) => reply.data(buffer.get(..count).unwrap_or_default()),
@@ -431,7 +439,7 @@ impl Filesystem for Server {
             }
             files.write(node(ino), offset, data)
         });
-        match written {
+        match written.and_then(|()| self.ask(|files| self.pace.commit_content(files))) {
             Ok(()) => reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX)),
             Err(errno) => reply.error(errno),
         }
@@ -468,6 +476,7 @@ impl Filesystem for Server {
     }
 
     fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        self.uses.note();
         match self.ask(|files| files.open(node(ino))) {
             Ok(()) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
             Err(errno) => reply.error(errno),

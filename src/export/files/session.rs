@@ -10,13 +10,13 @@ use std::{
 
 use super::{
     attributes::Owners,
-    pace::Pace,
+    pace::{Pace, Promptness},
     requests::{Served, Server},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
     export::{
-        LogSink,
+        LogSink, Uses,
         fuse::session::{OwnMount, has_ended_within, mounting, serve},
     },
     filesystem::FileSystem,
@@ -34,6 +34,10 @@ pub struct FilesMount<'a> {
     pub read_only: bool,
     /// Whose the files are.
     pub owners: Owners,
+    /// Whether no file may be run as a program, whatever its mode.
+    pub forbids_programs: bool,
+    /// What is on the medium when a program is answered.
+    pub promptness: Promptness,
 }
 
 /// A file system that is being served. Dropping it unmounts, by force if need be.
@@ -46,6 +50,7 @@ pub struct FilesExport {
     /// The thread that commits what waits.
     syncing: Option<JoinHandle<()>>,
     end: PipeReader,
+    uses: Uses,
 }
 
 impl FilesExport {
@@ -54,20 +59,23 @@ impl FilesExport {
     /// # Errors
     /// `Missing` where FUSE or `fusermount3` is, `Permission`, `NotFound`, or what the system gave. Nothing stays mounted.
     pub fn start(files: Arc<dyn FileSystem>, dir: &Path, how: FilesMount<'_>, log: &LogSink) -> Result<Self> {
-        let FilesMount { source, subtype, read_only, owners } = how;
+        let FilesMount { source, subtype, read_only, owners, forbids_programs, promptness } = how;
         // Where files have modes of their own, those say which are programs.
-        let runs_programs = files.has_access_lists();
+        let runs_programs = files.has_access_lists() && !forbids_programs;
         let appearance = Appearance { source, subtype, read_only, checks_modes: true, runs_programs };
         let (mount, descriptor) = OwnMount::new(dir, &appearance)?;
         let served = Arc::new(Served::new(Arc::clone(&files)));
-        let pace = Arc::<Pace>::default();
-        let answering = Server::new(Arc::clone(&served), Arc::clone(&pace), owners, Arc::clone(log));
+        let pace = Arc::new(Pace::new(promptness));
+        let uses = Uses::default();
+        let shared = (Arc::clone(&served), Arc::clone(&pace), uses.clone());
+        let answering = Server::new(shared, owners, Arc::clone(log));
         let started = serve(answering, true, descriptor, Arc::clone(log));
         let (session, end) = started.map_err(|error| {
             let _the_first_error_counts = mount.take_away(true);
             error.during(mounting(dir))
         })?;
-        let mut export = Self { mount, files, served, session: Some(session), pace, syncing: None, end };
+        let mut export =
+            Self { mount, files, served, session: Some(session), pace, syncing: None, end, uses };
         // The first answer; from here on an error drops the export, which unmounts.
         std::fs::metadata(dir).map_err(|error| Error::from(error).during(mounting(dir)))?;
         let _unchanged = fuse_mount::set_read_ahead(export.mount.device_number, fuse_mount::MAX_READ);
@@ -79,6 +87,11 @@ impl FilesExport {
     /// The directory that it is mounted on.
     pub fn directory(&self) -> PathBuf {
         self.mount.dir.clone()
+    }
+
+    /// What counts the uses of its files.
+    pub fn uses(&self) -> Uses {
+        self.uses.clone()
     }
 
     /// Becomes readable (end of file) when the session ends, for `poll` beside other descriptors.

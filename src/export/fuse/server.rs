@@ -10,7 +10,10 @@ use super::{
     Client, LogSink,
     attributes::{Attributes, VOLUME},
 };
-use crate::block::{BlockError, BufferPool, ByteDevice, Geometry};
+use crate::{
+    block::{BlockError, BufferPool, ByteDevice, Geometry},
+    export::Uses,
+};
 
 /// What all threads of the server share, and what [`FuseExport`](super::FuseExport) can take away from under them.
 pub(super) struct Served {
@@ -101,10 +104,11 @@ pub(super) struct Server {
     read_only: bool,
     can_discard: bool,
     pub(super) client: Client,
+    uses: Uses,
 }
 
 impl Server {
-    pub(super) fn new(served: Arc<Served>, client: Client) -> Self {
+    pub(super) fn new(served: Arc<Served>, client: Client, uses: Uses) -> Self {
         let geometry = served.geometry;
         let size = geometry.bytes();
         Self {
@@ -114,10 +118,13 @@ impl Server {
             read_only: geometry.read_only,
             can_discard: geometry.can_discard,
             client,
+            uses,
         }
     }
 
+    /// The device for a request of a program.
     fn device(&self) -> Result<Arc<ByteDevice>, Errno> {
+        self.uses.note();
         self.served.device().ok_or(Errno::EIO)
     }
 

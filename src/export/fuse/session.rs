@@ -22,7 +22,7 @@ use super::{
 use crate::{
     block::{BlockDevice, ByteDevice},
     error::{Error, ErrorKind, Result},
-    export::VOLUME_FILE,
+    export::{Uses, VOLUME_FILE},
     sys::{
         alloc,
         fuse_mount::{self, Appearance},
@@ -38,6 +38,7 @@ pub struct FuseExport {
     end: PipeReader,
     /// It was unmounted, and somebody keeps it all the same.
     is_kept: bool,
+    uses: Uses,
 }
 
 impl FuseExport {
@@ -52,13 +53,14 @@ impl FuseExport {
         let served = Arc::new(Served::new(ByteDevice::new(device), Arc::clone(&log)));
         served.reserve(threads());
         alloc::take_up_large_blocks(LARGEST_REQUEST);
-        let started =
-            serve(Server::new(Arc::clone(&served), client), client.asks_for_much(), descriptor, log);
+        let uses = Uses::default();
+        let answering = Server::new(Arc::clone(&served), client, uses.clone());
+        let started = serve(answering, client.asks_for_much(), descriptor, log);
         let (session, end) = started.map_err(|error| {
             let _the_first_error_counts = mount.take_away(true);
             error.during(mounting(dir))
         })?;
-        let export = Self { mount, served, session: Some(session), end, is_kept: false };
+        let export = Self { mount, served, session: Some(session), end, is_kept: false, uses };
         // The first answer; from here on an error drops the export, which unmounts.
         std::fs::metadata(export.path()).map_err(|error| Error::from(error).during(mounting(dir)))?;
         // Only root may raise it; others keep the kernel's 128 KiB.
@@ -69,6 +71,11 @@ impl FuseExport {
     /// The block file.
     pub fn path(&self) -> PathBuf {
         self.mount.dir.join(VOLUME_FILE)
+    }
+
+    /// What counts the uses of the file.
+    pub fn uses(&self) -> Uses {
+        self.uses.clone()
     }
 
     /// Takes note of where the mount shows by now: a folder above it may have been renamed.

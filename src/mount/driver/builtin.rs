@@ -14,12 +14,14 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    export::{FilesExport, FilesMount, Owners},
+    export::{FilesExport, FilesMount, Owners, Promptness},
     filesystem::{ExtFileSystem, FatFileSystem, Fault, FileSystem, Journal, NodeId, Rights, Unreadable},
     mount::{
         filesystem::{Contents, Superblock},
+        idle::Sign,
         mountinfo::MountId,
         mountpoint::MountPoint,
+        options::MountOptions,
         replay,
         session::Session,
         undo::{Log, Part, Undo},
@@ -51,6 +53,8 @@ pub(in crate::mount) struct View<'a> {
     pub missing_end: Option<&'a str>,
     /// Whose the files are to be, where that was said.
     pub owners: Option<Owners>,
+    /// What else it is told.
+    pub options: &'a MountOptions,
 }
 
 impl Builtin {
@@ -158,6 +162,7 @@ impl Builtin {
             return Err(cut_off(missing));
         }
         ownership::check(self.contents, view.owners, Means::Builtin)?;
+        view.options.check(self.contents, Means::Builtin)?;
         let (files, is_written) = match self.contents {
             Contents::Ext { .. } if view.read_only || self.unwritten.is_some() => {
                 (self.open_ext(view, session)?, false)
@@ -170,11 +175,20 @@ impl Builtin {
         let path = mountpoint.path();
         let source = source_of(session);
         let subtype = self.contents.kernel_name().unwrap_or("vfat");
-        let how = FilesMount { source: &source.to_string_lossy(), subtype, read_only, owners };
+        let (names, content) = view.options.promptness();
+        let how = FilesMount {
+            source: &source.to_string_lossy(),
+            subtype,
+            read_only,
+            owners,
+            forbids_programs: view.options.forbids_programs(),
+            promptness: Promptness { names, content },
+        };
         let export = FilesExport::start(files, path, how, log)?;
         let end = export.end().try_clone_to_owned();
         let mount = find_mount(path, "fuse.");
         let id = mount.as_ref().ok().and_then(|mount| mount.as_ref().map(|mount| mount.id));
+        session.sign = Some(Sign::Asked(export.uses()));
         session.parts.push(Files { export, id, stop: Arc::clone(session.stop()), is_held: false });
         if mount?.is_none() {
             return Err(Error::new(ErrorKind::Io, "the mount does not show"));

@@ -34,13 +34,16 @@ use crate::{
     error::{Error, ErrorKind, Result},
     mount::{
         filesystem::Contents,
+        idle::Sign,
         mountinfo::MountId,
         mountpoint::MountPoint,
         server::probe::soon,
         session::Session,
         undo::{Part, Undo},
+        ways::Means,
     },
     sys::{
+        file_uses::FileUses,
         freeze,
         loopdev::{self, LoopDevice, LoopOptions, backing_file},
         user::User,
@@ -52,6 +55,11 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
     let Some(kind) = volume.superblock.contents.kernel_name() else {
         return Err(volume.superblock.unmountable());
     };
+    volume.options.check(volume.superblock.contents, Means::Kernel)?;
+    if volume.options.discards() && !volume.can_discard && !volume.read_only {
+        let reason = "-o discard: this container takes no space back, as it is not thin";
+        return Err(Error::new(ErrorKind::Unsupported, reason).with_hint("leave it out"));
+    }
     let device = attach(volume, session)?;
     session.check_stop()?;
     let is_refused_writing = mount_device(&device, kind, volume, mountpoint)?;
@@ -61,6 +69,10 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
         unmount_directly(&path, true)?;
         return Err(Error::new(ErrorKind::Io, "the mount does not show in the table of mounts"));
     };
+    // Without it there are the reads and writes of the block file, and those of the kernel among them.
+    if let Ok(uses) = FileUses::watch(&path) {
+        session.sign = Some(Sign::Told(uses));
+    }
     let shadow = volume.shadow.cloned();
     seal(shadow.as_ref(), true);
     let stop = Arc::clone(session.stop());
@@ -153,7 +165,7 @@ fn mount_device(device: &Path, kind: &str, volume: Volume<'_>, mountpoint: &Moun
     let owner = volume.owner.map_or_else(|| mountpoint.owner(), Ok)?;
     let options = options(volume, owner)?;
     let mount = |access| {
-        let flags = MountFlags::NOSUID | MountFlags::NODEV | access;
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | volume.options.flags() | access;
         rustix::mount::mount(device, &target, kind, flags, options.as_deref())
     };
     if volume.read_only {
@@ -178,7 +190,9 @@ fn options(volume: Volume<'_>, owner: User) -> Result<Option<CString>> {
     let contents = volume.superblock.contents;
     let ownership = ownership::options(contents, owner);
     let journal = journal_options(contents, volume.leaves_journal()).map(str::to_owned);
-    let options: Vec<_> = ownership.into_iter().chain(journal).collect();
+    // Those that were asked for come last: the kernel takes the last word on each.
+    let asked = volume.options.particular().iter().cloned();
+    let options: Vec<_> = ownership.into_iter().chain(journal).chain(asked).collect();
     if options.is_empty() {
         return Ok(None);
     }
@@ -443,6 +457,8 @@ mod tests {
             read_only: true,
             owner: None,
             owners: None,
+            options: Box::leak(Box::default()),
+            can_discard: false,
             shadow: None,
             condition: None,
         }

@@ -31,6 +31,7 @@ use super::{
     holders::{Holder, holders_elsewhere, holders_of_mount, holds_mount_without_place, other_mounts},
     mountinfo::{Mount, MountId, MountTable},
     mountpoint::MountPoint,
+    options::MountOptions,
     program,
     session::Session,
     ways::{Means, has_loop_devices},
@@ -157,6 +158,10 @@ pub struct Volume<'a> {
     pub owner: Option<User>,
     /// Whose they are to be, where that was said.
     pub owners: Option<Owners>,
+    /// What else it is told.
+    pub options: &'a MountOptions,
+    /// Whether the container takes space back.
+    pub can_discard: bool,
     /// What keeps in memory what is written to the block file all the same: then a journal can be replayed.
     pub shadow: Option<&'a Arc<ShadowDevice>>,
     /// How the last use of what it holds ended, where that is known.

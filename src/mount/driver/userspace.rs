@@ -31,11 +31,13 @@ use crate::{
     mount::{
         filesystem::{Contents, Superblock},
         fuse2fs::{Version, is_sound},
+        idle::Sign,
         mountinfo::MountId,
         mountpoint::MountPoint,
         program,
         session::{DRIVER_LOG, SOURCE, Session},
         undo::{Part, Undo},
+        ways::Means,
     },
     sys::{
         fuse_mount::is_connected,
@@ -49,6 +51,7 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
         return Err(unmountable(&volume.superblock));
     };
     let fuse2fs = fuse2fs()?;
+    volume.options.check(volume.superblock.contents, Means::Fuse2fs)?;
     if !volume.read_only {
         e2fsck::repair_unasked(session, BLOCK_NAME, mountpoint.path())?;
         if !has_reserve {
@@ -70,7 +73,10 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
     if !volume.read_only {
         session.standing.push(LONG_NAMES.to_owned());
     }
-    let options = options(volume.read_only, needs_recovery, version);
+    let mut options = options(volume.read_only, needs_recovery, version);
+    if volume.options.forbids_programs() {
+        options.push_str(",noexec");
+    }
     let log =
         OpenOptions::new().create(true).append(true).mode(0o600).open(session.directory.join(DRIVER_LOG))?;
     let mut command = program::command(fuse2fs);
@@ -83,6 +89,7 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
     let path = mountpoint.path().to_path_buf();
     let (block, errors) = (volume.block.to_path_buf(), recorded_errors(volume.block));
     let mut driver = Fuse2fs { child, path, id: None, stop, idle: Idle::default(), block, errors };
+    session.sign = process.map(Sign::Worked).or(session.sign.take());
     let mounted = session
         .note(|record| record.driver_process = process)
         .and_then(|()| driver.wait_until_mounted(&session.directory, session.stop()));

@@ -222,7 +222,7 @@ impl Server {
     }
 
     /// Whether the container of another session lies in this volume: that one writes into it until it has ended.
-    fn has_inner_sessions(&self) -> bool {
+    pub(super) fn has_inner_sessions(&self) -> bool {
         let Some(runtime) = self.session.directory.parent() else { return false };
         let record = self.session.record();
         !registry::inner_ones(record, registry::sessions_in(&[runtime.to_path_buf()])).is_empty()

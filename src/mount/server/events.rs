@@ -183,10 +183,15 @@ impl Watch {
         self.borrower = Some(borrower);
     }
 
-    /// Waits for the next event.
-    pub(super) fn next(&mut self, signals: &Signals, control: &UnixListener) -> io::Result<Event> {
+    /// Waits for the next event; after so much `patience` something is always taken for changed.
+    pub(super) fn next(
+        &mut self,
+        signals: &Signals,
+        control: &UnixListener,
+        patience: Option<Duration>,
+    ) -> io::Result<Event> {
         loop {
-            match self.wait(signals, control)? {
+            match self.wait(signals, control, patience)? {
                 Ready::Signal => {
                     let _ = (&signals.pipe).read(&mut [0; 16])?;
                     return Ok(Event::Signal);
@@ -220,7 +225,12 @@ impl Watch {
         }
     }
 
-    fn wait(&self, signals: &Signals, control: &UnixListener) -> io::Result<Ready> {
+    fn wait(
+        &self,
+        signals: &Signals,
+        control: &UnixListener,
+        patience: Option<Duration>,
+    ) -> io::Result<Ready> {
         let mut descriptors = vec![
             PollFd::new(&signals.pipe, PollFlags::IN),
             PollFd::new(control, PollFlags::IN),
@@ -240,7 +250,9 @@ impl Watch {
         descriptors.extend(self.room.as_ref().map(|room| PollFd::new(room, PollFlags::IN)));
         let home = descriptors.len();
         descriptors.extend(self.home.as_ref().map(|home| PollFd::new(home, PollFlags::IN)));
-        let is_time = match poll(&mut descriptors, Some(if self.is_lingering { &MOMENT } else { &LOOK })) {
+        let longest = if self.is_lingering { MOMENT } else { LOOK };
+        let longest = patience.map_or(longest, |patience| patience.min(longest));
+        let is_time = match poll(&mut descriptors, Timespec::try_from(longest).ok().as_ref()) {
             Ok(count) => count == 0,
             Err(rustix::io::Errno::INTR) => false,
             Err(error) => return Err(error.into()),
@@ -302,7 +314,7 @@ pub(super) fn next_while_held(
     let mut descriptors =
         vec![PollFd::new(&signals.pipe, PollFlags::IN), PollFd::new(control, PollFlags::IN)];
     descriptors.extend(saver.map(|saver| PollFd::new(saver, PollFlags::IN)));
-    match poll(&mut descriptors, Some(&LOOK)) {
+    match poll(&mut descriptors, Timespec::try_from(LOOK).ok().as_ref()) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
         Err(error) => return Err(error.into()),
     }
@@ -331,7 +343,7 @@ pub(super) fn receive_command(stream: &UnixStream) -> Result<Command> {
 }
 
 /// How long nobody looks whether the session's directory is still there, where no mount changes.
-const LOOK: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
+const LOOK: Duration = Duration::from_secs(60);
 /// How long a volume that is free again may go on being served.
-const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
+const MOMENT: Duration = Duration::from_millis(500);
 const COMMAND_LIMIT: Duration = Duration::from_secs(5);

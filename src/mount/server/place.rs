@@ -98,6 +98,7 @@ pub(super) fn record(
         pid: server.pid,
         uuid: volume.info().uuid.clone(),
         mounted_at: now(),
+        idle: order.idle,
         dead: false,
         driver_killed: false,
     };
