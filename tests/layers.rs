@@ -43,7 +43,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
 const EVERYONES: [&str; 3] = ["error", "text", "units"];
 
 /// Each dependency with the layers that may use it; none named means all of them.
-const CRATES: [(&str, &[&str]); 51] = [
+const CRATES: [(&str, &[&str]); 52] = [
     ("aes", &["crypto"]),
     // In `sys` only to say that a block may be zeros.
     ("argon2", &["crypto", "sys"]),
@@ -91,6 +91,7 @@ const CRATES: [(&str, &[&str]); 51] = [
     ("indicatif", &["cli"]),
     ("comfy_table", &["cli"]),
     ("qrcode", &["cli"]),
+    ("toml", &["cli"]),
     ("zerocopy", &["format"]),
     ("rustix", &[]),
     ("zeroize", &[]),

@@ -4,6 +4,7 @@ mod args;
 mod benchmark;
 mod check;
 mod completions;
+mod config;
 mod cost;
 mod create;
 mod doctor;
@@ -113,7 +114,7 @@ fn run(arguments: &[OsString]) -> u8 {
             Err(refusal) => return refuse(&refusal, arguments),
         };
     let console = Console::new(parsed.output);
-    match resolve_device(&mut parsed.command).and_then(|()| obey(console, &parsed.command)) {
+    match resolve_device(&mut parsed.command).and_then(|()| obey(console, &mut parsed.command)) {
         Ok(status) => status,
         Err(error) => report(console, &error),
     }
@@ -129,10 +130,11 @@ fn resolve_device(command: &mut Command) -> Result<()> {
 }
 
 /// Gives the exit status of a command that was carried out.
-fn obey(console: Console, command: &Command) -> Result<u8> {
+fn obey(console: Console, command: &mut Command) -> Result<u8> {
     forbid_dumps()?;
     interrupt::watch(console)?;
-    let done = match command {
+    config::apply(console, command)?;
+    let done = match &*command {
         // What it finds is its result, and no error.
         Command::Check(options) => return check::run(console, options),
         // Several volumes may fail, each with a line of its own.

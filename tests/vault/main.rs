@@ -9,6 +9,7 @@
 
 mod builtin;
 mod cut_short;
+mod defaults;
 mod errno;
 mod growing;
 mod headers;

@@ -61,6 +61,11 @@ fn what_could_harm_is_refused_before_the_password() {
         assert_eq!(refused.status, Some(1), "{refused:?}");
         assert!(refused.errors.contains(told), "{refused:?}");
     }
+    let both = place.strongroom("mount none.vault m --read-only -o rw");
+    assert!(
+        both.status == Some(1) && both.errors.contains("-o rw: cannot be used with --read-only"),
+        "{both:?}"
+    );
     let block = place.strongroom("mount none.vault m --block -o noatime");
     assert_eq!(block.status, Some(1), "{block:?}");
 }
