@@ -11,6 +11,7 @@ mod doctor;
 mod edit;
 mod erase;
 mod folders;
+mod fstab;
 mod header;
 mod hidden;
 mod images;
@@ -72,6 +73,9 @@ pub(crate) fn main() -> ExitCode {
         return ExitCode::from(report::exit_status(ErrorKind::OutOfMemory));
     }
     let arguments: Vec<OsString> = std::env::args_os().collect();
+    if fstab::is_called(&arguments) {
+        return help_mount(&arguments);
+    }
     if arguments.get(1).is_some_and(|argument| argument == mount::SERVE) {
         return mount::serve();
     }
@@ -84,12 +88,25 @@ pub(crate) fn main() -> ExitCode {
     {
         return mount::reach(path.as_ref());
     }
-    // Not a panic's own exit status 101, which is none of ours: what was begun has been undone by unwinding.
-    let status = panic::catch_unwind(|| run(&arguments));
-    ExitCode::from(status.unwrap_or_else(|_| {
+    ExitCode::from(run_to_the_end(&arguments))
+}
+
+/// The helper of mount(8).
+fn help_mount(arguments: &[OsString]) -> ExitCode {
+    let status = match fstab::translate(arguments) {
+        Ok(Some(words)) => run_to_the_end(&words),
+        Ok(None) => 0,
+        Err(error) => report(Console::before_options(false), &error),
+    };
+    ExitCode::from(fstab::exit_status(status))
+}
+
+/// Gives the exit status, and no panic's own 101, which is none of ours: what was begun has been undone by unwinding.
+fn run_to_the_end(arguments: &[OsString]) -> u8 {
+    panic::catch_unwind(|| run(arguments)).unwrap_or_else(|_| {
         let is_short = IS_SHORT_OF_THREADS.load(Ordering::SeqCst);
         report::exit_status(if is_short { ErrorKind::OutOfMemory } else { ErrorKind::Io })
-    }))
+    })
 }
 
 /// All of clap's knowledge of the command line.

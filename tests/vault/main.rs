@@ -11,6 +11,7 @@ mod builtin;
 mod cut_short;
 mod defaults;
 mod errno;
+mod fstab;
 mod growing;
 mod headers;
 mod idle;
