@@ -18,6 +18,11 @@ SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 # FIDO2 needs the headers of libudev; where they cannot be installed, all else is built without it. Looked up late: `tools` may bring them.
 FEATURES = $(shell pkg-config --exists libudev 2>/dev/null || echo --no-default-features)
 SHARE := $(DESTDIR)$(PREFIX)/share
+# mount(8) looks for its helpers in /sbin alone, and systemd reads its units in lib where PREFIX is the system's.
+IS_SYSTEM := $(filter /usr /usr/local,$(PREFIX))
+HELPER := $(if $(IS_SYSTEM),/usr/sbin,$(PREFIX)/sbin)/mount.strongroom
+UNITS := $(PREFIX)/$(if $(IS_SYSTEM),lib,share)/systemd
+DATA := applications/strongroom.desktop applications/strongroom-veracrypt.desktop mime/packages/strongroom.xml icons/hicolor/scalable/apps/strongroom.svg
 
 .PHONY: help setup tools build demo test book guest fresh torture losses files check bench install uninstall fuzz clean
 
@@ -79,17 +84,29 @@ bench: ## compare ciphers, PBKDF2, data path, re-encryption with others (root); 
 	STRONGROOM_BENCH_CIPHERS=$(abspath $(TARGET))/bench/ciphers.txt $(CARGO) bench --locked $(FEATURES) --bench path
 
 # What is installed has no debugging information; the one in the build folder keeps it.
-install: $(BINARY) ## install program, manual and completions under PREFIX (/usr/local)
+install: $(BINARY) ## install program, manual, completions, units and what desktops know it by under PREFIX (/usr/local)
 	install -D -s -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/strongroom
 	install -d $(SHARE)/man/man1 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
 	$(BINARY) man > $(SHARE)/man/man1/strongroom.1
 	$(BINARY) completions bash > $(SHARE)/bash-completion/completions/strongroom
 	$(BINARY) completions zsh > $(SHARE)/zsh/site-functions/_strongroom
 	$(BINARY) completions fish > $(SHARE)/fish/vendor_completions.d/strongroom.fish
+	install -d $(dir $(DESTDIR)$(HELPER))
+	ln -sf $(PREFIX)/bin/strongroom $(DESTDIR)$(HELPER)
+	install -d $(DESTDIR)$(UNITS)/system $(DESTDIR)$(UNITS)/user
+	sed 's|@HELPER@|$(HELPER)|; s|@PROGRAM@|$(PREFIX)/bin/strongroom|' share/systemd/strongroom@.service > $(DESTDIR)$(UNITS)/system/strongroom@.service
+	sed 's|@HELPER@|$(HELPER)|; s|@PROGRAM@|$(PREFIX)/bin/strongroom|' share/systemd/user/strongroom@.service > $(DESTDIR)$(UNITS)/user/strongroom@.service
+	install -D -m 0644 -t $(SHARE)/applications share/applications/strongroom.desktop share/applications/strongroom-veracrypt.desktop
+	install -D -m 0644 -t $(SHARE)/mime/packages share/mime/strongroom.xml
+	install -D -m 0644 -t $(SHARE)/icons/hicolor/scalable/apps share/icons/strongroom.svg
+	@if [ -z "$(DESTDIR)" ] && command -v update-mime-database >/dev/null; then update-mime-database $(SHARE)/mime; fi
+	@if [ -z "$(DESTDIR)" ] && command -v update-desktop-database >/dev/null; then update-desktop-database -q $(SHARE)/applications; fi
 
 uninstall: ## remove what install put under PREFIX
 	rm -f $(DESTDIR)$(PREFIX)/bin/strongroom $(SHARE)/man/man1/strongroom.1 $(SHARE)/bash-completion/completions/strongroom
 	rm -f $(SHARE)/zsh/site-functions/_strongroom $(SHARE)/fish/vendor_completions.d/strongroom.fish
+	rm -f $(DESTDIR)$(HELPER) $(DESTDIR)$(UNITS)/system/strongroom@.service $(DESTDIR)$(UNITS)/user/strongroom@.service $(addprefix $(SHARE)/,$(DATA))
+	@if [ -z "$(DESTDIR)" ] && command -v update-mime-database >/dev/null && [ -d $(SHARE)/mime ]; then update-mime-database $(SHARE)/mime; fi
 
 # What it finds goes to fuzz/target/corpus, not among the seeds that the repository holds.
 fuzz: ## run each fuzz target for FUZZ_SECONDS (60); needs a nightly toolchain and cargo-fuzz
