@@ -24,7 +24,7 @@ HELPER := $(if $(IS_SYSTEM),/usr/sbin,$(PREFIX)/sbin)/mount.strongroom
 UNITS := $(PREFIX)/$(if $(IS_SYSTEM),lib,share)/systemd
 DATA := applications/strongroom.desktop applications/strongroom-veracrypt.desktop mime/packages/strongroom.xml icons/hicolor/scalable/apps/strongroom.svg
 
-.PHONY: help setup tools build demo test book guest fresh torture losses files check bench install uninstall fuzz clean
+.PHONY: help setup tools build demo tests test book guest fresh torture losses files check bench install uninstall fuzz fuzz-targets clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -44,6 +44,9 @@ $(BINARY): $(SOURCES)
 
 demo: build ## make a vault, mount it, write and read real files
 	scripts/demo.sh $(dir $(BINARY))
+
+tests: tools ## build the tests, and run none
+	$(CARGO) test --locked --no-run $(FEATURES)
 
 test: tools ## run all tests; say at the end how many passed, and what was skipped
 	CARGO=$(CARGO) scripts/test.sh $(FEATURES)
@@ -108,9 +111,11 @@ uninstall: ## remove what install put under PREFIX
 	rm -f $(DESTDIR)$(HELPER) $(DESTDIR)$(UNITS)/system/strongroom@.service $(DESTDIR)$(UNITS)/user/strongroom@.service $(addprefix $(SHARE)/,$(DATA))
 	@if [ -z "$(DESTDIR)" ] && command -v update-mime-database >/dev/null && [ -d $(SHARE)/mime ]; then update-mime-database $(SHARE)/mime; fi
 
-# What it finds goes to fuzz/target/corpus, not among the seeds that the repository holds.
-fuzz: ## run each fuzz target for FUZZ_SECONDS (60); needs a nightly toolchain and cargo-fuzz
+fuzz-targets:
 	$(CARGO) +nightly fuzz build
+
+# What it finds goes to fuzz/target/corpus, not among the seeds that the repository holds.
+fuzz: fuzz-targets ## run each fuzz target for FUZZ_SECONDS (60); needs a nightly toolchain and cargo-fuzz
 	$(CARGO) +nightly fuzz list | xargs -P $$(nproc) -I {} scripts/fuzz.sh {} $(FUZZ_SECONDS)
 
 clean: ## remove what was built

@@ -4,6 +4,7 @@
 #
 #   fresh.sh           all of that
 #   fresh.sh --quick   both end with `make demo`, and are built without optimisation but for the key derivation
+#   fresh.sh --wait FILE  all of it, built so; what is built runs when FILE is there, at the usual priority
 #   fresh.sh --systems only makes the systems
 #
 # As root or with sudo; what is committed counts. The systems are downloaded once and kept in the build folder, all else is made
@@ -37,10 +38,9 @@ main() {
         grep -qxF "\$ $line" README.md || fail "README.md does not say: $line"
     done
     [[ $(id -u) -eq 0 ]] || exec sudo --preserve-env scripts/fresh.sh "$@"
-    if [[ ${1-} = --quick ]]; then
-        export FRESH_CARGO=$unoptimised
-        tests=()
-    fi
+    [[ ! ${1-} =~ ^--(quick|wait)$ ]] || export FRESH_CARGO=$unoptimised
+    [[ ${1-} != --quick ]] || tests=()
+    [[ ${1-} != --wait ]] || export FRESH_GATE=$2
     scripts/setup.sh --fresh
     mkdir -p "$folder"
     make_system important
@@ -83,7 +83,7 @@ start() {
 
 # In tables of its own.
 machine() {
-    local root=$folder/root-$1 line
+    local root=$folder/root-$1 readme=("$packages" "${clone/URL//srv/strongroom.git}" "${built[@]}")
     rm -rf --one-file-system "$root"
     mkdir -p "$root"
     tar --extract --numeric-owner --file "$folder/$1.tar" --directory "$root"
@@ -96,17 +96,29 @@ machine() {
     cp "$folder/apt.conf" "$root/etc/apt/apt.conf.d/90proxy"
     git clone --quiet --bare . "$root/srv/strongroom.git"
     make_user "$root"
-    {
-        echo "$packages"
-        echo "${clone/URL//srv/strongroom.git}"
-        printf '%s\n' "${built[@]}" "${@:2}"
-        echo 'sudo make uninstall && make install PREFIX=$HOME/.local && ~/.local/bin/strongroom --version'
-    } | while read -r line; do
+    if [[ ${FRESH_GATE-} ]]; then
+        # What is tested is built while nothing else is measured.
+        [[ $* != *'make test'* ]] || readme+=('make tests')
+        # A session of its own would have a priority of its own.
+        follow "$root" --session-command "${readme[@]}"
+        until [[ -e $FRESH_GATE ]]; do sleep 1; done
+        renice --priority 0 $$ >/dev/null
+        readme=('cd strongroom')
+    fi
+    # shellcheck disable=SC2016 # the newcomer's shell is to expand it
+    follow "$root" --command "${readme[@]}" "${@:2}" \
+        'sudo make uninstall && make install PREFIX=$HOME/.local && ~/.local/bin/strongroom --version'
+}
+
+# Has the newcomer type lines, until one fails. `how` is the option of su(1) that names a command.
+follow() {
+    local root=$1 how=$2 line
+    printf '%s\n' "${@:3}" | while read -r line; do
         # shellcheck disable=SC2016 # the newcomer's shell is to expand it
         printf 'echo "== %s ($((SECONDS / 60)) min $((SECONDS %% 60)) s)"\n%s || exit\n' "${line//\$/\\\$}" "{ $line; }"
     done >"$root/home/newcomer/readme"
     echo 'echo "== all done ($((SECONDS / 60)) min $((SECONDS % 60)) s)"' >>"$root/home/newcomer/readme"
-    chroot "$root" su --login newcomer --whitelist-environment=$proxies --command 'bash readme'
+    chroot "$root" su --login newcomer --whitelist-environment=$proxies "$how" 'bash readme'
 }
 
 # An ordinary user who may use sudo, with Rust.
@@ -138,7 +150,7 @@ fail() {
 }
 
 case ${1-} in
-'' | --quick | --systems) main "$@" ;;
+'' | --quick | --wait | --systems) main "$@" ;;
 --machine) machine "${@:2}" ;;
 *) fail "unknown argument: $1" ;;
 esac
