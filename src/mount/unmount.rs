@@ -573,7 +573,8 @@ const FORCE_LIMIT: Duration = Duration::from_secs(60);
 const FROZEN_LIMIT: Duration = Duration::from_secs(6);
 const DETACHED_LIMIT: Duration = Duration::from_secs(10);
 /// What a connection says whose server went away.
-const LOST: [io::ErrorKind; 4] = [
+const LOST: [io::ErrorKind; 5] = [
+    io::ErrorKind::NotFound,
     io::ErrorKind::UnexpectedEof,
     io::ErrorKind::ConnectionReset,
     io::ErrorKind::ConnectionRefused,

@@ -112,6 +112,23 @@ fn a_volume_that_another_namespace_shows_is_served_until_that_ends() {
 }
 
 #[test]
+fn who_asks_all_the_time_keeps_no_volume_that_is_free_from_its_end() {
+    with_roots_drivers(|world| {
+        world.mount();
+        let server = world.server();
+        let elsewhere = namespace(world);
+        assert_eq!(world.strongroom("unmount m").status, Some(5), "{world}");
+        let asking = world.shell_in_background(
+            "for n in 1 2 3 4; do while :; do ./strongroom list > list-$n; done & done; wait",
+        );
+        drop(elsewhere);
+        wait_for_end_of(server);
+        drop(asking);
+        world.shell("rm -f list-?");
+    });
+}
+
+#[test]
 fn force_brings_what_another_namespace_wrote_to_the_volume_and_says_who_is_cut_off() {
     with_roots_drivers(|world| {
         world.mount();

@@ -9,7 +9,7 @@ use std::{
     },
     path::Path,
     sync::{Arc, atomic::AtomicBool},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -97,6 +97,8 @@ pub(super) struct Watch {
     room: Option<PipeReader>,
     home: Option<OwnedFd>,
     is_lingering: bool,
+    /// When [`Event::Changed`] came last.
+    looked: Instant,
 }
 
 impl Watch {
@@ -116,6 +118,7 @@ impl Watch {
             room: None,
             home: None,
             is_lingering: false,
+            looked: Instant::now(),
         })
     }
 
@@ -200,6 +203,7 @@ impl Watch {
                 _ if !self.is_mounted()? => return Ok(Event::Gone),
                 Ready::Command => return Ok(Event::Command(control.accept()?.0)),
                 Ready::Changed => {
+                    self.looked = Instant::now();
                     if let Some(home) = &self.home {
                         // What there is to know of it a look tells.
                         while rustix::io::read(home, &mut [0; 4096]).is_ok_and(|len| len > 0) {}
@@ -258,8 +262,11 @@ impl Watch {
             Err(error) => return Err(error.into()),
         };
         let fired = |index: usize| descriptors.get(index).is_some_and(|fd| !fd.revents().is_empty());
+        // Whoever asks all the time must not keep it from its end.
+        let is_overdue = self.is_lingering && self.looked.elapsed() >= OVERDUE;
         Ok(match () {
             () if fired(0) => Ready::Signal,
+            () if is_overdue => Ready::Changed,
             () if (3..borrower).any(fired) => Ready::Gone,
             // Before commands: the next one may want to borrow.
             () if borrower < alarm && fired(borrower) => Ready::Returned,
@@ -346,4 +353,6 @@ pub(super) fn receive_command(stream: &UnixStream) -> Result<Command> {
 const LOOK: Duration = Duration::from_secs(60);
 /// How long a volume that is free again may go on being served.
 const MOMENT: Duration = Duration::from_millis(500);
+/// The same where there is much else to do.
+const OVERDUE: Duration = Duration::from_secs(1);
 const COMMAND_LIMIT: Duration = Duration::from_secs(5);
