@@ -147,18 +147,10 @@ impl Shortage {
     fn wait(&self, cause: Cause, met: Instant) -> bool {
         let now = Instant::now();
         let mut state = self.state();
-        let since = match state.since {
-            Some((since, told)) => {
-                if told != cause {
-                    self.tell();
-                }
-                since
-            }
-            None => {
-                self.tell();
-                now
-            }
-        };
+        if state.since.is_none_or(|(_, told)| told != cause) {
+            self.tell();
+        }
+        let since = state.since.map_or(now, |(since, _)| since);
         (state.since, state.last) = (Some((since, cause)), Some(now));
         let has_ended = state.end.is_some_and(|end| now >= end);
         // Others may be taken meanwhile, such as those to places where the file has blocks.
