@@ -78,17 +78,8 @@ impl Wanted {
     }
 }
 
-/// The mode of a file that no longer gives its owner's or its group's rights to whoever runs it, where it did.
-pub(super) fn disarmed(now: &Attributes) -> Option<u32> {
-    let Rights::Posix { mode, .. } = now.rights else { return None };
-    let mode = u32::from(mode);
-    let group = if mode & libc::S_IXGRP == 0 { 0 } else { libc::S_ISGID };
-    let left = mode & !(libc::S_ISUID | group);
-    (now.kind == Kind::File && left != mode).then_some(left)
-}
-
 /// The twelve bits that `chmod` sets.
-pub(super) fn permissions(mode: u32) -> u16 {
+fn permissions(mode: u32) -> u16 {
     u16::try_from(mode & 0o7777).unwrap_or_default()
 }
 

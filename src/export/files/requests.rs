@@ -21,10 +21,7 @@ use fuser::{
 };
 
 use super::{
-    attributes::{
-        ALIAS_TTL, Owners, TTL, Wanted, disarmed, errno, kind, kind_of, moment, new_file, node, permissions,
-        shown,
-    },
+    attributes::{ALIAS_TTL, Owners, TTL, Wanted, errno, kind, kind_of, moment, new_file, node, shown},
     pace::Pace,
 };
 use crate::{
@@ -191,8 +188,6 @@ impl Filesystem for Server {
             // A default list of the directory stands in the place of the umask, which only the file system can tell.
             let _unknown_here = config.add_capabilities(InitFlags::FUSE_POSIX_ACL);
             let _unknown_here = config.add_capabilities(InitFlags::FUSE_DONT_MASK);
-            // Else the kernel asks for a file's capabilities before each write to it.
-            let _unknown_here = config.add_capabilities(InitFlags::FUSE_HANDLE_KILLPRIV_V2);
         }
         Ok(())
     }
@@ -214,7 +209,7 @@ impl Filesystem for Server {
 
     fn setattr(
         &self,
-        request: &Request,
+        _: &Request,
         ino: INodeNo,
         mode: Option<u32>,
         uid: Option<u32>,
@@ -233,15 +228,9 @@ impl Filesystem for Server {
         let (accessed, modified) = (accessed.map(moment), modified.map(moment));
         let mut changes =
             Changes { size, modified, changed: last_change, accessed, created, ..Changes::default() };
-        // A request for nothing is one to disarm the file, which somebody else than root is about to change.
-        let is_nothing = changes == Changes::default() && mode.is_none();
-        let disarms = uid.is_some() || gid.is_some() || is_nothing || size.is_some() && request.uid() != 0;
-        let done = self
-            .ask(|files| files.attributes(node(ino)))
-            .and_then(|now| {
-                let mode = mode.or_else(|| disarmed(&now).filter(|_| disarms));
-                Wanted { mode, uid, gid }.put(&mut changes, now.rights, self.owners)
-            })
+        let rights = self.ask(|files| files.attributes(node(ino))).map(|attributes| attributes.rights);
+        let done = rights
+            .and_then(|rights| Wanted { mode, uid, gid }.put(&mut changes, rights, self.owners))
             .and_then(|()| self.change(|files| files.set_attributes(node(ino), &changes)));
         match done {
             Ok(attributes) => reply.attr(&TTL, &self.shown(&attributes)),
@@ -426,19 +415,12 @@ impl Filesystem for Server {
         _: FileHandle,
         offset: u64,
         data: &[u8],
-        flags: WriteFlags,
+        _: WriteFlags,
         _: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let is_armed = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-        let written = self.change(|files| {
-            if is_armed && let Some(mode) = disarmed(&files.attributes(node(ino))?) {
-                let mode = Some(permissions(mode));
-                files.set_attributes(node(ino), &Changes { mode, ..Changes::default() })?;
-            }
-            files.write(node(ino), offset, data)
-        });
+        let written = self.change(|files| files.write(node(ino), offset, data));
         match written.and_then(|()| self.ask(|files| self.pace.commit_content(files))) {
             Ok(()) => reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX)),
             Err(errno) => reply.error(errno),
