@@ -147,7 +147,7 @@ fn a_mounted_container_is_not_erased() {
         world.mount();
         let output = world.strongroom("erase v.vault --yes");
         assert_eq!(output.status, Some(5), "{world}");
-        assert!(output.errors.contains("cannot erase v.vault: mounted on"), "{output:?}");
+        assert!(output.errors.contains("cannot erase v.vault: it is mounted on"), "{output:?}");
         world.done("unmount m");
         world.check_file_system();
         world.done("erase v.vault --yes");

@@ -456,7 +456,7 @@ mod tests {
         watch.lend();
         write_from_another_process(&path);
         watch.take_back();
-        fs::write(&path, "by this process").unwrap();
+        fs::write(&path, "by itself").unwrap();
         assert_eq!(watch.look().container.lost, None);
         write_from_another_process(&path);
         assert!(has_news(&watch));

@@ -204,7 +204,7 @@ fn fat_and_exfat_that_were_not_left_clean_are_refused() {
     let refuses = |bytes: &[u8]| {
         let error = tail(bytes, 1 << 40).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
-        assert!(error.reason().contains("not left clean") && error.hint().is_some(), "{error}");
+        assert!(error.reason().contains("not unmounted cleanly") && error.hint().is_some(), "{error}");
     };
     // The state's place, and that of the bit of each table's second entry.
     let cases: [(usize, &[&str], usize, Option<usize>); 3] = [
