@@ -24,7 +24,7 @@ HELPER := $(if $(IS_SYSTEM),/usr/sbin,$(PREFIX)/sbin)/mount.strongroom
 UNITS := $(PREFIX)/$(if $(IS_SYSTEM),lib,share)/systemd
 DATA := applications/strongroom.desktop applications/strongroom-veracrypt.desktop mime/packages/strongroom.xml icons/hicolor/scalable/apps/strongroom.svg
 
-.PHONY: help setup tools build demo tests test book guest fresh torture losses files check bench install uninstall fuzz fuzz-targets clean
+.PHONY: help setup tools build demo test book guest fresh torture losses files check bench install uninstall fuzz fuzz-targets clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -44,9 +44,6 @@ $(BINARY): $(SOURCES)
 
 demo: build ## make a vault, mount it, write and read real files
 	scripts/demo.sh $(dir $(BINARY))
-
-tests: tools ## build the tests, and run none
-	$(CARGO) test --locked --no-run $(FEATURES)
 
 test: tools ## run all tests; say at the end how many passed, and what was skipped
 	CARGO=$(CARGO) scripts/test.sh $(FEATURES)

@@ -4,7 +4,7 @@
 #
 #   fresh.sh           all of that
 #   fresh.sh --quick   both end with `make demo`, and are built without optimisation but for the key derivation
-#   fresh.sh --wait FILE  all of it, built so; what is built runs when FILE is there, at the usual priority
+#   fresh.sh --wait FILE  the same beside other work: what is built runs when FILE is there, at the usual priority
 #   fresh.sh --systems only makes the systems
 #
 # As root or with sudo; what is committed counts. The systems are downloaded once and kept in the build folder, all else is made
@@ -38,9 +38,10 @@ main() {
         grep -qxF "\$ $line" README.md || fail "README.md does not say: $line"
     done
     [[ $(id -u) -eq 0 ]] || exec sudo --preserve-env scripts/fresh.sh "$@"
-    [[ ! ${1-} =~ ^--(quick|wait)$ ]] || export FRESH_CARGO=$unoptimised
-    [[ ${1-} != --quick ]] || tests=()
-    [[ ${1-} != --wait ]] || export FRESH_GATE=$2
+    if [[ ${1-} =~ ^--(quick|wait)$ ]]; then
+        export FRESH_CARGO=$unoptimised FRESH_GATE=${2-}
+        tests=()
+    fi
     scripts/setup.sh --fresh
     mkdir -p "$folder"
     make_system important
@@ -97,8 +98,6 @@ machine() {
     git clone --quiet --bare . "$root/srv/strongroom.git"
     make_user "$root"
     if [[ ${FRESH_GATE-} ]]; then
-        # What is tested is built while nothing else is measured.
-        [[ $* != *'make test'* ]] || readme+=('make tests')
         # A session of its own would have a priority of its own.
         follow "$root" --session-command "${readme[@]}"
         until [[ -e $FRESH_GATE ]]; do sleep 1; done
