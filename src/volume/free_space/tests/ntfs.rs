@@ -218,7 +218,10 @@ fn a_log_that_tells_of_what_was_not_done_is_refused() {
         match tail(&bytes, 1 << 40) {
             Ok(_) => assert!(is_clean, "case {number}"),
             Err(error) => {
-                assert!(!is_clean && error.reason().contains("not unmounted cleanly"), "case {number}: {error}");
+                assert!(
+                    !is_clean && error.reason().contains("not unmounted cleanly"),
+                    "case {number}: {error}"
+                );
             }
         }
     }
