@@ -6,6 +6,7 @@ pub mod alloc;
 pub mod available;
 pub mod control_group;
 pub mod descriptor;
+mod fanotify;
 pub mod file_uses;
 pub mod freeze;
 pub mod freezer;

@@ -3,15 +3,16 @@
 //! The owner of a file may watch it without any right (since Linux 5.13). The kernel then hides who wrote, but for the one
 //! fact that is needed here: that it was the watching process itself.
 
-#![allow(unsafe_code, reason = "fanotify has no safe wrapper; each block states its invariant")]
+#![allow(unsafe_code, reason = "events are bytes; each block states its invariant")]
 
 use std::{
     fs::File,
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    path::Path,
 };
 
-use rustix::io::Errno;
+use super::fanotify;
 
 /// Tells of writes to one file: `write(2)` and its kin, truncation, `fallocate(2)`. Not of those through a mapping.
 #[derive(Debug)]
@@ -26,45 +27,17 @@ impl Writers {
     /// `ENOSYS`, `EPERM` where the kernel does not let this user; `ENODEV`, `EXDEV`, `EOPNOTSUPP` where the file system knows no
     /// file handles, as FUSE does not.
     pub fn watch(file: &File) -> io::Result<Self> {
-        let flags = libc::FAN_CLASS_NOTIF | libc::FAN_REPORT_FID | libc::FAN_CLOEXEC | libc::FAN_NONBLOCK;
-        // SAFETY: takes no pointers.
-        let events = unsafe { libc::fanotify_init(flags, libc::O_RDONLY.unsigned_abs()) };
-        if events < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: just made, and nobody else's.
-        let events = unsafe { OwnedFd::from_raw_fd(events) };
-        let name = std::ffi::CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-        // SAFETY: both descriptors are open for this call, and the name ends with NUL and lives as long.
-        let marked = unsafe {
-            libc::fanotify_mark(
-                events.as_raw_fd(),
-                libc::FAN_MARK_ADD,
-                libc::FAN_MODIFY,
-                libc::AT_FDCWD,
-                name.as_ptr(),
-            )
-        };
-        if marked < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Self { events })
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        Ok(Self { events: fanotify::watch(Path::new(&path), 0, libc::FAN_MODIFY)? })
     }
 
     /// Whether another process has written since the last call. Does not wait.
     ///
     /// Writes of this process wake whoever polls, too; the kernel joins them into one event until this is called.
     pub fn have_others_written(&self) -> bool {
-        let mut buffer = [0; 4096];
         let mut others = false;
-        loop {
-            match rustix::io::read(&self.events, &mut buffer) {
-                Ok(0) => return others,
-                Ok(len) => others |= names_others(buffer.get(..len).unwrap_or_default()),
-                Err(Errno::INTR) => {}
-                Err(_) => return others,
-            }
-        }
+        fanotify::take(&self.events, |events| others |= names_others(events));
+        others
     }
 }
 
