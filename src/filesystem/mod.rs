@@ -238,7 +238,7 @@ pub enum Existing {
 }
 
 /// What shall change.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Changes {
     /// Cut off or extended by zeros to so many bytes.
     pub size: Option<u64>,

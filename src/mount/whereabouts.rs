@@ -361,7 +361,7 @@ pub(super) fn lies_in_memory(file: &File) -> bool {
 }
 
 /// What the kernel calls an open file. It follows renaming, also of the folders above.
-fn current_name(file: &File) -> Option<PathBuf> {
+pub(super) fn current_name(file: &File) -> Option<PathBuf> {
     let name = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
     (name.is_absolute() && !is_stand_in(&name)).then_some(name)
 }

@@ -48,10 +48,7 @@ impl Server {
     /// Takes the volume down as a gentle `unmount` does. Where that does not go now, it is tried again later.
     fn close_idle(&mut self, limit: &str) -> Next {
         let place = self.session.record().place().display().to_string();
-        let read_only = self.session.record().entry.read_only;
-        let lost = self.loss().map(|loss| loss.refusal(read_only));
-        let refused = lost.or_else(|| self.lack()).or_else(|| self.refusing_medium());
-        if let Some(refusal) = refused.or_else(|| self.frozen()) {
+        if let Some(refusal) = self.refusal() {
             self.postpone(&format!("{place} stays open after {limit} without use: {}", refusal.reason()));
             return Next::Serve;
         }

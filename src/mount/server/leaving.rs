@@ -35,13 +35,7 @@ impl Server {
                 })
             }
             None if force => None,
-            None => {
-                let read_only = self.session.record().entry.read_only;
-                let lost = self.loss().map(|loss| loss.refusal(read_only));
-                let refused = lost.or_else(|| self.lack()).or_else(|| self.refusing_medium());
-                let refused = refused.or_else(|| self.frozen());
-                refused.map(|refusal| Outcome::Kept(Failure::from(&refusal)))
-            }
+            None => self.refusal().map(|refusal| Outcome::Kept(Failure::from(&refusal))),
         };
         if let Some(refusal) = refused {
             // Whoever asked may have gone; the volume is as it was.
@@ -107,6 +101,14 @@ impl Server {
         // Whoever asked may have gone; the volume is down all the same.
         let _ = protocol::send(&stream, &ending(lossy.as_ref()));
         Next::End { is_whole: lossy.is_none() }
+    }
+
+    /// Why the volume is not taken down now: something would be lost, or cannot be written.
+    pub(super) fn refusal(&mut self) -> Option<Error> {
+        let read_only = self.session.record().entry.read_only;
+        let lost = self.loss().map(|loss| loss.refusal(read_only));
+        let refused = lost.or_else(|| self.lack()).or_else(|| self.refusing_medium());
+        refused.or_else(|| self.frozen())
     }
 
     /// Where the container cannot be written any more, has what was written go to a copy of it that has no name, in the folder of the

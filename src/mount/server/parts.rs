@@ -1,8 +1,8 @@
 //! The lowest parts of a session: the folder that it was given, and the block file.
 
 use std::{
-    fs::{File, OpenOptions, read_link},
-    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+    fs::{File, OpenOptions},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -16,6 +16,7 @@ use crate::{
         mountinfo::{MountId, MountTable},
         mountpoint::remove_made,
         undo::{Part, Undo},
+        whereabouts::current_name,
     },
 };
 
@@ -42,8 +43,8 @@ impl Part for MadeMountPoint {
     }
 
     fn undo(&mut self, _how: Undo) -> Result<()> {
-        let now = |folder: &File| read_link(format!("/proc/self/fd/{}", folder.as_raw_fd())).ok();
-        remove_made(&self.folder.take().as_ref().and_then(now).unwrap_or_else(|| self.path.clone()));
+        let now = self.folder.take().as_ref().and_then(current_name);
+        remove_made(now.as_ref().unwrap_or(&self.path));
         Ok(())
     }
 }
