@@ -150,7 +150,7 @@ fn resolve_device(command: &mut Command) -> Result<()> {
 fn obey(console: Console, command: &mut Command) -> Result<u8> {
     forbid_dumps()?;
     interrupt::watch(console)?;
-    config::apply(console, command)?;
+    config::apply(command)?;
     let done = match &*command {
         // What it finds is its result, and no error.
         Command::Check(options) => return check::run(console, options),

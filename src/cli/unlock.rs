@@ -114,7 +114,7 @@ pub(crate) fn settle_format(container: &mut Container, options: &UnlockOptions) 
 }
 
 /// Whether nothing in the container says what it is. Reads its beginning for the first time.
-fn is_opaque(container: &Container) -> Result<bool> {
+pub(crate) fn is_opaque(container: &Container) -> Result<bool> {
     interrupt::asking_at_liberty(container.path(), || container.is_opaque())
 }
 
@@ -155,23 +155,33 @@ pub(crate) fn find_partition(
     container: &mut Container,
     options: &UnlockOptions,
 ) -> Result<()> {
+    let Some(number) = take_only_partition(container, options)? else { return Ok(()) };
+    let path = container.path().display();
+    console.note(&format!(
+        "strongroom: opening partition {number} of {path}, the only one that shows a container"
+    ));
+    Ok(())
+}
+
+/// The same without a word. Gives the partition's number.
+///
+/// # Errors
+/// What reading gave.
+pub(crate) fn take_only_partition(container: &mut Container, options: &UnlockOptions) -> Result<Option<u32>> {
     let is_settled = options.place.is_any()
         || options.header.is_some()
         || options.format != OpenFormat::Auto
         || options.hints.is_any()
         || options.freeotfe.is_any();
     if is_settled {
-        return Ok(());
+        return Ok(None);
     }
     let storage = container.storage();
     let found = interrupt::asking_at_liberty(container.path(), || only_container(&storage))?;
-    let Some(found) = found else { return Ok(()) };
-    let Some(range) = found.partition.range(storage.size()?) else { return Ok(()) };
-    let (number, path) = (found.partition.number, container.path().display());
-    console.note(&format!(
-        "strongroom: opening partition {number} of {path}, the only one that shows a container"
-    ));
-    container.narrow(range)
+    let Some(found) = found else { return Ok(None) };
+    let Some(range) = found.partition.range(storage.size()?) else { return Ok(None) };
+    container.narrow(range)?;
+    Ok(Some(found.partition.number))
 }
 
 /// Lets `container` be the part of the file that `header` names, and take its header from the file in it, where there is one,

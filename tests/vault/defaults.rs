@@ -72,6 +72,26 @@ fn a_vault_is_found_by_its_uuid_too_and_its_path_counts_before_that() {
 }
 
 #[test]
+fn a_look_at_the_uuid_tells_nothing_that_the_mount_tells_again() {
+    with_config("", |place| {
+        let uuid = place.json("info v.vault")["uuid"].as_str().unwrap().to_owned();
+        write(place, &format!("[vault.\"{uuid}\"]\nidle = \"2h\"\n"));
+        // A table with one partition, at 1 MiB.
+        let table = r"\0\0\0\0\203\0\0\0\0\010\0\0\0\0\001\0";
+        place.shell(&format!(
+            "truncate -s 34M disk; dd if=v.vault of=disk bs=1M seek=1 conv=notrunc status=none
+             printf '{table}' | dd of=disk bs=1 seek=446 conv=notrunc status=none
+             printf '\\125\\252' | dd of=disk bs=1 seek=510 conv=notrunc status=none"
+        ));
+        let mounted = at_home(place, "mount disk m");
+        assert_eq!(mounted.status, Some(0), "{mounted:?}");
+        assert_eq!(mounted.errors.matches("opening partition 1 of disk").count(), 1, "{mounted:?}");
+        assert_eq!(place.listed()["idle"], 7200);
+        place.done("unmount m");
+    });
+}
+
+#[test]
 fn a_file_with_a_mistake_or_of_somebody_else_mounts_nothing() {
     with_config("[defaults]\nidel = \"15m\"\n", |place| {
         let refused = at_home(place, "mount v.vault m");
