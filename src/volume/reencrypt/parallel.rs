@@ -135,6 +135,6 @@ mod tests {
         let (first, second) =
             (Pieces::new(std::iter::once(()), waits), Pieces::new(std::iter::once(()), panics));
         run(2, &first, &second);
-        assert!(second.finish().is_err());
+        assert_eq!(second.finish().unwrap_err().to_string(), "a thread of the re-encryption failed");
     }
 }
