@@ -45,43 +45,52 @@ pub(crate) fn open(console: Console, options: &OpenOptions) -> Result<()> {
 /// What the container is mounted on, and whether it was not before.
 fn open_or_find(console: Console, options: &OpenOptions) -> Result<(Entry, bool)> {
     let end = Instant::now() + PATIENCE;
+    let mut attempts_left = ATTEMPTS;
     loop {
+        attempts_left -= 1;
         if let Some(entry) = opened(options)? {
             return Ok((entry, false));
         }
         match mount_here(console, options) {
-            Err(error) if error.kind() == ErrorKind::Busy && is_free_by(end, options)? => {}
+            Err(error)
+                if error.kind() == ErrorKind::Busy
+                    && attempts_left > 0
+                    && is_free_by(end, console, options)? => {}
             mounted => return mounted.map(|mounted| (mounted, true)),
         }
     }
 }
 
 /// Waits for another command that has the container and has not mounted it yet: a second click starts a second `open`. False where
-/// there is none, or not within the time.
-fn is_free_by(end: Instant, options: &OpenOptions) -> Result<bool> {
+/// what it mounted is not what is asked for, or it takes too long.
+fn is_free_by(end: Instant, console: Console, options: &OpenOptions) -> Result<bool> {
     let path = &options.container;
-    let is_awaited = || {
-        interrupt::asking_at_liberty(path, || {
+    let is_locked =
+        || Container::open(path, Access::ReadOnly).is_err_and(|error| error.kind() == ErrorKind::Busy);
+    let start = Instant::now();
+    let mut is_told = false;
+    loop {
+        let (is_shown, is_locked) = interrupt::asking_at_liberty(path, || {
             let found = std::fs::metadata(path)?;
-            let is_locked = || {
-                Container::open(path, Access::ReadOnly).is_err_and(|error| error.kind() == ErrorKind::Busy)
-            };
-            Ok(mount::shown((found.dev(), found.ino())).is_none() && is_locked())
-        })
-    };
-    if !is_awaited()? {
-        return Ok(opened(options)?.is_some());
-    }
-    while Instant::now() < end {
+            let is_shown = mount::shown((found.dev(), found.ino())).is_some();
+            Ok((is_shown, !is_shown && is_locked()))
+        })?;
+        if is_shown {
+            return Ok(opened(options)?.is_some());
+        }
+        // Who only looked at it has let it go by now, or the command has failed.
+        if !is_locked || Instant::now() > end {
+            return Ok(!is_locked);
+        }
+        if !is_told && start.elapsed() > SILENCE {
+            console.note(&format!("another command has {}: waiting for it", path.display()));
+            is_told = true;
+        }
         interrupt::at_liberty(|| {
             sleep(TICK);
             Ok(())
         })?;
-        if !is_awaited()? {
-            return Ok(true);
-        }
     }
-    Ok(false)
 }
 
 fn mount_here(console: Console, options: &OpenOptions) -> Result<Entry> {
@@ -107,8 +116,12 @@ fn opened(options: &OpenOptions) -> Result<Option<Entry>> {
     Ok(entry.filter(|entry| entry.mountpoint.is_some() && entry.read_only == how.is_read_only()))
 }
 
-/// How long another `open` of the same container is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long another `open` of the same container is waited for: it may derive a key.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// So long nothing is said of that.
+const SILENCE: Duration = Duration::from_secs(2);
+/// So often it is tried: what is in the way may be no other command.
+const ATTEMPTS: u32 = 4;
 const TICK: Duration = Duration::from_millis(100);
 
 /// Takes down what was opened last, or what is named. Gives the exit status.
