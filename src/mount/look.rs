@@ -8,9 +8,10 @@ use std::{
     fmt,
     fs::{self, File, Metadata},
     io::{self, BufRead, BufReader, PipeReader, Read, Write},
+    ops::RangeInclusive,
     os::{fd::AsFd, unix::process::CommandExt},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitCode, Stdio},
+    process::{Command, ExitCode, Stdio},
     str::FromStr,
     time::{Duration, Instant},
 };
@@ -21,9 +22,9 @@ use rustix::{
 };
 
 use super::program;
-use crate::sys::process::{ProcessId, end_with_parent, shares_files};
+use crate::sys::process::{Activity, ProcessId, end_with_parent, shares_files};
 
-/// The hidden first argument that makes this program look into processes: for what, and from which process on.
+/// The hidden first argument that makes this program look into processes: for what, and between which numbers.
 pub const LOOK: &str = "__look";
 
 /// The hidden first argument that makes this program ask for what is at a path.
@@ -126,25 +127,42 @@ pub(super) struct Seen {
     pub is_cut_short: bool,
 }
 
-/// Which processes of those that the caller may look into use what is wanted. Takes two seconds at most.
+/// Which processes of those that the caller may look into use what is wanted. Takes two seconds at most, or ten on a machine
+/// that is busy.
 pub(super) fn processes(wanted: Wanted) -> Seen {
     let deadline = Instant::now() + LIMIT;
     let mut seen = Seen::default();
     let mut from = 0;
     loop {
-        let mut command = program::command("/proc/self/exe");
-        command.arg0("strongroom").args([LOOK, &wanted.to_string(), &from.to_string()]);
-        match look_by(command, deadline, &mut seen) {
-            Ok(End::Whole) => return seen,
+        match look_by(looker(wanted, from..=i32::MAX), deadline, &mut seen) {
+            Ok(End::Whole) => break,
             Ok(End::Stuck(process)) if Instant::now() < deadline => {
                 from = process.saturating_add(1);
             }
             Ok(End::Stuck(_)) | Err(_) => {
                 seen.is_cut_short = true;
-                return seen;
+                break;
             }
         }
     }
+    // A process that waits for its disk, or for a processor, keeps its locks meanwhile; one that hangs keeps them for good.
+    let hanging = std::mem::take(&mut seen.hanging);
+    for process in hanging {
+        let has_time = Instant::now() < deadline;
+        let answers = has_time && look_by(looker(wanted, process..=process), deadline, &mut seen).is_ok();
+        if !answers {
+            seen.hanging.insert(process);
+        }
+    }
+    seen
+}
+
+/// The command that looks into the processes of these numbers.
+fn looker(wanted: Wanted, processes: RangeInclusive<i32>) -> Command {
+    let mut command = program::command("/proc/self/exe");
+    let (first, last) = (processes.start().to_string(), processes.end().to_string());
+    command.arg0("strongroom").args([LOOK, &wanted.to_string(), &first, &last]);
+    command
 }
 
 /// How the work of another process ended.
@@ -169,8 +187,8 @@ fn look_by(mut command: Command, deadline: Instant, seen: &mut Seen) -> io::Resu
         let left = deadline.saturating_duration_since(Instant::now()).max(TICK);
         // It takes a while to start.
         if !is_readable(&lines, if at == 0 { left } else { left.min(STANDSTILL) }) {
-            if start.elapsed() < BUSY && is_runnable(&child) {
-                // It waits for a processor, as everybody does on a busy machine.
+            if start.elapsed() < BUSY && (is_runnable(child.id()) || has_runnable_thread(at)) {
+                // It waits for a processor, as everybody does on a busy machine, or for a lock of a process that does.
                 continue;
             }
             seen.hanging.insert(at);
@@ -196,9 +214,16 @@ fn look_by(mut command: Command, deadline: Instant, seen: &mut Seen) -> io::Resu
     Ok(end)
 }
 
-fn is_runnable(child: &Child) -> bool {
-    let id = i32::try_from(child.id()).ok().and_then(ProcessId::of);
+fn is_runnable(process: u32) -> bool {
+    let id = i32::try_from(process).ok().and_then(ProcessId::of);
     id.and_then(ProcessId::activity).is_some_and(|activity| activity.is_runnable)
+}
+
+/// Whether some thread of a process has, or could have, a processor: what it does not answer now, it will.
+fn has_runnable_thread(process: i32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let mut activities = threads.take(MOST_THREADS).filter_map(|thread| Activity::of_thread(&thread.path()));
+    activities.any(|activity| activity.is_runnable)
 }
 
 fn is_readable(lines: &BufReader<PipeReader>, wait: Duration) -> bool {
@@ -216,24 +241,24 @@ fn is_readable(lines: &BufReader<PipeReader>, wait: Duration) -> bool {
     }
 }
 
-/// The other process's whole life: looks into every process from a number on, and says at each which it is.
+/// The other process's whole life: looks into the processes between two numbers, and says at each which it is.
 pub fn look(arguments: &[String]) -> ExitCode {
     let told = match arguments {
-        [wanted, from] => wanted.parse().and_then(|wanted| {
-            let from = from.parse().map_err(io::Error::other)?;
-            look_through(wanted, from, &mut io::stdout().lock())
+        [wanted, first, last] => wanted.parse().and_then(|wanted| {
+            let number = |text: &String| text.parse().map_err(io::Error::other);
+            look_through(wanted, number(first)?..=number(last)?, &mut io::stdout().lock())
         }),
         _ => Err(io::ErrorKind::InvalidInput.into()),
     };
     told.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
 }
 
-fn look_through(wanted: Wanted, from: i32, out: &mut dyn Write) -> io::Result<()> {
+fn look_through(wanted: Wanted, processes: RangeInclusive<i32>, out: &mut dyn Write) -> io::Result<()> {
     let own = [Some(std::process::id()), Some(std::os::unix::process::parent_id())];
     let entries = fs::read_dir("/proc")?.flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let is_other = |pid: &i32| !own.contains(&u32::try_from(*pid).ok());
-    let pids: BTreeSet<_> = pids.filter(|pid| *pid >= from).filter(is_other).collect();
+    let pids: BTreeSet<_> = pids.filter(|pid| processes.contains(pid)).filter(is_other).collect();
     look_at(pids, wanted, out)
 }
 
@@ -317,6 +342,8 @@ const STANDSTILL: Duration = Duration::from_millis(500);
 /// The same for one that waits for a processor only.
 const BUSY: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(50);
+/// Of so many threads of a process it is asked whether they run.
+const MOST_THREADS: usize = 256;
 const MOST_LINE: u64 = 64;
 /// So many threads with files of their own are looked at in one process.
 const MOST_APART: usize = 64;
@@ -374,6 +401,19 @@ mod tests {
         assert_eq!(by_shell("echo at 5; echo uses 5; echo at 7; exec sleep 1000", &mut seen), End::Stuck(7));
         assert!(start.elapsed() < Duration::from_secs(20));
         assert_eq!((seen.users, seen.hanging), ([5].into(), [7].into()));
+    }
+
+    #[test]
+    fn a_look_waits_for_a_process_that_waits_for_a_processor() {
+        let mut seen = Seen::default();
+        for (script, waits) in [("while :; do :; done", true), ("exec sleep 1000", false)] {
+            let mut child = Command::new("/bin/sh").args(["-c", script]).spawn().unwrap();
+            let found = by_shell(&format!("echo at {}; sleep 1.5; echo done", child.id()), &mut seen);
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let id = i32::try_from(child.id()).unwrap();
+            assert_eq!(found, if waits { End::Whole } else { End::Stuck(id) }, "{script}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 use std::{
     fs, io,
     os::{fd::OwnedFd, unix::process::CommandExt},
+    path::Path,
     process::Command,
 };
 
@@ -97,6 +98,11 @@ pub struct Activity {
 }
 
 impl Activity {
+    /// That of the thread whose directory in `/proc` this is. Waits for no lock of its process.
+    pub fn of_thread(directory: &Path) -> Option<Self> {
+        Self::parse(&fs::read_to_string(directory.join("stat")).ok()?)
+    }
+
     /// Fields 3, 14 and 15 of a `stat` line (`proc_pid_stat(5)`).
     fn parse(stat: &str) -> Option<Self> {
         let (_, fields) = stat.rsplit_once(')')?;

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::{
     memory,
-    place::{Background, CHEAP, Who, is_running, signal, wait_for_end_of, wait_until},
+    place::{Background, CHEAP, Who, is_running, name_of, signal, wait_for_end_of, wait_until},
     world::{World, with_each_driver, with_vault, with_who},
 };
 
@@ -36,6 +36,7 @@ pub(crate) fn namespace(world: &World) -> Background {
     );
     wait_until("a namespace", || world.path("apart").exists());
     std::fs::remove_file(world.path("apart")).unwrap();
+    wait_until("its last program", || name_of(elsewhere.process()) == "sleep");
     elsewhere
 }
 
