@@ -43,7 +43,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
 const EVERYONES: [&str; 3] = ["error", "text", "units"];
 
 /// Each dependency with the layers that may use it; none named means all of them.
-const CRATES: [(&str, &[&str]); 52] = [
+const CRATES: [(&str, &[&str]); 53] = [
     ("aes", &["crypto"]),
     // In `sys` only to say that a block may be zeros.
     ("argon2", &["crypto", "sys"]),
@@ -82,6 +82,7 @@ const CRATES: [(&str, &[&str]); 52] = [
     ("fuser", &["export"]),
     // Outside `sys` for its constants only: to call anything in it takes `unsafe`.
     ("libc", &["sys", "export"]),
+    ("rayon", &["volume"]),
     ("signal_hook", &["mount", "cli"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),

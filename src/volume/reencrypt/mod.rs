@@ -46,7 +46,7 @@ use crate::{
     units::SectorSize,
 };
 
-use self::parallel::Pieces;
+use self::parallel::{Pieces, Team};
 use super::Progress;
 
 /// How the work is cut up.
@@ -103,6 +103,7 @@ pub struct Reencryption {
     transcoder: Transcoder,
     new: Mapping,
     tuning: Tuning,
+    team: Team,
     /// The chunk of the newest record, until that is no more the newest.
     last: Option<Chunk>,
     /// What the next chunk is read into.
@@ -155,6 +156,7 @@ impl Reencryption {
             transcoder,
             new,
             tuning,
+            team: Team::new(tuning.threads),
             last: None,
             spare: None,
             trace: Trace::default(),
@@ -315,7 +317,7 @@ impl Reencryption {
         let pieces = Pieces::new(chunk.chunks_mut(PIECE_LEN).zip(offsets()), |(part, offset)| {
             self.storage.read_exact_at(part, place + offset)
         });
-        parallel::run(self.tuning.threads, &pieces, &nothing());
+        self.team.run(&pieces, &nothing());
         pieces.finish()
     }
 
@@ -366,7 +368,7 @@ impl Reencryption {
         });
         let placed = match pending {
             None => {
-                parallel::run(self.tuning.threads, &nothing(), &pieces);
+                self.team.run(&nothing(), &pieces);
                 Ok(())
             }
             Some((bytes, fence)) => {
@@ -413,7 +415,7 @@ impl Reencryption {
             let pieces = Pieces::new(bytes.chunks(PIECE_LEN).zip(offsets()), |(part, offset)| {
                 self.write_in_place(part, place + offset)
             });
-            parallel::run(self.tuning.threads, &pieces, others);
+            self.team.run(&pieces, others);
             pieces.finish()
         });
         Ok(written?)

@@ -1,10 +1,12 @@
 //! A chunk shared by some threads.
 
 use std::{
-    io,
+    fmt, io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Mutex, PoisonError},
-    thread,
 };
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// Work that can be done piece by piece, in any order and by several threads.
 ///
@@ -57,26 +59,47 @@ impl<I: Iterator + Send, W: Fn(I::Item) -> io::Result<()> + Sync> Shared for Pie
     }
 }
 
-/// Does all of both: the caller's thread begins with `first`, and `threads` - 1 others begin with `second`, so that one
-/// writes while another computes. With one thread everything happens in order.
-pub(super) fn run(threads: usize, first: &dyn Shared, second: &dyn Shared) {
-    let both = [first, second];
-    thread::scope(|scope| {
-        let work = || both.iter().rev().for_each(|pieces| pieces.work());
-        // Where no thread can be had, the others do its share.
-        let others: Vec<_> =
-            (1..threads).filter_map(|_| thread::Builder::new().spawn_scoped(scope, work).ok()).collect();
-        for pieces in both {
-            pieces.work();
-        }
-        for other in others {
-            if other.join().is_err() {
+/// The threads that share chunks. They live as long as this: starting one takes a tenth of the time that a chunk takes.
+pub(super) struct Team {
+    /// All but the caller's; `None` where that is the only one.
+    others: Option<ThreadPool>,
+}
+
+impl Team {
+    /// A team of `threads`, the caller's among them. Where no more threads can be had, the caller's does it all.
+    pub(super) fn new(threads: usize) -> Self {
+        let others = threads.checked_sub(1).filter(|&others| others > 0);
+        Self { others: others.and_then(|others| ThreadPoolBuilder::new().num_threads(others).build().ok()) }
+    }
+
+    /// Does all of both: the caller's thread begins with `first`, and the others begin with `second`, so that one writes
+    /// while another computes. Where there is one thread, everything happens in order.
+    pub(super) fn run(&self, first: &dyn Shared, second: &dyn Shared) {
+        let both = [first, second];
+        let work_in_order = || both.iter().for_each(|pieces| pieces.work());
+        let Some(others) = &self.others else { return work_in_order() };
+        let work = || {
+            if catch_unwind(AssertUnwindSafe(|| both.iter().rev().for_each(|pieces| pieces.work()))).is_err()
+            {
                 for pieces in both {
                     pieces.fail(io::Error::other("a thread of the re-encryption failed"));
                 }
             }
-        }
-    });
+        };
+        others.in_place_scope(|scope| {
+            for _ in 0..others.current_num_threads() {
+                scope.spawn(|_| work());
+            }
+            work_in_order();
+        });
+    }
+}
+
+impl fmt::Debug for Team {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let threads = self.others.as_ref().map_or(1, |others| others.current_num_threads() + 1);
+        f.debug_struct("Team").field("threads", &threads).finish()
+    }
 }
 
 #[cfg(test)]
@@ -96,7 +119,7 @@ mod tests {
                 };
                 let (first, second) =
                     (Pieces::new(one.iter_mut(), mark), Pieces::new(other.iter_mut(), mark));
-                run(threads, &first, &second);
+                Team::new(threads).run(&first, &second);
                 assert!(first.finish().is_ok() && second.finish().is_ok());
                 assert!(one == vec![1; len] && other == [1; 3], "{threads} threads, {len}");
             }
@@ -115,7 +138,7 @@ mod tests {
                 Ok(())
             };
             let (first, second) = (Pieces::new(0..6, fails), Pieces::new(0..6, counts));
-            run(threads, &first, &second);
+            Team::new(threads).run(&first, &second);
             assert_eq!(first.finish().unwrap_err().to_string(), "this one");
             assert!(second.finish().is_ok());
             assert_eq!(done.load(Ordering::Relaxed), 6);
@@ -134,7 +157,7 @@ mod tests {
         };
         let (first, second) =
             (Pieces::new(std::iter::once(()), waits), Pieces::new(std::iter::once(()), panics));
-        run(2, &first, &second);
+        Team::new(2).run(&first, &second);
         assert_eq!(second.finish().unwrap_err().to_string(), "a thread of the re-encryption failed");
     }
 }
