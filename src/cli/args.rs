@@ -1,6 +1,7 @@
 //! What the command line takes. The doc comments here are the help texts and the manual.
 
 mod check;
+mod compact;
 mod erase;
 mod freeotfe;
 mod header;
@@ -39,6 +40,7 @@ pub(crate) use key::{
     PriorityChoice,
 };
 
+pub(crate) use compact::CompactOptions;
 pub(crate) use freeotfe::FreeOtfeOptions;
 pub(crate) use hidden::{NewSealOptions, ProtectOptions};
 pub(crate) use mount::{
@@ -135,6 +137,11 @@ pub(crate) enum Command {
     /// Fills the new space with random bytes, then updates the header. A power cut at any moment leaves a container that opens.
     #[command(after_help = resize::EXAMPLES)]
     Resize(Box<ResizeOptions>),
+    /// Give the free space of a thin container back
+    ///
+    /// What is deleted in a thin container keeps its room on the medium until then. A power cut at any moment loses nothing.
+    #[command(after_help = compact::EXAMPLES)]
+    Compact(Box<CompactOptions>),
     /// Make a container from the image of a disk or a file system
     #[command(after_help = IMPORT_EXAMPLES)]
     Import(Box<ImportOptions>),
@@ -268,6 +275,7 @@ impl Command {
             Self::Header(command) => command.container_mut(),
             Self::Reencrypt(options) => &mut options.container,
             Self::Resize(options) => &mut options.container,
+            Self::Compact(options) => &mut options.container,
             Self::Export(options) => &mut options.container,
             Self::Check(options) => &mut options.container,
             Self::Unmount(options) => options.target.as_mut()?,

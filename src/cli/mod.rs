@@ -3,6 +3,7 @@
 mod args;
 mod benchmark;
 mod check;
+mod compact;
 mod completions;
 mod config;
 mod cost;
@@ -168,6 +169,7 @@ fn obey(console: Console, command: &mut Command) -> Result<u8> {
         Command::Header(command) => header::run(console, command),
         Command::Reencrypt(options) => reencrypt::run(console, options),
         Command::Resize(options) => resize::run(console, options),
+        Command::Compact(options) => compact::run(console, options),
         Command::Import(options) => images::import(console, options),
         Command::Export(options) => images::export(console, options),
         Command::Erase(options) => erase::run(console, options),

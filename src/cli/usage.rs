@@ -161,7 +161,7 @@ fn command_of(arguments: &[String]) -> (String, Command) {
 }
 
 /// Names of other programs, and of the wish itself; and the command that does it here.
-const OTHER_NAMES: [(&[&str], &str); 9] = [
+const OTHER_NAMES: [(&[&str], &str); 10] = [
     (&["unlock", "luksOpen", "decrypt", "attach", "unseal"], "strongroom open CONTAINER opens a container"),
     (
         &["lock", "eject", "luksClose", "detach", "unmap", "seal"],
@@ -181,6 +181,10 @@ const OTHER_NAMES: [(&[&str], &str); 9] = [
         "strongroom key change CONTAINER replaces a password; key add adds one",
     ),
     (&["grow", "expand"], "strongroom resize CONTAINER SIZE makes a container larger"),
+    (
+        &["trim", "fstrim", "shrink"],
+        "strongroom compact CONTAINER gives the free space of a thin container back",
+    ),
     (
         &["fsck", "verify", "test"],
         "strongroom check CONTAINER examines a container; key test tries a password",

@@ -112,6 +112,12 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
     /// How much room there is.
     fn space(&self) -> Space;
 
+    /// Calls `each` with every run of the volume's bytes that holds nothing, also after a power cut. Nothing is put there meanwhile.
+    /// Those that are never written tell of none.
+    fn free_space(&self, _each: &mut dyn FnMut(Range<u64>) -> Result<()>) -> Result<()> {
+        Ok(())
+    }
+
     /// Syncs, and notes on the volume that it was left clean. Nothing can be changed afterwards.
     fn close(&self) -> Result<()>;
 }

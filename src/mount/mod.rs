@@ -6,6 +6,7 @@
 
 mod asking;
 mod bystanders;
+mod compact;
 mod desktop;
 mod driver;
 mod filesystem;
@@ -41,6 +42,7 @@ mod unmount;
 mod ways;
 mod whereabouts;
 
+pub use compact::compact;
 pub use desktop::show_folder;
 pub use driver::DriverChoice;
 pub use growfs::{GrownFilesystem, stays_as_large, way_to_grow};

@@ -21,7 +21,7 @@ mod disk;
 mod ext;
 mod new;
 use disk::{Disk, cut};
-use std::{collections::BTreeMap, env, fs, process::Command};
+use std::{collections::BTreeMap, env, fs, ops::Range, process::Command};
 use strongroom::filesystem::{Changes, FatFileSystem, Fault, FileSystem, Kind, New, NodeId};
 
 /// Numbers that a seed gives again.
@@ -512,6 +512,19 @@ impl Run {
         self.syncs.push(Sync { position: self.disk.position(), tree: self.model.clone(), op: self.ops });
     }
 }
+/// Writes noise where nothing lies.
+fn fill_free_space(files: &dyn FileSystem, disk: &Disk, what: &str) {
+    let (device, mut filled) = (disk.device(), 0);
+    let fill = &mut |free: Range<u64>| {
+        let len = usize::try_from(free.end - free.start).unwrap();
+        device.write_at(&vec![0xa5; len], free.start).unwrap();
+        filled += free.end - free.start;
+        Ok(())
+    };
+    files.free_space(fill).unwrap();
+    let space = files.space();
+    assert_eq!(filled, space.free * u64::from(space.unit), "{what}");
+}
 fn number(name: &str, default: u64) -> u64 {
     env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
 }
@@ -553,7 +566,10 @@ fn random_operations_match_the_model() {
                 }
             }
             run.remount();
-            compare(&run.model, &read_tree(&run.f), &format!("{kind} seed {seed} end"));
+            let what = format!("{kind} seed {seed} end");
+            fill_free_space(&run.f, &run.disk, &what);
+            run.remount();
+            compare(&run.model, &read_tree(&run.f), &what);
             run.f.close().unwrap();
             fsck(&case, &run.disk.image(), &format!("{kind} seed {seed}"));
             full += run.full;

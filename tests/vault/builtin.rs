@@ -20,7 +20,7 @@ fn with_each_kind(walk: impl Fn(&World, &str)) {
 }
 
 /// What fsck says of the volume: nothing.
-fn assert_sound(world: &World, kind: &str) {
+pub(crate) fn assert_sound(world: &World, kind: &str) {
     world.done("mount --block --read-only v.vault m --password-file password");
     let said = world.shell(&format!("PATH=$PATH:/sbin:/usr/sbin; fsck.{kind} -n m/volume && echo sound"));
     assert!(said.ends_with("sound\n"), "{world}: {said}");

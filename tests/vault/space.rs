@@ -1,6 +1,10 @@
 //! Space and permissions of a vault: all of it can be filled, files keep their modes, and it bears its name.
 
-use crate::world::{World, with_each_driver, with_vault};
+use crate::{
+    builtin::assert_sound,
+    place::Who,
+    world::{World, with_each_driver, with_vault, with_vault_of},
+};
 
 /// What `df` says is free for its user, in KiB, and what is in use by nobody.
 fn free(world: &World) -> (u64, u64) {
@@ -70,5 +74,40 @@ fn a_mounted_vault_bears_the_name_of_its_container() {
         assert!(!world.shell("findmnt -n -o OPTIONS m").split(',').any(|option| option == "suid"), "{world}");
         world.done("unmount m");
         world.shell("mv 'my, photos,suid.vault' v.vault");
+    });
+}
+
+/// What was deleted keeps its room on the medium until `compact`, which leaves the files as they are.
+#[test]
+fn a_thin_container_gives_back_what_was_deleted() {
+    for kind in ["ext4", "exfat", "vfat"] {
+        with_vault_of(Who::User, &format!("--size 64M --provision thin --filesystem {kind}"), |world| {
+            world.mount();
+            world.shell("mkdir m/d; seq 900000 > m/d/kept; seq 3000000 > m/gone; seq 5000 > m/small; sync -f m; rm m/gone");
+            let held = world.strongroom("compact v.vault --password-file password");
+            assert_eq!(held.status, Some(5), "{kind}: {held:?}");
+            world.done("unmount m");
+            let taken = || world.shell("stat -c %b v.vault").trim().parse::<u64>().unwrap() / 2;
+            let before = taken();
+            let told = world.json("compact v.vault --password-file password");
+            let given = before - taken();
+            assert!(given > 18_000, "{kind}: {given} of {before} KiB");
+            assert_eq!(told["allocated"], taken() * 1024, "{kind}");
+            let again = world.strongroom("compact v.vault --password-file password");
+            assert!(again.errors.contains("nothing to give back"), "{kind}: {again:?}");
+            assert_sound(world, kind);
+            world.mount();
+            world.shell("seq 900000 | cmp - m/d/kept; seq 5000 | cmp - m/small; test \"$(ls m | grep -vx lost+found | tr '\\n' ' ')\" = 'd small '");
+            world.done("unmount m");
+        });
+    }
+}
+
+#[test]
+fn only_thin_containers_give_space_back() {
+    with_vault("--size 20M --provision quick", |world| {
+        let refused = world.strongroom("compact v.vault --password-file password");
+        assert!(refused.errors.contains("only a thin container gives space back"), "{world}: {refused:?}");
+        assert_eq!(refused.status, Some(4), "{world}");
     });
 }

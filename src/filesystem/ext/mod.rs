@@ -441,6 +441,15 @@ impl FileSystem for ExtFileSystem {
         }
     }
 
+    fn free_space(&self, each: &mut dyn FnMut(Range<u64>) -> Result<()>) -> Result<()> {
+        if self.read_only {
+            return Ok(());
+        }
+        self.commit()?;
+        // Nobody takes any meanwhile.
+        self.writing()?.free_runs(each)
+    }
+
     fn close(&self) -> Result<()> {
         if self.read_only {
             return Ok(());

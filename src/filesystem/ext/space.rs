@@ -3,7 +3,7 @@
 //! A block that was given back is not taken again before the medium knows of it: until then a power cut would bring back whoever had
 //! it, with what somebody else wrote.
 
-use std::{collections::HashMap, mem};
+use std::{collections::HashMap, mem, ops::Range};
 
 use super::{
     super::{
@@ -151,6 +151,25 @@ impl Volume {
         Ok(())
     }
 
+    /// Calls `each` with the bytes of every run of blocks that are free, and that the medium knows to be free.
+    pub(super) fn free_runs(&self, each: &mut dyn FnMut(Range<u64>) -> Result<()>) -> Result<()> {
+        let superblock = &self.superblock;
+        for number in 0..superblock.groups {
+            let group = self.group(number)?;
+            let bits = self.bitmap(number, &group, Bitmap::Blocks)?;
+            let end = superblock.blocks_in(number);
+            let search = Search { bits: &bits.bytes, freed: self.space.of(number), end };
+            let mut at = 0;
+            while let Some((first, len)) = search.next_run(at) {
+                at = first.saturating_add(len);
+                let start = superblock.first_of(number).saturating_add(first);
+                let byte = |block: u64| block.saturating_mul(superblock.block_len.into());
+                each(byte(start)..byte(start.saturating_add(len)))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes it that the last runs were not given back.
     pub(super) fn keep_freed(&mut self, runs: usize) {
         for (first, count) in self.space.runs.split_off(runs.min(self.space.runs.len())) {
@@ -284,6 +303,12 @@ impl Search<'_> {
                 .flatten()
                 .max_by_key(|(_, len)| *len),
         }
+    }
+
+    /// The first run at `from` or behind it, whole.
+    fn next_run(&self, from: u64) -> Option<(u64, u64)> {
+        let first = (from..self.end).find(|at| self.is_free(*at))?;
+        Some((first, self.len_at(first, self.end)))
     }
 
     fn len_at(&self, at: u64, want: u64) -> u64 {

@@ -259,6 +259,16 @@ impl FileSystem for FatFileSystem {
         }
     }
 
+    fn free_space(&self, each: &mut dyn FnMut(Range<u64>) -> Result<()>) -> Result<()> {
+        let mut volume = self.changing()?;
+        if volume.read_only {
+            return Ok(());
+        }
+        volume.commit()?;
+        let layout = &volume.layout;
+        volume.clusters.free_runs(|first, end| each(layout.offset(first)..layout.offset(end)))
+    }
+
     fn close(&self) -> Result<()> {
         let mut volume = self.changing()?;
         let nameless: Vec<NodeId> = volume.nodes.keys().copied().collect();

@@ -118,6 +118,17 @@ impl Clusters {
         self.used.get(index(number / 64)).is_none_or(|word| word >> (number % 64) & 1 == 1)
     }
 
+    /// Calls `each` with the first cluster of every run that is free, and the one behind its last.
+    pub(super) fn free_runs(&self, mut each: impl FnMut(u32, u32) -> Result<()>) -> Result<()> {
+        let end = self.count.saturating_add(2);
+        let mut next = 2;
+        while let Some(first) = (next..end).find(|&cluster| !self.is_used(cluster)) {
+            next = (first..end).find(|&cluster| self.is_used(cluster)).unwrap_or(end);
+            each(first, next)?;
+        }
+        Ok(())
+    }
+
     /// Marks it as used in memory. Whether it was free.
     pub(super) fn mark(&mut self, cluster: u32) -> bool {
         let number = cluster.saturating_sub(2);

@@ -9,7 +9,7 @@ use std::{
 use strongroom::filesystem::{Changes, ExtFileSystem, FileSystem, Journal, Kind, New, NodeId};
 
 use super::{Image, can_judge, model::Run, tree};
-use crate::{disk::Disk, number};
+use crate::{disk::Disk, fill_free_space, number};
 
 /// Name, size, and what mke2fs is told.
 pub(super) const KINDS: &[(&str, &str, &str)] = &[
@@ -68,9 +68,13 @@ pub(super) fn open(disk: &Disk) -> ExtFileSystem {
     files
 }
 
-/// Nothing to repair, and to the kernel it is the same.
+/// Nothing to repair, and to the kernel it is the same, whatever lies in its free space.
 pub(super) fn judge(image: &Image, written: &[u8], what: &str) {
-    fs::write(image.path("ours"), written).unwrap();
+    let disk = Disk::new(written.to_vec());
+    let files = open(&disk);
+    fill_free_space(&files, &disk, what);
+    files.close().unwrap();
+    fs::write(image.path("ours"), disk.image()).unwrap();
     let said = image.try_shell("e2fsck -fn ours 2>&1");
     if let Err(said) = said {
         panic!("{what}: e2fsck says of {}: {said}", image.kept("ours").display());
