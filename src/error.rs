@@ -106,6 +106,14 @@ impl Error {
         self
     }
 
+    /// Adds a way out that is to be tried before the one that is there.
+    #[must_use]
+    pub fn with_first_hint(mut self, hint: impl Into<String>) -> Self {
+        let hint = hint.into();
+        self.hint = Some(self.hint.map_or_else(|| hint.clone(), |other| format!("{hint}; {other}")));
+        self
+    }
+
     /// The class of the failure.
     pub const fn kind(&self) -> ErrorKind {
         self.kind

@@ -79,7 +79,7 @@ fn what_is_done_is_done_whatever_becomes_of_the_output() {
 fn a_recovery_key_that_cannot_be_printed_is_not_added() {
     let place = with_container();
     let add = "key add v --recovery --password-file password";
-    for output in ["--json > /dev/full", "> /dev/full"] {
+    for output in ["--json > /dev/full", "> /dev/full", ">&-", "--json >&- 2>&-", "-q > /dev/null"] {
         let ended = place.strongroom(&format!("{add} {output}"));
         assert_eq!(ended.status, Some(6), "{ended:?}");
         assert_eq!(place.json("key list v")["keyslots"].as_array().unwrap().len(), 1, "{ended:?}");
@@ -217,6 +217,9 @@ fn a_keyslot_to_be_ignored_opens_by_its_number_only() {
     place.json(&format!("{add} --priority ignore"));
     assert_eq!(opens(&place, "--password-file new"), Err(2));
     assert_eq!(opens(&place, "--password-file new --slot 1"), Ok(1));
+    let refused = place.strongroom("key remove v --slot 0 --yes --password-file password");
+    assert_eq!(refused.status, Some(1), "{refused:?}");
+    assert!(refused.errors.contains("opens only with --slot 1"), "{refused:?}");
     let removed = place.json("key remove v --slot 0 --unlock-slot 1 --password-file new");
     assert_eq!((&removed["keyslot"], &removed["keyslots"][0]["slot"]), (&0.into(), &1.into()));
     assert_eq!(opens(&place, "--password-file password"), Err(2));

@@ -207,7 +207,6 @@ fn an_examination_without_a_password_finds_why_a_luks2_container_does_not_open()
             "data",
             "it has the unknown requirement tomorrow",
         ),
-        ("/config/flags", json!(["odd"]), "data", "it has the unknown flag odd"),
         ("/digests/0/hash", json!("snefru"), "data", "digest 0 is made with snefru, which is not supported"),
         ("/digests/0/iterations", json!(0), "header", "digest 0: iterations is none"),
         (

@@ -1,6 +1,8 @@
 //! Passwords that are not what somebody thinks they are: bytes that no keyboard gives, letters that two systems write in two
 //! ways.
 
+use std::path::Path;
+
 use strongroom::{
     crypto::secret::Credentials,
     error::{Error, ErrorKind},
@@ -11,6 +13,8 @@ use strongroom::{
 pub(crate) fn untypeable(password: &[u8]) -> Option<String> {
     let what = if ends_as_on_windows(password) {
         "ends with a carriage return, as files with Windows line ends do"
+    } else if is_utf16(password) {
+        "is UTF-16"
     } else if has_mark(password) {
         "begins with a byte order mark"
     } else {
@@ -20,6 +24,9 @@ pub(crate) fn untypeable(password: &[u8]) -> Option<String> {
             Ok(text) if text.contains('\t') => "holds a tab",
             Ok(text) if text.contains(['\n', '\r']) => "has more than one line",
             Ok(text) if text.chars().any(char::is_control) => "holds control characters",
+            Ok(text) if text.contains(is_invisible) => {
+                "holds characters that do not show, such as a no-break space"
+            }
             Ok(_) => return None,
         }
     };
@@ -33,9 +40,21 @@ pub(crate) fn advise(error: Error, credentials: &Credentials, role: KeyfileRole,
         return error;
     }
     match hint(password.expose(), role, keyfiles.is_empty()) {
-        Some(hint) => error.with_hint(hint),
+        Some(hint) => error.with_first_hint(hint),
         None => error,
     }
+}
+
+/// Adds what is left where a container that has no keyfiles beside passwords does not open with the file at `path`, whose last byte,
+/// a newline, does not count in a password, and counts in what cryptsetup calls a key file.
+pub(crate) fn advise_whole_file(error: Error, path: &Path) -> Error {
+    if error.kind() != ErrorKind::Credentials {
+        return error;
+    }
+    error.with_first_hint(format!(
+        "one newline at the end of {} was dropped; where the file is a key file of cryptsetup, use --keyfile in place of --password-file",
+        path.display()
+    ))
 }
 
 fn hint(password: &[u8], role: KeyfileRole, is_alone: bool) -> Option<&'static str> {
@@ -46,6 +65,9 @@ fn hint(password: &[u8], role: KeyfileRole, is_alone: bool) -> Option<&'static s
         return Some(
             "the password ends with a carriage return, as files with Windows line ends do; try it without",
         );
+    }
+    if is_utf16(password) {
+        return Some("the password is UTF-16, as some programs on Windows write it; save the file as UTF-8");
     }
     if has_mark(password) {
         return Some("the password begins with a byte order mark, as some editors write it; try it without");
@@ -61,6 +83,11 @@ fn hint(password: &[u8], role: KeyfileRole, is_alone: bool) -> Option<&'static s
     if text.contains(['\n', '\r']) {
         return Some("the password has more than one line; only one newline at its end is dropped");
     }
+    if text.contains(is_invisible) {
+        return Some(
+            "the password holds characters that do not show, such as a no-break space; type it anew, or try it without",
+        );
+    }
     if text.trim() != text {
         return Some("the password begins or ends with a space or tab; try it without");
     }
@@ -74,7 +101,19 @@ fn ends_as_on_windows(password: &[u8]) -> bool {
 }
 
 fn has_mark(password: &[u8]) -> bool {
-    [&b"\xef\xbb\xbf"[..], b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| password.starts_with(mark))
+    password.starts_with(b"\xef\xbb\xbf")
+}
+
+fn is_utf16(password: &[u8]) -> bool {
+    password.starts_with(b"\xff\xfe") || password.starts_with(b"\xfe\xff")
+}
+
+/// Whether nobody sees a character: spaces that look like a common one, signs of no width, marks of direction.
+const fn is_invisible(letter: char) -> bool {
+    matches!(
+        letter,
+        '\u{a0}' | '\u{ad}' | '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}' | '\u{feff}'
+    )
 }
 
 /// Whether a character is a mark on the one before, or one that can be taken apart into a letter and marks (Unicode's
@@ -134,7 +173,9 @@ mod tests {
         for (password, what) in [
             (&b"secret\r"[..], "ends with a carriage return"),
             (b"\xef\xbb\xbfsecret", "begins with a byte order mark"),
-            (b"\xff\xfes\0", "begins with a byte order mark"),
+            (b"\xff\xfes\0", "is UTF-16"),
+            ("pass\u{a0}word".as_bytes(), "do not show"),
+            ("pass\u{200b}".as_bytes(), "do not show"),
             (b"sec\0ret", "holds a zero byte"),
             (b"sec\tret", "holds a tab"),
             (b"secret\n", "has more than one line"),
@@ -155,6 +196,8 @@ mod tests {
         let part = KeyfileRole::PartOfSecret;
         assert!(of(b"secret\r", part).contains("carriage return"));
         assert!(of(b"\xef\xbb\xbfsecret", part).contains("byte order mark"));
+        assert!(of(b"\xff\xfes\0e\0", part).contains("UTF-8"));
+        assert!(of("pass\u{202e}word".as_bytes(), part).contains("do not show"));
         assert!(of("päss".as_bytes(), part).contains("two ways"));
         assert!(of("pa\u{308}ss".as_bytes(), part).contains("two ways"));
         assert!(of("한글".as_bytes(), part).contains("two ways"));

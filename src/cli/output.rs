@@ -6,6 +6,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use rustix::fs::{fstat, makedev};
 use serde::Serialize;
 use strongroom::{
     error::{Error, ErrorKind, Result},
@@ -124,6 +125,11 @@ pub(crate) fn print(text: &str) -> Result<()> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(cannot_print(error)),
         _ => Ok(()),
     }
+}
+
+/// Whether what is printed reaches nobody. A standard output that is closed is `/dev/null` from the start of any Rust program.
+pub(crate) fn leads_nowhere() -> bool {
+    fstat(io::stdout()).is_ok_and(|found| found.st_rdev == makedev(1, 3))
 }
 
 fn print_to_the_end(text: &str) -> io::Result<()> {

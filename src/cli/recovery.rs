@@ -19,7 +19,7 @@ use strongroom::{
 use zeroize::Zeroizing;
 
 use super::{
-    output::Console,
+    output::{self, Console},
     prompt::{self, SecretPrompt},
     qr::{Ink, Picture},
     unlock::TRIES,
@@ -71,6 +71,11 @@ pub(crate) fn issue(
     container: &Path,
     shown: Shown<'_>,
 ) -> Result<(RecoveryKey, RecoveryText)> {
+    if shown.svg.is_none() && output::leads_nowhere() {
+        let reason = "cannot print the recovery key: standard output is closed, or leads to /dev/null";
+        return Err(Error::new(ErrorKind::Io, reason)
+            .with_hint("let it go to a terminal, a file or a pipe; or use --svg FILE"));
+    }
     let key = recovery::generate(&OsRng)?;
     let text = RecoveryText::of(&key)?;
     if !console.is_json() {

@@ -1,9 +1,12 @@
 //! Where passwords and keyfiles come from.
 
 use std::{
-    fs::File,
+    fs::{File, Metadata},
     io::{self, IsTerminal, Read},
-    os::{fd::AsFd, unix::process::ExitStatusExt},
+    os::{
+        fd::AsFd,
+        unix::{fs::FileExt, process::ExitStatusExt},
+    },
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -122,6 +125,15 @@ impl SecretOptions {
             keyfiles: &self.keyfile,
             prefix: "--",
         }
+    }
+
+    /// The file with the password, where it ends in a newline, which was dropped, and a keyfile would be all of the secret.
+    pub(crate) fn cut_file(&self, role: KeyfileRole) -> Option<&Path> {
+        let path = self.password_file.as_deref().filter(|_| role == KeyfileRole::WholeSecret)?;
+        let len = path.metadata().ok().filter(Metadata::is_file)?.len();
+        let mut last = [0];
+        File::open(path).ok()?.read_exact_at(&mut last, len.checked_sub(1)?).ok()?;
+        (last == *b"\n").then_some(path)
     }
 
     /// Whether the password comes from the terminal, where a wrong one can be corrected.

@@ -359,6 +359,10 @@ fn open_with(
             Err(error) => {
                 let role = header.keyfile_role();
                 let error = explain(error, path, header, &attempt.limits);
+                let error = match secrets.cut_file(role) {
+                    Some(path) => oddity::advise_whole_file(error, path),
+                    None => error,
+                };
                 return Err(oddity::advise(error, &credentials, role, secrets.is_keyfile_all(role)));
             }
             Ok(unlocked) => {

@@ -304,6 +304,19 @@ fn empty_keyslot(slot: u32) -> Error {
         .with_hint("strongroom key list shows the keyslots")
 }
 
+/// A keyslot that would be tried if it were asked for.
+fn tried_by_number(slot: u32) -> Error {
+    Error::new(ErrorKind::Credentials, format!("keyslot {slot} is tried only by its number"))
+        .with_hint(format!("--slot {slot} names it, or --unlock-slot {slot} where keyslots are changed"))
+}
+
+/// What the removal of `slot` means where all that stays is tried only by its number, as `other` is.
+fn last_tried(slot: u32, other: u32) -> String {
+    format!(
+        "keyslot {slot} is the last one that is tried by itself: without it the container opens only with --slot {other}"
+    )
+}
+
 /// A container whose keyslots were all destroyed.
 fn no_keyslot_left() -> Error {
     Error::new(ErrorKind::Damaged, "it has no keyslot left: no password or keyfile can open it")

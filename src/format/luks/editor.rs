@@ -7,7 +7,7 @@ use std::ops::Range;
 use crate::{
     crypto::rng::Rng,
     error::{Error, ErrorKind, Result},
-    format::{Change, empty_keyslot},
+    format::{Change, empty_keyslot, last_tried},
     storage::Storage,
 };
 
@@ -25,6 +25,8 @@ pub(in crate::format) struct Occupancy {
 pub(in crate::format) enum OpenedBy {
     /// A password or a keyfile.
     People,
+    /// The same, but it is tried only by its number.
+    PeopleByNumber,
     /// A token of this type alone.
     Token(String),
     /// Something that is not known here.
@@ -94,20 +96,24 @@ impl Occupancy {
     /// As [`Self::check_removal`]; a token is enough to be left where `for_people` is false.
     fn check_left(&self, slot: u32, lock_out: bool, for_people: bool) -> Result<()> {
         self.check_in_use(slot)?;
-        let is_way_in = |opened_by: &OpenedBy| matches!(opened_by, OpenedBy::People | OpenedBy::Token(_));
+        let is_way_in = |opened_by: &OpenedBy| !matches!(opened_by, OpenedBy::Nobody | OpenedBy::OtherKey);
         let goes = self.opened_by(slot).filter(|opened_by| is_way_in(opened_by));
         if lock_out || goes.is_none() {
             return Ok(());
         }
-        let others = || self.used.iter().filter(|(used, _)| *used != slot).map(|(_, opened_by)| opened_by);
+        let others = || self.used.iter().filter(|(used, _)| *used != slot);
         let is_last_of_people =
-            goes == Some(&OpenedBy::People) && !others().any(|by| *by == OpenedBy::People);
-        let reason = match others().find(|opened_by| is_way_in(opened_by)) {
+            goes == Some(&OpenedBy::People) && !others().any(|(_, by)| *by == OpenedBy::People);
+        // What people can open is worth more than a token.
+        let left = others().filter(|(_, by)| is_way_in(by));
+        let left = left.max_by_key(|(_, by)| *by == OpenedBy::PeopleByNumber);
+        let reason = match left {
             None => format!("keyslot {slot} is the last one: without it nobody can open the container"),
-            Some(OpenedBy::Token(token)) if for_people && is_last_of_people => format!(
+            Some(_) if !for_people || !is_last_of_people => return Ok(()),
+            Some((_, OpenedBy::Token(token))) => format!(
                 "keyslot {slot} is the last one that people can open: without it a token alone opens the container ({token})"
             ),
-            Some(_) => return Ok(()),
+            Some((other, _)) => last_tried(slot, *other),
         };
         Err(Error::new(ErrorKind::Usage, reason)
             .with_hint("add another one first; --force removes it anyway"))

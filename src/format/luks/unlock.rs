@@ -6,7 +6,7 @@ use super::{digest::KeyDigest, kdf::Budget, keyslot::Keyslot};
 use crate::{
     crypto::secret::{Credentials, VolumeKey},
     error::{Error, ErrorKind, Result},
-    format::{Attempt, Priority, empty_keyslot},
+    format::{Attempt, Priority, empty_keyslot, tried_by_number},
 };
 
 /// Tries the keyslots that may be tried, those with the highest priority first; each with the digest of its volume key.
@@ -23,13 +23,14 @@ pub(in crate::format) fn open_any<'a>(
         Some(number) => slot.index == number,
         None => slot.priority != Some(Priority::Ignore),
     };
-    let mut slots: Vec<_> = slots.filter(|(slot, _)| may_try(slot)).collect();
+    let (mut slots, others): (Vec<_>, Vec<_>) = slots.partition(|(slot, _)| may_try(slot));
     slots.sort_by_key(|(slot, _)| (slot.priority != Some(Priority::Prefer), slot.index));
     if slots.is_empty() {
-        return Err(attempt.keyslot.map_or_else(
-            || Error::new(ErrorKind::Credentials, "no keyslot takes a password"),
-            empty_keyslot,
-        ));
+        return Err(match (attempt.keyslot, others.first()) {
+            (Some(number), _) => empty_keyslot(number),
+            (None, Some((ignored, _))) => tried_by_number(ignored.index),
+            (None, None) => Error::new(ErrorKind::Credentials, "no keyslot takes a password"),
+        });
     }
     let mut budget = Budget::new(&attempt.limits);
     let mut failure = None;

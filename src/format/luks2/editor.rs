@@ -25,7 +25,7 @@ use crate::{
     },
     error::{Error, ErrorKind, Result},
     format::{
-        Editor, KeyslotInfo, NewKeyslot,
+        Editor, KeyslotInfo, NewKeyslot, Priority,
         luks::{
             Place,
             cipher::Encryption,
@@ -67,6 +67,7 @@ pub(super) fn occupancy(metadata: &Metadata, digest: Option<u32>) -> Occupancy {
         _ if metadata.is_unbound(slot.index) => OpenedBy::OtherKey,
         _ if slot.usable.is_err() || !is_way_in(slot.index) => OpenedBy::Nobody,
         Some(token) => OpenedBy::Token(token.kind.clone()),
+        None if slot.priority == Priority::Ignore => OpenedBy::PeopleByNumber,
         None => OpenedBy::People,
     };
     let used = metadata.slots.iter().map(|slot| (slot.index, opened_by(slot)));

@@ -98,17 +98,6 @@ pub(super) struct Plan<'a> {
     pub(super) key: &'a KeyDigest,
 }
 
-/// The flags that say how the kernel shall go about it, which is nothing to us; discarding is never done, allowed or not.
-const KNOWN_FLAGS: [&str; 7] = [
-    "allow-discards",
-    "same-cpu-crypt",
-    "submit-from-crypt-cpus",
-    "no-journal",
-    "no-read-workqueue",
-    "no-write-workqueue",
-    "high-priority",
-];
-
 impl Metadata {
     /// Decides what makes the volume (L2-OPEN-01 to -06).
     ///
@@ -146,9 +135,6 @@ impl Metadata {
                 other => format!("it has the unknown requirement {other}"),
             };
             return Err(unsupported(reason)); // L2-OPEN-01
-        }
-        if let Some(flag) = self.flags.iter().find(|flag| !KNOWN_FLAGS.contains(&flag.as_str())) {
-            return Err(unsupported(format!("it has the unknown flag {flag}"))); // L2-OPEN-01
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     crypto::{rng::Rng, secret::VolumeKey},
     error::{Error, ErrorKind, Result},
-    format::{Change, Editor, KeyslotInfo, NewKeyslot, empty_keyslot},
+    format::{Change, Editor, KeyslotInfo, NewKeyslot, empty_keyslot, last_tried},
     storage::Storage,
 };
 
@@ -76,7 +76,7 @@ impl Editor for NativeEditor {
     }
 
     fn remove(&mut self, slot: u32, lock_out: bool) -> Result<()> {
-        check_removal(&self.in_use(), slot, lock_out)?;
+        check_removal(&self.in_use(), slot, lock_out, true)?;
         let mut empty = RawKeyslot::new_zeroed();
         empty.index = slot.into(); // NAT-SLOT-02
         self.put(slot, &empty)
@@ -99,7 +99,8 @@ pub(super) fn check_change(used: &[Keyslot], change: &Change<'_>) -> Result<()> 
             check_in_use(used, slot)?;
             keyslot::checked_label(label).map(drop)
         }
-        Change::Remove { slot, lock_out } => check_removal(used, slot, lock_out),
+        // Who comes with the secret of one that is tried only by its number may do with that.
+        Change::Remove { slot, lock_out } => check_removal(used, slot, lock_out, false),
     }
 }
 
@@ -129,18 +130,20 @@ fn check_in_use(used: &[Keyslot], slot: u32) -> Result<()> {
     Err(empty_keyslot(slot))
 }
 
-/// The last keyslot that can be opened goes only where `lock_out` is true.
-fn check_removal(used: &[Keyslot], slot: u32, lock_out: bool) -> Result<()> {
+/// The last keyslot that can be opened goes only where `lock_out` is true; so does the last one that is tried by itself, where that is
+/// `wanted`.
+fn check_removal(used: &[Keyslot], slot: u32, lock_out: bool, wanted: bool) -> Result<()> {
     check_in_use(used, slot)?;
     let is_way_in = |keyslot: &&Keyslot| keyslot.kind.is_known();
-    let goes = used.iter().filter(is_way_in).any(|used| used.index == slot);
-    let remains = used.iter().filter(is_way_in).any(|used| used.index != slot);
-    if goes && !remains && !lock_out {
-        let reason = format!("keyslot {slot} is the last one: without it nobody can open the container");
-        return Err(Error::new(ErrorKind::Usage, reason)
-            .with_hint("add another one first; --force removes it anyway"));
-    }
-    Ok(())
+    let goes = used.iter().filter(is_way_in).find(|used| used.index == slot);
+    let others = || used.iter().filter(is_way_in).filter(|used| used.index != slot);
+    let Some(goes) = goes.filter(|_| !lock_out) else { return Ok(()) };
+    let reason = match others().max_by_key(|other| other.priority) {
+        None => format!("keyslot {slot} is the last one: without it nobody can open the container"),
+        Some(other) if wanted && other.priority == 0 && goes.priority > 0 => last_tried(slot, other.index),
+        Some(_) => return Ok(()),
+    };
+    Err(Error::new(ErrorKind::Usage, reason).with_hint("add another one first; --force removes it anyway"))
 }
 
 fn check_exists(slot: u32) -> Result<()> {

@@ -26,7 +26,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     format::{
         Attempt, Change, CopyInfo, CopyState, Detail, Editor, Finding, Fingerprint, Header, HeaderInfo,
-        KdfBounds, State, Unlocked, empty_keyslot, hyphenated, no_keyslot_left,
+        KdfBounds, State, Unlocked, empty_keyslot, hyphenated, no_keyslot_left, tried_by_number,
     },
     storage::Storage,
     text::in_quotes,
@@ -568,11 +568,7 @@ fn no_slot_of(kind: SlotKind, copy: &HeaderCopy, asked_for: Option<u32>) -> Erro
     }
     let has = |kind| copy.keyslots.iter().any(|slot| slot.kind == kind && slot.priority > 0);
     if let Some(ignored) = copy.keyslots.iter().find(|slot| slot.kind == kind && slot.priority == 0) {
-        let number = ignored.index;
-        return Error::new(ErrorKind::Credentials, format!("keyslot {number} is tried only by its number"))
-            .with_hint(format!(
-                "--slot {number} names it, or --unlock-slot {number} where keyslots are changed"
-            ));
+        return tried_by_number(ignored.index);
     }
     match kind {
         SlotKind::Keyfile if has(SlotKind::Password) => {
