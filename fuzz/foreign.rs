@@ -12,7 +12,7 @@ use strongroom::{
         secret::{Credentials, Password, VolumeKey},
         xts::AesXts,
     },
-    filesystem::{ExtFileSystem, FileSystem, NodeId, Seek},
+    filesystem::{ExtFileSystem, FileSystem, NodeId, NtfsFileSystem, Seek},
     format::{
         Attempt, Format, Unlocked,
         freeotfe::{self, Details, FreeOtfe},
@@ -353,12 +353,25 @@ pub(crate) fn free_space(data: &[u8]) -> bool {
     true
 }
 
-/// ext2, ext3 or ext4: two bytes with the volume's size in KiB; then pieces of it, each as two bytes with its place in KiB, and a KiB.
-/// The rest is zeros. What is in it is looked at, up to a number of files.
+/// ext2, ext3 or ext4, in pieces. What is in it is looked at, up to a number of files.
 ///
 /// Gives whether anything was read.
 pub(crate) fn ext(data: &[u8]) -> bool {
-    let Some((size, pieces)) = data.split_first_chunk() else { return false };
+    let Some(volume) = in_pieces(data) else { return false };
+    ExtFileSystem::open(&volume, false).is_ok_and(|(files, _)| look_at(&files))
+}
+
+/// The same with NTFS.
+pub(crate) fn ntfs(data: &[u8]) -> bool {
+    let Some(volume) = in_pieces(data) else { return false };
+    let Ok(files) = NtfsFileSystem::open(&volume, false) else { return false };
+    let _anything = (files.space(), files.is_hibernated());
+    look_at(&files)
+}
+
+/// Two bytes with the volume's size in KiB; then pieces of it, each as two bytes with its place in KiB, and a KiB. The rest is zeros.
+fn in_pieces(data: &[u8]) -> Option<Arc<ByteDevice>> {
+    let (size, pieces) = data.split_first_chunk()?;
     let len = usize::from(u16::from_le_bytes(*size)) << 10;
     let mut start = vec![0; len];
     for piece in pieces.chunks(2 + 1024) {
@@ -369,8 +382,10 @@ pub(crate) fn ext(data: &[u8]) -> bool {
         }
     }
     let len = u64::try_from(len).expect("fits");
-    let volume = Arc::new(ByteDevice::new(Arc::new(Volume { start, len })));
-    let Ok((files, _)) = ExtFileSystem::open(&volume, false) else { return false };
+    Some(Arc::new(ByteDevice::new(Arc::new(Volume { start, len }))))
+}
+
+fn look_at(files: &dyn FileSystem) -> bool {
     let (mut folders, mut has_read) = (vec![NodeId::ROOT], false);
     let mut buffer = vec![0; 1 << 14];
     for _ in 0..200 {

@@ -131,6 +131,9 @@ repair the rest. Files that lost their names end up in lost+found; everything th
 not repaired and not mounted for writing: status 4, and the number of missing bytes. With --read-only it is mounted
 with a warning, unless fuse2fs is older than 1.47.3, which would show wrong contents as if they were right: status 4.
 
+NTFS is only read without root: mount says so, and that its log is not replayed where it was not left clean. Symbolic links and junctions show as relative
+links, names are told apart by case, and encrypted, deduplicated and cloud files cannot be read.
+
 FAT, exFAT and NTFS know no owners. When root mounts them with the kernel's driver, the files belong to the user who called root with sudo, pkexec or
 doas (SUDO_UID, PKEXEC_UID, DOAS_USER), or else to the owner of the mount point, and nobody else can read them.
 

@@ -7,11 +7,13 @@ mod bytes;
 mod cache;
 mod ext;
 mod fat;
+mod ntfs;
 
 use std::{ffi::OsStr, fmt, ops::Range, time::SystemTime};
 
 pub use ext::{ExtFileSystem, Journal, Unreadable};
 pub use fat::{FatFileSystem, NewFat, Repair, is_known};
+pub use ntfs::NtfsFileSystem;
 
 use crate::block::BlockError;
 

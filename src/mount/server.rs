@@ -282,7 +282,8 @@ impl Server {
         let builtin = Builtin::of(&volume.device(), (order.target.driver(), *driver), order.read_only);
         let is_replayed_below = builtin.as_ref().is_none_or(|builtin| !builtin.replays_journals());
         let volume_discards = volume.device().geometry().can_discard;
-        let replay = Replay::plan(volume.device(), order.read_only && is_replayed_below, *driver);
+        let only_reads = order.read_only || builtin.as_ref().is_some_and(Builtin::only_reads);
+        let replay = Replay::plan(volume.device(), only_reads && is_replayed_below, *driver);
         let (height, warnings) = (session.parts.height(), session.warnings.len());
         let raised = replay.raise(session, |below, session| {
             if let Some(builtin) = &builtin {

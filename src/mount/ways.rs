@@ -83,8 +83,9 @@ impl Contents {
         match self {
             // Who asks for `--driver builtin` has strongroom write it.
             Self::Ext { .. } => &[Means::Kernel, Means::Fuse2fs, Means::Builtin],
-            Self::Fat | Self::Exfat => &[Means::Kernel, Means::Builtin],
-            Self::Xfs | Self::Btrfs | Self::Ntfs => &[Means::Kernel],
+            // NTFS for reading alone.
+            Self::Fat | Self::Exfat | Self::Ntfs => &[Means::Kernel, Means::Builtin],
+            Self::Xfs | Self::Btrfs => &[Means::Kernel],
             Self::Unknown => &[],
         }
     }
@@ -138,6 +139,10 @@ fn how(contents: Contents, driver: Driver, fuse2fs: Option<Version>) -> (Option<
             let Part { note, fix, .. } = closed(contents, driver);
             let note = note.map(|note| format!("for reading only: {note}"));
             (Some(Means::Builtin), Part { ok: true, note, fix })
+        }
+        Some(Means::Builtin) if contents == Contents::Ntfs => {
+            let note = "for reading only: strongroom does not write NTFS".to_owned();
+            (Some(Means::Builtin), Part { ok: true, note: Some(note), ..closed(contents, driver) })
         }
         Some(means) => (Some(means), Part { ok: true, note: None, fix: None }),
         None => (None, closed(contents, driver)),
@@ -263,6 +268,9 @@ mod tests {
         let of_user = |contents, fuse2fs| how(contents, Driver::Userspace, fuse2fs);
         let (means, part) = of_user(Contents::Exfat, None);
         assert_eq!((means, part.ok, part.note), (Some(Means::Builtin), true, None));
+        let (means, part) = of_user(Contents::Ntfs, None);
+        assert_eq!((means, part.ok), (Some(Means::Builtin), true));
+        assert!(part.note.unwrap().starts_with("for reading only") && part.fix.is_some());
         if program::find("fuse2fs").is_some() {
             assert!(of_user(ext, Some(Version::FIXED)).1.note.is_none());
             let (means, part) = of_user(ext, Some(Version(1, 47, 0)));

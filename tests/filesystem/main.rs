@@ -20,6 +20,7 @@
 mod disk;
 mod ext;
 mod new;
+mod ntfs;
 use disk::{Disk, cut};
 use std::{collections::BTreeMap, env, fs, ops::Range, process::Command};
 use strongroom::filesystem::{Changes, FatFileSystem, Fault, FileSystem, Kind, New, NodeId};

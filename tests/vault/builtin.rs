@@ -240,3 +240,68 @@ fn ext4_is_written_by_the_server_itself_and_a_kill_takes_no_repair() {
         world.done("unmount m");
     });
 }
+
+/// As Windows and ntfs-3g write it into a VeraCrypt container: an ordinary user reads it.
+#[test]
+fn ntfs_in_a_veracrypt_container_is_read_without_root_and_never_written() {
+    let tools = ["/usr/sbin/mkfs.ntfs", "/usr/sbin/ntfscp"];
+    if let Some(tool) = tools.iter().find(|tool| !std::path::Path::new(tool).exists()) {
+        is_skipped(&format!("{tool} is not installed"));
+        return;
+    }
+    with_vault_of(Who::User, "--size 4M --filesystem none --provision thin", |world| {
+        let how = "--format veracrypt --prf sha512 --pim 1 --password-file password";
+        world.done(
+            "create c.hc --format veracrypt --pim 1 --password-file password --size 40M --filesystem ntfs",
+        );
+        world.shell(
+            "head -c 9000000 /dev/urandom > large; head -c 300 large > small; head -c 90000 large > middling",
+        );
+        world.done(&format!("mount --block c.hc m {how}"));
+        world.shell("for file in large small middling; do /usr/sbin/ntfscp -f -q m/volume $file \"$file größer\"; done");
+        world.done("unmount m");
+        let before = world.bytes("c.hc");
+        for (options, is_told) in [("", true), ("--driver builtin --read-only", false)] {
+            let mounted = world.strongroom(&format!("mount c.hc m {how} {options}"));
+            assert_eq!(mounted.status, Some(0), "{mounted:?}");
+            let told = mounted.errors.contains("mounted read-only, as strongroom does not write NTFS");
+            assert_eq!(told, is_told, "{mounted:?}");
+            let listed = world.listed();
+            assert_eq!((&listed["driver"], &listed["read_only"]), (&"builtin".into(), &true.into()));
+            world.shell(
+                "test \"$(ls m | tr '\\n' ,)\" = 'large größer,middling größer,small größer,'
+                 for file in large small middling; do cmp $file \"m/$file größer\"; done
+                 test -O 'm/small größer' && ! touch m/new && ! rm 'm/small größer' && ! cat m/LARGE",
+            );
+            world.done("unmount m");
+        }
+        assert!(world.bytes("c.hc") == before, "something was written");
+        // What is dirty is told, and read.
+        world.done(&format!("mount --block c.hc m {how}"));
+        world.make_file("soil.py", SOIL);
+        world.shell("python3 soil.py m/volume");
+        world.done("unmount m");
+        for options in ["", "--read-only"] {
+            let mounted = world.strongroom(&format!("mount c.hc m {how} {options}"));
+            assert_eq!(mounted.status, Some(0), "{mounted:?}");
+            assert!(mounted.errors.contains("the ntfs file system was not unmounted cleanly"), "{mounted:?}");
+            world.shell("cmp small 'm/small größer'");
+            world.done("unmount m");
+        }
+    });
+}
+
+/// Marks an NTFS as one that was not left clean: in its fourth record, in what that says of the volume.
+const SOIL: &str = "import sys, struct
+with open(sys.argv[1], 'r+b') as volume:
+    boot = volume.read(512)
+    record = struct.unpack_from('<Q', boot, 48)[0] * boot[13] * 512 + 3 * 1024
+    volume.seek(record)
+    raw = volume.read(1024)
+    at = struct.unpack_from('<H', raw, 20)[0]
+    while struct.unpack_from('<I', raw, at)[0] != 0x70:
+        at += struct.unpack_from('<I', raw, at + 4)[0]
+    flags = at + struct.unpack_from('<H', raw, at + 20)[0] + 10
+    volume.seek(record + flags)
+    volume.write(struct.pack('<H', struct.unpack_from('<H', raw, flags)[0] | 1))
+";

@@ -153,7 +153,7 @@ pub(crate) enum DriverChoice {
     Auto,
     /// Loop device and the kernel's file system; needs root
     Kernel,
-    /// Without root: FAT, exFAT and ext2, ext3 and ext4 by strongroom itself
+    /// Without root: FAT, exFAT, ext2/3/4, and NTFS for reading, by strongroom
     #[value(alias = "userspace")]
     Builtin,
     /// The same, but fuse2fs writes ext4: what auto takes for an ordinary user

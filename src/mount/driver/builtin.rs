@@ -1,5 +1,5 @@
-//! File systems without privileges, by the server itself, which serves the files by FUSE: FAT and exFAT, ext2, ext3 and ext4. There is
-//! no block file.
+//! File systems without privileges, by the server itself, which serves the files by FUSE: FAT and exFAT, ext2, ext3 and ext4, and NTFS
+//! for reading. There is no block file.
 
 use std::{
     os::fd::OwnedFd,
@@ -9,13 +9,15 @@ use std::{
 use rustix::process::geteuid;
 
 use super::{
-    Driver, DriverChoice, cut_off, detach_files, find_mount, ownership, unmount_files, userspace,
-    userspace::source_of,
+    Driver, DriverChoice, cut_off, detach_files, find_mount, kernel::REPAIR_NTFS, ownership, unmount_files,
+    userspace, userspace::source_of,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
     export::{FilesExport, FilesMount, Owners, Promptness},
-    filesystem::{ExtFileSystem, FatFileSystem, Fault, FileSystem, Journal, NodeId, Rights, Unreadable},
+    filesystem::{
+        ExtFileSystem, FatFileSystem, Fault, FileSystem, Journal, NodeId, NtfsFileSystem, Rights, Unreadable,
+    },
     mount::{
         filesystem::{Contents, Superblock},
         idle::Sign,
@@ -129,6 +131,11 @@ impl Builtin {
         matches!(self.contents, Contents::Ext { .. })
     }
 
+    /// Whether it writes none of these, whatever was asked for.
+    pub(in crate::mount) const fn only_reads(&self) -> bool {
+        matches!(self.contents, Contents::Ntfs)
+    }
+
     /// Mounts it, and puts what must be undone on the session's stack. Gives what tells of its end.
     ///
     /// # Errors
@@ -168,6 +175,7 @@ impl Builtin {
                 (self.open_ext(view, session)?, false)
             }
             Contents::Ext { .. } => self.open_ext_to_write(view, session)?,
+            Contents::Ntfs => (self.open_ntfs(view, session)?, false),
             _ => (self.open_fat(view, session)?, !view.read_only),
         };
         let read_only = !is_written;
@@ -211,6 +219,23 @@ impl Builtin {
             session.warnings.push(format!(
                 "the {name} file system was not unmounted cleanly, and was repaired: {repair}"
             ));
+        }
+        Ok(Arc::new(files))
+    }
+
+    fn open_ntfs(&self, view: View<'_>, session: &mut Session) -> Result<Arc<dyn FileSystem>> {
+        let files = NtfsFileSystem::open(&self.device, view.missing_end.is_some())
+            .map_err(|fault| self.unusable(view, &Unreadable::Fault(fault)))?;
+        if !view.read_only {
+            session.warnings.push(
+                "mounted read-only, as strongroom does not write NTFS; see strongroom doctor".to_owned(),
+            );
+        }
+        if files.is_hibernated() {
+            session.warnings.push(
+                "Windows is hibernated on this NTFS: what it still has in memory does not show; start it, and shut it down"
+                    .to_owned(),
+            );
         }
         Ok(Arc::new(files))
     }
@@ -263,8 +288,11 @@ impl Builtin {
             (Unreadable::Fault(_), Some(missing)) => cut_off(missing),
             (Unreadable::Fault(Fault::Damaged), None) => {
                 let reason = format!("the {} file system is damaged", self.contents);
-                Error::new(ErrorKind::Io, reason)
-                    .with_hint("mount the volume with --block, and run fsck on DIR/volume")
+                let error = Error::new(ErrorKind::Io, reason);
+                match self.contents {
+                    Contents::Ntfs => error.with_hint(REPAIR_NTFS),
+                    _ => error.with_hint("mount the volume with --block, and run fsck on DIR/volume"),
+                }
             }
             (Unreadable::Fault(other), None) => Error::new(ErrorKind::Io, other.to_string()),
             (Unreadable::Feature(_), _) => Error::new(ErrorKind::Unsupported, why.to_string())

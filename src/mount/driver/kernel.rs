@@ -434,7 +434,7 @@ impl Part for Loop {
 }
 
 /// `ntfsfix` makes the copy of the first records agree again and empties the log; what it cannot mend, Windows can.
-const REPAIR_NTFS: &str =
+pub(super) const REPAIR_NTFS: &str =
     "use mount --block, then ntfsfix on the block file (package ntfs-3g); or let Windows check it";
 /// How long a file system may take to let go of its device after it was unmounted.
 const CLAIMED: Duration = Duration::from_secs(1);

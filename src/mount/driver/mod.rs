@@ -59,7 +59,7 @@ pub enum DriverChoice {
     Auto,
     /// A loop device and the kernel's file system. Root only.
     Kernel,
-    /// Without privileges: FAT and exFAT in the server, ext4 too where it is only read, else by `fuse2fs`.
+    /// Without privileges: FAT and exFAT in the server, NTFS and ext4 too where they are only read, else by `fuse2fs`.
     Userspace,
     /// The same, and in the server whatever it can write.
     Builtin,
