@@ -24,7 +24,7 @@ HELPER := $(if $(IS_SYSTEM),/usr/sbin,$(PREFIX)/sbin)/mount.strongroom
 UNITS := $(PREFIX)/$(if $(IS_SYSTEM),lib,share)/systemd
 DATA := applications/strongroom.desktop applications/strongroom-veracrypt.desktop mime/packages/strongroom.xml icons/hicolor/scalable/apps/strongroom.svg
 
-.PHONY: help setup tools build demo test book guest fresh torture losses files check bench install uninstall fuzz fuzz-targets clean
+.PHONY: help setup tools build demo test book guest fresh static deb reproduced packages torture losses files check bench install uninstall fuzz fuzz-targets clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -56,6 +56,21 @@ guest: ## build the guest whose dm-crypt opens what the tests make (root, once)
 
 fresh: ## do on two fresh Debian 12 what README says, up to make demo and make test (root or sudo)
 	scripts/fresh.sh $(HOW)
+
+static: tools ## build a program that takes no libraries of the machine: target/dist/strongroom-static
+	CARGO=$(CARGO) scripts/package.sh static
+
+deb: tools ## build a package for Debian, in target/dist
+	CARGO=$(CARGO) scripts/package.sh deb
+
+reproduced: tools ## build static and deb twice in two folders: the bytes must be the same (half an hour)
+	CARGO=$(CARGO) scripts/package.sh reproduced
+
+packages: static deb ## try both where nothing else of strongroom is: a bare root, fresh Debian 12 and 13 (root or sudo)
+	scripts/setup.sh --fresh
+	scripts/try.sh static
+	scripts/try.sh deb bookworm
+	scripts/try.sh deb trixie
 
 torture: tools ## kill the server under load, KILL_ROUNDS times (200) with each driver; cut the power at each write, CRASH_SEEDS ways (40)
 	STRONGROOM_KILL_ROUNDS=$(KILL_ROUNDS) $(CARGO) test --locked --test vault killed_server -- --nocapture

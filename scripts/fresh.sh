@@ -32,7 +32,7 @@ clone='git clone URL strongroom && cd strongroom'
 built=('make setup' 'make build' 'sudo make install')
 
 main() {
-    local line machine failed=no tests=('make test')
+    local line machine variant failed=no tests=('make test')
     machines=()
     for line in "$packages" "$clone" "${built[@]}"; do
         grep -qxF "\$ $line" README.md || fail "README.md does not say: $line"
@@ -44,8 +44,9 @@ main() {
     fi
     scripts/setup.sh --fresh
     mkdir -p "$folder"
-    make_system important
-    make_system standard
+    for variant in important standard; do
+        scripts/system.sh bookworm $variant "$folder/$variant.tar" sudo ca-certificates
+    done
     [[ ${1-} != --systems ]] || return 0
     trap 'kill "${machines[@]}" 2>/dev/null || true' EXIT
     start important 'make demo' "${tests[@]}"
@@ -57,22 +58,6 @@ main() {
     [[ $failed = no ]] || fail 'a newcomer is stuck, see above'
     rm -rf --one-file-system "$folder"/root-*
     echo 'fresh: a newcomer gets through, twice'
-}
-
-# The system of a fresh machine, packed.
-make_system() {
-    local tar=$folder/$1.tar
-    [[ ! -e $tar ]] || return 0
-    echo "fresh: making Debian 12, $1"
-    apt-config dump | grep -i '^Acquire::.*proxy' >"$folder/apt.conf" || true
-    # Debian's own sources as this machine has them; where it has none, mmdebstrap knows some.
-    apt-get indextargets --format "\$(ORIGIN) deb \$(REPO_URI) \$(RELEASE) \$(COMPONENT)" 'Created-By: Packages' |
-        sed -n 's/^Debian \(deb .* bookworm[^ ]* .*\)/\1/p' | sort -u >"$folder/sources"
-    [[ ! -s $folder/sources ]] || set -- "$1" "$folder/sources"
-    rm -f "$tar.partial"
-    mmdebstrap --quiet --variant="$1" --include=sudo,ca-certificates --aptopt="$folder/apt.conf" --format=tar \
-        bookworm "$tar.partial" "${@:2}"
-    mv "$tar.partial" "$tar"
 }
 
 # Starts a machine, whose lines bear its name.

@@ -14,6 +14,9 @@ pub struct OsRng;
 
 impl Rng for OsRng {
     fn fill(&self, buf: &mut [u8]) -> io::Result<()> {
-        getrandom::fill(buf).map_err(|error| io::Error::other(error.to_string()))
+        getrandom::fill(buf).map_err(|error| {
+            let other = || io::Error::other(error.to_string());
+            error.raw_os_error().map_or_else(other, io::Error::from_raw_os_error)
+        })
     }
 }
