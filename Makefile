@@ -88,7 +88,7 @@ check: tools ## formatting, lints, documentation, dependencies
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked $(FEATURES) --no-deps
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check bans licenses sources; else echo 'check: no cargo-deny, dependencies not checked'; fi
 	@if ! command -v cargo-deny >/dev/null; then :; elif timeout 60 $(CARGO) deny --locked fetch db 2>/dev/null; then $(CARGO) deny --locked check advisories; else echo 'check: the advisory database cannot be reached, advisories not checked'; fi
-	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; else for script in .ci/run scripts/*.sh; do bash -n "$$script" || exit 1; done; fi
+	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh src/cli/stick/*.sh .ci/run; else for script in .ci/run scripts/*.sh src/cli/stick/*.sh; do bash -n "$$script" || exit 1; done; fi
 
 # The peers of the data path are installed; mounting them takes root.
 bench: ## compare ciphers, PBKDF2, data path, re-encryption with others (root); write benches/RESULTS.md

@@ -60,6 +60,7 @@ fn the_manual_holds_every_command_and_exit_status() {
         "key remove",
         "import",
         "export",
+        "stick",
         "check",
         "erase",
         "doctor",

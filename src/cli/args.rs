@@ -13,6 +13,7 @@ mod opaque;
 mod place;
 mod reencrypt;
 mod resize;
+mod stick;
 
 use std::{
     path::{Path, PathBuf},
@@ -51,6 +52,7 @@ pub(crate) use opaque::{HintOptions, OpenFormat};
 pub(crate) use place::PlaceOptions;
 pub(crate) use reencrypt::{CipherChoice, ReencryptOptions};
 pub(crate) use resize::ResizeOptions;
+pub(crate) use stick::StickOptions;
 
 use super::{limits::parse_time, size::parse_size};
 use check::CHECK_EXAMPLES;
@@ -142,6 +144,12 @@ pub(crate) enum Command {
     /// What is deleted in a thin container keeps its room on the medium until then. A power cut at any moment loses nothing.
     #[command(after_help = compact::EXAMPLES)]
     Compact(Box<CompactOptions>),
+    /// Put a vault on a mounted USB stick, with the program that opens it on other machines
+    ///
+    /// Writes four files: the vault, this program, the script open.sh that starts it, and READ-ME.txt. Another Linux machine opens
+    /// the vault with sh open.sh, without anything installed but FUSE. Nothing on the stick is overwritten.
+    #[command(after_help = stick::EXAMPLES)]
+    Stick(Box<StickOptions>),
     /// Make a container from the image of a disk or a file system
     #[command(after_help = IMPORT_EXAMPLES)]
     Import(Box<ImportOptions>),

@@ -31,6 +31,24 @@ pub(crate) fn run(console: Console, options: &CreateOptions) -> Result<()> {
 }
 
 fn create(console: Console, options: &CreateOptions) -> Result<()> {
+    let (summary, advice, ()) = make(console, options, || Ok(()))?;
+    console.done(&summary, |made| {
+        let (path, size) = (options.container.display(), show_size(made.data_size));
+        format!("created {path}: {size} for data, {}", made.contents())
+    });
+    if !console.is_json() {
+        console.note(&advice);
+    }
+    Ok(())
+}
+
+/// Makes it, and says nothing of that yet: gives what was made, what to do now, and what `begin` gave. That is called when the
+/// password is known and nothing is made; whatever fails later drops it.
+pub(super) fn make<T>(
+    console: Console,
+    options: &CreateOptions,
+    begin: impl FnOnce() -> Result<T>,
+) -> Result<(Summary, String, T)> {
     let path = options.container.as_path();
     if !options.hidden_secret.is_left_out() || options.hidden_seal.is_any() {
         return Err(
@@ -53,6 +71,7 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
     let header = plan.make_header(console)?;
 
     // From here on the draft takes back what was done, whatever fails.
+    let rest = begin()?;
     let mut draft = interrupt::asking(path, || Draft::new(path, options.new.force, &OsRng))?;
     if plan.keyfile_role() == KeyfileRole::Pool {
         draft.assume(options.new.format.format());
@@ -80,7 +99,6 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
     }
     interrupt::check()?;
     plan.commit(console, draft, header_file)?;
-
     let summary = Summary {
         container: path.to_path_buf(),
         format: plan.format(),
@@ -89,13 +107,7 @@ fn create(console: Console, options: &CreateOptions) -> Result<()> {
         data_size: plan.extent().data_len(),
         filesystem: filesystem.map_or("none", FilesystemKind::name),
     };
-    console.done(&summary, |made| {
-        format!("created {}: {} for data, {}", path.display(), show_size(made.data_size), made.contents())
-    });
-    if !console.is_json() {
-        console.note(&plan.advice());
-    }
-    Ok(())
+    Ok((summary, plan.advice(), rest))
 }
 
 /// Whoever leaves the unit out does not mean bytes.

@@ -38,6 +38,7 @@ mod report;
 mod resize;
 mod secrets;
 mod size;
+mod stick;
 mod strength;
 mod token;
 mod unlock;
@@ -114,7 +115,7 @@ fn run_to_the_end(arguments: &[OsString]) -> u8 {
 fn command() -> clap::Command {
     // Of one alone clap would change the place in the list.
     Arguments::command().mut_subcommands(|command| {
-        if !["create", "mount", "open"].contains(&command.get_name()) {
+        if !["create", "mount", "open", "stick"].contains(&command.get_name()) {
             return command;
         }
         command.mut_args(|argument| {
@@ -170,6 +171,7 @@ fn obey(console: Console, command: &mut Command) -> Result<u8> {
         Command::Reencrypt(options) => reencrypt::run(console, options),
         Command::Resize(options) => resize::run(console, options),
         Command::Compact(options) => compact::run(console, options),
+        Command::Stick(options) => stick::run(console, options),
         Command::Import(options) => images::import(console, options),
         Command::Export(options) => images::export(console, options),
         Command::Erase(options) => erase::run(console, options),

@@ -20,7 +20,7 @@ use super::{
     output::Console,
     plan::cannot_make,
     progress::{ByteProgress, spin},
-    size::{NewSize, show_size},
+    size::{FAT_LARGEST, MSDOS_SUPER_MAGIC, NewSize, ROUNDED, nearly_all, show_size},
     unlock::{read_header, refuse_missing_end, settle_format, unlock_with},
 };
 
@@ -126,10 +126,8 @@ fn bytes(size: NewSize, container: &Container) -> Result<u64> {
         NewSize::Max if !container.storage().limits().can_resize => Ok(now),
         NewSize::Max => {
             let room = fstatvfs(container.file()).map_err(std::io::Error::from)?;
-            let free = room.f_bavail.saturating_mul(room.f_frsize);
-            // Others write there too, and the file system needs some of it to keep account of the file.
-            let left = (free / 20).max(LEAST_LEFT);
-            let max = now.checked_add(free.saturating_sub(left)).ok_or_else(too_large)?;
+            let free = nearly_all(room.f_bavail.saturating_mul(room.f_frsize));
+            let max = now.checked_add(free).ok_or_else(too_large)?;
             let is_fat = fstatfs(container.file()).is_ok_and(|found| found.f_type == MSDOS_SUPER_MAGIC);
             let max = if is_fat { max.min(FAT_LARGEST) } else { max };
             Ok((max / ROUNDED * ROUNDED).max(now))
@@ -151,12 +149,3 @@ fn note(filesystem: GrownFilesystem) -> Option<String> {
     let GrownFilesystem::Left(name, way) = filesystem else { return None };
     Some(format!("the {name} file system inside still has its old size: {way}"))
 }
-
-/// Bytes that `max` leaves at least.
-const LEAST_LEFT: u64 = 16 << 20;
-/// The unit of `max`.
-const ROUNDED: u64 = 1 << 20;
-/// No file of FAT is larger; exFAT has another number.
-const FAT_LARGEST: u64 = (4 << 30) - 1;
-/// statfs(2).
-const MSDOS_SUPER_MAGIC: rustix::fs::FsWord = 0x4d44;

@@ -61,6 +61,36 @@ pub(crate) fn parse_new_size(text: &str) -> Result<NewSize, SizeError> {
     }
 }
 
+/// The size of a vault on a stick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StickSize {
+    /// So many bytes.
+    Of(u64),
+    /// As many as there is room for.
+    Max,
+}
+
+/// Reads the size of a vault on a stick: a size, or `max`.
+pub(crate) fn parse_stick_size(text: &str) -> Result<StickSize, SizeError> {
+    if text == "max" { Ok(StickSize::Max) } else { parse_size(text).map(StickSize::Of) }
+}
+
+/// What of the free bytes of a file system `max` takes. Others write there too, and the file system needs some of it to keep account
+/// of the file.
+pub(crate) const fn nearly_all(free: u64) -> u64 {
+    let share = free / 20;
+    free.saturating_sub(if share > LEAST_LEFT { share } else { LEAST_LEFT })
+}
+
+/// Bytes that `max` leaves at least.
+const LEAST_LEFT: u64 = 16 << 20;
+/// The unit of `max`.
+pub(crate) const ROUNDED: u64 = 1 << 20;
+/// No file of FAT is larger; exFAT has another number.
+pub(crate) const FAT_LARGEST: u64 = (4 << 30) - 1;
+/// What statfs(2) calls FAT.
+pub(crate) const MSDOS_SUPER_MAGIC: rustix::fs::FsWord = 0x4d44;
+
 /// The bytes of one unit; `None` where there is no such unit.
 fn unit_factor(unit: &str) -> Option<u64> {
     if unit.is_empty() || unit == "B" {

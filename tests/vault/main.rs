@@ -44,6 +44,7 @@ mod space;
 mod stacked;
 mod stick;
 mod syncing;
+mod travelling;
 mod unseen;
 mod veracrypt;
 mod world;

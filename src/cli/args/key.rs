@@ -147,7 +147,7 @@ pub(crate) struct KeyRemoveOptions {
 }
 
 /// Where the new password and the new keyfiles come from.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(
     next_help_heading = "New secret (the password is asked for on the terminal, twice, where no source is given)"
 )]
