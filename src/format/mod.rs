@@ -601,6 +601,20 @@ pub struct KeyslotInfo {
     pub kdf: KdfInfo,
 }
 
+impl KeyslotInfo {
+    /// One that nothing here opens.
+    fn unknown(slot: u32, priority: Option<Priority>) -> Self {
+        let kdf = KdfInfo { name: UNKNOWN, memory: None, passes: None, lanes: None, iterations: None };
+        Self { slot, kind: UNKNOWN, token: None, label: None, priority, weak: false, kdf }
+    }
+
+    fn is_unknown(&self) -> bool {
+        self.kind == UNKNOWN
+    }
+}
+
+const UNKNOWN: &str = "unknown";
+
 /// A key derivation's costs.
 #[derive(Debug, Clone, Serialize)]
 pub struct KdfInfo {

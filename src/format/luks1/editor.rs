@@ -63,8 +63,9 @@ enum Step {
 }
 
 /// What can be said of the keyslots without secrets.
-pub(super) fn occupancy(slots: &[Keyslot]) -> Occupancy {
-    Occupancy { count: COUNT, used: slots.iter().map(|slot| (slot.index, OpenedBy::People)).collect() }
+pub(super) fn occupancy(slots: &[KeyslotInfo]) -> Occupancy {
+    let opened_by = |slot: &KeyslotInfo| if slot.is_unknown() { OpenedBy::Nobody } else { OpenedBy::People };
+    Occupancy { count: COUNT, used: slots.iter().map(|slot| (slot.slot, opened_by(slot))).collect() }
 }
 
 impl Luks1Editor {
@@ -72,7 +73,7 @@ impl Luks1Editor {
     pub(super) fn new(header: &Luks1Header, parsed: &Parsed, volume_key: Arc<VolumeKey>) -> Self {
         Self {
             base: header.raw().clone(),
-            slots: parsed.keyslots.iter().map(Keyslot::describe).collect(),
+            slots: parsed.describe_keyslots(),
             steps: Vec::new(),
             encryption: parsed.encryption.clone(),
             hash: parsed.hash,
@@ -81,10 +82,7 @@ impl Luks1Editor {
     }
 
     fn occupancy(&self) -> Occupancy {
-        Occupancy {
-            count: COUNT,
-            used: self.slots.iter().map(|slot| (slot.slot, OpenedBy::People)).collect(),
-        }
+        occupancy(&self.slots)
     }
 
     fn seal(&self, slot: u32, new: &NewKeyslot<'_>, rng: &dyn Rng) -> Result<Keyslot> {

@@ -128,6 +128,10 @@ impl LuksHeader for Luks1Header {
             findings.push(Finding::error("keyslots", no_keyslot_left().reason()));
         }
         findings.extend(self.parsed.keyslots.iter().filter_map(Keyslot::finding));
+        findings.extend(self.parsed.odd.iter().map(|(slot, state)| {
+            let message = format!("its state, {state:#x}, is neither active nor free: it is not tried");
+            Finding::warning(format!("keyslot {slot}"), message)
+        }));
         findings.extend(findings_of_costs(&self.parsed.keyslots.iter().collect::<Vec<_>>()));
         findings.extend(self.parsed.encryption.finding());
         findings.push(
@@ -177,7 +181,7 @@ impl Header for Luks1Header {
             reencryption: false,
             authenticated_header: false,
             headers: vec![CopyInfo { offset: 0, state: CopyState::Current, sequence: None }],
-            keyslots: parsed.keyslots.iter().map(Keyslot::describe).collect(),
+            keyslots: parsed.describe_keyslots(),
             details,
         }
     }
@@ -244,7 +248,7 @@ impl Header for Luks1Header {
     fn check_change(&self, change: &Change<'_>) -> Result<()> {
         self.check_attached()?;
         self.parsed.encryption.check_writable()?;
-        occupancy(&self.parsed.keyslots).check(change)
+        occupancy(&self.parsed.describe_keyslots()).check(change)
     }
 
     fn editor(&self, unlocked: &Unlocked) -> Result<Box<dyn Editor>> {

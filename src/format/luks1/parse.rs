@@ -10,6 +10,7 @@ use super::layout::{ACTIVE, FIRST_AREA, FREE, HEADER_LEN, LEAST_AREA, RawHeader,
 use crate::{
     crypto::{hash::HashKind, kdf::KdfCost},
     error::{Error, ErrorKind},
+    format::KeyslotInfo,
     format::luks::{
         MAGIC, MAGIC_IN_REENCRYPTION, UNIT, af,
         cipher::{CipherError, Encryption},
@@ -117,9 +118,19 @@ pub(super) struct Parsed {
     pub(super) data_offset: u64,
     /// Those in use.
     pub(super) keyslots: Vec<Keyslot>,
+    /// Those in a state that is none, by number and state. They are neither tried nor filled.
+    pub(super) odd: Vec<(u32, u32)>,
 }
 
 impl Parsed {
+    /// All that are not free.
+    pub(super) fn describe_keyslots(&self) -> Vec<KeyslotInfo> {
+        let odd = self.odd.iter().map(|(slot, _)| KeyslotInfo::unknown(*slot, None));
+        let mut slots: Vec<_> = self.keyslots.iter().map(Keyslot::describe).chain(odd).collect();
+        slots.sort_by_key(|info| info.slot);
+        slots
+    }
+
     /// Parses a header of a container of `container_len` bytes, in which it lies itself, or not.
     pub(super) fn parse(
         bytes: &[u8; HEADER_LEN],
@@ -151,8 +162,10 @@ impl Parsed {
         let digest = KeyDigest { hash, iterations, salt, digest, key_len };
         let keyslots = raw.keyslots.iter().zip(0_u32..).filter(|(slot, _)| slot.state.get() == ACTIVE);
         let keyslots = keyslots.map(|(slot, index)| keyslot(slot, index, hash, &encryption)).collect();
+        let states = raw.keyslots.iter().zip(0_u32..).map(|(slot, index)| (index, slot.state.get()));
+        let odd = states.filter(|(_, state)| !matches!(*state, ACTIVE | FREE)).collect();
         let uuid = Some(text(&raw.uuid, "UUID")?).filter(|uuid| !uuid.is_empty());
-        Ok(Self { encryption, hash, digest, uuid, data_offset, keyslots })
+        Ok(Self { encryption, hash, digest, uuid, data_offset, keyslots, odd })
     }
 }
 
@@ -202,10 +215,11 @@ fn area_offset(raw: &RawKeyslot) -> u64 {
 fn check_slots(raw: &RawHeader, key_len: usize, data_offset: u64) -> Result<(), HeaderError> {
     let wrong_len = || HeaderError::Field { field: "key length", value: raw.key_len.get().into() };
     let area_len = material_len(key_len).ok_or_else(wrong_len)?;
+    let is_none_active = raw.keyslots.iter().all(|slot| slot.state.get() != ACTIVE);
     let mut areas = Vec::new();
     for (slot, index) in raw.keyslots.iter().zip(0_u32..) {
         let wrong = |field, value: u32| HeaderError::Keyslot { slot: index, field, value: value.into() };
-        if !matches!(slot.state.get(), ACTIVE | FREE) {
+        if !matches!(slot.state.get(), ACTIVE | FREE) && is_none_active {
             return Err(wrong("state", slot.state.get())); // L1-SLOT-01
         }
         if slot.state.get() == ACTIVE && slot.iterations.get() == 0 {

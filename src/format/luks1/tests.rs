@@ -1,4 +1,5 @@
 use super::{
+    editor::occupancy,
     layout::{ACTIVE, FREE, HEADER_LEN},
     parse::{HeaderError, Parsed},
     *,
@@ -159,6 +160,16 @@ fn keyslots_are_checked_also_where_they_are_free() {
     let slot = |slot: usize| 208 + 48 * slot;
     let wrong = |slot, field, value| HeaderError::Keyslot { slot, field, value };
     assert_eq!(refusal(|bytes| put(bytes, slot(3), 0xdeaf)), wrong(3, "state", 0xdeaf));
+    let mut odd = header();
+    put(&mut odd, slot(3), 0xdeaf);
+    put(&mut odd, slot(0), ACTIVE);
+    put(&mut odd, slot(0) + 4, 1000);
+    let parsed = Parsed::parse(&odd, LEN, false).unwrap();
+    assert_eq!(parsed.odd, [(3, 0xdeaf)]);
+    let shown = parsed.describe_keyslots();
+    assert!(shown.iter().any(|shown| shown.slot == 3 && shown.is_unknown()), "{shown:?}");
+    let occupancy = occupancy(&shown);
+    assert!(occupancy.place(Some(3)).is_err(), "what may be a key is not overwritten");
     assert_eq!(refusal(|bytes| put(bytes, slot(3), ACTIVE)), wrong(3, "iterations", 0));
     assert_eq!(refusal(|bytes| put(bytes, slot(5) + 44, 44_944)), wrong(5, "stripes", 44_944));
     assert_eq!(refusal(|bytes| put(bytes, slot(2) + 40, 1)), wrong(2, "area offset", 1));

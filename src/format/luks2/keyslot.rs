@@ -16,7 +16,7 @@ use crate::{
         kdf::{Argon2Cost, KdfCost},
     },
     format::{
-        KdfInfo, KeyslotInfo, Priority,
+        KeyslotInfo, Priority,
         luks::{
             af,
             cipher::Encryption,
@@ -66,15 +66,7 @@ impl Slot {
     pub(super) fn describe(&self) -> KeyslotInfo {
         match &self.usable {
             Ok(slot) => slot.describe(),
-            Err(_) => KeyslotInfo {
-                slot: self.index,
-                kind: "unknown",
-                token: None,
-                label: None,
-                priority: Some(self.priority),
-                weak: false,
-                kdf: KdfInfo { name: "unknown", memory: None, passes: None, lanes: None, iterations: None },
-            },
+            Err(_) => KeyslotInfo::unknown(self.index, Some(self.priority)),
         }
     }
 }
