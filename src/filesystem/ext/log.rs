@@ -134,6 +134,9 @@ impl Log {
         for part in blocks.chunks(self.tags_in(medium.block_len)) {
             self.append_described(medium, &mut run, part)?;
         }
+        // Where the commit will be: what an earlier round left there would spoil one of which only a part is written.
+        let place = self.places.get(index(self.head)).copied().ok_or(Fault::Damaged)?;
+        run.add(medium, place, &vec![0; index(medium.block_len)])?;
         run.write(medium)?;
         // All that this commit names is on the medium before it.
         medium.flush()?;

@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use strongroom::filesystem::{ExtFileSystem, Fault, FileSystem, Kind, New, NodeId};
+use strongroom::filesystem::{ExtFileSystem, Fault, FileSystem, Journal, Kind, New, NodeId};
 
 use super::{
     Image, can_judge,
@@ -132,6 +132,48 @@ fn a_power_cut_leaves_a_state_that_was_and_nothing_that_was_synced_is_lost() {
     println!("{done} runs, each cut several times");
 }
 
+/// A commit takes less than a sector; the rest of its block may hold anything that was there.
+#[test]
+fn a_commit_of_which_only_the_first_sector_was_written_counts() {
+    if !can_judge() {
+        return;
+    }
+    for options in ["-t ext4 -b 4096 -J size=4", "-t ext4 -b 4096 -J size=4 -O ^metadata_csum"] {
+        let image = Image::new("24M", options);
+        let blank = fs::read(image.path("image")).unwrap();
+        let disk = Disk::logged(blank.clone());
+        let files = open_to_write(&disk);
+        // More than once around the log.
+        for step in 0..250_u64 {
+            let name = format!("n{step}");
+            let found = files.make(NodeId::ROOT, name.as_ref(), &New::empty(Kind::File)).unwrap();
+            files.write(found.attributes.node, 0, &[7; 3000]).unwrap();
+            files.sync().unwrap();
+        }
+        let log = disk.log();
+        let is_commit = |event: &Event| matches!(event, Event::Write(_, bytes) if bytes.starts_with(&[0xc0, 0x3b, 0x39, 0x98, 0, 0, 0, 2]));
+        let last = log.iter().rposition(is_commit).unwrap();
+        let before = cut(&blank, &log, last, None);
+        let Event::Write(at, bytes) = &log[last] else { unreachable!() };
+        assert!(before[*at..at + bytes.len()].iter().all(|byte| *byte == 0), "{options}");
+        let has_last = |left: Vec<u8>| {
+            let (files, journal) = open(left).unwrap();
+            assert_eq!(journal, Journal::Replayed, "{options}");
+            files.lookup(NodeId::ROOT, "n249".as_ref()).is_ok()
+        };
+        assert!(!has_last(before.clone()), "{options}");
+        for rest in [0, 0xa5] {
+            let mut left = before.clone();
+            left[*at..at + bytes.len()].fill(rest);
+            left[*at..at + 512].copy_from_slice(&bytes[..512]);
+            assert!(has_last(left), "{options}, {rest}");
+        }
+        let mut left = before;
+        left[at + 512..at + bytes.len()].copy_from_slice(&bytes[512..]);
+        assert!(!has_last(left), "{options}");
+    }
+}
+
 /// Any place in a log, behind its first part, in which there is little yet.
 fn somewhere(log: &[Event], random: &mut Random) -> usize {
     let few = log.len() / 5;
@@ -139,7 +181,8 @@ fn somewhere(log: &[Event], random: &mut Random) -> usize {
 }
 
 fn judge_cut(image: &Image, left: &[u8], moments: &[Moment], at: usize, what: &str, by_the_kernel: bool) {
-    let (files, _) = open(left.to_vec()).unwrap();
+    let (files, journal) = open(left.to_vec()).unwrap();
+    assert!(!matches!(journal, Journal::Unread(_)), "{what}: {journal:?}");
     check(&files, moments, at, what);
     let disk = Disk::new(left.to_vec());
     let files = open_to_write(&disk);
