@@ -91,7 +91,7 @@ Architecture: $1
 Maintainer: strongroom <nobody@strongroom.invalid>
 Installed-Size: $(find "$2/usr" -type f -printf '%k\n' | awk '{ sum += $1 } END { print sum }')
 Depends: $3, fuse3
-Recommends: e2fsprogs, fuse2fs
+Recommends: e2fsprogs
 Suggests: btrfs-progs, ntfs-3g, xfsprogs
 Section: utils
 Priority: optional

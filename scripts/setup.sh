@@ -19,9 +19,9 @@ pkg-config      pkg-config  building
 /usr/include/libudev.h libudev-dev building with FIDO2
 /usr/include/openssl/evp.h libssl-dev tests
 fusermount3     fuse3       mounting
-fuse2fs         fuse2fs     mounting without root
+fuse2fs         fuse2fs     tests
 mkfs.ext4       e2fsprogs   making file systems
-e2fsck          e2fsprogs   repairing after a crash
+e2fsck          e2fsprogs   repairing ext
 losetup         mount       mounting as root
 fio             fio         tests
 mkfs.xfs        xfsprogs    tests

@@ -69,7 +69,6 @@ impl Job {
             }
             Self::BufferedRead => {
                 drop_cache(&target.file);
-                target.cached.iter().for_each(|path| drop_cache(path));
                 fio(target, "read", &["--bs=1m", "--ioengine=psync", LONG, LARGE])
             }
         }

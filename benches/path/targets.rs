@@ -16,8 +16,6 @@ pub(super) struct Target {
     pub(super) file: PathBuf,
     /// The directory to unpack in, where there is a file system.
     pub(super) directory: Option<PathBuf>,
-    /// What keeps the plaintext in the kernel's cache below the file system: dropped before reading.
-    pub(super) cached: Option<PathBuf>,
     _mounts: Vec<Guard>,
     _server: Option<Running>,
 }
@@ -195,23 +193,12 @@ impl Workshop {
         Target { directory: Some(directory), ..target("plain loop, ext4", file, mounts) }
     }
 
-    /// The block file below a mounted file system.
-    fn block_file_behind(&self, directory: &Path) -> PathBuf {
-        let list: serde_json::Value =
-            serde_json::from_slice(&run(self.strongroom().args(["list", "--json"]))).unwrap();
-        let mounts = list["mounts"].as_array().unwrap();
-        let ours = mounts.iter().find(|mount| mount["mountpoint"].as_str() == directory.to_str()).unwrap();
-        PathBuf::from(ours["block"].as_str().unwrap())
-    }
-
-    /// `fuse2fs` on our block file, as ordinary users have it.
-    pub(super) fn our_fuse2fs(&self) -> Target {
+    /// ext4 as ordinary users have it.
+    pub(super) fn our_files(&self) -> Target {
         let (container, directory) =
-            (self.container_with_ext4("fuse2fs.vault", FUSE2FS_MIB), self.fresh("fuse2fs"));
-        let mount = self.mount(&container, &directory, &["--driver", "userspace"]);
-        let block = self.block_file_behind(&directory);
-        let file = directory.join("file");
-        Target { cached: Some(block), ..target("strongroom, fuse2fs", file, vec![mount]) }
+            (self.container_with_ext4("files.vault", FUSE2FS_MIB), self.fresh("files"));
+        let mount = self.mount(&container, &directory, &["--driver", "builtin"]);
+        target("strongroom, builtin", directory.join("file"), vec![mount])
     }
 
     /// `fuse2fs` on the plain image.
@@ -227,7 +214,7 @@ impl Workshop {
 }
 
 fn target(name: &'static str, file: PathBuf, mounts: Vec<Guard>) -> Target {
-    Target { name, file, directory: None, cached: None, _mounts: mounts, _server: None }
+    Target { name, file, directory: None, _mounts: mounts, _server: None }
 }
 
 fn make_ext4(device: &Path) {

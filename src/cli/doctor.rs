@@ -12,7 +12,7 @@ use strongroom::{
     mount::{Part, Ways, ways},
 };
 
-use super::{interrupt, output::Console, size::show_size};
+use super::{output::Console, size::show_size};
 
 /// Looks, and tells.
 pub(crate) fn run(console: Console) -> Result<()> {
@@ -20,7 +20,7 @@ pub(crate) fn run(console: Console) -> Result<()> {
         version: env!("CARGO_PKG_VERSION"),
         kernel: uname().release().to_string_lossy().into_owned(),
         locked_memory: getrlimit(Resource::Memlock).current,
-        ways: ways(interrupt::flag())?,
+        ways: ways()?,
     };
     console.result(&report, describe)?;
     report.ways.check()

@@ -125,11 +125,12 @@ open is mount with less to type: it mounts on ~/Vaults/NAME, where NAME is the c
 vault has that name. The folder is made for the mount, nobody can write to it before and after, and it goes with the volume. If the container is open
 already, open says where. close is unmount for what you opened last, or for the NAME that you give.
 
-As an ordinary user you mount ext2, ext3 and ext4 through fuse2fs, which keeps no journal. So mount first lets e2fsck(8) repair what a
-crash left, as far as that needs no decision. If e2fsck refuses, mount ends with status 6, and its hint gives the commands that
-repair the rest. Files that lost their names end up in lost+found; everything that was synced is there. A container that was cut short is
+As an ordinary user you mount ext2, ext3, ext4, FAT and exFAT through strongroom itself. Changes of ext3 and ext4 go through the journal, so a crash takes no
+repair. If one of them has no journal, or is marked as damaged, mount first lets e2fsck(8) repair what needs no decision. If e2fsck refuses, mount ends with status 6, and its hint gives the commands that
+repair the rest. Files that lost their names end up in lost+found, which belongs to root (--owner me shows it); everything that was synced is there. If e2fsck is not installed, or the file system has
+a feature that strongroom does not write, it is mounted read-only, and mount says why. A container that was cut short is
 not repaired and not mounted for writing: status 4, and the number of missing bytes. With --read-only it is mounted
-with a warning, unless fuse2fs is older than 1.47.3, which would show wrong contents as if they were right: status 4.
+with a warning.
 
 NTFS is only read without root: mount says so, and that its log is not replayed where it was not left clean. Symbolic links and junctions show as relative
 links, names are told apart by case, and encrypted, deduplicated and cloud files cannot be read.
@@ -169,8 +170,7 @@ If the file cannot be written any more (chattr +i, a file system that became rea
 unmount refuses with status 5. Make it writable again, or take --save-as FILE, which has all that waits. After that minute writes fail, as on a full disk, and list shows that not everything was saved (\"lost\"). unmount refuses as well while the file system of the volume, or the one with the container, is
 frozen (fsfreeze): thaw it first. --force, SIGTERM and an umount from outside thaw the volume's own. SIGTERM ends the waiting after 20 seconds, a second one at once.
 
-If the device with the container was made shorter, what was written behind its end waits as long (\"short\"). A fuse2fs that was killed takes the volume with it: list shows it (\"driver_killed\" in JSON) until
-unmount, which ends with status 6, or the next mount.
+If the device with the container was made shorter, what was written behind its end waits as long (\"short\").
 
 If another program writes into the file instead, or cuts it off (making it longer is no harm), list shows it as overwritten, and unmount refuses as well, and so does sync: copy what you can still
 read to another place, and compare it with a backup, since some of it may be wrong. Then use --force. The same goes for one that was then deleted or replaced (\"overwritten-and-deleted\" in JSON). --save-as refuses too unless --force is there, since the copy may not open. A change of the header always shows, unless it is a keyslot that cryptsetup added, changed or removed in a LUKS header that is whole. A write to the rest does not show if it comes
@@ -284,15 +284,13 @@ const SECTIONS: [(&str, &str); 4] = [
     ("FILES", FILES),
     ("EXAMPLES", EXAMPLES),
     ("SECURITY", SECURITY),
-    ("SEE ALSO", "cryptsetup(8), fuse2fs(1), e2fsck(8), fusermount3(1), umount(8)"),
+    ("SEE ALSO", "cryptsetup(8), e2fsck(8), fusermount3(1), umount(8)"),
 ];
 
 const FILES: &str = "\
 /etc/strongroom/config.toml, and $XDG_CONFIG_HOME/strongroom/config.toml, usually ~/.config/strongroom/config.toml: what mount and open do where the command line does not say. [defaults] is for all vaults, [vault.\"PATH\"] and [vault.\"UUID\"] for one; the keys are idle, options, read-only, driver, owner, and at, where open mounts it.
 
 $XDG_DATA_HOME/strongroom/pins, usually ~/.local/share/strongroom/pins: one file for each container that was pinned. Removing it forgets the pin.
-
-$XDG_STATE_HOME/strongroom/notices, usually ~/.local/state/strongroom/notices: the warnings about this machine that you were shown once. Nothing in it names a container.
 
 $XDG_RUNTIME_DIR/strongroom, or /run/strongroom for root: what is mounted, one private directory for each volume. It
 holds no keys.

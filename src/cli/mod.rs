@@ -23,7 +23,6 @@ mod limits;
 mod manual;
 mod mounting;
 mod mountpoint;
-mod notices;
 mod oddity;
 mod opening;
 mod output;

@@ -28,7 +28,6 @@ use super::{
     hidden::{check_protection, protect},
     interrupt,
     mountpoint::Place,
-    notices,
     output::Console,
     pin,
     progress::ByteProgress,
@@ -133,7 +132,6 @@ pub(crate) fn mount_on(
     for warning in &mounted.warnings {
         console.alarm(warning);
     }
-    notices::tell_once(console, &mounted.standing);
     warn_of_lost(console, &mount::list());
     Ok(mounted)
 }
@@ -373,7 +371,6 @@ pub(crate) fn target(options: &MountingOptions, place: &Place) -> Target {
         DriverChoice::Auto => mount::DriverChoice::Auto,
         DriverChoice::Kernel => mount::DriverChoice::Kernel,
         DriverChoice::Builtin => mount::DriverChoice::Builtin,
-        DriverChoice::Fuse2fs => mount::DriverChoice::Userspace,
     };
     let owners = options.owners.map(|owner| match owner {
         OwnersChoice::Me => Owners::Me,
@@ -495,9 +492,6 @@ fn container_shown(entry: &Entry) -> String {
 }
 
 fn access_shown(entry: &Entry) -> String {
-    if entry.dead && entry.driver_killed {
-        return "none: its fuse2fs was killed; strongroom unmount cleans up".to_owned();
-    }
     if entry.dead {
         return "none: its server was killed; strongroom unmount cleans up".to_owned();
     }

@@ -104,13 +104,6 @@ impl Console {
         gather(warning);
     }
 
-    /// A warning that was told before: for the curious, and in the JSON object that follows.
-    pub(crate) fn warn_again(self, warning: &str) {
-        let warning = in_one_line(warning);
-        self.detail(&format!("strongroom: warning: {warning}"));
-        gather(warning);
-    }
-
     /// A warning for the curious.
     pub(crate) fn warn_in_detail(self, warning: &str) {
         if self.verbose {

@@ -11,7 +11,7 @@ mod ntfs;
 
 use std::{ffi::OsStr, fmt, ops::Range, time::SystemTime};
 
-pub use ext::{ExtFileSystem, Journal, Unreadable};
+pub use ext::{ExtFileSystem, Journal, Unreadable, Unwritten};
 pub use fat::{FatFileSystem, NewFat, Repair, is_known};
 pub use ntfs::NtfsFileSystem;
 

@@ -29,7 +29,7 @@ pub fn compact(device: &Arc<dyn BlockDevice>, progress: Progress<'_>) -> Result<
             let (files, _, unwritten) = ExtFileSystem::open_to_write(&bytes)
                 .map_err(|why| Error::new(ErrorKind::Unsupported, why.to_string()))?;
             if let Some(why) = unwritten {
-                return Err(unfit("ext", &why));
+                return Err(unfit("ext", &why.to_string()));
             }
             give_back(&files, &bytes, progress)
         }

@@ -25,10 +25,6 @@ pub enum Contents {
     Ext {
         /// The last use ended without unmounting: its journal must be replayed first.
         needs_recovery: bool,
-        /// Its files may be mapped by extents, as ext4 does by default.
-        has_extents: bool,
-        /// Some of its blocks are kept for root.
-        has_reserve: bool,
     },
     /// XFS.
     Xfs,
@@ -102,15 +98,9 @@ impl Contents {
     pub fn recognise(head: &[u8]) -> Self {
         match signature::recognise(head).and_then(Signature::file_system) {
             Some(FileSystem::Ext) => {
-                // `s_feature_incompat`: 0x4 RECOVER, 0x40 EXTENTS.
+                // `s_feature_incompat`: 0x4 RECOVER.
                 let incompat = head.get(EXT_SUPERBLOCK + 0x60).copied().unwrap_or_default();
-                // `s_r_blocks_count_lo`, `s_r_blocks_count_hi`.
-                let count = [0x8, 0x154].map(|at| head.get(EXT_SUPERBLOCK + at..EXT_SUPERBLOCK + at + 4));
-                Self::Ext {
-                    needs_recovery: incompat & 0x4 != 0,
-                    has_extents: incompat & 0x40 != 0,
-                    has_reserve: count.into_iter().flatten().flatten().any(|&byte| byte != 0),
-                }
+                Self::Ext { needs_recovery: incompat & 0x4 != 0 }
             }
             Some(FileSystem::Xfs) => Self::Xfs,
             Some(FileSystem::Btrfs) => Self::Btrfs,
@@ -164,7 +154,7 @@ mod tests {
 
     #[test]
     fn superblocks_are_recognised() {
-        let ext = Contents::Ext { needs_recovery: false, has_extents: false, has_reserve: false };
+        let ext = Contents::Ext { needs_recovery: false };
         assert_eq!(Contents::recognise(&with(0x438, &[0x53, 0xEF])), ext);
         assert_eq!(Contents::recognise(&with(0, b"XFSB")), Contents::Xfs);
         assert_eq!(Contents::recognise(&with(0x10040, b"_BHRfS_M")), Contents::Btrfs);
@@ -182,24 +172,11 @@ mod tests {
     }
 
     #[test]
-    fn an_ext_journal_to_replay_and_extents_are_seen() {
+    fn an_ext_journal_to_replay_is_seen() {
         let mut head = with(0x438, &[0x53, 0xEF]);
-        for (incompat, needs_recovery, has_extents) in
-            [(0x04, true, false), (0x42, false, true), (0x44, true, true)]
-        {
+        for (incompat, needs_recovery) in [(0x04, true), (0x42, false), (0x44, true)] {
             head[0x460] = incompat;
-            let expected = Contents::Ext { needs_recovery, has_extents, has_reserve: false };
-            assert_eq!(Contents::recognise(&head), expected);
-        }
-    }
-
-    #[test]
-    fn an_ext_with_a_reserve_is_told_from_one_without() {
-        for at in [0x408, 0x40b, 0x554] {
-            let mut head = with(0x438, &[0x53, 0xEF]);
-            head[at] = 1;
-            let expected = Contents::Ext { needs_recovery: false, has_extents: false, has_reserve: true };
-            assert_eq!(Contents::recognise(&head), expected);
+            assert_eq!(Contents::recognise(&head), Contents::Ext { needs_recovery });
         }
     }
 

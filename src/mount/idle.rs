@@ -4,14 +4,11 @@
 //! programs have opened, read or written since the last look. What the kernel does by itself does not count, so each driver has
 //! its own sign of use: see [`Sign`].
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::{
-    export::Uses,
-    sys::{file_uses::FileUses, process::ProcessId},
-};
+use crate::{export::Uses, sys::file_uses::FileUses};
 
 /// What tells that programs used a volume.
 #[derive(Debug)]
@@ -20,8 +17,6 @@ pub(super) enum Sign {
     Asked(Uses),
     /// What the kernel tells of the files of one that it mounted.
     Told(FileUses),
-    /// That `fuse2fs` did something, and be it to say how much space is free: it works only when it is asked.
-    Worked(ProcessId),
 }
 
 impl Sign {
@@ -30,20 +25,8 @@ impl Sign {
         match self {
             Self::Asked(uses) => uses.count(),
             Self::Told(uses) => seen.wrapping_add(u64::from(uses.have_been())),
-            Self::Worked(process) => work_of(*process),
         }
     }
-}
-
-/// The time for which the threads of a process had a processor, in nanoseconds; in clock ticks where the kernel does not count that.
-fn work_of(process: ProcessId) -> u64 {
-    let threads = fs::read_dir(format!("/proc/{}/task", process.pid)).into_iter().flatten().flatten();
-    let times = threads.filter_map(|thread| {
-        let told = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        told.split_ascii_whitespace().next()?.parse::<u64>().ok()
-    });
-    let time = times.fold(0_u64, u64::wrapping_add);
-    if time > 0 { time } else { process.activity().map_or(0, |activity| activity.ticks) }
 }
 
 /// Looks now and then whether a volume is in use.

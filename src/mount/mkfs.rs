@@ -11,11 +11,7 @@ use std::{
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::{
-    fuse2fs::{self, Version},
-    program,
-    session::ROOT,
-};
+use super::{program, session::ROOT};
 use crate::{
     error::{Error, ErrorKind, Result},
     filesystem::{Fault, NewFat},
@@ -173,11 +169,8 @@ impl NewFilesystem<'_> {
         self.add_arguments(&mut command);
         match self.kind {
             FilesystemKind::Ext4 => {
-                // Who is not root mounts it with the fuse2fs that is installed, or will be.
-                let is_safe = is_root() || fuse2fs::is_sound(Version::installed(interrupted)?);
-                let size = fs::metadata(block)?.len();
-                command.args(["-m", &ext4_reserve(size)]);
-                command.args(ext4_features(size, is_safe).iter().flat_map(|features| ["-O", features]));
+                // One user's vault has no use for a reserve for root.
+                command.args(["-m", "0"]);
                 command.args(["-E", &self.ext4_options(is_root())]);
             }
             FilesystemKind::Xfs => {
@@ -211,9 +204,8 @@ impl NewFilesystem<'_> {
 
     /// Without `root_owner` an ordinary user cannot write at the top; nothing is there to be discarded.
     ///
-    /// mke2fs leaves inode tables as they are and the kernel zeroes them once it has mounted them; `fuse2fs` does not. Where
-    /// such a table then holds random bytes, a server that is killed between the writes of a group's descriptor and of the
-    /// new inodes leaves bytes that are taken for inodes, and that `e2fsck -p` refuses (`tests/vault/kills.rs`).
+    /// mke2fs leaves inode tables as they are, and the kernel zeroes them once it has mounted them; strongroom's own driver does not.
+    /// Random bytes there are nothing to a file system that is whole, but a repair could take them for inodes.
     fn ext4_options(&self, is_kernels: bool) -> String {
         let (user, group) = self.owner;
         let is_left = is_kernels || self.reads_zeros;
@@ -247,32 +239,6 @@ impl NewFilesystem<'_> {
     }
 }
 
-/// The part of an ext4 of `size` bytes that is kept for root, in percent: one block. One user's vault has no use for more, and
-/// `fuse2fs` takes none for "not set", and keeps a tenth.
-fn ext4_reserve(size: u64) -> String {
-    // mke2fs cuts off what is less than a block: here half of one. The units are 10^-12 of a percent.
-    let units = u128::from(BLOCK) * 150 * 1_000_000_000_000 / u128::from(size.max(BLOCK));
-    format!("{}.{:012}", units / 1_000_000_000_000, units % 1_000_000_000_000)
-}
-
-/// The features by which an ext4 of `size` bytes differs from the tool's defaults; `is_driver_sound` where the kernel mounts
-/// it, or a sound `fuse2fs`.
-///
-/// Old versions store an access-control list and leave the mode as it was. `mv` and `cp -p` set both at once by such a list,
-/// so that each file that they brought would be its owner's alone (0600). Without extended attributes they are refused, and
-/// set the mode.
-///
-/// 1.47.0 damages files mapped by extents: of ten seeds of random writes six came back wrong, and `e2fsck` found the file
-/// system damaged each time; without extents, of twenty none (`tests/vault/random_writes.rs`). A volume of 16 TiB has
-/// more blocks than block maps can number, and needs extents and 64 bits.
-fn ext4_features(size: u64, is_driver_sound: bool) -> Option<&'static str> {
-    match (is_driver_sound, size < BLOCK_MAP_LIMIT) {
-        (true, _) => None,
-        (false, true) => Some("^ext_attr,^extent,^64bit"),
-        (false, false) => Some("^ext_attr"),
-    }
-}
-
 /// Whether `kind` can be made here: the tool that it takes is installed.
 ///
 /// # Errors
@@ -297,10 +263,6 @@ fn cut(label: &str, limit: usize) -> &str {
 
 /// What the FAT specification keeps out of labels.
 const FORBIDDEN_IN_FAT: &str = "*?.,;:/\\|+=<>[]\"";
-/// That of ext4.
-const BLOCK: u64 = 4096;
-/// 2^32 blocks of 4 KiB.
-const BLOCK_MAP_LIMIT: u64 = 16 << 40;
 
 #[cfg(test)]
 mod tests {
@@ -330,50 +292,30 @@ mod tests {
     #[test]
     fn a_small_ext4_has_blocks_of_4_kib() {
         let Some(superblock) = made(FilesystemKind::Ext4, 16 << 20) else { return };
-        // Root's file systems keep the tool's defaults.
-        let has_extents = is_root();
-        assert_eq!(
-            superblock.contents,
-            Contents::Ext { needs_recovery: false, has_extents, has_reserve: true }
-        );
+        // The tool's defaults.
+        assert_eq!(superblock.contents, Contents::Ext { needs_recovery: false });
         assert_eq!(superblock.block_size, Some(4096));
     }
 
     #[test]
-    fn extents_are_left_out_where_they_are_not_safe_and_the_volume_does_without() {
-        assert_eq!(ext4_features(BLOCK_MAP_LIMIT - 1, false), Some("^ext_attr,^extent,^64bit"));
-        assert_eq!(ext4_features(BLOCK_MAP_LIMIT, false), Some("^ext_attr"));
-        assert_eq!(ext4_features(1 << 30, true), None);
-    }
-
-    #[test]
-    fn one_block_of_an_ext4_is_kept_for_root() {
-        for size in [256 << 10, (256 << 10) + 4096, 100 << 20, 1 << 40, BLOCK_MAP_LIMIT * 2] {
-            let percent: f64 = ext4_reserve(size).parse().unwrap();
-            let blocks = f64::from(u32::try_from(size >> 22).unwrap()) * 1024.0
-                + f64::from(u32::try_from(size % (4 << 20)).unwrap()) / 4096.0;
-            let kept = percent * blocks / 100.0;
-            assert!((1.4..1.6).contains(&kept), "{size}: {percent} % are {kept} blocks");
+    fn nothing_of_an_ext4_is_kept_for_root() {
+        if is_available(FilesystemKind::Ext4).is_err() {
+            println!("skipped: mkfs.ext4 is not installed");
+            return;
         }
-        for size in [256 << 10, 100 << 20, 3 << 30] {
-            if is_available(FilesystemKind::Ext4).is_err() {
-                println!("skipped: mkfs.ext4 is not installed");
-                return;
-            }
-            let file = tempfile::NamedTempFile::new().unwrap();
-            file.as_file().set_len(size).unwrap();
-            let new = NewFilesystem {
-                kind: FilesystemKind::Ext4,
-                sector_size: 512,
-                owner: (0, 0),
-                label: None,
-                reads_zeros: true,
-            };
-            new.make(file.path(), Path::new("/"), &AtomicBool::new(false)).unwrap();
-            let mut count = [0; 4];
-            std::os::unix::fs::FileExt::read_exact_at(file.as_file(), &mut count, 1024 + 8).unwrap();
-            assert_eq!(u32::from_le_bytes(count), 1, "{size}");
-        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(100 << 20).unwrap();
+        let new = NewFilesystem {
+            kind: FilesystemKind::Ext4,
+            sector_size: 512,
+            owner: (0, 0),
+            label: None,
+            reads_zeros: true,
+        };
+        new.make(file.path(), Path::new("/"), &AtomicBool::new(false)).unwrap();
+        let mut count = [1; 4];
+        std::os::unix::fs::FileExt::read_exact_at(file.as_file(), &mut count, 1024 + 8).unwrap();
+        assert_eq!(u32::from_le_bytes(count), 0);
     }
 
     #[test]

@@ -10,7 +10,6 @@ mod compact;
 mod desktop;
 mod driver;
 mod filesystem;
-mod fuse2fs;
 mod growfs;
 mod holders;
 mod idle;

@@ -42,7 +42,7 @@ pub(super) struct Mount {
 }
 
 impl Mount {
-    /// Whether it shows the files of a volume of ours, by `fuse2fs` or by a server: no other has such a source.
+    /// Whether it shows the files of a volume of ours, by its server: no other has such a source.
     pub(super) fn is_driver(&self) -> bool {
         matches!(self.kind.as_str(), "fuse.ext4" | "fuse.exfat" | "fuse.vfat")
             && Path::new(&self.source).starts_with(SOURCE)

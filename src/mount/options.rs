@@ -68,15 +68,13 @@ impl General {
         is_of_access(self) && is_of_access(other)
     }
 
-    /// strongroom's own file systems write no times of access at all. `fuse2fs` writes them as it likes, and the kernel does not tell
-    /// it what a mount was asked for.
+    /// strongroom's own file systems write no times of access at all.
     const fn is_kept_by(self, means: Means) -> bool {
         match means {
             Means::Kernel => true,
             Means::Builtin => {
                 matches!(self, Self::NoAtime | Self::NoDirAtime | Self::NoExec | Self::Sync | Self::DirSync)
             }
-            Means::Fuse2fs => matches!(self, Self::NoExec),
         }
     }
 }
@@ -183,12 +181,7 @@ impl MountOptions {
     /// `Unsupported`, naming the first that it does not keep to.
     pub(super) fn check(&self, contents: Contents, means: Means) -> Result<()> {
         if let Some(general) = self.general.iter().find(|general| !general.is_kept_by(means)) {
-            let error = unkept(general.name(), means);
-            let is_kept = general.is_kept_by(Means::Builtin) && contents.means().contains(&Means::Builtin);
-            return Err(match means {
-                Means::Fuse2fs if is_kept => error.with_hint("leave it out, or use --driver builtin"),
-                _ => error.with_hint("leave it out, or mount it as root"),
-            });
+            return Err(unkept(general.name(), means).with_hint("leave it out, or mount it as root"));
         }
         let Some(word) = self.particular.iter().find(|word| !is_known_to(word, contents)) else {
             return match self.particular.first().filter(|_| means != Means::Kernel) {
@@ -315,7 +308,7 @@ const MOST_BYTES: usize = 1024;
 mod tests {
     use super::*;
 
-    const EXT: Contents = Contents::Ext { needs_recovery: false, has_extents: true, has_reserve: true };
+    const EXT: Contents = Contents::Ext { needs_recovery: false };
 
     fn options(text: &str) -> MountOptions {
         MountOptions::parse(text).unwrap()
@@ -370,9 +363,6 @@ mod tests {
         for (text, contents, means, is_kept) in [
             ("noatime,lazytime,discard,commit=9", EXT, Means::Kernel, true),
             ("noatime,sync,noexec,ro", EXT, Means::Builtin, true),
-            ("noexec,nosuid,nodev,ro", EXT, Means::Fuse2fs, true),
-            ("noatime", EXT, Means::Fuse2fs, false),
-            ("sync", EXT, Means::Fuse2fs, false),
             ("relatime", Contents::Fat, Means::Builtin, false),
             ("uid=1000", Contents::Fat, Means::Builtin, false),
             ("uid=1000", Contents::Fat, Means::Kernel, true),
@@ -384,8 +374,8 @@ mod tests {
             let checked = options(text).check(contents, means);
             assert_eq!(checked.is_ok(), is_kept, "{text} {contents} {means}");
         }
-        let refused = options("noatime").check(EXT, Means::Fuse2fs).unwrap_err();
-        assert!(refused.reason().contains("-o noatime: the fuse2fs driver") && refused.hint().is_some());
+        let refused = options("lazytime").check(EXT, Means::Builtin).unwrap_err();
+        assert!(refused.reason().contains("-o lazytime: the builtin driver") && refused.hint().is_some());
     }
 
     #[test]

@@ -189,8 +189,6 @@ pub(super) enum Answer {
         entry: Entry,
         /// What the user should know, a sentence each.
         warnings: Vec<String>,
-        /// What holds of the driver at every mount, a sentence each.
-        standing: Vec<String>,
         /// What may be of interest, a sentence each.
         details: Vec<String>,
     },

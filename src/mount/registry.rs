@@ -50,7 +50,7 @@ pub struct Entry {
     /// The decrypted block file; none where its directory is gone, as after a logout.
     #[serde(default, with = "crate::text::path::optional")]
     pub block: Option<PathBuf>,
-    /// `kernel`, `builtin`, `userspace` (`fuse2fs`), or `none`.
+    /// `kernel`, `builtin`, or `none`.
     pub driver: String,
     /// The container's format.
     pub format: String,
@@ -74,9 +74,6 @@ pub struct Entry {
     /// Whether its server was killed: nothing in it can be reached, and the next `mount` or `unmount` takes it away.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dead: bool,
-    /// Whether `fuse2fs` was killed under it, and its server ended for that.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub driver_killed: bool,
 }
 
 /// What came of writes that the container's medium did not take.
@@ -173,8 +170,6 @@ pub struct Record {
     /// The loop device of the kernel driver.
     #[serde(default, with = "crate::text::path::optional")]
     pub loop_device: Option<PathBuf>,
-    /// The process of the userspace driver.
-    pub driver_process: Option<ProcessId>,
 }
 
 /// A session directory with what its record says.
@@ -515,8 +510,7 @@ fn listed(record: &Record, table: &MountTable) -> Option<Entry> {
     if record.is_alive() && !record.server.is_ending() {
         return record.ready.then(|| record.shown(table));
     }
-    let has_remains = record.is_visible(table) || record.entry.driver_killed;
-    let is_left = boot_id().is_ok_and(|boot| boot == record.boot_id) && has_remains;
+    let is_left = boot_id().is_ok_and(|boot| boot == record.boot_id) && record.is_visible(table);
     is_left.then(|| Entry { dead: true, ..record.shown(table) })
 }
 
@@ -603,7 +597,7 @@ mod tests {
                 header_state: None,
                 mountpoint: Some("/home/a/photos".into()),
                 block: Some("/run/user/1000/strongroom/7-9/block/volume".into()),
-                driver: "userspace".into(),
+                driver: "builtin".into(),
                 format: "native".into(),
                 read_only: false,
                 protection: None,
@@ -613,7 +607,6 @@ mod tests {
                 mounted_at: timestamp(0),
                 idle: None,
                 dead: false,
-                driver_killed: false,
             },
             ready: true,
             boot_id: boot_id().unwrap(),
@@ -628,7 +621,6 @@ mod tests {
             block_mount: Some(MountId::new(5, 0, 44)),
             mount: None,
             loop_device: None,
-            driver_process: None,
         }
     }
 

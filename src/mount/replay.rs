@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{driver::Driver, session::Session};
+use super::{
+    driver::{Driver, e2fsck_program},
+    session::Session,
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     sys::available,
@@ -38,7 +41,7 @@ impl Replay {
         // What cannot be read, or is not understood, the driver will tell.
         let found = condition(&*device).ok().flatten();
         let is_needed = match found {
-            Some((FileSystem::Ext, Condition::Unclean)) => driver == Driver::Userspace,
+            Some((FileSystem::Ext, Condition::Unclean)) => false,
             Some((FileSystem::Ext | FileSystem::Xfs | FileSystem::Btrfs, condition)) => {
                 condition != Condition::Clean
             }
@@ -46,8 +49,19 @@ impl Replay {
             None => true,
             Some(_) => false,
         };
-        let can_replay = is_needed && driver.replays_journals();
+        let can_replay = is_needed && driver == Driver::Kernel;
         let shadow = can_replay.then(|| Arc::new(ShadowDevice::new(Arc::clone(&device), most_bytes())));
+        Self { device, found, shadow }
+    }
+
+    /// The same for ext where the server replays the journal by itself. What no journal tells of is repaired in memory, if the
+    /// program for that is there.
+    pub(super) fn plan_repair(device: Arc<dyn BlockDevice>, read_only: bool) -> Self {
+        let found = if read_only { condition(&*device).ok().flatten() } else { None };
+        if found != Some((FileSystem::Ext, Condition::Unclean)) || e2fsck_program().is_err() {
+            return Self { device, found: None, shadow: None };
+        }
+        let shadow = Some(Arc::new(ShadowDevice::new(Arc::clone(&device), most_bytes())));
         Self { device, found, shadow }
     }
 
@@ -91,12 +105,12 @@ impl Replay {
 }
 
 /// Takes an attempt at a mount down again: what it put on the session's stack, and its warnings.
-pub(super) fn take_down(session: &mut Session, (height, warnings): (usize, usize)) -> Result<()> {
+fn take_down(session: &mut Session, (height, warnings): (usize, usize)) -> Result<()> {
     session.parts.undo_to(height);
     session.warnings.truncate(warnings);
     session.note(|record| {
         (record.block_mount, record.mount) = (None, None);
-        (record.loop_device, record.driver_process) = (None, None);
+        record.loop_device = None;
     })
 }
 

@@ -11,6 +11,7 @@ mod parts;
 mod place;
 pub(in crate::mount) mod probe;
 mod reencryption;
+mod repair;
 mod warden;
 
 use std::{
@@ -43,7 +44,7 @@ use super::{
     idle::{Idle, Sign},
     mountinfo::{MountId, MountTable},
     protocol::{self, Answer, Command, Failure, Order, Outcome, Reencrypt, Target},
-    replay::{Replay, take_down},
+    replay::Replay,
     runtime,
     session::Session,
     undo::Log,
@@ -107,7 +108,6 @@ fn run(channel: UnixStream, signals: Signals) -> ExitCode {
     let answer = Answer::Ready {
         entry,
         warnings: server.session.warnings.clone(),
-        standing: server.session.standing.clone(),
         details: server.session.details.clone(),
     };
     if protocol::send(&channel, &answer).is_err() {
@@ -262,7 +262,7 @@ impl Server {
         }
         let Place::FileSystem(mountpoint, driver) = place else {
             let end = Self::export(order, place, volume.device(), session, log)?;
-            return Watch::new(end, session.record().block_mount, None);
+            return Watch::new(end, session.record().block_mount);
         };
         // What cannot be read the driver will tell.
         let container_len = container.storage().size()?;
@@ -279,15 +279,18 @@ impl Server {
             owners: order.target.owners(),
             options: &options,
         };
-        let builtin = Builtin::of(&volume.device(), (order.target.driver(), *driver), order.read_only);
-        let is_replayed_below = builtin.as_ref().is_none_or(|builtin| !builtin.replays_journals());
+        let builtin = Builtin::of(&volume.device(), (order.target.driver(), *driver));
         let volume_discards = volume.device().geometry().can_discard;
-        let only_reads = order.read_only || builtin.as_ref().is_some_and(Builtin::only_reads);
-        let replay = Replay::plan(volume.device(), only_reads && is_replayed_below, *driver);
-        let (height, warnings) = (session.parts.height(), session.warnings.len());
+        let replay = if builtin.as_ref().is_some_and(Builtin::replays_journals) {
+            Replay::plan_repair(volume.device(), order.read_only && missing_end.is_none())
+        } else {
+            let only_reads = order.read_only || builtin.as_ref().is_some_and(Builtin::only_reads);
+            Replay::plan(volume.device(), only_reads, *driver)
+        };
         let raised = replay.raise(session, |below, session| {
             if let Some(builtin) = &builtin {
-                return builtin.mount(view, mountpoint, session, log);
+                let mut repair = |session: &mut Session| Self::repair(order, place, &below, session, log);
+                return builtin.over(&below).mount(view, mountpoint, session, log, &mut repair);
             }
             let end = Self::export(order, place, below.device, session, log)?;
             let block = session.record().block_directory.join(crate::export::VOLUME_FILE);
@@ -307,19 +310,12 @@ impl Server {
             driver.mount(volume, mountpoint, session)?;
             Ok(end)
         });
-        let raised = raised.or_else(|error| {
-            let Some(builtin) = Builtin::instead_of_refusal(&volume.device(), *driver, &error) else {
-                return Err(error);
-            };
-            take_down(session, (height, warnings))?;
-            builtin.mount(view, mountpoint, session, log)
-        });
         if made {
             mountpoint.seal()?;
         }
         let end = raised?;
         let record = session.record();
-        Watch::new(end, record.mount.or(record.block_mount), record.driver_process)
+        Watch::new(end, record.mount.or(record.block_mount))
     }
 
     /// Makes the block file. Gives what tells of its end.

@@ -34,8 +34,6 @@ pub struct Session {
     pub parts: UndoStack,
     /// What the user should know, a sentence each.
     pub warnings: Vec<String>,
-    /// What holds of the driver at every mount, a sentence each: enough to be told once.
-    pub standing: Vec<String>,
     /// What may be of interest, a sentence each.
     pub details: Vec<String>,
     /// What tells that the volume is used.
@@ -63,7 +61,6 @@ impl Session {
             directory,
             parts,
             warnings: Vec::new(),
-            standing: Vec::new(),
             details: Vec::new(),
             sign: None,
             stop,
@@ -173,12 +170,7 @@ pub(super) fn remove_directory(directory: &Path) -> io::Result<()> {
     for name in FILES {
         ignore_missing(fs::remove_file(directory.join(name)))?;
     }
-    for entry in fs::read_dir(directory.join(SOURCE)).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
-            ignore_missing(fs::remove_file(entry.path()))?;
-        }
-    }
-    for name in [BLOCK, ROOT, SOURCE] {
+    for name in [BLOCK, ROOT] {
         ignore_missing(fs::remove_dir(directory.join(name)))?;
     }
     ignore_missing(fs::remove_dir(directory))
@@ -231,16 +223,14 @@ pub(super) const DIRECTORY_PART: usize = 1;
 pub(super) const CONTROL: &str = "control";
 /// The directory of the block file in a session's directory.
 pub(super) const BLOCK: &str = "block";
-/// The directory of a link to the block file that bears the container's name: what `df` and `mount` show.
+/// What stands before the container's name in what `df` and `mount` show.
 pub(super) const SOURCE: &str = "strongroom";
 /// An empty directory that stands for the root directory of a new file system.
 pub(super) const ROOT: &str = "root";
-/// What the driver's process says.
-pub(super) const DRIVER_LOG: &str = "driver.log";
 /// What the name of a sign begins with.
 const SIGN: &str = ".";
 const LOG: &str = "log";
-const FILES: [&str; 5] = [RECORD, "session.json.new", CONTROL, LOG, DRIVER_LOG];
+const FILES: [&str; 4] = [RECORD, "session.json.new", CONTROL, LOG];
 
 #[cfg(test)]
 mod tests {
@@ -253,8 +243,6 @@ mod tests {
         fs::create_dir_all(directory.join(BLOCK)).unwrap();
         fs::create_dir(directory.join(ROOT)).unwrap();
         fs::write(directory.join("session.json"), "{}").unwrap();
-        fs::create_dir(directory.join(SOURCE)).unwrap();
-        std::os::unix::fs::symlink("../block/volume", directory.join(SOURCE).join("photos.vault")).unwrap();
         remove_directory(&directory).unwrap();
         assert!(!directory.exists());
         remove_directory(&directory).unwrap();

@@ -3,21 +3,16 @@
 //! Nothing is touched but what a record names and what the system still shows as exactly that: a mount by number and
 //! device, a loop device by the file behind it, a process by its start time.
 
-use std::{
-    path::Path,
-    thread::sleep,
-    time::{Duration, Instant},
-};
+use std::path::Path;
 
 use rustix::{
     fs::stat,
     io::Errno,
     mount::{UnmountFlags, unmount},
-    process::Signal,
 };
 
 use super::{
-    mountinfo::{MountId, MountTable},
+    mountinfo::{Mount, MountId, MountTable},
     mountpoint::remove_made,
     registry::{Record, Session, settled_sessions},
     session::{BLOCK, remove_directory},
@@ -64,24 +59,21 @@ pub(super) fn clear(session: &Session) -> Result<()> {
     Ok(remove_directory(&session.directory)?)
 }
 
-/// From the top: the file system, its driver, the loop device, the block file.
+/// From the top: the file system, the loop device, the block file.
 fn take_away(record: &Record) -> Result<()> {
     if let Some(id) = record.mount {
         detach(id)?;
     }
-    if let Some(driver) = record.driver_process {
-        end(driver)?;
-        // A driver that mounted just before its server was killed is in no record but by its own number.
-        if let (None, Some(mountpoint)) = (record.mount, &record.entry.mountpoint) {
-            detach_driver_mount(mountpoint)?;
-        }
+    // Files that were mounted just before the server was killed are in no record.
+    if let (None, Some(mountpoint)) = (record.mount, &record.entry.mountpoint) {
+        detach_dead(mountpoint, Mount::is_driver)?;
     }
     if let (Some(device), Some(block)) = (&record.loop_device, &record.entry.block) {
         detach_stale(device, block)?;
     }
     match record.block_mount {
         Some(id) => detach(id),
-        None => detach_dead_block(&record.block_directory),
+        None => detach_dead(&record.block_directory, |mount| mount.kind == "fuse.strongroom"),
     }
 }
 
@@ -96,40 +88,14 @@ fn detach(id: MountId) -> Result<()> {
     unmount_fuse(place, true)
 }
 
-/// Detaches a mount of `fuse2fs` on a block file of ours, which is the only one with such a source.
-fn detach_driver_mount(mountpoint: &Path) -> Result<()> {
+/// Detaches a mount of ours that was made just before its server died, and is in no record: nobody answers there.
+fn detach_dead(directory: &Path, is_ours: impl Fn(&Mount) -> bool) -> Result<()> {
     let table = MountTable::read()?;
-    match table.at(mountpoint) {
-        Some(mount) if mount.is_driver() => detach(mount.id),
-        _ => Ok(()),
-    }
-}
-
-/// Detaches the mount of a block file that was made just before its server died, and is in no record: nobody answers there.
-fn detach_dead_block(directory: &Path) -> Result<()> {
-    let table = MountTable::read()?;
-    let Some(mount) = table.at(directory).filter(|mount| mount.kind == "fuse.strongroom") else {
-        return Ok(());
-    };
+    let Some(mount) = table.at(directory).filter(|mount| is_ours(mount)) else { return Ok(()) };
     match stat(directory) {
         Err(Errno::NOTCONN) => detach(mount.id),
         _ => Ok(()),
     }
-}
-
-/// Ends a driver that lost its server: first by asking (SIGTERM it ignores), since it still writes back nothing that could be read again.
-fn end(driver: ProcessId) -> Result<()> {
-    for (signal, limit) in [(Signal::INT, Duration::from_secs(2)), (Signal::KILL, Duration::from_secs(2))] {
-        driver.signal(signal)?;
-        let deadline = Instant::now() + limit;
-        while driver.is_alive() {
-            if Instant::now() >= deadline {
-                break;
-            }
-            sleep(Duration::from_millis(10));
-        }
-    }
-    Ok(())
 }
 
 /// A directory without a record belongs to a server that is just starting, while that lives. Its name tells which.
@@ -158,9 +124,9 @@ mod tests {
         let is_mounted = || MountTable::read().unwrap().at(&path).is_some();
         assert!(is_mounted());
         drop(server);
-        detach_dead_block(&path).unwrap();
+        detach_dead(&path, |_| true).unwrap();
         assert!(!is_mounted());
-        detach_dead_block(&path).unwrap();
+        detach_dead(&path, |_| true).unwrap();
     }
 
     #[test]

@@ -64,8 +64,6 @@ pub struct Mounted {
     pub entry: Entry,
     /// What the user should know, a sentence each.
     pub warnings: Vec<String>,
-    /// What holds of the driver at every mount, a sentence each: enough to be told once.
-    pub standing: Vec<String>,
     /// What may be of interest, a sentence each.
     pub details: Vec<String>,
     server: Server,
@@ -125,11 +123,11 @@ pub fn start(request: &Request<'_>, interrupted: &AtomicBool) -> Result<Mounted>
         .and_then(|()| protocol::send_order(&channel, &order, request.key))
         .map_err(|error| server.failed_early(error))?;
     match await_answer(&channel, &mut server, interrupted)? {
-        Answer::Ready { entry, warnings, standing, details } => {
+        Answer::Ready { entry, warnings, details } => {
             if server.has_ended()? {
                 return Err(ended_without_a_word());
             }
-            Ok(Mounted { entry, warnings, standing, details, server, _channel: channel })
+            Ok(Mounted { entry, warnings, details, server, _channel: channel })
         }
         Answer::Failed(failure) => {
             server.wait(END_LIMIT);

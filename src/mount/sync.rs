@@ -98,7 +98,7 @@ pub(super) fn flush_before_unmount(entry: &Entry, interrupted: &AtomicBool) {
     }
 }
 
-/// From the top: what stands on files of the volume, what the kernel holds of the file system, what its driver does, what the kernel holds of the block file. The
+/// From the top: what stands on files of the volume, what the kernel holds of the file system, what the server does, what the kernel holds of the block file. The
 /// server passes the last on to the container.
 fn steps(entry: &Entry) -> Vec<Command> {
     let place = entry.mountpoint.as_deref().or_else(|| entry.block.as_deref()?.parent());
@@ -108,9 +108,6 @@ fn steps(entry: &Entry) -> Vec<Command> {
         let mut whole = program::command(SYNC);
         whole.arg("-f").arg("--").arg(mountpoint);
         steps.push(whole);
-        if entry.driver == "userspace" && !entry.read_only {
-            steps.push(flush_driver(mountpoint));
-        }
         if entry.driver == "builtin" {
             // The server, which syncs all of it for any file.
             steps.push(fsync(mountpoint));
@@ -118,15 +115,6 @@ fn steps(entry: &Entry) -> Vec<Command> {
     }
     steps.extend(entry.block.as_ref().map(fsync));
     steps
-}
-
-/// Has `fuse2fs` write what it holds of the whole file system. It does so at the sync of any file that is open for writing, and of
-/// no other: so one is opened and synced, and nothing is written to it. Where there is none there is hardly anything to lose.
-fn flush_driver(mountpoint: &Path) -> Command {
-    let mut command = program::command(FIND);
-    command.arg(mountpoint).args(["-xdev", "-type", "f", "-exec", DD, "if=/dev/null", "of={}"]);
-    command.args(["conv=notrunc,nocreat,fsync", "status=none", ";", "-quit"]);
-    command
 }
 
 fn fsync(path: &PathBuf) -> Command {
@@ -164,8 +152,6 @@ fn run(mut command: Command, interrupted: &AtomicBool, wait: &mut dyn FnMut()) -
 }
 
 /// Of the packages coreutils and findutils, which no system lacks.
-const DD: &str = "/bin/dd";
-const FIND: &str = "/usr/bin/find";
 const SYNC: &str = "/bin/sync";
 const TICK: Duration = Duration::from_millis(50);
 /// How long a volume that is to be unmounted may take to write what it holds before the server is asked all the same.

@@ -119,8 +119,7 @@ fn clear_killed(session: &Session, record: &Record) -> Result<()> {
     if !record.ready || record.entry.read_only || !is_of_this_boot {
         return Ok(());
     }
-    let who = if record.entry.driver_killed { "its driver, fuse2fs," } else { "its server" };
-    let error = Error::new(ErrorKind::Io, format!("{who} was killed: what was not synced is lost"));
+    let error = Error::new(ErrorKind::Io, "its server was killed: what was not synced is lost");
     Err(unmounted_uncleanly(error, record))
 }
 
@@ -595,7 +594,7 @@ mod tests {
                 "container": "/c", "mountpoint": null, "block": null, "driver": "none", "format": "native",
                 "read_only": false, "pid": 7, "uuid": null, "mounted_at": "", "ready": true, "boot_id": "",
                 "server": {"pid": 7, "started": started}, "container_file": [1, 2], "block_directory": "/b",
-                "block_mount": null, "mount": null, "loop_device": null, "driver_process": null,
+                "block_mount": null, "mount": null, "loop_device": null,
             });
             (Session { directory: "/d".into(), record: None }, serde_json::from_value(record).unwrap())
         };

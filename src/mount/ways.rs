@@ -1,14 +1,13 @@
 //! Which ways of mounting work on this machine, and what opens the others.
 
-use std::{fmt, fs, path::Path, sync::atomic::AtomicBool};
+use std::{fmt, fs, path::Path};
 
 use rustix::system::uname;
 use serde::Serialize;
 
 use super::{
-    driver::{Driver, DriverChoice},
+    driver::{Driver, DriverChoice, e2fsck_program},
     filesystem::Contents,
-    fuse2fs::{Version, is_sound},
     mkfs::{FilesystemKind, is_available},
     program,
 };
@@ -63,8 +62,6 @@ pub enum Means {
     Kernel,
     /// strongroom itself.
     Builtin,
-    /// The program `fuse2fs`.
-    Fuse2fs,
 }
 
 impl fmt::Display for Means {
@@ -72,7 +69,6 @@ impl fmt::Display for Means {
         f.pad(match self {
             Self::Kernel => "kernel",
             Self::Builtin => "builtin",
-            Self::Fuse2fs => "fuse2fs",
         })
     }
 }
@@ -81,10 +77,8 @@ impl Contents {
     /// What can mount it, the best first. The one table: `--driver auto` takes the first that the caller may use and that is here.
     pub(super) const fn means(self) -> &'static [Means] {
         match self {
-            // Who asks for `--driver builtin` has strongroom write it.
-            Self::Ext { .. } => &[Means::Kernel, Means::Fuse2fs, Means::Builtin],
-            // NTFS for reading alone.
-            Self::Fat | Self::Exfat | Self::Ntfs => &[Means::Kernel, Means::Builtin],
+            // NTFS by strongroom for reading alone.
+            Self::Ext { .. } | Self::Fat | Self::Exfat | Self::Ntfs => &[Means::Kernel, Means::Builtin],
             Self::Xfs | Self::Btrfs => &[Means::Kernel],
             Self::Unknown => &[],
         }
@@ -101,60 +95,45 @@ impl Contents {
 /// Looks at this machine. Changes nothing.
 ///
 /// # Errors
-/// `Interrupted`.
-pub fn ways(interrupted: &AtomicBool) -> Result<Ways> {
+/// `Permission`.
+pub fn ways() -> Result<Ways> {
     let driver = DriverChoice::Auto.resolve()?;
     let fuse = part(check_fuse());
-    let fuse2fs = Version::installed(interrupted)?;
     let filesystems = FilesystemKind::ALL.map(|kind| {
         let contents = contents(kind);
-        let (means, mount) = if fuse.ok {
-            how(contents, driver, fuse2fs)
-        } else {
-            (None, Part { ok: false, note: None, fix: None })
-        };
+        let (means, mount) =
+            if fuse.ok { how(contents, driver) } else { (None, Part { ok: false, note: None, fix: None }) };
         Way { filesystem: kind.name(), driver: means, mount, create: part(is_available(kind)) }
     });
     Ok(Ways { is_root: driver == Driver::Kernel, fuse, filesystems: filesystems.into() })
 }
 
 /// What `auto` takes for a file system, and what is to be known of that.
-fn how(contents: Contents, driver: Driver, fuse2fs: Option<Version>) -> (Option<Means>, Part) {
+fn how(contents: Contents, driver: Driver) -> (Option<Means>, Part) {
     let name = contents.kernel_name().unwrap_or_default();
     let may = |means: &Means| match means {
         Means::Kernel => driver == Driver::Kernel && kernel_knows(name),
         Means::Builtin => true,
-        Means::Fuse2fs => driver == Driver::Userspace && program::find("fuse2fs").is_some(),
     };
     match contents.means().iter().copied().find(may) {
-        Some(Means::Fuse2fs) if !is_sound(fuse2fs) => {
-            let version =
-                fuse2fs.map_or_else(|| "of unknown version".to_owned(), |version| version.to_string());
-            let note = format!("fuse2fs {version} can damage files: see Mounting in the handbook");
-            let fix =
-                format!("as root, the kernel mounts it; or install fuse2fs {} or newer", Version::FIXED);
-            (Some(Means::Fuse2fs), Part { ok: true, note: Some(note), fix: Some(fix) })
-        }
         Some(Means::Builtin) if matches!(contents, Contents::Ext { .. }) => {
-            let Part { note, fix, .. } = closed(contents, driver);
-            let note = note.map(|note| format!("for reading only: {note}"));
-            (Some(Means::Builtin), Part { ok: true, note, fix })
+            let missing = part(e2fsck_program().map(drop));
+            let note = missing.note.map(|missing| format!("one that takes a repair is only read: {missing}"));
+            (Some(Means::Builtin), Part { ok: true, note, fix: missing.fix })
         }
         Some(Means::Builtin) if contents == Contents::Ntfs => {
             let note = "for reading only: strongroom does not write NTFS".to_owned();
-            (Some(Means::Builtin), Part { ok: true, note: Some(note), ..closed(contents, driver) })
+            (Some(Means::Builtin), Part { ok: true, note: Some(note), ..closed(contents) })
         }
         Some(means) => (Some(means), Part { ok: true, note: None, fix: None }),
-        None => (None, closed(contents, driver)),
+        None => (None, closed(contents)),
     }
 }
 
 /// Why nothing mounts a file system here, and what would.
-fn closed(contents: Contents, driver: Driver) -> Part {
+fn closed(contents: Contents) -> Part {
     let name = contents.kernel_name().unwrap_or_default();
-    let (note, fix) = if driver == Driver::Userspace && contents.means().contains(&Means::Fuse2fs) {
-        ("fuse2fs is not installed".to_owned(), install("fuse2fs"))
-    } else if !kernel_knows(name) {
+    let (note, fix) = if !kernel_knows(name) {
         let reason = format!("this kernel has no {name}");
         (reason, format!("install a kernel that has the module {name}; --block shows the volume as a file"))
     } else if !is_root() {
@@ -185,7 +164,7 @@ fn install(package: &str) -> String {
 /// A file system of this kind as it is recognised.
 const fn contents(kind: FilesystemKind) -> Contents {
     match kind {
-        FilesystemKind::Ext4 => Contents::Ext { needs_recovery: false, has_extents: true, has_reserve: true },
+        FilesystemKind::Ext4 => Contents::Ext { needs_recovery: false },
         FilesystemKind::Exfat => Contents::Exfat,
         FilesystemKind::Vfat => Contents::Fat,
         FilesystemKind::Xfs => Contents::Xfs,
@@ -264,28 +243,24 @@ mod tests {
 
     #[test]
     fn what_users_get_is_the_first_that_they_may_use() {
-        let ext = contents(FilesystemKind::Ext4);
-        let of_user = |contents, fuse2fs| how(contents, Driver::Userspace, fuse2fs);
-        let (means, part) = of_user(Contents::Exfat, None);
-        assert_eq!((means, part.ok, part.note), (Some(Means::Builtin), true, None));
-        let (means, part) = of_user(Contents::Ntfs, None);
+        for kind in [FilesystemKind::Ext4, FilesystemKind::Exfat] {
+            let (means, part) = how(contents(kind), Driver::Builtin);
+            assert_eq!((means, part.ok), (Some(Means::Builtin), true), "{kind}");
+            let is_bare = kind == FilesystemKind::Ext4 && e2fsck_program().is_err();
+            assert_eq!((part.note.is_some(), part.fix.is_some()), (is_bare, is_bare), "{kind}");
+        }
+        let (means, part) = how(Contents::Ntfs, Driver::Builtin);
         assert_eq!((means, part.ok), (Some(Means::Builtin), true));
         assert!(part.note.unwrap().starts_with("for reading only") && part.fix.is_some());
-        if program::find("fuse2fs").is_some() {
-            assert!(of_user(ext, Some(Version::FIXED)).1.note.is_none());
-            let (means, part) = of_user(ext, Some(Version(1, 47, 0)));
-            assert_eq!((means, part.ok), (Some(Means::Fuse2fs), true));
-            assert!(part.note.unwrap().contains("can damage files") && part.fix.unwrap().contains("1.47.3"));
-        }
-        let (means, part) = of_user(Contents::Btrfs, None);
+        let (means, part) = how(Contents::Btrfs, Driver::Builtin);
         assert!(means.is_none() && !part.ok && part.fix.is_some());
     }
 
     #[test]
     fn who_asks_for_the_kernel_gets_it_or_nothing() {
-        for choice in [DriverChoice::Auto, DriverChoice::Userspace] {
-            assert!(Contents::Fat.is_builtin(choice, Driver::Userspace));
-            assert!(!Contents::Btrfs.is_builtin(choice, Driver::Userspace));
+        for choice in [DriverChoice::Auto, DriverChoice::Builtin] {
+            assert!(Contents::Fat.is_builtin(choice, Driver::Builtin));
+            assert!(!Contents::Btrfs.is_builtin(choice, Driver::Builtin));
         }
         assert!(!Contents::Fat.is_builtin(DriverChoice::Kernel, Driver::Kernel));
         assert_eq!(Contents::Fat.is_builtin(DriverChoice::Auto, Driver::Kernel), !kernel_knows("vfat"));

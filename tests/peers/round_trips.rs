@@ -15,19 +15,18 @@ use crate::{
 
 const IMAGE: u64 = 3 << 20;
 
-/// Those who mount: root, where this is root, with the kernel's driver; an ordinary user with `fuse2fs`.
+/// Those who mount: root, where this is root, with the kernel's driver; an ordinary user with strongroom's own.
 fn places() -> Vec<Place> {
     everybody().into_iter().map(Place::of).collect()
 }
 
 /// The image of a file system with a file that stays and one that goes, owned by the user of the place.
 fn make_image(place: &Place) -> PathBuf {
-    // What an old fuse2fs writes without harm (README.md).
     place.shell(&format!(
         "mkdir seed
          seq 1 20000 > seed/stays
          seq 1 30000 > seed/goes
-         mke2fs -q -t ext4 -b 4096 -O ^extents,^64bit -E root_owner -d seed image {}k",
+         mke2fs -q -t ext4 -b 4096 -E root_owner -d seed image {}k",
         IMAGE / 1024
     ));
     place.path("image")

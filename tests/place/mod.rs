@@ -42,8 +42,6 @@ pub(crate) const USER: u32 = 65_534;
 pub(crate) enum Who {
     /// Root, with the kernel's driver.
     Root,
-    /// Root, with the driver of ordinary users.
-    RootInUserspace,
     /// Root, with the driver in the server itself.
     RootInServer,
     /// An ordinary user.
@@ -66,9 +64,7 @@ pub(crate) fn leave_to_root(what: &str) {
 
 /// Whether volumes can be mounted here; where not, that is said.
 pub(crate) fn can_mount() -> bool {
-    let missing = ["/dev/fuse", "/usr/bin/fusermount3", "/usr/bin/fuse2fs"]
-        .into_iter()
-        .find(|path| !Path::new(path).exists());
+    let missing = ["/dev/fuse", "/usr/bin/fusermount3"].into_iter().find(|path| !Path::new(path).exists());
     if let Some(missing) = missing {
         return is_skipped(&format!("{missing} is missing, nothing can be mounted"));
     }
@@ -77,6 +73,11 @@ pub(crate) fn can_mount() -> bool {
         fs::set_permissions("/dev/fuse", fs::Permissions::from_mode(0o666)).unwrap();
     }
     true
+}
+
+/// Whether there is the program that stands for media that hang, and for older versions of strongroom.
+pub(crate) fn has_fuse2fs() -> bool {
+    Path::new("/usr/bin/fuse2fs").exists() || is_skipped("fuse2fs is not installed")
 }
 
 /// Those as whom this process can mount: root and a user where it is root, else itself alone; nobody where nothing can be mounted.
@@ -163,8 +164,7 @@ impl Place {
     pub(crate) fn driver(&self) -> &'static str {
         match self.who {
             Who::Root => "kernel",
-            Who::RootInServer => "builtin",
-            Who::RootInUserspace | Who::User => "userspace",
+            Who::RootInServer | Who::User => "builtin",
         }
     }
 

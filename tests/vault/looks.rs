@@ -9,7 +9,7 @@ use crate::{
 
 const TOLD: &str = "in memory, and the container is unchanged";
 
-/// Fifty files, each brought to the volume by whoever wrote it, as `fuse2fs` passes on no other sync; then a copy of the container as a power cut would have left it, `crashed`, which nobody
+/// Fifty files, each brought to the volume by whoever wrote it; then a copy of the container as a power cut would have left it, `crashed`, which nobody
 /// may write.
 const CRASH: &str = "
     sync -f m
@@ -28,7 +28,7 @@ fn a_read_only_mount_of_a_crashed_volume_shows_all_that_was_synced_and_writes_no
             let told = report["findings"].to_string();
             assert!(told.contains("it was not unmounted cleanly: what was written last"), "{world}: {told}");
             if world.is_root() && filesystem == "ext4" {
-                look(world, "--driver fuse2fs");
+                look(world, "--driver builtin");
             }
             // What was left clean is neither warned of nor replayed.
             let clean = world.strongroom("mount --read-only v.vault m --password-file password");

@@ -52,11 +52,7 @@ fn the_server_holds_data_keys_in_locked_memory_and_no_other_secret_anywhere() {
 
         let found = search(&memory, &all);
         assert!(found.is_empty(), "{world}: {found:?}");
-        assert!(world.is_root() || !children(server).is_empty(), "{world}: there is no driver");
-        for driver in children(server) {
-            let found = search(&Memory::of(driver), &secrets(world).0);
-            assert!(found.is_empty(), "{world}: the driver knows {found:?}");
-        }
+        assert!(children(server).is_empty(), "{world}: who else may know them?");
         world.done("unmount m");
         wait_for_end_of(server);
     });

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// 48 MiB of writes of 512 bytes to 64 KiB at random places, read back with checksums. Of ten seeds, this job found wrong
-/// data with six where `fuse2fs` 1.47.0 writes ext4 with extents, the first two among them.
+/// data with six where `fuse2fs` 1.47.0 wrote ext4 with extents, the first two among them.
 const JOB: &str = "fio --name=v --size=48M --bsrange=512-64k --rw=randwrite --verify=crc32c --do_verify=1 \
                    --verify_fatal=1 --ioengine=psync --output=fio.log";
 

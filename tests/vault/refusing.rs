@@ -122,8 +122,8 @@ fn a_volume_whose_container_is_on_a_frozen_file_system_waits_for_its_thaw() {
 fn a_container_that_was_made_immutable_keeps_its_volume_until_it_can_be_written_again() {
     for (who, options) in [
         (Who::Root, OPTIONS.to_owned()),
-        (Who::RootInUserspace, OPTIONS.to_owned()),
-        (Who::RootInUserspace, format!("{OPTIONS} --filesystem vfat")),
+        (Who::RootInServer, OPTIONS.to_owned()),
+        (Who::RootInServer, format!("{OPTIONS} --filesystem vfat")),
     ] {
         with_who(who, &options, |world| {
             let disk = Disk::with_container(world);
@@ -206,7 +206,7 @@ fn who_writes_to_an_immutable_container_waits_a_minute_and_hears_that_it_was_not
 #[test]
 fn who_writes_to_an_immutable_container_without_the_kernels_driver_waits_a_minute_as_well() {
     let options = format!("{OPTIONS} --filesystem exfat");
-    wait_a_minute_for_an_immutable_container(Who::RootInUserspace, &options);
+    wait_a_minute_for_an_immutable_container(Who::RootInServer, &options);
 }
 
 /// Lets the server write no more than the first bytes of a file from now on.
@@ -232,7 +232,7 @@ fn what_a_limit_on_file_sizes_keeps_back_waits_and_is_not_lost_without_a_word() 
         world.shell("echo kept | dd of=m/before conv=fsync status=none");
         limit(world, "4096:4096");
         let writer = world.shell_in_background(WRITE);
-        wait_until("a write", || world.shell("stat -c %s m/written || echo 0") != "0\n");
+        wait_until("a write", || world.strongroom("list").out.contains("(it cannot be written)"));
         let refused = world.strongroom("unmount m");
         assert_eq!(refused.status, Some(5), "{refused:?}");
         assert!(refused.errors.contains("prlimit --fsize"), "{refused:?}");

@@ -8,9 +8,7 @@ use std::{
 use rustix::process::Signal;
 
 use crate::{
-    place::{
-        CHEAP, Place, can_mount, children, field, is_running, name_of, signal, wait_for_end_of, wait_until,
-    },
+    place::{CHEAP, Place, can_mount, children, field, is_running, signal, wait_for_end_of, wait_until},
     world::{World, with_each_driver, with_vault},
 };
 
@@ -36,11 +34,6 @@ fn kill(world: &World) {
     wait_for_end_of(server);
 }
 
-/// The userspace driver of a server.
-fn driver_of(server: u64) -> u64 {
-    children(server).into_iter().find(|&child| name_of(child) == "fuse2fs").expect("it has a driver")
-}
-
 /// A command that does not hang has ended by now, on a slow machine too.
 fn assert_in_time(start: Instant) {
     assert!(start.elapsed() < Duration::from_secs(50), "{:?}", start.elapsed());
@@ -60,30 +53,6 @@ fn a_killed_server_is_cleared_by_unmount_and_what_was_synced_survives() {
             unmounted.errors.contains("its server was killed: what was not synced is lost"),
             "{unmounted:?}"
         );
-        world.assert_clean();
-        world.mount_or_repair();
-        assert_synced_file_is_there(world);
-        world.done("unmount v.vault");
-    });
-}
-
-#[test]
-fn a_driver_that_was_killed_is_told_by_list_and_unmount() {
-    with_each_driver(OPTIONS, |world| {
-        if world.driver() == "kernel" {
-            return;
-        }
-        world.mount();
-        write_synced(world);
-        let server = world.server();
-        signal(driver_of(server), Signal::KILL);
-        wait_for_end_of(server);
-        assert_eq!(world.listed()["dead"], true, "{world}");
-        let list = world.strongroom("list");
-        assert!(list.out.contains("its fuse2fs was killed"), "{world}: {list:?}");
-        let ended = world.strongroom("unmount m");
-        let told = "its driver, fuse2fs, was killed: what was not synced is lost";
-        assert!(ended.status == Some(6) && ended.errors.contains(told), "{world}: {ended:?}");
         world.assert_clean();
         world.mount_or_repair();
         assert_synced_file_is_there(world);
@@ -117,12 +86,6 @@ fn a_killed_server_is_cleared_by_the_next_mount() {
         write_synced(world);
         let server = world.server();
         kill(world);
-        if world.driver() == "userspace" {
-            // fuse2fs would go on answering with wrong data.
-            wait_until("the driver's end", || {
-                world.shell("LC_ALL=C cat m/synced 2>&1 > /dev/null || true").contains("not connected")
-            });
-        }
         world.mount_or_repair();
         assert_ne!(world.server(), server);
         assert_synced_file_is_there(world);
@@ -189,29 +152,6 @@ fn unmounting_from_outside_ends_the_server() {
         let server = world.server();
         world.shell(if world.is_root() { "umount m" } else { "fusermount3 -u m" });
         wait_for_end_of(server);
-    });
-}
-
-#[test]
-fn a_stopped_driver_holds_up_neither_list_nor_unmount() {
-    with_each_driver(OPTIONS, |world| {
-        if world.driver() == "kernel" {
-            return;
-        }
-        for options in ["", "--force"] {
-            world.mount();
-            let server = world.server();
-            world.shell(WRITE);
-            signal(driver_of(server), Signal::STOP);
-            let start = Instant::now();
-            assert_eq!(world.server(), server);
-            world.done(&format!("unmount m {options}"));
-            assert_in_time(start);
-            world.assert_clean();
-            world.mount();
-            world.shell(COMPARE);
-            world.done("unmount v.vault");
-        }
     });
 }
 

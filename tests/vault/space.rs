@@ -16,31 +16,14 @@ fn free(world: &World) -> (u64, u64) {
 }
 
 #[test]
-fn all_of_a_vault_but_one_block_can_be_filled_by_its_owner() {
+fn all_of_a_vault_can_be_filled_by_its_owner() {
     with_each_driver("--size 64M --provision thin", |world| {
         world.mount();
         let (available, free) = free(world);
         // The kernel keeps 2 % of all blocks for itself.
-        let kept = if world.driver() == "kernel" { (64 << 10) / 50 + 4 } else { 4 };
+        let kept = if world.driver() == "kernel" { (64 << 10) / 50 } else { 0 };
         assert!(available + kept >= free, "{world}: {available} of {free} KiB");
         world.done("unmount m");
-    });
-}
-
-#[test]
-fn an_old_vault_without_a_reserve_is_given_one_block_by_the_next_writable_mount() {
-    with_vault("--size 64M --provision thin", |world| {
-        if world.is_root() {
-            return; // The kernel takes none for none.
-        }
-        world.done("mount --block v.vault m --password-file password");
-        world.shell("tune2fs -r 0 m/volume");
-        world.done("unmount m");
-        world.mount();
-        let (available, free_now) = free(world);
-        assert_eq!(available + 4, free_now);
-        world.done("unmount m");
-        world.check_file_system();
     });
 }
 
@@ -68,7 +51,7 @@ fn a_mounted_vault_bears_the_name_of_its_container() {
             return; // A loop device is what mounts there.
         }
         world.shell("mv v.vault 'my, photos,suid.vault'");
-        let driver = if world.is_root() { "--driver fuse2fs" } else { "" };
+        let driver = if world.is_root() { "--driver builtin" } else { "" };
         world.done(&format!("mount 'my, photos,suid.vault' m --password-file password {driver}"));
         assert_eq!(world.shell("findmnt -n -o SOURCE m"), "strongroom/my__photos_suid.vault\n", "{world}");
         assert!(!world.shell("findmnt -n -o OPTIONS m").split(',').any(|option| option == "suid"), "{world}");

@@ -33,7 +33,7 @@ fn a_file_system_on_the_block_file_is_named_and_synced_and_force_says_that_it_go
 
 #[test]
 fn force_syncs_and_names_overlays_and_what_lies_in_folders_of_the_volume() {
-    for who in [Who::Root, Who::RootInUserspace] {
+    for who in [Who::Root, Who::RootInServer] {
         with_who(who, OPTIONS, |world: &World| {
             world.mount();
             let is_kernel = world.driver() == "kernel";

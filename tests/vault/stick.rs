@@ -110,7 +110,7 @@ fn a_file_system_that_root_makes_for_somebody_belongs_to_them() {
                 "create new.vault --size 16M --provision thin --password-file password {CHEAP} --force --yes"
             );
             world.shell(&format!("{environment} ./strongroom --quiet {create} {option}"));
-            world.done("mount new.vault m --password-file password");
+            world.done("mount new.vault m --password-file password --owner real");
             assert_eq!(world.shell(OWNER).trim(), expected, "{world}: {environment} {option}");
             world.done("unmount m");
         }

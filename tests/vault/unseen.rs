@@ -42,7 +42,7 @@ fn who_has_the_loop_device_open_is_named_and_waited_for() {
 
 #[test]
 fn force_says_that_something_unseen_goes_on_using_the_volume() {
-    for who in [Who::Root, Who::RootInUserspace] {
+    for who in [Who::Root, Who::RootInServer] {
         with_who(who, OPTIONS, |world| {
             world.mount();
             world.shell(WRITE);
@@ -122,7 +122,7 @@ impl Drop for Freezer {
 #[test]
 fn force_does_not_wait_for_a_server_that_is_frozen_and_says_how_it_ends() {
     // What the kernel has for this file system goes to the server at once: nobody else's sync waits for it.
-    with_who(Who::RootInUserspace, &format!("{OPTIONS} --filesystem exfat"), |world| {
+    with_who(Who::RootInServer, &format!("{OPTIONS} --filesystem exfat"), |world| {
         world.mount();
         world.shell(&format!("{WRITE}; sync m/written"));
         let server = world.server();

@@ -22,7 +22,7 @@ pub(crate) fn with_vault_of(who: Who, options: &str, walk: impl Fn(&World)) {
 pub(crate) fn with_each_driver(options: &str, walk: impl Fn(&World)) {
     let everybody = everybody();
     if everybody.contains(&Who::Root) {
-        walk_as(Who::RootInUserspace, options, &walk);
+        walk_as(Who::RootInServer, options, &walk);
     }
     for who in everybody {
         walk_as(who, options, &walk);
@@ -65,8 +65,7 @@ impl World {
     /// The command that mounts it.
     pub(crate) fn mount_command(&self) -> String {
         let driver = match (self.is_root(), self.driver()) {
-            (_, "builtin") => " --driver builtin",
-            (true, "userspace") => " --driver fuse2fs",
+            (true, "builtin") => " --driver builtin",
             _ => "",
         };
         format!("mount v.vault m --password-file password{driver}")
@@ -77,7 +76,7 @@ impl World {
     }
 
     /// Mounts it, as [`World::mount`]. Where `e2fsck` refuses to repair it unasked, the way out that the error tells is walked
-    /// as it stands there. Says whether that was needed; with the kernel's driver, which has a journal, it must not be.
+    /// as it stands there. Says whether that was needed; with the kernel's driver it must not be.
     pub(crate) fn mount_or_repair(&self) -> bool {
         let ended = self.strongroom(&self.mount_command());
         if ended.status == Some(0) {
@@ -85,11 +84,7 @@ impl World {
         }
         let errors = ended.errors;
         eprintln!("{self}: {errors}");
-        assert!(
-            ended.status == Some(6) && self.driver() == "userspace",
-            "{self}: {:?}: {errors}",
-            ended.status
-        );
+        assert!(ended.status == Some(6) && self.driver() != "kernel", "{self}: {:?}: {errors}", ended.status);
         let hint = errors.lines().find_map(|line| line.strip_prefix("strongroom: hint: ")).unwrap();
         let first = hint.find("strongroom mount --block ").expect("the hint holds commands");
         // e2fsck ends with 1 where it repaired something. Whether all is well the next mount shows.

@@ -149,15 +149,13 @@ impl TryFrom<String> for IdleTime {
 /// What mounts the file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DriverChoice {
-    /// The kernel for root, else builtin, but fuse2fs to write ext4
+    /// The kernel for root, else builtin
     Auto,
     /// Loop device and the kernel's file system; needs root
     Kernel,
     /// Without root: FAT, exFAT, ext2/3/4, and NTFS for reading, by strongroom
     #[value(alias = "userspace")]
     Builtin,
-    /// The same, but fuse2fs writes ext4: what auto takes for an ordinary user
-    Fuse2fs,
 }
 
 /// Whose the files of a volume are.

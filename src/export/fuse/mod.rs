@@ -23,7 +23,7 @@ pub enum Client {
     LoopDevice,
     /// Programs that see to their cache themselves, and ask for much at a time.
     Direct,
-    /// `fuse2fs` and programs, which read and write a block at a time: the kernel caches, and gathers small writes.
+    /// Programs, which read and write a little at a time: the kernel caches, and gathers small writes.
     ///
     /// It then believes its own file size: a write past the end succeeds at first and fails at `fsync`.
     Cached,

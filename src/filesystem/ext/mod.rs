@@ -50,7 +50,7 @@ use std::{
 };
 
 pub use journal::Journal;
-pub use volume::Unreadable;
+pub use volume::{Unreadable, Unwritten};
 
 use self::{
     content::Emptied,
@@ -92,7 +92,7 @@ impl ExtFileSystem {
 
     /// Opens it to be written. A journal is replayed first, and what was begun when the volume was left is ended. What keeps it from
     /// being written is told; it is read then.
-    pub fn open_to_write(device: &Arc<ByteDevice>) -> Result<(Self, Journal, Option<String>), Unreadable> {
+    pub fn open_to_write(device: &Arc<ByteDevice>) -> Result<(Self, Journal, Option<Unwritten>), Unreadable> {
         let (volume, journal, unwritten) = Volume::open_to_write(device)?;
         Ok((Self::new(volume, unwritten.is_some())?, journal, unwritten))
     }
@@ -107,11 +107,6 @@ impl ExtFileSystem {
     /// The feature for which a volume cannot be read, where the first bytes of it name such a one.
     pub fn unreadable_feature(head: &[u8]) -> Option<String> {
         Features::parse(head.get(superblock::START..)?).refused()
-    }
-
-    /// The feature for which a volume is not written, where the first bytes of it name such a one.
-    pub fn unwritten_feature(head: &[u8]) -> Option<String> {
-        Features::parse(head.get(superblock::START..)?).unwritten()
     }
 
     /// Whether changes go through a journal, so that a power cut leaves nothing half done.

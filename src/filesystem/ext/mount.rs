@@ -7,7 +7,7 @@ use super::{
     features::{HAS_JOURNAL, RECOVER},
     journal::Journal,
     log::Log,
-    volume::{Unreadable, Volume},
+    volume::{Unreadable, Unwritten, Volume},
 };
 use crate::block::ByteDevice;
 
@@ -15,7 +15,7 @@ impl Volume {
     /// Opens a volume to be written. What keeps it from that is told; it is as it was then.
     pub(super) fn open_to_write(
         device: &Arc<ByteDevice>,
-    ) -> Result<(Self, Journal, Option<String>), Unreadable> {
+    ) -> Result<(Self, Journal, Option<Unwritten>), Unreadable> {
         let (mut volume, journal) = Self::open(device, device.size())?;
         if let Some(why) = volume.unwritten(journal) {
             return Ok((volume, journal, Some(why)));
@@ -23,7 +23,7 @@ impl Volume {
         if volume.superblock.features.has(HAS_JOURNAL) {
             let mut log = match Log::open(&volume) {
                 Ok(log) => log,
-                Err(why) => return Ok((volume, journal, Some(why.to_owned()))),
+                Err(why) => return Ok((volume, journal, Some(Unwritten::Foreign(why.to_owned())))),
             };
             if volume.superblock.features.has(RECOVER) {
                 volume.copy_journal()?;
@@ -39,32 +39,35 @@ impl Volume {
         match volume.finish_orphans() {
             Ok(()) => Ok((volume, journal, None)),
             Err(Fault::Io | Fault::ReadOnly) => Err(Fault::Io.into()),
-            Err(_) => Ok((volume, journal, Some("the files that were being removed are damaged".to_owned()))),
+            Err(_) => {
+                let why = Unwritten::Damaged("the files that were being removed are damaged");
+                Ok((volume, journal, Some(why)))
+            }
         }
     }
 
     /// What keeps a volume from being written.
-    fn unwritten(&self, journal: Journal) -> Option<String> {
+    fn unwritten(&self, journal: Journal) -> Option<Unwritten> {
         let superblock = &self.superblock;
         if let Some(feature) = superblock.features.unwritten() {
-            return Some(format!("it has the feature {feature}"));
+            return Some(Unwritten::Foreign(format!("it has the feature {feature}")));
         }
         let is_elsewhere = superblock.features.has(HAS_JOURNAL) && superblock.journal_inode == 0;
-        let why = match journal {
-            Journal::Unread(why) => why,
-            Journal::Missing => "it was not unmounted cleanly",
-            _ if superblock.has_errors => "it is marked as damaged",
-            _ if is_elsewhere => "its journal is on another device",
+        let foreign = |why: &str| Some(Unwritten::Foreign(why.to_owned()));
+        match journal {
+            _ if is_elsewhere => foreign("its journal is on another device"),
             _ if superblock.blocks_per_group < SMALLEST_GROUP
                 || !superblock.blocks_per_group.is_multiple_of(8)
                 || !superblock.inodes_per_group.is_multiple_of(8) =>
             {
-                "its groups are too small"
+                foreign("its groups are too small")
             }
-            _ if superblock.block_len > LARGEST_BLOCK => "its blocks are too large",
-            _ => return None,
-        };
-        Some(why.to_owned())
+            _ if superblock.block_len > LARGEST_BLOCK => foreign("its blocks are too large"),
+            Journal::Unread(why) => Some(Unwritten::Damaged(why)),
+            Journal::Missing => Some(Unwritten::Damaged("it was not unmounted cleanly")),
+            _ if superblock.has_errors => Some(Unwritten::Damaged("it is marked as damaged")),
+            _ => None,
+        }
     }
 
     /// Writes what the journal has to its places. A power cut within it leaves the journal, and it is done again.

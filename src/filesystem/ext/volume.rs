@@ -30,6 +30,17 @@ pub enum Unreadable {
     Fault(#[from] Fault),
 }
 
+/// Why a volume that can be read is not written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unwritten {
+    /// It is made in a way that is not written here.
+    #[error("{0}")]
+    Foreign(String),
+    /// It takes a repair first.
+    #[error("{0}")]
+    Damaged(&'static str),
+}
+
 /// A volume, as its journal left it.
 #[derive(Debug)]
 pub(super) struct Volume {

@@ -9,14 +9,15 @@ use std::{
 use rustix::process::geteuid;
 
 use super::{
-    Driver, DriverChoice, cut_off, detach_files, find_mount, kernel::REPAIR_NTFS, ownership, unmount_files,
-    userspace, userspace::source_of,
+    Driver, DriverChoice, cut_off, detach_files, e2fsck, find_mount, kernel::REPAIR_NTFS, ownership,
+    source::source_of, unmount_files,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
     export::{FilesExport, FilesMount, Owners, Promptness},
     filesystem::{
         ExtFileSystem, FatFileSystem, Fault, FileSystem, Journal, NodeId, NtfsFileSystem, Rights, Unreadable,
+        Unwritten,
     },
     mount::{
         filesystem::{Contents, Superblock},
@@ -24,17 +25,13 @@ use crate::{
         mountinfo::MountId,
         mountpoint::MountPoint,
         options::MountOptions,
-        replay,
+        replay::{self, Below},
         session::Session,
         undo::{Log, Part, Undo},
         ways::Means,
     },
-    sys::fuse_mount::is_connected,
-    volume::{
-        BlockDevice, ByteDevice,
-        free_space::{Condition, condition},
-        signature,
-    },
+    sys::process::is_root,
+    volume::{BlockDevice, ByteDevice, free_space::Condition, signature},
 };
 
 /// A file system that the server reads by itself.
@@ -42,8 +39,8 @@ use crate::{
 pub(in crate::mount) struct Builtin {
     device: Arc<ByteDevice>,
     contents: Contents,
-    /// Why it is only read where it was to be written.
-    unwritten: Option<String>,
+    /// Whether it is repaired before it is read, in memory.
+    is_repaired: bool,
 }
 
 /// How it is to be shown.
@@ -64,69 +61,23 @@ impl Builtin {
     pub(in crate::mount) fn of(
         device: &Arc<dyn BlockDevice>,
         (choice, driver): (DriverChoice, Driver),
-        read_only: bool,
     ) -> Option<Self> {
-        let (found, head) = Self::on(device)?;
-        if !found.contents.is_builtin(choice, driver) {
-            return None;
-        }
-        if !matches!(found.contents, Contents::Ext { .. }) {
-            return Some(found);
-        }
-        let other = match driver {
-            Driver::Kernel => Err("this kernel has no ext4".to_owned()),
-            Driver::Userspace => userspace::check().map_err(|error| error.to_string()),
-        };
-        // Who asks for it gets what is written here. The others wait until more people have.
-        let is_written = choice == DriverChoice::Builtin && ExtFileSystem::unwritten_feature(&head).is_none();
-        let needs_repair =
-            || condition(&**device).ok().flatten().is_some_and(|(_, found)| found == Condition::Unclean);
-        match (read_only, other) {
-            (true, Err(_)) => Some(found),
-            (false, other) if is_written && (other.is_err() || !needs_repair()) => Some(found),
-            // e2fsck repairs what no journal tells of, and perhaps knows a feature that is not known here.
-            (true, Ok(())) => {
-                (!needs_repair() && ExtFileSystem::unreadable_feature(&head).is_none()).then_some(found)
-            }
-            (false, Err(why)) => Some(Self { unwritten: Some(why), ..found }),
-            (false, Ok(())) => None,
-        }
-    }
-
-    /// What is left where the programs that would write ext4 refuse a feature of it: that it is read.
-    pub(in crate::mount) fn instead_of_refusal(
-        device: &Arc<dyn BlockDevice>,
-        driver: Driver,
-        refusal: &Error,
-    ) -> Option<Self> {
-        let why = match refusal.reason() {
-            why if why.contains("newer version of e2fsck") => "e2fsck is too old for it",
-            why if why.contains("unsupported feature") => why,
-            _ => return None,
-        };
-        if driver != Driver::Userspace {
-            return None;
-        }
-        let (found, head) = Self::on(device)?;
-        let is_readable = matches!(found.contents, Contents::Ext { .. })
-            && ExtFileSystem::unreadable_feature(&head).is_none();
-        is_readable.then(|| Self { unwritten: Some(why.to_owned()), ..found })
-    }
-
-    /// What the device holds, with its first bytes.
-    fn on(device: &Arc<dyn BlockDevice>) -> Option<(Self, Vec<u8>)> {
         let device = Arc::new(ByteDevice::new(Arc::clone(device)));
         let len = usize::try_from(device.size()).unwrap_or(usize::MAX).min(signature::HEAD_LEN);
         let mut head = vec![0; len];
         // What cannot be read the driver will tell.
-        if device.read_at(&mut head, 0).is_err() {
-            return None;
-        }
+        device.read_at(&mut head, 0).ok()?;
         let contents = Superblock::parse(&head).contents;
-        Some((Self { device, contents, unwritten: None }, head))
+        contents.is_builtin(choice, driver).then_some(Self { device, contents, is_repaired: false })
     }
 
-    /// Whether it replays a journal by itself, if there is one.
+    /// The same on what lies above the volume for this mount.
+    pub(in crate::mount) fn over(&self, below: &Below) -> Self {
+        let device = Arc::new(ByteDevice::new(Arc::clone(&below.device)));
+        Self { device, contents: self.contents, is_repaired: below.shadow.is_some() }
+    }
+
+    /// Whether it replays a journal by itself, if there is one. What else a crash leaves there is for e2fsck.
     pub(in crate::mount) const fn replays_journals(&self) -> bool {
         matches!(self.contents, Contents::Ext { .. })
     }
@@ -136,7 +87,8 @@ impl Builtin {
         matches!(self.contents, Contents::Ntfs)
     }
 
-    /// Mounts it, and puts what must be undone on the session's stack. Gives what tells of its end.
+    /// Mounts it, and puts what must be undone on the session's stack. Gives what tells of its end. Where it takes a repair first, and
+    /// the program is there, `repair` has that made.
     ///
     /// # Errors
     /// `Io` where the file system is damaged, `Damaged` where its end is missing, `Unsupported` for a feature that is not known
@@ -147,8 +99,9 @@ impl Builtin {
         mountpoint: &MountPoint,
         session: &mut Session,
         log: &Log,
+        repair: Repair<'_>,
     ) -> Result<OwnedFd> {
-        let mounted = self.raise(view, mountpoint, session, log);
+        let mounted = self.raise(view, mountpoint, session, log, repair);
         let end = mounted
             .map_err(|error| error.during(format!("cannot mount on {}", mountpoint.path().display())))?;
         if let Some(missing) = view.missing_end {
@@ -163,6 +116,7 @@ impl Builtin {
         mountpoint: &MountPoint,
         session: &mut Session,
         log: &Log,
+        repair: Repair<'_>,
     ) -> Result<OwnedFd> {
         if let Some(missing) = view.missing_end.filter(|_| !view.read_only) {
             // No repair brings it back, and each would write.
@@ -171,10 +125,13 @@ impl Builtin {
         ownership::check(self.contents, view.owners, Means::Builtin)?;
         view.options.check(self.contents, Means::Builtin)?;
         let (files, is_written) = match self.contents {
-            Contents::Ext { .. } if view.read_only || self.unwritten.is_some() => {
+            Contents::Ext { .. } if view.read_only => {
+                if self.is_repaired {
+                    repair(session)?;
+                }
                 (self.open_ext(view, session)?, false)
             }
-            Contents::Ext { .. } => self.open_ext_to_write(view, session)?,
+            Contents::Ext { .. } => self.open_ext_to_write(view, session, repair)?,
             Contents::Ntfs => (self.open_ntfs(view, session)?, false),
             _ => (self.open_fat(view, session)?, !view.read_only),
         };
@@ -243,41 +200,41 @@ impl Builtin {
     fn open_ext(&self, view: View<'_>, session: &mut Session) -> Result<Arc<dyn FileSystem>> {
         let (files, journal) = ExtFileSystem::open(&self.device, view.missing_end.is_some())
             .map_err(|why| self.unusable(view, &why))?;
-        if let Some(why) = &self.unwritten {
-            session.warnings.push(format!(
-                "mounted read-only, as writing this file system takes fuse2fs or the kernel ({why}); \
-                 see strongroom doctor"
-            ));
+        if !self.is_repaired {
+            session.warnings.extend(left(journal));
         }
-        session.warnings.extend(match journal {
-            Journal::Replayed => Some(replay::made_whole(Some(Condition::Journal))),
-            other => left(other),
-        });
         Ok(Arc::new(files))
     }
 
-    /// Opens it to be written, and tells whether it is: there may be something that only others repair.
+    /// Opens it to be written, and tells whether it is: it may be made in a way that only others write, or take a repair that
+    /// nobody here makes.
     fn open_ext_to_write(
         &self,
         view: View<'_>,
         session: &mut Session,
+        repair: Repair<'_>,
     ) -> Result<(Arc<dyn FileSystem>, bool)> {
-        let (files, journal, unwritten) =
-            ExtFileSystem::open_to_write(&self.device).map_err(|why| self.unusable(view, &why))?;
+        let mut opened = ExtFileSystem::open_to_write(&self.device);
+        let mut repairer = "e2fsck does not help: the kernel's driver may write it, as root";
+        if takes_repair(&opened) {
+            if e2fsck::program().is_err() {
+                repairer = "e2fsck is not installed: install the package e2fsprogs";
+            } else {
+                drop(opened);
+                match repair(session) {
+                    Err(error) if error.reason().contains(TOO_OLD) => repairer = "e2fsck is too old for it",
+                    done => done?,
+                }
+                opened = ExtFileSystem::open_to_write(&self.device);
+            }
+        }
+        let (files, journal, unwritten) = opened.map_err(|why| self.unusable(view, &why))?;
         match &unwritten {
             Some(why) => {
-                session.warnings.push(format!(
-                    "mounted read-only, as strongroom does not write this file system ({why}); see strongroom doctor"
-                ));
-                session.warnings.extend(match journal {
-                    Journal::Replayed => Some(replay::made_whole(Some(Condition::Journal))),
-                    other => left(other),
-                });
+                session.warnings.push(read_only_as(why, repairer));
+                session.warnings.extend(left(journal));
             }
-            None if !files.has_journal() => session.warnings.push(
-                "this file system has no journal: after a power cut, run e2fsck before you use it again"
-                    .to_owned(),
-            ),
+            None if !files.has_journal() => session.warnings.push(NO_JOURNAL.to_owned()),
             None => {}
         }
         Ok((Arc::new(files), unwritten.is_none()))
@@ -301,21 +258,43 @@ impl Builtin {
     }
 }
 
-/// What is to be said of a volume that shows as it was left.
+/// Whether a file system that was to be written takes a repair first.
+const fn takes_repair(
+    opened: &std::result::Result<(ExtFileSystem, Journal, Option<Unwritten>), Unreadable>,
+) -> bool {
+    matches!(opened, Ok((_, _, Some(Unwritten::Damaged(_)))) | Err(Unreadable::Fault(Fault::Damaged)))
+}
+
+/// What is to be said of one that is read, and was to be written.
+fn read_only_as(why: &Unwritten, repairer: &str) -> String {
+    match why {
+        Unwritten::Damaged(why) => {
+            format!("mounted read-only, as this file system takes a repair ({why}), and {repairer}")
+        }
+        Unwritten::Foreign(why) => format!(
+            "mounted read-only, as strongroom does not write this file system ({why}); the kernel's driver may, as root"
+        ),
+    }
+}
+
+/// What is to be said of a volume that is only read, and was not unmounted cleanly.
 fn left(journal: Journal) -> Option<String> {
     match journal {
-        Journal::Empty | Journal::Replayed => None,
+        Journal::Empty => None,
+        Journal::Replayed => Some(replay::made_whole(Some(Condition::Journal))),
         Journal::Unread(why) => Some(replay::not_replayed(why)),
         Journal::Missing => replay::left_as_it_is((signature::FileSystem::Ext, Condition::Unclean)),
     }
 }
 
+/// Has the volume repaired by other programs, which see it as a file.
+type Repair<'a> = &'a mut dyn FnMut(&mut Session) -> Result<()>;
+
 /// Whose the files are where nobody said: root, and the owner of the root directory, see those that the volume names. Anybody else
-/// who has the key would only be kept out by numbers that mean other people here.
+/// who has the key would only be kept out by numbers that mean other people here, root of a user namespace above all.
 fn usual_owners(files: &dyn FileSystem) -> Owners {
-    let me = geteuid();
     match files.attributes(NodeId::ROOT).map(|root| root.rights) {
-        Ok(Rights::Posix { uid, .. }) if me.is_root() || uid == me.as_raw() => Owners::Real,
+        Ok(Rights::Posix { uid, .. }) if is_root() || uid == geteuid().as_raw() => Owners::Real,
         _ => Owners::Me,
     }
 }
@@ -339,7 +318,7 @@ impl Part for Files {
         let Some(id) = self.id else { return self.export.finish(true) };
         if how == Undo::Clean {
             unmount_files(id, &self.stop)?;
-            if self.is_held && is_connected((id.major, id.minor)) == Some(true) {
+            if self.is_held && self.export.is_alive() {
                 // It is looked at twice a second: nobody who asks meanwhile shall wait for it.
                 return Err(Error::new(ErrorKind::Busy, "it is still in use elsewhere"));
             }
@@ -351,3 +330,7 @@ impl Part for Files {
         self.export.finish(true).and(detached)
     }
 }
+
+const NO_JOURNAL: &str = "this file system has no journal: after a power cut it takes a repair by e2fsck, and files may be damaged";
+/// What e2fsck says of features that came after it.
+const TOO_OLD: &str = "newer version of e2fsck";

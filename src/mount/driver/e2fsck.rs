@@ -1,8 +1,8 @@
-//! What `e2fsck` repairs unasked before `fuse2fs` mounts, and what is left to the user.
+//! What `e2fsck` repairs unasked before ext is mounted, and what is left to the user.
 //!
-//! `fuse2fs` keeps no journal. Where it, or the server of its block file, is killed between two of its writes, `e2fsck -p`
-//! makes good nearly all of that. It stops at a file that has lost its name (`Unattached inode`), and at a superblock of
-//! which a part was written: 1.47.0 writes it in pieces, its checksum last.
+//! What keeps no journal (ext2, or `fuse2fs`, by which older versions of strongroom mount) leaves some things half done where it is
+//! killed. `e2fsck -p` makes good nearly all of that. It stops at a file that has lost its name (`Unattached inode`), and at a
+//! superblock of which a part was written: `fuse2fs` 1.47.0 writes it in pieces, its checksum last.
 
 use std::{
     fs::File,
@@ -31,7 +31,7 @@ pub(in crate::mount) fn program() -> Result<PathBuf> {
 ///
 /// # Errors
 /// `Io` with what was found and how to repair it, `Missing`, `Interrupted`.
-pub(super) fn repair_unasked(session: &mut Session, block: &str, mountpoint: &Path) -> Result<()> {
+pub(in crate::mount) fn repair_unasked(session: &mut Session, block: &str, mountpoint: &Path) -> Result<()> {
     let program = program()?;
     let mut finished = preen(&program, session, block)?;
     let is_refused = is_left_damaged(&finished);
@@ -58,7 +58,7 @@ pub(super) fn repair_unasked(session: &mut Session, block: &str, mountpoint: &Pa
 ///
 /// # Errors
 /// `Io` where the journal was not replayed, `Missing`, `Interrupted`.
-pub(super) fn repair_in_memory(session: &mut Session, block: &str) -> Result<()> {
+pub(in crate::mount) fn repair_in_memory(session: &mut Session, block: &str) -> Result<()> {
     let program = program()?;
     let mut finished = preen(&program, session, block)?;
     if is_left_damaged(&finished) {
@@ -136,7 +136,7 @@ impl Way<'_> {
         let tools = first.iter().chain(&["e2fsck -fy"]).map(|tool| format!("{folder}/{tool} {volume}"));
         let tools = tools.collect::<Vec<_>>().join("; ");
         format!(
-            "repair it (files that lost their names end up in lost+found), with the same options as this mount: \
+            "repair it (files that lost their names end up in lost+found, which --owner me shows), with the same options as this mount: \
              strongroom mount --block {container} {mountpoint}; {tools}; strongroom unmount {mountpoint}"
         )
     }

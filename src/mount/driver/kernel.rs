@@ -478,7 +478,7 @@ mod tests {
             options.map(|options| options.into_string().unwrap())
         };
         assert_eq!(told(Contents::Exfat).unwrap(), "uid=1000,gid=100,umask=077,iocharset=utf8");
-        let ext = |needs_recovery| Contents::Ext { needs_recovery, has_extents: true, has_reserve: true };
+        let ext = |needs_recovery| Contents::Ext { needs_recovery };
         assert_eq!(told(ext(true)).unwrap(), "noload");
         assert_eq!(told(Contents::Btrfs).unwrap(), "rescue=nologreplay");
         assert_eq!(told(ext(false)), None);
@@ -497,7 +497,7 @@ mod tests {
 
     #[test]
     fn a_journal_is_left_only_where_there_is_one_and_it_cannot_be_replayed() {
-        let ext = |needs_recovery| Contents::Ext { needs_recovery, has_extents: true, has_reserve: true };
+        let ext = |needs_recovery| Contents::Ext { needs_recovery };
         for (contents, leaves_journal, expected) in [
             (ext(true), true, Some("noload")),
             (ext(true), false, None),

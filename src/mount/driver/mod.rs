@@ -4,7 +4,7 @@ mod builtin;
 mod e2fsck;
 mod kernel;
 mod ownership;
-mod userspace;
+mod source;
 
 use std::{
     fs::File,
@@ -27,7 +27,7 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    filesystem::Superblock,
+    filesystem::{Contents, Superblock},
     holders::{Holder, holders_elsewhere, holders_of_mount, holds_mount_without_place, other_mounts},
     mountinfo::{Mount, MountId, MountTable},
     mountpoint::MountPoint,
@@ -49,19 +49,19 @@ use crate::{
 };
 
 pub(super) use builtin::{Builtin, View};
-pub(super) use e2fsck::{finding as e2fsck_finding, program as e2fsck_program};
+pub(super) use e2fsck::{
+    finding as e2fsck_finding, program as e2fsck_program, repair_in_memory, repair_unasked,
+};
 
 /// What the user asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DriverChoice {
-    /// The kernel for root who has loop devices, else userspace.
+    /// The kernel for root who has loop devices, else the server itself.
     Auto,
     /// A loop device and the kernel's file system. Root only.
     Kernel,
-    /// Without privileges: FAT and exFAT in the server, NTFS and ext4 too where they are only read, else by `fuse2fs`.
-    Userspace,
-    /// The same, and in the server whatever it can write.
+    /// The server itself: FAT, exFAT, ext2, ext3 and ext4, and NTFS to read.
     Builtin,
 }
 
@@ -70,8 +70,8 @@ pub enum DriverChoice {
 pub enum Driver {
     /// A loop device and the kernel's file system.
     Kernel,
-    /// What needs no privileges: the server itself where it knows the file system, else `fuse2fs`.
-    Userspace,
+    /// The server itself, which takes no privileges.
+    Builtin,
 }
 
 impl DriverChoice {
@@ -83,7 +83,7 @@ impl DriverChoice {
         match self {
             Self::Kernel if is_root() => Ok(Driver::Kernel),
             Self::Auto if has_loop_devices() => Ok(Driver::Kernel),
-            Self::Auto | Self::Userspace | Self::Builtin => Ok(Driver::Userspace),
+            Self::Auto | Self::Builtin => Ok(Driver::Builtin),
             Self::Kernel => Err(Error::new(ErrorKind::Permission, "only root may use the kernel driver")
                 .with_hint("leave out --driver, or run it as root")),
         }
@@ -95,7 +95,7 @@ impl Driver {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Kernel => "kernel",
-            Self::Userspace => "userspace",
+            Self::Builtin => "builtin",
         }
     }
 
@@ -106,14 +106,8 @@ impl Driver {
     pub fn check(self) -> Result<()> {
         match self {
             Self::Kernel => kernel::check(),
-            // Which of them it takes shows only once the volume is open.
-            Self::Userspace => Ok(()),
+            Self::Builtin => Ok(()),
         }
-    }
-
-    /// Whether it replays journals where the block file can be written: what `fuse2fs` makes of them is not enough.
-    pub fn replays_journals(self) -> bool {
-        self == Self::Kernel || e2fsck::program().is_ok()
     }
 
     /// Mounts the file system in `block` on `mountpoint`, and puts what must be undone on the session's stack.
@@ -128,7 +122,8 @@ impl Driver {
             // No repair brings it back, and each would write.
             (Some(missing), _) if !volume.read_only => Err(cut_off(missing)),
             (_, Self::Kernel) => kernel::mount(volume, mountpoint, session),
-            (_, Self::Userspace) => userspace::mount(volume, mountpoint, session),
+            // What it can mount was left to it before.
+            (_, Self::Builtin) => Err(unmountable(&volume.superblock)),
         };
         let mounted = mounted.map_err(|error| match (volume.missing_end, error.kind()) {
             (Some(missing), ErrorKind::Io) => cut_off(missing),
@@ -172,6 +167,14 @@ impl Volume<'_> {
     /// Whether a journal stays as it is, because the block file cannot be written.
     fn leaves_journal(&self) -> bool {
         self.read_only && self.shadow.is_none() && self.condition != Some(Condition::Clean)
+    }
+}
+
+fn unmountable(superblock: &Superblock) -> Error {
+    match superblock.contents {
+        Contents::Unknown => superblock.unmountable(),
+        other => Error::new(ErrorKind::Missing, format!("no driver mounts {other} without root"))
+            .with_hint("mount it as root, or use mount --block to see the volume as a file"),
     }
 }
 
@@ -414,3 +417,22 @@ const TICK: Duration = Duration::from_millis(10);
 const FORCED_SYNC: Duration = Duration::from_secs(3);
 /// So many mounts on top of one another are taken away at most.
 const MOST_COVERS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_file_systems_need_root() {
+        let error = unmountable(&Superblock { contents: Contents::Xfs, block_size: None, other: None });
+        assert_eq!(error.kind(), ErrorKind::Missing);
+        assert!(error.hint().unwrap().contains("as root"));
+    }
+
+    #[test]
+    fn an_unknown_file_system_needs_other_tools_and_not_root() {
+        let error = unmountable(&Superblock { contents: Contents::Unknown, block_size: None, other: None });
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(!error.hint().unwrap().contains("root"));
+    }
+}

@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn owners_are_shown_as_asked_or_not_at_all() {
-        let ext = Contents::Ext { needs_recovery: false, has_extents: true, has_reserve: true };
+        let ext = Contents::Ext { needs_recovery: false };
         let refused = |contents, owners, means| {
             check(contents, Some(owners), means).is_err_and(|error| error.kind() == ErrorKind::Unsupported)
         };
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_file_system_with_owners_keeps_them() {
-        let ext = Contents::Ext { needs_recovery: false, has_extents: true, has_reserve: true };
+        let ext = Contents::Ext { needs_recovery: false };
         for contents in [ext, Contents::Xfs, Contents::Btrfs] {
             assert_eq!(options(contents, User { uid: 1000, gid: 100 }), None);
         }

@@ -187,7 +187,6 @@ impl Server {
             patience,
             stop: Arc::clone(self.session.stop()),
             log: Arc::clone(&self.log),
-            driver: record.driver_process,
             shortage: Arc::clone(&self.shortage),
             container: record.entry.container.clone(),
         })

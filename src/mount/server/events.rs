@@ -28,10 +28,7 @@ use crate::{
         mountinfo::{self, MountId, MountTable},
         protocol::{self, Command},
     },
-    sys::{
-        process::{ProcessId, effective_user},
-        socket::peer_user,
-    },
+    sys::{process::effective_user, socket::peer_user},
 };
 
 /// Something that happened.
@@ -41,7 +38,7 @@ pub(super) enum Event {
     Signal,
     /// Somebody connected to the control socket.
     Command(UnixStream),
-    /// A part went away from outside: unmounted, the driver's process ended, or the owner of a private session did.
+    /// A part went away from outside: unmounted, or the owner of a private session ended.
     Gone,
     /// A write that would have touched the protected hidden volume was refused.
     Refused,
@@ -89,7 +86,6 @@ pub(super) struct Watch {
     mount: Option<MountId>,
     table: File,
     export: OwnedFd,
-    driver: Option<OwnedFd>,
     owner: Option<UnixStream>,
     borrower: Option<UnixStream>,
     alarm: Option<PipeReader>,
@@ -102,15 +98,14 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Watches the end of the export, the mount that the user was given, and the driver's process.
+    /// Watches the end of the export, and the mount that the user was given.
     ///
-    /// Not the block file's mount below a driver: that has the file open and does without its path.
-    pub(super) fn new(export: OwnedFd, mount: Option<MountId>, driver: Option<ProcessId>) -> Result<Self> {
+    /// Not the block file's mount below the kernel's driver: that has the file open and does without its path.
+    pub(super) fn new(export: OwnedFd, mount: Option<MountId>) -> Result<Self> {
         Ok(Self {
             mount,
             table: File::open(mountinfo::PATH)?,
             export,
-            driver: driver.map(ProcessId::watch).transpose()?,
             owner: None,
             borrower: None,
             alarm: None,
@@ -168,11 +163,9 @@ impl Watch {
         self.is_lingering
     }
 
-    /// Whether the export or the driver has ended.
+    /// Whether the export has ended.
     pub(super) fn has_ended(&self) -> bool {
-        let parts = [Some(&self.export), self.driver.as_ref()];
-        let mut ends: Vec<_> =
-            parts.into_iter().flatten().map(|part| PollFd::new(part, PollFlags::IN)).collect();
+        let mut ends = [PollFd::new(&self.export, PollFlags::IN)];
         poll(&mut ends, Some(&Timespec::default())).is_ok_and(|ended| ended > 0)
     }
 
@@ -242,7 +235,6 @@ impl Watch {
             PollFd::from_borrowed_fd(self.table.as_fd(), PollFlags::PRI),
             PollFd::from_borrowed_fd(self.export.as_fd(), PollFlags::IN),
         ];
-        descriptors.extend(self.driver.as_ref().map(|driver| PollFd::new(driver, PollFlags::IN)));
         descriptors.extend(self.owner.as_ref().map(|owner| PollFd::new(owner, PollFlags::IN)));
         let borrower = descriptors.len();
         descriptors.extend(self.borrower.as_ref().map(|borrower| PollFd::new(borrower, PollFlags::IN)));

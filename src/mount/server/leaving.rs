@@ -142,12 +142,7 @@ impl Server {
         let loss = self.loss();
         let overwritten = loss.as_ref().and_then(Loss::damage);
         let Some(loss) = loss.filter(Loss::is_nameless) else {
-            let is_driver_killed = cause == Cause::Gone && self.is_driver_killed();
-            let kept = if is_driver_killed { DIRECTORY_PART } else { 0 };
-            let Some(ended) = self.end_for(cause, kept) else { return Next::Serve };
-            if is_driver_killed {
-                self.leave_record();
-            }
+            let Some(ended) = self.end_for(cause, 0) else { return Next::Serve };
             if let Some(damage) = &overwritten {
                 self.tell(&format!("a volume was unmounted: {}", damage.reason()));
             }
@@ -166,25 +161,6 @@ impl Server {
             self.tell(&format!("a volume was unmounted: {}", damage.reason()));
         }
         self.save_lost((&loss, rescue), ended.lossy().or(overwritten))
-    }
-
-    /// Whether its driver has ended under a volume that still shows, and may have taken with it what was written.
-    fn is_driver_killed(&self) -> bool {
-        let record = self.session.record();
-        let has_ended = record.driver_process.is_some_and(|driver| !driver.is_alive());
-        has_ended && !record.entry.read_only && self.is_visible()
-    }
-
-    /// Leaves the session's directory behind, as a killed server does: `list` and `unmount` then say what has happened.
-    fn leave_record(&mut self) {
-        if let Err(error) = self.session.note(|record| record.entry.driver_killed = true) {
-            (self.log)(&format!("cannot note that the driver was killed: {error}"));
-        }
-        let place = self.session.record().place().display().to_string();
-        self.tell(&format!(
-            "{place}: fuse2fs was killed, so the volume was unmounted: what was not synced is lost"
-        ));
-        std::mem::forget(std::mem::take(&mut self.session.parts));
     }
 
     /// The volume is down, and its container lost: saved as one of those asks who wait for the end, or else where that goes. They are

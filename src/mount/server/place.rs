@@ -100,7 +100,6 @@ pub(super) fn record(
         mounted_at: now(),
         idle: order.idle,
         dead: false,
-        driver_killed: false,
     };
     Ok(Record {
         entry,
@@ -117,6 +116,5 @@ pub(super) fn record(
         block_mount: None,
         mount: None,
         loop_device: None,
-        driver_process: None,
     })
 }

@@ -14,18 +14,13 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::Signal;
-
 use crate::{
     error::{Error, ErrorKind},
     mount::{
         protocol::{self, Failure, Outcome},
         undo::Log,
     },
-    sys::{
-        memory::wipe_all_secrets,
-        process::{ProcessId, end_at_once},
-    },
+    sys::{memory::wipe_all_secrets, process::end_at_once},
     volume::{Shortage, Stillness, seal},
 };
 
@@ -48,7 +43,6 @@ pub(super) struct Charge {
     /// Set where the server shall wait for nobody any more.
     pub stop: Arc<AtomicBool>,
     pub log: Log,
-    pub driver: Option<ProcessId>,
     /// The writes that its medium does not take: they wait no longer once the server is told to hurry.
     pub shortage: Arc<Shortage>,
     /// The container, to be named.
@@ -129,10 +123,6 @@ impl Charge {
         seal();
         wipe_all_secrets();
         (self.log)("the medium is given up, and the keys are wiped");
-        if let Some(driver) = self.driver {
-            // Otherwise it would wait for answers that do not come.
-            let _ended = driver.signal(Signal::KILL);
-        }
         let reason = format!("{}: what was not written yet is lost", self.what());
         self.answer(&Outcome::GivenUp(Failure::from(&Error::new(ErrorKind::Io, reason))));
         end_at_once(1)
