@@ -44,8 +44,8 @@ pub(super) struct Mount {
 impl Mount {
     /// Whether it shows the files of a volume of ours, by its server: no other has such a source.
     pub(super) fn is_driver(&self) -> bool {
-        matches!(self.kind.as_str(), "fuse.ext4" | "fuse.exfat" | "fuse.vfat")
-            && Path::new(&self.source).starts_with(SOURCE)
+        let subtype = self.kind.strip_prefix("fuse.");
+        subtype.is_some_and(|subtype| subtype != "strongroom") && Path::new(&self.source).starts_with(SOURCE)
     }
 
     /// The user who mounted it, which the options of a FUSE file system tell.
