@@ -163,7 +163,7 @@ person() {
 newer() {
     dpkg-deb --raw-extract "$1" "$work/newer"
     sed -i 's/^Version: .*/&+upgraded/' "$work/newer/DEBIAN/control"
-    dpkg-deb --root-owner-group --build "$work/newer" "$2" >/dev/null
+    dpkg-deb --root-owner-group -Zgzip -z1 --build "$work/newer" "$2" >/dev/null
     rm -rf "$work/newer"
 }
 
