@@ -8,6 +8,8 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
+mod far;
+
 use std::{io, ops::Range};
 
 use super::folder;
@@ -95,6 +97,17 @@ pub fn recognise(head: &[u8]) -> Option<&'static Signature> {
         Test::Magic(offset, magic) => has(head, offset, magic),
         Test::Look(is_there) => is_there(head),
     })
+}
+
+/// The signature of a whole medium: in its first bytes, or else farther on, where some stand that leave the start as it is.
+///
+/// # Errors
+/// What reading gave.
+pub fn find(storage: &dyn Storage) -> io::Result<Option<&'static Signature>> {
+    match recognise(&read_head(storage)?) {
+        Some(found) => Ok(Some(found)),
+        None => far::recognise(storage),
+    }
 }
 
 /// The first bytes of a medium, as [`recognise`] wants them.
@@ -280,6 +293,12 @@ fn is_swap(head: &[u8]) -> bool {
         .any(|offset| names.iter().any(|name| has(head, offset, name)))
 }
 
+/// The name, the size of the blocks, and the start of the first one or of an empty archive's end.
+fn is_bzip2(head: &[u8]) -> bool {
+    let is_block = has(head, 4, b"\x31\x41\x59\x26\x53\x59") || has(head, 4, b"\x17\x72\x45\x38\x50\x90");
+    has(head, 0, b"BZh") && matches!(head.get(3), Some(b'1'..=b'9')) && is_block
+}
+
 /// Two bytes only, so this is told as what may be: a container of VeraCrypt has them by chance, too.
 pub fn may_be_file_vault(head: &[u8]) -> bool {
     has(head, 88, b"CS")
@@ -291,14 +310,19 @@ pub const FILE_VAULT: &str = "cryptsetup open --type fvault2 FILE NAME (2.6 and 
 /// So many bytes from the start hold every signature; the farthest is that of btrfs.
 pub const HEAD_LEN: usize = 68 * 1024;
 
+/// What a table of UEFI is called.
+pub const GPT: &str = "a GPT partition table";
 const LVM: &str = "an LVM physical volume";
 const LVM_WAY: &str = "as root: losetup -f --show FILE (not for a device), then vgchange -ay";
 const RAID: &str = "a member of a RAID";
 const RAID_WAY: &str = "as root: losetup -f --show FILE (not for a device), then mdadm --assemble --scan";
+const ZFS: &str = "a member of a ZFS pool";
+const ZFS_WAY: &str = "as root: zpool import -d FILE finds the pool";
 const QCOW2: &str = "a qcow2 disk image, which must be converted to a raw one";
 const TO_RAW: &str = "qemu-img convert -O raw FILE NEW makes a raw image of it";
 const KEEPASS: &str = "a KeePass database";
 const KEEPASS_WAY: &str = "KeePassXC opens it";
+const GUNZIP: &str = "what is in it comes out first: gunzip -c FILE > NEW";
 const GPG_WAY: &str = "gpg -d FILE opens it";
 const AGE: &str = "a file encrypted by age";
 const AGE_WAY: &str = "age -d FILE opens it";
@@ -312,8 +336,8 @@ const REISERFS: &str = "a ReiserFS file system";
 /// In the order in which they are looked for.
 static KNOWN: &[Signature] = &[
     // These leave the first sector as it was.
-    other(512, b"EFI PART", "a GPT partition table"),
-    other(4096, b"EFI PART", "a GPT partition table"),
+    other(512, b"EFI PART", GPT),
+    other(4096, b"EFI PART", GPT),
     foreign(512, b"LABELONE", LVM, LVM_WAY),
     foreign(1024, b"LABELONE", LVM, LVM_WAY),
     foreign(1536, b"LABELONE", LVM, LVM_WAY),
@@ -382,7 +406,7 @@ static KNOWN: &[Signature] = &[
         "a bcachefs file system",
         "as root: bcachefs unlock FILE, where it is encrypted, then mount -t bcachefs",
     ),
-    foreign(0x4018, b"version\0", "a member of a ZFS pool", "as root: zpool import -d FILE finds the pool"),
+    foreign(0x4018, b"version\0", ZFS, ZFS_WAY),
     other(4092, b"\x83\x74\x02\x6d", "a DRBD device"),
     other(4120, b"\xc6\x85\x73\xf6", "a bcachefs file system"),
     other(1024, b"OCFSV2", OCFS2),
@@ -484,10 +508,12 @@ static KNOWN: &[Signature] = &[
     foreign(0, b"PK\x03\x04", "a zip archive", "7z x FILE opens it, also where it is encrypted"),
     foreign(0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", "7z x FILE opens it, also where it is encrypted"),
     foreign(0, b"Rar!\x1a\x07", "a rar archive", "unrar x FILE opens it, also where it is encrypted"),
-    other(0, b"\xfd7zXZ\0", "an xz archive"),
-    other(0, b"\x1f\x8b\x08\0", "a gzip archive"),
-    other(0, b"\x1f\x8b\x08\x08", "a gzip archive"),
-    other(0, b"\x28\xb5\x2f\xfd", "a zstd archive"),
+    foreign(0, b"\xfd7zXZ\0", "an xz archive", "what is in it comes out first: xz -dc FILE > NEW"),
+    foreign(0, b"\x1f\x8b\x08\0", "a gzip archive", GUNZIP),
+    foreign(0, b"\x1f\x8b\x08\x08", "a gzip archive", GUNZIP),
+    foreign(0, b"\x28\xb5\x2f\xfd", "a zstd archive", "what is in it comes out first: unzstd FILE -o NEW"),
+    looked_foreign(is_bzip2, "a bzip2 archive", "what is in it comes out first: bunzip2 -c FILE > NEW"),
+    foreign(0, b"PWS3", "a Password Safe database", "Password Safe or Password Gorilla opens it"),
     other(257, b"ustar", "a tar archive"),
     other(0, b"-----BEGIN ", "a text file"),
     other(0, b"\x7fELF", "a program"),

@@ -25,7 +25,7 @@ pub fn recognise(storage: &dyn Storage) -> Result<Option<&'static str>> {
     if head.is_empty() {
         return Ok(Some(EMPTY));
     }
-    if let Some(found) = signature::recognise(&head) {
+    if let Some(found) = signature::find(storage)? {
         return Ok(Some(found.name));
     }
     if head.first_chunk() == Some(&[0; 512]) {
@@ -61,6 +61,9 @@ pub fn way_in(storage: &Arc<dyn Storage>, path: &Path) -> Result<Option<String>>
             Some(way) => Ok(Some(with_path(way))),
             None => Ok(partition_hint(storage)?.map(|hint| with_path(&hint))),
         };
+    }
+    if let Some(way) = signature::find(&**storage)?.and_then(|found| found.way_in) {
+        return Ok(Some(with_path(way)));
     }
     let file_vault = || {
         let way = with_path(signature::FILE_VAULT);

@@ -83,8 +83,16 @@ pub fn only_container(storage: &Arc<dyn Storage>) -> Result<Option<PartitionCont
 /// # Errors
 /// `Usage` where there is no such partition, `Damaged` where the medium ends before it.
 pub fn partition_range(storage: &dyn Storage, number: u32) -> Result<std::ops::Range<u64>> {
-    let table = partitions::read(storage)?
-        .ok_or_else(|| Error::new(ErrorKind::Usage, "it has no partition table"))?;
+    let Some(table) = partitions::read(storage)? else {
+        let head = signature::read_head(storage)?;
+        let is_damaged = signature::recognise(&head).is_some_and(|found| found.name == signature::GPT);
+        return Err(if is_damaged {
+            Error::new(ErrorKind::Damaged, "both copies of its partition table are damaged")
+                .with_hint("strongroom header repair --scan looks for containers without it")
+        } else {
+            Error::new(ErrorKind::Usage, "it has no partition table")
+        });
+    };
     let partition = table.partition(number).ok_or_else(|| {
         let numbers: Vec<_> = table.partitions.iter().map(|found| found.number.to_string()).collect();
         Error::new(ErrorKind::Usage, format!("it has no partition {number}"))
