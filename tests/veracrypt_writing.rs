@@ -496,6 +496,33 @@ fn a_damaged_header_is_put_back_from_its_copy() {
     opened(&storage, PASSWORD, false, true).unwrap();
 }
 
+// proves: VC-PLACE-04
+#[test]
+fn what_only_a_copy_opens_whose_container_begins_elsewhere_is_not_written() {
+    let storage = made();
+    hide(&storage, Some(65_536), &OsRng).unwrap();
+    let moved = MemoryStorage::new([vec![0x55; 12_288], storage.to_vec()].concat());
+    let there = Some("--offset 12288 opens it there");
+    let error = open(&moved, &secret(PASSWORD), hints(false, true)).unwrap_err();
+    assert_eq!((error.kind(), error.hint()), (ErrorKind::NotAContainer, there));
+
+    let (header, unlocked) = open(&moved, &secret(HIDDEN), hints(true, true)).unwrap();
+    assert!(header.warnings(&unlocked).iter().any(|warning| warning.contains("may begin elsewhere")));
+    let error = header.prepare_writing(&moved, &unlocked).unwrap_err();
+    assert_eq!((error.kind(), error.hint()), (ErrorKind::NotAContainer, there));
+    let found = Opened::of_key(&unlocked.volume_key).unwrap();
+    let credentials = secret(HIDDEN);
+    let locking = Locking { credentials: &credentials, prf: found.prf, pim: found.pim };
+    let error = NewHeaders::new(&found, &moved, &locking, &OsRng).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotAContainer);
+
+    // In its own container it is written, though its header is lost.
+    storage.write_all_at(&[0x55; 512], 65_536).unwrap();
+    let (header, unlocked) = open(&storage, &secret(HIDDEN), hints(true, true)).unwrap();
+    assert!(header.warnings(&unlocked).is_empty());
+    header.prepare_writing(&storage, &unlocked).unwrap();
+}
+
 // proves: VC-BACKUP-01
 // proves: VC-BACKUP-02
 #[test]

@@ -70,6 +70,11 @@ pub trait Storage: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Where the first of these bytes lies in what they are a part of; zero where they are no part of anything.
+    fn origin(&self) -> u64 {
+        0
+    }
+
     /// Where the header of the container lies, when it is in none of these bytes.
     fn header(&self) -> Option<&dyn Storage> {
         None

@@ -72,6 +72,10 @@ impl Storage for Section {
         self.base.punch_hole(self.place(range.start, len, io::ErrorKind::InvalidInput)?)
     }
 
+    fn origin(&self) -> u64 {
+        self.base.origin().saturating_add(self.range.start)
+    }
+
     fn limits(&self) -> Limits {
         Limits { can_resize: false, ..self.base.limits() }
     }

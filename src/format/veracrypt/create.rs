@@ -317,10 +317,10 @@ const MOST: u64 = 1 << 50;
 /// The smallest hidden volume, in bytes.
 const LEAST_HIDDEN: u64 = 9 * 4096;
 /// What is left free behind a hidden volume for the outer file system, in bytes: VC-HID-01.
-const RESERVE: u64 = 131_072;
+pub(super) const RESERVE: u64 = 131_072;
 /// The same behind one smaller than [`SMALL`].
-const SMALL_RESERVE: u64 = 4096;
-const SMALL: u64 = 2 << 20;
+pub(super) const SMALL_RESERVE: u64 = 4096;
+pub(super) const SMALL: u64 = 2 << 20;
 /// Where a hidden volume of the largest size begins is a multiple of this.
 const ALIGNMENT: u64 = 4096;
 const _: () = assert!(HEADER_LEN == 512, "a header is one unit");

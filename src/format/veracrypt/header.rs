@@ -111,6 +111,18 @@ pub enum HeaderError {
         /// The container's size.
         container_len: u64,
     },
+    /// A copy that stands at the end of another container than the one that was looked at.
+    #[error("the container whose backup header stands at the end begins at byte {at}, not here")]
+    Elsewhere {
+        /// In bytes of the file or device.
+        at: u64,
+    },
+    /// A copy at the end of a container whose start is not there.
+    #[error("the first {missing} bytes of the container are missing: only its backup header opens")]
+    Headless {
+        /// How many.
+        missing: u64,
+    },
     /// Data where headers stand.
     #[error("the data start at byte {start}, within the header")]
     InHeader {
@@ -125,6 +137,7 @@ impl From<HeaderError> for Error {
             HeaderError::Version(_) | HeaderError::Minimum(_) | HeaderError::SmallBlocks(_) => {
                 ErrorKind::Unsupported
             }
+            HeaderError::Elsewhere { .. } | HeaderError::Headless { .. } => ErrorKind::NotAContainer,
             _ => ErrorKind::Damaged,
         };
         Self::caused_by(kind, error)

@@ -16,6 +16,7 @@ mod place;
 mod prf;
 mod rewrite;
 mod seal;
+mod start;
 #[cfg(test)]
 mod tests;
 mod trial;
@@ -33,7 +34,7 @@ pub use self::{
     rewrite::{NewHeaders, backup_file},
     seal::Locking,
 };
-use self::{growth::VeraCryptGrowth, layout::SLOT_LEN, place::Slot};
+use self::{growth::VeraCryptGrowth, layout::SLOT_LEN, place::Slot, start::Front};
 use crate::{
     crypto::{
         rng::Rng,
@@ -151,7 +152,16 @@ impl Format for VeraCrypt {
             let reason = format!("its size is {len}, and a header alone has 512 bytes");
             return Err(Error::new(ErrorKind::NotAContainer, reason)); // VC-PLACE-02
         }
-        Ok(Box::new(Locked { format: *self, container_len: len, slots }))
+        let front = Front::read(storage, len);
+        Ok(Box::new(Locked { format: *self, container_len: len, slots, front: Some(front) }))
+    }
+
+    /// A backup has this size, and says nothing of itself either (VC-BACKUP-01).
+    fn read_header_file(&self, file: &dyn Storage) -> Result<Option<Box<dyn Header>>> {
+        if file.size()? != create::HEADERS_LEN {
+            return Ok(None);
+        }
+        Ok(Some(locked_backup(*self, file, LONG_ENOUGH)?))
     }
 
     fn plan(&self, room: Room, wishes: &Wishes<'_>, _: &dyn Rng) -> Result<Box<dyn Blueprint>> {
@@ -191,6 +201,8 @@ struct Locked {
     format: VeraCrypt,
     container_len: u64,
     slots: Vec<Slot>,
+    /// `None` where they are in a file of their own.
+    front: Option<Front>,
 }
 
 impl Header for Locked {
@@ -235,7 +247,11 @@ impl Header for Locked {
         if let (Some(error), true) = (refused, passwords.is_empty()) {
             return Err(error);
         }
-        trial::run(&self.slots, &passwords, attempt)?.unlock(self.container_len)
+        let opened = trial::run(&self.slots, &passwords, attempt)?;
+        if let Some(front) = &self.front {
+            opened.check_start(front)?;
+        }
+        opened.unlock(self.container_len)
     }
 
     fn unlock_with_key(&self, key: VolumeKey) -> Result<Unlocked> {
@@ -249,9 +265,16 @@ impl Header for Locked {
         }
     }
 
-    fn prepare_writing(&self, _: &dyn Storage, unlocked: &Unlocked) -> Result<Vec<String>> {
-        Opened::of_key(&unlocked.volume_key)?.check_writable(self.container_len)?;
+    fn prepare_writing(&self, storage: &dyn Storage, unlocked: &Unlocked) -> Result<Vec<String>> {
+        let opened = Opened::of_key(&unlocked.volume_key)?;
+        opened.check_writable(self.container_len)?;
+        opened.check_place(storage)?;
         Ok(Vec::new())
+    }
+
+    fn warnings(&self, unlocked: &Unlocked) -> Vec<String> {
+        let opened = Opened::of_key(&unlocked.volume_key).ok().filter(|_| self.front.is_some());
+        opened.and_then(|opened| opened.doubt_of_place(self.container_len)).into_iter().collect()
     }
 
     fn check_growth(&self, new_len: u64) -> Result<()> {
@@ -300,10 +323,14 @@ pub fn read_backup(file: &dyn Storage, container_len: u64) -> Result<Box<dyn Hea
             format!("a backup of a VeraCrypt header has {} bytes, this file has {len}", create::HEADERS_LEN);
         return Err(Error::new(ErrorKind::NotAContainer, reason)); // VC-BACKUP-02
     }
+    locked_backup(EITHER, file, container_len)
+}
+
+fn locked_backup(format: VeraCrypt, file: &dyn Storage, container_len: u64) -> Result<Box<dyn Header>> {
     let slots =
         [(Place::Normal, 0), (Place::Hidden, SLOT_LEN)].map(|(place, at)| Slot::read(file, place, at));
     let slots = slots.into_iter().collect::<Result<_>>()?;
-    Ok(Box::new(Locked { format: EITHER, container_len, slots }))
+    Ok(Box::new(Locked { format, container_len, slots, front: None }))
 }
 
 fn no_editor() -> Error {
@@ -313,5 +340,7 @@ fn no_editor() -> Error {
     )
 }
 
+/// The size of a container that is not there: whatever the header says lies in it.
+const LONG_ENOUGH: u64 = 1 << 62;
 const NOT_AUTHENTICATED: &str =
     "not authenticated: whoever can write to the container can put another in its place";

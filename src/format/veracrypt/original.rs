@@ -8,6 +8,7 @@ use super::{
     trial::{self, Passwords},
 };
 use crate::{
+    crypto::hash,
     error::{ErrorKind, Result},
     format::{Attempt, CopyInfo, CopyState, Finding},
 };
@@ -34,7 +35,8 @@ pub(super) fn tried(
     let passwords = passwords.get(password..=password).unwrap_or_default();
     match trial::run_once(std::slice::from_ref(slot), passwords, &attempt_again) {
         Ok(original) if !attempt.hints.backup_header => Ok(original),
-        Ok(_) => Ok(copy),
+        // Two containers with one password may lie behind each other.
+        Ok(original) => Ok(Opened { original_is_lost: !copy.has_same_keys(&original), ..copy }),
         Err(error) => match error.kind() {
             ErrorKind::Credentials | ErrorKind::Damaged | ErrorKind::Unsupported => {
                 Ok(Opened { original_is_lost: true, ..copy })
@@ -45,6 +47,12 @@ pub(super) fn tried(
 }
 
 impl Opened {
+    /// Whether what is under the one is under the other.
+    pub fn has_same_keys(&self, other: &Self) -> bool {
+        self.encryption == other.encryption
+            && hash::equal(self.header.keys.as_slice(), other.header.keys.as_slice())
+    }
+
     /// What `info` shows of the header and, where it is a copy that opens alone, of its original.
     pub(super) fn copies(&self, container_len: u64) -> Vec<CopyInfo> {
         let own = CopyInfo { offset: self.offset, state: CopyState::Current, sequence: None };

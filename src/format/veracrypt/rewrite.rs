@@ -36,6 +36,7 @@ impl NewHeaders {
         let len = storage.size()?;
         let other = opened.counterpart(len)?;
         opened.check_end(len)?;
+        opened.check_place(storage)?;
         let slot = Slot::read(storage, opened.place, opened.offset)?;
         Ok(Self {
             sealed: Sealed::pair(&opened.header, opened.encryption, locking, rng)?,

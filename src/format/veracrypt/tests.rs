@@ -42,7 +42,8 @@ fn header(family: Family) -> VolumeHeader {
         minimum,
         times: [0; 2],
         hidden_size: 0,
-        volume_size: DATA.end - DATA.start,
+        // The container ends where its backup headers do (VC-DATA-08).
+        volume_size: LEN - 262_144,
         area_start: DATA.start,
         area_len: DATA.end - DATA.start,
         flags: 0,

@@ -1,6 +1,6 @@
 //! Headers of TrueCrypt and VeraCrypt, which show nothing: the password is tried where they stand.
 
-use std::{ops::Range, path::Path, sync::Arc};
+use std::{error::Error as _, ops::Range, path::Path, sync::Arc};
 
 use serde::Serialize;
 use strongroom::{
@@ -8,11 +8,11 @@ use strongroom::{
     error::{ErrorKind, Result},
     format::{
         Attempt, Header, KeyfileRole,
-        veracrypt::{Hints, Opened},
+        veracrypt::{HeaderError, Hints, Opened, Place},
     },
     storage::{Section, Storage},
     text::path::command_word,
-    volume::partitions_of,
+    volume::{partitions_of, range_from},
 };
 
 use super::super::Console;
@@ -59,20 +59,53 @@ pub(super) fn scan(
     let (path, unlock) = (options.container.as_path(), &options.unlock);
     let Some(format) = unlock.format.named().filter(|_| is_wanted(options)) else { return Ok(Vec::new()) };
     let credentials = unlock.read(console, path, KeyfileRole::Pool)?;
-    let mut found = Vec::new();
+    let mut found: Vec<ScannedUnmarked> = Vec::new();
     for (place, range) in places(unlock.place, storage)? {
-        let start = range.start;
+        let section = Section::new(Arc::clone(storage), range.clone())?;
         // A section that is too short for a header.
-        let Ok(header) = format.read_header(&Section::new(Arc::clone(storage), range)?) else { continue };
-        let Some(opened) = try_copies(console, options, &*header, &credentials)? else { continue };
-        found.push(ScannedUnmarked {
-            offset: start,
-            format: format.name(),
-            place: opened.place.name(),
-            advice: advice(options, place, &opened),
-        });
+        let Ok(header) = format.read_header(&section) else { continue };
+        let (offset, place, advice) = match try_copies(console, options, &*header, &credentials)? {
+            Tried::Nothing => continue,
+            Tried::Opened(opened) => (range.start, opened.place, advice(options, place, &opened)),
+            Tried::Headless(missing) => (range.start, Place::Backup, front_is_missing(path, missing)),
+            Tried::Elsewhere(at) => {
+                let moved = at.checked_sub(storage.origin()).map(|start| start..range.end);
+                let opens = moved.clone().map(|moved| {
+                    let section = Section::new(Arc::clone(storage), moved)?;
+                    try_copies(console, options, &*format.read_header(&section)?, &credentials)
+                });
+                let start = moved.as_ref().map_or(range.start, |moved| moved.start);
+                let is_reached =
+                    |start| range_from(&**storage, start).is_ok_and(|found| found.end == range.end);
+                match (opens.transpose()?, start) {
+                    (Some(Tried::Opened(opened)), start) if is_reached(start) => {
+                        let place = PlaceOptions { partition: None, offset: Some(at) };
+                        (start, opened.place, advice(options, place, &opened))
+                    }
+                    (_, start) => {
+                        let end = storage.origin().saturating_add(range.end);
+                        (start, Place::Backup, cut_out(path, at, end))
+                    }
+                }
+            }
+        };
+        // The last partition may end with the medium.
+        if found.iter().all(|found| found.offset != offset) {
+            found.push(ScannedUnmarked { offset, format: format.name(), place: place.name(), advice });
+        }
     }
     Ok(found)
+}
+
+/// What comes of the password in one place.
+#[derive(Debug)]
+enum Tried {
+    Nothing,
+    Opened(Opened),
+    /// A copy opens, and its container begins at this byte of the file.
+    Elsewhere(u64),
+    /// A copy opens, and so many bytes of its container are missing at the start.
+    Headless(u64),
 }
 
 /// Tries the headers, then their copies (VC-PLACE-03).
@@ -81,7 +114,7 @@ fn try_copies(
     options: &HeaderRepairOptions,
     header: &dyn Header,
     credentials: &Credentials,
-) -> Result<Option<Opened>> {
+) -> Result<Tried> {
     let given = options.unlock.hints.hints();
     let copies = Hints { backup_header: true, ..given };
     let tried = if given.system || given == copies { vec![given] } else { vec![given, copies] };
@@ -94,19 +127,23 @@ fn try_copies(
         });
         match unlocked {
             Err(error) if error.kind() == ErrorKind::Credentials => {}
-            result => return Ok(Some(Opened::of_key(&result?.volume_key)?)),
+            Err(error) => {
+                return match error.source().and_then(|source| source.downcast_ref()) {
+                    Some(HeaderError::Elsewhere { at }) => Ok(Tried::Elsewhere(*at)),
+                    Some(HeaderError::Headless { missing }) => Ok(Tried::Headless(*missing)),
+                    _ => Err(error),
+                };
+            }
+            Ok(unlocked) => return Ok(Tried::Opened(Opened::of_key(&unlocked.volume_key)?)),
         }
     }
-    Ok(None)
+    Ok(Tried::Nothing)
 }
 
-/// All of the medium, and its partitions.
+/// The partitions of the medium, and all of it.
 fn places(place: PlaceOptions, storage: &Arc<dyn Storage>) -> Result<Vec<(PlaceOptions, Range<u64>)>> {
     let size = storage.size()?;
-    let mut places = vec![(PlaceOptions { offset: None, ..place }, 0..size)];
-    if size == 0 {
-        places.clear();
-    }
+    let mut places = Vec::new();
     if place.partition.is_none() {
         let unknown = partitions_of(storage)?
             .into_iter()
@@ -116,7 +153,26 @@ fn places(place: PlaceOptions, storage: &Arc<dyn Storage>) -> Result<Vec<(PlaceO
             places.extend(found.partition.range(size).map(|range| (place, range)));
         }
     }
+    if size > 0 {
+        places.push((PlaceOptions { offset: None, ..place }, 0..size));
+    }
     Ok(places)
+}
+
+/// What gets at a container of which no option says where it ends.
+fn cut_out(path: &Path, start: u64, end: u64) -> String {
+    let (first, len) = (start.saturating_add(1), end.saturating_sub(start));
+    let path = command_word(path);
+    format!("its container starts at byte {start}: tail -c +{first} {path} | head -c {len} > NEW cuts it out")
+}
+
+/// What gets at one whose first bytes are gone.
+fn front_is_missing(path: &Path, missing: u64) -> String {
+    let path = command_word(path);
+    format!(
+        "the first {missing} bytes of its container are missing here: (head -c {missing} /dev/zero; cat {path}) > NEW puts zeros in \
+         their place, and --backup-header opens NEW"
+    )
 }
 
 /// The command that opens it.
