@@ -48,7 +48,7 @@ fn erase_container(console: Console, options: &EraseOptions) -> Result<()> {
     // Not needed for the work, and in a damaged container not there.
     let info = container.header().ok().map(|header| header.describe());
     if !options.yes {
-        confirm(path, info.as_ref())?;
+        confirm(&options.place.name(path), info.as_ref())?;
     }
     interrupt::check()?;
     // From here on nothing stops it: half erased is worse than either.
@@ -62,7 +62,8 @@ fn erase_container(console: Console, options: &EraseOptions) -> Result<()> {
 
     let summary = Summary { container: path, uuid: info.and_then(|info| info.uuid), erased: true };
     console.warn(ELSEWHERE);
-    console.done(&summary, |_| format!("erased {}: no password will ever open it again", path.display()));
+    let name = options.place.name(path);
+    console.done(&summary, |_| format!("erased {name}: no password will ever open it again"));
     Ok(())
 }
 
@@ -86,12 +87,11 @@ fn formats_of(container: &Container, force: bool) -> Result<Vec<&'static dyn For
     }
 }
 
-fn confirm(path: &Path, info: Option<&HeaderInfo>) -> Result<()> {
+fn confirm(name: &str, info: Option<&HeaderInfo>) -> Result<()> {
     if !prompt::has_terminal() {
         let error = Error::new(ErrorKind::Usage, "there is no terminal to ask on");
         return Err(error.with_hint("--yes skips the question"));
     }
-    let name = path.display();
     let what = match info {
         Some(info) => describe(info),
         None => "no whole header".to_owned(),

@@ -4,6 +4,7 @@ pub(super) mod opaque;
 mod repair;
 
 use std::{
+    ops::Range,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -15,17 +16,17 @@ use strongroom::{
     format::{Format, HeaderInfo, HeaderRestore, KeyslotInfo, Unlocked, native::Native},
     storage::Storage,
     sys::in_use::{KernelUse, kernel_use_of},
-    text::{in_quotes, path::command_word},
+    text::{in_one_line, in_quotes, path::command_word},
     volume::{
-        Access, Container, Kept, backup_header, by_signature, keep_replaced, open_for_backup, plan_restore,
-        recognise_data,
+        Access, Container, Kept, Stranger, backup_header, by_signature, header_without_container,
+        keep_replaced, open_for_backup, plan_restore, recognise_data,
         signature::{self, Owner},
-        trace_at_start,
+        stranger_within, trace_at_start,
     },
 };
 
 use super::{
-    args::{HeaderBackupOptions, HeaderCommand, HeaderRestoreOptions},
+    args::{HeaderBackupOptions, HeaderCommand, HeaderRestoreOptions, PlaceOptions},
     info::describe_keyslots,
     interrupt,
     mounting::open,
@@ -86,8 +87,8 @@ fn backup(console: Console, options: &HeaderBackupOptions) -> Result<()> {
     console.done(&done, |_| {
         format!(
             "backed up the header of {} to {}\nit opens with {passwords}, even if you change or remove them later: keep it safe",
-            path.display(),
-            file.display()
+            shown(path),
+            shown(file)
         )
     });
     Ok(())
@@ -122,6 +123,10 @@ fn restore(console: Console, options: &HeaderRestoreOptions) -> Result<()> {
     if opaque::is_opaque(&container) {
         return opaque::restore(console, options, &container, &source);
     }
+    if !options.force {
+        refuse_header_alone(&container)
+            .map_err(|error| error.during(format!("cannot restore the header of {}", path.display())))?;
+    }
     let restore = plan_restore(&container, &source).map_err(|error| {
         error.during(format!("cannot restore the header of {} from {}", path.display(), file.display()))
     })?;
@@ -139,10 +144,12 @@ fn restore(console: Console, options: &HeaderRestoreOptions) -> Result<()> {
     // Also where the second copy shows that it belongs here: what took the first one's place is somebody's.
     if !bears_its_header(&container, &*restore)? {
         refuse_known_data(path, &*container.storage(), options.yes, options.force)?;
+        refuse_strangers(path, &container, &restore.places(), options.yes, options.force)?;
     }
     let replacement = Replacement {
         console,
         path,
+        place: options.unlock.place,
         source: file,
         is_agreed: options.yes,
         is_forced: options.force,
@@ -162,6 +169,8 @@ fn restore(console: Console, options: &HeaderRestoreOptions) -> Result<()> {
 struct Replacement<'a> {
     console: Console,
     path: &'a Path,
+    /// Which part of that the container is.
+    place: PlaceOptions,
     /// Where the new header comes from.
     source: &'a Path,
     is_agreed: bool,
@@ -191,14 +200,15 @@ impl Replacement<'_> {
         for warning in self.warnings(container, restore, unlocked) {
             self.console.warn(&warning);
         }
-        let question = format!("The header of {} will be replaced.", self.path.display());
+        let question = format!("The header of {} will be replaced.", self.place.name(self.path));
         agree(&question, self.is_agreed)?;
         let replaced = self.keep(|folders| keep_replaced(container, restore, folders, &OsRng))?;
         restore.write(&*container.storage(), unlocked).map_err(cannot_restore)?;
         if let Some(unlocked) = unlocked.filter(|_| source.format == Native.name()) {
             pin::advance(self.console, &*container.storage(), &unlocked.volume_key);
         }
-        let line = format!("restored the header of {} from {}", self.path.display(), self.source.display());
+        let line =
+            format!("restored the header of {} from {}", self.place.name(self.path), shown(self.source));
         if self.is_part {
             self.console.note(&line);
             return Ok(replaced);
@@ -234,6 +244,10 @@ impl Replacement<'_> {
                 .push(format!("{left}; its first {} bytes will be overwritten{loss}", restore.overwritten()));
             let trace = trace_at_start(&*container.storage());
             warnings.extend(trace.map(|trace| format!("{} starts with {trace}", self.path.display())));
+            let stranger = strangers(container, &restore.places()).ok().flatten();
+            warnings.extend(stranger.map(|Stranger { what, option }| {
+                format!("{what}, and will be overwritten; if this header belongs there: {option}")
+            }));
         } else if !bears_its_header(container, restore).unwrap_or(false)
             && let Ok(Some(lost)) = known_data(&*container.storage())
         {
@@ -271,17 +285,27 @@ fn keep(
         }
     };
     for Kept { file, offset, of } in &kept {
-        let (file, of) = (file.display(), of.display());
         console.note(&match offset {
             None => {
-                format!("the header that was there is kept in {file}; strongroom header restore puts it back")
+                format!(
+                    "the header that was there is kept in {}; strongroom header restore puts it back",
+                    shown(file)
+                )
             }
             Some(offset) => format!(
-                "what was there is kept in {file}; dd if={file} of={of} bs=1M seek={offset} oflag=seek_bytes conv=notrunc puts it back"
+                "what was there is kept in {}; dd if={} of={} bs=1M seek={offset} oflag=seek_bytes conv=notrunc puts it back",
+                shown(file),
+                command_word(file),
+                command_word(of)
             ),
         });
     }
     Ok(kept.into_iter().map(|Kept { file, offset, .. }| Replaced { file, offset }).collect())
+}
+
+/// A path in a line of text.
+pub(super) fn shown(path: &Path) -> String {
+    in_one_line(&path.display().to_string())
 }
 
 fn show(title: &str, header: Option<&HeaderInfo>) -> String {
@@ -324,6 +348,45 @@ fn refuse_known_data(path: &Path, storage: &dyn Storage, is_agreed: bool, is_for
         Some(lost) => Err(needs_force(path, format!("this is {lost}, which would be overwritten"))),
         None => Ok(()),
     }
+}
+
+/// Refuses to overwrite partitions and containers that begin behind the start, without being asked about or forced to.
+fn refuse_strangers(
+    path: &Path,
+    container: &Container,
+    ranges: &[Range<u64>],
+    is_agreed: bool,
+    is_forced: bool,
+) -> Result<()> {
+    if !is_agreed || is_forced {
+        return Ok(());
+    }
+    let Some(Stranger { what, option }) = strangers(container, ranges)? else { return Ok(()) };
+    Err(Error::new(ErrorKind::Exists, format!("{what}, which would be overwritten"))
+        .during(format!("cannot replace the header of {}", path.display()))
+        .with_hint(format!(
+            "if the header belongs there: {option}; --force with --yes overwrites it; without both you are asked"
+        )))
+}
+
+/// What of another begins in the bytes that will be written. A header file holds nothing else.
+fn strangers(container: &Container, ranges: &[Range<u64>]) -> Result<Option<Stranger>> {
+    match container.header_path() {
+        Some(_) => Ok(None),
+        None => stranger_within(&container.storage(), ranges),
+    }
+}
+
+/// Refuses what is a header without its container: where the two files were exchanged, the backup would be lost.
+fn refuse_header_alone(container: &Container) -> Result<()> {
+    // What cannot be read is no backup to be lost.
+    if !header_without_container(container).is_ok_and(|found| found.is_some()) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Usage, "it is a header without its container").with_hint(
+        "the container comes first, then the file with its header; a detached header is restored with --header; --force overwrites \
+         this file nevertheless",
+    ))
 }
 
 /// Whether what stands in the first copy's place is the header that `restore` replaces.

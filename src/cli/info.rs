@@ -47,7 +47,9 @@ pub(crate) fn run(console: Console, options: &InfoOptions) -> Result<()> {
             // Writing to a string does not fail.
             let _ = writeln!(text, "Note:          {note}");
         }
-        text.push_str(&advice(info));
+        if info.data_size > 0 {
+            text.push_str(&advice(info));
+        }
         text
     })
 }
@@ -102,8 +104,8 @@ impl Shown {
         settle_format(&mut container, &options.unlock)?;
         if let Some(header) = header_without_container(&container).map_err(opened)? {
             let mut info = describe_header(console, options, &*header)?;
-            if header.keyfile_role() == KeyfileRole::WholeSecret {
-                // No LUKS header knows how long its container is.
+            if matches!(header.keyfile_role(), KeyfileRole::WholeSecret | KeyfileRole::Pool) {
+                // No LUKS header knows how long its container is, and that of VeraCrypt was taken for one that fits.
                 info.container_size = container.storage().size()?;
                 info.data_size = 0;
             }
@@ -115,6 +117,14 @@ impl Shown {
         if info.format != Native.name() && container.header_file().is_none() {
             let left = left_behind(&*container.storage())?.map(|left| format!("strongroom's {left}"));
             info.details.extend(left.map(|left| Detail::new("Left over", left)));
+        }
+        if info.data_size == 0 {
+            console.warn(&format!(
+                "{}: its data begin at byte {}, and it ends at byte {}: it was cut short, and takes a whole copy of the container to open",
+                path.display(),
+                info.data_offset,
+                container.storage().size()?
+            ));
         }
         let notes = notes(&options.unlock, &*header)?;
         Ok(Self { header_file: None, info, pin, notes })

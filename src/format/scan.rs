@@ -2,7 +2,7 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-pub use super::luks::scan::{FoundLuks, LuksScan, rebuild};
+pub use super::luks::scan::{FoundLuks, Headless, LuksScan, rebuild};
 use super::native;
 use crate::{error::Result, storage::Storage};
 

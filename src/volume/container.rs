@@ -21,7 +21,7 @@ use super::{recognise, renewal::KnownHeader, way_in};
 use crate::{
     error::{Error, ErrorKind, Result},
     format::{
-        self, FORMATS, Fingerprint, Format, Header, HeaderInfo, Probe,
+        self, FORMATS, Fingerprint, Format, Header, HeaderInfo, Probe, freeotfe,
         signature::{self, Owner},
     },
     storage::{
@@ -191,7 +191,10 @@ impl Container {
             }
         }
         Err(Error::new(ErrorKind::NotAContainer, "it is not a header file")
-            .with_hint("strongroom header backup makes one; one of FreeOTFE takes --format freeotfe"))
+            .with_hint(
+                "strongroom header backup makes one; one of FreeOTFE takes --format freeotfe; a backup of a VeraCrypt header is \
+                 tested by itself (key test), and header restore puts it back",
+            ))
     }
 
     /// Under the header of another container its data would be garbage, and a file system check would write to it.
@@ -468,8 +471,13 @@ impl Container {
         if self.detached.is_none() && format.read_header_file(&*storage).is_ok_and(|header| header.is_some())
         {
             let reason = "it is a header without its container";
-            return Err(Error::new(ErrorKind::NotAContainer, reason)
-                .with_hint("name the container, and give this file with --header"));
+            let hint = match format.probe(&*storage)? {
+                Probe::Opaque if format.name() != freeotfe::NAME => {
+                    "strongroom header restore puts it into its container; key test tests it"
+                }
+                _ => "name the container, and give this file with --header",
+            };
+            return Err(Error::new(ErrorKind::NotAContainer, reason).with_hint(hint));
         }
         format.read_header(&*storage)
     }

@@ -10,7 +10,7 @@ use super::{Access, Container, Draft};
 use crate::{
     crypto::rng::Rng,
     error::{Error, ErrorKind, Result},
-    format::{FORMATS, Header, HeaderBackup, HeaderRestore, NewHeader},
+    format::{FORMATS, Format, Header, HeaderBackup, HeaderRestore, NewHeader, freeotfe},
     storage::Storage,
 };
 
@@ -68,8 +68,14 @@ pub fn plan_restore(container: &Container, file: &Container) -> Result<Box<dyn H
             return Ok(restore);
         }
     }
-    Err(Error::new(ErrorKind::NotAContainer, "it is not a header file")
-        .with_hint("strongroom header backup makes one"))
+    let error = Error::new(ErrorKind::NotAContainer, "it is not a header file");
+    Err(match container.assumed().map(Format::name) {
+        Some(freeotfe::NAME) => {
+            Error::new(ErrorKind::Unsupported, "strongroom does not restore FreeOTFE headers")
+                .with_hint("LibreCrypt does it on Windows; they are the first 512 bytes of a volume")
+        }
+        _ => error.with_hint("strongroom header backup makes one"),
+    })
 }
 
 /// What stood where a header was put, kept in a file.

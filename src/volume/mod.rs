@@ -17,6 +17,7 @@ mod partitions;
 pub mod pin;
 pub mod reencrypt;
 mod renewal;
+mod within;
 
 pub use crate::storage::{FileStorage, Lack, Pulse, Request, Shortage, Stillness, seal};
 pub use crate::{
@@ -39,6 +40,7 @@ pub use header::{
 pub use partitions::{PartitionContents, only_container, partition_range, partitions_of, range_from};
 pub use reencrypt::{LiveReencryption, LiveState, LiveStatus, Reencryption, Work};
 pub use renewal::{Change, KnownHeader};
+pub use within::{Stranger, stranger_within};
 
 use std::{
     fs::File,

@@ -1,6 +1,10 @@
 //! Where in a file or on a device a container lies.
 
+use std::path::Path;
+
 use clap::{Args, value_parser};
+
+use strongroom::text::in_one_line;
 
 use crate::cli::size::parse_size;
 
@@ -19,6 +23,16 @@ impl PlaceOptions {
     /// Whether the container is not all of the file or device.
     pub(crate) const fn is_any(self) -> bool {
         self.partition.is_some() || self.offset.is_some()
+    }
+
+    /// The container, where the file or device has this path, in a line of text.
+    pub(crate) fn name(self, path: &Path) -> String {
+        let path = in_one_line(&path.display().to_string());
+        match (self.partition, self.offset) {
+            (Some(number), _) => format!("partition {number} of {path}"),
+            (None, Some(offset)) => format!("what begins at byte {offset} of {path}"),
+            (None, None) => path,
+        }
     }
 }
 

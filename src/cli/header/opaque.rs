@@ -1,26 +1,28 @@
 //! Headers of TrueCrypt and VeraCrypt containers: all of it takes their password.
 
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 use strongroom::{
     crypto::{rng::OsRng, secret::Credentials},
     error::{Error, ErrorKind, Result},
     format::{
-        KeyslotInfo,
-        veracrypt::{Locking, NewHeaders, Opened, backup_file, read_backup},
+        Attempt, KeyslotInfo,
+        veracrypt::{Hints, Locking, NewHeaders, Opened, backup_file, read_backup},
     },
     storage::Storage,
     volume::{Container, Draft, by_signature, keep_bytes, recognise_data},
 };
 
 use super::{
-    BackedUp, Replaced, Replacement, Restored, agree, check_terminal, refuse_kernel_use, refuse_known_data,
+    BackedUp, Replaced, Replacement, Restored, agree, check_terminal, needs_force, refuse_kernel_use,
+    refuse_known_data, refuse_strangers, shown,
 };
 use crate::cli::{
-    args::{HeaderBackupOptions, HeaderRepairOptions, HeaderRestoreOptions},
+    args::{HeaderBackupOptions, HeaderRepairOptions, HeaderRestoreOptions, PlaceOptions},
     interrupt,
+    limits::limits,
     output::Console,
-    progress::spin,
+    progress::{TrialProgress, spin},
     unlock::{read_header, unlock_with},
 };
 
@@ -57,8 +59,8 @@ pub(super) fn backup(console: Console, options: &HeaderBackupOptions, container:
     console.done(&done, |_| {
         format!(
             "backed up the {which} {} to {}\nit opens with today's password, even after that is changed: keep it safe",
-            path.display(),
-            file.display()
+            shown(path),
+            shown(file)
         )
     });
     if !opened.place.is_hidden() {
@@ -82,26 +84,87 @@ pub(super) fn restore(
     refuse_signature(path, &*storage)?;
     let lost = recognise_data(&*storage)?;
     refuse_known_data(path, &*storage, options.yes, options.force)?;
+    refuse_strangers(path, container, &ends(storage.size()?), options.yes, options.force)?;
     options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) = unlock_with(console, file, &*header, &options.unlock, None)?;
     let cannot = |error: Error| error.during(format!("cannot restore the header of {}", path.display()));
     let opened = Opened::of_key(&unlocked.volume_key)?;
+    let belongs = belongs_to(console, options, container, &opened, &credentials)?;
+    if !options.force && !belongs {
+        refuse_size(&opened, &*storage).map_err(cannot)?;
+        if options.yes {
+            return Err(needs_force(path, STRANGER));
+        }
+    }
     let headers = seal(console, &opened, &credentials, |locking| {
         NewHeaders::from_backup(&opened, &*storage, locking, &OsRng)
     })
     .map_err(cannot)?;
     warn_of_loss(console, path, lost);
-    console.warn("if the container has a different password now, that one will stop working");
+    console.warn(if belongs {
+        "if the container has a different password now, that one will stop working"
+    } else {
+        STRANGER
+    });
     agree(
-        &format!("The {} of {} and its copy will be replaced.", opened.place.name(), path.display()),
+        &format!(
+            "The {} of {} and its copy will be replaced.",
+            opened.place.name(),
+            options.unlock.place.name(path)
+        ),
         options.yes,
     )?;
     interrupt::check()?;
     let replaced = keep(console, container, file, options.yes, options.force)?;
     headers.write(&*storage).map_err(cannot)?;
-    let line = format!("restored the header of {} from {}", path.display(), file.display());
+    let line = format!("restored the header of {} from {}", options.unlock.place.name(path), shown(file));
     tell(console, path, header.describe_unlocked(&unlocked).keyslots, replaced, line);
     Ok(())
+}
+
+/// Whether the header in a backup is this container's: what lies in the volume shows, or the header that is there, which the
+/// same secret opens.
+fn belongs_to(
+    console: Console,
+    options: &HeaderRestoreOptions,
+    container: &Container,
+    backup: &Opened,
+    credentials: &Credentials,
+) -> Result<bool> {
+    if backup.shows_data(&*container.storage())? {
+        return Ok(true);
+    }
+    let header = read_header(container)?;
+    let hints = Hints {
+        prf: Some(backup.prf),
+        pim: backup.pim,
+        hidden: backup.place.is_hidden(),
+        backup_header: false,
+        system: false,
+    };
+    let attempt = Attempt {
+        limits: limits(&options.unlock, &*header)?,
+        hints,
+        monitor: Some(&TrialProgress),
+        ..Attempt::default()
+    };
+    let present =
+        interrupt::at_liberty(|| spin(console, "deriving the key", || header.unlock(credentials, &attempt)));
+    match present {
+        Ok(unlocked) => Ok(Opened::of_key(&unlocked.volume_key)?.has_same_keys(backup)),
+        Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
+        Err(_) => Ok(false),
+    }
+}
+
+/// Refuses a header of a container of another size.
+fn refuse_size(opened: &Opened, storage: &dyn Storage) -> Result<()> {
+    let (len, size) = (opened.container_len(), storage.size()?);
+    let Some(len) = len.filter(|len| *len != size) else { return Ok(()) };
+    let reason = format!("it is the header of a container of {len} bytes, and this one has {size}");
+    Err(Error::new(ErrorKind::Damaged, reason).with_hint(
+        "if the container lies in it, --offset or --partition names the place; --force restores it here nevertheless",
+    ))
 }
 
 /// Writes header and copy anew from the one that opens.
@@ -111,6 +174,8 @@ pub(super) fn repair(console: Console, options: &HeaderRepairOptions, container:
     refuse_signature(path, &*container.storage())?;
     refuse_kernel_use(path)?;
     refuse_known_data(path, &*container.storage(), options.yes, options.force)?;
+    let places = ends(container.storage().size()?);
+    refuse_strangers(path, container, &places, options.yes, options.force)?;
     options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) =
         unlock_with(console, path, &*header, &options.unlock, None).map_err(|error| match error.kind() {
@@ -124,6 +189,15 @@ pub(super) fn repair(console: Console, options: &HeaderRepairOptions, container:
     let opened = Opened::of_key(&unlocked.volume_key)?;
     let cannot = |error: Error| error.during(format!("cannot repair the header of {}", path.display()));
     check_terminal(options.yes, path)?;
+    if let Some(more) = longer_by(&opened, &*container.storage())? {
+        let reason = format!(
+            "it is {more} bytes longer than the container that its header describes, and what lies in its last 128 KiB may be another's"
+        );
+        if options.yes && !options.force {
+            return Err(needs_force(path, reason));
+        }
+        console.warn(&reason);
+    }
     warn_of_loss(console, path, recognise_data(&*container.storage())?);
     agree(
         &format!(
@@ -140,9 +214,15 @@ pub(super) fn repair(console: Console, options: &HeaderRepairOptions, container:
     interrupt::check()?;
     let replaced = keep(console, container, path, options.yes, options.force)?;
     headers.write(&*storage).map_err(cannot)?;
-    let line = format!("wrote the header of {} and its copy anew", path.display());
+    let line = format!("wrote the header of {} and its copy anew", options.unlock.place.name(path));
     tell(console, path, header.describe_unlocked(&unlocked).keyslots, replaced, line);
     Ok(())
+}
+
+/// How many bytes lie behind the container that the header describes.
+fn longer_by(opened: &Opened, storage: &dyn Storage) -> Result<Option<u64>> {
+    let size = storage.size()?;
+    Ok(opened.container_len().and_then(|len| size.checked_sub(len)).filter(|more| *more > 0))
 }
 
 /// Where a header of another format stands, one of these is not written over it: that container would be lost.
@@ -182,16 +262,30 @@ fn keep(
     is_agreed: bool,
     is_forced: bool,
 ) -> Result<Vec<Replaced>> {
-    let size = container.storage().size()?;
-    let ends = [0..HEADERS_LEN.min(size), size.saturating_sub(HEADERS_LEN).max(HEADERS_LEN.min(size))..size];
-    let replacement =
-        Replacement { console, path: container.path(), source, is_agreed, is_forced, is_part: false };
+    let ends = ends(container.storage().size()?);
+    let replacement = Replacement {
+        console,
+        path: container.path(),
+        place: PlaceOptions::default(),
+        source,
+        is_agreed,
+        is_forced,
+        is_part: false,
+    };
     replacement.keep(|folders| keep_bytes(container, &ends, folders, &OsRng))
+}
+
+/// The places of the headers.
+fn ends(size: u64) -> [Range<u64>; 2] {
+    [0..HEADERS_LEN.min(size), size.saturating_sub(HEADERS_LEN).max(HEADERS_LEN.min(size))..size]
 }
 
 fn tell(console: Console, path: &Path, keyslots: Vec<KeyslotInfo>, replaced: Vec<Replaced>, line: String) {
     console.done(&Restored { container: path, uuid: None, keyslots, replaced }, |_| line);
 }
 
+/// Where nothing shows whose container it is.
+const STRANGER: &str = "nothing shows that this header belongs here: the header that is there does not open with it, and nothing \
+                        known lies under its keys; if it is another container, its data are lost";
 /// What headers take at either end: that of the normal volume and that of the hidden one.
 const HEADERS_LEN: u64 = 128 << 10;

@@ -178,8 +178,15 @@ fn repair_by_force(console: Console, options: &HeaderRepairOptions, container: &
     check_terminal(options.yes, path)?;
     let restore = rebuild(&container.storage())
         .map_err(|error| error.during(format!("cannot repair the header of {}", path.display())))?;
-    let replacement =
-        Replacement { console, path, source: path, is_agreed: options.yes, is_forced: true, is_part: true };
+    let replacement = Replacement {
+        console,
+        path,
+        place: options.unlock.place,
+        source: path,
+        is_agreed: options.yes,
+        is_forced: true,
+        is_part: true,
+    };
     let replaced = replacement.carry_out(container, &*restore, None)?;
     let was = "written anew".to_owned();
     let copies = vec![RepairedCopy { copy: "header".to_owned(), was }];

@@ -30,13 +30,22 @@ pub struct FoundLuks {
     pub lacks_magic: bool,
 }
 
+/// The second copy of a header that lies before the start of the medium.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Headless {
+    /// Where it stands, in bytes.
+    pub offset: u64,
+    /// How many bytes of its container are missing.
+    pub missing: u64,
+}
+
 /// The LUKS headers of a medium.
 #[derive(Debug, Default)]
 pub struct LuksScan {
     /// The ones that can be read, by their containers' starts. No more than 256.
     pub found: Vec<FoundLuks>,
-    /// Second copies whose containers' first bytes are missing: their offsets.
-    pub headless: Vec<u64>,
+    /// Second copies whose containers' first bytes are missing.
+    pub headless: Vec<Headless>,
     /// Places that look like a header and hold none that can be read.
     pub broken: u64,
     /// Whether there were too many places to look at all of them.
@@ -61,7 +70,7 @@ impl LuksScan {
             Candidate::Luks1 | Candidate::First(_) => offset,
             Candidate::Second(len) => match offset.checked_sub(len) {
                 Some(start) => start,
-                None => return self.headless.push(offset),
+                None => return self.headless.push(Headless { offset, missing: len.saturating_sub(offset) }),
             },
         };
         if self.found.iter().any(|found| found.start == start) {

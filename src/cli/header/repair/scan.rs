@@ -6,10 +6,10 @@ use serde::Serialize;
 use strongroom::{
     error::{Error, ErrorKind, Result},
     format::{
-        CopyState, Format, Header,
+        CopyState, Format, Header, HeaderRestore,
         luks2::Luks2,
         native::{FoundCopy, NativeHeader, Restore, Scan, WayIn, hyphenated},
-        scan::{Findings, FoundLuks, rebuild, scan},
+        scan::{Findings, FoundLuks, Headless, rebuild, scan},
     },
     storage::{Section, Storage},
     text::{in_quotes, path::command_word},
@@ -17,7 +17,10 @@ use strongroom::{
 };
 
 use super::{
-    super::{Console, Replaced, Replacement, open, refuse_kernel_use, refuse_known_data, unlock},
+    super::{
+        Console, Replaced, Replacement, open, refuse_kernel_use, refuse_known_data, refuse_strangers, shown,
+        unlock,
+    },
     unmarked::{self, ScannedUnmarked, command},
 };
 use crate::cli::{
@@ -98,7 +101,7 @@ pub(super) fn run(console: Console, options: &HeaderRepairOptions) -> Result<()>
         print(&describe(&scanned, &found))?;
     }
     if found.native.whole.is_empty() && found.luks.found.is_empty() {
-        return nothing_visible(console, &scanned, size);
+        return nothing_visible(console, &scanned, &found, size);
     }
     if unmarked::is_wanted(options) {
         return console.object(&scanned);
@@ -140,16 +143,28 @@ pub(super) fn run(console: Console, options: &HeaderRepairOptions) -> Result<()>
 }
 
 /// Where no header shows itself: those that do not are what is left.
-fn nothing_visible(console: Console, scanned: &Scanned<'_>, size: u64) -> Result<()> {
-    let reason = format!("no header of strongroom's own format and none of LUKS is in its {size} bytes");
+fn nothing_visible(console: Console, scanned: &Scanned<'_>, found: &Findings, size: u64) -> Result<()> {
+    let cannot = |reason: String| {
+        Error::new(ErrorKind::NotAContainer, reason)
+            .during(format!("cannot repair {}", scanned.container.display()))
+    };
+    if let (Some(Headless { missing, .. }), None) = (found.luks.headless.first(), &scanned.unmarked) {
+        let path = command_word(scanned.container);
+        return Err(cannot(format!("the first {missing} bytes of its LUKS2 container are missing")).with_hint(format!(
+            "(head -c {missing} /dev/zero; cat {path}) > NEW puts zeros in their place, and strongroom header repair --scan NEW then \
+             rebuilds the header"
+        )));
+    }
+    let whole = if scanned.broken > 0 { "whole " } else { "" };
+    let reason = format!(
+        "no {whole}header of strongroom's own format and none of LUKS begins in a sector (a multiple of 512) of its {size} bytes"
+    );
     let (reason, hint) = match scanned.unmarked.as_deref() {
         Some([]) => (format!("{reason}, and the password opens none of VeraCrypt or TrueCrypt"), TRIED),
         Some(_) => return console.object(scanned),
         None => (reason, NOT_LOOKED_FOR),
     };
-    Err(Error::new(ErrorKind::NotAContainer, reason)
-        .during(format!("cannot repair {}", scanned.container.display()))
-        .with_hint(hint))
+    Err(cannot(reason).with_hint(hint))
 }
 
 /// Whether there is somebody to ask, or nothing to ask.
@@ -234,6 +249,7 @@ fn restore(
     let restore = Restore::from_copy(&*container.storage(), &found.copy)
         .map_err(|error| error.during(format!("cannot restore the header of {}", path.display())))?;
     refuse_known_data(path, &*container.storage(), options.yes, options.force)?;
+    refuse_strangers(path, container, &restore.places(), options.yes, options.force)?;
     let unlocked = unlock(console, path, restore.source(), &options.unlock, options.keyslot.slot)?;
     let source = format!("the copy at offset {}", found.offset);
     let replaced =
@@ -259,6 +275,7 @@ fn restore_luks(
     let restore = rebuild(&container.storage())
         .map_err(|error| error.during(format!("cannot repair the header of {}", path.display())))?;
     refuse_known_data(path, &*container.storage(), options.yes, options.force)?;
+    refuse_strangers(path, container, &restore.places(), options.yes, options.force)?;
     replacement(console, options, Path::new("what is left of it")).carry_out(container, &*restore, None)
 }
 
@@ -266,6 +283,7 @@ fn replacement<'a>(console: Console, options: &'a HeaderRepairOptions, source: &
     Replacement {
         console,
         path: &options.container,
+        place: options.unlock.place,
         source,
         is_agreed: options.yes,
         is_forced: options.force,
@@ -447,7 +465,7 @@ impl Here<'_> {
 
 fn describe(scanned: &Scanned<'_>, found: &Findings) -> String {
     let mut lines = Vec::new();
-    let name = scanned.container.display();
+    let name = shown(scanned.container);
     lines.extend(scanned.starts_with.map(|trace| format!("{name} starts with {trace}")));
     for copy in &scanned.copies {
         lines.push(format!(
@@ -471,9 +489,9 @@ fn describe(scanned: &Scanned<'_>, found: &Findings) -> String {
         ));
         lines.push(format!("  {}", luks.advice));
     }
-    for offset in &found.luks.headless {
+    for Headless { offset, missing } in &found.luks.headless {
         lines.push(format!("offset {offset}: the second copy of a luks2 header"));
-        lines.push("  the first bytes of its container are missing here".to_owned());
+        lines.push(format!("  the first {missing} bytes of its container are missing here"));
     }
     lines.extend(scanned.unmarked.iter().flatten().flat_map(ScannedUnmarked::describe));
     lines.extend(remarks(scanned, &found.native, found.luks.is_cut_short));

@@ -1,0 +1,350 @@
+//! Headers that stand elsewhere than somebody looks, or are about to be put where something else lies: nothing is opened or
+//! written there, and the place is named.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at the first thing that is not as it must be"
+)]
+
+mod luks_image;
+mod place;
+
+use std::fs;
+
+use luks_image::{COPY_LEN, UUID, luks2};
+use place::{PASSWORD, Place};
+use strongroom::crypto::crc::crc32;
+
+const VERACRYPT: &str = "--format veracrypt --prf sha512 --pim 1 --password-file password";
+const LEN: usize = 2 << 20;
+const SECRET: &[u8] = b"secret";
+
+fn with_veracrypt(name: &str) -> Place {
+    let place = Place::of_this_user();
+    make(&place, name);
+    place
+}
+
+fn make(place: &Place, name: &str) {
+    place.done(&format!("create {name} --size 2M --filesystem vfat --provision quick {VERACRYPT} -q"));
+}
+
+fn with_luks2() -> Place {
+    let place = Place::of_this_user();
+    place.make_file("secret", SECRET);
+    place.make_file("c", luks2(SECRET));
+    place.done("header backup c c.h -q");
+    place
+}
+
+/// Bytes that look like nothing.
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    (0..len)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()[5]
+        })
+        .collect()
+}
+
+// proves: VC-PLACE-04
+/// Its backup header is where one of the whole medium would be.
+#[test]
+fn a_veracrypt_container_at_the_end_of_a_longer_medium_is_opened_where_it_begins_and_nowhere_else() {
+    let place = with_veracrypt("c");
+    place.make_file("new", "another one of more than twenty bytes");
+    place.done(&format!("export c plain --yes {VERACRYPT} -q"));
+    for front in [vec![0; 1 << 20], noise(3 << 20), noise(512)] {
+        let start = front.len();
+        let disk = [front, place.bytes("c")].concat();
+        place.make_file("d", &disk);
+        let hint = format!("--offset {start} opens it there");
+        for command in [
+            "key test d",
+            "key test d --backup-header",
+            "info d",
+            "check d",
+            "export d out --yes",
+            "header backup d h",
+            "header repair d --yes --force",
+            "header repair d --backup-header --yes --force",
+            "key change d --new-password-file new",
+            "mount d m --block",
+            "mount d m --block --read-only --backup-header",
+        ] {
+            let refused = place.strongroom(&format!("{command} {VERACRYPT}"));
+            assert_eq!(refused.status, Some(4), "{start}: {command}: {refused:?}");
+            assert!(
+                (refused.out + &refused.errors).contains(&hint),
+                "{start}: {command}: {:?}",
+                refused.errors
+            );
+            assert!(place.bytes("d") == disk, "{start}: {command}");
+        }
+        let found = place.done(&format!("header repair --scan d {VERACRYPT}"));
+        assert!(
+            found.contains(&format!("offset {start}: veracrypt container, opened by its header")),
+            "{found}"
+        );
+        let opens = format!("strongroom mount d MOUNTPOINT --offset {start} --format veracrypt opens it");
+        assert!(found.contains(&opens), "{found}");
+        place.done(&format!("export d out --yes --offset {start} {VERACRYPT} -q"));
+        assert!(place.bytes("out") == place.bytes("plain"));
+        fs::remove_file(place.path("out")).unwrap();
+
+        // Only the copy is left.
+        let mut harmed = disk.clone();
+        harmed[start..start + 512].fill(0);
+        place.make_file("d", &harmed);
+        let found = place.done(&format!("header repair --scan d {VERACRYPT}"));
+        let opens = format!("--offset {start} --format veracrypt --backup-header opens it");
+        assert!(found.contains(&opens), "{found}");
+        place.done(&format!("key test d --offset {start} --backup-header {VERACRYPT}"));
+        place.done(&format!("header repair d --offset {start} --backup-header --yes {VERACRYPT} -q"));
+        let repaired = place.bytes("d");
+        assert!(repaired[..start] == disk[..start], "nothing before it is written");
+        place.done(&format!("key test d --offset {start} {VERACRYPT}"));
+        place.shell("rm -f d.replaced*");
+    }
+}
+
+#[test]
+fn where_the_first_bytes_of_a_veracrypt_container_are_missing_that_is_said_with_what_brings_it_back() {
+    let place = with_veracrypt("c");
+    place.make_file("d", &place.bytes("c")[1024..]);
+    let before = place.bytes("d");
+    for command in ["key test d", "header repair d --yes --force", "mount d m --block --read-only"] {
+        let refused = place.strongroom(&format!("{command} {VERACRYPT}"));
+        assert_eq!(refused.status, Some(4), "{command}: {refused:?}");
+        assert!(refused.errors.contains("the first 1024 bytes of the container are missing"), "{refused:?}");
+        assert!(place.bytes("d") == before);
+    }
+    let told = place.done(&format!("header repair --scan d {VERACRYPT}"));
+    assert!(told.contains("(head -c 1024 /dev/zero; cat d) > NEW"), "{told}");
+    place.shell("(head -c 1024 /dev/zero; cat d) > NEW");
+    place.done(&format!("key test NEW --backup-header {VERACRYPT}"));
+}
+
+/// What lies in the volume tells that it is here: the copy at the end was written after the container had been made longer.
+#[test]
+fn a_copy_at_the_end_of_a_container_that_was_made_longer_opens_where_its_data_are_known() {
+    let place = with_veracrypt("c");
+    let longer = [place.bytes("c"), vec![0; 1 << 20]].concat();
+    place.make_file("c", longer);
+    place.make_file("new", "another one of more than twenty bytes");
+    place.done(&format!("key change c --new-password-file new {VERACRYPT} -q"));
+    let new = VERACRYPT.replace("password-file password", "password-file new");
+    place.done(&format!("key test c --backup-header {new}"));
+    place.shell("dd if=/dev/zero of=c bs=512 count=1 conv=notrunc status=none");
+    place.done(&format!("key test c --backup-header {new}"));
+
+    let refused = place.strongroom(&format!("header repair c --backup-header --yes {new}"));
+    assert_eq!(refused.status, Some(5), "{refused:?}");
+    assert!(refused.errors.contains("1048576 bytes longer"), "{refused:?}");
+}
+
+// proves: VC-BACKUP-03
+#[test]
+fn a_veracrypt_header_is_restored_to_its_own_container_or_by_force() {
+    let place = with_veracrypt("c");
+    make(&place, "other");
+    place.done(&format!("header backup c h {VERACRYPT} -q"));
+    place.make_file("noise", noise(LEN));
+    let mut longer = [place.bytes("c"), vec![0; 1 << 20]].concat();
+    longer[..512].fill(0);
+    longer[131_072..262_144].fill(7);
+    place.make_file("longer", longer);
+    for (name, status, reason) in [
+        ("noise", 5, "if it is another container, its data are lost"),
+        ("other", 5, "if it is another container, its data are lost"),
+        ("longer", 4, "it is the header of a container of 2097152 bytes, and this one has 3145728"),
+    ] {
+        let before = place.bytes(name);
+        let refused = place.strongroom(&format!("header restore {name} h --yes {VERACRYPT}"));
+        assert_eq!(refused.status, Some(status), "{name}: {refused:?}");
+        assert!(refused.errors.contains(reason), "{name}: {refused:?}");
+        assert!(place.bytes(name) == before, "{name}");
+    }
+    place.done(&format!("header restore c h --yes {VERACRYPT} -q"));
+    // Both headers are gone, and what lies in the volume shows.
+    place.shell(
+        "for at in 0 30; do dd if=/dev/urandom of=c bs=65536 seek=$at count=2 conv=notrunc status=none; done",
+    );
+    assert_eq!(place.strongroom(&format!("key test c {VERACRYPT}")).status, Some(2));
+    place.done(&format!("header restore c h --yes {VERACRYPT} -q"));
+    place.done(&format!("key test c {VERACRYPT}"));
+    let forced = place.strongroom(&format!("header restore noise h --yes --force {VERACRYPT}"));
+    assert_eq!(forced.status, Some(0), "{forced:?}");
+    assert!(forced.errors.contains("its data are lost"), "{forced:?}");
+}
+
+#[test]
+fn a_backup_of_a_veracrypt_header_is_tested_by_itself_and_not_mounted() {
+    let place = with_veracrypt("c");
+    place.done(&format!("header backup c h {VERACRYPT} -q"));
+    assert_eq!(place.done(&format!("key test h {VERACRYPT}")), "the container opens\n");
+    assert!(place.done(&format!("key list h {VERACRYPT}")).contains("pbkdf2-sha512"));
+    place.make_file("password", "not the password, but as long as one");
+    assert_eq!(place.strongroom(&format!("key test h {VERACRYPT}")).status, Some(2));
+    place.make_file("password", PASSWORD);
+    let refused = place.strongroom(&format!("mount h m {VERACRYPT}"));
+    assert_eq!(refused.status, Some(4), "{refused:?}");
+    assert!(refused.errors.contains("a header without its container"), "{refused:?}");
+    assert!(refused.errors.contains("header restore puts it into its container"), "{refused:?}");
+}
+
+/// A disk on which only the second copy of the GPT is left: partition 1 begins at 32 KiB.
+fn put_backup_gpt(disk: &mut [u8]) {
+    let (sectors, entries_at) = (disk.len() / 512, disk.len() - 33 * 512);
+    let mut entries = vec![0; 128 * 128];
+    entries[..16].copy_from_slice(b"\xaf\x3d\xc6\x0f\x83\x84\x72\x47\x8e\x79\x3d\x69\xd8\x47\x7d\xe4");
+    entries[32] = 64;
+    let mut header = vec![0; 92];
+    header[..16].copy_from_slice(b"EFI PART\0\0\x01\0\x5c\0\0\0");
+    let number = |bytes: &mut [u8], at: usize, number: usize| {
+        bytes[at..at + 8].copy_from_slice(&u64::try_from(number).unwrap().to_le_bytes());
+    };
+    number(&mut entries, 40, sectors - 40);
+    number(&mut header, 24, sectors - 1);
+    number(&mut header, 72, entries_at / 512);
+    header[80] = 128;
+    header[84] = 128;
+    header[88..].copy_from_slice(&crc32(&entries).to_le_bytes());
+    let sum = crc32(&header);
+    header[16..20].copy_from_slice(&sum.to_le_bytes());
+    disk[entries_at..][..entries.len()].copy_from_slice(&entries);
+    let last = disk.len() - 512;
+    disk[last..][..92].copy_from_slice(&header);
+}
+
+#[test]
+fn no_header_goes_over_a_partition_or_a_container_that_begins_behind_the_start() {
+    let place = with_luks2();
+    let container = place.bytes("c");
+    let mut disk = [vec![0; 32 << 10], container.clone(), vec![0; 64 << 10]].concat();
+    put_backup_gpt(&mut disk);
+    let mut nothing_in_it = vec![0; disk.len()];
+    put_backup_gpt(&mut nothing_in_it);
+    let shifted = |by: usize| [vec![0; by], container.clone()].concat();
+    for (disk, option) in [
+        (disk, "--partition 1"),
+        (nothing_in_it, "--partition 1"),
+        (shifted(4096), "--offset 4096"),
+        (shifted(32 << 10), "--offset 32768"),
+    ] {
+        place.make_file("d", &disk);
+        let refused = place.strongroom("header restore d c.h --yes");
+        assert_eq!(refused.status, Some(5), "{option}: {refused:?}");
+        assert!(refused.errors.contains(&format!("if the header belongs there: {option};")), "{refused:?}");
+        assert!(place.bytes("d") == disk, "{option}");
+
+        let restored = place.strongroom(&format!("header restore d c.h --yes {option}"));
+        assert_eq!(restored.status, Some(0), "{option}: {restored:?}");
+        place.done(&format!("key test d {option} --password-file secret"));
+        let forced = place.strongroom("header restore d c.h --yes --force");
+        assert_eq!(forced.status, Some(0), "{forced:?}");
+        assert!(forced.errors.contains(&format!("belongs there: {option}")), "{forced:?}");
+        place.shell("rm -f d.replaced*");
+    }
+}
+
+#[test]
+fn what_restores_a_partitions_header_names_the_partition() {
+    let place = with_luks2();
+    let mut disk = [vec![0; 32 << 10], place.bytes("c"), vec![0; 64 << 10]].concat();
+    put_backup_gpt(&mut disk);
+    place.make_file("d", &disk);
+    let restored = place.strongroom("header restore d c.h --yes --partition 1");
+    assert!(restored.errors.contains("restored the header of partition 1 of d from c.h"), "{restored:?}");
+    let erased = place.strongroom("erase d --yes --offset 32768");
+    assert!(erased.errors.contains("erased what begins at byte 32768 of d:"), "{erased:?}");
+}
+
+#[test]
+fn a_backup_in_the_place_of_its_container_is_not_overwritten() {
+    let place = with_luks2();
+    let before = place.bytes("c.h");
+    let refused = place.strongroom("header restore c.h c --yes");
+    assert_eq!(refused.status, Some(1), "{refused:?}");
+    assert!(refused.errors.contains("it is a header without its container"), "{refused:?}");
+    assert!(refused.errors.contains("the container comes first"), "{refused:?}");
+    assert!(place.bytes("c.h") == before);
+}
+
+#[test]
+fn members_of_a_pool_or_a_raid_are_overwritten_by_force_only() {
+    let place = with_luks2();
+    let len = place.bytes("c").len().next_multiple_of(1 << 20) + 4096;
+    let end = len & !0xffff;
+    for (at, magic, name) in [
+        (132 << 10, &b"\x0c\xb1\xba\0\0\0\0\0"[..], "ZFS pool"),
+        (end - 65_536, b"\xfc\x4e\x2b\xa9\0\0\0\0\x5a\0\0\0", "RAID"),
+        (len - 8192, b"\xfc\x4e\x2b\xa9\x01\0\0\0", "RAID"),
+    ] {
+        let mut bytes = vec![0; len];
+        bytes[at..at + magic.len()].copy_from_slice(magic);
+        place.make_file("member", &bytes);
+        let refused = place.strongroom("header restore member c.h --yes");
+        assert_eq!(refused.status, Some(5), "{name}: {refused:?}");
+        assert!(refused.errors.contains(name), "{name}: {refused:?}");
+        assert!(place.bytes("member") == bytes);
+        let named = place.strongroom("info member");
+        assert!(named.errors.contains(name) && named.errors.contains("as root"), "{name}: {named:?}");
+    }
+}
+
+/// The command that puts back what was overwritten is run by a shell as it stands.
+#[test]
+fn the_command_that_puts_back_takes_a_path_for_a_path() {
+    let place = with_luks2();
+    for name in ["my disk's $(touch PWNED).img", "a\nb\u{202e}c", "-f"] {
+        place.make_file(name, noise(LEN));
+        let before = place.bytes(name);
+        place.make_file("name", name);
+        let restored = place.strongroom("header restore \"./$(cat name)\" c.h --yes --force");
+        assert_eq!(restored.status, Some(0), "{name:?}: {restored:?}");
+        assert!(!restored.errors.contains('\u{202e}'), "{name:?}: {restored:?}");
+        let kept: Vec<_> = restored.errors.lines().filter(|line| line.contains(" is kept in ")).collect();
+        let [kept] = kept.as_slice() else { panic!("{name:?}: {restored:?}") };
+        let command = &kept[kept.find("dd if=").unwrap()..kept.rfind(" puts it back").unwrap()];
+        assert!(place.bytes(name) != before);
+        // As one would in a terminal.
+        let put_back =
+            place.command("bash").args(["-c", &format!("{command} status=none")]).output().unwrap();
+        assert!(put_back.status.success(), "{command}: {put_back:?}");
+        assert!(place.bytes(name) == before, "{name:?}: {command}");
+        assert!(!place.path("PWNED").exists());
+    }
+}
+
+#[test]
+fn a_scan_says_what_is_missing_and_never_that_there_is_no_header() {
+    let place = with_luks2();
+    let container = place.bytes("c");
+    place.make_file("headless", &container[512..]);
+    let told = place.strongroom("header repair --scan headless");
+    assert_eq!(told.status, Some(4), "{told:?}");
+    assert!(told.errors.contains("the first 512 bytes of its LUKS2 container are missing"), "{told:?}");
+    assert!(!told.errors.contains("none of LUKS") && !told.errors.contains("VeraCrypt"), "{told:?}");
+    place.shell("(head -c 512 /dev/zero; cat headless) > NEW");
+    place.done("header repair --scan NEW --yes -q");
+    assert_eq!(place.json("info NEW")["uuid"], UUID);
+    place.done("key test NEW --password-file secret");
+
+    place.make_file("cut", &container[..COPY_LEN + 4096]);
+    let told = place.strongroom("header repair --scan cut");
+    assert!(told.errors.contains("no whole header"), "{told:?}");
+    place.make_file("cut", &container[..400_000]);
+    let told = place.strongroom("info cut");
+    assert!(told.errors.contains("it ends at byte 400000: it was cut short"), "{told:?}");
+    assert!(!told.out.contains("renew keyslot"), "{told:?}");
+    let unaligned = [vec![0; 777], container].concat();
+    place.make_file("unaligned", unaligned);
+    let told = place.strongroom("header repair --scan unaligned");
+    assert!(told.errors.contains("a multiple of 512"), "{told:?}");
+    place.done("key test unaligned --offset 777 --password-file secret");
+}
