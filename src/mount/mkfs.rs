@@ -7,6 +7,8 @@ use std::{
     path::Path,
     process::{Command, Stdio},
     sync::{Arc, atomic::AtomicBool},
+    thread::sleep,
+    time::Duration,
 };
 
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -184,7 +186,15 @@ impl NewFilesystem<'_> {
             FilesystemKind::Exfat | FilesystemKind::Vfat | FilesystemKind::Ntfs => {}
         }
         command.arg(block);
-        let finished = program::run(&mut command, interrupted)?;
+        let mut finished = program::run(&mut command, interrupted)?;
+        // mkfs.btrfs looks at every loop device of the machine, and gives up where the file behind one is just going.
+        for _ in 0..MORE_TRIES {
+            if !finished.errors.contains("cannot check mount status") {
+                break;
+            }
+            sleep(PAUSE);
+            finished = program::run(&mut command, interrupted)?;
+        }
         if finished.status == Some(0) {
             return Ok(());
         }
@@ -262,6 +272,9 @@ fn cut(label: &str, limit: usize) -> &str {
 }
 
 /// What the FAT specification keeps out of labels.
+/// How often more, and after which pause, a tool is run that stumbled over a loop device of somebody else.
+const MORE_TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(200);
 const FORBIDDEN_IN_FAT: &str = "*?.,;:/\\|+=<>[]\"";
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ mod within;
 
 pub use crate::storage::{FileStorage, Lack, Pulse, Request, Shortage, Stillness, seal};
 pub use crate::{
-    block::{BlockDevice, ByteDevice, ShadowDevice},
+    block::{BlockDevice, BlockError, ByteDevice, ShadowDevice},
     format::{native::StartHeader, signature},
 };
 pub use check::{check, check_condition, check_data, check_file_system, missing_end};

@@ -400,7 +400,9 @@ pub(crate) fn field(process: u64, number: usize) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
     let state = fields.next()?;
-    if ["Z", "X"].contains(&state) { None } else { fields.nth(number)?.parse().ok() }
+    // Other threads may still have its files, and the locks on them.
+    let has_threads = fields.clone().nth(16).is_some_and(|threads| !["0", "1"].contains(&threads));
+    if ["Z", "X"].contains(&state) && !has_threads { None } else { fields.nth(number)?.parse().ok() }
 }
 
 /// All processes of the machine.

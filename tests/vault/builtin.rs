@@ -303,3 +303,23 @@ with open(sys.argv[1], 'r+b') as volume:
     volume.seek(record + flags)
     volume.write(struct.pack('<H', struct.unpack_from('<H', raw, flags)[0] | 1))
 ";
+
+/// Half a second before the Moon landing was not half a second earlier.
+#[test]
+fn times_before_1970_keep_their_fractions() {
+    with_vault_of(Who::User, "--size 20M --provision thin --filesystem ext4", |world| {
+        world.mount();
+        for time in [
+            "1969-07-20 20:17:40.500000000",
+            "1969-12-31 23:59:59.900000000",
+            "1970-01-01 00:00:00.100000000",
+        ] {
+            let told = world.shell(&format!("touch -d '{time} UTC' m/moon; TZ=UTC stat -c %y m/moon"));
+            assert_eq!(told, format!("{time} +0000\n"));
+        }
+        world.done("unmount m");
+        world.mount();
+        assert_eq!(world.shell("TZ=UTC stat -c %y m/moon"), "1970-01-01 00:00:00.100000000 +0000\n");
+        world.done("unmount m");
+    });
+}

@@ -1,4 +1,4 @@
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{Errno, FileAttr, FileType, INodeNo, Request, TimeOrNow};
 use rustix::process::{getegid, geteuid};
@@ -117,9 +117,16 @@ pub(super) const fn node(inode: INodeNo) -> NodeId {
     NodeId(inode.0)
 }
 
+/// The time that the kernel asks for. Before 1970 it adds a fraction to whole seconds, which `fuser` 0.18 takes off.
 pub(super) fn moment(time: TimeOrNow) -> SystemTime {
     match time {
-        TimeOrNow::SpecificTime(time) => time,
+        TimeOrNow::SpecificTime(time) => match time.duration_since(UNIX_EPOCH) {
+            Ok(_) => time,
+            Err(before) => {
+                let fraction = Duration::from_nanos(before.duration().subsec_nanos().into());
+                time.checked_add(fraction * 2).unwrap_or(time)
+            }
+        },
         TimeOrNow::Now => SystemTime::now(),
     }
 }

@@ -15,9 +15,9 @@ use std::{
 
 use fuser::{
     BsdFileFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
-    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
-    Request, TimeOrNow, WriteFlags,
+    KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
 use super::{
@@ -285,7 +285,7 @@ impl Filesystem for Server {
         match opened {
             Ok(attributes) => {
                 let flags = FopenFlags::FOPEN_KEEP_CACHE;
-                reply.created(&TTL, &self.shown(&attributes), Generation(0), FileHandle(0), flags);
+                reply.created(&TTL, &self.shown(&attributes), Generation(0), FOR_WRITING, flags);
             }
             Err(errno) => reply.error(errno),
         }
@@ -381,10 +381,14 @@ impl Filesystem for Server {
         self.answer_settled(reply, |files| files.rename(from, to, replace));
     }
 
-    fn open(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         self.uses.note();
+        let is_read = flags.acc_mode() == OpenAccMode::O_RDONLY;
         match self.ask(|files| files.open(node(ino))) {
-            Ok(()) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
+            Ok(()) => {
+                let handle = if is_read { FOR_READING } else { FOR_WRITING };
+                reply.opened(handle, FopenFlags::FOPEN_KEEP_CACHE);
+            }
             Err(errno) => reply.error(errno),
         }
     }
@@ -428,7 +432,11 @@ impl Filesystem for Server {
     }
 
     /// The kernel has passed on what the file holds: a file that is closed is whole.
-    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+    fn flush(&self, _: &Request, _: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        if handle == FOR_READING {
+            // Who only read must not hear that something else could not be written.
+            return reply.ok();
+        }
         self.answer(reply, |files| self.pace.commit_if_due(files));
     }
 
@@ -460,7 +468,7 @@ impl Filesystem for Server {
     fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         self.uses.note();
         match self.ask(|files| files.open(node(ino))) {
-            Ok(()) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
+            Ok(()) => reply.opened(FOR_READING, FopenFlags::FOPEN_KEEP_CACHE),
             Err(errno) => reply.error(errno),
         }
     }
@@ -569,3 +577,6 @@ impl Filesystem for Server {
 
 /// Entries that are looked at for one answer.
 const AT_A_TIME: usize = 128;
+/// The handles of files that are open: what is done with them is by their inodes.
+const FOR_READING: FileHandle = FileHandle(0);
+const FOR_WRITING: FileHandle = FileHandle(1);

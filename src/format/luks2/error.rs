@@ -73,6 +73,12 @@ pub enum HeaderError {
         /// What is missing.
         missing: String,
     },
+    /// A keyslot whose key nothing tells.
+    #[error("keyslot {slot} belongs to no digest")]
+    NoDigest {
+        /// The keyslot.
+        slot: u32,
+    },
     /// A keyslot under two digests.
     #[error("keyslot {slot} belongs to several digests")]
     SeveralDigests {

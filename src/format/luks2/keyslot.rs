@@ -36,6 +36,8 @@ pub(super) struct Slot {
     pub(super) priority: Priority,
     /// Its area in bytes, where it has one.
     pub(super) place: Option<Range<u64>>,
+    /// Whether it is of the type that the specification describes.
+    pub(super) is_luks2: bool,
     /// What opens it, or why nothing does.
     pub(super) usable: Result<Keyslot, String>,
 }
@@ -53,13 +55,14 @@ impl Slot {
             Some(other) => return Err(wrong("priority", &other.to_string())), // L2-SLOT-02
         };
         let place = place(&raw.area).map_err(|(field, value)| wrong(field, &value))?;
-        let usable = if raw.kind == "luks2" {
+        let is_luks2 = raw.kind == "luks2";
+        let usable = if is_luks2 {
             let place = place.clone().ok_or_else(|| wrong("area offset", "none"))?;
             usable(raw, index, key_len, priority, &place)?
         } else {
             Err(format!("it is of the type {}", excerpt(&raw.kind))) // L2-SLOT-06
         };
-        Ok(Self { index, key_len, priority, place, usable })
+        Ok(Self { index, key_len, priority, place, is_luks2, usable })
     }
 
     /// What `info` shows.

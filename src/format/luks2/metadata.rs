@@ -76,7 +76,7 @@ impl Metadata {
         for (&index, raw) in &json.digests.0 {
             digests.insert(index, digest(raw, index, &slots, &segments)?);
         }
-        check_digests(&mut slots, &digests)?;
+        check_digests(&slots, &digests)?;
         let mut tokens = Vec::new();
         let slot_numbers = numbers(&slots);
         for (&index, raw) in &json.tokens.0 {
@@ -173,13 +173,14 @@ fn key_digest(
     Ok(Ok(KeyDigest { hash, iterations, salt, digest, key_len }))
 }
 
-/// L2-DIGEST-01: each keyslot under one digest; one under none does not open.
-fn check_digests(slots: &mut [Slot], digests: &BTreeMap<u32, Digest>) -> Result<(), HeaderError> {
+/// L2-DIGEST-01: each keyslot under one digest; one of a type that is not known may be under none.
+fn check_digests(slots: &[Slot], digests: &BTreeMap<u32, Digest>) -> Result<(), HeaderError> {
     for slot in slots {
-        match digests.values().filter(|digest| digest.slots.contains(&slot.index)).count() {
-            0 => slot.usable = Err("it belongs to no digest".to_owned()),
-            1 => {}
-            _ => return Err(HeaderError::SeveralDigests { slot: slot.index }),
+        let number = slot.index;
+        match digests.values().filter(|digest| digest.slots.contains(&number)).count() {
+            0 if slot.is_luks2 => return Err(HeaderError::NoDigest { slot: number }),
+            0 | 1 => {}
+            _ => return Err(HeaderError::SeveralDigests { slot: number }),
         }
     }
     Ok(())

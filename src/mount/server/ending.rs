@@ -20,9 +20,10 @@ use crate::{
         bystanders::Bystanders,
         mountinfo::MountTable,
         protocol::{self, Command, Failure, Outcome, Save},
-        registry,
+        registry::{self, Protection},
         undo::Undo,
     },
+    volume::BlockError,
 };
 
 /// How an attempt to take a volume down went.
@@ -142,8 +143,17 @@ impl Server {
             // What a lower part remembers is the cause: a file system that met it only says that it is read-only now.
             Ending::Lossy(cause) => Ending::Lossy(cause),
             ending if error.kind() == ErrorKind::Busy => ending,
-            _ => Ending::Lossy(error),
+            _ => Ending::Lossy(self.protection_or(error)),
         }
+    }
+
+    /// Why not all was written: a protected hidden volume, where that stood in the way, or `error`, which came of it.
+    fn protection_or(&self, error: Error) -> Error {
+        if self.session.record().entry.protection != Some(Protection::Triggered) {
+            return error;
+        }
+        let reason = format!("not all that was written is in the container: {}", BlockError::Protected);
+        Error::new(ErrorKind::Io, reason)
     }
 
     /// The same now. Failures on the way are logged.
@@ -154,7 +164,7 @@ impl Server {
         }
         let undone = self.session.parts.undo_down_to(kept, Undo::Forced);
         self.reencryption.pause();
-        undone.map_or_else(Ending::Lossy, |()| Ending::Whole)
+        undone.map_or_else(|error| Ending::Lossy(self.protection_or(error)), |()| Ending::Whole)
     }
 
     /// After somebody else has unmounted a part, and again later while the volume is in use elsewhere. `None` where it stays so.
