@@ -273,7 +273,7 @@ fn warn_of_lost(console: Console, mounts: &[Entry]) {
             if entry.unwritten == Some(Unwritten::Lost) {
                 let (container, place) = (entry.container.display(), command_word(&mount::name_for(entry)));
                 console.alarm(&format!(
-                    "not everything that was written is in {container}: copy what you need to another disk, then strongroom unmount {place} --force, and mount it again"
+                    "not everything that was written is in {container}: copy what you need to another disk, then strongroom unmount {place} --force, and mount it again once it can be written"
                 ));
             }
             continue;

@@ -30,6 +30,8 @@ use std::{
     time::Duration,
 };
 
+use rustix::fs::fstatvfs;
+
 use ending::Cause;
 use events::{Event, Signals, Watch};
 use files::FileWatch;
@@ -174,9 +176,6 @@ impl Server {
             container.allow_in_place();
         }
         let (shortage, news) = Shortage::watch()?;
-        if !matches!(order.target, Target::Private) {
-            container.endure(Arc::clone(&shortage));
-        }
         let header = container.same_header(order.fingerprint.as_deref())?;
         let unlocked = header.unlock_with_key(key.into())?;
         let volume = Volume::open(&container, header.describe_unlocked(&unlocked), &unlocked);
@@ -198,7 +197,12 @@ impl Server {
         if !matches!(place, Place::Private) {
             leave_sign(&session, &log);
         }
-        let mut watch = Self::build(&order, &place, (&container, &volume), &mut session, &log)?;
+        let mut watch = Self::build(&order, &place, (&container, &volume), &mut session, &log)
+            .map_err(|error| or_full(error, &order.container, &container))?;
+        // What was written so far, by the replay of a journal, waited for no room: somebody waits for that, and can make some.
+        if !matches!(order.target, Target::Private) {
+            container.endure(Arc::clone(&shortage));
+        }
         watch.stay_in(&session.directory);
         if let Some(alarm) = volume.alarm() {
             watch.heed(alarm?);
@@ -545,6 +549,26 @@ fn warn_of_swap(session: &mut Session) {
 fn has_disk_swap(swaps: &str) -> bool {
     swaps.lines().skip(1).any(|line| !line.trim().is_empty() && !line.starts_with("/dev/zram"))
 }
+
+/// The same error, which names a disk that has no room, where that is so.
+fn or_full(error: Error, path: &Path, container: &Container) -> Error {
+    let file = container.file();
+    let has_room =
+        || fstatvfs(file).is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) > LITTLE);
+    let is_file = || file.metadata().is_ok_and(|found| found.is_file());
+    if error.kind() != ErrorKind::Io || !is_file() || has_room() {
+        return error;
+    }
+    let reason = format!("{}; the disk that holds {} is full", error.reason(), path.display());
+    let full = Error::new(ErrorKind::Io, reason).with_hint("make room there, or use --read-only");
+    match error.action() {
+        Some(action) => full.during(action),
+        None => full,
+    }
+}
+
+/// So little room is none.
+const LITTLE: u64 = 64 << 10;
 
 #[cfg(test)]
 mod tests {

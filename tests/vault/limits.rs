@@ -1,10 +1,15 @@
 //! Limits that a server inherits from the shell that started it.
 
-use std::process::Command;
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
 
 use crate::{
     memory::can_look_into_processes,
-    place::{leave_to_root, wait_for_end_of, wait_until},
+    place::{leave_to_root, signal, wait_for_end_of, wait_until},
     world::{World, with_each_driver, with_vault},
 };
 
@@ -99,6 +104,40 @@ fn what_was_written_before_the_medium_was_full_is_whole_once_there_is_room() {
         world.done("unmount m");
         world.mount();
         world.shell("for file in 1 2 3 4; do seq ${file}000000 ${file}999999 | cmp - m/$file; done");
+        world.done("unmount m");
+        world.check_file_system();
+        world.shell("rm v.vault");
+        drop(medium);
+    });
+}
+
+/// Whoever mounts is there, and can make room: nobody waits.
+#[test]
+fn a_mount_that_a_full_disk_keeps_from_replaying_a_journal_says_so_at_once() {
+    with_each_driver("--size 200M --provision thin", |world| {
+        let medium = Medium::mount(world, "30M");
+        world.shell("cp --sparse=always v.vault full; rm v.vault; ln -s full/v.vault v.vault");
+        world.mount();
+        world.shell(
+            "seq 100000 > m/kept; sync m/kept; for file in 1 2 3; do echo $file > m/$file; done; sync -f m",
+        );
+        let server = world.server();
+        signal(server, Signal::KILL);
+        wait_for_end_of(server);
+        world.shell("head -c 40M /dev/zero > full/filler || true");
+        let start = Instant::now();
+        let refused = world.strongroom("mount v.vault m --password-file password");
+        assert!(start.elapsed() < Duration::from_secs(30), "{world}: {refused:?}");
+        if refused.status != Some(0) {
+            assert_eq!(refused.status, Some(6), "{world}: {refused:?}");
+            assert!(
+                refused.errors.contains("/v.vault is full") && refused.errors.contains("make room there"),
+                "{world}: {refused:?}"
+            );
+            world.shell("rm full/filler");
+            world.mount();
+        }
+        world.shell("seq 100000 | cmp - m/kept; rm -f full/filler");
         world.done("unmount m");
         world.check_file_system();
         world.shell("rm v.vault");

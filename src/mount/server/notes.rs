@@ -118,7 +118,7 @@ impl Server {
                 )
             }
             Some(Unwritten::Lost) => format!(
-                "{shown}: {container} could not be written for too long: not everything is in it; copy what you need to another disk, then unmount with --force and mount it again"
+                "{shown}: {container} could not be written for too long: not everything is in it; copy what you need to another disk, then unmount with --force and mount it again once it can be written"
             ),
             None => format!("{shown}: {container} can be written again: everything is in it"),
         };
@@ -152,7 +152,7 @@ impl Server {
                 format!("not everything that was written is in {}", entry.container.display()),
             )
             .with_hint(
-                "copy what you need to another disk first, then unmount with --force and mount it again",
+                "copy what you need to another disk first, then unmount with --force and mount it again once it can be written",
             ),
         })
     }
