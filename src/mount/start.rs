@@ -16,7 +16,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::{io::Errno, process::Signal};
+use rustix::{
+    io::Errno,
+    process::{Resource, Signal, getrlimit},
+};
 
 use super::{
     driver::Driver,
@@ -228,7 +231,12 @@ struct Server {
 impl Server {
     /// Starts this program again as a server, with one end of the socket as its standard input and nothing else of ours.
     fn spawn(theirs: UnixStream) -> Result<Self> {
-        let mut child = program::command("/proc/self/exe")
+        let mut command = program::command("/proc/self/exe");
+        if getrlimit(Resource::As).current.is_some() {
+            // The C library sets 64 MiB of addresses aside for each thread that allocates, which may be all that there are.
+            command.env("MALLOC_ARENA_MAX", "1");
+        }
+        let mut child = command
             .arg0("strongroom")
             .arg(SERVE)
             .current_dir("/")
