@@ -16,7 +16,10 @@ use strongroom::{
     format::{Format, HeaderInfo, HeaderRestore, KeyslotInfo, Unlocked, native::Native},
     storage::Storage,
     sys::in_use::{KernelUse, kernel_use_of},
-    text::{in_one_line, in_quotes, path::command_word},
+    text::{
+        in_quotes,
+        path::{command_word, shown},
+    },
     volume::{
         Access, Container, Kept, Stranger, backup_header, by_signature, header_without_container,
         keep_replaced, open_for_backup, plan_restore, recognise_data,
@@ -301,11 +304,6 @@ fn keep(
         });
     }
     Ok(kept.into_iter().map(|Kept { file, offset, .. }| Replaced { file, offset }).collect())
-}
-
-/// A path in a line of text.
-pub(super) fn shown(path: &Path) -> String {
-    in_one_line(&path.display().to_string())
 }
 
 fn show(title: &str, header: Option<&HeaderInfo>) -> String {

@@ -16,6 +16,8 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
+use super::in_one_line;
+
 /// The path as text that [`unescape`] turns back into it.
 ///
 /// ```
@@ -46,6 +48,11 @@ pub fn unescape(text: &str) -> Option<PathBuf> {
         bytes.extend_from_slice(rest.as_bytes());
     }
     Some(PathBuf::from(OsString::from_vec(bytes)))
+}
+
+/// The path in a line of text: what would end the line, or turn it around, is escaped.
+pub fn shown(path: &Path) -> String {
+    in_one_line(&path.display().to_string())
 }
 
 /// The path as a word of a command that a message names: a shell takes it for the one path that it is.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::{Args, value_parser};
 
-use strongroom::text::in_one_line;
+use strongroom::text::path::shown;
 
 use crate::cli::size::parse_size;
 
@@ -27,7 +27,7 @@ impl PlaceOptions {
 
     /// The container, where the file or device has this path, in a line of text.
     pub(crate) fn name(self, path: &Path) -> String {
-        let path = in_one_line(&path.display().to_string());
+        let path = shown(path);
         match (self.partition, self.offset) {
             (Some(number), _) => format!("partition {number} of {path}"),
             (None, Some(offset)) => format!("what begins at byte {offset} of {path}"),
