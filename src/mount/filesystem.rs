@@ -3,8 +3,12 @@
 use std::{fmt, fs::File, io, os::unix::fs::FileExt, path::Path};
 
 use crate::{
-    error::{Error, ErrorKind},
-    volume::signature::{self, FileSystem, Signature},
+    error::{Error, ErrorKind, Result},
+    filesystem::Fault,
+    volume::{
+        ByteDevice,
+        signature::{self, FileSystem, HEAD_LEN, Signature},
+    },
 };
 
 /// What the first bytes of a volume say of the file system in it.
@@ -94,6 +98,25 @@ fn block_size(contents: Contents, head: &[u8]) -> Option<u32> {
 }
 
 impl Contents {
+    /// What a volume holds.
+    ///
+    /// # Errors
+    /// What reading gave.
+    pub(super) fn of(volume: &ByteDevice) -> Result<Self> {
+        let mut head = vec![0; usize::try_from(volume.size()).map_or(HEAD_LEN, |size| size.min(HEAD_LEN))];
+        volume.read_at(&mut head, 0).map_err(io::Error::other)?;
+        Ok(Self::recognise(&head))
+    }
+
+    /// Why the server's own driver does not go on with it.
+    pub(super) fn failure(self, fault: Fault) -> Error {
+        match fault {
+            Fault::Damaged => Error::new(ErrorKind::Io, format!("the {self} file system is damaged"))
+                .with_hint(if self == Self::Ntfs { REPAIR_NTFS } else { REPAIR }),
+            other => Error::new(ErrorKind::Io, other.to_string()),
+        }
+    }
+
     /// Recognises a file system by the first bytes of the volume.
     pub fn recognise(head: &[u8]) -> Self {
         match signature::recognise(head).and_then(Signature::file_system) {
@@ -139,6 +162,10 @@ impl fmt::Display for Contents {
     }
 }
 
+/// `ntfsfix` makes the copy of the first records agree again and empties the log; what it cannot mend, Windows can.
+pub(super) const REPAIR_NTFS: &str =
+    "use mount --block, then ntfsfix on the block file (package ntfs-3g); or let Windows check it";
+const REPAIR: &str = "mount the volume with --block, and run fsck on DIR/volume";
 const EXT_SUPERBLOCK: usize = 1024;
 const BTRFS_SUPERBLOCK: usize = 64 * 1024;
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    volume::{ByteDevice, signature::HEAD_LEN},
+    volume::ByteDevice,
 };
 
 /// What became of the file system in a volume that has grown.
@@ -38,7 +38,7 @@ impl GrownFilesystem {
 /// # Errors
 /// What reading gave.
 pub fn stays_as_large(volume: &ByteDevice) -> Result<Option<&'static str>> {
-    let contents = contents(volume)?;
+    let contents = Contents::of(volume)?;
     Ok(contents.kernel_name().filter(|_| matches!(contents, Contents::Fat | Contents::Exfat)))
 }
 
@@ -47,14 +47,8 @@ pub fn stays_as_large(volume: &ByteDevice) -> Result<Option<&'static str>> {
 /// # Errors
 /// What reading gave.
 pub fn way_to_grow(volume: &ByteDevice) -> Result<Option<(&'static str, &'static str)>> {
-    let contents = contents(volume)?;
+    let contents = Contents::of(volume)?;
     Ok(contents.kernel_name().zip(by_hand(contents)))
-}
-
-fn contents(volume: &ByteDevice) -> Result<Contents> {
-    let mut head = vec![0; usize::try_from(volume.size()).map_or(HEAD_LEN, |size| size.min(HEAD_LEN))];
-    volume.read_at(&mut head, 0).map_err(std::io::Error::other)?;
-    Ok(Superblock::parse(&head).contents)
 }
 
 const fn by_hand(contents: Contents) -> Option<&'static str> {

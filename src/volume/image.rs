@@ -137,19 +137,25 @@ fn write_around_zeros(
     offset: u64,
     write: &mut dyn FnMut(&[u8], u64) -> Result<()>,
 ) -> Result<()> {
-    let mut start = 0;
-    for run in chunk.chunks(BLOCK_LEN).collect::<Vec<_>>().chunk_by(|a, b| is_zero(a) == is_zero(b)) {
-        let end = start + run.iter().map(|block| block.len()).sum::<usize>();
-        if !is_zero(run[0]) {
-            write(&chunk[start..end], offset + start as u64)?;
+    for (run, is_zero) in runs(chunk) {
+        if !is_zero {
+            write(&chunk[run.clone()], offset + run.start as u64)?;
         }
-        start = end;
     }
     Ok(())
 }
 
-fn is_zero(block: &[u8]) -> bool {
-    block.iter().all(|&byte| byte == 0)
+/// The runs of blocks that are all zeros, and of those that are not, in order.
+pub fn runs(chunk: &[u8]) -> Vec<(Range<usize>, bool)> {
+    let mut runs: Vec<(Range<usize>, bool)> = Vec::new();
+    for (block, start) in chunk.chunks(BLOCK_LEN).zip((0..).step_by(BLOCK_LEN)) {
+        let (end, is_zero) = (start + block.len(), block.iter().all(|&byte| byte == 0));
+        match runs.last_mut() {
+            Some((run, was_zero)) if *was_zero == is_zero => run.end = end,
+            _ => runs.push((start..end, is_zero)),
+        }
+    }
+    runs
 }
 
 /// Reads from the volume; an error says that it is the container's, and where.
@@ -259,6 +265,19 @@ mod tests {
                 assert!(target.to_vec() == expected, "{len} bytes, {zeros:?}");
             }
         }
+    }
+
+    #[test]
+    fn runs_of_zeros_are_blocks_and_all_runs_are_the_chunk() {
+        let mut bytes = vec![0; 5 * BLOCK_LEN + 100];
+        bytes[2 * BLOCK_LEN] = 1;
+        bytes[4 * BLOCK_LEN - 1] = 1;
+        let end = bytes.len();
+        assert_eq!(
+            runs(&bytes),
+            [(0..2 * BLOCK_LEN, true), (2 * BLOCK_LEN..4 * BLOCK_LEN, false), (4 * BLOCK_LEN..end, true)]
+        );
+        assert!(runs(&[]).is_empty());
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::{
 use rustix::process::geteuid;
 
 use super::{
-    Driver, DriverChoice, cut_off, detach_files, e2fsck, find_mount, kernel::REPAIR_NTFS, ownership,
-    source::source_of, unmount_files,
+    Driver, DriverChoice, cut_off, detach_files, e2fsck, find_mount, ownership, source::source_of,
+    unmount_files,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -20,7 +20,7 @@ use crate::{
         Unwritten,
     },
     mount::{
-        filesystem::{Contents, Superblock},
+        filesystem::Contents,
         idle::Sign,
         mountinfo::MountId,
         mountpoint::MountPoint,
@@ -63,11 +63,8 @@ impl Builtin {
         (choice, driver): (DriverChoice, Driver),
     ) -> Option<Self> {
         let device = Arc::new(ByteDevice::new(Arc::clone(device)));
-        let len = usize::try_from(device.size()).unwrap_or(usize::MAX).min(signature::HEAD_LEN);
-        let mut head = vec![0; len];
         // What cannot be read the driver will tell.
-        device.read_at(&mut head, 0).ok()?;
-        let contents = Superblock::parse(&head).contents;
+        let contents = Contents::of(&device).ok()?;
         contents.is_builtin(choice, driver).then_some(Self { device, contents, is_repaired: false })
     }
 
@@ -243,15 +240,7 @@ impl Builtin {
     fn unusable(&self, view: View<'_>, why: &Unreadable) -> Error {
         match (why, view.missing_end) {
             (Unreadable::Fault(_), Some(missing)) => cut_off(missing),
-            (Unreadable::Fault(Fault::Damaged), None) => {
-                let reason = format!("the {} file system is damaged", self.contents);
-                let error = Error::new(ErrorKind::Io, reason);
-                match self.contents {
-                    Contents::Ntfs => error.with_hint(REPAIR_NTFS),
-                    _ => error.with_hint("mount the volume with --block, and run fsck on DIR/volume"),
-                }
-            }
-            (Unreadable::Fault(other), None) => Error::new(ErrorKind::Io, other.to_string()),
+            (Unreadable::Fault(fault), None) => self.contents.failure(*fault),
             (Unreadable::Feature(_), _) => Error::new(ErrorKind::Unsupported, why.to_string())
                 .with_hint("mount it as root; or use mount --block to see the volume as a file"),
         }

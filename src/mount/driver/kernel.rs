@@ -33,7 +33,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     mount::{
-        filesystem::Contents,
+        filesystem::{Contents, REPAIR_NTFS},
         idle::Sign,
         mountinfo::MountId,
         mountpoint::MountPoint,
@@ -433,9 +433,6 @@ impl Part for Loop {
     }
 }
 
-/// `ntfsfix` makes the copy of the first records agree again and empties the log; what it cannot mend, Windows can.
-pub(super) const REPAIR_NTFS: &str =
-    "use mount --block, then ntfsfix on the block file (package ntfs-3g); or let Windows check it";
 /// How long a file system may take to let go of its device after it was unmounted.
 const CLAIMED: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
