@@ -60,7 +60,7 @@ fn prepare(console: Console, options: &StickOptions) -> Result<()> {
     }
     let vault = stick.join(vault_name(options));
     if vault.symlink_metadata().is_ok() {
-        return Err(exists(&vault).with_hint("choose another --name"));
+        return Err(exists(&vault));
     }
     let (script, text) = (script(options), text(options, &program));
     let files = [
@@ -260,7 +260,7 @@ impl<'a> Extra<'a> {
         if holds(&self.path, self.bytes)? {
             return Ok(true);
         }
-        Err(exists(&self.path).with_hint("move it away, or use another stick"))
+        Err(exists(&self.path))
     }
 
     /// Writes it under its name, whole or not at all, unless it is there.
@@ -321,7 +321,9 @@ fn len(bytes: &[u8]) -> u64 {
 }
 
 fn exists(path: &Path) -> Error {
-    Error::new(ErrorKind::Exists, "it already exists").during(format!("cannot write {}", path.display()))
+    Error::new(ErrorKind::Exists, "it already exists")
+        .during(format!("cannot write {}", path.display()))
+        .with_hint("move it away, or use another stick")
 }
 
 const PROGRAM: &str = "strongroom";
