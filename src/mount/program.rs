@@ -32,10 +32,16 @@ pub(super) fn require(name: &str, package: &str) -> Result<PathBuf> {
 }
 
 /// A command without input, with nothing in its environment but a fixed `PATH` and a locale: untranslated messages, and
-/// names in UTF-8.
+/// names in UTF-8. It begins in `/`: `mkfs.btrfs` takes what the table of mounts names as sources for paths, and fails where one leads through
+/// a file, as `strongroom/x.vault` does in a folder that has this program.
 pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
-    command.env_clear().env("PATH", SEARCH_PATH).env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
+    command
+        .env_clear()
+        .env("PATH", SEARCH_PATH)
+        .env("LC_ALL", "C.UTF-8")
+        .current_dir("/")
+        .stdin(Stdio::null());
     command
 }
 

@@ -239,7 +239,6 @@ impl Server {
         let mut child = command
             .arg0("strongroom")
             .arg(SERVE)
-            .current_dir("/")
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
