@@ -102,10 +102,11 @@ impl fmt::Display for Holder {
 pub(super) fn holders_of_mount(id: MountId) -> Vec<Holder> {
     let mut holders = processes(Wanted::FileSystem(id.major, id.minor));
     let Ok(table) = MountTable::read() else { return holders };
-    // The files of btrfs have another device number than its mount.
+    // The files of btrfs have other device numbers than its mount, each subvolume's another; where the mount is gone, nobody can tell
+    // whether it was one.
     let of_files = table.find(id).and_then(|mount| device_number(&mount.mountpoint).ok());
-    if let Some((major, minor)) = of_files.filter(|number| *number != (id.major, id.minor)) {
-        holders.extend(processes(Wanted::FileSystem(major, minor)));
+    if of_files != Some((id.major, id.minor)) {
+        holders.extend(processes(Wanted::Mount(id.number)));
     }
     holders.extend(other_mounts(&table, id));
     if let Some(mount) = table.find(id) {

@@ -77,6 +77,8 @@ pub(super) enum Wanted {
     FileSystem(u32, u32),
     /// This file: the same and the inode number.
     File(u32, u32, u64),
+    /// Any file that was reached through the mount of this number: the subvolumes of btrfs have device numbers of their own.
+    Mount(u64),
 }
 
 impl Wanted {
@@ -89,6 +91,15 @@ impl Wanted {
         match self {
             Self::FileSystem(major, minor) => (file.major, file.minor) == (major, minor),
             Self::File(major, minor, inode) => file == FileId { major, minor, inode },
+            Self::Mount(_) => false,
+        }
+    }
+
+    /// Whether a link of `/proc` leads to it.
+    fn is_at(self, link: &Path) -> bool {
+        match self {
+            Self::Mount(number) => mount_of(link) == Some(number),
+            _ => FileId::of(link).is_some_and(|file| self.is(file)),
         }
     }
 }
@@ -98,6 +109,7 @@ impl fmt::Display for Wanted {
         match self {
             Self::FileSystem(major, minor) => write!(f, "{major}:{minor}"),
             Self::File(major, minor, inode) => write!(f, "{major}:{minor}:{inode}"),
+            Self::Mount(number) => write!(f, "{MOUNT}{number}"),
         }
     }
 }
@@ -107,6 +119,9 @@ impl FromStr for Wanted {
 
     fn from_str(text: &str) -> io::Result<Self> {
         let no = || io::Error::from(io::ErrorKind::InvalidInput);
+        if let Some(number) = text.strip_prefix(MOUNT) {
+            return number.parse().map(Self::Mount).map_err(|_| no());
+        }
         let mut parts = text.split(':');
         let mut part = || parts.next()?.parse::<u64>().ok();
         let (major, minor, inode) = (part().ok_or_else(no)?, part().ok_or_else(no)?, part());
@@ -280,6 +295,9 @@ fn uses(pid: i32, wanted: Wanted) -> bool {
         return true;
     }
     // Last: this waits for a lock that a process holds while it maps a file.
+    if let Wanted::Mount(_) = wanted {
+        return entries_of(&directory.join("map_files")).any(|link| wanted.is_at(&link));
+    }
     let maps = fs::read(directory.join("maps")).unwrap_or_default();
     maps.split(|&byte| byte == b'\n').filter_map(mapped_file).any(|file| wanted.is(file))
 }
@@ -287,8 +305,12 @@ fn uses(pid: i32, wanted: Wanted) -> bool {
 /// Whether a process, or a thread, has what is wanted open or stands in it.
 fn opens(directory: &Path, wanted: Wanted) -> bool {
     let links = ["cwd", "root", "exe"].into_iter().map(|name| directory.join(name));
-    let descriptors = fs::read_dir(directory.join("fd")).into_iter().flatten().flatten().map(|fd| fd.path());
-    links.chain(descriptors).filter_map(|link| FileId::of(&link)).any(|file| wanted.is(file))
+    links.chain(entries_of(&directory.join("fd"))).any(|link| wanted.is_at(&link))
+}
+
+/// The paths in a folder of `/proc`; none where it may not be read.
+fn entries_of(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
 /// The threads of a process that share its open files or its folders no longer (`unshare(2)`), or whose first thread has ended.
@@ -323,6 +345,13 @@ impl FileId {
     }
 }
 
+/// The number of the mount through which a link of `/proc` leads to its file. The kernel knows it without asking a server.
+fn mount_of(link: &Path) -> Option<u64> {
+    let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
+    let found = statx(CWD, link, flags, StatxFlags::MNT_ID).ok()?;
+    (found.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(found.stx_mnt_id)
+}
+
 /// The file of a line of `maps`: `address perms offset dev inode path`, the device as two hexadecimal numbers.
 fn mapped_file(line: &[u8]) -> Option<FileId> {
     let mut fields = line.split(|&byte| byte == b' ').filter_map(|field| std::str::from_utf8(field).ok());
@@ -345,6 +374,8 @@ const TICK: Duration = Duration::from_millis(50);
 /// Of so many threads of a process it is asked whether they run.
 const MOST_THREADS: usize = 256;
 const MOST_LINE: u64 = 64;
+/// What begins the name of a mount.
+const MOUNT: &str = "mount ";
 /// So many threads with files of their own are looked at in one process.
 const MOST_APART: usize = 64;
 
@@ -374,6 +405,19 @@ mod tests {
     }
 
     #[test]
+    fn a_process_with_a_file_of_the_mount_open_is_found() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let number = mount_of(file.path()).unwrap();
+        let mut child =
+            Command::new("/bin/sleep").arg("10000").stdin(file.reopen().unwrap()).spawn().unwrap();
+        let pid = child.id();
+        let told = [number, u64::MAX].map(|number| looked(pid, Wanted::Mount(number)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(told, [format!("at {pid}\nuses {pid}\ndone\n"), format!("at {pid}\ndone\n")]);
+    }
+
+    #[test]
     fn a_mapped_file_is_read_from_its_line() {
         let line = b"7f00-7f01 r--p 00000000 fe:0a 4711    /mnt/v/lib with blank.so";
         assert_eq!(mapped_file(line), Some(FileId { major: 0xfe, minor: 10, inode: 4711 }));
@@ -382,7 +426,7 @@ mod tests {
 
     #[test]
     fn what_is_wanted_is_read_back_as_written() {
-        for wanted in [Wanted::FileSystem(0, 44), Wanted::File(254, 1, u64::MAX)] {
+        for wanted in [Wanted::FileSystem(0, 44), Wanted::File(254, 1, u64::MAX), Wanted::Mount(u64::MAX)] {
             assert_eq!(wanted.to_string().parse::<Wanted>().unwrap(), wanted);
         }
         assert!("7".parse::<Wanted>().is_err());

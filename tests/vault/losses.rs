@@ -76,6 +76,26 @@ fn a_folder_that_stays_bound_is_served_until_it_goes() {
     });
 }
 
+/// Its subvolumes have device numbers of their own, which no table of mounts tells.
+#[test]
+fn who_has_a_file_open_in_a_subvolume_of_btrfs_is_named() {
+    with_who(Who::Root, "--size 144M --filesystem btrfs", |world| {
+        world.mount();
+        world.shell("btrfs -q subvolume create m/docs");
+        let user = world.shell_in_background("exec sleep 10000 4>m/docs/f");
+        wait_until("an open file", || world.path("m/docs/f").exists());
+        let named = format!("in use by process {} (sleep)", user.process());
+        let refused = world.strongroom("unmount m");
+        assert_eq!(refused.status, Some(5), "{refused:?}");
+        assert!(refused.errors.contains(&named), "{refused:?}");
+        // What it has open goes with the volume; that it is seen here is why nothing unseen is told of.
+        world.done("unmount m --force");
+        drop(user);
+        world.mount();
+        world.done("unmount m");
+    });
+}
+
 #[test]
 fn force_says_which_mounts_go_with_the_volume() {
     with_roots_drivers(|world| {
