@@ -80,7 +80,7 @@ fn damage_is_refused_at_once_or_costs_the_file_that_has_it() {
     let (mut opened, mut slowest) = (0, Duration::ZERO);
     for seed in 0..crate::number("SEEDS", 300) {
         let (mut random, mut bytes) = (Random(seed ^ 0x4e54_4653), whole.clone());
-        for _ in 0..1 + random.below(40) {
+        for _ in 0..=random.below(40) {
             let sector = match random.below(30) {
                 0 => 0,
                 1..10 => table + random.below(2 * 230) as usize,

@@ -6,7 +6,6 @@ use std::{
     ops::Range,
     os::unix::fs::FileExt,
     path::Path,
-    process::Command,
     sync::Arc,
 };
 
@@ -16,7 +15,7 @@ use strongroom::{
     units::{Sector, SectorSize},
 };
 
-use crate::can_judge;
+use super::judge::{can_judge, fsck};
 
 /// A file, of which only what is written takes space.
 #[derive(Debug)]
@@ -93,7 +92,7 @@ fn what_we_make_is_clean_and_holds_files() {
         let label = if is_exfat { "G\u{e4}rten \u{1f333}\u{1f333}\u{1f333}" } else { "photos" };
         let bytes = u32::try_from(sector.bytes()).unwrap();
         NewFat { is_exfat, sector: bytes, label: Some(label), serial: 0x1234_abcd }.make(&device).unwrap();
-        fsck(&path, is_exfat, &what);
+        assert_eq!(fsck(&path, is_exfat), Ok(()), "{what}");
 
         let (files, repair) = FatFileSystem::open(&device, false).unwrap();
         assert_eq!(repair.to_string(), "nothing was lost", "{what}");
@@ -111,7 +110,7 @@ fn what_we_make_is_clean_and_holds_files() {
         files.lookup(NodeId::ROOT, "ORDNER".as_ref()).unwrap();
         files.close().unwrap();
         drop(files);
-        fsck(&path, is_exfat, &what);
+        assert_eq!(fsck(&path, is_exfat), Ok(()), "{what}");
         let (files, _) = FatFileSystem::open(&device, true).unwrap();
         let folder = files.lookup(NodeId::ROOT, "Ordner".as_ref()).unwrap().attributes.node;
         let file = files.lookup(folder, "\u{df}\u{e9} name.txt".as_ref()).unwrap().attributes.node;
@@ -127,11 +126,4 @@ fn what_we_make_is_clean_and_holds_files() {
         assert!(head.windows(shown.len()).any(|found| found == shown), "{what}");
         fs::remove_file(&path).unwrap();
     }
-}
-
-fn fsck(path: &Path, is_exfat: bool, what: &str) {
-    let program = if is_exfat { "fsck.exfat" } else { "fsck.vfat" };
-    let out = Command::new(program).arg("-n").arg(path).output().unwrap();
-    let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{what}: {said}");
 }
