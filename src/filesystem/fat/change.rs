@@ -229,13 +229,15 @@ impl Volume {
             Err(other) => return Err(other),
         };
         let id = self.enter(from, slot)?;
+        // A commit on the way lets go of what nobody knows.
+        self.node_mut(id)?.lookups += 1;
         let renamed = match target {
             Some(target) if (from, slot) == (to, target) => self.respell((from, slot), new),
             Some(_) if !replace => Err(Fault::Exists),
             Some(target) => self.replace(id, (from, slot), (to, target)),
             None => self.relocate(id, (from, slot), (to, new)),
         };
-        self.drop_unused(id);
+        self.forget(id, 1);
         renamed
     }
 

@@ -118,10 +118,7 @@ impl FileSystem for FatFileSystem {
 
     fn forget(&self, node: NodeId, count: u64) {
         let Ok(mut volume) = self.changing() else { return };
-        if let Ok(known) = volume.node_mut(node) {
-            known.lookups = known.lookups.saturating_sub(count);
-        }
-        volume.drop_unused(node);
+        volume.forget(node, count);
     }
 
     fn attributes(&self, node: NodeId) -> Result<Attributes> {

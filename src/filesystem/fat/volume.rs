@@ -402,6 +402,14 @@ impl Volume {
         }
     }
 
+    /// Takes back so many references to a node.
+    pub(super) fn forget(&mut self, id: NodeId, count: u64) {
+        if let Ok(known) = self.node_mut(id) {
+            known.lookups = known.lookups.saturating_sub(count);
+        }
+        self.drop_unused(id);
+    }
+
     /// Lets go of a node, and of those above it, that nobody knows any more.
     pub(super) fn drop_unused(&mut self, id: NodeId) {
         let mut id = id;

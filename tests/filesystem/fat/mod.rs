@@ -27,26 +27,41 @@ fn random_operations_match_the_model() {
     }
     let (seeds, operations, first) = (number("SEEDS", 2), number("OPS", 600), number("SEED", 0));
     for case in cases() {
-        let (blank, mut full) = (case.format(), 0);
-        for seed in first..first + seeds {
-            let what = format!("{} seed {seed}", case.name);
-            let mut run = Run::new(blank.clone(), seed, false);
-            for operation in 1..=operations {
-                run.step();
-                if operation % 300 == 0 {
-                    compare(&mut run, &case, &format!("{what} operation {operation}"));
-                }
-            }
-            run.remount();
-            fill_free_space(&run.files, &run.disk, &what);
-            run.remount();
-            assert_equal(&run.model, &read_tree(&run.files), &what);
-            run.files.close().unwrap();
-            case.assert_clean(&run.disk, &what);
-            full += run.full;
-        }
-        println!("{}: {seeds} x {operations}, {full} times no space", case.name);
+        let blank = case.format();
+        let full = (first..first + seeds).map(|seed| match_the_model(&case, &blank, seed, operations));
+        println!("{}: {seeds} x {operations}, {} times no space", case.name, full.sum::<u64>());
     }
+}
+
+#[test]
+fn runs_that_failed_once_match_the_model() {
+    if !can_judge() {
+        return;
+    }
+    for (name, seed, operations) in FAILED_ONCE {
+        for case in cases().into_iter().filter(|case| case.name == name) {
+            match_the_model(&case, &case.format(), seed, operations);
+        }
+    }
+}
+
+/// Does so many operations on a volume and on its model. How often there was no space.
+fn match_the_model(case: &Case, blank: &[u8], seed: u64, operations: u64) -> u64 {
+    let what = format!("{} seed {seed}", case.name);
+    let mut run = Run::new(blank.to_vec(), seed, false);
+    for operation in 1..=operations {
+        run.step();
+        if operation % 300 == 0 {
+            compare(&mut run, case, &format!("{what} operation {operation}"));
+        }
+    }
+    run.remount();
+    fill_free_space(&run.files, &run.disk, &what);
+    run.remount();
+    assert_equal(&run.model, &read_tree(&run.files), &what);
+    run.files.close().unwrap();
+    case.assert_clean(&run.disk, &what);
+    run.full
 }
 
 /// The disk shows what the model has; now and then also after it was closed, and `fsck` is content with it then.
@@ -192,3 +207,6 @@ fn walk(files: &FatFileSystem) {
         }
     }
 }
+
+/// Kind, seed and number of operations. The first: a commit in a rename let go of the directory that was renamed.
+const FAILED_ONCE: [(&str, u64, u64); 1] = [("fat12", 21, 1500)];

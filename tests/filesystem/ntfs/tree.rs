@@ -42,8 +42,11 @@ fn trees_are_as_ntfs_3g_shows_them() {
         for seed in 0..seeds {
             let image = Image::new(*size, options);
             let mounted = image.mount("noatime,compression");
-            Writer { root: mounted.0.clone(), random: Random(seed.wrapping_add(size.wrapping_mul(31)) ^ 0x4d) }
-                .write();
+            Writer {
+                root: mounted.0.clone(),
+                random: Random(seed.wrapping_add(size.wrapping_mul(31)) ^ 0x4d),
+            }
+            .write();
             drop(mounted);
             compare(&image, &format!("{name}, seed {seed}"));
         }
