@@ -37,7 +37,7 @@ impl Volume {
     /// The first cluster of a new directory.
     fn make_directory(&mut self, parent: NodeId, meta: &mut Meta) -> Result<()> {
         let mut extents = Extents::default();
-        self.lengthen(&mut extents, meta, 1)?;
+        self.lengthen(&mut extents, meta, 1, Phase::Take)?;
         let cluster_len = u64::from(self.layout.cluster_len);
         self.cache.zero_data(self.layout.offset(meta.first), cluster_len)?;
         if self.layout.is_exfat() {
@@ -99,7 +99,9 @@ impl Volume {
         }
         let before = extents.count();
         let mut meta = self.node(id)?.meta;
-        self.lengthen(&mut extents, &mut meta, wanted)?;
+        let has_length = self.layout.is_exfat() && id != NodeId::ROOT;
+        let phase = if has_length { Phase::Take } else { Phase::Add };
+        self.lengthen(&mut extents, &mut meta, wanted, phase)?;
         for position in before..wanted {
             let (cluster, _) = extents.at(position).ok_or(Fault::Damaged)?;
             self.cache.zero_data(self.layout.offset(cluster), cluster_len)?;

@@ -112,7 +112,7 @@ impl Volume {
         }
         let mut meta = self.node(id)?.meta;
         let mut extents = self.node_mut(id)?.extents.take().unwrap_or_default();
-        let lengthened = self.lengthen(&mut extents, &mut meta, wanted);
+        let lengthened = self.lengthen(&mut extents, &mut meta, wanted, Phase::Take);
         let node = self.node_mut(id)?;
         node.extents = Some(extents);
         lengthened?;
@@ -122,8 +122,17 @@ impl Volume {
         Ok(())
     }
 
-    /// Adds clusters until there are so many. On an error nothing was added.
-    pub(super) fn lengthen(&mut self, extents: &mut Extents, meta: &mut Meta, wanted: u32) -> Result<()> {
+    /// Adds clusters until there are so many, which the chain shows from `phase` on. On an error nothing was added.
+    ///
+    /// Whose entry names its length takes them in first, and shows them with that. What ends where its chain ends, as directories
+    /// of FAT do, shows what was in them before unless they are zeroed on the medium by then.
+    pub(super) fn lengthen(
+        &mut self,
+        extents: &mut Extents,
+        meta: &mut Meta,
+        wanted: u32,
+        phase: Phase,
+    ) -> Result<()> {
         let lacking = wanted.saturating_sub(extents.count());
         if self.clusters.ready() < lacking && self.clusters.free() >= lacking {
             self.commit()?;
@@ -150,7 +159,7 @@ impl Volume {
             if !meta.contiguous {
                 self.chain(start, count, Link::End)?;
                 if let Some(last) = last {
-                    table::set(&mut self.cache, &self.layout, Phase::Take, last, Link::Next(start))?;
+                    table::set(&mut self.cache, &self.layout, phase, last, Link::Next(start))?;
                 }
             }
             if last.is_none() {

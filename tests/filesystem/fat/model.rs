@@ -368,7 +368,7 @@ impl Run {
 
     fn trace(&self, what: impl FnOnce() -> String) {
         if self.is_traced {
-            println!("{} {}", self.operations.len(), what());
+            println!("{} at write {}: {}", self.operations.len(), self.disk.position(), what());
         }
     }
 }
