@@ -126,7 +126,6 @@ impl Volume {
         (name, meta, id): (Vec<u16>, Meta, NodeId),
     ) -> Result<u32> {
         let set = entry::encode(&name, short, &meta, &self.layout, &self.up_case);
-        let commit = self.commit;
         self.directory(parent)?;
         let Self { nodes, cache, layout, up_case, .. } = self;
         let directory = nodes.get_mut(&parent).and_then(|node| node.directory.as_deref_mut());
@@ -143,7 +142,7 @@ impl Volume {
                 directory.place.write(cache, layout, Phase::Add, end, &[0; SLOT])?;
             }
         }
-        directory.insert(start, Item { id, slots, name, short, meta, added: commit }, up_case);
+        directory.insert(start, Item { id, slots, name, short, meta }, up_case);
         Ok(start)
     }
 
@@ -323,19 +322,16 @@ impl Volume {
         replaced
     }
 
-    /// While a file has two names, after a power cut, the one that lacks the mark goes: see `repair`.
+    /// While a file has two names, after a power cut, the one that lacks the mark goes: see `repair`. So the old one loses it before
+    /// there is a new one. Where the old one is not on the medium yet, its slots are free there, whatever mark they bear.
     fn yield_to_new(&mut self, (parent, slot): (NodeId, u32)) -> Result<()> {
-        let commit = self.commit;
-        let item = self.directory(parent)?.item(slot)?;
-        let phase = if item.added == commit { Phase::Add } else { Phase::Take };
-        let slots = item.slots;
-        self.directory(parent)?;
+        let slots = self.directory(parent)?.item(slot)?.slots;
         let Self { nodes, cache, layout, .. } = self;
         let directory = nodes.get(&parent).and_then(|node| node.directory.as_deref());
         let place = &directory.ok_or(Fault::Stale)?.place;
         let mut set = place.read(cache, layout, slot, slots)?;
         for (at, bytes) in entry::unmark(&mut set, layout) {
-            place.write_within(cache, layout, phase, (slot, at), &bytes)?;
+            place.write_within(cache, layout, Phase::Take, (slot, at), &bytes)?;
         }
         Ok(())
     }

@@ -106,8 +106,6 @@ pub(super) struct Item {
     pub(super) short: [u8; 11],
     /// While the file has no node; where it has one, that knows.
     pub(super) meta: Meta,
-    /// The commit before which it is not on the medium.
-    pub(super) added: u64,
 }
 
 /// A directory.
@@ -129,7 +127,6 @@ impl Directory {
         place: Place,
         scan: Scan,
         up_case: &UpCase,
-        added: u64,
         mut number: impl FnMut() -> NodeId,
     ) -> Self {
         let mut directory = Self {
@@ -143,7 +140,7 @@ impl Directory {
         };
         for entry in scan.entries {
             let Entry { slot, slots, name, short, meta, .. } = entry;
-            directory.insert(slot, Item { id: number(), slots, name, short, meta, added }, up_case);
+            directory.insert(slot, Item { id: number(), slots, name, short, meta }, up_case);
         }
         directory
     }

@@ -45,8 +45,6 @@ pub(super) struct Volume {
     next_id: u64,
     pub(super) read_only: bool,
     is_marked: bool,
-    /// Counts commits.
-    pub(super) commit: u64,
     /// Directories with slots that wait for a commit.
     pub(super) unsettled: Vec<NodeId>,
 }
@@ -93,7 +91,6 @@ impl Volume {
             next_id: NodeId::ROOT.0,
             read_only,
             is_marked: false,
-            commit: 0,
             unsettled: Vec::new(),
         };
         let directory = volume.directory_of(place, &contents)?;
@@ -208,7 +205,6 @@ impl Volume {
         }
         self.cache.commit()?;
         self.clusters.settle(&mut self.cache, &self.layout);
-        self.commit += 1;
         for id in std::mem::take(&mut self.unsettled) {
             if let Some(directory) = self.nodes.get_mut(&id).and_then(|node| node.directory.as_mut()) {
                 directory.settle();
@@ -236,10 +232,8 @@ impl Volume {
         if scan.entries.len() > MOST_ENTRIES {
             return Err(Fault::TooLarge);
         }
-        // What this commit brings is not told from the rest any more.
-        let added = if self.cache.is_changed() { self.commit } else { NEVER };
         let next = &mut self.next_id;
-        Ok(Directory::new(place, scan, &self.up_case, added, || {
+        Ok(Directory::new(place, scan, &self.up_case, || {
             *next += 1;
             NodeId(*next)
         }))
@@ -474,5 +468,3 @@ const INFO: u32 = 0x6141_7272;
 const MOST_ENTRIES: usize = 1 << 20;
 /// Blocks that may wait for a commit.
 const MOST_CHANGED: usize = 1 << 13;
-/// No commit's number: what was read is on the medium.
-pub(super) const NEVER: u64 = u64::MAX;
