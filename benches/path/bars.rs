@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use super::{
     jobs::Job,
-    targets::{Target, Workshop},
+    targets::{Target, Who, Workshop},
 };
 
 /// Targets that take turns on the same jobs. Ours is the first.
@@ -15,6 +15,16 @@ pub(super) struct Group {
     pub(super) bars: &'static [Bar],
     /// No round begins after this time, so that a slow peer or a busy machine does not take for ever.
     pub(super) limit: Duration,
+    /// The most memory that our server may have, in MiB.
+    pub(super) memory: Option<f64>,
+}
+
+impl Group {
+    /// Whether a job is to be done on a target: ours does all, a peer what a bar is about.
+    pub(super) fn asks(&self, name: &str, job: Job) -> bool {
+        let mut asked = self.bars.iter().filter(|bar| bar.peer == name).peekable();
+        asked.peek().is_none() || asked.any(|bar| bar.job == job)
+    }
 }
 
 /// One line of the table.
@@ -117,13 +127,23 @@ const QEMU: &str = "qemu-storage-daemon";
 const NULL: &str = "null server";
 const PLAIN: &str = "plain loop, ext4";
 const FUSE2FS: &str = "plain image, fuse2fs";
+const KERNEL: &str = "strongroom, ext4";
+/// What memory is held against.
+pub(super) const LIMIT: &str = "the limit";
+const MEMORY_MIB: f64 = 128.0;
 
-pub(super) const GROUPS: [Group; 3] = [
+pub(super) const GROUPS: [Group; 5] = [
     Group {
         name: "block file",
         limit: Duration::from_secs(180),
+        memory: None,
         targets: |workshop| {
-            vec![workshop.our_block_file(), workshop.null_server(), workshop.gocryptfs(), workshop.qemu()]
+            vec![
+                workshop.our_block_file(),
+                workshop.null_server(),
+                workshop.gocryptfs(Who::Root),
+                workshop.qemu(),
+            ]
         },
         jobs: &[Job::Write, Job::Read, Job::RandomRead32],
         bars: &[
@@ -141,7 +161,8 @@ pub(super) const GROUPS: [Group; 3] = [
     Group {
         name: "ext4 on loop",
         limit: Duration::from_secs(240),
-        targets: |workshop| vec![workshop.our_ext4(), workshop.plain_ext4(), workshop.gocryptfs()],
+        memory: None,
+        targets: |workshop| vec![workshop.our_ext4(), workshop.plain_ext4(), workshop.gocryptfs(Who::Root)],
         jobs: &[Job::Write, Job::Read, Job::Untar, Job::RandomRead1],
         bars: &[
             least("ext4: 1 MiB sequential read", Job::Read, PLAIN, 0.8),
@@ -154,12 +175,64 @@ pub(super) const GROUPS: [Group; 3] = [
     },
     Group {
         name: "ext4 without root",
-        limit: Duration::from_secs(180),
-        targets: |workshop| vec![workshop.our_files(), workshop.plain_fuse2fs()],
-        jobs: &[Job::BufferedWrite, Job::BufferedRead],
+        limit: Duration::from_secs(240),
+        memory: Some(MEMORY_MIB),
+        targets: |workshop| {
+            vec![
+                workshop.our_files(),
+                workshop.our_ext4(),
+                workshop.gocryptfs(Who::User),
+                workshop.plain_fuse2fs(),
+            ]
+        },
+        jobs: &[
+            Job::Write,
+            Job::Read,
+            Job::RandomRead1,
+            Job::RandomRead32,
+            Job::Untar,
+            Job::BufferedWrite,
+            Job::BufferedRead,
+        ],
         bars: &[
-            least("ext4 without root: 1 GiB sequential write", Job::BufferedWrite, FUSE2FS, 1.0),
-            least("ext4 without root: 1 GiB sequential read", Job::BufferedRead, FUSE2FS, 1.0),
+            least("ext4 without root: 1 MiB sequential read", Job::Read, KERNEL, 0.6),
+            least("ext4 without root: 1 MiB sequential write", Job::Write, KERNEL, 0.5),
+            least("ext4 without root: 1 MiB sequential read", Job::Read, FUSE2FS, 4.0),
+            least("ext4 without root: 1 MiB sequential write", Job::Write, FUSE2FS, 4.0),
+            least("ext4 without root: 1 GiB read through the cache", Job::BufferedRead, FUSE2FS, 1.0),
+            least("ext4 without root: 1 GiB written through the cache", Job::BufferedWrite, FUSE2FS, 1.0),
+            most("ext4 without root: untar of 130 MB, time", Job::Untar, GOCRYPTFS, 0.35),
+            most("ext4 without root: untar of 130 MB, time", Job::Untar, FUSE2FS, 0.1),
+            least("ext4 without root: 4 KiB random read, one at a time", Job::RandomRead1, GOCRYPTFS, 1.2),
+            least("ext4 without root: 4 KiB random read, 32 in flight", Job::RandomRead32, GOCRYPTFS, 4.0),
+            most("ext4 without root: memory of the server", Job::Memory, LIMIT, 1.0),
+        ],
+    },
+    Group {
+        name: "ext4 without root, on disk",
+        limit: Duration::from_secs(120),
+        memory: None,
+        targets: |workshop| vec![workshop.our_files_on_disk(), workshop.our_ext4_on_disk()],
+        jobs: &[Job::Creates],
+        bars: &[most("ext4 without root: 20,000 creates on a disk, time", Job::Creates, KERNEL, 1.5)],
+    },
+    Group {
+        name: "exFAT without root",
+        limit: Duration::from_secs(240),
+        memory: Some(MEMORY_MIB),
+        targets: |workshop| {
+            vec![workshop.our_exfat(), workshop.gocryptfs(Who::User), workshop.plain_fuse2fs()]
+        },
+        jobs: &[Job::Write, Job::Read, Job::RandomRead1, Job::RandomRead32, Job::SmallFiles],
+        bars: &[
+            least("exFAT without root: 1 MiB sequential read", Job::Read, FUSE2FS, 3.0),
+            least("exFAT without root: 1 MiB sequential write", Job::Write, FUSE2FS, 3.0),
+            least("exFAT without root: 1 MiB sequential read", Job::Read, GOCRYPTFS, 1.5),
+            least("exFAT without root: 1 MiB sequential write", Job::Write, GOCRYPTFS, 1.5),
+            least("exFAT without root: 4 KiB random read, one at a time", Job::RandomRead1, GOCRYPTFS, 1.0),
+            least("exFAT without root: 4 KiB random read, 32 in flight", Job::RandomRead32, GOCRYPTFS, 3.0),
+            most("exFAT without root: 20,000 small files, time", Job::SmallFiles, GOCRYPTFS, 0.6),
+            most("exFAT without root: memory of the server", Job::Memory, LIMIT, 1.0),
         ],
     },
 ];

@@ -11,6 +11,7 @@ use strongroom::crypto::kdf::{Argon2Cost, argon2id};
 
 use super::{
     program::{command, run, run_quietly, run_within},
+    small,
     targets::Target,
 };
 
@@ -27,6 +28,12 @@ pub(super) enum Job {
     RandomRead1,
     /// Unpacking the tree, and `sync -f`; seconds.
     Untar,
+    /// 20,000 files of a few KiB made, read, and removed again; seconds.
+    SmallFiles,
+    /// 20,000 empty files made, and one sync at the end; seconds.
+    Creates,
+    /// The most memory of its own that our server had after any job; MiB.
+    Memory,
     /// Writing through the page cache, and `fsync` at the end; MiB/s.
     BufferedWrite,
     /// Reading that back with every cache in between dropped; MiB/s.
@@ -38,7 +45,8 @@ impl Job {
         match self {
             Self::Read | Self::Write | Self::BufferedWrite | Self::BufferedRead => "MiB/s",
             Self::RandomRead32 | Self::RandomRead1 => "IOPS",
-            Self::Untar => "s",
+            Self::Untar | Self::SmallFiles | Self::Creates => "s",
+            Self::Memory => "MiB",
         }
     }
 
@@ -63,12 +71,21 @@ impl Job {
             Self::RandomRead1 => {
                 fio(target, "randread", &["--bs=4k", "--ioengine=psync", "--direct=1", TIMED, SHORT, SMALL])
             }
-            Self::Untar => tree.unpack(target.directory.as_deref().unwrap()),
+            Self::Untar => tree.unpack(target),
+            Self::SmallFiles => {
+                [small::FILL, small::READ, small::REMOVE].map(|what| small::run(target, what)).iter().sum()
+            }
+            Self::Creates => {
+                let seconds = small::run(target, small::CREATE);
+                small::run(target, small::REMOVE);
+                seconds
+            }
+            Self::Memory => panic!("it is measured after each of the others"),
             Self::BufferedWrite => {
                 fio(target, "write", &["--bs=1m", "--ioengine=psync", "--end_fsync=1", LONG, LARGE])
             }
             Self::BufferedRead => {
-                drop_cache(&target.file);
+                drop_cache(target);
                 fio(target, "read", &["--bs=1m", "--ioengine=psync", LONG, LARGE])
             }
         }
@@ -77,7 +94,7 @@ impl Job {
 
 /// The file is laid out before time is taken: `fio` does that by itself where it reads.
 fn fio(target: &Target, what: &str, options: &[&str]) -> f64 {
-    let mut fio = command("fio");
+    let mut fio = target.command("fio");
     fio.args(["--name=job", "--output-format=json", "--fallocate=none", "--randrepeat=0", "--norandommap"]);
     fio.arg(format!("--filename={}", target.file.display())).arg(format!("--rw={what}")).args(options);
     let output = run_within(&mut fio, LIMIT);
@@ -101,14 +118,11 @@ fn fio(target: &Target, what: &str, options: &[&str]) -> f64 {
     mebibytes / (seconds + if direction == "write" { sync } else { 0.0 })
 }
 
-/// Has the kernel forget what it holds of a file.
-fn drop_cache(path: &Path) {
-    run(command("sync").arg(path));
-    run(command("dd").arg(format!("if={}", path.display())).args([
-        "iflag=nocache",
-        "count=0",
-        "status=none",
-    ]));
+/// Has the kernel forget what it holds of the file.
+fn drop_cache(target: &Target) {
+    run(target.command("sync").arg(&target.file));
+    let file = format!("if={}", target.file.display());
+    run(target.command("dd").args([&file, "iflag=nocache", "count=0", "status=none"]));
 }
 
 /// An archive like that of a project's sources.
@@ -138,13 +152,14 @@ impl Tree {
         Self(archive)
     }
 
-    fn unpack(&self, directory: &Path) -> f64 {
+    fn unpack(&self, target: &Target) -> f64 {
+        let directory = target.directory.as_deref().unwrap();
         let start = Instant::now();
-        run(command("tar").arg("-C").arg(directory).arg("-xf").arg(&self.0));
-        run_quietly(command("sync").arg("-f").arg(directory));
+        run(target.command("tar").arg("-C").arg(directory).arg("-xf").arg(&self.0));
+        run_quietly(target.command("sync").arg("-f").arg(directory));
         let seconds = start.elapsed().as_secs_f64();
-        fs::remove_dir_all(directory.join("tree")).unwrap();
-        run_quietly(command("sync").arg("-f").arg(directory));
+        run(target.command("rm").arg("-r").arg(directory.join("tree")));
+        run_quietly(target.command("sync").arg("-f").arg(directory));
         seconds
     }
 }
@@ -179,4 +194,4 @@ const SHORT: &str = "--runtime=800ms";
 const LONG: &str = "--runtime=6s";
 const SMALL: &str = "--size=256m";
 const LARGE: &str = "--size=1g";
-const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LIMIT: Duration = Duration::from_secs(60);

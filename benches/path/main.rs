@@ -17,6 +17,7 @@ mod machine;
 mod null;
 mod program;
 mod report;
+mod small;
 mod targets;
 
 use std::{
@@ -28,10 +29,10 @@ use std::{
     time::Instant,
 };
 
-use bars::{ARGON2ID, ARGON2ID_LIMIT, GROUPS, Group, Outcome, Samples};
-use jobs::{Tree, libargon2, our_argon2id};
+use bars::{ARGON2ID, ARGON2ID_LIMIT, GROUPS, Group, LIMIT, Outcome, Samples};
+use jobs::{Job, Tree, libargon2, our_argon2id};
 use machine::Machine;
-use targets::Workshop;
+use targets::{Who, Workshop};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -39,6 +40,11 @@ fn main() {
         && null == "--null"
     {
         return null::serve(Path::new(directory), size.parse().unwrap());
+    }
+    if let [small, what, directory] = &arguments[..]
+        && small == small::SMALL
+    {
+        return small::work(what, Path::new(directory));
     }
     let value =
         |name| arguments.iter().position(|argument| argument == name).map(|at| arguments[at + 1].as_str());
@@ -73,13 +79,13 @@ fn main() {
     }
 }
 
-/// All jobs on all targets, in turn; who begins changes from round to round.
+/// All jobs on all targets, in turn; who begins changes from round to round. What no bar asks of a peer is left out.
 fn measure(group: &Group, rounds: usize, interrupted: &AtomicBool) -> Samples {
     let workshop = Workshop::new();
     let tree = Tree::new(&workshop.store);
     let targets = (group.targets)(&workshop);
     let mut samples = Samples::new();
-    let start = Instant::now();
+    let (start, mut memory) = (Instant::now(), 0.0_f64);
     for round in 0..rounds {
         if round > 0 && start.elapsed() > group.limit {
             println!("  only {round} rounds: the time is up");
@@ -89,14 +95,24 @@ fn measure(group: &Group, rounds: usize, interrupted: &AtomicBool) -> Samples {
             for turn in 0..targets.len() {
                 assert!(!interrupted.load(Ordering::Relaxed), "interrupted");
                 let target = &targets[(turn + round) % targets.len()];
+                if !group.asks(target.name, *job) {
+                    continue;
+                }
                 let value = job.run(target, &tree);
                 samples.entry((target.name, *job)).or_default().push(value);
+                if group.memory.is_some() {
+                    memory = memory.max(workshop.memory(Who::User));
+                }
             }
         }
     }
-    for job in group.jobs {
+    if let Some(limit) = group.memory {
+        samples.insert((targets[0].name, Job::Memory), vec![memory]);
+        samples.insert((LIMIT, Job::Memory), vec![limit]);
+    }
+    for job in group.jobs.iter().chain(&[Job::Memory]) {
         for target in &targets {
-            let values = &samples[&(target.name, *job)];
+            let Some(values) = samples.get(&(target.name, *job)) else { continue };
             println!("  {job:?} {}: {:.1} {}", target.name, bars::median(values), job.unit());
         }
     }

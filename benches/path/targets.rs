@@ -3,6 +3,10 @@
 use std::{
     any::Any,
     fs,
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::Command,
 };
@@ -16,8 +20,48 @@ pub(super) struct Target {
     pub(super) file: PathBuf,
     /// The directory to unpack in, where there is a file system.
     pub(super) directory: Option<PathBuf>,
+    /// As whom jobs run.
+    who: Who,
+    /// This program, where `who` can run it.
+    program: PathBuf,
     _mounts: Vec<Guard>,
     _server: Option<Running>,
+}
+
+impl Target {
+    /// A command that runs as whoever may use the target.
+    pub(super) fn command(&self, name: &str) -> Command {
+        self.who.runs(command(name))
+    }
+
+    /// The same, for this program.
+    pub(super) fn own_command(&self) -> Command {
+        self.who.runs(Command::new(&self.program))
+    }
+}
+
+/// As whom something is mounted and used: a FUSE mount lets in nobody else, root neither.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Who {
+    Root,
+    /// `nobody`, by the number that all distributions give it.
+    User,
+}
+
+impl Who {
+    fn runs(self, mut command: Command) -> Command {
+        if self == Self::User {
+            // Root's home is closed to them.
+            command.uid(USER).gid(USER).env("HOME", "/").env_remove("XDG_CONFIG_HOME");
+        }
+        command
+    }
+
+    fn owns(self, path: &Path) {
+        if self == Self::User {
+            chown(path, Some(USER), Some(USER)).unwrap();
+        }
+    }
 }
 
 /// Takes something down when it is dropped.
@@ -48,89 +92,108 @@ impl Workshop {
         fs::create_dir(&store).unwrap();
         fs::create_dir(&mounts).unwrap();
         fs::write(store.join("password"), "measure only").unwrap();
+        // The build folder may be in a home that is closed to others.
+        fs::copy(env!("CARGO_BIN_EXE_strongroom"), store.join("strongroom")).unwrap();
+        fs::copy(std::env::current_exe().unwrap(), store.join("bench")).unwrap();
+        for who in [Who::Root, Who::User] {
+            let sessions = Self::sessions(&store, who);
+            fs::create_dir(&sessions).unwrap();
+            fs::set_permissions(&sessions, fs::Permissions::from_mode(0o700)).unwrap();
+            who.owns(&sessions);
+        }
         Self { store, mounts }
     }
 
-    fn fresh(&self, name: &str) -> PathBuf {
+    fn sessions(store: &Path, who: Who) -> PathBuf {
+        store.join(format!("sessions of {who:?}"))
+    }
+
+    fn fresh(&self, name: &str, who: Who) -> PathBuf {
         let path = self.mounts.join(name);
         fs::create_dir(&path).unwrap();
+        who.owns(&path);
         path
     }
 
     /// `strongroom`, with sessions of this run's own.
-    fn strongroom(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_strongroom"));
-        command.env("XDG_RUNTIME_DIR", &self.store).arg("--quiet");
+    fn strongroom(&self, who: Who) -> Command {
+        let mut command = who.runs(Command::new(self.store.join("strongroom")));
+        command.env("XDG_RUNTIME_DIR", Self::sessions(&self.store, who)).current_dir("/").arg("--quiet");
         command
     }
 
-    /// A container without a file system, at the least cost of a keyslot.
-    fn container(&self, name: &str, mebibytes: u64) -> PathBuf {
-        let path = self.store.join(name);
+    /// A container at the least cost of a keyslot.
+    fn container(&self, path: &Path, mebibytes: u64, filesystem: &str) {
         run(self
-            .strongroom()
+            .strongroom(Who::Root)
             .arg("create")
-            .arg(&path)
-            .args(["--size", &format!("{mebibytes}M")])
-            .args([
-                "--filesystem",
-                "none",
-                "--provision",
-                "quick",
-                "--kdf-memory",
-                "64M",
-                "--kdf-passes",
-                "3",
-                "--kdf-lanes",
-                "1",
-                "--password-file",
-            ])
+            .arg(path)
+            .args(["--size", &format!("{mebibytes}M"), "--filesystem", filesystem])
+            .args(["--provision", "quick", "--kdf-memory", "64M", "--kdf-passes", "3", "--kdf-lanes", "1"])
+            .arg("--password-file")
             .arg(self.store.join("password")));
-        path
     }
 
-    fn mount(&self, container: &Path, directory: &Path, options: &[&str]) -> Guard {
-        let mut mount = self.strongroom();
+    fn mount(&self, container: &Path, directory: &Path, options: &[&str], who: Who) -> Guard {
+        let mut mount = self.strongroom(who);
         mount.arg("mount").args(options).arg(container).arg(directory);
         run(mount.arg("--password-file").arg(self.store.join("password")));
-        let mut unmount = self.strongroom();
+        let mut unmount = self.strongroom(who);
         unmount.args(["unmount", "--force"]).arg(directory);
         Box::new(TakenDown(unmount))
     }
 
+    /// The memory that the servers of a user have of their own, in MiB: what is mapped of a container is the kernel's cache.
+    pub(super) fn memory(&self, who: Who) -> f64 {
+        let listed = run(self.strongroom(who).args(["list", "--json"]));
+        let sessions: serde_json::Value = serde_json::from_slice(&listed).unwrap();
+        let pids = sessions["mounts"].as_array().unwrap().iter().map(|mount| &mount["pid"]);
+        let own = pids.map(|pid| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            let field = |name| status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            let kibibytes = ["RssAnon:", "VmPTE:"].map(|name| field(name).trim().trim_end_matches(" kB"));
+            kibibytes.iter().map(|number| number.parse::<f64>().unwrap() / 1024.0).sum()
+        });
+        own.fold(0.0, f64::max)
+    }
+
     /// Our block file, as the loop device gets it.
     pub(super) fn our_block_file(&self) -> Target {
-        let (container, directory) = (self.container("ours.vault", BLOCK_MIB), self.fresh("ours"));
-        let mount = self.mount(&container, &directory, &["--block"]);
-        target("strongroom", directory.join("volume"), vec![mount])
+        let (container, directory) = (self.store.join("ours.vault"), self.fresh("ours", Who::Root));
+        self.container(&container, BLOCK_MIB, "none");
+        let mount = self.mount(&container, &directory, &["--block"], Who::Root);
+        self.target("strongroom", directory.join("volume"), vec![mount])
     }
 
     /// The transport alone.
     pub(super) fn null_server(&self) -> Target {
-        let directory = self.fresh("null");
+        let directory = self.fresh("null", Who::Root);
         let mut server = server(&std::env::current_exe().unwrap());
         server.arg("--null").arg(&directory).arg((BLOCK_MIB << 20).to_string());
         let file = directory.join("volume");
         let server = Running::start(&mut server, || file.exists());
         let mounts: Vec<Guard> = vec![Box::new(Mounted(directory))];
-        Target { _server: Some(server), ..target("null server", file, mounts) }
+        Target { _server: Some(server), ..self.target("null server", file, mounts) }
     }
 
     /// gocryptfs with its defaults; jobs work on one file in it.
-    pub(super) fn gocryptfs(&self) -> Target {
-        let (cipher, directory) = (self.store.join("gocryptfs"), self.fresh("gocryptfs"));
+    pub(super) fn gocryptfs(&self, who: Who) -> Target {
+        let (cipher, directory) = (self.store.join("gocryptfs"), self.fresh("gocryptfs", who));
         fs::create_dir(&cipher).unwrap();
+        who.owns(&cipher);
         let password = self.store.join("password");
-        run(command("gocryptfs")
+        run(who
+            .runs(command("gocryptfs"))
             .args(["-init", "-q", "-scryptn", "10", "-passfile"])
             .arg(&password)
             .arg(&cipher));
-        let mut server = server(&find("gocryptfs").unwrap());
+        let mut server = who.runs(server(&find("gocryptfs").unwrap()));
         server.args(["-fg", "-q", "-passfile"]).arg(&password).arg(&cipher).arg(&directory);
         let server = Running::start(&mut server, || Mounted::is_there(&directory));
         let mounts: Vec<Guard> = vec![Box::new(Mounted(directory.clone()))];
         let file = directory.join("file");
-        Target { directory: Some(directory), _server: Some(server), ..target("gocryptfs", file, mounts) }
+        let target = self.target("gocryptfs", file, mounts);
+        Target { directory: Some(directory), who, _server: Some(server), ..target }
     }
 
     /// LUKS1 with aes-256-xts by QEMU's storage daemon, as a file over FUSE.
@@ -150,16 +213,17 @@ impl Workshop {
         server.arg(format!("fuse,id=export,node-name=plain,mountpoint={},writable=on", file.display()));
         let server = Running::start(&mut server, || Mounted::is_there(&file));
         let mounts: Vec<Guard> = vec![Box::new(Mounted(file.clone()))];
-        Target { _server: Some(server), ..target("qemu-storage-daemon", file, mounts) }
+        Target { _server: Some(server), ..self.target("qemu-storage-daemon", file, mounts) }
     }
 
     /// A container with ext4 in it, made as for the plain image beside it.
-    fn container_with_ext4(&self, name: &str, mebibytes: u64) -> PathBuf {
-        let (container, directory) = (self.container(name, mebibytes), self.fresh(&format!("{name}.made")));
-        let mount = self.mount(&container, &directory, &["--block"]);
+    fn container_with_ext4(&self, container: &Path, mebibytes: u64) {
+        let name = container.file_name().unwrap().to_string_lossy().into_owned();
+        let directory = self.fresh(&format!("{name}.made"), Who::Root);
+        self.container(container, mebibytes, "none");
+        let mount = self.mount(container, &directory, &["--block"], Who::Root);
         make_ext4(&directory.join("volume"));
         drop(mount);
-        container
     }
 
     fn plain_image(&self, name: &str, mebibytes: u64) -> PathBuf {
@@ -171,15 +235,25 @@ impl Workshop {
 
     /// The kernel's ext4 on our loop device.
     pub(super) fn our_ext4(&self) -> Target {
-        let (container, directory) = (self.container_with_ext4("ext4.vault", EXT4_MIB), self.fresh("ext4"));
-        let mount = self.mount(&container, &directory, &["--driver", "kernel"]);
+        self.kernel_ext4(&self.store)
+    }
+
+    /// The same, with the container where temporary files are: on a disk, mostly.
+    pub(super) fn our_ext4_on_disk(&self) -> Target {
+        self.kernel_ext4(&self.mounts)
+    }
+
+    fn kernel_ext4(&self, store: &Path) -> Target {
+        let (container, directory) = (store.join("ext4.vault"), self.fresh("ext4", Who::Root));
+        self.container_with_ext4(&container, EXT4_MIB);
+        let mount = self.mount(&container, &directory, &["--driver", "kernel"], Who::Root);
         let file = directory.join("file");
-        Target { directory: Some(directory), ..target("strongroom, ext4", file, vec![mount]) }
+        Target { directory: Some(directory), ..self.target("strongroom, ext4", file, vec![mount]) }
     }
 
     /// The kernel's ext4 on a loop device on a file, with direct I/O as far as it goes.
     pub(super) fn plain_ext4(&self) -> Target {
-        let (image, directory) = (self.plain_image("plain.img", EXT4_MIB), self.fresh("plain"));
+        let (image, directory) = (self.plain_image("plain.img", EXT4_MIB), self.fresh("plain", Who::Root));
         let device = run(command("losetup")
             .args(["--find", "--show", "--direct-io=on", "--sector-size", "4096"])
             .arg(image));
@@ -190,36 +264,71 @@ impl Workshop {
         run(command("mount").args(["-t", "ext4", &device]).arg(&directory));
         let file = directory.join("file");
         let mounts: Vec<Guard> = vec![Box::new(Mounted(directory.clone())), detach];
-        Target { directory: Some(directory), ..target("plain loop, ext4", file, mounts) }
+        Target { directory: Some(directory), ..self.target("plain loop, ext4", file, mounts) }
     }
 
     /// ext4 as ordinary users have it.
     pub(super) fn our_files(&self) -> Target {
-        let (container, directory) =
-            (self.container_with_ext4("files.vault", FUSE2FS_MIB), self.fresh("files"));
-        let mount = self.mount(&container, &directory, &["--driver", "builtin"]);
-        target("strongroom, builtin", directory.join("file"), vec![mount])
+        self.builtin_ext4(&self.store)
+    }
+
+    /// The same, with the container on a disk.
+    pub(super) fn our_files_on_disk(&self) -> Target {
+        self.builtin_ext4(&self.mounts)
+    }
+
+    fn builtin_ext4(&self, store: &Path) -> Target {
+        let container = store.join("files.vault");
+        self.container_with_ext4(&container, FILES_MIB);
+        self.builtin(&container)
+    }
+
+    /// exFAT, made by us.
+    pub(super) fn our_exfat(&self) -> Target {
+        let container = self.store.join("exfat.vault");
+        self.container(&container, FILES_MIB, "exfat");
+        self.builtin(&container)
+    }
+
+    fn builtin(&self, container: &Path) -> Target {
+        let (who, directory) = (Who::User, self.fresh("files", Who::User));
+        who.owns(container);
+        let mount = self.mount(container, &directory, &["--driver", "builtin"], who);
+        let file = directory.join("file");
+        let target = self.target("strongroom, builtin", file, vec![mount]);
+        Target { directory: Some(directory), who, ..target }
     }
 
     /// `fuse2fs` on the plain image.
     pub(super) fn plain_fuse2fs(&self) -> Target {
-        let (image, directory) = (self.plain_image("fuse2fs.img", FUSE2FS_MIB), self.fresh("fuse2fs.plain"));
-        let mut server = server(&find("fuse2fs").unwrap());
+        let (who, image) = (Who::User, self.plain_image("fuse2fs.img", FILES_MIB));
+        let directory = self.fresh("fuse2fs.plain", who);
+        who.owns(&image);
+        let mut server = who.runs(server(&find("fuse2fs").unwrap()));
         server.arg("-f").arg(image).arg(&directory).args(["-o", "fakeroot"]);
         let server = Running::start(&mut server, || Mounted::is_there(&directory));
         let file = directory.join("file");
-        let mounts: Vec<Guard> = vec![Box::new(Mounted(directory))];
-        Target { _server: Some(server), ..target("plain image, fuse2fs", file, mounts) }
+        let mounts: Vec<Guard> = vec![Box::new(Mounted(directory.clone()))];
+        let target = self.target("plain image, fuse2fs", file, mounts);
+        Target { directory: Some(directory), who, _server: Some(server), ..target }
     }
-}
 
-fn target(name: &'static str, file: PathBuf, mounts: Vec<Guard>) -> Target {
-    Target { name, file, directory: None, _mounts: mounts, _server: None }
+    fn target(&self, name: &'static str, file: PathBuf, mounts: Vec<Guard>) -> Target {
+        let program = self.store.join("bench");
+        Target { name, file, directory: None, who: Who::Root, program, _mounts: mounts, _server: None }
+    }
 }
 
 fn make_ext4(device: &Path) {
     run(command("mkfs.ext4")
-        .args(["-q", "-F", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0"])
+        .args([
+            "-q",
+            "-F",
+            "-b",
+            "4096",
+            "-E",
+            "lazy_itable_init=0,lazy_journal_init=0,root_owner=65534:65534",
+        ])
         .arg(device));
 }
 
@@ -235,4 +344,5 @@ impl Drop for TakenDown {
 const BLOCK_MIB: u64 = 512;
 const EXT4_MIB: u64 = 1024;
 /// Room for the file of 1 GiB.
-const FUSE2FS_MIB: u64 = 1536;
+const FILES_MIB: u64 = 1536;
+const USER: u32 = 65534;
