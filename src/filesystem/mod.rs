@@ -90,6 +90,11 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether names that differ by case only are different ones, so that a name that is not there stays so until it is made.
+    fn tells_case(&self) -> bool {
+        false
+    }
+
     /// Shows the entries of a directory from `cursor` on (0 is the first), until `take` answers false.
     fn list(&self, node: NodeId, cursor: u64, take: &mut dyn FnMut(&Listed<'_>) -> bool) -> Result<()>;
 

@@ -3,10 +3,14 @@
 use std::{ops::Range, time::SystemTime};
 
 use super::{
-    super::{Changes, Existing, Fault, Kind, Result, bytes::long},
+    super::{
+        Changes, Existing, Fault, Kind, Result,
+        bytes::{index, long},
+    },
     change::{IMMUTABLE, check_changeable},
     content::Emptied,
     inode::{EXTENTS, Inode},
+    mapping::Place,
     stamp::Time,
     volume::Volume,
 };
@@ -29,6 +33,42 @@ impl Volume {
             done = done.saturating_add(part.len());
         }
         Ok(())
+    }
+
+    /// Writes a part of a file that has its blocks already, which changes nothing else of the volume: others read, and do the same,
+    /// meanwhile. False where it is not so; nothing is written then.
+    pub(super) fn write_over(&self, inode: &Inode, offset: u64, data: &[u8]) -> Result<bool> {
+        let is_within = offset.checked_add(long(data.len())).is_some_and(|end| end <= inode.size);
+        if !is_within || data.is_empty() || inode.has(IMMUTABLE) || self.is_inline(inode) {
+            return Ok(false);
+        }
+        let block_len = u64::from(self.superblock.block_len);
+        let mut parts = Vec::new();
+        let mut rest = data;
+        while !rest.is_empty() {
+            let at = offset.saturating_add(long(data.len().saturating_sub(rest.len())));
+            let run = self.map(inode, at / block_len)?;
+            let Place::Data(place) = run.place else { return Ok(false) };
+            let here = run.blocks.saturating_mul(block_len).saturating_sub(at % block_len);
+            let (part, behind) = rest.split_at(rest.len().min(index(here)));
+            parts.push((part, place, at % block_len));
+            rest = behind;
+        }
+        for (part, place, within) in parts {
+            self.store.write_content(part, place, within)?;
+        }
+        Ok(true)
+    }
+
+    /// Notes that a part of a file was written over.
+    pub(super) fn note_write(&mut self, number: u32) -> Result<()> {
+        self.operation(|volume| {
+            let mut inode = volume.changing_file(number)?;
+            let now = SystemTime::now();
+            inode.set_time(Time::Modified, now);
+            inode.set_time(Time::Changed, now);
+            volume.put_inode(&inode)
+        })
     }
 
     fn changing_file(&self, number: u32) -> Result<Inode> {

@@ -3,17 +3,13 @@
 /// The CRC-32C register after `bytes`; nothing is inverted, as everywhere in this format.
 pub(super) fn crc32c(register: u32, bytes: &[u8]) -> u32 {
     let mut register = register;
-    let mut words = bytes.chunks_exact(8);
-    for word in &mut words {
-        let mut next = 0;
-        for ((byte, mixed), table) in
-            word.iter().zip(register.to_le_bytes().into_iter().chain([0; 4])).zip(TABLES.iter().rev())
-        {
-            next ^= table[usize::from(byte ^ mixed)];
-        }
-        register = next;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for word in words {
+        let mixed = (u64::from_le_bytes(*word) ^ u64::from(register)).to_le_bytes();
+        let looked_up = mixed.iter().zip(TABLES.iter().rev());
+        register = looked_up.fold(0, |sum, (byte, table)| sum ^ table[usize::from(*byte)]);
     }
-    for byte in words.remainder() {
+    for byte in rest {
         let [low, ..] = register.to_le_bytes();
         register = TABLES[0][usize::from(low ^ byte)] ^ (register >> 8);
     }

@@ -119,7 +119,7 @@ impl Volume {
         self.end_commit()?;
         self.store.begin();
         if self.store.running.is_empty() {
-            if !self.store.running.has_data {
+            if !*self.store.running.has_data.get_mut() {
                 return Ok(None);
             }
         } else {

@@ -1,11 +1,11 @@
 //! Groups of blocks: their descriptors and their bitmaps.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use super::{
     super::{
         Fault, Result,
-        bytes::{index, long, put, u16_at, u32_at},
+        bytes::{index, put, u16_at, u32_at},
     },
     checksum::{crc16, crc32c, crc32c_of},
     features::META_BG,
@@ -309,19 +309,23 @@ fn descriptor_sum(superblock: &Superblock, group: u64, raw: &[u8]) -> Option<u16
 
 /// Sets the bits from `from` to the one before `to`.
 pub(super) fn set(bits: &mut [u8], from: u64, to: u64) {
-    for at in from..to.min(long(bits.len()).saturating_mul(8)) {
-        if let Some(byte) = bits.get_mut(index(at / 8)) {
-            *byte |= 1 << (at % 8);
-        }
-    }
+    each_byte(bits, from..to, |byte, mask| *byte |= mask);
 }
 
 /// Clears them.
 pub(super) fn clear(bits: &mut [u8], from: u64, to: u64) {
-    for at in from..to.min(long(bits.len()).saturating_mul(8)) {
-        if let Some(byte) = bits.get_mut(index(at / 8)) {
-            *byte &= !(1 << (at % 8));
-        }
+    each_byte(bits, from..to, |byte, mask| *byte &= !mask);
+}
+
+/// Calls `change` with each byte that has bits of a range, and with these bits.
+fn each_byte(bits: &mut [u8], range: Range<u64>, change: impl Fn(&mut u8, u8)) {
+    let touched = bits.get_mut(index(range.start / 8)..).unwrap_or_default();
+    for (at, byte) in (range.start / 8..range.end.div_ceil(8)).zip(touched) {
+        let first = at.saturating_mul(8);
+        let from = range.start.saturating_sub(first).min(8);
+        let to = range.end.saturating_sub(first).min(8);
+        let [mask, _] = (0xff_u16 << from & 0xff_u16 >> 8_u64.saturating_sub(to)).to_le_bytes();
+        change(byte, mask);
     }
 }
 

@@ -286,9 +286,12 @@ impl FileSystem for ExtFileSystem {
     }
 
     fn open(&self, node: NodeId) -> Result<()> {
-        let inode = self.inode(&*self.reading()?, node)?;
+        let number = number(node)?;
+        if !self.known().contains_key(&number) {
+            self.inode(&*self.reading()?, node)?;
+        }
         let mut known = self.known();
-        let entry = known.entry(inode.number).or_default();
+        let entry = known.entry(number).or_default();
         entry.opens = entry.opens.saturating_add(1);
         Ok(())
     }
@@ -305,10 +308,19 @@ impl FileSystem for ExtFileSystem {
     }
 
     fn write(&self, node: NodeId, offset: u64, data: &[u8]) -> Result<()> {
-        self.change(|volume| {
-            let inode = self.file(volume, node)?;
-            volume.write(inode.number, offset, data)
-        })
+        if self.read_only {
+            return Err(Fault::ReadOnly);
+        }
+        let (number, is_written) = {
+            let volume = self.reading()?;
+            let inode = self.file(&volume, node)?;
+            (inode.number, volume.write_over(&inode, offset, data)?)
+        };
+        self.change(
+            |volume| {
+                if is_written { volume.note_write(number) } else { volume.write(number, offset, data) }
+            },
+        )
     }
 
     fn make(&self, parent: NodeId, name: &OsStr, new: &New<'_>) -> Result<Found> {
@@ -380,6 +392,10 @@ impl FileSystem for ExtFileSystem {
     }
 
     fn has_access_lists(&self) -> bool {
+        true
+    }
+
+    fn tells_case(&self) -> bool {
         true
     }
 

@@ -7,7 +7,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     mem,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use super::{
@@ -30,7 +33,7 @@ pub(super) struct Running {
     /// The same of what is on the way there.
     revoking: Arc<BTreeSet<u64>>,
     /// Content of files was written that no commit had flushed.
-    pub(super) has_data: bool,
+    pub(super) has_data: AtomicBool,
     /// Blocks that get their checksum before they go to the log.
     unsealed: HashMap<u64, Seal>,
     /// What the operation found, of each block that it changed.
@@ -82,7 +85,7 @@ impl Running {
     pub(super) fn freeze(&mut self) -> Transaction {
         self.committing = Arc::new(self.blocks.drain().collect());
         self.revoking = Arc::new(mem::take(&mut self.revoked));
-        self.has_data = false;
+        *self.has_data.get_mut() = false;
         Transaction { blocks: Arc::clone(&self.committing), revoked: Arc::clone(&self.revoking) }
     }
 
@@ -183,15 +186,16 @@ impl Store {
     }
 
     /// Writes content of files, from byte `skip` of block `first` on.
-    pub(super) fn write_content(&mut self, bytes: &[u8], first: u64, skip: u64) -> Result<()> {
+    pub(super) fn write_content(&self, bytes: &[u8], first: u64, skip: u64) -> Result<()> {
         let offset = first.checked_mul(self.block_len.into()).and_then(|start| start.checked_add(skip));
-        self.running.has_data = true;
+        // The commit that clears it has the volume to itself, so none begins in between.
+        self.running.has_data.store(true, Ordering::Relaxed);
         self.medium.write_content(bytes, offset.ok_or(Fault::Damaged)?)
     }
 
     /// Whether something waits for the next commit.
     pub(super) fn is_waiting(&self) -> bool {
-        self.running.has_data || !self.running.is_empty()
+        self.running.has_data.load(Ordering::Relaxed) || !self.running.is_empty()
     }
 
     /// Whether something is not on the medium, as far as is known.

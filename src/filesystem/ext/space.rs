@@ -8,7 +8,7 @@ use std::{collections::HashMap, mem, ops::Range};
 use super::{
     super::{
         Fault, Result,
-        bytes::{index, long, short},
+        bytes::{index, short},
     },
     group::{Bitmap, Group, INODES_UNWRITTEN, clear, is_set, set},
     superblock::Checksums,
@@ -280,13 +280,34 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    fn byte(&self, at: usize) -> u8 {
-        let freed = self.freed.iter().fold(0, |bits, freed| bits | freed.get(at).copied().unwrap_or(0));
-        self.bits.get(at).copied().unwrap_or(0xff) | freed
+    /// What is in use of 64 blocks or inodes.
+    fn word(&self, at: u64) -> u64 {
+        let word = |bits: &[u8]| {
+            let bytes = bits.get(index(at.saturating_mul(8))..).unwrap_or_default();
+            bytes.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
+        };
+        self.freed
+            .iter()
+            .fold(word(self.bits).unwrap_or(u64::MAX), |bits, freed| bits | word(freed).unwrap_or(0))
     }
 
     fn is_free(&self, at: u64) -> bool {
-        at < self.end && self.byte(index(at / 8)) >> (at % 8) & 1 == 0
+        at < self.end && self.word(at / 64) >> (at % 64) & 1 == 0
+    }
+
+    /// The first that is free from `from` on and before `to`.
+    fn next_free(&self, from: u64, to: u64) -> Option<u64> {
+        let mut at = from;
+        while at < to.min(self.end) {
+            let used = self.word(at / 64) >> (at % 64);
+            let skipped = u64::from(used.trailing_ones());
+            let left = 64 - at % 64;
+            if skipped < left {
+                return Some(at.saturating_add(skipped)).filter(|found| *found < to.min(self.end));
+            }
+            at = at.saturating_add(left);
+        }
+        None
     }
 
     /// The first run of `want`, else the longest: behind `from`, then before it. One at `from` is taken as it is where that
@@ -307,32 +328,37 @@ impl Search<'_> {
 
     /// The first run at `from` or behind it, whole.
     fn next_run(&self, from: u64) -> Option<(u64, u64)> {
-        let first = (from..self.end).find(|at| self.is_free(*at))?;
+        let first = self.next_free(from, self.end)?;
         Some((first, self.len_at(first, self.end)))
     }
 
+    /// How many are free from `at` on, as far as `want` goes.
     fn len_at(&self, at: u64, want: u64) -> u64 {
-        long((at..at.saturating_add(want)).take_while(|at| self.is_free(*at)).count())
+        let end = at.saturating_add(want).min(self.end);
+        let mut next = at;
+        while next < end {
+            let left = 64 - next % 64;
+            let free = u64::from((self.word(next / 64) >> (next % 64)).trailing_zeros()).min(left);
+            next = next.saturating_add(free);
+            if free < left {
+                break;
+            }
+        }
+        next.min(end).saturating_sub(at)
     }
 
     fn run_in(&self, from: u64, to: u64, want: u64) -> Option<(u64, u64)> {
         let mut longest: Option<(u64, u64)> = None;
         let mut at = from;
-        while at < to {
-            if at.is_multiple_of(8) && self.byte(index(at / 8)) == 0xff {
-                at += 8;
-            } else if self.is_free(at) {
-                let len = self.len_at(at, want);
-                if len >= want {
-                    return Some((at, len));
-                }
-                if longest.is_none_or(|(_, other)| other < len) {
-                    longest = Some((at, len));
-                }
-                at += len.max(1);
-            } else {
-                at += 1;
+        while let Some(first) = self.next_free(at, to) {
+            let len = self.len_at(first, want);
+            if len >= want {
+                return Some((first, len));
             }
+            if longest.is_none_or(|(_, other)| other < len) {
+                longest = Some((first, len));
+            }
+            at = first.saturating_add(len.max(1));
         }
         longest
     }
@@ -342,3 +368,45 @@ impl Search<'_> {
 const MOST_TRIED: u32 = 16;
 /// Groups that are compared for a new directory.
 const MOST_COMPARED: u64 = 1 << 12;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bit by bit, what is done 64 or eight at a time.
+    #[test]
+    fn runs_are_those_that_the_bits_say() {
+        let mut state = 1_u64;
+        for round in 0..400 {
+            let mut bits = [[0_u8; 24]; 3];
+            for byte in bits.as_flattened_mut() {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                *byte = if state >> 61 > round % 7 { 0 } else { state.to_le_bytes()[5] };
+            }
+            let [used, freed, committing] = &bits;
+            let end = 150 + round % 43;
+            let is_free =
+                |at: u64| at < end && [used, freed, committing].iter().all(|bits| !is_set(*bits, at));
+            let search = Search { bits: used, freed: [freed, committing], end };
+            for from in [0, 1, 63, 64, 100, round % 150] {
+                let first = (from..end).find(|at| is_free(*at));
+                let len = |at: u64| (at..).take_while(|at| is_free(*at)).count() as u64;
+                assert_eq!(search.next_run(from), first.map(|at| (at, len(at))));
+                assert_eq!(search.run_in(from, end, 1), first.map(|at| (at, 1)));
+                assert_eq!(search.is_free(from), is_free(from));
+            }
+        }
+    }
+
+    #[test]
+    fn ranges_of_bits_are_set_and_cleared_and_no_others() {
+        for (from, to) in [(0, 0), (0, 1), (3, 7), (5, 8), (7, 9), (8, 16), (1, 24), (9, 40), (16, 400)] {
+            let mut bits = [0_u8; 5];
+            set(&mut bits, from, to);
+            assert!((0..40).all(|at| is_set(&bits, at) == (from..to).contains(&at)), "{from} {to}");
+            let mut bits = [0xff_u8; 5];
+            clear(&mut bits, from, to);
+            assert!((0..40).all(|at| is_set(&bits, at) != (from..to).contains(&at)), "{from} {to}");
+        }
+    }
+}

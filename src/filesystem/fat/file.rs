@@ -38,6 +38,35 @@ impl Volume {
         Ok(Some(count))
     }
 
+    /// Writes over what was written before, which changes nothing else of the volume: others read, and do the same, meanwhile. False
+    /// where it is not so; nothing is written then.
+    pub(super) fn write_over(&self, id: NodeId, offset: u64, data: &[u8]) -> Result<bool> {
+        let node = self.node(id)?;
+        let is_within = offset.checked_add(long(data.len())).is_some_and(|end| end <= node.meta.valid);
+        let Some(extents) = node.extents.as_ref().filter(|_| is_within && self.is_marked()) else {
+            return Ok(false);
+        };
+        if data.is_empty() || node.meta.kind() == Kind::Directory {
+            return Ok(false);
+        }
+        let mut rest = data;
+        for (place, len) in extents.pieces(&self.layout, offset, data.len())? {
+            let (piece, after) = rest.split_at(len);
+            self.cache.write_data(piece, place)?;
+            rest = after;
+        }
+        Ok(true)
+    }
+
+    /// Notes that a part of a file was written over.
+    pub(super) fn note_write(&mut self, id: NodeId) -> Result<()> {
+        self.begin()?;
+        self.change(id, |meta| {
+            meta.modified = SystemTime::now();
+            meta.flags |= ARCHIVE;
+        })
+    }
+
     pub(super) fn write(&mut self, id: NodeId, offset: u64, data: &[u8]) -> Result<()> {
         if self.node(id)?.meta.kind() == Kind::Directory {
             return Err(Fault::IsDirectory);

@@ -174,7 +174,10 @@ impl FileSystem for FatFileSystem {
     }
 
     fn write(&self, node: NodeId, offset: u64, data: &[u8]) -> Result<()> {
-        self.change(|volume| volume.write(node, offset, data))
+        let is_written = self.reading()?.write_over(node, offset, data)?;
+        self.change(
+            |volume| if is_written { volume.note_write(node) } else { volume.write(node, offset, data) },
+        )
     }
 
     fn make(&self, parent: NodeId, name: &OsStr, new: &New<'_>) -> Result<Found> {

@@ -142,6 +142,11 @@ impl Volume {
         Ok(())
     }
 
+    /// Whether the volume says that it is in use.
+    pub(super) const fn is_marked(&self) -> bool {
+        self.is_marked
+    }
+
     /// The last write: has the volume say that it was left clean.
     pub(super) fn close(&mut self) -> Result<()> {
         if self.read_only {
