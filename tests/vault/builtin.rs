@@ -145,6 +145,28 @@ fn what_was_closed_a_moment_ago_survives_the_servers_death_and_an_unmount_from_o
     });
 }
 
+/// What the kernel would look at where there are modes.
+#[test]
+fn a_mark_against_writing_keeps_a_user_from_it_and_not_root() {
+    for who in [Who::User, Who::Root] {
+        if who == Who::Root && !rustix::process::geteuid().is_root() {
+            continue;
+        }
+        with_vault_of(who, "--size 16M --provision thin --filesystem exfat", |world| {
+            world.done(&format!("{} --driver builtin", world.mount_command()));
+            world.shell(
+                "cd m && echo text > f && echo text > free && exec 3>> f && chmod 400 f && echo more >&3",
+            );
+            let refused = "! echo new > f; ! echo new >> f; ! truncate -s 0 f; test ! -w f";
+            let allowed = "test -w f; echo new >> f; truncate -s 3 f; truncate -s 9 f";
+            let expected = if who == Who::Root { allowed } else { refused };
+            world.shell(&format!("cd m; exec 2> /dev/null; set -e; {expected}; test $(stat -c %s f) = 9 || test $(stat -c %s f) = 10"));
+            world.shell("cd m && test -r f && test -x . && test -w free && echo more >> free && touch f && mv f g && chmod 600 g && echo new > g && rm g");
+            world.done("unmount m");
+        });
+    }
+}
+
 #[test]
 fn what_a_full_volume_has_no_room_for_is_refused_by_the_right_name() {
     with_each_kind(|world, kind| {

@@ -12,6 +12,25 @@ pub(super) const TTL: Duration = Duration::from_secs(60 * 60);
 /// A name that differs by case is another name of a file that may go without the kernel's noticing.
 pub(super) const ALIAS_TTL: Duration = Duration::ZERO;
 
+/// What a name stands for that does not exist: no inode.
+pub(super) const NOTHING: FileAttr = FileAttr {
+    ino: INodeNo(0),
+    size: 0,
+    blocks: 0,
+    atime: UNIX_EPOCH,
+    mtime: UNIX_EPOCH,
+    ctime: UNIX_EPOCH,
+    crtime: UNIX_EPOCH,
+    kind: FileType::RegularFile,
+    perm: 0,
+    nlink: 0,
+    uid: 0,
+    gid: 0,
+    rdev: 0,
+    blksize: BLOCK_SIZE,
+    flags: 0,
+};
+
 /// Whose the files are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -22,9 +41,13 @@ pub enum Owners {
     Me,
 }
 
-/// Attributes as the kernel takes them. Where there are no owners, whoever mounts owns all, and nobody else may do anything.
-pub(super) fn shown(attributes: &Attributes, owners: Owners) -> FileAttr {
-    let me = (geteuid().as_raw(), getegid().as_raw());
+/// Whoever mounts: user and group.
+pub(super) fn whoever_mounts() -> (u32, u32) {
+    (geteuid().as_raw(), getegid().as_raw())
+}
+
+/// Attributes as the kernel takes them. Where there are no owners, `me` owns all, and nobody else may do anything.
+pub(super) fn shown(attributes: &Attributes, owners: Owners, me: (u32, u32)) -> FileAttr {
     let (mode, (uid, gid)) = match (attributes.rights, owners) {
         (Rights::Mark { read_only: true }, _) => (0o500, me),
         (Rights::Mark { read_only: false }, _) => (0o700, me),

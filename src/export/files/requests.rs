@@ -14,19 +14,25 @@ use std::{
 };
 
 use fuser::{
-    BsdFileFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
-    KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs,
-    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
+    InitFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
 use super::{
-    attributes::{ALIAS_TTL, Owners, TTL, Wanted, errno, kind, kind_of, moment, new_file, node, shown},
+    attributes::{
+        ALIAS_TTL, NOTHING, Owners, TTL, Wanted, errno, kind, kind_of, moment, new_file, node, shown,
+        whoever_mounts,
+    },
     pace::Pace,
 };
 use crate::{
+    block::BufferPool,
     export::{LogSink, Uses, negotiate::negotiate},
-    filesystem::{Attributes, Changes, Existing, Fault, FileSystem, Found, Kind, New, NodeId, Seek, Space},
+    filesystem::{
+        Attributes, Changes, Existing, Fault, FileSystem, Found, Kind, New, NodeId, Rights, Seek, Space,
+    },
     sys::fuse_mount::MAX_READ,
 };
 
@@ -36,25 +42,33 @@ pub(super) struct Server {
     pace: Arc<Pace>,
     uses: Uses,
     owners: Owners,
+    /// Whoever mounts.
+    me: (u32, u32),
     log: LogSink,
     has_panicked: AtomicBool,
 }
 
 /// What all threads share, and what [`FilesExport`](super::FilesExport) can take away from under them: the device below it has keys.
-pub(super) struct Served(RwLock<Option<Arc<dyn FileSystem>>>);
+pub(super) struct Served {
+    files: RwLock<Option<Arc<dyn FileSystem>>>,
+    /// For what is read: a buffer of its own for each request would have to be zeroed before, and wiped after.
+    buffers: BufferPool,
+}
 
 impl Served {
     pub(super) fn new(files: Arc<dyn FileSystem>) -> Self {
-        Self(RwLock::new(Some(files)))
+        let buffers = BufferPool::new(usize::try_from(MAX_READ).unwrap_or_default());
+        Self { files: RwLock::new(Some(files)), buffers }
     }
 
     fn files(&self) -> Option<Arc<dyn FileSystem>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.files.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// From here on every request fails.
-    pub(super) fn retire(&self) -> Option<Arc<dyn FileSystem>> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).take()
+    /// From here on every request fails, and nothing is left of what was read.
+    pub(super) fn retire(&self) {
+        self.files.write().unwrap_or_else(PoisonError::into_inner).take();
+        self.buffers.wipe();
     }
 }
 
@@ -72,7 +86,8 @@ impl Server {
         owners: Owners,
         log: LogSink,
     ) -> Self {
-        Self { files, pace, uses, owners, log, has_panicked: AtomicBool::new(false) }
+        let me = whoever_mounts();
+        Self { files, pace, uses, owners, me, log, has_panicked: AtomicBool::new(false) }
     }
 
     /// Has the file system do something. A panic there ends neither the thread nor the process, which has the keys; the file
@@ -123,7 +138,7 @@ impl Server {
     }
 
     fn shown(&self, attributes: &Attributes) -> FileAttr {
-        shown(attributes, self.owners)
+        shown(attributes, self.owners, self.me)
     }
 
     fn entry(&self, reply: ReplyEntry, found: Result<Found, Errno>) {
@@ -163,6 +178,12 @@ fn finish(reply: ReplyEmpty, done: Result<(), Errno>) {
     }
 }
 
+/// Whether whoever asks may write to a file that may have a mark against that. The kernel looks where there are modes.
+fn check_mark(request: &Request, rights: Rights) -> Result<(), Errno> {
+    let is_marked = rights == (Rights::Mark { read_only: true });
+    if is_marked && request.uid() != 0 { Err(Errno::EACCES) } else { Ok(()) }
+}
+
 /// Whether an attribute is for the eyes of root alone (xattr(7)).
 fn is_for_root(name: &[u8]) -> bool {
     name.starts_with(b"trusted.")
@@ -182,7 +203,12 @@ fn answer_sized(reply: ReplyXattr, size: u32, value: Result<Vec<u8>, Errno>) {
 impl Filesystem for Server {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         // No writeback cache: the kernel would take what the volume has no room for, and tell of it when nobody listens any more.
-        let wanted = [InitFlags::FUSE_DO_READDIRPLUS, InitFlags::FUSE_READDIRPLUS_AUTO];
+        // Where a link leads does not change.
+        let wanted = [
+            InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_READDIRPLUS_AUTO,
+            InitFlags::FUSE_CACHE_SYMLINKS,
+        ];
         negotiate(config, &wanted)?;
         if self.ask(|files| Ok(files.has_access_lists())).unwrap_or_default() {
             // A default list of the directory stands in the place of the umask, which only the file system can tell.
@@ -193,7 +219,16 @@ impl Filesystem for Server {
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, wanted: &OsStr, reply: ReplyEntry) {
-        self.entry(reply, self.ask(|files| files.lookup(node(parent), wanted)));
+        let found = self.ask(|files| match files.lookup(node(parent), wanted) {
+            // Only the kernel makes names, so it may remember that there is none.
+            Err(Fault::NotFound) if files.tells_case() => Ok(None),
+            found => found.map(Some),
+        });
+        match found {
+            Ok(None) => reply.entry(&TTL, &NOTHING, Generation(0)),
+            Ok(Some(found)) => self.entry(reply, Ok(found)),
+            Err(errno) => self.entry(reply, Err(errno)),
+        }
     }
 
     fn forget(&self, _: &Request, ino: INodeNo, count: u64) {
@@ -209,7 +244,7 @@ impl Filesystem for Server {
 
     fn setattr(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         mode: Option<u32>,
         uid: Option<u32>,
@@ -218,7 +253,7 @@ impl Filesystem for Server {
         accessed: Option<TimeOrNow>,
         modified: Option<TimeOrNow>,
         last_change: Option<SystemTime>,
-        _: Option<FileHandle>,
+        opened: Option<FileHandle>,
         created: Option<SystemTime>,
         _: Option<SystemTime>,
         _: Option<SystemTime>,
@@ -229,9 +264,14 @@ impl Filesystem for Server {
         let mut changes =
             Changes { size, modified, changed: last_change, accessed, created, ..Changes::default() };
         let rights = self.ask(|files| files.attributes(node(ino))).map(|attributes| attributes.rights);
-        let done = rights
-            .and_then(|rights| Wanted { mode, uid, gid }.put(&mut changes, rights, self.owners))
-            .and_then(|()| self.change(|files| files.set_attributes(node(ino), &changes)));
+        let is_cut_by_name = size.is_some() && opened.is_none();
+        let done =
+            rights
+                .and_then(|rights| {
+                    if is_cut_by_name { check_mark(request, rights).map(|()| rights) } else { Ok(rights) }
+                })
+                .and_then(|rights| Wanted { mode, uid, gid }.put(&mut changes, rights, self.owners))
+                .and_then(|()| self.change(|files| files.set_attributes(node(ino), &changes)));
         match done {
             Ok(attributes) => reply.attr(&TTL, &self.shown(&attributes)),
             Err(errno) => reply.error(errno),
@@ -381,13 +421,34 @@ impl Filesystem for Server {
         self.answer_settled(reply, |files| files.rename(from, to, replace));
     }
 
-    fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+    fn access(&self, request: &Request, ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        let rights = self.ask(|files| files.attributes(node(ino))).map(|attributes| attributes.rights);
+        finish(
+            reply,
+            rights.and_then(|rights| {
+                if mask.contains(AccessFlags::W_OK) { check_mark(request, rights) } else { Ok(()) }
+            }),
+        );
+    }
+
+    fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         self.uses.note();
         let is_read = flags.acc_mode() == OpenAccMode::O_RDONLY;
-        match self.ask(|files| files.open(node(ino))) {
+        let may_open = if is_read {
+            Ok(())
+        } else {
+            let rights = self.ask(|files| files.attributes(node(ino))).map(|attributes| attributes.rights);
+            rights.and_then(|rights| check_mark(request, rights))
+        };
+        match may_open.and_then(|()| self.ask(|files| files.open(node(ino)))) {
             Ok(()) => {
-                let handle = if is_read { FOR_READING } else { FOR_WRITING };
-                reply.opened(handle, FopenFlags::FOPEN_KEEP_CACHE);
+                // Who only read must not hear that something else could not be written: nobody asks at the end.
+                let (handle, flags) = if is_read {
+                    (FOR_READING, FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH)
+                } else {
+                    (FOR_WRITING, FopenFlags::FOPEN_KEEP_CACHE)
+                };
+                reply.opened(handle, flags);
             }
             Err(errno) => reply.error(errno),
         }
@@ -405,8 +466,10 @@ impl Filesystem for Server {
         reply: ReplyData,
     ) {
         self.uses.note();
-        let mut buffer = vec![0; usize::try_from(size.min(MAX_READ)).unwrap_or_default()];
-        match self.ask(|files| files.read(node(ino), offset, &mut buffer)) {
+        let mut buffer = self.files.buffers.take();
+        let len = buffer.len().min(usize::try_from(size).unwrap_or(usize::MAX));
+        let buffer = buffer.get_mut(..len).unwrap_or_default();
+        match self.ask(|files| files.read(node(ino), offset, buffer)) {
             Ok(count) => reply.data(buffer.get(..count).unwrap_or_default()),
             Err(errno) => reply.error(errno),
         }
@@ -434,7 +497,7 @@ impl Filesystem for Server {
     /// The kernel has passed on what the file holds: a file that is closed is whole.
     fn flush(&self, _: &Request, _: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty) {
         if handle == FOR_READING {
-            // Who only read must not hear that something else could not be written.
+            // A kernel before 5.16 asks all the same.
             return reply.ok();
         }
         self.answer(reply, |files| self.pace.commit_if_due(files));

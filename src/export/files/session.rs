@@ -62,7 +62,10 @@ impl FilesExport {
         let FilesMount { source, subtype, read_only, owners, forbids_programs, promptness } = how;
         // Where files have modes of their own, those say which are programs.
         let runs_programs = files.has_access_lists() && !forbids_programs;
-        let appearance = Appearance { source, subtype, read_only, checks_modes: true, runs_programs };
+        // Where there is a mark against writing at most, the server looks at it: the kernel would ask for a directory's modes before
+        // each change in it.
+        let checks_modes = files.has_access_lists();
+        let appearance = Appearance { source, subtype, read_only, checks_modes, runs_programs };
         let (mount, descriptor) = OwnMount::new(dir, &appearance)?;
         let served = Arc::new(Served::new(Arc::clone(&files)));
         let pace = Arc::new(Pace::new(promptness));
