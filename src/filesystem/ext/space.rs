@@ -390,7 +390,7 @@ mod tests {
             let search = Search { bits: used, freed: [freed, committing], end };
             for from in [0, 1, 63, 64, 100, round % 150] {
                 let first = (from..end).find(|at| is_free(*at));
-                let len = |at: u64| (at..).take_while(|at| is_free(*at)).count() as u64;
+                let len = |at: u64| (at..end).find(|at| !is_free(*at)).unwrap_or(end) - at;
                 assert_eq!(search.next_run(from), first.map(|at| (at, len(at))));
                 assert_eq!(search.run_in(from, end, 1), first.map(|at| (at, 1)));
                 assert_eq!(search.is_free(from), is_free(from));
