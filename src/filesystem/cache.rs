@@ -43,8 +43,10 @@ struct Block {
 }
 
 impl Block {
-    fn newest(&self) -> &[u8] {
-        self.images.last().map_or(&self.stored, |(_, image)| image)
+    /// What the medium will have once `phase` is over.
+    fn after(&self, phase: Phase) -> &[u8] {
+        let image = self.images.iter().rfind(|(other, _)| *other <= phase);
+        image.map_or(&self.stored, |(_, image)| image)
     }
 
     /// Has an image for `phase`, and gives its place.
@@ -110,6 +112,11 @@ impl Cache {
 
     /// Reads metadata as it is now.
     pub(super) fn read(&mut self, buf: &mut [u8], offset: u64) -> Result<()> {
+        self.read_after(Phase::Free, buf, offset)
+    }
+
+    /// Reads metadata as the medium will have it once `phase` of the next commit is over.
+    pub(super) fn read_after(&mut self, phase: Phase, buf: &mut [u8], offset: u64) -> Result<()> {
         if buf.is_empty() {
             return Ok(());
         }
@@ -120,7 +127,7 @@ impl Cache {
             let at = offset.checked_add(long(done)).ok_or(Fault::Damaged)?;
             let within = index(at % block_len);
             let block = self.blocks.get(&(at / block_len)).ok_or(Fault::Io)?;
-            let source = block.newest().get(within..).ok_or(Fault::Damaged)?;
+            let source = block.after(phase).get(within..).ok_or(Fault::Damaged)?;
             let count = source.len().min(buf.len() - done);
             buf[done..done + count].copy_from_slice(&source[..count]);
             done += count;

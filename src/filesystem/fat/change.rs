@@ -323,15 +323,21 @@ impl Volume {
     }
 
     /// While a file has two names, after a power cut, the one that lacks the mark goes: see `repair`. So the old one loses it before
-    /// there is a new one. Where the old one is not on the medium yet, its slots are free there, whatever mark they bear.
+    /// there is a new one, or comes without it where it is not on the medium yet.
     fn yield_to_new(&mut self, (parent, slot): (NodeId, u32)) -> Result<()> {
-        let slots = self.directory(parent)?.item(slot)?.slots;
+        let slots = slot..slot.saturating_add(self.directory(parent)?.item(slot)?.slots);
         let Self { nodes, cache, layout, .. } = self;
         let directory = nodes.get(&parent).and_then(|node| node.directory.as_deref());
         let place = &directory.ok_or(Fault::Stale)?.place;
-        let mut set = place.read(cache, layout, slot, slots)?;
-        for (at, bytes) in entry::unmark(&mut set, layout) {
-            place.write_within(cache, layout, Phase::Take, (slot, at), &bytes)?;
+        for phase in [Phase::Take, Phase::Add] {
+            let mut set = place.read_after(cache, layout, phase, slots.clone())?;
+            if phase == Phase::Take && entry::is_free(&set, layout) {
+                continue;
+            }
+            // Each as the entry is then: exFAT has a sum of it.
+            for (at, bytes) in entry::unmark(&mut set, layout) {
+                place.write_within(cache, layout, phase, (slot, at), &bytes)?;
+            }
         }
         Ok(())
     }

@@ -1,6 +1,9 @@
 //! Directories in memory: their entries by place and by name, and their free slots.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    ops::Range,
+};
 
 use super::{
     super::{
@@ -38,11 +41,23 @@ impl Place {
     }
 
     pub(super) fn read(&self, cache: &mut Cache, layout: &Layout, slot: u32, count: u32) -> Result<Vec<u8>> {
+        self.read_after(cache, layout, Phase::Free, slot..slot.saturating_add(count))
+    }
+
+    /// Reads slots as the medium will have them once `phase` of the next commit is over.
+    pub(super) fn read_after(
+        &self,
+        cache: &mut Cache,
+        layout: &Layout,
+        phase: Phase,
+        slots: Range<u32>,
+    ) -> Result<Vec<u8>> {
+        let (slot, count) = (slots.start, slots.end.saturating_sub(slots.start));
         let mut bytes = vec![0; index(count) * SLOT];
         let mut rest = &mut bytes[..];
         for (place, len) in self.pieces(layout, slot, rest.len())? {
             let (piece, after) = rest.split_at_mut(len);
-            cache.read(piece, place)?;
+            cache.read_after(phase, piece, place)?;
             rest = after;
         }
         Ok(bytes)
@@ -86,7 +101,7 @@ impl Place {
         cache: &mut Cache,
         layout: &Layout,
         phase: Phase,
-        slots: std::ops::Range<u32>,
+        slots: Range<u32>,
     ) -> Result<()> {
         for slot in slots {
             let kind = self.read(cache, layout, slot, 1)?.first().copied().unwrap_or_default();

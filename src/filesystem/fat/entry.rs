@@ -426,6 +426,12 @@ pub(super) fn update(set: &mut [u8], meta: &Meta, layout: &Layout) {
     put(set, 2, &checksum.to_le_bytes());
 }
 
+/// Whether the slots of an entry hold none.
+pub(super) fn is_free(set: &[u8], layout: &Layout) -> bool {
+    let first = u8_at(set, 0);
+    if layout.is_exfat() { first & IN_USE == 0 } else { matches!(first, 0 | DELETED) }
+}
+
 /// Takes the mark away that tells, of two entries of one file, the one to stay. Gives the bytes that changed, with their places.
 pub(super) fn unmark(set: &mut [u8], layout: &Layout) -> Vec<(usize, Vec<u8>)> {
     let at = if layout.is_exfat() { 4 } else { set.len().saturating_sub(SLOT) + 11 };
