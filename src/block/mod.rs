@@ -111,6 +111,19 @@ pub enum BlockError {
     Io(#[from] io::Error),
 }
 
+impl BlockError {
+    /// Whether there is no room for what was to be written, so that nothing of it was, and it may be written later.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Full => true,
+            Self::Io(error) => {
+                matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// A buffer's length as a 64-bit quantity, which it always fits.
 const fn byte_count(len: usize) -> u64 {
     len as u64

@@ -78,7 +78,7 @@ pub(super) struct Cache {
     blocks: HashMap<u64, Block>,
     changed: BTreeSet<u64>,
     has_data: AtomicBool,
-    has_failed: AtomicBool,
+    has_failed: Arc<AtomicBool>,
 }
 
 impl Cache {
@@ -91,7 +91,7 @@ impl Cache {
             blocks: HashMap::new(),
             changed: BTreeSet::new(),
             has_data: AtomicBool::new(false),
-            has_failed: AtomicBool::new(false),
+            has_failed: Arc::default(),
         }
     }
 
@@ -108,6 +108,11 @@ impl Cache {
     /// Whether a write was lost: nothing is written from then on.
     pub(super) fn has_failed(&self) -> bool {
         self.has_failed.load(Ordering::Relaxed)
+    }
+
+    /// What says that, for those who do not have the cache.
+    pub(super) fn failure(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.has_failed)
     }
 
     /// Reads metadata as it is now.
@@ -179,14 +184,14 @@ impl Cache {
     pub(super) fn write_data(&self, bytes: &[u8], offset: u64) -> Result<()> {
         self.check()?;
         self.has_data.store(true, Ordering::Relaxed);
-        self.noted(self.device.write_at(bytes, offset))
+        self.noted_content(self.device.write_at(bytes, offset))
     }
 
     /// Has it read as zeros.
     pub(super) fn zero_data(&self, offset: u64, len: u64) -> Result<()> {
         self.check()?;
         self.has_data.store(true, Ordering::Relaxed);
-        self.noted(self.device.zero_range(offset..offset.saturating_add(len)))
+        self.noted_content(self.device.zero_range(offset..offset.saturating_add(len)))
     }
 
     /// Lets go of blocks that hold metadata no longer.
@@ -286,6 +291,14 @@ impl Cache {
             self.has_failed.store(true, Ordering::Relaxed);
         }
         Ok(done?)
+    }
+
+    /// The same of content: a container that cannot grow loses nothing, as whoever writes is told.
+    fn noted_content(&self, done: Result<(), crate::block::BlockError>) -> Result<()> {
+        match done {
+            Err(error) if error.is_full() => Err(Fault::NoSpace),
+            done => self.noted(done),
+        }
     }
 
     /// Has the blocks of a range in memory.

@@ -116,6 +116,11 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
     /// Whether anything waits for a [`sync`](Self::sync).
     fn is_unsynced(&self) -> bool;
 
+    /// Whether nothing was lost of what programs were told is done. What they were told has failed is no loss.
+    fn is_whole(&self) -> bool {
+        true
+    }
+
     /// How much room there is.
     fn space(&self) -> Space;
 
@@ -383,7 +388,7 @@ impl From<BlockError> for Fault {
     fn from(error: BlockError) -> Self {
         match error {
             BlockError::ReadOnly => Self::ReadOnly,
-            BlockError::Full => Self::NoSpace,
+            error if error.is_full() => Self::NoSpace,
             BlockError::OutOfRange { .. } => Self::Damaged,
             _ => Self::Io,
         }

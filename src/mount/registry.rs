@@ -62,6 +62,9 @@ pub struct Entry {
     /// What came of writes that the container's medium did not take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unwritten: Option<Unwritten>,
+    /// Since when nothing is written any more, as a write was lost; RFC 3339, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_at: Option<String>,
     /// The server.
     pub pid: i32,
     /// The container's identity, where its format knows one.
@@ -71,6 +74,9 @@ pub struct Entry {
     /// After how many seconds without use it closes itself; none where it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle: Option<u64>,
+    /// Where in its file the container begins, in bytes; none where it is all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
     /// Whether its server was killed: nothing in it can be reached, and the next `mount` or `unmount` takes it away.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dead: bool,
@@ -88,6 +94,8 @@ pub enum Unwritten {
     Short,
     /// Some were given up.
     Lost,
+    /// The same, and the programs that made them were told: nothing is missing.
+    Told,
 }
 
 impl Entry {
@@ -107,6 +115,7 @@ impl Unwritten {
             Lack::Forbidden => Self::Forbidden,
             Lack::Short => Self::Short,
             Lack::Refused => Self::Lost,
+            Lack::Told => Self::Told,
         })
     }
 
@@ -117,6 +126,7 @@ impl Unwritten {
             Self::Forbidden => "it cannot be written",
             Self::Short => "its device is too short",
             Self::Lost => "not everything was saved",
+            Self::Told => "its disk is full, and programs are told so",
         }
     }
 }
@@ -602,10 +612,12 @@ mod tests {
                 read_only: false,
                 protection: None,
                 unwritten: None,
+                lost_at: None,
                 pid: 7,
                 uuid: None,
                 mounted_at: timestamp(0),
                 idle: None,
+                offset: None,
                 dead: false,
             },
             ready: true,

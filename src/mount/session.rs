@@ -10,7 +10,7 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
+    filesystem::FileSystem,
     sys::socket::listen,
 };
 
@@ -38,6 +39,8 @@ pub struct Session {
     pub details: Vec<String>,
     /// What tells that the volume is used.
     pub(super) sign: Option<Sign>,
+    /// The file system, where it is served in this process.
+    pub(super) files: Option<Weak<dyn FileSystem>>,
     stop: Arc<AtomicBool>,
     record: Record,
     log_file: Arc<Mutex<fs::File>>,
@@ -63,6 +66,7 @@ impl Session {
             warnings: Vec::new(),
             details: Vec::new(),
             sign: None,
+            files: None,
             stop,
             record,
             log_file,

@@ -24,6 +24,8 @@ pub enum Lack {
     Short,
     /// At least one has failed.
     Refused,
+    /// The same, and each program whose write it was has heard of it: nothing is lost.
+    Told,
 }
 
 /// The room on a medium: shared by the storage that waits for it, and by whoever tells people.
@@ -50,6 +52,8 @@ struct State {
     /// When nobody waits any more.
     end: Option<Instant>,
     is_refused: bool,
+    /// Whether those that were refused had somebody who heard of it.
+    is_told: bool,
 }
 
 /// Why a medium takes no writes.
@@ -96,9 +100,18 @@ impl Shortage {
         let state = self.state();
         match state.since {
             _ if state.is_refused => Some(Lack::Refused),
+            Some(_) if state.is_told => Some(Lack::Told),
             Some((_, Cause::Forbidden)) => Some(Lack::Forbidden),
             Some((_, Cause::Short)) => Some(Lack::Short),
             since => since.map(|_| Lack::Waiting),
+        }
+    }
+
+    /// Takes note that whoever made a write that has failed was told of it, so that nothing is missing which anybody takes for written.
+    pub fn forgive(&self) {
+        let mut state = self.state();
+        if std::mem::take(&mut state.is_refused) {
+            state.is_told = true;
         }
     }
 
@@ -179,6 +192,7 @@ impl Shortage {
             return;
         }
         self.is_met.store(false, Ordering::Relaxed);
+        state.is_told = false;
         if state.since.take().is_some() {
             self.tell();
         }
@@ -247,6 +261,28 @@ mod tests {
         // The next shortage is waited for.
         thread::sleep(Duration::from_millis(300));
         shortage.endure(|| Ok(())).unwrap();
+        let began = Instant::now();
+        shortage.endure(full).unwrap_err();
+        assert!(began.elapsed() >= Duration::from_millis(300));
+    }
+
+    #[test]
+    fn where_everybody_was_told_of_what_failed_it_is_over_when_there_is_room() {
+        let (shortage, _news) = Shortage::with_limit(Duration::from_millis(300)).unwrap();
+        shortage.endure(full).unwrap_err();
+        shortage.forgive();
+        assert_eq!(shortage.lack(), Some(Lack::Told));
+        // Still full: the next one is not waited for, and counts anew.
+        let mut tries = 0;
+        let again = shortage.endure(|| {
+            tries += 1;
+            full()
+        });
+        assert_eq!((again.unwrap_err().kind(), tries), (ErrorKind::StorageFull, 1));
+        assert_eq!(shortage.lack(), Some(Lack::Refused));
+        shortage.forgive();
+        shortage.endure(|| Ok(())).unwrap();
+        assert_eq!(shortage.lack(), None);
         let began = Instant::now();
         shortage.endure(full).unwrap_err();
         assert!(began.elapsed() >= Duration::from_millis(300));

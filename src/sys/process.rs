@@ -130,6 +130,31 @@ fn start_time(stat: &str) -> Option<u64> {
     fields.nth(1)?.parse().ok()
 }
 
+/// Whether the thread `id` was told to end by a signal that it cannot put off, or is on its way out. False where it does not show.
+pub fn is_being_killed(id: u32) -> bool {
+    let read = |name: &str| fs::read_to_string(format!("/proc/{id}/{name}")).unwrap_or_default();
+    is_exiting(&read("stat")) || has_fatal_signal(&read("status"))
+}
+
+/// Field 9 of a `stat` line: the flags of the task.
+fn is_exiting(stat: &str) -> bool {
+    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+    let flags = fields.split_ascii_whitespace().nth(6).and_then(|flags| flags.parse::<u64>().ok());
+    flags.is_some_and(|flags| flags & PF_EXITING != 0)
+}
+
+/// Whether a SIGKILL waits for the thread, which is what the kernel makes of every signal that ends a process.
+fn has_fatal_signal(status: &str) -> bool {
+    let pending = status.lines().find_map(|line| line.strip_prefix("SigPnd:"));
+    let pending = pending.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    pending.is_some_and(|mask| mask & SIGKILL != 0)
+}
+
+/// The bit of a mask of signals for the ninth.
+const SIGKILL: u64 = 1 << 8;
+/// `PF_EXITING`.
+const PF_EXITING: u64 = 4;
+
 /// Field 3 of a `stat` line: whether the first thread has exited.
 fn has_exited(stat: &str) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with(['Z', 'X']))
@@ -332,6 +357,17 @@ mod tests {
     use std::os::fd::AsRawFd;
 
     use super::*;
+
+    #[test]
+    fn who_is_killed_is_told_from_who_only_waits() {
+        assert!(!is_being_killed(std::process::id()));
+        let stat = |flags: u32| format!("7 (a) b) R 1 7 7 0 -1 {flags} 0 0 0 0");
+        assert!(!is_exiting(&stat(0x0040_0040)) && is_exiting(&stat(0x0040_0044)));
+        assert!(!is_exiting("") && !has_fatal_signal(""));
+        let status = |mask: &str| format!("Name:\tdd\nSigPnd:\t{mask}\nShdPnd:\t0000000000000100\n");
+        assert!(has_fatal_signal(&status("0000000000000100")));
+        assert!(!has_fatal_signal(&status("0000000000004000")));
+    }
 
     #[test]
     fn a_thread_with_files_of_its_own_is_told_from_the_others() {

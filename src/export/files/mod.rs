@@ -1,6 +1,7 @@
 //! The files of a volume over FUSE, by a driver in this process.
 
 mod attributes;
+mod callers;
 mod pace;
 mod requests;
 mod session;

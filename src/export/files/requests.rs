@@ -25,6 +25,7 @@ use super::{
         ALIAS_TTL, NOTHING, Owners, TTL, Wanted, errno, kind, kind_of, moment, new_file, node, shown,
         whoever_mounts,
     },
+    callers::Callers,
     pace::Pace,
 };
 use crate::{
@@ -41,6 +42,7 @@ pub(super) struct Server {
     files: Arc<Served>,
     pace: Arc<Pace>,
     uses: Uses,
+    callers: Arc<Callers>,
     owners: Owners,
     /// Whoever mounts.
     me: (u32, u32),
@@ -82,12 +84,12 @@ struct Shown {
 
 impl Server {
     pub(super) fn new(
-        (files, pace, uses): (Arc<Served>, Arc<Pace>, Uses),
+        (files, pace, uses, callers): (Arc<Served>, Arc<Pace>, Uses, Arc<Callers>),
         owners: Owners,
         log: LogSink,
     ) -> Self {
         let me = whoever_mounts();
-        Self { files, pace, uses, owners, me, log, has_panicked: AtomicBool::new(false) }
+        Self { files, pace, uses, callers, owners, me, log, has_panicked: AtomicBool::new(false) }
     }
 
     /// Has the file system do something. A panic there ends neither the thread nor the process, which has the keys; the file
@@ -128,6 +130,18 @@ impl Server {
 
     fn answer(&self, reply: ReplyEmpty, work: impl FnOnce(&dyn FileSystem) -> Result<(), Fault>) {
         finish(reply, self.ask(work));
+    }
+
+    /// The same for what may wait for room on the container's disk.
+    fn answer_caller(
+        &self,
+        request: &Request,
+        reply: ReplyEmpty,
+        work: impl FnOnce(&dyn FileSystem) -> Result<(), Fault>,
+    ) {
+        if let Some((reply, done)) = self.callers.attend(request, reply, || self.ask(work)) {
+            finish(reply, done);
+        }
     }
 
     fn release_name(&self, node: NodeId, count: u64) {
@@ -477,7 +491,7 @@ impl Filesystem for Server {
 
     fn write(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         _: FileHandle,
         offset: u64,
@@ -487,20 +501,24 @@ impl Filesystem for Server {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let written = self.change(|files| files.write(node(ino), offset, data));
-        match written.and_then(|()| self.ask(|files| self.pace.commit_content(files))) {
-            Ok(()) => reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX)),
-            Err(errno) => reply.error(errno),
+        let written = self.callers.attend(request, reply, || {
+            self.change(|files| files.write(node(ino), offset, data))?;
+            self.ask(|files| self.pace.commit_content(files))
+        });
+        match written {
+            Some((reply, Ok(()))) => reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX)),
+            Some((reply, Err(errno))) => reply.error(errno),
+            None => {}
         }
     }
 
     /// The kernel has passed on what the file holds: a file that is closed is whole.
-    fn flush(&self, _: &Request, _: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+    fn flush(&self, request: &Request, _: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty) {
         if handle == FOR_READING {
             // A kernel before 5.16 asks all the same.
             return reply.ok();
         }
-        self.answer(reply, |files| self.pace.commit_if_due(files));
+        self.answer_caller(request, reply, |files| self.pace.commit_if_due(files));
     }
 
     fn release(
@@ -520,12 +538,12 @@ impl Filesystem for Server {
         finish(reply, released);
     }
 
-    fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.answer(reply, |files| self.pace.commit(files));
+    fn fsync(&self, request: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        self.answer_caller(request, reply, |files| self.pace.commit(files));
     }
 
-    fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.answer(reply, |files| self.pace.commit(files));
+    fn fsyncdir(&self, request: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        self.answer_caller(request, reply, |files| self.pace.commit(files));
     }
 
     fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {

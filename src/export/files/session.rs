@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     attributes::Owners,
+    callers::Callers,
     pace::{Pace, Promptness},
     requests::{Served, Server},
 };
@@ -47,6 +48,7 @@ pub struct FilesExport {
     served: Arc<Served>,
     session: Option<JoinHandle<()>>,
     pace: Arc<Pace>,
+    callers: Arc<Callers>,
     /// The thread that commits what waits.
     syncing: Option<JoinHandle<()>>,
     end: PipeReader,
@@ -70,7 +72,8 @@ impl FilesExport {
         let served = Arc::new(Served::new(Arc::clone(&files)));
         let pace = Arc::new(Pace::new(promptness));
         let uses = Uses::default();
-        let shared = (Arc::clone(&served), Arc::clone(&pace), uses.clone());
+        let callers = Arc::new(Callers::default());
+        let shared = (Arc::clone(&served), Arc::clone(&pace), uses.clone(), Arc::clone(&callers));
         let answering = Server::new(shared, owners, Arc::clone(log));
         let started = serve(answering, true, descriptor, Arc::clone(log));
         let (session, end) = started.map_err(|error| {
@@ -78,10 +81,11 @@ impl FilesExport {
             error.during(mounting(dir))
         })?;
         let mut export =
-            Self { mount, files, served, session: Some(session), pace, syncing: None, end, uses };
+            Self { mount, files, served, session: Some(session), pace, callers, syncing: None, end, uses };
         // The first answer; from here on an error drops the export, which unmounts.
         std::fs::metadata(dir).map_err(|error| Error::from(error).during(mounting(dir)))?;
         let _unchanged = fuse_mount::set_read_ahead(export.mount.device_number, fuse_mount::MAX_READ);
+        let _ends_by_itself = export.callers.look_after()?;
         export.syncing =
             Some(commit_what_waits(Arc::clone(&export.files), Arc::clone(&export.pace), Arc::clone(log))?);
         Ok(export)
@@ -127,6 +131,7 @@ impl FilesExport {
             let _panicked = session.join();
         }
         self.session = None;
+        self.callers.end();
         // Whoever still holds a file gets errors from now on.
         self.served.retire();
         let closed = self.files.close();

@@ -40,7 +40,7 @@ impl Medium {
     pub(super) fn write_content(&self, bytes: &[u8], offset: u64) -> Result<()> {
         self.check()?;
         match self.device.write_at(bytes, offset) {
-            Err(BlockError::Full) => Err(Fault::NoSpace),
+            Err(error) if error.is_full() => Err(Fault::NoSpace),
             done => self.noted(done),
         }
     }

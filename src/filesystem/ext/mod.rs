@@ -56,6 +56,7 @@ use self::{
     content::Emptied,
     features::Features,
     inode::{INLINE, Inode, ROOT, is_nameable},
+    medium::Medium,
     volume::Volume,
 };
 use super::{
@@ -72,6 +73,8 @@ pub struct ExtFileSystem {
     known: Mutex<HashMap<u32, Known>>,
     overhead: u64,
     read_only: bool,
+    /// The same as the volume's: whoever asks it waits for nobody.
+    medium: Medium,
 }
 
 /// How often somebody has a file.
@@ -101,7 +104,8 @@ impl ExtFileSystem {
         let root = volume.inode(ROOT)?;
         directory::check_directory(&root)?;
         let overhead = volume.overhead();
-        Ok(Self { volume: RwLock::new(volume), known: Mutex::default(), overhead, read_only })
+        let medium = volume.store.medium.clone();
+        Ok(Self { medium, volume: RwLock::new(volume), known: Mutex::default(), overhead, read_only })
     }
 
     /// The feature for which a volume cannot be read, where the first bytes of it name such a one.
@@ -435,6 +439,10 @@ impl FileSystem for ExtFileSystem {
 
     fn is_unsynced(&self) -> bool {
         self.reading().is_ok_and(|volume| volume.store.is_changed())
+    }
+
+    fn is_whole(&self) -> bool {
+        self.medium.check().is_ok()
     }
 
     fn space(&self) -> Space {

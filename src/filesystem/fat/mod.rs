@@ -22,7 +22,10 @@ mod volume;
 use std::{
     ffi::OsStr,
     ops::Range,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 pub use make::NewFat;
@@ -50,6 +53,8 @@ pub struct FatFileSystem {
     volume: RwLock<Volume>,
     name: &'static str,
     largest_file: u64,
+    /// The volume's: whoever asks for it waits for nobody.
+    has_failed: Arc<AtomicBool>,
 }
 
 impl FatFileSystem {
@@ -72,7 +77,8 @@ impl FatFileSystem {
             Width::Exfat => "exFAT",
         };
         let largest_file = volume.layout.largest_file();
-        Ok((Self { volume: RwLock::new(volume), name, largest_file }, repair))
+        let has_failed = volume.cache.failure();
+        Ok((Self { has_failed, volume: RwLock::new(volume), name, largest_file }, repair))
     }
 
     /// What a repair would do, without writing.
@@ -244,6 +250,10 @@ impl FileSystem for FatFileSystem {
 
     fn is_unsynced(&self) -> bool {
         self.reading().is_ok_and(|volume| volume.cache.is_changed())
+    }
+
+    fn is_whole(&self) -> bool {
+        !self.has_failed.load(Ordering::Relaxed)
     }
 
     fn space(&self) -> Space {

@@ -146,6 +146,7 @@ impl Builtin {
             forbids_programs: view.options.forbids_programs(),
             promptness: Promptness { names, content },
         };
+        session.files = Some(Arc::downgrade(&files));
         let export = FilesExport::start(files, path, how, log)?;
         let end = export.end().try_clone_to_owned();
         let mount = find_mount(path, "fuse.");

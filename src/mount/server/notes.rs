@@ -1,6 +1,10 @@
 //! What a server notes of its volume for `list`, and tells whoever can be reached.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
 use super::{
     Server,
@@ -12,7 +16,7 @@ use crate::{
     error::{Error, ErrorKind},
     mount::{
         mountinfo::MountTable,
-        registry::{Protection, Record, Unwritten},
+        registry::{Protection, Record, Unwritten, now},
     },
     sys::freeze,
     text::path::command_word,
@@ -41,6 +45,8 @@ fn frozen_below(container: &Path, place: Option<PathBuf>) -> Error {
     Error::new(ErrorKind::Busy, reason).with_hint(way_out)
 }
 
+/// How long a failed write takes from the container to the file system.
+const MOMENT: Duration = Duration::from_millis(20);
 const LENGTHEN: &str = "make it as long as it was (lvextend, or truncate and losetup -c)";
 /// The ways out where a write is forbidden.
 const ALLOW: &str =
@@ -93,9 +99,24 @@ impl Server {
         });
     }
 
+    /// What came of writes that the medium did not take. Where the file system is served here, programs hear of it, and what they heard
+    /// is no loss.
+    fn unwritten(&self) -> Option<Unwritten> {
+        let unwritten = Unwritten::of(&self.shortage);
+        let Some(files) = self.session.files.as_ref().filter(|_| unwritten == Some(Unwritten::Lost)) else {
+            return unwritten;
+        };
+        // It is told of a failure before the file system has heard of that.
+        thread::sleep(MOMENT);
+        if files.upgrade().is_some_and(|files| files.is_whole()) {
+            self.shortage.forgive();
+        }
+        Unwritten::of(&self.shortage)
+    }
+
     /// Has `list` show that the medium is full, or that it is no longer, and tells whoever can be reached.
     pub(super) fn note_room(&mut self) {
-        let unwritten = Unwritten::of(&self.shortage);
+        let unwritten = self.unwritten();
         let record = self.session.record();
         if record.entry.unwritten == unwritten {
             return;
@@ -120,10 +141,17 @@ impl Server {
             Some(Unwritten::Lost) => format!(
                 "{shown}: {container} could not be written for too long: not everything is in it; copy what you need to another disk, then unmount with --force and mount it again once it can be written"
             ),
+            Some(Unwritten::Told) => {
+                format!("{full} is full: programs are told so when they write, until there is room again")
+            }
             None => format!("{shown}: {container} can be written again: everything is in it"),
         };
         self.tell(&line);
-        self.note(|record| record.entry.unwritten = unwritten);
+        self.note(|record| {
+            let is_lost = unwritten == Some(Unwritten::Lost);
+            record.entry.lost_at = is_lost.then(|| record.entry.lost_at.take().unwrap_or_else(now));
+            record.entry.unwritten = unwritten;
+        });
     }
 
     /// Why a volume is not taken down by a gentle command while its medium is full.
@@ -154,6 +182,7 @@ impl Server {
             .with_hint(
                 "copy what you need to another disk first, then unmount with --force and mount it again once it can be written",
             ),
+            Unwritten::Told => return None,
         })
     }
 

@@ -95,10 +95,12 @@ pub(super) fn record(
         read_only: order.read_only,
         protection: volume.is_protected().then_some(Protection::Active),
         unwritten: None,
+        lost_at: None,
         pid: server.pid,
         uuid: volume.info().uuid.clone(),
         mounted_at: now(),
         idle: order.idle,
+        offset: order.section.as_ref().map(|section| section.start),
         dead: false,
     };
     Ok(Record {
