@@ -262,10 +262,10 @@ fn warn_of_lost(console: Console, mounts: &[Entry]) {
         let told = |what: &str, path: &Path, state: Option<Lost>| {
             let state = state?;
             let (path, told) = (path.display(), state.told());
-            Some(if state.is_unreachable() {
-                format!("the {what} {path} {told}")
-            } else {
-                format!("the {what} {path} was {} while it is mounted", state.name())
+            Some(match state {
+                Lost::Overwritten => format!("the {what} {path} {told} while it is mounted"),
+                state if state.is_unreachable() => format!("the {what} {path} {told}"),
+                state => format!("the {what} {path} was {} while it is mounted", state.name()),
             })
         };
         let header = entry.header.as_ref().and_then(|path| told("header file", path, entry.header_state));
@@ -415,8 +415,7 @@ fn open_now(path: &Path, header: HeaderFile<'_>, access: Access) -> Result<Conta
 /// The same error, naming the mount or the processes that keep the container to themselves.
 pub(crate) fn name_holder(error: Error, path: &Path) -> Error {
     match use_of(path) {
-        Some((usage, Some(place))) => mounted(usage, &place),
-        Some((usage, None)) => Error::new(ErrorKind::Busy, usage),
+        Some(usage) => usage.into(),
         None => match mount::others().first() {
             Some(other) if other.is_own() => {
                 let place = other.mountpoint.display();
@@ -438,34 +437,65 @@ pub(crate) fn name_holder(error: Error, path: &Path) -> Error {
 /// `Busy`.
 pub(crate) fn refuse_mounted(path: &Path) -> Result<()> {
     match use_of(path) {
-        Some((usage, Some(place))) => Err(mounted(usage, &place)),
+        Some(usage) if usage.place.is_some() => Err(usage.into()),
         _ => Ok(()),
     }
 }
 
-fn mounted(usage: String, place: &Path) -> Error {
-    Error::new(ErrorKind::Busy, usage).with_hint(format!("strongroom unmount {}", command_word(place)))
+/// How a container is in use.
+#[derive(Debug)]
+pub(crate) struct Usage {
+    pub(crate) told: String,
+    /// Where it is mounted.
+    place: Option<PathBuf>,
+    /// Whether that is a part of the file only.
+    is_part: bool,
+}
+
+impl Usage {
+    const fn unmounted(told: String) -> Self {
+        Self { told, place: None, is_part: false }
+    }
+}
+
+impl From<Usage> for Error {
+    fn from(usage: Usage) -> Self {
+        let error = Self::new(ErrorKind::Busy, usage.told);
+        let Some(place) = usage.place else { return error };
+        let way = format!("strongroom unmount {}", command_word(&place));
+        error.with_hint(if usage.is_part {
+            format!("first: {way}; one part of a file at a time is open for writing, and several to be read (--read-only)")
+        } else {
+            way
+        })
+    }
 }
 
 /// How the container is in use, and where it is mounted.
-pub(crate) fn use_of(path: &Path) -> Option<(String, Option<PathBuf>)> {
+pub(crate) fn use_of(path: &Path) -> Option<Usage> {
     let metadata = std::fs::metadata(path).ok()?;
     if let Some(entry) = mount::holding((metadata.dev(), metadata.ino())) {
         if mount::shown((metadata.dev(), metadata.ino())).is_none() {
-            return Some((format!("another command is working on it (process {})", entry.pid), None));
+            let told = format!("another command is working on it (process {})", entry.pid);
+            return Some(Usage::unmounted(told));
         }
+        let is_part = entry.offset.is_some();
         let Some(place) = entry.shown_at() else {
-            let usage = format!("it is still being closed (process {}), as something uses it", entry.pid);
-            return Some((usage, Some(entry.container)));
+            let told = format!("it is still being closed (process {}), as something uses it", entry.pid);
+            return Some(Usage { told, place: Some(entry.container), is_part });
         };
-        return Some((format!("it is mounted on {} (process {})", place.display(), entry.pid), Some(place)));
+        let what =
+            entry.offset.map_or_else(|| "it".to_owned(), |offset| format!("its part at byte {offset}"));
+        let told = format!("{what} is mounted on {} (process {})", place.display(), entry.pid);
+        return Some(Usage { told, place: Some(place), is_part });
     }
     let holders = mount::holders_of_file(path);
     let told = holders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     if holders.iter().any(Holder::is_certain) {
-        return Some((format!("in use by {told}"), None));
+        return Some(Usage::unmounted(format!("in use by {told}")));
     }
-    (!holders.is_empty()).then(|| (format!("perhaps in use, which cannot be checked: {told}"), None))
+    let told = format!("perhaps in use, which cannot be checked: {told}");
+    (!holders.is_empty()).then(|| Usage::unmounted(told))
 }
 
 /// Whether it is mounted, and only to be read: nobody changes what is in it.
@@ -501,6 +531,9 @@ fn access_shown(entry: &Entry) -> String {
         (None, true) => "read-only",
         (None, false) => "read-write",
     };
+    if let Some(since) = entry.lost_at.as_ref().filter(|_| entry.driver != "kernel") {
+        return format!("read-only since {since}, as a write was lost: unmount it, and mount it again");
+    }
     match entry.idle.map(Duration::from_secs) {
         Some(idle) => format!("{access}, closes after {} without use", typed_time(idle)),
         None => access.to_owned(),

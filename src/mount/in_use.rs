@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{
     holders::{Holder, holders_of_file, holders_of_mount, overlays_left, swap_below},
     mountinfo::MountTable,
+    namespaces,
     protocol::Failure,
     registry::{Record, inner_ones, sessions},
     unmount::is_lost,
@@ -15,8 +16,23 @@ use crate::{
     text::path::command_word,
 };
 
-/// The server's failure; where the volume is in use, with who uses it.
-pub(super) fn explained(failure: Failure, record: &Record) -> Error {
+/// The server's failure to take down what shows at `shown`; where the volume is in use, with who uses it.
+pub(super) fn explained(failure: Failure, record: &Record, shown: &Path) -> Error {
+    let error = reason(failure, record);
+    // Mounts have other numbers in other namespaces.
+    let is_known = record.namespace.is_none() || record.namespace == namespaces::own();
+    let is_gone = error.kind() == ErrorKind::Busy
+        && is_known
+        && MountTable::read().is_ok_and(|table| record.is_detached(&table));
+    error.during(if is_gone { unmounted_here(shown) } else { format!("cannot unmount {}", shown.display()) })
+}
+
+/// What has been done where a volume does not show here any more, and is in use all the same.
+pub(super) fn unmounted_here(shown: &Path) -> String {
+    format!("unmounted {} here, but not everywhere", shown.display())
+}
+
+fn reason(failure: Failure, record: &Record) -> Error {
     let error = Error::from(failure);
     if error.kind() != ErrorKind::Busy {
         return error;
@@ -49,7 +65,7 @@ pub(super) fn explained(failure: Failure, record: &Record) -> Error {
     let users = users.collect::<Vec<_>>().join(" and ");
     let reason = match (users.is_empty(), is_shown) {
         (true, true) => return Error::new(ErrorKind::Busy, UNSEEN).with_hint(CLOSE),
-        (true, false) => "it is gone from here, but still in use elsewhere".to_owned(),
+        (true, false) => "still in use by something that cannot be seen from here".to_owned(),
         (false, true) => format!("in use {users}"),
         (false, false) => format!("still in use {users}"),
     };
@@ -125,6 +141,6 @@ fn told_with_place(inner: &Record) -> String {
 
 const UNSEEN: &str = "in use by something that cannot be seen from here: a process of another user, a socket that was bound in it, a file on its way from one process to another, or the kernel itself (io_uring, NFS)";
 const CLOSE: &str = "close the program that uses it (a shell: leave the folder), or use --force";
-pub(super) const HELD_LOST: &str = "it is no longer mounted here; wait, and a copy of it is kept when nobody uses it; or repeat with --save-as FILE --force";
-const HELD: &str =
-    "it is no longer mounted here; it closes by itself once nobody uses it; --force closes it now";
+pub(super) const HELD_LOST: &str =
+    "wait, and a copy of it is kept when nobody uses it; or repeat with --save-as FILE --force";
+const HELD: &str = "it closes by itself once nobody uses it; --force closes it now";

@@ -76,7 +76,7 @@ pub fn unmount_saving(
     let waiting_for = &mut || slow.look(&record, force, tell);
     match outcome(&stream, interrupted, waiting_for).map_err(no_answer)? {
         Outcome::Lent => {}
-        Outcome::Failed(failure) => return Err(waiting(explained(failure, &record), target).during(action())),
+        Outcome::Failed(failure) => return Err(waiting(explained(failure, &record, path), target)),
         Outcome::Kept(failure) => return Err(Error::from(failure).during(action())),
         Outcome::Rescued(rescued) => return rescued_instead(rescued.copies, record.entry, target),
         Outcome::GivenUp(failure) => return Err(lossy(failure).during(action())),
@@ -164,7 +164,7 @@ fn waiting(error: Error, target: &Path) -> Error {
     }
     let target = target.display();
     let told = Error::new(error.kind(), error.reason()).with_hint(format!(
-        "it is no longer mounted here; wait, and it is saved as {target} when nobody uses it; or repeat with --save-as {target} --force"
+        "wait, and it is saved as {target} when nobody uses it; or repeat with --save-as {target} --force"
     ));
     match error.action() {
         Some(action) => told.during(action),
@@ -189,7 +189,7 @@ fn not_saved(error: Error, record: &Record, target: &Path) -> Error {
     let states = [entry.container_state, entry.header_state];
     let is_moved = entry.unwritten == Some(Unwritten::Forbidden);
     if !is_moved && !states.into_iter().flatten().any(Lost::is_nameless) {
-        let is = if states == [None, None] { "is whole" } else { "was overwritten by another program" };
+        let is = if states == [None, None] { "is whole" } else { "was written to by another program" };
         return error.with_hint(format!("it is unmounted, and {} {is}", container.display()));
     }
     let container = command_word(container);

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use super::{
     asking::have_looked,
     bystanders::Bystanders,
-    in_use::{check_force, explained},
+    in_use::{check_force, explained, unmounted_here},
     mountinfo::MountTable,
     others::{other_at, others},
     protocol::{self, Command, Failure, Outcome},
@@ -256,7 +256,7 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
             }
             rescued.lossy.map_or(Ok(()), |failure| Err(uncleanly(lossy(failure))))
         }
-        Ok(Outcome::Failed(failure)) => Err(explained(failure, record).during(action())),
+        Ok(Outcome::Failed(failure)) => Err(explained(failure, record, shown)),
         Ok(Outcome::Kept(failure)) => Err(Error::from(failure).during(action())),
         Ok(Outcome::GivenUp(failure)) => {
             let error = clear_given_up(session, record, lossy(failure), KEYS_WIPED);
@@ -280,8 +280,8 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
             Err(Error::new(ErrorKind::Interrupted, "interrupted; the server continues").during(action()))
         }
         Err(error) if error.kind() == io::ErrorKind::TimedOut && !force => {
-            Err(Error::new(ErrorKind::Busy, "it is detached, and files in it are still open")
-                .during(action())
+            Err(Error::new(ErrorKind::Busy, "files in it are still open")
+                .during(unmounted_here(shown))
                 .with_hint("close the program that uses it (a shell: leave the folder), or use --force"))
         }
         Err(_)

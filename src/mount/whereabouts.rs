@@ -65,14 +65,14 @@ impl Lost {
         match self {
             Self::Deleted => "was deleted",
             Self::Replaced => "was replaced",
-            Self::Overwritten => "was overwritten by another program",
+            Self::Overwritten => "was written to by another program",
             Self::Unreachable => {
                 "cannot be reached any more (its file system was unmounted, or another one mounted over it)"
             }
-            Self::OverwrittenAndDeleted => "was overwritten by another program and deleted",
-            Self::OverwrittenAndReplaced => "was overwritten by another program and replaced",
+            Self::OverwrittenAndDeleted => "was written to by another program and deleted",
+            Self::OverwrittenAndReplaced => "was written to by another program and replaced",
             Self::OverwrittenAndUnreachable => {
-                "was overwritten by another program, and cannot be reached any more"
+                "was written to by another program, and cannot be reached any more"
             }
         }
     }

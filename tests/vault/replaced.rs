@@ -364,11 +364,14 @@ fn an_overwritten_container_is_shown_and_not_unmounted_without_a_word() {
             world.shell(overwrite);
             let refused = world.strongroom("unmount m");
             assert_eq!(refused.status, Some(5), "{world}: {overwrite}: {refused:?}");
-            assert!(refused.errors.contains("v.vault was overwritten by another program"), "{refused:?}");
+            assert!(refused.errors.contains("v.vault was written to by another program"), "{refused:?}");
             assert!(refused.errors.contains("copy what you can still read"), "{refused:?}");
             let list = world.strongroom("list");
             assert!(list.out.contains("v.vault (overwritten)"), "{list:?}");
-            assert!(list.errors.contains("was overwritten while it is mounted: copy"), "{list:?}");
+            assert!(
+                list.errors.contains("was written to by another program while it is mounted: copy"),
+                "{list:?}"
+            );
             assert_eq!(world.listed()["container_state"], "overwritten");
             if world.driver() == "kernel" {
                 // What lies in memory can still be read, as the hint says.
@@ -400,7 +403,7 @@ fn headers_that_were_overwritten_through_a_loop_device_are_told() {
             assert_eq!(world.listed()["container_state"], "overwritten", "{world}");
             let refused = world.strongroom("unmount m");
             assert_eq!(refused.status, Some(5), "{world}: {refused:?}");
-            assert!(refused.errors.contains("v.vault was overwritten by another program"), "{refused:?}");
+            assert!(refused.errors.contains("v.vault was written to by another program"), "{refused:?}");
             let forced = world.strongroom("unmount m --force");
             assert_eq!(forced.status, Some(6), "{world}: {forced:?}");
             world.shell("cat whole > v.vault");
@@ -418,7 +421,7 @@ fn a_device_whose_file_was_overwritten_is_told_at_unmount() {
         world.shell("sync -f m; dd if=/dev/urandom of=v.vault bs=1M count=2 conv=notrunc,fsync status=none");
         let refused = world.strongroom("unmount m");
         assert_eq!(refused.status, Some(5), "{refused:?}");
-        assert!(refused.errors.contains("was overwritten by another program"), "{refused:?}");
+        assert!(refused.errors.contains("was written to by another program"), "{refused:?}");
         assert_eq!(world.strongroom("unmount m --force").status, Some(6));
         world.shell(&format!("losetup -d {device}; cat whole > v.vault"));
     });
@@ -572,7 +575,7 @@ fn an_overwritten_container_is_not_said_to_be_saved_or_unmounted_without_a_word(
             let ended = world.strongroom(&format!("unmount m {command} --force"));
             assert_eq!(ended.status, Some(6), "{world}: {command}: {ended:?}");
             let is_told =
-                ["overwritten by another program", "cut off"].map(|told| ended.errors.contains(told));
+                ["written to by another program", "cut off"].map(|told| ended.errors.contains(told));
             assert!(is_told.contains(&true), "{world}: {ended:?}");
             world.assert_clean();
             world.shell("cat whole > v.vault");

@@ -508,7 +508,7 @@ mod tests {
     #[test]
     fn a_file_that_others_wrote_to_is_told_and_stays() {
         let loss = Loss::of(found(Some(Lost::Overwritten), None), false).unwrap();
-        assert_eq!(loss.told(), "its container /a/v was overwritten by another program");
+        assert_eq!(loss.told(), "its container /a/v was written to by another program");
         assert!(!loss.is_nameless());
         assert!(Loss::of(found(Some(Lost::Overwritten), None), true).is_none());
         let both = Loss::of(found(Some(Lost::Overwritten), Some(Lost::Deleted)), false).unwrap();
