@@ -706,6 +706,46 @@ fn where_the_backup_headers_are_cut_off_that_is_told_and_no_header_is_written_in
     assert!(cut.to_vec() == bytes);
 }
 
+// proves: VC-WRITE-12
+#[test]
+fn where_a_container_was_made_longer_no_copy_keeps_the_old_password() {
+    for hidden in [false, true] {
+        let original = made();
+        hide(&original, Some(65_536), &OsRng).unwrap();
+        let mut bytes = original.to_vec();
+        let place = bytes.len() - if hidden { 65_536 } else { 131_072 };
+        bytes.extend(vec![0; 300_000]);
+        let storage = MemoryStorage::new(bytes.clone());
+        let old = secret(if hidden { HIDDEN } else { PASSWORD });
+        let new = secret("a new password, longer than twenty");
+        let found = opened(&storage, if hidden { HIDDEN } else { PASSWORD }, hidden, false).unwrap();
+        let locking = Locking { credentials: &new, prf: found.prf, pim: found.pim };
+        let headers = NewHeaders::new(&found, &storage, &locking, &OsRng).unwrap();
+        let headers = headers.forgetting(&found, &storage, (&old, &Attempt::default()), &OsRng).unwrap();
+        assert_eq!(headers.left_behind().collect::<Vec<_>>(), [u64::try_from(place).unwrap()]);
+        headers.write(&storage).unwrap();
+
+        let after = storage.to_vec();
+        let cut = MemoryStorage::new(after[..usize::try_from(LEN).unwrap()].to_vec());
+        for backup in [false, true] {
+            for storage in [&storage, &cut] {
+                let refused = open(storage, &old, hints(hidden, backup)).unwrap_err();
+                assert_eq!(refused.kind(), ErrorKind::Credentials, "hidden {hidden}, backup {backup}");
+            }
+        }
+        open(&storage, &new, hints(hidden, true)).unwrap();
+        let changed = |range: std::ops::Range<usize>| bytes[range.clone()] != after[range];
+        assert!(changed(place..place + 512) && !changed(place + 512..place + 65_536));
+        // What is no copy stays, whatever stands there.
+        let mut other = bytes;
+        other[place..place + 512].fill(9);
+        let other = MemoryStorage::new(other);
+        let headers = NewHeaders::new(&found, &other, &locking, &OsRng).unwrap();
+        let headers = headers.forgetting(&found, &other, (&old, &Attempt::default()), &OsRng).unwrap();
+        assert_eq!(headers.left_behind().count(), 0);
+    }
+}
+
 /// What is known beforehand is the same in every run.
 #[derive(Debug, Default)]
 struct Counting(AtomicU64);

@@ -4,7 +4,7 @@ use strongroom::{
     crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
     format::{
-        Header,
+        Attempt, Header,
         veracrypt::{Locking, NewHeaders, Opened},
     },
 };
@@ -15,6 +15,7 @@ use crate::cli::{
     edit::Editable,
     header::opaque::refuse_signature,
     interrupt,
+    limits::limits,
     output::Console,
     progress::spin,
     unlock::unlock_with,
@@ -38,18 +39,22 @@ pub(super) fn change(
     };
     let (unlocked, old) = unlock_with(console, path, header, &options.unlock, None)?;
     let opened = Opened::of_key(&unlocked.volume_key)?;
-    let new = match given {
-        Some(given) => given.complete(path, |weakness| console.warn(weakness))?,
-        None => old,
-    };
+    let new = given.map(|given| given.complete(path, |weakness| console.warn(weakness))).transpose()?;
     let locking = Locking {
-        credentials: &new,
+        credentials: new.as_ref().unwrap_or(&old),
         prf: options.seal.new_prf.unwrap_or(opened.prf),
         pim: options.seal.new_pim.unwrap_or(opened.pim),
     };
     let headers = interrupt::at_liberty(|| {
         spin(console, "deriving the key", || {
-            NewHeaders::new(&opened, &*container.storage(), &locking, &OsRng)
+            let storage = container.storage();
+            let attempt = Attempt { limits: limits(&options.unlock, header)?, ..Attempt::default() };
+            NewHeaders::new(&opened, &*storage, &locking, &OsRng)?.forgetting(
+                &opened,
+                &*storage,
+                (&old, &attempt),
+                &OsRng,
+            )
         })
     })?;
     interrupt::check()?;
@@ -59,6 +64,11 @@ pub(super) fn change(
     let edited = Edited { container: path, keyslot: 0, kind: "password", keyslots, recovery_key: None };
     let which = if opened.place.is_hidden() { "the hidden volume in " } else { "" };
     console.done(&edited, |_| format!("changed what opens {which}{}", path.display()));
+    for offset in headers.left_behind() {
+        console.note(&format!(
+            "the container is longer than its header says: an old copy of the header, at byte {offset}, opened with the old password and was overwritten"
+        ));
+    }
     console.note(
         "copies of the container and backups of its header from before still open with the old password",
     );

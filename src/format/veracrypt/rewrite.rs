@@ -3,16 +3,19 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use super::{
-    Opened, Place, VolumeHeader,
-    create::{HEADERS_LEN, slots_of_noise},
+    Hints, Opened, Place, VolumeHeader,
+    create::{HEADERS_LEN, RESERVE, SMALL_RESERVE, slots_of_noise},
     header::HeaderError,
+    keyfile::with_pool,
     layout::SLOT_LEN,
     place::Slot,
     seal::{Locking, Sealed},
+    trial,
 };
 use crate::{
-    crypto::rng::Rng,
+    crypto::{rng::Rng, secret::Credentials},
     error::{Error, ErrorKind, Result},
+    format::Attempt,
     storage::Storage,
 };
 
@@ -25,6 +28,8 @@ pub struct NewHeaders {
     /// What stood in each place when it was read, as far as it matters.
     found: Option<Vec<u8>>,
     from_file: bool,
+    /// Copies that stand elsewhere, and what is put over them.
+    left_behind: Vec<(Slot, Vec<u8>)>,
 }
 
 impl NewHeaders {
@@ -43,6 +48,7 @@ impl NewHeaders {
             order: [other, opened.place],
             found: Some(slot.bytes()),
             from_file: false,
+            left_behind: Vec::new(),
         })
     }
 
@@ -68,7 +74,34 @@ impl NewHeaders {
             order: [other, opened.place],
             found: None,
             from_file: true,
+            left_behind: Vec::new(),
         })
+    }
+
+    /// The same, for a header that gets another secret than `old`. A container that was made longer since keeps a copy where it
+    /// ended: it would open with the old secret, for ever, so it is overwritten too (VC-WRITE-12).
+    ///
+    /// # Errors
+    /// `OutOfMemory`, `Interrupted`, what reading gave.
+    pub fn forgetting(
+        mut self,
+        opened: &Opened,
+        storage: &dyn Storage,
+        (old, attempt): (&Credentials, &Attempt<'_>),
+        rng: &dyn Rng,
+    ) -> Result<Self> {
+        let len = storage.size()?;
+        for slot in opened.left_behind(storage, len, (old, attempt))? {
+            let mut noise = vec![0; slot.bytes().len()];
+            rng.fill(&mut noise)?;
+            self.left_behind.push((slot, noise));
+        }
+        Ok(self)
+    }
+
+    /// Where the copies stand that are overwritten because the container once ended there.
+    pub fn left_behind(&self) -> impl Iterator<Item = u64> {
+        self.left_behind.iter().map(|(slot, _)| slot.offset)
     }
 
     /// Writes both, one after the other: at every moment one of them is whole (VC-WRITE-09).
@@ -97,7 +130,17 @@ impl NewHeaders {
             let action =
                 if self.from_file { "only one of the two headers is restored" } else { CHANGED_IN_PART };
             error.during(action)
-        })
+        })?;
+        for (slot, noise) in &self.left_behind {
+            let overwritten = storage.write_all_at(noise, slot.offset).and_then(|()| storage.sync_data());
+            overwritten.map_err(|error| {
+                let offset = slot.offset;
+                Error::from(error).during(format!(
+                    "both headers have the new secret, and an old copy at byte {offset} still has the old one"
+                ))
+            })?;
+        }
+        Ok(())
     }
 }
 
@@ -162,6 +205,52 @@ impl Opened {
         );
         Err(Error::new(ErrorKind::Damaged, reason)
             .with_hint("copy the files to a new container; header backup keeps a copy of the header"))
+    }
+}
+
+impl Opened {
+    /// The copies of this header that stand where a container of the size that it tells would end, and not where this one does.
+    fn left_behind(
+        &self,
+        storage: &dyn Storage,
+        len: u64,
+        (old, attempt): (&Credentials, &Attempt<'_>),
+    ) -> Result<Vec<Slot>> {
+        let place = if self.place.is_hidden() { Place::HiddenBackup } else { Place::Backup };
+        let Credentials::Password { password, keyfiles } = old else { return Ok(Vec::new()) };
+        let hints = Hints {
+            prf: Some(self.prf),
+            pim: self.pim,
+            hidden: place.is_hidden(),
+            backup_header: true,
+            system: false,
+        };
+        let attempt = Attempt { hints, ..*attempt };
+        let mut found = Vec::new();
+        for container_len in self.container_lens() {
+            let Some(offset) = place.offset(container_len).filter(|_| container_len < len) else { continue };
+            let slot = Slot::read(storage, place, offset)?;
+            let password = with_pool(password, keyfiles, self.family())?;
+            match trial::run_once(std::slice::from_ref(&slot), &[(self.family(), password)], &attempt) {
+                Ok(copy) if copy.has_same_keys(self) => found.push(slot),
+                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::OutOfMemory) => {
+                    return Err(error);
+                }
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+
+    /// The sizes that the container may have had when the header was written.
+    fn container_lens(&self) -> Vec<u64> {
+        if !self.place.is_hidden() {
+            return self.container_len().into_iter().collect();
+        }
+        let end = self.header.area_start.saturating_add(self.header.area_len);
+        // What lies between a hidden volume and the copies behind it.
+        let behind = [0, SMALL_RESERVE, RESERVE].map(|reserve| end.saturating_add(reserve));
+        behind.map(|end| end.saturating_add(HEADERS_LEN)).to_vec()
     }
 }
 
