@@ -133,6 +133,14 @@ impl Error {
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }
+
+    /// Why it failed, and, of what another program can do, which one: for the lines of an examination.
+    pub fn reason_with_way(&self) -> String {
+        match self.hint().filter(|_| self.kind == ErrorKind::Unsupported) {
+            Some(way) => format!("{}; {way}", self.reason),
+            None => self.reason.clone(),
+        }
+    }
 }
 
 impl fmt::Display for Error {

@@ -196,7 +196,7 @@ fn one_try_is_one_try() {
 
 #[test]
 fn overwriting_takes_a_yes_written_out() {
-    let question = "whole (a file of 144 KiB) will be overwritten; everything in it will be lost. Type \"yes\" to continue: ";
+    let question = "whole (strongroom container \"vector 🔒\", 144 KiB) will be overwritten; everything in it will be lost. Type \"yes\" to continue: ";
     let mut terminal = Terminal::start_in(with_container(), &create("whole --force"));
     let before = terminal.place.bytes("whole");
     terminal.answer(question, "y");

@@ -240,7 +240,7 @@ pub(crate) struct NewOptions {
     #[arg(long)]
     pub(crate) force: bool,
     /// Do not ask before overwriting (with --force)
-    #[arg(short, long, requires = "force")]
+    #[arg(short, long)]
     pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) cost: CostOptions,

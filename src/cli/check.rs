@@ -30,7 +30,7 @@ pub(crate) fn run(console: Console, options: &CheckOptions) -> Result<u8> {
     let found = interrupt::asking_at_liberty(path, || Ok((check(&container)?, use_of(path))));
     let (mut findings, usage) = found.map_err(|error| cannot_open(error, path))?;
     let is_in_use = usage.is_some() && !interrupt::asking_at_liberty(path, || Ok(is_only_viewed(path)))?;
-    findings.extend(usage.map(|(usage, _)| Finding::info("container", usage)));
+    findings.extend(usage.map(|usage| Finding::info("container", usage.told)));
     if let Ok(header) = container.header() {
         findings.extend(PinInfo::of(path, &*header).and_then(|pin| pin.finding()));
         let (under_key, info) = check_under_key(console, options, (&container, is_in_use), &*header)?;
@@ -64,7 +64,7 @@ fn check_under_key(
     header: &dyn Header,
 ) -> Result<(Vec<Finding>, HeaderInfo)> {
     if let Err(error) = header.check_openable() {
-        return Ok((vec![Finding::error("header", error.reason())], header.describe()));
+        return Ok((vec![Finding::error("header", error.reason_with_way())], header.describe()));
     }
     let secrets = &options.unlock.secrets;
     let can_ask = std::io::stdin().is_terminal() && prompt::has_terminal();

@@ -318,6 +318,12 @@ fn show(title: &str, header: Option<&HeaderInfo>) -> String {
 /// Refuses a file that the kernel has behind a loop device or as swap space: no lock shows that, and what it writes would
 /// meet what is written here.
 fn refuse_kernel_use(path: &Path) -> Result<()> {
+    check_kernel_use(path)
+        .map_err(|error| error.during(format!("cannot replace the header of {}", path.display())))
+}
+
+/// The same, whatever is to be done to it.
+pub(crate) fn check_kernel_use(path: &Path) -> Result<()> {
     let Ok(metadata) = std::fs::metadata(path) else { return Ok(()) };
     let found = metadata.is_file().then(|| kernel_use_of((metadata.dev(), metadata.ino()))).flatten();
     let (reason, hint) = match found {
@@ -331,9 +337,7 @@ fn refuse_kernel_use(path: &Path) -> Result<()> {
         }
         Some(KernelUse::Swap) => ("it is in use as swap space".to_owned(), "swapoff it first".to_owned()),
     };
-    Err(Error::new(ErrorKind::Busy, reason)
-        .during(format!("cannot replace the header of {}", path.display()))
-        .with_hint(hint))
+    Err(Error::new(ErrorKind::Busy, reason).with_hint(hint))
 }
 
 /// Refuses to overwrite a file system, a partition table or what else is known without being asked about or forced to. What is

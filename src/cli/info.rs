@@ -8,9 +8,10 @@ use strongroom::{
     format::{
         CopyState, Detail, Format, Header, HeaderInfo, KeyfileRole, KeyslotInfo, Priority,
         native::{Native, left_behind},
+        signature::ENCRYPTED_SYSTEM,
     },
     text::{clear, in_quotes},
-    volume::{PartitionContents, header_without_container, partitions_of},
+    volume::{PartitionContents, header_without_container, partition_flaw, partitions_of, recognise},
 };
 
 use super::{
@@ -19,7 +20,7 @@ use super::{
     output::Console,
     pin::PinInfo,
     size::show_size,
-    unlock::{cannot_open, open_to_look, read_header, settle_format, unlock},
+    unlock::{cannot_open, missing_part, open_to_look, read_header, settle_format, unlock},
 };
 
 /// Prints a container's header.
@@ -30,7 +31,7 @@ pub(crate) fn run(console: Console, options: &InfoOptions) -> Result<()> {
         }
         result => result?,
     };
-    console.result(&shown, |Shown { header_file, info, pin, notes }| {
+    console.result(&shown, |Shown { header_file, info, pin, notes, is_openable }| {
         let mut text = String::new();
         if header_file.is_some() {
             text.push_str("Header file:   a header without its container: a backup, or a detached header\n");
@@ -47,7 +48,7 @@ pub(crate) fn run(console: Console, options: &InfoOptions) -> Result<()> {
             // Writing to a string does not fail.
             let _ = writeln!(text, "Note:          {note}");
         }
-        if info.data_size > 0 {
+        if info.data_size > 0 && *is_openable {
             text.push_str(&advice(info));
         }
         text
@@ -58,9 +59,21 @@ pub(crate) fn run(console: Console, options: &InfoOptions) -> Result<()> {
 fn list_partitions(console: Console, options: &InfoOptions) -> Option<Result<()>> {
     let container = open_to_look(&options.container, options.unlock.header_file()).ok()?;
     let partitions = partitions_of(&container.storage()).ok().filter(|found| !found.is_empty())?;
-    let listing = Listing { format: None, partitions };
-    Some(console.result(&listing, |Listing { partitions, .. }| {
-        let mut text = String::from("Format:        none: a partition table\nPartitions:\n");
+    let flaw = partition_flaw(&*container.storage()).ok().flatten();
+    // The table may not be all that stands there.
+    let is_more = recognise(&*container.storage()).ok().flatten() == Some(ENCRYPTED_SYSTEM);
+    let contents = is_more.then_some(ENCRYPTED_SYSTEM);
+    let listing = Listing { format: None, contents, partitions, flaw };
+    Some(console.result(&listing, |Listing { contents, partitions, flaw, .. }| {
+        let mut text = String::from("Format:        none: a partition table\n");
+        if let Some(contents) = contents {
+            let _ = writeln!(text, "Note:          {contents}: --format veracrypt --system opens it");
+        }
+        if let Some(flaw) = flaw {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "Note:          {flaw}");
+        }
+        text.push_str("Partitions:\n");
         for found in partitions {
             let way = if found.format.is_some() {
                 format!(": --partition {} opens it", found.partition.number)
@@ -78,7 +91,13 @@ fn list_partitions(console: Console, options: &InfoOptions) -> Option<Result<()>
 #[derive(Debug, Serialize)]
 struct Listing {
     format: Option<&'static str>,
+    /// What else all of it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    contents: Option<&'static str>,
     partitions: Vec<PartitionContents>,
+    /// What is wrong with the table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flaw: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -94,6 +113,9 @@ struct Shown {
     /// What takes long.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
+    /// Whether it is one for another program, whatever the secret is.
+    #[serde(skip)]
+    is_openable: bool,
 }
 
 impl Shown {
@@ -109,7 +131,9 @@ impl Shown {
                 info.container_size = container.storage().size()?;
                 info.data_size = 0;
             }
-            return Ok(Self { header_file: Some(true), info, pin: None, notes: Vec::new() });
+            let notes = Vec::from_iter(unsupported(&*header));
+            let is_openable = notes.is_empty();
+            return Ok(Self { header_file: Some(true), info, pin: None, notes, is_openable });
         }
         let header = read_header(&container)?;
         let pin = PinInfo::of(path, &*header);
@@ -117,6 +141,9 @@ impl Shown {
         if info.format != Native.name() && container.header_file().is_none() {
             let left = left_behind(&*container.storage())?.map(|left| format!("strongroom's {left}"));
             info.details.extend(left.map(|left| Detail::new("Left over", left)));
+        }
+        if let Some(missing) = missing_part(&container, &info)? {
+            console.warn(&format!("{}: {missing}; take a whole copy of it, if there is one", path.display()));
         }
         if info.data_size == 0 {
             console.warn(&format!(
@@ -126,9 +153,18 @@ impl Shown {
                 container.storage().size()?
             ));
         }
-        let notes = notes(&options.unlock, &*header)?;
-        Ok(Self { header_file: None, info, pin, notes })
+        let mut notes = notes(&options.unlock, &*header)?;
+        let unsupported = unsupported(&*header);
+        let is_openable = unsupported.is_none();
+        notes.extend(unsupported);
+        Ok(Self { header_file: None, info, pin, notes, is_openable })
     }
+}
+
+/// Why strongroom does not open what is whole, and what does.
+fn unsupported(header: &dyn Header) -> Option<String> {
+    let error = header.check_openable().err().filter(|error| error.kind() == ErrorKind::Unsupported)?;
+    Some(format!("strongroom does not open it: {}", error.reason_with_way()))
 }
 
 /// What a header says. One of TrueCrypt, VeraCrypt or FreeOTFE says nothing before it is unlocked.

@@ -9,8 +9,9 @@ use std::path::Path;
 
 use serde::Serialize;
 use strongroom::{
-    error::Result,
-    format::{Editor, Header, KeyslotInfo, Priority},
+    error::{Error, ErrorKind, Result},
+    format::{Editor, Finding, Header, KeyslotInfo, Priority, Severity, Unlocked},
+    volume::{Container, check_file_system},
 };
 
 use super::{
@@ -20,7 +21,7 @@ use super::{
     interrupt,
     output::Console,
     pin,
-    unlock::{inspect_header, unlock},
+    unlock::{inspect_header, missing_part, unlock},
 };
 
 /// Runs one of the `key` commands.
@@ -40,7 +41,7 @@ struct Keyslots {
 }
 
 fn list(console: Console, options: &InfoOptions) -> Result<()> {
-    let header = inspect_header(&options.container, &options.unlock)?;
+    let (header, _) = inspect_header(&options.container, &options.unlock)?;
     let keyslots = describe_header(console, options, &*header)?.keyslots;
     console.result(&Keyslots { keyslots }, |list| describe_keyslots(&list.keyslots))
 }
@@ -53,16 +54,50 @@ struct Tested<'a> {
     keyslot: Option<u32>,
 }
 
-/// Wrong credentials are an error as everywhere: the exit status is the answer.
+/// Wrong credentials are an error as everywhere: the exit status is the answer. So is a container whose end is missing: what opens it
+/// opens no more than is there.
 fn test(console: Console, options: &KeyTestOptions) -> Result<()> {
-    let header = inspect_header(&options.container, &options.unlock)?;
+    let (header, container) = inspect_header(&options.container, &options.unlock)?;
     options.unlock.check_source_for(&*header)?;
     let unlocked = unlock(console, &options.container, &*header, &options.unlock, options.keyslot.slot)?;
+    let opened =
+        unlocked.keyslot.map_or_else(|| "it opens".to_owned(), |slot| format!("keyslot {slot} opens"));
+    if let Some(container) = &container
+        && let Some(missing) = missing(container, &*header, &unlocked)?
+    {
+        return Err(Error::new(ErrorKind::Damaged, format!("{opened}, but {missing}"))
+            .during(format!("cannot use all of {}", options.container.display()))
+            .with_hint("take a whole copy of it, if there is one; mount --read-only opens what is left"));
+    }
+    if let Some(container) = &container {
+        warn_of_end(console, &options.container, container);
+    }
     let tested = Tested { container: &options.container, opens: true, keyslot: unlocked.keyslot };
     console.result(&tested, |tested| match tested.keyslot {
         Some(slot) => format!("keyslot {slot} opens\n"),
         None => "the container opens\n".to_owned(),
     })
+}
+
+/// A word where the end of a container is odd, and nothing tells how long it should be.
+fn warn_of_end(console: Console, path: &Path, container: &Container) {
+    let found = container.format().and_then(|format| format.check(&*container.storage()));
+    let is_told = |finding: &Finding| finding.object == "data" && finding.severity == Severity::Warning;
+    for finding in found.unwrap_or_default().into_iter().filter(is_told) {
+        console.warn(&format!("{}: {}", path.display(), finding.message));
+    }
+}
+
+/// What is missing of a container that was unlocked, as far as its header or the file system in it tells.
+fn missing(container: &Container, header: &dyn Header, unlocked: &Unlocked) -> Result<Option<String>> {
+    if let Some(missing) = missing_part(container, &header.describe_unlocked(unlocked))? {
+        return Ok(Some(missing));
+    }
+    let mut found = if header.is_opaque() { header.check_unlocked(unlocked) } else { Vec::new() };
+    // What cannot be read or is not known is nothing that is missing.
+    found.extend(check_file_system(container, unlocked).ok().flatten());
+    let gravest = found.into_iter().find(|finding| finding.severity == Severity::Error);
+    Ok(gravest.map(|finding| format!("{}: {}", finding.object, finding.message)))
 }
 
 /// What `add`, `change` and `remove` tell.

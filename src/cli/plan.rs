@@ -13,7 +13,9 @@ use strongroom::{
 
 use super::{
     args::{NewFormat, NewOptions, ProvisionChoice},
-    cost, interrupt,
+    cost,
+    header::check_kernel_use,
+    interrupt,
     mounting::{name_holder, refuse_mounted},
     output::Console,
     pin,
@@ -98,6 +100,7 @@ impl<'a> Plan<'a> {
         if let Some(there) = &self.replaced {
             // Whatever is answered.
             refuse_mounted(self.path)?;
+            check_kernel_use(self.path)?;
             confirm_overwriting(self.path, there, self.options.yes)?;
         }
         if let Some(warning) = self.overcommitment() {
@@ -318,7 +321,8 @@ fn device_size(path: &Path) -> Result<Option<u64>> {
 /// What stands there, in words.
 pub(crate) fn describe(occupant: &Occupant) -> String {
     match occupant {
-        Occupant::File(size) => format!("a file of {}", show_size(*size)),
+        Occupant::File(size, None) => format!("a file of {}", show_size(*size)),
+        Occupant::File(size, Some(holds)) => format!("{holds}, {}", show_size(*size)),
         Occupant::Device(size, holds) => {
             format!("{}, {}", holds.as_deref().unwrap_or("data of some kind"), show_size(*size))
         }

@@ -11,7 +11,7 @@ use strongroom::{
     crypto::{kdf::KdfLimits, secret::Credentials},
     error::{Error, ErrorKind, Result},
     format::{
-        Attempt, Header, KeyfileRole, Severity, Unlocked, folder, freeotfe,
+        Attempt, Header, HeaderInfo, KeyfileRole, Severity, Unlocked, folder, freeotfe,
         native::{SlotKind, left_behind},
         veracrypt::Family,
     },
@@ -48,15 +48,28 @@ pub(crate) fn read_header(container: &Container) -> Result<Box<dyn Header>> {
     interrupt::asking_at_liberty(path, || container.header()).map_err(|error| cannot_open(error, path))
 }
 
-/// The same where a header file without its container will do.
-pub(crate) fn inspect_header(path: &Path, options: &UnlockOptions) -> Result<Box<dyn Header>> {
+/// The same where a header file without its container will do; with the container, where that is there.
+pub(crate) fn inspect_header(
+    path: &Path,
+    options: &UnlockOptions,
+) -> Result<(Box<dyn Header>, Option<Container>)> {
     let mut container = open_to_look(path, options.header_file())?;
     settle_format(&mut container, options)?;
     let opened = |error| cannot_open(error, path);
     match header_without_container(&container).map_err(opened)? {
-        Some(header) => Ok(header),
-        None => container.header().map_err(opened),
+        Some(header) => Ok((header, None)),
+        None => Ok((container.header().map_err(opened)?, Some(container))),
     }
+}
+
+/// What is missing of a container by its header, which may be opened already: in so many words.
+///
+/// # Errors
+/// What asking for its size gave.
+pub(crate) fn missing_part(container: &Container, info: &HeaderInfo) -> Result<Option<String>> {
+    let there = container.storage().size()?;
+    let size = info.container_size;
+    Ok((there < size).then(|| format!("the container is cut off: {there} of {size} bytes are there")))
 }
 
 /// Lets a container be what the options say that it is. Where nothing in it says what it is, the user may agree on the
@@ -449,7 +462,7 @@ fn warn_of_swap(console: Console) {
 }
 
 const NO_SIGNATURE: &str = "VeraCrypt, TrueCrypt and FreeOTFE containers have none: try --format veracrypt or --format freeotfe; \
-                            if the header is in a file of its own: --header FILE; header repair --scan looks for one that was lost";
+                            nor have plain dm-crypt and loop-AES: cryptsetup open --type plain, or loopaes; if the header is in a file of its own: --header FILE; header repair --scan looks for one that was lost";
 const NOTHING_LEFT: &str = "nothing is left in it; look for a backup or another copy of it";
 const ALL_ZEROS: &str = "if its header is in a file of its own: --header FILE; if it was a container once, header repair --scan looks \
                      for what is left of it; if VeraCrypt's: --format veracrypt --backup-header";

@@ -205,6 +205,13 @@ fn is_partitioned(head: &[u8]) -> bool {
     is_boot_sector(head) && entries.iter().all(is_status) && entries.iter().any(is_used)
 }
 
+/// The boot loader that asks for the password of an encrypted Windows: it tells its name to who starts it.
+fn is_encrypted_system(head: &[u8]) -> bool {
+    let sector = head.get(..440).unwrap_or_default();
+    let says = |name: &[u8]| sector.windows(name.len()).any(|part| part == name);
+    is_boot_sector(head) && (says(b"VeraCrypt Boot Loader") || says(b"TrueCrypt Boot Loader"))
+}
+
 /// A qcow2 image whose content is encrypted with LUKS (`crypt_method` 2).
 fn is_encrypted_qcow2(head: &[u8]) -> bool {
     has(head, 0, b"QFI\xfb") && has(head, 32, &[0, 0, 0, 2])
@@ -312,6 +319,8 @@ pub const HEAD_LEN: usize = 68 * 1024;
 
 /// What a table of UEFI is called.
 pub const GPT: &str = "a GPT partition table";
+/// What a table in the first sector is called.
+pub const PARTITION_TABLE: &str = "a partition table";
 const LVM: &str = "an LVM physical volume";
 const LVM_WAY: &str = "as root: losetup -f --show FILE (not for a device), then vgchange -ay";
 const RAID: &str = "a member of a RAID";
@@ -329,6 +338,11 @@ const AGE_WAY: &str = "age -d FILE opens it";
 const OPENSSL: &str = "a file encrypted by openssl enc";
 const BITLOCKER: &str = "a BitLocker volume";
 const BITLOCKER_WAY: &str = "cryptsetup open --type bitlk FILE NAME opens it";
+
+/// A whole disk, whatever its partitions are.
+pub const ENCRYPTED_SYSTEM: &str = "a disk whose system TrueCrypt or VeraCrypt has encrypted";
+const ENCRYPTED_SYSTEM_WAY: &str =
+    "the header is that of all of the disk: --format veracrypt --system opens it";
 
 const OCFS2: &str = "an OCFS2 file system";
 const REISERFS: &str = "a ReiserFS file system";
@@ -368,6 +382,12 @@ static KNOWN: &[Signature] = &[
         b"\x3b\xd6\x67\x49\x29\x2e\xd8\x4a\x83\x99\xf6\xa3\x39\xe3\xd0\x01",
         BITLOCKER,
         BITLOCKER_WAY,
+    ),
+    foreign(
+        3,
+        b"PGPGUARD",
+        "a disk encrypted by PGP Whole Disk Encryption",
+        "Symantec Encryption Desktop opens it",
     ),
     foreign(3, b"LOCOS94 ", "a BestCrypt container", "BestCrypt opens it"),
     foreign(32, b"NXSB", "an APFS container", "apfs-fuse opens it, also where FileVault has encrypted it"),
@@ -473,6 +493,7 @@ static KNOWN: &[Signature] = &[
         OPENSSL,
         "openssl enc -d -a opens it, with the cipher and options it was made with",
     ),
+    foreign(0, b"TFVLU7q+", "a LUKS container in base64", "base64 -d FILE > NEW makes a container of it"),
     foreign(0, b"AES\x01", "a file encrypted by AES Crypt", "aescrypt -d FILE opens it"),
     foreign(0, b"AES\x02", "a file encrypted by AES Crypt", "aescrypt -d FILE opens it"),
     foreign(0, b"AES\x03", "a file encrypted by AES Crypt", "aescrypt -d FILE opens it"),
@@ -523,13 +544,9 @@ static KNOWN: &[Signature] = &[
     other(0, b"\x89PNG", "a picture"),
     other(0, b"\xff\xd8\xff\xe0", "a picture"),
     other(0, b"\xff\xd8\xff\xe1", "a picture"),
+    looked_foreign(is_encrypted_system, ENCRYPTED_SYSTEM, ENCRYPTED_SYSTEM_WAY),
     // File systems and boot loaders may look like it.
-    Signature {
-        test: Test::Look(is_partitioned),
-        owner: Owner::Other,
-        name: "a partition table",
-        way_in: None,
-    },
+    Signature { test: Test::Look(is_partitioned), owner: Owner::Other, name: PARTITION_TABLE, way_in: None },
     // What stands before it counts, where that is anything.
     second_luks(0x4000, b"SKUL\xba\xbe"),
     second_luks(0x8000, b"SKUL\xba\xbe"),
@@ -623,6 +640,18 @@ mod tests {
         assert_eq!(noise(&[(0, &[0; 8]), word]), None);
         let luks = noise(&[(0, b"QFI\xfb"), (32, &[0, 0, 0, 2])]);
         assert_eq!(luks, Some("a qcow2 disk image, encrypted with LUKS"));
+    }
+
+    #[test]
+    fn the_boot_loader_of_an_encrypted_system_is_told_from_a_partition_table() {
+        let mut table = [0; 64];
+        table[4] = 7;
+        let mbr = [(446, &table[..]), (510, &[0x55, 0xaa][..])];
+        let named = |name: &'static [u8]| noise(&[(6, name), mbr[0], mbr[1]]);
+        assert_eq!(named(b" VeraCrypt Boot Loader\r\n"), Some(ENCRYPTED_SYSTEM));
+        assert_eq!(named(b" TrueCrypt Boot Loader\r\n"), Some(ENCRYPTED_SYSTEM));
+        assert_eq!(named(b" GRUB "), Some(PARTITION_TABLE));
+        assert_eq!(noise(&[(6, b" VeraCrypt Boot Loader\r\n")]), None);
     }
 
     #[test]

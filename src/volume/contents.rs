@@ -2,7 +2,12 @@
 
 use std::{path::Path, sync::Arc};
 
-use super::{Container, PartitionContents, label::label, partitions_of};
+use super::{
+    Container, PartitionContents,
+    label::label,
+    partitions::{SCAN, lost_table},
+    partitions_of,
+};
 use crate::{
     error::Result,
     format::{
@@ -26,7 +31,7 @@ pub fn recognise(storage: &dyn Storage) -> Result<Option<&'static str>> {
         return Ok(Some(EMPTY));
     }
     if let Some(found) = signature::find(storage)? {
-        return Ok(Some(found.name));
+        return Ok(Some(lost_table(storage)?.unwrap_or(found.name)));
     }
     if head.first_chunk() == Some(&[0; 512]) {
         return Ok(Some(ZEROS));
@@ -59,6 +64,7 @@ pub fn way_in(storage: &Arc<dyn Storage>, path: &Path) -> Result<Option<String>>
         }
         return match found.way_in {
             Some(way) => Ok(Some(with_path(way))),
+            None if lost_table(&**storage)?.is_some() => Ok(Some(SCAN.to_owned())),
             None => Ok(partition_hint(storage)?.map(|hint| with_path(&hint))),
         };
     }

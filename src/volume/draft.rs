@@ -27,8 +27,8 @@ use crate::{
 /// What a new container would take the place of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Occupant {
-    /// A file of so many bytes.
-    File(u64),
+    /// A file of so many bytes, and what it holds, where that is known.
+    File(u64, Option<String>),
     /// A block device of so many bytes that holds something, and what that is, where it is known.
     Device(u64, Option<String>),
     /// Something else: a directory, a socket, a symbolic link that leads nowhere.
@@ -48,7 +48,9 @@ pub fn occupant(path: &Path) -> Result<Option<Occupant>> {
     };
     let kind = metadata.file_type();
     if kind.is_file() {
-        return Ok(Some(Occupant::File(metadata.len())));
+        // Where it cannot be read, its size is all that is known.
+        let holds = Container::peek(path).and_then(|file| recognise_with_label(&file)).ok().flatten();
+        return Ok(Some(Occupant::File(metadata.len(), holds)));
     }
     if !kind.is_block_device() {
         return Ok(Some(Occupant::Other));
@@ -337,7 +339,7 @@ mod tests {
         let target = directory.path().join("old.vault");
         std::fs::write(&target, b"precious").unwrap();
         assert_eq!(Draft::new(&target, false, &OsRng).unwrap_err().kind(), ErrorKind::Exists);
-        assert_eq!(occupant(&target).unwrap(), Some(Occupant::File(8)));
+        assert_eq!(occupant(&target).unwrap(), Some(Occupant::File(8, None)));
         assert_eq!(std::fs::read(&target).unwrap(), b"precious");
     }
 

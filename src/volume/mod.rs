@@ -37,7 +37,9 @@ pub use header::{
     Kept, backup_header, header_without_container, keep_bytes, keep_replaced, new_header_file,
     open_for_backup, plan_restore,
 };
-pub use partitions::{PartitionContents, only_container, partition_range, partitions_of, range_from};
+pub use partitions::{
+    PartitionContents, only_container, partition_flaw, partition_range, partitions_of, range_from,
+};
 pub use reencrypt::{LiveReencryption, LiveState, LiveStatus, Reencryption, Work};
 pub use renewal::{Change, KnownHeader};
 pub use within::{Stranger, stranger_within};

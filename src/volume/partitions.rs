@@ -27,6 +27,8 @@ pub struct PartitionContents {
     /// Whether that is a file system, which anybody can read.
     #[serde(skip)]
     pub is_file_system: bool,
+    /// Whether the medium ends before the partition does.
+    pub is_cut_off: bool,
 }
 
 impl PartitionContents {
@@ -38,8 +40,35 @@ impl PartitionContents {
             (None, Some(contents)) => contents.to_owned(),
             (None, None) => "nothing known".to_owned(),
         };
-        format!("partition {} at byte {} holds {what}", self.partition.number, self.partition.start)
+        let end = if self.is_cut_off && !self.is_missing() { ", and its end is missing" } else { "" };
+        format!("partition {} at byte {} holds {what}{end}", self.partition.number, self.partition.start)
     }
+
+    fn is_missing(&self) -> bool {
+        self.contents == Some(MISSING)
+    }
+}
+
+/// What is wrong with the partition table of an image or a device, in words that follow "its partition table: ".
+///
+/// # Errors
+/// What reading gave.
+pub fn partition_flaw(storage: &dyn Storage) -> Result<Option<&'static str>> {
+    Ok(partitions::read(storage)?.and_then(|table| table.flaw))
+}
+
+/// What is left of a partition table that cannot be read, in words that follow "this is". `None` where there is none, or a whole one.
+///
+/// # Errors
+/// What reading gave.
+pub(super) fn lost_table(storage: &dyn Storage) -> Result<Option<&'static str>> {
+    let head = signature::read_head(storage)?;
+    let left = match signature::recognise(&head).map(|found| found.name) {
+        Some(signature::GPT) => DAMAGED,
+        Some(signature::PARTITION_TABLE) => EMPTY,
+        _ => return Ok(None),
+    };
+    Ok(partitions::read(storage)?.is_none().then_some(left))
 }
 
 /// The partitions of an image or a device. None where it has no partition table.
@@ -53,9 +82,10 @@ pub fn partitions_of(storage: &Arc<dyn Storage>) -> Result<Vec<PartitionContents
 }
 
 fn contents(storage: &Arc<dyn Storage>, size: u64, partition: Partition) -> Result<PartitionContents> {
+    let is_cut_off = partition.is_cut_off(size);
     let Some(range) = partition.range(size) else {
-        let contents = Some("nothing: the medium ends before it");
-        return Ok(PartitionContents { partition, format: None, contents, is_file_system: true });
+        let contents = Some(MISSING);
+        return Ok(PartitionContents { partition, format: None, contents, is_file_system: true, is_cut_off });
     };
     let head = signature::read_head_of(&**storage, range.clone())?;
     let section = Section::new(Arc::clone(storage), range)?;
@@ -63,7 +93,7 @@ fn contents(storage: &Arc<dyn Storage>, size: u64, partition: Partition) -> Resu
     let known = signature::recognise(&head);
     let contents = known.map(|found| found.name);
     let is_file_system = known.is_some_and(|found| found.file_system().is_some());
-    Ok(PartitionContents { partition, format, contents, is_file_system })
+    Ok(PartitionContents { partition, format, contents, is_file_system, is_cut_off })
 }
 
 /// The one partition that holds a container, of what is no container itself. `None` where there are none or several.
@@ -84,14 +114,15 @@ pub fn only_container(storage: &Arc<dyn Storage>) -> Result<Option<PartitionCont
 /// `Usage` where there is no such partition, `Damaged` where the medium ends before it.
 pub fn partition_range(storage: &dyn Storage, number: u32) -> Result<std::ops::Range<u64>> {
     let Some(table) = partitions::read(storage)? else {
+        if let Some(left) = lost_table(storage)? {
+            return Err(Error::new(ErrorKind::Damaged, format!("this is {left}")).with_hint(SCAN));
+        }
         let head = signature::read_head(storage)?;
-        let is_damaged = signature::recognise(&head).is_some_and(|found| found.name == signature::GPT);
-        return Err(if is_damaged {
-            Error::new(ErrorKind::Damaged, "both copies of its partition table are damaged")
-                .with_hint("strongroom header repair --scan looks for containers without it")
-        } else {
-            Error::new(ErrorKind::Usage, "it has no partition table")
-        });
+        let what = signature::recognise(&head).map(|found| format!("; this is {}", found.name));
+        return Err(Error::new(
+            ErrorKind::Usage,
+            format!("it has no partition table{}", what.unwrap_or_default()),
+        ));
     };
     let partition = table.partition(number).ok_or_else(|| {
         let numbers: Vec<_> = table.partitions.iter().map(|found| found.number.to_string()).collect();
@@ -117,6 +148,13 @@ pub fn range_from(storage: &dyn Storage, offset: u64) -> Result<std::ops::Range<
     let end = ranges.filter(|range| range.contains(&offset)).map(|range| range.end).min();
     Ok(offset..end.unwrap_or(size))
 }
+
+const MISSING: &str = "nothing: the medium ends before it";
+const DAMAGED: &str = "a GPT partition table of which both copies are damaged";
+const EMPTY: &str =
+    "a partition table that shows no partition: it is damaged, or stood before a GPT that is gone";
+/// What finds containers without a partition table.
+pub(super) const SCAN: &str = "strongroom header repair --scan looks for containers without it";
 
 #[cfg(test)]
 mod tests {

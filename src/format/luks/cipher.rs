@@ -10,7 +10,7 @@ use crate::{
         sector::{BlockCipher, IvMode, KeyError, Mode, Rounds, SectorSpec},
     },
     error::{Error, ErrorKind},
-    format::Finding,
+    format::{Finding, luks::way_in},
     text::excerpt,
 };
 
@@ -67,9 +67,25 @@ pub enum CipherError {
     },
 }
 
+impl CipherError {
+    /// What opens a container with this cipher.
+    const fn way_in(&self) -> Option<&'static str> {
+        match self {
+            Self::Null { .. } | Self::SmallBlocks { .. } => Some(way_in::TO_COPY),
+            Self::Authenticated { .. } | Self::Unknown { .. } => Some(way_in::KERNEL),
+            Self::Unnamed | Self::Key { .. } => None,
+        }
+    }
+}
+
 impl From<CipherError> for Error {
     fn from(error: CipherError) -> Self {
-        Self::caused_by(ErrorKind::Unsupported, error)
+        let way = error.way_in();
+        let error = Self::caused_by(ErrorKind::Unsupported, error);
+        match way {
+            Some(way) => error.with_hint(way),
+            None => error,
+        }
     }
 }
 
@@ -382,6 +398,23 @@ mod tests {
             ),
         ] {
             assert_eq!(mode(name, key_len).unwrap_err(), reason);
+        }
+    }
+
+    #[test]
+    fn what_another_program_opens_is_refused_with_its_name() {
+        // proves: L1-CIPHER-02
+        for (name, way) in [
+            ("cipher_null-ecb", way_in::TO_COPY),
+            ("des3_ede-cbc-plain", way_in::TO_COPY),
+            ("aes-gcm-random", way_in::KERNEL),
+            ("aes-ctr-plain64", way_in::KERNEL),
+            ("aes-cbc-eboiv", way_in::KERNEL),
+            ("aes-cbc-lmk", way_in::KERNEL),
+            ("mars-xts-plain64", way_in::KERNEL),
+        ] {
+            let error = Error::from(Encryption::parse(name, 32).unwrap_err());
+            assert_eq!((error.kind(), error.hint()), (ErrorKind::Unsupported, Some(way)), "{name}");
         }
     }
 

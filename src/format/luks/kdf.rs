@@ -73,7 +73,7 @@ impl Kdf {
         self.check_memory(slot, limits)?;
         budget.spend(self.cost).ok_or_else(|| {
             let reason = "the keyslots together ask for more than one attempt to unlock may cost";
-            Error::new(ErrorKind::Unsupported, reason)
+            Error::new(ErrorKind::Unsupported, reason).with_hint("--slot N tries keyslot N alone")
         })?;
         kdf::derive(&self.cost, password, &self.salt, len)
     }

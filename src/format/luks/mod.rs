@@ -13,6 +13,7 @@ pub(super) mod keyslot;
 pub(super) mod scan;
 pub(super) mod unlock;
 pub(super) mod version;
+pub(super) mod way_in;
 
 use std::{io, sync::Arc};
 

@@ -171,7 +171,7 @@ impl<V: Version> Format for V {
         match V::Header::read(storage) {
             Ok(header) => Ok(header.examine()),
             Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Unsupported) => {
-                Ok(vec![Finding::error("header", error.to_string())])
+                Ok(vec![Finding::error("header", error.reason_with_way())])
             }
             Err(error) => Err(error),
         }

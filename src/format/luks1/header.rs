@@ -137,7 +137,7 @@ impl LuksHeader for Luks1Header {
         findings.push(
             match self.check_data().and_then(|()| self.parsed.digest.check_cost(&KdfLimits::default())) {
                 Ok(()) => luks::open_end(self.container_len, self.parsed.data_offset, UNIT),
-                Err(error) => Finding::error("data", error.reason()),
+                Err(error) => Finding::error("data", error.reason_with_way()),
             },
         );
         findings

@@ -17,6 +17,7 @@ use crate::{
         digest::KeyDigest,
         kdf::Kdf,
         keyslot::{Area, Keyslot, material_len},
+        way_in,
     },
 };
 
@@ -101,9 +102,12 @@ impl From<HeaderError> for Error {
             }
             _ => ErrorKind::Damaged,
         };
-        let is_interrupted = matches!(error, HeaderError::InReencryption);
-        let error = Self::caused_by(kind, error);
-        if is_interrupted { error.with_hint("finish it with the cryptsetup that began it") } else { error }
+        match error {
+            HeaderError::Cipher(error) => error.into(),
+            HeaderError::InReencryption => Self::caused_by(kind, error).with_hint(way_in::OLD_REENCRYPTION),
+            HeaderError::Hash { .. } => Self::caused_by(kind, error).with_hint(way_in::KERNEL),
+            _ => Self::caused_by(kind, error),
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! What can be wrong with a header copy, found without a secret.
 
-use crate::error::{Error, ErrorKind};
+use crate::{
+    error::{Error, ErrorKind},
+    format::luks::way_in,
+};
 
 /// A fault of one header copy. The first found is told.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -117,6 +120,7 @@ impl From<HeaderError> for Error {
             HeaderError::Version { .. } => ErrorKind::Unsupported,
             _ => ErrorKind::Damaged,
         };
-        Self::caused_by(kind, error)
+        let error = Self::caused_by(kind, error);
+        if kind == ErrorKind::Unsupported { error.with_hint(way_in::NEWER) } else { error }
     }
 }

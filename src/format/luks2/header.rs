@@ -37,6 +37,7 @@ use crate::{
             not_authenticated, open_end,
             unlock::open_any,
             version::{LuksHeader, Version},
+            way_in,
         },
     },
     mapping::{self, Holes, Layout, Mapping},
@@ -90,7 +91,7 @@ impl Luks2Header {
         match unusable.next() {
             Some((index, reason)) if usable.is_empty() => {
                 let reason = format!("keyslot {index} cannot be opened: {reason}");
-                Err(Error::new(ErrorKind::Unsupported, reason))
+                Err(Error::new(ErrorKind::Unsupported, reason).with_hint(way_in::NEWER))
             }
             _ => Ok(usable),
         }
@@ -211,7 +212,7 @@ impl LuksHeader for Luks2Header {
                     open_end(self.container_len, piece.segment.offset, piece.sector_size.bytes_u64())
                 }));
             }
-            Err((object, error)) => findings.push(Finding::error(object, error.reason())),
+            Err((object, error)) => findings.push(Finding::error(object, error.reason_with_way())),
         }
         findings
     }
@@ -222,8 +223,7 @@ impl LuksHeader for Luks2Header {
             return Ok(());
         }
         let reason = "a re-encryption by cryptsetup is under way, and only its own header fits the data";
-        Err(Error::new(ErrorKind::Busy, reason)
-            .with_hint("finish it with cryptsetup reencrypt --resume-only"))
+        Err(Error::new(ErrorKind::Busy, reason).with_hint(way_in::REENCRYPTION))
     }
 
     fn check_replaces(&self, present: &Self) -> Result<()> {
@@ -259,6 +259,8 @@ impl Header for Luks2Header {
         let current = &self.copies.current;
         let metadata = self.metadata();
         let crypt = self.first_crypt();
+        // Also of data that another program opens.
+        let first = metadata.segments.iter().find(|segment| !segment.is_backup());
         let key_bits = crypt.map_or(0, |(segment, _)| self.key_len(segment.index).saturating_mul(8));
         let sector_size = crypt.map_or(512, |(_, crypt)| crypt.sector_size.bytes());
         HeaderInfo {
@@ -270,7 +272,7 @@ impl Header for Luks2Header {
             key_bits: u32::try_from(key_bits).unwrap_or(u32::MAX),
             sector_size: u32::try_from(sector_size).unwrap_or(u32::MAX),
             container_size: self.container_len,
-            data_offset: crypt.map_or(0, |(segment, _)| segment.offset),
+            data_offset: crypt.map(|(segment, _)| segment).or(first).map_or(0, |segment| segment.offset),
             data_size: self.data_size(),
             provision: None,
             generation: None,

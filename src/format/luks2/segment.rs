@@ -11,7 +11,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     format::{
-        luks::{self, UNIT, digest::KeyDigest},
+        luks::{self, UNIT, digest::KeyDigest, way_in},
         no_keyslot_left,
     },
     text::excerpt,
@@ -114,27 +114,30 @@ impl Metadata {
         };
         let digest = self.digest_of(first.index)?;
         if segments.iter().any(|(segment, _)| !digest.segments.contains(&segment.index)) {
-            return Err(unsupported("its segments are under different keys"));
+            return Err(unsupported("its segments are under different keys").with_hint(way_in::KERNEL));
         }
         if digest.slots.is_empty() {
             return Err(no_keyslot_left());
         }
-        let key = digest.key.as_ref().map_err(unsupported)?;
+        let key = digest.key.as_ref().map_err(|reason| unsupported(reason).with_hint(way_in::NEWER))?;
         Ok(Plan { segments, digest, key })
     }
 
     fn check_requirements(&self) -> Result<()> {
         if self.is_in_reencryption() {
-            return Err(unsupported("a re-encryption by cryptsetup is under way")
-                .with_hint("finish it with cryptsetup reencrypt --resume-only")); // L2-OPEN-02
+            return Err(
+                unsupported("a re-encryption by cryptsetup is under way").with_hint(way_in::REENCRYPTION)
+            ); // L2-OPEN-02
         }
         if let Some(requirement) = self.requirements.first() {
-            let reason = match requirement.as_str() {
-                "opal" => "the drive itself encrypts it (OPAL)".to_owned(),
-                "inline-hw-tags" => "its integrity tags lie in the drive's own sectors".to_owned(),
-                other => format!("it has the unknown requirement {other}"),
+            let (reason, way) = match requirement.as_str() {
+                "opal" => ("the drive itself encrypts it (OPAL)".to_owned(), way_in::OPAL),
+                "inline-hw-tags" => {
+                    ("its integrity tags lie in the drive's own sectors".to_owned(), way_in::DRIVE_TAGS)
+                }
+                other => (format!("it has the unknown requirement {other}"), way_in::NEWER),
             };
-            return Err(unsupported(reason)); // L2-OPEN-01
+            return Err(unsupported(reason).with_hint(way)); // L2-OPEN-01
         }
         Ok(())
     }
@@ -167,22 +170,26 @@ fn usable(segment: &Segment, is_detached: bool) -> Result<&Crypt> {
     let crypt = match &segment.kind {
         Kind::Crypt(crypt) => crypt,
         Kind::Other(kind) if kind == "linear" => {
-            return Err(unsupported(format!("segment {index} is not encrypted")));
+            return Err(unsupported(format!("segment {index} is not encrypted")).with_hint(way_in::KERNEL));
         }
         Kind::Other(kind) if kind.starts_with("hw-opal") => {
-            return Err(unsupported(format!("the drive itself encrypts segment {index} (OPAL)")));
+            return Err(unsupported(format!("the drive itself encrypts segment {index} (OPAL)"))
+                .with_hint(way_in::OPAL));
         }
         Kind::Other(kind) => {
-            return Err(unsupported(format!("segment {index} is of the unknown type {kind}")));
+            return Err(unsupported(format!("segment {index} is of the unknown type {kind}"))
+                .with_hint(way_in::NEWER));
         }
     };
     if let Some(kind) = &crypt.integrity {
         let reason =
             format!("segment {index} has integrity tags ({kind}, dm-integrity), which are not supported");
-        return Err(unsupported(reason));
+        return Err(unsupported(reason).with_hint(way_in::KERNEL));
     }
     if let Some(flag) = segment.flags.first() {
-        return Err(unsupported(format!("segment {index} has the unknown flag {flag}")));
+        return Err(
+            unsupported(format!("segment {index} has the unknown flag {flag}")).with_hint(way_in::NEWER)
+        );
     }
     if segment.offset == 0 && !is_detached {
         return Err(luks::detached());

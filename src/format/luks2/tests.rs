@@ -224,6 +224,7 @@ fn a_version_to_come_is_named() {
         (error.kind(), error.reason()),
         (ErrorKind::Unsupported, "LUKS version 3 is not known to this strongroom")
     );
+    assert!(error.hint().is_some_and(|hint| hint.contains("a newer cryptsetup")), "{:?}", error.hint());
 }
 
 #[test]
@@ -422,6 +423,35 @@ fn what_is_not_opened_is_refused_with_the_reason() {
     let flags = json!(["allow-discards", "no-read-workqueue", "unheard-of"]);
     let header = read(container(&with("/config/flags", flags)));
     assert!(header.unlock(&secret(b"secret"), &Attempt::default()).is_ok());
+}
+
+#[test]
+fn what_is_not_opened_names_the_program_that_may() {
+    // proves: L2-OPEN-07
+    let mandatory = |name: &str| with("/config/requirements", json!({"mandatory": [name]}));
+    for (metadata, program) in [
+        (mandatory("online-reencrypt-v2"), "cryptsetup reencrypt --resume-only"),
+        (mandatory("opal"), "cryptsetup 2.7 or newer"),
+        (mandatory("inline-hw-tags"), "cryptsetup 2.8 or newer"),
+        (mandatory("time-travel"), "a newer cryptsetup"),
+        (with("/segments/0/type", json!("hw-opal-crypt")), "cryptsetup 2.7 or newer"),
+        (with("/segments/0/type", json!("some")), "a newer cryptsetup"),
+        (with("/segments/0/flags", json!(["odd"])), "a newer cryptsetup"),
+        (with("/segments/0/integrity", json!({"type": "aead"})), "cryptsetup open CONTAINER NAME"),
+        (with("/segments/0/encryption", json!("aes-ctr-plain64")), "cryptsetup open CONTAINER NAME"),
+        (with("/segments/0/encryption", json!("cast5-cbc-plain64")), "copy its files to a new container"),
+        (with("/keyslots/0/type", json!("some")), "a newer cryptsetup"),
+        (with("/keyslots/0/kdf/type", json!("balloon")), "a newer cryptsetup"),
+        (with("/digests/0/type", json!("some")), "a newer cryptsetup"),
+    ] {
+        let header = read(container(&metadata));
+        let error = header.check_openable().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains(program)), "{error}: {:?}", error.hint());
+        assert_eq!(header.describe().data_offset, u64::try_from(DATA_OFFSET).unwrap(), "{error}");
+        let told = complaints(container(&metadata)).into_iter().filter(|told| told.starts_with("Error"));
+        assert!(told.last().is_some_and(|told| told.contains(program)), "{error}");
+    }
 }
 
 #[test]

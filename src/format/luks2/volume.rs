@@ -5,7 +5,7 @@
 use super::segment::{Crypt, Plan, Segment};
 use crate::{
     error::{Error, ErrorKind, Result},
-    format::luks::cipher::Encryption,
+    format::luks::{cipher::Encryption, way_in},
     units::SectorSize,
 };
 
@@ -33,7 +33,7 @@ pub(super) fn pieces<'a>(plan: &Plan<'a>, container_len: u64) -> Result<Vec<Piec
         let sector_size = crypt.sector_size;
         if pieces.first().is_some_and(|first| first.sector_size != sector_size) {
             let reason = "its segments have sectors of different sizes";
-            return Err(Error::new(ErrorKind::Unsupported, reason));
+            return Err(Error::new(ErrorKind::Unsupported, reason).with_hint(way_in::KERNEL));
         }
         let sectors = sectors(segment, crypt, container_len)?;
         let units = sectors.checked_shl(sector_size.shift().saturating_sub(UNIT_SHIFT));

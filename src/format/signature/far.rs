@@ -54,6 +54,12 @@ fn is_md_1_0(bytes: &[u8]) -> bool {
     has(bytes, 0, MD_MAGIC) && u32_at(bytes, 4) == Some(1)
 }
 
+/// The footer of full-disk encryption: magic, `major_version`, `minor_version`.
+fn is_android_footer(bytes: &[u8]) -> bool {
+    let version = bytes.get(4..8);
+    has(bytes, 0, b"\xc4\xb1\xb5\xd0") && matches!(version, Some([1, 0, 0..=9, 0]))
+}
+
 /// Any uberblock of the ring, in either byte order.
 fn has_uberblock(ring: &[u8]) -> bool {
     ring.chunks_exact(1024)
@@ -74,6 +80,10 @@ fn last_64k(size: u64) -> Option<u64> {
 
 fn last_8k(size: u64) -> Option<u64> {
     Some((size.div_euclid(512).checked_sub(16)? & !7).saturating_mul(512))
+}
+
+fn last_16k(size: u64) -> Option<u64> {
+    size.checked_sub(16 << 10)
 }
 
 /// The ring of uberblocks is the second half of each of the four labels, two at either end.
@@ -121,6 +131,15 @@ static KNOWN: &[Far] = &[
         ),
     },
     Far {
+        places: &[last_16k],
+        len: 512,
+        signature: signature(
+            Test::Look(is_android_footer),
+            "the encrypted storage of an Android device",
+            "that device alone opens it, as a rule: its chip has a part of the key",
+        ),
+    },
+    Far {
         places: &[
             |_| Some(RING),
             |_| Some(LABEL.saturating_add(RING)),
@@ -158,6 +177,7 @@ mod tests {
             (size - 512, b"GEOM::ELI\0", "a GELI provider of FreeBSD"),
             (size - 512, b"koly\0", "a disk image of macOS (DMG)"),
             (size - 512, b"conectix", "a VHD disk image of fixed size"),
+            (size - 16_384, b"\xc4\xb1\xb5\xd0\x01\0\x03\0", "the encrypted storage of an Android device"),
             (131_072, uberblock, ZFS),
             (131_072 + 17 * 1024, uberblock, ZFS),
             (393_216, b"\0\0\0\0\0\xba\xb1\x0c", ZFS),

@@ -140,7 +140,16 @@ impl From<HeaderError> for Error {
             HeaderError::Elsewhere { .. } | HeaderError::Headless { .. } => ErrorKind::NotAContainer,
             _ => ErrorKind::Damaged,
         };
-        Self::caused_by(kind, error)
+        let way = match error {
+            HeaderError::SmallBlocks(_) => Some(SMALL_BLOCKS_WAY),
+            HeaderError::Version(_) | HeaderError::Minimum(_) => Some(NEWER_WAY),
+            _ => None,
+        };
+        let error = Self::caused_by(kind, error);
+        match way {
+            Some(way) => error.with_hint(way),
+            None => error,
+        }
     }
 }
 
@@ -296,6 +305,8 @@ fn locked(bytes: &[u8]) -> Option<LockedBytes> {
     Some(locked)
 }
 
+const SMALL_BLOCKS_WAY: &str = "as root, cryptsetup open --type tcrypt CONTAINER NAME opens it, if the kernel has the cipher: copy its files to a new container";
+const NEWER_WAY: &str = "a newer VeraCrypt may open it";
 /// Whole cipher blocks within the reserved bytes.
 const EMPTY: Range<usize> = 80..176;
 const EMPTY_LEN: usize = 96;
