@@ -186,7 +186,7 @@ pub(super) enum Answer {
     /// The volume is usable.
     Ready {
         /// What `list` shows.
-        entry: Entry,
+        entry: Box<Entry>,
         /// What the user should know, a sentence each.
         warnings: Vec<String>,
         /// What may be of interest, a sentence each.

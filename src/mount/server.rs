@@ -108,7 +108,7 @@ fn run(channel: UnixStream, signals: Signals) -> ExitCode {
     };
     let entry = server.session.record().entry.clone();
     let answer = Answer::Ready {
-        entry,
+        entry: Box::new(entry),
         warnings: server.session.warnings.clone(),
         details: server.session.details.clone(),
     };

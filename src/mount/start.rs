@@ -130,7 +130,7 @@ pub fn start(request: &Request<'_>, interrupted: &AtomicBool) -> Result<Mounted>
             if server.has_ended()? {
                 return Err(ended_without_a_word());
             }
-            Ok(Mounted { entry, warnings, details, server, _channel: channel })
+            Ok(Mounted { entry: *entry, warnings, details, server, _channel: channel })
         }
         Answer::Failed(failure) => {
             server.wait(END_LIMIT);
