@@ -111,6 +111,37 @@ fn what_was_written_before_the_medium_was_full_is_whole_once_there_is_room() {
     });
 }
 
+/// The kernel lets go of a program that is killed only when it is answered.
+#[test]
+fn a_program_that_is_killed_while_it_waits_for_room_ends_where_strongroom_serves_the_files() {
+    if !rustix::process::geteuid().is_root() {
+        leave_to_root("make a medium that is full");
+        return;
+    }
+    with_each_driver("--size 64M --provision thin", |world| {
+        if world.driver() == "kernel" {
+            return; // The kernel itself waits there.
+        }
+        let medium = Medium::mount(world, "20M");
+        world.shell("cp --sparse=always v.vault full; rm v.vault; ln -s full/v.vault v.vault");
+        world.mount();
+        world.shell("seq 100000 > m/kept; sync m/kept");
+        let writer = world.shell_in_background("exec dd if=/dev/urandom of=m/big bs=1M count=40 2> dd.log");
+        wait_until("the shortage", || world.listed()["unwritten"] == "waiting");
+        let start = Instant::now();
+        signal(writer.process(), Signal::TERM);
+        writer.wait();
+        assert!(start.elapsed() < Duration::from_secs(15), "{world}: {:?}", start.elapsed());
+        medium.enlarge("400M");
+        wait_until("room", || world.listed()["unwritten"].is_null());
+        world.shell("seq 100000 | cmp - m/kept; echo more > m/more");
+        world.done("unmount m");
+        world.check_file_system();
+        world.shell("rm v.vault dd.log");
+        drop(medium);
+    });
+}
+
 /// Whoever mounts is there, and can make room: nobody waits.
 #[test]
 fn a_mount_that_a_full_disk_keeps_from_replaying_a_journal_says_so_at_once() {

@@ -68,7 +68,8 @@ fn a_folder_that_stays_bound_is_served_until_it_goes() {
         world.shell(&WRITE.replace("m/docs", "b"));
         let refused = world.strongroom("unmount v.vault");
         assert_eq!(refused.status, Some(5), "{world}: {refused:?}");
-        let named = format!("still in use by the mount on {}\n", world.path("b").display());
+        let named =
+            format!("here, but not everywhere: still in use by the mount on {}\n", world.path("b").display());
         assert!(refused.errors.contains(&named), "{world}: {refused:?}");
         world.shell("umount b");
         wait_for_end_of(server);
@@ -122,7 +123,10 @@ fn a_volume_that_another_namespace_shows_is_served_until_that_ends() {
         world.shell(WRITE);
         let held = world.strongroom("unmount m");
         assert_eq!(held.status, Some(5), "{world}: {held:?}");
-        let named = format!("still in use in the mount namespace of process {} (sleep)", elsewhere.process());
+        let named = format!(
+            "here, but not everywhere: still in use in the mount namespace of process {} (sleep)",
+            elsewhere.process()
+        );
         assert!(held.errors.contains(&named), "{world}: {held:?}");
         assert!(world.listed()["mountpoint"].is_null(), "{world}");
         drop(elsewhere);
@@ -545,7 +549,10 @@ fn a_process_of_root_in_another_namespace_is_named_to_a_user() {
         elsewhere.kill().unwrap();
         elsewhere.wait().unwrap();
         assert_eq!(held.status, Some(5), "{held:?}");
-        let named = format!("still in use in the mount namespace of process {} (sleep)", elsewhere.id());
+        let named = format!(
+            "here, but not everywhere: still in use in the mount namespace of process {} (sleep)",
+            elsewhere.id()
+        );
         assert!(held.errors.contains(&named), "{held:?}");
         wait_for_end_of(server);
     });
@@ -564,7 +571,8 @@ fn an_overlay_that_stays_after_an_unmount_from_outside_is_named() {
         world.shell(&format!("{}; umount m", WRITE.replace("m/docs", "o")));
         let held = world.strongroom("unmount m");
         assert_eq!(held.status, Some(5), "{held:?}");
-        let named = format!("still in use by the mount on {}\n", world.path("o").display());
+        let named =
+            format!("here, but not everywhere: still in use by the mount on {}\n", world.path("o").display());
         assert!(held.errors.contains(&named), "{held:?}");
         world.shell("umount o");
         wait_for_end_of(server);
