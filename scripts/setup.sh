@@ -31,6 +31,10 @@ mkfs.exfat      exfatprogs  tests
 mkfs.ntfs       ntfs-3g     tests
 cryptsetup      cryptsetup-bin tests
 qemu-img        qemu-utils  tests
+dbus-daemon     dbus        tests
+/usr/lib/polkit-1/polkitd polkitd tests
+udevadm         udev        tests
+udisksctl       udisks2     tests
 xz              xz-utils    tests
 python3         python3     tests
 '

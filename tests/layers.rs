@@ -43,7 +43,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
 const EVERYONES: [&str; 3] = ["error", "text", "units"];
 
 /// Each dependency with the layers that may use it; none named means all of them.
-const CRATES: [(&str, &[&str]); 53] = [
+const CRATES: [(&str, &[&str]); 54] = [
     ("aes", &["crypto"]),
     // In `sys` only to say that a block may be zeros.
     ("argon2", &["crypto", "sys"]),
@@ -83,6 +83,7 @@ const CRATES: [(&str, &[&str]); 53] = [
     // Outside `sys` for its constants only: to call anything in it takes `unsafe`.
     ("libc", &["sys", "export"]),
     ("rayon", &["volume"]),
+    ("zbus", &["mount"]),
     ("signal_hook", &["mount", "cli"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),

@@ -45,6 +45,10 @@ fn describe(report: &Report) -> String {
     let _ = writeln!(text, "strongroom {}, Linux {}, as {who}\n", report.version, report.kernel);
     let _ = writeln!(text, "FUSE: {}", state(&ways.fuse));
     fixes.extend(ways.fuse.fix.as_deref().map(|fix| ("anything", fix)));
+    if !ways.is_root {
+        let _ = writeln!(text, "udisks: {}", state(&ways.udisks));
+        fixes.extend(ways.udisks.fix.as_deref().map(|fix| ("udisks", fix)));
+    }
     match report.locked_memory.filter(|&most| most < ENOUGH_LOCKED) {
         Some(most) => {
             let _ = writeln!(text, "Locked memory: {} only, so keys may reach swap", show_size(most));
@@ -123,13 +127,15 @@ mod tests {
             version: "1",
             kernel: "6".into(),
             locked_memory: Some(64 << 10),
-            ways: Ways { is_root: false, fuse: yes(), filesystems },
+            ways: Ways { is_root: false, fuse: yes(), udisks: no("it hides", "show it"), filesystems },
         };
         let text = describe(&report);
         for line in [
             "exfat        builtin                          yes",
             "xfs          no: only root mounts it          no: mkfs.xfs is not installed",
             "Locked memory: 64 KiB only, so keys may reach swap",
+            "udisks: no: it hides",
+            "  udisks: show it",
             "  xfs: sudo it",
             "  xfs: get xfsprogs",
         ] {

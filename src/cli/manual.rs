@@ -132,7 +132,11 @@ a feature that strongroom does not write, it is mounted read-only, and mount say
 not repaired and not mounted for writing: status 4, and the number of missing bytes. With --read-only it is mounted
 with a warning.
 
-NTFS is only read without root: mount says so, and that its log is not replayed where it was not left clean. Symbolic links and junctions show as relative
+If you leave out the mount point, udisks has the kernel mount what strongroom does not write itself: XFS, btrfs, and NTFS for writing. udisks chooses the
+mount point, below /run/media or /media. With --driver udisks it does so for any file system that the kernel knows, and the desktop may ask you for a password; no mount point can be
+named then. Unmounting it in the file manager closes the volume. If the kernel hides the block file from udisks (Linux 6.17 and newer), mount and doctor give the command that root must run once.
+
+On a mount point of yours, NTFS is only read without root: mount says so, and that its log is not replayed where it was not left clean. Symbolic links and junctions show as relative
 links, names are told apart by case, and encrypted, deduplicated and cloud files cannot be read.
 
 FAT, exFAT and NTFS know no owners. When root mounts them with the kernel's driver, the files belong to the user who called root with sudo, pkexec or

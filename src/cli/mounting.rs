@@ -43,7 +43,7 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     let target = if options.block {
         Target::Block { directory: place.path().to_path_buf() }
     } else {
-        target(&options.mounting, &place)
+        target(&options.mounting, &place)?
     };
     let mounted = mount_on(console, &options.container, (&place, target), &options.mounting)?;
     tell_mounted(console, &options.container, &mounted.entry);
@@ -84,11 +84,16 @@ pub(crate) fn mount_on(
     find_partition(console, &mut container, &options.unlock).map_err(|error| cannot_open(error, path))?;
     settle_format(&mut container, &options.unlock)?;
     let header = read_header(&container)?;
-    place.try_out(|| {
-        let check = || mount::check_target(&target);
-        // A folder that was made is taken away again.
-        if place.is_made() { check() } else { interrupt::asking_at_liberty(place.path(), check) }
-    })?;
+    let is_elsewhere = matches!(target, Target::Desktop { .. });
+    if is_elsewhere {
+        interrupt::at_liberty(|| mount::check_target(&target))?;
+    } else {
+        place.try_out(|| {
+            let check = || mount::check_target(&target);
+            // A folder that was made is taken away again.
+            if place.is_made() { check() } else { interrupt::asking_at_liberty(place.path(), check) }
+        })?;
+    }
     options.unlock.check_source_for(&*header)?;
     check_protection(options, &*header)?;
 
@@ -122,7 +127,8 @@ pub(crate) fn mount_on(
         target,
         idle: options.idle.and_then(IdleTime::limit),
     };
-    let mounted = place.with(|| mount::start(&request, interrupt::flag()))?;
+    let start = || mount::start(&request, interrupt::flag());
+    let mounted = if is_elsewhere { start()? } else { place.with(start)? };
     // The server has its own copies.
     drop((unlocked, container));
 
@@ -365,24 +371,41 @@ struct Mounts {
     others: Vec<Other>,
 }
 
-/// A file system that shows at `place`.
-pub(crate) fn target(options: &MountingOptions, place: &Place) -> Target {
+/// A file system that shows at `place`, or where udisks likes.
+///
+/// # Errors
+/// `Usage` where the user named the place, and udisks is to choose it.
+pub(crate) fn target(options: &MountingOptions, place: &Place) -> Result<Target> {
     let driver = match options.driver.unwrap_or(DriverChoice::Auto) {
         DriverChoice::Auto => mount::DriverChoice::Auto,
         DriverChoice::Kernel => mount::DriverChoice::Kernel,
         DriverChoice::Builtin => mount::DriverChoice::Builtin,
+        DriverChoice::Udisks => mount::DriverChoice::Udisks,
     };
     let owners = options.owners.map(|owner| match owner {
         OwnersChoice::Me => Owners::Me,
         OwnersChoice::Real => Owners::Real,
     });
-    Target::FileSystem {
+    if driver == mount::DriverChoice::Udisks {
+        if place.is_named() {
+            let reason = format!(
+                "{}: udisks mounts where it likes, below /run/media or /media",
+                place.path().display()
+            );
+            return Err(Error::new(ErrorKind::Usage, reason)
+                .during("--driver udisks")
+                .with_hint("leave out the mount point, or leave out --driver"));
+        }
+        return Ok(Target::Desktop { owners, options: options.options() });
+    }
+    Ok(Target::FileSystem {
         mountpoint: place.path().to_path_buf(),
         driver,
         made: place.is_made(),
+        free: !place.is_named(),
         owners,
         options: options.options(),
-    }
+    })
 }
 
 fn access(options: &MountingOptions) -> Access {

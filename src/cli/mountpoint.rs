@@ -19,6 +19,7 @@ use super::folders;
 pub(crate) struct Place {
     path: PathBuf,
     made: bool,
+    is_named: bool,
 }
 
 impl Place {
@@ -28,19 +29,19 @@ impl Place {
     /// `Usage` where there is no home, or no name.
     pub(crate) fn new(asked: Option<&Path>, container: &Path) -> Result<Self> {
         if let Some(path) = asked {
-            return Ok(Self { path: path.to_path_buf(), made: false });
+            return Ok(Self { path: path.to_path_buf(), made: false, is_named: true });
         }
         let (Some(home), Some(name)) = (folders::home(), container.file_stem()) else {
             return Err(Error::new(ErrorKind::Usage, "no mount point given, and no home to make one in")
                 .with_hint("strongroom mount CONTAINER MOUNTPOINT"));
         };
-        Ok(Self::made(home.join(name)))
+        Ok(Self { is_named: false, ..Self::made(home.join(name)) })
     }
 
-    /// The folder `path`, which is made where it is not there.
+    /// The folder `path`, which was asked for, and is made where it is not there.
     pub(crate) fn made(path: PathBuf) -> Self {
         let made = !path.is_dir() || is_made_mountpoint(&path);
-        Self { path, made }
+        Self { path, made, is_named: true }
     }
 
     /// `~/Vaults/NAME` for a container called NAME. Where one of `taken` is that, another vault bears the same name, and a number is
@@ -79,7 +80,7 @@ impl Place {
         };
         let mut paths = std::iter::once(vaults.join(name)).chain((2..).map(numbered));
         let free = paths.find(|path| !taken.contains(path)).unwrap_or(vaults);
-        Ok(Self::made(free))
+        Ok(Self { is_named: false, ..Self::made(free) })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -89,6 +90,11 @@ impl Place {
     /// Whether it is made for the mount.
     pub(crate) fn is_made(&self) -> bool {
         self.made
+    }
+
+    /// Whether the user asked for this one.
+    pub(crate) fn is_named(&self) -> bool {
+        self.is_named
     }
 
     /// Does `work` with the folder there. Where that fails it is taken away again.

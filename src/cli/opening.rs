@@ -98,7 +98,7 @@ fn mount_here(console: Console, options: &OpenOptions) -> Result<Entry> {
         Some(directory) => Place::made(directory.clone()),
         None => Place::among_vaults(&options.container, &mountpoints())?,
     };
-    let target = target(&options.mounting, &place);
+    let target = target(&options.mounting, &place)?;
     Ok(mount_on(console, &options.container, (&place, target), &options.mounting)?.entry)
 }
 

@@ -36,6 +36,7 @@ mod stacked;
 mod stale;
 mod start;
 mod sync;
+mod udisks;
 mod undo;
 mod unmount;
 mod ways;

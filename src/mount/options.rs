@@ -71,7 +71,7 @@ impl General {
     /// strongroom's own file systems write no times of access at all.
     const fn is_kept_by(self, means: Means) -> bool {
         match means {
-            Means::Kernel => true,
+            Means::Kernel | Means::Udisks => true,
             Means::Builtin => {
                 matches!(self, Self::NoAtime | Self::NoDirAtime | Self::NoExec | Self::Sync | Self::DirSync)
             }
@@ -145,13 +145,18 @@ impl MountOptions {
 
     fn words(&self) -> Vec<String> {
         let access = self.read_only.map(|read_only| if read_only { "ro" } else { "rw" }.to_owned());
-        let general = self.general.iter().map(|general| general.name().to_owned());
-        access.into_iter().chain(general).chain(self.particular.iter().cloned()).collect()
+        access.into_iter().chain(self.asked()).collect()
     }
 
     /// What mount(2) takes as flags.
     pub(super) fn flags(&self) -> MountFlags {
         self.general.iter().map(|general| general.flag()).collect()
+    }
+
+    /// All but the access, as mount(8) takes them.
+    pub(super) fn asked(&self) -> impl Iterator<Item = String> {
+        let general = self.general.iter().map(|general| general.name().to_owned());
+        general.chain(self.particular.iter().cloned())
     }
 
     /// What the kernel's file system takes as text.
@@ -184,7 +189,7 @@ impl MountOptions {
             return Err(unkept(general.name(), means).with_hint("leave it out, or mount it as root"));
         }
         let Some(word) = self.particular.iter().find(|word| !is_known_to(word, contents)) else {
-            return match self.particular.first().filter(|_| means != Means::Kernel) {
+            return match self.particular.first().filter(|_| means == Means::Builtin) {
                 Some(word) => Err(unkept(word, means).with_hint("leave it out, or mount it as root")),
                 None => Ok(()),
             };
@@ -368,6 +373,8 @@ mod tests {
             ("uid=1000", Contents::Fat, Means::Kernel, true),
             ("uid=1000", EXT, Means::Kernel, false),
             ("compress=zstd", EXT, Means::Kernel, false),
+            ("compress=zstd,lazytime", Contents::Btrfs, Means::Udisks, true),
+            ("compress=zstd", Contents::Xfs, Means::Udisks, false),
             ("compress=zstd,discard=async", Contents::Btrfs, Means::Kernel, true),
             ("discard=async", EXT, Means::Kernel, false),
         ] {

@@ -1,6 +1,10 @@
 //! Volumes that somebody else mounted, as far as the table of mounts tells: their sessions are private.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use serde::Serialize;
 
@@ -61,7 +65,7 @@ pub fn others() -> Vec<Other> {
     // Before the table: what is mounted is noted where it will be mounted.
     let known = [sessions(), sessions_elsewhere()];
     let Ok(table) = MountTable::read() else { return Vec::new() };
-    let mounts = table.mounts().iter().filter_map(|mount| Some((mount, owner(mount, behind)?)));
+    let mounts = table.mounts().iter().filter_map(|mount| Some((mount, owner(mount, behind, owner_of)?)));
     mounts
         .filter(|&(_, owner)| owner == own || owner == 0 || own == 0)
         .filter_map(|(mount, owner)| match owner {
@@ -97,8 +101,10 @@ fn unclaimed(mount: &Mount, [here, elsewhere]: &[Vec<Session>; 2]) -> Option<Oth
     let place = command_word(&mount.mountpoint);
     let unmount = if elsewhere.iter().any(is_its) {
         format!("strongroom unmount {place}")
-    } else if mount.kind.starts_with("fuse") {
+    } else if mount.kind.starts_with("fuse.") {
         format!("sync -f {place}; fusermount3 -u {place}")
+    } else if own_device(mount) {
+        format!("udisksctl unmount -b {}", command_word(Path::new(&mount.source)))
     } else {
         format!("umount {place}")
     };
@@ -119,13 +125,31 @@ fn behind(device: &Path) -> Option<PathBuf> {
     backing_file(device)
 }
 
+/// Whose folder it is.
+fn owner_of(folder: &Path) -> Option<u32> {
+    fs::symlink_metadata(folder).ok().map(|found| found.uid())
+}
+
+/// Whether an ordinary user's mount is of a loop device, which udisks makes.
+fn own_device(mount: &Mount) -> bool {
+    effective_user() != 0 && Path::new(&mount.source).starts_with("/dev")
+}
+
 /// Who mounted a volume of ours; `None` for other mounts, and for the block file below a driver.
-fn owner(mount: &Mount, behind: impl Fn(&Path) -> Option<PathBuf>) -> Option<u32> {
+fn owner(
+    mount: &Mount,
+    behind: impl Fn(&Path) -> Option<PathBuf>,
+    owner_of: impl Fn(&Path) -> Option<u32>,
+) -> Option<u32> {
     let source = Path::new(&mount.source);
     if source.starts_with("/dev") {
-        // Only root has loop devices.
-        let block = behind(source).filter(|block| block.starts_with(ROOTS))?;
-        return block.ends_with(Path::new(BLOCK).join(crate::export::VOLUME_FILE)).then_some(0);
+        let block = behind(source)?;
+        let folder = block.parent().filter(|_| block.ends_with(crate::export::VOLUME_FILE))?;
+        if block.starts_with(ROOTS) {
+            return folder.ends_with(BLOCK).then_some(0);
+        }
+        // By way of udisks. A session's folder is its owner's alone.
+        return folder.parent().filter(|_| is_in_session(folder)).and_then(owner_of);
     }
     let is_block_file = mount.kind == "fuse.strongroom" && !is_in_session(&mount.mountpoint);
     (is_block_file || mount.is_driver()).then(|| mount.fuse_user()).flatten()
@@ -149,7 +173,9 @@ mod tests {
     use super::*;
 
     fn owners(table: &str, behind: impl Fn(&Path) -> Option<PathBuf> + Copy) -> Vec<Option<u32>> {
-        MountTable::parse(table.as_bytes()).mounts().iter().map(|mount| owner(mount, behind)).collect()
+        let table = MountTable::parse(table.as_bytes());
+        let owner_of = |folder: &Path| folder.starts_with("/run/user/1000").then_some(1000);
+        table.mounts().iter().map(|mount| owner(mount, behind, owner_of)).collect()
     }
 
     #[test]
@@ -161,13 +187,20 @@ mod tests {
             4 0 0:41 / /run/user/1000/strongroom/77-99/block rw - fuse.strongroom strongroom rw,user_id=1000\n\
             5 0 0:42 / /home/a/v rw - fuse.ext4 strongroom/v.vault rw,user_id=1000,group_id=1000\n\
             6 0 0:43 / /home/a/s rw - fuse.sshfs host: rw,user_id=1000\n\
-            7 0 254:0 / / rw - ext4 /dev/vda rw\n";
+            7 0 254:0 / / rw - ext4 /dev/vda rw\n\
+            8 0 7:5 / /run/media/a/photos rw - xfs /dev/loop5 rw\n\
+            9 0 7:6 / /run/media/a/disk rw - xfs /dev/loop6 rw\n";
         let behind = |device: &Path| match device.to_str()? {
             "/dev/loop3" => Some("/run/strongroom/12-34/block/volume".into()),
             "/dev/loop4" => Some("/srv/disk.iso".into()),
+            "/dev/loop5" => Some("/run/user/1000/strongroom/77-99/block/volume".into()),
+            "/dev/loop6" => Some("/run/user/1000/mine/volume".into()),
             _ => None,
         };
-        assert_eq!(owners(table, behind), [Some(0), None, Some(0), None, Some(1000), None, None]);
+        assert_eq!(
+            owners(table, behind),
+            [Some(0), None, Some(0), None, Some(1000), None, None, Some(1000), None]
+        );
     }
 
     #[test]

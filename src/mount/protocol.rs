@@ -48,6 +48,18 @@ pub enum Target {
         /// Whether [`make_mountpoint`](super::make_mountpoint) made the directory: it goes with the volume.
         #[serde(default)]
         made: bool,
+        /// Whether nobody named the directory: it may show where udisks likes as well.
+        #[serde(default)]
+        free: bool,
+        /// Whose the files are, where that was said.
+        #[serde(default)]
+        owners: Option<Owners>,
+        /// What else it is told.
+        #[serde(default)]
+        options: MountOptions,
+    },
+    /// The file system inside the volume, mounted by udisks where that likes.
+    Desktop {
         /// Whose the files are, where that was said.
         #[serde(default)]
         owners: Option<Owners>,
@@ -62,6 +74,7 @@ impl Target {
     pub(super) const fn driver(&self) -> DriverChoice {
         match self {
             Self::FileSystem { driver, .. } => *driver,
+            Self::Desktop { .. } => DriverChoice::Udisks,
             Self::Private | Self::Block { .. } => DriverChoice::Auto,
         }
     }
@@ -69,7 +82,7 @@ impl Target {
     /// Whose the files are to be.
     pub(super) const fn owners(&self) -> Option<Owners> {
         match self {
-            Self::FileSystem { owners, .. } => *owners,
+            Self::FileSystem { owners, .. } | Self::Desktop { owners, .. } => *owners,
             Self::Private | Self::Block { .. } => None,
         }
     }
@@ -77,7 +90,7 @@ impl Target {
     /// The mount options.
     pub(super) fn options(&self) -> MountOptions {
         match self {
-            Self::FileSystem { options, .. } => options.clone(),
+            Self::FileSystem { options, .. } | Self::Desktop { options, .. } => options.clone(),
             Self::Private | Self::Block { .. } => MountOptions::default(),
         }
     }
@@ -444,6 +457,7 @@ mod tests {
                 mountpoint: "/home/a/photos".into(),
                 driver: DriverChoice::Auto,
                 made: true,
+                free: true,
                 owners: Some(Owners::Me),
                 options: MountOptions::parse("noatime").unwrap_or_default(),
             },

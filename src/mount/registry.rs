@@ -50,7 +50,7 @@ pub struct Entry {
     /// The decrypted block file; none where its directory is gone, as after a logout.
     #[serde(default, with = "crate::text::path::optional")]
     pub block: Option<PathBuf>,
-    /// `kernel`, `builtin`, or `none`.
+    /// `kernel`, `builtin`, `udisks`, or `none`.
     pub driver: String,
     /// The container's format.
     pub format: String,
@@ -177,7 +177,7 @@ pub struct Record {
     pub block_mount: Option<MountId>,
     /// The mount of the file system.
     pub mount: Option<MountId>,
-    /// The loop device of the kernel driver.
+    /// The loop device of the kernel and udisks drivers.
     #[serde(default, with = "crate::text::path::optional")]
     pub loop_device: Option<PathBuf>,
 }

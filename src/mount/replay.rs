@@ -49,7 +49,7 @@ impl Replay {
             None => true,
             Some(_) => false,
         };
-        let can_replay = is_needed && driver == Driver::Kernel;
+        let can_replay = is_needed && driver != Driver::Builtin;
         let shadow = can_replay.then(|| Arc::new(ShadowDevice::new(Arc::clone(&device), most_bytes())));
         Self { device, found, shadow }
     }
@@ -105,7 +105,7 @@ impl Replay {
 }
 
 /// Takes an attempt at a mount down again: what it put on the session's stack, and its warnings.
-fn take_down(session: &mut Session, (height, warnings): (usize, usize)) -> Result<()> {
+pub(super) fn take_down(session: &mut Session, (height, warnings): (usize, usize)) -> Result<()> {
     session.parts.undo_to(height);
     session.warnings.truncate(warnings);
     session.note(|record| {

@@ -10,6 +10,7 @@ mod notes;
 mod parts;
 mod place;
 pub(in crate::mount) mod probe;
+mod raising;
 mod reencryption;
 mod repair;
 mod warden;
@@ -36,24 +37,21 @@ use ending::Cause;
 use events::{Event, Signals, Watch};
 use files::FileWatch;
 use loss::{Contact, Held};
-use parts::{Export, MadeMountPoint};
+use parts::Export;
 use place::{Place, record};
 use probe::Probe;
 
 use super::{
-    driver::{Builtin, Driver, View, Volume as DriverVolume},
-    filesystem::Superblock,
     idle::{Idle, Sign},
     mountinfo::{MountId, MountTable},
     protocol::{self, Answer, Command, Failure, Order, Outcome, Reencrypt, Target},
-    replay::Replay,
     runtime,
     session::Session,
     undo::Log,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    export::FuseExport,
+    export::{Client, FuseExport},
     sys::{
         available,
         memory::{LockedBytes, is_any_secret_unlocked},
@@ -63,7 +61,7 @@ use crate::{
         },
         socket::receive_descriptors,
     },
-    volume::{BlockDevice, Container, LiveReencryption, LiveState, Shortage, Volume, missing_end},
+    volume::{BlockDevice, Container, LiveReencryption, LiveState, Shortage, Volume},
 };
 
 /// A server's exit status where not all that was written is kept.
@@ -191,7 +189,7 @@ impl Server {
         let record = record(&order, &place, &directory, &container, &volume, process)?;
         let (mut session, log) = Session::create(directory, record, signals.stop())?;
         warn_of_swap(&mut session);
-        if matches!(place, Place::FileSystem(_, Driver::Kernel)) && !is_marked_as_storage_server() {
+        if place.is_below_a_driver() && !is_marked_as_storage_server() {
             session.details.push(UNMARKED.to_owned());
         }
         if !matches!(place, Place::Private) {
@@ -264,74 +262,28 @@ impl Server {
         if !matches!(place, Place::Block(_)) {
             fs::DirBuilder::new().mode(0o700).create(&session.record().block_directory)?;
         }
-        let Place::FileSystem(mountpoint, driver) = place else {
-            let end = Self::export(order, place, volume.device(), session, log)?;
-            return Watch::new(end, session.record().block_mount);
-        };
-        // What cannot be read the driver will tell.
-        let container_len = container.storage().size()?;
-        let missing_end = missing_end(&*volume.device(), volume.info(), container_len).ok().flatten();
-        let made = matches!(order.target, Target::FileSystem { made: true, .. });
-        if made {
-            session.note(|record| record.made_mountpoint = true)?;
-            session.parts.push(MadeMountPoint::new(mountpoint.path()));
-        }
-        let options = order.target.options();
-        let view = View {
-            read_only: order.read_only,
-            missing_end: missing_end.as_deref(),
-            owners: order.target.owners(),
-            options: &options,
-        };
-        let builtin = Builtin::of(&volume.device(), (order.target.driver(), *driver));
-        let volume_discards = volume.device().geometry().can_discard;
-        let replay = if builtin.as_ref().is_some_and(Builtin::replays_journals) {
-            Replay::plan_repair(volume.device(), order.read_only && missing_end.is_none())
-        } else {
-            let only_reads = order.read_only || builtin.as_ref().is_some_and(Builtin::only_reads);
-            Replay::plan(volume.device(), only_reads, *driver)
-        };
-        let raised = replay.raise(session, |below, session| {
-            if let Some(builtin) = &builtin {
-                let mut repair = |session: &mut Session| Self::repair(order, place, &below, session, log);
-                return builtin.over(&below).mount(view, mountpoint, session, log, &mut repair);
+        let end = match place {
+            Place::FileSystem(..) | Place::Desktop => {
+                Self::raise(order, place, (container, volume), session, log)?
             }
-            let end = Self::export(order, place, below.device, session, log)?;
-            let block = session.record().block_directory.join(crate::export::VOLUME_FILE);
-            let volume = DriverVolume {
-                superblock: Superblock::probe(&block)?,
-                block: &block,
-                missing_end: missing_end.as_deref(),
-                sector_size: volume.info().sector_size,
-                read_only: order.read_only,
-                owner: order.owner,
-                owners: view.owners,
-                options: &options,
-                can_discard: volume_discards,
-                shadow: below.shadow.as_ref(),
-                condition: below.condition,
-            };
-            driver.mount(volume, mountpoint, session)?;
-            Ok(end)
-        });
-        if made {
-            mountpoint.seal()?;
-        }
-        let end = raised?;
+            Place::Private | Place::Block(_) => {
+                Self::export(place, place.client(), volume.device(), session, log)?
+            }
+        };
         let record = session.record();
         Watch::new(end, record.mount.or(record.block_mount))
     }
 
     /// Makes the block file. Gives what tells of its end.
     fn export(
-        order: &Order,
         place: &Place,
+        client: Client,
         device: Arc<dyn BlockDevice>,
         session: &mut Session,
         log: &Log,
     ) -> Result<OwnedFd> {
         let directory = session.record().block_directory.clone();
-        let mut export = FuseExport::start(device, &directory, place.client(), Arc::clone(log))?;
+        let mut export = FuseExport::start(device, &directory, client, Arc::clone(log))?;
         let end = export.end().try_clone_to_owned();
         let id = mount_at(&directory);
         if end.is_err() || id.is_err() {
@@ -340,7 +292,12 @@ impl Server {
         let (end, id) = (end?, id?);
         let is_internal = !matches!(place, Place::Block(_));
         session.sign = Some(Sign::Asked(export.uses()));
-        session.parts.push(Export { block: export, id, read_only: order.read_only, is_internal });
+        session.parts.push(Export {
+            block: export,
+            id,
+            read_only: session.record().entry.read_only,
+            is_internal,
+        });
         session.note(|record| record.block_mount = Some(id))?;
         session.check_stop()?;
         Ok(end)

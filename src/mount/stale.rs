@@ -16,13 +16,14 @@ use super::{
     mountpoint::remove_made,
     registry::{Record, Session, settled_sessions},
     session::{BLOCK, remove_directory},
+    udisks,
 };
 use crate::{
     error::Result,
     export::unmount_fuse,
     sys::{
-        loopdev::detach_stale,
-        process::{ProcessId, boot_id, can_mount},
+        loopdev::{backing_file, detach_stale, devices},
+        process::{ProcessId, boot_id, can_mount, is_root},
     },
 };
 
@@ -61,6 +62,9 @@ pub(super) fn clear(session: &Session) -> Result<()> {
 
 /// From the top: the file system, the loop device, the block file.
 fn take_away(record: &Record) -> Result<()> {
+    if !is_root() {
+        clear_by_udisks(record)?;
+    }
     if let Some(id) = record.mount {
         detach(id)?;
     }
@@ -68,13 +72,30 @@ fn take_away(record: &Record) -> Result<()> {
     if let (None, Some(mountpoint)) = (record.mount, &record.entry.mountpoint) {
         detach_dead(mountpoint, Mount::is_driver)?;
     }
-    if let (Some(device), Some(block)) = (&record.loop_device, &record.entry.block) {
+    if let (true, Some(device), Some(block)) = (is_root(), &record.loop_device, &record.entry.block) {
         detach_stale(device, block)?;
     }
     match record.block_mount {
         Some(id) => detach(id),
         None => detach_dead(&record.block_directory, |mount| mount.kind == "fuse.strongroom"),
     }
+}
+
+/// An ordinary user's loop devices are those that udisks made, and with it what is mounted from them goes. One that was made just before
+/// the server died is in no record.
+fn clear_by_udisks(record: &Record) -> Result<()> {
+    let Some(block) = record.entry.block.as_deref() else { return Ok(()) };
+    for device in devices().filter(|device| backing_file(device).as_deref() == Some(block)) {
+        if MountTable::read()?.mounts().iter().any(|mount| Path::new(&mount.source) == device) {
+            udisks::unmount(&device, true, &|| true)?;
+        }
+        let deleted = udisks::delete(&device, &|| true);
+        // It may have gone by itself, with what was mounted from it.
+        if backing_file(&device).as_deref() == Some(block) {
+            deleted?;
+        }
+    }
+    Ok(())
 }
 
 /// Detaches the mount `id`, wherever it shows now, if nothing lies over it.

@@ -86,6 +86,10 @@ pub fn check_target(target: &Target) -> Result<()> {
     runtime::prepare()?;
     let (mountpoint, driver) = match target {
         Target::Private => return check_fuse(),
+        Target::Desktop { .. } => {
+            let checked = check_fuse().and_then(|()| Driver::Udisks.check());
+            return checked.map_err(|error| error.during("cannot mount by way of udisks"));
+        }
         Target::Block { directory } => (MountPoint::open(directory)?, None),
         Target::FileSystem { mountpoint, driver, made, .. } => {
             let driver = driver.resolve()?;
@@ -331,10 +335,11 @@ fn absolute_target(target: &Target) -> Result<Target> {
         Target::Block { directory } => {
             Target::Block { directory: place(directory, false)?.path().to_path_buf() }
         }
-        Target::FileSystem { mountpoint, driver, made, owners, options } => {
+        Target::Desktop { .. } => target.clone(),
+        Target::FileSystem { mountpoint, driver, made, free, owners, options } => {
             let mountpoint = place(mountpoint, *made)?.path().to_path_buf();
-            let options = options.clone();
-            Target::FileSystem { mountpoint, driver: *driver, made: *made, owners: *owners, options }
+            let (driver, made, free, owners) = (*driver, *made, *free, *owners);
+            Target::FileSystem { mountpoint, driver, made, free, owners, options: options.clone() }
         }
     })
 }

@@ -9,7 +9,7 @@ use super::{
     driver::{Driver, DriverChoice, e2fsck_program},
     filesystem::Contents,
     mkfs::{FilesystemKind, is_available},
-    program,
+    program, udisks,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -24,6 +24,8 @@ pub struct Ways {
     pub is_root: bool,
     /// FUSE, which every way takes.
     pub fuse: Part,
+    /// udisks, by which an ordinary user has the kernel mount what strongroom does not write itself.
+    pub udisks: Part,
     /// Each file system.
     pub filesystems: Vec<Way>,
 }
@@ -62,6 +64,8 @@ pub enum Means {
     Kernel,
     /// strongroom itself.
     Builtin,
+    /// The kernel, by way of udisks, which chooses the mount point.
+    Udisks,
 }
 
 impl fmt::Display for Means {
@@ -69,19 +73,28 @@ impl fmt::Display for Means {
         f.pad(match self {
             Self::Kernel => "kernel",
             Self::Builtin => "builtin",
+            Self::Udisks => "udisks",
         })
     }
 }
 
 impl Contents {
     /// What can mount it, the best first. The one table: `--driver auto` takes the first that the caller may use and that is here.
+    /// The kernel is for root. udisks is for others, who leave the mount point to it.
     pub(super) const fn means(self) -> &'static [Means] {
         match self {
-            // NTFS by strongroom for reading alone.
-            Self::Ext { .. } | Self::Fat | Self::Exfat | Self::Ntfs => &[Means::Kernel, Means::Builtin],
-            Self::Xfs | Self::Btrfs => &[Means::Kernel],
+            Self::Ext { .. } | Self::Fat | Self::Exfat => &[Means::Kernel, Means::Builtin],
+            // By strongroom for reading alone.
+            Self::Ntfs => &[Means::Kernel, Means::Udisks, Means::Builtin],
+            Self::Xfs | Self::Btrfs => &[Means::Kernel, Means::Udisks],
             Self::Unknown => &[],
         }
+    }
+
+    /// Whether it is left to udisks, where it may show anywhere and `driver` is what `--driver auto` came to.
+    pub(super) fn is_for_udisks(self, driver: Driver, read_only: bool) -> bool {
+        let is_read_here = read_only && self.means().contains(&Means::Builtin);
+        driver == Driver::Builtin && !is_root() && self.means().contains(&Means::Udisks) && !is_read_here
     }
 
     /// Whether strongroom mounts it by itself, where `driver` is what the caller of `choice` gets.
@@ -99,20 +112,43 @@ impl Contents {
 pub fn ways() -> Result<Ways> {
     let driver = DriverChoice::Auto.resolve()?;
     let fuse = part(check_fuse());
+    let udisks = part(udisks::check().and_then(|()| check_size_shows()));
     let filesystems = FilesystemKind::ALL.map(|kind| {
         let contents = contents(kind);
-        let (means, mount) =
-            if fuse.ok { how(contents, driver) } else { (None, Part { ok: false, note: None, fix: None }) };
+        let (means, mount) = if fuse.ok {
+            how(contents, driver, udisks.ok)
+        } else {
+            (None, Part { ok: false, note: None, fix: None })
+        };
         Way { filesystem: kind.name(), driver: means, mount, create: part(is_available(kind)) }
     });
-    Ok(Ways { is_root: driver == Driver::Kernel, fuse, filesystems: filesystems.into() })
+    Ok(Ways { is_root: driver == Driver::Kernel, fuse, udisks, filesystems: filesystems.into() })
+}
+
+/// Whether the kernel tells udisks how large the block file of an ordinary user is. Without that the loop device is empty.
+fn check_size_shows() -> Result<()> {
+    let is_allowed = fs::read_to_string(SEEN_BY_ROOT).is_ok_and(|word| word.trim() == "Y");
+    if is_root() || is_allowed || !asks_for_size(&uname().release().to_string_lossy()) {
+        return Ok(());
+    }
+    let reason = "this kernel does not show a user's block file to udisks";
+    Err(Error::new(ErrorKind::Unsupported, reason).with_hint(SHOW_TO_ROOT))
+}
+
+/// Whether a kernel of this release asks the file behind a loop device for its size as root: 6.17 and newer ones.
+fn asks_for_size(release: &str) -> bool {
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    version >= (6, 17)
 }
 
 /// What `auto` takes for a file system, and what is to be known of that.
-fn how(contents: Contents, driver: Driver) -> (Option<Means>, Part) {
+fn how(contents: Contents, driver: Driver, has_udisks: bool) -> (Option<Means>, Part) {
     let name = contents.kernel_name().unwrap_or_default();
     let may = |means: &Means| match means {
         Means::Kernel => driver == Driver::Kernel && kernel_knows(name),
+        Means::Udisks => has_udisks && driver == Driver::Builtin && !is_root(),
         Means::Builtin => true,
     };
     match contents.means().iter().copied().find(may) {
@@ -124,6 +160,15 @@ fn how(contents: Contents, driver: Driver) -> (Option<Means>, Part) {
         Some(Means::Builtin) if contents == Contents::Ntfs => {
             let note = "for reading only: strongroom does not write NTFS".to_owned();
             (Some(Means::Builtin), Part { ok: true, note: Some(note), ..closed(contents) })
+        }
+        Some(Means::Udisks) => {
+            let named = if contents == Contents::Ntfs {
+                "builtin mounts it, for reading only"
+            } else {
+                "nothing mounts it"
+            };
+            let note = format!("leave out the mount point, which udisks chooses; on one of yours {named}");
+            (Some(Means::Udisks), Part { ok: true, note: Some(note), fix: None })
         }
         Some(means) => (Some(means), Part { ok: true, note: None, fix: None }),
         None => (None, closed(contents)),
@@ -196,6 +241,10 @@ fn has_module(folder: &Path, name: &str) -> bool {
     })
 }
 
+/// Where the kernel is told whether root may ask for the files of other users' FUSE mounts, and the command that allows it.
+const SEEN_BY_ROOT: &str = "/sys/module/fuse/parameters/allow_sys_admin_access";
+pub(super) const SHOW_TO_ROOT: &str = "echo Y | sudo tee /sys/module/fuse/parameters/allow_sys_admin_access";
+
 /// Whether there are loop devices that this process may use.
 pub(super) fn has_loop_devices() -> bool {
     is_root() && loopdev::check().is_ok()
@@ -244,16 +293,55 @@ mod tests {
     #[test]
     fn what_users_get_is_the_first_that_they_may_use() {
         for kind in [FilesystemKind::Ext4, FilesystemKind::Exfat] {
-            let (means, part) = how(contents(kind), Driver::Builtin);
+            let (means, part) = how(contents(kind), Driver::Builtin, false);
             assert_eq!((means, part.ok), (Some(Means::Builtin), true), "{kind}");
             let is_bare = kind == FilesystemKind::Ext4 && e2fsck_program().is_err();
             assert_eq!((part.note.is_some(), part.fix.is_some()), (is_bare, is_bare), "{kind}");
         }
-        let (means, part) = how(Contents::Ntfs, Driver::Builtin);
+        let (means, part) = how(Contents::Ntfs, Driver::Builtin, false);
         assert_eq!((means, part.ok), (Some(Means::Builtin), true));
         assert!(part.note.unwrap().starts_with("for reading only") && part.fix.is_some());
-        let (means, part) = how(Contents::Btrfs, Driver::Builtin);
+        let (means, part) = how(Contents::Btrfs, Driver::Builtin, false);
         assert!(means.is_none() && !part.ok && part.fix.is_some());
+    }
+
+    #[test]
+    fn udisks_is_for_users_and_for_what_is_not_written_here() {
+        let ext = Contents::Ext { needs_recovery: false };
+        for (contents, read_only, is_for_udisks) in [
+            (Contents::Xfs, false, true),
+            (Contents::Btrfs, true, true),
+            (Contents::Ntfs, false, true),
+            (Contents::Ntfs, true, false),
+            (ext, false, false),
+            (Contents::Exfat, false, false),
+            (Contents::Unknown, false, false),
+        ] {
+            assert_eq!(
+                contents.is_for_udisks(Driver::Builtin, read_only),
+                is_for_udisks && !is_root(),
+                "{contents}"
+            );
+            assert!(!contents.is_for_udisks(Driver::Kernel, read_only));
+            let (means, part) = how(contents, Driver::Builtin, true);
+            let is_taken = contents.is_for_udisks(Driver::Builtin, false);
+            assert_eq!(means == Some(Means::Udisks), is_taken, "{contents}");
+            assert!(!is_taken || part.note.unwrap().contains("leave out the mount point"));
+        }
+    }
+
+    #[test]
+    fn kernels_are_told_apart_by_their_numbers() {
+        for (release, asks) in [
+            ("6.18.44-fc-v857", true),
+            ("6.17", true),
+            ("7.0.1", true),
+            ("6.12.9+deb13", false),
+            ("5.19", false),
+            ("odd", false),
+        ] {
+            assert_eq!(asks_for_size(release), asks, "{release}");
+        }
     }
 
     #[test]

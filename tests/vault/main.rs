@@ -45,6 +45,7 @@ mod stacked;
 mod stick;
 mod syncing;
 mod travelling;
+mod udisks;
 mod unseen;
 mod veracrypt;
 mod world;

@@ -149,13 +149,15 @@ impl TryFrom<String> for IdleTime {
 /// What mounts the file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DriverChoice {
-    /// The kernel for root, else builtin
+    /// The kernel for root, else builtin; without a mount point, udisks for what builtin does not write
     Auto,
     /// Loop device and the kernel's file system; needs root
     Kernel,
     /// Without root: FAT, exFAT, ext2/3/4, and NTFS for reading, by strongroom
     #[value(alias = "userspace")]
     Builtin,
+    /// Without root: whatever the kernel knows, where udisks likes, below /run/media or /media; name no mount point
+    Udisks,
 }
 
 /// Whose the files of a volume are.

@@ -27,8 +27,9 @@ use rustix::{
 };
 
 use super::{
-    Volume, cut_users_off, detach_copies, find_mount, flush_device, last_place_of, ownership, place_of,
-    sync_and_unmount, sync_file_system, sync_open, tell_of_unseen, uncover, unmount_apart, unmount_directly,
+    Volume, check_discard, cut_users_off, detach_copies, find_mount, flush_device, last_place_of, ownership,
+    place_of, sync_and_unmount, sync_file_system, sync_open, tell_of_unseen, uncover, unmount_apart,
+    unmount_directly,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -56,10 +57,7 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
         return Err(volume.superblock.unmountable());
     };
     volume.options.check(volume.superblock.contents, Means::Kernel)?;
-    if volume.options.discards() && !volume.can_discard && !volume.read_only {
-        let reason = "-o discard: this container takes no space back, as it is not thin";
-        return Err(Error::new(ErrorKind::Unsupported, reason).with_hint("leave it out"));
-    }
+    check_discard(volume)?;
     let device = attach(volume, session)?;
     session.check_stop()?;
     let is_refused_writing = mount_device(&device, kind, volume, mountpoint)?;
@@ -275,14 +273,14 @@ struct FileSystem {
 
 /// How many errors the kernel has noted in the ext file system on a device, over all times that it was mounted since it was last
 /// repaired.
-fn noted_errors(device: &Path) -> u64 {
+pub(super) fn noted_errors(device: &Path) -> u64 {
     let name = device.file_name().unwrap_or_default();
     let count = std::fs::read_to_string(Path::new("/sys/fs/ext4").join(name).join("errors_count"));
     count.ok().and_then(|count| count.trim().parse().ok()).unwrap_or_default()
 }
 
 /// While it is mounted and unmounted, a file system that is read only may write.
-fn seal(shadow: Option<&Arc<ShadowDevice>>, is_sealed: bool) {
+pub(super) fn seal(shadow: Option<&Arc<ShadowDevice>>, is_sealed: bool) {
     if let Some(shadow) = shadow {
         shadow.seal(is_sealed);
     }

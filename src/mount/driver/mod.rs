@@ -5,6 +5,7 @@ mod e2fsck;
 mod kernel;
 mod ownership;
 mod source;
+mod udisks;
 
 use std::{
     fs::File,
@@ -63,6 +64,8 @@ pub enum DriverChoice {
     Kernel,
     /// The server itself: FAT, exFAT, ext2, ext3 and ext4, and NTFS to read.
     Builtin,
+    /// The kernel's file system, as udisks mounts it for an ordinary user.
+    Udisks,
 }
 
 /// A driver.
@@ -72,6 +75,8 @@ pub enum Driver {
     Kernel,
     /// The server itself, which takes no privileges.
     Builtin,
+    /// A loop device and the kernel's file system, which udisks makes and mounts.
+    Udisks,
 }
 
 impl DriverChoice {
@@ -84,8 +89,9 @@ impl DriverChoice {
             Self::Kernel if is_root() => Ok(Driver::Kernel),
             Self::Auto if has_loop_devices() => Ok(Driver::Kernel),
             Self::Auto | Self::Builtin => Ok(Driver::Builtin),
+            Self::Udisks => Ok(Driver::Udisks),
             Self::Kernel => Err(Error::new(ErrorKind::Permission, "only root may use the kernel driver")
-                .with_hint("leave out --driver, or run it as root")),
+                .with_hint("leave out --driver, or run it as root; or use --driver udisks")),
         }
     }
 }
@@ -96,6 +102,7 @@ impl Driver {
         match self {
             Self::Kernel => "kernel",
             Self::Builtin => "builtin",
+            Self::Udisks => "udisks",
         }
     }
 
@@ -107,23 +114,29 @@ impl Driver {
         match self {
             Self::Kernel => kernel::check(),
             Self::Builtin => Ok(()),
+            Self::Udisks => super::udisks::check(),
         }
     }
 
-    /// Mounts the file system in `block` on `mountpoint`, and puts what must be undone on the session's stack.
+    /// Mounts the file system in `block` at `place`, and puts what must be undone on the session's stack.
     ///
     /// # Errors
     /// `Missing` where a tool or the kernel's file system is, `Unsupported`, `Io` where the file system is damaged,
-    /// `Damaged` where its end is missing, `Interrupted`.
-    pub fn mount(self, volume: Volume<'_>, mountpoint: &MountPoint, session: &mut Session) -> Result<()> {
+    /// `Damaged` where its end is missing, `Permission`, `Interrupted`.
+    pub fn mount(volume: Volume<'_>, place: Spot<'_>, session: &mut Session) -> Result<()> {
+        let action = || match place {
+            Spot::On(mountpoint, _) => format!("cannot mount on {}", mountpoint.path().display()),
+            Spot::Anywhere { .. } => "cannot mount by way of udisks".to_owned(),
+        };
         let owned = ownership::check(volume.superblock.contents, volume.owners, Means::Kernel);
-        owned.map_err(|error| error.during(format!("cannot mount on {}", mountpoint.path().display())))?;
-        let mounted = match (volume.missing_end, self) {
+        owned.map_err(|error| error.during(action()))?;
+        let mounted = match (volume.missing_end, place) {
             // No repair brings it back, and each would write.
             (Some(missing), _) if !volume.read_only => Err(cut_off(missing)),
-            (_, Self::Kernel) => kernel::mount(volume, mountpoint, session),
+            (_, Spot::Anywhere { asks_password }) => udisks::mount(volume, asks_password, session),
+            (_, Spot::On(mountpoint, Self::Kernel)) => kernel::mount(volume, mountpoint, session),
             // What it can mount was left to it before.
-            (_, Self::Builtin) => Err(unmountable(&volume.superblock)),
+            (_, Spot::On(..)) => Err(unmountable(&volume.superblock)),
         };
         let mounted = mounted.map_err(|error| match (volume.missing_end, error.kind()) {
             (Some(missing), ErrorKind::Io) => cut_off(missing),
@@ -132,8 +145,20 @@ impl Driver {
         if let (Some(missing), Ok(())) = (volume.missing_end, &mounted) {
             session.warnings.push(format!("{missing}; files stored there cannot be read"));
         }
-        mounted.map_err(|error| error.during(format!("cannot mount on {}", mountpoint.path().display())))
+        mounted.map_err(|error| error.during(action()))
     }
+}
+
+/// Where a file system is to show.
+#[derive(Debug, Clone, Copy)]
+pub enum Spot<'a> {
+    /// Here, by this driver.
+    On(&'a MountPoint, Driver),
+    /// Where udisks likes.
+    Anywhere {
+        /// Whether polkit may have the user asked for a password.
+        asks_password: bool,
+    },
 }
 
 /// The block file as a driver sees it.
@@ -173,9 +198,18 @@ impl Volume<'_> {
 fn unmountable(superblock: &Superblock) -> Error {
     match superblock.contents {
         Contents::Unknown => superblock.unmountable(),
-        other => Error::new(ErrorKind::Missing, format!("no driver mounts {other} without root"))
-            .with_hint("mount it as root, or use mount --block to see the volume as a file"),
+        other => Error::new(ErrorKind::Missing, format!("no driver mounts {other} here without root"))
+            .with_hint("leave out the mount point, and udisks mounts it where it likes; or mount it as root; or use mount --block to see the volume as a file"),
     }
+}
+
+/// Whether the container takes back the space that is to be given back.
+fn check_discard(volume: Volume<'_>) -> Result<()> {
+    if !volume.options.discards() || volume.can_discard || volume.read_only {
+        return Ok(());
+    }
+    let reason = "-o discard: this container takes no space back, as it is not thin";
+    Err(Error::new(ErrorKind::Unsupported, reason).with_hint("leave it out"))
 }
 
 fn cut_off(missing: &str) -> Error {

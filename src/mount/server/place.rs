@@ -25,12 +25,14 @@ pub(super) enum Place {
     Private,
     Block(MountPoint),
     FileSystem(MountPoint, Driver),
+    Desktop,
 }
 
 impl Place {
     pub(super) fn check(target: &Target) -> Result<Self> {
         Ok(match target {
             Target::Private => Self::Private,
+            Target::Desktop { .. } => Self::Desktop,
             Target::Block { directory } => Self::Block(MountPoint::open(directory)?),
             Target::FileSystem { mountpoint, driver, made, .. } => {
                 let driver = driver.resolve()?;
@@ -44,10 +46,15 @@ impl Place {
     /// kernel shall gather; but root may put a loop device of its own on `--block`.
     pub(super) fn client(&self) -> Client {
         match self {
-            Self::FileSystem(_, Driver::Kernel) => Client::LoopDevice,
+            Self::FileSystem(_, Driver::Kernel) | Self::Desktop => Client::LoopDevice,
             Self::Block(_) if is_root() => Client::Direct,
             _ => Client::Cached,
         }
+    }
+
+    /// Whether the kernel's file system writes to the block file.
+    pub(super) const fn is_below_a_driver(&self) -> bool {
+        matches!(self, Self::FileSystem(_, Driver::Kernel) | Self::Desktop)
     }
 
     pub(super) fn mountpoint(&self) -> Option<PathBuf> {
@@ -60,6 +67,7 @@ impl Place {
     pub(super) fn driver(&self) -> &'static str {
         match self {
             Self::FileSystem(_, driver) => driver.name(),
+            Self::Desktop => Driver::Udisks.name(),
             _ => "none",
         }
     }

@@ -5,7 +5,6 @@ use crate::{
     error::Result,
     mount::{
         driver::{repair_in_memory, repair_unasked},
-        protocol::Order,
         replay::Below,
         session::{BLOCK, Session},
         undo::{Log, Undo},
@@ -17,15 +16,9 @@ impl Server {
     ///
     /// # Errors
     /// Those of the block file and of `e2fsck`, and `Io` where not all that was repaired reached the volume.
-    pub(super) fn repair(
-        order: &Order,
-        place: &Place,
-        below: &Below,
-        session: &mut Session,
-        log: &Log,
-    ) -> Result<()> {
+    pub(super) fn repair(place: &Place, below: &Below, session: &mut Session, log: &Log) -> Result<()> {
         let height = session.parts.height();
-        drop(Self::export(order, place, below.device.clone(), session, log)?);
+        drop(Self::export(place, place.client(), below.device.clone(), session, log)?);
         let block = format!("{BLOCK}/{}", crate::export::VOLUME_FILE);
         let repaired = match (&below.shadow, place.mountpoint()) {
             (None, Some(mountpoint)) => repair_unasked(session, &block, &mountpoint),
