@@ -12,7 +12,7 @@ use strongroom::{
         secret::{Credentials, Password, VolumeKey},
         xts::AesXts,
     },
-    filesystem::{ExtFileSystem, FileSystem, NodeId, NtfsFileSystem, Seek},
+    filesystem::{ExtFileSystem, FileSystem, IsoFileSystem, NodeId, NtfsFileSystem, Seek, UdfFileSystem},
     format::{
         Attempt, Format, Unlocked,
         freeotfe::{self, Details, FreeOtfe},
@@ -367,6 +367,19 @@ pub(crate) fn ntfs(data: &[u8]) -> bool {
     let Ok(files) = NtfsFileSystem::open(&volume, false) else { return false };
     let _anything = (files.space(), files.is_hibernated());
     look_at(&files)
+}
+
+/// The same with ISO 9660.
+pub(crate) fn iso(data: &[u8]) -> bool {
+    let Some(volume) = in_pieces(data) else { return false };
+    let _either = UdfFileSystem::is_there(&volume);
+    IsoFileSystem::open(&volume).is_ok_and(|files| look_at(&files))
+}
+
+/// The same with UDF.
+pub(crate) fn udf(data: &[u8]) -> bool {
+    let Some(volume) = in_pieces(data) else { return false };
+    UdfFileSystem::open(&volume).is_ok_and(|files| look_at(&files))
 }
 
 /// Two bytes with the volume's size in KiB; then pieces of it, each as two bytes with its place in KiB, and a KiB. The rest is zeros.

@@ -35,6 +35,9 @@ dbus-daemon     dbus        tests
 /usr/lib/polkit-1/polkitd polkitd tests
 udevadm         udev        tests
 udisksctl       udisks2     tests
+genisoimage     genisoimage tests
+xorriso         xorriso     tests
+mkudffs         udftools    tests
 xz              xz-utils    tests
 python3         python3     tests
 '

@@ -77,13 +77,16 @@ fn no_input_of_the_corpora_of_foreign_containers_panics() {
         ("free_space", foreign::free_space, 41),
         ("ext", foreign::ext, 41),
         ("ntfs", foreign::ntfs, 41),
+        ("iso", foreign::iso, 41),
+        ("udf", foreign::udf, 41),
     ];
     for (name, target, step) in targets {
         let inputs = corpus(name);
         assert!(inputs.len() >= 4, "only {} inputs of {name}", inputs.len());
         let whole = inputs.iter().filter(|input| target(input)).count();
         // Each file system is one that is read.
-        let wanted = if ["free_space", "ext", "ntfs"].contains(&name) { inputs.len() } else { 4 };
+        let wanted =
+            if ["free_space", "ext", "ntfs", "iso", "udf"].contains(&name) { inputs.len() } else { 4 };
         assert!(whole >= wanted, "only {whole} inputs of {name} are what they should be");
         for input in &inputs {
             for at in (0..input.len().min(8192)).step_by(step) {

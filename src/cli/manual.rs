@@ -137,7 +137,7 @@ mount point, below /run/media or /media. With --driver udisks it does so for any
 named then. Unmounting it in the file manager closes the volume. If the kernel hides the block file from udisks (Linux 6.17 and newer), mount and doctor give the command that root must run once.
 
 On a mount point of yours, NTFS is only read without root: mount says so, and that its log is not replayed where it was not left clean. Symbolic links and junctions show as relative
-links, names are told apart by case, and encrypted, deduplicated and cloud files cannot be read.
+links, names are told apart by case, and encrypted, deduplicated and cloud files cannot be read. ISO 9660 (with Rock Ridge or Joliet) and UDF are only read, too.
 
 FAT, exFAT and NTFS know no owners. When root mounts them with the kernel's driver, the files belong to the user who called root with sudo, pkexec or
 doas (SUDO_UID, PKEXEC_UID, DOAS_USER), or else to the owner of the mount point, and nobody else can read them.

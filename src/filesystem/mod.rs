@@ -5,15 +5,21 @@
 
 mod bytes;
 mod cache;
+mod civil;
 mod ext;
 mod fat;
+mod iso;
+mod kept;
 mod ntfs;
+mod udf;
 
 use std::{ffi::OsStr, fmt, ops::Range, time::SystemTime};
 
 pub use ext::{ExtFileSystem, Journal, Unreadable, Unwritten};
 pub use fat::{FatFileSystem, NewFat, Repair, is_known};
+pub use iso::IsoFileSystem;
 pub use ntfs::NtfsFileSystem;
+pub use udf::UdfFileSystem;
 
 use crate::block::BlockError;
 

@@ -55,6 +55,10 @@ pub enum FileSystem {
     Exfat,
     /// NTFS.
     Ntfs,
+    /// ISO 9660, and with it perhaps UDF.
+    Iso,
+    /// UDF.
+    Udf,
 }
 
 impl FileSystem {
@@ -67,6 +71,8 @@ impl FileSystem {
             Self::Fat => "vfat",
             Self::Exfat => "exfat",
             Self::Ntfs => "ntfs",
+            Self::Iso => "iso9660",
+            Self::Udf => "udf",
         }
     }
 }
@@ -437,8 +443,8 @@ static KNOWN: &[Signature] = &[
     other(0x255c, b"\x19\x01\x54\x19", "a UFS2 file system"),
     other(0x2034, b"ReIsErFs", REISERFS),
     other(0x8000, b"JFS1", "a JFS file system"),
-    other(0x8001, b"CD001", "an ISO 9660 file system"),
-    other(0x8001, b"BEA01", "a UDF file system"),
+    file_system(Test::Magic(0x8001, b"CD001"), FileSystem::Iso, "an ISO 9660 file system"),
+    file_system(Test::Magic(0x8001, b"BEA01"), FileSystem::Udf, "a UDF file system"),
     other(65_526, b"SWAPSPACE2", "swap space"),
     other(0x1_0000, b"\x01\x16\x19\x70", "a GFS2 file system"),
     other(0x1_0000, b"ReIsEr4", "a Reiser4 file system"),

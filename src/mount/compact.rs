@@ -44,9 +44,12 @@ pub fn compact(device: &Arc<dyn BlockDevice>, progress: Progress<'_>) -> Result<
             let (files, _) = FatFileSystem::open(&bytes, false).map_err(failed)?;
             give_back(&files, &bytes, progress, failed)
         }
-        Contents::Xfs | Contents::Btrfs | Contents::Ntfs | Contents::Unknown => {
-            give_zeros_back(&bytes, progress)
-        }
+        Contents::Xfs
+        | Contents::Btrfs
+        | Contents::Ntfs
+        | Contents::Iso
+        | Contents::Udf
+        | Contents::Unknown => give_zeros_back(&bytes, progress),
     }
 }
 

@@ -40,6 +40,10 @@ pub enum Contents {
     Exfat,
     /// NTFS.
     Ntfs,
+    /// ISO 9660, and with it perhaps UDF.
+    Iso,
+    /// UDF.
+    Udf,
     /// None that is known here.
     Unknown,
 }
@@ -93,6 +97,9 @@ fn block_size(contents: Contents, head: &[u8]) -> Option<u32> {
         Contents::Btrfs => Some(u32::from_le_bytes(*bytes(BTRFS_SUPERBLOCK + 0x90)?.first_chunk()?)),
         Contents::Exfat => 1_u32.checked_shl(u32::from(byte(108)?)),
         Contents::Fat | Contents::Ntfs => Some(u32::from(u16::from_le_bytes(*bytes(11)?.first_chunk()?))),
+        Contents::Iso => Some(u32::from(u16::from_le_bytes(*bytes(ISO_DESCRIPTOR + 128)?.first_chunk()?))),
+        // Its descriptors tell, farther on: 512 at least.
+        Contents::Udf => Some(512),
         Contents::Unknown => None,
     }
 }
@@ -112,7 +119,11 @@ impl Contents {
     pub(super) fn failure(self, fault: Fault) -> Error {
         match fault {
             Fault::Damaged => Error::new(ErrorKind::Io, format!("the {self} file system is damaged"))
-                .with_hint(if self == Self::Ntfs { REPAIR_NTFS } else { REPAIR }),
+                .with_hint(match self {
+                    Self::Ntfs => REPAIR_NTFS,
+                    Self::Iso | Self::Udf => READ_OTHERWISE,
+                    _ => REPAIR,
+                }),
             other => Error::new(ErrorKind::Io, other.to_string()),
         }
     }
@@ -130,6 +141,8 @@ impl Contents {
             Some(FileSystem::Fat) => Self::Fat,
             Some(FileSystem::Exfat) => Self::Exfat,
             Some(FileSystem::Ntfs) => Self::Ntfs,
+            Some(FileSystem::Iso) => Self::Iso,
+            Some(FileSystem::Udf) => Self::Udf,
             None => Self::Unknown,
         }
     }
@@ -143,6 +156,8 @@ impl Contents {
             Self::Fat => Some("vfat"),
             Self::Exfat => Some("exfat"),
             Self::Ntfs => Some("ntfs3"),
+            Self::Iso => Some("iso9660"),
+            Self::Udf => Some("udf"),
             Self::Unknown => None,
         }
     }
@@ -157,6 +172,8 @@ impl fmt::Display for Contents {
             Self::Fat => "FAT",
             Self::Exfat => "exFAT",
             Self::Ntfs => "NTFS",
+            Self::Iso => "ISO 9660",
+            Self::Udf => "UDF",
             Self::Unknown => "unknown",
         })
     }
@@ -165,8 +182,10 @@ impl fmt::Display for Contents {
 /// `ntfsfix` makes the copy of the first records agree again and empties the log; what it cannot mend, Windows can.
 pub(super) const REPAIR_NTFS: &str =
     "use mount --block, then ntfsfix on the block file (package ntfs-3g); or let Windows check it";
+const READ_OTHERWISE: &str = "use mount --block, then 7z or xorriso on DIR/volume";
 const REPAIR: &str = "mount the volume with --block, and run fsck on DIR/volume";
 const EXT_SUPERBLOCK: usize = 1024;
+const ISO_DESCRIPTOR: usize = 0x8000;
 const BTRFS_SUPERBLOCK: usize = 64 * 1024;
 
 #[cfg(test)]
@@ -187,6 +206,8 @@ mod tests {
         assert_eq!(Contents::recognise(&with(0x10040, b"_BHRfS_M")), Contents::Btrfs);
         assert_eq!(Contents::recognise(&with(3, b"EXFAT   ")), Contents::Exfat);
         assert_eq!(Contents::recognise(&with(3, b"NTFS    ")), Contents::Ntfs);
+        assert_eq!(Contents::recognise(&with(0x8001, b"CD001")), Contents::Iso);
+        assert_eq!(Contents::recognise(&with(0x8001, b"BEA01")), Contents::Udf);
     }
 
     #[test]

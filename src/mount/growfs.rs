@@ -58,7 +58,7 @@ const fn by_hand(contents: Contents) -> Option<&'static str> {
         Contents::Btrfs => "mount it as root, then btrfs filesystem resize max MOUNTPOINT",
         Contents::Ntfs => "strongroom mount --block, then ntfsresize on DIR/volume",
         Contents::Fat | Contents::Exfat => "make a new container and copy the files",
-        Contents::Unknown => return None,
+        Contents::Iso | Contents::Udf | Contents::Unknown => return None,
     })
 }
 

@@ -273,7 +273,7 @@ fn refused(name: &str, text: &str) -> Error {
 pub(super) const NOT_MOUNTED: &str = "unmount the same file system where it is mounted already; or use mount --block, then the file system's own check on the block file";
 
 fn not_allowed() -> Error {
-    let reason = "polkit does not let you mount by way of udisks";
+    let reason = "polkit does not let you";
     Error::new(ErrorKind::Permission, reason).with_hint(
         "log in at the machine itself; or mount it as root; or use mount --block to see the volume as a file",
     )

@@ -83,9 +83,9 @@ impl Contents {
     /// The kernel is for root. udisks is for others, who leave the mount point to it.
     pub(super) const fn means(self) -> &'static [Means] {
         match self {
-            Self::Ext { .. } | Self::Fat | Self::Exfat => &[Means::Kernel, Means::Builtin],
+            Self::Ext { .. } | Self::Fat | Self::Exfat | Self::Iso => &[Means::Kernel, Means::Builtin],
             // By strongroom for reading alone.
-            Self::Ntfs => &[Means::Kernel, Means::Udisks, Means::Builtin],
+            Self::Ntfs | Self::Udf => &[Means::Kernel, Means::Udisks, Means::Builtin],
             Self::Xfs | Self::Btrfs => &[Means::Kernel, Means::Udisks],
             Self::Unknown => &[],
         }
@@ -112,7 +112,11 @@ impl Contents {
 pub fn ways() -> Result<Ways> {
     let driver = DriverChoice::Auto.resolve()?;
     let fuse = part(check_fuse());
-    let udisks = part(udisks::check().and_then(|()| check_size_shows()));
+    let udisks = if is_root() {
+        Part { ok: false, note: Some("root does without".to_owned()), fix: None }
+    } else {
+        part(udisks::check().and_then(|()| check_size_shows()))
+    };
     let filesystems = FilesystemKind::ALL.map(|kind| {
         let contents = contents(kind);
         let (means, mount) = if fuse.ok {
@@ -128,7 +132,7 @@ pub fn ways() -> Result<Ways> {
 /// Whether the kernel tells udisks how large the block file of an ordinary user is. Without that the loop device is empty.
 fn check_size_shows() -> Result<()> {
     let is_allowed = fs::read_to_string(SEEN_BY_ROOT).is_ok_and(|word| word.trim() == "Y");
-    if is_root() || is_allowed || !asks_for_size(&uname().release().to_string_lossy()) {
+    if is_allowed || !asks_for_size(&uname().release().to_string_lossy()) {
         return Ok(());
     }
     let reason = "this kernel does not show a user's block file to udisks";
@@ -313,6 +317,8 @@ mod tests {
             (Contents::Btrfs, true, true),
             (Contents::Ntfs, false, true),
             (Contents::Ntfs, true, false),
+            (Contents::Udf, false, true),
+            (Contents::Iso, false, false),
             (ext, false, false),
             (Contents::Exfat, false, false),
             (Contents::Unknown, false, false),

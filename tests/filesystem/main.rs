@@ -15,6 +15,7 @@ mod disk;
 mod ext;
 mod fat;
 mod ntfs;
+mod optical;
 
 use std::{env, ops::Range};
 

@@ -1,7 +1,7 @@
 //! FAT and exFAT as a user mounts them: by the server itself.
 
 use crate::{
-    place::{Who, is_skipped, signal, wait_for_end_of, wait_until},
+    place::{CHEAP, Who, is_skipped, signal, wait_for_end_of, wait_until},
     world::{World, with_vault_of},
 };
 
@@ -344,4 +344,40 @@ fn times_before_1970_keep_their_fractions() {
         assert_eq!(world.shell("TZ=UTC stat -c %y m/moon"), "1970-01-01 00:00:00.100000000 +0000\n");
         world.done("unmount m");
     });
+}
+
+#[test]
+fn images_of_discs_are_read_by_the_server_itself() {
+    let is_there = ["/usr/bin/genisoimage", "/usr/sbin/mkudffs"]
+        .iter()
+        .all(|program| std::path::Path::new(program).exists());
+    if !is_there && !is_skipped("genisoimage or mkudffs is not installed") {
+        return;
+    }
+    for who in [Who::User, Who::RootInServer] {
+        with_vault_of(who, "--size 20M", |world| {
+            world.shell(
+                "mkdir -p tree/folder && seq 100000 > tree/folder/numbers && ln -s folder/numbers tree/link && chmod 640 tree/folder/numbers
+                 genisoimage -quiet -R -J -o rock.iso tree && genisoimage -quiet -udf -D -o bridge.iso tree/folder
+                 PATH=$PATH:/usr/sbin; truncate -s 20M plain.udf && mkudffs plain.udf > said",
+            );
+            for (image, check) in [
+                ("rock.iso", "diff -r --no-dereference tree m && test $(stat -c %a m/folder/numbers) = 640"),
+                ("bridge.iso", "diff -r tree/folder m"),
+                ("plain.udf", "ls m"),
+            ] {
+                world.done(&format!("import {image} disc.vault --password-file password {CHEAP}"));
+                let mounted = world.json("mount disc.vault m --password-file password --driver builtin");
+                assert_eq!(
+                    (&mounted["driver"], &mounted["read_only"]),
+                    (&"builtin".into(), &true.into()),
+                    "{image}"
+                );
+                world.shell(check);
+                assert!(world.shell("! touch m/new 2>&1").contains("Read-only file system"), "{image}");
+                world.done("unmount m");
+                world.shell("rm disc.vault");
+            }
+        });
+    }
 }

@@ -153,7 +153,7 @@ pub(crate) enum DriverChoice {
     Auto,
     /// Loop device and the kernel's file system; needs root
     Kernel,
-    /// Without root: FAT, exFAT, ext2/3/4, and NTFS for reading, by strongroom
+    /// Without root: FAT, exFAT, ext2/3/4; NTFS, ISO 9660 and UDF for reading, by strongroom
     #[value(alias = "userspace")]
     Builtin,
     /// Without root: whatever the kernel knows, where udisks likes, below /run/media or /media; name no mount point

@@ -20,7 +20,6 @@ mod compression;
 mod directory;
 mod file;
 mod geometry;
-mod kept;
 mod link;
 mod names;
 mod record;
@@ -36,6 +35,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+pub(super) use self::names::text;
 use self::{
     file::{Nature, ROOT, number},
     record::DATA,

@@ -47,7 +47,7 @@ pub(super) fn units(bytes: &[u8]) -> impl Iterator<Item = u16> {
 }
 
 /// A name as it is shown.
-pub(super) fn text(units: impl Iterator<Item = u16>) -> Vec<u8> {
+pub(in crate::filesystem) fn text(units: impl Iterator<Item = u16>) -> Vec<u8> {
     let mut shown = Vec::new();
     for letter in char::decode_utf16(units) {
         match letter {

@@ -6,10 +6,10 @@ use super::{
     super::{
         Fault, Result,
         bytes::{long, u8_at, u16_at, u32_at, u64_at},
+        kept::Kept,
     },
     file::File,
     geometry::Geometry,
-    kept::Kept,
     names::UpCase,
     record::{
         ATTRIBUTE_LIST, BITMAP, DATA, FILE_NAME, INDEX_ALLOCATION, INDEX_ROOT, REPARSE_POINT, Record,

@@ -1,5 +1,5 @@
-//! File systems without privileges, by the server itself, which serves the files by FUSE: FAT and exFAT, ext2, ext3 and ext4, and NTFS
-//! for reading. There is no block file.
+//! File systems without privileges, by the server itself, which serves the files by FUSE: FAT and exFAT, ext2, ext3 and ext4; and NTFS,
+//! ISO 9660 and UDF for reading. There is no block file.
 
 use std::{
     os::fd::OwnedFd,
@@ -16,8 +16,8 @@ use crate::{
     error::{Error, ErrorKind, Result},
     export::{FilesExport, FilesMount, Owners, Promptness},
     filesystem::{
-        ExtFileSystem, FatFileSystem, Fault, FileSystem, Journal, NodeId, NtfsFileSystem, Rights, Unreadable,
-        Unwritten,
+        ExtFileSystem, FatFileSystem, Fault, FileSystem, IsoFileSystem, Journal, NodeId, NtfsFileSystem,
+        Rights, UdfFileSystem, Unreadable, Unwritten,
     },
     mount::{
         filesystem::Contents,
@@ -81,7 +81,7 @@ impl Builtin {
 
     /// Whether it writes none of these, whatever was asked for.
     pub(in crate::mount) const fn only_reads(&self) -> bool {
-        matches!(self.contents, Contents::Ntfs)
+        matches!(self.contents, Contents::Ntfs | Contents::Iso | Contents::Udf)
     }
 
     /// Mounts it, and puts what must be undone on the session's stack. Gives what tells of its end. Where it takes a repair first, and
@@ -130,6 +130,7 @@ impl Builtin {
             }
             Contents::Ext { .. } => self.open_ext_to_write(view, session, repair)?,
             Contents::Ntfs => (self.open_ntfs(view, session)?, false),
+            Contents::Iso | Contents::Udf => (self.open_optical(view, session)?, false),
             _ => (self.open_fat(view, session)?, !view.read_only),
         };
         let read_only = !is_written;
@@ -195,6 +196,29 @@ impl Builtin {
         Ok(Arc::new(files))
     }
 
+    /// A volume may be both: with the same files, of which Rock Ridge tells most; or with a note in ISO 9660 that they are in UDF.
+    fn open_optical(&self, view: View<'_>, session: &mut Session) -> Result<Arc<dyn FileSystem>> {
+        if self.contents == Contents::Iso {
+            let iso = IsoFileSystem::open(&self.device);
+            let is_all = iso.as_ref().is_ok_and(IsoFileSystem::has_rock_ridge);
+            if !is_all
+                && UdfFileSystem::is_there(&self.device)
+                && let Ok(files) = UdfFileSystem::open(&self.device)
+            {
+                return Ok(Arc::new(files));
+            }
+            return Ok(Arc::new(iso.map_err(|fault| self.unusable(view, &Unreadable::Fault(fault)))?));
+        }
+        let files = match UdfFileSystem::open(&self.device) {
+            Err(Fault::Unsupported) => return Err(session_by_session()),
+            opened => opened.map_err(|fault| self.unusable(view, &Unreadable::Fault(fault)))?,
+        };
+        if !view.read_only {
+            session.warnings.push("mounted read-only, as strongroom does not write UDF".to_owned());
+        }
+        Ok(Arc::new(files))
+    }
+
     fn open_ext(&self, view: View<'_>, session: &mut Session) -> Result<Arc<dyn FileSystem>> {
         let (files, journal) = ExtFileSystem::open(&self.device, view.missing_end.is_some())
             .map_err(|why| self.unusable(view, &why))?;
@@ -246,6 +270,12 @@ impl Builtin {
                 .with_hint("mount it as root; or use mount --block to see the volume as a file"),
         }
     }
+}
+
+fn session_by_session() -> Error {
+    let reason = "strongroom does not read a UDF that was written session by session, as on a CD-R";
+    Error::new(ErrorKind::Unsupported, reason)
+        .with_hint("mount it as root; or use mount --block to see the volume as a file")
 }
 
 /// Whether a file system that was to be written takes a repair first.

@@ -99,7 +99,7 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
     }
     session.note(|record| {
         record.mount = Some(mount.id);
-        record.entry.read_only |= is_refused_writing;
+        record.entry.read_only |= is_refused_writing || kind == "iso9660";
     })
 }
 
@@ -166,7 +166,7 @@ fn mount_device(device: &Path, kind: &str, volume: Volume<'_>, mountpoint: &Moun
         let flags = MountFlags::NOSUID | MountFlags::NODEV | volume.options.flags() | access;
         rustix::mount::mount(device, &target, kind, flags, options.as_deref())
     };
-    if volume.read_only {
+    if volume.read_only || contents == Contents::Iso {
         mount(MountFlags::RDONLY).map_err(|error| refused(error, contents))?;
         return Ok(false);
     }

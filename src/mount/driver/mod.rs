@@ -62,7 +62,7 @@ pub enum DriverChoice {
     Auto,
     /// A loop device and the kernel's file system. Root only.
     Kernel,
-    /// The server itself: FAT, exFAT, ext2, ext3 and ext4, and NTFS to read.
+    /// The server itself: FAT, exFAT, ext2, ext3 and ext4; NTFS, ISO 9660 and UDF to read.
     Builtin,
     /// The kernel's file system, as udisks mounts it for an ordinary user.
     Udisks,

@@ -37,7 +37,12 @@ pub(super) fn options(contents: Contents, owner: User) -> Option<String> {
     let names = match contents {
         Contents::Fat => "utf8=1",
         Contents::Exfat | Contents::Ntfs => "iocharset=utf8",
-        Contents::Ext { .. } | Contents::Xfs | Contents::Btrfs | Contents::Unknown => return None,
+        Contents::Ext { .. }
+        | Contents::Xfs
+        | Contents::Btrfs
+        | Contents::Iso
+        | Contents::Udf
+        | Contents::Unknown => return None,
     };
     let User { uid, gid } = owner;
     Some(format!("uid={uid},gid={gid},umask=077,{names}"))

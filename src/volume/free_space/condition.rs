@@ -38,6 +38,8 @@ pub fn condition(device: &dyn BlockDevice) -> Result<Option<(FileSystem, Conditi
         FileSystem::Xfs => clean_or(xfs::is_clean(&bytes, &start)?, Condition::Journal),
         FileSystem::Btrfs => clean_or(start.u64(BTRFS_LOG_ROOT)? == 0, Condition::Journal),
         FileSystem::Ntfs => clean_or(ntfs::is_clean(&bytes, &start)?, Condition::Journal),
+        // Nothing is under way in what is written as a whole; and what UDF marks nobody here repairs.
+        FileSystem::Iso | FileSystem::Udf => Condition::Clean,
         FileSystem::Exfat => clean_or(exfat::is_clean(&start)?, Condition::Unclean),
         FileSystem::Fat => clean_or(fat::is_clean(&bytes, &start)?, Condition::Unclean),
     };

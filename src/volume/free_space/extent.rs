@@ -62,6 +62,8 @@ fn len(file_system: FileSystem, start: &Fields<'_>) -> Option<u64> {
         FileSystem::Btrfs => u64_at(BTRFS + 0xd1),
         FileSystem::Ext => ext_len(start),
         FileSystem::Fat => fat::len(start),
+        // An image may be longer or shorter than it says.
+        FileSystem::Iso | FileSystem::Udf => None,
     }
 }
 

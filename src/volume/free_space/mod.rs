@@ -53,7 +53,9 @@ pub fn free_tail(device: &dyn BlockDevice, limit: u64) -> Result<FreeTail> {
         FileSystem::Ntfs => ntfs::free_tail(&bytes, &start, limit)?,
         FileSystem::Ext => ext::free_tail(&bytes, &start, limit)?,
         FileSystem::Fat => fat::free_tail(&bytes, &start, limit)?,
-        FileSystem::Xfs | FileSystem::Btrfs => return Err(not_understood(found)),
+        FileSystem::Xfs | FileSystem::Btrfs | FileSystem::Iso | FileSystem::Udf => {
+            return Err(not_understood(found));
+        }
     };
     Ok(FreeTail { file_system, start })
 }
