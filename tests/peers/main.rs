@@ -9,6 +9,7 @@
 )]
 
 mod combinations;
+mod fat;
 mod guest;
 mod luks;
 mod luks_headers;
