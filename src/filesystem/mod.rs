@@ -46,7 +46,8 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
     /// The end of an [`open`](Self::open).
     fn release(&self, node: NodeId);
 
-    /// Reads from `offset` on. Fewer bytes than asked for only at the end of the file.
+    /// Reads from `offset` on. Fewer bytes than asked for only at the end of the file; all that are counted are written to `buf`, which
+    /// may hold what somebody else read.
     fn read(&self, node: NodeId, offset: u64, buf: &mut [u8]) -> Result<usize>;
 
     /// Writes all of `data`, or fails; what lies between the end of the file and `offset` reads as zeros.

@@ -124,6 +124,8 @@ impl Iso {
                 break;
             }
         }
+        // The buffer may hold what somebody else read.
+        rest.fill(0);
         Ok(len)
     }
 }
