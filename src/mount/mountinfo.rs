@@ -4,8 +4,12 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     io,
-    os::{fd::AsRawFd, unix::ffi::OsStrExt},
+    os::{
+        fd::AsRawFd,
+        unix::{ffi::OsStrExt, fs::FileExt},
+    },
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use serde::{Deserialize, Serialize};
@@ -134,6 +138,33 @@ pub fn check_proc() -> crate::error::Result<()> {
     Err(Error::new(ErrorKind::Missing, "/proc is not mounted").with_hint("as root: mount -t proc proc /proc"))
 }
 
+/// Has this process read its table through one descriptor from now on: also where `/proc` is hidden later, or no file can be opened.
+///
+/// # Errors
+/// What opening it gave.
+pub(super) fn keep() -> io::Result<()> {
+    let table = File::open(PATH)?;
+    KEPT.get_or_init(|| table);
+    Ok(())
+}
+
+fn read_kept(table: &File) -> io::Result<Vec<u8>> {
+    let (mut bytes, mut filled) = (vec![0; 1 << 16], 0);
+    loop {
+        // Without the descriptor's own place, which other threads would move.
+        let rest = bytes.get_mut(filled..).unwrap_or_default();
+        match table.read_at(rest, u64::try_from(filled).map_err(io::Error::other)?)? {
+            0 => break,
+            count => filled += count,
+        }
+        bytes.resize(bytes.len().max(filled + (1 << 16)), 0);
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+static KEPT: OnceLock<File> = OnceLock::new();
+
 /// The mounts of one moment, in the kernel's order: what lies on top comes last.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct MountTable(Vec<Mount>);
@@ -141,7 +172,7 @@ pub(super) struct MountTable(Vec<Mount>);
 impl MountTable {
     /// Reads the table of the calling process's mount namespace.
     pub(super) fn read() -> io::Result<Self> {
-        Ok(Self::parse(&fs::read(PATH)?))
+        Ok(Self::parse(&KEPT.get().map_or_else(|| fs::read(PATH), read_kept)?))
     }
 
     /// Reads that of the mount namespace of another process.

@@ -305,15 +305,24 @@ impl Server {
 
     /// Serves until the volume is taken down, by whomever. Says whether all that was written is kept.
     fn serve(mut self) -> bool {
+        let mut is_deaf = false;
         loop {
             let patience = self.idle.as_ref().map(Idle::wait);
             let event = match self.watch.next(&self.signals, &self.control, patience) {
                 Ok(event) => event,
                 Err(error) => {
-                    (self.log)(&format!("cannot wait for events: {error}"));
+                    if !is_deaf {
+                        (self.log)(&format!("cannot wait for events: {error}"));
+                    }
+                    is_deaf = true;
+                    events::pause();
+                    if !self.signals.came() {
+                        continue;
+                    }
                     Event::Signal
                 }
             };
+            is_deaf = false;
             let next = match event {
                 Event::Signal => self.end_by_itself(Cause::Signal),
                 Event::Gone => self.end_by_itself(Cause::Gone),

@@ -8,16 +8,23 @@ use std::{
         unix::net::{UnixListener, UnixStream},
     },
     path::Path,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::sleep,
     time::{Duration, Instant},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::inotify::{self, CreateFlags, WatchFlags},
+    process::Signal,
 };
 use signal_hook::{
-    consts::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2},
+    consts::{
+        SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU,
+    },
     flag,
     low_level::pipe,
 };
@@ -60,15 +67,16 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Catches SIGTERM, SIGINT and SIGQUIT. What else ends a process that does not expect it is none of a server's business.
+    /// Catches SIGTERM, SIGINT, SIGQUIT, SIGXCPU and SIGPWR. What else ends a process that does not expect it is none of a server's
+    /// business.
     pub(super) fn catch() -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (pipe, sender) = UnixStream::pair()?;
-        for signal in [SIGTERM, SIGINT, SIGQUIT] {
+        for signal in [SIGTERM, SIGINT, SIGQUIT, SIGXCPU, Signal::POWER.as_raw()] {
             flag::register(signal, Arc::clone(&stop))?;
             pipe::register(signal, sender.try_clone()?)?;
         }
-        for signal in [SIGHUP, SIGALRM, SIGUSR1, SIGUSR2] {
+        for signal in [SIGHUP, SIGALRM, SIGUSR1, SIGUSR2, SIGIO, SIGVTALRM, SIGPROF] {
             flag::register(signal, Arc::default())?;
         }
         Ok(Self { stop, pipe })
@@ -77,6 +85,11 @@ impl Signals {
     /// Set by the first signal.
     pub(super) fn stop(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.stop)
+    }
+
+    /// Whether one came.
+    pub(super) fn came(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 }
 
@@ -102,6 +115,7 @@ impl Watch {
     ///
     /// Not the block file's mount below the kernel's driver: that has the file open and does without its path.
     pub(super) fn new(export: OwnedFd, mount: Option<MountId>) -> Result<Self> {
+        mountinfo::keep()?;
         Ok(Self {
             mount,
             table: File::open(mountinfo::PATH)?,
@@ -193,7 +207,7 @@ impl Watch {
                     return Ok(Event::Signal);
                 }
                 Ready::Gone => return Ok(Event::Gone),
-                _ if !self.is_mounted()? => return Ok(Event::Gone),
+                _ if self.is_gone() => return Ok(Event::Gone),
                 Ready::Command => return Ok(Event::Command(control.accept()?.0)),
                 Ready::Changed => {
                     self.looked = Instant::now();
@@ -271,9 +285,9 @@ impl Watch {
         })
     }
 
-    fn is_mounted(&self) -> io::Result<bool> {
-        let table = MountTable::read()?;
-        Ok(self.mount.is_none_or(|id| table.find(id).is_some()))
+    /// Whether the mount that the user was given is there no longer. Where nobody can tell, it is taken to be there.
+    fn is_gone(&self) -> bool {
+        self.mount.is_some_and(|id| MountTable::read().is_ok_and(|table| table.find(id).is_none()))
     }
 }
 
@@ -339,6 +353,12 @@ pub(super) fn receive_command(stream: &UnixStream) -> Result<Command> {
     }
     stream.set_read_timeout(Some(COMMAND_LIMIT))?;
     Ok(protocol::receive(stream)?)
+}
+
+/// Waits a moment, where nobody could tell what happens: no file can be opened, say. What is not known has not happened, and a volume
+/// that may be in use stays.
+pub(super) fn pause() {
+    sleep(MOMENT);
 }
 
 /// How long nobody looks whether the session's directory is still there, where no mount changes.

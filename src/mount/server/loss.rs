@@ -369,7 +369,10 @@ impl Held {
                         let _ = move_home(&mut self.session).map(|control| self.control = control);
                     }
                 }
-                Err(error) => (self.log)(&format!("cannot wait for events: {error}")),
+                Err(error) => {
+                    (self.log)(&format!("cannot wait for events: {error}"));
+                    events::pause();
+                }
             }
         }
         // Only the session's directory is left, and the process ends.
