@@ -21,6 +21,8 @@ use crate::{
 pub(super) struct Replay {
     device: Arc<dyn BlockDevice>,
     found: Option<(FileSystem, Condition)>,
+    /// Whether something may be left as it is.
+    only_reads: bool,
     shadow: Option<Arc<ShadowDevice>>,
 }
 
@@ -35,11 +37,11 @@ pub(super) struct Below {
 impl Replay {
     /// What is to be done for a mount by `driver`.
     pub(super) fn plan(device: Arc<dyn BlockDevice>, read_only: bool, driver: Driver) -> Self {
-        if !read_only {
-            return Self { device, found: None, shadow: None };
-        }
         // What cannot be read, or is not understood, the driver will tell.
         let found = condition(&*device).ok().flatten();
+        if !read_only {
+            return Self { device, found, only_reads: false, shadow: None };
+        }
         let is_needed = match found {
             Some((FileSystem::Ext, Condition::Unclean)) => false,
             Some((FileSystem::Ext | FileSystem::Xfs | FileSystem::Btrfs, condition)) => {
@@ -51,7 +53,7 @@ impl Replay {
         };
         let can_replay = is_needed && driver != Driver::Builtin;
         let shadow = can_replay.then(|| Arc::new(ShadowDevice::new(Arc::clone(&device), most_bytes())));
-        Self { device, found, shadow }
+        Self { device, found, only_reads: true, shadow }
     }
 
     /// The same for ext where the server replays the journal by itself. What no journal tells of is repaired in memory, if the
@@ -59,10 +61,10 @@ impl Replay {
     pub(super) fn plan_repair(device: Arc<dyn BlockDevice>, read_only: bool) -> Self {
         let found = if read_only { condition(&*device).ok().flatten() } else { None };
         if found != Some((FileSystem::Ext, Condition::Unclean)) || e2fsck_program().is_err() {
-            return Self { device, found: None, shadow: None };
+            return Self { device, found: None, only_reads: read_only, shadow: None };
         }
         let shadow = Some(Arc::new(ShadowDevice::new(Arc::clone(&device), most_bytes())));
-        Self { device, found, shadow }
+        Self { device, found, only_reads: true, shadow }
     }
 
     /// Has `raise` make the file system visible: with its journal replayed in memory where there is one, and where that does
@@ -79,7 +81,7 @@ impl Replay {
         let as_it_is = Below { device: Arc::clone(&self.device), shadow: None, condition };
         let Some(shadow) = &self.shadow else {
             let raised = raise(as_it_is, session)?;
-            session.warnings.extend(self.found.and_then(left_as_it_is));
+            session.warnings.extend(self.found.filter(|_| self.only_reads).and_then(left_as_it_is));
             return Ok(raised);
         };
         let (height, warnings) = (session.parts.height(), session.warnings.len());

@@ -1,6 +1,6 @@
 //! What `e2fsck` repairs unasked before ext is mounted, and what is left to the user.
 //!
-//! What keeps no journal (ext2, or `fuse2fs`, by which older versions of strongroom mount) leaves some things half done where it is
+//! The kernel mounts all of it as it is, and what is half done takes what was whole with it. What keeps no journal (ext2, or `fuse2fs`, by which older versions of strongroom mount) leaves some things half done where it is
 //! killed. `e2fsck -p` makes good nearly all of that. It stops at a file that has lost its name (`Unattached inode`), and at a
 //! superblock of which a part was written: `fuse2fs` 1.47.0 writes it in pieces, its checksum last.
 

@@ -27,9 +27,9 @@ use rustix::{
 };
 
 use super::{
-    Volume, check_discard, cut_users_off, detach_copies, find_mount, flush_device, last_place_of, ownership,
-    place_of, sync_and_unmount, sync_file_system, sync_open, tell_of_unseen, uncover, unmount_apart,
-    unmount_directly,
+    Volume, check_discard, cut_users_off, detach_copies, e2fsck, find_mount, flush_device, last_place_of,
+    ownership, place_of, sync_and_unmount, sync_file_system, sync_open, tell_of_unseen, uncover,
+    unmount_apart, unmount_directly,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -49,7 +49,7 @@ use crate::{
         loopdev::{self, LoopDevice, LoopOptions, backing_file},
         user::User,
     },
-    volume::ShadowDevice,
+    volume::{ShadowDevice, free_space::Condition},
 };
 
 pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut Session) -> Result<()> {
@@ -60,6 +60,11 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
     check_discard(volume)?;
     let device = attach(volume, session)?;
     session.check_stop()?;
+    let is_ext = matches!(volume.superblock.contents, Contents::Ext { .. });
+    if is_ext && !volume.read_only && volume.condition == Some(Condition::Unclean) {
+        // The kernel would write on it as it is, and what is half done there would take what was whole.
+        e2fsck::repair_unasked(session, &device.to_string_lossy(), mountpoint.path())?;
+    }
     let is_refused_writing = mount_device(&device, kind, volume, mountpoint)?;
     let path = mountpoint.path().to_path_buf();
     // The mount is there: if it cannot be found in the table, it must still go.
@@ -230,8 +235,15 @@ fn refused(error: Errno, contents: Contents) -> Error {
                 Contents::Ntfs => REPAIR_NTFS,
                 _ => "use mount --block, then the file system's own check on the block file",
             };
-            Error::new(ErrorKind::Io, format!("the kernel refuses the {contents} file system (damaged?)"))
-                .with_hint(way)
+            let refused = format!("the kernel refuses the {contents} file system");
+            if error != Errno::INVAL {
+                return Error::new(ErrorKind::Io, format!("{refused} (damaged?)")).with_hint(way);
+            }
+            Error::new(
+                ErrorKind::Io,
+                format!("{refused} (damaged, or made with a feature that this kernel lacks?)"),
+            )
+            .with_hint(format!("dmesg says which; --driver builtin may show it; if it is damaged: {way}"))
         }
         other => io::Error::from(other).into(),
     }
@@ -440,7 +452,7 @@ const TICK: Duration = Duration::from_millis(10);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{mount::filesystem::Superblock, volume::free_space::Condition};
+    use crate::mount::filesystem::Superblock;
 
     fn volume(contents: Contents, block_size: Option<u32>) -> Volume<'static> {
         let superblock = Superblock { contents, block_size, other: None };
