@@ -19,6 +19,8 @@ use rustix::{
     ioctl::{Getter, Ioctl, IoctlOutput, NoArg, Opcode, Setter, ioctl},
 };
 
+use super::mount_table::Line;
+
 /// How a file becomes a loop device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoopOptions {
@@ -141,10 +143,23 @@ pub fn devices() -> impl Iterator<Item = PathBuf> {
 
 /// Those that show the file with this device and inode number, as far as its name still leads to it.
 pub fn devices_on_file(file: (u64, u64)) -> impl Iterator<Item = PathBuf> {
+    let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let mounts: Vec<_> = table.split(|&byte| byte == b'\n').filter_map(Line::parse).collect();
     devices().filter(move |device| {
-        let found = backing_file(device).and_then(|backing| fs::metadata(backing).ok());
+        let backing = backing_file(device).filter(|backing| !is_served_elsewhere(&mounts, backing, file.0));
+        let found = backing.and_then(|backing| fs::metadata(backing).ok());
         found.is_some_and(|found| (found.dev(), found.ino()) == file)
     })
+}
+
+/// Whether the file at `path` lies in a FUSE mount other than the file system with the number `device`. Its server is not asked, as it
+/// may not answer.
+fn is_served_elsewhere(mounts: &[Line], path: &Path, device: u64) -> bool {
+    let above = mounts.iter().filter(|mount| path.starts_with(&mount.place));
+    // Of several in one place the last one shows.
+    let mount = above.max_by_key(|mount| mount.place.components().count());
+    mount
+        .is_some_and(|mount| mount.kind.starts_with("fuse") && mount.device != (major(device), minor(device)))
 }
 
 /// The number of the file system that holds the file behind the loop device `path`, whatever that file is called by now. `None` where
@@ -285,6 +300,21 @@ mod tests {
     fn the_structures_have_the_kernels_sizes() {
         assert_eq!(size_of::<LoopInfo>(), 232);
         assert_eq!(size_of::<LoopConfig>(), 304);
+    }
+
+    #[test]
+    fn a_file_in_a_fuse_mount_is_asked_for_only_by_that_mounts_number() {
+        let table = "21 1 254:0 / / rw - ext4 /dev/vda rw\n\
+                     36 21 0:44 / /run/s/block rw - fuse.s s rw\n\
+                     37 21 0:45 / /data rw - fuse.sshfs h rw\n\
+                     38 21 0:46 / /data rw - btrfs /dev/vdb rw";
+        let mounts: Vec<_> = table.lines().filter_map(|line| Line::parse(line.as_bytes())).collect();
+        let is_elsewhere = |path: &str, device| {
+            is_served_elsewhere(&mounts, Path::new(path), rustix::fs::makedev(0, device))
+        };
+        assert!(is_elsewhere("/run/s/block/volume", 45) && !is_elsewhere("/run/s/block/volume", 44));
+        // The files of btrfs have numbers that the table does not tell.
+        assert!(!is_elsewhere("/data/x", 47) && !is_elsewhere("/home/x", 47));
     }
 
     #[test]
