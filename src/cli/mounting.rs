@@ -1,7 +1,8 @@
 //! `mount`, `unmount` and `list`.
 
 use std::{
-    fs::File,
+    fs::{self, File},
+    io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -182,8 +183,8 @@ pub(crate) fn take_down(console: Console, chosen: mount::Chosen, force: bool) ->
     report_each(console, done, failures)
 }
 
-/// What a name stands for, or all that is mounted. A name is a container, a mount point, or, where neither is mounted, the last part of
-/// a mount point: `photos` for `~/Vaults/photos`.
+/// What a name stands for, or all that is mounted. A name is a container, a mount point, or, where nothing of that name is here, the last
+/// part of a mount point: `photos` for `~/Vaults/photos`.
 pub(crate) fn chosen(target: Option<&Path>, verb: &str) -> Result<mount::Chosen> {
     let Some(name) = target else { return mount::Chosen::find(&Selection::All, verb) };
     let error = match found(name, verb) {
@@ -191,8 +192,14 @@ pub(crate) fn chosen(target: Option<&Path>, verb: &str) -> Result<mount::Chosen>
         found => return found,
     };
     let bear_it = mountpoints().into_iter().filter(|path| path.file_name() == Some(name.as_os_str()));
-    match bear_it.collect::<Vec<_>>().as_slice() {
+    let bear_it: Vec<_> = bear_it.collect();
+    match bear_it.as_slice() {
         [] => Err(error),
+        // Whoever names a folder of theirs does not mean a volume elsewhere.
+        [path, ..] if is_here(name)? => {
+            let other = format!("strongroom {verb} {}", command_word(path));
+            Err(error.with_first_hint(format!("if you mean the volume on {}: {other}", path.display())))
+        }
         [path] => found(path, verb),
         several => {
             let told: Vec<_> = several.iter().map(|path| path.display().to_string()).collect();
@@ -202,6 +209,12 @@ pub(crate) fn chosen(target: Option<&Path>, verb: &str) -> Result<mount::Chosen>
                 .with_hint("name the directory"))
         }
     }
+}
+
+/// Whether a file or a folder of that name is here, were it a dead mount.
+fn is_here(name: &Path) -> Result<bool> {
+    let is_missing = |found: io::Result<_>| found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    interrupt::at_liberty(|| Ok(!is_missing(fs::symlink_metadata(name))))
 }
 
 /// The names of what is mounted come first: nothing is asked of the medium before.
