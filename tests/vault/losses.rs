@@ -77,6 +77,96 @@ fn a_folder_that_stays_bound_is_served_until_it_goes() {
     });
 }
 
+/// What cannot be read has not happened: a server that takes its volume for unmounted would take it down under its users.
+#[test]
+fn a_volume_stays_while_nobody_can_read_what_is_mounted() {
+    with_roots_drivers(|world| {
+        let (mount, write) = (world.mount_command(), WRITE.replace("m/docs", "m"));
+        world.shell(&format!(
+            "unshare -m --propagation private sh -euc '
+                ./strongroom -q {mount}
+                mount -t tmpfs none /proc
+                sleep 1
+                umount /proc
+                {write}
+                ./strongroom -q unmount m'"
+        ));
+        world.mount();
+        world.shell("seq 700000 | cmp - m/f");
+        world.done("unmount m");
+    });
+}
+
+#[test]
+fn a_server_that_can_open_no_file_goes_on() {
+    with_roots_drivers(|world| {
+        world.mount();
+        let server = world.server();
+        world.shell(&format!(
+            "mkdir m/docs b; prlimit --pid {server} --nofile=4:
+            mount --bind b b; umount b; sleep 1
+            {WRITE}
+            prlimit --pid {server} --nofile=1024:"
+        ));
+        world.done("unmount m");
+        assert_kept(world);
+    });
+}
+
+#[test]
+fn a_server_that_is_stopped_keeps_nobody_from_another_volume() {
+    with_who(Who::Root, OPTIONS, |world| {
+        world.mount();
+        let server = world.server();
+        world.done(&format!("create w.vault --password-file password {CHEAP} {OPTIONS}"));
+        world.make_folder("n");
+        signal(server, Signal::STOP);
+        let mounted =
+            world.shell("timeout 30 ./strongroom -q mount w.vault n --password-file password; echo $?");
+        signal(server, Signal::CONT);
+        assert_eq!(mounted, "0\n");
+        world.done("unmount n");
+        world.done("unmount m");
+    });
+}
+
+#[test]
+fn a_folder_that_is_here_is_not_a_volume_elsewhere() {
+    with_vault(OPTIONS, |world| {
+        world.mount();
+        let refused = world.shell("mkdir -p b/m; cd b; ../strongroom unmount --force m 2>&1 || true");
+        assert!(refused.contains("cannot unmount m: it is not mounted"), "{world}: {refused}");
+        // Of the tests that run beside it, another volume may be named.
+        assert!(refused.contains("strongroom: hint: if you mean the volume on /"), "{world}: {refused}");
+        world.shell("rmdir b/m; cd b; ../strongroom unmount m");
+    });
+}
+
+/// The kernel would take blocks for free that hold what was synced.
+#[test]
+fn what_keeps_no_journal_is_repaired_before_it_is_written_again() {
+    with_who(Who::Root, "--size 64M --filesystem none", |world| {
+        world.done("mount v.vault m --block --password-file password");
+        world.shell("mkfs.ext2 -q -F m/volume");
+        world.done("unmount m");
+        world.mount();
+        world.shell(
+            "sync -f m
+            for n in $(seq 40); do seq $n 30000 > m/$n; sync m/$n; done; sync m
+            cp v.vault crashed.vault",
+        );
+        world.done("unmount m");
+        let ended = world.strongroom("mount crashed.vault m --password-file password");
+        assert_eq!(ended.status, Some(0), "{ended:?}");
+        assert!(ended.errors.contains("not unmounted cleanly; e2fsck repaired it"), "{ended:?}");
+        world.shell("for n in $(seq 40); do seq $n 30000 > m/new$n; done");
+        world.done("unmount m");
+        world.done("mount crashed.vault m --password-file password");
+        world.shell("for n in $(seq 40); do seq $n 30000 | cmp - m/$n; seq $n 30000 | cmp - m/new$n; done");
+        world.done("unmount m");
+    });
+}
+
 /// Its subvolumes have device numbers of their own, which no table of mounts tells.
 #[test]
 fn who_has_a_file_open_in_a_subvolume_of_btrfs_is_named() {
