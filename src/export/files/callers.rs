@@ -177,8 +177,9 @@ mod tests {
         let mut is_done = false;
         let left = callers.attend_for(1, reply, || {
             let waiting = callers.state().waiting.clone();
-            waiting.iter().for_each(|caller| caller.let_go());
-            waiting.iter().for_each(|caller| caller.let_go());
+            for caller in waiting.iter().chain(&waiting) {
+                caller.let_go();
+            }
             is_done = true;
         });
         assert!(is_done && left.is_none() && callers.state().waiting.is_empty());

@@ -449,8 +449,8 @@ fn what_is_not_opened_names_the_program_that_may() {
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
         assert!(error.hint().is_some_and(|hint| hint.contains(program)), "{error}: {:?}", error.hint());
         assert_eq!(header.describe().data_offset, u64::try_from(DATA_OFFSET).unwrap(), "{error}");
-        let told = complaints(container(&metadata)).into_iter().filter(|told| told.starts_with("Error"));
-        assert!(told.last().is_some_and(|told| told.contains(program)), "{error}");
+        let told = complaints(container(&metadata)).into_iter().rfind(|told| told.starts_with("Error"));
+        assert!(told.is_some_and(|told| told.contains(program)), "{error}");
     }
 }
 
