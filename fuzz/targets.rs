@@ -17,7 +17,10 @@ use strongroom::{
         partitions,
         veracrypt::Hints,
     },
-    storage::{MemoryStorage, Storage},
+    storage::{
+        MemoryStorage, Storage,
+        pieces::{BLOCK_LEN, Geometry, PieceMap},
+    },
 };
 
 /// A whole container: what the input does not overwrite is right.
@@ -45,6 +48,22 @@ const ATTEMPT: Attempt = Attempt {
     freeotfe: freeotfe::Hints::USUAL,
     monitor: None,
 };
+
+/// The block of a file of a folder of pieces, its checksum made right, and the piece map behind it.
+pub(crate) fn pieces(data: &[u8]) {
+    let Some((block, map)) = data.split_first_chunk::<BLOCK_LEN>() else { return };
+    let mut mended = *block;
+    let (head, checksum) = mended.split_at_mut(BLOCK_LEN - 32);
+    checksum.copy_from_slice(&Sha256::digest(&*head));
+    for block in [*block, mended] {
+        let Ok((geometry, role)) = Geometry::read(&block) else { continue };
+        assert_eq!(geometry.block(role), block);
+        let data = geometry.data();
+        let held: u64 = (0..geometry.pieces()).map(|index| geometry.file_len(index) - 4096).sum();
+        assert_eq!(held, data.end - data.start);
+        let _ = PieceMap::read(map, &geometry);
+    }
+}
 
 /// The first byte tells where the rest goes and what is made right again; the next two cut the container's end.
 ///

@@ -69,6 +69,20 @@ fn no_input_of_the_partitions_corpus_panics() {
 }
 
 #[test]
+fn no_input_of_the_pieces_corpus_panics() {
+    let inputs = corpus("pieces");
+    assert!(inputs.len() >= 5, "only {} inputs", inputs.len());
+    for input in &inputs {
+        targets::pieces(input);
+        for at in (0..input.len()).step_by(3).filter(|at| !(200..4000).contains(at)) {
+            let mut changed = input.clone();
+            changed[at] ^= 0x55;
+            targets::pieces(&changed);
+        }
+    }
+}
+
+#[test]
 fn no_input_of_the_corpora_of_foreign_containers_panics() {
     let targets = [
         ("unlock", foreign::unlock as fn(&[u8]) -> bool, 257),

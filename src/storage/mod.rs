@@ -11,6 +11,7 @@ mod memory;
 mod overlaid;
 mod overlay;
 mod owner;
+pub mod pieces;
 mod pulse;
 mod section;
 mod shortage;

@@ -24,6 +24,7 @@ const OLD_KEY_LABEL: &[u8] = b"strongroom/v1/old-volume-key";
 const RECORD_LABEL: &[u8] = b"strongroom/v1/reencryption-record";
 const BLOCK_HASH_LABEL: &[u8] = b"strongroom/v1/reencryption-block";
 const CHUNK_LABEL: &[u8] = b"strongroom/v1/reencryption-chunk";
+const PIECE_MAP_LABEL: &[u8] = b"strongroom/v1/piece-map";
 const RECOVERY_LABEL: &[u8] = b"strongroom/v1/recovery-key";
 const FIDO2_LABEL: &[u8] = b"strongroom/v1/fido2";
 
@@ -138,7 +139,28 @@ pub(super) fn chunk_key(new_key: &VolumeKey, uuid: &[u8; 16]) -> Result<DerivedK
     kdf::hkdf_sha512(new_key.expose(), uuid, CHUNK_LABEL, MAC_KEY_LEN)
 }
 
+/// PCS-MAP-03: the key of the MAC of the piece map of a container that is a folder of pieces.
+pub fn piece_map_key(volume_key: &VolumeKey, uuid: &[u8; 16]) -> Result<DerivedKey> {
+    kdf::hkdf_sha512(volume_key.expose(), uuid, PIECE_MAP_LABEL, MAC_KEY_LEN)
+}
+
 /// The Argon2id costs that a keyslot names.
 pub(super) fn slot_cost(slot: &RawKeyslot) -> Argon2Cost {
     Argon2Cost { memory_kib: slot.memory_kib.get(), passes: slot.passes.get(), lanes: slot.lanes.get() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_the_piece_map_is_that_of_another_implementation() {
+        let numbered = |from: u8, len: u8| (from..from + len).collect::<Vec<u8>>();
+        let volume_key = VolumeKey::copy_of(&numbered(0, 64)).unwrap();
+        let uuid = numbered(0x10, 16).try_into().unwrap();
+        let expected = std::fs::read(
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/pieces/map.key"),
+        );
+        assert!(piece_map_key(&volume_key, &uuid).unwrap().expose() == expected.unwrap());
+    }
 }

@@ -42,7 +42,7 @@ pub use doubts::WayIn;
 pub use error::HeaderError;
 pub use header::NativeHeader;
 pub use header_file::{HEADER_FILE_LEN, HeaderFile};
-pub use keys::{data_key, keyfile_digest};
+pub use keys::{data_key, keyfile_digest, piece_map_key};
 pub use keyslot::{Keyslot, MIN_MEMORY_KIB, MIN_PASSES, SlotKind};
 pub use layout::COPY_LEN;
 pub use ledger::{Ledger, WorkAreas};

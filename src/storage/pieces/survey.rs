@@ -1,0 +1,139 @@
+//! What is in the folder of a container in pieces, and what is wrong with it.
+
+use std::{ffi::OsStr, fmt, io, path::PathBuf};
+
+use super::{COPY_NAME, HEADER_NAME, PieceError, Pieces, map::Made, piece_name};
+
+/// Something that is wrong with a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// A piece that cannot be read, and why.
+    Piece(PieceError),
+    /// A file that looks as if a program that synchronises folders had put it beside a file of the folder.
+    Beside(PathBuf),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Piece(error) => error.fmt(f),
+            Self::Beside(name) => write!(
+                f,
+                "{} lies beside the files of the container: perhaps a program that synchronises folders has put it there, because two machines had written to it",
+                crate::text::path::shown(name)
+            ),
+        }
+    }
+}
+
+/// What is wrong with a folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// At most [`MOST_FAULTS`](Self::MOST_FAULTS) of them.
+    pub faults: Vec<Fault>,
+    /// How many more there are.
+    pub more: u32,
+}
+
+impl Survey {
+    /// So many faults are kept.
+    pub const MOST_FAULTS: usize = 100;
+
+    fn add(&mut self, fault: Fault) {
+        if self.faults.len() < Self::MOST_FAULTS {
+            self.faults.push(fault);
+        } else {
+            self.more = self.more.saturating_add(1);
+        }
+    }
+}
+
+impl Pieces {
+    /// Looks for pieces that are missing, and files that lie beside them, by their names alone; where there are few pieces, looks
+    /// at each one.
+    ///
+    /// # Errors
+    /// What reading the folder gave.
+    pub fn glance(&self) -> io::Result<Survey> {
+        self.look(self.geometry().pieces() <= FEW)
+    }
+
+    /// The same, and opens each piece.
+    ///
+    /// # Errors
+    /// What reading the folder, or a piece, gave.
+    pub fn survey(&self) -> io::Result<Survey> {
+        self.look(true)
+    }
+
+    fn look(&self, opens: bool) -> io::Result<Survey> {
+        let mut survey = Survey::default();
+        let mut present = super::Bits::none(self.geometry().pieces());
+        self.folder.each_name(&mut |name| match self.kind_of(name) {
+            Kind::Piece(index) => present.add(index),
+            Kind::Beside => survey.add(Fault::Beside(PathBuf::from(name))),
+            Kind::Other => {}
+        })?;
+        for index in 0..self.geometry().pieces() {
+            if !present.has(index) {
+                if self.is_made(index) {
+                    survey.add(Fault::Piece(PieceError::Missing(index)));
+                }
+            } else if opens && let Err(error) = self.open_file(index) {
+                match error.downcast::<PieceError>() {
+                    Ok(fault) => survey.add(Fault::Piece(fault)),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(survey)
+    }
+
+    fn is_made(&self, index: u32) -> bool {
+        match &self.read_state().made {
+            Made::All => true,
+            Made::Some(bits) => bits.has(index),
+        }
+    }
+
+    /// Calls `tell` with the number of each piece that the folder has.
+    pub(super) fn each_piece(&self, tell: &mut dyn FnMut(u32)) -> io::Result<()> {
+        self.folder.each_name(&mut |name| {
+            if let Kind::Piece(index) = self.kind_of(name) {
+                tell(index);
+            }
+        })
+    }
+
+    fn kind_of(&self, name: &OsStr) -> Kind {
+        let Some(text) = name.to_str() else {
+            let is_like = name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit);
+            return if is_like { Kind::Beside } else { Kind::Other };
+        };
+        if text == HEADER_NAME || text == COPY_NAME {
+            return Kind::Other;
+        }
+        let digits = text.get(..8).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+        let index = digits.and_then(|digits| digits.parse::<u32>().ok());
+        match index {
+            Some(index) if index < self.geometry().pieces() && text == piece_name(index) => {
+                Kind::Piece(index)
+            }
+            // What a power cut left of a piece that was being made.
+            Some(_) if text.get(8..) == Some(".new") => Kind::Other,
+            Some(_) => Kind::Beside,
+            None if text.starts_with(HEADER_NAME) => Kind::Beside,
+            None => Kind::Other,
+        }
+    }
+}
+
+/// What the name of a file in the folder says.
+enum Kind {
+    Piece(u32),
+    Beside,
+    Other,
+}
+
+/// So many pieces can be looked at without anybody noticing.
+const FEW: u32 = 256;
