@@ -59,8 +59,8 @@ pub(crate) fn pieces(data: &[u8]) {
         let Ok((geometry, role)) = Geometry::read(&block) else { continue };
         assert_eq!(geometry.block(role), block);
         let data = geometry.data();
-        let held: u64 = (0..geometry.pieces()).map(|index| geometry.file_len(index) - 4096).sum();
-        assert_eq!(held, data.end - data.start);
+        let total: u64 = (0..geometry.pieces()).map(|index| geometry.file_len(index) - 4096).sum();
+        assert_eq!(total, data.end - data.start);
         let _ = PieceMap::read(map, &geometry);
     }
 }

@@ -184,11 +184,11 @@ fn an_import_that_points_sideways_is_found() {
 
 #[test]
 fn each_layer_in_a_group_of_imports_is_found() {
-    let source = "use crate::{\n    Error, crypto::{self, mount},\n    mount::Session,\n    cli,\n    sys::memory,\n};";
+    let source = "use crate::{\n    Error, format::{self, mount},\n    mount::Session,\n    cli,\n    sys::memory,\n};";
     assert_found(
         "storage/file.rs",
         source,
-        &["2: storage names crypto", "3: storage names mount", "4: storage names cli"],
+        &["2: storage names format", "3: storage names mount", "4: storage names cli"],
     );
 }
 

@@ -2,6 +2,7 @@
 
 mod check;
 mod compact;
+mod convert;
 mod erase;
 mod freeotfe;
 mod header;
@@ -32,6 +33,7 @@ use strongroom::{
         Format, luks1, luks2, native,
         veracrypt::{self, MAX_PIM, Prf},
     },
+    storage::pieces::{LEAST_PIECE_LEN, MOST_PIECE_LEN},
     sys::user::User,
     units::SectorSize,
 };
@@ -42,6 +44,7 @@ pub(crate) use key::{
 };
 
 pub(crate) use compact::CompactOptions;
+pub(crate) use convert::{ConvertOptions, Split};
 pub(crate) use freeotfe::FreeOtfeOptions;
 pub(crate) use hidden::{NewSealOptions, ProtectOptions};
 pub(crate) use mount::{
@@ -144,6 +147,11 @@ pub(crate) enum Command {
     /// What is deleted in a thin container keeps its room on the medium until then. A power cut at any moment loses nothing.
     #[command(after_help = compact::EXAMPLES)]
     Compact(Box<CompactOptions>),
+    /// Make a folder of pieces of a container that is one file, or the other way round
+    ///
+    /// Copies the ciphertext, and compares what came to the medium. If it is broken off, the same command goes on.
+    #[command(after_help = convert::EXAMPLES)]
+    Convert(Box<ConvertOptions>),
     /// Put a vault on a mounted USB stick, with the program that opens it on other machines
     ///
     /// Writes four files: the vault, this program, the script open.sh that starts it, and READ-ME.txt. Another Linux machine opens
@@ -180,7 +188,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateOptions {
-    /// The file to make, or a block device
+    /// The file to make, or a block device; with --split the folder
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) container: PathBuf,
     /// Size of the container: 10G or 10GiB is 10·2^30 bytes, 10GB is 10·10^9; without it a device is used whole
@@ -210,9 +218,13 @@ pub(crate) struct NewOptions {
     /// Container format
     #[arg(long, value_enum, default_value_t = NewFormat::Native, value_name = "FORMAT")]
     pub(crate) format: NewFormat,
-    /// How disk space is allocated
-    #[arg(long, value_enum, default_value_t = ProvisionChoice::Thick, value_name = "HOW")]
-    pub(crate) provision: ProvisionChoice,
+    /// How disk space is allocated [default: thick, and thin with --split]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(crate) provision: Option<ProvisionChoice>,
+    /// Make a folder of pieces of this size (1M at least), for FAT32 and for programs that synchronise folders; each is made when
+    /// something is written to it
+    #[arg(long, value_name = "SIZE", value_parser = parse_piece_len, conflicts_with_all = ["force", "header"])]
+    pub(crate) split: Option<u64>,
     /// A name for the container, readable without the password (64 bytes at most; LUKS2 47, LUKS1 has none)
     #[arg(long, value_name = "TEXT")]
     pub(crate) label: Option<String>,
@@ -284,14 +296,33 @@ impl Command {
             Self::Reencrypt(options) => &mut options.container,
             Self::Resize(options) => &mut options.container,
             Self::Compact(options) => &mut options.container,
+            Self::Convert(options) => &mut options.container,
             Self::Export(options) => &mut options.container,
             Self::Check(options) => &mut options.container,
+            Self::Erase(options) => &mut options.container,
             Self::Unmount(options) => options.target.as_mut()?,
             Self::Close(options) => options.target.as_mut()?,
             Self::Sync(options) => &mut options.target,
             _ => return None,
         })
     }
+}
+
+impl NewOptions {
+    /// How disk space is allocated.
+    pub(crate) fn provision(&self) -> ProvisionChoice {
+        let usual = if self.split.is_some() { ProvisionChoice::Thin } else { ProvisionChoice::Thick };
+        self.provision.unwrap_or(usual)
+    }
+}
+
+/// Reads the size of a piece.
+fn parse_piece_len(text: &str) -> Result<u64, String> {
+    let len = parse_size(text).map_err(|error| error.to_string())?;
+    if !(LEAST_PIECE_LEN..=MOST_PIECE_LEN).contains(&len) || !len.is_multiple_of(4096) {
+        return Err("a piece has from 1 MiB to 1 TiB, in units of 4 KiB".to_owned());
+    }
+    Ok(len)
 }
 
 /// Which keyslot is tried.

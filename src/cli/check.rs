@@ -6,7 +6,7 @@ use serde::Serialize;
 use strongroom::{
     error::{ErrorKind, Result},
     format::{Finding, Header, HeaderInfo, Severity},
-    volume::{Container, check, check_condition, check_data, check_file_system},
+    volume::{Container, check, check_condition, check_data, check_file_system, check_pieces},
 };
 
 use super::{
@@ -38,6 +38,7 @@ pub(crate) fn run(console: Console, options: &CheckOptions) -> Result<u8> {
         let is_new = |finding: &Finding| findings.iter().all(|known| known.message != finding.message);
         let under_key: Vec<_> = under_key.into_iter().filter(is_new).collect();
         findings.extend(under_key);
+        findings.extend(interrupt::asking_at_liberty(path, || check_pieces(&container))?);
         findings.extend(read_data(console, options, &container, &info)?);
     }
 
@@ -79,6 +80,9 @@ fn check_under_key(
         Ok((unlocked, _)) => {
             let opened = unlocked.keyslot.map(|slot| Finding::info(format!("keyslot {slot}"), "opens"));
             let mut findings: Vec<_> = opened.into_iter().chain(header.check_unlocked(&unlocked)).collect();
+            if let Err(error) = container.unlock_pieces(&header.describe_unlocked(&unlocked), &unlocked) {
+                findings.push(Finding::error("pieces", error.reason()));
+            }
             // What cannot be read is told where the data are.
             findings.extend(check_file_system(container, &unlocked).ok().flatten());
             if !is_in_use {

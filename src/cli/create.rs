@@ -12,7 +12,7 @@ use strongroom::{
     format::{KeyfileRole, Provision, Room},
     mount::{self, FilesystemKind, NewFilesystem, Request, Target},
     sys::user::User,
-    volume::{Container, Draft, Volume, prepare},
+    volume::{Container, Volume, prepare},
 };
 
 use super::{
@@ -72,7 +72,7 @@ pub(super) fn make<T>(
 
     // From here on the draft takes back what was done, whatever fails.
     let rest = begin()?;
-    let mut draft = interrupt::asking(path, || Draft::new(path, options.new.force, &OsRng))?;
+    let mut draft = interrupt::asking(path, || plan.draft())?;
     if plan.keyfile_role() == KeyfileRole::Pool {
         draft.assume(options.new.format.format());
     }
@@ -200,7 +200,9 @@ pub(super) fn make_filesystem(
     if filesystem.kind.package().is_none() {
         let header = container.header()?;
         let unlocked = header.unlock_with_key(VolumeKey::copy_of(key)?)?;
-        let volume = Volume::open(container, header.describe_unlocked(&unlocked), &unlocked);
+        let info = header.describe_unlocked(&unlocked);
+        container.unlock_pieces(&info, &unlocked)?;
+        let volume = Volume::open(container, info, &unlocked);
         let mut serial = [0; 4];
         OsRng.fill(&mut serial)?;
         return filesystem.make_in_process(volume.device(), u32::from_le_bytes(serial));

@@ -47,6 +47,12 @@ fn erase_container(console: Console, options: &EraseOptions) -> Result<()> {
     let formats = formats_of(&container, options.force)?;
     // Not needed for the work, and in a damaged container not there.
     let info = container.header().ok().map(|header| header.describe());
+    if container.pieces().is_some() && info.is_none() {
+        let reason = "neither of its header copies is whole, so nothing tells where its keyslots are";
+        return Err(Error::new(ErrorKind::Damaged, reason).with_hint(
+            "all keyslots are in the files header and header.copy: shred -u does away with them",
+        ));
+    }
     if !options.yes {
         confirm(&options.place.name(path), info.as_ref())?;
     }

@@ -145,7 +145,8 @@ fn restore(console: Console, options: &HeaderRestoreOptions) -> Result<()> {
         return Err(needs_force(path, reason));
     }
     // Also where the second copy shows that it belongs here: what took the first one's place is somebody's.
-    if !bears_its_header(&container, &*restore)? {
+    // What is in the header file of a folder of pieces is the container's.
+    if container.pieces().is_none() && !bears_its_header(&container, &*restore)? {
         refuse_known_data(path, &*container.storage(), options.yes, options.force)?;
         refuse_strangers(path, &container, &restore.places(), options.yes, options.force)?;
     }

@@ -53,7 +53,7 @@ pub(super) fn create(console: Console, options: &CreateOptions) -> Result<()> {
     })?;
 
     let storage = container.storage();
-    if options.new.provision == ProvisionChoice::Thick {
+    if options.new.provision() == ProvisionChoice::Thick {
         let progress = ByteProgress::start(console, "filling");
         fill_range(&*storage, blueprint.extent().data, &OsRng, &mut |done, total| {
             progress.step(done, total)
@@ -160,7 +160,7 @@ fn plan(
         hash: options.new.cost.hash,
         prf: options.hidden_seal.new_prf,
         pim: options.hidden_seal.new_pim.unwrap_or_default(),
-        provision: match options.new.provision {
+        provision: match options.new.provision() {
             ProvisionChoice::Thick => Provision::Thick,
             ProvisionChoice::Quick => Provision::Quick,
             ProvisionChoice::Thin => Provision::Thin,

@@ -68,7 +68,7 @@ fn fill_new(console: Console, options: &ImportOptions, image: &FileStorage) -> R
     let header = plan.make_header(console)?;
 
     // From here on the draft takes back what was done, whatever fails.
-    let mut draft = interrupt::asking(path, || Draft::new(path, options.new.force, &OsRng))?;
+    let mut draft = interrupt::asking(path, || plan.draft())?;
     let sha256 = fill(console, options, image, &plan, &*header, draft.container())?;
     let header_file = plan.write_header(&mut draft, &*header)?;
     interrupt::check()?;
@@ -161,6 +161,7 @@ fn write_image(console: Console, options: &ExportOptions, container: &Container)
     }
     let unlocked = unlock(console, path, &*header, &options.unlock, options.keyslot.slot)?;
     let info = header.describe_unlocked(&unlocked);
+    container.unlock_pieces(&info, &unlocked)?;
     check_complete(container, &info)
         .map_err(|error| error.during(format!("cannot export {}", path.display())))?;
     let volume = ByteDevice::new(Volume::open(container, info, &unlocked).device());

@@ -10,6 +10,7 @@ use strongroom::{
         native::{Native, left_behind},
         signature::ENCRYPTED_SYSTEM,
     },
+    storage::pieces::Pieces,
     text::{clear, in_quotes},
     volume::{PartitionContents, header_without_container, partition_flaw, partitions_of, recognise},
 };
@@ -145,6 +146,7 @@ impl Shown {
         if let Some(missing) = missing_part(&container, &info)? {
             console.warn(&format!("{}: {missing}; take a whole copy of it, if there is one", path.display()));
         }
+        info.details.extend(container.pieces().map(|pieces| describe_pieces(pieces)));
         if info.data_size == 0 {
             console.warn(&format!(
                 "{}: its data begin at byte {}, and it ends at byte {}: it was cut short, and takes a whole copy of the container to open",
@@ -179,6 +181,13 @@ pub(crate) fn describe_header(
     options.unlock.check_source_for(header)?;
     let unlocked = unlock(console, &options.container, header, &options.unlock, None)?;
     Ok(header.describe_unlocked(&unlocked))
+}
+
+/// Of what pieces the container is, as its folder claims.
+fn describe_pieces(pieces: &Pieces) -> Detail {
+    let geometry = pieces.geometry();
+    let size = show_size(geometry.piece_len());
+    Detail::new("Pieces", format!("{} of {size}, {} made", geometry.pieces(), pieces.made()))
 }
 
 fn describe(info: &HeaderInfo) -> String {

@@ -331,6 +331,8 @@ strongroom list --json | jq -r '.mounts[].mountpoint'";
 const SECURITY: &str = "\
 A container is safe at rest: whoever finds the file and not the password learns its size, its label, the costs of its
 keyslots, and, where it was made with --provision thin, which parts are in use. It is recognisable as a container.
+A folder of pieces (create --split) shows when each piece was written, too. A missing or foreign piece is noticed; one that was put back to
+its own older self is not.
 
 AES-XTS hides content and does not detect changes: who can write to the container can damage what is in it, and who sees
 it twice sees which sectors changed. The header is authenticated; a changed one is refused.

@@ -6,6 +6,7 @@ mod check;
 mod compact;
 mod completions;
 mod config;
+mod convert;
 mod cost;
 mod create;
 mod doctor;
@@ -57,7 +58,7 @@ use strongroom::{
     error::{Error, ErrorKind, Result},
     mount,
     sys::{alloc::on_failure, limits::have_stack, process::end_at_once},
-    volume::DeviceName,
+    volume::{DeviceName, container_file},
 };
 
 use args::{Arguments, Command, HelpOptions};
@@ -147,11 +148,37 @@ fn resolve_device(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Puts the header file in the place of the folder of pieces that it is in: it stands for the whole container. What no folder of
+/// pieces can be made to do is refused.
+fn resolve_folder(command: &mut Command) -> Result<()> {
+    let new = "make a larger one, mount both, and copy the files: cp -r old/. new/";
+    let file = "strongroom convert CONTAINER FILE makes one file of it, with which that can be done";
+    let refusal = match command {
+        // They find what is mounted by its name, and touch no path.
+        Command::Unmount(_) | Command::Close(_) | Command::Sync(_) => return Ok(()),
+        Command::Resize(_) => Some(("a folder of pieces cannot be resized yet", new)),
+        Command::Compact(_) => Some(("a folder of pieces cannot be compacted yet", file)),
+        Command::Reencrypt(_) => Some(("a folder of pieces cannot be re-encrypted yet", file)),
+        _ => None,
+    };
+    let Some(path) = command.container_mut() else { return Ok(()) };
+    let found = interrupt::asking_at_liberty(path, || Ok(container_file(path)))?;
+    let Some(header_file) = found else { return Ok(()) };
+    if let Some((reason, hint)) = refusal {
+        return Err(Error::new(ErrorKind::Unsupported, reason)
+            .with_hint(hint)
+            .during(format!("cannot use {}", path.display())));
+    }
+    *path = header_file;
+    Ok(())
+}
+
 /// Gives the exit status of a command that was carried out.
 fn obey(console: Console, command: &mut Command) -> Result<u8> {
     forbid_dumps()?;
     interrupt::watch(console)?;
     config::apply(command)?;
+    resolve_folder(command)?;
     let done = match &*command {
         // What it finds is its result, and no error.
         Command::Check(options) => return check::run(console, options),
@@ -170,6 +197,7 @@ fn obey(console: Console, command: &mut Command) -> Result<u8> {
         Command::Reencrypt(options) => reencrypt::run(console, options),
         Command::Resize(options) => resize::run(console, options),
         Command::Compact(options) => compact::run(console, options),
+        Command::Convert(options) => convert::run(console, options),
         Command::Stick(options) => stick::run(console, options),
         Command::Import(options) => images::import(console, options),
         Command::Export(options) => images::export(console, options),

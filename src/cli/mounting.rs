@@ -18,7 +18,7 @@ use strongroom::{
     mount::{self, Entry, Holder, Lost, Other, Protection, Request, Selection, Target, Unwritten},
     text::{in_one_line, path::command_word},
     units::typed_time,
-    volume::{Access, Container, make_writable},
+    volume::{Access, Container, glance, make_writable},
 };
 
 use super::{
@@ -106,6 +106,9 @@ pub(crate) fn mount_on(
     if options.protect.protect_hidden {
         unlocked = protect(console, options, &container, &*header, &unlocked)?;
     }
+    let info = header.describe_unlocked(&unlocked);
+    container.unlock_pieces(&info, &unlocked).map_err(|error| cannot_open(error, path))?;
+    warn_of_pieces(console, path, &container)?;
     for repair in make_writable(&container, &*header, &unlocked).map_err(|error| cannot_open(error, path))? {
         console.warn(&format!("{}: {repair}", path.display()));
     }
@@ -141,6 +144,20 @@ pub(crate) fn mount_on(
     }
     warn_of_lost(console, &mount::list());
     Ok(mounted)
+}
+
+/// Says what is wrong with the pieces of a folder. Where some cannot be read, it is not opened for writing.
+fn warn_of_pieces(console: Console, path: &Path, container: &Container) -> Result<()> {
+    let found = match interrupt::asking_at_liberty(path, || glance(container)) {
+        Err(error) if error.kind() == ErrorKind::Damaged && container.is_read_only() => {
+            vec![error.reason().to_owned()]
+        }
+        found => found.map_err(|error| cannot_open(error, path))?,
+    };
+    for line in found {
+        console.alarm(&format!("{}: {line}", path.display()));
+    }
+    Ok(())
 }
 
 /// Says where a volume is mounted, which is the result of the command.

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use rustix::fs::statvfs;
 use strongroom::{
-    crypto::rng::OsRng,
+    crypto::rng::{OsRng, Rng},
     error::{Error, ErrorKind, Result},
-    format::{Blueprint, Extent, KeyfileRole, NewHeader, Provision, Room, Wishes},
+    format::{Blueprint, Extent, KeyfileRole, NewHeader, Provision, Room, Wishes, parse_uuid},
     text::path::command_word,
-    volume::{Access, Container, Draft, Occupant, fill_around, new_header_file, occupant},
+    volume::{Access, Container, Draft, NewPieces, Occupant, fill_around, new_header_file, occupant},
 };
 
 use super::{
@@ -46,15 +46,25 @@ impl<'a> Plan<'a> {
         room: impl FnOnce(&Drawing<'_>, Option<u64>) -> Result<Room>,
     ) -> Result<Self> {
         let (replaced, device_size) = interrupt::asking_at_liberty(path, || {
+            if options.split.is_some() && path.symlink_metadata().is_ok() {
+                return Err(Error::new(ErrorKind::Exists, "it already exists")
+                    .with_hint("with --split a new folder is made: choose another name"));
+            }
             Ok((check_target(path, options.force)?, device_size(path)?))
         })?;
-        let provision = match options.provision {
+        let provision = match options.provision() {
             ProvisionChoice::Thick => Provision::Thick,
             ProvisionChoice::Quick => Provision::Quick,
             ProvisionChoice::Thin => Provision::Thin,
         };
+        if options.split.is_some() && options.format != NewFormat::Native {
+            return Err(usage("--split is for containers of strongroom's own format"));
+        }
         let drawing = Drawing { options, provision };
         let blueprint = drawing.blueprint(room(&drawing, device_size)?)?;
+        if let Some(piece_len) = options.split {
+            check_split(&*blueprint, piece_len, device_size.is_some())?;
+        }
         cost::check(options.cost, blueprint.kdf_bounds().as_ref())?;
         Ok(Self { path, options, blueprint, provision, is_device: device_size.is_some(), replaced })
     }
@@ -124,11 +134,27 @@ impl<'a> Plan<'a> {
         })
     }
 
+    /// Starts what is to become the container.
+    ///
+    /// # Errors
+    /// As [`Draft::new`] and [`Draft::new_folder`].
+    pub(crate) fn draft(&self) -> Result<Draft> {
+        let Some(piece_len) = self.options.split else {
+            return Draft::new(self.path, self.options.force, &OsRng);
+        };
+        let mut set = [0; 16];
+        OsRng.fill(&mut set)?;
+        let extent = self.blueprint.extent();
+        let new = new_pieces(&*self.blueprint, &extent, set, piece_len)?;
+        Draft::new_folder(self.path, &new, &OsRng)
+    }
+
     /// Writes the header where it belongs: into the container, or beside it into a file of its own, which is given.
     pub(crate) fn write_header(&self, draft: &mut Draft, header: &dyn NewHeader) -> Result<Option<Draft>> {
         let storage = draft.container().storage();
         let Some(file) = &self.options.header else {
             header.write(&*storage)?;
+            draft.container().seal_pieces(&header.volume_key())?;
             return Ok(None);
         };
         if self.provision == Provision::Thick {
@@ -178,14 +204,22 @@ impl<'a> Plan<'a> {
 
     /// A word before the work where nothing can be written, or no file as large as that.
     fn check_place(&self) -> Result<()> {
-        let len = self.extent().container_len;
+        let whole = self.extent().container_len;
+        let len = self.options.split.map_or(whole, |piece_len| piece_len.min(whole));
         if Draft::check_place(self.path, len, &OsRng)? {
             return Ok(());
+        }
+        if self.options.split.is_some() {
+            let reason = format!(
+                "this file system does not allow pieces of {} (FAT32: less than 4 GiB)",
+                show_size(len)
+            );
+            return Err(Error::new(ErrorKind::Io, reason).with_hint("choose a smaller --split"));
         }
         let reason =
             format!("this file system does not allow a file of {} (FAT32: less than 4 GiB)", show_size(len));
         Err(Error::new(ErrorKind::Io, reason)
-            .with_hint("choose a smaller --size, or format the medium with exFAT"))
+            .with_hint("choose a smaller --size, or make a folder of pieces with --split 2G"))
     }
 
     /// A word before the work where the disk cannot hold it. Thin containers may promise more than there is.
@@ -303,6 +337,25 @@ pub(crate) fn cannot_make(error: Error, verb: &str, path: &Path) -> Error {
         _ => error,
     };
     error.during(format!("cannot {verb} {}", path.display()))
+}
+
+/// What only some containers can be.
+fn check_split(blueprint: &dyn Blueprint, piece_len: u64, is_device: bool) -> Result<()> {
+    if is_device {
+        return Err(usage("a device is no folder: --split is for files"));
+    }
+    new_pieces(blueprint, &blueprint.extent(), [0; 16], piece_len)?.geometry().map(drop)
+}
+
+fn new_pieces<'a>(
+    blueprint: &dyn Blueprint,
+    extent: &'a Extent,
+    set: [u8; 16],
+    piece_len: u64,
+) -> Result<NewPieces<'a>> {
+    let uuid = blueprint.uuid().and_then(|uuid| parse_uuid(&uuid));
+    let uuid = uuid.ok_or_else(|| usage("--split is for containers that have a UUID"))?;
+    Ok(NewPieces { uuid, set, extent, piece_len })
 }
 
 fn directory_of(path: &Path) -> &Path {

@@ -189,7 +189,8 @@ fn create_options(options: &StickOptions, container: PathBuf, size: u64) -> Crea
         hidden: false,
         new: NewOptions {
             format: options.format,
-            provision: options.provision,
+            provision: Some(options.provision),
+            split: None,
             label: options.label.clone(),
             sector_size: None,
             cipher: None,

@@ -161,7 +161,7 @@ fn command_of(arguments: &[String]) -> (String, Command) {
 }
 
 /// Names of other programs, and of the wish itself; and the command that does it here.
-const OTHER_NAMES: [(&[&str], &str); 10] = [
+const OTHER_NAMES: [(&[&str], &str); 11] = [
     (&["unlock", "luksOpen", "decrypt", "attach", "unseal"], "strongroom open CONTAINER opens a container"),
     (
         &["lock", "eject", "luksClose", "detach", "unmap", "seal"],
@@ -184,6 +184,10 @@ const OTHER_NAMES: [(&[&str], &str); 10] = [
     (
         &["trim", "fstrim", "shrink"],
         "strongroom compact CONTAINER gives the free space of a thin container back",
+    ),
+    (
+        &["split", "join"],
+        "strongroom convert CONTAINER NEW --split SIZE makes a folder of pieces, and without --split one file",
     ),
     (
         &["fsck", "verify", "test"],

@@ -25,7 +25,7 @@ pub use finding::{Finding, Severity};
 pub use fingerprint::{Fact, Fingerprint, State, digest_of, hex};
 pub use growth::{Growth, OpenEnd};
 pub use info::{CopyInfo, CopyState, Detail, HeaderInfo, KdfInfo, KeyslotInfo};
-pub use uuid::{hyphenated, new_uuid};
+pub use uuid::{hyphenated, new_uuid, parse_uuid};
 
 use std::{fmt, ops::Range, sync::Arc, time::Duration};
 

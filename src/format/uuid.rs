@@ -11,6 +11,17 @@ pub fn new_uuid(rng: &dyn Rng) -> Result<[u8; 16]> {
     Ok(uuid)
 }
 
+/// Reads a UUID as RFC 9562 writes it; `None` for anything else.
+pub fn parse_uuid(text: &str) -> Option<[u8; 16]> {
+    let digits: Vec<u8> =
+        text.chars().filter(|c| *c != '-').map(|c| c.to_digit(16)?.try_into().ok()).collect::<Option<_>>()?;
+    let mut uuid = [0; 16];
+    for (byte, pair) in uuid.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = pair.iter().fold(0, |value, digit| value << 4 | digit);
+    }
+    (digits.len() == 32 && hyphenated(&uuid).eq_ignore_ascii_case(text)).then_some(uuid)
+}
+
 /// A UUID as RFC 9562 writes it.
 pub fn hyphenated(uuid: &[u8; 16]) -> String {
     let mut text = String::with_capacity(36);
@@ -23,4 +34,19 @@ pub fn hyphenated(uuid: &[u8; 16]) -> String {
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_reads_as_it_was_written_and_nothing_else_does() {
+        let uuid = *b"\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd\xee\xff";
+        assert_eq!(parse_uuid(&hyphenated(&uuid)), Some(uuid));
+        assert_eq!(parse_uuid("00112233-4455-6677-8899-AABBCCDDEEFF"), Some(uuid));
+        for text in ["", "00112233445566778899aabbccddeeff", "0011223-34455-6677-8899-aabbccddeeff", "g"] {
+            assert_eq!(parse_uuid(text), None, "{text}");
+        }
+    }
 }

@@ -67,4 +67,4 @@ pub use start::{Mounted, Request, check_target, start};
 pub use sync::sync;
 pub use unmount::{Chosen, Patience, Selection, Unmounted, unmount};
 pub use ways::{Means, Part, Way, Ways, ways};
-pub use whereabouts::Lost;
+pub use whereabouts::{Body, Lost};

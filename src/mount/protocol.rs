@@ -174,6 +174,11 @@ impl Save {
     /// # Errors
     /// `Usage` where it is no file, `NoSpace`.
     pub(super) fn check(&self, container: &Container) -> Result<()> {
+        if container.pieces().is_some() {
+            let reason = "its container is a folder of pieces, which is not copied";
+            return Err(Error::new(ErrorKind::Usage, reason)
+                .with_hint("--force unmounts it: what was written is in the pieces, and a lost header file is kept beside where it was"));
+        }
         let file = container.file().metadata()?;
         // The file behind a loop device may have lost its name.
         if !file.is_file() && container.file_behind().is_none() {

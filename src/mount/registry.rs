@@ -19,7 +19,7 @@ use super::{
     look::is_reached,
     mountinfo::{Mount, MountId, MountTable},
     namespaces, runtime,
-    whereabouts::Lost,
+    whereabouts::{Body, Lost},
 };
 use crate::{
     error::{Error, Result},
@@ -161,6 +161,9 @@ pub struct Record {
     /// The part of that file that is the container, where it is not all of it.
     #[serde(default)]
     pub section: Option<Range<u64>>,
+    /// Where the container's data are.
+    #[serde(default)]
+    pub body: Body,
     /// Whether the mount point was made for this mount, and goes with it.
     #[serde(default)]
     pub made_mountpoint: bool,
@@ -218,6 +221,8 @@ impl Record {
             || self.entry.block.as_deref() == Some(path)
             || self.block_directory == path
             || self.entry.container == path
+            // A folder of pieces is called by its own name, too.
+            || (self.body == Body::Pieces && self.entry.container.parent() == Some(path))
     }
 
     /// Whether the container bore the name `path` once.
@@ -626,6 +631,7 @@ mod tests {
             server: ProcessId::current().unwrap(),
             container_file: (1, 2),
             section: None,
+            body: Body::Itself,
             made_mountpoint: false,
             former_names: Vec::new(),
             is_held: false,

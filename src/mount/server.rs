@@ -176,7 +176,9 @@ impl Server {
         let (shortage, news) = Shortage::watch()?;
         let header = container.same_header(order.fingerprint.as_deref())?;
         let unlocked = header.unlock_with_key(key.into())?;
-        let volume = Volume::open(&container, header.describe_unlocked(&unlocked), &unlocked);
+        let info = header.describe_unlocked(&unlocked);
+        container.unlock_pieces(&info, &unlocked)?;
+        let volume = Volume::open(&container, info, &unlocked);
         drop(unlocked);
         if !matches!(order.target, Target::Private) {
             // Where they cannot be read, nobody is told of such a change.

@@ -20,8 +20,26 @@ use serde::{Deserialize, Serialize};
 use super::mountinfo::{MountTable, mount_of};
 use crate::{
     sys::{available, writers::Writers},
-    volume::{Change, FileStorage, KnownHeader},
+    volume::{Change, Container, FileStorage, KnownHeader},
 };
+
+/// Where the data of a container are of which a file is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Body {
+    /// In that file.
+    #[default]
+    Itself,
+    /// In pieces beside it: it is the header file of a folder of them, which are not lost with its name.
+    Pieces,
+}
+
+impl Body {
+    /// That of a container.
+    pub(super) fn of(container: &Container) -> Self {
+        if container.pieces().is_some() { Self::Pieces } else { Self::Itself }
+    }
+}
 
 /// How a file was lost: its name leads to it no longer, or another program has written to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +141,7 @@ pub(super) struct NamedFile {
     is_overwritten: bool,
     /// Whether its header is not what it was, nor one that is as good.
     is_header_changed: bool,
+    body: Body,
 }
 
 impl NamedFile {
@@ -152,6 +171,7 @@ impl NamedFile {
             known: None,
             is_overwritten: false,
             is_header_changed: false,
+            body: Body::Itself,
         })
     }
 
@@ -164,6 +184,16 @@ impl NamedFile {
     /// A copy without a name that is written in the place of the container at `path`, which is not what it was any more.
     pub(super) fn moved(file: File, path: &Path) -> io::Result<Self> {
         Ok(Self { lost: Some(Lost::Replaced), is_watched: false, writers: None, ..Self::new(file, path)? })
+    }
+
+    /// The same of a container's file whose data are there.
+    pub(super) fn with_body(self, body: Body) -> Self {
+        Self { body, ..self }
+    }
+
+    /// Where the container's data are.
+    pub(super) const fn body(&self) -> Body {
+        self.body
     }
 
     /// The same, with its headers compared by `headers`.

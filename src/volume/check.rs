@@ -111,6 +111,10 @@ pub fn check_data(
     whole: bool,
     progress: Progress<'_>,
 ) -> Result<Vec<Finding>> {
+    if container.pieces().is_some_and(|pieces| !pieces.is_unlocked()) {
+        let message = "not read: it takes a password to tell which pieces were never made";
+        return Ok(vec![Finding::info("data", message)]);
+    }
     container.forget_cached();
     let storage = container.storage();
     // What is cut off is another finding.
@@ -160,7 +164,7 @@ fn settled(mut read: impl FnMut() -> Result<Vec<Finding>>, pause: Duration) -> R
 
 /// Whether holes are where, and only where, the provisioning puts them.
 fn check_holes(container: &Container, info: &HeaderInfo) -> Result<Option<Finding>> {
-    if !container.file().metadata()?.is_file() {
+    if !container.file().metadata()?.is_file() || container.pieces().is_some() {
         return Ok(None);
     }
     let end = info.data_offset.saturating_add(info.data_size).min(container.storage().size()?);

@@ -17,16 +17,22 @@ use rustix::{
     io::Errno,
 };
 
-use super::{recognise, renewal::KnownHeader, way_in};
+use super::{
+    pieces::{self, PieceFolder},
+    recognise,
+    renewal::KnownHeader,
+    way_in,
+};
 use crate::{
+    crypto::secret::VolumeKey,
     error::{Error, ErrorKind, Result},
     format::{
-        self, FORMATS, Fingerprint, Format, Header, HeaderInfo, Probe, freeotfe,
+        self, FORMATS, Fingerprint, Format, Header, HeaderInfo, Probe, Unlocked, freeotfe, native,
         signature::{self, Owner},
     },
     storage::{
         FileStorage, Section, Shortage, Storage, claimed_loop_device, file_behind, file_of_layer,
-        is_allowed_whole, is_locked_in_layer,
+        is_allowed_whole, is_locked_in_layer, pieces::Pieces,
     },
 };
 
@@ -44,11 +50,15 @@ pub enum Access {
 #[derive(Debug)]
 pub struct Container {
     path: PathBuf,
+    /// Of a folder of pieces its header file.
     file: Arc<FileStorage>,
+    /// What is in the folder, where it is one.
+    folder: Option<PieceFolder>,
     /// The part of the file that it is, where it is not all of it.
     section: Option<(Range<u64>, Arc<dyn Storage>)>,
     detached: Option<Detached>,
-    /// The file that shows the same bytes, locked in the same way: that behind a loop device, or in a layer of an overlay.
+    /// The file that shows the same bytes, or is a part of them, locked in the same way: that behind a loop device, or in a layer of
+    /// an overlay, or the copy of a folder's header file.
     behind: Option<File>,
     /// What the user says that it is.
     assumed: Option<&'static dyn Format>,
@@ -85,6 +95,7 @@ impl Container {
     /// `NotFound`, `Permission`, `Busy` where another process holds the lock.
     pub fn open(path: &Path, access: Access) -> Result<Self> {
         let writable = access == Access::ReadWrite;
+        let copy = pieces::lock_copy(path, access)?;
         let flags = OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
         let open = |extra: OFlags| {
             std::fs::OpenOptions::new()
@@ -110,6 +121,10 @@ impl Container {
             check_file_size(&file)?;
         }
         let mut container = Self::from_file(file, path)?;
+        if container.folder.is_some() {
+            container.behind = copy;
+            return Ok(container);
+        }
         if let Some((behind, file)) = file_behind(container.file()) {
             Self::lock(&file, access).map_err(|error| shown_in_use(error, &behind))?;
             container.behind = Some(file);
@@ -144,16 +159,31 @@ impl Container {
 
     fn from_file(file: File, path: &Path) -> Result<Self> {
         let file = Arc::new(FileStorage::new(file)?);
+        let folder = PieceFolder::of(&file)?;
+        Ok(Self::with(file, folder, path))
+    }
+
+    /// Takes over a folder of pieces that was just made, and locks it.
+    pub(super) fn adopt_folder(folder: PieceFolder, path: &Path) -> Result<Self> {
+        Self::lock(folder.header().file(), Access::ReadWrite)?;
+        Self::lock(folder.copy().file(), Access::ReadWrite)?;
+        let behind = Some(folder.copy().file().try_clone()?);
+        let header = Arc::clone(folder.header());
+        Ok(Self { behind, ..Self::with(header, Some(folder), path) })
+    }
+
+    fn with(file: Arc<FileStorage>, folder: Option<PieceFolder>, path: &Path) -> Self {
         let path = path.to_path_buf();
-        Ok(Self {
+        Self {
             path,
             file,
+            folder,
             section: None,
             detached: None,
             behind: None,
             assumed: None,
             watched: OnceLock::new(),
-        })
+        }
     }
 
     /// Opens what is at `path` only to look at it: without a lock, so also while it is mounted.
@@ -199,7 +229,7 @@ impl Container {
 
     /// Under the header of another container its data would be garbage, and a file system check would write to it.
     pub(super) fn refuse_other_format(&self, format: &dyn Format) -> Result<()> {
-        for other in FORMATS {
+        for other in FORMATS.iter().filter(|_| self.folder.is_none()) {
             if other.name() != format.name() && other.probe(&*self.bytes())? == Probe::Match {
                 let (name, own) = (format.name(), other.name());
                 let reason =
@@ -210,7 +240,7 @@ impl Container {
         Ok(())
     }
 
-    fn lock(file: &File, access: Access) -> Result<()> {
+    pub(super) fn lock(file: &File, access: Access) -> Result<()> {
         let operation = match access {
             Access::ReadOnly => FlockOperation::NonBlockingLockShared,
             Access::ReadWrite => FlockOperation::NonBlockingLockExclusive,
@@ -280,18 +310,28 @@ impl Container {
 
     /// Has data that are read again be read where the kernel caches them; for servers.
     pub fn allow_in_place(&self) {
+        if let Some(folder) = &self.folder {
+            folder.allow_in_place();
+            return;
+        }
         // Only slower where it does not go.
         let _ = self.file.allow_in_place();
     }
 
     /// Has data be read and written past the kernel's cache; for servers whose memory is limited.
     pub fn go_past_cache(&self) {
+        if let Some(folder) = &self.folder {
+            folder.go_past_cache();
+        }
         // Where it does not go, the kernel caches as it does for all.
         let _ = self.file.go_past_cache();
     }
 
     /// Has writes to the container's file wait for room where its medium has run full; for servers.
     pub fn endure(&self, shortage: Arc<Shortage>) {
+        if let Some(folder) = &self.folder {
+            folder.endure(&shortage);
+        }
         self.file.endure(shortage);
     }
 
@@ -307,6 +347,12 @@ impl Container {
         if let Some(detached) = &self.detached {
             let whole = 0..detached.file.size()?.min(MOST_AT_START);
             detached.file.watch_areas(std::slice::from_ref(&whole));
+            return Ok(());
+        }
+        if self.folder.is_some() {
+            // The piece map in it is written by this process.
+            let whole = 0..self.file.size()?.min(MOST_AT_START);
+            self.file.watch_areas(std::slice::from_ref(&whole));
             return Ok(());
         }
         let whole = match &self.section {
@@ -338,6 +384,9 @@ impl Container {
 
     /// Has what is read next come from the medium, as far as everything was synced before. A hint: the kernel may ignore it.
     pub fn forget_cached(&self) {
+        if let Some(folder) = &self.folder {
+            folder.forget_cached();
+        }
         let _ = fadvise(self.file(), 0, None, Advice::DontNeed);
     }
 
@@ -356,10 +405,35 @@ impl Container {
 
     /// Its bytes, without those of a header that lies elsewhere.
     fn bytes(&self) -> Arc<dyn Storage> {
-        match &self.section {
-            Some((_, section)) => Arc::clone(section),
-            None => Arc::clone(&self.file) as Arc<dyn Storage>,
+        match (&self.section, &self.folder) {
+            (Some((_, section)), _) => Arc::clone(section),
+            (None, Some(folder)) => Arc::clone(folder.pieces()) as Arc<dyn Storage>,
+            (None, None) => Arc::clone(&self.file) as Arc<dyn Storage>,
         }
+    }
+
+    /// Its pieces, where it is a folder of them.
+    pub fn pieces(&self) -> Option<&Arc<Pieces>> {
+        self.folder.as_ref().map(PieceFolder::pieces)
+    }
+
+    /// Has pieces that were never made be read as zeros, and be made when they are written, once the volume key is known. Nothing
+    /// where it is no folder of pieces.
+    ///
+    /// # Errors
+    /// `Damaged` where no piece map is whole, or the header speaks of another container than the folder; `Tampered` where the maps
+    /// are not authentic.
+    pub fn unlock_pieces(&self, info: &HeaderInfo, unlocked: &Unlocked) -> Result<()> {
+        self.pieces().map_or(Ok(()), |pieces| pieces::unlock(pieces, info, unlocked))
+    }
+
+    /// Has the piece map of a folder that was just made be sealed under the volume key. Nothing where it is no folder, or all of its
+    /// pieces are made.
+    ///
+    /// # Errors
+    /// What writing gave.
+    pub fn seal_pieces(&self, volume_key: &VolumeKey) -> Result<()> {
+        self.pieces().map_or(Ok(()), |pieces| pieces::seal(pieces, volume_key))
     }
 
     /// Takes this part of the file for the container: nothing outside it is read or written from now on. Before a header is
@@ -368,6 +442,12 @@ impl Container {
     /// # Errors
     /// `Usage` where the file has no such part.
     pub fn narrow(&mut self, range: Range<u64>) -> Result<()> {
+        if self.folder.is_some() {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                "it is a folder of pieces, which is a container as a whole",
+            ));
+        }
         let no_such_part = |_| Error::new(ErrorKind::Usage, "it has no such part");
         let file = Arc::clone(&self.file) as Arc<dyn Storage>;
         let section = Section::new(file, range.clone()).map_err(no_such_part)?;
@@ -411,6 +491,10 @@ impl Container {
         if let Some(format) = self.assumed {
             return Ok(format);
         }
+        if self.folder.is_some() {
+            // Others look for their signatures where a piece may never have been made.
+            return Ok(&native::Native);
+        }
         if let Some(format) = by_signature(&*self.storage())? {
             return Ok(format);
         }
@@ -445,6 +529,7 @@ impl Container {
     /// What reading gave.
     pub fn shows_nothing(&self) -> Result<bool> {
         Ok(self.detached.is_none()
+            && self.folder.is_none()
             && by_signature(&*self.storage())?.is_none()
             && recognise(&*self.storage())?.is_none())
     }

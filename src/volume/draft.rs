@@ -1,11 +1,11 @@
 //! A container in the making: nobody sees it before it is whole, and nothing stays when it is given up.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{DirBuilder, File, OpenOptions},
     io,
     os::{
         fd::AsRawFd,
-        unix::fs::{FileTypeExt, OpenOptionsExt},
+        unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
 };
@@ -20,8 +20,12 @@ use crate::{
     error::{Error, ErrorKind, Result},
     format::FORMATS,
     format::Format,
-    storage::{Storage, give_to_owner},
-    volume::{Access, Container, contents::recognise_with_label},
+    storage::{Storage, give_to_owner, pieces::HEADER_NAME},
+    volume::{
+        Access, Container,
+        contents::recognise_with_label,
+        pieces::{NewPieces, PieceFolder},
+    },
 };
 
 /// What a new container would take the place of.
@@ -93,6 +97,8 @@ enum Place {
     Named { name: PathBuf, replace: bool },
     /// A block device, written where it is.
     Device,
+    /// A folder of pieces, under a name of its own.
+    Folder { name: PathBuf },
 }
 
 impl Draft {
@@ -156,6 +162,26 @@ impl Draft {
         Self::new(target, false, rng)
     }
 
+    /// Starts a container that is to be a folder of pieces at `target`, where nothing stands yet.
+    ///
+    /// # Errors
+    /// `Exists`, `NotFound` without the directory, `Permission`; `Usage` where there are no such pieces.
+    pub fn new_folder(target: &Path, new: &NewPieces<'_>, rng: &dyn Rng) -> Result<Self> {
+        if target.symlink_metadata().is_ok() {
+            return Err(Error::new(ErrorKind::Exists, "it already exists"));
+        }
+        let parent = directory_of(target);
+        let name = parent.join(temporary_name(rng)?);
+        DirBuilder::new().mode(0o700).create(&name)?;
+        let make = || -> Result<Container> {
+            give_to_owner(&File::open(&name)?, target, &parent);
+            let folder = PieceFolder::create(&name, new, &|file| give_to_owner(file, target, &parent))?;
+            Container::adopt_folder(folder, &name.join(HEADER_NAME))
+        };
+        let container = make().inspect_err(|_| drop(std::fs::remove_dir_all(&name)))?;
+        Ok(Self::of(container, target, Place::Folder { name }))
+    }
+
     fn of(container: Container, target: &Path, place: Place) -> Self {
         Self { container, target: target.to_path_buf(), place, committed: false }
     }
@@ -183,6 +209,8 @@ impl Draft {
     /// # Errors
     /// `Exists` where a file of that name has come up meanwhile.
     pub fn commit(mut self, rng: &dyn Rng) -> Result<()> {
+        // Of a folder also the pieces, and what tells of them.
+        self.container.storage().sync_data()?;
         self.container.file().sync_all()?;
         match &self.place {
             Place::Device => {}
@@ -193,6 +221,10 @@ impl Draft {
                 std::fs::rename(&name, &self.target).inspect_err(|_| drop(std::fs::remove_file(&name)))?;
             }
             Place::Named { name, replace } => rename(name, &self.target, *replace)?,
+            Place::Folder { name } => {
+                File::open(name)?.sync_all()?;
+                rename(name, &self.target, false)?;
+            }
         }
         self.committed = true;
         if !matches!(self.place, Place::Device) {
@@ -210,6 +242,7 @@ impl Drop for Draft {
         match &self.place {
             Place::Unnamed { .. } => {}
             Place::Named { name, .. } => drop(std::fs::remove_file(name)),
+            Place::Folder { name } => drop(std::fs::remove_dir_all(name)),
             Place::Device => erase_header(&*self.container.storage()),
         }
     }
@@ -232,7 +265,7 @@ fn erase_header(storage: &dyn Storage) {
     drop(storage.sync_data());
 }
 
-fn directory_of(target: &Path) -> PathBuf {
+pub(super) fn directory_of(target: &Path) -> PathBuf {
     match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
         _ => PathBuf::from("."),
@@ -282,7 +315,7 @@ fn link(file: &File, name: &Path) -> io::Result<()> {
     Ok(linkat(CWD, descriptor, CWD, name, AtFlags::SYMLINK_FOLLOW)?)
 }
 
-fn rename(from: &Path, to: &Path, replace: bool) -> io::Result<()> {
+pub(super) fn rename(from: &Path, to: &Path, replace: bool) -> io::Result<()> {
     if replace {
         return std::fs::rename(from, to);
     }

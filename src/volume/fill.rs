@@ -8,7 +8,7 @@ use crate::{
     crypto::{SectorCipher, rng::Rng, secret::LockedBytes, xts::AesXts},
     error::{Error, ErrorKind, Result},
     format::{Extent, FORMATS, Provision},
-    storage::Storage,
+    storage::{Storage, pieces::Pieces},
     units::{Sector, SectorSize},
     volume::Container,
 };
@@ -35,10 +35,38 @@ pub fn prepare(
     progress: Progress<'_>,
 ) -> Result<()> {
     let storage = container.storage();
+    if let Some(pieces) = container.pieces() {
+        return prepare_pieces(pieces, extent, provision, rng, progress);
+    }
     if storage.limits().can_resize && provision != Provision::Thin {
         set_aside(container, 0..extent.container_len)?;
     }
     prepare_storage(&*storage, extent, provision, rng, progress)
+}
+
+/// As [`prepare`], in a new folder of pieces: those of a thin container are made when they are written.
+fn prepare_pieces(
+    pieces: &Pieces,
+    extent: &Extent,
+    provision: Provision,
+    rng: &dyn Rng,
+    progress: Progress<'_>,
+) -> Result<()> {
+    if provision == Provision::Thin {
+        return Ok(());
+    }
+    let len = extent.data_len();
+    pieces.make_all(true, &mut |index| {
+        let done = u64::from(index).saturating_mul(pieces.geometry().piece_len()).min(len);
+        // Filling counts from the start again.
+        let done = if provision == Provision::Thick { 0 } else { done };
+        if progress(done, len).is_break() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+    })?;
+    if provision == Provision::Thick {
+        let noise = Noise::new(rng)?;
+        write_all(pieces, extent.data.clone(), progress, &mut |chunk, first| noise.fill(chunk, first))?;
+    }
+    Ok(pieces.sync_data()?)
 }
 
 /// As [`prepare`], on any storage; sets no space aside.

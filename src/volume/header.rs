@@ -222,7 +222,7 @@ pub fn new_header_file(target: &Path, header: &dyn NewHeader, rng: &dyn Rng) -> 
 /// # Errors
 /// `Damaged` where the file is, `Unsupported` for one of another version.
 pub fn header_without_container(opened: &Container) -> Result<Option<Box<dyn Header>>> {
-    if opened.header_file().is_some() {
+    if opened.header_file().is_some() || opened.pieces().is_some() {
         return Ok(None);
     }
     let storage = opened.storage();

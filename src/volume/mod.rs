@@ -3,6 +3,7 @@
 mod check;
 mod container;
 mod contents;
+mod convert;
 mod devices;
 mod draft;
 mod duplicate;
@@ -14,6 +15,7 @@ mod header;
 pub mod image;
 mod label;
 mod partitions;
+mod pieces;
 pub mod pin;
 pub mod reencrypt;
 mod renewal;
@@ -27,6 +29,7 @@ pub use crate::{
 pub use check::{check, check_condition, check_data, check_file_system, missing_end};
 pub use container::{Access, Container, by_signature};
 pub use contents::{EMPTY, ZEROS, recognise, recognise_data, trace_at_start, way_in};
+pub use convert::{Form, convert};
 pub use devices::DeviceName;
 pub use draft::{Draft, Occupant, occupant};
 pub use duplicate::{Duplicate, duplicate_to, has_room_for, nameless_copy};
@@ -40,6 +43,7 @@ pub use header::{
 pub use partitions::{
     PartitionContents, only_container, partition_flaw, partition_range, partitions_of, range_from,
 };
+pub use pieces::{NewPieces, check_pieces, container_file, glance};
 pub use reencrypt::{LiveReencryption, LiveState, LiveStatus, Reencryption, Work};
 pub use renewal::{Change, KnownHeader};
 pub use within::{Stranger, stranger_within};

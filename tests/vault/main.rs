@@ -32,6 +32,7 @@ mod nested;
 mod opening;
 mod options;
 mod others;
+mod pieces;
 #[path = "../place/mod.rs"]
 mod place;
 mod random_writes;

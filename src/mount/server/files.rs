@@ -26,7 +26,7 @@ use rustix::{
 };
 
 use crate::{
-    mount::whereabouts::{Lost, NamedFile, lies_in_memory},
+    mount::whereabouts::{Body, Lost, NamedFile, lies_in_memory},
     volume::{Container, KnownHeader},
 };
 
@@ -50,6 +50,8 @@ pub(super) struct Place {
     pub is_linked: bool,
     /// The loop device by which its user knows it.
     pub device: Option<PathBuf>,
+    /// Where the container's data are.
+    pub body: Body,
 }
 
 impl Place {
@@ -60,7 +62,7 @@ impl Place {
             Some(_) => file.file().metadata().is_ok_and(|found| found.nlink() > 0),
         };
         let (path, device) = (file.path().to_path_buf(), file.device().map(Path::to_path_buf));
-        Self { path, lost: file.lost(), is_linked: stays, device }
+        Self { path, lost: file.lost(), is_linked: stays, device, body: file.body() }
     }
 
     /// The name by which its user knows it.
@@ -111,7 +113,7 @@ impl FileWatch {
     pub(super) fn start(container: &Container, shown: &Path) -> io::Result<Self> {
         let file = match container.file_behind() {
             Some(file) => NamedFile::behind(file.try_clone()?, shown)?,
-            None => NamedFile::new(container.file().try_clone()?, shown)?,
+            None => NamedFile::new(container.file().try_clone()?, shown)?.with_body(Body::of(container)),
         };
         Self::start_with(file, container, shown)
     }
@@ -343,6 +345,7 @@ fn found(files: &[NamedFile]) -> Found {
         lost: None,
         is_linked: false,
         device: None,
+        body: Body::Itself,
     });
     Found { container, header: places.next() }
 }
@@ -416,7 +419,7 @@ mod tests {
     }
 
     fn place(path: PathBuf, lost: Option<Lost>) -> Place {
-        Place { path, lost, is_linked: false, device: None }
+        Place { path, lost, is_linked: false, device: None, body: Body::Itself }
     }
 
     fn has_news(watch: &FileWatch) -> bool {

@@ -32,7 +32,7 @@ use crate::{
         save::header_of,
         session::Session,
         undo::{Log, Undo},
-        whereabouts::{COPY_FIRST, Lost},
+        whereabouts::{Body, COPY_FIRST, Lost},
     },
     text::{in_one_line, path::command_word},
     volume::{Container, duplicate_to, has_room_for},
@@ -90,7 +90,8 @@ impl Loss {
             Some(format!("its {what} {path}{by} {}", place.lost?.told()))
         };
         let header = self.found.header.as_ref().and_then(|place| told("header file", place));
-        let told: Vec<_> = told("container", &self.found.container).into_iter().chain(header).collect();
+        let what = if self.is_in_pieces() { "header file" } else { "container" };
+        let told: Vec<_> = told(what, &self.found.container).into_iter().chain(header).collect();
         told.join(", and ")
     }
 
@@ -105,6 +106,12 @@ impl Loss {
             let reason = format!("{}: it may not open again", self.told());
             return Error::new(ErrorKind::Busy, reason)
                 .with_hint(format!("{COPY_FIRST}; then unmount with --force"));
+        }
+        if self.is_in_pieces() {
+            let reason = format!("{}, and the pieces open only with what it holds", self.told());
+            return Error::new(ErrorKind::Busy, reason).with_hint(
+                "--force unmounts, and keeps a copy of that file beside where it was: put that in its place again",
+            );
         }
         if self.is_linked() {
             let reason = format!("{}, but the file has another name, which you must know", self.told());
@@ -142,11 +149,18 @@ impl Loss {
         let told = self.told();
         if self.is_damaged() {
             format!("{shown} is mounted, but {told}: {COPY_FIRST}")
+        } else if self.is_in_pieces() {
+            format!("{shown} is mounted, but {told}: strongroom unmount {place} --force keeps a copy of it")
         } else {
             format!(
                 "{shown} is mounted, but {told}: strongroom unmount {place} --save-as FILE keeps what is in it"
             )
         }
+    }
+
+    /// Whether only the header file of a folder of pieces is lost.
+    const fn is_in_pieces(&self) -> bool {
+        matches!(self.found.container.body, Body::Pieces)
     }
 
     /// Whether each lost file has another name, under which it stays.
@@ -496,7 +510,13 @@ mod tests {
     use super::*;
 
     fn found(container: Option<Lost>, header: Option<Lost>) -> Found {
-        let place = |path: &str, lost| Place { path: path.into(), lost, is_linked: false, device: None };
+        let place = |path: &str, lost| Place {
+            path: path.into(),
+            lost,
+            is_linked: false,
+            device: None,
+            body: Body::Itself,
+        };
         Found { container: place("/a/v", container), header: Some(place("/a/h", header)) }
     }
 

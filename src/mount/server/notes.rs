@@ -166,7 +166,8 @@ impl Server {
             }
             Unwritten::Forbidden => {
                 let is_file = self.container.file().metadata().is_ok_and(|found| found.is_file());
-                forbidden(&entry.container, if is_file { Save::Goes } else { Save::Never })
+                let is_copied = is_file && self.container.pieces().is_none();
+                forbidden(&entry.container, if is_copied { Save::Goes } else { Save::Never })
             }
             Unwritten::Short => {
                 let reason = format!(
@@ -197,6 +198,9 @@ impl Server {
         }
         match self.ask_medium()? {
             Refusal::Frozen(place) => Some(frozen_below(&container, place)),
+            Refusal::Forbidden if self.container.pieces().is_some() => {
+                Some(forbidden(&container, Save::Never))
+            }
             Refusal::Forbidden => Some(forbidden(&container, Save::Goes)),
         }
     }

@@ -264,6 +264,11 @@ fn checksum(raw: &RawBlock) -> [u8; 32] {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test stops at the first thing that is not as it must be"
+)]
 mod tests {
     use super::*;
 

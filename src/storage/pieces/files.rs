@@ -9,7 +9,17 @@ use std::{
     },
 };
 
-use crate::storage::Storage;
+use crate::{storage::Storage, sys::limits};
+
+/// How many pieces may be open at a time in this process.
+pub fn most_open() -> usize {
+    if limits::allow_open_files(MANY_FILES) { MANY } else { FEW }
+}
+
+/// What a server has open besides fits as well.
+const MANY_FILES: u64 = 512;
+const MANY: usize = 256;
+const FEW: usize = 24;
 
 /// A piece that is open.
 #[derive(Debug)]
@@ -105,11 +115,11 @@ impl OpenPieces {
         let pieces: Vec<_> = open.values().map(Arc::clone).collect();
         drop(open);
         drop(failed);
-        let synced = pieces.iter().fold(Ok(()), |result: io::Result<()>, piece| {
+        let mut synced = Ok(());
+        for piece in &pieces {
             // All of them, whatever one says.
-            let synced = piece.sync();
-            result.and(synced)
-        });
+            synced = synced.and(piece.sync());
+        }
         // What was being closed meanwhile is among them, and is waited for here.
         let closed = self.closing().take().map_or(Ok(()), Err);
         earlier.and(synced).and(closed)

@@ -92,7 +92,7 @@ impl DirFolder {
     pub fn around(file: &File, name: &str, is_writable: bool) -> io::Result<Self> {
         let _waiting = Request::begin();
         let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-        let parent = path.parent().map(Path::to_path_buf).unwrap_or_else(|| PathBuf::from("/"));
+        let parent = path.parent().map_or_else(|| PathBuf::from("/"), Path::to_path_buf);
         let found = Self::open(&parent, is_writable)?;
         let number = |file: &File| file.metadata().map(|found| (found.dev(), found.ino()));
         let named = File::from(found.open_raw(name, OFlags::RDONLY, Mode::empty())?);
@@ -210,13 +210,13 @@ impl Folder for DirFolder {
     }
 
     fn make(&self, name: &str, len: u64, allocated: bool) -> io::Result<Arc<dyn Storage>> {
-        let mut made = None;
-        let mut make = || self.make_once(name, len, allocated).map(|file| made = Some(file));
+        let mut file = None;
+        let mut make = || self.make_once(name, len, allocated).map(|new| file = Some(new));
         match self.shortage.get() {
             Some(shortage) => shortage.endure(make)?,
             None => make()?,
         }
-        Ok(self.storage(made.ok_or(io::ErrorKind::NotFound)?)?)
+        Ok(self.storage(file.ok_or(io::ErrorKind::NotFound)?)?)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

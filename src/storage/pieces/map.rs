@@ -204,6 +204,11 @@ fn is_behind(set: &Bits, bit: u32) -> bool {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test stops at the first thing that is not as it must be"
+)]
 mod tests {
     use super::*;
     use crate::storage::pieces::block::Shape;
@@ -228,7 +233,9 @@ mod tests {
 
     fn bits(count: u32, has: &[u32]) -> Bits {
         let mut bits = Bits::none(count);
-        has.iter().for_each(|index| bits.add(*index));
+        for index in has {
+            bits.add(*index);
+        }
         bits
     }
 

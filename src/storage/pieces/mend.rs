@@ -30,12 +30,12 @@ pub fn mend(folder: &dyn Folder) -> io::Result<Option<&'static str>> {
         [Ok(geometry), Err(fault)] => {
             let source = header.ok_or(io::ErrorKind::NotFound)?;
             fault.allow()?;
-            remake(folder, &geometry, (Role::Copy, COPY_NAME), copy, &*source)
+            remake(folder, &geometry, (Role::Copy, COPY_NAME), copy.as_ref(), &*source)
         }
         [Err(fault), Ok(geometry)] => {
             let source = copy.ok_or(io::ErrorKind::NotFound)?;
             fault.allow()?;
-            remake(folder, &geometry, (Role::Header, HEADER_NAME), header, &*source)
+            remake(folder, &geometry, (Role::Header, HEADER_NAME), header.as_ref(), &*source)
         }
         [Err(fault), Err(_)] => Err(fault.into()),
     }
@@ -78,14 +78,14 @@ fn remake(
     folder: &dyn Folder,
     geometry: &Geometry,
     (role, name): (Role, &'static str),
-    there: Option<Arc<dyn Storage>>,
+    there: Option<&Arc<dyn Storage>>,
     source: &dyn Storage,
 ) -> io::Result<Option<&'static str>> {
     let data = geometry.data();
     let held = if role == Role::Header { data.start } else { geometry.container_len() - data.end };
     let len = area_offset(geometry).saturating_add(held);
     let unfinished = format!("{name}.new");
-    let file = match &there {
+    let file = match there {
         // Whoever has locked it goes on with it.
         Some(file) => Arc::clone(file),
         None => folder.make(&unfinished, len, true)?,

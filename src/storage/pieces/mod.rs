@@ -20,6 +20,7 @@ use std::{
 };
 
 pub use block::{BLOCK_LEN, BlockError, Geometry, LEAST_PIECE_LEN, MOST_PIECE_LEN, MOST_PIECES, Role, Shape};
+pub use files::most_open;
 pub use folder::{DirFolder, Folder};
 pub use map::{Bits, PieceMap};
 pub use mend::mend;

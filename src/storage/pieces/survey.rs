@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, fmt, io, path::PathBuf};
 
-use super::{COPY_NAME, HEADER_NAME, PieceError, Pieces, map::Made, piece_name};
+use super::{COPY_NAME, HEADER_NAME, PieceError, Pieces, map::Made};
 
 /// Something that is wrong with a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,12 +116,18 @@ impl Pieces {
         let digits = text.get(..8).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
         let index = digits.and_then(|digits| digits.parse::<u32>().ok());
         match index {
-            Some(index) if index < self.geometry().pieces() && text == piece_name(index) => {
-                Kind::Piece(index)
-            }
+            // That is its name: eight digits, and nothing behind them.
+            Some(index) if index < self.geometry().pieces() && text.len() == 8 => Kind::Piece(index),
             // What a power cut left of a piece that was being made.
             Some(_) if text.get(8..) == Some(".new") => Kind::Other,
             Some(_) => Kind::Beside,
+            // What this program itself keeps beside a file that it replaces.
+            None if OWN
+                .iter()
+                .any(|own| text.strip_prefix(HEADER_NAME).is_some_and(|rest| rest.starts_with(own))) =>
+            {
+                Kind::Other
+            }
             None if text.starts_with(HEADER_NAME) => Kind::Beside,
             None => Kind::Other,
         }
@@ -134,6 +140,9 @@ enum Kind {
     Beside,
     Other,
 }
+
+/// What stands behind the name of a header file that was kept, and of one that is being made.
+const OWN: [&str; 5] = [".replaced", ".rescued", ".new", ".copy.replaced", ".copy.new"];
 
 /// So many pieces can be looked at without anybody noticing.
 const FEW: u32 = 256;
