@@ -61,7 +61,11 @@ fn erase_container(console: Console, options: &EraseOptions) -> Result<()> {
     let storage = container.storage();
     spin(console, "erasing", || {
         for format in formats {
-            erase(&*storage, &format.erasure(&*storage)?, &OsRng)?;
+            let mut erasure = format.erasure(&*storage)?;
+            if let Some(pieces) = container.pieces() {
+                erasure = erasure.outside(&pieces.geometry().data());
+            }
+            erase(&*storage, &erasure, &OsRng)?;
         }
         Ok::<(), Error>(())
     })?;

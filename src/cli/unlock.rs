@@ -181,7 +181,8 @@ pub(crate) fn find_partition(
 /// # Errors
 /// What reading gave.
 pub(crate) fn take_only_partition(container: &mut Container, options: &UnlockOptions) -> Result<Option<u32>> {
-    let is_settled = options.place.is_any()
+    let is_settled = container.pieces().is_some()
+        || options.place.is_any()
         || options.header.is_some()
         || options.format != OpenFormat::Auto
         || options.hints.is_any()

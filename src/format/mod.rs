@@ -167,6 +167,20 @@ pub struct Erasure {
     pub rest: Vec<Range<u64>>,
 }
 
+impl Erasure {
+    /// The same without what lies in `data`: of a container whose data hold no copy of a header, wherever one is looked for.
+    #[must_use]
+    pub fn outside(self, data: &Range<u64>) -> Self {
+        let clip = |places: Vec<Range<u64>>| {
+            let parts = places.into_iter().flat_map(|place| {
+                [place.start..place.end.min(data.start), place.start.max(data.end)..place.end]
+            });
+            parts.filter(|part| !part.is_empty()).collect()
+        };
+        Self { spare: clip(self.spare), last: self.last, rest: clip(self.rest) }
+    }
+}
+
 /// A header that was read and is well-formed. Nothing in it is trusted before it is unlocked.
 pub trait Header: fmt::Debug + Send + Sync {
     /// What can be told without a secret.

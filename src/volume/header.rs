@@ -147,7 +147,13 @@ pub fn keep_bytes(
         let offset = lent.map_or(section.saturating_add(range.start), |window| {
             window.source + (range.start - window.shown.start)
         });
-        kept.push(Kept { file, offset: Some(offset), of: of.to_path_buf() });
+        // Each header file of a folder of pieces has its own bytes.
+        let in_folder = container.pieces().and_then(|pieces| pieces.place_in_header(range.start));
+        let (of, offset) = match in_folder {
+            Some((name, at)) => (of.with_file_name(name), at),
+            None => (of.to_path_buf(), offset),
+        };
+        kept.push(Kept { file, offset: Some(offset), of });
     }
     Ok(kept)
 }

@@ -229,7 +229,7 @@ fn keyslots_and_headers_of_a_folder_are_changed_as_those_of_a_file() {
         world.done("unmount m");
         world.done("export p plain --yes --password-file password");
         world.shell("e2fsck -fn plain");
-        world.done("import plain q --split 2M --password-file password --kdf-memory 8M --kdf-passes 1");
+        world.done(&format!("import plain q --split 2M --password-file password {CHEAP}"));
         world.done("mount q m --read-only --password-file password");
         assert_eq!(world.shell("cat m/f"), "kept\n");
         world.done("unmount m");

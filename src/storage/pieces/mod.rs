@@ -483,6 +483,16 @@ impl Pieces {
         Ok(offset..end)
     }
 
+    /// The header file, or its copy, that holds the byte `offset` of the container, and where in it; `None` for one of the data.
+    pub fn place_in_header(&self, offset: u64) -> Option<(&'static str, u64)> {
+        let part = self.part(offset, offset.saturating_add(1)).ok()?;
+        match part.place {
+            Place::Front => Some((HEADER_NAME, part.at)),
+            Place::Tail => Some((COPY_NAME, part.at)),
+            Place::Piece(_) => None,
+        }
+    }
+
     fn around(&self, is_front: bool) -> &Around {
         if is_front { &self.header } else { &self.copy }
     }

@@ -146,6 +146,9 @@ fn past_the_end_nothing_is_read_or_written() {
     assert_eq!(pieces.write_all_at(&[1; 2], end - 1).unwrap_err().kind(), io::ErrorKind::WriteZero);
     assert!(pieces.punch_hole(0..end + 1).is_err() && pieces.set_size(end + 4096).is_err());
     pieces.set_size(end).unwrap();
+    assert_eq!(pieces.place_in_header(5), Some((HEADER_NAME, 3 * 4096 + 5)));
+    assert_eq!(pieces.place_in_header(MIB), None);
+    assert_eq!(pieces.place_in_header(end - MIB + 7), Some((COPY_NAME, 3 * 4096 + 7)));
 }
 
 #[test]
