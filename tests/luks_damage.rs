@@ -143,8 +143,11 @@ fn assert_found(bytes: &[u8], object: &str, expected: &str) {
         || (object, expected.to_owned()),
         |costs| ("keyslot 0", format!("asks for {costs}: it is not tried")),
     );
-    let found = complaints(bytes);
-    assert!(found.contains(&format!("Error {object}: {message}")), "{expected}: {found:?}");
+    let (found, told) = (complaints(bytes), format!("Error {object}: {message}"));
+    // Of what is only not supported, the way to open it follows.
+    let is_told =
+        |line: &String| line.strip_prefix(&*told).is_some_and(|way| way.is_empty() || way.starts_with("; "));
+    assert!(found.iter().any(is_told), "{expected}: {found:?}");
 }
 
 // proves: L2-OPEN-01 L2-OPEN-03 L2-OPEN-04 L2-DATA-02 L2-SLOT-06 L2-KEY-03
@@ -343,7 +346,7 @@ fn what_is_shown_of_a_header_is_short_and_tame() {
         assert!(told[0].contains("aes-xts-\\u{1b}[2J\\u{202e}"), "{path}: {}", told[0]);
         for text in told {
             let is_tame = !text.contains(|c: char| c.is_control() || c == '\u{202e}');
-            assert!(is_tame && text.chars().count() < 300, "{path}: {text}");
+            assert!(is_tame && text.chars().count() < 400, "{path}: {text}");
         }
     }
 }

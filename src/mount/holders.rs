@@ -105,8 +105,12 @@ pub(super) fn holders_of_mount(id: MountId) -> Vec<Holder> {
     // The files of btrfs have other device numbers than its mount, each subvolume's another; where the mount is gone, nobody can tell
     // whether it was one.
     let of_files = table.find(id).and_then(|mount| device_number(&mount.mountpoint).ok());
-    if of_files != Some((id.major, id.minor)) {
-        holders.extend(processes(Wanted::Mount(id.number)));
+    match (id.unique(), of_files) {
+        (_, Some(number)) if number == (id.major, id.minor) => {}
+        // By its other number another mount is known, soon after it is gone.
+        (Some(unique), _) => holders.extend(processes(Wanted::Mount(unique))),
+        (None, Some((major, minor))) => holders.extend(processes(Wanted::FileSystem(major, minor))),
+        (None, None) => {}
     }
     holders.extend(other_mounts(&table, id));
     if let Some(mount) = table.find(id) {

@@ -22,7 +22,10 @@ use rustix::{
 };
 
 use super::program;
-use crate::sys::process::{Activity, ProcessId, end_with_parent, shares_files};
+use crate::sys::{
+    mount_number::unique_number_behind,
+    process::{Activity, ProcessId, end_with_parent, shares_files},
+};
 
 /// The hidden first argument that makes this program look into processes: for what, and between which numbers.
 pub const LOOK: &str = "__look";
@@ -77,7 +80,7 @@ pub(super) enum Wanted {
     FileSystem(u32, u32),
     /// This file: the same and the inode number.
     File(u32, u32, u64),
-    /// Any file that was reached through the mount of this number: the subvolumes of btrfs have device numbers of their own.
+    /// Any file that was reached through the mount with this number for good: the subvolumes of btrfs have device numbers of their own.
     Mount(u64),
 }
 
@@ -98,7 +101,7 @@ impl Wanted {
     /// Whether a link of `/proc` leads to it.
     fn is_at(self, link: &Path) -> bool {
         match self {
-            Self::Mount(number) => mount_of(link) == Some(number),
+            Self::Mount(number) => unique_number_behind(link) == Some(number),
             _ => FileId::of(link).is_some_and(|file| self.is(file)),
         }
     }
@@ -345,13 +348,6 @@ impl FileId {
     }
 }
 
-/// The number of the mount through which a link of `/proc` leads to its file. The kernel knows it without asking a server.
-fn mount_of(link: &Path) -> Option<u64> {
-    let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
-    let found = statx(CWD, link, flags, StatxFlags::MNT_ID).ok()?;
-    (found.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(found.stx_mnt_id)
-}
-
 /// The file of a line of `maps`: `address perms offset dev inode path`, the device as two hexadecimal numbers.
 fn mapped_file(line: &[u8]) -> Option<FileId> {
     let mut fields = line.split(|&byte| byte == b' ').filter_map(|field| std::str::from_utf8(field).ok());
@@ -407,7 +403,10 @@ mod tests {
     #[test]
     fn a_process_with_a_file_of_the_mount_open_is_found() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let number = mount_of(file.path()).unwrap();
+        let Some(number) = unique_number_behind(file.path()) else {
+            eprintln!("skipped: the kernel has no numbers of mounts for good (Linux 6.8)");
+            return;
+        };
         let mut child =
             Command::new("/bin/sleep").arg("10000").stdin(file.reopen().unwrap()).spawn().unwrap();
         let pid = child.id();

@@ -121,6 +121,11 @@ impl MountId {
         Self { unique: unique_number(place, self.number), ..self }
     }
 
+    /// Its number for good, where that was asked for and the kernel has one.
+    pub(super) const fn unique(self) -> Option<u64> {
+        self.unique
+    }
+
     /// Whether it is gone, so that what bears its numbers now is another one.
     fn is_gone(self) -> bool {
         self.unique.is_some_and(is_gone)

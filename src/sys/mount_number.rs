@@ -12,10 +12,19 @@ use rustix::{
 /// The number for good of the mount that shows at `path`, if it has the number `short` in the table of mounts. `None` also where the
 /// kernel has no such numbers.
 pub fn unique_number(path: &Path, short: u64) -> Option<u64> {
-    let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT | AtFlags::SYMLINK_NOFOLLOW;
-    let found = statx(CWD, path, flags, StatxFlags::from_bits_retain(STATX_MNT_ID_UNIQUE)).ok()?;
-    let unique = (found.stx_mask & STATX_MNT_ID_UNIQUE != 0).then_some(found.stx_mnt_id)?;
+    let unique = number_of(path, AtFlags::SYMLINK_NOFOLLOW)?;
     (short_number(unique) == Ok(short)).then_some(unique)
+}
+
+/// The number for good of the mount through which a link of `/proc` leads to its file. The kernel knows it without asking a server.
+pub fn unique_number_behind(link: &Path) -> Option<u64> {
+    number_of(link, AtFlags::empty())
+}
+
+fn number_of(path: &Path, flags: AtFlags) -> Option<u64> {
+    let flags = flags | AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
+    let found = statx(CWD, path, flags, StatxFlags::from_bits_retain(STATX_MNT_ID_UNIQUE)).ok()?;
+    (found.stx_mask & STATX_MNT_ID_UNIQUE != 0).then_some(found.stx_mnt_id)
 }
 
 /// Whether the mount that had this number for good is gone from the caller's mount namespace.

@@ -79,6 +79,6 @@ fn the_kernel_and_strongroom_read_and_change_each_others_fat() {
 const KINDS: [(&str, u64, &str); 4] = [
     ("fat12", 6 << 20, "-F 12"),
     ("fat16", 24 << 20, "-F 16 -s 1"),
-    ("fat16large", 48 << 20, "-F 16 -s 32"),
+    ("fat16large", 96 << 20, "-F 16 -s 32"),
     ("fat32", 80 << 20, "-F 32 -s 1"),
 ];
