@@ -44,6 +44,7 @@ fn the_kernel_and_strongroom_read_and_change_each_others_fat() {
     for name in ["write.sh", "tell.sh"] {
         place.make_file(name, fs::read(guest.path(name)).unwrap());
     }
+    place.make_folder("w");
     for (kind, ..) in KINDS {
         let image = place.path("image");
         programs::copy(&guest.path(&format!("{kind}.img")), &image);
@@ -60,9 +61,9 @@ fn the_kernel_and_strongroom_read_and_change_each_others_fat() {
         fs::write(guest.path(&format!("{kind}.ours")), told(&place)).unwrap();
         place.done("unmount m");
         place.done(&format!("mount --block --read-only {kind}.vault m --password-file password"));
-        place.shell("cp m/volume written");
+        place.shell("rm -f w/written; cp m/volume w/written");
         place.done("unmount m");
-        programs::copy(&place.path("written"), &guest.path(&format!("{kind}.img")));
+        programs::copy(&place.path("w/written"), &guest.path(&format!("{kind}.img")));
         guest.add(
             kind,
             &format!(
