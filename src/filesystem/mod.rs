@@ -23,7 +23,7 @@ pub use udf::UdfFileSystem;
 
 use crate::block::BlockError;
 
-/// A file system, by inode. Shared between threads.
+/// A file system, by inode. Shared between threads. One that is only read leaves out what changes it.
 pub trait FileSystem: fmt::Debug + Send + Sync {
     /// Its name, for messages.
     fn name(&self) -> &'static str;
@@ -38,7 +38,9 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
     fn attributes(&self, node: NodeId) -> Result<Attributes>;
 
     /// Changes some of it.
-    fn set_attributes(&self, node: NodeId, changes: &Changes) -> Result<Attributes>;
+    fn set_attributes(&self, _node: NodeId, _changes: &Changes) -> Result<Attributes> {
+        Err(Fault::ReadOnly)
+    }
 
     /// Keeps a file's content until [`release`](Self::release), also where its name is removed.
     fn open(&self, node: NodeId) -> Result<()>;
@@ -51,10 +53,14 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
     fn read(&self, node: NodeId, offset: u64, buf: &mut [u8]) -> Result<usize>;
 
     /// Writes all of `data`, or fails; what lies between the end of the file and `offset` reads as zeros.
-    fn write(&self, node: NodeId, offset: u64, data: &[u8]) -> Result<()>;
+    fn write(&self, _node: NodeId, _offset: u64, _data: &[u8]) -> Result<()> {
+        Err(Fault::ReadOnly)
+    }
 
     /// Makes a file, and counts one reference to it.
-    fn make(&self, parent: NodeId, name: &OsStr, new: &New<'_>) -> Result<Found>;
+    fn make(&self, _parent: NodeId, _name: &OsStr, _new: &New<'_>) -> Result<Found> {
+        Err(Fault::ReadOnly)
+    }
 
     /// Gives a file one more name, and counts one reference to it.
     fn link(&self, _node: NodeId, _parent: NodeId, _name: &OsStr) -> Result<Found> {
@@ -67,10 +73,14 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
     }
 
     /// Removes a name: of a directory where `kind` says so, which must be empty, else of a file.
-    fn remove(&self, parent: NodeId, name: &OsStr, kind: Kind) -> Result<()>;
+    fn remove(&self, _parent: NodeId, _name: &OsStr, _kind: Kind) -> Result<()> {
+        Err(Fault::ReadOnly)
+    }
 
     /// Gives a file another name and place. What has that name goes where `replace` allows it.
-    fn rename(&self, from: (NodeId, &OsStr), to: (NodeId, &OsStr), replace: bool) -> Result<()>;
+    fn rename(&self, _from: (NodeId, &OsStr), _to: (NodeId, &OsStr), _replace: bool) -> Result<()> {
+        Err(Fault::ReadOnly)
+    }
 
     /// Where a symbolic link leads. Others have no such thing.
     fn target(&self, _node: NodeId) -> Result<Vec<u8>> {
@@ -106,7 +116,9 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
     fn list(&self, node: NodeId, cursor: u64, take: &mut dyn FnMut(&Listed<'_>) -> bool) -> Result<()>;
 
     /// Sees to it that writes to a range will find space; the file becomes longer only where it `grows`.
-    fn reserve(&self, node: NodeId, range: Range<u64>, grows: bool) -> Result<()>;
+    fn reserve(&self, _node: NodeId, _range: Range<u64>, _grows: bool) -> Result<()> {
+        Err(Fault::ReadOnly)
+    }
 
     /// Has a range of a file read as zeros: as a hole, or with blocks that are kept for it. The file becomes longer only where it
     /// `grows`.
@@ -118,10 +130,14 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
     fn seek(&self, node: NodeId, offset: u64, what: Seek) -> Result<u64>;
 
     /// Returns once all that was done before survives a power cut.
-    fn sync(&self) -> Result<()>;
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Whether anything waits for a [`sync`](Self::sync).
-    fn is_unsynced(&self) -> bool;
+    fn is_unsynced(&self) -> bool {
+        false
+    }
 
     /// Whether nothing was lost of what programs were told is done. What they were told has failed is no loss.
     fn is_whole(&self) -> bool {
@@ -138,7 +154,9 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
     }
 
     /// Syncs, and notes on the volume that it was left clean. Nothing can be changed afterwards.
-    fn close(&self) -> Result<()>;
+    fn close(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A file's number while the file system is mounted.

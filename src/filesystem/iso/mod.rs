@@ -19,7 +19,7 @@ mod node;
 mod record;
 mod rock;
 
-use std::{ffi::OsStr, ops::Range, os::unix::ffi::OsStrExt, sync::Arc};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, sync::Arc};
 
 use self::{
     names::Names,
@@ -27,7 +27,7 @@ use self::{
     record::{SECTOR, Sector},
 };
 use super::{
-    Attributes, Changes, Fault, FileSystem, Found, Kind, Listed, New, NodeId, Result, Seek, Space,
+    Attributes, Fault, FileSystem, Found, Kind, Listed, NodeId, Result, Seek, Space,
     bytes::{index, long, short, u8_at, u16_at, u32_at},
     kept::Kept,
 };
@@ -183,10 +183,6 @@ impl FileSystem for IsoFileSystem {
         Ok(self.0.node(node)?.attributes)
     }
 
-    fn set_attributes(&self, _: NodeId, _: &Changes) -> Result<Attributes> {
-        Err(Fault::ReadOnly)
-    }
-
     fn open(&self, node: NodeId) -> Result<()> {
         self.0.node(node).map(|_| ())
     }
@@ -202,22 +198,6 @@ impl FileSystem for IsoFileSystem {
         }
     }
 
-    fn write(&self, _: NodeId, _: u64, _: &[u8]) -> Result<()> {
-        Err(Fault::ReadOnly)
-    }
-
-    fn make(&self, _: NodeId, _: &OsStr, _: &New<'_>) -> Result<Found> {
-        Err(Fault::ReadOnly)
-    }
-
-    fn remove(&self, _: NodeId, _: &OsStr, _: Kind) -> Result<()> {
-        Err(Fault::ReadOnly)
-    }
-
-    fn rename(&self, _: (NodeId, &OsStr), _: (NodeId, &OsStr), _: bool) -> Result<()> {
-        Err(Fault::ReadOnly)
-    }
-
     fn target(&self, node: NodeId) -> Result<Vec<u8>> {
         let node = self.0.node(node)?;
         if node.attributes.kind == Kind::Link { Ok(node.target.clone()) } else { Err(Fault::Invalid) }
@@ -231,10 +211,6 @@ impl FileSystem for IsoFileSystem {
         self.0.list(&*self.0.node(node)?, cursor, take)
     }
 
-    fn reserve(&self, _: NodeId, _: Range<u64>, _: bool) -> Result<()> {
-        Err(Fault::ReadOnly)
-    }
-
     fn seek(&self, node: NodeId, offset: u64, what: Seek) -> Result<u64> {
         let size = self.0.node(node)?.attributes.size;
         match what {
@@ -242,14 +218,6 @@ impl FileSystem for IsoFileSystem {
             Seek::Data => Ok(offset),
             Seek::Hole => Ok(size),
         }
-    }
-
-    fn sync(&self) -> Result<()> {
-        Ok(())
-    }
-
-    fn is_unsynced(&self) -> bool {
-        false
     }
 
     fn space(&self) -> Space {
@@ -262,10 +230,6 @@ impl FileSystem for IsoFileSystem {
             free_nodes: 0,
             name_max: short(long(names::LONGEST)),
         }
-    }
-
-    fn close(&self) -> Result<()> {
-        Ok(())
     }
 }
 

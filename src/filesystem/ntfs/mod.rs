@@ -30,7 +30,6 @@ mod volume;
 use std::{
     cmp::Ordering,
     ffi::OsStr,
-    ops::Range,
     os::unix::ffi::OsStrExt,
     sync::{Arc, OnceLock},
 };
@@ -43,7 +42,7 @@ use self::{
     volume::Volume,
 };
 use super::{
-    Attributes, Changes, Fault, FileSystem, Found, Kind, Listed, New, NodeId, Result, Seek, Space,
+    Attributes, Fault, FileSystem, Found, Listed, NodeId, Result, Seek, Space,
     bytes::{index, long, short},
 };
 use crate::block::ByteDevice;
@@ -138,10 +137,6 @@ impl FileSystem for NtfsFileSystem {
         Ok(self.volume.describe(&*self.volume.file(number(node)?)?))
     }
 
-    fn set_attributes(&self, _: NodeId, _: &Changes) -> Result<Attributes> {
-        Err(Fault::ReadOnly)
-    }
-
     fn open(&self, node: NodeId) -> Result<()> {
         self.volume.file(number(node)?).map(|_| ())
     }
@@ -151,22 +146,6 @@ impl FileSystem for NtfsFileSystem {
     fn read(&self, node: NodeId, offset: u64, buf: &mut [u8]) -> Result<usize> {
         let file = self.volume.file(number(node)?)?;
         file.content()?.map_or(Ok(0), |content| self.volume.read(content, offset, buf))
-    }
-
-    fn write(&self, _: NodeId, _: u64, _: &[u8]) -> Result<()> {
-        Err(Fault::ReadOnly)
-    }
-
-    fn make(&self, _: NodeId, _: &OsStr, _: &New<'_>) -> Result<Found> {
-        Err(Fault::ReadOnly)
-    }
-
-    fn remove(&self, _: NodeId, _: &OsStr, _: Kind) -> Result<()> {
-        Err(Fault::ReadOnly)
-    }
-
-    fn rename(&self, _: (NodeId, &OsStr), _: (NodeId, &OsStr), _: bool) -> Result<()> {
-        Err(Fault::ReadOnly)
     }
 
     fn target(&self, node: NodeId) -> Result<Vec<u8>> {
@@ -182,21 +161,9 @@ impl FileSystem for NtfsFileSystem {
         self.volume.list(file.directory()?, cursor, take)
     }
 
-    fn reserve(&self, _: NodeId, _: Range<u64>, _: bool) -> Result<()> {
-        Err(Fault::ReadOnly)
-    }
-
     fn seek(&self, node: NodeId, offset: u64, what: Seek) -> Result<u64> {
         let file = self.volume.file(number(node)?)?;
         self.volume.seek(file.content()?.ok_or(Fault::PastEnd)?, offset, what)
-    }
-
-    fn sync(&self) -> Result<()> {
-        Ok(())
-    }
-
-    fn is_unsynced(&self) -> bool {
-        false
     }
 
     fn space(&self) -> Space {
@@ -211,10 +178,6 @@ impl FileSystem for NtfsFileSystem {
             free_nodes: 0,
             name_max: short(names::LONGEST),
         }
-    }
-
-    fn close(&self) -> Result<()> {
-        Ok(())
     }
 }
 

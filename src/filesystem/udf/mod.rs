@@ -19,11 +19,11 @@ mod extents;
 mod tag;
 mod volume;
 
-use std::{ffi::OsStr, ops::Range, os::unix::ffi::OsStrExt, sync::Arc};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, sync::Arc};
 
 use self::{directory::Index, entry::Entry, extents::Extents, tag::Place, volume::Volume};
 use super::{
-    Attributes, Changes, Fault, FileSystem, Found, Kind, Listed, New, NodeId, Result, Seek, Space,
+    Attributes, Fault, FileSystem, Found, Kind, Listed, NodeId, Result, Seek, Space,
     bytes::{index, long, short},
     kept::Kept,
 };
@@ -162,10 +162,6 @@ impl FileSystem for UdfFileSystem {
         Ok(self.0.node(node)?.attributes)
     }
 
-    fn set_attributes(&self, _: NodeId, _: &Changes) -> Result<Attributes> {
-        Err(Fault::ReadOnly)
-    }
-
     fn open(&self, node: NodeId) -> Result<()> {
         self.0.node(node).map(|_| ())
     }
@@ -181,22 +177,6 @@ impl FileSystem for UdfFileSystem {
         }
     }
 
-    fn write(&self, _: NodeId, _: u64, _: &[u8]) -> Result<()> {
-        Err(Fault::ReadOnly)
-    }
-
-    fn make(&self, _: NodeId, _: &OsStr, _: &New<'_>) -> Result<Found> {
-        Err(Fault::ReadOnly)
-    }
-
-    fn remove(&self, _: NodeId, _: &OsStr, _: Kind) -> Result<()> {
-        Err(Fault::ReadOnly)
-    }
-
-    fn rename(&self, _: (NodeId, &OsStr), _: (NodeId, &OsStr), _: bool) -> Result<()> {
-        Err(Fault::ReadOnly)
-    }
-
     fn target(&self, node: NodeId) -> Result<Vec<u8>> {
         let node = self.0.node(node)?;
         if node.attributes.kind == Kind::Link { Ok(node.target.clone()) } else { Err(Fault::Invalid) }
@@ -208,10 +188,6 @@ impl FileSystem for UdfFileSystem {
 
     fn list(&self, node: NodeId, cursor: u64, take: &mut dyn FnMut(&Listed<'_>) -> bool) -> Result<()> {
         self.0.list(&*self.0.node(node)?, cursor, take)
-    }
-
-    fn reserve(&self, _: NodeId, _: Range<u64>, _: bool) -> Result<()> {
-        Err(Fault::ReadOnly)
     }
 
     fn seek(&self, node: NodeId, offset: u64, what: Seek) -> Result<u64> {
@@ -234,14 +210,6 @@ impl FileSystem for UdfFileSystem {
         if what == Seek::Hole { Ok(size) } else { Err(Fault::PastEnd) }
     }
 
-    fn sync(&self) -> Result<()> {
-        Ok(())
-    }
-
-    fn is_unsynced(&self) -> bool {
-        false
-    }
-
     fn space(&self) -> Space {
         Space {
             unit: short(self.0.volume.block_len),
@@ -252,10 +220,6 @@ impl FileSystem for UdfFileSystem {
             free_nodes: 0,
             name_max: short(directory::LONGEST),
         }
-    }
-
-    fn close(&self) -> Result<()> {
-        Ok(())
     }
 }
 
