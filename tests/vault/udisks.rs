@@ -210,6 +210,29 @@ fn whoever_asks_for_udisks_names_no_mount_point() {
 }
 
 #[test]
+fn ext_without_a_journal_is_repaired_before_the_kernel_writes_on_it() {
+    with_desktop("--size 48M --filesystem none", "YES", |world, _| {
+        world.done("mount v.vault m --block --password-file password");
+        world.shell(
+            "PATH=/usr/sbin:/sbin:$PATH; mkfs.ext2 -q -F -E root_owner=$(id -u):$(id -g) m/volume
+            debugfs -w -R 'ssv free_blocks_count 5' m/volume 2> /dev/null
+            debugfs -w -R 'ssv state 0' m/volume 2> /dev/null",
+        );
+        world.done("unmount m");
+        let said = refusal(world, "--driver udisks");
+        assert!(
+            said.contains("not unmounted cleanly; e2fsck repaired it") && said.ends_with("\n0\n"),
+            "{said}"
+        );
+        let entry = world.listed();
+        assert_eq!((&entry["driver"], &entry["read_only"]), (&"udisks".into(), &false.into()));
+        world.shell(&format!("echo kept > '{}/file'", place_of(&entry)));
+        world.done("unmount v.vault");
+        assert_nothing_is_left(world);
+    });
+}
+
+#[test]
 fn an_unmount_by_others_ends_the_server() {
     with_desktop("--size 48M --filesystem ext4", "YES", |world, _| {
         for by_root in [false, true] {

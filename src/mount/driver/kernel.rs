@@ -2,12 +2,9 @@
 
 use std::{
     ffi::CString,
-    fs::{File, OpenOptions},
+    fs::File,
     io,
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::fs::OpenOptionsExt,
-    },
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -27,9 +24,9 @@ use rustix::{
 };
 
 use super::{
-    Volume, check_discard, cut_users_off, detach_copies, e2fsck, find_mount, flush_device, last_place_of,
-    ownership, place_of, sync_and_unmount, sync_file_system, sync_open, tell_of_unseen, uncover,
-    unmount_apart, unmount_directly,
+    Volume, check_discard, cut_users_off, detach_copies, find_mount, flush_device, last_place_of, ownership,
+    place_of, sync_and_unmount, sync_file_system, sync_open, tell_of_unseen, uncover, unmount_apart,
+    unmount_directly,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -49,7 +46,7 @@ use crate::{
         loopdev::{self, LoopDevice, LoopOptions, backing_file},
         user::User,
     },
-    volume::{ShadowDevice, free_space::Condition},
+    volume::ShadowDevice,
 };
 
 pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut Session) -> Result<()> {
@@ -58,13 +55,9 @@ pub(super) fn mount(volume: Volume<'_>, mountpoint: &MountPoint, session: &mut S
     };
     volume.options.check(volume.superblock.contents, Means::Kernel)?;
     check_discard(volume)?;
+    volume.repair(mountpoint.path(), session)?;
     let device = attach(volume, session)?;
     session.check_stop()?;
-    let is_ext = matches!(volume.superblock.contents, Contents::Ext { .. });
-    if is_ext && !volume.read_only && volume.condition == Some(Condition::Unclean) {
-        // The kernel would write on it as it is, and what is half done there would take what was whole.
-        e2fsck::repair_unasked(session, &device.to_string_lossy(), mountpoint.path())?;
-    }
     let is_refused_writing = mount_device(&device, kind, volume, mountpoint)?;
     let path = mountpoint.path().to_path_buf();
     // The mount is there: if it cannot be found in the table, it must still go.
@@ -118,13 +111,8 @@ pub(super) fn check() -> Result<()> {
 
 /// Makes the block file a loop device.
 fn attach(volume: Volume<'_>, session: &mut Session) -> Result<PathBuf> {
-    let read_only = volume.read_only && volume.shadow.is_none();
+    let (backing, read_only) = volume.open_for_loop()?;
     let options = LoopOptions { sector_size: loop_sector_size(volume), read_only };
-    let backing = OpenOptions::new()
-        .read(true)
-        .write(!read_only)
-        .custom_flags((OFlags::DIRECT | OFlags::CLOEXEC).bits().cast_signed())
-        .open(volume.block)?;
     let device = LoopDevice::attach(&backing, options).map_err(no_loop_device)?;
     let path = device.path().to_path_buf();
     let has_direct_io = device.has_direct_io();
@@ -291,6 +279,18 @@ pub(super) fn noted_errors(device: &Path) -> u64 {
     count.ok().and_then(|count| count.trim().parse().ok()).unwrap_or_default()
 }
 
+/// Whether the kernel has noted more errors than there were before.
+///
+/// # Errors
+/// `Io` where it has.
+pub(super) fn check_noted(errors: u64, before: u64) -> Result<()> {
+    if errors <= before {
+        return Ok(());
+    }
+    let reason = "the kernel noted an error in the file system: files or folders may be damaged or missing";
+    Err(Error::new(ErrorKind::Io, reason))
+}
+
 /// While it is mounted and unmounted, a file system that is read only may write.
 pub(super) fn seal(shadow: Option<&Arc<ShadowDevice>>, is_sealed: bool) {
     if let Some(shadow) = shadow {
@@ -400,12 +400,7 @@ impl Part for FileSystem {
         seal(self.shadow.as_ref(), false);
         let errors = noted_errors(&self.device);
         self.take_away(how).inspect_err(|_| seal(self.shadow.as_ref(), true))?;
-        if errors <= self.errors {
-            return Ok(());
-        }
-        let reason =
-            "the kernel noted an error in the file system: files or folders may be damaged or missing";
-        Err(Error::new(ErrorKind::Io, reason))
+        check_noted(errors, self.errors)
     }
 }
 
@@ -452,7 +447,7 @@ const TICK: Duration = Duration::from_millis(10);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mount::filesystem::Superblock;
+    use crate::{mount::filesystem::Superblock, volume::free_space::Condition};
 
     fn volume(contents: Contents, block_size: Option<u32>) -> Volume<'static> {
         let superblock = Superblock { contents, block_size, other: None };

@@ -8,9 +8,9 @@ mod source;
 mod udisks;
 
 use std::{
-    fs::File,
+    fs::{File, OpenOptions},
     io,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::OpenOptionsExt},
     path::{Path, PathBuf},
     process::Command,
     sync::{
@@ -22,7 +22,7 @@ use std::{
 };
 
 use rustix::{
-    fs::syncfs,
+    fs::{OFlags, syncfs},
     mount::{UnmountFlags, unmount},
 };
 use serde::{Deserialize, Serialize};
@@ -192,6 +192,26 @@ impl Volume<'_> {
     /// Whether a journal stays as it is, because the block file cannot be written.
     fn leaves_journal(&self) -> bool {
         self.read_only && self.shadow.is_none() && self.condition != Some(Condition::Clean)
+    }
+
+    /// Opens the block file for a loop device. True where that is for reading only.
+    fn open_for_loop(&self) -> io::Result<(File, bool)> {
+        let read_only = self.read_only && self.shadow.is_none();
+        let flags = (OFlags::DIRECT | OFlags::CLOEXEC).bits().cast_signed();
+        let file = OpenOptions::new().read(true).write(!read_only).custom_flags(flags).open(self.block)?;
+        Ok((file, read_only))
+    }
+
+    /// Repairs ext that no journal makes whole before the kernel writes on it: that would do so as it is, and what is half done there
+    /// would take what was whole. Who has to repair it by hand is told to mount it on `mountpoint`.
+    fn repair(&self, mountpoint: &Path, session: &mut Session) -> Result<()> {
+        let is_ext = matches!(self.superblock.contents, Contents::Ext { .. });
+        if !is_ext || self.read_only || self.condition != Some(Condition::Unclean) {
+            return Ok(());
+        }
+        let block = self.block.strip_prefix(&session.directory).unwrap_or(self.block);
+        let block = block.to_string_lossy().into_owned();
+        e2fsck::repair_unasked(session, &block, mountpoint)
     }
 }
 

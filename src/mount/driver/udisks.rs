@@ -2,8 +2,7 @@
 //! chooses.
 
 use std::{
-    fs::{self, OpenOptions},
-    os::unix::fs::OpenOptionsExt,
+    fs,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -13,11 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::fs::OFlags;
-
 use super::{
     Volume, check_discard, cut_users_off,
-    kernel::{noted_errors, seal},
+    kernel::{check_noted, noted_errors, seal},
     last_place_of, place_of, sync_and_unmount, sync_file_system, tell_of_unseen,
 };
 use crate::{
@@ -42,6 +39,7 @@ pub(super) fn mount(volume: Volume<'_>, asks_password: bool, session: &mut Sessi
     let stop = Arc::clone(session.stop());
     let may_wait = || !stop.load(Ordering::Relaxed);
     let manner = Manner { asks_password, may_wait: &may_wait };
+    volume.repair(Path::new("DIR"), session)?;
     let device = attach(volume, manner, session)?;
     session.check_stop()?;
     if is_empty(&device) {
@@ -84,12 +82,7 @@ pub(super) fn mount(volume: Volume<'_>, asks_password: bool, session: &mut Sessi
 
 /// Makes the block file a loop device.
 fn attach(volume: Volume<'_>, manner: Manner<'_>, session: &mut Session) -> Result<PathBuf> {
-    let read_only = volume.read_only && volume.shadow.is_none();
-    let backing = OpenOptions::new()
-        .read(true)
-        .write(!read_only)
-        .custom_flags((OFlags::DIRECT | OFlags::CLOEXEC).bits().cast_signed())
-        .open(volume.block)?;
+    let (backing, read_only) = volume.open_for_loop()?;
     let device = udisks::attach(backing.into(), read_only, manner)?;
     session.parts.push(Loop { device: device.clone(), block: volume.block.to_path_buf(), told: None });
     session.note(|record| record.loop_device = Some(device.clone()))?;
@@ -182,12 +175,7 @@ impl Part for FileSystem {
         seal(self.shadow.as_ref(), false);
         let errors = noted_errors(&self.device);
         self.take_away(how).inspect_err(|_| seal(self.shadow.as_ref(), true))?;
-        if errors <= self.errors {
-            return Ok(());
-        }
-        let reason =
-            "the kernel noted an error in the file system: files or folders may be damaged or missing";
-        Err(Error::new(ErrorKind::Io, reason))
+        check_noted(errors, self.errors)
     }
 }
 
