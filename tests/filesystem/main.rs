@@ -17,9 +17,10 @@ mod fat;
 mod ntfs;
 mod optical;
 
-use std::{env, ops::Range};
+use std::{env, ops::Range, time::Duration};
 
-use strongroom::filesystem::FileSystem;
+use rustix::time::{ClockId, clock_gettime};
+use strongroom::filesystem::{FileSystem, Kind, NodeId, Seek};
 
 use self::disk::Disk;
 
@@ -55,4 +56,35 @@ fn fill_free_space(files: &dyn FileSystem, disk: &Disk, what: &str) {
     files.free_space(fill).unwrap();
     let space = files.space();
     assert_eq!(filled, space.free * u64::from(space.unit), "{what}");
+}
+
+/// Looks at all that a volume shows, up to a number of files.
+fn look(files: &dyn FileSystem) -> usize {
+    let (mut folders, mut seen) = (vec![NodeId::ROOT], 0);
+    let mut buffer = vec![0; 1 << 16];
+    while let Some(folder) = folders.pop() {
+        let mut entries = Vec::new();
+        let _damaged = files.list(folder, 0, &mut |listed| {
+            entries.push(listed.name.to_owned());
+            entries.len() < 1000
+        });
+        for name in entries {
+            seen += 1;
+            let Ok(found) = files.lookup(folder, &name) else { continue };
+            let about = found.attributes;
+            if about.kind == Kind::Directory && seen < 2000 {
+                folders.push(about.node);
+            }
+            for offset in [0, about.size / 2, about.size.saturating_sub(3000)] {
+                let _damaged = files.read(about.node, offset, &mut buffer);
+            }
+            let _anything = (files.target(about.node), files.seek(about.node, 0, Seek::Hole));
+        }
+    }
+    seen
+}
+
+/// What this thread has had of a processor: others may be busy.
+fn worked() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap()
 }

@@ -12,11 +12,10 @@ use std::{
     time::Duration,
 };
 
-use rustix::time::{ClockId, clock_gettime};
 use strongroom::filesystem::{Fault, FileSystem, IsoFileSystem, Kind, NodeId, Rights, Seek, UdfFileSystem};
 use tempfile::TempDir;
 
-use crate::{Random, disk::Disk};
+use crate::{Random, disk::Disk, look, worked};
 
 /// A folder `tree`, and what is made of it.
 struct Source(TempDir);
@@ -317,37 +316,6 @@ fn udf_opens_on_each_medium_that_mkudffs_makes() {
             Err(fault) => assert_eq!((fault, options), (Fault::Unsupported, "--media-type=bdr")),
         }
     }
-}
-
-/// What this thread has had of a processor: others may be busy.
-fn worked() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap()
-}
-
-/// Looks at all that a volume shows, up to a number of files.
-fn look(files: &dyn FileSystem) -> usize {
-    let (mut folders, mut seen) = (vec![NodeId::ROOT], 0);
-    let mut buffer = vec![0; 1 << 16];
-    while let Some(folder) = folders.pop() {
-        let mut entries = Vec::new();
-        let _damaged = files.list(folder, 0, &mut |listed| {
-            entries.push(listed.name.to_owned());
-            entries.len() < 1000
-        });
-        for name in entries {
-            seen += 1;
-            let Ok(found) = files.lookup(folder, &name) else { continue };
-            let about = found.attributes;
-            if about.kind == Kind::Directory && seen < 2000 {
-                folders.push(about.node);
-            }
-            for offset in [0, about.size / 2, about.size.saturating_sub(3000)] {
-                let _damaged = files.read(about.node, offset, &mut buffer);
-            }
-            let _anything = (files.target(about.node), files.seek(about.node, 0, Seek::Hole));
-        }
-    }
-    seen
 }
 
 #[test]

@@ -303,7 +303,8 @@ fn a_header_file_that_is_gone_or_damaged_is_made_anew_from_the_other() {
                 2 => fs::write(&path, vec![0; BLOCK]).unwrap(),
                 _ => fs::write(&path, [&vec![9; BLOCK], &whole[BLOCK..]].concat()).unwrap(),
             }
-            assert!(open(place.path()).is_err());
+            let expected = if damage == 0 { io::ErrorKind::NotFound } else { io::ErrorKind::InvalidData };
+            assert_eq!(open(place.path()).unwrap_err().kind(), expected, "{damage}");
             assert_eq!(mend(&*folder(place.path())).unwrap(), Some(name), "{damage}");
             assert_eq!(read(&unlocked(place.path()), MIB, 100).unwrap(), [7; 100]);
             let found = fs::read(&path).unwrap();
@@ -351,8 +352,8 @@ fn what_is_closed_to_make_room_is_synced_and_its_failure_told_once() {
     }
     sim.0.lock().unwrap().failing_sync = true;
     // Both that are open were changed, so one must be synced before a third is opened. Making it fails, closing does not.
-    let failed = pieces.write_all_at(&[8; 4096], 3 * MIB);
-    assert!(failed.is_err());
+    let failed = pieces.write_all_at(&[8; 4096], 3 * MIB).unwrap_err();
+    assert_eq!(failed.to_string(), "failing");
     sim.0.lock().unwrap().failing_sync = false;
     pieces.write_all_at(&[8; 4096], 3 * MIB).unwrap();
     pieces.sync_data().unwrap();
