@@ -44,7 +44,10 @@ pub(crate) fn apply(command: &mut Command) -> Result<()> {
     }
     let mut files = Vec::new();
     for path in places() {
-        files.extend(read(&path).map_err(|error| error.during(format!("cannot use {}", path.display())))?);
+        files.extend(
+            interrupt::asking_at_liberty(&path, || read(&path))
+                .map_err(|error| error.during(format!("cannot use {}", path.display())))?,
+        );
     }
     if files.is_empty() {
         return Ok(());

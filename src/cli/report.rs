@@ -64,7 +64,7 @@ pub(crate) const INTERRUPTED: u8 = 130;
 const fn advice(kind: ErrorKind) -> Option<&'static str> {
     match kind {
         ErrorKind::OutOfMemory => Some(
-            "close other programs, raise the limit on memory if there is one (ulimit -v), or use a machine with more of it",
+            "close other programs, raise the limit on memory if there is one (ulimit -v, ulimit -d), or use a machine with more of it",
         ),
         ErrorKind::Damaged => Some("restore the container from a backup"),
         ErrorKind::Tampered => Some("restore the container from a backup that you trust"),

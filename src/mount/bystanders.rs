@@ -10,7 +10,7 @@ use rustix::fs::statvfs;
 
 use super::{
     holders::{Holder, holders_elsewhere, overlays_on},
-    mountinfo::{Mount, MountTable},
+    mountinfo::{Mount, MountId, MountTable},
     program,
     registry::{Record, file_id},
     stacked::{Stack, sync_file_system},
@@ -71,6 +71,18 @@ impl Bystanders {
             overlays_on(&table, id).map(|overlay| (overlay.clone(), writes_to_it(overlay))).collect();
         let stack = Stack::on(place, &table);
         Self { copies, elsewhere, covers: covers.collect(), overlays, stack }
+    }
+
+    /// Whether something is to be seen here that stands on the file system of the mount `id`, and goes on using it when that is detached:
+    /// an overlay, or a loop device.
+    pub(super) fn stand_on(id: MountId) -> bool {
+        let Ok(table) = MountTable::read() else { return false };
+        let stack = match table.find(id) {
+            Some(own) if overlays_on(&table, own.id).next().is_some() => return true,
+            Some(own) => Stack::on(&own.mountpoint, &table),
+            None => Stack::left_on(id, &table),
+        };
+        stack.holders().next().is_some()
     }
 
     /// Brings to the volume what they hold of it: while it is there, as a later sync would find nothing to write to.

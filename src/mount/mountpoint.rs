@@ -227,8 +227,13 @@ fn check_name(path: &Path) -> Result<()> {
 fn is_system_directory(path: &Path) -> bool {
     let mut parts = path.components().skip(1).map(|part| part.as_os_str().to_string_lossy());
     let Some(top) = parts.next() else { return true };
+    let below = parts.next();
+    if top == "dev" && below.as_deref() == Some("shm") {
+        // A folder for everybody, in memory.
+        return parts.next().is_none();
+    }
     let whole_tree = TREES.contains(&&*top) || top.starts_with("lib");
-    whole_tree || (parts.next().is_none() && TOPS.contains(&&*top))
+    whole_tree || (below.is_none() && TOPS.contains(&&*top))
 }
 
 fn is_empty(directory: &OwnedFd) -> Result<bool> {
@@ -332,11 +337,29 @@ mod tests {
 
     #[test]
     fn system_directories_are_known() {
-        for path in ["/", "/etc", "/etc/ssl", "/usr/local/vault", "/lib64", "/home", "/tmp", "/mnt", "/root"]
-        {
+        for path in [
+            "/",
+            "/etc",
+            "/etc/ssl",
+            "/dev/shm",
+            "/usr/local/vault",
+            "/lib64",
+            "/home",
+            "/tmp",
+            "/mnt",
+            "/root",
+        ] {
             assert!(is_system_directory(Path::new(path)), "{path}");
         }
-        for path in ["/home/ann", "/tmp/vault", "/mnt/vault", "/root/vault", "/data", "/run/user/1000/v"] {
+        for path in [
+            "/home/ann",
+            "/tmp/vault",
+            "/mnt/vault",
+            "/root/vault",
+            "/data",
+            "/run/user/1000/v",
+            "/dev/shm/v",
+        ] {
             assert!(!is_system_directory(Path::new(path)), "{path}");
         }
     }

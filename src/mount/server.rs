@@ -392,11 +392,14 @@ impl Server {
             }
         };
         match command {
+            // A server that was stopped, or busy, reads it late: a command that was interrupted has asked for nothing.
+            Command::Unmount { force: false, .. } if events::has_gone(&stream) => {}
             Command::Unmount { force, save } => return self.unmount(stream, force, save),
             Command::Saved => {}
             Command::Look => {
                 self.files.look();
                 self.note_files();
+                self.note_room();
                 // Whoever asked may wait no longer.
                 let _ = protocol::send(&stream, &Outcome::Looked);
             }

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use rustix::{
-    fs::stat,
+    fs::statfs,
     io::Errno,
     mount::{UnmountFlags, unmount},
 };
@@ -39,6 +39,12 @@ pub fn clean() {
             let _ = clear(&session);
         }
     }
+}
+
+/// Takes away what a server that failed has left on a directory that was free before it began.
+pub(super) fn clean_place(directory: &Path) {
+    // The failure itself is told already.
+    let _ = detach_dead(directory, |mount| mount.kind == "fuse.strongroom" || mount.is_driver());
 }
 
 /// Clears the remains of one session.
@@ -113,7 +119,8 @@ fn detach(id: MountId) -> Result<()> {
 fn detach_dead(directory: &Path, is_ours: impl Fn(&Mount) -> bool) -> Result<()> {
     let table = MountTable::read()?;
     let Some(mount) = table.at(directory).filter(|mount| is_ours(mount)) else { return Ok(()) };
-    match stat(directory) {
+    // Attributes the kernel may still know.
+    match statfs(directory) {
         Err(Errno::NOTCONN) => detach(mount.id),
         _ => Ok(()),
     }

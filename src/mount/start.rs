@@ -138,6 +138,13 @@ pub fn start(request: &Request<'_>, interrupted: &AtomicBool) -> Result<Mounted>
         }
         Answer::Failed(failure) => {
             server.wait(END_LIMIT);
+            // Where it could start no program, it could not take away what it had mounted; its own place among processes is free now.
+            stale::clean();
+            if let Target::Block { directory: place } | Target::FileSystem { mountpoint: place, .. } =
+                &order.target
+            {
+                stale::clean_place(place);
+            }
             Err(failure.into())
         }
     }

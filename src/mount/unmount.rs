@@ -243,7 +243,7 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
             lost.map_or(Ok(()), |error| Err(uncleanly(error)))
         }
         Ok(Outcome::Lossy(failure)) => {
-            wait_for_end(record, END_LIMIT);
+            clear_after(session, record);
             for lost in &lost {
                 (patience.warn)(lost);
             }
@@ -277,7 +277,8 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
             Err(Error::new(ErrorKind::Io, reason).during(action()))
         }
         Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-            Err(Error::new(ErrorKind::Interrupted, "interrupted; the server continues").during(action()))
+            Err(Error::new(ErrorKind::Interrupted, "interrupted; what its server has begun goes on")
+                .during(action()))
         }
         Err(error) if error.kind() == io::ErrorKind::TimedOut && !force => {
             Err(Error::new(ErrorKind::Busy, "files in it are still open")
@@ -306,6 +307,14 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
                 .during(action())
                 .with_hint("unmount --force ends it"))
         }
+    }
+}
+
+/// Waits for the end of a server, and takes away what it may have left, as one does that can start no program.
+fn clear_after(session: &Session, record: &Record) {
+    wait_for_end(record, END_LIMIT);
+    if !record.server.is_alive() {
+        let _as_far_as_it_goes = stale::clear(session);
     }
 }
 

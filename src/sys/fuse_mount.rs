@@ -210,7 +210,7 @@ fn mount_by_helper(dir: &Path, appearance: &Appearance<'_>) -> Result<OwnedFd> {
     );
     let mut helper = helper()?;
     helper.env("_FUSE_COMMFD", "0").arg("-o").arg(options).arg("--").arg(dir);
-    let child = helper.stdin(OwnedFd::from(theirs)).stderr(Stdio::piped()).spawn()?;
+    let child = helper.stdin(OwnedFd::from(theirs)).stderr(Stdio::piped()).spawn().map_err(unstarted)?;
     // The parent's copy of the child's end goes with `helper`: an early death then reads as end of file, not as a wait.
     drop(helper);
     let received = receive_descriptor(&ours);
@@ -243,7 +243,7 @@ fn unmount_by_helper(dir: &Path, lazy: bool) -> Result<()> {
     if lazy {
         helper.arg("-z");
     }
-    let output = helper.arg("--").arg(dir).stdin(Stdio::null()).output()?;
+    let output = helper.arg("--").arg(dir).stdin(Stdio::null()).output().map_err(unstarted)?;
     if output.status.success() { Ok(()) } else { Err(refusal(&output)) }
 }
 
@@ -256,6 +256,16 @@ fn helper() -> Result<Command> {
     let mut command = Command::new(path);
     command.env_clear().current_dir("/").stdout(Stdio::null());
     Ok(command)
+}
+
+fn unstarted(error: io::Error) -> Error {
+    let error = Error::from(error);
+    let reason = format!("fusermount3 cannot be started: {}", error.reason());
+    let started = Error::new(error.kind(), reason);
+    match error.hint() {
+        Some(hint) => started.with_hint(hint),
+        None => started,
+    }
 }
 
 /// What `fusermount3` says, as an error. Its messages are not translated.

@@ -118,6 +118,75 @@ fn what_was_synced_survives_the_servers_death_and_the_next_mount_repairs() {
     });
 }
 
+/// What was half done would take what was whole. (Where the kernel does not know it, the mount ends after the repair.)
+#[test]
+fn what_another_driver_is_to_write_is_repaired_first() {
+    for kind in ["vfat", "exfat"] {
+        with_vault_of(
+            Who::RootInServer,
+            &format!("--size 48M --provision thin --filesystem {kind}"),
+            |world| {
+                world.mount();
+                world.shell("cd m && seq 100000 > safe && sync safe && for n in $(seq 200); do echo $n > loose-$n; done");
+                let server = world.server();
+                signal(server, rustix::process::Signal::KILL);
+                wait_for_end_of(server);
+                world.strongroom("unmount v.vault");
+                let before = world.strongroom("check v.vault --password-file password");
+                assert!(before.out.contains("not unmounted cleanly"), "{kind}: {before:?}");
+                let ended = world.strongroom("mount v.vault m --driver kernel --password-file password");
+                assert!(
+                    ended.status == Some(0) || ended.errors.contains("this kernel cannot read"),
+                    "{kind}: {ended:?}"
+                );
+                world.strongroom("unmount v.vault");
+                let after = world.strongroom("check v.vault --password-file password");
+                assert!(!after.out.contains("not unmounted cleanly"), "{kind}: {after:?}");
+                assert_sound(world, kind);
+            },
+        );
+    }
+}
+
+/// The kernel does not ask for a sync when it unmounts: what is still in memory would go with the mount.
+#[test]
+fn what_a_failed_medium_does_not_take_is_told_and_stays_until_it_is_given_up() {
+    for kind in ["vfat", "exfat", "ext4"] {
+        for who in [Who::User, Who::RootInServer] {
+            with_vault_of(who, &format!("--size 48M --provision thin --filesystem {kind}"), |world| {
+                world.done(&format!(
+                    "create below.vault --size 64M --filesystem ext4 {CHEAP} --password-file password"
+                ));
+                world.shell("mkdir below");
+                let mount_below = world.mount_command().replace("v.vault m", "below.vault below");
+                world.done(&mount_below);
+                let below = world.listed()["pid"].as_u64().unwrap();
+                world.shell("mv v.vault below/ && ln -s below/v.vault v.vault");
+                world.mount();
+                world.shell("echo first > m/first && sync m/first");
+                signal(below, rustix::process::Signal::KILL);
+                wait_for_end_of(below);
+                // Whether it is the write or its end that fails depends on the moment.
+                let _told = world.strongroom("list");
+                world.shell("seq 1000 > m/second 2> told || true");
+                let refused = world.strongroom("unmount m");
+                assert!(matches!(refused.status, Some(5 | 6)), "{world}: {refused:?}");
+                assert!(refused.errors.contains("--force"), "{world}: {refused:?}");
+                let listed = world.strongroom("list");
+                assert!(listed.out.contains("(not everything was saved)"), "{world}: {listed:?}");
+                let forced = world.strongroom("unmount m --force");
+                assert_eq!(forced.status, Some(6), "{world}: {forced:?}");
+                world.strongroom("unmount below");
+                world.done(&mount_below);
+                world.mount();
+                world.shell("test $(cat m/first) = first");
+                world.done("unmount m");
+                world.done("unmount below");
+            });
+        }
+    }
+}
+
 /// No sync, and no more than the moment that the handbook names; and the first change after a pause is in the file at once, also for
 /// who unmounts from outside and copies the file away.
 #[test]

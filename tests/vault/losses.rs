@@ -1,7 +1,10 @@
 //! Whatever a program was told is safe is there afterwards, however a volume ends and whoever holds it: single walks, then each
 //! way to end with each holder.
 
-use std::time::{Duration, Instant};
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use rustix::process::Signal;
 
@@ -129,6 +132,26 @@ fn a_server_that_is_stopped_keeps_nobody_from_another_volume() {
         assert_eq!(mounted, "0\n");
         world.done("unmount n");
         world.done("unmount m");
+    });
+}
+
+#[test]
+fn what_was_interrupted_before_the_server_heard_of_it_is_not_done() {
+    with_each_driver(OPTIONS, |world| {
+        world.mount();
+        world.shell("mkdir m/docs");
+        let server = world.server();
+        signal(server, Signal::STOP);
+        let said = world.shell("timeout -s INT 4 ./strongroom unmount m 2>&1 || echo $?");
+        signal(server, Signal::CONT);
+        assert!(said.ends_with("124\n"), "{world}: {said}");
+        // It has read the command by the time that it answers another.
+        world.done("list");
+        sleep(Duration::from_secs(1));
+        assert!(world.listed().is_object(), "{world}: {said}");
+        world.shell(WRITE);
+        world.done("unmount m");
+        assert_kept(world);
     });
 }
 

@@ -2,6 +2,7 @@ use std::{
     fmt,
     io::PipeReader,
     os::fd::{AsFd, BorrowedFd},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
     thread::{self, JoinHandle},
@@ -20,7 +21,7 @@ use crate::{
         LogSink, Uses,
         fuse::session::{OwnMount, has_ended_within, mounting, serve},
     },
-    filesystem::FileSystem,
+    filesystem::{Fault, FileSystem},
     sys::fuse_mount::{self, Appearance},
 };
 
@@ -134,10 +135,15 @@ impl FilesExport {
         self.callers.end();
         // Whoever still holds a file gets errors from now on.
         self.served.retire();
-        let closed = self.files.close();
-        closed.map_err(|fault| {
-            Error::new(ErrorKind::Io, format!("not all that was written is in the container: {fault}"))
-        })
+        written(|| self.files.close())
+    }
+
+    /// Brings to the medium all that programs have written.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn sync(&self) -> Result<()> {
+        written(|| self.pace.commit(&*self.files))
     }
 }
 
@@ -173,6 +179,13 @@ fn commit_what_waits(
         }
     };
     thread::Builder::new().name("sync".to_owned()).spawn(work)
+}
+
+/// Has the file system write. A panic there does not end the process, which has the keys.
+fn written(work: impl FnOnce() -> Result<(), Fault>) -> Result<()> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(Fault::Io)).map_err(|fault| {
+        Error::new(ErrorKind::Io, format!("not all that was written is in the container: {fault}"))
+    })
 }
 
 /// How long the threads of an unmounted session may take to notice.

@@ -442,7 +442,7 @@ impl FileSystem for ExtFileSystem {
     }
 
     fn is_whole(&self) -> bool {
-        self.medium.check().is_ok()
+        !self.volume.is_poisoned() && self.medium.check().is_ok()
     }
 
     fn space(&self) -> Space {

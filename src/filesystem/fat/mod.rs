@@ -253,7 +253,7 @@ impl FileSystem for FatFileSystem {
     }
 
     fn is_whole(&self) -> bool {
-        !self.has_failed.load(Ordering::Relaxed)
+        !self.volume.is_poisoned() && !self.has_failed.load(Ordering::Relaxed)
     }
 
     fn space(&self) -> Space {

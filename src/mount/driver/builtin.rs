@@ -179,6 +179,28 @@ impl Builtin {
         Ok(Arc::new(files))
     }
 
+    /// Repairs what another driver would write to as it was left, where the server knows how: FAT and exFAT.
+    ///
+    /// # Errors
+    /// `Io` where it is beyond repair, or cannot be read or written.
+    pub(in crate::mount) fn repair_for_others(
+        below: &Below,
+        view: View<'_>,
+        session: &mut Session,
+    ) -> Result<()> {
+        if view.read_only || view.missing_end.is_some() || below.condition != Some(Condition::Unclean) {
+            return Ok(());
+        }
+        let device = Arc::new(ByteDevice::new(Arc::clone(&below.device)));
+        let contents = Contents::of(&device)?;
+        if !matches!(contents, Contents::Fat | Contents::Exfat) {
+            return Ok(());
+        }
+        let volume = Self { device, contents, is_repaired: false };
+        let files = volume.open_fat(view, session)?;
+        files.close().map_err(|fault| contents.failure(fault))
+    }
+
     fn open_ntfs(&self, view: View<'_>, session: &mut Session) -> Result<Arc<dyn FileSystem>> {
         let files = NtfsFileSystem::open(&self.device, view.missing_end.is_some())
             .map_err(|fault| self.unusable(view, &Unreadable::Fault(fault)))?;
@@ -337,6 +359,8 @@ impl Part for Files {
     fn undo(&mut self, how: Undo) -> Result<()> {
         let Some(id) = self.id else { return self.export.finish(true) };
         if how == Undo::Clean {
+            // The kernel does not ask for it: what cannot be written would be lost with the mount.
+            self.export.sync()?;
             unmount_files(id, &self.stop)?;
             if self.is_held && self.export.is_alive() {
                 // It is looked at twice a second: nobody who asks meanwhile shall wait for it.

@@ -31,6 +31,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     mount::{
+        bystanders::Bystanders,
         filesystem::{Contents, REPAIR_NTFS},
         idle::Sign,
         mountinfo::MountId,
@@ -330,6 +331,7 @@ impl FileSystem {
             }
             return self.wait_until_unclaimed();
         }
+        let is_stood_on = Bystanders::stand_on(self.id);
         let place = place_of(self.id);
         self.thaw(place.as_ref().ok().and_then(Option::as_deref));
         // What was written reaches the disk even though its writers are cut off.
@@ -345,7 +347,8 @@ impl FileSystem {
         // By those who use it elsewhere, or have files open, until now.
         let flushed = if loopdev::is_claimed(&self.device)? { self.sync_by_device() } else { Ok(()) };
         let is_used = || loopdev::is_claimed(&self.device).unwrap_or_default();
-        synced.and(flushed).and(detached).and_then(|()| tell_of_unseen(self.id, is_used))
+        synced.and(flushed).and(detached)?;
+        if is_stood_on { Ok(()) } else { tell_of_unseen(self.id, is_used) }
     }
 
     /// Takes it out of the tree here, with what was mounted on it.

@@ -28,6 +28,7 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    bystanders::Bystanders,
     filesystem::{Contents, Superblock},
     holders::{Holder, holders_elsewhere, holders_of_mount, holds_mount_without_place, other_mounts},
     mountinfo::{Mount, MountId, MountTable},
@@ -345,6 +346,7 @@ fn detach_files(id: MountId) -> Result<()> {
         // Where something stays over it, that is told below.
         let _as_far_as_it_goes = uncover(id);
     }
+    let is_stood_on = Bystanders::stand_on(id);
     let place = match place_of(id) {
         Ok(Some(place)) => place,
         Ok(None) => return cut_users_off(id, end_connection),
@@ -358,7 +360,7 @@ fn detach_files(id: MountId) -> Result<()> {
         unmount_fuse(&place, true)?;
         end_connection().and(copies)
     })?;
-    tell_of_unseen(id, || has_user(device))
+    if is_stood_on { Ok(()) } else { tell_of_unseen(id, || has_user(device)) }
 }
 
 /// Where the file system of the mount `id`, which is gone from here, still `is_used` and nobody is to be seen who does, says so: a

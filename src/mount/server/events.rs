@@ -355,6 +355,12 @@ pub(super) fn receive_command(stream: &UnixStream) -> Result<Command> {
     Ok(protocol::receive(stream)?)
 }
 
+/// Whether whoever sent a command waits for its answer no longer.
+pub(super) fn has_gone(stream: &UnixStream) -> bool {
+    let mut polled = [PollFd::new(stream, PollFlags::empty())];
+    poll(&mut polled, Some(&Timespec::default())).is_ok() && polled[0].revents().contains(PollFlags::HUP)
+}
+
 /// Waits a moment, where nobody could tell what happens: no file can be opened, say. What is not known has not happened, and a volume
 /// that may be in use stays.
 pub(super) fn pause() {

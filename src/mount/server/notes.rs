@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Weak,
     thread,
     time::Duration,
 };
@@ -103,14 +104,16 @@ impl Server {
     /// is no loss.
     fn unwritten(&self) -> Option<Unwritten> {
         let unwritten = Unwritten::of(&self.shortage);
-        let Some(files) = self.session.files.as_ref().filter(|_| unwritten == Some(Unwritten::Lost)) else {
-            return unwritten;
-        };
-        // It is told of a failure before the file system has heard of that.
-        thread::sleep(MOMENT);
-        if files.upgrade().is_some_and(|files| files.is_whole()) {
-            self.shortage.forgive();
+        let Some(files) = self.session.files.as_ref().and_then(Weak::upgrade) else { return unwritten };
+        if unwritten == Some(Unwritten::Lost) {
+            // It is told of a failure before the file system has heard of that.
+            thread::sleep(MOMENT);
         }
+        if !files.is_whole() {
+            // The medium, or the driver itself, failed: nothing is written any more.
+            return Some(Unwritten::Lost);
+        }
+        self.shortage.forgive();
         Unwritten::of(&self.shortage)
     }
 
@@ -139,7 +142,7 @@ impl Server {
                 )
             }
             Some(Unwritten::Lost) => format!(
-                "{shown}: {container} could not be written for too long: not everything is in it; copy what you need to another disk, then unmount with --force and mount it again once it can be written"
+                "{shown}: {container} could not be written: not everything is in it; copy what you need to another disk, then unmount with --force and mount it again once it can be written"
             ),
             Some(Unwritten::Told) => {
                 format!("{full} is full: programs are told so when they write, until there is room again")

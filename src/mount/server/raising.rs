@@ -163,6 +163,7 @@ impl Raising<'_> {
         (client, spot): (Client, Spot<'_>),
         session: &mut Session,
     ) -> Result<OwnedFd> {
+        Builtin::repair_for_others(&below, self.view, session)?;
         let end = Server::export(self.place, client, below.device, session, self.log)?;
         let block = session.record().block_directory.join(VOLUME_FILE);
         let volume = DriverVolume {
