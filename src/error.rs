@@ -64,6 +64,30 @@ impl ErrorKind {
     }
 }
 
+/// What a caller acts on beyond the kind: a fact of this one failure, told as a type as well as in its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fact {
+    /// Nothing in a container says what it is.
+    NoSignature,
+    /// There is not one byte in it.
+    NoContent,
+    /// It starts with zeros.
+    Zeros,
+    /// It shows something else, which is known.
+    OtherContent,
+    /// Something was said that only containers of TrueCrypt and VeraCrypt have, of one of this format.
+    VeraCryptOnly(&'static str),
+    /// Something was said that only volumes of FreeOTFE and LibreCrypt have, of one of this format.
+    FreeOtfeOnly(&'static str),
+    /// The secret that a source gave has no bytes.
+    EmptySecret,
+    /// A program of the system is older than what it was given.
+    ProgramTooOld,
+    /// A program of the system is not there; this package of Debian's brings it.
+    NotInstalled(&'static str),
+}
+
 /// A failure: its kind, the action that failed, the reason, and sometimes a way out.
 ///
 /// Displays as `action: reason`, one line, lower case, no full stop. Never holds a secret.
@@ -73,13 +97,15 @@ pub struct Error {
     action: Option<String>,
     reason: String,
     hint: Option<String>,
+    /// Boxed, as few errors have one and all are handed around.
+    fact: Option<Box<Fact>>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
     /// An error of `kind` because of `reason` (lower case, no full stop).
     pub fn new(kind: ErrorKind, reason: impl Into<String>) -> Self {
-        Self { kind, action: None, reason: reason.into(), hint: None, source: None }
+        Self { kind, action: None, reason: reason.into(), hint: None, fact: None, source: None }
     }
 
     /// An error of kind [`ErrorKind::Usage`].
@@ -89,7 +115,14 @@ impl Error {
 
     /// An error whose reason is another error's text, kept as its source.
     pub fn caused_by(kind: ErrorKind, source: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self { kind, action: None, reason: source.to_string(), hint: None, source: Some(Box::new(source)) }
+        Self {
+            kind,
+            action: None,
+            reason: source.to_string(),
+            hint: None,
+            fact: None,
+            source: Some(Box::new(source)),
+        }
     }
 
     /// Says what was attempted. The first, innermost action stays; later ones are dropped.
@@ -114,6 +147,13 @@ impl Error {
         self
     }
 
+    /// Says as a type what a caller may act on.
+    #[must_use]
+    pub fn with_fact(mut self, fact: Fact) -> Self {
+        self.fact = Some(Box::new(fact));
+        self
+    }
+
     /// The class of the failure.
     pub const fn kind(&self) -> ErrorKind {
         self.kind
@@ -127,6 +167,11 @@ impl Error {
     /// Why it failed.
     pub fn reason(&self) -> &str {
         &self.reason
+    }
+
+    /// What a caller may act on beyond the kind.
+    pub fn fact(&self) -> Option<Fact> {
+        self.fact.as_deref().copied()
     }
 
     /// The way out, where there is one.
@@ -173,7 +218,7 @@ impl From<io::Error> for Error {
         };
         let reason = without_os_code(&source.to_string());
         let hint = limit_of_shell(&source).map(str::to_owned);
-        Self { kind, action: None, reason, hint, source: Some(Box::new(source)) }
+        Self { kind, action: None, reason, hint, fact: None, source: Some(Box::new(source)) }
     }
 }
 

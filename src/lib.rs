@@ -1,7 +1,7 @@
 //! Encrypted containers for Linux: create, unlock, export and mount them without privileges.
 //!
 //! The layers, from the bottom: [`sys`], [`crypto`], [`token`], [`storage`], [`mapping`], [`block`] and
-//! [`filesystem`], [`format`](mod@format), [`volume`], [`export`], [`mount`]. A layer names only those below it; `tests/layers.rs` holds it to that.
+//! [`filesystem`], [`format`](mod@format), [`volume`], [`export`], [`mount`], [`unlock`]. A layer names only those below it; `tests/layers.rs` holds it to that.
 //! `ARCHITECTURE.md` draws the picture, `spec/` holds the on-disk formats.
 
 pub mod block;
@@ -17,6 +17,7 @@ pub mod sys;
 pub mod text;
 pub mod token;
 pub mod units;
+pub mod unlock;
 pub mod volume;
 
 #[cfg(test)]

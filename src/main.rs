@@ -1,9 +1,6 @@
 //! The `strongroom` command.
 
 mod cli;
-#[cfg(test)]
-#[path = "../tests/software_token/mod.rs"]
-mod software_token;
 
 use strongroom::sys::alloc::WipingAllocator;
 

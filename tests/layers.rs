@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Each layer, from the bottom, with the layers that it may name besides itself.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     ("sys", &[]),
     ("crypto", &["sys"]),
     ("token", &["crypto"]),
@@ -18,6 +18,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("block", &["mapping", "storage", "crypto"]),
     ("format", &["mapping", "storage", "crypto"]),
     ("volume", &["format", "block", "mapping", "storage", "crypto"]),
+    ("unlock", &["volume", "format", "token", "crypto", "sys"]),
     ("filesystem", &["block"]),
     ("export", &["filesystem", "block", "sys"]),
     ("mount", &["volume", "export", "filesystem", "sys"]),
@@ -25,6 +26,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
         "cli",
         &[
             "mount",
+            "unlock",
             "export",
             "filesystem",
             "volume",

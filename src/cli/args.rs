@@ -16,10 +16,7 @@ mod reencrypt;
 mod resize;
 mod stick;
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use clap::{
     ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint,
@@ -36,6 +33,7 @@ use strongroom::{
     storage::pieces::{LEAST_PIECE_LEN, MOST_PIECE_LEN},
     sys::user::User,
     units::SectorSize,
+    unlock::{self, HeaderFile},
 };
 
 pub(crate) use key::{
@@ -375,16 +373,8 @@ pub(crate) struct UnlockOptions {
 impl UnlockOptions {
     /// Where the header lies, if that is elsewhere.
     pub(crate) fn header_file(&self) -> HeaderFile<'_> {
-        HeaderFile { path: self.header.as_deref(), format: self.format, place: self.place }
+        HeaderFile { path: self.header.as_deref(), format: self.format.named(), part: self.place.part() }
     }
-}
-
-/// A file that a header lies in, where one is named, and whose it is said to be; and where in its own file the container lies.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct HeaderFile<'a> {
-    pub(crate) path: Option<&'a Path>,
-    pub(crate) format: OpenFormat,
-    pub(crate) place: PlaceOptions,
 }
 
 #[derive(Debug, Args)]
@@ -509,6 +499,16 @@ pub(crate) enum PinChoice {
     FirstUse,
     Require,
     Renew,
+}
+
+impl From<PinChoice> for unlock::PinChoice {
+    fn from(choice: PinChoice) -> Self {
+        match choice {
+            PinChoice::FirstUse => Self::FirstUse,
+            PinChoice::Require => Self::Require,
+            PinChoice::Renew => Self::Renew,
+        }
+    }
 }
 
 /// Whether the short help of `create`, `mount` and `open`, which has one page, leaves this option to the long one: hidden volumes, and

@@ -26,7 +26,7 @@ use super::{
 pub(crate) fn run(console: Console, options: &CheckOptions) -> Result<u8> {
     let path = options.container.as_path();
     let mut container = open_to_look(path, options.unlock.header_file())?;
-    settle_format(&mut container, &options.unlock)?;
+    settle_format(console, &mut container, &options.unlock)?;
     let found = interrupt::asking_at_liberty(path, || Ok((check(&container)?, use_of(path))));
     let (mut findings, usage) = found.map_err(|error| cannot_open(error, path))?;
     let is_in_use = usage.is_some() && !interrupt::asking_at_liberty(path, || Ok(is_only_viewed(path)))?;

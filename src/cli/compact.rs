@@ -47,7 +47,7 @@ struct Compacted<'a> {
 fn compact(console: Console, options: &CompactOptions) -> Result<()> {
     let path = options.container.as_path();
     let mut container = open(path, options.unlock.header_file(), Access::ReadWrite)?;
-    settle_format(&mut container, &options.unlock)?;
+    settle_format(console, &mut container, &options.unlock)?;
     let header = read_header(&container)?;
     options.unlock.check_source_for(&*header)?;
     let (unlocked, _) = unlock_with(console, path, &*header, &options.unlock, options.keyslot.slot)?;

@@ -19,6 +19,7 @@ use strongroom::{
     mount::MountOptions,
     sys::process::is_root,
     text::in_one_line,
+    unlock::opening::{is_opaque, take_only_partition},
     volume::Access,
 };
 use toml::Spanned;
@@ -26,14 +27,15 @@ use toml::Spanned;
 use super::{
     args::{Command, DriverChoice, IdleTime, MountingOptions, OwnersChoice},
     folders, interrupt, mounting,
-    unlock::{is_opaque, read_header, settle_format, take_only_partition},
+    output::Console,
+    unlock::{read_header, settle_format},
 };
 
 /// Gives `mount` and `open` what they were not told.
 ///
 /// # Errors
 /// `Usage` where a file has a mistake, naming the line; `Permission` where somebody else could have written it.
-pub(crate) fn apply(command: &mut Command) -> Result<()> {
+pub(crate) fn apply(console: Console, command: &mut Command) -> Result<()> {
     let (container, mounting, at) = match command {
         Command::Mount(options) => (&options.container, &mut options.mounting, None),
         Command::Open(options) => (&options.container, &mut options.mounting, Some(&mut options.at)),
@@ -52,7 +54,7 @@ pub(crate) fn apply(command: &mut Command) -> Result<()> {
     if files.is_empty() {
         return Ok(());
     }
-    let names = Names::of(container, mounting, &files);
+    let names = Names::of(console, container, mounting, &files);
     // The best first: what a user says of a vault, the system of it, the user of all, the system of all.
     let wishes: Vec<_> = files
         .iter()
@@ -232,13 +234,13 @@ struct Names {
 }
 
 impl Names {
-    fn of(container: &Path, mounting: &MountingOptions, files: &[Choices]) -> Self {
+    fn of(console: Console, container: &Path, mounting: &MountingOptions, files: &[Choices]) -> Self {
         let canonical = interrupt::asking_at_liberty(container, || Ok(container.canonicalize()?)).ok();
         let paths = std::path::absolute(container).into_iter().chain(canonical).collect();
         let is_uuid = |name: &VaultName| matches!(name, VaultName::Uuid(_));
         let asks_uuid = files.iter().any(|file| file.vault.keys().any(is_uuid));
         // What is wrong with it is told when it is opened.
-        let uuid = if asks_uuid { uuid_of(container, mounting).ok().flatten() } else { None };
+        let uuid = if asks_uuid { uuid_of(console, container, mounting).ok().flatten() } else { None };
         Self { paths, uuid: uuid.map(|uuid| uuid.to_ascii_lowercase()) }
     }
 
@@ -251,15 +253,16 @@ impl Names {
 }
 
 /// What the mount will tell and ask is neither told nor asked here.
-fn uuid_of(path: &Path, mounting: &MountingOptions) -> Result<Option<String>> {
+fn uuid_of(console: Console, path: &Path, mounting: &MountingOptions) -> Result<Option<String>> {
     let unlock = &mounting.unlock;
     let mut container = mounting::open(path, unlock.header_file(), Access::ReadOnly)?;
-    take_only_partition(&mut container, unlock)?;
-    if unlock.format.named().is_none() && is_opaque(&container)? {
+    let (front, known) = (unlock.front(console), unlock.known());
+    take_only_partition(&front, &mut container, &known)?;
+    if unlock.format.named().is_none() && is_opaque(&front, &container)? {
         // No format that may be in it has a UUID.
         return Ok(None);
     }
-    settle_format(&mut container, unlock)?;
+    settle_format(console, &mut container, unlock)?;
     Ok(read_header(&container)?.describe().uuid)
 }
 

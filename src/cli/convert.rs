@@ -46,7 +46,7 @@ struct Converted<'a> {
 fn copy(console: Console, options: &ConvertOptions) -> Result<()> {
     let path = options.container.as_path();
     let mut container = open(path, options.unlock.header_file(), Access::ReadOnly)?;
-    settle_format(&mut container, &options.unlock)?;
+    settle_format(console, &mut container, &options.unlock)?;
     let header = read_header(&container)?;
     let info = header.describe();
     let cannot = |reason: &str| {

@@ -139,19 +139,13 @@ pub(crate) fn settle_anew(
 /// What a keyslot costs now, where its derivation is that of `new`.
 fn same_kind(old: &KdfInfo, new: KdfCost) -> Option<KdfCost> {
     match new {
-        KdfCost::Argon2id(_) if old.name == "argon2id" => argon2_cost(old).map(KdfCost::Argon2id),
-        KdfCost::Argon2i(_) if old.name == "argon2i" => argon2_cost(old).map(KdfCost::Argon2i),
+        KdfCost::Argon2id(_) if old.name == "argon2id" => old.argon2_cost().map(KdfCost::Argon2id),
+        KdfCost::Argon2i(_) if old.name == "argon2i" => old.argon2_cost().map(KdfCost::Argon2i),
         KdfCost::Pbkdf2 { hash, .. } if old.name.strip_prefix("pbkdf2-") == Some(hash.name()) => {
             Some(KdfCost::Pbkdf2 { hash, iterations: old.iterations? })
         }
         _ => None,
     }
-}
-
-/// The costs of Argon2 that a keyslot names, where it has some.
-pub(crate) fn argon2_cost(kdf: &KdfInfo) -> Option<Argon2Cost> {
-    let memory_kib = u32::try_from(kdf.memory? / 1024).ok()?;
-    Some(Argon2Cost { memory_kib, passes: kdf.passes?, lanes: kdf.lanes? })
 }
 
 /// Whether guessing is cheaper, in memory or in work.

@@ -7,16 +7,18 @@ use std::{
 
 use strongroom::{
     error::{Error, ErrorKind, Result},
-    format::Header,
+    format::{Format, Header},
     mount,
     storage::Storage,
+    unlock::{HeaderFile, Part},
     volume::{Access, Container},
 };
 
 use super::{
-    args::{HeaderFile, OpenFormat, PlaceOptions, UnlockOptions},
+    args::UnlockOptions,
     interrupt,
     mounting::name_holder,
+    output::Console,
     unlock::{attach, cannot_open, check_kind, open_to_look, read_header, settle_format},
 };
 
@@ -29,8 +31,8 @@ use super::{
 pub(crate) struct Editable {
     path: PathBuf,
     header: Option<PathBuf>,
-    format: OpenFormat,
-    place: PlaceOptions,
+    format: Option<&'static dyn Format>,
+    part: Part,
     container: Container,
     is_mounted: bool,
 }
@@ -40,7 +42,7 @@ impl Editable {
     ///
     /// # Errors
     /// `Busy` where somebody has it who does not lend it: another program, a mount that is read-only. As [`Container::open`].
-    pub(crate) fn open(path: &Path, options: &UnlockOptions) -> Result<Self> {
+    pub(crate) fn open(console: Console, path: &Path, options: &UnlockOptions) -> Result<Self> {
         check_kind(path)?;
         let header = options.header_file();
         let open = || -> Result<Self> {
@@ -55,12 +57,12 @@ impl Editable {
                 }
                 Err(error) => return Err(error),
             };
-            settle_format(&mut container, options)?;
+            settle_format(console, &mut container, options)?;
             Ok(Self {
                 path: path.to_path_buf(),
                 header: options.header.clone(),
-                format: options.format,
-                place: options.place,
+                format: header.format,
+                part: header.part,
                 container,
                 is_mounted,
             })
@@ -99,7 +101,7 @@ impl Editable {
     }
 
     fn reopen(&self) -> Result<Container> {
-        let header = HeaderFile { path: self.header.as_deref(), format: self.format, place: self.place };
+        let header = HeaderFile { path: self.header.as_deref(), format: self.format, part: self.part };
         Self::lock(&self.path, header).map_err(|error: Error| match error.kind() {
             ErrorKind::Busy => name_holder(error, &self.path),
             _ => error,

@@ -8,11 +8,12 @@ use strongroom::{
     error::{Error, ErrorKind, Result},
     format::{FORMATS, Format, HeaderInfo},
     text::in_quotes,
+    unlock::HeaderFile,
     volume::{Access, Container, erase},
 };
 
 use super::{
-    args::{EraseOptions, HeaderFile},
+    args::EraseOptions,
     info::counted,
     interrupt,
     mounting::name_holder,
@@ -35,7 +36,11 @@ pub(crate) fn run(console: Console, options: &EraseOptions) -> Result<()> {
 
 fn erase_container(console: Console, options: &EraseOptions) -> Result<()> {
     let path = options.container.as_path();
-    let header = HeaderFile { path: options.header.as_deref(), format: options.format, place: options.place };
+    let header = HeaderFile {
+        path: options.header.as_deref(),
+        format: options.format.named(),
+        part: options.place.part(),
+    };
     let mut container = interrupt::asking_at_liberty(path, || {
         let mut container = Container::open(path, Access::ReadWrite)?;
         attach(&mut container, header, |header| Container::open(header, Access::ReadWrite))?;

@@ -63,7 +63,7 @@ fn backup(console: Console, options: &HeaderBackupOptions) -> Result<()> {
     let opened = interrupt::asking_at_liberty(path, || open_for_backup(path));
     let (mut container, is_shared) = opened.map_err(|error| cannot_open(error, path))?;
     attach(&mut container, options.unlock.header_file(), Container::peek)?;
-    settle_format(&mut container, &options.unlock)?;
+    settle_format(console, &mut container, &options.unlock)?;
     if opaque::is_opaque(&container) {
         return opaque::backup(console, options, &container);
     }
@@ -118,7 +118,7 @@ struct Restored<'a> {
 fn restore(console: Console, options: &HeaderRestoreOptions) -> Result<()> {
     let (path, file) = (options.container.as_path(), options.file.as_path());
     let mut container = open(path, options.unlock.header_file(), Access::ReadWrite)?;
-    settle_format(&mut container, &options.unlock)?;
+    settle_format(console, &mut container, &options.unlock)?;
     refuse_kernel_use(path)?;
     let cannot_read = |error: Error| error.during(format!("cannot open header file {}", file.display()));
     check_kind(file)?;

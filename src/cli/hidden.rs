@@ -4,12 +4,10 @@ use std::path::Path;
 
 use super::{
     args::{
-        CreateOptions, HeaderFile, HintOptions, MountingOptions, NewFormat, OpenFormat, ProvisionChoice,
-        UnlockOptions,
+        CreateOptions, HintOptions, MountingOptions, NewFormat, OpenFormat, ProvisionChoice, UnlockOptions,
     },
     create::{Summary, check_filesystem, filesystem_kind, make_filesystem, owner},
     interrupt,
-    limits::limits,
     mounting::open,
     output::Console,
     progress::{ByteProgress, spin},
@@ -20,11 +18,12 @@ use strongroom::{
     crypto::{rng::OsRng, secret::Credentials},
     error::{Error, ErrorKind, Result},
     format::{
-        Attempt, Blueprint, Header, KeyfileRole, Provision, Unlocked, Wishes,
+        Blueprint, Header, KeyfileRole, Provision, Unlocked, Wishes,
         signature::FileSystem,
         veracrypt::{self, Hints, Opened, VolumeBlueprint},
     },
     mount::NewFilesystem,
+    unlock::{HeaderFile, Unlocking},
     volume::{Access, Container, device, fill_range, find_empty, free_space::free_tail},
 };
 
@@ -37,7 +36,7 @@ pub(super) fn create(console: Console, options: &CreateOptions) -> Result<()> {
     let header = container.header()?;
     let outer_options = outer_options(options);
     options.hidden_secret.check_sources(&outer_options, &*header)?;
-    let given = options.hidden_secret.read_given(KeyfileRole::Pool)?;
+    let given = options.hidden_secret.read_given(console, KeyfileRole::Pool)?;
 
     let (unlocked, old) = unlock_with(console, path, &*header, &outer_options, None)?;
     let blueprint = plan(console, options, &container, &*header, &unlocked)?;
@@ -46,7 +45,7 @@ pub(super) fn create(console: Console, options: &CreateOptions) -> Result<()> {
         check_filesystem(kind, blueprint.extent().data_len(), 512)?;
     }
     let name = format!("the hidden volume in {}", path.display());
-    let new = given.complete(Path::new(&name), |weakness| console.warn(weakness))?;
+    let new = given.complete(console, Path::new(&name))?;
     refuse_same(&old, &new)?;
     let made = interrupt::at_liberty(|| {
         spin(console, "deriving the key", || blueprint.make_header(&new, None, &OsRng))
@@ -228,23 +227,11 @@ pub(super) fn protect(
         backup_header: false,
         system: false,
     };
-    let attempt = Attempt { limits: limits(&options.unlock, header)?, hints, ..Attempt::default() };
     let cannot = |error: Error| error.during("cannot open the hidden volume to protect it");
-    let mut tries_left =
-        if protect.is_prompt() { options.unlock.tries.unwrap_or(super::unlock::TRIES) } else { 1 };
-    let hidden = loop {
-        let credentials = protect.read()?;
-        let opened = interrupt::at_liberty(|| {
-            spin(console, "deriving the key of the hidden volume", || header.unlock(&credentials, &attempt))
-        });
-        tries_left = tries_left.saturating_sub(1);
-        match opened {
-            Err(error) if error.kind() == ErrorKind::Credentials && tries_left > 0 => {
-                console.note(&format!("strongroom: {}", error.reason()));
-            }
-            opened => break opened.map_err(cannot)?,
-        }
-    };
+    let (front, wish) = (protect.front(console, options.unlock.tries), options.unlock.wish(None));
+    let path = container.path();
+    let hidden = Unlocking { front: &front, path, header, wish: &wish }
+        .unlock_hidden(hints, &protect.protect_keyfile)?;
     let len = container.storage().size()?;
     let size = header.describe_unlocked(&hidden).data_size;
     let protected = veracrypt::protect(outer, &hidden, len).map_err(cannot)?;

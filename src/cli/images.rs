@@ -136,7 +136,7 @@ fn fill(
 pub(crate) fn export(console: Console, options: &ExportOptions) -> Result<()> {
     let path = options.container.as_path();
     let mut container = open(path, options.unlock.header_file(), Access::ReadOnly)?;
-    settle_format(&mut container, &options.unlock)?;
+    settle_format(console, &mut container, &options.unlock)?;
     write_image(console, options, &container).map_err(|error| cannot_make(error, "write", &options.image))
 }
 

@@ -124,7 +124,7 @@ impl Shown {
         let path = options.container.as_path();
         let mut container = open_to_look(path, options.unlock.header_file())?;
         let opened = |error| cannot_open(error, path);
-        settle_format(&mut container, &options.unlock)?;
+        settle_format(console, &mut container, &options.unlock)?;
         if let Some(header) = header_without_container(&container).map_err(opened)? {
             let mut info = describe_header(console, options, &*header)?;
             if matches!(header.keyfile_role(), KeyfileRole::WholeSecret | KeyfileRole::Pool) {

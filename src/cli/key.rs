@@ -41,7 +41,7 @@ struct Keyslots {
 }
 
 fn list(console: Console, options: &InfoOptions) -> Result<()> {
-    let (header, _) = inspect_header(&options.container, &options.unlock)?;
+    let (header, _) = inspect_header(console, &options.container, &options.unlock)?;
     let keyslots = describe_header(console, options, &*header)?.keyslots;
     console.result(&Keyslots { keyslots }, |list| describe_keyslots(&list.keyslots))
 }
@@ -57,7 +57,7 @@ struct Tested<'a> {
 /// Wrong credentials are an error as everywhere: the exit status is the answer. So is a container whose end is missing: what opens it
 /// opens no more than is there.
 fn test(console: Console, options: &KeyTestOptions) -> Result<()> {
-    let (header, container) = inspect_header(&options.container, &options.unlock)?;
+    let (header, container) = inspect_header(console, &options.container, &options.unlock)?;
     options.unlock.check_source_for(&*header)?;
     let unlocked = unlock(console, &options.container, &*header, &options.unlock, options.keyslot.slot)?;
     let opened =

@@ -13,6 +13,7 @@ mod doctor;
 mod edit;
 mod erase;
 mod folders;
+mod front;
 mod fstab;
 mod header;
 mod hidden;
@@ -40,7 +41,6 @@ mod secrets;
 mod size;
 mod stick;
 mod strength;
-mod token;
 mod unlock;
 mod usage;
 
@@ -177,7 +177,7 @@ fn resolve_folder(command: &mut Command) -> Result<()> {
 fn obey(console: Console, command: &mut Command) -> Result<u8> {
     forbid_dumps()?;
     interrupt::watch(console)?;
-    config::apply(command)?;
+    config::apply(console, command)?;
     resolve_folder(command)?;
     let done = match &*command {
         // What it finds is its result, and no error.

@@ -18,13 +18,13 @@ use strongroom::{
     mount::{self, Entry, Holder, Lost, Other, Protection, Request, Selection, Target, Unwritten},
     text::{in_one_line, path::command_word},
     units::typed_time,
+    unlock::{HeaderFile, opening::find_partition},
     volume::{Access, Container, glance, make_writable},
 };
 
 use super::{
     args::{
-        DriverChoice, HeaderFile, IdleTime, MountOptions, MountingOptions, OwnersChoice, SyncOptions,
-        UnmountOptions,
+        DriverChoice, IdleTime, MountOptions, MountingOptions, OwnersChoice, SyncOptions, UnmountOptions,
     },
     hidden::{check_protection, protect},
     interrupt,
@@ -33,9 +33,7 @@ use super::{
     pin,
     progress::ByteProgress,
     report::report_each,
-    unlock::{
-        attach, cannot_open, check_kind, find_partition, read_header, settle_format, unlock, unlock_with,
-    },
+    unlock::{attach, cannot_open, check_kind, read_header, settle_format, unlock, unlock_with},
 };
 
 /// Opens a container and makes what is inside visible.
@@ -82,8 +80,9 @@ pub(crate) fn mount_on(
             }
             _ => error,
         })?;
-    find_partition(console, &mut container, &options.unlock).map_err(|error| cannot_open(error, path))?;
-    settle_format(&mut container, &options.unlock)?;
+    find_partition(&options.unlock.front(console), &mut container, &options.unlock.known())
+        .map_err(|error| cannot_open(error, path))?;
+    settle_format(console, &mut container, &options.unlock)?;
     let header = read_header(&container)?;
     let is_elsewhere = matches!(target, Target::Desktop { .. });
     if is_elsewhere {

@@ -122,8 +122,7 @@ impl<'a> Plan<'a> {
     /// Reads the new secret, settles its costs and makes the header, which is not written yet.
     pub(crate) fn make_header(&self, console: Console) -> Result<Box<dyn NewHeader>> {
         let role = self.blueprint.keyfile_role();
-        let credentials =
-            self.options.secrets.read_new(self.path, role, |weakness| console.warn(weakness))?;
+        let credentials = self.options.secrets.read_new(console, self.path, role)?;
         interrupt::at_liberty(|| {
             let bounds = self.blueprint.kdf_bounds();
             let cost = bounds.map(|bounds| cost::settle(console, self.options.cost, &bounds)).transpose()?;

@@ -10,11 +10,12 @@ use std::{
 use strongroom::{
     crypto::{
         hash,
-        recovery::{self, DIGITS, GROUPS, RecoveryError, RecoveryText},
+        recovery::{self, DIGITS, GROUPS, RecoveryText},
         rng::{OsRng, Rng},
-        secret::{Password, RecoveryKey},
+        secret::RecoveryKey,
     },
     error::{Error, ErrorKind, Result},
+    unlock::TRIES,
 };
 use zeroize::Zeroizing;
 
@@ -22,7 +23,6 @@ use super::{
     output::{self, Console},
     prompt::{self, SecretPrompt},
     qr::{Ink, Picture},
-    unlock::TRIES,
 };
 
 /// How a new recovery key is shown.
@@ -32,34 +32,6 @@ pub(crate) struct Shown<'a> {
     pub(crate) svg: Option<&'a Path>,
     /// With a QR code where it is printed.
     pub(crate) qr: bool,
-}
-
-/// Takes a recovery key from what a file, a descriptor or a command gave.
-///
-/// # Errors
-/// `Credentials` where it is none; the groups that are wrong are named.
-pub(crate) fn decode(given: &Password) -> Result<RecoveryKey> {
-    recovery::decode(given.expose()).map_err(refused)
-}
-
-/// Asks on the terminal, without echo and over several lines where it is typed so, up to three times.
-///
-/// # Errors
-/// `Credentials` after the third that is none.
-pub(crate) fn ask(container: &Path, console: Console) -> Result<RecoveryKey> {
-    let mut prompt = SecretPrompt::begin()?;
-    let question = format!("Recovery key for {}: ", container.display());
-    let mut tries_left = TRIES;
-    loop {
-        tries_left -= 1;
-        match recovery::decode(typed(&mut prompt, &question)?.as_bytes()) {
-            Ok(key) => return Ok(key),
-            Err(error) if tries_left > 0 && !matches!(error, RecoveryError::Memory(_)) => {
-                console.note(&format!("strongroom: {error}"));
-            }
-            Err(error) => return Err(refused(error)),
-        }
-    }
 }
 
 /// Makes a recovery key, shows it, and has it typed back where there is somebody to do so.
@@ -171,7 +143,7 @@ fn two_groups() -> Result<(usize, usize)> {
 }
 
 /// What is typed until the digits suffice: a key pasted as it was printed has line breaks.
-fn typed(prompt: &mut SecretPrompt, question: &str) -> Result<Zeroizing<String>> {
+pub(crate) fn typed(prompt: &mut SecretPrompt, question: &str) -> Result<Zeroizing<String>> {
     let mut answer = Zeroizing::new(String::with_capacity(MOST_TYPED));
     let mut question = question;
     loop {
@@ -200,15 +172,6 @@ fn write_svg(path: &Path, text: &RecoveryText) -> Result<()> {
 
 fn cannot_write(path: &Path) -> String {
     format!("cannot write the recovery key to {}", path.display())
-}
-
-fn refused(error: RecoveryError) -> Error {
-    match error {
-        RecoveryError::Memory(error) => error.into(),
-        error => Error::new(ErrorKind::Credentials, error.to_string())
-            .during("cannot take the recovery key")
-            .with_hint("it has 17 groups of six digits; spaces, dashes and line breaks do not matter"),
-    }
 }
 
 /// The same error, of a recovery key instead of a password.
@@ -249,12 +212,5 @@ mod tests {
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(check_svg(&path).unwrap_err().kind(), ErrorKind::Exists);
         assert_eq!(write_svg(&path, &text).unwrap_err().kind(), ErrorKind::Exists);
-    }
-
-    #[test]
-    fn a_key_that_is_none_is_refused_without_being_shown() {
-        let error = decode(&Password::copy_of(b"123456").unwrap()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Credentials);
-        assert_eq!(error.to_string(), "cannot take the recovery key: a recovery key has 102 digits, not 6");
     }
 }

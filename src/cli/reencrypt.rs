@@ -7,17 +7,18 @@ use strongroom::{
     crypto::{
         kdf::{Argon2Cost, KdfCost},
         rng::OsRng,
-        secret::{Credentials, Password},
+        secret::Credentials,
     },
     error::{Error, ErrorKind, Result},
     format::{
-        Attempt, Header, HeaderInfo, KeyslotInfo, NewKeyslot, Unlocked,
-        native::{NativeHeader, Target, Trace},
+        Header, HeaderInfo, KeyslotInfo, NewKeyslot, Unlocked,
+        native::{NativeHeader, SlotKind, Target, Trace},
     },
     mapping::Layout,
     mount::MountedReencryption,
     storage::Storage,
     text::path::command_word,
+    unlock::Unlocking,
     volume::{
         Access, Container, LiveState, LiveStatus, Reencryption, StartHeader, Work, make_writable,
         reencrypt::{Outcome, Pace, Tuning},
@@ -26,14 +27,14 @@ use strongroom::{
 
 use super::{
     args::{CipherChoice, CostOptions, ReencryptOptions},
-    cost, interrupt,
-    limits::limits,
+    cost,
+    front::CommandLine,
+    interrupt,
     mounting::open,
     output::Console,
     pin,
     progress::{ByteProgress, spin},
-    prompt::{self, SecretPrompt},
-    recovery,
+    prompt,
     unlock::{inspect, read_header, refuse_missing_end, settle_format, unlock_with},
 };
 
@@ -77,7 +78,7 @@ fn ask(console: Console, options: &ReencryptOptions, mounted: &MountedReencrypti
 fn offline(console: Console, options: &ReencryptOptions) -> Result<()> {
     let path = options.container.as_path();
     let mut container = open(path, options.unlock.header_file(), Access::ReadWrite)?;
-    settle_format(&mut container, &options.unlock)?;
+    settle_format(console, &mut container, &options.unlock)?;
     let header = read_header(&container)?;
     check_format(path, &*header)?;
     check_keys(&header.describe(), options)?;
@@ -130,7 +131,7 @@ fn online(console: Console, options: &ReencryptOptions, mounted: &MountedReencry
         return Err(Error::new(ErrorKind::Busy, "it is already being re-encrypted")
             .with_hint("--status shows its progress, --stop pauses it"));
     }
-    let (container, header) = inspect(path, &options.unlock)?;
+    let (container, header) = inspect(console, path, &options.unlock)?;
     check_format(path, &*header)?;
     check_keys(&header.describe(), options)?;
     options.unlock.check_source_for(&*header)?;
@@ -274,7 +275,7 @@ impl Kept {
         slot: &KeyslotInfo,
         credentials: Credentials,
     ) -> Result<Self> {
-        let cost = match (cost::argon2_cost(&slot.kdf), header.kdf_bounds()) {
+        let cost = match (slot.kdf.argon2_cost(), header.kdf_bounds()) {
             (Some(cost), _) if !slot.weak => cost.into(),
             (Some(_), Some(bounds)) => {
                 interrupt::at_liberty(|| cost::settle(console, CostOptions::default(), &bounds))?
@@ -311,10 +312,11 @@ fn kept_keyslots(
     let mut kept = vec![Kept::new(console, header, opened, credentials)?];
     let mut lost = Vec::new();
     for slot in info.keyslots.iter().filter(|slot| slot.slot != opened.slot) {
-        let is_asked = !options.drop_other_keys && ["password", RECOVERY].contains(&slot.kind);
+        let is_asked = !options.drop_other_keys
+            && [SlotKind::Password.name(), SlotKind::Recovery.name()].contains(&slot.kind);
         match if is_asked { ask_for(console, header, slot, options)? } else { None } {
             Some(credentials) => kept.push(Kept::new(console, header, slot, credentials)?),
-            None => lost.push(format!("the {} in {}", slot.kind.replace('-', " "), named(slot))),
+            None => lost.push(format!("the {} in {}", slot.kind.replace('-', " "), slot.name())),
         }
     }
     if !lost.is_empty() && !options.drop_other_keys {
@@ -327,48 +329,18 @@ fn kept_keyslots(
     Ok(kept)
 }
 
-/// Asks for the password or recovery key of a keyslot, up to three times. `None` where the user has none to give.
+/// Asks for the password or recovery key of a keyslot. `None` where the user has none to give.
 fn ask_for(
     console: Console,
     header: &dyn Header,
     slot: &KeyslotInfo,
     options: &ReencryptOptions,
 ) -> Result<Option<Credentials>> {
-    let attempt =
-        Attempt { limits: limits(&options.unlock, header)?, keyslot: Some(slot.slot), ..Attempt::default() };
-    for _ in 0..TRIES {
-        let what = if slot.kind == RECOVERY { "Recovery key" } else { "Password" };
-        let question = format!("{what} for {} (press Enter to remove this keyslot): ", named(slot));
-        let Some(answer) = SecretPrompt::begin()?.ask_optional(&question)? else { return Ok(None) };
-        let password = Password::copy_of(answer.as_bytes())?;
-        let credentials = if slot.kind == RECOVERY {
-            recovery::decode(&password).map(Credentials::Recovery)
-        } else {
-            Ok(Credentials::Password { password, keyfiles: Vec::new() })
-        };
-        let opened = credentials.and_then(|credentials| {
-            let unlocked = interrupt::at_liberty(|| {
-                spin(console, "deriving the key", || header.unlock(&credentials, &attempt))
-            });
-            unlocked.map(|_| credentials)
-        });
-        match opened {
-            Ok(credentials) => return Ok(Some(credentials)),
-            Err(error) if error.kind() == ErrorKind::Credentials => {
-                console.note(&format!("strongroom: {}", error.reason()));
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Err(Error::new(ErrorKind::Credentials, format!("{} does not open", named(slot)))
-        .with_hint("--drop-other-keys continues without the other keyslots"))
-}
-
-fn named(slot: &KeyslotInfo) -> String {
-    match &slot.label {
-        Some(label) => format!("keyslot {} (\"{label}\")", slot.slot),
-        None => format!("keyslot {}", slot.slot),
-    }
+    let (front, wish) = (CommandLine::asking(console), options.unlock.wish(None));
+    let unlocking = Unlocking { front: &front, path: &options.container, header, wish: &wish };
+    unlocking
+        .unlock_kept(slot)
+        .map_err(|error| error.with_hint("--drop-other-keys continues without the other keyslots"))
 }
 
 fn finished(console: Console, path: &Path, total: u64) {
@@ -431,7 +403,4 @@ fn time(seconds: u64) -> String {
     format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-const TRIES: u32 = 3;
-/// The kind of keyslots that a recovery key opens.
-const RECOVERY: &str = "recovery-key";
 const TICK: Duration = Duration::from_millis(200);

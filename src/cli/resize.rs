@@ -50,7 +50,7 @@ struct Resized<'a> {
 fn resize(console: Console, options: &ResizeOptions) -> Result<()> {
     let path = options.container.as_path();
     let mut container = open(path, options.unlock.header_file(), Access::ReadWrite)?;
-    settle_format(&mut container, &options.unlock)?;
+    settle_format(console, &mut container, &options.unlock)?;
     let header = read_header(&container)?;
     let size = bytes(options.size, &container)?;
     header.check_growth(size)?;

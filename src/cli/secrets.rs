@@ -13,29 +13,32 @@ use std::{
 
 use signal_hook::consts::SIGINT;
 use strongroom::{
-    crypto::secret::{Credentials, KeyfileDigest, Password},
-    error::{Error, ErrorKind, Result},
+    crypto::{
+        kdf::KdfLimits,
+        secret::{Credentials, KeyfileDigest, Password},
+    },
+    error::{Error, ErrorKind, Fact, Result},
     format::{Header, KeyfileRole},
     sys::descriptor,
-    volume::{keyfile_digest, new_keyfile_digest, pool_keyfiles},
+    unlock::{
+        Known, Means, Most, Oddity, PinWish, Secret, TRIES, Wish,
+        keyfiles::{self, Use, as_usage, read_bytes},
+        limits::limits,
+    },
 };
-use zeroize::Zeroizing;
 
 use super::{
-    args::{NewSecretOptions, ProtectOptions, SecretOptions, UnlockOptions},
+    args::{NewSecretOptions, PinChoice, ProtectOptions, SecretOptions, UnlockOptions},
+    front::{CommandLine, cannot_ask},
     interrupt, oddity,
     output::Console,
+    pin,
     prompt::{self, SecretPrompt},
-    recovery, strength,
-    unlock::TRIES,
+    strength,
 };
 
 /// The longest password taken, in bytes. What is longer is a keyfile.
 pub(crate) const MAX_PASSWORD_LEN: usize = 1 << 20;
-/// The longest keyfile that can be a whole secret, in bytes; cryptsetup's limit.
-const MAX_KEYFILE_LEN: usize = 8 << 20;
-
-const NOTHING: &str = "it is empty";
 /// How the empty password is given, which nobody should have, and some LUKS containers do.
 pub(crate) const EMPTY: &str = "a LUKS container whose password is empty opens with --keyfile /dev/null";
 
@@ -45,11 +48,7 @@ impl UnlockOptions {
     /// # Errors
     /// `Usage`.
     pub(crate) fn check_source(&self) -> Result<()> {
-        match (self.security_key, self.recovery_key) {
-            (true, _) => Ok(()),
-            (_, true) => self.secrets.source().check("cannot ask for the recovery key"),
-            _ => self.secrets.check_source(),
-        }
+        self.check_source_of(KeyfileRole::PartOfSecret)
     }
 
     /// As [`check_source`](Self::check_source), for this header: a keyfile may be all that it wants.
@@ -57,65 +56,65 @@ impl UnlockOptions {
     /// # Errors
     /// `Usage`.
     pub(crate) fn check_source_for(&self, header: &dyn Header) -> Result<()> {
-        if self.secrets.source().is_keyfile_all(header.keyfile_role()) { Ok(()) } else { self.check_source() }
+        self.check_source_of(header.keyfile_role())
     }
 
-    /// What opens a container that exists, but for FIDO2 tokens.
-    pub(crate) fn read(&self, console: Console, container: &Path, role: KeyfileRole) -> Result<Credentials> {
-        if !self.recovery_key {
-            return self.secrets.read(container, role);
+    fn check_source_of(&self, role: KeyfileRole) -> Result<()> {
+        match self.means().secret(role) {
+            Some(secret) => self.secrets.source().check(cannot_ask(&secret)),
+            None => Ok(()),
         }
-        let key = if self.secrets.source().is_prompt() {
-            recovery::ask(container, console)?
-        } else {
-            recovery::decode(&self.secrets.source().read_password()?)?
-        };
-        Ok(Credentials::Recovery(key))
     }
 
-    /// Asks once more after a wrong answer. Keyfiles stay: one may be a pipe.
-    pub(crate) fn read_again(
-        &self,
-        console: Console,
-        container: &Path,
-        role: KeyfileRole,
-        credentials: &mut Credentials,
-    ) -> Result<()> {
-        match credentials {
-            Credentials::Password { password, .. } => *password = self.secrets.read_password(container)?,
-            other => *other = self.read(console, container, role)?,
+    /// What the user said, as unlocking takes it.
+    pub(crate) fn wish(&self, keyslot: Option<u32>) -> Wish<'_> {
+        Wish {
+            means: self.means(),
+            keyslot,
+            most: self.most(),
+            known: self.known(),
+            pin: PinWish { choice: self.pin.map(PinChoice::into), pins: pin::pins() },
         }
-        Ok(())
-    }
-}
-
-/// Where the PIN of a FIDO2 token comes from: where the password would.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct PinSource<'a>(Source<'a>);
-
-impl PinSource<'_> {
-    /// Whether it is asked for on the terminal.
-    pub(crate) fn is_prompt(&self) -> bool {
-        self.0.is_prompt()
     }
 
-    /// The PIN of the token called `token`.
-    pub(crate) fn read(&self, token: &str) -> Result<Password> {
-        if !self.is_prompt() {
-            return self.0.read_password();
+    /// How far to go.
+    pub(crate) fn most(&self) -> Most {
+        Most { memory: self.max_kdf_memory, time: self.max_kdf_time }
+    }
+
+    /// What a keyslot of this container may cost.
+    ///
+    /// # Errors
+    /// What measuring gave.
+    pub(crate) fn limits(&self, header: &dyn Header) -> Result<KdfLimits> {
+        limits(self.most(), header)
+    }
+
+    /// What is known of the container.
+    pub(crate) fn known(&self) -> Known<'_> {
+        Known {
+            file: self.header_file(),
+            hints: self.hints.hints(),
+            freeotfe: self.freeotfe.is_any().then(|| self.freeotfe.hints()),
         }
-        self.0.check("cannot ask for the PIN of the FIDO2 token")?;
-        let answer = SecretPrompt::begin()?.ask(&format!("PIN of the FIDO2 token ({token}): "))?;
-        Ok(Password::copy_of(answer.as_bytes())?)
+    }
+
+    /// Who is asked for the secrets.
+    pub(crate) fn front(&self, console: Console) -> CommandLine<'_> {
+        CommandLine::new(console, self.secrets.source(), self.tries)
+    }
+
+    /// What opens the container.
+    pub(crate) fn means(&self) -> Means<'_> {
+        match (self.security_key, self.recovery_key) {
+            (true, _) => Means::Token,
+            (_, true) => Means::RecoveryKey,
+            _ => self.secrets.source().means(),
+        }
     }
 }
 
 impl SecretOptions {
-    /// The same source, for a PIN.
-    pub(crate) fn pin(&self) -> PinSource<'_> {
-        PinSource(self.source())
-    }
-
     fn source(&self) -> Source<'_> {
         Source {
             file: self.password_file.as_deref(),
@@ -127,69 +126,17 @@ impl SecretOptions {
         }
     }
 
-    /// The file with the password, where it ends in a newline, which was dropped, and a keyfile would be all of the secret.
-    pub(crate) fn cut_file(&self, role: KeyfileRole) -> Option<&Path> {
-        let path = self.password_file.as_deref().filter(|_| role == KeyfileRole::WholeSecret)?;
-        let len = path.metadata().ok().filter(Metadata::is_file)?.len();
-        let mut last = [0];
-        File::open(path).ok()?.read_exact_at(&mut last, len.checked_sub(1)?).ok()?;
-        (last == *b"\n").then_some(path)
-    }
-
     /// Whether the password comes from the terminal, where a wrong one can be corrected.
     pub(crate) fn is_prompt(&self, role: KeyfileRole) -> bool {
-        self.source().is_prompt() && !self.is_keyfile_all(role)
-    }
-
-    /// Whether a keyfile is given that stands in the password's place.
-    pub(crate) fn is_keyfile_all(&self, role: KeyfileRole) -> bool {
-        self.source().is_keyfile_all(role)
+        self.source().is_prompt() && !self.source().is_keyfile_all(role)
     }
 
     /// Fails early where the password is to be asked for and there is no terminal.
     ///
     /// # Errors
     /// `Usage`.
-    pub(crate) fn check_source(&self) -> Result<()> {
+    fn check_source(&self) -> Result<()> {
         self.source().check("cannot ask for the password")
-    }
-
-    /// Whether keyfiles are given beside the password.
-    pub(crate) fn has_keyfiles(&self) -> bool {
-        !self.source().keyfiles.is_empty()
-    }
-
-    /// The password of a container that exists, asked for once.
-    fn read_password(&self, container: &Path) -> Result<Password> {
-        if !self.source().is_prompt() {
-            // A container that exists may be one of LUKS.
-            return self
-                .source()
-                .read_password()
-                .map_err(|error| if error.reason() == NOTHING { error.with_hint(EMPTY) } else { error });
-        }
-        let question = |more| format!("Password for {}{more}: ", container.display());
-        let mut prompt = SecretPrompt::begin()?;
-        let answer = if self.has_keyfiles() {
-            prompt
-                .ask_optional(&question(" (press Enter if the keyfile alone opens it)"))?
-                .unwrap_or_default()
-        } else {
-            prompt.ask(&question(""))?
-        };
-        Ok(Password::copy_of(answer.as_bytes())?)
-    }
-
-    /// What opens a container that exists.
-    fn read(&self, container: &Path, role: KeyfileRole) -> Result<Credentials> {
-        if self.is_keyfile_all(role) {
-            let password = self.source().read_whole_keyfile()?;
-            return Ok(Credentials::Password { password, keyfiles: Vec::new() });
-        }
-        Ok(Credentials::Password {
-            keyfiles: self.source().read_keyfiles(role, keyfile_digest)?,
-            password: self.read_password(container)?,
-        })
     }
 
     /// As [`check_source`](Self::check_source), where a keyfile may be all that is wanted.
@@ -197,25 +144,24 @@ impl SecretOptions {
     /// # Errors
     /// `Usage`.
     pub(crate) fn check_source_for(&self, role: KeyfileRole) -> Result<()> {
-        if self.is_keyfile_all(role) { Ok(()) } else { self.check_source() }
+        if self.source().is_keyfile_all(role) { Ok(()) } else { self.check_source() }
     }
 
-    /// The secret for a new container: a password is asked for twice, and weighed. The warning, where it is weak, goes to
-    /// `warn`.
+    /// The secret for a new container: a password is asked for twice, and weighed.
     pub(crate) fn read_new(
         &self,
+        console: Console,
         container: &Path,
         role: KeyfileRole,
-        warn: impl Fn(&str),
     ) -> Result<Credentials> {
-        self.source().read_given(role)?.complete(container, warn)
+        self.source().read_given(console, role)?.complete(console, container)
     }
 }
 
 impl NewSecretOptions {
-    /// The same source, for a PIN.
-    pub(crate) fn pin(&self) -> PinSource<'_> {
-        PinSource(self.source())
+    /// Who is asked for the PIN of a FIDO2 token that is to open a container.
+    pub(crate) fn front(&self, console: Console) -> CommandLine<'_> {
+        CommandLine::new(console, self.source(), None)
     }
 
     fn source(&self) -> Source<'_> {
@@ -263,8 +209,8 @@ impl NewSecretOptions {
     }
 
     /// Reads all of the new secret that is not typed: before the old one is asked for.
-    pub(crate) fn read_given(&self, role: KeyfileRole) -> Result<GivenSecret<'_>> {
-        self.source().read_given(role)
+    pub(crate) fn read_given(&self, console: Console, role: KeyfileRole) -> Result<GivenSecret<'_>> {
+        self.source().read_given(console, role)
     }
 }
 
@@ -280,9 +226,9 @@ impl ProtectOptions {
         }
     }
 
-    /// Whether the password comes from the terminal, where a wrong one can be corrected.
-    pub(crate) fn is_prompt(&self) -> bool {
-        self.source().is_prompt()
+    /// Who is asked for it.
+    pub(crate) fn front(&self, console: Console, tries: Option<u32>) -> CommandLine<'_> {
+        CommandLine::new(console, self.source(), tries)
     }
 
     /// Fails early where it is to be asked for and there is no terminal.
@@ -290,19 +236,7 @@ impl ProtectOptions {
     /// # Errors
     /// `Usage`.
     pub(crate) fn check_source(&self) -> Result<()> {
-        self.source().check("cannot ask for the password of the hidden volume")
-    }
-
-    /// What opens the hidden volume.
-    pub(crate) fn read(&self) -> Result<Credentials> {
-        let keyfiles = self.source().read_keyfiles(KeyfileRole::Pool, keyfile_digest)?;
-        let password = if self.is_prompt() {
-            let answer = SecretPrompt::begin()?.ask("Password for the hidden volume: ")?;
-            Password::copy_of(answer.as_bytes())?
-        } else {
-            self.source().read_password()?
-        };
-        Ok(Credentials::Password { password, keyfiles })
+        self.source().check(cannot_ask(&Secret::Hidden))
     }
 }
 
@@ -315,28 +249,28 @@ pub(crate) struct GivenSecret<'a> {
 }
 
 impl GivenSecret<'_> {
-    /// Asks twice for the password where it has no source, and weighs it. The warning, where it is weak, goes to `warn`.
-    pub(crate) fn complete(self, container: &Path, warn: impl Fn(&str)) -> Result<Credentials> {
+    /// Asks twice for the password where it has no source, weighs it, and warns where it is weak.
+    pub(crate) fn complete(self, console: Console, container: &Path) -> Result<Credentials> {
         let is_judged = self.password.is_none() || self.source.file.is_some();
         let is_typed = self.password.is_none();
         let password = self.password.map_or_else(|| ask_twice(container), Ok)?;
         // A keyfile in the password's place may hold anything.
         if !is_typed
             && !self.source.is_prompt()
-            && let Some(oddity) = oddity::untypeable(password.expose())
+            && let Some(oddity) = Oddity::that_nobody_types(password.expose())
         {
-            warn(&oddity);
+            console.warn(&oddity::untypeable(oddity));
         }
         if is_judged && let Some(weakness) = strength::weakness(&password) {
-            warn(&weakness);
+            console.warn(&weakness);
         }
         Ok(Credentials::Password { password, keyfiles: self.keyfiles })
     }
 }
 
 /// Where one password and the keyfiles beside it come from.
-#[derive(Debug, Clone, Copy)]
-struct Source<'a> {
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Source<'a> {
     file: Option<&'a Path>,
     fd: Option<i32>,
     command: Option<&'a str>,
@@ -347,69 +281,54 @@ struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    fn is_prompt(&self) -> bool {
+    /// Whether a person is asked, who can correct what was wrong.
+    pub(crate) fn is_prompt(&self) -> bool {
         self.file.is_none() && self.fd.is_none() && self.command.is_none() && !self.no_password
     }
 
-    fn check(&self, cannot: &str) -> Result<()> {
+    /// Fails with `cannot` where a person is to be asked and there is none.
+    ///
+    /// # Errors
+    /// `Usage`.
+    pub(crate) fn check(&self, cannot: &str) -> Result<()> {
         if self.is_prompt() && !prompt::has_terminal() {
-            let prefix = self.prefix;
+            let prefix = if self.prefix.is_empty() { "--" } else { self.prefix };
             let hint = format!("give {prefix}password-file, {prefix}password-fd or {prefix}password-command");
             return Err(Error::new(ErrorKind::Usage, "there is no terminal").during(cannot).with_hint(hint));
         }
         Ok(())
     }
 
-    /// The digests of the keyfiles, in the order given. One may be a pipe that has nothing to say, or never ends.
-    fn read_keyfiles(
-        &self,
-        role: KeyfileRole,
-        digest: fn(&Path) -> Result<KeyfileDigest>,
-    ) -> Result<Vec<KeyfileDigest>> {
-        let mut keyfiles = Vec::new();
-        for path in self.keyfiles {
-            let cannot = format!("cannot read keyfile {}", path.display());
-            let read = interrupt::at_liberty(|| match role {
-                KeyfileRole::Pool => pool_keyfiles(path),
-                _ => digest(path).map(|digest| vec![digest]),
-            });
-            keyfiles.extend(read.map_err(|error| as_usage(error, cannot))?);
-        }
-        Ok(keyfiles)
+    fn means(self) -> Means<'a> {
+        Means::Password { keyfiles: self.keyfiles, is_named: !self.is_prompt() && !self.no_password }
     }
 
     /// Whether a keyfile is given that stands in the password's place.
     fn is_keyfile_all(self, role: KeyfileRole) -> bool {
-        role == KeyfileRole::WholeSecret && !self.keyfiles.is_empty()
+        keyfiles::is_all(role, self.keyfiles)
     }
 
-    /// The one keyfile that is the whole secret: every byte of it counts.
-    fn read_whole_keyfile(self) -> Result<Password> {
-        let cannot = "cannot take the keyfile";
-        let has_password = !self.is_prompt() && !self.no_password;
-        let ([path], false) = (self.keyfiles, has_password) else {
-            let reason = "this container is opened by one keyfile or by a password, not by both";
-            return Err(Error::new(ErrorKind::Usage, reason).during(cannot));
-        };
-        interrupt::at_liberty(|| {
-            let content = read_bytes(File::open(path)?, MAX_KEYFILE_LEN + 1)?;
-            if content.len() > MAX_KEYFILE_LEN {
-                return Err(Error::new(ErrorKind::Usage, "it is longer than 8 MiB"));
-            }
-            Ok(Password::copy_of(&content)?)
-        })
-        .map_err(|error| as_usage(error, format!("cannot read keyfile {}", path.display())))
+    /// The file with the password, where it ends in a newline, which was dropped, and a keyfile would be all of the secret.
+    pub(crate) fn cut_file(&self, role: KeyfileRole) -> Option<&'a Path> {
+        let path = self.file.filter(|_| role == KeyfileRole::WholeSecret)?;
+        let len = path.metadata().ok().filter(Metadata::is_file)?.len();
+        let mut last = [0];
+        File::open(path).ok()?.read_exact_at(&mut last, len.checked_sub(1)?).ok()?;
+        (last == *b"\n").then_some(path)
     }
 
-    fn read_given(self, role: KeyfileRole) -> Result<GivenSecret<'a>> {
-        if self.is_keyfile_all(role) {
-            let password = self.read_whole_keyfile()?;
+    fn read_given(self, console: Console, role: KeyfileRole) -> Result<GivenSecret<'a>> {
+        let front = CommandLine::new(console, self, None);
+        if let Means::Password { keyfiles, is_named } = self.means()
+            && self.is_keyfile_all(role)
+        {
+            let password = keyfiles::whole(&front, keyfiles, is_named)?;
             if password.is_empty() {
                 return Err(Error::usage("the keyfile is empty").during("cannot take the keyfile"));
             }
             return Ok(GivenSecret { source: self, keyfiles: Vec::new(), password: Some(password) });
         }
-        let keyfiles = self.read_keyfiles(role, new_keyfile_digest)?;
+        let keyfiles = keyfiles::digests(&front, role, self.keyfiles, Use::New)?;
         let password = (!self.is_prompt()).then(|| self.read_password()).transpose()?;
         Ok(GivenSecret { source: self, keyfiles, password })
     }
@@ -426,10 +345,22 @@ impl<'a> Source<'a> {
             return Ok(Password::copy_of(&[])?);
         }?;
         if password.is_empty() && self.keyfiles.is_empty() {
-            return Err(Error::new(ErrorKind::Usage, NOTHING).during("cannot take the password"));
+            return Err(Error::new(ErrorKind::Usage, "it is empty")
+                .with_fact(Fact::EmptySecret)
+                .during("cannot take the password"));
         }
         Ok(password)
     }
+}
+
+/// What a source says of a container that exists.
+pub(crate) fn read_for(source: Source<'_>, secret: &Secret<'_>) -> Result<Password> {
+    let is_password = matches!(secret, Secret::Password { .. });
+    source.read_password().map_err(|error| match error.fact() {
+        // It may be one of LUKS.
+        Some(Fact::EmptySecret) if is_password => error.with_hint(EMPTY),
+        _ => error,
+    })
 }
 
 fn ask_twice(container: &Path) -> Result<Password> {
@@ -505,34 +436,6 @@ fn read(source: impl Read) -> Result<Password> {
         return Err(error.with_hint("use it as a --keyfile instead"));
     }
     Ok(Password::copy_of(password)?)
-}
-
-/// Reads to the end, or `most` bytes.
-fn read_bytes(mut source: impl Read, most: usize) -> Result<Zeroizing<Vec<u8>>> {
-    let mut buffer = Zeroizing::new(vec![0; most]);
-    let mut len = 0;
-    while let Some(rest) = buffer.get_mut(len..).filter(|rest| !rest.is_empty()) {
-        match source.read(rest) {
-            Ok(0) => break,
-            Ok(count) => len += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => interrupt::check()?,
-            Err(error) => return Err(error.into()),
-        }
-    }
-    buffer.truncate(len);
-    Ok(buffer)
-}
-
-/// A source that the user named wrongly is wrong usage, whatever the system said about it.
-fn as_usage(error: Error, action: String) -> Error {
-    if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::OutOfMemory) {
-        return error;
-    }
-    let usage = Error::new(ErrorKind::Usage, error.reason()).during(action);
-    match error.hint() {
-        Some(hint) => usage.with_hint(hint),
-        None => usage,
-    }
 }
 
 #[cfg(test)]

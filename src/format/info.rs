@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::Priority;
+use crate::crypto::kdf::Argon2Cost;
 
 /// What `info` shows. Sizes and offsets in bytes.
 #[derive(Debug, Clone, Serialize)]
@@ -141,6 +142,14 @@ impl KeyslotInfo {
     pub(super) fn is_unknown(&self) -> bool {
         self.kind == UNKNOWN
     }
+
+    /// What to call it: its number, and its label where it has one.
+    pub fn name(&self) -> String {
+        match &self.label {
+            Some(label) => format!("keyslot {} (\"{label}\")", self.slot),
+            None => format!("keyslot {}", self.slot),
+        }
+    }
 }
 
 const UNKNOWN: &str = "unknown";
@@ -158,4 +167,12 @@ pub struct KdfInfo {
     pub lanes: Option<u32>,
     /// Iterations (PBKDF2).
     pub iterations: Option<u32>,
+}
+
+impl KdfInfo {
+    /// The costs of Argon2; `None` where it is another derivation.
+    pub fn argon2_cost(&self) -> Option<Argon2Cost> {
+        let memory_kib = u32::try_from(self.memory? / 1024).ok()?;
+        Some(Argon2Cost { memory_kib, passes: self.passes?, lanes: self.lanes? })
+    }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    error::{Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Fact, Result},
     text::excerpt,
 };
 
@@ -24,9 +24,10 @@ pub(super) fn find(name: &str) -> Option<PathBuf> {
 ///
 /// # Errors
 /// `Missing`, naming the `package` that brings it.
-pub(super) fn require(name: &str, package: &str) -> Result<PathBuf> {
+pub(super) fn require(name: &str, package: &'static str) -> Result<PathBuf> {
     find(name).ok_or_else(|| {
         Error::new(ErrorKind::Missing, format!("{name} is not installed"))
+            .with_fact(Fact::NotInstalled(package))
             .with_hint(format!("install the package {package}"))
     })
 }

@@ -18,7 +18,7 @@ use zbus::{
 };
 
 use crate::{
-    error::{Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Fact, Result},
     text::{excerpt, path::command_word},
 };
 
@@ -280,7 +280,9 @@ fn not_allowed() -> Error {
 }
 
 fn missing() -> Error {
-    Error::new(ErrorKind::Missing, "udisks is not running").with_hint("install the package udisks2")
+    Error::new(ErrorKind::Missing, "udisks is not running")
+        .with_fact(Fact::NotInstalled("udisks2"))
+        .with_hint("install the package udisks2")
 }
 
 fn silent() -> Error {

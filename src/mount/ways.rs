@@ -12,7 +12,7 @@ use super::{
     program, udisks,
 };
 use crate::{
-    error::{Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Fact, Result},
     export::check_fuse,
     sys::{loopdev, process::is_root},
 };
@@ -195,10 +195,10 @@ fn closed(contents: Contents) -> Part {
 
 fn part(found: Result<()>) -> Part {
     let Err(error) = found else { return Part { ok: true, note: None, fix: None } };
-    let fix = error.hint().map(|hint| match hint.strip_prefix("install the package ") {
-        Some(package) => install(package),
-        None => hint.to_owned(),
-    });
+    let fix = match error.fact() {
+        Some(Fact::NotInstalled(package)) => Some(install(package)),
+        _ => error.hint().map(str::to_owned),
+    };
     Part { ok: false, note: Some(error.reason().to_owned()), fix }
 }
 
@@ -363,7 +363,7 @@ mod tests {
     #[test]
     fn what_is_missing_comes_with_the_command_that_brings_it() {
         let missing = Error::new(ErrorKind::Missing, "mkfs.xfs is not installed");
-        let part = part(Err(missing.with_hint("install the package xfsprogs")));
+        let part = part(Err(missing.with_fact(Fact::NotInstalled("xfsprogs"))));
         assert!(!part.ok && part.fix.unwrap().ends_with(" xfsprogs"));
     }
 }

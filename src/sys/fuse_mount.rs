@@ -23,7 +23,7 @@ use rustix::{
     process::{getegid, geteuid},
 };
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Fact, Result};
 
 /// The largest read that the kernel may ask of the server, in bytes.
 pub const MAX_READ: u32 = 1 << 20;
@@ -251,6 +251,7 @@ fn unmount_by_helper(dir: &Path, lazy: bool) -> Result<()> {
 fn helper() -> Result<Command> {
     let Some(path) = HELPERS.iter().find(|path| Path::new(path).is_file()) else {
         return Err(Error::new(ErrorKind::Missing, "fusermount3 is not installed")
+            .with_fact(Fact::NotInstalled("fuse3"))
             .with_hint("install the package fuse3 (Debian's name)"));
     };
     let mut command = Command::new(path);

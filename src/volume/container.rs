@@ -18,6 +18,7 @@ use rustix::{
 };
 
 use super::{
+    contents::not_a_container,
     pieces::{self, PieceFolder},
     recognise,
     renewal::KnownHeader,
@@ -25,7 +26,7 @@ use super::{
 };
 use crate::{
     crypto::secret::VolumeKey,
-    error::{Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Fact, Result},
     format::{
         self, FORMATS, Fingerprint, Format, Header, HeaderInfo, Probe, Unlocked, freeotfe, native,
         signature::{self, Owner},
@@ -501,9 +502,10 @@ impl Container {
         if let Some(error) = refused_by_its_own(&*self.storage())? {
             return Err(error);
         }
-        let reason = recognise(&*self.storage())?
-            .map_or_else(|| NO_HEADER.to_owned(), |contents| format!("not a container; this is {contents}"));
-        let error = Error::new(ErrorKind::NotAContainer, reason);
+        let error = match recognise(&*self.storage())? {
+            None => Error::new(ErrorKind::NotAContainer, NO_HEADER).with_fact(Fact::NoSignature),
+            Some(contents) => not_a_container(contents),
+        };
         Err(match way_in(&self.storage(), &self.path)? {
             Some(way) => error.with_hint(way),
             None => error,
@@ -517,7 +519,9 @@ impl Container {
     pub fn is_opaque(&self) -> Result<bool> {
         match self.format() {
             Ok(_) => Ok(false),
-            Err(error) if error.kind() == ErrorKind::NotAContainer => Ok(error.reason() == NO_HEADER),
+            Err(error) if error.kind() == ErrorKind::NotAContainer => {
+                Ok(error.fact() == Some(Fact::NoSignature))
+            }
             Err(error) => Err(error),
         }
     }

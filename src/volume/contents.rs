@@ -9,7 +9,7 @@ use super::{
     partitions_of,
 };
 use crate::{
-    error::Result,
+    error::{Error, ErrorKind, Fact, Result},
     format::{
         Format,
         luks2::Luks2,
@@ -111,6 +111,16 @@ pub(super) fn recognise_with_label(container: &Container) -> Result<Option<Strin
     let name = found.name.split(',').next().unwrap_or_default();
     let name = name.strip_prefix("a ").or_else(|| name.strip_prefix("an ")).unwrap_or(name);
     Ok(Some(label.map_or_else(|| name.to_owned(), |label| format!("{name} \"{label}\""))))
+}
+
+/// What is told of something else in a container's place, by what [`recognise`] says.
+pub(super) fn not_a_container(contents: &str) -> Error {
+    let fact = match contents {
+        EMPTY => Fact::NoContent,
+        ZEROS => Fact::Zeros,
+        _ => Fact::OtherContent,
+    };
+    Error::new(ErrorKind::NotAContainer, format!("not a container; this is {contents}")).with_fact(fact)
 }
 
 /// As [`recognise`], without what is nothing to lose: a file that is empty or starts with zeros, as one whose header was wiped.

@@ -7,7 +7,7 @@ use clap::{
 };
 use strongroom::format::{
     Format, named,
-    veracrypt::{EITHER, Hints, MAX_PIM, Prf},
+    veracrypt::{Hints, MAX_PIM, Prf},
 };
 
 /// The formats that can be opened.
@@ -67,16 +67,6 @@ impl OpenFormat {
             Self::FreeOtfe => "freeotfe",
         })
     }
-
-    /// What a container without any signature is taken to be where nothing is said.
-    pub(crate) fn opaque() -> &'static dyn Format {
-        &EITHER
-    }
-
-    /// Whether it is one of those that [`HintOptions`] are for.
-    pub(crate) const fn takes_hints(self) -> bool {
-        matches!(self, Self::VeraCrypt | Self::TrueCrypt)
-    }
 }
 
 impl HintOptions {
@@ -84,11 +74,6 @@ impl HintOptions {
     pub(crate) fn hints(self) -> Hints {
         let Self { prf, pim, hidden, backup_header, system } = self;
         Hints { prf, pim: pim.unwrap_or_default(), hidden, backup_header, system }
-    }
-
-    /// Whether any is given: the user knows what the container is.
-    pub(crate) fn is_any(self) -> bool {
-        self.hints() != Hints::NONE
     }
 }
 

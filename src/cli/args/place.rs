@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::{Args, value_parser};
 
-use strongroom::text::path::shown;
+use strongroom::{text::path::shown, unlock::Part};
 
 use crate::cli::size::parse_size;
 
@@ -23,6 +23,11 @@ impl PlaceOptions {
     /// Whether the container is not all of the file or device.
     pub(crate) const fn is_any(self) -> bool {
         self.partition.is_some() || self.offset.is_some()
+    }
+
+    /// As unlocking takes it.
+    pub(crate) const fn part(self) -> Part {
+        Part { partition: self.partition, offset: self.offset }
     }
 
     /// The container, where the file or device has this path, in a line of text.

@@ -20,7 +20,6 @@ use super::{
 use crate::cli::{
     args::{HeaderBackupOptions, HeaderRepairOptions, HeaderRestoreOptions, PlaceOptions},
     interrupt,
-    limits::limits,
     output::Console,
     progress::{TrialProgress, spin},
     unlock::{read_header, unlock_with},
@@ -143,7 +142,7 @@ fn belongs_to(
         system: false,
     };
     let attempt = Attempt {
-        limits: limits(&options.unlock, &*header)?,
+        limits: options.unlock.limits(&*header)?,
         hints,
         monitor: Some(&TrialProgress),
         ..Attempt::default()

@@ -47,7 +47,7 @@ struct RepairedCopy {
 fn repair(console: Console, options: &HeaderRepairOptions) -> Result<()> {
     let path = options.container.as_path();
     let mut container = open(path, options.unlock.header_file(), Access::ReadWrite)?;
-    settle_format(&mut container, &options.unlock)?;
+    settle_format(console, &mut container, &options.unlock)?;
     if opaque::is_opaque(&container) {
         return opaque::repair(console, options, &container);
     }

@@ -9,6 +9,8 @@ use strongroom::{
     },
     error::{Error, ErrorKind, Result},
     format::{Change, Header, KdfBounds, KeyfileRole, NewKeyslot, Unlocked},
+    token::plugged_in,
+    unlock::token::{Tokens, enrol},
 };
 
 use super::{Edited, commit, find};
@@ -21,7 +23,6 @@ use crate::cli::{
     progress::spin,
     recovery::{self, Shown},
     secrets::GivenSecret,
-    token::{self, Tokens},
     unlock::unlock_with,
 };
 
@@ -33,12 +34,12 @@ pub(super) fn run(console: Console, options: &KeyAddOptions) -> Result<()> {
 fn add(console: Console, options: &KeyAddOptions) -> Result<()> {
     let path = options.container.as_path();
     let label = options.label.as_deref();
-    let container = Editable::open(path, &options.unlock)?;
+    let container = Editable::open(console, path, &options.unlock)?;
     let header = container.header()?;
     header.check_change(&Change::Add { slot: options.slot, label })?;
     let bounds = header.kdf_bounds();
     cost::check(options.cost, bounds.as_ref())?;
-    let secret = NewSecret::begin(options, &*header)?;
+    let secret = NewSecret::begin(console, options, &*header)?;
 
     let (unlocked, old) = unlock_with(console, path, &*header, &options.unlock, options.unlock_slot)?;
     let mut editor = header.editor(&unlocked)?;
@@ -110,7 +111,7 @@ enum NewSecret<'a> {
 }
 
 impl<'a> NewSecret<'a> {
-    fn begin(options: &'a KeyAddOptions, header: &dyn Header) -> Result<Self> {
+    fn begin(console: Console, options: &'a KeyAddOptions, header: &dyn Header) -> Result<Self> {
         let random = &options.random;
         let takes_any = header.keyfile_role() == KeyfileRole::PartOfSecret;
         if (random.recovery || random.fido2) && !takes_any {
@@ -125,10 +126,10 @@ impl<'a> NewSecret<'a> {
         if random.fido2 {
             options.unlock.check_source()?;
             options.new.check_streams(&options.unlock)?;
-            return Ok(Self::Fido2(token::plugged_in()?));
+            return Ok(Self::Fido2(plugged_in()?));
         }
         options.new.check_sources(&options.unlock, header)?;
-        Ok(Self::Given(options.new.read_given(header.keyfile_role())?))
+        Ok(Self::Given(options.new.read_given(console, header.keyfile_role())?))
     }
 
     /// What will open the keyslot, and the digits of a recovery key.
@@ -140,12 +141,12 @@ impl<'a> NewSecret<'a> {
     ) -> Result<(Credentials, Option<RecoveryText>)> {
         let path = options.container.as_path();
         match self {
-            Self::Given(given) => Ok((given.complete(path, |weakness| console.warn(weakness))?, None)),
+            Self::Given(given) => Ok((given.complete(console, path)?, None)),
             Self::Recovery(shown) => {
                 let (key, digits) = recovery::issue(console, path, shown)?;
                 Ok((Credentials::Recovery(key), Some(digits)))
             }
-            Self::Fido2(tokens) => Ok((token::enrol(console, header, &tokens, options.new.pin())?, None)),
+            Self::Fido2(tokens) => Ok((enrol(&options.new.front(console), path, header, &tokens)?, None)),
         }
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn run(console: Console, options: &KeyChangeOptions) -> Result<()> {
 
 fn change(console: Console, options: &KeyChangeOptions) -> Result<()> {
     let path = options.container.as_path();
-    let container = Editable::open(path, &options.unlock)?;
+    let container = Editable::open(console, path, &options.unlock)?;
     let header = container.header()?;
     if header.keyfile_role() == KeyfileRole::Pool {
         return opaque::change(console, options, &container, &*header);
@@ -42,7 +42,7 @@ fn change(console: Console, options: &KeyChangeOptions) -> Result<()> {
         None
     } else {
         options.new.check_sources(&options.unlock, &*header)?;
-        Some(options.new.read_given(header.keyfile_role())?)
+        Some(options.new.read_given(console, header.keyfile_role())?)
     };
 
     // Where the password stays, it must be the one of this very keyslot.
@@ -53,7 +53,7 @@ fn change(console: Console, options: &KeyChangeOptions) -> Result<()> {
     let before = find(&editor.keyslots(), slot).cloned().ok_or_else(no_keyslot)?;
     let credentials = match given {
         Some(given) => {
-            let new = given.complete(path, |weakness| console.warn(weakness))?;
+            let new = given.complete(console, path)?;
             if new.is_same(&old) {
                 console.warn("the new password is the same as the old one");
             }

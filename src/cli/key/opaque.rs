@@ -15,7 +15,6 @@ use crate::cli::{
     edit::Editable,
     header::opaque::refuse_signature,
     interrupt,
-    limits::limits,
     output::Console,
     progress::spin,
     unlock::unlock_with,
@@ -35,11 +34,11 @@ pub(super) fn change(
         None
     } else {
         options.new.check_sources(&options.unlock, header)?;
-        Some(options.new.read_given(header.keyfile_role())?)
+        Some(options.new.read_given(console, header.keyfile_role())?)
     };
     let (unlocked, old) = unlock_with(console, path, header, &options.unlock, None)?;
     let opened = Opened::of_key(&unlocked.volume_key)?;
-    let new = given.map(|given| given.complete(path, |weakness| console.warn(weakness))).transpose()?;
+    let new = given.map(|given| given.complete(console, path)).transpose()?;
     let locking = Locking {
         credentials: new.as_ref().unwrap_or(&old),
         prf: options.seal.new_prf.unwrap_or(opened.prf),
@@ -48,7 +47,7 @@ pub(super) fn change(
     let headers = interrupt::at_liberty(|| {
         spin(console, "deriving the key", || {
             let storage = container.storage();
-            let attempt = Attempt { limits: limits(&options.unlock, header)?, ..Attempt::default() };
+            let attempt = Attempt { limits: options.unlock.limits(header)?, ..Attempt::default() };
             NewHeaders::new(&opened, &*storage, &locking, &OsRng)?.forgetting(
                 &opened,
                 &*storage,

@@ -18,7 +18,7 @@ pub(super) fn run(console: Console, options: &KeyRemoveOptions) -> Result<()> {
 
 fn remove(console: Console, options: &KeyRemoveOptions) -> Result<()> {
     let path = options.container.as_path();
-    let container = Editable::open(path, &options.unlock)?;
+    let container = Editable::open(console, path, &options.unlock)?;
     let header = container.header()?;
     // Where nothing is known yet, keyslot 0 stands for what the password opens.
     if let Some(slot) = options.slot.or(header.is_opaque().then_some(0)) {

@@ -9,7 +9,7 @@ use zerocopy::FromBytes;
 use super::layout::{ACTIVE, FIRST_AREA, FREE, HEADER_LEN, LEAST_AREA, RawHeader, RawKeyslot, VERSION};
 use crate::{
     crypto::{hash::HashKind, kdf::KdfCost},
-    error::{Error, ErrorKind},
+    error::{Error, ErrorKind, Fact},
     format::KeyslotInfo,
     format::luks::{
         MAGIC, MAGIC_IN_REENCRYPTION, UNIT, af,
@@ -103,6 +103,7 @@ impl From<HeaderError> for Error {
             _ => ErrorKind::Damaged,
         };
         match error {
+            HeaderError::NoMagic => Self::caused_by(kind, error).with_fact(Fact::NoSignature),
             HeaderError::Cipher(error) => error.into(),
             HeaderError::InReencryption => Self::caused_by(kind, error).with_hint(way_in::OLD_REENCRYPTION),
             HeaderError::Hash { .. } => Self::caused_by(kind, error).with_hint(way_in::KERNEL),

@@ -1,7 +1,7 @@
 //! What can be wrong with a header copy, found without a secret.
 
 use crate::{
-    error::{Error, ErrorKind},
+    error::{Error, ErrorKind, Fact},
     format::luks::way_in,
 };
 
@@ -121,6 +121,10 @@ impl From<HeaderError> for Error {
             _ => ErrorKind::Damaged,
         };
         let error = Self::caused_by(kind, error);
-        if kind == ErrorKind::Unsupported { error.with_hint(way_in::NEWER) } else { error }
+        match kind {
+            ErrorKind::NotAContainer => error.with_fact(Fact::NoSignature),
+            ErrorKind::Unsupported => error.with_hint(way_in::NEWER),
+            _ => error,
+        }
     }
 }

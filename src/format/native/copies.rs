@@ -12,7 +12,7 @@ use super::{
     superblock::CopyIndex,
 };
 use crate::{
-    error::{Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Fact, Result},
     storage::Storage,
 };
 
@@ -186,7 +186,8 @@ impl Copies {
         let Search { whole, partial, wrecks } = search(storage)?;
         let is_of_another_time = a.found.as_ref().is_err_and(HeaderError::is_unsupported);
         if !is_of_another_time && let Some(occupant) = remains.occupant() {
-            return Err(Error::new(ErrorKind::NotAContainer, format!("not a container; this is {occupant}")));
+            return Err(Error::new(ErrorKind::NotAContainer, format!("not a container; this is {occupant}"))
+                .with_fact(Fact::OtherContent));
         }
         // NAT-RD-07: copies of a container that something else has taken the place of are not opened.
         let (mut others, strangers): (Vec<_>, Vec<_>) =
@@ -364,7 +365,9 @@ pub fn left_behind(storage: &dyn Storage) -> Result<Option<String>> {
 
 fn no_copy_is_whole(told: HeaderError) -> Error {
     match told {
-        HeaderError::NoMagic => Error::new(ErrorKind::NotAContainer, "no known header"),
+        HeaderError::NoMagic => {
+            Error::new(ErrorKind::NotAContainer, "no known header").with_fact(Fact::NoSignature)
+        }
         told if told.is_unsupported() || told == HeaderError::Unreadable => told.into(),
         told => Error::new(ErrorKind::Damaged, format!("no header copy is whole: {told}")).with_hint(
             "strongroom header restore puts a backup back; header repair --scan looks for other copies",

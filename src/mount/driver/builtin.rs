@@ -13,7 +13,7 @@ use super::{
     unmount_files,
 };
 use crate::{
-    error::{Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Fact, Result},
     export::{FilesExport, FilesMount, Owners, Promptness},
     filesystem::{
         ExtFileSystem, FatFileSystem, Fault, FileSystem, IsoFileSystem, Journal, NodeId, NtfsFileSystem,
@@ -266,7 +266,9 @@ impl Builtin {
             } else {
                 drop(opened);
                 match repair(session) {
-                    Err(error) if error.reason().contains(TOO_OLD) => repairer = "e2fsck is too old for it",
+                    Err(error) if error.fact() == Some(Fact::ProgramTooOld) => {
+                        repairer = "e2fsck is too old for it";
+                    }
                     done => done?,
                 }
                 opened = ExtFileSystem::open_to_write(&self.device);
@@ -376,5 +378,3 @@ impl Part for Files {
 }
 
 const NO_JOURNAL: &str = "this file system has no journal: after a power cut it takes a repair by e2fsck, and files may be damaged";
-/// What e2fsck says of features that came after it.
-const TOO_OLD: &str = "newer version of e2fsck";

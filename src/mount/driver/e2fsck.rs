@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    error::{Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Fact, Result},
     mount::{
         filesystem::{Contents, Superblock},
         program::{self, Finished},
@@ -70,7 +70,7 @@ pub(in crate::mount) fn repair_in_memory(session: &mut Session, block: &str) -> 
     let needs_recovery =
         matches!(Superblock::probe(&path)?.contents, Contents::Ext { needs_recovery: true, .. });
     if finished.status.is_none_or(|status| status & !7 != 0) || needs_recovery {
-        return Err(Error::new(ErrorKind::Io, format!("e2fsck failed: {}", finished.reason())));
+        return Err(failure(&finished));
     }
     if is_left_damaged(&finished) {
         let found = finding(&finished.output, block).unwrap_or_else(|| "e2fsck does not say how".to_owned());
@@ -100,10 +100,17 @@ fn refusal(finished: &Finished, block: &str, way: &Way<'_>) -> Error {
         let reason = format!("the file system needs a repair that e2fsck does not make unasked: {found}");
         return Error::new(ErrorKind::Io, reason).with_hint(way.out(&[]));
     }
-    let error = Error::new(ErrorKind::Io, format!("e2fsck failed: {}", finished.reason()));
+    let error = failure(finished);
     let is_torn = said.iter().any(|said| said.contains(TORN));
     // e2fsck alone takes a copy of the superblock, which a volume of up to 128 MiB does not have.
     if is_torn { error.with_hint(way.out(&["debugfs -w -n -R dirty"])) } else { error }
+}
+
+/// A run that broke off.
+fn failure(finished: &Finished) -> Error {
+    let error = Error::new(ErrorKind::Io, format!("e2fsck failed: {}", finished.reason()));
+    let is_too_old = [&finished.errors, &finished.output].iter().any(|said| said.contains(TOO_OLD));
+    if is_too_old { error.with_fact(Fact::ProgramTooOld) } else { error }
 }
 
 /// What the run stopped at: the last thing it told of, without the block file's name before it.
@@ -146,6 +153,8 @@ impl Way<'_> {
 const STOPPED: &str = "UNEXPECTED INCONSISTENCY";
 /// What the C library says of a write beyond the limit on file sizes (`EFBIG`).
 const TOO_LARGE: &str = "File too large";
+/// What e2fsck says of features that came after it.
+const TOO_OLD: &str = "newer version of e2fsck";
 const TORN: &str = "Superblock checksum does not match";
 
 #[cfg(test)]

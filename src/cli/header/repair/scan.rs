@@ -13,6 +13,7 @@ use strongroom::{
     },
     storage::{Section, Storage},
     text::{in_quotes, path::command_word},
+    unlock::HeaderFile,
     volume::{Access, Container, by_signature, range_from, trace_at_start},
 };
 
@@ -24,7 +25,7 @@ use super::{
     unmarked::{self, ScannedUnmarked, command},
 };
 use crate::cli::{
-    args::{HeaderFile, HeaderRepairOptions, PlaceOptions},
+    args::{HeaderRepairOptions, PlaceOptions},
     output::print,
     progress::ByteProgress,
     prompt,
@@ -80,7 +81,7 @@ struct ScannedLuks {
 pub(super) fn run(console: Console, options: &HeaderRepairOptions) -> Result<()> {
     let path = options.container.as_path();
     let place = PlaceOptions { offset: None, ..options.unlock.place };
-    let all = HeaderFile { place, ..HeaderFile::default() };
+    let all = HeaderFile { part: place.part(), ..HeaderFile::default() };
     let mut container = match open(path, all, Access::ReadWrite) {
         // Who may only read is told at least what there is.
         Err(error) if error.kind() == ErrorKind::Permission => open(path, all, Access::ReadOnly)?,
@@ -114,7 +115,11 @@ pub(super) fn run(console: Console, options: &HeaderRepairOptions) -> Result<()>
                 let place = PlaceOptions { partition: None, offset: Some(start) };
                 // It holds the file's lock until then.
                 drop((storage, container));
-                container = open(path, HeaderFile { place, ..HeaderFile::default() }, Access::ReadWrite)?;
+                container = open(
+                    path,
+                    HeaderFile { part: place.part(), ..HeaderFile::default() },
+                    Access::ReadWrite,
+                )?;
             }
             scanned.replaced = restore(console, options, &container, copy)?;
             scanned.restored_from = Some(copy.offset);

@@ -12,6 +12,7 @@ use strongroom::{
     },
     storage::{Section, Storage},
     text::path::command_word,
+    unlock::credentials,
     volume::{partitions_of, range_from},
 };
 
@@ -19,7 +20,6 @@ use super::super::Console;
 use crate::cli::{
     args::{HeaderRepairOptions, OpenFormat, PlaceOptions},
     interrupt,
-    limits::limits,
     progress::{TrialProgress, spin},
 };
 
@@ -58,7 +58,7 @@ pub(super) fn scan(
 ) -> Result<Vec<ScannedUnmarked>> {
     let (path, unlock) = (options.container.as_path(), &options.unlock);
     let Some(format) = unlock.format.named().filter(|_| is_wanted(options)) else { return Ok(Vec::new()) };
-    let credentials = unlock.read(console, path, KeyfileRole::Pool)?;
+    let credentials = credentials(&unlock.front(console), path, &unlock.means(), KeyfileRole::Pool)?;
     let mut found: Vec<ScannedUnmarked> = Vec::new();
     for (place, range) in places(unlock.place, storage)? {
         let section = Section::new(Arc::clone(storage), range.clone())?;
@@ -119,7 +119,7 @@ fn try_copies(
     let copies = Hints { backup_header: true, ..given };
     let tried = if given.system || given == copies { vec![given] } else { vec![given, copies] };
     for hints in tried {
-        let limits = limits(&options.unlock, header)?;
+        let limits = options.unlock.limits(header)?;
         let freeotfe = options.unlock.freeotfe.hints();
         let attempt = Attempt { limits, keyslot: None, hints, freeotfe, monitor: Some(&TrialProgress) };
         let unlocked = interrupt::at_liberty(|| {

@@ -1,8 +1,9 @@
-//! FIDO2 tokens at the command line: who is asked for the PIN and the touch.
+//! FIDO2 tokens: who is asked for the PIN and the touch.
 
 use std::{cell::Cell, path::Path};
 
-use strongroom::{
+use super::{Advice, FrontEnd, Refusal, Secret, Task, Wanted, front::at};
+use crate::{
     crypto::{
         rng::OsRng,
         secret::{Credentials, Password},
@@ -12,62 +13,43 @@ use strongroom::{
     token::{self, Authenticator, Holder, TokenError},
 };
 
-use super::{interrupt, output::Console, secrets::PinSource, unlock::TRIES};
-
 /// The tokens that are plugged in.
-pub(crate) type Tokens = Vec<Box<dyn Authenticator>>;
+pub type Tokens = Vec<Box<dyn Authenticator>>;
 
 /// Unlocks `header` with whichever token knows a credential of it.
 ///
 /// # Errors
 /// `NotFound` where no token is plugged in, `Credentials` where none belongs to this container; what the token said.
-pub(crate) fn unlock(
-    console: Console,
+pub(super) fn unlock(
+    front: &dyn FrontEnd,
     path: &Path,
     header: &dyn Header,
-    attempt: &Attempt,
-    pin: PinSource<'_>,
-    tries: u32,
+    attempt: &Attempt<'_>,
 ) -> Result<(Unlocked, Credentials)> {
-    let person = Person { console, pin, tries_left: Cell::new(tries) };
-    interrupt::at_liberty(|| {
+    at(front, Task::Token, || {
         // Before the tokens: without such a keyslot they are of no interest.
-        check_any(header, attempt)?;
-        open(header, attempt, &token::plugged_in()?, &person)
+        check_any(front, header, attempt)?;
+        open(header, attempt, &token::plugged_in()?, &Person::new(front, path))
     })
-    .map_err(|error| error.during(format!("cannot unlock {}", path.display())))
 }
 
-/// The tokens that are plugged in, looked for before anything is asked.
-///
-/// # Errors
-/// `NotFound` where there is none, `Permission` where none may be used.
-pub(crate) fn plugged_in() -> Result<Tokens> {
-    token::plugged_in()
-}
-
-/// Makes a credential for the container on the only token of `tokens`.
+/// Makes a credential for the container at `path` on the only token of `tokens`.
 ///
 /// # Errors
 /// `Usage` where there are several; what the token said.
-pub(crate) fn enrol(
-    console: Console,
-    header: &dyn Header,
-    tokens: &Tokens,
-    pin: PinSource<'_>,
-) -> Result<Credentials> {
-    let person = Person { console, pin, tries_left: Cell::new(TRIES) };
+pub fn enrol(front: &dyn FrontEnd, path: &Path, header: &dyn Header, tokens: &Tokens) -> Result<Credentials> {
     let uuid = header.describe().uuid.unwrap_or_default();
-    interrupt::at_liberty(|| {
+    at(front, Task::Token, || {
+        let person = Person::new(front, path);
         let answer = token::enrol(token::the_only_one(tokens)?, &uuid, &person, &OsRng)?;
         Ok(Credentials::SecurityKey(answer))
     })
 }
 
-fn check_any(header: &dyn Header, attempt: &Attempt) -> Result<()> {
+fn check_any(front: &dyn FrontEnd, header: &dyn Header, attempt: &Attempt<'_>) -> Result<()> {
     if header.challenges(attempt).is_empty() {
-        return Err(Error::new(ErrorKind::Credentials, "no keyslot takes a FIDO2 token")
-            .with_hint("strongroom key add --fido2 makes one"));
+        let error = Error::new(ErrorKind::Credentials, "no keyslot takes a FIDO2 token");
+        return Err(super::advised(front, error, &Advice::NoTokenKeyslot));
     }
     Ok(())
 }
@@ -75,7 +57,7 @@ fn check_any(header: &dyn Header, attempt: &Attempt) -> Result<()> {
 /// Asks one token after the other that knows a credential, until a keyslot opens.
 fn open(
     header: &dyn Header,
-    attempt: &Attempt,
+    attempt: &Attempt<'_>,
     tokens: &[Box<dyn Authenticator>],
     holder: &dyn Holder,
 ) -> Result<(Unlocked, Credentials)> {
@@ -92,55 +74,49 @@ fn open(
     Err(failure)
 }
 
-/// Whoever sits at the terminal, or the source that speaks for them.
+/// Whoever the front end speaks for.
 struct Person<'a> {
-    console: Console,
-    pin: PinSource<'a>,
-    tries_left: Cell<u32>,
+    front: &'a dyn FrontEnd,
+    path: &'a Path,
+    asked: Cell<u32>,
+}
+
+impl<'a> Person<'a> {
+    fn new(front: &'a dyn FrontEnd, path: &'a Path) -> Self {
+        Self { front, path, asked: Cell::new(0) }
+    }
 }
 
 impl Holder for Person<'_> {
     fn pin(&self, token: &str, refusal: Option<TokenError>) -> Result<Password> {
-        if let Some(refusal) = refusal {
-            // Wrong PINs lock the token: a file is not asked twice, a person only so often.
-            if !self.pin.is_prompt() || self.tries_left.get() == 0 {
-                return Err(refusal.into());
-            }
-            self.console.note(&format!("strongroom: {refusal}"));
-        }
-        self.tries_left.set(self.tries_left.get().saturating_sub(1));
-        self.pin.read(token)
+        let secret = Secret::TokenPin(token);
+        // Wrong PINs lock the token: a file is not asked twice, a person only so often.
+        let refusal = match refusal {
+            Some(refusal) if self.asked.get() >= self.front.tries(&secret) => return Err(refusal.into()),
+            refusal => refusal,
+        };
+        self.asked.set(self.asked.get().saturating_add(1));
+        let refusal = refusal.as_ref().map(Refusal::Pin);
+        self.front.ask(&Wanted { secret, container: self.path, refusal })
     }
 
     fn touch(&self, token: &str) {
-        self.console.note(&format!("strongroom: touch the FIDO2 token ({token})"));
+        self.front.touch(token);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use strongroom::{
-        crypto::kdf::Argon2Cost,
-        format::{Format, NewKeyslot, Priority, native::Native},
-        storage::MemoryStorage,
-    };
-
     use super::*;
     use crate::{
-        cli::args::{OutputOptions, SecretOptions},
+        crypto::kdf::Argon2Cost,
+        format::{Format, NewKeyslot, Priority, native::Native},
         software_token::SoftwareToken,
+        storage::MemoryStorage,
+        unlock::scripted::{Script, Scripted},
     };
 
     const PIN: &str = "4711";
-
-    fn person(secrets: &SecretOptions) -> Person<'_> {
-        let quiet = OutputOptions { json: false, quiet: true, verbose: false };
-        Person { console: Console::new(quiet), pin: secrets.pin(), tries_left: Cell::new(TRIES) }
-    }
-
-    fn pin_from(command: &str) -> SecretOptions {
-        SecretOptions { password_command: Some(command.to_owned()), ..SecretOptions::default() }
-    }
 
     fn container() -> MemoryStorage {
         let image = concat!(env!("CARGO_MANIFEST_DIR"), "/spec/vectors/native/password.img");
@@ -154,8 +130,8 @@ mod tests {
         let password = Password::copy_of(b"correct horse battery staple").unwrap();
         let credentials = Credentials::Password { password, keyfiles: Vec::new() };
         let unlocked = header.unlock(&credentials, &Attempt::default()).unwrap();
-        let secrets = pin_from("echo 4711");
-        let answer = token::enrol(token, "uuid", &person(&secrets), &OsRng).unwrap();
+        let front = Scripted::answering([PIN]);
+        let answer = token::enrol(token, "uuid", &Person::new(&front, Path::new("vault")), &OsRng).unwrap();
         let new = NewKeyslot {
             slot: None,
             label: None,
@@ -169,40 +145,55 @@ mod tests {
         Native.read_header(&storage).unwrap()
     }
 
-    fn open_with(header: &dyn Header, token: &SoftwareToken, command: &str) -> Result<u32> {
-        let secrets = pin_from(command);
-        let (unlocked, _) = open(header, &Attempt::default(), &[token.boxed()], &person(&secrets))?;
+    fn open_with(header: &dyn Header, token: &SoftwareToken, front: &Scripted) -> Result<u32> {
+        let person = Person::new(front, Path::new("vault"));
+        let (unlocked, _) = open(header, &Attempt::default(), &[token.boxed()], &person)?;
         Ok(unlocked.keyslot.unwrap())
     }
 
     #[test]
-    fn the_pin_comes_from_the_password_s_source() {
+    fn the_front_end_is_asked_for_the_pin_and_told_of_the_touch() {
         let token = SoftwareToken::new("a", Some(PIN));
         let header = container_for(&token);
-        assert_eq!(open_with(&*header, &token, "echo 4711").unwrap(), 1);
+        let front = Scripted::answering([PIN]);
+        assert_eq!(open_with(&*header, &token, &front).unwrap(), 1);
+        assert_eq!(front.seen(), ["PIN of Software Token", "touch Software Token"]);
     }
 
     #[test]
     fn a_wrong_pin_from_a_source_costs_one_try_only() {
         let token = SoftwareToken::new("a", Some(PIN));
         let header = container_for(&token);
-        let error = open_with(&*header, &token, "echo 1234").unwrap_err();
+        let front = Scripted::new(Script { tries: 1, answers: &["1234", PIN], ..Script::default() });
+        let error = open_with(&*header, &token, &front).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Credentials);
         assert_eq!(error.to_string(), "wrong PIN for the FIDO2 token, 7 tries left");
-        assert_eq!(open_with(&*header, &token, "echo 4711").unwrap(), 1);
+        assert_eq!(open_with(&*header, &token, &front).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_person_hears_how_many_tries_the_token_leaves() {
+        let token = SoftwareToken::new("a", Some(PIN));
+        let header = container_for(&token);
+        let front = Scripted::answering(["1234", PIN]);
+        assert_eq!(open_with(&*header, &token, &front).unwrap(), 1);
+        let (asked, touch) = ("PIN of Software Token", "touch Software Token");
+        let again = "PIN of Software Token: wrong PIN for the FIDO2 token, 7 tries left";
+        assert_eq!(front.seen(), [asked, touch, again, touch]);
     }
 
     #[test]
     fn a_token_without_a_pin_asks_for_none() {
         let token = SoftwareToken::new("a", None);
         let header = container_for(&token);
-        assert_eq!(open_with(&*header, &token, "exit 1").unwrap(), 1);
+        assert_eq!(open_with(&*header, &token, &Scripted::answering([])).unwrap(), 1);
     }
 
     #[test]
     fn another_token_does_not_open_it() {
         let header = container_for(&SoftwareToken::new("a", None));
-        let error = open_with(&*header, &SoftwareToken::new("b", None), "exit 1").unwrap_err();
+        let error =
+            open_with(&*header, &SoftwareToken::new("b", None), &Scripted::answering([])).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Credentials);
         assert_eq!(error.hint(), Some("plug in the token that the keyslot was made with"));
     }
@@ -210,8 +201,10 @@ mod tests {
     #[test]
     fn a_container_without_such_a_keyslot_is_told_before_tokens_are_looked_for() {
         let header = Native.read_header(&container()).unwrap();
-        let error = check_any(&*header, &Attempt::default()).unwrap_err();
+        let front = Scripted::answering([]);
+        let error = unlock(&front, Path::new("vault"), &*header, &Attempt::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Credentials);
         assert_eq!(error.to_string(), "no keyslot takes a FIDO2 token");
+        assert_eq!(error.hint(), Some("NoTokenKeyslot"));
     }
 }
