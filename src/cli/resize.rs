@@ -8,7 +8,7 @@ use strongroom::{
     block::ByteDevice,
     crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
-    format::{Header, KeyfileRole, Unlocked},
+    format::{Format, Header, KeyfileRole, Unlocked, native::Native},
     mount::{self, GrownFilesystem, Request, Target},
     volume::{Access, Container, Volume, grow},
 };
@@ -18,6 +18,7 @@ use super::{
     interrupt,
     mounting::open,
     output::Console,
+    pin,
     plan::cannot_make,
     progress::{ByteProgress, spin},
     size::{FAT_LARGEST, MSDOS_SUPER_MAGIC, NewSize, ROUNDED, nearly_all, show_size},
@@ -66,11 +67,16 @@ fn resize(console: Console, options: &ResizeOptions) -> Result<()> {
     let growth = interrupt::at_liberty(|| {
         spin(console, "deriving the key", || header.growth(&unlocked, &credentials, size, &OsRng))
     })?;
-    let format = header.describe_unlocked(&unlocked).format;
-    let is_larger = growth.container_len() > container.storage().size()?;
+    let before = header.describe_unlocked(&unlocked);
+    let format = before.format;
+    let is_larger =
+        growth.container_len() > container.storage().size()? || growth.data_len() > before.data_size;
     let progress = ByteProgress::start(console, "filling");
     grow(&container, &*growth, &OsRng, &mut |done, total| progress.step(done, total))?;
     drop(progress);
+    if format == Native.name() {
+        pin::advance(console, &*container.storage(), &unlocked.volume_key);
+    }
 
     let filesystem = if options.container_only || may_hide {
         let volume = Volume::open(&container, header.describe_unlocked(&unlocked), &unlocked);

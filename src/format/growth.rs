@@ -19,6 +19,20 @@ pub trait Growth: fmt::Debug {
     /// The bytes of the container that are new, to be filled with random ones before [`commit`](Self::commit).
     fn to_fill(&self) -> Range<u64>;
 
+    /// The bytes of the container whose space is set aside before anything is written, so that a full disk is noticed then.
+    fn to_reserve(&self) -> Range<u64> {
+        self.to_fill()
+    }
+
+    /// Refuses a storage on which it cannot be carried out, before anything is written.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    fn check(&self, storage: &dyn Storage) -> Result<()> {
+        let _ = storage;
+        Ok(())
+    }
+
     /// The bytes before these that a growth which was broken off may have left empty, where the container's end is all that says
     /// how far it had come: such a growth goes on from there, and the container grows as it is filled. `None` where a header
     /// says how large it is.

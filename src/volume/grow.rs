@@ -14,23 +14,25 @@ use crate::{
 /// Carries out a growth: new space first, filled with random bytes, then what tells of it.
 ///
 /// # Errors
-/// `Unsupported` on a block device, `NoSpace`, `Interrupted`; the container has its old size then.
+/// `Unsupported` on a block device that is too small, `NoSpace`, `Interrupted`; the container has its old size then.
 pub fn grow(container: &Container, growth: &dyn Growth, rng: &dyn Rng, progress: Progress<'_>) -> Result<()> {
     let storage = container.storage();
     let old_len = storage.size()?;
-    if !storage.limits().can_resize {
-        // Where the data end where the device does, there is nothing to be done.
-        if growth.container_len() == old_len && growth.to_fill().is_empty() {
-            return Ok(());
-        }
+    let can_resize = storage.limits().can_resize;
+    if !can_resize && growth.container_len() > old_len {
         return Err(Error::new(ErrorKind::Unsupported, "a block device, or what is read-only, cannot grow")
-            .with_hint("copy the files into a container on the larger device"));
+            .with_hint(
+                "enlarge the partition first, or copy the files into a container on a larger device",
+            ));
     }
-    let prepared = set_aside_behind_end(container, growth.to_fill())
-        .and_then(|()| prepare_growth(&*storage, growth, rng, progress));
+    growth.check(&*storage)?;
+    let set_aside = || if can_resize { set_aside_behind_end(container, growth.to_reserve()) } else { Ok(()) };
+    let prepared = set_aside().and_then(|()| prepare_growth(&*storage, growth, rng, progress));
     if let Err(error) = prepared {
         // No header knows of it yet. Where this fails too, the rest is in nobody's way.
-        drop(storage.set_size(old_len).and_then(|()| storage.sync_data()));
+        if can_resize {
+            drop(storage.set_size(old_len).and_then(|()| storage.sync_data()));
+        }
         return Err(error);
     }
     growth.commit(&*storage)
@@ -52,7 +54,7 @@ pub fn prepare_growth(
     if let Some(unsure) = growth.unsure() {
         // What a power cut left out: pages reach the medium in any order.
         fill_empty(storage, unsure, rng)?;
-    } else {
+    } else if storage.limits().can_resize {
         storage.set_size(growth.container_len())?;
         storage.sync_data()?;
     }

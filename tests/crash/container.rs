@@ -64,7 +64,7 @@ pub(crate) fn slot(slot: Option<u32>, credentials: &Credentials) -> NewKeyslot<'
 /// A header that this key opens, not written yet. Each key has a container of its own.
 pub(crate) fn new_header(number: u8, provision: Provision, sector_size: SectorSize) -> NewHeader {
     let new = NewContainer {
-        uuid: [number; 16],
+        uuid: [number | 0xa0; 16],
         label: Label::default(),
         suite: Suite::Aes256Xts,
         sector_size,

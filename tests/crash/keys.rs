@@ -41,7 +41,7 @@ pub(crate) fn prove(
     harness::prove(before, command, &heal, &|case| check(case, old, new));
 }
 
-fn add_key(storage: &SimStorage, number: u8) -> Result<()> {
+pub(crate) fn add_key(storage: &SimStorage, number: u8) -> Result<()> {
     edit(storage, |editor| {
         editor.add(&slot(None, &key(number)), &Counting::default()).unwrap();
     })

@@ -17,6 +17,8 @@ mod heal;
 mod keys;
 mod luks;
 mod model;
+mod outgrown;
 mod reencrypt;
+mod resize;
 mod restore;
 mod veracrypt;

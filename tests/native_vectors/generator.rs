@@ -5,6 +5,7 @@ mod commitment;
 mod fido2;
 mod header_files;
 mod reencryption;
+mod resize;
 
 use std::collections::BTreeMap;
 
@@ -332,6 +333,7 @@ pub(crate) fn bases() -> BTreeMap<&'static str, Made> {
     bases.insert("fido2.img", fido2::base());
     bases.insert("two-passwords.img", commitment::base());
     bases.extend(reencryption::bases());
+    bases.extend(resize::bases());
     bases
 }
 
@@ -510,6 +512,7 @@ pub(crate) fn vectors() -> BTreeMap<String, Vector> {
     lengths(&mut suite);
     header_files::vectors(&mut suite);
     reencryption::vectors(&mut suite);
+    resize::vectors(&mut suite);
     suite.vectors
 }
 

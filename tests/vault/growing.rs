@@ -1,8 +1,8 @@
 //! Containers that grow, and are killed meanwhile.
 
 use crate::{
-    place::wait_until,
-    world::{World, with_vault},
+    place::{CHEAP, Who, wait_until},
+    world::{World, with_vault, with_vault_of},
 };
 
 #[test]
@@ -62,6 +62,86 @@ fn a_container_grows_with_its_ext4_and_all_files() {
         world.shell("truncate -s 60M l");
         let refused = world.strongroom("resize l 90M --password-file password");
         assert_eq!(refused.status, Some(4), "{world}: {refused:?}");
+    });
+}
+
+const NATIVE: &str = "resize v.vault +60M --password-file password";
+
+#[test]
+fn a_vault_grows_with_its_ext4_and_all_files_and_takes_an_old_backup() {
+    for provision in ["thin", "thick"] {
+        with_vault(&format!("--size 40M --provision {provision}"), |world| {
+            world.mount();
+            world.shell(
+                "head -c 8M /dev/urandom > m/big; mkdir m/d; echo word > m/d/w; sha256sum m/big > sums",
+            );
+            world.done("unmount m");
+            world.done("header backup v.vault before.hdr");
+            let resized = world.json(NATIVE);
+            assert_eq!(resized["filesystem"], "ext4", "{world}: {resized}");
+            assert_eq!(resized["container_size"], 100 << 20, "{world}: {resized}");
+            world.mount();
+            world.shell(
+                "sha256sum --quiet -c sums; test \"$(cat m/d/w)\" = word; head -c 50M /dev/urandom > m/more",
+            );
+            world.shell("sha256sum m/big m/more > sums");
+            world.done("unmount m");
+            let report = world.json("check v.vault --password-file password");
+            assert_eq!(report["ok"], true, "{world}: {report}");
+            // Both header copies are lost, and the backup is from before.
+            world.shell("dd if=/dev/zero of=v.vault bs=64K count=1 conv=notrunc status=none");
+            world.shell("dd if=/dev/zero of=v.vault bs=64K seek=1584 count=1 conv=notrunc status=none");
+            world.done("header restore v.vault before.hdr --yes --force --password-file password");
+            world.mount();
+            world.shell("sha256sum --quiet -c sums");
+            world.done("unmount m");
+            let smaller = world.strongroom("resize v.vault 40M --password-file password");
+            assert_eq!(smaller.status, Some(1), "{world}: {smaller:?}");
+            assert!(smaller.errors.contains("only grows"), "{world}: {smaller:?}");
+        });
+    }
+}
+
+#[test]
+fn a_vault_whose_growth_is_killed_opens_and_the_same_command_ends_it() {
+    with_vault("--size 40M --provision thick", |world| {
+        world.mount();
+        world.shell("head -c 8M /dev/urandom > m/big; sha256sum m/big > sums");
+        world.done("unmount m");
+        let resize = "resize v.vault 400M --password-file password";
+        let growing = world.shell_in_background(&format!("exec ./strongroom {resize}"));
+        let len = || std::fs::metadata(world.path("v.vault")).unwrap().len();
+        wait_until("a part of the growth", || len() >= 400 << 20);
+        drop(growing);
+        world.mount();
+        world.shell("sha256sum --quiet -c sums");
+        world.done("unmount m");
+        world.done(resize);
+        world.mount();
+        world.shell("sha256sum --quiet -c sums; test $(df --output=size m | tail -1) -gt 300000");
+        world.done("unmount m");
+    });
+}
+
+#[test]
+fn a_vault_on_a_device_grows_to_its_end() {
+    with_vault_of(Who::Root, "--size 40M --filesystem none", |world| {
+        world.shell("truncate -s 48M disk; losetup -f --show disk > device; chmod 600 disk");
+        let device = std::fs::read_to_string(world.path("device")).unwrap();
+        let device = device.trim();
+        world.done(&format!(
+            "create {device} --yes --force --password-file password {CHEAP} --provision quick"
+        ));
+        world.shell(&format!("losetup -d {device}; truncate -s 96M disk; losetup {device} disk"));
+        let resized = world.json(&format!("resize {device} max --password-file password"));
+        assert_eq!(resized["container_size"], 96 << 20, "{resized}");
+        assert_eq!(resized["filesystem"], "ext4", "{resized}");
+        world.done(&format!("mount {device} m --password-file password"));
+        world.shell("test $(df --output=size m | tail -1) -gt 80000");
+        world.done("unmount m");
+        let larger = world.strongroom(&format!("resize {device} +8M --password-file password"));
+        assert_eq!(larger.status, Some(4), "{larger:?}");
+        world.shell(&format!("losetup -d {device}"));
     });
 }
 

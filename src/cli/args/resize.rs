@@ -9,11 +9,11 @@ use crate::cli::size::{NewSize, parse_new_size};
 
 #[derive(Debug, Args)]
 pub(crate) struct ResizeOptions {
-    /// The container, not mounted
+    /// The container, a file or a device; not mounted
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) container: PathBuf,
-    /// Its new size (20G or 20GiB is 20·2^30 bytes, 20GB is 20·10^9), or by how much it grows (+5G), or max: nearly all
-    /// of the free space beside it
+    /// Its new size (20G or 20GiB is 20·2^30 bytes, 20GB is 20·10^9), or by how much it grows (+5G), or max: all of
+    /// the device, or nearly all of the free space beside the file
     #[arg(value_name = "SIZE|+SIZE|max", value_parser = parse_new_size)]
     pub(crate) size: NewSize,
     /// Leave the file system inside as it is
@@ -27,10 +27,11 @@ pub(crate) struct ResizeOptions {
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
+  strongroom resize photos.vault 20G
   strongroom resize work.luks +5G
   strongroom resize photos.hc 20G --format veracrypt
-  strongroom resize work.luks max
+  strongroom resize /dev/sdx1 max
 
-An ext4 file system in a LUKS container grows with it. In containers of VeraCrypt and TrueCrypt,
-where a hidden volume may lie behind it, every file system keeps its size; resize then says how
-to make it larger.";
+An ext4 file system in a native or LUKS container grows with it. In containers of VeraCrypt and
+TrueCrypt, where a hidden volume may lie behind it, every file system keeps its size; resize then
+says how to make it larger.";

@@ -6,14 +6,15 @@ use std::{fmt, ops::Range};
 
 use super::{
     copies::{Copies, Place},
-    copy::HeaderCopy,
+    copy::{HeaderCopy, lay_out},
     front::{Front, clear_front},
     header::NativeHeader,
     header_file::{HeaderFile, check_same_data},
-    layout::{COPY_LEN, COPY_LEN_U64, DATA_OFFSET, RECORD_MAGIC},
+    layout::{ALIGNMENT, COPY_LEN, COPY_LEN_U64, DATA_OFFSET, RECORD_MAGIC},
     remains::DamagedOther,
-    slots::refuse_outdated,
-    superblock::CopyIndex,
+    resize::with_data,
+    slots::outdated,
+    superblock::{CopyIndex, Geometry},
     update::{bring_up_a, make_durable, write_both},
 };
 use crate::{
@@ -101,6 +102,38 @@ pub struct Restore {
     damaged: Vec<DamagedOther>,
     /// Why the header that is there speaks against it, where only the owner can say otherwise.
     mismatch: Option<Error>,
+    /// Where the container lies now, as far as that shows without the key, if it was given another size since the header was made.
+    now: Option<Now>,
+    /// Why copy B may come to stand where the container has data.
+    may_have_grown: Option<String>,
+}
+
+/// The places and the generation of a container whose size was changed (NAT-SIZE-06).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Now {
+    geometry: Geometry,
+    generation: u32,
+}
+
+impl Now {
+    /// What the header that is there says, or else the records in the work areas: they have been written since.
+    fn of(present: Option<&NativeHeader>, source: &NativeHeader, copy: &HeaderCopy) -> Option<Self> {
+        let base = &copy.superblock;
+        let is_later = |generation: u32| {
+            base.reencryption.is_none() && generation > base.generation && generation.is_multiple_of(2)
+        };
+        let copies = present.into_iter().flat_map(|header| header.copies.whole());
+        let said = copies.map(|copy| &copy.superblock).filter(|there| {
+            there.uuid == base.uuid && is_later(there.generation) && there.geometry != base.geometry
+        });
+        let said = said.map(|there| Self { geometry: there.geometry, generation: there.generation });
+        let recorded = source.claims(base).filter(|(generation, _)| is_later(*generation));
+        let recorded = recorded.filter_map(|(generation, data_len)| {
+            let geometry = with_data(&base.geometry, data_len).filter(|there| *there != base.geometry)?;
+            Some(Self { geometry, generation })
+        });
+        said.chain(recorded).max_by_key(|now| now.generation)
+    }
 }
 
 /// A whole header copy of another container, which restoring would overwrite.
@@ -131,6 +164,7 @@ impl Restore {
         let source = NativeHeader::of_header_file(&HeaderFile::read(file)?, file)?;
         let mut restore = Self::from_header(container, source)?;
         let is_midway = |copy: &HeaderCopy| copy.superblock.reencryption.is_some();
+        let is_resized = restore.now.is_some();
         let is_present_midway = restore.present_copies().any(is_midway);
         if is_midway(restore.source.copy_in_use()) {
             let reason = "it is from the middle of a re-encryption, and fits the data of that moment only";
@@ -141,7 +175,7 @@ impl Restore {
             return Err(Error::new(ErrorKind::Usage, reason)
                 .with_hint("strongroom header repair, or finish it first"));
         }
-        if let Some(present) = &restore.present {
+        if let Some(present) = restore.present.as_ref().filter(|_| !is_resized) {
             let wanted = restore.source.copy_in_use();
             let own = present.copies.whole().find(|copy| copy.is_of_same_container(wanted));
             let own = own.unwrap_or(present.copy_in_use());
@@ -170,13 +204,6 @@ impl Restore {
         if HeaderFile::is_one(container)? {
             return Err(Error::new(ErrorKind::Usage, "it is a header file, not a container"));
         }
-        let (expected, actual) = (source.describe().container_size, container.size()?);
-        if actual < expected {
-            let reason = format!("the container is cut off: {actual} of {expected} bytes are there");
-            return Err(Error::new(ErrorKind::Damaged, reason).with_hint(
-                "make the container as long as it was, whatever is in the missing part, and try again",
-            ));
-        }
         let present = match NativeHeader::read(container) {
             Ok(header) => Some(header),
             Err(error) if matches!(error.kind(), ErrorKind::NotAContainer | ErrorKind::Damaged) => None,
@@ -187,8 +214,17 @@ impl Restore {
         }
         let source = source.beside(container)?;
         let copy = source.copy_in_use();
+        let now = Now::of(present.as_ref(), &source, copy);
+        let geometry = now.map_or(copy.superblock.geometry, |now| now.geometry);
+        let (expected, actual) = (geometry.container_len, container.size()?);
+        if actual < expected {
+            let reason = format!("the container is cut off: {actual} of {expected} bytes are there");
+            return Err(Error::new(ErrorKind::Damaged, reason).with_hint(
+                "make the container as long as it was, whatever is in the missing part, and try again",
+            ));
+        }
         // NAT-REENC-17; of two states of the work areas only the key tells which one the header goes with.
-        let outdated = refuse_outdated(container, &copy.superblock).err();
+        let outdated = source.refuse_outdated(&copy.superblock).err().filter(|_| now.is_none());
         if let Some(error) = outdated.as_ref().filter(|_| copy.superblock.reencryption.is_none()) {
             return Err(Error::new(error.kind(), error.reason()).with_hint(error.hint().unwrap_or_default()));
         }
@@ -196,14 +232,42 @@ impl Restore {
             present.check_own()?; // NAT-HF-12
         }
         let indices = [CopyIndex::A, CopyIndex::B];
-        let places =
-            indices.map(|index| Place::read(container, index, index.offset_in(&copy.superblock.geometry)));
+        let places = indices.map(|index| Place::read(container, index, index.offset_in(&geometry)));
         let damaged = indices.into_iter().zip(&places);
         let damaged = damaged.filter_map(|(index, place)| place.damaged_other(copy, index)).collect();
         let has_litter =
             container.windows().is_empty() && !Front::read(container, copy).litter(copy).is_empty();
         let mismatch = outdated.map(|error| Error::new(error.kind(), error.reason()).with_hint(MIDWAY));
-        Ok(Self { source, present, places, has_litter, damaged, mismatch })
+        let [_, b] = &places;
+        // NAT-GEO-06
+        let surplus = actual.saturating_sub(expected);
+        let is_doubtful = surplus >= ALIGNMENT && container.windows().is_empty() && !b.shows_a_header(copy);
+        let may_have_grown = is_doubtful.then(|| no_trace_of_b(&geometry, surplus));
+        Ok(Self { source, present, places, has_litter, damaged, mismatch, now, may_have_grown })
+    }
+
+    /// The header to be restored as the container lies now, its sequence number above `newest` (NAT-SIZE-06).
+    ///
+    /// # Errors
+    /// `Damaged` where nothing that is there is authentic under `key`, and says what the container's size is.
+    fn brought_up(&self, source: &HeaderCopy, newest: u64, key: &VolumeKey) -> Result<HeaderCopy> {
+        let Some(now) = self.now else { return source.after(newest, |_| {}, key) };
+        let Now { geometry, generation } = now;
+        let says_so = |copy: &HeaderCopy| {
+            let there = &copy.superblock;
+            (there.geometry, there.generation) == (geometry, generation) && copy.check_mac(key).is_ok()
+        };
+        let is_known = self.present_copies().any(says_so)
+            || self.source.resized_since(&source.superblock, key) == Some((generation, geometry));
+        if !is_known {
+            return Err(outdated(source.superblock.generation, generation));
+        }
+        source.after(newest, |raw| lay_out(raw, &geometry, generation), key)
+    }
+
+    /// Where its copies will be.
+    fn geometry(&self) -> &Geometry {
+        self.now.as_ref().map_or(&self.source.copy_in_use().superblock.geometry, |now| &now.geometry)
     }
 
     /// The header to be restored, to be described and unlocked.
@@ -290,7 +354,7 @@ impl Restore {
         let is_authentic =
             |copy: &&HeaderCopy| copy.is_of_same_container(source) && copy.check_mac(key).is_ok();
         let newest = self.present_copies().filter(is_authentic).map(|copy| copy.superblock.sequence).max();
-        let new = source.after(newest.unwrap_or(0), key)?;
+        let new = self.brought_up(source, newest.unwrap_or(0), key)?;
 
         clear_front(container, source)?;
         // NAT-UPD-03: the newest authentic copy stays until the other place holds the new one. Without any, NAT-UPD-01.
@@ -305,7 +369,7 @@ impl Restore {
             make_durable(container, &present.copies, kept)?;
         }
         if let Some(kept) = kept {
-            bring_up_a(container, kept, key)?;
+            bring_up_a(container, self.present.as_ref().map(|present| &present.copies), kept, key)?;
         }
         write_both(container, &new, key)?;
         // Records that would make it an old header: its own say how far the data are.
@@ -328,7 +392,7 @@ impl Restore {
         let copies = &self.present.as_ref()?.copies;
         match index {
             CopyIndex::A => copies.a.found.as_ref().ok(),
-            CopyIndex::B => copies.backup_at(self.source.copy_in_use().superblock.geometry.backup_offset),
+            CopyIndex::B => copies.backup_at(self.geometry().backup_offset),
         }
     }
 }
@@ -392,6 +456,9 @@ impl HeaderRestore for Restore {
         if let Some(mismatch) = &self.mismatch {
             return Some(mismatch.reason().to_owned());
         }
+        if let Some(said) = &self.may_have_grown {
+            return Some(said.clone());
+        }
         // Where no copy is whole, a backup is the way out, whatever was changed since it was made.
         if let Some(damaged) = self.damaged.first().filter(|_| self.present.is_some()) {
             return Some(newer_than_restored(damaged));
@@ -412,9 +479,8 @@ impl HeaderRestore for Restore {
     }
 
     fn places(&self) -> Vec<Range<u64>> {
-        let source = self.source.copy_in_use();
         let place = |offset: u64| offset..offset.saturating_add(COPY_LEN_U64);
-        let geometry = &source.superblock.geometry;
+        let geometry = self.geometry();
         let front = COPY_LEN_U64..geometry.data_offset.min(DATA_OFFSET);
         let front = self.has_litter.then_some(front);
         [place(0), place(geometry.backup_offset)].into_iter().chain(front).collect()
@@ -423,6 +489,7 @@ impl HeaderRestore for Restore {
     fn warnings(&self, unlocked: Option<&Unlocked>) -> Vec<String> {
         let mut warnings: Vec<String> = self.foreign().iter().map(ToString::to_string).collect();
         warnings.extend(self.mismatch.iter().map(|mismatch| mismatch.reason().to_owned()));
+        warnings.extend(self.may_have_grown.clone());
         warnings.extend(self.damaged.iter().map(newer_than_restored));
         warnings.extend(match unlocked.and_then(|unlocked| self.is_present_authentic(unlocked)) {
             Some(true) => unlocked
@@ -438,7 +505,9 @@ impl HeaderRestore for Restore {
     fn check(&self, unlocked: Option<&Unlocked>) -> Result<()> {
         let Some(unlocked) = unlocked else { return Ok(()) };
         let key = &unlocked.volume_key;
-        self.source.check_work(self.source.authentic(key)?, key)
+        let source = self.source.authentic(key)?;
+        self.source.check_work(source, key)?;
+        self.brought_up(source, 0, key).map(drop)
     }
 
     fn write(&self, container: &dyn Storage, unlocked: Option<&Unlocked>) -> Result<()> {
@@ -447,6 +516,15 @@ impl HeaderRestore for Restore {
         })?;
         self.write(container, unlocked)
     }
+}
+
+/// NAT-GEO-06: copy B would be written where the container may have data, if it has grown.
+fn no_trace_of_b(geometry: &Geometry, surplus: u64) -> String {
+    format!(
+        "nothing at offset {} shows that header copy B was there, and {surplus} bytes follow the end of the container that this header \
+         describes: if it has grown since, copy B will overwrite data",
+        geometry.backup_offset
+    )
 }
 
 /// NAT-UPD-08: what is said of a damaged copy that the restored header takes the place of.

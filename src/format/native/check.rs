@@ -86,7 +86,7 @@ pub(super) fn check_macs(copies: &Copies, actual_len: u64, key: &VolumeKey) -> V
 
 /// NAT-UPD-10, as far as it shows without the key: a re-encryption lies between them.
 fn is_too_far(copy: &HeaderCopy, current: &HeaderCopy) -> bool {
-    copy.superblock.generation.abs_diff(current.superblock.generation) > 1
+    !copy.is_near(current)
 }
 
 const UNLINKED: &str = "made under another volume key, or changed by someone without the key";

@@ -65,6 +65,15 @@ impl Place {
         self.wreck.as_ref()?.as_it_was(good, index)
     }
 
+    fn of_wreck(offset: u64, wreck: Wreck) -> Self {
+        Self { offset, found: Err(HeaderError::NoMagic), wreck: Some(wreck), is_unfinished: false }
+    }
+
+    /// Whether a header copy stands here, or what is left of one, of whichever container (NAT-UPD-08).
+    pub(super) fn shows_a_header(&self, good: &HeaderCopy) -> bool {
+        self.found.is_ok() || self.wreck.as_ref().is_some_and(|wreck| wreck.shows_a_header(good))
+    }
+
     fn of_copy(copy: &HeaderCopy) -> Self {
         Self { offset: copy.offset(), found: Ok(copy.clone()), wreck: None, is_unfinished: false }
     }
@@ -131,17 +140,43 @@ impl Copies {
         let b = Place::read(storage, CopyIndex::B, current.superblock.geometry.backup_offset);
         let b = b.count_unfinished(&current);
         if b.found.is_ok() {
-            return Self::of_places(a, b);
+            let copies = Self::of_places(a, b)?;
+            return copies.unless_grown(storage);
         }
         // Somebody may have changed where A points; what stands at the end still counts.
-        let Search { whole: mut others, wrecks, .. } = search(storage)?;
-        let Some(newest) = newest_update_of(&current, &others) else {
+        let Search { whole: mut others, mut wrecks, .. } = search(storage)?;
+        if let Some(newest) = newest_update_of(&current, &others) {
+            let newest = others.remove(newest);
+            others.insert(0, current);
+            let b = Place::of_copy(&newest);
+            return Ok(Self { a, b, current: newest, others, strangers: Vec::new(), wrecks });
+        }
+        // The container was given another size, but for the last steps (NAT-RD-08).
+        let unfinished = |(offset, wreck): &(u64, Wreck)| {
+            let place = Place::of_wreck(*offset, wreck.clone()).count_unfinished(&current);
+            place.found.clone().ok().map(|newest| (place, newest))
+        };
+        let Some((b, newest)) = wrecks.iter().find_map(unfinished) else {
             return Ok(Self { a, b, current, others, strangers: Vec::new(), wrecks });
         };
-        let newest = others.remove(newest);
+        wrecks.retain(|(offset, _)| *offset != b.offset);
         others.insert(0, current);
-        let b = Place::of_copy(&newest);
         Ok(Self { a, b, current: newest, others, strangers: Vec::new(), wrecks })
+    }
+
+    /// NAT-RD-02: where the file goes on behind the container, both copies may have been put back from before it grew.
+    fn unless_grown(self, storage: &dyn Storage) -> Result<Self> {
+        let behind = self.current.superblock.geometry.container_len.saturating_add(ALIGNMENT);
+        if storage.size()? < behind {
+            return Ok(self);
+        }
+        let found = search(storage)?.whole;
+        let Some(newest) = newest_update_of(&self.current, &found).and_then(|newest| found.get(newest))
+        else {
+            return Ok(self);
+        };
+        let others = self.whole().cloned().collect();
+        Ok(Self { b: Place::of_copy(newest), current: newest.clone(), others, ..self })
     }
 
     /// The copies in a header file.
@@ -282,7 +317,11 @@ impl Copies {
     pub(super) fn damaged_elsewhere(&self, good: &HeaderCopy) -> Vec<DamagedOther> {
         let places = [self.b.offset, good.superblock.geometry.backup_offset];
         let elsewhere = self.wrecks.iter().filter(|(offset, _)| !places.contains(offset));
-        elsewhere.filter_map(|(offset, wreck)| wreck.other(good, CopyIndex::B, *offset)).collect()
+        // In the middle of a change of size that is copy A's own copy B.
+        let before = self.a.found.as_ref().ok().filter(|a| a.is_of_same_container(good));
+        let beside =
+            |offset: u64| before.filter(|a| a.superblock.geometry.backup_offset == offset).unwrap_or(good);
+        elsewhere.filter_map(|(offset, wreck)| wreck.other(beside(*offset), CopyIndex::B, *offset)).collect()
     }
 
     /// What the damaged copies were that are not whole for want of what is known of them, as their magic.

@@ -11,9 +11,9 @@ use super::{
     error::HeaderError,
     keys,
     keyslot::Keyslot,
-    layout::{COPY_LEN, KEYSLOTS, MAGIC, RawCopy, RawKeyslot, RawSuperblock, VOLUME_KEY_LEN},
+    layout::{COPY_LEN, KEYSLOTS, MAGIC, RawCopy, RawKeyslot, RawSuperblock, SUPERBLOCK_LEN, VOLUME_KEY_LEN},
     remains::is_zero_or,
-    superblock::{CopyIndex, Superblock},
+    superblock::{CopyIndex, Geometry, Superblock},
 };
 use crate::{
     crypto::{hash, secret::VolumeKey},
@@ -82,14 +82,19 @@ impl HeaderCopy {
         Ok(Self::parse(raw.as_bytes())?)
     }
 
-    /// The same header as a later state than any up to the sequence number `newest`.
+    /// The same header, with the changes that `change` makes, as a later state than any up to the sequence number `newest`.
     ///
     /// # Errors
     /// `Unsupported` where there is no higher number.
-    pub(super) fn after(&self, newest: u64, volume_key: &VolumeKey) -> Result<Self> {
+    pub(super) fn after(
+        &self,
+        newest: u64,
+        change: impl FnOnce(&mut RawCopy),
+        volume_key: &VolumeKey,
+    ) -> Result<Self> {
         let mut base = self.clone();
         base.raw.superblock.sequence = newest.max(self.superblock.sequence).into();
-        base.updated(|_| {}, volume_key)
+        base.updated(change, volume_key)
     }
 
     /// The bits of features that may be ignored; this version knows none of them (NAT-SB-05).
@@ -165,11 +170,32 @@ impl HeaderCopy {
     /// NAT-UPD-10: whether this copy is known to be of the same container state as `good`, which is authentic under `key`, or
     /// of the one just before or after it: under the same volume key, or under the old one that `good` wraps.
     pub(super) fn is_linked_to(&self, good: &Self, key: &VolumeKey) -> bool {
-        let is_near = self.superblock.generation.abs_diff(good.superblock.generation) <= 1;
         let is_under_old_key =
             || data::old_key(&good.superblock, key).is_ok_and(|old_key| self.check_mac(&old_key).is_ok());
         // Of a copy that says the same nothing is lost.
-        self.says_the_same_as(good) || is_near && (self.check_mac(key).is_ok() || is_under_old_key())
+        self.says_the_same_as(good)
+            || self.is_near(good) && (self.check_mac(key).is_ok() || is_under_old_key())
+    }
+
+    /// NAT-UPD-10: whether the generations of both let them be neighbours: one start or one end of a re-encryption lies between
+    /// them, or one change of size.
+    pub(super) fn is_near(&self, other: &Self) -> bool {
+        let (ours, theirs) = (&self.superblock, &other.superblock);
+        let is_resized =
+            ours.reencryption.is_none() && theirs.reencryption.is_none() && ours.geometry != theirs.geometry;
+        ours.generation.abs_diff(theirs.generation) <= if is_resized { RESIZED } else { 1 }
+    }
+
+    /// The same header of a container that lies otherwise, two generations later (NAT-SIZE-02).
+    ///
+    /// # Errors
+    /// `Unsupported` where the generation or the sequence number is at its end.
+    pub(super) fn resized(&self, geometry: &Geometry, volume_key: &VolumeKey) -> Result<Self> {
+        let generation = self.superblock.generation.checked_add(RESIZED).filter(|&next| next < u32::MAX);
+        let generation = generation.ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, "the container was changed in size as often as it can be")
+        })?;
+        self.updated(|raw| lay_out(raw, geometry, generation), volume_key)
     }
 
     /// Where this copy belongs.
@@ -204,6 +230,20 @@ impl HeaderCopy {
     ///
     /// A power cut leaves nothing that has the magic and is not whole: what looks so was damaged otherwise (NAT-UPD-08).
     pub fn write(&self, storage: &dyn Storage) -> Result<()> {
+        self.write_all_but_magic(storage)?;
+        let offset = self.offset();
+        storage.write_all_at(self.as_bytes(), offset)?;
+        storage.sync_data()?;
+        let mut back = vec![0; COPY_LEN];
+        storage.read_exact_at(&mut back, offset)?;
+        if back == self.as_bytes() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Io, "a header copy does not read back as it was written"))
+    }
+
+    /// All steps of [`Self::write`] but the last. A copy that stands there whole stays so.
+    pub(super) fn write_all_but_magic(&self, storage: &dyn Storage) -> Result<()> {
         let offset = self.offset();
         let mut without_magic = self.raw.clone();
         without_magic.superblock.magic.zero();
@@ -222,14 +262,16 @@ impl HeaderCopy {
             storage.write_all_at(bytes, offset)?;
             storage.sync_data()?;
         }
-        storage.write_all_at(self.as_bytes(), offset)?;
-        storage.sync_data()?;
-        let mut back = vec![0; COPY_LEN];
-        storage.read_exact_at(&mut back, offset)?;
-        if back == self.as_bytes() {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::Io, "a header copy does not read back as it was written"))
+        Ok(())
+    }
+
+    /// Whether the superblock of this copy stands in its place, and has lost its magic: so a copy is left that moves elsewhere
+    /// (NAT-SIZE-03), until its place is cleared.
+    pub(super) fn has_left(&self, storage: &dyn Storage) -> bool {
+        let mut there = vec![0; SUPERBLOCK_LEN];
+        storage.read_exact_at(&mut there, self.offset()).is_ok()
+            && there.get(..MAGIC.len()) == Some(&[0; MAGIC.len()])
+            && there.get(MAGIC.len()..) == self.as_bytes().get(MAGIC.len()..SUPERBLOCK_LEN)
     }
 }
 
@@ -248,6 +290,16 @@ impl fmt::Debug for HeaderCopy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HeaderCopy").field("superblock", &self.superblock).finish_non_exhaustive()
     }
+}
+
+/// Puts these places and this generation into a copy.
+pub(super) fn lay_out(raw: &mut RawCopy, geometry: &Geometry, generation: u32) {
+    let superblock = &mut raw.superblock;
+    superblock.data_offset = geometry.data_offset.into();
+    superblock.data_len = geometry.data_len.into();
+    superblock.container_len = geometry.container_len.into();
+    superblock.backup_offset = geometry.backup_offset.into();
+    superblock.generation = generation.into();
 }
 
 /// NAT-SUM-01: SHA-256 of the copy with zeros for checksum and MAC.
@@ -280,3 +332,6 @@ pub(super) fn body(raw: &RawCopy) -> RawCopy {
     body.superblock.mac.zero();
     body
 }
+
+/// NAT-REENC-01: how many generations a change of size takes, as a re-encryption does that starts and ends.
+const RESIZED: u32 = 2;

@@ -7,6 +7,7 @@ use super::{
     data,
     header::{FORGED, NativeHeader, name_of},
     ledger::Ledger,
+    slots::outdated,
     superblock::Superblock,
 };
 use crate::{
@@ -100,6 +101,36 @@ impl NativeHeader {
         slots.map(|slots| slots.newer_slots(superblock)).unwrap_or_default()
     }
 
+    /// NAT-REENC-17: the generation of a record in its work areas that makes `superblock` an old one.
+    pub(super) fn newer_generation(&self, superblock: &Superblock) -> Option<u32> {
+        let slots = self.slots_of(superblock).into_iter().chain(&self.behind);
+        slots.filter_map(|slots| slots.newer_generation(superblock)).max()
+    }
+
+    /// What to say of a superblock that is an old one, with its volume key where that is known.
+    pub(super) fn caution(&self, superblock: &Superblock, key: Option<&VolumeKey>) -> Option<String> {
+        let error = outdated(superblock.generation, self.newer_generation(superblock)?);
+        let slots = self.slots_of(superblock);
+        let is_all_known = key.is_some_and(|key| {
+            data::has_ended(superblock, key, slots) || self.resized_since(superblock, key).is_some()
+        });
+        let what = if is_all_known {
+            "the volume reads as it is"
+        } else {
+            "what was re-encrypted since reads as noise, and what it has grown by does not show"
+        };
+        Some(format!("{}; {what}", error.reason()))
+    }
+
+    /// NAT-REENC-17: refuses a header that records show to be an old one.
+    ///
+    /// # Errors
+    /// `Damaged`.
+    pub(super) fn refuse_outdated(&self, superblock: &Superblock) -> Result<()> {
+        let newer = self.newer_generation(superblock);
+        newer.map_or(Ok(()), |newer| Err(outdated(superblock.generation, newer)))
+    }
+
     /// Whether a record with the uuid of `copy` stands in its work areas; its MAC is not checked.
     pub(super) fn has_records_of(&self, copy: &HeaderCopy) -> bool {
         let superblock = &copy.superblock;
@@ -127,7 +158,7 @@ impl NativeHeader {
             // NAT-REENC-06: only the key tells whether that one has ended.
             return WayIn::ReadOnlyAtMost;
         }
-        let is_too_far = |copy: &HeaderCopy| copy.superblock.generation.abs_diff(current.generation) > 1;
+        let is_too_far = |copy: &HeaderCopy| !copy.is_near(self.copies.current());
         if self.check_complete(self.copies.current()).is_err()
             || self.doubt_in_use().is_some()
             || self.copies.whole().any(is_too_far)

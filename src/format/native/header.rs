@@ -14,19 +14,21 @@ use super::{
     keyslot::{self, Budget, Keyslot, Opened, SlotKind},
     layout::VERSION,
     ledger::{Ledger, WorkAreas},
-    slots::{Slots, outdated},
+    resize::{NativeGrowth, check_growth, grown_to},
+    slots::Slots,
     superblock::{CopyIndex, Superblock},
     transition::Target,
 };
 use crate::{
     crypto::{
+        rng::Rng,
         secret::{Credentials, VolumeKey},
         security_key::Challenge,
     },
     error::{Error, ErrorKind, Result},
     format::{
-        Attempt, Change, CopyInfo, CopyState, Detail, Editor, Finding, Fingerprint, Header, HeaderInfo,
-        KdfBounds, State, Unlocked, empty_keyslot, hyphenated, no_keyslot_left, tried_by_number,
+        Attempt, Change, CopyInfo, CopyState, Detail, Editor, Finding, Fingerprint, Growth, Header,
+        HeaderInfo, KdfBounds, State, Unlocked, empty_keyslot, hyphenated, no_keyslot_left, tried_by_number,
     },
     storage::Storage,
     text::in_quotes,
@@ -38,8 +40,10 @@ pub struct NativeHeader {
     pub(super) copies: Copies,
     /// What stands in the work areas, for each place where a whole copy has them.
     slots: Vec<Slots>,
+    /// The same where the container would have them if it ended where the file does (NAT-SIZE-05).
+    pub(super) behind: Option<Slots>,
     /// The container's size as it is, which may be less than the header says.
-    actual_len: u64,
+    pub(super) actual_len: u64,
     /// Where the header lies in a file: why nothing may be written under it (NAT-HF-12).
     own: Option<Rival>,
     /// Whether the header lies in a file.
@@ -74,25 +78,10 @@ impl NativeHeader {
         }
         let own = own_header(storage, copies.current())?;
         let is_detached = !storage.windows().is_empty();
-        Ok(Self { copies, slots, actual_len: storage.size()?, own, is_detached })
-    }
-
-    /// NAT-REENC-17: the generation of a record in its work areas that makes `superblock` an old one.
-    pub(super) fn newer_generation(&self, superblock: &Superblock) -> Option<u32> {
-        self.slots_of(superblock)?.newer_generation(superblock)
-    }
-
-    /// What to say of a superblock that is an old one, with its volume key where that is known.
-    pub(super) fn caution(&self, superblock: &Superblock, key: Option<&VolumeKey>) -> Option<String> {
-        let error = outdated(superblock.generation, self.newer_generation(superblock)?);
-        let slots = self.slots_of(superblock);
-        let is_all_known = key.is_some_and(|key| data::has_ended(superblock, key, slots));
-        let what = if is_all_known {
-            "the volume reads as it is"
-        } else {
-            "what was re-encrypted since reads as noise"
-        };
-        Some(format!("{}; {what}", error.reason()))
+        let actual_len = storage.size()?;
+        let behind = grown_to(&copies.current().superblock, actual_len);
+        let behind = behind.and_then(|geometry| Slots::read(storage, &geometry));
+        Ok(Self { copies, slots, behind, actual_len, own, is_detached })
     }
 
     /// NAT-REENC-06, -07, -19: refuses a header in which a re-encryption is under way that cannot be brought to rest, `good` being
@@ -140,7 +129,7 @@ impl NativeHeader {
     pub fn of_header_file(file: &HeaderFile, storage: &dyn Storage) -> Result<Self> {
         let copies = Copies::of_header_file(file, storage)?;
         let actual_len = file.geometry.container_len;
-        Ok(Self { copies, slots: Vec::new(), actual_len, own: None, is_detached: true })
+        Ok(Self { copies, slots: Vec::new(), behind: None, actual_len, own: None, is_detached: true })
     }
 
     /// The header of a single copy that was found somewhere in `container`.
@@ -303,7 +292,12 @@ impl NativeHeader {
     /// Checks the header against the volume key and lays out the volume.
     fn accept(&self, key: VolumeKey, keyslot: Option<u32>) -> Result<Unlocked> {
         let superblock = &self.authentic(&key)?.superblock;
-        let layout = data::layout(superblock, &key, self.slots_of(superblock))?;
+        let slots = self.slots_of(superblock);
+        let layout = match self.resized_since(superblock, &key) {
+            // It opens read-only, and shows all that the volume has.
+            Some((_, geometry)) => data::layout(&Superblock { geometry, ..superblock.clone() }, &key, slots)?,
+            None => data::layout(superblock, &key, slots)?,
+        };
         Ok(Unlocked { layout, volume_key: Arc::new(key), keyslot })
     }
 
@@ -330,9 +324,7 @@ impl NativeHeader {
 
     /// Whether everything is there and known that writing needs, `good` being the authentic copy.
     pub(super) fn check_complete(&self, good: &HeaderCopy) -> Result<()> {
-        if let Some(newer) = self.newer_generation(&good.superblock) {
-            return Err(outdated(good.superblock.generation, newer)); // NAT-REENC-17
-        }
+        self.refuse_outdated(&good.superblock)?; // NAT-REENC-17
         self.check_own()?;
         let read_only = "--read-only opens it";
         if let Some(error) = self.copies.unsupported() {
@@ -349,7 +341,7 @@ impl NativeHeader {
             let hint = "restore the missing part from a backup; --read-only opens what is left";
             return Err(Error::new(ErrorKind::Damaged, reason).with_hint(hint)); // NAT-GEO-06
         }
-        Ok(())
+        self.check_surplus(good)
     }
 
     /// NAT-HF-12: refuses to write under a header in a file, where the container's own one counts.
@@ -501,6 +493,21 @@ impl Header for NativeHeader {
         let key = &unlocked.volume_key;
         let forged = self.forged_beside(good, key).into_iter().chain(self.doubt(good));
         forged.chain(self.caution(&good.superblock, Some(key))).chain(self.lost_work(unlocked)).collect()
+    }
+
+    fn check_growth(&self, new_len: u64) -> Result<()> {
+        check_growth(self.current(), new_len, self.actual_len).map(drop)
+    }
+
+    fn growth(
+        &self,
+        unlocked: &Unlocked,
+        _: &Credentials,
+        new_len: u64,
+        _: &dyn Rng,
+    ) -> Result<Box<dyn Growth>> {
+        let good = self.authentic_for_writing(&unlocked.volume_key)?;
+        Ok(Box::new(NativeGrowth::new(good, &unlocked.volume_key, new_len, self.actual_len)?))
     }
 
     fn kdf_bounds(&self) -> Option<KdfBounds> {

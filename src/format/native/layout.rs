@@ -16,6 +16,8 @@ pub const COPY_LEN: usize = 65_536;
 pub(super) const COPY_LEN_U64: u64 = 65_536;
 /// The size of the superblock in bytes.
 pub(super) const SUPERBLOCK_LEN: usize = 4_096;
+/// The same, as an offset.
+pub(super) const SUPERBLOCK_LEN_U64: u64 = 4_096;
 /// The size of a keyslot in bytes.
 pub(super) const KEYSLOT_LEN: usize = 2_048;
 /// The number of keyslots.

@@ -83,13 +83,13 @@ pub(super) struct Journal {
 /// The records of one re-encryption: reads the newest, writes the next.
 #[derive(Debug)]
 pub struct Ledger {
-    areas: WorkAreas,
+    pub(super) areas: WorkAreas,
     key: DerivedKey,
     chunk_key: ChunkKey,
-    uuid: [u8; 16],
-    generation: u32,
+    pub(super) uuid: [u8; 16],
+    pub(super) generation: u32,
     data_offset: u64,
-    data_len: u64,
+    pub(super) data_len: u64,
     provision: Provision,
     newest: Record,
     /// Every record that counts, whichever slot it stands in.
@@ -525,11 +525,11 @@ impl Ledger {
     }
 
     /// Whether a record was made under this volume key.
-    fn is_authentic(&self, raw: &RawRecord) -> bool {
+    pub(super) fn is_authentic(&self, raw: &RawRecord) -> bool {
         hash::equal(&self.mac(raw), &raw.mac)
     }
 
-    fn seal(&self, record: &Record, generation: u32) -> RawRecord {
+    pub(super) fn seal(&self, record: &Record, generation: u32) -> RawRecord {
         let mut raw = RawRecord::new_zeroed();
         raw.magic = RECORD_MAGIC;
         raw.version = RECORD_VERSION.into();

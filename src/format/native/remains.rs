@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// A header copy that is not whole: what stands in its place, with zeros for what cannot be read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Wreck(Box<RawCopy>);
 
 impl Wreck {
@@ -143,7 +143,7 @@ impl Wreck {
     }
 
     /// Whether a header copy stood here, of whichever container: what shows none has nothing to lose.
-    fn shows_a_header(&self, good: &HeaderCopy) -> bool {
+    pub(super) fn shows_a_header(&self, good: &HeaderCopy) -> bool {
         self.0.superblock.magic == MAGIC || self.has_uuid_of(good) || self.shows_keyslots()
     }
 

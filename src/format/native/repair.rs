@@ -13,6 +13,7 @@ use super::{
     layout::COPY_LEN_U64,
     ledger::Ledger,
     remains::DamagedOther,
+    resize::finish_begun,
     slots::Slots,
     superblock::CopyIndex,
     update::make_durable,
@@ -218,6 +219,9 @@ impl NativeHeader {
         let mut done = Vec::new();
         for fault in faults {
             make_durable(storage, &self.copies, good)?;
+            if fault.index == CopyIndex::A {
+                finish_begun(storage, &self.copies.a.found, good, key)?;
+            }
             good.for_index(fault.index, key)?.write(storage)?;
             let how = if fault.fault == Fault::Unfinished { "completed" } else { "rewritten from the other" };
             done.push(format!("header copy {} was {fault} and has been {how}", fault.index));

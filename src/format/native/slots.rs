@@ -225,8 +225,8 @@ fn read_slots(storage: &dyn Storage, areas: &WorkAreas) -> [Vec<u8>; 2] {
 /// A header that records of its own container show to be an old one.
 pub(super) fn outdated(own: u32, newer: u32) -> Error {
     Error::new(ErrorKind::Damaged, since(own, newer)).with_hint(format!(
-        "use a header backup or header file of generation {newer} (made after the re-encryption), or try strongroom header repair --scan; \
-         --read-only shows what this one fits"
+        "use a header backup or header file of generation {newer} (made since), or try strongroom header repair --scan; if only the \
+         size was changed, header restore puts an older backup back as well; --read-only shows what this one fits"
     ))
 }
 
@@ -244,7 +244,7 @@ fn since(own: u32, newer: u32) -> String {
     } else if newer % 2 == 1 {
         "a re-encryption has begun since"
     } else {
-        "the container was re-encrypted since"
+        "the container was re-encrypted since, or given another size"
     };
     format!("its header is out of date: {what} (generation {own}, and {newer} in the work areas)")
 }

@@ -2,7 +2,7 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
-use super::{copies::Copies, copy::HeaderCopy, superblock::CopyIndex};
+use super::{copies::Copies, copy::HeaderCopy, resize::finish_begun, superblock::CopyIndex};
 use crate::{
     crypto::secret::VolumeKey,
     error::{Error, ErrorKind, Result},
@@ -28,19 +28,26 @@ pub(super) fn write_update(
     let copies = Copies::read(storage)?;
     check_still_there(&copies, base)?;
     make_durable(storage, &copies, base)?;
-    bring_up_a(storage, base, base_key)?;
+    bring_up_a(storage, Some(&copies), base, base_key)?;
     write_both(storage, new, key)
 }
 
-/// Makes copy A what `base` says, where that is copy B: it is in use only where copy A is not as good.
+/// Makes copy A what `base` says, where that is copy B: it is in use only where copy A is not as good. `copies` are what is there,
+/// where any is whole.
 ///
 /// # Errors
 /// What writing gave; `base` is as it was.
-pub(super) fn bring_up_a(storage: &dyn Storage, base: &HeaderCopy, key: &VolumeKey) -> Result<()> {
+pub(super) fn bring_up_a(
+    storage: &dyn Storage,
+    copies: Option<&Copies>,
+    base: &HeaderCopy,
+    key: &VolumeKey,
+) -> Result<()> {
     if base.superblock.index == CopyIndex::A {
         return Ok(());
     }
-    base.for_index(CopyIndex::A, key)?.write(storage).map_err(|error| {
+    let finished = copies.map_or(Ok(()), |copies| finish_begun(storage, &copies.a.found, base, key));
+    finished.and_then(|()| base.for_index(CopyIndex::A, key)?.write(storage)).map_err(|error| {
         let reason = format!("header copy A cannot be written: {}", error.reason());
         Error::new(error.kind(), reason).with_hint("copy B is as it was; nothing was changed")
     })

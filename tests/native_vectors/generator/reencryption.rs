@@ -9,22 +9,22 @@ use aes::cipher::{Array, KeyInit as _};
 use chacha20poly1305::AeadInOut;
 
 /// Two slots and a journal of 8 KiB.
-const AREA: usize = 16_384;
-const FRONT: usize = COPY;
-const DATA_OFFSET: usize = FRONT + AREA;
-const BACKUP: usize = DATA_OFFSET + DATA;
+pub(super) const AREA: usize = 16_384;
+pub(super) const FRONT: usize = COPY;
+pub(super) const DATA_OFFSET: usize = FRONT + AREA;
+pub(super) const BACKUP: usize = DATA_OFFSET + DATA;
 const TAIL: usize = BACKUP + COPY;
-const CONTAINER: usize = TAIL + AREA;
+pub(super) const CONTAINER: usize = TAIL + AREA;
 const SLOTS: usize = 8_192;
 
 /// What is done to a header copy or a record before it is sealed.
 type Change = fn(&mut [u8]);
 
 /// One way to encrypt the data area.
-struct Scheme {
-    key: [u8; 64],
-    suite: u32,
-    sector: usize,
+pub(super) struct Scheme {
+    pub(super) key: [u8; 64],
+    pub(super) suite: u32,
+    pub(super) sector: usize,
 }
 
 /// The newest record and the one before: counter, border, chunk length.
@@ -42,7 +42,7 @@ const EMPTY: [u8; 32] = [
 
 impl Scheme {
     /// Sections 5 and 7 for region 0: the key of suite 2 is half as long.
-    fn encrypt(&self, uuid: &[u8; 16], data: &mut [u8], holes: &[usize]) {
+    pub(super) fn encrypt(&self, uuid: &[u8; 16], data: &mut [u8], holes: &[usize]) {
         let key = data_key_of(&self.key, uuid, self.suite, 0);
         let (data_key, tweak_key) = key.split_at(key.len() / 2);
         for (number, sector) in data.chunks_mut(self.sector).enumerate() {
@@ -60,7 +60,7 @@ impl Scheme {
     }
 }
 
-fn uuid(random: &mut Fixed) -> [u8; 16] {
+pub(super) fn uuid(random: &mut Fixed) -> [u8; 16] {
     let mut uuid = random.take::<16>();
     uuid[6] = uuid[6] & 0x0f | 0x40;
     uuid[8] = uuid[8] & 0x3f | 0x80;
@@ -78,7 +78,7 @@ fn header_before(name: &str) -> ([Vec<u8>; 2], Made) {
     ([0, 1].map(|index| with_index(&copy, index, &(old.key, uuid))), made)
 }
 
-fn header(made: &Scheme, uuid: &[u8; 16], provision: u32, random: &mut Fixed) -> Vec<u8> {
+pub(super) fn header(made: &Scheme, uuid: &[u8; 16], provision: u32, random: &mut Fixed) -> Vec<u8> {
     let mut copy = superblock(uuid, made.sector as u32, provision, "moving");
     put(&mut copy, 140, &made.suite.to_le_bytes());
     for (place, value) in [DATA_OFFSET, DATA, CONTAINER, BACKUP].into_iter().enumerate() {
@@ -110,7 +110,11 @@ fn wrap_old_key(copy: &mut [u8], uuid: &[u8; 16], old: &Scheme, new_key: &[u8; 6
 }
 
 /// Section 8.2: a record under the right MAC, changed by `change` before that.
-fn record(made: &Made, (counter, border, chunk): (u64, u64, u64), change: impl Fn(&mut [u8])) -> Vec<u8> {
+pub(super) fn record(
+    made: &Made,
+    (counter, border, chunk): (u64, u64, u64),
+    change: impl Fn(&mut [u8]),
+) -> Vec<u8> {
     let mut bytes = vec![0; 4_096];
     put(&mut bytes, 0, b"SR re-encryption");
     put(&mut bytes, 16, &1_u32.to_le_bytes());

@@ -361,7 +361,7 @@ fn a_whole_copy_under_another_key_is_written_over_only_when_that_is_asked_for() 
         let other = forged(&container.to_vec()[BACKUP..BACKUP + COPY_LEN], |copy| copy[64] = b'X');
         container.write_all_at(&other, BACKUP as u64).unwrap();
         if is_older {
-            good.after(1, &unlocked.volume_key).unwrap().write(&container).unwrap();
+            good.after(1, |_| {}, &unlocked.volume_key).unwrap().write(&container).unwrap();
         }
         let before = container.to_vec();
 
