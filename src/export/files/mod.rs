@@ -4,6 +4,7 @@ mod attributes;
 mod callers;
 mod pace;
 mod requests;
+mod server;
 mod session;
 
 pub use attributes::Owners;

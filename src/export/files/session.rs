@@ -13,7 +13,7 @@ use super::{
     attributes::Owners,
     callers::Callers,
     pace::{Pace, Promptness},
-    requests::{Served, Server},
+    server::{Served, Server},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
