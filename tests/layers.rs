@@ -45,7 +45,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
 const EVERYONES: [&str; 3] = ["error", "text", "units"];
 
 /// Each dependency with the layers that may use it; none named means all of them.
-const CRATES: [(&str, &[&str]); 54] = [
+const CRATES: [(&str, &[&str]); 55] = [
     ("aes", &["crypto"]),
     // In `sys` only to say that a block may be zeros.
     ("argon2", &["crypto", "sys"]),
@@ -82,6 +82,7 @@ const CRATES: [(&str, &[&str]); 54] = [
     ("getrandom", &["crypto"]),
     ("ctap_hid_fido2", &["token"]),
     ("fuser", &["export"]),
+    ("futures_core", &["mount"]),
     // Outside `sys` for its constants only: to call anything in it takes `unsafe`.
     ("libc", &["sys", "export"]),
     ("rayon", &["volume"]),

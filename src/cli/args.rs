@@ -46,8 +46,8 @@ pub(crate) use convert::{ConvertOptions, Split};
 pub(crate) use freeotfe::FreeOtfeOptions;
 pub(crate) use hidden::{NewSealOptions, ProtectOptions};
 pub(crate) use mount::{
-    CloseOptions, DriverChoice, IdleTime, MountOptions, MountingOptions, OpenOptions, OwnersChoice,
-    SyncOptions, UnmountOptions,
+    BusyChoice, CloseOptions, DriverChoice, IdleTime, MountOptions, MountingOptions, OpenOptions,
+    OwnersChoice, SyncOptions, UnmountOptions,
 };
 pub(crate) use opaque::{HintOptions, OpenFormat};
 pub(crate) use place::PlaceOptions;

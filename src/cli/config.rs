@@ -16,7 +16,7 @@ use rustix::{fs::OFlags, process::geteuid};
 use serde::Deserialize;
 use strongroom::{
     error::{Error, ErrorKind, Result},
-    mount::MountOptions,
+    mount::{CloseAt, MountOptions},
     sys::process::is_root,
     text::in_one_line,
     unlock::opening::{is_opaque, take_only_partition},
@@ -25,7 +25,7 @@ use strongroom::{
 use toml::Spanned;
 
 use super::{
-    args::{Command, DriverChoice, IdleTime, MountingOptions, OwnersChoice},
+    args::{BusyChoice, Command, DriverChoice, IdleTime, MountingOptions, OwnersChoice},
     folders, interrupt, mounting,
     output::Console,
     unlock::{read_header, settle_format},
@@ -36,9 +36,12 @@ use super::{
 /// # Errors
 /// `Usage` where a file has a mistake, naming the line; `Permission` where somebody else could have written it.
 pub(crate) fn apply(console: Console, command: &mut Command) -> Result<()> {
-    let (container, mounting, at) = match command {
+    let (container, mounting, open) = match command {
         Command::Mount(options) => (&options.container, &mut options.mounting, None),
-        Command::Open(options) => (&options.container, &mut options.mounting, Some(&mut options.at)),
+        Command::Open(options) => {
+            let open = (&mut options.at, &mut options.bookmark);
+            (&options.container, &mut options.mounting, Some(open))
+        }
         _ => return Ok(()),
     };
     if mounting.read_only && mounting.options().read_only() == Some(false) {
@@ -63,8 +66,9 @@ pub(crate) fn apply(console: Console, command: &mut Command) -> Result<()> {
         .chain(files.iter().rev().map(|file| &file.defaults))
         .collect();
     let folder = wishes.iter().find_map(|wishes| wishes.at.as_ref());
-    if let (Some(at @ None), Some(folder)) = (at, folder) {
-        *at = Some(folder.get_ref().0.clone());
+    if let Some((at, bookmark)) = open {
+        *at = at.take().or_else(|| Some(folder?.get_ref().0.clone()));
+        *bookmark |= wishes.iter().find_map(|wishes| wishes.bookmark).unwrap_or_default();
     }
     for wishes in wishes {
         wishes.fill(mounting);
@@ -141,8 +145,11 @@ struct Choices {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Wishes {
     idle: Option<IdleTime>,
+    close_at: Option<Occasions>,
+    when_busy: Option<Busy>,
     options: Option<MountOptions>,
     at: Option<Spanned<Folder>>,
+    bookmark: Option<bool>,
     read_only: Option<bool>,
     driver: Option<Driver>,
     owner: Option<Owner>,
@@ -152,6 +159,8 @@ impl Wishes {
     /// Fills in what is not there yet. Mount options are put before those that are.
     fn fill(&self, mounting: &mut MountingOptions) {
         mounting.idle = mounting.idle.or(self.idle);
+        mounting.close_at = mounting.close_at.take().or_else(|| Some(self.close_at.as_ref()?.0.clone()));
+        mounting.when_busy = mounting.when_busy.or(self.when_busy.map(|busy| busy.0));
         mounting.driver = mounting.driver.or(self.driver.map(|driver| driver.0));
         mounting.owners = mounting.owners.or(self.owner.map(|owner| owner.0));
         let is_said = mounting.read_only || mounting.options().read_only().is_some();
@@ -200,6 +209,32 @@ impl TryFrom<String> for Folder {
             None => PathBuf::from(&text),
         };
         if path.is_absolute() { Ok(Self(path)) } else { Err(format!("{text:?} is not a whole path")) }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Occasions(CloseAt);
+
+impl TryFrom<String> for Occasions {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<Self, String> {
+        CloseAt::parse(&text).map(Self)
+    }
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+struct Busy(BusyChoice);
+
+impl TryFrom<String> for Busy {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<Self, String> {
+        BusyChoice::from_str(&text, false)
+            .map(Self)
+            .map_err(|_| format!("{text:?} is neither wait nor force"))
     }
 }
 
@@ -281,6 +316,8 @@ mod tests {
             ("[defaults]\nidel = \"15m\"\n", "line 2: unknown field `idel`"),
             ("[defaults]\n\nidle = \"soon\"\n", "line 3: "),
             ("[defaults]\noptions = \"suid\"\n", "line 2: suid: a volume must not"),
+            ("[defaults]\nclose-at = \"dusk\"\n", "line 2: \"dusk\" is none of sleep, logout, lock and none"),
+            ("[defaults]\nwhen-busy = \"ask\"\n", "line 2: \"ask\" is neither wait nor force"),
             ("[defaults]\ndriver = \"fast\"\n", "line 2: \"fast\" is not a driver"),
             ("[defaults]\nat = \"/mnt\"\n", "line 2: at: each vault has a place of its own"),
             ("[vault.photos]\nidle = \"1h\"\n", "\"photos\" is neither a whole path nor a UUID"),

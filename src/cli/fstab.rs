@@ -236,7 +236,8 @@ fn usage(reason: impl Into<String>) -> Error {
 }
 
 /// Our own options with a value that make sense in a line.
-const OWN: [&str; 16] = [
+const OWN: [&str; 18] = [
+    "close-at",
     "driver",
     "format",
     "header",
@@ -253,6 +254,7 @@ const OWN: [&str; 16] = [
     "prf",
     "slot",
     "tries",
+    "when-busy",
 ];
 
 #[cfg(test)]
@@ -288,6 +290,10 @@ mod tests {
             (
                 "/v /m -o keyfile=/k,password-file=/p",
                 "strongroom mount --quiet --keyfile=/k --password-file=/p -- /v /m",
+            ),
+            (
+                "/v /m -o close-at=sleep+lock,when-busy=force",
+                "strongroom mount --quiet --close-at=sleep+lock --when-busy=force -- /v /m",
             ),
             ("/v none", "strongroom open --quiet -- /v"),
             ("/v /m -s -o user_xattr", "strongroom mount --quiet -- /v /m"),

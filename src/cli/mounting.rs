@@ -15,7 +15,10 @@ use strongroom::{
     export::Owners,
     format::{Format, native::Native},
     mapping::Layout,
-    mount::{self, Entry, Holder, Lost, Other, Protection, Request, Selection, Target, Unwritten},
+    mount::{
+        self, Entry, Holder, Lost, OnDesktop, Other, Protection, Request, Selection, Target, Unwritten,
+        WhenBusy,
+    },
     text::{in_one_line, path::command_word},
     units::typed_time,
     unlock::{HeaderFile, opening::find_partition},
@@ -23,9 +26,7 @@ use strongroom::{
 };
 
 use super::{
-    args::{
-        DriverChoice, IdleTime, MountOptions, MountingOptions, OwnersChoice, SyncOptions, UnmountOptions,
-    },
+    args::{DriverChoice, MountOptions, MountingOptions, OwnersChoice, SyncOptions, UnmountOptions},
     hidden::{check_protection, protect},
     interrupt,
     mountpoint::Place,
@@ -44,7 +45,8 @@ pub(crate) fn mount(console: Console, options: &MountOptions) -> Result<()> {
     } else {
         target(&options.mounting, &place)?
     };
-    let mounted = mount_on(console, &options.container, (&place, target), &options.mounting)?;
+    let mounted =
+        mount_on(console, &options.container, (&place, target), &options.mounting, OnDesktop::default())?;
     tell_mounted(console, &options.container, &mounted.entry);
     if options.foreground { mounted.wait(interrupt::flag()) } else { Ok(()) }
 }
@@ -55,6 +57,7 @@ pub(crate) fn mount_on(
     path: &Path,
     (place, target): (&Place, Target),
     options: &MountingOptions,
+    desktop: OnDesktop,
 ) -> Result<mount::Mounted> {
     // All that can fail without a password fails before it is asked for.
     mount::check_proc()?;
@@ -123,13 +126,8 @@ pub(crate) fn mount_on(
     }
     let fingerprint = header.fingerprint().map(|fingerprint| fingerprint.digest());
     let key = unlocked.volume_key.expose();
-    let request = Request {
-        container: &container,
-        fingerprint,
-        key,
-        target,
-        idle: options.idle.and_then(IdleTime::limit),
-    };
+    let request =
+        Request { container: &container, fingerprint, key, target, closing: options.closing(), desktop };
     let start = || mount::start(&request, interrupt::flag());
     let mounted = if is_elsewhere { start()? } else { place.with(start)? };
     // The server has its own copies.
@@ -586,10 +584,15 @@ fn access_shown(entry: &Entry) -> String {
     if let Some(since) = entry.lost_at.as_ref().filter(|_| entry.driver != "kernel") {
         return format!("read-only since {since}, as a write was lost: unmount it, and mount it again");
     }
-    match entry.idle.map(Duration::from_secs) {
-        Some(idle) => format!("{access}, closes after {} without use", typed_time(idle)),
-        None => access.to_owned(),
+    let idle = entry.idle.map(Duration::from_secs);
+    let mut occasions: Vec<_> =
+        idle.map(|idle| format!("after {} without use", typed_time(idle))).into_iter().collect();
+    occasions.extend((!entry.close_at.is_none()).then(|| format!("at {}", entry.close_at)));
+    if occasions.is_empty() {
+        return access.to_owned();
     }
+    let force = if entry.when_busy == WhenBusy::Force { ", also in use" } else { "" };
+    format!("{access}, closes {}{force}", occasions.join(" and "))
 }
 
 fn table(mounts: &[Entry]) -> String {

@@ -8,14 +8,15 @@ use std::{
 
 use strongroom::{
     error::{ErrorKind, Result},
-    mount::{self, Entry},
+    mount::{self, Entry, OnDesktop},
+    sys::process::is_root,
     text::in_one_line,
     volume::{Access, Container},
 };
 
 use super::{
     args::{CloseOptions, OpenOptions},
-    interrupt,
+    folders, interrupt,
     mounting::{chosen, mount_on, mountpoints, take_down, target, tell_mounted, unmount_saving},
     mountpoint::Place,
     output::Console,
@@ -99,7 +100,11 @@ fn mount_here(console: Console, options: &OpenOptions) -> Result<Entry> {
         None => Place::among_vaults(&options.container, &mountpoints())?,
     };
     let target = target(&options.mounting, &place)?;
-    Ok(mount_on(console, &options.container, (&place, target), &options.mounting)?.entry)
+    let bookmarks = folders::of_user("XDG_CONFIG_HOME", ".config").map(|folder| folder.join(BOOKMARKS));
+    // Root's desktop would be somebody else's.
+    let bookmarks = bookmarks.filter(|_| options.bookmark && !is_root());
+    let desktop = OnDesktop { is_announced: options.show, bookmarks };
+    Ok(mount_on(console, &options.container, (&place, target), &options.mounting, desktop)?.entry)
 }
 
 /// The mount that the container has already, if it is what is asked for.
@@ -122,6 +127,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(2);
 /// So often it is tried: what is in the way may be no other command.
 const ATTEMPTS: u32 = 4;
+/// Where GTK has its bookmarks, below the user's configuration.
+const BOOKMARKS: &str = "gtk-3.0/bookmarks";
 const TICK: Duration = Duration::from_millis(100);
 
 /// Takes down what was opened last, or what is named. Gives the exit status.

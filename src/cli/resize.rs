@@ -9,7 +9,7 @@ use strongroom::{
     crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
     format::{Format, Header, KeyfileRole, Unlocked, native::Native},
-    mount::{self, GrownFilesystem, Request, Target},
+    mount::{self, Closing, GrownFilesystem, OnDesktop, Request, Target},
     volume::{Access, Container, Volume, grow},
 };
 
@@ -143,7 +143,14 @@ fn bytes(size: NewSize, container: &Container) -> Result<u64> {
 
 /// Serves the volume to ourselves, and makes the file system in it as large as that.
 fn grow_filesystem(container: &Container, key: &[u8]) -> Result<GrownFilesystem> {
-    let request = Request { container, fingerprint: None, key, target: Target::Private, idle: None };
+    let request = Request {
+        container,
+        fingerprint: None,
+        key,
+        target: Target::Private,
+        closing: Closing::default(),
+        desktop: OnDesktop::default(),
+    };
     let mounted = mount::start(&request, interrupt::flag())?;
     let grown = mounted.grow_filesystem(interrupt::flag());
     let stopped = mounted.stop(grown.is_err());

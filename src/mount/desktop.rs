@@ -1,19 +1,31 @@
-//! The desktop's file manager, which shows a volume.
+//! The desktop: its file manager, which shows a volume, and what else tells of one there.
 
 use std::{
     env,
     os::unix::process::CommandExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::Stdio,
     thread::sleep,
     time::{Duration, Instant},
 };
+
+use serde::{Deserialize, Serialize};
 
 use super::program;
 use crate::{
     error::{Error, ErrorKind, Result},
     sys::process::is_root,
 };
+
+/// How a desktop tells of a volume that is open.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct OnDesktop {
+    /// Whether a notice says so.
+    pub is_announced: bool,
+    /// The file of bookmarks that has one while it is open.
+    #[serde(default, with = "crate::text::path::optional")]
+    pub bookmarks: Option<PathBuf>,
+}
 
 /// Has the desktop's file manager show the folder `path`, and does not wait for it.
 ///

@@ -77,6 +77,21 @@ impl Idle {
         self.judge(now(), is_used, holder)
     }
 
+    /// Whether programs have used it since the last look. Its time begins anew then.
+    pub(super) fn was_used(&mut self) -> bool {
+        let work = self.sign.look(self.seen);
+        let is_used = std::mem::replace(&mut self.seen, work) != work;
+        if is_used {
+            self.judge(now(), true, None);
+        }
+        is_used
+    }
+
+    /// Takes what was done since the last look for our own work.
+    pub(super) fn pass_over(&mut self) {
+        self.seen = self.sign.look(self.seen);
+    }
+
     fn judge(&mut self, now: Duration, is_used: bool, holder: Option<String>) -> Found {
         if is_used {
             self.used = now;

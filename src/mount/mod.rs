@@ -5,7 +5,9 @@
 //! killed ones left.
 
 mod asking;
+mod bookmark;
 mod bystanders;
+mod closing;
 mod compact;
 mod desktop;
 mod driver;
@@ -15,11 +17,13 @@ mod holders;
 mod idle;
 mod in_use;
 mod loan;
+mod logind;
 mod look;
 mod mkfs;
 mod mountinfo;
 mod mountpoint;
 mod namespaces;
+mod notices;
 mod options;
 mod others;
 mod program;
@@ -42,8 +46,9 @@ mod unmount;
 mod ways;
 mod whereabouts;
 
+pub use closing::{CloseAt, Closing, Occasion, WhenBusy};
 pub use compact::compact;
-pub use desktop::show_folder;
+pub use desktop::{OnDesktop, show_folder};
 pub use driver::DriverChoice;
 pub use growfs::{GrownFilesystem, stays_as_large, way_to_grow};
 pub use holders::{Holder, holders_of_file};

@@ -18,7 +18,9 @@ use std::{
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{driver::DriverChoice, options::MountOptions, registry::Entry};
+use super::{
+    closing::Closing, desktop::OnDesktop, driver::DriverChoice, options::MountOptions, registry::Entry,
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     export::Owners,
@@ -129,9 +131,15 @@ pub(super) struct Order {
     /// For whom root mounts it.
     #[serde(default)]
     pub owner: Option<User>,
-    /// After how many seconds without use it closes itself.
+    /// How it closes by itself.
     #[serde(default)]
-    pub idle: Option<u64>,
+    pub closing: Closing,
+    /// The bus of the user's session, to tell him there what cannot wait.
+    #[serde(default)]
+    pub bus: Option<String>,
+    /// How that tells of it.
+    #[serde(default)]
+    pub desktop: OnDesktop,
 }
 
 /// A terminal and whose it is.
@@ -449,7 +457,7 @@ const KINDS: [ErrorKind; 15] = [
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
+    use std::{os::fd::AsFd, time::Duration};
 
     use super::*;
     use crate::sys::socket::receive_descriptors;
@@ -466,7 +474,9 @@ mod tests {
                 owners: Some(Owners::Me),
                 options: MountOptions::parse("noatime").unwrap_or_default(),
             },
-            idle: Some(900),
+            closing: Closing { idle: Some(Duration::from_secs(900)), ..Closing::default() },
+            bus: Some("unix:path=/run/user/1000/bus".to_owned()),
+            desktop: OnDesktop { is_announced: true, bookmarks: Some("/home/a/bookmarks".into()) },
             read_only: true,
             fingerprint: None,
             format: Some("veracrypt".to_owned()),

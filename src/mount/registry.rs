@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     asking::have_looked,
+    bookmark::Bookmark,
+    closing::{CloseAt, WhenBusy},
     look::is_reached,
     mountinfo::{Mount, MountId, MountTable},
     namespaces, runtime,
@@ -74,6 +76,12 @@ pub struct Entry {
     /// After how many seconds without use it closes itself; none where it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle: Option<u64>,
+    /// At what else it closes itself.
+    #[serde(default)]
+    pub close_at: CloseAt,
+    /// What becomes of it if it is in use then.
+    #[serde(default)]
+    pub when_busy: WhenBusy,
     /// Where in its file the container begins, in bytes; none where it is all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
@@ -180,6 +188,9 @@ pub struct Record {
     pub block_mount: Option<MountId>,
     /// The mount of the file system.
     pub mount: Option<MountId>,
+    /// The bookmark that goes with the volume.
+    #[serde(default)]
+    pub bookmark: Option<Bookmark>,
     /// The loop device of the kernel and udisks drivers.
     #[serde(default, with = "crate::text::path::optional")]
     pub loop_device: Option<PathBuf>,
@@ -622,6 +633,8 @@ mod tests {
                 uuid: None,
                 mounted_at: timestamp(0),
                 idle: None,
+                close_at: CloseAt::default(),
+                when_busy: WhenBusy::default(),
                 offset: None,
                 dead: false,
             },
@@ -638,6 +651,7 @@ mod tests {
             block_directory: "/run/user/1000/strongroom/7-9/block".into(),
             block_mount: Some(MountId::new(5, 0, 44)),
             mount: None,
+            bookmark: None,
             loop_device: None,
         }
     }

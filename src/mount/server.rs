@@ -1,14 +1,18 @@
 //! The server: one process a volume, from the order to the last wiped key.
 
+mod closing;
+mod contact;
 mod ending;
 mod events;
 mod files;
 mod idle;
 mod leaving;
 mod loss;
+mod medium;
 mod notes;
 mod parts;
 mod place;
+mod presence;
 pub(in crate::mount) mod probe;
 mod raising;
 mod reencryption;
@@ -28,21 +32,27 @@ use std::{
     path::Path,
     process::ExitCode,
     sync::Arc,
-    time::Duration,
 };
 
 use rustix::fs::fstatvfs;
 
+use closing::Wanted;
+use contact::Contact;
 use ending::Cause;
 use events::{Event, Signals, Watch};
 use files::FileWatch;
-use loss::{Contact, Held};
+use loss::Held;
+use medium::Medium;
 use parts::Export;
 use place::{Place, record};
+use presence::Presence;
 use probe::Probe;
 
 use super::{
+    bookmark::Kept,
+    closing::Closing,
     idle::{Idle, Sign},
+    logind::Logind,
     mountinfo::{MountId, MountTable},
     protocol::{self, Answer, Command, Failure, Order, Outcome, Reencrypt, Target},
     runtime,
@@ -120,7 +130,13 @@ fn run(channel: UnixStream, signals: Signals) -> ExitCode {
     } else {
         drop(channel);
     }
-    if server.serve() { ExitCode::SUCCESS } else { ExitCode::from(LOSSY) }
+    let notices = server.contact.notices.clone();
+    let is_whole = server.serve();
+    // The keys are gone, and nobody is held up any more.
+    if let Some(notices) = notices {
+        notices.settle();
+    }
+    if is_whole { ExitCode::SUCCESS } else { ExitCode::from(LOSSY) }
 }
 
 /// An order with the container and the key that came with it.
@@ -150,10 +166,22 @@ struct Server {
     shortage: Arc<Shortage>,
     probe: Probe,
     contact: Contact,
+    /// What goes with the volume.
+    _bookmark: Option<Kept>,
+    /// The disks that the container lies on.
+    medium: Medium,
     /// Dropped before the process ends, it comes to rest.
     reencryption: Arc<LiveReencryption>,
+    /// How it closes by itself.
+    closing: Closing,
     /// Where it closes itself once nobody uses it.
     idle: Option<Idle>,
+    /// Where it closes when its user logs out.
+    presence: Option<Presence>,
+    /// Where it is to close, and is in use.
+    wanted: Option<Wanted>,
+    /// Dropped last: the machine must not sleep before the keys are gone.
+    logind: Option<Logind>,
 }
 
 impl Server {
@@ -222,9 +250,21 @@ impl Server {
             record.ready = !is_private;
             record.entry.header = found.header.map(|header| header.path);
         })?;
-        let limit = order.idle.map(Duration::from_secs);
+        let limit = order.closing.idle;
         let idle = limit.zip(session.sign.take()).map(|(limit, sign)| Idle::begin(limit, sign));
-        let contact = Contact { terminal: order.terminal, home: order.home, wanted: None };
+        let contact = Contact::of(&order);
+        let medium = Medium::of(&container);
+        let logind = closing::listen(&order);
+        let bell = logind.as_ref().map(|logind| logind.bell().try_clone_to_owned());
+        watch.hear(bell.transpose()?);
+        let presence = closing::watch_user(&order);
+        let events = presence.as_ref().map(|presence| presence.events().try_clone_to_owned());
+        watch.see_users(events.transpose()?);
+        let bookmark = Kept::put(order.desktop.bookmarks.as_deref(), &mut session)?;
+        if order.desktop.is_announced {
+            let place = session.record().place().display();
+            contact.inform(&log, &format!("it is open on {place}"));
+        }
         Ok(Self {
             session,
             log,
@@ -237,8 +277,14 @@ impl Server {
             shortage,
             probe: Probe::default(),
             contact,
+            _bookmark: bookmark,
+            medium,
             reencryption,
+            closing: order.closing,
             idle,
+            presence,
+            wanted: None,
+            logind,
         })
     }
 
@@ -309,8 +355,7 @@ impl Server {
     fn serve(mut self) -> bool {
         let mut is_deaf = false;
         loop {
-            let patience = self.idle.as_ref().map(Idle::wait);
-            let event = match self.watch.next(&self.signals, &self.control, patience) {
+            let event = match self.watch.next(&self.signals, &self.control, self.patience()) {
                 Ok(event) => event,
                 Err(error) => {
                     if !is_deaf {
@@ -353,9 +398,12 @@ impl Server {
                     self.note_room();
                     Next::Serve
                 }
+                Event::Logind => self.heed_logind(),
+                Event::Users => self.heed_users(),
                 Event::Command(stream) => self.obey(stream),
             };
-            let next = if let Next::Serve = next { self.look_whether_idle() } else { next };
+            let next = if let Next::Serve = next { self.look_for_medium() } else { next };
+            let next = if let Next::Serve = next { self.look_whether_to_close() } else { next };
             match next {
                 Next::Serve => {}
                 Next::End { is_whole } => return is_whole,

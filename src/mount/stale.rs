@@ -57,6 +57,10 @@ pub(super) fn clear(session: &Session) -> Result<()> {
         if boot_id()? == record.boot_id {
             take_away(record)?;
         }
+        if let Some(bookmark) = &record.bookmark {
+            // One that leads nowhere is in nobody's way.
+            let _ = bookmark.remove();
+        }
         if let (true, Some(mountpoint)) = (record.made_mountpoint, &record.entry.mountpoint) {
             remove_made(mountpoint);
         }

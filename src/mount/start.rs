@@ -22,11 +22,13 @@ use rustix::{
 };
 
 use super::{
+    closing::Closing,
+    desktop::OnDesktop,
     driver::Driver,
     growfs::{self, GrownFilesystem},
     mkfs::NewFilesystem,
     mountpoint::MountPoint,
-    program,
+    notices, program,
     protocol::{self, Answer, Order, Target, Terminal},
     registry::Entry,
     runtime,
@@ -56,8 +58,10 @@ pub struct Request<'a> {
     pub key: &'a [u8],
     /// Where the volume becomes visible.
     pub target: Target,
-    /// After how long without use it closes itself, in whole seconds.
-    pub idle: Option<Duration>,
+    /// How it closes by itself.
+    pub closing: Closing,
+    /// How the desktop tells of it.
+    pub desktop: OnDesktop,
 }
 
 /// A volume that is mounted. Dropping this leaves it mounted, but for [`Target::Private`].
@@ -120,7 +124,9 @@ pub fn start(request: &Request<'_>, interrupted: &AtomicBool) -> Result<Mounted>
         section: request.container.section(),
         is_behind: request.container.locked_too().is_some(),
         terminal: Terminal::current(),
-        idle: request.idle.map(|idle| idle.as_secs()),
+        closing: request.closing.clone(),
+        bus: notices::bus_of_user(),
+        desktop: request.desktop.clone(),
         owner: is_root().then(caller_of_root).flatten(),
         home: std::env::home_dir().filter(|home| home.is_absolute() && home.to_str().is_some()),
     };

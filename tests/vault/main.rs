@@ -8,6 +8,8 @@
 )]
 
 mod builtin;
+mod bus;
+mod closing;
 mod cut_short;
 mod defaults;
 mod errno;

@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, ArgGroup, Args, ValueEnum, ValueHint};
 use serde::Deserialize;
-use strongroom::mount;
+use strongroom::{
+    mount,
+    sys::{process::is_root, user::caller_of_root},
+};
 
 use super::{KeyslotOptions, ProtectOptions, UnlockOptions, parse_time};
 
@@ -38,6 +41,9 @@ pub(crate) struct OpenOptions {
     /// Show it in the file manager
     #[arg(long)]
     pub(crate) show: bool,
+    /// Put a bookmark for it into file choosers and file managers (those of GTK) while it is open
+    #[arg(long)]
+    pub(crate) bookmark: bool,
     #[command(flatten)]
     pub(crate) mounting: MountingOptions,
 }
@@ -61,6 +67,13 @@ pub(crate) struct MountingOptions {
     /// Close it by itself once nothing has used it for this long: 90s, 15m, 2h, or never
     #[arg(long, value_name = "TIME", value_parser = IdleTime::parse)]
     pub(crate) idle: Option<IdleTime>,
+    /// Close it by itself before the machine sleeps, at your logout, or while the screen is locked: sleep, logout, lock, several
+    /// with commas between them, or none [default: sleep,logout; for what root mounts by itself: none]
+    #[arg(long, value_name = "WHEN", value_parser = mount::CloseAt::parse)]
+    pub(crate) close_at: Option<mount::CloseAt>,
+    /// What to do if it is in use when it should close by itself [default: wait]
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub(crate) when_busy: Option<BusyChoice>,
     #[command(flatten)]
     pub(crate) keyslot: KeyslotOptions,
     #[command(flatten)]
@@ -73,6 +86,16 @@ impl MountingOptions {
     /// All mount options together.
     pub(crate) fn options(&self) -> mount::MountOptions {
         self.options.iter().fold(mount::MountOptions::default(), mount::MountOptions::and)
+    }
+
+    /// How it closes by itself.
+    pub(crate) fn closing(&self) -> mount::Closing {
+        let has_user = !is_root() || caller_of_root().is_some();
+        mount::Closing {
+            idle: self.idle.and_then(IdleTime::limit),
+            at: self.close_at.clone().unwrap_or_else(|| mount::CloseAt::usual(has_user)),
+            when_busy: self.when_busy.unwrap_or(BusyChoice::Wait).into(),
+        }
     }
 
     /// Whether nothing is written: `--read-only`, or `-o ro`.
@@ -143,6 +166,24 @@ impl TryFrom<String> for IdleTime {
 
     fn try_from(text: String) -> Result<Self, String> {
         Self::parse(&text)
+    }
+}
+
+/// What becomes of a volume that is in use when it should close by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BusyChoice {
+    /// Leave it open, and say who uses it
+    Wait,
+    /// Save what was written and close it: 30 seconds after a warning, or at once before the machine sleeps
+    Force,
+}
+
+impl From<BusyChoice> for mount::WhenBusy {
+    fn from(choice: BusyChoice) -> Self {
+        match choice {
+            BusyChoice::Wait => Self::Wait,
+            BusyChoice::Force => Self::Force,
+        }
     }
 }
 

@@ -55,6 +55,10 @@ pub(super) enum Event {
     Returned,
     /// The container's medium is full, or is no longer.
     Room,
+    /// logind has told something.
+    Logind,
+    /// Somebody logged in or out.
+    Users,
     /// Mounts changed, or a minute has passed: what lies in the file system deserves a look.
     Changed,
 }
@@ -105,6 +109,8 @@ pub(super) struct Watch {
     files: Option<OwnedFd>,
     room: Option<PipeReader>,
     home: Option<OwnedFd>,
+    logind: Option<OwnedFd>,
+    users: Option<OwnedFd>,
     is_lingering: bool,
     /// When [`Event::Changed`] came last.
     looked: Instant,
@@ -126,6 +132,8 @@ impl Watch {
             files: None,
             room: None,
             home: None,
+            logind: None,
+            users: None,
             is_lingering: false,
             looked: Instant::now(),
         })
@@ -149,6 +157,16 @@ impl Watch {
     /// Watches for news of the room on the container's medium, too: a byte each.
     pub(super) fn mind(&mut self, news: PipeReader) {
         self.room = Some(news);
+    }
+
+    /// Watches for what logind tells, too; for no more of that where it is `None`.
+    pub(super) fn hear(&mut self, bell: Option<OwnedFd>) {
+        self.logind = bell;
+    }
+
+    /// Watches for users who log in or out, too.
+    pub(super) fn see_users(&mut self, events: Option<OwnedFd>) {
+        self.users = events;
     }
 
     /// Has [`Event::Changed`] come when something is taken out of `directory`, the session's, or that or a folder above it goes.
@@ -218,6 +236,8 @@ impl Watch {
                     return Ok(Event::Changed);
                 }
                 Ready::Files => return Ok(Event::Files),
+                Ready::Logind => return Ok(Event::Logind),
+                Ready::Users => return Ok(Event::Users),
                 Ready::Room => {
                     let read = self.room.as_mut().map(|room| room.read(&mut [0; 16])).transpose()?;
                     self.room.take_if(|_| read == Some(0));
@@ -260,6 +280,10 @@ impl Watch {
         descriptors.extend(self.room.as_ref().map(|room| PollFd::new(room, PollFlags::IN)));
         let home = descriptors.len();
         descriptors.extend(self.home.as_ref().map(|home| PollFd::new(home, PollFlags::IN)));
+        let logind = descriptors.len();
+        descriptors.extend(self.logind.as_ref().map(|logind| PollFd::new(logind, PollFlags::IN)));
+        let users = descriptors.len();
+        descriptors.extend(self.users.as_ref().map(|users| PollFd::new(users, PollFlags::IN)));
         let longest = if self.is_lingering { MOMENT } else { LOOK };
         let longest = patience.map_or(longest, |patience| patience.min(longest));
         let is_time = match poll(&mut descriptors, Timespec::try_from(longest).ok().as_ref()) {
@@ -279,8 +303,10 @@ impl Watch {
             () if alarm < files && fired(alarm) => Ready::Refused,
             () if files < room && fired(files) => Ready::Files,
             () if room < home && fired(room) => Ready::Room,
+            () if logind < users && fired(logind) => Ready::Logind,
+            () if fired(users) => Ready::Users,
             () if fired(1) => Ready::Command,
-            () if fired(2) || is_time || fired(home) => Ready::Changed,
+            () if fired(2) || is_time || home < logind && fired(home) => Ready::Changed,
             () => Ready::Nothing,
         })
     }
@@ -300,6 +326,8 @@ enum Ready {
     Refused,
     Files,
     Room,
+    Logind,
+    Users,
     Command,
     Changed,
     Nothing,

@@ -5,21 +5,16 @@
 
 use std::{
     ffi::OsString,
-    fs::{File, OpenOptions},
-    io::Write,
+    fs::File,
     ops::ControlFlow,
-    os::unix::{
-        fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
-        net::{UnixListener, UnixStream},
-    },
+    os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
     sync::atomic::Ordering,
 };
 
-use rustix::fs::OFlags;
-
 use super::{
     Server,
+    contact::Contact,
     events::{self, HoldEvent, Signals},
     files::{FileWatch, Found, Place},
     move_home,
@@ -27,14 +22,14 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     mount::{
-        protocol::{self, Command, Failure, Outcome, Rescued, Terminal},
+        protocol::{self, Command, Failure, Outcome, Rescued},
         rescued::{MOST_RESCUED, name_of_copy},
         save::header_of,
         session::Session,
         undo::{Log, Undo},
         whereabouts::{Body, COPY_FIRST, Lost},
     },
-    text::{in_one_line, path::command_word},
+    text::path::command_word,
     volume::{Container, duplicate_to, has_room_for},
 };
 
@@ -290,24 +285,6 @@ fn copy_beside(file: &File, folder: &Path, name: &OsString) -> Result<PathBuf> {
     ))
 }
 
-impl Terminal {
-    /// Writes a line to the terminal from which the volume was mounted, if it still is its user's, and he lets himself be
-    /// written to (`mesg y`).
-    pub(super) fn tell(&self, line: &str) {
-        let flags = (OFlags::NOCTTY | OFlags::NONBLOCK).bits().cast_signed();
-        let Ok(mut terminal) = OpenOptions::new().write(true).custom_flags(flags).open(&self.path) else {
-            return;
-        };
-        let is_same = terminal.metadata().is_ok_and(|found| {
-            found.file_type().is_char_device() && found.uid() == self.owner && found.mode() & 0o020 != 0
-        });
-        if is_same {
-            // Nobody waits for a terminal that is stopped.
-            let _ = write!(terminal, "\r\nstrongroom: warning: {}\r\n", in_one_line(line));
-        }
-    }
-}
-
 /// What is left of a session when all but the ciphertext is down: the container, held open until it is saved or given up.
 pub(super) struct Held {
     session: Session,
@@ -323,17 +300,6 @@ pub(super) struct Held {
     lossy: Option<Error>,
     /// Whether it went without a copy.
     is_given_up: bool,
-}
-
-/// Whom to tell, and where a copy may go.
-#[derive(Debug)]
-pub(super) struct Contact {
-    /// The terminal from which the volume was mounted.
-    pub terminal: Option<Terminal>,
-    /// The user's home.
-    pub home: Option<PathBuf>,
-    /// The name of the copy that a command asked for which the volume outlived.
-    pub wanted: Option<PathBuf>,
 }
 
 impl Held {
@@ -498,15 +464,14 @@ pub(super) fn tell_of_copies(contact: &Contact, log: &Log, copies: &[PathBuf]) {
     for copy in copies {
         let line =
             format!("a volume whose container was lost was unmounted; a copy of it is in {}", copy.display());
-        log(&line);
-        if let Some(terminal) = &contact.terminal {
-            terminal.tell(&line);
-        }
+        contact.tell(log, &line);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     fn found(container: Option<Lost>, header: Option<Lost>) -> Found {

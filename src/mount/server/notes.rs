@@ -63,7 +63,8 @@ impl Server {
         };
         self.note_found(&found);
         let read_only = self.session.record().entry.read_only;
-        let is_new = !was_lost && !self.is_private;
+        // Of a disk that is gone more is told.
+        let is_new = !was_lost && !self.is_private && !self.medium.is_gone();
         let Some(loss) = Loss::of(found, read_only).filter(|_| is_new) else { return };
         let record = self.session.record();
         let line = loss.notice(record.entry.mountpoint.as_deref().unwrap_or(&record.block_directory));
@@ -94,6 +95,9 @@ impl Server {
         (self.log)(
             "a write would have touched the protected hidden volume: every write is refused from now on",
         );
+        // What was protected is nobody's business who sees the screen.
+        let place = self.session.record().place().display();
+        self.tell(&format!("{place} is read-only from now on: see strongroom list"));
         self.note(|record| {
             record.entry.read_only = true;
             record.entry.protection = Some(Protection::Triggered);
@@ -244,11 +248,18 @@ impl Server {
         }
     }
 
-    /// Tells whoever can be reached.
+    /// Warns whoever can be reached.
     pub(super) fn tell(&self, line: &str) {
-        (self.log)(line);
-        if let Some(terminal) = &self.contact.terminal {
-            terminal.tell(line);
-        }
+        self.contact.tell(&self.log, line);
+    }
+
+    /// The same of a volume that is to close by itself.
+    pub(super) fn tell_of_closing(&self, line: &str) {
+        self.contact.tell_of_closing(&self.log, line);
+    }
+
+    /// Tells the desktop what is no warning.
+    pub(super) fn inform(&self, line: &str) {
+        self.contact.inform(&self.log, line);
     }
 }

@@ -108,7 +108,9 @@ pub(super) fn record(
         pid: server.pid,
         uuid: volume.info().uuid.clone(),
         mounted_at: now(),
-        idle: order.idle,
+        idle: order.closing.idle.map(|idle| idle.as_secs()),
+        close_at: order.closing.at.clone(),
+        when_busy: order.closing.when_busy,
         offset: order.section.as_ref().map(|section| section.start),
         dead: false,
     };
@@ -127,6 +129,7 @@ pub(super) fn record(
         block_directory,
         block_mount: None,
         mount: None,
+        bookmark: None,
         loop_device: None,
     })
 }

@@ -1,0 +1,200 @@
+//! Notices on the user's desktop (`org.freedesktop.Notifications`), for what a terminal would be told.
+//!
+//! A thread of its own shows them, each on a connection of its own. Nobody waits for it but the end of the process, and that for a
+//! moment only: where the desktop does not answer, what is too much is dropped.
+
+use std::{
+    collections::HashMap,
+    env,
+    os::unix::fs::{FileTypeExt, MetadataExt},
+    path::PathBuf,
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{self, Receiver, SyncSender},
+    },
+    thread,
+    time::Duration,
+};
+
+use zbus::{Connection, Variant, block_on, connection::Builder};
+
+use crate::{
+    sys::process::{effective_user, is_root},
+    text::excerpt_within,
+};
+
+/// What a notice is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Topic {
+    /// That a volume closes by itself, or does not. A newer one takes the place of the last.
+    Closing,
+    /// Everything else.
+    Other,
+}
+
+/// How much a notice matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// It may be missed.
+    Low,
+    /// Something may be lost: it stays until it is seen.
+    High,
+}
+
+/// Where the user's desktop hears notices: the address of the session's bus. Never root's, whose environment may be somebody else's.
+pub(super) fn bus_of_user() -> Option<String> {
+    if is_root() {
+        return None;
+    }
+    let named = env::var("DBUS_SESSION_BUS_ADDRESS").ok();
+    named.as_deref().and_then(local_address).map(str::to_owned).or_else(|| {
+        let socket = PathBuf::from(env::var_os("XDG_RUNTIME_DIR")?).join("bus");
+        let found = socket.metadata().ok()?;
+        let is_own = found.file_type().is_socket() && found.uid() == effective_user();
+        let path = socket.to_str().filter(|path| path.bytes().all(is_plain))?;
+        is_own.then(|| format!("unix:path={path}"))
+    })
+}
+
+/// The first of some addresses that is a socket of this machine: nothing is started, and nothing goes over a network.
+fn local_address(addresses: &str) -> Option<&str> {
+    let is_local =
+        |address: &&str| ["unix:path=/", "unix:abstract="].iter().any(|way| address.starts_with(way));
+    addresses.split(';').find(is_local)
+}
+
+/// What needs no escaping in an address (D-Bus specification, server addresses).
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'/' | b'.' | b'\\')
+}
+
+/// The way to the desktop.
+#[derive(Debug)]
+pub(super) struct Notices {
+    queue: Mutex<Option<SyncSender<Notice>>>,
+    /// Ends with the thread.
+    end: Mutex<Receiver<()>>,
+}
+
+#[derive(Debug)]
+struct Notice {
+    text: String,
+    topic: Topic,
+    urgency: Urgency,
+}
+
+impl Notices {
+    /// Begins. `title` stands above each notice: the volume's name. `None` where no thread can be had.
+    pub(super) fn start(address: String, title: &str) -> Option<Self> {
+        let (queue, notices) = mpsc::sync_channel::<Notice>(MOST_WAITING);
+        let (ended, end) = mpsc::channel();
+        let title = excerpt_within(title, TITLE);
+        let show = move || {
+            let _ends_with_this = ended;
+            let mut last = 0;
+            for notice in notices {
+                let replaced = if notice.topic == Topic::Closing { last } else { 0 };
+                // Where there is no desktop, the terminal and the log have it.
+                let shown = block_on(show(&address, &title, &notice, replaced));
+                if let (Topic::Closing, Ok(number)) = (notice.topic, shown) {
+                    last = number;
+                }
+            }
+        };
+        thread::Builder::new().name("notices".to_owned()).spawn(show).ok()?;
+        Some(Self { queue: Mutex::new(Some(queue)), end: Mutex::new(end) })
+    }
+
+    /// Has the desktop show a line, and does not wait for it.
+    pub(super) fn show(&self, line: &str, topic: Topic, urgency: Urgency) {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(queue) = &*queue {
+            let _too_many = queue.try_send(Notice { text: excerpt_within(line, TEXT), topic, urgency });
+        }
+    }
+
+    /// Takes no more, and waits a moment until what was taken is shown.
+    pub(super) fn settle(&self) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let _ended = self.end.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(LAST_MOMENT);
+    }
+}
+
+/// Shows a notice, in the place of the one with the number `replaced` unless that is 0. Gives its number.
+///
+/// # Errors
+/// That there is no bus, that it is not the user's, or that nobody shows notices there.
+async fn show(address: &str, title: &str, notice: &Notice, replaced: u32) -> zbus::Result<u32> {
+    let bus = Builder::address(address).method_timeout(PATIENCE).build().await?;
+    if bus.peer_creds().await?.unix_user_id() != Some(effective_user()) {
+        return Err(zbus::Error::Failure("the bus is somebody else's".to_owned()));
+    }
+    let has_markup = capabilities(&bus).await?.iter().any(|capability| capability == "body-markup");
+    let text = if has_markup { escaped(&notice.text) } else { notice.text.clone() };
+    let level: u8 = match notice.urgency {
+        Urgency::Low => 1,
+        Urgency::High => 2,
+    };
+    let hints = HashMap::from([("urgency", Variant::from(level))]);
+    let body = (NAME, replaced, NAME, title, text, Vec::<&str>::new(), hints, BY_ITS_OWN_RULES);
+    let reply = bus.call_method(Some(SERVICE), OBJECT, Some(SERVICE), "Notify", &body).await?;
+    reply.body().deserialize()
+}
+
+async fn capabilities(bus: &Connection) -> zbus::Result<Vec<String>> {
+    let reply = bus.call_method(Some(SERVICE), OBJECT, Some(SERVICE), "GetCapabilities", &()).await?;
+    reply.body().deserialize()
+}
+
+/// The text where `<b>` is markup.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+const NAME: &str = "strongroom";
+const SERVICE: &str = "org.freedesktop.Notifications";
+const OBJECT: &str = "/org/freedesktop/Notifications";
+/// How long it shows is for the desktop to say.
+const BY_ITS_OWN_RULES: i32 = -1;
+const MOST_WAITING: usize = 16;
+/// The characters of a title, and of a text.
+const TITLE: usize = 60;
+const TEXT: usize = 400;
+/// How long the desktop may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a process that ends waits for it.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sockets_of_this_machine_are_gone_to() {
+        for (addresses, taken) in [
+            ("unix:path=/run/user/1000/bus", Some("unix:path=/run/user/1000/bus")),
+            ("unix:abstract=/tmp/dbus-x,guid=7", Some("unix:abstract=/tmp/dbus-x,guid=7")),
+            ("tcp:host=example.org,port=7;unix:path=/b", Some("unix:path=/b")),
+            ("unixexec:path=/bin/sh,argv1=-c", None),
+            ("autolaunch:", None),
+            ("", None),
+        ] {
+            assert_eq!(local_address(addresses), taken, "{addresses}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_no_markup() {
+        assert_eq!(escaped("a<b>&amp;"), "a&lt;b&gt;&amp;amp;");
+    }
+
+    #[test]
+    fn a_desktop_that_is_not_there_holds_nothing_up() {
+        let notices = Notices::start("unix:path=/nowhere/bus".to_owned(), "v").unwrap();
+        for _ in 0..100 {
+            notices.show("closed", Topic::Closing, Urgency::Low);
+        }
+        notices.settle();
+        notices.show("too late", Topic::Other, Urgency::High);
+    }
+}

@@ -1,0 +1,95 @@
+//! Whether the disk that a container lies on is still there: a stick may be pulled out.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::{FileTypeExt, MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{major, minor};
+
+use super::{Next, Server, warden::Patience};
+use crate::volume::Container;
+
+/// The disks that a container lies on, by what the kernel shows of them.
+#[derive(Debug)]
+pub(super) struct Medium {
+    shown: Vec<PathBuf>,
+}
+
+impl Medium {
+    /// Those of a container that is open. File systems that are on no one disk have none that can be told.
+    pub(super) fn of(container: &Container) -> Self {
+        Self::below([Some(container.file()), container.file_behind()].into_iter().flatten(), DEVICES)
+    }
+
+    fn below<'a>(files: impl Iterator<Item = &'a File>, devices: &str) -> Self {
+        let number = |file: &File| {
+            let found = file.metadata().ok()?;
+            Some(if found.file_type().is_block_device() { found.rdev() } else { found.dev() })
+        };
+        let shown = files
+            .filter_map(number)
+            .map(|number| Path::new(devices).join(format!("{}:{}", major(number), minor(number))));
+        Self { shown: shown.filter(|path| path.symlink_metadata().is_ok()).collect() }
+    }
+
+    /// Whether one of them is gone, and not only out of sight.
+    pub(super) fn is_gone(&self) -> bool {
+        let is_missing = |path: &PathBuf| {
+            fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+                && path
+                    .parent()
+                    .is_some_and(|all| fs::read_dir(all).is_ok_and(|mut all| all.next().is_some()))
+        };
+        self.shown.iter().any(is_missing)
+    }
+}
+
+impl Server {
+    /// Takes down a volume whose disk is gone, where that is so: nothing of it can be read or saved any more, and when the disk comes
+    /// back, it is another one to the kernel.
+    pub(super) fn look_for_medium(&mut self) -> Next {
+        if self.is_private || !self.medium.is_gone() {
+            return Next::Serve;
+        }
+        self.shortage.give_up();
+        let warden = self.warden(None, Patience::None);
+        let lossy = self.end_by_force(0).lossy();
+        warden.stay();
+        self.answer_waiting(lossy.as_ref());
+        let entry = &self.session.record().entry;
+        let (place, container) = (self.session.record().place().display(), entry.container.display());
+        let lost = if entry.read_only { "" } else { "; what was not written to it by then is lost" };
+        self.tell(&format!("{place} was closed: the disk that holds {container} is gone{lost}"));
+        Next::End { is_whole: lossy.is_none() }
+    }
+}
+
+const DEVICES: &str = "/sys/dev/block";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_gone_only_where_the_others_still_show() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = tempfile::tempfile().unwrap();
+        let number = file.metadata().unwrap().dev();
+        let own = folder.path().join(format!("{}:{}", major(number), minor(number)));
+        fs::create_dir(&own).unwrap();
+        fs::create_dir(folder.path().join("other")).unwrap();
+        let devices = folder.path().to_str().unwrap();
+        let medium = Medium::below([&file].into_iter(), devices);
+        assert!(!medium.is_gone());
+        fs::remove_dir(&own).unwrap();
+        assert!(medium.is_gone());
+        fs::remove_dir(folder.path().join("other")).unwrap();
+        assert!(!medium.is_gone(), "nobody shows any");
+        // What never showed cannot go.
+        fs::create_dir(folder.path().join("other")).unwrap();
+        assert!(!Medium::below([&file].into_iter(), devices).is_gone());
+    }
+}
