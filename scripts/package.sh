@@ -91,7 +91,7 @@ Architecture: $1
 Maintainer: strongroom <nobody@strongroom.invalid>
 Installed-Size: $(find "$2/usr" -type f -printf '%k\n' | awk '{ sum += $1 } END { print sum }')
 Depends: $3, fuse3
-Recommends: e2fsprogs
+Recommends: e2fsprogs, pinentry-gnome3 | pinentry-x11
 Suggests: btrfs-progs, ntfs-3g, xfsprogs
 Section: utils
 Priority: optional

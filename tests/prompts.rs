@@ -56,7 +56,7 @@ fn answers_that_differ_are_asked_for_again() {
     let mut terminal = Terminal::start(&create("new"));
     terminal.answer("New password for new: ", PASSWORD);
     terminal.answer("Repeat the password: ", "correct horse battery stable");
-    terminal.expect("The passwords do not match; try again.\r\n");
+    terminal.expect("strongroom: the passwords do not match; try again\r\n");
     terminal.answer("New password for new: ", PASSWORD);
     terminal.answer("Repeat the password: ", PASSWORD);
     terminal.expect("created new");

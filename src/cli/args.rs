@@ -55,7 +55,7 @@ pub(crate) use reencrypt::{CipherChoice, ReencryptOptions};
 pub(crate) use resize::ResizeOptions;
 pub(crate) use stick::StickOptions;
 
-use super::{limits::parse_time, size::parse_size};
+use super::{ask::AskChoice, limits::parse_time, size::parse_size};
 use check::CHECK_EXAMPLES;
 use erase::ERASE_EXAMPLES;
 use images::{EXPORT_EXAMPLES, IMPORT_EXAMPLES};
@@ -92,6 +92,10 @@ pub(crate) struct OutputOptions {
     /// Say what is being done
     #[arg(short, long, global = true, display_order = 902)]
     pub(crate) verbose: bool,
+    /// Where to ask for a password: on the terminal, in a window, or by systemd's agents [default: terminal; pinentry where there
+    /// is only a display]
+    #[arg(long, value_enum, value_name = "WHERE", global = true, display_order = 903)]
+    pub(crate) ask: Option<AskChoice>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -414,9 +418,9 @@ pub(crate) struct ManOptions {
     pub(crate) command: Vec<String>,
 }
 
-/// Where the password and the keyfiles come from. Without any of these the password is asked for on the terminal.
+/// Where the password and the keyfiles come from. Without any of these somebody is asked for the password.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Secrets (the password is asked for on the terminal where no source is given)")]
+#[command(next_help_heading = "Secrets (you are asked for the password where no source is given)")]
 #[command(group = ArgGroup::new("password").multiple(false))]
 pub(crate) struct SecretOptions {
     /// Read the password from a file; one newline at its end is dropped; - is standard input
@@ -515,7 +519,8 @@ impl From<PinChoice> for unlock::PinChoice {
 /// what has a good default.
 pub(crate) fn is_rare(id: &str) -> bool {
     const BEGINNINGS: [&str; 2] = ["protect_", "new_"];
-    const NAMES: [&str; 28] = [
+    const NAMES: [&str; 29] = [
+        "ask",
         "backup_header",
         "cipher",
         "hash",

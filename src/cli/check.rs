@@ -1,6 +1,6 @@
 //! `check`: everything that can be found out about a container without changing it.
 
-use std::{fmt::Write, io::IsTerminal, path::Path};
+use std::{fmt::Write, path::Path};
 
 use serde::Serialize;
 use strongroom::{
@@ -11,13 +11,13 @@ use strongroom::{
 
 use super::{
     args::CheckOptions,
+    ask,
     info::counted,
     interrupt,
     mounting::{is_only_viewed, use_of},
     output::Console,
     pin::PinInfo,
     progress::ByteProgress,
-    prompt,
     report::exit_status,
     unlock::{cannot_open, open_to_look, settle_format, unlock_with},
 };
@@ -68,7 +68,7 @@ fn check_under_key(
         return Ok((vec![Finding::error("header", error.reason_with_way())], header.describe()));
     }
     let secrets = &options.unlock.secrets;
-    let can_ask = std::io::stdin().is_terminal() && prompt::has_terminal();
+    let can_ask = ask::is_welcome();
     if options.no_unlock || (secrets.is_prompt(header.keyfile_role()) && !can_ask) {
         let more = header.told_by_key().map(|more| format!(", and {more}")).unwrap_or_default();
         let message = format!(

@@ -26,6 +26,7 @@ use toml::Spanned;
 
 use super::{
     args::{BusyChoice, Command, DriverChoice, IdleTime, MountingOptions, OwnersChoice},
+    ask::AskChoice,
     folders, interrupt, mounting,
     output::Console,
     unlock::{read_header, settle_format},
@@ -47,13 +48,7 @@ pub(crate) fn apply(console: Console, command: &mut Command) -> Result<()> {
     if mounting.read_only && mounting.options().read_only() == Some(false) {
         return Err(Error::new(ErrorKind::Usage, "cannot be used with --read-only").during("-o rw"));
     }
-    let mut files = Vec::new();
-    for path in places() {
-        files.extend(
-            interrupt::asking_at_liberty(&path, || read(&path))
-                .map_err(|error| error.during(format!("cannot use {}", path.display())))?,
-        );
-    }
+    let files = files()?;
     if files.is_empty() {
         return Ok(());
     }
@@ -74,6 +69,39 @@ pub(crate) fn apply(console: Console, command: &mut Command) -> Result<()> {
         wishes.fill(mounting);
     }
     Ok(())
+}
+
+/// Where a user wants to be asked.
+#[derive(Debug, Default)]
+pub(crate) struct Asking {
+    pub(crate) ask: Option<AskChoice>,
+    /// The program that stands for `pinentry`.
+    pub(crate) pinentry: Option<PathBuf>,
+}
+
+/// What the files say of that.
+///
+/// # Errors
+/// As [`apply`].
+pub(crate) fn asking() -> Result<Asking> {
+    let mut asking = Asking::default();
+    for file in files()? {
+        asking.ask = file.ask.map(|ask| ask.0).or(asking.ask);
+        asking.pinentry = file.pinentry.map(|program| program.0).or(asking.pinentry);
+    }
+    Ok(asking)
+}
+
+/// The files that there are, the system's first.
+fn files() -> Result<Vec<Choices>> {
+    let mut files = Vec::new();
+    for path in places() {
+        files.extend(
+            interrupt::asking_at_liberty(&path, || read(&path))
+                .map_err(|error| error.during(format!("cannot use {}", path.display())))?,
+        );
+    }
+    Ok(files)
 }
 
 /// Where such files may be. Root has the system's alone: whatever home `sudo` names is somebody else's.
@@ -134,6 +162,8 @@ fn parse(text: &str) -> Result<Choices> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Choices {
+    ask: Option<Ask>,
+    pinentry: Option<Program>,
     #[serde(default)]
     defaults: Wishes,
     #[serde(default)]
@@ -224,6 +254,23 @@ impl TryFrom<String> for Occasions {
     }
 }
 
+/// The whole path of a program.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Program(PathBuf);
+
+impl TryFrom<String> for Program {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<Self, String> {
+        if text.starts_with('/') {
+            Ok(Self(text.into()))
+        } else {
+            Err(format!("{text:?} is not a whole path"))
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "String")]
 struct Busy(BusyChoice);
@@ -235,6 +282,20 @@ impl TryFrom<String> for Busy {
         BusyChoice::from_str(&text, false)
             .map(Self)
             .map_err(|_| format!("{text:?} is neither wait nor force"))
+    }
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+struct Ask(AskChoice);
+
+impl TryFrom<String> for Ask {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<Self, String> {
+        AskChoice::from_str(&text, false)
+            .map(Self)
+            .map_err(|_| format!("{text:?} is neither terminal, pinentry nor systemd"))
     }
 }
 
@@ -322,6 +383,8 @@ mod tests {
             ("[defaults]\nat = \"/mnt\"\n", "line 2: at: each vault has a place of its own"),
             ("[vault.photos]\nidle = \"1h\"\n", "\"photos\" is neither a whole path nor a UUID"),
             ("[vault.\"/a\"]\nat = \"b\"\n", "line 2: \"b\" is not a whole path"),
+            ("pinentry = \"pinentry-qt\"\n", "line 1: \"pinentry-qt\" is not a whole path"),
+            ("ask = \"dialog\"\n", "line 1: \"dialog\" is neither terminal"),
             ("[defaults\n", "line 1: "),
             ("[defaults]\npassword = \"x\"\n", "line 2: unknown field `password`"),
         ] {

@@ -14,12 +14,12 @@ use strongroom::{
 
 use super::{
     args::EraseOptions,
+    ask,
     info::counted,
     interrupt,
     mounting::name_holder,
     output::Console,
     progress::spin,
-    prompt,
     size::show_size,
     unlock::{attach, check_kind},
 };
@@ -103,7 +103,7 @@ fn formats_of(container: &Container, force: bool) -> Result<Vec<&'static dyn For
 }
 
 fn confirm(name: &str, info: Option<&HeaderInfo>) -> Result<()> {
-    if !prompt::has_terminal() {
+    if !ask::is_possible() {
         let error = Error::new(ErrorKind::Usage, "there is no terminal to ask on");
         return Err(error.with_hint("--yes skips the question"));
     }
@@ -112,7 +112,7 @@ fn confirm(name: &str, info: Option<&HeaderInfo>) -> Result<()> {
         None => "no whole header".to_owned(),
     };
     let question = format!("{name} ({what}) will be erased. No password will ever open it again.");
-    prompt::confirm_by(&question, "erase")
+    ask::confirm_by(&question, "erase")
 }
 
 fn describe(info: &HeaderInfo) -> String {

@@ -1,21 +1,20 @@
 //! The command line as a front end of unlocking: what it asks, says and advises, in its words.
 
-use std::{io::IsTerminal, path::Path};
+use std::path::Path;
 
 use strongroom::{
     crypto::secret::Password,
     error::Result,
     format::{KeyslotInfo, Monitor, native::SlotKind},
     text::path::command_word,
-    unlock::{Advice, Found, FrontEnd, News, Question, Secret, TRIES, Task, Wanted},
+    unlock::{self, Advice, Found, FrontEnd, News, Secret, TRIES, Task, Wanted},
 };
 
 use super::{
+    ask::{self, Asker, Question},
     interrupt, oddity,
     output::Console,
     progress::{self, TrialProgress},
-    prompt::{self, SecretPrompt},
-    recovery,
     secrets::{self, Source},
 };
 
@@ -49,32 +48,28 @@ impl FrontEnd for CommandLine<'_> {
     }
 
     fn ask(&self, wanted: &Wanted<'_>) -> Result<Password> {
-        if let Some(refusal) = wanted.refusal {
-            self.console.note(&format!("strongroom: {refusal}"));
-        }
         if !self.source.is_prompt() {
             return secrets::read_for(self.source, &wanted.secret);
         }
         self.check_source(&wanted.secret)?;
-        let question = question(wanted);
-        let mut prompt = SecretPrompt::begin()?;
-        let answer = match wanted.secret {
-            Secret::RecoveryKey => recovery::typed(&mut prompt, &question)?,
-            secret if secret.may_be_empty() => prompt.ask_optional(&question)?.unwrap_or_default(),
-            _ => prompt.ask(&question)?,
-        };
-        Ok(Password::copy_of(answer.as_bytes())?)
+        let error = wanted.refusal.map(|refusal| refusal.to_string());
+        let is_long = matches!(wanted.secret, Secret::RecoveryKey);
+        let question = Question { line: &question(wanted), error: error.as_deref(), is_long };
+        let answer = Asker::begin()?.secret(self.console, question)?;
+        if answer.is_empty() && !wanted.secret.may_be_empty() {
+            return Err(ask::nothing_entered());
+        }
+        Ok(answer)
     }
 
-    fn agrees(&self, question: &Question<'_>) -> Result<bool> {
-        if !prompt::has_terminal() || !std::io::stdin().is_terminal() {
-            return Ok(false);
-        }
-        prompt::is_confirmed(&put(question), "yes")
+    fn agrees(&self, question: &unlock::Question<'_>) -> Result<bool> {
+        if ask::is_welcome() { ask::is_confirmed(&put(question), "yes") } else { Ok(false) }
     }
 
     fn touch(&self, token: &str) {
-        self.console.note(&format!("strongroom: touch the FIDO2 token ({token})"));
+        let line = format!("touch the FIDO2 token ({token})");
+        self.console.note(&format!("strongroom: {line}"));
+        ask::show(&line);
     }
 
     fn tell(&self, news: &News<'_>) {
@@ -149,7 +144,12 @@ impl FrontEnd for CommandLine<'_> {
             Task::DeriveHidden => interrupt::at_liberty(|| {
                 progress::spin(self.console, "deriving the key of the hidden volume", || done(work))
             }),
-            Task::Read(_) | Task::Token => interrupt::at_liberty(|| done(work)),
+            Task::Read(_) => interrupt::at_liberty(|| done(work)),
+            Task::Token => {
+                let told = interrupt::at_liberty(|| done(work));
+                ask::close();
+                told
+            }
         }
     }
 
@@ -199,9 +199,9 @@ fn what_opens(slot: &KeyslotInfo) -> &'static str {
     if slot.kind == SlotKind::Recovery.name() { "Recovery key" } else { "Password" }
 }
 
-fn put(question: &Question<'_>) -> String {
+fn put(question: &unlock::Question<'_>) -> String {
     match question {
-        Question::TryOpaque(path) => format!(
+        unlock::Question::TryOpaque(path) => format!(
             "{} shows no strongroom or LUKS header. It may be a VeraCrypt or TrueCrypt container, which cannot be recognised without its password (if its header is in a file of its own, say no and name that file with --header). Try VeraCrypt and TrueCrypt (takes some seconds)?",
             path.display()
         ),

@@ -12,10 +12,9 @@ use strongroom::{
     error::{Error, ErrorKind, Result},
     mount::MountOptions,
     sys::process::is_root,
-    text::path::command_word,
 };
 
-use super::{prompt, report};
+use super::{ask, prompt, report};
 
 /// The name under which this program is the helper of mount(8).
 pub(crate) const NAME: &str = "mount.strongroom";
@@ -43,11 +42,7 @@ struct Call {
 pub(crate) fn translate(arguments: &[OsString]) -> Result<Option<Vec<OsString>>> {
     let call = Call::parse(arguments)?;
     let line = Line::parse(&call)?;
-    Ok(if call.is_fake {
-        None
-    } else {
-        Some(line.words(&call, &Surroundings::find(Path::new(&call.container))))
-    })
+    Ok(if call.is_fake { None } else { Some(line.words(&call, &Surroundings::find())) })
 }
 
 /// The exit status that mount(8) passes on, for one of ours.
@@ -169,8 +164,8 @@ impl Line {
                 words.push(with_path("--password-file=", password));
             } else if has_keyfile && !self.asks {
                 words.push("--no-password".into());
-            } else if let Some(command) = &surroundings.agents {
-                words.push(format!("--password-command={command}").into());
+            } else if surroundings.has_agents {
+                words.push("--ask=systemd".into());
             }
         }
         words.push("--".into());
@@ -201,12 +196,12 @@ struct Surroundings {
     /// Credentials of the service (systemd.exec(5)).
     password: Option<PathBuf>,
     keyfile: Option<PathBuf>,
-    /// The command that asks the password agents of the system, where there is no terminal.
-    agents: Option<String>,
+    /// Whether the password agents of the system are asked, as there is no terminal.
+    has_agents: bool,
 }
 
 impl Surroundings {
-    fn find(container: &Path) -> Self {
+    fn find() -> Self {
         let folder =
             env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from).filter(|path| path.is_absolute());
         let credential = |name: &str| {
@@ -214,19 +209,11 @@ impl Surroundings {
             path.is_file().then_some(path)
         };
         // Those of a user ask on the terminal.
-        let asks_agents = is_root() && !prompt::has_terminal();
-        let program = ["/usr/bin", "/bin"].map(|folder| Path::new(folder).join("systemd-ask-password"));
-        let program = program.into_iter().find(|path| asks_agents && path.is_file());
-        let agents = program.map(|program| {
-            let message = format!("Password for {}:", container.display());
-            let id = format!("strongroom:{}", container.display());
-            let [message, id] = [message, id].map(|text| command_word(Path::new(OsStr::new(&text))));
-            format!("exec {} --no-tty --id={id} -- {message}", program.display())
-        });
+        let has_agents = is_root() && !prompt::has_terminal() && ask::agents().is_ok();
         Self {
             password: credential("strongroom.password"),
             keyfile: credential("strongroom.keyfile"),
-            agents,
+            has_agents,
         }
     }
 }
@@ -304,13 +291,10 @@ mod tests {
 
     #[test]
     fn credentials_come_before_the_agents() {
-        let agents = Some("ask".to_owned());
-        let asking = Surroundings { agents: agents.clone(), ..Surroundings::default() };
-        assert_eq!(
-            words("/v /m", &asking).unwrap(),
-            "strongroom mount --quiet --password-command=ask -- /v /m"
-        );
-        let given = Surroundings { password: Some("/c/p".into()), keyfile: Some("/c/k".into()), agents };
+        let asking = Surroundings { has_agents: true, ..Surroundings::default() };
+        assert_eq!(words("/v /m", &asking).unwrap(), "strongroom mount --quiet --ask=systemd -- /v /m");
+        let given =
+            Surroundings { password: Some("/c/p".into()), keyfile: Some("/c/k".into()), has_agents: true };
         assert_eq!(
             words("/v /m", &given).unwrap(),
             "strongroom mount --quiet --keyfile=/c/k --password-file=/c/p -- /v /m"

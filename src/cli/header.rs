@@ -30,11 +30,12 @@ use strongroom::{
 
 use super::{
     args::{HeaderBackupOptions, HeaderCommand, HeaderRestoreOptions, PlaceOptions},
+    ask,
     info::describe_keyslots,
     interrupt,
     mounting::open,
     output::Console,
-    pin, prompt,
+    pin,
     unlock::{attach, cannot_open, check_kind, settle_format, unlock},
 };
 
@@ -412,7 +413,7 @@ fn known_data(storage: &dyn Storage) -> Result<Option<&'static str>> {
 
 /// Fails early where a question will have to be asked and nobody can answer.
 fn check_terminal(is_agreed: bool, path: &Path) -> Result<()> {
-    if is_agreed || prompt::has_terminal() {
+    if is_agreed || ask::is_possible() {
         return Ok(());
     }
     let error =
@@ -432,7 +433,7 @@ fn agree_by(question: &str, answer: &str, is_agreed: bool, hint: &str) -> Result
     if is_agreed {
         return Ok(());
     }
-    prompt::confirm_by(question, answer).map_err(|error| error.with_hint(hint))
+    ask::confirm_by(question, answer).map_err(|error| error.with_hint(hint))
 }
 
 /// Where `--yes` alone does not do, for the reason given.

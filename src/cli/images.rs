@@ -24,12 +24,11 @@ use strongroom::{
 
 use super::{
     args::{ExportOptions, ImportOptions},
-    interrupt,
+    ask, interrupt,
     mounting::open,
     output::Console,
     plan::{Plan, cannot_make, check_target},
     progress::ByteProgress,
-    prompt,
     size::show_size,
     unlock::{read_header, settle_format, unlock},
 };
@@ -210,7 +209,7 @@ fn check_complete(container: &Container, info: &HeaderInfo) -> Result<()> {
 }
 
 fn confirm_cleartext(path: &Path, target: &Path) -> Result<()> {
-    if !prompt::has_terminal() {
+    if !ask::is_possible() {
         let error = Error::new(
             ErrorKind::Usage,
             "it would be written unencrypted, and there is no terminal to ask on",
@@ -219,7 +218,7 @@ fn confirm_cleartext(path: &Path, target: &Path) -> Result<()> {
     }
     let question =
         format!("{} will hold everything that is in {}, unencrypted.", target.display(), path.display());
-    prompt::confirm(&question)
+    ask::confirm(&question)
 }
 
 /// Opens an image for reading. A device or a file that a loop device uses must not change under the copy.

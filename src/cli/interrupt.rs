@@ -26,7 +26,7 @@ use strongroom::{
     volume::{Request, Stillness},
 };
 
-use super::{output::Console, progress, report};
+use super::{output::Console, pinentry, progress, report};
 
 /// Set by the first signal.
 static REQUESTED: AtomicBool = AtomicBool::new(false);
@@ -185,6 +185,7 @@ pub(crate) fn leave() -> ! {
         // The question stands on the line still.
         let _ = terminal.write_all(b"\n");
     }
+    pinentry::end();
     progress::clear();
     let console = CONSOLE.get().copied().unwrap_or_else(|| Console::before_options(false));
     let status = report::report(console, &interrupted());

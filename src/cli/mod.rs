@@ -1,6 +1,8 @@
 //! The command line: arguments in; data, messages and an exit status out.
 
 mod args;
+mod ask;
+mod assuan;
 mod benchmark;
 mod check;
 mod compact;
@@ -29,6 +31,7 @@ mod oddity;
 mod opening;
 mod output;
 mod pin;
+mod pinentry;
 mod plan;
 mod progress;
 mod prompt;
@@ -133,10 +136,17 @@ fn run(arguments: &[OsString]) -> u8 {
             Err(refusal) => return refuse(&refusal, arguments),
         };
     let console = Console::new(parsed.output);
-    match resolve_device(&mut parsed.command).and_then(|()| obey(console, &mut parsed.command)) {
-        Ok(status) => status,
-        Err(error) => report(console, &error),
-    }
+    ask::prefer(parsed.output.ask, parsed.output.json);
+    let is_desktop = matches!(&parsed.command, Command::Open(options) if options.show);
+    let (status, told) =
+        match resolve_device(&mut parsed.command).and_then(|()| obey(console, &mut parsed.command)) {
+            Ok(status) => (status, output::take_warnings().join("\n")),
+            // Who closed the window knows.
+            Err(error) if error.kind() == ErrorKind::Interrupted => (report(console, &error), String::new()),
+            Err(error) => (report(console, &error), report::in_words(&error)),
+        };
+    ask::tell(is_desktop, &told);
+    status
 }
 
 /// Puts the path of the device in the place of `UUID=...` and `LABEL=...`.

@@ -134,13 +134,18 @@ fn cannot_print(error: io::Error) -> Error {
     Error::from(error).during("cannot write to standard output")
 }
 
+/// What was warned of and is in no JSON object.
+pub(crate) fn take_warnings() -> Vec<String> {
+    mem::take(&mut *WARNINGS.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
 /// Keeps a warning for the next JSON object.
 fn gather(warning: String) {
     WARNINGS.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
 }
 
 fn line<T: Serialize>(object: &T) -> Result<String> {
-    let warnings = mem::take(&mut *WARNINGS.lock().unwrap_or_else(PoisonError::into_inner));
+    let warnings = take_warnings();
     let mut line = serde_json::to_string(&Warned { object, warnings })
         .map_err(|error| Error::caused_by(ErrorKind::Io, error))?;
     line.push('\n');

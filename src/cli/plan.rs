@@ -13,14 +13,13 @@ use strongroom::{
 
 use super::{
     args::{NewFormat, NewOptions, ProvisionChoice},
-    cost,
+    ask, cost,
     header::check_kernel_use,
     interrupt,
     mounting::{name_holder, refuse_mounted},
     output::Console,
     pin,
     progress::spin,
-    prompt,
     size::show_size,
 };
 
@@ -315,7 +314,7 @@ fn confirm_overwriting(path: &Path, there: &Occupant, is_yes: bool) -> Result<()
     if is_yes {
         return Ok(());
     }
-    if !prompt::has_terminal() {
+    if !ask::is_possible() {
         let error = usage("it would be overwritten, and there is no terminal to ask on");
         return Err(error.with_hint("--yes skips the question"));
     }
@@ -324,7 +323,7 @@ fn confirm_overwriting(path: &Path, there: &Occupant, is_yes: bool) -> Result<()
         path.display(),
         describe(there)
     );
-    prompt::confirm(&question)
+    ask::confirm(&question)
 }
 
 /// The error of making something at `path`.

@@ -33,19 +33,11 @@ impl SecretPrompt {
         Ok(Self { terminal, _restored_on_drop: guard })
     }
 
-    /// Asks for a secret. Ctrl-C ends the process, with the terminal as it was.
-    ///
-    /// # Errors
-    /// `Usage` where nothing was entered, or the input is not UTF-8.
-    pub(crate) fn ask(&mut self, question: &str) -> Result<Zeroizing<String>> {
-        self.ask_optional(question)?.ok_or_else(|| Error::new(ErrorKind::Usage, "no password entered"))
-    }
-
-    /// Asks for a secret; `None` where nothing is entered. Ctrl-C as above.
+    /// Asks for a secret. It is empty where nothing is entered. Ctrl-C ends the process, with the terminal as it was.
     ///
     /// # Errors
     /// `Usage` where the input is not UTF-8.
-    pub(crate) fn ask_optional(&mut self, question: &str) -> Result<Option<Zeroizing<String>>> {
+    pub(crate) fn ask(&mut self, question: &str) -> Result<Zeroizing<String>> {
         // A reader and a writer, not the terminal's name: rpassword would set the terminal itself, and set it back while
         // a signal ends the process.
         let config = rpassword::ConfigBuilder::new()
@@ -59,32 +51,13 @@ impl SecretPrompt {
                 Err(error) => Err(Error::from(error).during("cannot read the password")),
             })?;
         self.terminal.write_all(b"\n")?;
-        if answer.is_empty() {
-            return Ok(None);
-        }
         // rpassword puts this character for whatever is not UTF-8: different passwords would become one.
         if answer.contains('\u{FFFD}') {
             let error = refused("the terminal sent bytes that are not UTF-8");
             return Err(error.with_hint("give it with --password-file"));
         }
-        Ok(Some(answer))
+        Ok(answer)
     }
-}
-
-/// Asks a question that only `yes`, written out, answers in the affirmative.
-///
-/// # Errors
-/// `Usage` where the answer is another one, or where there is no terminal.
-pub(crate) fn confirm(question: &str) -> Result<()> {
-    confirm_by(question, "yes")
-}
-
-/// The same with another word: for what nothing brings back.
-pub(crate) fn confirm_by(question: &str, word: &str) -> Result<()> {
-    if is_confirmed(question, word)? {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Usage, "not confirmed; nothing was changed"))
 }
 
 /// Whether the user types `word`. Who types half of it is told once more what is wanted.

@@ -147,8 +147,10 @@ pub(crate) fn typed(prompt: &mut SecretPrompt, question: &str) -> Result<Zeroizi
     let mut answer = Zeroizing::new(String::with_capacity(MOST_TYPED));
     let mut question = question;
     loop {
-        let line = prompt.ask_optional(question).map_err(about_the_key)?;
-        let Some(line) = line.filter(|line| answer.len() + line.len() < MOST_TYPED) else { break };
+        let line = prompt.ask(question).map_err(about_the_key)?;
+        if line.is_empty() || answer.len() + line.len() >= MOST_TYPED {
+            break;
+        }
         answer.push_str(&line);
         answer.push('\n');
         if answer.bytes().filter(u8::is_ascii_digit).count() >= DIGITS {

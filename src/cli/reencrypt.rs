@@ -27,14 +27,13 @@ use strongroom::{
 
 use super::{
     args::{CipherChoice, CostOptions, ReencryptOptions},
-    cost,
+    ask, cost,
     front::CommandLine,
     interrupt,
     mounting::open,
     output::Console,
     pin,
     progress::{ByteProgress, spin},
-    prompt,
     unlock::{inspect, read_header, refuse_missing_end, settle_format, unlock_with},
 };
 
@@ -218,7 +217,7 @@ fn check_keys(info: &HeaderInfo, options: &ReencryptOptions) -> Result<()> {
             Error::new(ErrorKind::Usage, reason).with_hint("make a new container and copy the files over")
         );
     }
-    if info.reencryption || options.drop_other_keys || info.keyslots.len() < 2 || prompt::has_terminal() {
+    if info.reencryption || options.drop_other_keys || info.keyslots.len() < 2 || ask::is_possible() {
         return Ok(());
     }
     let reason = format!(
@@ -324,7 +323,7 @@ fn kept_keyslots(
             "These keyslots will be removed. This will no longer open the container: {}.",
             lost.join(", ")
         );
-        prompt::confirm(&question)?;
+        ask::confirm(&question)?;
     }
     Ok(kept)
 }

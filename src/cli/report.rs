@@ -19,6 +19,12 @@ pub(crate) fn report(console: Console, error: &Error) -> u8 {
     report.error.code
 }
 
+/// What [`report`] shows, for a window: the error, and what helps.
+pub(crate) fn in_words(error: &Error) -> String {
+    let Body { message, hint, .. } = Body::of(error);
+    [Some(message), hint].into_iter().flatten().collect::<Vec<_>>().join("\n\n")
+}
+
 /// Shows each of several failures in the same way, and gives the exit status of the gravest: lost data before all else. With `--json`
 /// it is one object: that one as `error`, each as `failures`, with what else is to be told.
 pub(crate) fn report_each<T: Serialize, D: Serialize>(

@@ -14,6 +14,7 @@ use std::{
 use signal_hook::consts::SIGINT;
 use strongroom::{
     crypto::{
+        hash,
         kdf::KdfLimits,
         secret::{Credentials, KeyfileDigest, Password},
     },
@@ -29,12 +30,11 @@ use strongroom::{
 
 use super::{
     args::{NewSecretOptions, PinChoice, ProtectOptions, SecretOptions, UnlockOptions},
+    ask::{self, Asker, Question},
     front::{CommandLine, cannot_ask},
     interrupt, oddity,
     output::Console,
-    pin,
-    prompt::{self, SecretPrompt},
-    strength,
+    pin, strength,
 };
 
 /// The longest password taken, in bytes. What is longer is a keyfile.
@@ -253,7 +253,7 @@ impl GivenSecret<'_> {
     pub(crate) fn complete(self, console: Console, container: &Path) -> Result<Credentials> {
         let is_judged = self.password.is_none() || self.source.file.is_some();
         let is_typed = self.password.is_none();
-        let password = self.password.map_or_else(|| ask_twice(container), Ok)?;
+        let password = self.password.map_or_else(|| ask_twice(console, container), Ok)?;
         // A keyfile in the password's place may hold anything.
         if !is_typed
             && !self.source.is_prompt()
@@ -291,7 +291,7 @@ impl<'a> Source<'a> {
     /// # Errors
     /// `Usage`.
     pub(crate) fn check(&self, cannot: &str) -> Result<()> {
-        if self.is_prompt() && !prompt::has_terminal() {
+        if self.is_prompt() && !ask::is_possible() {
             let prefix = if self.prefix.is_empty() { "--" } else { self.prefix };
             let hint = format!("give {prefix}password-file, {prefix}password-fd or {prefix}password-command");
             return Err(Error::new(ErrorKind::Usage, "there is no terminal").during(cannot).with_hint(hint));
@@ -363,16 +363,17 @@ pub(crate) fn read_for(source: Source<'_>, secret: &Secret<'_>) -> Result<Passwo
     })
 }
 
-fn ask_twice(container: &Path) -> Result<Password> {
-    let mut prompt = SecretPrompt::begin()?;
-    for tries_left in (0..TRIES).rev() {
-        let first = prompt.ask(&format!("New password for {}: ", container.display()))?;
-        let second = prompt.ask("Repeat the password: ")?;
-        if *first == *second {
-            return Ok(Password::copy_of(first.as_bytes())?);
-        }
-        if tries_left > 0 {
-            prompt::say("The passwords do not match; try again.")?;
+fn ask_twice(console: Console, container: &Path) -> Result<Password> {
+    let (mut asker, mut error) = (Asker::begin()?, None);
+    for _ in 0..TRIES {
+        let mut ask = |line: &str, error| asker.secret(console, Question { line, error, is_long: false });
+        let first = ask(&format!("New password for {}: ", container.display()), error)?;
+        let second = if first.is_empty() { None } else { Some(ask("Repeat the password: ", None)?) };
+        match second {
+            None => return Err(ask::nothing_entered()),
+            Some(second) if hash::equal(first.expose(), second.expose()) => return Ok(first),
+            Some(second) if second.is_empty() => return Err(ask::nothing_entered()),
+            Some(_) => error = Some("the passwords do not match; try again"),
         }
     }
     Err(Error::new(ErrorKind::Usage, "the passwords do not match"))
@@ -428,7 +429,7 @@ fn read_command(command: &str) -> Result<Password> {
 }
 
 /// Reads to the end, and drops one newline there.
-fn read(source: impl Read) -> Result<Password> {
+pub(crate) fn read(source: impl Read) -> Result<Password> {
     let password = read_bytes(source, MAX_PASSWORD_LEN + 2)?;
     let password = password.strip_suffix(b"\n").unwrap_or(&password);
     if password.len() > MAX_PASSWORD_LEN {

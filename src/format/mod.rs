@@ -265,6 +265,15 @@ pub trait Header: fmt::Debug + Send + Sync {
     /// `Unsupported` where writing needs features that are not known, `Damaged` where the container is cut off.
     fn prepare_writing(&self, storage: &dyn Storage, unlocked: &Unlocked) -> Result<Vec<String>>;
 
+    /// Why [`Self::prepare_writing`] left a header copy as it is: something else is in its place.
+    ///
+    /// # Errors
+    /// What reading gave.
+    fn left_alone(&self, storage: &dyn Storage) -> Result<Option<String>> {
+        let _ = storage;
+        Ok(None)
+    }
+
     /// What its owner should know where it is opened read-only, for reasons that [`Self::prepare_writing`] gives as errors.
     fn warnings(&self, unlocked: &Unlocked) -> Vec<String> {
         let _ = unlocked;

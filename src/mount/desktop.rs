@@ -1,10 +1,10 @@
-//! The desktop: its file manager, which shows a volume, and what else tells of one there.
+//! The desktop: its file manager, which shows a volume, the window that asks for a secret, and what else tells of a volume there.
 
 use std::{
     env,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -39,12 +39,7 @@ pub fn show_folder(path: &Path) -> Result<()> {
     if !["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|variable| env::var_os(variable).is_some()) {
         return Err(Error::new(ErrorKind::Missing, "there is no desktop here"));
     }
-    let mut command = program::command(program::require("xdg-open", "xdg-utils")?);
-    for variable in OF_A_DESKTOP {
-        if let Some(value) = env::var_os(variable) {
-            command.env(variable, value);
-        }
-    }
+    let mut command = desktop_program(&program::require("xdg-open", "xdg-utils")?);
     // In a group of its own: it must not end with Ctrl-C in our terminal.
     let command = command.arg(path).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
     let mut child = command.spawn()?;
@@ -57,6 +52,22 @@ pub fn show_folder(path: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A command in a clean environment, with no more of ours than a window takes.
+pub fn desktop_program(path: &Path) -> Command {
+    let mut command = program::command(path);
+    let known = OF_A_DESKTOP.iter().filter_map(|variable| Some((variable, env::var_os(variable)?)));
+    command.envs(known);
+    command
+}
+
+/// The program that asks for a secret in a window.
+///
+/// # Errors
+/// `Missing`, naming a package.
+pub fn pinentry() -> Result<PathBuf> {
+    program::require("pinentry", "pinentry-gnome3")
 }
 
 /// What a program of the desktop needs of our environment.

@@ -48,7 +48,7 @@ mod whereabouts;
 
 pub use closing::{CloseAt, Closing, Occasion, WhenBusy};
 pub use compact::compact;
-pub use desktop::{OnDesktop, show_folder};
+pub use desktop::{OnDesktop, desktop_program, pinentry, show_folder};
 pub use driver::DriverChoice;
 pub use growfs::{GrownFilesystem, stays_as_large, way_to_grow};
 pub use holders::{Holder, holders_of_file};

@@ -270,6 +270,10 @@ impl Unlocking<'_> {
     }
 
     fn cannot(&self, error: Error) -> Error {
+        // Who wants no more of it knows of what.
+        if error.kind() == ErrorKind::Interrupted {
+            return error;
+        }
         error.during(format!("cannot unlock {}", self.path.display()))
     }
 

@@ -148,9 +148,7 @@ pub(crate) struct KeyRemoveOptions {
 
 /// Where the new password and the new keyfiles come from.
 #[derive(Debug, Default, Args)]
-#[command(
-    next_help_heading = "New secret (the password is asked for on the terminal, twice, where no source is given)"
-)]
+#[command(next_help_heading = "New secret (you are asked for the password, twice, where no source is given)")]
 #[command(group = clap::ArgGroup::new("new-password").multiple(false))]
 #[allow(
     clippy::struct_field_names,

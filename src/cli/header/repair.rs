@@ -158,8 +158,8 @@ fn repair_by_healing(
     let lines = header
         .prepare_writing(&*container.storage(), &unlocked)
         .map_err(|error| error.during(format!("cannot repair the header of {}", path.display())))?;
-    if let Some(left) = lines.iter().find(|line| line.contains("was left alone")) {
-        return Err(needs_force(path, left.clone()));
+    if let Some(left) = header.left_alone(&*container.storage())? {
+        return Err(needs_force(path, left));
     }
     let repaired = lines.iter().map(|line| RepairedCopy { copy: "header".to_owned(), was: line.clone() });
     let repaired = Repaired { container: path, copies: repaired.collect(), replaced: Vec::new() };

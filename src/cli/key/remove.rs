@@ -7,7 +7,7 @@ use strongroom::{
 
 use super::{Edited, commit, find};
 use crate::cli::{
-    args::KeyRemoveOptions, edit::Editable, info::counted, output::Console, prompt, unlock::unlock_with,
+    args::KeyRemoveOptions, ask, edit::Editable, info::counted, output::Console, unlock::unlock_with,
 };
 
 pub(super) fn run(console: Console, options: &KeyRemoveOptions) -> Result<()> {
@@ -23,7 +23,7 @@ fn remove(console: Console, options: &KeyRemoveOptions) -> Result<()> {
     // Where nothing is known yet, keyslot 0 stands for what the password opens.
     if let Some(slot) = options.slot.or(header.is_opaque().then_some(0)) {
         header.check_change(&Change::Remove { slot, lock_out: options.force })?;
-    } else if !options.yes && !prompt::has_terminal() {
+    } else if !options.yes && !ask::is_possible() {
         let reason =
             "this would remove the keyslot that you unlocked with, and there is no terminal to ask on";
         return Err(
@@ -64,10 +64,10 @@ fn confirm(
     left: &[KeyslotInfo],
 ) -> Result<()> {
     let is_last = left.is_empty();
-    if options.yes || !prompt::has_terminal() && !is_last {
+    if options.yes || !ask::is_expected() && !is_last {
         return Ok(());
     }
-    if !prompt::has_terminal() {
+    if !ask::is_possible() {
         let reason = "nobody could open the container again, and there is no terminal to ask on";
         return Err(Error::new(ErrorKind::Usage, reason).with_hint("--yes skips the question"));
     }
@@ -81,7 +81,7 @@ fn confirm(
     };
     let question =
         format!("Keyslot {slot} ({kind}{label}) of {} will be removed.{end}", options.container.display());
-    prompt::confirm(&question)
+    ask::confirm(&question)
 }
 
 const TOKEN_ALONE: &str = " After that only a token opens the container: no password does.";

@@ -138,33 +138,48 @@ impl Copies {
         vec![info(0, first), info(self.second_offset, second)]
     }
 
-    /// Rewrites the copy that is not as good as the current one. Says what was done.
+    /// Rewrites the copy that is not as good as the current one. Says what was done, or why it was not.
     pub(super) fn heal(&self, storage: &dyn Storage) -> Result<Option<String>> {
-        let (name, index) = match self.index {
-            CopyIndex::First => ("second", CopyIndex::Second),
-            CopyIndex::Second => ("first", CopyIndex::First),
-        };
-        let state = match &self.other {
-            Ok(copy) if copy.says_the_same_as(&self.current) => return Ok(None),
-            Ok(copy) if copy.uuid != self.current.uuid => {
-                let reason =
-                    format!("the {name} header copy belongs to another container and was left alone");
-                return Ok(Some(reason));
-            }
-            Ok(_) => "stale",
-            Err(HeaderError::NoMagic) => "missing",
-            Err(_) => "damaged",
-        };
-        if index == CopyIndex::First
-            && let Some(occupant) = occupant(storage)?
-        {
-            // L2-HDR-07
-            let reason =
-                format!("the {name} header copy is {state} and was left alone: {occupant} is in its place");
+        let Some(state) = self.fault_of_other() else { return Ok(None) };
+        if let Some(reason) = self.left_alone(storage)? {
             return Ok(Some(reason));
         }
-        self.current.write_as(index, storage)?;
+        self.current.write_as(self.index.other(), storage)?;
+        let name = self.name_of_other();
         Ok(Some(format!("the {name} header copy was {state} and has been rewritten from the other")))
+    }
+
+    /// Why [`Self::heal`] does not rewrite a copy that is not as good as the current one: something else is in its place.
+    pub(super) fn left_alone(&self, storage: &dyn Storage) -> Result<Option<String>> {
+        let Some(state) = self.fault_of_other() else { return Ok(None) };
+        let name = self.name_of_other();
+        if self.other.as_ref().is_ok_and(|copy| copy.uuid != self.current.uuid) {
+            return Ok(Some(format!(
+                "the {name} header copy belongs to another container and was left alone"
+            )));
+        }
+        // L2-HDR-07
+        let occupant = if self.index == CopyIndex::Second { occupant(storage)? } else { None };
+        Ok(occupant.map(|occupant| {
+            format!("the {name} header copy is {state} and was left alone: {occupant} is in its place")
+        }))
+    }
+
+    const fn name_of_other(&self) -> &'static str {
+        match self.index {
+            CopyIndex::First => "second",
+            CopyIndex::Second => "first",
+        }
+    }
+
+    /// What is wrong with the copy that does not count; `None` where it is as good as the other.
+    fn fault_of_other(&self) -> Option<&'static str> {
+        match &self.other {
+            Ok(copy) if copy.says_the_same_as(&self.current) => None,
+            Ok(_) => Some("stale"),
+            Err(HeaderError::NoMagic) => Some("missing"),
+            Err(_) => Some("damaged"),
+        }
     }
 }
 

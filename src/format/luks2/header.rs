@@ -316,6 +316,10 @@ impl Header for Luks2Header {
         self.accept(&plan, key, None)
     }
 
+    fn left_alone(&self, storage: &dyn Storage) -> Result<Option<String>> {
+        self.copies.left_alone(header_of(storage))
+    }
+
     fn prepare_writing(&self, storage: &dyn Storage, unlocked: &Unlocked) -> Result<Vec<String>> {
         for (_, crypt) in self.metadata().plan()?.segments {
             Encryption::parse(&crypt.encryption, unlocked.volume_key.len())?.check_writable()?;

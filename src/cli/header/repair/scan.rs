@@ -26,9 +26,9 @@ use super::{
 };
 use crate::cli::{
     args::{HeaderRepairOptions, PlaceOptions},
+    ask,
     output::print,
     progress::ByteProgress,
-    prompt,
 };
 
 #[derive(Debug, Serialize)]
@@ -174,7 +174,7 @@ fn nothing_visible(console: Console, scanned: &Scanned<'_>, found: &Findings, si
 
 /// Whether there is somebody to ask, or nothing to ask.
 fn may_restore(console: Console, options: &HeaderRepairOptions) -> bool {
-    options.yes || prompt::has_terminal() && !console.is_json()
+    options.yes || ask::is_possible() && !console.is_json()
 }
 
 fn no_such_copy(why: &str) -> Error {
