@@ -591,7 +591,7 @@ fn access_shown(entry: &Entry) -> String {
     if occasions.is_empty() {
         return access.to_owned();
     }
-    let force = if entry.when_busy == WhenBusy::Force { ", also in use" } else { "" };
+    let force = if entry.when_busy == WhenBusy::Force { ", even if in use" } else { "" };
     format!("{access}, closes {}{force}", occasions.join(" and "))
 }
 

@@ -254,6 +254,8 @@ impl Server {
         let idle = limit.zip(session.sign.take()).map(|(limit, sign)| Idle::begin(limit, sign));
         let contact = Contact::of(&order);
         let medium = Medium::of(&container);
+        let events = medium.events().map(|events| events.try_clone_to_owned());
+        watch.see_devices(events.transpose()?);
         let logind = closing::listen(&order);
         let bell = logind.as_ref().map(|logind| logind.bell().try_clone_to_owned());
         watch.hear(bell.transpose()?);
@@ -400,6 +402,10 @@ impl Server {
                 }
                 Event::Logind => self.heed_logind(),
                 Event::Users => self.heed_users(),
+                Event::Devices => {
+                    self.medium.drain();
+                    Next::Serve
+                }
                 Event::Command(stream) => self.obey(stream),
             };
             let next = if let Next::Serve = next { self.look_for_medium() } else { next };

@@ -411,6 +411,7 @@ fn a_volume_closes_when_its_disk_is_gone() {
     with_vault_of(Who::Root, "--size 32M --provision quick", |world| {
         world.shell("truncate -s 100M stick; PATH=$PATH:/usr/sbin mkfs.ext4 -q stick; mkdir s; mount -o loop stick s; mv v.vault s");
         let number = world.shell("mountpoint -d s");
+        let stick = world.shell(&format!("readlink -f /sys/dev/block/{}", number.trim()));
         let disks = "/sys/dev/block";
         world.shell(&format!("ls {disks} > disks"));
         world.done("mount s/v.vault m --password-file password");
@@ -422,10 +423,11 @@ fn a_volume_closes_when_its_disk_is_gone() {
             number.trim(),
             world.folder().display()
         ));
-        // Somebody sees to what is mounted from it, as udisks does.
-        world.shell("umount -l s");
+        // The kernel tells of it.
+        world.shell(&format!("echo change > {}/uevent", stick.trim()));
         wait_for_end_of(server);
         drop(holder);
+        world.shell("umount s");
         rustix::mount::unmount(disks, rustix::mount::UnmountFlags::empty()).unwrap();
         assert!(is_gone(world), "{world}");
     });

@@ -33,19 +33,20 @@ fn at_home(place: &Place, arguments: &str) -> Ended {
 
 #[test]
 fn defaults_are_taken_and_the_command_line_counts_before_them() {
-    let config =
-        "[defaults]\nidle = \"1h\"\noptions = \"noexec,ro\"\n[vault.\"HERE/v.vault\"]\nat = \"HERE/there\"\n";
+    let config = "[defaults]\nidle = \"1h\"\nclose-at = \"lock\"\nwhen-busy = \"force\"\noptions = \"noexec,ro\"\n[vault.\"HERE/v.vault\"]\nat = \"HERE/there\"\n";
     with_config(config, |place| {
         let opened = at_home(place, "open v.vault");
         assert_eq!(opened.status, Some(0), "{opened:?}");
         let entry = place.listed();
         assert_eq!((&entry["idle"], &entry["read_only"]), (&3600.into(), &true.into()), "{entry}");
+        assert_eq!((&entry["close_at"], &entry["when_busy"]), (&["lock"][..].into(), &"force".into()));
         assert_eq!(entry["mountpoint"].as_str(), place.path("there").to_str());
         place.done("unmount v.vault");
-        let mounted = at_home(place, "mount v.vault m --idle never -o rw");
+        let mounted = at_home(place, "mount v.vault m --idle never --close-at none --when-busy wait -o rw");
         assert_eq!(mounted.status, Some(0), "{mounted:?}");
         let entry = place.listed();
         assert!(entry["idle"].is_null() && entry["read_only"] == false, "{entry}");
+        assert_eq!((&entry["close_at"], &entry["when_busy"]), (&serde_json::json!([]), &"wait".into()));
         place.done("unmount m");
     });
 }

@@ -59,6 +59,8 @@ pub(super) enum Event {
     Logind,
     /// Somebody logged in or out.
     Users,
+    /// A device of the machine came or went.
+    Devices,
     /// Mounts changed, or a minute has passed: what lies in the file system deserves a look.
     Changed,
 }
@@ -111,6 +113,7 @@ pub(super) struct Watch {
     home: Option<OwnedFd>,
     logind: Option<OwnedFd>,
     users: Option<OwnedFd>,
+    devices: Option<OwnedFd>,
     is_lingering: bool,
     /// When [`Event::Changed`] came last.
     looked: Instant,
@@ -134,6 +137,7 @@ impl Watch {
             home: None,
             logind: None,
             users: None,
+            devices: None,
             is_lingering: false,
             looked: Instant::now(),
         })
@@ -167,6 +171,11 @@ impl Watch {
     /// Watches for users who log in or out, too.
     pub(super) fn see_users(&mut self, events: Option<OwnedFd>) {
         self.users = events;
+    }
+
+    /// Watches for devices of the machine, too.
+    pub(super) fn see_devices(&mut self, events: Option<OwnedFd>) {
+        self.devices = events;
     }
 
     /// Has [`Event::Changed`] come when something is taken out of `directory`, the session's, or that or a folder above it goes.
@@ -238,6 +247,7 @@ impl Watch {
                 Ready::Files => return Ok(Event::Files),
                 Ready::Logind => return Ok(Event::Logind),
                 Ready::Users => return Ok(Event::Users),
+                Ready::Devices => return Ok(Event::Devices),
                 Ready::Room => {
                     let read = self.room.as_mut().map(|room| room.read(&mut [0; 16])).transpose()?;
                     self.room.take_if(|_| read == Some(0));
@@ -284,6 +294,8 @@ impl Watch {
         descriptors.extend(self.logind.as_ref().map(|logind| PollFd::new(logind, PollFlags::IN)));
         let users = descriptors.len();
         descriptors.extend(self.users.as_ref().map(|users| PollFd::new(users, PollFlags::IN)));
+        let devices = descriptors.len();
+        descriptors.extend(self.devices.as_ref().map(|devices| PollFd::new(devices, PollFlags::IN)));
         let longest = if self.is_lingering { MOMENT } else { LOOK };
         let longest = patience.map_or(longest, |patience| patience.min(longest));
         let is_time = match poll(&mut descriptors, Timespec::try_from(longest).ok().as_ref()) {
@@ -304,7 +316,8 @@ impl Watch {
             () if files < room && fired(files) => Ready::Files,
             () if room < home && fired(room) => Ready::Room,
             () if logind < users && fired(logind) => Ready::Logind,
-            () if fired(users) => Ready::Users,
+            () if users < devices && fired(users) => Ready::Users,
+            () if fired(devices) => Ready::Devices,
             () if fired(1) => Ready::Command,
             () if fired(2) || is_time || home < logind && fired(home) => Ready::Changed,
             () => Ready::Nothing,
@@ -328,6 +341,7 @@ enum Ready {
     Room,
     Logind,
     Users,
+    Devices,
     Command,
     Changed,
     Nothing,

@@ -3,11 +3,21 @@
 use std::{
     fs::{self, File},
     io,
-    os::unix::fs::{FileTypeExt, MetadataExt},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::{FileTypeExt, MetadataExt},
+    },
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{major, minor};
+use rustix::{
+    fs::{major, minor},
+    net::{
+        AddressFamily, SocketFlags, SocketType, bind,
+        netlink::{KOBJECT_UEVENT, SocketAddrNetlink},
+        socket_with,
+    },
+};
 
 use super::{Next, Server, warden::Patience};
 use crate::volume::Container;
@@ -16,6 +26,8 @@ use crate::volume::Container;
 #[derive(Debug)]
 pub(super) struct Medium {
     shown: Vec<PathBuf>,
+    /// What the kernel tells of devices; none where it tells this process nothing, as in a network namespace of its own.
+    events: Option<OwnedFd>,
 }
 
 impl Medium {
@@ -32,7 +44,20 @@ impl Medium {
         let shown = files
             .filter_map(number)
             .map(|number| Path::new(devices).join(format!("{}:{}", major(number), minor(number))));
-        Self { shown: shown.filter(|path| path.symlink_metadata().is_ok()).collect() }
+        let shown: Vec<_> = shown.filter(|path| path.symlink_metadata().is_ok()).collect();
+        let events = if shown.is_empty() { None } else { listen().ok() };
+        Self { shown, events }
+    }
+
+    /// Becomes readable when a device of the machine came, went or changed.
+    pub(super) fn events(&self) -> Option<BorrowedFd<'_>> {
+        self.events.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Takes what was told: a look says more.
+    pub(super) fn drain(&self) {
+        let mut ignored = [0; 4096];
+        while self.events.as_ref().is_some_and(|events| rustix::io::read(events, &mut ignored).is_ok()) {}
     }
 
     /// Whether one of them is gone, and not only out of sight.
@@ -45,6 +70,14 @@ impl Medium {
         };
         self.shown.iter().any(is_missing)
     }
+}
+
+/// A socket that hears what the kernel tells of devices. Nobody else can send to it what is taken for more than a reason to look.
+fn listen() -> rustix::io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, Some(KOBJECT_UEVENT))?;
+    bind(&socket, &SocketAddrNetlink::new(0, OF_THE_KERNEL))?;
+    Ok(socket)
 }
 
 impl Server {
@@ -67,6 +100,8 @@ impl Server {
     }
 }
 
+/// The group of those to whom the kernel itself tells it.
+const OF_THE_KERNEL: u32 = 1;
 const DEVICES: &str = "/sys/dev/block";
 
 #[cfg(test)]
