@@ -56,10 +56,8 @@ impl Bus {
             return None;
         }
         let socket = sockets.last().unwrap().to_path_buf();
-        let listen = |socket: &&Path| format!("<listen>unix:path={}</listen>", socket.display());
-        let listens: String = sockets.iter().map(listen).collect();
         let name = format!("{}.conf", socket.file_name().unwrap().to_str().unwrap());
-        let config = place.make_file(&name, CONFIG.replace("LISTEN", &listens));
+        let config = place.make_file(&name, config(sockets));
         for socket in sockets {
             // Left by one that was killed.
             let _ = std::fs::remove_file(socket);
@@ -81,6 +79,12 @@ impl Bus {
         let stream = MessageStream::from(&bus);
         (bus, stream)
     }
+}
+
+/// The configuration of a bus on these sockets that lets everybody do everything.
+pub(crate) fn config(sockets: &[&Path]) -> String {
+    let listen = |socket: &&Path| format!("<listen>unix:path={}</listen>", socket.display());
+    CONFIG.replace("LISTEN", &sockets.iter().map(listen).collect::<String>())
 }
 
 impl Drop for Bus {

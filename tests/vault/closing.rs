@@ -127,7 +127,7 @@ fn a_volume_in_use_that_is_forced_closes_before_sleep_with_all_that_was_written(
         let begun = Instant::now();
         logind.prepare_for("Sleep", true);
         wait_until("leave to sleep", || !logind.is_held());
-        assert!(begun.elapsed() < Duration::from_secs(15), "{world}: later than the machine waits");
+        assert!(begun.elapsed() < Duration::from_secs(20), "{world}: later than the machine waits");
         wait_for_end_of(server);
         assert!(is_gone(world), "{world}");
         drop(holder);
@@ -330,6 +330,24 @@ fn a_desktop_is_told_what_a_volume_does_by_itself_and_nothing_else() {
         assert!(opened.urgency == 1 && opened.text.ends_with("/there"), "{opened:?}");
         place.done("close --all");
         assert_eq!(desktop.shown().len(), 3, "{:?}", desktop.shown());
+    });
+}
+
+#[test]
+fn a_desktop_is_told_who_kept_a_volume_open_in_sleep() {
+    with_desktop("v.vault", false, |place, desktop| {
+        let Some(bus) = Bus::of_system(place) else { return };
+        let logind = Logind::start(&bus, USER);
+        place.done("mount v.vault m --password-file password");
+        wait_until("a hold on the machine", || logind.is_held());
+        let holder = place.holder("exec 9> m/held");
+        logind.prepare_for("Sleep", true);
+        wait_until("leave to sleep", || !logind.is_held());
+        let told = desktop.wait_for("stays open while the machine sleeps");
+        let named = format!(": in use by process {} (sleep)", holder.process());
+        assert!(told.urgency == 2 && told.text.ends_with(&named), "{told:?}");
+        drop(holder);
+        place.done("unmount m");
     });
 }
 

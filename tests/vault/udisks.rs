@@ -13,6 +13,7 @@ use rustix::{
 };
 
 use crate::{
+    bus,
     place::{Who, comes_to_pass, is_skipped, leave_to_root, signal, wait_for_end_of, wait_until},
     world::{World, with_vault_of},
 };
@@ -45,12 +46,12 @@ impl Desktop {
             "polkit.addRule(function(action, subject) {{ if (action.id.indexOf('org.freedesktop.udisks2.') == 0) return polkit.Result.{answer}; }});"
         );
         fs::write(Path::new(RULES).join("10-test.rules"), rule).unwrap();
-        let config = world.make_file("bus.conf", BUS);
+        let config = world.make_file("bus.conf", bus::config(&[Path::new(SOCKET)]));
         let allowed_before = fs::read_to_string(SEEN_BY_ROOT).ok();
         let mut desktop = Self { programs: Vec::new(), allowed_before, _alone: alone };
         desktop.show_to_root(true);
         desktop.run(Command::new(DBUS).arg("--config-file").arg(config).args(["--nofork", "--nopidfile"]));
-        wait_until("a bus", || Path::new("/run/dbus/system_bus_socket").exists());
+        wait_until("a bus", || Path::new(SOCKET).exists());
         desktop.run(Command::new(POLKIT).arg("--no-debug"));
         desktop.run(&mut Command::new(UDEV));
         wait_until("udev", || Path::new("/run/udev/control").exists());
@@ -379,7 +380,7 @@ fn polkit_and_the_kernel_are_named_where_they_refuse() {
 fn without_udisks_its_package_is_named() {
     with_vault_of(Who::User, "--size 48M --filesystem ext4", |world| {
         world.make_folder("me");
-        if !geteuid().is_root() || Path::new("/run/dbus/system_bus_socket").exists() {
+        if !geteuid().is_root() || Path::new(SOCKET).exists() {
             return leave_to_root("be without a bus");
         }
         let said = refusal(world, "--driver udisks");
@@ -396,15 +397,4 @@ const UDEV: &str = "/lib/systemd/systemd-udevd";
 const UDISKS: &str = "/usr/libexec/udisks2/udisksd";
 const RULES: &str = "/etc/polkit-1/rules.d";
 const SEEN_BY_ROOT: &str = "/sys/module/fuse/parameters/allow_sys_admin_access";
-const BUS: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig>
-  <listen>unix:path=/run/dbus/system_bus_socket</listen>
-  <auth>EXTERNAL</auth>
-  <policy context="default">
-    <allow user="*"/>
-    <allow own="*"/>
-    <allow send_destination="*" eavesdrop="true"/>
-    <allow receive_sender="*" eavesdrop="true"/>
-  </policy>
-</busconfig>
-"#;
+const SOCKET: &str = "/run/dbus/system_bus_socket";
