@@ -1,4 +1,4 @@
-//! Containers that become larger.
+//! Containers that become larger, or smaller.
 
 use std::{fmt, ops::Range};
 
@@ -48,6 +48,22 @@ pub trait Growth: fmt::Debug {
     fn commit(&self, storage: &dyn Storage) -> Result<()>;
 }
 
+/// A smaller container, settled and not written yet: nothing in the volume needs what goes.
+pub trait Shrinkage: fmt::Debug {
+    /// The container's size when it is done, in bytes.
+    fn container_len(&self) -> u64;
+
+    /// The volume's size then, in bytes.
+    fn data_len(&self) -> u64;
+
+    /// Writes what tells of the smaller size, and cuts the storage, in an order in which a power cut at any moment leaves a container
+    /// that opens, with the old size or the new one.
+    ///
+    /// # Errors
+    /// What writing gave.
+    fn commit(&self, storage: &dyn Storage) -> Result<()>;
+}
+
 /// Refuses to make a container of `len` bytes one of `new_len` where that is fewer.
 ///
 /// # Errors
@@ -58,6 +74,45 @@ pub(super) fn check_larger(len: u64, new_len: u64) -> Result<()> {
     }
     Err(Error::new(ErrorKind::Usage, format!("it has {}, and only grows", exact_size(len)))
         .with_hint("to make it smaller, make a new container and copy the files"))
+}
+
+/// A container whose data end where it ends, and that becomes smaller: no header knows of it.
+#[derive(Debug)]
+pub struct CutEnd {
+    len: u64,
+    data_offset: u64,
+}
+
+impl CutEnd {
+    /// A container of `old_len` bytes, `data_offset` of them before the data, that is cut to `len`.
+    ///
+    /// # Errors
+    /// `Usage` where that is no smaller size, or has no whole sectors of `sector_len` bytes.
+    pub fn new(old_len: u64, len: u64, data_offset: u64, sector_len: u64) -> Result<Self> {
+        if len > old_len || len <= data_offset || !len.saturating_sub(data_offset).is_multiple_of(sector_len)
+        {
+            let (now, least) = (exact_size(old_len), exact_size(data_offset.saturating_add(sector_len)));
+            let reason =
+                format!("it has {now}, and becomes smaller down to {least}, in units of {sector_len} bytes");
+            return Err(Error::new(ErrorKind::Usage, reason));
+        }
+        Ok(Self { len, data_offset })
+    }
+}
+
+impl Shrinkage for CutEnd {
+    fn container_len(&self) -> u64 {
+        self.len
+    }
+
+    fn data_len(&self) -> u64 {
+        self.len.saturating_sub(self.data_offset)
+    }
+
+    fn commit(&self, storage: &dyn Storage) -> Result<()> {
+        storage.set_size(self.len)?;
+        Ok(storage.sync_data()?)
+    }
 }
 
 /// The growth of a container whose data end where it ends, whatever that is: no header knows of it.

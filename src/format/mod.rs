@@ -23,7 +23,7 @@ pub use backup::{HeaderBackup, HeaderRestore};
 pub use create::{Blueprint, Extent, KdfBounds, NewHeader, Provision, Room, Wishes};
 pub use finding::{Finding, Severity};
 pub use fingerprint::{Fact, Fingerprint, State, digest_of, hex};
-pub use growth::{Growth, OpenEnd};
+pub use growth::{CutEnd, Growth, OpenEnd, Shrinkage};
 pub use info::{CopyInfo, CopyState, Detail, HeaderInfo, KdfInfo, KeyslotInfo};
 pub use uuid::{hyphenated, new_uuid, parse_uuid};
 
@@ -302,6 +302,17 @@ pub trait Header: fmt::Debug + Send + Sync {
     ) -> Result<Box<dyn Growth>> {
         let _ = (unlocked, credentials, new_len, rng);
         Err(no_growth(self.describe().format))
+    }
+
+    /// What it takes to make the container one of `new_len` bytes, fewer than it has. Writes nothing.
+    ///
+    /// # Errors
+    /// `Usage` where that is no smaller size, `Unsupported` where it cannot become smaller.
+    fn shrinkage(&self, unlocked: &Unlocked, new_len: u64) -> Result<Box<dyn Shrinkage>> {
+        let _ = (unlocked, new_len);
+        let format = self.describe().format;
+        Err(Error::new(ErrorKind::Unsupported, format!("{format} containers do not become smaller"))
+            .with_hint("make a smaller one, mount both, and copy the files: cp -r old/. new/"))
     }
 
     /// Refuses a change of keyslots that its [`Editor`] would refuse whatever the secrets are: for the time before they are

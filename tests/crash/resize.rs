@@ -141,3 +141,43 @@ fn a_container_grows_by_no_less_than_what_is_there_and_not_while_it_is_re_encryp
     assert!(*there == *storage.live());
     assert_eq!(openers(&storage, &KEYS), KEYS);
 }
+
+fn shrink(storage: &SimStorage, new_len: u64) -> Result<()> {
+    let (header, unlocked) = open_for_writing(storage, &KEYS[..1])?;
+    header.shrinkage(&unlocked, new_len)?.commit(storage)
+}
+
+// proves: NAT-SIZE-07
+#[test]
+fn shrinking_leaves_the_old_size_or_the_new_and_all_data_before_the_cut_at_every_stop() {
+    let small = GEOMETRY.container_len;
+    // The new end touches the old one, or lies before it, far enough that no search finds it beside the old one.
+    for (more, provision, recover_every) in [
+        (COPY_LEN + 16_384, Provision::Quick, 40),
+        (COPY_LEN + 16_384, Provision::Thick, 160),
+        (3 << 20, Provision::Thin, 400),
+    ] {
+        let before = before(provision);
+        let kept = content(&before, 0);
+        grow(&before, small + more).unwrap();
+        let large = sizes(&before);
+        let again: Command<'_, ()> = &|storage, ()| shrink(storage, small);
+        let check = |case: &Case<()>| {
+            let how = &case.how;
+            let done = case.done || case.recovered;
+            let healed = SimStorage::clone(&case.medium);
+            for medium in [&*case.medium, &healed] {
+                let found = sizes(medium);
+                assert!(found == (small, GEOMETRY.data_len) || found == large && !done, "{found:?}: {how}");
+                assert!(content(medium, 0).starts_with(&kept), "{how}");
+                open_for_writing(&healed, &KEYS[..1]).unwrap_or_else(|error| panic!("{error}: {how}"));
+                assert_eq!(copy_states(&healed), [CopyState::Current; 2], "after healing: {how}");
+            }
+            if done {
+                assert_eq!(case.medium.size().unwrap(), small, "{how}");
+                assert_nothing_of_old_copy(&healed, how);
+            }
+        };
+        Trial { before: &before, model: (), command: again, recovery: again, recover_every }.prove(&check);
+    }
+}

@@ -18,8 +18,8 @@ use crate::{
     },
     error::{Error, ErrorKind, Result},
     format::{
-        Attempt, Change, CopyInfo, CopyState, Detail, Editor, Finding, Fingerprint, Growth, Header,
-        HeaderInfo, KdfBounds, KeyfileRole, OpenEnd, Unlocked,
+        Attempt, Change, CopyInfo, CopyState, CutEnd, Detail, Editor, Finding, Fingerprint, Growth, Header,
+        HeaderInfo, KdfBounds, KeyfileRole, OpenEnd, Shrinkage, Unlocked,
         luks::{
             self, Place, UNIT,
             backup::write_checked,
@@ -243,6 +243,10 @@ impl Header for Luks1Header {
     /// The data end where the container does.
     fn growth(&self, _: &Unlocked, _: &Credentials, new_len: u64, _: &dyn Rng) -> Result<Box<dyn Growth>> {
         Ok(Box::new(OpenEnd::new(self.container_len, new_len, self.parsed.data_offset, UNIT)?))
+    }
+
+    fn shrinkage(&self, _: &Unlocked, new_len: u64) -> Result<Box<dyn Shrinkage>> {
+        Ok(Box::new(CutEnd::new(self.container_len, new_len, self.parsed.data_offset, UNIT)?))
     }
 
     fn check_change(&self, change: &Change<'_>) -> Result<()> {

@@ -23,8 +23,8 @@ use crate::{
     },
     error::{Error, ErrorKind, Result},
     format::{
-        Attempt, Change, CopyState, Editor, Finding, Fingerprint, Growth, Header, HeaderInfo, KdfBounds,
-        KeyfileRole, KeyslotInfo, OpenEnd, Unlocked,
+        Attempt, Change, CopyState, CutEnd, Editor, Finding, Fingerprint, Growth, Header, HeaderInfo,
+        KdfBounds, KeyfileRole, KeyslotInfo, OpenEnd, Shrinkage, Unlocked,
         luks::{
             Place,
             backup::write_checked,
@@ -333,6 +333,19 @@ impl Header for Luks2Header {
     fn kdf_bounds(&self) -> Option<KdfBounds> {
         let key_len = self.first_crypt().map_or(0, |(segment, _)| self.key_len(segment.index));
         Some(kdf_bounds(Luks2::KDF_KINDS, HashKind::Sha256, key_len))
+    }
+
+    fn shrinkage(&self, _: &Unlocked, new_len: u64) -> Result<Box<dyn Shrinkage>> {
+        let plan = self.metadata().plan()?;
+        match plan.segments.as_slice() {
+            [(segment, crypt)] if segment.size.is_none() => Ok(Box::new(CutEnd::new(
+                self.container_len,
+                new_len,
+                segment.offset,
+                crypt.sector_size.bytes_u64(),
+            )?)),
+            _ => Err(Error::new(ErrorKind::Unsupported, "the header gives its data a fixed size")),
+        }
     }
 
     fn check_growth(&self, new_len: u64) -> Result<()> {

@@ -15,6 +15,7 @@ use super::{
     layout::VERSION,
     ledger::{Ledger, WorkAreas},
     resize::{NativeGrowth, check_growth, grown_to},
+    shrink::NativeShrinkage,
     slots::Slots,
     superblock::{CopyIndex, Superblock},
     transition::Target,
@@ -28,7 +29,8 @@ use crate::{
     error::{Error, ErrorKind, Result},
     format::{
         Attempt, Change, CopyInfo, CopyState, Detail, Editor, Finding, Fingerprint, Growth, Header,
-        HeaderInfo, KdfBounds, State, Unlocked, empty_keyslot, hyphenated, no_keyslot_left, tried_by_number,
+        HeaderInfo, KdfBounds, Shrinkage, State, Unlocked, empty_keyslot, hyphenated, no_keyslot_left,
+        tried_by_number,
     },
     storage::Storage,
     text::in_quotes,
@@ -508,6 +510,11 @@ impl Header for NativeHeader {
     ) -> Result<Box<dyn Growth>> {
         let good = self.authentic_for_writing(&unlocked.volume_key)?;
         Ok(Box::new(NativeGrowth::new(good, &unlocked.volume_key, new_len, self.actual_len)?))
+    }
+
+    fn shrinkage(&self, unlocked: &Unlocked, new_len: u64) -> Result<Box<dyn Shrinkage>> {
+        let good = self.authentic_for_writing(&unlocked.volume_key)?;
+        Ok(Box::new(NativeShrinkage::new(good, &unlocked.volume_key, new_len)?))
     }
 
     fn kdf_bounds(&self) -> Option<KdfBounds> {

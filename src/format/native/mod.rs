@@ -26,6 +26,7 @@ mod remains;
 mod repair;
 mod resize;
 mod scan;
+mod shrink;
 mod slots;
 mod suite;
 mod superblock;

@@ -178,7 +178,12 @@ fn is_before(old: &HeaderCopy, good: &HeaderCopy, key: &VolumeKey) -> bool {
 
 /// Copy B, `new`, is whole: writes the records that make the header before it an old one, then takes away what is left of the
 /// old copy B, the block by which it is known last.
-fn finish(storage: &dyn Storage, old: &HeaderCopy, new: &HeaderCopy, key: &VolumeKey) -> Result<()> {
+pub(super) fn finish(
+    storage: &dyn Storage,
+    old: &HeaderCopy,
+    new: &HeaderCopy,
+    key: &VolumeKey,
+) -> Result<()> {
     let ledger = Ledger::new(&new.superblock, key)?;
     for area in [TAIL, FRONT] {
         ledger.write_size(storage, area)?;
@@ -193,9 +198,15 @@ fn finish(storage: &dyn Storage, old: &HeaderCopy, new: &HeaderCopy, key: &Volum
     } else {
         return Ok(());
     };
-    let rng: Option<&dyn Rng> = (new.superblock.provision == Provision::Thick).then_some(&OsRng);
-    let sign = backup_offset..backup_offset.saturating_add(SUPERBLOCK_LEN_U64);
-    overwrite(storage, sign.end..end, rng)?;
+    clear_end(storage, backup_offset..end, new.superblock.provision)
+}
+
+/// Overwrites what a copy B without its magic left, and what follows it: the block by which it is known last, for keyslots without it
+/// would pass for another header's (NAT-UPD-08).
+pub(super) fn clear_end(storage: &dyn Storage, range: Range<u64>, provision: Provision) -> Result<()> {
+    let rng: Option<&dyn Rng> = (provision == Provision::Thick).then_some(&OsRng);
+    let sign = range.start..range.start.saturating_add(SUPERBLOCK_LEN_U64);
+    overwrite(storage, sign.end..range.end, rng)?;
     storage.sync_data()?;
     overwrite(storage, sign, rng)?;
     Ok(storage.sync_data()?)
@@ -231,7 +242,7 @@ pub(super) fn check_growth(superblock: &Superblock, new_len: u64, actual_len: u6
 ///
 /// # Errors
 /// `Busy` while a re-encryption is under way; `Usage` where the format does not allow it.
-fn laid_out(superblock: &Superblock, container_len: u64) -> Result<Geometry> {
+pub(super) fn laid_out(superblock: &Superblock, container_len: u64) -> Result<Geometry> {
     if superblock.reencryption.is_some() {
         return Err(Error::new(ErrorKind::Busy, "it is being re-encrypted, and keeps its size meanwhile")
             .with_hint("strongroom reencrypt CONTAINER goes on with that; then resize it"));
@@ -267,7 +278,7 @@ pub(super) fn with_data(old: &Geometry, data_len: u64) -> Option<Geometry> {
 }
 
 /// NAT-SIZE-01.
-fn refuse_detached(storage: &dyn Storage) -> Result<()> {
+pub(super) fn refuse_detached(storage: &dyn Storage) -> Result<()> {
     if storage.windows().is_empty() {
         return Ok(());
     }
@@ -289,7 +300,7 @@ fn clear(storage: &dyn Storage, range: Range<u64>) -> Result<()> {
 }
 
 /// Overwrites `range` with random bytes, or with zeros.
-fn overwrite(storage: &dyn Storage, range: Range<u64>, rng: Option<&dyn Rng>) -> Result<()> {
+pub(super) fn overwrite(storage: &dyn Storage, range: Range<u64>, rng: Option<&dyn Rng>) -> Result<()> {
     let mut bytes = vec![0; AT_ONCE];
     let mut at = range.start;
     while at < range.end {
