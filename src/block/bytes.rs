@@ -12,7 +12,8 @@ use crate::units::{Sector, SectorSize};
 #[derive(Debug)]
 pub struct ByteDevice {
     device: Arc<dyn BlockDevice>,
-    geometry: Geometry,
+    sector_size: SectorSize,
+    read_only: bool,
     locks: RangeLocks,
     /// For parts of sectors. Not on the stack: what is moved there leaves copies that nobody wipes.
     sector_buffers: BufferPool,
@@ -23,7 +24,8 @@ impl ByteDevice {
     pub fn new(device: Arc<dyn BlockDevice>) -> Self {
         let geometry = device.geometry();
         let sector_buffers = BufferPool::new(geometry.sector_size.bytes());
-        Self { device, geometry, locks: RangeLocks::default(), sector_buffers }
+        let Geometry { sector_size, read_only, .. } = geometry;
+        Self { device, sector_size, read_only, locks: RangeLocks::default(), sector_buffers }
     }
 
     /// Takes up now the memory that so many requests at a time need.
@@ -33,13 +35,13 @@ impl ByteDevice {
     }
 
     /// The device's sizes and abilities.
-    pub const fn geometry(&self) -> Geometry {
-        self.geometry
+    pub fn geometry(&self) -> Geometry {
+        self.device.geometry()
     }
 
     /// The size in bytes.
-    pub const fn size(&self) -> u64 {
-        self.geometry.bytes()
+    pub fn size(&self) -> u64 {
+        self.device.geometry().bytes()
     }
 
     /// Fills `buf` from byte `offset` on. Past the end is an error, not a short read.
@@ -103,17 +105,18 @@ impl ByteDevice {
     }
 
     fn checked(&self, len: u64, offset: u64) -> Result<Range<u64>, BlockError> {
-        let Geometry { sector_size, sectors: end, .. } = self.geometry;
+        let geometry = self.device.geometry();
+        let Geometry { sector_size, sectors: end, .. } = geometry;
         let past_end = BlockError::OutOfRange {
             first: offset >> sector_size.shift(),
             sectors: len.div_ceil(sector_size.bytes_u64()),
             end,
         };
-        offset.checked_add(len).filter(|&end| end <= self.size()).map(|end| offset..end).ok_or(past_end)
+        offset.checked_add(len).filter(|&end| end <= geometry.bytes()).map(|end| offset..end).ok_or(past_end)
     }
 
     fn checked_for_writing(&self, len: u64, offset: u64) -> Result<Range<u64>, BlockError> {
-        if self.geometry.read_only {
+        if self.read_only {
             return Err(BlockError::ReadOnly);
         }
         self.checked(len, offset)
@@ -121,7 +124,7 @@ impl ByteDevice {
 
     /// The sectors that `range` touches: none where it is empty, also within a sector.
     const fn touched(&self, range: &Range<u64>) -> Range<u64> {
-        let sector_size = self.geometry.sector_size;
+        let sector_size = self.sector_size;
         let first = range.start >> sector_size.shift();
         if range.start >= range.end {
             return first..first;
@@ -131,7 +134,7 @@ impl ByteDevice {
 
     /// Splits `range` into whole sectors and parts of one: at most three parts, in order.
     fn parts(&self, range: Range<u64>) -> impl Iterator<Item = Part> + use<> {
-        let (sector_size, mut next) = (self.geometry.sector_size, range.start);
+        let (sector_size, mut next) = (self.sector_size, range.start);
         std::iter::from_fn(move || {
             let left = range.end.checked_sub(next).filter(|&left| left > 0)?;
             let (sector, skipped) = (next >> sector_size.shift(), next % sector_size.bytes_u64());

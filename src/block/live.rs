@@ -1,7 +1,10 @@
 use std::{
     io,
     ops::Range,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::{BlockDevice, BlockError, ByteDevice, Geometry, byte_count};
@@ -9,10 +12,11 @@ use crate::units::{Sector, SectorSize};
 
 /// A device behind which another can be put while it is used.
 ///
-/// Its geometry stays what it was at first, whatever is behind it.
+/// Its geometry stays what it was at first, whatever is behind it, but for the number of sectors once it has grown.
 #[derive(Debug)]
 pub struct LiveDevice {
     geometry: Geometry,
+    sectors: AtomicU64,
     /// Held for reading as long as a request takes, so that whoever puts another device here waits for it.
     current: RwLock<Arc<dyn BlockDevice>>,
 }
@@ -20,7 +24,8 @@ pub struct LiveDevice {
 impl LiveDevice {
     /// Shows `device`.
     pub fn new(device: Arc<dyn BlockDevice>) -> Self {
-        Self { geometry: device.geometry(), current: RwLock::new(device) }
+        let geometry = device.geometry();
+        Self { geometry, sectors: AtomicU64::new(geometry.sectors), current: RwLock::new(device) }
     }
 
     /// Waits until every request to the device behind is done, then puts `device`, of the same size, in its place.
@@ -28,9 +33,28 @@ impl LiveDevice {
     /// # Errors
     /// `InvalidInput` where it has another size.
     pub fn replace(&self, device: Arc<dyn BlockDevice>) -> io::Result<()> {
-        if device.geometry().bytes() != self.geometry.bytes() {
+        if device.geometry().bytes() != self.geometry().bytes() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a device of another size"));
         }
+        self.put(device);
+        Ok(())
+    }
+
+    /// The same with a device that goes on behind the end: that shows from then on.
+    ///
+    /// # Errors
+    /// `InvalidInput` where it is smaller.
+    pub fn grow(&self, device: Arc<dyn BlockDevice>) -> io::Result<()> {
+        let bytes = device.geometry().bytes();
+        if bytes < self.geometry().bytes() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a smaller device"));
+        }
+        self.put(device);
+        self.sectors.store(bytes >> self.geometry.sector_size.shift(), Ordering::Release);
+        Ok(())
+    }
+
+    fn put(&self, device: Arc<dyn BlockDevice>) {
         let sector_size = self.geometry.sector_size;
         let device = if device.geometry().sector_size == sector_size {
             device
@@ -38,7 +62,6 @@ impl LiveDevice {
             Arc::new(Regrained { bytes: ByteDevice::new(device), sector_size })
         };
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = device;
-        Ok(())
     }
 
     fn current(&self) -> RwLockReadGuard<'_, Arc<dyn BlockDevice>> {
@@ -48,7 +71,7 @@ impl LiveDevice {
 
 impl BlockDevice for LiveDevice {
     fn geometry(&self) -> Geometry {
-        self.geometry
+        Geometry { sectors: self.sectors.load(Ordering::Acquire), ..self.geometry }
     }
 
     fn reserve(&self, requests: usize) {
@@ -126,5 +149,57 @@ impl BlockDevice for Regrained {
         // Nothing changes; whether the device may be written and has these sectors, it says itself.
         let end = self.bytes_of(&range).end;
         self.bytes.zero_range(end..end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Blank(u64);
+
+    impl BlockDevice for Blank {
+        fn geometry(&self) -> Geometry {
+            let sector_size = SectorSize::B512;
+            Geometry { sector_size, sectors: self.0, read_only: false, can_discard: false }
+        }
+
+        fn read(&self, buf: &mut [u8], _: Sector) -> Result<(), BlockError> {
+            buf.fill(u8::try_from(self.0).unwrap());
+            Ok(())
+        }
+
+        fn write(&self, _: &[u8], _: Sector) -> Result<(), BlockError> {
+            Ok(())
+        }
+
+        fn flush(&self) -> Result<(), BlockError> {
+            Ok(())
+        }
+
+        fn write_zeroes(&self, _: Range<Sector>) -> Result<(), BlockError> {
+            Ok(())
+        }
+
+        fn discard(&self, _: Range<Sector>) -> Result<(), BlockError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_goes_on_behind_the_end_shows_to_who_looks_from_above_and_nothing_smaller_takes_its_place() {
+        let live = Arc::new(LiveDevice::new(Arc::new(Blank(8))));
+        let bytes = ByteDevice::new(Arc::clone(&live) as Arc<dyn BlockDevice>);
+        let mut sector = [0; 512];
+        assert!(matches!(bytes.read_at(&mut sector, 4096), Err(BlockError::OutOfRange { end: 8, .. })));
+        live.grow(Arc::new(Blank(9))).unwrap();
+        bytes.read_at(&mut sector, 4096).unwrap();
+        assert_eq!((sector[0], bytes.size()), (9, 9 * 512));
+        for other in [8, 10] {
+            assert_eq!(live.replace(Arc::new(Blank(other))).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        }
+        assert_eq!(live.grow(Arc::new(Blank(8))).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(live.geometry().sectors, 9);
     }
 }

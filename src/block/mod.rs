@@ -30,7 +30,7 @@ use crate::units::{Sector, SectorSize};
 
 /// Plaintext sectors. What an export serves and what a file system is made on. Shared between threads.
 pub trait BlockDevice: fmt::Debug + Send + Sync {
-    /// Sizes and abilities; they do not change while the device lives.
+    /// Sizes and abilities; they do not change while the device lives, but for a size that grows.
     fn geometry(&self) -> Geometry;
 
     /// Takes up now the memory that so many requests at a time need.

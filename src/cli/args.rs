@@ -139,9 +139,9 @@ pub(crate) enum Command {
     /// container. Other keyslots are kept only if you give their passwords or recovery keys.
     #[command(after_help = reencrypt::EXAMPLES)]
     Reencrypt(Box<ReencryptOptions>),
-    /// Make a container larger
+    /// Make a container larger or smaller
     ///
-    /// Fills the new space with random bytes, then updates the header. A power cut at any moment leaves a container that opens.
+    /// Fills new space with random bytes, then updates the header. A power cut at any moment leaves a container that opens.
     #[command(after_help = resize::EXAMPLES)]
     Resize(Box<ResizeOptions>),
     /// Give the free space of a thin container back

@@ -1,4 +1,6 @@
-//! `resize`: containers grow.
+//! `resize`: containers grow, and become smaller.
+
+mod smaller;
 
 use std::path::Path;
 
@@ -6,12 +8,14 @@ use rustix::fs::{fstatfs, fstatvfs};
 use serde::Serialize;
 use strongroom::{
     block::ByteDevice,
-    crypto::rng::OsRng,
+    crypto::{rng::OsRng, secret::Credentials},
     error::{Error, ErrorKind, Result},
     format::{Format, Header, KeyfileRole, Unlocked, native::Native},
     mount::{self, Closing, GrownFilesystem, OnDesktop, Request, Target},
     volume::{Access, Container, Volume, grow},
 };
+
+use smaller::make_smaller;
 
 use super::{
     args::ResizeOptions,
@@ -22,10 +26,10 @@ use super::{
     plan::cannot_make,
     progress::{ByteProgress, spin},
     size::{FAT_LARGEST, MSDOS_SUPER_MAGIC, NewSize, ROUNDED, nearly_all, show_size},
-    unlock::{read_header, refuse_missing_end, settle_format, unlock_with},
+    unlock::{open_to_look, read_header, refuse_missing_end, settle_format, unlock_with},
 };
 
-/// Makes a container larger.
+/// Gives a container another size.
 pub(crate) fn run(console: Console, options: &ResizeOptions) -> Result<()> {
     resize(console, options).map_err(|error| {
         let error = if error.kind() == ErrorKind::Interrupted {
@@ -50,34 +54,30 @@ struct Resized<'a> {
 
 fn resize(console: Console, options: &ResizeOptions) -> Result<()> {
     let path = options.container.as_path();
-    let mut container = open(path, options.unlock.header_file(), Access::ReadWrite)?;
+    let opened = open(path, options.unlock.header_file(), Access::ReadWrite);
+    let mut container = match opened {
+        Err(busy) if busy.kind() == ErrorKind::Busy => return resize_mounted(console, options, busy),
+        opened => opened?,
+    };
     settle_format(console, &mut container, &options.unlock)?;
     let header = read_header(&container)?;
     let size = bytes(options.size, &container)?;
-    header.check_growth(size)?;
+    let is_smaller = size < container.storage().size()?;
+    if !is_smaller {
+        header.check_growth(size)?;
+    }
     options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) =
         unlock_with(console, path, &*header, &options.unlock, options.keyslot.slot)?;
     refuse_missing_end(&container, &unlocked)?;
+    if is_smaller {
+        return make_smaller(console, options, (&container, &*header, &unlocked), size);
+    }
     let may_hide = header.keyfile_role() == KeyfileRole::Pool;
     if !options.container_only && !may_hide {
         refuse_what_stays(&container, &*header, &unlocked)?;
     }
-    header.prepare_writing(&*container.storage(), &unlocked)?;
-    let growth = interrupt::at_liberty(|| {
-        spin(console, "deriving the key", || header.growth(&unlocked, &credentials, size, &OsRng))
-    })?;
-    let before = header.describe_unlocked(&unlocked);
-    let format = before.format;
-    let is_larger =
-        growth.container_len() > container.storage().size()? || growth.data_len() > before.data_size;
-    let progress = ByteProgress::start(console, "filling");
-    grow(&container, &*growth, &OsRng, &mut |done, total| progress.step(done, total))?;
-    drop(progress);
-    if format == Native.name() {
-        pin::advance(console, &*container.storage(), &unlocked.volume_key);
-    }
-
+    let grown = grow_container(console, &container, &*header, (&unlocked, &credentials), size)?;
     let filesystem = if options.container_only || may_hide {
         let volume = Volume::open(&container, header.describe_unlocked(&unlocked), &unlocked);
         let way = mount::way_to_grow(&ByteDevice::new(volume.device()))?;
@@ -87,29 +87,101 @@ fn resize(console: Console, options: &ResizeOptions) -> Result<()> {
             grow_filesystem(&container, unlocked.volume_key.expose())
         })?
     };
-    let resized = Resized {
-        container: path,
-        format,
-        container_size: growth.container_len(),
-        data_size: growth.data_len(),
-        filesystem: filesystem.grown(),
+    report(console, path, grown, filesystem);
+    if may_hide {
+        console.note("a hidden volume, if there is one, stays where it is: protect it when the outer file system grows over it");
+    }
+    Ok(())
+}
+
+/// The same of a container that is mounted, where its server lends it: else `busy` is the answer.
+fn resize_mounted(console: Console, options: &ResizeOptions, busy: Error) -> Result<()> {
+    let path = options.container.as_path();
+    let mut container = open_to_look(path, options.unlock.header_file())?;
+    let section = container.section();
+    if !mount::can_borrow(path, section.as_ref())? {
+        return Err(busy);
+    }
+    settle_format(console, &mut container, &options.unlock)?;
+    let header = read_header(&container)?;
+    if header.keyfile_role() == KeyfileRole::Pool {
+        // The key that its server has says the old size, and a hidden volume may be protected.
+        return Err(busy);
+    }
+    let size = bytes(options.size, &container)?;
+    header.check_growth(size)?;
+    options.unlock.check_source_for(&*header)?;
+    let (unlocked, credentials) =
+        unlock_with(console, path, &*header, &options.unlock, options.keyslot.slot)?;
+    if !options.container_only {
+        refuse_what_stays(&container, &*header, &unlocked)?;
+    }
+    let Some(loan) = mount::borrow(path, section.as_ref())? else {
+        let reason = "it was unmounted while the password was typed";
+        return Err(Error::new(ErrorKind::Busy, reason).with_hint("try again"));
     };
+    let container = loan.container();
+    let header = read_header(container)?;
+    let grown = grow_container(console, container, &*header, (&unlocked, &credentials), size)?;
+    let key = unlocked.volume_key.expose();
+    let mounted = spin(console, "growing the file system", || {
+        mount::grow_mounted(path, section.as_ref(), key, options.container_only)
+    })?;
+    report(console, path, Resizing { data_size: mounted.size, ..grown }, mounted.filesystem);
+    Ok(())
+}
+
+/// What a container is now.
+#[derive(Debug, Clone, Copy)]
+struct Resizing {
+    format: &'static str,
+    container_size: u64,
+    data_size: u64,
+    is_changed: bool,
+}
+
+/// Makes the container itself larger.
+fn grow_container(
+    console: Console,
+    container: &Container,
+    header: &dyn Header,
+    (unlocked, credentials): (&Unlocked, &Credentials),
+    size: u64,
+) -> Result<Resizing> {
+    header.prepare_writing(&*container.storage(), unlocked)?;
+    let growth = interrupt::at_liberty(|| {
+        spin(console, "deriving the key", || header.growth(unlocked, credentials, size, &OsRng))
+    })?;
+    let before = header.describe_unlocked(unlocked);
+    let format = before.format;
+    let is_larger =
+        growth.container_len() > container.storage().size()? || growth.data_len() > before.data_size;
+    let progress = ByteProgress::start(console, "filling");
+    grow(container, &*growth, &OsRng, &mut |done, total| progress.step(done, total))?;
+    drop(progress);
+    if format == Native.name() {
+        pin::advance(console, &*container.storage(), &unlocked.volume_key);
+    }
+    let (container_size, data_size) = (growth.container_len(), growth.data_len());
+    Ok(Resizing { format, container_size, data_size, is_changed: is_larger })
+}
+
+/// Says what there is now.
+fn report(console: Console, container: &Path, done: Resizing, filesystem: GrownFilesystem) {
+    let Resizing { format, container_size, data_size, is_changed } = done;
+    let resized = Resized { container, format, container_size, data_size, filesystem: filesystem.grown() };
     console.done(&resized, |resized| {
         let what = resized.filesystem.map_or(String::new(), |name| format!(", {name} file system included"));
         let size = show_size(resized.data_size);
-        if is_larger {
-            format!("resized {}: {size} for data now{what}", path.display())
+        if is_changed {
+            format!("resized {}: {size} for data now{what}", container.display())
         } else {
-            format!("{} was as large already: {size} for data{what}", path.display())
+            format!("{} was as large already: {size} for data{what}", container.display())
         }
     });
     if let Some(note) = note(filesystem) {
         console.note(&note);
     }
-    if may_hide {
-        console.note("a hidden volume, if there is one, stays where it is: protect it when the outer file system grows over it");
-    }
-    Ok(())
 }
 
 /// Refuses a file system that will not use the new space: it could not be given back.
@@ -160,5 +232,6 @@ fn grow_filesystem(container: &Container, key: &[u8]) -> Result<GrownFilesystem>
 /// What is to be known or done afterwards.
 fn note(filesystem: GrownFilesystem) -> Option<String> {
     let GrownFilesystem::Left(name, way) = filesystem else { return None };
-    Some(format!("the {name} file system inside still has its old size: {way}"))
+    let name = if name.is_empty() { String::new() } else { format!("{name} ") };
+    Some(format!("the {name}file system inside still has its old size: {way}"))
 }

@@ -6,7 +6,7 @@ mod negotiate;
 mod uses;
 
 pub use files::{FilesExport, FilesMount, Owners, Promptness};
-pub use fuse::{Client, FuseExport, LogSink};
+pub use fuse::{Client, FuseExport, GrowingFile, LogSink};
 
 pub use uses::Uses;
 

@@ -242,6 +242,8 @@ pub(super) enum Command {
     Lend,
     /// Something about the volume's re-encryption.
     Reencrypt(Reencrypt),
+    /// The container has grown: show the volume as large as it is now. After [`Outcome::Proceed`] come no bytes, and the volume key.
+    Grow,
 }
 
 /// What a command asks of a server about re-encryption.
@@ -272,6 +274,13 @@ pub(super) enum Outcome {
     Proceed,
     /// How the volume's re-encryption is, after the command was carried out.
     Reencryption(LiveStatus),
+    /// The volume has so many bytes now; and whether what its driver sees has them too.
+    Grown {
+        /// Bytes.
+        size: u64,
+        /// Whether the driver's device is as large.
+        is_seen: bool,
+    },
     /// The volume is down and the keys are wiped, but not all could be written.
     Lossy(Failure),
     /// Not done, because what was written would be lost.

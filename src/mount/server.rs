@@ -5,8 +5,10 @@ mod contact;
 mod ending;
 mod events;
 mod files;
+mod growing;
 mod idle;
 mod leaving;
+mod lending;
 mod loss;
 mod medium;
 mod notes;
@@ -41,6 +43,7 @@ use contact::Contact;
 use ending::Cause;
 use events::{Event, Signals, Watch};
 use files::FileWatch;
+use lending::lent_already;
 use loss::Held;
 use medium::Medium;
 use parts::Export;
@@ -71,7 +74,7 @@ use crate::{
         },
         socket::receive_descriptors,
     },
-    volume::{BlockDevice, Container, LiveReencryption, LiveState, Shortage, Volume},
+    volume::{BlockDevice, Container, LiveReencryption, LiveVolume, Shortage, Volume},
 };
 
 /// A server's exit status where not all that was written is kept.
@@ -174,6 +177,8 @@ struct Server {
     reencryption: Arc<LiveReencryption>,
     /// How it closes by itself.
     closing: Closing,
+    /// Where the volume can grow.
+    live: Option<LiveVolume>,
     /// Where it closes itself once nobody uses it.
     idle: Option<Idle>,
     /// Where it closes when its user logs out.
@@ -237,7 +242,7 @@ impl Server {
         }
         watch.mind(news);
         // From here on the keys are the export's and the re-encryption's, and go with them.
-        let reencryption = volume.reencryption();
+        let (reencryption, live) = (volume.reencryption(), volume.live());
         drop(volume);
         let control = session.listen()?;
         session.check_stop()?;
@@ -283,6 +288,7 @@ impl Server {
             medium,
             reencryption,
             closing: order.closing,
+            live,
             idle,
             presence,
             wanted: None,
@@ -342,6 +348,7 @@ impl Server {
         let (end, id) = (end?, id?);
         let is_internal = !matches!(place, Place::Block(_));
         session.sign = Some(Sign::Asked(export.uses()));
+        session.block = Some(export.growing());
         session.parts.push(Export {
             block: export,
             id,
@@ -471,41 +478,17 @@ impl Server {
                 // Whoever asked may have gone; the status can be asked for again.
                 let _ = protocol::send(&stream, &outcome);
             }
+            Command::Grow => {
+                let outcome =
+                    self.grow(&stream).unwrap_or_else(|error| Outcome::Failed(Failure::from(&error)));
+                let _ = protocol::send(&stream, &outcome);
+            }
         }
         Next::Serve
-    }
-
-    /// Lends the container, lock and all, until the other end closes the connection. Nothing here waits for that: where the
-    /// volume is taken down meanwhile, the lock ends with the loan.
-    fn lend(&mut self, stream: &UnixStream) -> Result<()> {
-        if self.container.is_read_only() {
-            return Err(Error::new(ErrorKind::Busy, "it is mounted read-only").with_hint("unmount it first"));
-        }
-        if self.watch.is_lent() {
-            return Err(lent_already());
-        }
-        if self.reencryption.status().state == LiveState::Running {
-            return Err(Error::new(ErrorKind::Busy, "it is being re-encrypted")
-                .with_hint("wait until it is done, or use strongroom reencrypt --stop"));
-        }
-        let borrower = stream.try_clone()?;
-        self.files.lend();
-        let sent = protocol::send(stream, &Outcome::Lent)
-            .and_then(|()| protocol::send_container(stream, &self.container));
-        if sent.is_err() {
-            self.files.take_back();
-        }
-        sent?;
-        self.watch.lend_to(borrower);
-        Ok(())
     }
 }
 
 const UNMARKED: &str = "without CAP_SYS_RESOURCE the kernel cannot be told that writing waits for this server: when memory is short, it may be slow";
-
-fn lent_already() -> Error {
-    Error::new(ErrorKind::Busy, "another command is changing the header").with_hint("try again")
-}
 
 /// Has commands in another environment find the session, too. Root's are all in one place.
 fn leave_sign(session: &Session, log: &Log) {

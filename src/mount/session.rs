@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
+    export::GrowingFile,
     filesystem::FileSystem,
     sys::socket::listen,
 };
@@ -39,6 +40,8 @@ pub struct Session {
     pub details: Vec<String>,
     /// What tells that the volume is used.
     pub(super) sign: Option<Sign>,
+    /// The block file, where there is one.
+    pub(super) block: Option<GrowingFile>,
     /// The file system, where it is served in this process.
     pub(super) files: Option<Weak<dyn FileSystem>>,
     stop: Arc<AtomicBool>,
@@ -66,6 +69,7 @@ impl Session {
             warnings: Vec::new(),
             details: Vec::new(),
             sign: None,
+            block: None,
             files: None,
             stop,
             record,

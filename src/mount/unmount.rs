@@ -262,14 +262,7 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
             let error = clear_given_up(session, record, lossy(failure), KEYS_WIPED);
             Err(uncleanly(error))
         }
-        Ok(
-            Outcome::Lent
-            | Outcome::Looked
-            | Outcome::Proceed
-            | Outcome::Reencryption(_)
-            | Outcome::Waiting(_)
-            | Outcome::Rescuing(_),
-        ) => Err(Error::new(ErrorKind::Io, "its server answers something else").during(action())),
+        Ok(_) => Err(Error::new(ErrorKind::Io, "its server answers something else").during(action())),
         // It ended by itself before it could answer, and took its directory with it.
         Err(_) if !record.is_alive() && !directory.exists() => Ok(()),
         Err(_) if !record.is_alive() => {

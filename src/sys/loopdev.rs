@@ -101,6 +101,19 @@ pub fn flush(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Has the loop device `path` take the size that its file has by now. For root.
+///
+/// # Errors
+/// What the loop driver gave.
+pub fn follow_size(path: &Path) -> io::Result<()> {
+    let device = File::open(path)?;
+    // SAFETY: LOOP_SET_CAPACITY takes no argument.
+    let request = unsafe { NoArg::<LOOP_SET_CAPACITY>::new() };
+    // SAFETY: the device is open for the whole call.
+    unsafe { ioctl(&device, request)? };
+    Ok(())
+}
+
 /// Whether loop devices can be had here.
 ///
 /// # Errors
@@ -286,6 +299,7 @@ const BLKFLSBUF: Opcode = 0x1261;
 // linux/loop.h
 const LOOP_CLR_FD: Opcode = 0x4C01;
 const LOOP_GET_STATUS64: Opcode = 0x4C05;
+const LOOP_SET_CAPACITY: Opcode = 0x4C07;
 const LOOP_CONFIGURE: Opcode = 0x4C0A;
 const LOOP_CTL_GET_FREE: Opcode = 0x4C82;
 const FLAG_READ_ONLY: u32 = 1;

@@ -298,6 +298,12 @@ fn program_part(line: &str) -> Option<(usize, usize)> {
     (is_file && rights.starts_with('r') && rights.ends_with('p')).then_some((start, len))
 }
 
+/// Whether the kernel lets this process make an ext4 file system larger while it is mounted.
+pub fn may_resize_ext() -> bool {
+    const CAP_SYS_RESOURCE: u32 = 24;
+    has_capability(CAP_SYS_RESOURCE)
+}
+
 /// Whether this process has a capability (capabilities(7)), by its number.
 fn has_capability(number: u32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();

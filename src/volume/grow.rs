@@ -1,14 +1,20 @@
 //! Making a container larger.
 
+use std::sync::Arc;
+
 use super::{
-    Container, Progress,
+    Container, Progress, device,
     fill::{fill_empty, fill_range, set_aside_behind_end},
+    free_space::extent,
 };
 use crate::{
+    block::{BlockDevice, LiveDevice},
     crypto::rng::Rng,
     error::{Error, ErrorKind, Result},
-    format::Growth,
+    format::{Growth, Shrinkage},
+    mapping::Layout,
     storage::Storage,
+    text::exact_size,
 };
 
 /// Carries out a growth: new space first, filled with random bytes, then what tells of it.
@@ -36,6 +42,70 @@ pub fn grow(container: &Container, growth: &dyn Growth, rng: &dyn Rng, progress:
         return Err(error);
     }
     growth.commit(&*storage)
+}
+
+/// Carries out a shrinkage, where the file system inside ends before what goes.
+///
+/// # Errors
+/// `Unsupported` on a block device; `Busy` where the file system inside, by its own account, needs what would be cut off, or nothing
+/// known is inside and `is_known_free` is false.
+pub fn shrink(
+    container: &Container,
+    layout: Layout,
+    shrinkage: &dyn Shrinkage,
+    is_known_free: bool,
+) -> Result<()> {
+    let storage = container.storage();
+    if !storage.limits().can_resize {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "a block device, or what is read-only, keeps its size",
+        ));
+    }
+    let (len, container_len) = (shrinkage.data_len(), shrinkage.container_len());
+    match extent(&*device(Arc::clone(&storage), layout))? {
+        Some(found) if found.len > len => {
+            let least = container_len.saturating_sub(len).saturating_add(found.len);
+            let name = found.file_system.name();
+            let reason = format!(
+                "the {name} in it takes {}, so the container can have {} at least",
+                exact_size(found.len),
+                exact_size(least)
+            );
+            return Err(Error::new(ErrorKind::Busy, reason).with_hint(
+                "make the file system smaller first, with a backup at hand: of ext4, mount --block, then e2fsck -f and resize2fs \
+                 DIR/volume SIZE",
+            ));
+        }
+        None if !is_known_free => {
+            let reason = "nothing in it tells how much of it is in use";
+            return Err(Error::new(ErrorKind::Busy, reason)
+                .with_hint("--container-only cuts it all the same: what is behind the new end is lost"));
+        }
+        _ => {}
+    }
+    shrinkage.commit(&*storage)
+}
+
+/// A volume that is served, and can become larger meanwhile.
+#[derive(Debug, Clone)]
+pub struct LiveVolume {
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) device: Arc<LiveDevice>,
+}
+
+impl LiveVolume {
+    /// Shows the volume as it lies in its container now that this has grown: whoever uses it goes on, and finds more behind the
+    /// end. Gives its size in bytes.
+    ///
+    /// # Errors
+    /// `Unsupported` where it is smaller than before.
+    pub fn grow(&self, layout: Layout) -> Result<u64> {
+        self.device
+            .grow(device(Arc::clone(&self.storage), layout))
+            .map_err(|error| Error::new(ErrorKind::Unsupported, error.to_string()))?;
+        Ok(self.device.geometry().bytes())
+    }
 }
 
 /// As the first part of [`grow`], on any storage; sets no space aside.

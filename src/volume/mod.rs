@@ -35,7 +35,7 @@ pub use draft::{Draft, Occupant, occupant};
 pub use duplicate::{Duplicate, duplicate_to, has_room_for, nameless_copy};
 pub use erase::erase;
 pub use fill::{Progress, fill_around, fill_range, find_empty, prepare, prepare_storage};
-pub use grow::{grow, prepare_growth};
+pub use grow::{LiveVolume, grow, prepare_growth, shrink};
 pub use header::{
     Kept, backup_header, header_without_container, keep_bytes, keep_replaced, new_header_file,
     open_for_backup, plan_restore,
@@ -71,6 +71,7 @@ pub struct Volume {
     device: Arc<dyn BlockDevice>,
     protected: Option<Arc<ProtectedDevice>>,
     reencryption: Arc<LiveReencryption>,
+    live: Option<LiveVolume>,
 }
 
 impl Volume {
@@ -84,12 +85,20 @@ impl Volume {
             reencrypt::Tuning::default(),
         );
         let reencryption = Arc::new(reencryption);
+        let is_fixed = matches!(unlocked.layout, Layout::Fixed(_));
+        let growing = LiveVolume { storage: container.storage(), device: Arc::clone(&live) };
         let Some(range) = unlocked.layout.current().protected() else {
-            return Self { info, device: live, protected: None, reencryption };
+            return Self {
+                info,
+                device: live,
+                protected: None,
+                reencryption,
+                live: is_fixed.then_some(growing),
+            };
         };
         let protected = Arc::new(ProtectedDevice::new(live, range.clone()));
         let device = Arc::clone(&protected) as Arc<dyn BlockDevice>;
-        Self { info, device, protected: Some(protected), reencryption }
+        Self { info, device, protected: Some(protected), reencryption, live: None }
     }
 
     /// What `info` shows of the container.
@@ -100,6 +109,11 @@ impl Volume {
     /// What starts, pauses and resumes a re-encryption while the volume is used. It pauses when the last holder drops it.
     pub fn reencryption(&self) -> Arc<LiveReencryption> {
         Arc::clone(&self.reencryption)
+    }
+
+    /// What makes it larger while it is served. `None` where that cannot be: a hidden volume lies in it, or two keys are in use.
+    pub fn live(&self) -> Option<LiveVolume> {
+        self.live.clone()
     }
 
     /// The plaintext sectors.

@@ -9,10 +9,10 @@ use crate::cli::size::{NewSize, parse_new_size};
 
 #[derive(Debug, Args)]
 pub(crate) struct ResizeOptions {
-    /// The container, a file or a device; not mounted
+    /// The container, a file or a device, mounted or not
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) container: PathBuf,
-    /// Its new size (20G or 20GiB is 20·2^30 bytes, 20GB is 20·10^9), or by how much it grows (+5G), or max: all of
+    /// Its new size (20G or 20GiB is 20·2^30 bytes, 20GB is 20·10^9), also a smaller one; or by how much it grows (+5G), or max: all of
     /// the device, or nearly all of the free space beside the file
     #[arg(value_name = "SIZE|+SIZE|max", value_parser = parse_new_size)]
     pub(crate) size: NewSize,
@@ -32,6 +32,10 @@ Examples:
   strongroom resize photos.hc 20G --format veracrypt
   strongroom resize /dev/sdx1 max
 
-An ext4 file system in a native or LUKS container grows with it. In containers of VeraCrypt and
-TrueCrypt, where a hidden volume may lie behind it, every file system keeps its size; resize then
-says how to make it larger.";
+An ext4 file system in a native or LUKS container grows with it; while the kernel has it mounted,
+so do XFS and btrfs. Mounted otherwise, the volume grows at once and the file system once it is
+unmounted, by the same command. In containers of VeraCrypt and TrueCrypt, where a hidden volume may
+lie behind it, every file system keeps its size; resize then says how to make it larger.
+
+A native or LUKS file becomes smaller while it is not mounted, as far as the file system inside ends
+before. Of ext4: mount --block, then e2fsck -f and resize2fs DIR/volume SIZE.";

@@ -8,7 +8,7 @@ mod requests;
 mod server;
 pub(super) mod session;
 
-pub use session::FuseExport;
+pub use session::{FuseExport, GrowingFile};
 
 use std::sync::Arc;
 

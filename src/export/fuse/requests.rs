@@ -28,16 +28,16 @@ impl Filesystem for Server {
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        if parent == INodeNo::ROOT && name == VOLUME_FILE {
-            reply.entry(&TTL, &self.attributes.volume, Generation(0));
-        } else {
-            reply.error(Errno::ENOENT);
+        let is_there = parent == INodeNo::ROOT && name == VOLUME_FILE;
+        match self.attributes_of(VOLUME).filter(|_| is_there) {
+            Some(attributes) => reply.entry(&TTL, &attributes, Generation(0)),
+            None => reply.error(Errno::ENOENT),
         }
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        match self.attributes.of(ino) {
-            Some(attributes) => reply.attr(&TTL, attributes),
+        match self.attributes_of(ino) {
+            Some(attributes) => reply.attr(&TTL, &attributes),
             None => reply.error(Errno::ENOENT),
         }
     }
@@ -61,9 +61,9 @@ impl Filesystem for Server {
         reply: ReplyAttr,
     ) {
         let owner_or_mode = mode.is_some() || uid.is_some() || gid.is_some();
-        let Some(attributes) = self.attributes.of(ino) else { return reply.error(Errno::ENOENT) };
+        let Some(attributes) = self.attributes_of(ino) else { return reply.error(Errno::ENOENT) };
         match self.check_setattr(owner_or_mode, size, fh) {
-            Ok(()) => reply.attr(&TTL, attributes),
+            Ok(()) => reply.attr(&TTL, &attributes),
             Err(errno) => reply.error(errno),
         }
     }
@@ -136,8 +136,8 @@ impl Filesystem for Server {
     }
 
     fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
-        let inside = u64::try_from(offset).is_ok_and(|offset| offset < self.size);
-        match (whence, i64::try_from(self.size)) {
+        let inside = u64::try_from(offset).is_ok_and(|offset| offset < self.size());
+        match (whence, i64::try_from(self.size())) {
             (libc::SEEK_DATA, _) if inside => reply.offset(offset),
             (libc::SEEK_HOLE, Ok(size)) if inside => reply.offset(size),
             (libc::SEEK_DATA | libc::SEEK_HOLE, _) => reply.error(Errno::ENXIO),
@@ -163,7 +163,7 @@ impl Filesystem for Server {
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
-        let blocks = self.size.div_ceil(u64::from(BLOCK_SIZE));
+        let blocks = self.size().div_ceil(u64::from(BLOCK_SIZE));
         reply.statfs(blocks, 0, 0, 1, 0, BLOCK_SIZE, 255, BLOCK_SIZE);
     }
 

@@ -1,9 +1,11 @@
 use std::sync::{
     Arc, OnceLock, PoisonError, RwLock,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use fuser::{AccessFlags, Errno, FileHandle, FopenFlags, INodeNo, OpenAccMode, OpenFlags, ReplyData};
+use fuser::{
+    AccessFlags, Errno, FileAttr, FileHandle, FopenFlags, INodeNo, OpenAccMode, OpenFlags, ReplyData,
+};
 use rustix::fs::FallocateFlags;
 
 use super::{
@@ -18,6 +20,8 @@ use crate::{
 /// What all threads of the server share, and what [`FuseExport`](super::FuseExport) can take away from under them.
 pub(super) struct Served {
     geometry: Geometry,
+    /// In bytes.
+    size: AtomicU64,
     device: RwLock<Option<Arc<ByteDevice>>>,
     buffers: BufferPool,
     log: LogSink,
@@ -32,6 +36,7 @@ impl Served {
     pub(super) fn new(device: ByteDevice, log: LogSink) -> Self {
         Self {
             geometry: device.geometry(),
+            size: AtomicU64::new(device.size()),
             device: RwLock::new(Some(Arc::new(device))),
             buffers: BufferPool::new(MAX_REQUEST),
             log,
@@ -40,6 +45,18 @@ impl Served {
             flushing: Action::new("flushing"),
             lost: OnceLock::new(),
         }
+    }
+
+    /// The size of the block file, in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    /// Takes the size that the device has by now.
+    pub(super) fn follow_size(&self) -> Option<u64> {
+        let size = self.device()?.size();
+        self.size.store(size, Ordering::Release);
+        Some(size)
     }
 
     /// Takes up now the memory that so many threads need: a server that waits for memory while the kernel waits for it to write
@@ -99,8 +116,7 @@ impl Action {
 /// What a block device would answer. One value, many threads; `requests` translates for the kernel.
 pub(super) struct Server {
     served: Arc<Served>,
-    pub(super) attributes: Attributes,
-    pub(super) size: u64,
+    attributes: Attributes,
     read_only: bool,
     can_discard: bool,
     pub(super) client: Client,
@@ -110,16 +126,24 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn new(served: Arc<Served>, client: Client, uses: Uses) -> Self {
         let geometry = served.geometry;
-        let size = geometry.bytes();
         Self {
+            attributes: Attributes::new(geometry.read_only),
             served,
-            attributes: Attributes::new(size, geometry.read_only),
-            size,
             read_only: geometry.read_only,
             can_discard: geometry.can_discard,
             client,
             uses,
         }
+    }
+
+    /// The size of the block file, in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.served.size()
+    }
+
+    /// The attributes of `inode`, where there is such a one.
+    pub(super) fn attributes_of(&self, inode: INodeNo) -> Option<FileAttr> {
+        self.attributes.of(inode, self.size())
     }
 
     /// The device for a request of a program.
@@ -139,7 +163,7 @@ impl Server {
     pub(super) fn read_volume(&self, offset: u64, size: u32, reply: ReplyData) {
         let mut buffer = self.served.buffers.take();
         let len =
-            usize::try_from(self.size.saturating_sub(offset).min(u64::from(size))).unwrap_or(usize::MAX);
+            usize::try_from(self.size().saturating_sub(offset).min(u64::from(size))).unwrap_or(usize::MAX);
         // The kernel keeps to `max_read`; a short answer instead would look like the end of the volume.
         let Some(data) = buffer.get_mut(..len) else { return reply.error(Errno::EINVAL) };
         let done = self.device().and_then(|device| {
@@ -153,7 +177,7 @@ impl Server {
 
     /// Writes what lies before the end and says how much that was. At the end a block device is full.
     pub(super) fn write_volume(&self, offset: u64, data: &[u8]) -> Result<u32, Errno> {
-        let room = self.size.saturating_sub(offset).min(u64::from(u32::MAX));
+        let room = self.size().saturating_sub(offset).min(u64::from(u32::MAX));
         if room == 0 && !data.is_empty() {
             return Err(Errno::ENOSPC);
         }
@@ -169,10 +193,10 @@ impl Server {
         self.device()?.flush().map_err(|error| self.served.failed(&self.served.flushing, &error))
     }
 
-    /// As a block device: the size is fixed, holes are zeros.
+    /// As a block device: nobody changes the size from here, holes are zeros.
     pub(super) fn allocate(&self, offset: u64, length: u64, mode: i32) -> Result<(), Errno> {
         let end = offset.checked_add(length).ok_or(Errno::EFBIG)?;
-        if end > self.size {
+        if end > self.size() {
             return Err(Errno::ENOSPC);
         }
         let mode = u32::try_from(mode).ok().and_then(FallocateFlags::from_bits).ok_or(Errno::EOPNOTSUPP)?;
@@ -203,7 +227,7 @@ impl Server {
         match size {
             // Without a handle this is what open(O_TRUNC) looks like, and block devices ignore that.
             Some(0) if fh.is_none() => Ok(()),
-            Some(size) if size != self.size => Err(Errno::EINVAL),
+            Some(size) if size != self.size() => Err(Errno::EINVAL),
             _ => Ok(()),
         }
     }

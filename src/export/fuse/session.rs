@@ -4,7 +4,7 @@ use std::{
     io::{self, PipeReader, PipeWriter},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
+    sync::{Arc, Weak, mpsc},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -71,6 +71,11 @@ impl FuseExport {
     /// The block file.
     pub fn path(&self) -> PathBuf {
         self.mount.dir.join(VOLUME_FILE)
+    }
+
+    /// What shows a volume that has grown in the block file.
+    pub fn growing(&self) -> GrowingFile {
+        GrowingFile { served: Arc::downgrade(&self.served) }
     }
 
     /// What counts the uses of the file.
@@ -155,6 +160,31 @@ impl FuseExport {
 
     fn has_ended_within(&self, limit: Duration) -> bool {
         has_ended_within(&self.end, limit)
+    }
+}
+
+/// The block file of a volume that may grow.
+#[derive(Clone)]
+pub struct GrowingFile {
+    served: Weak<Served>,
+}
+
+impl GrowingFile {
+    /// Gives the block file, which is at `path` by now, the size that the volume has. Not for a thread that answers the kernel.
+    ///
+    /// # Errors
+    /// What the system gave: it has its old size then to whoever has looked already.
+    pub fn follow(&self, path: &Path) -> io::Result<()> {
+        let size = self.served.upgrade().and_then(|served| served.follow_size());
+        let size = size.ok_or(io::ErrorKind::NotConnected)?;
+        // The kernel has no other way to a new size where it caches writes: it believes its own.
+        File::options().write(true).open(path)?.set_len(size)
+    }
+}
+
+impl fmt::Debug for GrowingFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GrowingFile")
     }
 }
 

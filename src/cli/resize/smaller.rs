@@ -1,0 +1,37 @@
+//! `resize` to a smaller size.
+
+use strongroom::{
+    error::Result,
+    format::{Format, Header, Unlocked, native::Native},
+    mount::GrownFilesystem,
+    volume::{Container, shrink},
+};
+
+use super::{Resizing, report};
+use crate::cli::{args::ResizeOptions, output::Console, pin, progress::spin};
+
+/// Makes a container smaller that nobody has mounted, where nothing in it needs what goes.
+pub(super) fn make_smaller(
+    console: Console,
+    options: &ResizeOptions,
+    (container, header, unlocked): (&Container, &dyn Header, &Unlocked),
+    size: u64,
+) -> Result<()> {
+    header.prepare_writing(&*container.storage(), unlocked)?;
+    let shrinkage = header.shrinkage(unlocked, size)?;
+    let format = header.describe().format;
+    spin(console, "making it smaller", || {
+        shrink(container, unlocked.layout.clone(), &*shrinkage, options.container_only)
+    })?;
+    if format == Native.name() {
+        pin::advance(console, &*container.storage(), &unlocked.volume_key);
+    }
+    let done = Resizing {
+        format,
+        container_size: shrinkage.container_len(),
+        data_size: shrinkage.data_len(),
+        is_changed: true,
+    };
+    report(console, &options.container, done, GrownFilesystem::None);
+    Ok(())
+}

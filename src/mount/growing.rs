@@ -1,0 +1,124 @@
+//! The command's side of a volume that grows while it is mounted.
+
+use std::{
+    io,
+    ops::Range,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
+    time::Duration,
+};
+
+use super::{
+    filesystem::{Contents, Superblock},
+    growfs::GrownFilesystem,
+    program,
+    protocol::{self, Command, Outcome},
+    registry::{Record, sessions_anywhere},
+    session::CONTROL,
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    sys::{process::may_resize_ext, socket::connect},
+};
+
+/// A volume that has grown under its users.
+#[derive(Debug)]
+pub struct GrownMount {
+    /// Its size in bytes.
+    pub size: u64,
+    /// What became of the file system in it.
+    pub filesystem: GrownFilesystem,
+}
+
+/// Has the server of the mounted volume whose container is at `path` show what the container has gained; `key` is the volume key. Then
+/// makes the file system as large, where the kernel has it mounted and can do so; with `container_only` that stays as it is.
+///
+/// # Errors
+/// `NotFound` where it is not mounted any more; `Unsupported` where the volume cannot grow while it is mounted. The container has its
+/// new size all the same.
+pub fn grow_mounted(
+    path: &Path,
+    section: Option<&Range<u64>>,
+    key: &[u8],
+    container_only: bool,
+) -> Result<GrownMount> {
+    let gone = || Error::new(ErrorKind::NotFound, "it was unmounted meanwhile, and has its new size");
+    let (control, record) = server(path, section).ok_or_else(gone)?;
+    let (size, is_seen) = match ask(&control, key) {
+        Ok(Outcome::Grown { size, is_seen }) => (size, is_seen),
+        Ok(Outcome::Failed(failure)) => return Err(failure.into()),
+        Ok(_) => return Err(no_answer("another answer")),
+        Err(error) => return Err(no_answer(&error.kind().to_string())),
+    };
+    let filesystem = match (&record.loop_device, &record.entry.mountpoint) {
+        _ if container_only => GrownFilesystem::None,
+        (Some(device), Some(mountpoint)) if is_seen => grow_filesystem(device, mountpoint)?,
+        (_, None) => GrownFilesystem::None,
+        _ => GrownFilesystem::Left("", AFTERWARDS),
+    };
+    Ok(GrownMount { size, filesystem })
+}
+
+/// With the tools that have the kernel do it.
+fn grow_filesystem(device: &Path, mountpoint: &Path) -> Result<GrownFilesystem> {
+    let contents = Superblock::probe(device)?.contents;
+    let name = contents.kernel_name().unwrap_or_default();
+    let (tool, package, target, before): (_, _, _, &[&str]) = match contents {
+        Contents::Ext { .. } => ("resize2fs", "e2fsprogs", device, &[]),
+        Contents::Xfs => ("xfs_growfs", "xfsprogs", mountpoint, &[]),
+        Contents::Btrfs => ("btrfs", "btrfs-progs", mountpoint, &["filesystem", "resize", "max"]),
+        _ => return Ok(GrownFilesystem::Left(name, AFTERWARDS)),
+    };
+    if matches!(contents, Contents::Ext { .. }) && !may_resize_ext() {
+        return Ok(GrownFilesystem::Left(name, WITHOUT_PRIVILEGE));
+    }
+    let grown = program::require(tool, package).and_then(|tool| {
+        program::run(program::command(tool).args(before).arg(target), &AtomicBool::new(false))
+    });
+    let during = |error: Error| error.during("cannot make the file system larger");
+    let grown = grown.map_err(during)?;
+    if grown.status == Some(0) {
+        return Ok(GrownFilesystem::Grown(name));
+    }
+    Err(during(
+        Error::new(ErrorKind::Io, format!("{tool}: {}", grown.reason()))
+            .with_hint("the volume has its new size, and the files are there; the same command tries again"),
+    ))
+}
+
+/// The living session that holds the container, this part of the file.
+fn server(path: &Path, section: Option<&Range<u64>>) -> Option<(PathBuf, Record)> {
+    let metadata = std::fs::metadata(path).ok()?;
+    let file = (metadata.dev(), metadata.ino());
+    sessions_anywhere().into_iter().find_map(|session| {
+        let record = session.record.filter(|record| {
+            record.container_file == file && record.section.as_ref() == section && record.is_alive()
+        })?;
+        Some((session.directory.join(CONTROL), record))
+    })
+}
+
+fn ask(control: &Path, key: &[u8]) -> io::Result<Outcome> {
+    let stream = connect(control)?;
+    stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+    protocol::send(&stream, &Command::Grow)?;
+    match protocol::receive(&stream)? {
+        Outcome::Proceed => {
+            protocol::send_with_key(&stream, &[], key)?;
+            protocol::receive(&stream)
+        }
+        answer => Ok(answer),
+    }
+}
+
+fn no_answer(what: &str) -> Error {
+    Error::new(ErrorKind::Io, format!("the server of the volume does not answer ({what})"))
+        .with_hint("the container has its new size; the volume has it at the next mount")
+}
+
+const AFTERWARDS: &str = "unmount it, and give the same command again";
+const WITHOUT_PRIVILEGE: &str =
+    "while it is mounted that takes CAP_SYS_RESOURCE; unmount it, and give the same command again";
+/// Longer than a server takes for another command that it has just begun.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
