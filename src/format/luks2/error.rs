@@ -113,6 +113,24 @@ pub enum HeaderError {
     OverlapsData,
 }
 
+impl HeaderError {
+    /// Whether the copy's checksum was right: whoever wrote it wrote it so, and no backup of that time says anything else.
+    const fn is_of_whole_copy(&self) -> bool {
+        !matches!(
+            self,
+            Self::NoMagic
+                | Self::CutOff { .. }
+                | Self::Version { .. }
+                | Self::HeaderLen { .. }
+                | Self::Misplaced { .. }
+                | Self::ChecksumHash
+                | Self::Checksum
+        )
+    }
+}
+
+const AS_WRITTEN: &str = "its checksum is right, so a program wrote it like this: cryptsetup luksDump tells whether cryptsetup takes it";
+
 impl From<HeaderError> for Error {
     fn from(error: HeaderError) -> Self {
         let kind = match error {
@@ -120,10 +138,12 @@ impl From<HeaderError> for Error {
             HeaderError::Version { .. } => ErrorKind::Unsupported,
             _ => ErrorKind::Damaged,
         };
+        let is_whole = error.is_of_whole_copy();
         let error = Self::caused_by(kind, error);
         match kind {
             ErrorKind::NotAContainer => error.with_fact(Fact::NoSignature),
             ErrorKind::Unsupported => error.with_hint(way_in::NEWER),
+            _ if is_whole => error.with_hint(AS_WRITTEN),
             _ => error,
         }
     }

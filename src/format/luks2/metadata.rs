@@ -168,8 +168,8 @@ fn key_digest(
     };
     let iterations = raw.iterations.filter(|count| *count > 0).ok_or_else(|| wrong("iterations", "none"))?;
     let salt = bytes(raw.salt.as_deref()).ok_or_else(|| wrong("salt", "no Base64 of 8 to 128 bytes"))?;
-    let digest = bytes(raw.value.as_deref()).filter(|digest| (20..=64).contains(&digest.len()));
-    let digest = digest.ok_or_else(|| wrong("digest", "no Base64 of 20 to 64 bytes"))?;
+    let digest = bytes(raw.value.as_deref()).filter(|digest| (16..=64).contains(&digest.len()));
+    let digest = digest.ok_or_else(|| wrong("digest", "no Base64 of 16 to 64 bytes"))?;
     Ok(Ok(KeyDigest { hash, iterations, salt, digest, key_len }))
 }
 
