@@ -76,6 +76,8 @@ pub enum Fact {
     Zeros,
     /// It shows something else, which is known.
     OtherContent,
+    /// All that is left of a header in it is a copy of which the container begins before it.
+    BeginsElsewhere,
     /// Something was said that only containers of TrueCrypt and VeraCrypt have, of one of this format.
     VeraCryptOnly(&'static str),
     /// Something was said that only volumes of FreeOTFE and LibreCrypt have, of one of this format.

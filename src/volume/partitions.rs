@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::container::by_signature;
 use crate::{
-    error::{Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Fact, Result},
     format::{
+        Format,
         partitions::{self, Partition},
         signature,
     },
@@ -89,7 +90,12 @@ fn contents(storage: &Arc<dyn Storage>, size: u64, partition: Partition) -> Resu
     };
     let head = signature::read_head_of(&**storage, range.clone())?;
     let section = Section::new(Arc::clone(storage), range)?;
-    let format = by_signature(&section)?.map(crate::format::Format::name);
+    // The end of a container that begins before the partition shows in it, and opens nowhere.
+    let is_here = |format: &&dyn Format| {
+        let read = format.read_header(&section);
+        !read.is_err_and(|error| error.fact() == Some(Fact::BeginsElsewhere))
+    };
+    let format = by_signature(&section)?.filter(is_here).map(Format::name);
     let known = signature::recognise(&head);
     let contents = known.map(|found| found.name);
     let is_file_system = known.is_some_and(|found| found.file_system().is_some());

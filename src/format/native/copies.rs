@@ -408,6 +408,15 @@ fn no_copy_is_whole(told: HeaderError) -> Error {
             Error::new(ErrorKind::NotAContainer, "no known header").with_fact(Fact::NoSignature)
         }
         told if told.is_unsupported() || told == HeaderError::Unreadable => told.into(),
+        // A backup of that container's header belongs where it begins, and not here.
+        told @ HeaderError::Misplaced { .. } => {
+            Error::new(ErrorKind::Damaged, format!("no header copy is whole: {told}"))
+                .with_fact(Fact::BeginsElsewhere)
+                .with_hint(
+                    "its container begins elsewhere, or its size was changed: header repair --scan, without --partition and \
+                     --offset, looks in all of the file or device",
+                )
+        }
         told => Error::new(ErrorKind::Damaged, format!("no header copy is whole: {told}")).with_hint(
             "strongroom header restore puts a backup back; header repair --scan looks for other copies",
         ),
