@@ -25,6 +25,11 @@ pub trait HeaderBackup: fmt::Debug {
         None
     }
 
+    /// Why no password opens it, where that shows without one.
+    fn closed(&self) -> Option<&str> {
+        None
+    }
+
     /// Whether all copies are there and say the same. Else the header may just be being changed.
     fn is_settled(&self) -> bool;
 

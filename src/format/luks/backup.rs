@@ -4,7 +4,7 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use super::{
-    header_of,
+    header_of, magic_at,
     version::{LuksHeader, Version},
 };
 use crate::{
@@ -28,7 +28,8 @@ pub(super) fn take<V: Version>(container: &dyn Storage) -> Result<LuksBackup> {
     let front = MemoryStorage::new(read_front(header_of(container), header.areas().end)?);
     header.complete(&front)?;
     let bytes = front.to_vec();
-    Ok(LuksBackup { uuid: info.uuid, left_out, is_settled, bytes, check: check_file::<V> })
+    let closed = header.closed();
+    Ok(LuksBackup { uuid: info.uuid, left_out, is_settled, closed, bytes, check: check_file::<V> })
 }
 
 /// The bytes of a header and of its keyslots.
@@ -37,6 +38,7 @@ pub(super) struct LuksBackup {
     uuid: Option<String>,
     left_out: Vec<String>,
     is_settled: bool,
+    closed: Option<String>,
     bytes: Vec<u8>,
     /// Refuses a file that could not be restored.
     check: fn(&dyn Storage) -> Result<()>,
@@ -49,6 +51,10 @@ impl HeaderBackup for LuksBackup {
 
     fn left_out(&self) -> Vec<String> {
         self.left_out.clone()
+    }
+
+    fn closed(&self) -> Option<&str> {
+        self.closed.as_deref()
     }
 
     fn is_settled(&self) -> bool {
@@ -97,6 +103,8 @@ impl<H: LuksHeader> LuksRestore<H> {
         let present = match H::read(container) {
             Ok(header) => Some(header),
             Err(error) if matches!(error.kind(), ErrorKind::NotAContainer | ErrorKind::Damaged) => None,
+            // Asked for by force, or it would have been refused before: that of the other version.
+            Err(_) if bears_other_version(container, source.describe().version)? => None,
             Err(error) => return Err(error),
         };
         for header in present.iter().chain([&source]) {
@@ -159,6 +167,14 @@ impl<H: LuksHeader> HeaderRestore for LuksRestore<H> {
             .ok_or_else(|| Error::new(ErrorKind::Damaged, "the header to be restored is cut off"))?;
         self.source.write_over(front, areas, container)
     }
+}
+
+/// Whether a LUKS header of the known version stands there that is not `version`.
+fn bears_other_version(container: &dyn Storage, version: u32) -> Result<bool> {
+    let magic = magic_at(header_of(container), 0)?;
+    Ok(
+        matches!(magic, Some([b'L', b'U', b'K', b'S', 0xba, 0xbe, 0, there @ (1 | 2)]) if u32::from(there) != version),
+    )
 }
 
 /// Why the data of the container would be lost with the header that is there.

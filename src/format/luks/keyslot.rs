@@ -148,6 +148,20 @@ impl Keyslot {
         self.is_overwritten().then(|| Finding::warning(object, self.overwritten()))
     }
 
+    /// Why none of `slots`, which are all that lead to the volume key, gives it.
+    pub(in crate::format) fn closed<'a>(slots: impl IntoIterator<Item = &'a Self>) -> Option<String> {
+        let mut slots = slots.into_iter().peekable();
+        let is_bare = slots.peek().is_none();
+        let reason = if is_bare {
+            "no keyslot is left that holds its volume key"
+        } else if slots.all(Self::is_overwritten) {
+            "the key material of every keyslot looks overwritten"
+        } else {
+            return None;
+        };
+        Some(format!("{reason}: no password or keyfile can open it"))
+    }
+
     /// What is said of such an area.
     pub(in crate::format) fn overwritten(&self) -> String {
         format!("the key material of keyslot {} looks overwritten", self.index)

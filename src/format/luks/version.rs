@@ -62,6 +62,9 @@ pub(in crate::format) trait LuksHeader: Header + Sized + 'static {
     /// Whether the data are under one volume key by both.
     fn has_same_key(&self, other: &Self) -> bool;
 
+    /// Why no secret can give the volume key, where that shows without one.
+    fn closed(&self) -> Option<String>;
+
     /// All that can be found out without a secret.
     fn examine(&self) -> Vec<Finding>;
 

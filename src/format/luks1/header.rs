@@ -122,10 +122,16 @@ impl LuksHeader for Luks1Header {
         digest(self) == digest(other)
     }
 
+    fn closed(&self) -> Option<String> {
+        Keyslot::closed(&self.parsed.keyslots)
+    }
+
     fn examine(&self) -> Vec<Finding> {
         let mut findings = vec![Finding::info("header", "whole"), luks::not_authenticated()];
         if self.parsed.keyslots.is_empty() {
             findings.push(Finding::error("keyslots", no_keyslot_left().reason()));
+        } else {
+            findings.extend(self.closed().map(|closed| Finding::error("keyslots", closed)));
         }
         findings.extend(self.parsed.keyslots.iter().filter_map(Keyslot::finding));
         findings.extend(self.parsed.odd.iter().map(|(slot, state)| {

@@ -181,6 +181,15 @@ impl LuksHeader for Luks2Header {
         digest(self).is_some_and(|own| Some(own) == digest(other))
     }
 
+    /// What is not understood may be opened by others.
+    fn closed(&self) -> Option<String> {
+        let (_, digest) = self.digest_in_use()?;
+        let slots = self.metadata().slots.iter().filter(|slot| digest.slots.contains(&slot.index));
+        let usable: Vec<_> =
+            slots.map(|slot| slot.usable.as_ref()).collect::<std::result::Result<_, _>>().ok()?;
+        Keyslot::closed(usable)
+    }
+
     fn examine(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         let pieces = self.openable();
@@ -206,6 +215,7 @@ impl LuksHeader for Luks2Header {
         findings.extend(self.findings_of_slots());
         match pieces {
             Ok(pieces) => {
+                findings.extend(self.closed().map(|closed| Finding::error("keyslots", closed)));
                 findings.extend(pieces.first().and_then(|piece| piece.encryption.finding()));
                 let open = pieces.iter().filter(|piece| piece.segment.size.is_none());
                 findings.extend(open.map(|piece| {

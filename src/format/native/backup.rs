@@ -410,6 +410,13 @@ impl HeaderBackup for Backup {
         self.doubt.as_deref()
     }
 
+    fn closed(&self) -> Option<&str> {
+        let mut copies = self.a.iter().chain(&self.b);
+        copies
+            .all(|copy| copy.keyslots.is_empty())
+            .then_some("no keyslot is left: no password or keyfile can open it")
+    }
+
     fn is_settled(&self) -> bool {
         self.is_settled()
     }
