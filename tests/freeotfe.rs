@@ -368,3 +368,22 @@ fn a_hidden_volume_opens_at_its_offset_and_nothing_around_it_is_written() {
 }
 
 const HIDDEN_AT: usize = 2 << 20;
+
+#[test]
+fn a_scan_tries_the_password_at_the_start_and_says_where_it_did() {
+    let Some(volume) = fixture() else { return };
+    let place = Place::of_this_user();
+    place.make_file("a.box", &volume);
+    place.make_file("secret", "password\n");
+    place.make_file("other", "another password\n");
+    let scan = "header repair --scan a.box --format freeotfe --password-file";
+    let told = place.done(&format!("{scan} secret"));
+    assert!(told.contains("offset 0: freeotfe container, opened by its header"), "{told}");
+    assert!(told.contains("strongroom mount a.box MOUNTPOINT --format freeotfe opens it"), "{told}");
+    let refused = place.strongroom(&format!("{scan} other"));
+    assert_eq!(refused.status, Some(4), "{refused:?}");
+    assert!(refused.errors.contains("the password opens none of FreeOTFE"), "{refused:?}");
+    assert_eq!((refused.errors + &refused.out).matches("it was tried at").count(), 1);
+    let silent = place.strongroom("header repair --scan a.box");
+    assert!(silent.errors.contains("FreeOTFE show nothing and were not looked for"), "{silent:?}");
+}

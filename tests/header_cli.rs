@@ -302,3 +302,66 @@ fn a_path_that_is_no_text_is_whole_in_the_command_that_a_scan_tells() {
     let advice = told["luks"][0]["advice"].as_str().unwrap();
     assert!(advice.contains(command), "{told}");
 }
+
+#[test]
+fn a_backup_of_the_other_version_is_named_and_restored_by_force_only() {
+    let place = place();
+    for (name, other) in [("c1", "c2"), ("c2", "c1")] {
+        let before = place.bytes(name);
+        place.done(&format!("header backup {other} {other}.h -q"));
+        let refused = place.strongroom(&format!("header restore {name} {other}.h --yes"));
+        assert_eq!(refused.status, Some(1), "{refused:?}");
+        let (luks, own) = (other.replace('c', "luks"), name.replace('c', "luks"));
+        let reason = format!("it is the header of a {luks} container, and this one bears that of {own}");
+        assert!(refused.errors.contains(&reason), "{refused:?}");
+        assert!(refused.errors.contains("--force"), "{refused:?}");
+        assert!(place.bytes(name) == before);
+    }
+    // The other one's data begin behind the end of this one.
+    let longer = [place.bytes("c1"), vec![0; 1 << 20]].concat();
+    place.make_file("c1", &longer);
+    let forced = place.strongroom("header restore c1 c2.h --yes --force");
+    assert_eq!(forced.status, Some(0), "{forced:?}");
+    assert!(forced.errors.contains("was there is kept in"), "{forced:?}");
+    assert_eq!(place.json("info c1")["format"], "luks2");
+    place.done("key test c1 --password-file secret");
+}
+
+#[test]
+fn a_backup_that_is_damaged_does_not_send_its_owner_for_a_backup() {
+    let place = place();
+    place.done("header backup c2 c2.h -q");
+    let mut backup = place.bytes("c2.h");
+    backup[5000] ^= 1;
+    backup[COPY_LEN + 5000] ^= 1;
+    place.make_file("c2.h", &backup);
+    let refused = place.strongroom("header restore c2 c2.h --yes");
+    assert_eq!(refused.status, Some(4), "{refused:?}");
+    assert!(!refused.errors.contains("restore the container from a backup"), "{refused:?}");
+    assert!(refused.errors.contains("nothing was written"), "{refused:?}");
+}
+
+#[test]
+fn a_scan_tells_what_rebuilds_a_header_without_one_of_its_copies() {
+    let place = place();
+    for at in [0, COPY_LEN] {
+        let mut harmed = luks2(SECRET);
+        harmed[at..at + 512].fill(0);
+        place.make_file("c2", &harmed);
+        let told = place.strongroom("header repair --scan c2");
+        assert!(told.out.contains("strongroom header repair --scan c2 rebuilds it"), "{at}: {told:?}");
+        assert!(!told.out.contains("starts with the second"), "{at}: {told:?}");
+    }
+}
+
+#[test]
+fn a_backup_that_no_password_opens_is_not_praised() {
+    let place = place();
+    let mut harmed = luks2(SECRET);
+    harmed[luks_image::AREA_OFFSET..][..4096].fill(0);
+    place.make_file("c2", &harmed);
+    let kept = place.strongroom("header backup c2 c2.h");
+    assert_eq!(kept.status, Some(0), "{kept:?}");
+    assert!(kept.errors.contains("no password or keyfile can open it"), "{kept:?}");
+    assert!(!kept.errors.contains("it opens with") && !kept.out.contains("it opens with"), "{kept:?}");
+}

@@ -4,10 +4,15 @@
 
 mod luks_image;
 
+use base64ct::{Base64, Encoding};
 use luks_image::{AREA_OFFSET, COPY_LEN, KEY, keyslot, luks1, luks2, luks2_of, metadata, set_metadata};
 use serde_json::json;
 use strongroom::{
-    crypto::secret::{Credentials, Password},
+    crypto::{
+        hash::HashKind,
+        kdf::pbkdf2,
+        secret::{Credentials, Password},
+    },
     error::{Error, ErrorKind},
     format::{Attempt, FORMATS, Header, Probe, Severity},
     storage::MemoryStorage,
@@ -349,4 +354,62 @@ fn what_is_shown_of_a_header_is_short_and_tame() {
             assert!(is_tame && text.chars().count() < 400, "{path}: {text}");
         }
     }
+}
+
+/// `cryptsetup luksFormat --hash md5` makes it.
+#[test]
+fn a_digest_of_md5_is_as_good_as_any() {
+    let mut short = metadata(&KEY);
+    let digest = pbkdf2(HashKind::Md5, &KEY, &[7; 32], 1000, 16).unwrap();
+    short["digests"]["0"]["hash"] = json!("md5");
+    short["digests"]["0"]["digest"] = json!(Base64::encode_string(digest.expose()));
+    let mut container = luks2(b"secret");
+    set_metadata(&mut container, &short);
+    let header = header(container).unwrap();
+    let password = Password::copy_of(b"secret").unwrap();
+    let credentials = Credentials::Password { password, keyfiles: Vec::new() };
+    assert_eq!(header.unlock(&credentials, &Attempt::default()).unwrap().keyslot, Some(0));
+}
+
+#[test]
+fn a_header_whose_checksum_is_right_is_not_to_be_restored_from_a_backup() {
+    let mut odd = metadata(&KEY);
+    odd["digests"]["0"]["digest"] = json!("AAAA");
+    let mut container = luks2(b"secret");
+    set_metadata(&mut container, &odd);
+    let error = header(container).unwrap_err();
+    let hint = error.hint().unwrap();
+    assert!(hint.contains("its checksum is right") && !hint.contains("backup"), "{hint}");
+}
+
+#[test]
+fn where_every_keyslot_was_overwritten_that_is_an_error_and_told_with_the_backup() {
+    for (mut container, area) in containers() {
+        container[area..area + 4096].fill(0);
+        let storage = MemoryStorage::new(container);
+        let format = FORMATS.iter().find(|format| format.probe(&storage).unwrap() == Probe::Match).unwrap();
+        let findings = format.check(&storage).unwrap();
+        let closed =
+            "the key material of every keyslot looks overwritten: no password or keyfile can open it";
+        let is_told = |finding: &&strongroom::format::Finding| finding.severity == Severity::Error;
+        let errors: Vec<_> = findings.iter().filter(is_told).map(|finding| &finding.message).collect();
+        assert_eq!(errors, [closed]);
+        assert_eq!(format.take_backup(&storage).unwrap().closed(), Some(closed));
+    }
+    for (container, _) in containers() {
+        let storage = MemoryStorage::new(container);
+        let format = FORMATS.iter().find(|format| format.probe(&storage).unwrap() == Probe::Match).unwrap();
+        assert_eq!(format.take_backup(&storage).unwrap().closed(), None);
+    }
+    let mut bare = metadata(&KEY);
+    bare["digests"]["0"]["keyslots"] = json!([]);
+    bare["digests"]["1"] = bare["digests"]["0"].clone();
+    bare["digests"]["1"]["keyslots"] = json!(["0"]);
+    bare["digests"]["1"]["segments"] = json!([]);
+    let mut container = luks2(b"secret");
+    set_metadata(&mut container, &bare);
+    let storage = MemoryStorage::new(container);
+    let format = FORMATS.iter().find(|format| format.probe(&storage).unwrap() == Probe::Match).unwrap();
+    let backup = format.take_backup(&storage).unwrap();
+    assert!(backup.closed().unwrap().contains("no keyslot is left that holds its volume key"));
 }

@@ -17,6 +17,7 @@ use place::{PASSWORD, Place};
 use strongroom::crypto::crc::crc32;
 
 const VERACRYPT: &str = "--format veracrypt --prf sha512 --pim 1 --password-file password";
+const NATIVE: &str = "--kdf-memory 64M --kdf-passes 3 --kdf-lanes 2 --password-file password -q";
 const LEN: usize = 2 << 20;
 const SECRET: &[u8] = b"secret";
 
@@ -252,6 +253,72 @@ fn no_header_goes_over_a_partition_or_a_container_that_begins_behind_the_start()
     }
 }
 
+/// What is written at the end of a container lies inside another one, or the same one farther on.
+#[test]
+fn no_copy_of_a_header_goes_into_a_container_that_begins_before_it() {
+    let place = Place::of_this_user();
+    place.done(&format!("create n --size 4M --filesystem none --provision thick {NATIVE}"));
+    place.done("header backup n n.h -q");
+    for start in [63 * 512, 2048, 1 << 20] {
+        let disk = [vec![0; start], place.bytes("n")].concat();
+        place.make_file("d", &disk);
+        let refused = place.strongroom("header restore d n.h --yes --password-file password");
+        assert_eq!(refused.status, Some(5), "{start}: {refused:?}");
+        let reason = format!("a native header stands at byte {start}");
+        assert!(refused.errors.contains(&reason), "{start}: {refused:?}");
+        let way = format!("if the header belongs there: --offset {start};");
+        assert!(refused.errors.contains(&way), "{start}: {refused:?}");
+        assert!(place.bytes("d") == disk, "{start}");
+        let there = format!("header restore d n.h --yes --offset {start} --password-file password");
+        assert_eq!(place.strongroom(&there).status, Some(0), "{start}");
+    }
+    // What is forced is told in full.
+    let forced = place.strongroom("header restore d n.h --yes --force --password-file password");
+    let second = (4 << 20) - (1 << 20);
+    let places = format!("its first 65536 bytes, and 65536 from byte {second} will be overwritten");
+    assert!(forced.errors.contains(&places), "{forced:?}");
+    assert!(forced.errors.contains(&format!("its container reaches to byte {second}")), "{forced:?}");
+}
+
+#[test]
+fn no_header_goes_over_a_file_system_a_table_or_swap_space_that_begins_behind_the_start() {
+    let place = with_luks2();
+    place.done(&format!("create n --size 4M --filesystem none --provision thick {NATIVE}"));
+    place.done("header backup n n.h -q");
+    let ext4: &[(usize, &[u8])] = &[(1080, &[0x53, 0xef]), (1024 + 0x60, &[0x40, 0, 0, 0])];
+    let cases: [(&str, &[(usize, &[u8])]); 5] = [
+        ("an ext4 file system", ext4),
+        ("a btrfs file system", &[(0x1_0040, b"_BHRfS_M")]),
+        ("swap space", &[(4086, b"SWAPSPACE2")]),
+        ("an LVM physical volume", &[(512, b"LABELONE")]),
+        ("a BitLocker volume", &[(3, b"-FVE-FS-")]),
+    ];
+    for (name, patches) in cases {
+        for start in [1 << 20, 63 * 512, 8192] {
+            let mut disk = vec![0; 5 << 20];
+            for (at, bytes) in patches {
+                disk[start + at..][..bytes.len()].copy_from_slice(bytes);
+            }
+            place.make_file("d", &disk);
+            let native = place.strongroom("header restore d n.h --yes --password-file password");
+            // The LUKS header takes less than a MiB here.
+            let luks = place.strongroom("header restore d c.h --yes");
+            for refused in [Some(native), Some(luks).filter(|_| start < 1 << 20)].into_iter().flatten() {
+                assert_eq!(refused.status, Some(5), "{name} at {start}: {refused:?}");
+                let reason = format!("{name} begins at byte {start}");
+                assert!(refused.errors.contains(&reason), "{name} at {start}: {refused:?}");
+                assert!(!refused.errors.contains("belongs there"), "{refused:?}");
+                assert!(!refused.errors.contains("was there is kept"), "{refused:?}");
+            }
+        }
+    }
+    // Files are no part of a disk: their few bytes are there by chance.
+    let mut disk = vec![0; 5 << 20];
+    disk[8192..8196].copy_from_slice(b"\x1f\x8b\x08\0");
+    place.make_file("d", &disk);
+    assert_eq!(place.strongroom("header restore d c.h --yes").status, Some(0));
+}
+
 #[test]
 fn what_restores_a_partitions_header_names_the_partition() {
     let place = with_luks2();
@@ -347,4 +414,29 @@ fn a_scan_says_what_is_missing_and_never_that_there_is_no_header() {
     let told = place.strongroom("header repair --scan unaligned");
     assert!(told.errors.contains("a multiple of 512"), "{told:?}");
     place.done("key test unaligned --offset 777 --password-file secret");
+}
+
+/// The old copy B lies where that of a container in the partition would be.
+#[test]
+fn the_end_of_an_older_container_in_a_partition_is_no_container() {
+    let place = Place::of_this_user();
+    for provision in ["thin", "thick"] {
+        place.done(&format!("create n --size 4M --filesystem none --provision {provision} {NATIVE}"));
+        let mut disk = place.bytes("n");
+        disk[..512].fill(0);
+        disk[446..462].copy_from_slice(b"\0\x20\x21\0\x83\xfe\xff\xff\0\x08\0\0\0\x18\0\0");
+        disk[510..512].copy_from_slice(b"\x55\xaa");
+        place.make_file("n", &disk);
+        let told = place.strongroom("info n");
+        assert!(told.out.contains("partition 1 at byte 1048576 holds nothing known"), "{told:?}");
+        let refused = place.strongroom("mount n m --block --password-file password");
+        assert_eq!(refused.status, Some(4), "{provision}: {refused:?}");
+        assert!(refused.errors.contains("is left from before"), "{provision}: {refused:?}");
+        let inside = place.strongroom("mount n m --block --partition 1 --password-file password");
+        assert_eq!(inside.status, Some(4), "{provision}: {inside:?}");
+        for ended in [told, refused, inside] {
+            assert!(!ended.errors.contains("header restore"), "{provision}: {ended:?}");
+        }
+        fs::remove_file(place.path("n")).unwrap();
+    }
 }

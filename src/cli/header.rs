@@ -85,16 +85,18 @@ fn backup(console: Console, options: &HeaderBackupOptions) -> Result<()> {
     if let Some(doubt) = &doubt {
         console.warn(&format!("{}: {doubt}", path.display()));
     }
+    if let Some(closed) = backup.closed() {
+        console.warn(&format!("{}: {closed}; the backup opens nothing either", path.display()));
+    }
     let passwords = if doubt.is_some() { "the passwords of its time" } else { "today's passwords" };
+    let use_of_it = match backup.closed() {
+        Some(_) => "keep backups from before: they may open".to_owned(),
+        None => format!("it opens with {passwords}, even if you change or remove them later: keep it safe"),
+    };
     let done =
         BackedUp { container: path, header_file: file, uuid: backup.uuid(), left_out: backup.left_out() };
-    console.done(&done, |_| {
-        format!(
-            "backed up the header of {} to {}\nit opens with {passwords}, even if you change or remove them later: keep it safe",
-            shown(path),
-            shown(file)
-        )
-    });
+    console
+        .done(&done, |_| format!("backed up the header of {} to {}\n{use_of_it}", shown(path), shown(file)));
     Ok(())
 }
 
@@ -121,7 +123,11 @@ fn restore(console: Console, options: &HeaderRestoreOptions) -> Result<()> {
     let mut container = open(path, options.unlock.header_file(), Access::ReadWrite)?;
     settle_format(console, &mut container, &options.unlock)?;
     refuse_kernel_use(path)?;
-    let cannot_read = |error: Error| error.during(format!("cannot open header file {}", file.display()));
+    // A backup that is damaged is no reason to restore the container from one.
+    let with_way =
+        |error: Error| if error.kind() == ErrorKind::Damaged { error.with_hint(COMPARE) } else { error };
+    let cannot_read =
+        |error: Error| with_way(error).during(format!("cannot open header file {}", file.display()));
     check_kind(file)?;
     let source = Container::open(file, Access::ReadOnly).map_err(cannot_read)?;
     if opaque::is_opaque(&container) {
@@ -131,8 +137,12 @@ fn restore(console: Console, options: &HeaderRestoreOptions) -> Result<()> {
         refuse_header_alone(&container)
             .map_err(|error| error.during(format!("cannot restore the header of {}", path.display())))?;
     }
-    let restore = plan_restore(&container, &source).map_err(|error| {
-        error.during(format!("cannot restore the header of {} from {}", path.display(), file.display()))
+    let restore = plan_restore(&container, &source, options.force).map_err(|error| {
+        with_way(error).during(format!(
+            "cannot restore the header of {} from {}",
+            path.display(),
+            file.display()
+        ))
     })?;
     if let Some(refusal) = restore.refusal().filter(|_| !options.force) {
         let error = Error::new(refusal.kind(), refusal.reason());
@@ -149,7 +159,8 @@ fn restore(console: Console, options: &HeaderRestoreOptions) -> Result<()> {
     // What is in the header file of a folder of pieces is the container's.
     if container.pieces().is_none() && !bears_its_header(&container, &*restore)? {
         refuse_known_data(path, &*container.storage(), options.yes, options.force)?;
-        refuse_strangers(path, &container, &restore.places(), options.yes, options.force)?;
+        let is_known = restore.is_recognised();
+        refuse_strangers(path, &container, &restore.places(), is_known, options.yes, options.force)?;
     }
     let replacement = Replacement {
         console,
@@ -240,18 +251,20 @@ impl Replacement<'_> {
         if restore.present().is_none() && !self.is_part {
             let shows_nothing = container.shows_nothing().unwrap_or(true);
             let loss = if shows_nothing { LOSS } else { "" };
-            let left = if restore.is_recognised() {
+            let is_recognised = restore.is_recognised();
+            let left = if is_recognised {
                 "no header is left that opens; what is left of one, or of its work areas, is of the same container as this one"
             } else {
                 "no header is left to show that this one belongs here"
             };
-            warnings
-                .push(format!("{left}; its first {} bytes will be overwritten{loss}", restore.overwritten()));
+            let places = written(&restore.places());
+            warnings.push(format!("{left}; {places} will be overwritten{loss}"));
             let trace = trace_at_start(&*container.storage());
             warnings.extend(trace.map(|trace| format!("{} starts with {trace}", self.path.display())));
-            let stranger = strangers(container, &restore.places()).ok().flatten();
+            let stranger = strangers(container, &restore.places(), is_recognised).ok().flatten();
             warnings.extend(stranger.map(|Stranger { what, option }| {
-                format!("{what}, and will be overwritten; if this header belongs there: {option}")
+                let way = option.map(|option| format!("; if this header belongs there: {option}"));
+                format!("{what}, and will be overwritten{}", way.unwrap_or_default())
             }));
         } else if !bears_its_header(container, restore).unwrap_or(false)
             && let Ok(Some(lost)) = known_data(&*container.storage())
@@ -354,31 +367,53 @@ fn refuse_known_data(path: &Path, storage: &dyn Storage, is_agreed: bool, is_for
     }
 }
 
-/// Refuses to overwrite partitions and containers that begin behind the start, without being asked about or forced to.
+/// Refuses to overwrite partitions, containers and file systems that begin behind the start, without being asked about or forced to.
+/// `is_known` says that something there shows whose the header is.
 fn refuse_strangers(
     path: &Path,
     container: &Container,
     ranges: &[Range<u64>],
+    is_known: bool,
     is_agreed: bool,
     is_forced: bool,
 ) -> Result<()> {
     if !is_agreed || is_forced {
         return Ok(());
     }
-    let Some(Stranger { what, option }) = strangers(container, ranges)? else { return Ok(()) };
-    Err(Error::new(ErrorKind::Exists, format!("{what}, which would be overwritten"))
-        .during(format!("cannot replace the header of {}", path.display()))
-        .with_hint(format!(
-            "if the header belongs there: {option}; --force with --yes overwrites it; without both you are asked"
-        )))
+    let Some(Stranger { what, option }) = strangers(container, ranges, is_known)? else { return Ok(()) };
+    let error = needs_force(path, format!("{what}, which would be overwritten"));
+    let Some(option) = option else { return Err(error) };
+    Err(error.with_first_hint(format!("if the header belongs there: {option}")))
 }
 
 /// What of another begins in the bytes that will be written. A header file holds nothing else.
-fn strangers(container: &Container, ranges: &[Range<u64>]) -> Result<Option<Stranger>> {
+fn strangers(container: &Container, ranges: &[Range<u64>], is_known: bool) -> Result<Option<Stranger>> {
     match container.header_path() {
         Some(_) => Ok(None),
-        None => stranger_within(&container.storage(), ranges),
+        None => stranger_within(&container.storage(), ranges, is_known),
     }
+}
+
+/// Places in words: `its first 65536 bytes, and 65536 from byte 1048576`.
+fn written(places: &[Range<u64>]) -> String {
+    let mut sorted = places.to_vec();
+    sorted.sort_by_key(|place| place.start);
+    let mut places: Vec<Range<u64>> = Vec::new();
+    for place in sorted {
+        match places.last_mut().filter(|last| last.end >= place.start) {
+            Some(last) => last.end = last.end.max(place.end),
+            None => places.push(place),
+        }
+    }
+    let mut words = Vec::new();
+    for place in places {
+        let len = place.end.saturating_sub(place.start);
+        words.push(match place.start {
+            0 => format!("its first {len} bytes"),
+            start => format!("{len} from byte {start}"),
+        });
+    }
+    words.join(", and ")
 }
 
 /// Refuses what is a header without its container: where the two files were exchanged, the backup would be lost.
@@ -443,5 +478,7 @@ fn needs_force(path: &Path, reason: impl Into<String>) -> Error {
         .with_hint("--force with --yes overwrites it; without both you are asked")
 }
 
+/// What gets on where a header file cannot be restored.
+const COMPARE: &str = "nothing was written; strongroom check on both says what is wrong with which; another backup may be whole";
 /// What a container without a header may be.
 const LOSS: &str = "; a VeraCrypt or TrueCrypt container, which shows no header, would be lost";

@@ -199,7 +199,9 @@ fn describe(info: &HeaderInfo) -> String {
     line("Format:", &format!("{}, version {}", info.format, info.version));
     line("UUID:", info.uuid.as_deref().unwrap_or("none"));
     line("Label:", &info.label.as_deref().map_or_else(|| "none".to_owned(), clear));
-    line("Cipher:", &format!("{}, {}-bit key", info.cipher, info.key_bits));
+    // Without a keyslot left nothing says how long the key is.
+    let key = if info.key_bits == 0 { String::new() } else { format!(", {}-bit key", info.key_bits) };
+    line("Cipher:", &format!("{}{key}", info.cipher));
     line("Sector size:", &format!("{} bytes", info.sector_size));
     line("Container:", &exact_size(info.container_size));
     line("Data:", &format!("{} at offset {}", exact_size(info.data_size), info.data_offset));
@@ -254,8 +256,10 @@ fn advice(info: &HeaderInfo) -> String {
     if !["native", "luks2"].contains(&info.format) {
         return String::new();
     }
+    // What holds another key than the volume's is not changed here.
+    let is_meant = |keyslot: &&KeyslotInfo| keyslot.weak && keyslot.kind != "unbound";
     let weak: Vec<_> =
-        info.keyslots.iter().filter(|keyslot| keyslot.weak).map(|keyslot| keyslot.slot.to_string()).collect();
+        info.keyslots.iter().filter(is_meant).map(|keyslot| keyslot.slot.to_string()).collect();
     let Some(first) = weak.first() else { return String::new() };
     let (which, cost) = if weak.len() == 1 { ("keyslot", "costs") } else { ("keyslots", "cost") };
     format!(

@@ -87,6 +87,13 @@ enum Test {
 }
 
 impl Signature {
+    fn is_in(&self, head: &[u8]) -> bool {
+        match self.test {
+            Test::Magic(offset, magic) => has(head, offset, magic),
+            Test::Look(is_there) => is_there(head),
+        }
+    }
+
     /// The file system, where it is one that is told apart.
     pub const fn file_system(&self) -> Option<FileSystem> {
         match self.owner {
@@ -99,10 +106,12 @@ impl Signature {
 /// The signature in the first bytes of a medium or volume, [`HEAD_LEN`] of them, or all where there are fewer. `None` for
 /// what could be random bytes.
 pub fn recognise(head: &[u8]) -> Option<&'static Signature> {
-    KNOWN.iter().find(|known| match known.test {
-        Test::Magic(offset, magic) => has(head, offset, magic),
-        Test::Look(is_there) => is_there(head),
-    })
+    ON_MEDIA.iter().chain(FILES).chain(LAST).find(|known| known.is_in(head))
+}
+
+/// The same, without what is in files alone: what takes up a medium or a part of one, wherever on it that begins.
+pub fn recognise_on_medium(head: &[u8]) -> Option<&'static Signature> {
+    ON_MEDIA.iter().chain(LAST).find(|known| known.is_in(head))
 }
 
 /// The signature of a whole medium: in its first bytes, or else farther on, where some stand that leave the start as it is.
@@ -142,7 +151,7 @@ pub fn is_partition_table(head: &[u8]) -> bool {
         Test::Magic(offset, magic) => offset < 512 && has(head, offset, magic),
         Test::Look(_) => false,
     };
-    is_partitioned(head) && !is_fat(head) && !is_native(head) && !KNOWN.iter().any(is_taken)
+    is_partitioned(head) && !is_fat(head) && !is_native(head) && !ON_MEDIA.iter().chain(FILES).any(is_taken)
 }
 
 /// Whether the first sector ends as those do that a computer starts from. File systems have it, partition tables, boot loaders.
@@ -327,6 +336,8 @@ pub const HEAD_LEN: usize = 68 * 1024;
 pub const GPT: &str = "a GPT partition table";
 /// What a table in the first sector is called.
 pub const PARTITION_TABLE: &str = "a partition table";
+/// What is left of LUKS2 where its first header is gone.
+pub const SECOND_LUKS: &str = "the second header of a LUKS2 container";
 const LVM: &str = "an LVM physical volume";
 const LVM_WAY: &str = "as root: losetup -f --show FILE (not for a device), then vgchange -ay";
 const RAID: &str = "a member of a RAID";
@@ -353,8 +364,8 @@ const ENCRYPTED_SYSTEM_WAY: &str =
 const OCFS2: &str = "an OCFS2 file system";
 const REISERFS: &str = "a ReiserFS file system";
 
-/// In the order in which they are looked for.
-static KNOWN: &[Signature] = &[
+/// What a medium holds, or a partition of one. All three lists are in the order in which they are looked for.
+static ON_MEDIA: &[Signature] = &[
     // These leave the first sector as it was.
     other(512, b"EFI PART", GPT),
     other(4096, b"EFI PART", GPT),
@@ -461,7 +472,10 @@ static KNOWN: &[Signature] = &[
     looked(is_apple, "an Apple partition map"),
     looked(is_stratis, "a Stratis device"),
     looked(is_swap, "swap space"),
-    // Files. What is a file system besides is no file.
+];
+
+/// Files. What is a file system besides is no file.
+static FILES: &[Signature] = &[
     looked_foreign(
         is_encrypted_qcow2,
         "a qcow2 disk image, encrypted with LUKS",
@@ -550,6 +564,10 @@ static KNOWN: &[Signature] = &[
     other(0, b"\x89PNG", "a picture"),
     other(0, b"\xff\xd8\xff\xe0", "a picture"),
     other(0, b"\xff\xd8\xff\xe1", "a picture"),
+];
+
+/// What is of a medium again, where nothing else is there.
+static LAST: &[Signature] = &[
     looked_foreign(is_encrypted_system, ENCRYPTED_SYSTEM, ENCRYPTED_SYSTEM_WAY),
     // File systems and boot loaders may look like it.
     Signature { test: Test::Look(is_partitioned), owner: Owner::Other, name: PARTITION_TABLE, way_in: None },
@@ -568,8 +586,7 @@ const fn looked(is_there: fn(&[u8]) -> bool, name: &'static str) -> Signature {
 }
 
 const fn second_luks(offset: usize, magic: &'static [u8]) -> Signature {
-    let name = "the second header of a LUKS2 container";
-    Signature { test: Test::Magic(offset, magic), owner: Owner::Luks, name, way_in: None }
+    Signature { test: Test::Magic(offset, magic), owner: Owner::Luks, name: SECOND_LUKS, way_in: None }
 }
 
 const fn looked_foreign(is_there: fn(&[u8]) -> bool, name: &'static str, way_in: &'static str) -> Signature {
@@ -622,7 +639,7 @@ mod tests {
     fn each_signature_is_found_in_its_place_and_nowhere_else() {
         // proves: VC-PROBE-02
         let mut magics = 0;
-        for known in KNOWN {
+        for known in ON_MEDIA.iter().chain(FILES).chain(LAST) {
             let Test::Magic(offset, magic) = known.test else { continue };
             magics += 1;
             assert_eq!(noise(&[(offset, magic)]), Some(known.name));

@@ -136,7 +136,8 @@ pub fn recognise_data(storage: &dyn Storage) -> Result<Option<&'static str>> {
 pub fn trace_at_start(storage: &dyn Storage) -> Option<&'static str> {
     let head = signature::read_head(storage).ok()?;
     match signature::recognise(&head) {
-        Some(found) if found.owner == Owner::Native => None,
+        // What is left of a header of ours is no other program's work.
+        Some(found) if found.owner == Owner::Native || found.name == signature::SECOND_LUKS => None,
         Some(found) => Some(found.name),
         None => is_boot_sector(&head).then_some("a partition table or boot sector"),
     }

@@ -10,7 +10,7 @@ use super::{Access, Container, Draft};
 use crate::{
     crypto::rng::Rng,
     error::{Error, ErrorKind, Result},
-    format::{FORMATS, Format, Header, HeaderBackup, HeaderRestore, NewHeader, freeotfe},
+    format::{FORMATS, Format, Header, HeaderBackup, HeaderRestore, NewHeader, Probe, freeotfe},
     storage::Storage,
 };
 
@@ -56,15 +56,23 @@ pub fn open_for_backup(path: &Path) -> Result<(Container, bool)> {
     }
 }
 
-/// Compares a header file with the container that it is to be restored to.
+/// Compares a header file with the container that it is to be restored to. `is_forced` lets it take the place of another
+/// format's header.
 ///
 /// # Errors
 /// `NotAContainer` where it is not a header file, and as [`Format::restore`](crate::format::Format::restore).
-pub fn plan_restore(container: &Container, file: &Container) -> Result<Box<dyn HeaderRestore>> {
+pub fn plan_restore(
+    container: &Container,
+    file: &Container,
+    is_forced: bool,
+) -> Result<Box<dyn HeaderRestore>> {
     let (storage, file) = (container.storage(), file.storage());
     for format in FORMATS {
+        // What bears another format's header says so, and not what this format finds wrong with that.
+        if !is_forced && format.probe(&*file)? == Probe::Match {
+            container.refuse_other_format(*format).map_err(|error| error.with_hint(OTHER_FORMAT))?;
+        }
         if let Some(restore) = format.restore(&*storage, &*file)? {
-            container.refuse_other_format(*format)?;
             return Ok(restore);
         }
     }
@@ -77,6 +85,8 @@ pub fn plan_restore(container: &Container, file: &Container) -> Result<Box<dyn H
         _ => error.with_hint("strongroom header backup makes one"),
     })
 }
+
+const OTHER_FORMAT: &str = "strongroom info on both says which is which; if the backup is right: --force, which keeps what was there in a file";
 
 /// What stood where a header was put, kept in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,25 +5,33 @@ use std::{ops::Range, sync::Arc};
 use super::{PartitionContents, by_signature, partitions_of};
 use crate::{
     error::Result,
-    format::Format,
+    format::{
+        Format, Header,
+        signature::{self, Owner},
+    },
     storage::{Section, Storage},
 };
 
 /// Another's bytes within a range.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stranger {
-    /// What it is, in words that follow "what would be overwritten: ".
+    /// What it is, in words before ", which would be overwritten".
     pub what: String,
-    /// The option that names its place.
-    pub option: String,
+    /// The option that names its place, where a header can belong there.
+    pub option: Option<String>,
 }
 
 /// What lies in `ranges` that begins neither at the start of `storage` nor shows there: a partition, of whose table the copy at
-/// the end may be all that is left, or a container whose header stands farther on.
+/// the end may be all that is left, or a container or a file system that begins farther on. Where nothing shows that the
+/// header belongs to `storage` (`is_known`), what begins before a range and may reach into it counts as well.
 ///
 /// # Errors
 /// What reading gave.
-pub fn stranger_within(storage: &Arc<dyn Storage>, ranges: &[Range<u64>]) -> Result<Option<Stranger>> {
+pub fn stranger_within(
+    storage: &Arc<dyn Storage>,
+    ranges: &[Range<u64>],
+    is_known: bool,
+) -> Result<Option<Stranger>> {
     let size = storage.size()?;
     let is_met = |found: &&PartitionContents| {
         let partition = found.partition.range(size);
@@ -33,47 +41,154 @@ pub fn stranger_within(storage: &Arc<dyn Storage>, ranges: &[Range<u64>]) -> Res
     let mut met = partitions.iter().filter(is_met);
     let first = met.clone().next();
     if let Some(found) = met.find(|found| found.format.is_some()).or(first) {
-        let option = format!("--partition {}", found.partition.number);
-        return Ok(Some(Stranger { what: found.describe(), option }));
+        return Ok(Some(in_partition(found)));
     }
+    let mut places = Vec::new();
     for range in ranges {
-        if let Some((offset, format)) = header_within(storage, range.start..range.end.min(size))? {
-            let what = format!("a {format} header stands at byte {offset}");
-            let option = format!("--offset {}", storage.origin().saturating_add(offset));
-            return Ok(Some(Stranger { what, option }));
-        }
+        let start = range.start.next_multiple_of(SECTOR_U64);
+        places.push(start..range.end.min(start.saturating_add(MOST)).min(size));
     }
-    Ok(None)
+    if !is_known {
+        places.push(0..ranges.iter().map(|range| range.end).max().unwrap_or(0).min(MOST).min(size));
+    }
+    let mut data = None;
+    for place in places {
+        let mut survey = Survey { storage, size, ranges, data: None };
+        if let Some(found) = survey.walk(place)? {
+            return Ok(Some(found));
+        }
+        data = data.or(survey.data);
+    }
+    Ok(data.map(|(_, _, stranger)| stranger))
+}
+
+fn in_partition(found: &PartitionContents) -> Stranger {
+    let number = found.partition.number;
+    let what = match (found.format, found.contents) {
+        (None, None) => {
+            format!(
+                "partition {number} at byte {} may hold something that shows no signature",
+                found.partition.start
+            )
+        }
+        _ => found.describe(),
+    };
+    Stranger { what, option: Some(format!("--partition {number}")) }
 }
 
 const fn meet(one: &Range<u64>, other: &Range<u64>) -> bool {
     one.start < other.end && other.start < one.end
 }
 
-/// A header that begins in `range`, but not at the start of all, and its format.
-fn header_within(storage: &Arc<dyn Storage>, range: Range<u64>) -> Result<Option<(u64, &'static str)>> {
-    let end = range.end.min(range.start.saturating_add(MOST));
-    let mut sector = [0; SECTOR];
-    for offset in (range.start.next_multiple_of(UNIT)..end).step_by(SECTOR) {
-        let is_read = storage.read_exact_at(&mut sector, offset).is_ok();
-        if offset == 0 || !is_read || !MAGICS.iter().any(|magic| sector.starts_with(magic)) {
-            continue;
-        }
-        let section = Section::new(Arc::clone(storage), offset..storage.size()?)?;
-        let Some(format) = by_signature(&section)? else { continue };
-        if is_whole(format, &section) {
-            return Ok(Some((offset, format.name())));
-        }
-    }
-    Ok(None)
+/// A walk over a medium.
+struct Survey<'a> {
+    storage: &'a Arc<dyn Storage>,
+    size: u64,
+    /// What will be written.
+    ranges: &'a [Range<u64>],
+    /// The first thing that is no container: where it begins, and what it is.
+    data: Option<(u64, &'static str, Stranger)>,
 }
 
-fn is_whole(format: &dyn Format, section: &Section) -> bool {
-    format.read_header(section).is_ok() || format.read_header_file(section).is_ok_and(|found| found.is_some())
+impl Survey<'_> {
+    /// The first container that begins in `place`; what else does is noted.
+    fn walk(&mut self, place: Range<u64>) -> Result<Option<Stranger>> {
+        let mut block = Vec::new();
+        for start in place.clone().step_by(BLOCK) {
+            let end = place.end.min(start.saturating_add(u64::try_from(BLOCK).unwrap_or(0)));
+            let ahead = u64::try_from(signature::HEAD_LEN).unwrap_or(0);
+            let len = end.saturating_add(ahead).min(self.size).saturating_sub(start);
+            block.resize(usize::try_from(len).unwrap_or(0), 0);
+            // What cannot be read, nobody can lose.
+            if self.storage.read_exact_at(&mut block, start).is_err() {
+                continue;
+            }
+            for (offset, at) in (start..end).step_by(SECTOR).zip((0..).step_by(SECTOR)) {
+                let head = block.get(at..).unwrap_or_default();
+                let head = head.get(..signature::HEAD_LEN).unwrap_or(head);
+                if offset == 0 {
+                    continue;
+                }
+                if let Some(found) = self.container(head, offset)? {
+                    return Ok(Some(found));
+                }
+                self.note(head, offset);
+            }
+        }
+        Ok(None)
+    }
+
+    /// A whole header of ours at `offset`, if what will be written meets it or its container.
+    fn container(&self, head: &[u8], offset: u64) -> Result<Option<Stranger>> {
+        if !MAGICS.iter().any(|magic| head.starts_with(magic)) {
+            return Ok(None);
+        }
+        let section = Section::new(Arc::clone(self.storage), offset..self.size)?;
+        let Some(format) = by_signature(&section)? else { return Ok(None) };
+        let Some(header) = whole(format, &section) else { return Ok(None) };
+        let len = header.describe().container_size;
+        let container = offset..offset.saturating_add(len.max(1));
+        let Some(met) = self.ranges.iter().find(|range| meet(&container, range)) else { return Ok(None) };
+        let reach = if met.contains(&offset) {
+            String::new()
+        } else {
+            format!(", and its container reaches to byte {}", met.start)
+        };
+        let what = format!("a {} header stands at byte {offset}{reach}", format.name());
+        let option = Some(format!("--offset {}", self.storage.origin().saturating_add(offset)));
+        Ok(Some(Stranger { what, option }))
+    }
+
+    /// Notes what else begins at `offset`, if a signature tells.
+    fn note(&mut self, head: &[u8], offset: u64) {
+        let is_usual = offset.is_multiple_of(DATA_UNIT) || offset == FIRST_TRACK;
+        if !is_usual {
+            return;
+        }
+        let Some(found) = signature::recognise_on_medium(head) else { return };
+        if matches!(found.owner, Owner::Luks | Owner::Native) {
+            return;
+        }
+        // Some are known by one of several places: at a usual start of partitions it is the right one, else the last.
+        let is_better = match &self.data {
+            None => true,
+            Some((before, name, _)) => {
+                let is_near =
+                    offset.saturating_sub(*before) < u64::try_from(signature::HEAD_LEN).unwrap_or(0);
+                *name == found.name
+                    && is_near
+                    && !before.is_multiple_of(PARTITION_UNIT)
+                    && *before != FIRST_TRACK
+            }
+        };
+        let is_within = self.ranges.iter().any(|range| range.contains(&offset));
+        let met = self.ranges.iter().map(|range| range.start).filter(|start| *start > offset).min();
+        let reach = match (is_within, met) {
+            (true, _) => String::new(),
+            (false, Some(met)) => format!(", and may reach to byte {met}"),
+            (false, None) => return,
+        };
+        if is_better {
+            let what = format!("{} begins at byte {offset}{reach}", found.name);
+            self.data = Some((offset, found.name, Stranger { what, option: None }));
+        }
+    }
+}
+
+fn whole(format: &dyn Format, section: &Section) -> Option<Box<dyn Header>> {
+    format.read_header(section).ok().or_else(|| format.read_header_file(section).ok().flatten())
 }
 
 const MAGICS: [&[u8]; 2] = [b"LUKS\xba\xbe", b"\x89STRONGROOM"];
 const SECTOR: usize = 512;
-const UNIT: u64 = 512;
-/// No header of ours takes more.
+const SECTOR_U64: u64 = 512;
+/// What is read at once.
+const BLOCK: usize = 1 << 20;
+/// Partitions, and what they hold, begin at a multiple of this.
+const DATA_UNIT: u64 = 4_096;
+/// Or here, on disks of before 2010.
+const FIRST_TRACK: u64 = 63 * 512;
+/// Where partitions begin today.
+const PARTITION_UNIT: u64 = 1 << 20;
+/// No header of ours takes more, and what begins farther on is looked for in what will be written alone.
 const MOST: u64 = 64 << 20;

@@ -83,7 +83,7 @@ pub(super) fn restore(
     refuse_signature(path, &*storage)?;
     let lost = recognise_data(&*storage)?;
     refuse_known_data(path, &*storage, options.yes, options.force)?;
-    refuse_strangers(path, container, &ends(storage.size()?), options.yes, options.force)?;
+    refuse_strangers(path, container, &ends(storage.size()?), true, options.yes, options.force)?;
     options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) = unlock_with(console, file, &*header, &options.unlock, None)?;
     let cannot = |error: Error| error.during(format!("cannot restore the header of {}", path.display()));
@@ -174,7 +174,7 @@ pub(super) fn repair(console: Console, options: &HeaderRepairOptions, container:
     refuse_kernel_use(path)?;
     refuse_known_data(path, &*container.storage(), options.yes, options.force)?;
     let places = ends(container.storage().size()?);
-    refuse_strangers(path, container, &places, options.yes, options.force)?;
+    refuse_strangers(path, container, &places, true, options.yes, options.force)?;
     options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) =
         unlock_with(console, path, &*header, &options.unlock, None).map_err(|error| match error.kind() {

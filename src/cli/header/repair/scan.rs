@@ -6,7 +6,7 @@ use serde::Serialize;
 use strongroom::{
     error::{Error, ErrorKind, Result},
     format::{
-        CopyState, Format, Header, HeaderRestore,
+        CopyInfo, CopyState, Format, Header, HeaderRestore,
         luks2::Luks2,
         native::{FoundCopy, NativeHeader, Restore, Scan, WayIn, hyphenated},
         scan::{Findings, FoundLuks, Headless, rebuild, scan},
@@ -99,10 +99,10 @@ pub(super) fn run(console: Console, options: &HeaderRepairOptions) -> Result<()>
         scanned.unmarked = Some(unmarked::scan(console, options, &storage)?);
     }
     if !console.is_json() {
-        print(&describe(&scanned, &found))?;
+        print(&describe(&scanned, &found, unmarked::tried(options)))?;
     }
     if found.native.whole.is_empty() && found.luks.found.is_empty() {
-        return nothing_visible(console, &scanned, &found, size);
+        return nothing_visible(console, &scanned, &found, size, unmarked::tried(options));
     }
     if unmarked::is_wanted(options) {
         return console.object(&scanned);
@@ -148,7 +148,13 @@ pub(super) fn run(console: Console, options: &HeaderRepairOptions) -> Result<()>
 }
 
 /// Where no header shows itself: those that do not are what is left.
-fn nothing_visible(console: Console, scanned: &Scanned<'_>, found: &Findings, size: u64) -> Result<()> {
+fn nothing_visible(
+    console: Console,
+    scanned: &Scanned<'_>,
+    found: &Findings,
+    size: u64,
+    tried: (&'static str, &'static str),
+) -> Result<()> {
     let cannot = |reason: String| {
         Error::new(ErrorKind::NotAContainer, reason)
             .during(format!("cannot repair {}", scanned.container.display()))
@@ -165,7 +171,10 @@ fn nothing_visible(console: Console, scanned: &Scanned<'_>, found: &Findings, si
         "no {whole}header of strongroom's own format and none of LUKS begins in a sector (a multiple of 512) of its {size} bytes"
     );
     let (reason, hint) = match scanned.unmarked.as_deref() {
-        Some([]) => (format!("{reason}, and the password opens none of VeraCrypt or TrueCrypt"), TRIED),
+        Some([]) => {
+            let (formats, places) = tried;
+            (format!("{reason}, and the password opens none of {formats}"), places)
+        }
         Some(_) => return console.object(scanned),
         None => (reason, NOT_LOOKED_FOR),
     };
@@ -254,7 +263,7 @@ fn restore(
     let restore = Restore::from_copy(&*container.storage(), &found.copy)
         .map_err(|error| error.during(format!("cannot restore the header of {}", path.display())))?;
     refuse_known_data(path, &*container.storage(), options.yes, options.force)?;
-    refuse_strangers(path, container, &restore.places(), options.yes, options.force)?;
+    refuse_strangers(path, container, &restore.places(), true, options.yes, options.force)?;
     let unlocked = unlock(console, path, restore.source(), &options.unlock, options.keyslot.slot)?;
     let source = format!("the copy at offset {}", found.offset);
     let replaced =
@@ -280,7 +289,7 @@ fn restore_luks(
     let restore = rebuild(&container.storage())
         .map_err(|error| error.during(format!("cannot repair the header of {}", path.display())))?;
     refuse_known_data(path, &*container.storage(), options.yes, options.force)?;
-    refuse_strangers(path, container, &restore.places(), options.yes, options.force)?;
+    refuse_strangers(path, container, &restore.places(), true, options.yes, options.force)?;
     replacement(console, options, Path::new("what is left of it")).carry_out(container, &*restore, None)
 }
 
@@ -398,16 +407,18 @@ impl Here<'_> {
                 (false, false) => self.cut_out(start, None),
             });
         }
-        if opens {
-            return Ok(format!("it is in the right place: {command} opens it"));
-        }
         let partition =
             self.place.partition.map(|number| format!(" --partition {number}")).unwrap_or_default();
         let rebuild = format!(
             "strongroom header repair --scan {}{partition} rebuilds it",
             command_word(self.container.path())
         );
-        Ok(if opens_as_luks2 {
+        let is_current = |copy: &CopyInfo| copy.state == CopyState::Current;
+        Ok(if opens && found.info.headers.iter().all(is_current) {
+            format!("it is in the right place: {command} opens it")
+        } else if opens {
+            format!("it is in the right place, but one copy is not whole: {command} opens it; {rebuild}")
+        } else if opens_as_luks2 {
             format!("{command} --format luks2 opens it as it is; {rebuild}")
         } else {
             rebuild
@@ -468,7 +479,7 @@ impl Here<'_> {
     }
 }
 
-fn describe(scanned: &Scanned<'_>, found: &Findings) -> String {
+fn describe(scanned: &Scanned<'_>, found: &Findings, tried: (&str, &str)) -> String {
     let mut lines = Vec::new();
     let name = shown(scanned.container);
     lines.extend(scanned.starts_with.map(|trace| format!("{name} starts with {trace}")));
@@ -499,12 +510,12 @@ fn describe(scanned: &Scanned<'_>, found: &Findings) -> String {
         lines.push(format!("  the first {missing} bytes of its container are missing here"));
     }
     lines.extend(scanned.unmarked.iter().flatten().flat_map(ScannedUnmarked::describe));
-    lines.extend(remarks(scanned, &found.native, found.luks.is_cut_short));
+    lines.extend(remarks(scanned, &found.native, found.luks.is_cut_short, tried));
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
 /// What was not looked at, and what could not be read.
-fn remarks(scanned: &Scanned<'_>, native: &Scan, is_cut_short: bool) -> Vec<String> {
+fn remarks(scanned: &Scanned<'_>, native: &Scan, is_cut_short: bool, tried: (&str, &str)) -> Vec<String> {
     let mut lines = Vec::new();
     if scanned.broken > 0 {
         lines.push(format!("{} other places start as a header copy does and are damaged", scanned.broken));
@@ -512,8 +523,11 @@ fn remarks(scanned: &Scanned<'_>, native: &Scan, is_cut_short: bool) -> Vec<Stri
     if scanned.unreadable > 0 {
         lines.push(format!("{} bytes cannot be read", scanned.unreadable));
     }
-    if scanned.unmarked.as_ref().is_some_and(Vec::is_empty) {
-        lines.push(format!("the password opens no header of VeraCrypt or TrueCrypt: {TRIED}"));
+    // Where nothing else was found either, the error says it.
+    let is_all = scanned.copies.is_empty() && scanned.luks.is_empty();
+    if !is_all && scanned.unmarked.as_ref().is_some_and(Vec::is_empty) {
+        let (formats, places) = tried;
+        lines.push(format!("the password opens no header of {formats}: {places}"));
     }
     if native.is_cut_short || is_cut_short {
         lines.push("there are more places that look like header copies; they were not looked at".to_owned());
@@ -525,7 +539,5 @@ fn label(label: Option<&String>) -> String {
     label.map(|label| format!(", label {}", in_quotes(label))).unwrap_or_default()
 }
 
-const NOT_LOOKED_FOR: &str = "headers of VeraCrypt and TrueCrypt show nothing and were not looked for: --format veracrypt tries the \
-                              password at the places where they stand; else a header backup helps";
-const TRIED: &str = "it was tried at both ends of what was looked at, and of each partition in which nothing else is known; mount \
-                     --offset BYTES tries it elsewhere";
+const NOT_LOOKED_FOR: &str = "headers of VeraCrypt, TrueCrypt and FreeOTFE show nothing and were not looked for: --format veracrypt, or \
+                              freeotfe, tries the password at the places where they stand; else a header backup helps";

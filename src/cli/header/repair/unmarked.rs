@@ -7,7 +7,7 @@ use strongroom::{
     crypto::secret::Credentials,
     error::{ErrorKind, Result},
     format::{
-        Attempt, Header, KeyfileRole,
+        Attempt, Header, KeyfileRole, Unlocked,
         veracrypt::{HeaderError, Hints, Opened, Place},
     },
     storage::{Section, Storage},
@@ -44,7 +44,15 @@ impl ScannedUnmarked {
 
 /// Whether the user asks for it.
 pub(super) fn is_wanted(options: &HeaderRepairOptions) -> bool {
-    matches!(options.unlock.format, OpenFormat::VeraCrypt | OpenFormat::TrueCrypt)
+    matches!(options.unlock.format, OpenFormat::VeraCrypt | OpenFormat::TrueCrypt | OpenFormat::FreeOtfe)
+}
+
+/// What was looked for, and where.
+pub(super) fn tried(options: &HeaderRepairOptions) -> (&'static str, &'static str) {
+    match options.unlock.format {
+        OpenFormat::FreeOtfe => ("FreeOTFE", AT_STARTS),
+        _ => ("VeraCrypt or TrueCrypt", AT_ENDS),
+    }
 }
 
 /// Tries the password at both ends of the medium, and of each partition in which nothing is known. Nothing is written.
@@ -58,12 +66,27 @@ pub(super) fn scan(
 ) -> Result<Vec<ScannedUnmarked>> {
     let (path, unlock) = (options.container.as_path(), &options.unlock);
     let Some(format) = unlock.format.named().filter(|_| is_wanted(options)) else { return Ok(Vec::new()) };
-    let credentials = credentials(&unlock.front(console), path, &unlock.means(), KeyfileRole::Pool)?;
+    let of_freeotfe = unlock.format == OpenFormat::FreeOtfe;
+    let role = if of_freeotfe { KeyfileRole::PartOfSecret } else { KeyfileRole::Pool };
+    let credentials = credentials(&unlock.front(console), path, &unlock.means(), role)?;
     let mut found: Vec<ScannedUnmarked> = Vec::new();
     for (place, range) in places(unlock.place, storage)? {
         let section = Section::new(Arc::clone(storage), range.clone())?;
         // A section that is too short for a header.
         let Ok(header) = format.read_header(&section) else { continue };
+        if of_freeotfe {
+            if try_once(console, options, &*header, &credentials, options.unlock.hints.hints())?.is_some() {
+                let command = command(path, place);
+                let advice = format!("{command} --format freeotfe{} opens it", freeotfe_options(options));
+                found.push(ScannedUnmarked {
+                    offset: range.start,
+                    format: format.name(),
+                    place: "header",
+                    advice,
+                });
+            }
+            continue;
+        }
         let (offset, place, advice) = match try_copies(console, options, &*header, &credentials)? {
             Tried::Nothing => continue,
             Tried::Opened(opened) => (range.start, opened.place, advice(options, place, &opened)),
@@ -119,14 +142,8 @@ fn try_copies(
     let copies = Hints { backup_header: true, ..given };
     let tried = if given.system || given == copies { vec![given] } else { vec![given, copies] };
     for hints in tried {
-        let limits = options.unlock.limits(header)?;
-        let freeotfe = options.unlock.freeotfe.hints();
-        let attempt = Attempt { limits, keyslot: None, hints, freeotfe, monitor: Some(&TrialProgress) };
-        let unlocked = interrupt::at_liberty(|| {
-            spin(console, "deriving the key", || header.unlock(credentials, &attempt))
-        });
-        match unlocked {
-            Err(error) if error.kind() == ErrorKind::Credentials => {}
+        match try_once(console, options, header, credentials, hints) {
+            Ok(None) => {}
             Err(error) => {
                 return match error.source().and_then(|source| source.downcast_ref()) {
                     Some(HeaderError::Elsewhere { at }) => Ok(Tried::Elsewhere(*at)),
@@ -134,10 +151,38 @@ fn try_copies(
                     _ => Err(error),
                 };
             }
-            Ok(unlocked) => return Ok(Tried::Opened(Opened::of_key(&unlocked.volume_key)?)),
+            Ok(Some(unlocked)) => return Ok(Tried::Opened(Opened::of_key(&unlocked.volume_key)?)),
         }
     }
     Ok(Tried::Nothing)
+}
+
+/// What the secret opens in one place; `None` where it is wrong there.
+fn try_once(
+    console: Console,
+    options: &HeaderRepairOptions,
+    header: &dyn Header,
+    credentials: &Credentials,
+    hints: Hints,
+) -> Result<Option<Unlocked>> {
+    let limits = options.unlock.limits(header)?;
+    let freeotfe = options.unlock.freeotfe.hints();
+    let attempt = Attempt { limits, keyslot: None, hints, freeotfe, monitor: Some(&TrialProgress) };
+    let unlocked =
+        interrupt::at_liberty(|| spin(console, "deriving the key", || header.unlock(credentials, &attempt)));
+    match unlocked {
+        Err(error) if error.kind() == ErrorKind::Credentials => Ok(None),
+        unlocked => unlocked.map(Some),
+    }
+}
+
+/// The options that its header needed, to be given again.
+fn freeotfe_options(options: &HeaderRepairOptions) -> String {
+    let given = options.unlock.freeotfe;
+    let salt = given.salt_length.map(|bits| format!(" --salt-length {bits}"));
+    let iterations = given.key_iterations.map(|count| format!(" --key-iterations {count}"));
+    let bare = given.no_cdb.then(|| " --no-cdb".to_owned());
+    salt.into_iter().chain(iterations).chain(bare).collect()
 }
 
 /// The partitions of the medium, and all of it.
@@ -200,5 +245,9 @@ pub(super) fn command(path: &Path, place: PlaceOptions) -> String {
     format!("strongroom mount {} MOUNTPOINT{place}", command_word(path))
 }
 
+const AT_ENDS: &str = "it was tried at both ends of what was looked at, and of each partition in which nothing else is known; mount \
+                       --offset BYTES tries it elsewhere";
+const AT_STARTS: &str = "it was tried at the start of what was looked at, and of each partition in which nothing else is known; mount \
+                         --offset BYTES --format freeotfe tries it elsewhere";
 /// So many are tried: each takes seconds.
 const MOST_PARTITIONS: usize = 16;
