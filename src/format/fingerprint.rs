@@ -37,6 +37,36 @@ pub struct Fact {
     pub digest: String,
 }
 
+/// What several facts of a header can be about, each under a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// A keyslot.
+    Keyslot,
+    /// What tells a volume key.
+    Digest,
+}
+
+impl Subject {
+    /// The object of facts about the one with this number, as pins hold it.
+    pub(in crate::format) fn object(self, index: u32) -> String {
+        format!("{}{index}", self.beginning())
+    }
+
+    const fn beginning(self) -> &'static str {
+        match self {
+            Self::Keyslot => "keyslot ",
+            Self::Digest => "digest ",
+        }
+    }
+}
+
+impl Fact {
+    /// Whether it is about one of these.
+    pub fn is_about(&self, subject: Subject) -> bool {
+        self.object.starts_with(subject.beginning())
+    }
+}
+
 impl Fingerprint {
     /// Of the container with this UUID; `None` where it has none, and so cannot be told from others.
     pub(in crate::format) fn of(uuid: Option<String>, format: &str) -> Option<Self> {

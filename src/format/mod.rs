@@ -22,7 +22,7 @@ use backup::OLDER_PASSWORDS;
 pub use backup::{HeaderBackup, HeaderRestore};
 pub use create::{Blueprint, Extent, KdfBounds, NewHeader, Provision, Room, Wishes};
 pub use finding::{Finding, Severity};
-pub use fingerprint::{Fact, Fingerprint, State, digest_of, hex};
+pub use fingerprint::{Fact, Fingerprint, State, Subject, digest_of, hex};
 pub use growth::{CutEnd, Growth, OpenEnd, Shrinkage};
 pub use info::{CopyInfo, CopyState, Detail, HeaderInfo, KdfInfo, KeyslotInfo};
 pub use uuid::{hyphenated, new_uuid, parse_uuid};

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     crypto::{hash::sha256, secret::VolumeKey},
     error::{Error, ErrorKind, Result},
-    format::{Fact, Fingerprint, State, digest_of, hex, native::NativeHeader},
+    format::{Fact, Fingerprint, State, Subject, digest_of, hex, native::NativeHeader},
     storage::Storage,
 };
 
@@ -194,7 +194,7 @@ impl Pins {
         }
         let others = |fingerprint: &Fingerprint| -> Vec<Fact> {
             let facts = fingerprint.facts().iter();
-            facts.filter(|fact| !fact.object.starts_with("keyslot ")).cloned().collect()
+            facts.filter(|fact| !fact.is_about(Subject::Keyslot)).cloned().collect()
         };
         let changes = differences(&others(before), &others(after));
         if before.uuid() != after.uuid() || !changes.is_empty() {

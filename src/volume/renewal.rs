@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    format::{CopyState, Fact, Fingerprint, Format},
+    format::{CopyState, Fact, Fingerprint, Format, Subject},
     storage::Storage,
 };
 
@@ -65,9 +65,9 @@ impl KnownHeader {
 /// Whether all that decides how the data are read is the same. A digest that is new belongs to a keyslot that is.
 fn is_of_same_key(known: &Fingerprint, found: &Fingerprint) -> bool {
     let is_new_digest = |fact: &Fact| {
-        fact.object.starts_with("digest ") && !known.facts().iter().any(|old| old.object == fact.object)
+        fact.is_about(Subject::Digest) && !known.facts().iter().any(|old| old.object == fact.object)
     };
-    let of_volume = |fact: &&Fact| !fact.object.starts_with(KEYSLOT);
+    let of_volume = |fact: &&Fact| !fact.is_about(Subject::Keyslot);
     let old = known.facts().iter().filter(of_volume);
     let new = found.facts().iter().filter(of_volume).filter(|fact| !is_new_digest(fact));
     known.uuid() == found.uuid() && old.eq(new)
@@ -75,8 +75,8 @@ fn is_of_same_key(known: &Fingerprint, found: &Fingerprint) -> bool {
 
 /// Whether each keyslot that is the same one still holds what it held. One with another salt was made since.
 fn are_keyslots_whole(known: &Fingerprint, found: &Fingerprint) -> bool {
-    let mut objects: Vec<_> = known.facts().iter().map(|fact| &*fact.object).collect();
-    objects.retain(|object| object.starts_with(KEYSLOT));
+    let of_keyslots = known.facts().iter().filter(|fact| fact.is_about(Subject::Keyslot));
+    let mut objects: Vec<_> = of_keyslots.map(|fact| &*fact.object).collect();
     objects.dedup();
     objects.into_iter().all(|object| {
         let [old, new] = [known, found]
@@ -86,5 +86,3 @@ fn are_keyslots_whole(known: &Fingerprint, found: &Fingerprint) -> bool {
         new.is_empty() || salt(&old) != salt(&new) || old == new
     })
 }
-
-const KEYSLOT: &str = "keyslot ";

@@ -3,7 +3,10 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use super::{digest::KeyDigest, kdf::Kdf, keyslot::Keyslot};
-use crate::{crypto::kdf::KdfCost, format::Fingerprint};
+use crate::{
+    crypto::kdf::KdfCost,
+    format::{Fingerprint, Subject},
+};
 
 /// Adds what tells the volume key.
 pub(in crate::format) fn add_digest(fingerprint: &mut Fingerprint, object: &str, digest: &KeyDigest) {
@@ -17,7 +20,7 @@ pub(in crate::format) fn add_digest(fingerprint: &mut Fingerprint, object: &str,
 ///
 /// The ciphertext counts, as who once knew the volume key can put it under a password of his own without touching the salt.
 pub(in crate::format) fn add_keyslot(fingerprint: &mut Fingerprint, slot: &Keyslot) {
-    let object = format!("keyslot {}", slot.index);
+    let object = Subject::Keyslot.object(slot.index);
     let area = &slot.area;
     add_kdf(fingerprint, &object, &slot.kdf);
     let (offset, key_len) = (area.offset.to_le_bytes(), number(area.key_len));

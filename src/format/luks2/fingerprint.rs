@@ -8,7 +8,7 @@ use super::{
     segment::{Kind, Segment},
 };
 use crate::format::{
-    Fingerprint,
+    Fingerprint, Subject,
     luks::fingerprint::{add_digest, add_keyslot, number},
 };
 
@@ -48,7 +48,7 @@ fn add_segment(fingerprint: &mut Fingerprint, segment: &Segment) {
 }
 
 fn add_key(fingerprint: &mut Fingerprint, index: u32, digest: &Digest) {
-    let object = format!("digest {index}");
+    let object = Subject::Digest.object(index);
     match &digest.key {
         Ok(key) => add_digest(fingerprint, &object, key),
         Err(reason) => fingerprint.add(&object, "type", &[reason.as_bytes()]),
@@ -60,7 +60,7 @@ fn add_key(fingerprint: &mut Fingerprint, index: u32, digest: &Digest) {
 
 /// Which digest a keyslot is under counts as its own fact, so that a new keyslot changes no other object.
 fn add_slot(fingerprint: &mut Fingerprint, slot: &Slot, metadata: &Metadata) {
-    let object = format!("keyslot {}", slot.index);
+    let object = Subject::Keyslot.object(slot.index);
     let digests = metadata.digests.iter().filter(|(_, digest)| digest.slots.contains(&slot.index));
     let digests: Vec<[u8; 4]> = digests.map(|(index, _)| index.to_le_bytes()).collect();
     let digests: Vec<&[u8]> = digests.iter().map(<[u8; 4]>::as_slice).collect();
