@@ -89,6 +89,8 @@ pub(crate) fn is_expected() -> bool {
 /// One question for a secret.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Question<'a> {
+    /// The container that it is about.
+    pub(crate) about: &'a Path,
     /// The question, which the answer follows: `Password for photos.vault: `.
     pub(crate) line: &'a str,
     /// What was wrong with the answer before.
@@ -138,7 +140,7 @@ impl Asker {
             Self::Agents(program) => {
                 let line = question.line.trim_end();
                 let message = error.map_or_else(|| line.to_owned(), |error| format!("{error}. {line}"));
-                ask_agents(program, &message)
+                ask_agents(program, question.about, &message)
             }
             Self::Terminal(prompt) => {
                 if let Some(error) = error {
@@ -163,7 +165,9 @@ pub(crate) fn is_confirmed(question: &str, word: &str) -> Result<bool> {
     match way()? {
         Way::Window(program) => {
             IS_IN_WINDOWS.store(true, Ordering::Relaxed);
-            pinentry::agrees(&program, Text { description: question, ok: word, ..Text::default() })
+            let (first, rest) = word.split_at_checked(1).unwrap_or_default();
+            let ok = format!("{}{rest}", first.to_ascii_uppercase());
+            pinentry::agrees(&program, Text { description: question, ok: &ok, ..Text::default() })
         }
         Way::Agents(_) => Err(Error::usage("password agents answer no questions").during("cannot ask")),
         Way::Terminal | Way::Nobody => prompt::is_confirmed(question, word),
@@ -278,11 +282,11 @@ pub(crate) fn agents() -> Result<PathBuf> {
 }
 
 /// It ends without an answer where nobody gives one in time.
-fn ask_agents(program: &Path, message: &str) -> Result<Password> {
+fn ask_agents(program: &Path, about: &Path, message: &str) -> Result<Password> {
     let failed = |why: String| Error::new(ErrorKind::Usage, why).during("cannot ask the password agents");
     let (password, status) = interrupt::at_liberty(|| {
         let mut child = Command::new(program)
-            .args(["--no-tty", "--id=strongroom", "--", message])
+            .args(["--no-tty", &format!("--id=strongroom:{}", about.display()), "--", message])
             .env_clear()
             .env("LC_ALL", "C.UTF-8")
             .stdin(Stdio::null())

@@ -54,7 +54,8 @@ impl FrontEnd for CommandLine<'_> {
         self.check_source(&wanted.secret)?;
         let error = wanted.refusal.map(|refusal| refusal.to_string());
         let is_long = matches!(wanted.secret, Secret::RecoveryKey);
-        let question = Question { line: &question(wanted), error: error.as_deref(), is_long };
+        let question =
+            Question { about: wanted.container, line: &question(wanted), error: error.as_deref(), is_long };
         let answer = Asker::begin()?.secret(self.console, question)?;
         if answer.is_empty() && !wanted.secret.may_be_empty() {
             return Err(ask::nothing_entered());

@@ -6,7 +6,10 @@ use std::{
     os::fd::AsFd,
     path::Path,
     process::Child,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -25,6 +28,9 @@ use super::{
 
 /// The one that runs now, so that it ends with us.
 static RUNNING: Mutex<Option<Child>> = Mutex::new(None);
+
+/// Whether it did not answer: it is not waited for again.
+static IS_MUTE: AtomicBool = AtomicBool::new(false);
 
 /// What a window says.
 #[derive(Debug, Clone, Copy, Default)]
@@ -68,6 +74,9 @@ pub(crate) fn agrees(program: &Path, text: Text<'_>) -> Result<bool> {
 /// # Errors
 /// `Io` where the program is none, or ends.
 pub(crate) fn message(program: &Path, text: Text<'_>) -> Result<()> {
+    if IS_MUTE.load(Ordering::Relaxed) {
+        return Err(Error::new(ErrorKind::Io, "pinentry does not answer"));
+    }
     ask(program, text, "MESSAGE").map(drop)
 }
 
@@ -201,6 +210,7 @@ impl Read for Patient {
             let left = Timespec::try_from(left).map_err(|_| io::ErrorKind::TimedOut)?;
             let mut pipe = [PollFd::from_borrowed_fd(self.pipe.as_fd(), PollFlags::IN)];
             if poll(&mut pipe, Some(&left))? == 0 {
+                IS_MUTE.store(true, Ordering::Relaxed);
                 return Err(io::ErrorKind::TimedOut.into());
             }
         }

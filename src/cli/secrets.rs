@@ -366,7 +366,9 @@ pub(crate) fn read_for(source: Source<'_>, secret: &Secret<'_>) -> Result<Passwo
 fn ask_twice(console: Console, container: &Path) -> Result<Password> {
     let (mut asker, mut error) = (Asker::begin()?, None);
     for _ in 0..TRIES {
-        let mut ask = |line: &str, error| asker.secret(console, Question { line, error, is_long: false });
+        let mut ask = |line: &str, error| {
+            asker.secret(console, Question { about: container, line, error, is_long: false })
+        };
         let first = ask(&format!("New password for {}: ", container.display()), error)?;
         let second = if first.is_empty() { None } else { Some(ask("Repeat the password: ", None)?) };
         match second {
