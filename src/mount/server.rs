@@ -40,7 +40,7 @@ use rustix::fs::fstatvfs;
 
 use closing::Wanted;
 use contact::Contact;
-use ending::Cause;
+use ending::{Cause, Remainder};
 use events::{Event, Signals, Watch};
 use files::FileWatch;
 use lending::lent_already;
@@ -79,6 +79,8 @@ use crate::{
 
 /// A server's exit status where not all that was written is kept.
 pub(super) const LOSSY: u8 = 6;
+/// The same where all is kept, but somebody was cut off who used it elsewhere.
+pub(super) const CUT_OFF: u8 = 5;
 
 /// The hidden first argument that makes this program a server.
 pub const SERVE: &str = "__serve";
@@ -134,12 +136,16 @@ fn run(channel: UnixStream, signals: Signals) -> ExitCode {
         drop(channel);
     }
     let notices = server.contact.notices.clone();
-    let is_whole = server.serve();
+    let kept = server.serve();
     // The keys are gone, and nobody is held up any more.
     if let Some(notices) = notices {
         notices.settle();
     }
-    if is_whole { ExitCode::SUCCESS } else { ExitCode::from(LOSSY) }
+    match kept {
+        Remainder::All => ExitCode::SUCCESS,
+        Remainder::AllUntilNow => ExitCode::from(CUT_OFF),
+        Remainder::NotAll => ExitCode::from(LOSSY),
+    }
 }
 
 /// An order with the container and the key that came with it.
@@ -360,8 +366,8 @@ impl Server {
         Ok(end)
     }
 
-    /// Serves until the volume is taken down, by whomever. Says whether all that was written is kept.
-    fn serve(mut self) -> bool {
+    /// Serves until the volume is taken down, by whomever. Says what is kept.
+    fn serve(mut self) -> Remainder {
         let mut is_deaf = false;
         loop {
             let event = match self.watch.next(&self.signals, &self.control, self.patience()) {
@@ -384,7 +390,7 @@ impl Server {
                 Event::Gone => self.end_by_itself(Cause::Gone),
                 Event::Changed if self.is_private && !self.session.is_reachable() => {
                     self.end_at_any_rate(0);
-                    return true;
+                    return Remainder::All;
                 }
                 Event::Changed => {
                     self.files.nudge();
@@ -419,11 +425,11 @@ impl Server {
             let next = if let Next::Serve = next { self.look_whether_to_close() } else { next };
             match next {
                 Next::Serve => {}
-                Next::End { is_whole } => return is_whole,
+                Next::End(kept) => return kept,
                 Next::Hold { saver, lossy } => {
                     let mut held = Held::new(self, saver, lossy);
                     held.lend();
-                    return held.serve();
+                    return if held.serve() { Remainder::All } else { Remainder::NotAll };
                 }
             }
         }
@@ -516,10 +522,7 @@ enum Next {
     /// It goes on.
     Serve,
     /// All is down.
-    End {
-        /// Whether all that was written is kept.
-        is_whole: bool,
-    },
+    End(Remainder),
     /// All is down but for the session's directory, and the container waits to be copied.
     Hold {
         /// By this command.

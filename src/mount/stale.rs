@@ -22,6 +22,7 @@ use crate::{
     error::Result,
     export::unmount_fuse,
     sys::{
+        fuse_mount::has_user,
         loopdev::{backing_file, detach_stale, devices},
         process::{ProcessId, boot_id, can_mount, is_root},
     },
@@ -31,7 +32,7 @@ use crate::{
 pub fn clean() {
     for session in settled_sessions() {
         let is_dead = match &session.record {
-            Some(record) => !record.is_alive(),
+            Some(record) => !record.is_alive() && !is_elsewhere(record),
             None => !is_being_made(&session),
         };
         if is_dead {
@@ -39,6 +40,17 @@ pub fn clean() {
             let _ = clear(&session);
         }
     }
+}
+
+/// Whether what is left of it is to be seen in another mount namespace alone: it is cleared there.
+fn is_elsewhere(record: &Record) -> bool {
+    let Ok(table) = MountTable::read() else { return true };
+    let mounts = || [record.mount, record.block_mount].into_iter().flatten();
+    let served = if record.block_mount.is_some() { record.block_mount } else { record.mount };
+    let is_used = served.is_some_and(|id| has_user((id.major, id.minor)));
+    is_used
+        && mounts().all(|id| table.find(id).is_none())
+        && boot_id().is_ok_and(|boot| boot == record.boot_id)
 }
 
 /// Takes away what a server that failed has left on a directory that was free before it began.

@@ -32,7 +32,7 @@ use super::{
     protocol::{self, Answer, Order, Target, Terminal},
     registry::Entry,
     runtime,
-    server::SERVE,
+    server::{CUT_OFF, SERVE},
     stale, unmount,
 };
 use crate::{
@@ -226,15 +226,18 @@ impl Mounted {
             }
             sleep(TICK);
         };
-        let reason = match status.signal() {
+        let (kind, reason) = match status.signal() {
             _ if status.success() => return Ok(()),
             Some(signal) => {
-                format!("its server was killed (signal {signal}): what was not synced may be lost")
+                let reason =
+                    format!("its server was killed (signal {signal}): what was not synced may be lost");
+                (ErrorKind::Io, reason)
             }
-            None => "not everything that was written is in the container".to_owned(),
+            None if status.code() == Some(CUT_OFF.into()) => (ErrorKind::Busy, USED_ELSEWHERE.to_owned()),
+            None => (ErrorKind::Io, "not everything that was written is in the container".to_owned()),
         };
         let place = self.entry.mountpoint.as_ref().unwrap_or(&self.entry.container).display();
-        Err(Error::new(ErrorKind::Io, reason).during(format!("unmounted {place}, but not cleanly")))
+        Err(Error::new(kind, reason).during(format!("unmounted {place}, but not cleanly")))
     }
 }
 
@@ -367,6 +370,7 @@ fn place(path: &Path, made: bool) -> Result<MountPoint> {
     Ok(place)
 }
 
+const USED_ELSEWHERE: &str = "it was still in use in another mount namespace; what was written there until then is in the container, and nothing from now on";
 /// Several times as many as a server has open on a machine with many processors: descriptors of FUSE, a thread each.
 const LEAST_OPEN_FILES: u64 = 128;
 const TICK: Duration = Duration::from_millis(20);

@@ -386,7 +386,7 @@ fn ask(
         (false, true) => Some(DETACHED_LIMIT),
         (false, false) => None,
     };
-    let (mut is_hurried, mut rescuing) = (false, None);
+    let (mut hurries, mut rescuing) = (if force { HURRIES } else { &[] }, None);
     let stream = connect(control)?;
     protocol::send(&stream, &Command::Unmount { force, save: None })?;
     stream.set_read_timeout(Some(TICK))?;
@@ -408,7 +408,7 @@ fn ask(
             Ok(Outcome::Rescuing(lost)) => {
                 // The volume is down; copying takes as long as it takes.
                 (patience.warn)(&format!("{lost}: it is copied now"));
-                (slow.is_told, is_hurried, limit) = (true, true, None);
+                (slow.is_told, hurries, limit) = (true, &[], None);
                 rescuing = Some(lost);
             }
             Err(error) => return broken(rescuing, error),
@@ -423,11 +423,14 @@ fn ask(
         if limit.is_some_and(|limit| start.elapsed() > limit) || is_frozen() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        if force && !is_hurried && start.elapsed() > HURRY {
-            // It may be waiting for its driver, after a gentler command: a signal cuts that short. Or somebody has stopped it.
+        if let Some((first, later)) = hurries.split_first()
+            && start.elapsed() > *first
+        {
+            // It may be waiting for its driver, after a gentler command: a signal cuts that short. Or somebody has stopped it. Where it
+            // took the first one for the reason to end, the next ones tell it not to wait for its medium either.
             record.server.signal(Signal::TERM)?;
             record.server.signal(Signal::CONT)?;
-            is_hurried = true;
+            hurries = later;
         }
     }
 }
@@ -567,7 +570,7 @@ const SILENCE: Duration = Duration::from_millis(5500);
 const MOMENT: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(200);
 /// When a server that does not answer a forced unmount is told again, by a signal.
-const HURRY: Duration = Duration::from_secs(1);
+const HURRIES: &[Duration] = &[Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(5)];
 /// Longer than a server takes for a forced unmount, whatever its driver does.
 const FORCE_LIMIT: Duration = Duration::from_secs(60);
 /// The same for one that is frozen.

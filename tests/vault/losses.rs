@@ -135,6 +135,50 @@ fn a_server_that_is_stopped_keeps_nobody_from_another_volume() {
     });
 }
 
+/// Their writes would go on for a while, into a loop device without a volume below it.
+#[test]
+fn who_is_cut_off_in_another_namespace_by_a_servers_end_is_told_and_hears_of_it_at_once() {
+    with_who(Who::Root, OPTIONS, |world| {
+        let foreground = world.shell_in_background(
+            "exec ./strongroom mount --foreground v.vault m --password-file password 2> said",
+        );
+        world.wait_until_mounted();
+        world.shell("mkdir m/docs");
+        let elsewhere = namespace(world);
+        world.shell(WRITE);
+        signal(foreground.process(), Signal::TERM);
+        assert_eq!(foreground.wait(), Some(5));
+        let said = world.shell("cat said");
+        assert!(said.contains("it was still in use in another mount namespace"), "{said}");
+        let late = world.path("m/docs/late");
+        let (user, late) = (elsewhere.process(), late.display());
+        let written =
+            world.shell(&format!("nsenter -t {user} -m sh -c 'echo late > {late}' 2>&1 || echo refused"));
+        assert!(written.ends_with("refused\n"), "{written}");
+        drop(elsewhere);
+        assert_kept(world);
+    });
+}
+
+#[test]
+fn what_a_killed_server_left_is_not_forgotten_for_a_command_in_another_namespace() {
+    with_who(Who::Root, OPTIONS, |world| {
+        world.mount();
+        let server = world.server();
+        world.done(&format!("create w.vault --password-file password {CHEAP} {OPTIONS}"));
+        world.make_folder("n");
+        signal(server, Signal::KILL);
+        wait_for_end_of(server);
+        world.shell(
+            "unshare -m --propagation private sh -ec 'umount -l m; ./strongroom mount w.vault n --password-file password; ./strongroom unmount n'",
+        );
+        assert_eq!(world.listed()["dead"], true);
+        assert_eq!(world.strongroom("unmount m").status, Some(6));
+        world.mount();
+        world.done("unmount m");
+    });
+}
+
 #[test]
 fn what_was_interrupted_before_the_server_heard_of_it_is_not_done() {
     with_each_driver(OPTIONS, |world| {

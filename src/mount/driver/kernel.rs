@@ -255,6 +255,12 @@ fn once_more(device: &Path, kind: &str) -> io::Result<OwnedFd> {
     Ok(open(false).or_else(|_| open(true))?)
 }
 
+/// The same, opened: what [`once_more`] gives is a place only.
+fn root_of(device: &Path, kind: &str) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(File::from(openat(once_more(device, kind)?, ".", flags, Mode::empty())?))
+}
+
 /// The mounted file system.
 #[derive(Debug)]
 struct FileSystem {
@@ -345,7 +351,7 @@ impl FileSystem {
             self.detach().and(copies)
         });
         // By those who use it elsewhere, or have files open, until now.
-        let flushed = if loopdev::is_claimed(&self.device)? { self.sync_by_device() } else { Ok(()) };
+        let flushed = if loopdev::is_claimed(&self.device)? { self.cut_writers_off() } else { Ok(()) };
         let is_used = || loopdev::is_claimed(&self.device).unwrap_or_default();
         synced.and(flushed).and(detached)?;
         if is_stood_on { Ok(()) } else { tell_of_unseen(self.id, is_used) }
@@ -369,18 +375,21 @@ impl FileSystem {
     fn thaw(&self, place: Option<&Path>) -> bool {
         let (place, device, kind) = (place.map(Path::to_path_buf), self.device.clone(), self.kind);
         let thaw = move || {
-            let root = if let Some(place) = place {
-                File::open(place)?
-            } else {
-                // What it gives is a place only.
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                let root = once_more(&device, kind)?;
-                File::from(openat(&root, ".", flags, Mode::empty()).map_err(io::Error::from)?)
-            };
+            let root = if let Some(place) = place { File::open(place)? } else { root_of(&device, kind)? };
             Ok(freeze::thaw(&root)?)
         };
         // Where its medium does not answer, this waits no longer than for a moment.
         soon(thaw).is_some_and(Result::unwrap_or_default)
+    }
+
+    /// The same, and has those who use it elsewhere hear at once that nothing they write is kept any more. Without the device below
+    /// it, their writes would go on for a while, and be lost.
+    fn cut_writers_off(&self) -> Result<()> {
+        let synced = self.sync_by_device();
+        let (device, kind) = (self.device.clone(), self.kind);
+        // What does not know of it finds out by itself.
+        let _where_possible = soon(move || Ok(freeze::shut_down(&root_of(&device, kind)?)?));
+        synced
     }
 
     /// Brings all that was written to the volume, wherever the file system is mounted by now, and whatever lies over it.

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Next, Server,
-    ending::Ending,
+    ending::{Ending, Remainder},
     presence::Presence,
     warden::{Patience, Warden},
 };
@@ -365,7 +365,7 @@ impl Server {
             None => self.inform(&told),
             Some(error) => self.tell_of_closing(&format!("{told}, but not cleanly: {error}")),
         }
-        Attempt::Done(Next::End { is_whole: lossy.is_none() })
+        Attempt::Done(Next::End(Remainder::after(lossy)))
     }
 
     pub(super) fn stays_open(&self, why: &Why, reason: &str) -> String {

@@ -49,6 +49,28 @@ impl Ending {
     }
 }
 
+/// What is kept of a volume that is down, which the server's exit status tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Remainder {
+    /// All that was written.
+    All,
+    /// The same, but somebody who uses the volume elsewhere can write there no longer.
+    AllUntilNow,
+    /// Not all that was written.
+    NotAll,
+}
+
+impl Remainder {
+    /// After what went wrong on the way down.
+    pub(super) fn after(lossy: Option<&Error>) -> Self {
+        match lossy {
+            None => Self::All,
+            Some(error) if error.kind() == ErrorKind::Busy => Self::AllUntilNow,
+            Some(_) => Self::NotAll,
+        }
+    }
+}
+
 /// Somebody who asked for the end while it came by itself.
 #[derive(Debug)]
 pub(super) struct Waiting {

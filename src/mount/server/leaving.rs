@@ -4,7 +4,7 @@ use std::{os::unix::net::UnixStream, path::Path, sync::atomic::Ordering};
 
 use super::{
     Next, Server,
-    ending::{Cause, Ending, Waiting},
+    ending::{Cause, Ending, Remainder, Waiting},
     files::FileWatch,
     loss::{Loss, Rescue, ending, tell_of_copies},
     probe::Refusal,
@@ -95,12 +95,12 @@ impl Server {
             for waiting in asked {
                 waiting.answer(&answer);
             }
-            return Next::End { is_whole: lossy.is_none() && is_saved };
+            return Next::End(if is_saved { Remainder::after(lossy.as_ref()) } else { Remainder::NotAll });
         }
         warden.stay();
         // Whoever asked may have gone; the volume is down all the same.
         let _ = protocol::send(&stream, &ending(lossy.as_ref()));
-        Next::End { is_whole: lossy.is_none() }
+        Next::End(Remainder::after(lossy.as_ref()))
     }
 
     /// Why the volume is not taken down now: something would be lost, or cannot be written.
@@ -148,7 +148,10 @@ impl Server {
             }
             let lossy = ended.lossy().or(overwritten);
             self.answer_waiting(lossy.as_ref());
-            return Next::End { is_whole: lossy.is_none() };
+            if let Some(error) = &lossy {
+                (self.log)(&format!("unmounted, but not cleanly: {error}"));
+            }
+            return Next::End(Remainder::after(lossy.as_ref()));
         };
         let rescue = loss.rescue(&self.container, &self.contact);
         if let (Err(error), true) = (&rescue, self.is_visible()) {
@@ -185,7 +188,7 @@ impl Server {
             self.end_by_force(0);
             asked.extend(self.waiting());
         }
-        let is_whole = is_saved && lossy.is_none();
+        let kept = Remainder::after(lossy.as_ref());
         let outcome = match saved {
             Ok(copies) => Outcome::Rescued(Rescued { copies, lossy: lossy.as_ref().map(Failure::from) }),
             Err(error) => {
@@ -203,7 +206,7 @@ impl Server {
         for waiting in asked {
             waiting.answer(&outcome);
         }
-        if is_saved { Next::End { is_whole } } else { Next::Hold { saver: None, lossy } }
+        if is_saved { Next::End(kept) } else { Next::Hold { saver: None, lossy } }
     }
 
     /// The first of those who asked that can save the container.

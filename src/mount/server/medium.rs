@@ -19,7 +19,7 @@ use rustix::{
     },
 };
 
-use super::{Next, Server, warden::Patience};
+use super::{Next, Server, ending::Remainder, warden::Patience};
 use crate::volume::Container;
 
 /// The disks that a container lies on, by what the kernel shows of them.
@@ -96,7 +96,7 @@ impl Server {
         let (place, container) = (self.session.record().place().display(), entry.container.display());
         let lost = if entry.read_only { "" } else { "; what was not written to it by then is lost" };
         self.tell(&format!("{place} was closed: the disk that holds {container} is gone{lost}"));
-        Next::End { is_whole: lossy.is_none() }
+        Next::End(Remainder::after(lossy.as_ref()))
     }
 }
 
