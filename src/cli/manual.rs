@@ -166,6 +166,8 @@ JSON), and unmount refuses with status 5, because no file has what was written. 
 the volume, the server makes the copy itself: NAME.rescued in the folder where the container was, or in your home. If there is no room in either, the volume
 stays mounted; with --force what was written is lost then, and unmount says so: status 6. A volume that another mount namespace still shows is saved under FILE when that lets go, or with --force --save-as FILE at once; --force alone uses that name as well. If a copy fails after the unmount, try again: the server keeps the container open, without its keys.
 
+Of a folder of pieces each piece is watched (\"lost_pieces\" in JSON). --save-as DIR copies the folder to a new one, --force to NAME.rescued beside it. A piece that was lost while the server did not have it open (it holds 256) is gone: unmount says so, and with --force ends with status 6.
+
 All that holds for the file behind a loop device, too. If the file system with the container is unmounted lazily, or another one is mounted over it, list shows
 the container as unreachable, and unmount refuses with status 5. What you wrote is on that file system: bring it back, or take --save-as FILE. With --force the volume is
 unmounted without a copy; only a container in memory (tmpfs) is copied as a deleted one is.

@@ -292,17 +292,19 @@ pub(crate) fn sync(console: Console, options: &SyncOptions) -> Result<()> {
 /// Tells of containers that were lost while they are mounted: whatever the user is doing, this does not wait.
 fn warn_of_lost(console: Console, mounts: &[Entry]) {
     for entry in mounts {
-        let told = |what: &str, path: &Path, state: Option<Lost>| {
+        let told = |what: String, state: Option<Lost>| {
             let state = state?;
-            let (path, told) = (path.display(), state.told());
+            let told = state.told();
             Some(match state {
-                Lost::Overwritten => format!("the {what} {path} {told} while it is mounted"),
-                state if state.is_unreachable() => format!("the {what} {path} {told}"),
-                state => format!("the {what} {path} was {} while it is mounted", state.name()),
+                Lost::Overwritten => format!("{what} {told} while it is mounted"),
+                state if state.is_unreachable() => format!("{what} {told}"),
+                state => format!("{what} was {} while it is mounted", state.name()),
             })
         };
-        let header = entry.header.as_ref().and_then(|path| told("header file", path, entry.header_state));
-        let Some(told) = told("container", &entry.container, entry.container_state).or(header) else {
+        let header = entry.header.as_ref();
+        let header =
+            header.and_then(|path| told(format!("the header file {}", path.display()), entry.header_state));
+        let Some(told) = told(entry.lost_in_words("the"), entry.container_state).or(header) else {
             if entry.unwritten == Some(Unwritten::Lost) {
                 let (container, place) = (entry.container.display(), command_word(&mount::name_for(entry)));
                 console.alarm(&format!(
@@ -319,7 +321,8 @@ fn warn_of_lost(console: Console, mounts: &[Entry]) {
                 place.display()
             )
         } else {
-            format!("{told}: strongroom unmount {} --save-as FILE keeps it", command_word(&place))
+            let copy = if entry.lost_pieces.is_some() { "DIR" } else { "FILE" };
+            format!("{told}: strongroom unmount {} --save-as {copy} keeps it", command_word(&place))
         });
     }
 }

@@ -74,4 +74,4 @@ pub use start::{Mounted, Request, check_target, start};
 pub use sync::sync;
 pub use unmount::{Chosen, Patience, Selection, Unmounted, unmount};
 pub use ways::{Means, Part, Way, Ways, ways};
-pub use whereabouts::{Body, Lost};
+pub use whereabouts::{Body, Lost, LostPieces};

@@ -25,7 +25,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     export::Owners,
     sys::{memory::LockedBytes, socket::send_descriptors, user::User},
-    volume::{Container, LiveStatus, Work},
+    volume::{Container, HeldFolder, LiveStatus, Work},
 };
 
 /// Where a volume becomes visible.
@@ -182,10 +182,8 @@ impl Save {
     /// # Errors
     /// `Usage` where it is no file, `NoSpace`.
     pub(super) fn check(&self, container: &Container) -> Result<()> {
-        if container.pieces().is_some() {
-            let reason = "its container is a folder of pieces, which is not copied";
-            return Err(Error::new(ErrorKind::Usage, reason)
-                .with_hint("--force unmounts it: what was written is in the pieces, and a lost header file is kept beside where it was"));
+        if let Some(folder) = HeldFolder::of(container) {
+            return self.check_room(folder.takes()?);
         }
         let file = container.file().metadata()?;
         // The file behind a loop device may have lost its name.
@@ -196,6 +194,10 @@ impl Save {
             ));
         }
         let needed = if file.is_file() { file.blocks().saturating_mul(512) } else { container.file_len()? };
+        self.check_room(needed)
+    }
+
+    fn check_room(&self, needed: u64) -> Result<()> {
         if needed > self.free {
             let free = self.free;
             let reason = format!("the copy takes {needed} bytes, and {free} are free; it stays as it is");

@@ -21,7 +21,7 @@ use super::{
     look::is_reached,
     mountinfo::{Mount, MountId, MountTable},
     namespaces, runtime,
-    whereabouts::{Body, Lost},
+    whereabouts::{Body, Lost, LostPieces},
 };
 use crate::{
     error::{Error, Result},
@@ -40,6 +40,9 @@ pub struct Entry {
     /// How the container lost its name; none where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_state: Option<Lost>,
+    /// Which pieces of a container in pieces were lost; none where only its header file was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_pieces: Option<LostPieces>,
     /// The header file's path; none where the header is in the container.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::text::path::optional")]
     pub header: Option<PathBuf>,
@@ -107,6 +110,14 @@ pub enum Unwritten {
 }
 
 impl Entry {
+    /// What has the state `container_state`, of `whose` ("its") container, in words.
+    pub fn lost_in_words(&self, whose: &str) -> String {
+        match &self.lost_pieces {
+            Some(pieces) => pieces.told(whose, &self.container),
+            None => format!("{whose} container {}", self.container.display()),
+        }
+    }
+
     /// Where it shows: its mount point, or the directory of its block file where it has no driver. `None` where it was detached.
     pub fn shown_at(&self) -> Option<PathBuf> {
         if self.driver != "none" {
@@ -619,6 +630,7 @@ mod tests {
             entry: Entry {
                 container: "/home/a/photos.vault".into(),
                 container_state: None,
+                lost_pieces: None,
                 header: None,
                 header_state: None,
                 mountpoint: Some("/home/a/photos".into()),

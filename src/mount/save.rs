@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::fs::statvfs;
+use rustix::fs::{Access, access, statvfs};
 
 use super::{
     bystanders::Bystanders,
@@ -18,7 +18,7 @@ use super::{
     registry::{Entry, Record, Unwritten},
     session::CONTROL,
     unmount::{Chosen, END_LIMIT, Slow, lossy, step_out, wait_for_end},
-    whereabouts::Lost,
+    whereabouts::{Body, Lost},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -63,7 +63,11 @@ pub fn unmount_saving(
     }
     let absolute = std::path::absolute(target)?;
     let target = if step_out(&record) { absolute.as_path() } else { target };
-    let copies = Copies::begin(target, &record)?;
+    // The server makes a copy of a folder, as it has the pieces.
+    let copies = match record.body {
+        Body::Pieces => check_folder(target).map(|()| None)?,
+        Body::Itself => Some(Copies::begin(target, &record)?),
+    };
     let save = Save { free: free_bytes(target)?, target: std::path::absolute(target).ok() };
     let no_answer = |error: io::Error| match error.kind() {
         io::ErrorKind::Interrupted => Error::new(ErrorKind::Interrupted, "interrupted").during(action()),
@@ -78,7 +82,13 @@ pub fn unmount_saving(
         Outcome::Lent => {}
         Outcome::Failed(failure) => return Err(waiting(explained(failure, &record, path), target)),
         Outcome::Kept(failure) => return Err(Error::from(failure).during(action())),
-        Outcome::Rescued(rescued) => return rescued_instead(rescued.copies, record.entry, target),
+        Outcome::Rescued(rescued) => {
+            wait_for_end(&record, END_LIMIT);
+            if let Some(failure) = rescued.lossy.filter(|_| copies.is_none()) {
+                return Err(lossy(failure).during(not_cleanly(&record, target)));
+            }
+            return rescued_instead(rescued.copies, record.entry, target);
+        }
         Outcome::GivenUp(failure) => return Err(lossy(failure).during(action())),
         _ => return Err(no_answer(io::ErrorKind::InvalidData.into())),
     }
@@ -88,7 +98,10 @@ pub fn unmount_saving(
             let (path, format) = (&record.entry.container, Some(record.entry.format.as_str()));
             protocol::opened(descriptors, path, format, record.section.clone())
         })
-        .and_then(|container| copies.finish(&container, progress));
+        .and_then(|container| {
+            let copies = copies.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+            copies.finish(&container, progress)
+        });
     let files = container.map_err(|error| not_saved(error, &record, target))?;
     let _ = protocol::send(&stream, &Command::Saved);
     let ended = outcome(&stream, &AtomicBool::new(false), &mut || ());
@@ -99,11 +112,24 @@ pub fn unmount_saving(
         lost.insert(0, lossy(failure).reason().to_owned());
     }
     if !lost.is_empty() {
-        let shown = record.place().display();
-        let action = format!("unmounted {shown} and saved {}, but not cleanly", target.display());
-        return Err(Error::new(ErrorKind::Io, lost.join("; ")).during(action));
+        return Err(Error::new(ErrorKind::Io, lost.join("; ")).during(not_cleanly(&record, target)));
     }
     Ok(Saved { entry: record.entry, files, gone })
+}
+
+fn not_cleanly(record: &Record, target: &Path) -> String {
+    format!("unmounted {} and saved {}, but not cleanly", record.place().display(), target.display())
+}
+
+/// Whether a folder can be made at `target`.
+fn check_folder(target: &Path) -> Result<()> {
+    let action = || format!("cannot write {}", target.display());
+    if target.symlink_metadata().is_ok() {
+        return Err(Error::new(ErrorKind::Exists, "it already exists").during(action()));
+    }
+    let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
+    access(parent.unwrap_or(Path::new(".")), Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(|error| Error::from(io::Error::from(error)).during(action()))
 }
 
 /// The server ended by itself before it heard of the command, and made a copy.

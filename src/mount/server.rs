@@ -5,6 +5,7 @@ mod contact;
 mod ending;
 mod events;
 mod files;
+mod folder;
 mod growing;
 mod idle;
 mod leaving;
@@ -19,6 +20,7 @@ pub(in crate::mount) mod probe;
 mod raising;
 mod reencryption;
 mod repair;
+mod rescue;
 mod warden;
 
 use std::{

@@ -63,8 +63,9 @@ pub fn sync(path: &Path, chosen: Chosen, interrupted: &AtomicBool, tell: &dyn Fn
         return Err(refusal.during(action()));
     }
     if let Some(lost) = entry.container_state {
-        let reason = format!("its container {} {}: no file has it", entry.container.display(), lost.told());
-        let hint = format!("strongroom unmount {} --save-as FILE keeps what is in it", command_word(path));
+        let reason = format!("{} {}: no file has it", entry.lost_in_words("its"), lost.told());
+        let copy = if entry.lost_pieces.is_some() { "DIR" } else { "FILE" };
+        let hint = format!("strongroom unmount {} --save-as {copy} keeps what is in it", command_word(path));
         return Err(Error::new(ErrorKind::Busy, reason).during(action()).with_hint(hint));
     }
     if file_id(&entry.container) == Some(record.container_file) {
@@ -77,12 +78,14 @@ pub fn sync(path: &Path, chosen: Chosen, interrupted: &AtomicBool, tell: &dyn Fn
 
 /// Why nothing is said to be in a container, or a header file, to which another program has written.
 fn overwritten(entry: &Entry) -> Option<Error> {
-    let found = |what: &str, path: &Path, state: Option<Lost>| {
+    let found = |what: String, state: Option<Lost>| {
         let lost = state.filter(|lost| lost.is_overwritten())?;
-        Some(format!("its {what} {} {}: it may not open again", path.display(), lost.told()))
+        Some(format!("{what} {}: it may not open again", lost.told()))
     };
-    let header = entry.header.as_ref().and_then(|path| found("header file", path, entry.header_state));
-    let reason = found("container", &entry.container, entry.container_state).or(header)?;
+    let header = entry.header.as_ref();
+    let header =
+        header.and_then(|path| found(format!("its header file {}", path.display()), entry.header_state));
+    let reason = found(entry.lost_in_words("its"), entry.container_state).or(header)?;
     Some(Error::new(ErrorKind::Busy, reason).with_hint(COPY_FIRST))
 }
 

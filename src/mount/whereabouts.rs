@@ -61,6 +61,24 @@ pub enum Lost {
     OverwrittenAndUnreachable,
 }
 
+/// Pieces of a container that were lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostPieces {
+    /// The name of the first.
+    pub first: String,
+    /// How many there are.
+    pub count: usize,
+}
+
+impl LostPieces {
+    /// In words: `piece 00000001 (one of 7) of its container /a/v`.
+    pub(super) fn told(&self, whose: &str, header: &Path) -> String {
+        let more = if self.count > 1 { format!(" (one of {})", self.count) } else { String::new() };
+        let folder = header.parent().unwrap_or(header).display();
+        format!("piece {}{more} of {whose} container {folder}", self.first)
+    }
+}
+
 /// What is to be done first where others have written to a container.
 pub(super) const COPY_FIRST: &str = "copy what you can still read to another place first, and compare it with a backup: some of it may be wrong";
 
@@ -111,7 +129,7 @@ impl Lost {
     }
 
     /// The same for a file to which somebody else wrote as well.
-    const fn and_overwritten(self) -> Self {
+    pub(super) const fn and_overwritten(self) -> Self {
         match self {
             Self::Deleted => Self::OverwrittenAndDeleted,
             Self::Replaced => Self::OverwrittenAndReplaced,

@@ -188,6 +188,10 @@ impl Storage for FileStorage {
         in_place.is_some_and(|in_place| in_place.read(&self.file, range, work))
     }
 
+    fn descriptor(&self) -> Option<&File> {
+        Some(self.file())
+    }
+
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         match self.shortage.get() {
             Some(shortage) => shortage.endure(|| self.write_once(buf, offset)),

@@ -30,7 +30,7 @@ pub use section::Section;
 pub use shortage::{Lack, Shortage};
 pub use sim::{Failure, Fate, Outcome, Plan, SimStorage};
 
-use std::{fmt, io, ops::Range};
+use std::{fmt, fs::File, io, ops::Range};
 
 /// Positional access to the bytes of a container. Shared between threads; every call is independent.
 pub trait Storage: fmt::Debug + Send + Sync {
@@ -44,6 +44,11 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// that does not go: what `work` may have seen is worthless then, and [`read_exact_at`](Self::read_exact_at) does it.
     fn read_in_place(&self, _range: Range<u64>, _work: &mut dyn FnMut(&[u8])) -> bool {
         false
+    }
+
+    /// The open file that it is, where it is one.
+    fn descriptor(&self) -> Option<&File> {
+        None
     }
 
     /// Writes all of `buf` at `offset`.

@@ -21,7 +21,20 @@ use rustix::io::Errno;
 /// `ENOSYS`, `EPERM` where the kernel does not let this user; `ENODEV`, `EXDEV`, `EOPNOTSUPP` where the file system knows no file
 /// handles, as FUSE does not.
 pub(super) fn watch(path: &Path, scope: u32, events: u64) -> io::Result<OwnedFd> {
-    let flags = libc::FAN_CLASS_NOTIF | libc::FAN_REPORT_FID | libc::FAN_CLOEXEC | libc::FAN_NONBLOCK;
+    watch_with(libc::FAN_REPORT_FID, path, scope, events)
+}
+
+/// The same of each file in the folder at `path`, with its name there.
+///
+/// # Errors
+/// As [`watch`].
+pub(super) fn watch_in(path: &Path, events: u64) -> io::Result<OwnedFd> {
+    let scope = libc::FAN_MARK_ONLYDIR;
+    watch_with(libc::FAN_REPORT_DFID_NAME, path, scope, events | libc::FAN_EVENT_ON_CHILD)
+}
+
+fn watch_with(report: u32, path: &Path, scope: u32, events: u64) -> io::Result<OwnedFd> {
+    let flags = libc::FAN_CLASS_NOTIF | report | libc::FAN_CLOEXEC | libc::FAN_NONBLOCK;
     // SAFETY: takes no pointers.
     let group = unsafe { libc::fanotify_init(flags, libc::O_RDONLY.unsigned_abs()) };
     if group < 0 {

@@ -41,6 +41,41 @@ impl Writers {
     }
 }
 
+/// Tells of writes to the files in one folder.
+#[derive(Debug)]
+pub struct FolderWriters {
+    events: OwnedFd,
+}
+
+impl FolderWriters {
+    /// Watches the files in `folder`, which is open, from now on.
+    ///
+    /// # Errors
+    /// As [`Writers::watch`].
+    pub fn watch(folder: BorrowedFd<'_>) -> io::Result<Self> {
+        let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
+        Ok(Self { events: fanotify::watch_in(Path::new(&path), libc::FAN_MODIFY)? })
+    }
+
+    /// Calls `tell` with the name of each file that another process has written to since the last call; `None` for one that the kernel
+    /// does not name. Does not wait.
+    pub fn each_written_by_others(&self, mut tell: impl FnMut(Option<&[u8]>)) {
+        fanotify::take(&self.events, |events| {
+            each_event(events, &mut |event| {
+                if event.is_of_others() {
+                    tell(event.name());
+                }
+            });
+        });
+    }
+}
+
+impl AsFd for FolderWriters {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.events.as_fd()
+    }
+}
+
 impl AsFd for Writers {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.events.as_fd()
@@ -48,26 +83,66 @@ impl AsFd for Writers {
 }
 
 /// Whether one of these events is a write of another process.
-fn names_others(mut events: &[u8]) -> bool {
-    let own = std::process::id();
+fn names_others(events: &[u8]) -> bool {
     let mut others = false;
-    while events.len() >= size_of::<libc::fanotify_event_metadata>() {
-        // SAFETY: there are as many bytes, as was just seen, and every pattern of them is a valid value.
-        let event = unsafe { events.as_ptr().cast::<libc::fanotify_event_metadata>().read_unaligned() };
-        if event.fd >= 0 {
-            // SAFETY: the kernel opened it for this event alone. It gives none for events that carry a file handle.
-            drop(unsafe { OwnedFd::from_raw_fd(event.fd) });
-        }
+    each_event(events, &mut |event| others |= event.is_of_others());
+    others
+}
+
+/// One event, and what the kernel says besides.
+struct Event<'a> {
+    head: libc::fanotify_event_metadata,
+    /// Records of a kind (8 bits), a spare byte and a length (16 bits), each with what is in it.
+    rest: &'a [u8],
+}
+
+impl<'a> Event<'a> {
+    /// Whether it is a write of another process.
+    fn is_of_others(&self) -> bool {
         // An overflow of the queue names nobody.
-        others |= event.mask & libc::FAN_MODIFY != 0 && u32::try_from(event.pid).ok() != Some(own);
-        let len = usize::try_from(event.event_len).unwrap_or_default();
+        self.head.mask & libc::FAN_MODIFY != 0
+            && u32::try_from(self.head.pid).ok() != Some(std::process::id())
+    }
+
+    /// The name of the file in its folder, where it is told.
+    #[allow(clippy::host_endian_bytes, reason = "the kernel of this machine wrote them")]
+    fn name(&self) -> Option<&'a [u8]> {
+        let mut rest = self.rest;
+        while let &[kind, _, low, high, ..] = rest {
+            let len = usize::from(u16::from_ne_bytes([low, high]));
+            let record = rest.get(..len).filter(|record| record.len() >= HANDLE)?;
+            if kind == libc::FAN_EVENT_INFO_TYPE_DFID_NAME {
+                // The number of the file system, and the length and the kind of a handle, the handle, the name up to its NUL.
+                let handle = record.get(12..16)?.try_into().ok().map(u32::from_ne_bytes)?;
+                let name = record.get(HANDLE.checked_add(usize::try_from(handle).ok()?)?..)?;
+                return name.split(|&byte| byte == 0).next();
+            }
+            rest = rest.get(len..)?;
+        }
+        None
+    }
+}
+
+fn each_event(mut events: &[u8], tell: &mut dyn FnMut(&Event<'_>)) {
+    const HEAD: usize = size_of::<libc::fanotify_event_metadata>();
+    while events.len() >= HEAD {
+        // SAFETY: there are as many bytes, as was just seen, and every pattern of them is a valid value.
+        let head = unsafe { events.as_ptr().cast::<libc::fanotify_event_metadata>().read_unaligned() };
+        if head.fd >= 0 {
+            // SAFETY: the kernel opened it for this event alone. It gives none for events that carry a file handle.
+            drop(unsafe { OwnedFd::from_raw_fd(head.fd) });
+        }
+        let len = usize::try_from(head.event_len).unwrap_or_default();
+        tell(&Event { head, rest: events.get(HEAD..len).unwrap_or_default() });
         match events.get(len..) {
             Some(rest) if len > 0 => events = rest,
             _ => break,
         }
     }
-    others
 }
+
+/// Where the handle stands in a record: behind its head, the number of the file system, and the head of the handle.
+const HANDLE: usize = 20;
 
 #[cfg(test)]
 mod tests {
@@ -122,6 +197,26 @@ mod tests {
             assert!(writers.have_others_written(), "{script}");
             assert!(!writers.have_others_written(), "{script}");
         }
+    }
+
+    #[test]
+    fn writes_to_the_files_of_a_folder_are_told_by_name_and_own_ones_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = File::open(folder.path()).unwrap();
+        let Ok(writers) = FolderWriters::watch(open.as_fd()) else {
+            assert!(std::env::var_os("STRONGROOM_REQUIRE").is_none(), "writers do not show here");
+            return;
+        };
+        fs::write(folder.path().join("00000001"), "own").unwrap();
+        run(
+            r#"printf x >> "$1/00000002"; truncate -s 9 "$1/3"; cat "$1/00000001" > /dev/null"#,
+            folder.path(),
+        );
+        fs::write(folder.path().join("00000002"), "own").unwrap();
+        let mut told = Vec::new();
+        writers.each_written_by_others(|name| told.push(name.map(<[u8]>::to_vec)));
+        assert_eq!(told, [Some(b"00000002".to_vec()), Some(b"3".to_vec())]);
+        writers.each_written_by_others(|name| panic!("{name:?}"));
     }
 
     #[test]

@@ -3,7 +3,7 @@ use std::{
     io,
     ops::Range,
     os::{
-        fd::OwnedFd,
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
@@ -411,6 +411,16 @@ impl Container {
             (None, Some(folder)) => Arc::clone(folder.pieces()) as Arc<dyn Storage>,
             (None, None) => Arc::clone(&self.file) as Arc<dyn Storage>,
         }
+    }
+
+    /// The open folder, where it is one of pieces.
+    pub fn folder_descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.folder.as_ref().map(|folder| folder.directory().as_fd())
+    }
+
+    /// Its open files, where it is a folder of pieces.
+    pub(super) const fn folder(&self) -> Option<&PieceFolder> {
+        self.folder.as_ref()
     }
 
     /// Its pieces, where it is a folder of them.

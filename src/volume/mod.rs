@@ -12,6 +12,7 @@ mod fill;
 pub mod free_space;
 mod grow;
 mod header;
+mod held_folder;
 pub mod image;
 mod label;
 mod partitions;
@@ -21,6 +22,7 @@ pub mod reencrypt;
 mod renewal;
 mod within;
 
+pub use crate::storage::pieces::{Pieces, Standing, piece_name};
 pub use crate::storage::{FileStorage, Lack, Pulse, Request, Shortage, Stillness, seal};
 pub use crate::{
     block::{BlockDevice, BlockError, ByteDevice, ShadowDevice},
@@ -40,6 +42,7 @@ pub use header::{
     Kept, backup_header, header_without_container, keep_bytes, keep_replaced, new_header_file,
     open_for_backup, plan_restore,
 };
+pub use held_folder::HeldFolder;
 pub use partitions::{
     PartitionContents, only_container, partition_flaw, partition_range, partitions_of, range_from,
 };

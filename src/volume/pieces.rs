@@ -140,6 +140,10 @@ impl PieceFolder {
         }
     }
 
+    pub(super) const fn directory(&self) -> &Arc<DirFolder> {
+        &self.folder
+    }
+
     pub(super) const fn pieces(&self) -> &Arc<Pieces> {
         &self.pieces
     }

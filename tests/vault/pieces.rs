@@ -166,14 +166,142 @@ fn a_header_file_that_goes_while_it_is_mounted_keeps_others_out_and_is_kept() {
                 && refused.errors.contains("--force"),
             "{refused:?}"
         );
-        let saved = world.strongroom("unmount m --save-as copy");
-        assert!(saved.status == Some(1) && saved.errors.contains("folder of pieces"), "{saved:?}");
         world.shell("echo more > m/g; sync -f m");
         world.strongroom("unmount m --force");
         world.shell("mv p/header.rescued p/header");
         mount(world, "");
         assert_eq!(world.shell("cat m/f m/g"), "kept\nmore\n");
         world.done("unmount m");
+    });
+}
+
+/// What programs do that synchronise folders.
+const REPLACE: &str = "for p in p/0*; do cp $p x; mv x $p; done";
+const WRITE: &str = "head -c 9000000 /dev/urandom > m/b; sync m/b; sha256sum m/a m/b > sum";
+
+fn mount_with_a_file(world: &World) {
+    create(world, "--size 64M --split 8M");
+    mount(world, "");
+    world.shell("head -c 20000000 /dev/urandom > m/a; sync m/a");
+    assert!(world.listed()["container_state"].is_null(), "{}", world.listed());
+}
+
+fn assert_all_is_in(world: &World, name: &str) {
+    world.done(&format!("mount {name} m --password-file password"));
+    world.shell("sha256sum --quiet -c sum");
+    world.done("unmount m");
+    world.done(&format!("check {name} --password-file password"));
+}
+
+#[test]
+fn pieces_that_are_replaced_are_shown_and_a_copy_of_the_folder_keeps_what_is_written() {
+    with_each_driver(OTHER, |world| {
+        mount_with_a_file(world);
+        world.shell(REPLACE);
+        world.shell(WRITE);
+        let list = world.strongroom("list");
+        assert!(list.out.contains("p/header (replaced)"), "{world}: {list:?}");
+        assert!(list.errors.contains("piece 00000000 (one of"), "{list:?}");
+        assert!(list.errors.contains("--save-as DIR keeps it"), "{list:?}");
+        assert_eq!(world.listed()["lost_pieces"]["first"], "00000000");
+        let synced = world.strongroom("sync m");
+        assert!(synced.status == Some(5) && synced.errors.contains("was replaced"), "{synced:?}");
+        let refused = world.strongroom("unmount m");
+        assert!(
+            refused.status == Some(5)
+                && refused.errors.contains("was replaced: what was written to it would be lost")
+                && refused.errors.contains("--save-as DIR"),
+            "{world}: {refused:?}"
+        );
+        let exists = world.strongroom("unmount m --save-as p");
+        assert!(exists.status == Some(5) && exists.errors.contains("already exists"), "{exists:?}");
+        world.done("unmount m --save-as saved");
+        world.assert_clean();
+        assert_eq!(world.shell("stat -c %a saved saved/header"), "700\n600\n");
+        assert_all_is_in(world, "saved");
+    });
+}
+
+#[test]
+fn a_piece_that_is_deleted_is_in_the_copy_that_force_leaves() {
+    with_each_driver(OTHER, |world| {
+        mount_with_a_file(world);
+        world.shell("rm p/00000001");
+        world.shell(WRITE);
+        let list = world.strongroom("list");
+        assert!(list.out.contains("p/header (deleted)"), "{world}: {list:?}");
+        let refused = world.strongroom("unmount m");
+        assert!(refused.status == Some(5) && refused.errors.contains("piece 00000001 of"), "{refused:?}");
+        let forced = world.strongroom("unmount m --force");
+        assert!(forced.status == Some(0) && forced.errors.contains("p.rescued\n"), "{world}: {forced:?}");
+        assert_all_is_in(world, "p.rescued");
+    });
+}
+
+#[test]
+fn a_whole_folder_that_is_deleted_is_copied_and_what_nobody_held_is_told_as_gone() {
+    with_vault(OTHER, |world| {
+        mount_with_a_file(world);
+        world.shell("sha256sum m/a > sum; rm -r p");
+        let refused = world.strongroom("unmount m");
+        assert!(refused.status == Some(5) && refused.errors.contains("--save-as DIR"), "{refused:?}");
+        let forced = world.strongroom("unmount m --force");
+        assert_eq!(forced.status, Some(0), "{world}: {forced:?}");
+        assert_all_is_in(world, "p.rescued");
+
+        // More than a server has open.
+        world.shell("rm -r p.rescued");
+        create(world, "--size 300M --split 1M --provision quick --filesystem none");
+        world.done("mount --block p m --password-file password");
+        world.shell("rm p/00000280");
+        let refused = world.strongroom("unmount m");
+        let told = "piece 00000280 of its container";
+        assert!(refused.status == Some(5) && refused.errors.contains(told), "{refused:?}");
+        assert!(refused.errors.contains("was deleted: what was in it is gone"), "{refused:?}");
+        let forced = world.strongroom("unmount m --force");
+        assert!(forced.status == Some(6) && forced.errors.contains(told), "{forced:?}");
+    });
+}
+
+#[test]
+fn pieces_that_others_write_to_or_cut_are_shown_and_force_says_that_they_may_be_damaged() {
+    with_each_driver(OTHER, |world| {
+        for harm in [
+            "dd if=/dev/zero of=p/00000001 bs=1M count=8 conv=notrunc status=none",
+            "cp old/00000000 p/00000000",
+            "truncate -s 1M p/00000001",
+        ] {
+            create(world, "--size 64M --split 8M");
+            mount(world, "");
+            world.shell("cp -r p old; head -c 20000000 /dev/urandom > m/a; sync m/a");
+            world.done("sync m");
+            world.shell(harm);
+            let list = world.strongroom("list");
+            assert!(list.out.contains("p/header (overwritten)"), "{world}: {harm}: {list:?}");
+            let refused = world.strongroom("unmount m");
+            assert!(
+                refused.status == Some(5) && refused.errors.contains("copy what you can still read"),
+                "{world}: {harm}: {refused:?}"
+            );
+            let saved = world.strongroom("unmount m --save-as saved");
+            assert!(saved.status == Some(5) && saved.errors.contains("may not open"), "{saved:?}");
+            let forced = world.strongroom("unmount m --force");
+            assert_eq!(forced.status, Some(6), "{world}: {harm}: {forced:?}");
+            world.shell("rm -r p old");
+        }
+    });
+}
+
+#[test]
+fn what_is_done_beside_the_pieces_or_undone_is_no_alarm() {
+    with_each_driver(OTHER, |world| {
+        mount_with_a_file(world);
+        world.shell("mv p/00000001 x; mv x p/00000001; touch p/00000002; chmod 640 p/00000002");
+        world.shell("cp p/00000001 'p/00000001 (conflicted copy)'; echo new > p/.sync; cat p/* > /dev/null");
+        world.shell(WRITE);
+        assert!(world.listed()["container_state"].is_null(), "{world}: {}", world.listed());
+        world.done("unmount m");
+        assert_all_is_in(world, "p");
     });
 }
 

@@ -25,6 +25,7 @@ use rustix::{
     thread::gettid,
 };
 
+use super::folder::{self, FolderWatch};
 use crate::{
     mount::whereabouts::{Body, Lost, NamedFile, lies_in_memory},
     volume::{Container, KnownHeader},
@@ -37,6 +38,19 @@ pub(super) struct Found {
     pub container: Place,
     /// Its header file, where the header is detached.
     pub header: Option<Place>,
+    /// Its pieces that were lost, where it is a folder of them.
+    pub pieces: Option<folder::Loss>,
+}
+
+impl Found {
+    /// How the container was lost: its file, or pieces of it.
+    pub(super) fn state(&self) -> Option<Lost> {
+        let pieces = self.pieces.as_ref().map(|pieces| pieces.lost);
+        match (self.container.lost, pieces) {
+            (Some(lost), Some(pieces)) if pieces.is_overwritten() => Some(lost.and_overwritten()),
+            (lost, pieces) => lost.or(pieces),
+        }
+    }
 }
 
 /// Where a file is.
@@ -133,7 +147,8 @@ impl FileWatch {
             files.into_iter().zip(storages).map(|(file, headers)| file.with_headers(headers)).collect();
         // Only that file has a header which is watched.
         let files = with_known(files, container.known_header());
-        let found = found(&files);
+        let folder = FolderWatch::start(container);
+        let found = found(&files, folder.as_ref());
         let shared = Arc::new(Shared {
             found: Mutex::new(Looked { found, asked: 0, answered: 0 }),
             has_looked: Condvar::new(),
@@ -144,7 +159,9 @@ impl FileWatch {
         let (woken, wake) = io::pipe()?;
         let (news, tell) = io::pipe()?;
         let theirs = Arc::clone(&shared);
-        thread::Builder::new().name("files".to_owned()).spawn(move || watch(files, &theirs, woken, tell))?;
+        thread::Builder::new()
+            .name("files".to_owned())
+            .spawn(move || watch((files, folder), &theirs, woken, tell))?;
         Ok(Self { shared, wake, news })
     }
 
@@ -219,7 +236,12 @@ impl FileWatch {
 }
 
 /// Looks when the kernel tells of a change, when it is asked, and now and then. Ends with the other end of `woken`.
-fn watch(mut files: Vec<NamedFile>, shared: &Shared, mut woken: PipeReader, mut tell: PipeWriter) {
+fn watch(
+    (mut files, mut folder): (Vec<NamedFile>, Option<FolderWatch>),
+    shared: &Shared,
+    mut woken: PipeReader,
+    mut tell: PipeWriter,
+) {
     shared.thread.store(gettid().as_raw_pid(), Ordering::SeqCst);
     if !files.iter().any(NamedFile::is_watched) {
         // Nothing can come; who asks is answered.
@@ -229,7 +251,7 @@ fn watch(mut files: Vec<NamedFile>, shared: &Shared, mut woken: PipeReader, mut 
             let asked = locked(&shared.found).asked;
             let has_changed = compare(&mut files, shared, asked > answered);
             answered = asked;
-            note(&files, shared, asked);
+            note((&files, folder.as_ref()), shared, asked);
             if has_changed && tell.write_all(&[0]).is_err() {
                 return;
             }
@@ -240,6 +262,8 @@ fn watch(mut files: Vec<NamedFile>, shared: &Shared, mut woken: PipeReader, mut 
     let is_remote = files.iter().any(NamedFile::is_remote);
     let mut events = subscribe(&files);
     let (mut step, mut answered) = (Step::Look, 0);
+    // Which pieces are looked at.
+    let mut all = true;
     loop {
         let mut has_changed = false;
         // What is changed in a header is told by these, too.
@@ -250,13 +274,18 @@ fn watch(mut files: Vec<NamedFile>, shared: &Shared, mut woken: PipeReader, mut 
         if step == Step::Look {
             let asked = locked(&shared.found).asked;
             has_changed |= compare(&mut files, shared, asked > answered);
+            all |= asked > answered;
             answered = asked;
         }
+        if let Some(folder) = &mut folder {
+            has_changed |= folder.look(all && step == Step::Look);
+        }
+        all &= step != Step::Look;
         for file in &mut files {
             // What cannot be asked now is asked the next time.
             has_changed |= step == Step::Look && file.look().unwrap_or_default();
         }
-        note(&files, shared, answered);
+        note((&files, folder.as_ref()), shared, answered);
         if has_changed {
             if tell.write_all(&[0]).is_err() {
                 return;
@@ -272,10 +301,12 @@ fn watch(mut files: Vec<NamedFile>, shared: &Shared, mut woken: PipeReader, mut 
             (Some(_), false) => Some(LOOK),
             (None, false) => Some(LOOK_WITHOUT_EVENTS),
         };
-        let writers = files.iter().filter_map(NamedFile::writers).filter(|_| step != Step::Rest);
+        let writers = files.iter().filter_map(NamedFile::writers).map(AsFd::as_fd);
+        let writers = writers.chain(folder.as_ref().and_then(FolderWatch::writers));
+        let of_pieces = folder.as_ref().and_then(FolderWatch::names);
+        let quiet = writers.chain(of_pieces).filter(|_| step != Step::Rest);
         let names = events.as_ref().map(AsFd::as_fd);
-        let descriptors: Vec<_> =
-            [woken.as_fd()].into_iter().chain(names).chain(writers.map(AsFd::as_fd)).collect();
+        let descriptors: Vec<_> = [woken.as_fd()].into_iter().chain(names).chain(quiet).collect();
         let ready = is_readable(&descriptors, pause);
         if ready.first() == Some(&true) && !matches!(woken.read(&mut [0; 64]), Ok(1..)) {
             return;
@@ -290,7 +321,11 @@ fn watch(mut files: Vec<NamedFile>, shared: &Shared, mut woken: PipeReader, mut 
             // Mostly the server's own.
             Some(_) => Step::Rest,
             None if step == Step::Rest => Step::Listen,
-            None => Step::Look,
+            None => {
+                // Somebody may have changed a name on another machine, or by another mount.
+                all = true;
+                Step::Look
+            }
         };
     }
 }
@@ -330,15 +365,15 @@ enum Step {
     Listen,
 }
 
-fn note(files: &[NamedFile], shared: &Shared, answered: u64) {
+fn note((files, folder): (&[NamedFile], Option<&FolderWatch>), shared: &Shared, answered: u64) {
     let mut looked = locked(&shared.found);
-    looked.found = found(files);
+    looked.found = found(files, folder);
     looked.answered = answered;
     drop(looked);
     shared.has_looked.notify_all();
 }
 
-fn found(files: &[NamedFile]) -> Found {
+fn found(files: &[NamedFile], folder: Option<&FolderWatch>) -> Found {
     let mut places = files.iter().map(Place::of);
     let container = places.next().unwrap_or_else(|| Place {
         path: PathBuf::new(),
@@ -347,7 +382,7 @@ fn found(files: &[NamedFile]) -> Found {
         device: None,
         body: Body::Itself,
     });
-    Found { container, header: places.next() }
+    Found { container, header: places.next(), pieces: folder.and_then(FolderWatch::loss) }
 }
 
 /// The events that may mean another name: of each file itself, and of every folder above it. `None` where the kernel gives

@@ -6,8 +6,9 @@ use super::{
     Next, Server,
     ending::{Cause, Ending, Remainder, Waiting},
     files::FileWatch,
-    loss::{Loss, Rescue, ending, tell_of_copies},
+    loss::{Loss, ending, tell_of_copies},
     probe::Refusal,
+    rescue::{Rescue, save_folder},
     warden::Patience,
 };
 use crate::{
@@ -75,6 +76,10 @@ impl Server {
                 return Next::Serve;
             }
         };
+        if let Some(save) = save.as_ref().filter(|_| self.container.pieces().is_some()) {
+            drop(warden);
+            return self.save_folder((stream, save), lossy);
+        }
         if save.is_some() {
             return Next::Hold { saver: Some(stream), lossy };
         }
@@ -103,6 +108,21 @@ impl Server {
         Next::End(Remainder::after(lossy.as_ref()))
     }
 
+    /// The volume is down: copies the folder of its pieces for a command, and ends. Where that fails, what was lost is held.
+    fn save_folder(&mut self, (stream, save): (UnixStream, &Save), lossy: Option<Error>) -> Next {
+        self.note_held();
+        let answer = save_folder(&self.container, save, lossy.as_ref());
+        // Whoever asked may have gone.
+        let _ = protocol::send(&stream, &answer);
+        let is_saved = matches!(answer, Outcome::Rescued(_));
+        if !is_saved && self.loss().is_some_and(|loss| loss.is_nameless()) {
+            return Next::Hold { saver: None, lossy };
+        }
+        self.end_by_force(0);
+        self.answer_waiting(lossy.as_ref());
+        Next::End(Remainder::after(lossy.as_ref()))
+    }
+
     /// Why the volume is not taken down now: something would be lost, or cannot be written.
     pub(super) fn refusal(&mut self) -> Option<Error> {
         let read_only = self.session.record().entry.read_only;
@@ -114,6 +134,10 @@ impl Server {
     /// Where the container cannot be written any more, has what was written go to a copy of it that has no name, in the folder of the
     /// copy that was asked for.
     fn move_if_forbidden(&mut self, save: &Save) -> Result<()> {
+        if self.container.pieces().is_some() {
+            // What waits to be written is not moved to a copy of all pieces.
+            return self.refusing_medium().map_or(Ok(()), Err);
+        }
         self.note_room();
         let is_forbidden = self.session.record().entry.unwritten == Some(Unwritten::Forbidden)
             || self.ask_medium() == Some(Refusal::Forbidden);
@@ -213,6 +237,10 @@ impl Server {
     fn take_saver(&self, asked: &mut Vec<Waiting>) -> Option<UnixStream> {
         let fits =
             |waiting: &Waiting| waiting.save.as_ref().is_some_and(|save| save.check(&self.container).is_ok());
+        if self.container.pieces().is_some() {
+            // The server copies a folder by itself, and they hear where to.
+            return None;
+        }
         let saver = asked.iter().position(fits)?;
         Some(asked.swap_remove(saver).stream)
     }

@@ -4,9 +4,7 @@
 //! unmount from outside), the container is copied to where it was. Where even that fails, it is held.
 
 use std::{
-    ffi::OsString,
     fs::File,
-    ops::ControlFlow,
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
     sync::atomic::Ordering,
@@ -18,19 +16,19 @@ use super::{
     events::{self, HoldEvent, Signals},
     files::{FileWatch, Found, Place},
     move_home,
+    rescue::{LostFile, LostFolder, Rescue, save_folder},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
     mount::{
         protocol::{self, Command, Failure, Outcome, Rescued},
-        rescued::{MOST_RESCUED, name_of_copy},
         save::header_of,
         session::Session,
         undo::{Log, Undo},
         whereabouts::{Body, COPY_FIRST, Lost},
     },
     text::path::command_word,
-    volume::{Container, duplicate_to, has_room_for},
+    volume::{Container, HeldFolder, has_room_for},
 };
 
 /// What is lost with the end of the session, and can still be read.
@@ -42,24 +40,30 @@ pub(super) struct Loss {
 impl Loss {
     /// `None` where nothing is: every file bears its name, or has given it to a newer one without being written.
     pub(super) fn of(found: Found, read_only: bool) -> Option<Self> {
-        let is_lost = |place: &Place| match place.lost {
+        let is_lost = |lost: Option<Lost>, is_linked: bool| match lost {
             Some(Lost::Deleted | Lost::OverwrittenAndDeleted) => true,
             Some(Lost::Replaced | Lost::Overwritten | Lost::OverwrittenAndReplaced) => !read_only,
-            Some(Lost::Unreachable | Lost::OverwrittenAndUnreachable) => !read_only || !place.is_linked,
+            Some(Lost::Unreachable | Lost::OverwrittenAndUnreachable) => !read_only || !is_linked,
             None => false,
         };
-        let lost = is_lost(&found.container) || found.header.as_ref().is_some_and(is_lost);
+        let files = [Some(&found.container), found.header.as_ref()].into_iter().flatten();
+        let has_lost_files = files.into_iter().any(|place| is_lost(place.lost, place.is_linked));
+        let lost = has_lost_files || is_lost(found.pieces.as_ref().map(|pieces| pieces.lost), false);
         lost.then_some(Self { found })
     }
 
     /// Whether a file goes with its last descriptor; otherwise it stays, and others have written to it, or nobody can reach it.
     pub(super) fn is_nameless(&self) -> bool {
-        self.places().any(Place::is_nameless)
+        self.places().any(Place::is_nameless) || self.has_nameless_pieces()
+    }
+
+    fn has_nameless_pieces(&self) -> bool {
+        self.found.pieces.as_ref().is_some_and(|pieces| pieces.lost.is_nameless())
     }
 
     /// Whether all stays that was written, on a medium that nobody can reach for now.
     pub(super) fn is_out_of_reach(&self) -> bool {
-        self.places().all(|place| !place.is_nameless()) && !self.is_damaged()
+        !self.is_nameless() && !self.is_damaged()
     }
 
     fn places(&self) -> impl Iterator<Item = &Place> {
@@ -69,12 +73,20 @@ impl Loss {
     /// What has become of a file that others have written to.
     pub(super) fn damage(&self) -> Option<Error> {
         self.is_damaged().then(|| {
-            Error::new(ErrorKind::Io, format!("{}: it may be damaged, and not open again", self.told()))
+            let what = if self.is_gone() { GONE } else { "it may be damaged, and not open again" };
+            Error::new(ErrorKind::Io, format!("{}: {what}", self.told()))
         })
     }
 
     fn is_damaged(&self) -> bool {
-        self.places().any(|place| place.lost.is_some_and(Lost::is_overwritten))
+        self.found.state().is_some_and(Lost::is_overwritten)
+            || self.places().any(|place| place.lost.is_some_and(Lost::is_overwritten))
+            || self.is_gone()
+    }
+
+    /// Whether what was in a piece cannot be read any more.
+    fn is_gone(&self) -> bool {
+        self.found.pieces.as_ref().is_some_and(|pieces| pieces.is_gone)
     }
 
     /// What was lost, in words: `its container /a/v was deleted`.
@@ -86,7 +98,11 @@ impl Loss {
         };
         let header = self.found.header.as_ref().and_then(|place| told("header file", place));
         let what = if self.is_in_pieces() { "header file" } else { "container" };
-        let told: Vec<_> = told(what, &self.found.container).into_iter().chain(header).collect();
+        let pieces = self.found.pieces.as_ref().map(|loss| {
+            format!("{} {}", loss.pieces.told("its", &self.found.container.path), loss.lost.told())
+        });
+        let told: Vec<_> =
+            told(what, &self.found.container).into_iter().chain(header).chain(pieces).collect();
         told.join(", and ")
     }
 
@@ -98,9 +114,16 @@ impl Loss {
             );
         }
         if self.is_damaged() {
-            let reason = format!("{}: it may not open again", self.told());
+            let what = if self.is_gone() { GONE } else { "it may not open again" };
+            let reason = format!("{}: {what}", self.told());
             return Error::new(ErrorKind::Busy, reason)
                 .with_hint(format!("{COPY_FIRST}; then unmount with --force"));
+        }
+        if self.has_nameless_pieces() {
+            let reason = format!("{}: what was written to it would be lost", self.told());
+            return Error::new(ErrorKind::Busy, reason).with_hint(
+                "--save-as DIR keeps a copy of the whole folder, which opens with the same password; --force keeps one only where there is room beside it",
+            );
         }
         if self.is_in_pieces() {
             let reason = format!("{}, and the pieces open only with what it holds", self.told());
@@ -144,6 +167,10 @@ impl Loss {
         let told = self.told();
         if self.is_damaged() {
             format!("{shown} is mounted, but {told}: {COPY_FIRST}")
+        } else if self.has_nameless_pieces() {
+            format!(
+                "{shown} is mounted, but {told}: strongroom unmount {place} --save-as DIR keeps what is in it"
+            )
         } else if self.is_in_pieces() {
             format!("{shown} is mounted, but {told}: strongroom unmount {place} --force keeps a copy of it")
         } else {
@@ -180,6 +207,10 @@ impl Loss {
     /// # Errors
     /// `NoSpace` where there is no room in either.
     pub(super) fn rescue(&self, container: &Container, contact: &Contact) -> Result<Rescue> {
+        if let Some(held) = HeldFolder::of(container).filter(|_| self.has_nameless_pieces()) {
+            let folder = LostFolder::find(held, &self.found.container.path, contact)?;
+            return Ok(Rescue { targets: Vec::new(), folder: Some(folder) });
+        }
         let mut targets = Vec::new();
         for (file, path) in self.files(container) {
             let is_container = path == self.found.container.path;
@@ -199,7 +230,7 @@ impl Loss {
             let name = path.file_name().unwrap_or_default().to_owned();
             targets.push(LostFile { file: file.try_clone()?, wanted: wanted.flatten(), folders, name });
         }
-        Ok(Rescue { targets })
+        Ok(Rescue { targets, folder: None })
     }
 }
 
@@ -228,62 +259,8 @@ impl Loss {
     }
 }
 
-/// Copies that can be made: each of a file, in the first folder where that goes.
-#[derive(Debug)]
-pub(super) struct Rescue {
-    targets: Vec<LostFile>,
-}
-
-/// A file to be copied.
-#[derive(Debug)]
-struct LostFile {
-    file: File,
-    /// The name that its user gave the copy.
-    wanted: Option<PathBuf>,
-    folders: Vec<PathBuf>,
-    name: OsString,
-}
-
-impl Rescue {
-    /// Makes them. Gives their names.
-    ///
-    /// # Errors
-    /// What failed in the last folder; the copies before it stay.
-    pub(super) fn make(&self) -> Result<Vec<PathBuf>> {
-        let copy = |LostFile { file, wanted, folders, name }: &LostFile| {
-            if let Some(wanted) = wanted
-                && duplicate_to(file, wanted, &mut |_, _| ControlFlow::Continue(())).is_ok()
-            {
-                return Ok(wanted.clone());
-            }
-            let mut result = Err(Error::new(ErrorKind::NoSpace, "there is no room for a copy"));
-            for folder in folders {
-                result = copy_beside(file, folder, name);
-                if result.is_ok() {
-                    break;
-                }
-            }
-            result
-        };
-        self.targets.iter().map(copy).collect()
-    }
-}
-
-/// Copies `file` to `name.rescued` in `folder`, or to the first free name like that.
-fn copy_beside(file: &File, folder: &Path, name: &OsString) -> Result<PathBuf> {
-    for number in 1..=MOST_RESCUED {
-        let target = folder.join(name_of_copy(name, number));
-        match duplicate_to(file, &target, &mut |_, _| ControlFlow::Continue(())) {
-            Err(error) if error.kind() == ErrorKind::Exists => {}
-            Err(error) => return Err(error.during(format!("cannot write {}", target.display()))),
-            Ok(()) => return Ok(target),
-        }
-    }
-    Err(Error::new(
-        ErrorKind::Exists,
-        format!("there are already too many rescued copies in {}", folder.display()),
-    ))
-}
+/// What is said of a piece that lost its name while it was not open.
+const GONE: &str = "what was in it is gone";
 
 /// What is left of a session when all but the ciphertext is down: the container, held open until it is saved or given up.
 pub(super) struct Held {
@@ -407,6 +384,12 @@ impl Held {
                 Error::new(ErrorKind::Busy, "another command is saving it")
             }
             Ok(Command::Unmount { save: Some(save), .. }) => match save.check(&self.container) {
+                Ok(()) if self.container.pieces().is_some() => {
+                    let saved = save_folder(&self.container, &save, self.lossy.as_ref());
+                    let is_saved = matches!(saved, Outcome::Rescued(_));
+                    let _ = protocol::send(&stream, &saved);
+                    return is_saved;
+                }
                 Ok(()) => {
                     self.saver = Some(stream);
                     self.lend();
@@ -470,8 +453,6 @@ pub(super) fn tell_of_copies(contact: &Contact, log: &Log, copies: &[PathBuf]) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
 
     fn found(container: Option<Lost>, header: Option<Lost>) -> Found {
@@ -482,7 +463,7 @@ mod tests {
             device: None,
             body: Body::Itself,
         };
-        Found { container: place("/a/v", container), header: Some(place("/a/h", header)) }
+        Found { container: place("/a/v", container), header: Some(place("/a/h", header)), pieces: None }
     }
 
     #[test]
@@ -543,27 +524,5 @@ mod tests {
         assert!(Loss::of(found(Some(Lost::Replaced), None), true).is_none());
         assert!(Loss::of(found(Some(Lost::Replaced), None), false).is_some());
         assert!(Loss::of(found(None, None), false).is_none());
-    }
-
-    #[test]
-    fn a_copy_that_fails_in_one_folder_goes_to_the_next() {
-        let folder = tempfile::tempdir().unwrap();
-        let folders = vec!["/proc/self".into(), folder.path().to_path_buf()];
-        let file = tempfile::tempfile().unwrap();
-        let lost = LostFile { file, wanted: None, folders, name: "v".into() };
-        let rescue = Rescue { targets: vec![lost] };
-        assert_eq!(rescue.make().unwrap(), [folder.path().join("v.rescued")]);
-    }
-
-    #[test]
-    fn a_rescued_copy_takes_the_next_free_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(b"ciphertext").unwrap();
-        for expected in ["v.rescued", "v.rescued-2", "v.rescued-3"] {
-            let copy = copy_beside(&file, folder.path(), &"v".into()).unwrap();
-            assert_eq!(copy, folder.path().join(expected));
-            assert_eq!(std::fs::read(copy).unwrap(), b"ciphertext");
-        }
     }
 }

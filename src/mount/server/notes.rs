@@ -73,7 +73,8 @@ impl Server {
 
     fn note_found(&mut self, found: &Found) {
         self.note(|record| {
-            record.follow(found.container.shown(), found.container.lost);
+            record.follow(found.container.shown(), found.state());
+            record.entry.lost_pieces = found.pieces.as_ref().map(|lost| lost.pieces.clone());
             record.entry.header = found.header.as_ref().map(|header| header.path.clone());
             record.entry.header_state = found.header.as_ref().and_then(|header| header.lost);
         });
@@ -113,7 +114,9 @@ impl Server {
             // It is told of a failure before the file system has heard of that.
             thread::sleep(MOMENT);
         }
-        if !files.is_whole() {
+        // What a protected hidden volume keeps out is another thing, and told as that.
+        let is_kept_out = self.session.record().entry.protection == Some(Protection::Triggered);
+        if !files.is_whole() && !is_kept_out {
             // The medium, or the driver itself, failed: nothing is written any more.
             return Some(Unwritten::Lost);
         }

@@ -95,6 +95,7 @@ pub(super) fn record(
     let entry = Entry {
         container: order.container.clone(),
         container_state: None,
+        lost_pieces: None,
         header: None,
         header_state: None,
         mountpoint: place.mountpoint(),

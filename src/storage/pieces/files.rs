@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use super::folder::Identity;
 use crate::{storage::Storage, sys::limits};
 
 /// How many pieces may be open at a time in this process.
@@ -29,6 +30,8 @@ pub(super) struct OpenPiece {
     is_dirty: AtomicBool,
     /// When it was used last.
     used: AtomicU64,
+    /// Whether no name leads to its file any more: what is in it is lost with the descriptor.
+    is_nameless: AtomicBool,
 }
 
 impl OpenPiece {
@@ -37,11 +40,27 @@ impl OpenPiece {
         &*self.storage
     }
 
+    /// The same, for somebody who keeps it.
+    pub(super) fn shared(&self) -> Arc<dyn Storage> {
+        Arc::clone(&self.storage)
+    }
+
     /// Changes its file by `change`. A sync that begins later covers it.
     pub(super) fn change<T>(&self, change: impl FnOnce(&dyn Storage) -> T) -> T {
         let changed = change(&*self.storage);
         self.is_dirty.store(true, Ordering::SeqCst);
         changed
+    }
+
+    /// Notes whether a name leads to its file.
+    pub(super) fn note_name(&self, is_nameless: bool) {
+        self.is_nameless.store(is_nameless, Ordering::SeqCst);
+    }
+
+    /// Whether its file goes with the descriptor. What cannot be asked has its name.
+    fn is_nameless(&self) -> bool {
+        let is_unlinked = |file| Identity::of(file).is_ok_and(|found| found.links == 0);
+        self.is_nameless.load(Ordering::SeqCst) || self.storage.descriptor().is_some_and(is_unlinked)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -79,7 +98,8 @@ impl OpenPieces {
     /// Takes in a piece that was opened; gives the one that was open already, where another thread was faster.
     pub(super) fn insert(&self, index: u32, storage: Arc<dyn Storage>) -> Arc<OpenPiece> {
         let used = AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed));
-        let new = Arc::new(OpenPiece { storage, is_dirty: AtomicBool::new(false), used });
+        let (is_dirty, is_nameless) = (AtomicBool::new(false), AtomicBool::new(false));
+        let new = Arc::new(OpenPiece { storage, is_dirty, used, is_nameless });
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         let piece = Arc::clone(open.entry(index).or_insert(new));
         let is_over = open.len() > self.most;
@@ -90,7 +110,22 @@ impl OpenPieces {
         piece
     }
 
-    /// Closes a piece that nobody uses: one without changes, or else one that is synced first.
+    /// The piece of this number, where it is open, for somebody who does not use it.
+    pub(super) fn look_at(&self, index: u32) -> Option<Arc<OpenPiece>> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).get(&index).map(Arc::clone)
+    }
+
+    /// Whether the next one that is opened has another one be closed.
+    pub(super) fn is_full(&self) -> bool {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).len() >= self.most
+    }
+
+    /// The numbers of all open pieces.
+    pub(super) fn numbers(&self) -> Vec<u32> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+
+    /// Closes a piece that nobody uses: one without changes, or else one that is synced first. One without a name stays.
     fn close_one(&self) {
         let mut failed = self.closing();
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
@@ -98,8 +133,10 @@ impl OpenPieces {
         let idle = open.iter().filter(|(_, piece)| Arc::strong_count(piece) == 1);
         let order =
             |piece: &OpenPiece| (piece.is_dirty.load(Ordering::SeqCst), piece.used.load(Ordering::Relaxed));
-        let Some(index) = idle.min_by_key(|(_, piece)| order(piece)).map(|(index, _)| *index) else { return };
-        let Some(piece) = open.remove(&index) else { return };
+        let mut idle: Vec<_> = idle.map(|(index, piece)| (order(piece), *index, piece)).collect();
+        idle.sort_by_key(|(order, ..)| *order);
+        let closed = idle.iter().find(|(.., piece)| !piece.is_nameless()).map(|(_, index, _)| *index);
+        let Some(piece) = closed.and_then(|index| open.remove(&index)) else { return };
         drop(open);
         // The kernel tells of a write that was lost only those who have the file open.
         if let Err(error) = piece.sync() {

@@ -6,7 +6,7 @@ use std::{
     fs::File,
     io,
     os::{
-        fd::{AsRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::{
             ffi::OsStrExt,
             fs::{MetadataExt, fchown},
@@ -17,8 +17,10 @@ use std::{
 };
 
 use rustix::fs::{
-    AtFlags, Dir, FallocateFlags, Mode, OFlags, fallocate, fchmod, fsync, open, openat, renameat, unlinkat,
+    AtFlags, Dir, FallocateFlags, Mode, OFlags, fallocate, fchmod, fstatfs, fsync, open, openat, renameat,
+    unlinkat,
 };
+use rustix::io::Errno;
 
 use crate::{
     storage::{FileStorage, Shortage, Storage, pulse::Request},
@@ -48,7 +50,51 @@ pub trait Folder: fmt::Debug + Send + Sync {
 
     /// Calls `tell` with the name of each thing in it.
     fn each_name(&self, tell: &mut dyn FnMut(&OsStr)) -> io::Result<()>;
+
+    /// What bears a name; `None` where nothing does.
+    fn identity(&self, name: &str) -> io::Result<Option<Identity>>;
+
+    /// Whether the same file may be numbered anew when its name is looked up again, as some FUSE file systems do.
+    fn numbers_anew(&self) -> bool {
+        false
+    }
 }
+
+/// What tells one file from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Its device and its number there.
+    pub number: (u64, u64),
+    /// Its size in bytes.
+    pub len: u64,
+    /// When it was written last: seconds, and billionths of one.
+    pub written: (i64, i64),
+    /// How many names lead to it.
+    pub links: u64,
+    /// The bytes that it takes on its medium.
+    pub takes: u64,
+}
+
+impl Identity {
+    /// That of an open file.
+    ///
+    /// # Errors
+    /// What asking gave.
+    pub fn of(file: &File) -> io::Result<Self> {
+        let _waiting = Request::begin();
+        let found = file.metadata()?;
+        Ok(Self {
+            number: (found.dev(), found.ino()),
+            len: found.len(),
+            written: (found.mtime(), found.mtime_nsec()),
+            links: found.nlink(),
+            takes: found.blocks().saturating_mul(UNIT),
+        })
+    }
+}
+
+/// In these the kernel counts what a file takes.
+const UNIT: u64 = 512;
 
 /// A folder of a file system.
 #[derive(Debug)]
@@ -204,6 +250,12 @@ impl DirFolder {
     }
 }
 
+impl AsFd for DirFolder {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.folder.as_fd()
+    }
+}
+
 impl Folder for DirFolder {
     fn open(&self, name: &str) -> io::Result<Arc<dyn Storage>> {
         Ok(self.open_file(name)?)
@@ -239,6 +291,22 @@ impl Folder for DirFolder {
             }
         }
         Ok(())
+    }
+
+    fn identity(&self, name: &str) -> io::Result<Option<Identity>> {
+        let _waiting = Request::begin();
+        // Only a path: a FIFO, or a link to somewhere, is not followed or opened.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match openat(&self.folder, name, flags, Mode::empty()) {
+            Ok(file) => Identity::of(&File::from(file)).map(Some),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn numbers_anew(&self) -> bool {
+        const FUSE: i64 = 0x6573_5546;
+        fstatfs(&self.folder).is_ok_and(|found| found.f_type == FUSE)
     }
 }
 

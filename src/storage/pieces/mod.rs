@@ -7,6 +7,7 @@ mod files;
 mod folder;
 mod map;
 mod mend;
+mod standing;
 mod survey;
 #[cfg(test)]
 mod tests;
@@ -23,15 +24,17 @@ use std::{
 pub use block::{BLOCK_LEN, BlockError, Geometry, LEAST_PIECE_LEN, MOST_PIECE_LEN, MOST_PIECES, Role, Shape};
 pub use error::PieceError;
 pub use files::most_open;
-pub use folder::{DirFolder, Folder};
+pub use folder::{DirFolder, Folder, Identity};
 pub use map::{Bits, PieceMap};
 pub use mend::mend;
+pub use standing::Standing;
 pub use survey::{Fault, Survey};
 
 use self::{
     block::BLOCK_LEN_U64,
     files::{OpenPiece, OpenPieces},
     map::{Made, map_len},
+    standing::Known,
 };
 use super::{Limits, Storage};
 use crate::crypto::secret::DerivedKey;
@@ -62,6 +65,8 @@ pub struct Pieces {
     state: RwLock<State>,
     /// Held by whoever makes a piece, or writes the map.
     making: Mutex<()>,
+    /// Which file each piece was when it was seen first.
+    known: Known,
 }
 
 /// The header file or its copy, and the bytes of the container that it holds.
@@ -197,6 +202,7 @@ impl Pieces {
             open: OpenPieces::new(most_open),
             state: RwLock::new(state),
             making: Mutex::default(),
+            known: Known::default(),
         }
     }
 
@@ -345,7 +351,10 @@ impl Pieces {
             return Ok(None);
         }
         match self.open_file(index) {
-            Ok(Some(storage)) => Ok(Some(self.open.insert(index, storage))),
+            Ok(Some(storage)) => {
+                self.known.add(index, &*storage);
+                Ok(Some(self.open.insert(index, storage)))
+            }
             Ok(None) if has => Err(PieceError::Missing(index).into()),
             Ok(None) => Err(PieceError::Untold(index).into()),
             Err(error) => Err(error),
@@ -400,6 +409,7 @@ impl Pieces {
         }
         state.is_behind = true;
         drop(state);
+        self.known.add(index, &*storage);
         Ok(self.open.insert(index, storage))
     }
 

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, fmt, io, path::PathBuf};
 
-use super::{COPY_NAME, HEADER_NAME, PieceError, Pieces, map::Made};
+use super::{COPY_NAME, HEADER_NAME, PieceError, Pieces};
 
 /// Something that is wrong with a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Pieces {
         })?;
         for index in 0..self.geometry().pieces() {
             if !present.has(index) {
-                if self.is_made(index) {
+                if self.has_made(index) {
                     survey.add(Fault::Piece(PieceError::Missing(index)));
                 }
             } else if opens && let Err(error) = self.open_file(index) {
@@ -87,13 +87,6 @@ impl Pieces {
             }
         }
         Ok(survey)
-    }
-
-    fn is_made(&self, index: u32) -> bool {
-        match &self.read_state().made {
-            Made::All => true,
-            Made::Some(bits) => bits.has(index),
-        }
     }
 
     /// Calls `tell` with the number of each piece that the folder has.
