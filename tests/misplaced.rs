@@ -280,13 +280,16 @@ fn no_copy_of_a_header_goes_into_a_container_that_begins_before_it() {
     assert!(forced.errors.contains(&format!("its container reaches to byte {second}")), "{forced:?}");
 }
 
+/// Bytes, and where they stand.
+type Patches = &'static [(usize, &'static [u8])];
+
 #[test]
 fn no_header_goes_over_a_file_system_a_table_or_swap_space_that_begins_behind_the_start() {
     let place = with_luks2();
     place.done(&format!("create n --size 4M --filesystem none --provision thick {NATIVE}"));
     place.done("header backup n n.h -q");
-    let ext4: &[(usize, &[u8])] = &[(1080, &[0x53, 0xef]), (1024 + 0x60, &[0x40, 0, 0, 0])];
-    let cases: [(&str, &[(usize, &[u8])]); 5] = [
+    let ext4: Patches = &[(1080, &[0x53, 0xef]), (1024 + 0x60, &[0x40, 0, 0, 0])];
+    let cases: [(&str, Patches); 5] = [
         ("an ext4 file system", ext4),
         ("a btrfs file system", &[(0x1_0040, b"_BHRfS_M")]),
         ("swap space", &[(4086, b"SWAPSPACE2")]),
