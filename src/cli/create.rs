@@ -10,7 +10,7 @@ use strongroom::{
     },
     error::{Error, ErrorKind, Result},
     format::{KeyfileRole, Provision, Room},
-    mount::{self, Closing, FilesystemKind, NewFilesystem, OnDesktop, Request, Target},
+    mount::{self, FilesystemKind, NewFilesystem, Request, Target},
     sys::user::User,
     volume::{Container, Volume, prepare},
 };
@@ -207,15 +207,7 @@ pub(super) fn make_filesystem(
         OsRng.fill(&mut serial)?;
         return filesystem.make_in_process(volume.device(), u32::from_le_bytes(serial));
     }
-    let request = Request {
-        container,
-        fingerprint: None,
-        key,
-        target: Target::Private,
-        closing: Closing::default(),
-        desktop: OnDesktop::default(),
-    };
-    let mounted = mount::start(&request, interrupt::flag())?;
+    let mounted = mount::start(&Request::private(container, key), interrupt::flag())?;
     let made = mounted.make_filesystem(filesystem, interrupt::flag());
     let stopped = mounted.stop(made.is_err());
     made.and(stopped)

@@ -11,7 +11,7 @@ use strongroom::{
     crypto::{rng::OsRng, secret::Credentials},
     error::{Error, ErrorKind, Result},
     format::{Format, Header, KeyfileRole, Unlocked, native::Native},
-    mount::{self, Closing, GrownFilesystem, OnDesktop, Request, Target},
+    mount::{self, GrownFilesystem, Request},
     volume::{Access, Container, Volume, grow},
 };
 
@@ -215,15 +215,7 @@ fn bytes(size: NewSize, container: &Container) -> Result<u64> {
 
 /// Serves the volume to ourselves, and makes the file system in it as large as that.
 fn grow_filesystem(container: &Container, key: &[u8]) -> Result<GrownFilesystem> {
-    let request = Request {
-        container,
-        fingerprint: None,
-        key,
-        target: Target::Private,
-        closing: Closing::default(),
-        desktop: OnDesktop::default(),
-    };
-    let mounted = mount::start(&request, interrupt::flag())?;
+    let mounted = mount::start(&Request::private(container, key), interrupt::flag())?;
     let grown = mounted.grow_filesystem(interrupt::flag());
     let stopped = mounted.stop(grown.is_err());
     grown.and_then(|grown| stopped.map(|()| grown))

@@ -64,6 +64,14 @@ pub struct Request<'a> {
     pub desktop: OnDesktop,
 }
 
+impl<'a> Request<'a> {
+    /// For the caller alone.
+    pub fn private(container: &'a Container, key: &'a [u8]) -> Self {
+        let (closing, desktop) = (Closing::default(), OnDesktop::default());
+        Self { container, fingerprint: None, key, target: Target::Private, closing, desktop }
+    }
+}
+
 /// A volume that is mounted. Dropping this leaves it mounted, but for [`Target::Private`].
 #[derive(Debug)]
 pub struct Mounted {

@@ -142,6 +142,16 @@ impl Luks2Header {
         })
     }
 
+    /// Where the data begin that end where the container does, and the size of their sectors, in bytes.
+    fn data_to_the_end(&self) -> Result<(u64, u64)> {
+        match self.metadata().plan()?.segments.as_slice() {
+            [(segment, crypt)] if segment.size.is_none() => {
+                Ok((segment.offset, crypt.sector_size.bytes_u64()))
+            }
+            _ => Err(Error::new(ErrorKind::Unsupported, "the header gives its data a fixed size")),
+        }
+    }
+
     /// The size of the volume key of a segment in bytes; 0 where nothing tells.
     fn key_len(&self, segment: u32) -> usize {
         let digest = self.metadata().digests.values().find(|digest| digest.segments.contains(&segment));
@@ -346,16 +356,8 @@ impl Header for Luks2Header {
     }
 
     fn shrinkage(&self, _: &Unlocked, new_len: u64) -> Result<Box<dyn Shrinkage>> {
-        let plan = self.metadata().plan()?;
-        match plan.segments.as_slice() {
-            [(segment, crypt)] if segment.size.is_none() => Ok(Box::new(CutEnd::new(
-                self.container_len,
-                new_len,
-                segment.offset,
-                crypt.sector_size.bytes_u64(),
-            )?)),
-            _ => Err(Error::new(ErrorKind::Unsupported, "the header gives its data a fixed size")),
-        }
+        let (offset, unit) = self.data_to_the_end()?;
+        Ok(Box::new(CutEnd::new(self.container_len, new_len, offset, unit)?))
     }
 
     fn check_growth(&self, new_len: u64) -> Result<()> {
@@ -364,16 +366,8 @@ impl Header for Luks2Header {
 
     /// The data end where the container does.
     fn growth(&self, _: &Unlocked, _: &Credentials, new_len: u64, _: &dyn Rng) -> Result<Box<dyn Growth>> {
-        let plan = self.metadata().plan()?;
-        match plan.segments.as_slice() {
-            [(segment, crypt)] if segment.size.is_none() => Ok(Box::new(OpenEnd::new(
-                self.container_len,
-                new_len,
-                segment.offset,
-                crypt.sector_size.bytes_u64(),
-            )?)),
-            _ => Err(Error::new(ErrorKind::Unsupported, "the header gives its data a fixed size")),
-        }
+        let (offset, unit) = self.data_to_the_end()?;
+        Ok(Box::new(OpenEnd::new(self.container_len, new_len, offset, unit)?))
     }
 
     fn check_change(&self, change: &Change<'_>) -> Result<()> {

@@ -125,13 +125,7 @@ impl Growth for NativeGrowth {
         if self.is_done() {
             return Ok(());
         }
-        let copies = Copies::read(storage)?;
-        let is_doubled = copies.b.found.as_ref().is_ok_and(|b| b.says_the_same_as(&self.base));
-        if copies.current().as_bytes() != self.base.as_bytes() || !is_doubled {
-            return Err(Error::new(ErrorKind::Busy, "somebody else changed the header in the meantime")
-                .with_hint("try again"));
-        }
-        make_durable(storage, &copies, &self.base)?;
+        begin(storage, &self.base)?;
         self.prepare_new_end(storage)?;
         storage.write_all_at(&[0; MAGIC.len()], self.old().backup_offset)?;
         storage.sync_data()?;
@@ -275,6 +269,20 @@ pub(super) fn with_data(old: &Geometry, data_len: u64) -> Option<Geometry> {
     let backup_offset = old.data_offset.checked_add(data_len)?;
     let container_len = backup_offset.checked_add(tail_len)?;
     Geometry { data_offset: old.data_offset, data_len, container_len, backup_offset }.checked().ok()
+}
+
+/// Makes sure that both copies still say what `base` does, and that the medium has it.
+///
+/// # Errors
+/// `Busy` where somebody has changed the header since.
+pub(super) fn begin(storage: &dyn Storage, base: &HeaderCopy) -> Result<()> {
+    let copies = Copies::read(storage)?;
+    let is_doubled = copies.b.found.as_ref().is_ok_and(|b| b.says_the_same_as(base));
+    if copies.current().as_bytes() != base.as_bytes() || !is_doubled {
+        return Err(Error::new(ErrorKind::Busy, "somebody else changed the header in the meantime")
+            .with_hint("try again"));
+    }
+    make_durable(storage, &copies, base)
 }
 
 /// NAT-SIZE-01.

@@ -5,14 +5,12 @@
 use std::sync::Arc;
 
 use super::{
-    copies::Copies,
     copy::HeaderCopy,
     layout::{ALIGNMENT, MAGIC, RECORD_MAGIC},
     ledger::{Ledger, WorkAreas},
-    resize::{clear_end, finish, laid_out, overwrite, refuse_detached},
+    resize::{begin, clear_end, finish, laid_out, overwrite, refuse_detached},
     slots::slot_offset,
     superblock::{CopyIndex, Geometry},
-    update::make_durable,
 };
 use crate::{
     crypto::secret::VolumeKey,
@@ -91,13 +89,7 @@ impl Shrinkage for NativeShrinkage {
 
     fn commit(&self, storage: &dyn Storage) -> Result<()> {
         refuse_detached(storage)?;
-        let copies = Copies::read(storage)?;
-        let is_doubled = copies.b.found.as_ref().is_ok_and(|b| b.says_the_same_as(&self.base));
-        if copies.current().as_bytes() != self.base.as_bytes() || !is_doubled {
-            return Err(Error::new(ErrorKind::Busy, "somebody else changed the header in the meantime")
-                .with_hint("try again"));
-        }
-        make_durable(storage, &copies, &self.base)?;
+        begin(storage, &self.base)?;
         let is_done = self.old() == self.geometry();
         if !is_done {
             self.prepare_new_end(storage)?;

@@ -19,10 +19,13 @@ use crate::{
     mount::{
         bystanders::Bystanders,
         mountinfo::MountTable,
+        program,
         protocol::{self, Command, Failure, Outcome, Save},
-        registry::{self, Protection},
+        registry::{self, Protection, Record},
+        stacked::sync_file_system,
         undo::Undo,
     },
+    sys::process::shield,
     volume::BlockError,
 };
 
@@ -182,6 +185,7 @@ impl Server {
     pub(super) fn end_by_force(&mut self, kept: usize) -> Ending {
         let record = self.session.record();
         if !record.entry.read_only {
+            self.sync_inner_sessions();
             Bystanders::of(record).sync();
         }
         let undone = self.session.parts.undo_down_to(kept, Undo::Forced);
@@ -254,9 +258,24 @@ impl Server {
 
     /// Whether the container of another session lies in this volume: that one writes into it until it has ended.
     pub(super) fn has_inner_sessions(&self) -> bool {
-        let Some(runtime) = self.session.directory.parent() else { return false };
-        let record = self.session.record();
-        !registry::inner_ones(record, registry::sessions_in(&[runtime.to_path_buf()])).is_empty()
+        !self.inner_sessions().is_empty()
+    }
+
+    fn inner_sessions(&self) -> Vec<Record> {
+        let Some(runtime) = self.session.directory.parent() else { return Vec::new() };
+        registry::inner_ones(self.session.record(), registry::sessions_in(&[runtime.to_path_buf()]))
+    }
+
+    /// Has those sessions write what the kernel holds for them, as later they find nothing to write to.
+    fn sync_inner_sessions(&self) {
+        let begun = Instant::now();
+        let inner = self.inner_sessions();
+        let written = inner.iter().filter(|record| !record.entry.read_only);
+        for mut command in written.filter_map(|record| sync_file_system(&record.entry.shown_at()?)) {
+            // What does not get there in time is told of by its own server.
+            let _as_far_as_it_goes =
+                program::run_while(shield(&mut command), || begun.elapsed() < INNER_SYNC);
+        }
     }
 
     /// Whether what the user was given is still there.
@@ -272,4 +291,6 @@ const NOT_WRITTEN: &str = "it is still mounted: make room for it and try again, 
 const INNER: Duration = Duration::from_secs(20);
 /// The same for everybody else who uses it.
 const OTHERS: Duration = Duration::from_secs(3);
+/// How long a forced end waits for what the kernel holds of those volumes.
+const INNER_SYNC: Duration = Duration::from_secs(3);
 const TICK: Duration = Duration::from_millis(200);

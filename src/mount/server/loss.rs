@@ -110,7 +110,7 @@ impl Loss {
     pub(super) fn refusal(&self, read_only: bool) -> Error {
         if self.is_out_of_reach() {
             return Error::new(ErrorKind::Busy, self.told()).with_hint(
-                "bring that file system back first, or keep a copy with --save-as FILE; --force unmounts all the same: what was written is on it",
+                "bring that file system back first, or keep a copy with --save-as FILE; --force unmounts all the same: what was synced is on it",
             );
         }
         if self.is_damaged() {
