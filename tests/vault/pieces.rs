@@ -296,7 +296,7 @@ fn pieces_that_others_write_to_or_cut_are_shown_and_force_says_that_they_may_be_
 fn what_is_done_beside_the_pieces_or_undone_is_no_alarm() {
     with_each_driver(OTHER, |world| {
         mount_with_a_file(world);
-        world.shell("mv p/00000001 x; mv x p/00000001; touch p/00000002; chmod 640 p/00000002");
+        world.shell("mv p/00000001 x; mv x p/00000001; touch p/00000000; chmod 640 p/00000000");
         world.shell("cp p/00000001 'p/00000001 (conflicted copy)'; echo new > p/.sync; cat p/* > /dev/null");
         world.shell(WRITE);
         assert!(world.listed()["container_state"].is_null(), "{world}: {}", world.listed());

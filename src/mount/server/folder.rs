@@ -48,9 +48,10 @@ pub(super) struct FolderWatch {
 }
 
 impl FolderWatch {
-    /// Begins to watch the folder of a container; `None` where it is none.
+    /// Begins to watch the folder of a container; `None` where it is none, and where nothing is written to it: what is missing in it may
+    /// have been missing before, and nothing more can be lost.
     pub(super) fn start(container: &Container) -> Option<Self> {
-        let pieces = Arc::clone(container.pieces()?);
+        let pieces = Arc::clone(container.pieces().filter(|_| !container.is_read_only())?);
         let folder = container.folder_descriptor()?;
         // Each write asks for a little of the kernel's memory then, which must not be where that is short.
         let is_told = !available::is_limited();
