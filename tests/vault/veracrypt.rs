@@ -191,7 +191,7 @@ fn what_would_harm_or_show_a_hidden_volume_is_refused() {
             "nothing is written",
         );
         refused(&format!("mount c.hc m {OUTER} {PROTECT}"), 2, "password");
-        refused(&format!("resize c.hc 11M {OUTER}"), 1, "only grows");
+        refused(&format!("resize c.hc 11M {OUTER}"), 4, "do not become smaller");
         refused(&format!("key add c.hc {OUTER} --new-password-file third"), 1, "one password");
         assert!(world.bytes("c.hc") == before, "something was written");
 
