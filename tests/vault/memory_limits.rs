@@ -68,7 +68,8 @@ fn a_derivation_that_a_control_group_has_no_memory_for_is_not_begun() {
 fn limits_of_the_shell_end_in_a_clear_line() {
     with_vault("--size 32M --provision quick", |world| {
         for limit in [
-            "-v 20000",
+            // Below this the kernel itself cannot load the program of the tests.
+            "-v 30000",
             "-v 40000",
             "-v 80000",
             "-v 120000",
