@@ -1,6 +1,6 @@
 //! Encrypted containers for Linux: create, unlock, export and mount them without privileges.
 //!
-//! The layers, from the bottom: [`sys`], [`crypto`], [`token`], [`storage`], [`mapping`], [`block`] and
+//! The layers, from the bottom: [`sys`], [`crypto`], [`token`], [`keyring`], [`storage`], [`mapping`], [`block`] and
 //! [`filesystem`], [`format`](mod@format), [`volume`], [`export`], [`mount`], [`unlock`]. A layer names only those below it; `tests/layers.rs` holds it to that.
 //! `ARCHITECTURE.md` draws the picture, `spec/` holds the on-disk formats.
 
@@ -10,6 +10,7 @@ pub mod error;
 pub mod export;
 pub mod filesystem;
 pub mod format;
+pub mod keyring;
 pub mod mapping;
 pub mod mount;
 pub mod storage;

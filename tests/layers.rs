@@ -9,16 +9,17 @@ use std::{
 };
 
 /// Each layer, from the bottom, with the layers that it may name besides itself.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("sys", &[]),
     ("crypto", &["sys"]),
     ("token", &["crypto"]),
+    ("keyring", &["crypto", "sys"]),
     ("storage", &["sys", "crypto"]),
     ("mapping", &["crypto"]),
     ("block", &["mapping", "storage", "crypto"]),
     ("format", &["mapping", "storage", "crypto"]),
     ("volume", &["format", "block", "mapping", "storage", "crypto"]),
-    ("unlock", &["volume", "format", "token", "crypto", "sys"]),
+    ("unlock", &["volume", "format", "token", "keyring", "crypto", "sys"]),
     ("filesystem", &["block"]),
     ("export", &["filesystem", "block", "sys"]),
     ("mount", &["volume", "export", "filesystem", "sys"]),
@@ -35,6 +36,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
             "mapping",
             "storage",
             "token",
+            "keyring",
             "crypto",
             "sys",
         ],
@@ -45,7 +47,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
 const EVERYONES: [&str; 3] = ["error", "text", "units"];
 
 /// Each dependency with the layers that may use it; none named means all of them.
-const CRATES: [(&str, &[&str]); 55] = [
+const CRATES: [(&str, &[&str]); 56] = [
     ("aes", &["crypto"]),
     // In `sys` only to say that a block may be zeros.
     ("argon2", &["crypto", "sys"]),
@@ -80,13 +82,14 @@ const CRATES: [(&str, &[&str]); 55] = [
     ("streebog", &["crypto"]),
     ("subtle", &["crypto"]),
     ("getrandom", &["crypto"]),
+    ("crypto_bigint", &["crypto"]),
     ("ctap_hid_fido2", &["token"]),
     ("fuser", &["export"]),
-    ("futures_core", &["mount"]),
+    ("futures_core", &["mount", "keyring"]),
     // Outside `sys` for its constants only: to call anything in it takes `unsafe`.
     ("libc", &["sys", "export"]),
     ("rayon", &["volume"]),
-    ("zbus", &["mount"]),
+    ("zbus", &["mount", "keyring"]),
     ("signal_hook", &["mount", "cli"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),

@@ -4,6 +4,7 @@ mod check;
 mod compact;
 mod convert;
 mod erase;
+mod forget;
 mod freeotfe;
 mod header;
 mod hidden;
@@ -64,6 +65,7 @@ pub(crate) use header::{HeaderBackupOptions, HeaderCommand, HeaderRepairOptions,
 pub(crate) use {
     check::CheckOptions,
     erase::EraseOptions,
+    forget::ForgetOptions,
     images::{ExportOptions, ImportOptions},
 };
 
@@ -172,6 +174,9 @@ pub(crate) enum Command {
     /// Destroy all keyslots and headers: no password will ever open the container again
     #[command(after_help = ERASE_EXAMPLES)]
     Erase(EraseOptions),
+    /// Take a password out of your keyring that open --remember put there
+    #[command(after_help = forget::EXAMPLES)]
+    Forget(ForgetOptions),
     /// Show which ways of mounting work here, and what opens the others
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor,
@@ -305,6 +310,7 @@ impl Command {
             Self::Unmount(options) => options.target.as_mut()?,
             Self::Close(options) => options.target.as_mut()?,
             Self::Sync(options) => &mut options.target,
+            Self::Forget(options) => options.container.as_mut()?,
             _ => return None,
         })
     }

@@ -65,6 +65,8 @@ pub(crate) fn apply(console: Console, command: &mut Command) -> Result<()> {
         *at = at.take().or_else(|| Some(folder?.get_ref().0.clone()));
         *bookmark |= wishes.iter().find_map(|wishes| wishes.bookmark).unwrap_or_default();
     }
+    mounting.remember |=
+        wishes.iter().find_map(|wishes| wishes.remember.as_ref()).is_some_and(|it| *it.get_ref());
     for wishes in wishes {
         wishes.fill(mounting);
     }
@@ -149,13 +151,16 @@ fn parse(text: &str) -> Result<Choices> {
     };
     let choices: Choices =
         toml::from_str(text).map_err(|error| wrong(error.span().map(|span| span.start), error.message()))?;
-    match &choices.defaults.at {
-        Some(at) => Err(wrong(
-            Some(at.span().start),
-            "at: each vault has a place of its own; name it in [vault.\"FILE\"]",
-        )),
-        None => Ok(choices),
+    let Wishes { at, remember, .. } = &choices.defaults;
+    if let Some(at) = at {
+        let why = "at: each vault has a place of its own; name it in [vault.\"FILE\"]";
+        return Err(wrong(Some(at.span().start), why));
     }
+    if let Some(remember) = remember {
+        let why = "remember: say it of each vault, in [vault.\"FILE\"]";
+        return Err(wrong(Some(remember.span().start), why));
+    }
+    Ok(choices)
 }
 
 /// A whole file.
@@ -180,6 +185,7 @@ struct Wishes {
     options: Option<MountOptions>,
     at: Option<Spanned<Folder>>,
     bookmark: Option<bool>,
+    remember: Option<Spanned<bool>>,
     read_only: Option<bool>,
     driver: Option<Driver>,
     owner: Option<Owner>,
@@ -216,13 +222,17 @@ impl TryFrom<String> for VaultName {
         if text.contains('/') {
             return Folder::try_from(text).map(|Folder(path)| Self::Path(path));
         }
-        let is_uuid = text.len() == 36 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-        if is_uuid {
+        if is_uuid(&text) {
             Ok(Self::Uuid(text.to_ascii_lowercase()))
         } else {
             Err(format!("{text:?} is neither a whole path nor a UUID"))
         }
     }
+}
+
+/// Whether it looks like a UUID.
+pub(crate) fn is_uuid(text: &str) -> bool {
+    text.len() == 36 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
 }
 
 /// A whole path; `~/` is the home.
@@ -380,6 +390,7 @@ mod tests {
             ("[defaults]\nclose-at = \"dusk\"\n", "line 2: \"dusk\" is none of sleep, logout, lock and none"),
             ("[defaults]\nwhen-busy = \"ask\"\n", "line 2: \"ask\" is neither wait nor force"),
             ("[defaults]\ndriver = \"fast\"\n", "line 2: \"fast\" is not a driver"),
+            ("[defaults]\nremember = true\n", "line 2: remember: say it of each vault"),
             ("[defaults]\nat = \"/mnt\"\n", "line 2: at: each vault has a place of its own"),
             ("[vault.photos]\nidle = \"1h\"\n", "\"photos\" is neither a whole path nor a UUID"),
             ("[vault.\"/a\"]\nat = \"b\"\n", "line 2: \"b\" is not a whole path"),

@@ -20,6 +20,7 @@ use super::{
     mounting::name_holder,
     output::Console,
     progress::spin,
+    remembered,
     size::show_size,
     unlock::{attach, check_kind},
 };
@@ -77,6 +78,7 @@ fn erase_container(console: Console, options: &EraseOptions) -> Result<()> {
 
     let summary = Summary { container: path, uuid: info.and_then(|info| info.uuid), erased: true };
     console.warn(ELSEWHERE);
+    remembered::remind_of_erased(console, summary.uuid.as_deref())?;
     let name = options.place.name(path);
     console.done(&summary, |_| format!("erased {name}: no password will ever open it again"));
     Ok(())

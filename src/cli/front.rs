@@ -15,6 +15,7 @@ use super::{
     interrupt, oddity,
     output::Console,
     progress::{self, TrialProgress},
+    remembered,
     secrets::{self, Source},
 };
 
@@ -93,6 +94,27 @@ impl FrontEnd for CommandLine<'_> {
                 console.detail(&format!("strongroom: the pin is {}", file.display()));
             }
             News::PinNotKept(error) => console.warn(&error.to_string()),
+            News::Remembered { path } => {
+                console.detail(&format!("strongroom: {} opens with the remembered password", path.display()));
+            }
+            News::RememberedWrong { path } => {
+                let word = command_word(path);
+                console.warn(&format!(
+                    "the remembered password does not open {}: strongroom forget {word}, or open {word} --remember to replace it",
+                    path.display()
+                ));
+            }
+            News::NotTaken { path, error } => console.warn(&format!(
+                "the password of {} may be remembered, but cannot be had: {}",
+                path.display(),
+                error.reason()
+            )),
+            News::Kept { path } => console.note(&format!(
+                "your keyring remembers the password of {} now; strongroom forget {} takes it away",
+                path.display(),
+                command_word(path)
+            )),
+            News::NotKept { path, error } => console.warn(&remembered::not_kept(path, error)),
         }
     }
 
@@ -145,7 +167,7 @@ impl FrontEnd for CommandLine<'_> {
             Task::DeriveHidden => interrupt::at_liberty(|| {
                 progress::spin(self.console, "deriving the key of the hidden volume", || done(work))
             }),
-            Task::Read(_) => interrupt::at_liberty(|| done(work)),
+            Task::Read(_) | Task::Keyring => interrupt::at_liberty(|| done(work)),
             Task::Token => {
                 let told = interrupt::at_liberty(|| done(work));
                 ask::close();

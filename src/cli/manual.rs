@@ -294,7 +294,7 @@ const SECTIONS: [(&str, &str); 4] = [
 ];
 
 const FILES: &str = "\
-/etc/strongroom/config.toml, and $XDG_CONFIG_HOME/strongroom/config.toml, usually ~/.config/strongroom/config.toml: what mount and open do where the command line does not say. [defaults] is for all vaults, [vault.\"PATH\"] and [vault.\"UUID\"] for one; the keys are idle, close-at, when-busy, options, read-only, driver, owner, bookmark, and at, where open mounts it.
+/etc/strongroom/config.toml, and $XDG_CONFIG_HOME/strongroom/config.toml, usually ~/.config/strongroom/config.toml: what mount and open do where the command line does not say. [defaults] is for all vaults, [vault.\"PATH\"] and [vault.\"UUID\"] for one; the keys are idle, close-at, when-busy, options, read-only, driver, owner, bookmark, and, for one vault, remember, and at, where open mounts it.
 
 $XDG_DATA_HOME/strongroom/pins, usually ~/.local/share/strongroom/pins: one file for each container that was pinned. Removing it forgets the pin.
 

@@ -38,6 +38,7 @@ mod prompt;
 mod qr;
 mod recovery;
 mod reencrypt;
+mod remembered;
 mod report;
 mod resize;
 mod secrets;
@@ -201,6 +202,7 @@ fn obey(console: Console, command: &mut Command) -> Result<u8> {
         Command::List(options) if options.names => completions::names(),
         Command::List(_) => mounting::list(console),
         Command::Sync(options) => mounting::sync(console, options),
+        Command::Forget(options) => remembered::forget(console, options),
         Command::Info(options) => info::run(console, options),
         Command::Key(command) => key::run(console, command),
         Command::Header(command) => header::run(console, command),

@@ -21,7 +21,7 @@ use strongroom::{
     },
     text::{in_one_line, path::command_word},
     units::typed_time,
-    unlock::{HeaderFile, opening::find_partition},
+    unlock::{HeaderFile, Unlocking, Wish, opening::find_partition},
     volume::{Access, Container, glance, make_writable},
 };
 
@@ -33,8 +33,9 @@ use super::{
     output::Console,
     pin,
     progress::ByteProgress,
+    remembered,
     report::report_each,
-    unlock::{attach, cannot_open, check_kind, read_header, settle_format, unlock, unlock_with},
+    unlock::{attach, cannot_open, check_kind, read_header, settle_format},
 };
 
 /// Opens a container and makes what is inside visible.
@@ -97,14 +98,20 @@ pub(crate) fn mount_on(
             if place.is_made() { check() } else { interrupt::asking_at_liberty(place.path(), check) }
         })?;
     }
-    options.unlock.check_source_for(&*header)?;
+    let keyring = remembered::keyring(console, path, options);
+    let remembering = remembered::wish(options, keyring.as_ref());
+    if let Err(error) = options.unlock.check_source_for(&*header)
+        && !remembered::has(&remembering, &*header)?
+    {
+        return Err(error);
+    }
     check_protection(options, &*header)?;
 
-    let mut unlocked = if container.is_read_only() {
-        unlock(console, path, &*header, &options.unlock, options.keyslot.slot)?
-    } else {
-        unlock_with(console, path, &*header, &options.unlock, options.keyslot.slot)?.0
-    };
+    let front = options.unlock.front(console);
+    let wish = Wish { remembering, ..options.unlock.wish(options.keyslot.slot) };
+    let unlocking = Unlocking { front: &front, path, header: &*header, wish: &wish };
+    let mut unlocked =
+        if container.is_read_only() { unlocking.unlock()? } else { unlocking.unlock_to_write()?.0 };
     if options.protect.protect_hidden {
         unlocked = protect(console, options, &container, &*header, &unlocked)?;
     }

@@ -20,6 +20,7 @@ use super::{
     mounting::{chosen, mount_on, mountpoints, take_down, target, tell_mounted, unmount_saving},
     mountpoint::Place,
     output::Console,
+    remembered,
 };
 
 /// Mounts a container on a folder of its own. What is open already is only shown.
@@ -36,6 +37,9 @@ pub(crate) fn open(console: Console, options: &OpenOptions) -> Result<()> {
     if is_news {
         tell_mounted(console, path, &entry);
     } else {
+        if options.mounting.remember {
+            remembered::tell_unkept(console, path, entry.uuid.as_deref())?;
+        }
         console.done(&entry, |_| {
             in_one_line(&format!("{} is already open on {}", path.display(), place.display()))
         });

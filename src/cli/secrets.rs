@@ -22,7 +22,7 @@ use strongroom::{
     format::{Header, KeyfileRole},
     sys::descriptor,
     unlock::{
-        Known, Means, Most, Oddity, PinWish, Secret, TRIES, Wish,
+        Known, Means, Most, Oddity, PinWish, Remembering, Secret, TRIES, Wish,
         keyfiles::{self, Use, as_usage, read_bytes},
         limits::limits,
     },
@@ -74,7 +74,14 @@ impl UnlockOptions {
             most: self.most(),
             known: self.known(),
             pin: PinWish { choice: self.pin.map(PinChoice::into), pins: pin::pins() },
+            remembering: Remembering::default(),
         }
+    }
+
+    /// Whether a person is asked for a password that alone opens the container.
+    pub(crate) fn is_password_asked_for(&self) -> bool {
+        let is_password = matches!(self.means(), Means::Password { keyfiles: [], .. });
+        is_password && self.secrets.source().is_prompt()
     }
 
     /// How far to go.

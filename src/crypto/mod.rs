@@ -13,6 +13,7 @@ pub mod secret;
 pub mod sector;
 pub mod security_key;
 mod selection;
+pub mod transport;
 pub mod xts;
 
 use std::fmt;

@@ -19,6 +19,7 @@ pub mod memory;
 pub mod mount_number;
 pub mod mount_table;
 pub mod process;
+pub mod session_bus;
 pub mod socket;
 pub mod user;
 pub mod writers;

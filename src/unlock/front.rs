@@ -159,6 +159,35 @@ pub enum News<'a> {
     },
     /// What was to be added to a pin is lost; the header is as pinned.
     PinNotKept(&'a Error),
+    /// The password that the user's keyring remembers has opened it.
+    Remembered {
+        /// The container.
+        path: &'a Path,
+    },
+    /// It does not open it.
+    RememberedWrong {
+        /// The container.
+        path: &'a Path,
+    },
+    /// Whether the keyring remembers a password is not known.
+    NotTaken {
+        /// The container.
+        path: &'a Path,
+        /// Why.
+        error: &'a Error,
+    },
+    /// The keyring remembers the password from now on.
+    Kept {
+        /// The container.
+        path: &'a Path,
+    },
+    /// It does not, which was wanted.
+    NotKept {
+        /// The container.
+        path: &'a Path,
+        /// Why.
+        error: &'a Error,
+    },
 }
 
 /// What a trial found.
@@ -227,6 +256,8 @@ pub enum Task<'a> {
     Look(&'a Path),
     /// A token is talked to.
     Token,
+    /// The user's keyring is talked to, which may have the user asked to unlock it.
+    Keyring,
 }
 
 /// Does `work` as `front` does it, and gives what it gave.

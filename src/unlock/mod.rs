@@ -10,6 +10,7 @@ pub mod limits;
 mod oddity;
 pub mod opening;
 pub mod pin;
+mod remembered;
 #[cfg(test)]
 mod scripted;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub use limits::Most;
 pub use oddity::Oddity;
 pub use opening::{HeaderFile, Known, Part};
 pub use pin::{PinChoice, PinWish};
+pub use remembered::{Remembering, name_in_keyring};
 
 use std::path::{Path, PathBuf};
 
@@ -80,6 +82,8 @@ pub struct Wish<'a> {
     pub known: Known<'a>,
     /// What is wanted of pins.
     pub pin: PinWish,
+    /// What is wanted of the user's keyring.
+    pub remembering: Remembering<'a>,
 }
 
 /// A container that is to be unlocked for a front end.
@@ -200,6 +204,9 @@ impl Unlocking<'_> {
                 checked.map_err(|error| self.explain(error, &attempt))?;
             }
         }
+        if let Some(opened) = self.open_remembered(&attempt)? {
+            return Ok(opened);
+        }
         let secret = self.secret();
         let mut credentials = credentials(*front, self.path, &wish.means, role)?;
         let opened = self.try_until_open(secret, &attempt, &mut credentials).map_err(|error| {
@@ -212,6 +219,7 @@ impl Unlocking<'_> {
             }
         })?;
         self.tell_opened(&opened);
+        self.remember(&credentials);
         Ok((opened, credentials))
     }
 

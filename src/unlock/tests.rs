@@ -23,7 +23,14 @@ fn header(name: &str) -> Box<dyn Header> {
 }
 
 fn wish(means: Means<'_>) -> Wish<'_> {
-    Wish { means, keyslot: None, most: Most::default(), known: Known::default(), pin: PinWish::default() }
+    Wish {
+        means,
+        keyslot: None,
+        most: Most::default(),
+        known: Known::default(),
+        pin: PinWish::default(),
+        remembering: Remembering::default(),
+    }
 }
 
 fn password() -> Means<'static> {

@@ -73,7 +73,7 @@ impl Bus {
     }
 
     /// A connection, and all that comes over it.
-    fn connect(&self) -> (Connection, MessageStream) {
+    pub(crate) fn connect(&self) -> (Connection, MessageStream) {
         let address = self.address();
         let bus = block_on(async { Builder::address(&*address).build().await }).unwrap();
         let stream = MessageStream::from(&bus);
@@ -251,7 +251,7 @@ fn note(shown: &mut Vec<Notice>, notice: Notice) -> u32 {
 }
 
 /// The next call of a method; `None` once the bus has ended.
-async fn next_call(stream: &mut MessageStream) -> Option<zbus::Result<Message>> {
+pub(crate) async fn next_call(stream: &mut MessageStream) -> Option<zbus::Result<Message>> {
     loop {
         let next = poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await;
         match next {

@@ -74,6 +74,10 @@ pub(crate) struct MountingOptions {
     /// What to do if it is in use when it should close by itself [default: wait]
     #[arg(long, value_enum, value_name = "WHAT")]
     pub(crate) when_busy: Option<BusyChoice>,
+    /// Keep the password in the keyring of your desktop: from then on the container opens without it being asked for, until
+    /// strongroom forget
+    #[arg(long, conflicts_with_all = ["keyfile", "recovery_key", "security_key", "no_password"])]
+    pub(crate) remember: bool,
     #[command(flatten)]
     pub(crate) keyslot: KeyslotOptions,
     #[command(flatten)]
@@ -232,6 +236,7 @@ pub(crate) const OPEN_EXAMPLES: &str = "\
 Examples:
   strongroom open photos.vault                  on ~/Vaults/photos
   strongroom open photos.vault --show           and show it in the file manager
+  strongroom open photos.vault --remember       next time without a password, as long as you are logged in to your desktop
   strongroom open old.hc --format veracrypt --at ~/old";
 
 pub(crate) const CLOSE_EXAMPLES: &str = "\

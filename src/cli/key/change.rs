@@ -8,7 +8,7 @@ use strongroom::{
 
 use super::{Edited, commit, find, opaque};
 use crate::cli::{
-    args::KeyChangeOptions, cost, edit::Editable, interrupt, output::Console, progress::spin,
+    args::KeyChangeOptions, cost, edit::Editable, interrupt, output::Console, progress::spin, remembered,
     unlock::unlock_with,
 };
 
@@ -70,6 +70,9 @@ fn change(console: Console, options: &KeyChangeOptions) -> Result<()> {
             .warn(&format!("keyslot {slot} belongs to a token ({token}), which will not open it any more"));
     }
     commit(console, &container, &*header, &*editor)?;
+    if !options.keep_password {
+        remembered::remind(console, path, header.describe().uuid.as_deref())?;
+    }
 
     let keyslots = editor.keyslots();
     let kind = find(&keyslots, slot).map_or("unknown", |keyslot| keyslot.kind);

@@ -7,7 +7,8 @@ use strongroom::{
 
 use super::{Edited, commit, find};
 use crate::cli::{
-    args::KeyRemoveOptions, ask, edit::Editable, info::counted, output::Console, unlock::unlock_with,
+    args::KeyRemoveOptions, ask, edit::Editable, info::counted, output::Console, remembered,
+    unlock::unlock_with,
 };
 
 pub(super) fn run(console: Console, options: &KeyRemoveOptions) -> Result<()> {
@@ -45,6 +46,7 @@ fn remove(console: Console, options: &KeyRemoveOptions) -> Result<()> {
     let keyslots = editor.keyslots();
     confirm(options, slot, doomed.as_ref(), &keyslots)?;
     commit(console, &container, &*header, &*editor)?;
+    remembered::remind(console, path, header.describe().uuid.as_deref())?;
 
     let kind = doomed.map_or("unknown", |keyslot| keyslot.kind);
     let edited = Edited { container: path, keyslot: slot, kind, keyslots, recovery_key: None };

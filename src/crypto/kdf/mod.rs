@@ -6,7 +6,7 @@ mod pbkdf2;
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use hkdf::Hkdf;
-use sha2::Sha512;
+use sha2::{Sha256, Sha512};
 
 pub(in crate::crypto) use self::pbkdf2::Block;
 pub use self::{
@@ -75,6 +75,18 @@ pub fn derive(cost: &KdfCost, password: &[u8], salt: &[u8], len: usize) -> crate
 pub fn hkdf_sha512(ikm: &[u8], salt: &[u8], info: &[u8], len: usize) -> crate::Result<DerivedKey> {
     let mut key = LockedBytes::zeroed(len)?;
     Hkdf::<Sha512>::new(Some(salt), ikm)
+        .expand(info, key.as_mut_slice())
+        .map_err(|_| Error::new(ErrorKind::Usage, format!("{len} bytes are too many for one HKDF key")))?;
+    Ok(key.into())
+}
+
+/// The same by HKDF-SHA-256.
+///
+/// # Errors
+/// [`ErrorKind::Usage`] where `len` exceeds 255 digests (8160 bytes).
+pub fn hkdf_sha256(ikm: &[u8], salt: &[u8], info: &[u8], len: usize) -> crate::Result<DerivedKey> {
+    let mut key = LockedBytes::zeroed(len)?;
+    Hkdf::<Sha256>::new(Some(salt), ikm)
         .expand(info, key.as_mut_slice())
         .map_err(|_| Error::new(ErrorKind::Usage, format!("{len} bytes are too many for one HKDF key")))?;
     Ok(key.into())
