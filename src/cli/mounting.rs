@@ -173,6 +173,7 @@ pub(crate) fn tell_mounted(console: Console, path: &Path, entry: &Entry) {
         (None, Some(block)) => in_one_line(&format!("{} is open as {}", path.display(), block.display())),
         (None, None) => in_one_line(&format!("{} is open", path.display())),
     });
+    tell_if_full(console, entry);
 }
 
 /// Takes volumes down. Gives the exit status.
@@ -334,12 +335,23 @@ fn warn_of_lost(console: Console, mounts: &[Entry]) {
     }
 }
 
+/// Says that a volume is full, and what makes room.
+fn tell_if_full(console: Console, entry: &Entry) {
+    if let Some(full) = &entry.full {
+        let place = entry.shown_at().unwrap_or_else(|| entry.container.clone());
+        console.note(&in_one_line(&format!("{} is full: {}", place.display(), full.hint)));
+    }
+}
+
 /// Shows what is mounted.
 pub(crate) fn list(console: Console) -> Result<()> {
     mount::check_proc()?;
     let (mounts, others) = (mount::list(), mount::others());
     warn_of_lost(console, &mounts);
     if !console.is_json() {
+        for entry in mounts.iter().filter(|entry| !entry.dead) {
+            tell_if_full(console, entry);
+        }
         for other in &others {
             let by = if other.is_own() { "you, from elsewhere" } else { &other.mounted_by };
             let (place, unmount) = (other.mountpoint.display(), &other.unmount);
@@ -577,6 +589,7 @@ fn container_shown(entry: &Entry) -> String {
         (Some(state), ..) => format!("{path} ({})", state.name()),
         (None, Some(state), _) => format!("{path} (header {})", state.name()),
         (None, None, Some(unwritten)) => format!("{path} ({})", unwritten.name()),
+        (None, None, None) if entry.full.is_some() => format!("{path} (full)"),
         (None, None, None) => path,
     }
 }

@@ -3,11 +3,13 @@
 mod files;
 mod fuse;
 mod negotiate;
+mod refusals;
 mod uses;
 
 pub use files::{FilesExport, FilesMount, Owners, Promptness};
 pub use fuse::{Client, FuseExport, GrowingFile, LogSink};
 
+pub use refusals::Refusals;
 pub use uses::Uses;
 
 pub use crate::sys::fuse_mount::{check as check_fuse, unmount as unmount_fuse};

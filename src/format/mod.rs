@@ -289,6 +289,12 @@ pub trait Header: fmt::Debug + Send + Sync {
         Err(no_growth(self.describe().format))
     }
 
+    /// Whether [`growth`](Self::growth) makes the container larger whose volume this is, on a medium that has the room.
+    fn can_grow(&self, unlocked: &Unlocked) -> bool {
+        let _ = unlocked;
+        false
+    }
+
     /// What it takes to make the container one of `new_len` bytes. `credentials` opened it. Writes nothing.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ use super::{
     asking::have_looked,
     bookmark::Bookmark,
     closing::{CloseAt, WhenBusy},
+    full::Full,
     look::is_reached,
     mountinfo::{Mount, MountId, MountTable},
     namespaces, runtime,
@@ -67,6 +68,9 @@ pub struct Entry {
     /// What came of writes that the container's medium did not take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unwritten: Option<Unwritten>,
+    /// That its own file system is full, and what makes room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full: Option<Full>,
     /// Since when nothing is written any more, as a write was lost; RFC 3339, UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost_at: Option<String>,
@@ -245,6 +249,13 @@ impl Record {
             || self.entry.container == path
             // A folder of pieces is called by its own name, too.
             || (self.body == Body::Pieces && self.entry.container.parent() == Some(path))
+    }
+
+    /// What a command calls the container: a folder of pieces by its own name.
+    pub(super) fn container_named(&self) -> &Path {
+        let container = self.entry.container.as_path();
+        let folder = container.parent().filter(|_| self.body == Body::Pieces);
+        folder.unwrap_or(container)
     }
 
     /// Whether the container bore the name `path` once.
@@ -640,6 +651,7 @@ mod tests {
                 read_only: false,
                 protection: None,
                 unwritten: None,
+                full: None,
                 lost_at: None,
                 pid: 7,
                 uuid: None,

@@ -21,6 +21,7 @@ mod raising;
 mod reencryption;
 mod repair;
 mod rescue;
+mod room;
 mod warden;
 
 use std::{
@@ -52,10 +53,12 @@ use parts::Export;
 use place::{Place, record};
 use presence::Presence;
 use probe::Probe;
+use room::fullness;
 
 use super::{
     bookmark::Kept,
     closing::Closing,
+    full::Remedy,
     idle::{Idle, Sign},
     logind::Logind,
     mountinfo::{MountId, MountTable},
@@ -187,6 +190,8 @@ struct Server {
     closing: Closing,
     /// Where the volume can grow.
     live: Option<LiveVolume>,
+    /// What makes room in it; none where that is not told.
+    remedy: Option<Remedy>,
     /// Where it closes itself once nobody uses it.
     idle: Option<Idle>,
     /// Where it closes when its user logs out.
@@ -220,6 +225,8 @@ impl Server {
         let info = header.describe_unlocked(&unlocked);
         container.unlock_pieces(&info, &unlocked)?;
         let volume = Volume::open(&container, info, &unlocked);
+        // Where it cannot be told, `list` says nothing of room.
+        let remedy = Remedy::of(&container, (&*header, &unlocked), &volume).ok();
         drop(unlocked);
         if !matches!(order.target, Target::Private) {
             // Where they cannot be read, nobody is told of such a change.
@@ -259,9 +266,11 @@ impl Server {
         watch.follow(files.news().try_clone_to_owned()?);
         // From here on a change of the headers shows.
         let found = files.look();
+        let full = fullness(&session, remedy.as_ref());
         session.note(|record| {
             record.ready = !is_private;
             record.entry.header = found.header.map(|header| header.path);
+            record.entry.full = full;
         })?;
         let limit = order.closing.idle;
         let idle = limit.zip(session.sign.take()).map(|(limit, sign)| Idle::begin(limit, sign));
@@ -297,6 +306,7 @@ impl Server {
             reencryption,
             closing: order.closing,
             live,
+            remedy,
             idle,
             presence,
             wanted: None,
@@ -469,6 +479,7 @@ impl Server {
                 self.files.look();
                 self.note_files();
                 self.note_room();
+                self.note_fullness();
                 // Whoever asked may wait no longer.
                 let _ = protocol::send(&stream, &Outcome::Looked);
             }

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    export::GrowingFile,
+    export::{GrowingFile, Refusals},
     filesystem::FileSystem,
     sys::socket::listen,
 };
@@ -42,6 +42,8 @@ pub struct Session {
     pub(super) sign: Option<Sign>,
     /// The block file, where there is one.
     pub(super) block: Option<GrowingFile>,
+    /// What tells that a program found no room, where the file system is served in this process.
+    pub(super) refusals: Option<Refusals>,
     /// The file system, where it is served in this process.
     pub(super) files: Option<Weak<dyn FileSystem>>,
     stop: Arc<AtomicBool>,
@@ -70,6 +72,7 @@ impl Session {
             details: Vec::new(),
             sign: None,
             block: None,
+            refusals: None,
             files: None,
             stop,
             record,

@@ -94,3 +94,52 @@ fn only_thin_containers_give_space_back() {
         assert_eq!(refused.status, Some(4), "{world}");
     });
 }
+
+/// A program that finds no room is answered by its volume; `list` and the next mount say what makes some.
+#[test]
+fn a_full_vault_names_the_command_that_makes_it_larger() {
+    with_each_driver("--size 64M --provision thin", |world| {
+        world.mount();
+        assert!(world.listed()["full"].is_null(), "{world}: {}", world.listed());
+        world.shell("seq 30000000 > m/too-much 2> /dev/null || true");
+        let full = world.listed()["full"].clone();
+        assert!(full["available"].as_u64().unwrap() < 3 << 20, "{world}: {full}");
+        let container = world.path("v.vault");
+        let command = format!("strongroom resize {} +SIZE makes it larger", container.display());
+        assert!(full["hint"].as_str().unwrap().ends_with(&command), "{world}: {full}");
+        let listed = world.strongroom("list");
+        let line = format!("{} is full: ", world.path("m").display());
+        assert!(listed.errors.starts_with(&line) && listed.errors.contains(&command), "{world}: {listed:?}");
+        assert!(listed.out.contains("v.vault (full)"), "{world}: {listed:?}");
+        world.done("unmount m");
+        let mounted = world.strongroom(&world.mount_command());
+        assert!(mounted.errors.contains(&line) && mounted.errors.contains(&command), "{world}: {mounted:?}");
+        world.done("unmount m");
+        let viewed = world.strongroom(&format!("{} --read-only", world.mount_command()));
+        assert!(!viewed.errors.contains("is full"), "{world}: {viewed:?}");
+        assert!(world.listed()["full"].is_null(), "{world}");
+        world.done("unmount m");
+        world.mount();
+        world.shell("rm m/too-much");
+        assert!(world.listed()["full"].is_null(), "{world}: {}", world.listed());
+        world.done("unmount m");
+        // The command that was named, as it stands there.
+        world.done("resize v.vault +32M --password-file password");
+    });
+}
+
+#[test]
+fn a_small_vault_is_full_only_where_a_program_was_refused() {
+    with_vault_of(Who::User, "--size 12M --provision thin --filesystem vfat", |world| {
+        world.mount();
+        let free = free(world).0;
+        world.shell(&format!("head -c {free}K /dev/urandom > m/exact"));
+        assert!(world.listed()["full"].is_null(), "{}", world.listed());
+        world.shell("head -c 1M /dev/zero > m/more 2> /dev/null || true");
+        let full = world.listed()["full"].clone();
+        assert!(full["hint"].as_str().unwrap().contains("make a larger container"), "{full}");
+        world.shell("rm m/exact m/more");
+        assert!(world.listed()["full"].is_null(), "{}", world.listed());
+        world.done("unmount m");
+    });
+}

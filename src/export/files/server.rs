@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     block::BufferPool,
-    export::{LogSink, Uses},
+    export::{LogSink, Refusals, Uses},
     filesystem::{Attributes, Fault, FileSystem, Found, Kind, NodeId},
     sys::fuse_mount::MAX_READ,
 };
@@ -29,6 +29,7 @@ pub(super) struct Server {
     pub files: Arc<Served>,
     pub pace: Arc<Pace>,
     pub uses: Uses,
+    pub refusals: Refusals,
     pub callers: Arc<Callers>,
     pub owners: Owners,
     /// Whoever mounts.
@@ -71,12 +72,13 @@ pub(super) struct Shown {
 
 impl Server {
     pub(super) fn new(
-        (files, pace, uses, callers): (Arc<Served>, Arc<Pace>, Uses, Arc<Callers>),
+        (files, pace, callers): (Arc<Served>, Arc<Pace>, Arc<Callers>),
+        (uses, refusals): (Uses, Refusals),
         owners: Owners,
         log: LogSink,
     ) -> Self {
         let me = whoever_mounts();
-        Self { files, pace, uses, callers, owners, me, log, has_panicked: AtomicBool::new(false) }
+        Self { files, pace, uses, refusals, callers, owners, me, log, has_panicked: AtomicBool::new(false) }
     }
 
     /// Has the file system do something. A panic there ends neither the thread nor the process, which has the keys; the file
@@ -85,7 +87,12 @@ impl Server {
         let files = self.files.files().ok_or(Errno::EIO)?;
         match catch_unwind(AssertUnwindSafe(|| work(&*files))) {
             Ok(Ok(done)) => Ok(done),
-            Ok(Err(fault)) => Err(errno(fault)),
+            Ok(Err(fault)) => {
+                if fault == Fault::NoSpace {
+                    self.refusals.note();
+                }
+                Err(errno(fault))
+            }
             Err(_) => {
                 if !self.has_panicked.swap(true, Ordering::Relaxed) {
                     (self.log)("the file system's driver failed: nothing is written any more");

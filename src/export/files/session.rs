@@ -18,7 +18,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     export::{
-        LogSink, Uses,
+        LogSink, Refusals, Uses,
         fuse::session::{OwnMount, has_ended_within, mounting, serve},
     },
     filesystem::{Fault, FileSystem},
@@ -54,6 +54,7 @@ pub struct FilesExport {
     syncing: Option<JoinHandle<()>>,
     end: PipeReader,
     uses: Uses,
+    refusals: Refusals,
 }
 
 impl FilesExport {
@@ -74,15 +75,26 @@ impl FilesExport {
         let pace = Arc::new(Pace::new(promptness));
         let uses = Uses::default();
         let callers = Arc::new(Callers::default());
-        let shared = (Arc::clone(&served), Arc::clone(&pace), uses.clone(), Arc::clone(&callers));
-        let answering = Server::new(shared, owners, Arc::clone(log));
+        let refusals = Refusals::default();
+        let shared = (Arc::clone(&served), Arc::clone(&pace), Arc::clone(&callers));
+        let answering = Server::new(shared, (uses.clone(), refusals.clone()), owners, Arc::clone(log));
         let started = serve(answering, true, descriptor, Arc::clone(log));
         let (session, end) = started.map_err(|error| {
             let _the_first_error_counts = mount.take_away(true);
             error.during(mounting(dir))
         })?;
-        let mut export =
-            Self { mount, files, served, session: Some(session), pace, callers, syncing: None, end, uses };
+        let mut export = Self {
+            mount,
+            files,
+            served,
+            session: Some(session),
+            pace,
+            callers,
+            syncing: None,
+            end,
+            uses,
+            refusals,
+        };
         // The first answer; from here on an error drops the export, which unmounts.
         std::fs::metadata(dir).map_err(|error| Error::from(error).during(mounting(dir)))?;
         let _unchanged = fuse_mount::set_read_ahead(export.mount.device_number, fuse_mount::MAX_READ);
@@ -100,6 +112,11 @@ impl FilesExport {
     /// What counts the uses of its files.
     pub fn uses(&self) -> Uses {
         self.uses.clone()
+    }
+
+    /// What tells whether a program found no room.
+    pub fn refusals(&self) -> Refusals {
+        self.refusals.clone()
     }
 
     /// Becomes readable (end of file) when the session ends, for `poll` beside other descriptors.

@@ -246,6 +246,10 @@ impl Header for Luks1Header {
         crate::format::growth::check_larger(self.container_len, new_len)
     }
 
+    fn can_grow(&self, _: &Unlocked) -> bool {
+        true
+    }
+
     /// The data end where the container does.
     fn growth(&self, _: &Unlocked, _: &Credentials, new_len: u64, _: &dyn Rng) -> Result<Box<dyn Growth>> {
         Ok(Box::new(OpenEnd::new(self.container_len, new_len, self.parsed.data_offset, UNIT)?))

@@ -364,6 +364,10 @@ impl Header for Luks2Header {
         crate::format::growth::check_larger(self.container_len, new_len)
     }
 
+    fn can_grow(&self, _: &Unlocked) -> bool {
+        self.data_to_the_end().is_ok()
+    }
+
     /// The data end where the container does.
     fn growth(&self, _: &Unlocked, _: &Credentials, new_len: u64, _: &dyn Rng) -> Result<Box<dyn Growth>> {
         let (offset, unit) = self.data_to_the_end()?;

@@ -501,6 +501,10 @@ impl Header for NativeHeader {
         check_growth(self.current(), new_len, self.actual_len).map(drop)
     }
 
+    fn can_grow(&self, _: &Unlocked) -> bool {
+        true
+    }
+
     fn growth(
         &self,
         unlocked: &Unlocked,

@@ -281,6 +281,10 @@ impl Header for Locked {
         crate::format::growth::check_larger(self.container_len, new_len)
     }
 
+    fn can_grow(&self, unlocked: &Unlocked) -> bool {
+        Opened::of_key(&unlocked.volume_key).is_ok_and(|opened| opened.fills_its_container())
+    }
+
     fn growth(
         &self,
         unlocked: &Unlocked,

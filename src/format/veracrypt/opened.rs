@@ -196,6 +196,11 @@ impl Opened {
             .with_hint("--read-only opens it, to copy its content to a safe container"))
     }
 
+    /// Whether it is the outer volume, opened by its own header.
+    pub(super) fn fills_its_container(&self) -> bool {
+        self.place == Place::Normal
+    }
+
     /// What `info` shows.
     pub(super) fn describe(&self, container_len: u64) -> HeaderInfo {
         let header = &self.header;

@@ -153,6 +153,7 @@ impl Builtin {
         let mount = find_mount(path, "fuse.");
         let id = mount.as_ref().ok().and_then(|mount| mount.as_ref().map(|mount| mount.id));
         session.sign = Some(Sign::Asked(export.uses()));
+        session.refusals = Some(export.refusals());
         session.parts.push(Files { export, id, stop: Arc::clone(session.stop()), is_held: false });
         if mount?.is_none() {
             return Err(Error::new(ErrorKind::Io, "the mount does not show"));

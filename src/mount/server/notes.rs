@@ -245,7 +245,7 @@ impl Server {
         })
     }
 
-    fn note(&mut self, change: impl FnOnce(&mut Record)) {
+    pub(super) fn note(&mut self, change: impl FnOnce(&mut Record)) {
         if let Err(error) = self.session.note(change) {
             (self.log)(&format!("cannot note it for list: {error}"));
         }

@@ -105,6 +105,7 @@ pub(super) fn record(
         read_only: order.read_only,
         protection: volume.is_protected().then_some(Protection::Active),
         unwritten: None,
+        full: None,
         lost_at: None,
         pid: server.pid,
         uuid: volume.info().uuid.clone(),
