@@ -72,8 +72,8 @@ packages: static deb ## try both where nothing else of strongroom is: a bare roo
 	scripts/try.sh deb bookworm
 	scripts/try.sh deb trixie
 
-torture: tools ## kill the server under load, KILL_ROUNDS times (200) with each driver; cut the power at each write, CRASH_SEEDS ways (40)
-	STRONGROOM_KILL_ROUNDS=$(KILL_ROUNDS) $(CARGO) test --locked --test vault killed_server -- --nocapture
+torture: tools ## kill the server under load, and while its volume grows, KILL_ROUNDS times (200) with each driver; cut the power at each write, CRASH_SEEDS ways (40)
+	STRONGROOM_KILL_ROUNDS=$(KILL_ROUNDS) $(CARGO) test --locked --test vault killed -- --nocapture
 	STRONGROOM_CRASH_SEEDS=$(CRASH_SEEDS) $(CARGO) test --locked --test crash
 
 losses: tools ## every driver, file system, way to end and holder: what was written must be whole (root)

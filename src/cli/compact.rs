@@ -1,20 +1,22 @@
 //! `compact`: thin containers give back what is free in them.
 
-use std::{os::unix::fs::MetadataExt, path::Path};
+use std::{io, os::unix::fs::MetadataExt, path::Path};
 
 use serde::Serialize;
 use strongroom::{
     error::{Error, ErrorKind, Result},
     mount,
-    volume::{Access, Container, Volume},
+    volume::{Access, Container, HeldFolder, Volume},
 };
 
 use super::{
     args::CompactOptions,
+    interrupt,
     mounting::open,
     output::Console,
     plan::cannot_make,
     progress::ByteProgress,
+    resize::unlock_pieces,
     size::show_size,
     unlock::{read_header, refuse_missing_end, settle_format, unlock_with},
 };
@@ -57,6 +59,7 @@ fn compact(console: Console, options: &CompactOptions) -> Result<()> {
         let hint = format!("strongroom reencrypt {} ends it", strongroom::text::path::command_word(path));
         return Err(Error::new(ErrorKind::Usage, "a re-encryption is under way").with_hint(hint));
     }
+    unlock_pieces(console, path, &container, &*header, &unlocked)?;
     header.prepare_writing(&*container.storage(), &unlocked)?;
     let before = allocated(&container)?;
     let volume = Volume::open(&container, info, &unlocked);
@@ -64,6 +67,9 @@ fn compact(console: Console, options: &CompactOptions) -> Result<()> {
     mount::compact(&volume.device(), &mut |done, total| progress.step(done, total))?;
     drop(progress);
     drop(volume);
+    if let Some(pieces) = container.pieces() {
+        pieces.drop_empty(&mut |_| interrupt::check().map_err(|_| io::ErrorKind::Interrupted.into()))?;
+    }
     let compacted =
         Compacted { container: path, allocated_before: before, allocated: allocated(&container)? };
     console.done(&compacted, |compacted| {
@@ -78,5 +84,8 @@ fn compact(console: Console, options: &CompactOptions) -> Result<()> {
 
 /// Bytes that the container takes on its medium.
 fn allocated(container: &Container) -> Result<u64> {
-    Ok(container.file().metadata()?.blocks().saturating_mul(512))
+    match HeldFolder::of(container) {
+        Some(folder) => Ok(folder.takes()?),
+        None => Ok(container.file().metadata()?.blocks().saturating_mul(512)),
+    }
 }

@@ -192,7 +192,7 @@ everything.
 
 stick puts a vault, this program, the script open.sh and READ-ME.txt on a stick that is mounted. On another Linux machine with FUSE, sh open.sh in the stick's folder opens the vault on
 ~/Vaults/NAME, and sh open.sh close closes it. The program is copied to a folder of that machine first, so the stick may be mounted noexec. If the program needs libraries, a warning names them:
-one that make static built needs none (--program FILE). On FAT32 a vault has 4 GiB at most. Nothing is overwritten. If a power cut breaks it off, the same
+one that make static built needs none (--program FILE). What is too large for a file of FAT32 becomes a folder of pieces, or has 4 GiB at most in another format. Nothing is overwritten. If a power cut breaks it off, the same
 command makes what is missing. Whoever can write to the stick can change the program on it: open a stick that was out of your sight with a strongroom of your own.
 
 # Passwords and keyfiles

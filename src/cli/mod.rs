@@ -162,14 +162,13 @@ fn resolve_device(command: &mut Command) -> Result<()> {
 /// Puts the header file in the place of the folder of pieces that it is in: it stands for the whole container. What no folder of
 /// pieces can be made to do is refused.
 fn resolve_folder(command: &mut Command) -> Result<()> {
-    let new = "make a larger one, mount both, and copy the files: cp -r old/. new/";
-    let file = "strongroom convert CONTAINER FILE makes one file of it, with which that can be done";
     let refusal = match command {
         // They find what is mounted by its name, and touch no path.
         Command::Unmount(_) | Command::Close(_) | Command::Sync(_) => return Ok(()),
-        Command::Resize(_) => Some(("a folder of pieces cannot be resized yet", new)),
-        Command::Compact(_) => Some(("a folder of pieces cannot be compacted yet", file)),
-        Command::Reencrypt(_) => Some(("a folder of pieces cannot be re-encrypted yet", file)),
+        Command::Reencrypt(_) => Some((
+            "a folder of pieces keeps its volume key, which its piece map is made under",
+            "make one file of it: strongroom convert CONTAINER FILE; then strongroom reencrypt FILE, and strongroom convert FILE NEW --split SIZE",
+        )),
         _ => None,
     };
     let Some(path) = command.container_mut() else { return Ok(()) };

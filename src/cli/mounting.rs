@@ -151,7 +151,7 @@ pub(crate) fn mount_on(
 }
 
 /// Says what is wrong with the pieces of a folder. Where some cannot be read, it is not opened for writing.
-fn warn_of_pieces(console: Console, path: &Path, container: &Container) -> Result<()> {
+pub(crate) fn warn_of_pieces(console: Console, path: &Path, container: &Container) -> Result<()> {
     let found = match interrupt::asking_at_liberty(path, || glance(container)) {
         Err(error) if error.kind() == ErrorKind::Damaged && container.is_read_only() => {
             vec![error.reason().to_owned()]

@@ -8,11 +8,15 @@ use rustix::fs::{fstatfs, fstatvfs};
 use serde::Serialize;
 use strongroom::{
     block::ByteDevice,
-    crypto::{rng::OsRng, secret::Credentials},
+    crypto::{
+        rng::OsRng,
+        secret::{Credentials, VolumeKey},
+    },
     error::{Error, ErrorKind, Result},
     format::{Format, Header, KeyfileRole, Unlocked, native::Native},
     mount::{self, GrownFilesystem, Request},
-    volume::{Access, Container, Volume, grow},
+    unlock::HeaderFile,
+    volume::{Access, Container, Progress, Volume, grow, grow_folder},
 };
 
 use smaller::make_smaller;
@@ -20,7 +24,7 @@ use smaller::make_smaller;
 use super::{
     args::ResizeOptions,
     interrupt,
-    mounting::open,
+    mounting::{open, warn_of_pieces},
     output::Console,
     pin,
     plan::cannot_make,
@@ -70,6 +74,7 @@ fn resize(console: Console, options: &ResizeOptions) -> Result<()> {
     let (unlocked, credentials) =
         unlock_with(console, path, &*header, &options.unlock, options.keyslot.slot)?;
     refuse_missing_end(&container, &unlocked)?;
+    unlock_pieces(console, path, &container, &*header, &unlocked)?;
     if is_smaller {
         return make_smaller(console, options, (&container, &*header, &unlocked), size);
     }
@@ -78,6 +83,11 @@ fn resize(console: Console, options: &ResizeOptions) -> Result<()> {
         refuse_what_stays(&container, &*header, &unlocked)?;
     }
     let grown = grow_container(console, &container, &*header, (&unlocked, &credentials), size)?;
+    if container.pieces().is_some() {
+        // Its header files may be the same, and locked.
+        drop(container);
+        container = opened_anew(console, path, &unlocked.volume_key)?;
+    }
     let filesystem = if options.container_only || may_hide {
         let volume = Volume::open(&container, header.describe_unlocked(&unlocked), &unlocked);
         let way = mount::way_to_grow(&ByteDevice::new(volume.device()))?;
@@ -98,6 +108,10 @@ fn resize(console: Console, options: &ResizeOptions) -> Result<()> {
 fn resize_mounted(console: Console, options: &ResizeOptions, busy: Error) -> Result<()> {
     let path = options.container.as_path();
     let mut container = open_to_look(path, options.unlock.header_file())?;
+    if container.pieces().is_some() {
+        // Its server knows the files that it has, and no others.
+        return Err(busy);
+    }
     let section = container.section();
     if !mount::can_borrow(path, section.as_ref())? {
         return Err(busy);
@@ -157,9 +171,14 @@ fn grow_container(
     let is_larger =
         growth.container_len() > container.storage().size()? || growth.data_len() > before.data_size;
     let progress = ByteProgress::start(console, "filling");
-    grow(container, &*growth, &OsRng, &mut |done, total| progress.step(done, total))?;
+    let step: Progress<'_> = &mut |done, total| progress.step(done, total);
+    if container.pieces().is_some() {
+        grow_folder(container, &unlocked.volume_key, &*growth, &OsRng, step)?;
+    } else {
+        grow(container, &*growth, &OsRng, step)?;
+    }
     drop(progress);
-    if format == Native.name() {
+    if format == Native.name() && container.pieces().is_none() {
         pin::advance(console, &*container.storage(), &unlocked.volume_key);
     }
     let (container_size, data_size) = (growth.container_len(), growth.data_len());
@@ -201,16 +220,39 @@ fn bytes(size: NewSize, container: &Container) -> Result<u64> {
     match size {
         NewSize::To(size) => Ok(size),
         NewSize::By(more) => now.checked_add(more).ok_or_else(too_large),
-        NewSize::Max if !container.storage().limits().can_resize => Ok(now),
+        NewSize::Max if !container.storage().limits().can_resize && container.pieces().is_none() => Ok(now),
         NewSize::Max => {
             let room = fstatvfs(container.file()).map_err(std::io::Error::from)?;
             let free = nearly_all(room.f_bavail.saturating_mul(room.f_frsize));
             let max = now.checked_add(free).ok_or_else(too_large)?;
             let is_fat = fstatfs(container.file()).is_ok_and(|found| found.f_type == MSDOS_SUPER_MAGIC);
-            let max = if is_fat { max.min(FAT_LARGEST) } else { max };
+            let max = if is_fat && container.pieces().is_none() { max.min(FAT_LARGEST) } else { max };
             Ok((max / ROUNDED * ROUNDED).max(now))
         }
     }
+}
+
+/// Has the pieces of a folder be known, all of which must be there.
+pub(crate) fn unlock_pieces(
+    console: Console,
+    path: &Path,
+    container: &Container,
+    header: &dyn Header,
+    unlocked: &Unlocked,
+) -> Result<()> {
+    container.unlock_pieces(&header.describe_unlocked(unlocked), unlocked)?;
+    warn_of_pieces(console, path, container)
+}
+
+/// Opens a folder of pieces that has another size now, which ends what its new header files have begun.
+fn opened_anew(console: Console, path: &Path, key: &VolumeKey) -> Result<Container> {
+    let container = open(path, HeaderFile::default(), Access::ReadWrite)?;
+    let header = read_header(&container)?;
+    let unlocked = header.unlock_with_key(VolumeKey::copy_of(key.expose())?)?;
+    container.unlock_pieces(&header.describe_unlocked(&unlocked), &unlocked)?;
+    header.prepare_writing(&*container.storage(), &unlocked)?;
+    pin::advance(console, &*container.storage(), &unlocked.volume_key);
+    Ok(container)
 }
 
 /// Serves the volume to ourselves, and makes the file system in it as large as that.

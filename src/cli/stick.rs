@@ -68,8 +68,8 @@ fn prepare(console: Console, options: &StickOptions) -> Result<()> {
         Extra::new(stick, SCRIPT, script.as_bytes(), 0o755),
         Extra::new(stick, TEXT, text.as_bytes(), 0o644),
     ];
-    let size = interrupt::asking(stick, || size(console, options, &vault, &files))?;
-    let create = create_options(options, vault, size);
+    let room = interrupt::asking(stick, || room(console, options, &vault, &files))?;
+    let create = create_options(options, vault, &room);
     let place = || files.iter().map(Extra::place).collect::<Result<Vec<_>>>();
     let (vault, _, placed) = create::make(console, &create, || interrupt::asking(stick, place))
         .map_err(|error| cannot_make(error, "create", &create.container))?;
@@ -125,8 +125,17 @@ fn wanted(program: &Program) -> String {
     format!("the machine that opens the stick needs {}, as new as here", program.libraries().join(", "))
 }
 
-/// The size of the vault in bytes, beside the other files.
-fn size(console: Console, options: &StickOptions, vault: &Path, files: &[Extra<'_>]) -> Result<u64> {
+/// What the vault takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Room {
+    /// Bytes.
+    size: u64,
+    /// The bytes of a piece, where the stick takes no file as large as the vault.
+    split: Option<u64>,
+}
+
+/// The size of the vault in bytes, beside the other files, and whether it is in pieces.
+fn room(console: Console, options: &StickOptions, vault: &Path, files: &[Extra<'_>]) -> Result<Room> {
     let stick = File::open(&options.mountpoint)?;
     let room = fstatvfs(&stick).map_err(std::io::Error::from)?;
     let mut free = room.f_bavail.saturating_mul(room.f_frsize);
@@ -134,39 +143,51 @@ fn size(console: Console, options: &StickOptions, vault: &Path, files: &[Extra<'
         let len = if file.is_there()? { 0 } else { len(file.bytes) };
         free = free.saturating_sub(len.checked_next_multiple_of(room.f_frsize).unwrap_or(len));
     }
+    // FAT behind FUSE is known only by what it refuses.
+    let is_fat = |size| match fstatfs(&stick) {
+        Ok(found) if found.f_type == MSDOS_SUPER_MAGIC => Ok(true),
+        _ => Draft::check_place(vault, size, &OsRng).map(|fits| !fits),
+    };
+    let piece_len = piece_len(options);
     if let StickSize::Of(size) = options.size {
         if size <= free || options.provision == ProvisionChoice::Thin {
-            return Ok(size);
+            let is_split = piece_len.is_some() && size > FAT_LARGEST && is_fat(size)?;
+            return Ok(Room { size, split: piece_len.filter(|_| is_split) });
         }
         let (size, free) = (show_size(size), show_size(free));
         let reason = format!("the vault needs {size}, but only {free} are free for it");
         return Err(Error::new(ErrorKind::NoSpace, reason).with_hint("choose a smaller --size, or max"));
     }
     let free = nearly_all(free);
-    // FAT behind FUSE is known only by what it refuses.
-    let is_fat = || match fstatfs(&stick) {
-        Ok(found) if found.f_type == MSDOS_SUPER_MAGIC => Ok(true),
-        _ => Draft::check_place(vault, free, &OsRng).map(|fits| !fits),
-    };
-    let (size, is_cut) = largest(free, is_fat)?;
-    if is_cut {
+    let room = largest(free, piece_len, || is_fat(free))?;
+    if room.size < free / ROUNDED * ROUNDED {
         console.note(&format!(
             "FAT32 takes no larger file, so the vault gets {} of the {} that are free; exFAT would take all",
-            show_size(size),
+            show_size(room.size),
             show_size(free)
         ));
     }
-    Ok(size)
+    Ok(room)
 }
 
-/// The size of the largest vault, and whether FAT's limit made it that.
-fn largest(free: u64, is_fat: impl FnOnce() -> Result<bool>) -> Result<(u64, bool)> {
+/// How large pieces are, where a vault can have any. Making one writes all of it where there are no holes, and a thick vault makes all
+/// of them once.
+fn piece_len(options: &StickOptions) -> Option<u64> {
+    match (options.format, options.provision) {
+        (NewFormat::Native, ProvisionChoice::Thin) => Some(SMALL_PIECE),
+        (NewFormat::Native, _) => Some(LARGE_PIECE),
+        _ => None,
+    }
+}
+
+/// The largest vault: in pieces of `piece_len` bytes where FAT takes no such file, or else as large as that takes.
+fn largest(free: u64, piece_len: Option<u64>, is_fat: impl FnOnce() -> Result<bool>) -> Result<Room> {
     let is_cut = free > FAT_LARGEST && is_fat()?;
-    let size = if is_cut { FAT_LARGEST } else { free };
+    let size = if is_cut && piece_len.is_none() { FAT_LARGEST } else { free };
     match size / ROUNDED * ROUNDED {
         0 => Err(Error::new(ErrorKind::NoSpace, "there is no room for a vault")
             .with_hint("delete files on the stick, or give a --size")),
-        size => Ok((size, is_cut)),
+        size => Ok(Room { size, split: piece_len.filter(|_| is_cut) }),
     }
 }
 
@@ -180,17 +201,17 @@ fn vault_name(options: &StickOptions) -> String {
     format!("{}.{ending}", options.name)
 }
 
-fn create_options(options: &StickOptions, container: PathBuf, size: u64) -> CreateOptions {
+fn create_options(options: &StickOptions, container: PathBuf, room: &Room) -> CreateOptions {
     CreateOptions {
         container,
-        size: Some(size),
+        size: Some(room.size),
         filesystem: options.filesystem,
         owner: None,
         hidden: false,
         new: NewOptions {
             format: options.format,
             provision: Some(options.provision),
-            split: None,
+            split: room.split,
             label: options.label.clone(),
             sector_size: None,
             cipher: None,
@@ -330,6 +351,9 @@ fn exists(path: &Path) -> Error {
 const PROGRAM: &str = "strongroom";
 const SCRIPT: &str = "open.sh";
 const TEXT: &str = "READ-ME.txt";
+/// A folder of FAT32 takes 65 534 of them: 511 GiB.
+const SMALL_PIECE: u64 = 8 << 20;
+const LARGE_PIECE: u64 = 1 << 30;
 /// So much is written between two looks at whether to stop.
 const PIECE: usize = 1 << 20;
 const VERACRYPT: &str = "  Install VeraCrypt (https://veracrypt.fr). Choose this vault in it with
@@ -345,11 +369,14 @@ mod tests {
     fn the_largest_vault_is_what_is_free_or_what_fat_takes() {
         let no = || Ok(false);
         let never = || panic!("a small file says nothing of FAT");
-        assert_eq!(largest(3 << 30, never).unwrap(), (3 << 30, false));
-        assert_eq!(largest((29 << 30) + 5, no).unwrap(), (29 << 30, false));
-        assert_eq!(largest(29 << 30, || Ok(true)).unwrap(), (4095 << 20, true));
-        assert_eq!(largest(4095 << 20, never).unwrap(), (4095 << 20, false));
-        assert_eq!(largest(ROUNDED - 1, never).unwrap_err().kind(), ErrorKind::NoSpace);
+        let piece = Some(LARGE_PIECE);
+        let whole = |size| Room { size, split: None };
+        assert_eq!(largest(3 << 30, piece, never).unwrap(), whole(3 << 30));
+        assert_eq!(largest((29 << 30) + 5, piece, no).unwrap(), whole(29 << 30));
+        assert_eq!(largest(29 << 30, piece, || Ok(true)).unwrap(), Room { size: 29 << 30, split: piece });
+        assert_eq!(largest(29 << 30, None, || Ok(true)).unwrap(), whole(4095 << 20));
+        assert_eq!(largest(4095 << 20, None, never).unwrap(), whole(4095 << 20));
+        assert_eq!(largest(ROUNDED - 1, piece, never).unwrap_err().kind(), ErrorKind::NoSpace);
     }
 
     #[test]

@@ -40,6 +40,16 @@ pub trait Growth: fmt::Debug {
         None
     }
 
+    /// What is to stand behind the data, where that lies in a file of its own, which is put in the place of the old one: the larger size
+    /// is in force from then on, and whoever opens the container for writing ends the rest. Refuses a header that was changed since.
+    ///
+    /// # Errors
+    /// `Busy`; `Unsupported` where nothing stands there.
+    fn end(&self, storage: &dyn Storage) -> Result<End> {
+        let _ = storage;
+        Err(no_end())
+    }
+
     /// Writes what tells of the larger size, in an order in which a power cut at any moment leaves a container that opens, with
     /// the old size or the new one.
     ///
@@ -56,12 +66,34 @@ pub trait Shrinkage: fmt::Debug {
     /// The volume's size then, in bytes.
     fn data_len(&self) -> u64;
 
+    /// As [`Growth::end`].
+    ///
+    /// # Errors
+    /// As [`Growth::end`].
+    fn end(&self, storage: &dyn Storage) -> Result<End> {
+        let _ = storage;
+        Err(no_end())
+    }
+
     /// Writes what tells of the smaller size, and cuts the storage, in an order in which a power cut at any moment leaves a container
     /// that opens, with the old size or the new one.
     ///
     /// # Errors
     /// What writing gave.
     fn commit(&self, storage: &dyn Storage) -> Result<()>;
+}
+
+/// What stands behind the data of a container of another size.
+#[derive(Debug)]
+pub struct End {
+    /// Where the data end.
+    pub data_end: u64,
+    /// The bytes from there to the container's end.
+    pub bytes: Vec<u8>,
+}
+
+fn no_end() -> Error {
+    Error::new(ErrorKind::Unsupported, "nothing stands behind its data")
 }
 
 /// Refuses to make a container of `len` bytes one of `new_len` where that is fewer.

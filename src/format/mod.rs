@@ -23,7 +23,7 @@ pub use backup::{HeaderBackup, HeaderRestore};
 pub use create::{Blueprint, Extent, KdfBounds, NewHeader, Provision, Room, Wishes};
 pub use finding::{Finding, Severity};
 pub use fingerprint::{Fact, Fingerprint, State, Subject, digest_of, hex};
-pub use growth::{CutEnd, Growth, OpenEnd, Shrinkage};
+pub use growth::{CutEnd, End, Growth, OpenEnd, Shrinkage};
 pub use info::{CopyInfo, CopyState, Detail, HeaderInfo, KdfInfo, KeyslotInfo};
 pub use uuid::{hyphenated, new_uuid, parse_uuid};
 

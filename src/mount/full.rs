@@ -9,7 +9,6 @@ use super::filesystem::Contents;
 use crate::{
     error::Result,
     filesystem::Space,
-    format::{Format, Header, Unlocked, native::Native},
     sys::process::may_resize_ext,
     text::path::command_word,
     volume::{ByteDevice, Container, Volume},
@@ -81,22 +80,18 @@ pub(super) enum Remedy {
 }
 
 impl Remedy {
-    /// That of a volume in `container`, which `header` opened.
+    /// That of a volume in `container`, which can grow or not.
     ///
     /// # Errors
     /// What reading the volume gave.
-    pub(super) fn of(
-        container: &Container,
-        (header, unlocked): (&dyn Header, &Unlocked),
-        volume: &Volume,
-    ) -> Result<Self> {
+    pub(super) fn of(container: &Container, can_grow: bool, volume: &Volume) -> Result<Self> {
         let contents = Contents::of(&ByteDevice::new(volume.device()))?;
-        let is_detached_native = container.header_file().is_some() && volume.info().format == Native.name();
         let stays = matches!(contents, Contents::Fat | Contents::Exfat | Contents::Unknown);
-        if stays || is_detached_native || container.section().is_some() || !header.can_grow(unlocked) {
+        if stays || !can_grow {
             return Ok(Self::Copy);
         }
-        if !container.storage().limits().can_resize {
+        let is_folder = container.pieces().is_some();
+        if !is_folder && !container.storage().limits().can_resize {
             let is_file = container.file().metadata().is_ok_and(|found| found.is_file());
             return Ok(if is_file { Self::Copy } else { Self::Device });
         }
@@ -109,7 +104,7 @@ impl Remedy {
         let detached = container.header_path().map(|path| format!(" --header {}", command_word(path)));
         Ok(Self::Resize {
             options: [format, detached].into_iter().flatten().collect(),
-            is_live: grows_mounted && volume.live().is_some(),
+            is_live: grows_mounted && !is_folder && volume.live().is_some(),
         })
     }
 

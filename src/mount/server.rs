@@ -79,7 +79,7 @@ use crate::{
         },
         socket::receive_descriptors,
     },
-    volume::{BlockDevice, Container, LiveReencryption, LiveVolume, Shortage, Volume},
+    volume::{BlockDevice, Container, LiveReencryption, LiveVolume, Shortage, Volume, can_grow},
 };
 
 /// A server's exit status where not all that was written is kept.
@@ -226,7 +226,7 @@ impl Server {
         container.unlock_pieces(&info, &unlocked)?;
         let volume = Volume::open(&container, info, &unlocked);
         // Where it cannot be told, `list` says nothing of room.
-        let remedy = Remedy::of(&container, (&*header, &unlocked), &volume).ok();
+        let remedy = Remedy::of(&container, can_grow(&container, &*header, &unlocked), &volume).ok();
         drop(unlocked);
         if !matches!(order.target, Target::Private) {
             // Where they cannot be read, nobody is told of such a change.

@@ -11,11 +11,17 @@ use crate::{
     block::{BlockDevice, LiveDevice},
     crypto::rng::Rng,
     error::{Error, ErrorKind, Result},
-    format::{Growth, Shrinkage},
+    format::{Format, Growth, Header, Shrinkage, Unlocked, native::Native},
     mapping::Layout,
     storage::Storage,
     text::exact_size,
 };
+
+/// Whether a container can become larger, on a medium that has the room.
+pub fn can_grow(container: &Container, header: &dyn Header, unlocked: &Unlocked) -> bool {
+    let is_apart = container.header_file().is_some() && header.describe().format == Native.name();
+    !is_apart && container.section().is_none() && header.can_grow(unlocked)
+}
 
 /// Carries out a growth: new space first, filled with random bytes, then what tells of it.
 ///
@@ -62,8 +68,22 @@ pub fn shrink(
             "a block device, or what is read-only, keeps its size",
         ));
     }
+    check_end(&storage, layout, shrinkage, is_known_free)?;
+    shrinkage.commit(&*storage)
+}
+
+/// Refuses to cut off what the file system inside needs.
+///
+/// # Errors
+/// As [`shrink`].
+pub(super) fn check_end(
+    storage: &Arc<dyn Storage>,
+    layout: Layout,
+    shrinkage: &dyn Shrinkage,
+    is_known_free: bool,
+) -> Result<()> {
     let (len, container_len) = (shrinkage.data_len(), shrinkage.container_len());
-    match extent(&*device(Arc::clone(&storage), layout))? {
+    match extent(&*device(Arc::clone(storage), layout))? {
         Some(found) if found.len > len => {
             let least = container_len.saturating_sub(len).saturating_add(found.len);
             let name = found.file_system.name();
@@ -84,7 +104,7 @@ pub fn shrink(
         }
         _ => {}
     }
-    shrinkage.commit(&*storage)
+    Ok(())
 }
 
 /// A volume that is served, and can become larger meanwhile.

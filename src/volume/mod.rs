@@ -17,6 +17,7 @@ pub mod image;
 mod label;
 mod partitions;
 mod pieces;
+mod pieces_resize;
 pub mod pin;
 pub mod reencrypt;
 mod renewal;
@@ -37,7 +38,7 @@ pub use draft::{Draft, Occupant, occupant};
 pub use duplicate::{Duplicate, duplicate_to, has_room_for, nameless_copy};
 pub use erase::erase;
 pub use fill::{Progress, fill_around, fill_range, find_empty, prepare, prepare_storage};
-pub use grow::{LiveVolume, grow, prepare_growth, shrink};
+pub use grow::{LiveVolume, can_grow, grow, prepare_growth, shrink};
 pub use header::{
     Kept, backup_header, header_without_container, keep_bytes, keep_replaced, new_header_file,
     open_for_backup, plan_restore,
@@ -47,6 +48,7 @@ pub use partitions::{
     PartitionContents, only_container, partition_flaw, partition_range, partitions_of, range_from,
 };
 pub use pieces::{NewPieces, check_pieces, container_file, glance};
+pub use pieces_resize::{grow_folder, shrink_folder};
 pub use reencrypt::{LiveReencryption, LiveState, LiveStatus, Reencryption, Work};
 pub use renewal::{Change, KnownHeader};
 pub use within::{Stranger, stranger_within};

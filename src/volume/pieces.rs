@@ -295,7 +295,7 @@ pub fn check_pieces(container: &Container) -> Result<Vec<Finding>> {
         .iter()
         .map(|fault| match fault {
             Fault::Piece(_) => Finding::error("pieces", fault.to_string()),
-            Fault::Beside(_) => Finding::warning("pieces", fault.to_string()),
+            Fault::Behind(_) | Fault::Beside(_) => Finding::warning("pieces", fault.to_string()),
         })
         .collect();
     if survey.more > 0 {
@@ -315,7 +315,7 @@ fn told(survey: &Survey) -> Vec<String> {
 }
 
 /// Says what is wrong with a folder as an error of the right kind.
-fn of_pieces(error: io::Error) -> Error {
+pub(super) fn of_pieces(error: io::Error) -> Error {
     match error.downcast::<PieceError>() {
         Ok(fault @ PieceError::Forged) => Error::caused_by(ErrorKind::Tampered, fault),
         Ok(fault @ PieceError::Block(_, BlockError::Version(_))) => {

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Two writers at once. Each name is noted outside only after the file was synced. A part is overwritten and noted anew.
-const LOAD: &str = "
+pub(crate) const LOAD: &str = "
     write() {
         i=0
         while true; do
@@ -35,7 +35,7 @@ const VERIFY: &str = "
 
 #[test]
 fn a_killed_server_loses_nothing_that_was_synced() {
-    let rounds = std::env::var("STRONGROOM_KILL_ROUNDS").map_or(3, |rounds| rounds.parse().unwrap());
+    let rounds = rounds(3);
     with_each_driver("--size 64M --provision quick", |world| {
         let start = Instant::now();
         let mut numbers = Numbers(0x9E37_79B9_7F4A_7C15);
@@ -68,17 +68,22 @@ fn a_killed_server_loses_nothing_that_was_synced() {
     });
 }
 
+/// So many times are asked for, or this usual number.
+pub(crate) fn rounds(usual: u32) -> u32 {
+    std::env::var("STRONGROOM_KILL_ROUNDS").map_or(usual, |rounds| rounds.parse().unwrap())
+}
+
 /// How many files of the last round are as they were when they were synced. All must be.
-fn verified(world: &World, round: u32) -> u32 {
+pub(crate) fn verified(world: &World, round: u32) -> u32 {
     let kept = world.shell(VERIFY);
     kept.trim().parse().unwrap_or_else(|_| panic!("{world}, round {round}: lost: {kept}"))
 }
 
 /// Random moments, the same in each run (xorshift64).
-struct Numbers(u64);
+pub(crate) struct Numbers(pub(crate) u64);
 
 impl Numbers {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

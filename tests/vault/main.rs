@@ -15,6 +15,7 @@ mod defaults;
 mod errno;
 mod fstab;
 mod growing;
+mod growth_kills;
 mod headers;
 mod idle;
 mod images;

@@ -310,10 +310,9 @@ fn what_a_folder_of_pieces_cannot_do_is_refused_in_one_line() {
     with_vault_of(Who::User, OTHER, |world| {
         create(world, "--size 16M --split 1M");
         for (command, told) in [
-            ("resize p +1M --password-file password", "cannot be resized yet"),
-            ("compact p --password-file password", "cannot be compacted yet"),
-            ("reencrypt p --password-file password", "cannot be re-encrypted yet"),
-            ("reencrypt p/header --password-file password", "cannot be re-encrypted yet"),
+            ("resize p +2000000M --password-file password", "too many pieces"),
+            ("reencrypt p --password-file password", "strongroom convert FILE NEW --split SIZE"),
+            ("reencrypt p/header --password-file password", "keeps its volume key"),
             ("mount p m --offset 4096 --password-file password", "a folder of pieces"),
             ("create p --size 4M --split 1M --password-file password", "already exists"),
             (
@@ -476,5 +475,76 @@ fn only_the_password_tells_which_pieces_were_never_made() {
             missing.status == Some(4) && missing.errors.contains("piece 00000000 is missing"),
             "{missing:?}"
         );
+    });
+}
+
+#[test]
+fn a_folder_of_pieces_grows_with_its_files_and_becomes_smaller_again() {
+    for provision in ["thin", "quick", "thick"] {
+        with_vault(OTHER, |world| {
+            create(world, &format!("--size 40M --split 1M --provision {provision}"));
+            mount(world, "");
+            world.shell("head -c 9M /dev/urandom > m/a; sha256sum m/a > sums");
+            let mounted = world.strongroom("resize p +24M --password-file password");
+            assert_eq!(mounted.status, Some(5), "{world}: {mounted:?}");
+            world.done("unmount m");
+            let resized = world.json("resize p +24M --password-file password");
+            assert_eq!(resized["container_size"], 64 << 20, "{world}: {resized}");
+            assert_eq!(resized["filesystem"], "ext4", "{world}: {resized}");
+            assert_eq!(pieces(world) == 63, provision != "thin", "{world}: {provision}");
+            let same = world.strongroom("resize p 64M --password-file password");
+            assert!(same.errors.contains("was as large already"), "{world}: {same:?}");
+            mount(world, "");
+            world
+                .shell("sha256sum --quiet -c sums; head -c 30M /dev/urandom > m/b; sha256sum m/a m/b > sums");
+            world.done("unmount m");
+            assert_eq!(world.json("check p --password-file password")["ok"], true, "{world}");
+            let refused = world.strongroom("resize p 40M --password-file password");
+            assert_eq!(refused.status, Some(5), "{world}: {refused:?}");
+            mount(world, "");
+            world.shell("rm m/b; sha256sum m/a > sums");
+            world.done("unmount m");
+            world.done("mount --block p m --password-file password");
+            world.shell("PATH=$PATH:/usr/sbin:/sbin; e2fsck -fp m/volume; resize2fs m/volume 30M");
+            world.done("unmount m");
+            let resized = world.json("resize p 40M --password-file password");
+            assert_eq!(resized["container_size"], 40 << 20, "{world}: {resized}");
+            assert!(pieces(world) <= 39, "{world}");
+            mount(world, "");
+            world.shell("sha256sum --quiet -c sums");
+            world.done("unmount m");
+            let checked = world.json("check p --password-file password");
+            assert_eq!(checked["ok"], true, "{world}: {checked}");
+            // The form without pieces is the same container.
+            world.done("convert p one --password-file password");
+            world.done("mount one m --password-file password");
+            world.shell("sha256sum --quiet -c sums");
+            world.done("unmount m");
+        });
+    }
+}
+
+#[test]
+fn compact_takes_pieces_away_that_hold_nothing_any_more() {
+    with_vault_of(Who::User, OTHER, |world| {
+        create(world, "--size 64M --split 1M");
+        mount(world, "");
+        world.shell("seq 900000 > m/kept; head -c 20M /dev/urandom > m/gone; sync -f m; rm m/gone");
+        world.done("unmount m");
+        let before = pieces(world);
+        let told = world.json("compact p --password-file password");
+        assert!(pieces(world) + 15 < before, "{} of {before}", pieces(world));
+        let takes = world.shell("stat -c %b p/* | awk '{ all += $1 } END { print all }'");
+        let takes: u64 = takes.trim().parse().unwrap();
+        assert_eq!(told["allocated"], takes * 512, "{told}");
+        let again = world.strongroom("compact p --password-file password");
+        assert!(again.errors.contains("nothing to give back"), "{again:?}");
+        assert_eq!(world.json("check p --password-file password")["ok"], true);
+        mount(world, "");
+        world.shell("seq 900000 | cmp - m/kept; head -c 20M /dev/urandom > m/new; sha256sum m/new > sums");
+        world.done("unmount m");
+        mount(world, "");
+        world.shell("sha256sum --quiet -c sums");
+        world.done("unmount m");
     });
 }

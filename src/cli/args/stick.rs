@@ -13,8 +13,8 @@ pub(crate) struct StickOptions {
     /// Where the stick is mounted
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) mountpoint: PathBuf,
-    /// Size of the vault (10G or 10GiB is 10·2^30 bytes, 10GB is 10·10^9), or max: nearly all of the free space, and on FAT32
-    /// 4 GiB at most
+    /// Size of the vault (10G or 10GiB is 10·2^30 bytes, 10GB is 10·10^9), or max: nearly all of the free space. What is
+    /// too large for a file of FAT32 becomes a folder of pieces; in other formats it takes 4 GiB at most
     #[arg(short, long, value_name = "SIZE|max", value_parser = parse_stick_size)]
     pub(crate) size: StickSize,
     /// Name of the vault, without its ending: letters, digits, dots, dashes and underscores

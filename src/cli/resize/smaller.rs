@@ -4,10 +4,10 @@ use strongroom::{
     error::Result,
     format::{Format, Header, Unlocked, native::Native},
     mount::GrownFilesystem,
-    volume::{Container, shrink},
+    volume::{Container, shrink, shrink_folder},
 };
 
-use super::{Resizing, report};
+use super::{Resizing, opened_anew, report};
 use crate::cli::{args::ResizeOptions, output::Console, pin, progress::spin};
 
 /// Makes a container smaller that nobody has mounted, where nothing in it needs what goes.
@@ -21,9 +21,15 @@ pub(super) fn make_smaller(
     let shrinkage = header.shrinkage(unlocked, size)?;
     let format = header.describe().format;
     spin(console, "making it smaller", || {
-        shrink(container, unlocked.layout.clone(), &*shrinkage, options.container_only)
+        let (layout, is_known_free) = (unlocked.layout.clone(), options.container_only);
+        if container.pieces().is_none() {
+            return shrink(container, layout, &*shrinkage, is_known_free);
+        }
+        shrink_folder(container, (&unlocked.volume_key, layout), &*shrinkage, is_known_free)
     })?;
-    if format == Native.name() {
+    if container.pieces().is_some() {
+        opened_anew(console, &options.container, &unlocked.volume_key)?;
+    } else if format == Native.name() {
         pin::advance(console, &*container.storage(), &unlocked.volume_key);
     }
     let done = Resizing {

@@ -53,7 +53,7 @@ fetch_program() {
 if [ $# -eq 0 ] && [ ! -t 0 ]; then
     open_terminal
 fi
-[ -f "$vault" ] || fail "there is no vault here: $vault"
+[ -e "$vault" ] || fail "there is no vault here: $vault"
 fetch_program
 case ${1-} in
 close)

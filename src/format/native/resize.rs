@@ -22,7 +22,7 @@ use crate::{
         secret::VolumeKey,
     },
     error::{Error, ErrorKind, Result},
-    format::{Growth, Provision, growth::check_larger},
+    format::{End, Growth, Provision, growth::check_larger},
     storage::Storage,
     text::exact_size,
 };
@@ -119,6 +119,11 @@ impl Growth for NativeGrowth {
 
     fn check(&self, storage: &dyn Storage) -> Result<()> {
         refuse_detached(storage)
+    }
+
+    fn end(&self, storage: &dyn Storage) -> Result<End> {
+        begin(storage, &self.base)?;
+        end_of(&self.new, &self.key)
     }
 
     fn commit(&self, storage: &dyn Storage) -> Result<()> {
@@ -283,6 +288,15 @@ pub(super) fn begin(storage: &dyn Storage, base: &HeaderCopy) -> Result<()> {
             .with_hint("try again"));
     }
     make_durable(storage, &copies, base)
+}
+
+/// What stands behind the data of a container with this header.
+pub(super) fn end_of(new: &HeaderCopy, key: &VolumeKey) -> Result<End> {
+    let Geometry { backup_offset, container_len, .. } = new.superblock.geometry;
+    let mut bytes = new.for_index(CopyIndex::B, key)?.as_bytes().to_vec();
+    let len = container_len.saturating_sub(backup_offset);
+    bytes.resize(usize::try_from(len).unwrap_or(usize::MAX), 0);
+    Ok(End { data_end: backup_offset, bytes })
 }
 
 /// NAT-SIZE-01.

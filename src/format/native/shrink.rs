@@ -8,14 +8,14 @@ use super::{
     copy::HeaderCopy,
     layout::{ALIGNMENT, MAGIC, RECORD_MAGIC},
     ledger::{Ledger, WorkAreas},
-    resize::{begin, clear_end, finish, laid_out, overwrite, refuse_detached},
+    resize::{begin, clear_end, end_of, finish, laid_out, overwrite, refuse_detached},
     slots::slot_offset,
     superblock::{CopyIndex, Geometry},
 };
 use crate::{
     crypto::secret::VolumeKey,
     error::{Error, ErrorKind, Result},
-    format::Shrinkage,
+    format::{End, Shrinkage},
     storage::Storage,
     text::exact_size,
 };
@@ -85,6 +85,11 @@ impl Shrinkage for NativeShrinkage {
 
     fn data_len(&self) -> u64 {
         self.geometry().data_len
+    }
+
+    fn end(&self, storage: &dyn Storage) -> Result<End> {
+        begin(storage, &self.base)?;
+        end_of(&self.new, &self.key)
     }
 
     fn commit(&self, storage: &dyn Storage) -> Result<()> {

@@ -146,6 +146,17 @@ impl Geometry {
         Self { set, ..self }
     }
 
+    /// The same with another size: data up to `tail_offset`, and `container_len` bytes in all. `None` where there is no such folder.
+    pub fn resized(&self, tail_offset: u64, container_len: u64) -> Option<Self> {
+        let Self { uuid, set, front_len, piece_len, .. } = *self;
+        Self::new(Shape { uuid, set, container_len, front_len, tail_offset, piece_len })
+    }
+
+    /// Whether they are the same but for their sizes: of one folder.
+    pub fn lies_alike(&self, other: &Self) -> bool {
+        Some(*self) == other.resized(self.tail_offset, self.container_len)
+    }
+
     /// The container's identity.
     pub const fn uuid(&self) -> &[u8; 16] {
         &self.uuid
@@ -187,6 +198,13 @@ impl Geometry {
         let start = u64::from(index).saturating_mul(self.payload_len());
         let left = self.tail_offset.saturating_sub(self.front_len).saturating_sub(start);
         left.min(self.payload_len()).saturating_add(BLOCK_LEN_U64)
+    }
+
+    /// Whether the file of a piece may have this size. The last one may be longer: a change of size was broken off (PCS-SIZE-02).
+    pub fn fits(&self, index: u32, len: u64) -> bool {
+        let least = self.file_len(index);
+        let most = if index.saturating_add(1) == self.pieces() { self.piece_len } else { least };
+        (least..=most).contains(&len)
     }
 
     /// The piece in which the byte `offset` of the container lies, where in its file, and how many bytes of the container follow

@@ -115,6 +115,16 @@ impl OpenPieces {
         self.open.read().unwrap_or_else(PoisonError::into_inner).get(&index).map(Arc::clone)
     }
 
+    /// Closes a piece whose file is taken away. What was written to it is of no use any more.
+    pub(super) fn forget(&self, index: u32) {
+        self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&index);
+    }
+
+    /// So many may be open.
+    pub(super) const fn most(&self) -> usize {
+        self.most
+    }
+
     /// Whether the next one that is opened has another one be closed.
     pub(super) fn is_full(&self) -> bool {
         self.open.read().unwrap_or_else(PoisonError::into_inner).len() >= self.most

@@ -45,6 +45,9 @@ pub trait Folder: fmt::Debug + Send + Sync {
     /// Gives a file another name, and takes that from whatever had it.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
+    /// Takes a file away.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
     /// Returns once all names are as they are now after a power cut, too.
     fn sync(&self) -> io::Result<()>;
 
@@ -274,6 +277,11 @@ impl Folder for DirFolder {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let _waiting = Request::to_change()?;
         Ok(renameat(&self.folder, from, &self.folder, to)?)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let _waiting = Request::to_change()?;
+        Ok(unlinkat(&self.folder, name, AtFlags::empty())?)
     }
 
     fn sync(&self) -> io::Result<()> {

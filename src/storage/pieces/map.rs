@@ -51,6 +51,20 @@ impl Bits {
         Self { count, bytes: vec![0; bits_len(count)] }
     }
 
+    /// All of `count` pieces.
+    pub(super) fn all(count: u32) -> Self {
+        let mut bits = Self::none(count);
+        (0..count).for_each(|index| bits.add(index));
+        bits
+    }
+
+    /// Those of the pieces in it that are among the first `count`.
+    pub(super) fn resized(&self, count: u32) -> Self {
+        let mut bits = Self::none(count);
+        (0..count.min(self.count)).filter(|index| self.has(*index)).for_each(|index| bits.add(index));
+        bits
+    }
+
     /// How many pieces there are, in the set or not.
     pub const fn count(&self) -> u32 {
         self.count
@@ -69,6 +83,14 @@ impl Bits {
             && let Some(byte) = self.bytes.get_mut(at)
         {
             *byte |= 1 << (index & 7);
+        }
+    }
+
+    /// Takes a piece out.
+    pub(super) fn remove(&mut self, index: u32) {
+        let at = usize::try_from(index >> 3).unwrap_or(usize::MAX);
+        if let Some(byte) = self.bytes.get_mut(at) {
+            *byte &= !(1 << (index & 7));
         }
     }
 

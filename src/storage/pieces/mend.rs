@@ -26,6 +26,14 @@ pub fn mend(folder: &dyn Folder) -> io::Result<Option<&'static str>> {
     };
     let found = [told(&header, Role::Header, HEADER_NAME), told(&copy, Role::Copy, COPY_NAME)];
     match found {
+        [Ok(before), Ok(after)] if before != after => {
+            let (Some(header), Some(copy)) = (header, copy) else { return Ok(None) };
+            if super::found(&*header, &*copy).is_err() {
+                // Whoever opens it is told.
+                return Ok(None);
+            }
+            super::resize::finish(folder, (&*header, &before), (&*copy, &after)).map(Some)
+        }
         [Ok(_), Ok(_)] => Ok(None),
         [Ok(geometry), Err(fault)] => {
             let source = header.ok_or(io::ErrorKind::NotFound)?;

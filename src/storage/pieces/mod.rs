@@ -2,11 +2,13 @@
 //! (`spec/pieces-v1.md`). Put together they are the container, byte for byte.
 
 mod block;
+mod compact;
 mod error;
 mod files;
 mod folder;
 mod map;
 mod mend;
+mod resize;
 mod standing;
 mod survey;
 #[cfg(test)]
@@ -32,6 +34,7 @@ pub use survey::{Fault, Survey};
 
 use self::{
     block::BLOCK_LEN_U64,
+    compact::clear,
     files::{OpenPiece, OpenPieces},
     map::{Made, map_len},
     standing::Known,
@@ -60,6 +63,8 @@ pub struct Pieces {
     geometry: Geometry,
     header: Around,
     copy: Around,
+    /// Whether the header files do not both have this size: nothing is written to them then.
+    is_between_sizes: bool,
     folder: Arc<dyn Folder>,
     open: OpenPieces,
     state: RwLock<State>,
@@ -73,12 +78,14 @@ pub struct Pieces {
 #[derive(Debug)]
 struct Around {
     file: Arc<dyn Storage>,
+    /// Where they begin in it.
+    area: u64,
     is_dirty: AtomicBool,
 }
 
 impl Around {
-    const fn new(file: Arc<dyn Storage>) -> Self {
-        Self { file, is_dirty: AtomicBool::new(false) }
+    const fn new(file: Arc<dyn Storage>, area: u64) -> Self {
+        Self { file, area, is_dirty: AtomicBool::new(false) }
     }
 
     fn write(&self, buf: &[u8], offset: u64) -> io::Result<()> {
@@ -129,7 +136,7 @@ impl Pieces {
         copy: Arc<dyn Storage>,
         most_open: usize,
     ) -> io::Result<Self> {
-        let geometry = Self::geometry_of(&*header, &*copy)?;
+        let Found { header: told, geometry } = found(&*header, &*copy)?;
         let mut candidates: Vec<_> =
             [&header, &copy].into_iter().filter_map(|file| read_map(&**file, &geometry)).collect();
         candidates.sort_by_key(|map| std::cmp::Reverse(map.generation));
@@ -143,7 +150,10 @@ impl Pieces {
             is_behind: false,
             candidates,
         };
-        Ok(Self::with(geometry, (folder, header, copy), most_open, state))
+        let mut pieces = Self::with(geometry, (folder, header, copy), most_open, state);
+        pieces.header.area = area_offset(&told);
+        pieces.is_between_sizes = told != geometry;
+        Ok(pieces)
     }
 
     /// How a container lies in the folder of these header files.
@@ -151,11 +161,7 @@ impl Pieces {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn geometry_of(header: &dyn Storage, copy: &dyn Storage) -> io::Result<Geometry> {
-        let geometry = read_block(header, Role::Header, HEADER_NAME)?;
-        if read_block(copy, Role::Copy, COPY_NAME)? != geometry {
-            return Err(PieceError::Apart.into());
-        }
-        Ok(geometry)
+        Ok(found(header, copy)?.geometry)
     }
 
     /// Makes the header file and its copy in an empty folder. Its pieces are holes, and nobody opens it before
@@ -196,8 +202,9 @@ impl Pieces {
     ) -> Self {
         Self {
             geometry,
-            header: Around::new(header),
-            copy: Around::new(copy),
+            header: Around::new(header, area_offset(&geometry)),
+            copy: Around::new(copy, area_offset(&geometry)),
+            is_between_sizes: false,
             folder,
             open: OpenPieces::new(most_open),
             state: RwLock::new(state),
@@ -321,22 +328,26 @@ impl Pieces {
     fn write_map(&self) -> io::Result<()> {
         // PCS-MAKE-02: the names of the pieces are durable before the map counts on them.
         self.folder.sync()?;
-        let state = self.read_state();
-        let generation = state.generation.saturating_add(1);
-        let map = match &state.made {
-            Made::All => PieceMap::all(generation),
-            Made::Some(bits) => PieceMap::some(generation, bits.clone()),
-        };
-        let bytes = map.bytes(&self.geometry, state.key.as_ref());
-        drop(state);
+        let bytes = self.next_map();
         // PCS-MAP-04: one after the other, so that a power cut leaves one whole.
         for around in [&self.copy, &self.header] {
             around.write(&bytes, BLOCK_LEN_U64)?;
             around.sync()?;
         }
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        (state.generation, state.is_behind) = (generation, false);
+        (state.generation, state.is_behind) = (state.generation.saturating_add(1), false);
         Ok(())
+    }
+
+    /// The map of the next generation.
+    fn next_map(&self) -> Vec<u8> {
+        let state = self.read_state();
+        let generation = state.generation.saturating_add(1);
+        let map = match &state.made {
+            Made::All => PieceMap::all(generation),
+            Made::Some(bits) => PieceMap::some(generation, bits.clone()),
+        };
+        map.bytes(&self.geometry, state.key.as_ref())
     }
 
     /// The piece of this number; `None` where it was never made.
@@ -377,7 +388,10 @@ impl Pieces {
             if (found.uuid(), found.set()) != (self.geometry.uuid(), self.geometry.set()) {
                 return Err(foreign("it belongs to another container".to_owned()).into());
             }
-            if (found, role) != (self.geometry, Role::Piece(index)) {
+            if !found.lies_alike(&self.geometry) {
+                return Err(foreign("it is of a folder that is laid out in another way".to_owned()).into());
+            }
+            if role != Role::Piece(index) {
                 let reason = match role {
                     Role::Piece(other) => format!("it is piece {}", piece_name(other)),
                     Role::Header | Role::Copy => "it is a header file".to_owned(),
@@ -385,7 +399,7 @@ impl Pieces {
                 return Err(foreign(reason).into());
             }
         }
-        if len != expected {
+        if !self.geometry.fits(index, len) {
             return Err(PieceError::Length { index, len, expected }.into());
         }
         Ok(Some(storage))
@@ -427,11 +441,11 @@ impl Pieces {
     fn part(&self, start: u64, end: u64) -> io::Result<Part> {
         let data = self.geometry.data();
         if start < data.start {
-            let at = area_offset(&self.geometry).saturating_add(start);
+            let at = self.header.area.saturating_add(start);
             return Ok(Part { place: Place::Front, at, len: end.min(data.start) - start });
         }
         if start >= data.end {
-            let at = area_offset(&self.geometry).saturating_add(start - data.end);
+            let at = self.copy.area.saturating_add(start - data.end);
             return Ok(Part { place: Place::Tail, at, len: end - start });
         }
         let (index, at, left) = self.geometry.place(start);
@@ -554,7 +568,7 @@ impl Storage for Pieces {
         if size == self.geometry.container_len() { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
     }
 
-    /// Bytes of the header files are not given back, only zeroed. A piece stays, with a hole in it.
+    /// Bytes of the header files are not given back, only zeroed. A piece stays, with a hole in it, or zeros where there are no holes.
     fn punch_hole(&self, range: Range<u64>) -> io::Result<()> {
         if range.end > self.geometry.container_len() {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -565,7 +579,7 @@ impl Storage for Pieces {
             match part.place {
                 Place::Piece(index) => {
                     if let Some(piece) = self.piece(index)? {
-                        piece.change(|storage| storage.punch_hole(part.at..part.at + part.len))?;
+                        piece.change(|storage| clear(storage, part.at..part.at + part.len))?;
                     }
                 }
                 around => {
@@ -579,13 +593,37 @@ impl Storage for Pieces {
     }
 
     fn limits(&self) -> Limits {
-        Limits { can_resize: false, ..self.header.file.limits() }
+        let limits = self.header.file.limits();
+        Limits { can_resize: false, read_only: limits.read_only || self.is_between_sizes, ..limits }
     }
 }
 
 /// Where the bytes of the container begin in the header file and its copy: behind block and map.
 fn area_offset(geometry: &Geometry) -> u64 {
     u64::try_from(map_len(geometry)).unwrap_or(u64::MAX).saturating_add(BLOCK_LEN_U64)
+}
+
+/// What the two header files say.
+struct Found {
+    /// How the header file itself is laid out.
+    header: Geometry,
+    /// How the container lies in its folder.
+    geometry: Geometry,
+}
+
+/// PCS-GEO-05, PCS-SIZE-04: they say the same, or the copy has another size, which is newer.
+fn found(header: &dyn Storage, copy: &dyn Storage) -> io::Result<Found> {
+    let before = read_block(header, Role::Header, HEADER_NAME)?;
+    let geometry = read_block(copy, Role::Copy, COPY_NAME)?;
+    let generation = |file, geometry| read_map(file, geometry).map(|map| map.generation);
+    let is_newer = || {
+        let (old, new) = (generation(header, &before), generation(copy, &geometry));
+        old.is_some() && new > old
+    };
+    if before == geometry || (before.lies_alike(&geometry) && is_newer()) {
+        return Ok(Found { header: before, geometry });
+    }
+    Err(PieceError::Apart.into())
 }
 
 /// Reads the block of a header file.

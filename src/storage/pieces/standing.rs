@@ -71,7 +71,7 @@ impl Pieces {
                     // Also where it was opened since: what was in the first one is gone.
                     Standing::Replaced { is_held: false }
                 }
-                (Some(named), _) if named.len != self.geometry.file_len(index) => Standing::Cut,
+                (Some(named), _) if !self.geometry.fits(index, named.len) => Standing::Cut,
                 (Some(named), _) => {
                     self.known.add_number(index, named.number);
                     Standing::Right

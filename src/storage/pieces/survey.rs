@@ -9,6 +9,8 @@ use super::{COPY_NAME, HEADER_NAME, PieceError, Pieces};
 pub enum Fault {
     /// A piece that cannot be read, and why.
     Piece(PieceError),
+    /// This piece and perhaps others after it, behind the container's end.
+    Behind(u32),
     /// A file that looks as if a program that synchronises folders had put it beside a file of the folder.
     Beside(PathBuf),
 }
@@ -17,6 +19,11 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Piece(error) => error.fmt(f),
+            Self::Behind(index) => write!(
+                f,
+                "piece {}, or more, lies behind the end: a change of size was interrupted, and resize with the same size ends it",
+                super::piece_name(*index)
+            ),
             Self::Beside(name) => write!(
                 f,
                 "{} lies beside the files of the container: perhaps a program that synchronises folders has put it there, because two machines had written to it",
@@ -68,10 +75,16 @@ impl Pieces {
 
     fn look(&self, opens: bool) -> io::Result<Survey> {
         let mut survey = Survey::default();
+        // What is wrong with pieces comes first: it must not be lost among many others.
+        let (mut beside, mut behind) = (Vec::new(), None);
         let mut present = super::Bits::none(self.geometry().pieces());
         self.folder.each_name(&mut |name| match self.kind_of(name) {
             Kind::Piece(index) => present.add(index),
-            Kind::Beside => survey.add(Fault::Beside(PathBuf::from(name))),
+            Kind::Behind(index) => behind = Some(behind.map_or(index, |first: u32| first.min(index))),
+            Kind::Beside if beside.len() < Survey::MOST_FAULTS => {
+                beside.push(Fault::Beside(PathBuf::from(name)));
+            }
+            Kind::Beside => survey.more = survey.more.saturating_add(1),
             Kind::Other => {}
         })?;
         for index in 0..self.geometry().pieces() {
@@ -86,6 +99,7 @@ impl Pieces {
                 }
             }
         }
+        behind.map(Fault::Behind).into_iter().chain(beside).for_each(|fault| survey.add(fault));
         Ok(survey)
     }
 
@@ -111,6 +125,7 @@ impl Pieces {
         match index {
             // That is its name: eight digits, and nothing behind them.
             Some(index) if index < self.geometry().pieces() && text.len() == 8 => Kind::Piece(index),
+            Some(index) if text.len() == 8 => Kind::Behind(index),
             // What a power cut left of a piece that was being made.
             Some(_) if text.get(8..) == Some(".new") => Kind::Other,
             Some(_) => Kind::Beside,
@@ -130,6 +145,7 @@ impl Pieces {
 /// What the name of a file in the folder says.
 enum Kind {
     Piece(u32),
+    Behind(u32),
     Beside,
     Other,
 }

@@ -214,7 +214,7 @@ fn a_missing_a_cut_and_a_foreign_piece_are_named_and_never_read() {
         .iter()
         .filter_map(|fault| match fault {
             Fault::Piece(error) => Some(error.clone()),
-            Fault::Beside(_) => None,
+            Fault::Behind(_) | Fault::Beside(_) => None,
         })
         .collect();
     assert_eq!(named, expected);
@@ -466,6 +466,178 @@ fn check(sim: &Sim, allowed: &Allowed, case: (u64, u64, u64)) {
     }
 }
 
+/// As the volume layer does it: pieces are made before, and go afterwards.
+fn change_size(old: &Pieces, to: &Geometry) -> io::Result<()> {
+    old.remove_behind()?;
+    if to == old.geometry() {
+        return old.settle_last(to);
+    }
+    let new = old.of_size(to.data().end, to.container_len(), key(1))?.unwrap();
+    let is_larger = to.container_len() > old.geometry().container_len();
+    if is_larger {
+        new.settle_last(old.geometry())?;
+        if old.is_complete() {
+            new.make_new(old.geometry(), &mut |_| Ok(()))?;
+        }
+    }
+    new.put_in_force(old, &full_of(NEW_TAIL))?;
+    if is_larger {
+        return Ok(());
+    }
+    new.remove_behind()?;
+    new.settle_last(old.geometry())
+}
+
+/// What stands before the data, or behind them.
+fn full_of(byte: u8) -> Vec<u8> {
+    vec![byte; MIB_LEN]
+}
+
+const MIB_LEN: usize = 1 << 20;
+const FRONT: u8 = 5;
+const OLD_TAIL: u8 = 6;
+const NEW_TAIL: u8 = 8;
+/// In which blocks of the data something is written.
+const WRITTEN: [u64; 4] = [0, 700, 1016, 1017];
+
+#[test]
+fn a_power_cut_at_any_step_of_a_change_of_size_leaves_the_old_size_or_the_new_one() {
+    let longer = geometry(4).resized(geometry(4).data().end + 4096, geometry(4).container_len() + 4096);
+    let mut cuts = 0;
+    for (from, to, is_complete) in [
+        (geometry(4), geometry(7), false),
+        (geometry(4), geometry(7), true),
+        (geometry(7), geometry(4), false),
+        (geometry(7), geometry(4), true),
+        (geometry(4), longer.unwrap(), false),
+        (longer.unwrap(), geometry(4), false),
+    ] {
+        for cut in 0.. {
+            let sim = written(from, is_complete);
+            let pieces = open_in(Arc::new(sim.clone()), 2).unwrap();
+            pieces.unlock(key(1)).unwrap();
+            sim.0.lock().unwrap().left = Some(cut);
+            let ended = change_size(&pieces, &to);
+            sim.0.lock().unwrap().left = None;
+            for fate in 0..4 {
+                let how = format!("{} to {}, cut {cut}, fate {fate}", from.pieces(), to.pieces());
+                let after = sim.crash(&mut Dice(cut + fate), fate);
+                let sizes = if ended.is_ok() { vec![to] } else { vec![from, to] };
+                // Who only reads takes it as it is.
+                assert_holds(&after, &sizes, &how);
+                mend(&after).unwrap();
+                let size = assert_holds(&after, &sizes, &how);
+                let again = open_in(Arc::new(after.clone()), 2).unwrap();
+                assert!(!again.limits().read_only, "{how}");
+                again.unlock(key(1)).unwrap();
+                assert_eq!(*again.geometry(), size);
+                change_size(&again, &to).unwrap();
+                assert_holds(&after, &[to], &how);
+                let ended = open_in(Arc::new(after), 2).unwrap();
+                ended.unlock(key(1)).unwrap();
+                assert_eq!(ended.survey().unwrap(), Survey::default(), "{how}");
+            }
+            cuts += 1;
+            if ended.is_ok() {
+                break;
+            }
+        }
+    }
+    assert!(cuts > 100, "{cuts} cuts");
+}
+
+/// A folder of this size with something in it.
+fn written(size: Geometry, is_complete: bool) -> Sim {
+    let sim = Sim::new();
+    let pieces = Pieces::create(size, Arc::new(sim.clone()), 2).unwrap();
+    if is_complete {
+        pieces.make_all(false, &mut |_| Ok(())).unwrap();
+    } else {
+        pieces.seal(key(1)).unwrap();
+    }
+    pieces.write_all_at(&full_of(FRONT), 0).unwrap();
+    pieces.write_all_at(&full_of(OLD_TAIL), size.data().end).unwrap();
+    for block in WRITTEN {
+        pieces.write_all_at(&[7; BLOCK], MIB + block * 4096).unwrap();
+    }
+    // Behind the end of a smaller one, in its last piece and after that.
+    for at in [geometry(4).data().end, 5 * MIB].into_iter().filter(|at| at + 4096 <= size.data().end) {
+        pieces.write_all_at(&[9; BLOCK], at).unwrap();
+    }
+    pieces.sync_data().unwrap();
+    sim
+}
+
+/// Whether a folder has one of these sizes, and all that it should hold. Gives its size.
+fn assert_holds(sim: &Sim, sizes: &[Geometry], how: &str) -> Geometry {
+    let pieces = open_in(Arc::new(sim.clone()), 2).unwrap();
+    pieces.unlock(key(1)).unwrap();
+    let size = *pieces.geometry();
+    assert!(sizes.contains(&size), "{how}");
+    let is_known = |fault: &Fault| matches!(fault, Fault::Behind(_));
+    assert!(pieces.survey().unwrap().faults.iter().all(is_known), "{how}: {:?}", pieces.survey());
+    assert!(read(&pieces, 0, MIB_LEN).unwrap() == full_of(FRONT), "{how}");
+    let tail = read(&pieces, size.data().end, MIB_LEN).unwrap();
+    let is_new = tail == full_of(NEW_TAIL);
+    assert!(is_new || tail == full_of(OLD_TAIL), "{how}");
+    let data_blocks = (size.data().end - MIB) / 4096;
+    for block in 0..data_blocks {
+        let bytes = read(&pieces, MIB + block * 4096, BLOCK).unwrap();
+        let is_lost_with_the_end = bytes == [9; BLOCK] && !is_new;
+        let expected = if WRITTEN.contains(&block) { 7 } else { 0 };
+        assert!(bytes == [expected; BLOCK] || is_lost_with_the_end, "{how}: block {block} is {}", bytes[0]);
+    }
+    size
+}
+
+#[test]
+fn a_power_cut_while_empty_pieces_are_dropped_leaves_them_as_zeros() {
+    let mut most = 0;
+    for is_complete in [false, true] {
+        for cut in 0.. {
+            let sim = written(geometry(7), is_complete);
+            let pieces = open_in(Arc::new(sim.clone()), 2).unwrap();
+            pieces.unlock(key(1)).unwrap();
+            pieces.punch_hole(5 * MIB..5 * MIB + 4096).unwrap();
+            sim.0.lock().unwrap().left = Some(cut);
+            let ended = pieces.drop_empty(&mut |_| Ok(()));
+            sim.0.lock().unwrap().left = None;
+            for fate in 0..4 {
+                let how = format!("cut {cut}, fate {fate}");
+                let after = sim.crash(&mut Dice(cut + fate), fate);
+                assert_holds(&after, &[geometry(7)], &how);
+                let again = open_in(Arc::new(after), 2).unwrap();
+                again.unlock(key(1)).unwrap();
+                again.drop_empty(&mut |_| Ok(())).unwrap();
+                assert_eq!(again.survey().unwrap(), Survey::default(), "{how}");
+                assert!(again.made() < 7 && !again.is_complete(), "{how}: {}", again.made());
+                again.write_all_at(&[7; BLOCK], MIB + 300 * 4096).unwrap();
+            }
+            if let Ok(dropped) = ended {
+                most = most.max(dropped);
+                break;
+            }
+        }
+    }
+    assert!(most >= 2, "{most}");
+}
+
+#[test]
+fn a_header_file_that_came_before_its_copy_is_not_taken_back_to_the_old_size() {
+    let sim = written(geometry(4), false);
+    let copy = sim.0.lock().unwrap().names[COPY_NAME];
+    let kept = sim.0.lock().unwrap().files[&copy].clone();
+    let pieces = open_in(Arc::new(sim.clone()), 2).unwrap();
+    pieces.unlock(key(1)).unwrap();
+    change_size(&pieces, &geometry(7)).unwrap();
+    let mut state = sim.0.lock().unwrap();
+    let copy = state.names[COPY_NAME];
+    state.files.insert(copy, kept);
+    drop(state);
+    assert_eq!(mend(&sim).unwrap(), None);
+    assert_eq!(fault_of(open_in(Arc::new(sim), 2).unwrap_err()), PieceError::Apart);
+}
+
 /// A folder in memory whose power can be cut.
 #[derive(Debug, Clone)]
 struct Sim(Arc<Mutex<SimState>>);
@@ -497,6 +669,7 @@ enum Pending {
 #[derive(Debug, Clone)]
 enum NameChange {
     Make(String, u64),
+    Remove(String),
     Rename(String, String),
 }
 
@@ -516,6 +689,9 @@ fn apply_name(names: &mut BTreeMap<String, u64>, change: &NameChange) {
     match change {
         NameChange::Make(name, id) => {
             names.insert(name.clone(), *id);
+        }
+        NameChange::Remove(name) => {
+            names.remove(name);
         }
         NameChange::Rename(from, to) => {
             if let Some(id) = names.remove(from) {
@@ -672,6 +848,15 @@ impl Folder for Sim {
         let mut state = self.0.lock().unwrap();
         state.tick()?;
         let change = NameChange::Rename(from.to_owned(), to.to_owned());
+        apply_name(&mut state.names, &change);
+        state.name_changes.push(change);
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap();
+        state.tick()?;
+        let change = NameChange::Remove(name.to_owned());
         apply_name(&mut state.names, &change);
         state.name_changes.push(change);
         Ok(())
