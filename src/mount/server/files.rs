@@ -262,8 +262,8 @@ fn watch(
     let is_remote = files.iter().any(NamedFile::is_remote);
     let mut events = subscribe(&files);
     let (mut step, mut answered) = (Step::Look, 0);
-    // Which pieces are looked at.
-    let mut all = true;
+    // Which pieces are looked at. Whoever mounts has just seen all of their names, and does not wait for more.
+    let (mut all, mut is_new) = (true, true);
     loop {
         let mut has_changed = false;
         // What is changed in a header is told by these, too.
@@ -275,10 +275,12 @@ fn watch(
             let asked = locked(&shared.found).asked;
             has_changed |= compare(&mut files, shared, asked > answered);
             all |= asked > answered;
+            is_new &= asked <= 1;
             answered = asked;
         }
         if let Some(folder) = &mut folder {
-            has_changed |= folder.look(all && step == Step::Look);
+            let most = if is_new { BRIEFLY } else { folder::MOST };
+            has_changed |= folder.look((all && step == Step::Look).then_some(most));
         }
         all &= step != Step::Look;
         for file in &mut files {
@@ -297,6 +299,7 @@ fn watch(
         }
         let pause = match (&events, is_remote) {
             _ if step == Step::Rest => Some(REST),
+            _ if is_new && folder.is_some() => Some(SOON),
             (_, true) => None,
             (Some(_), false) => Some(LOOK),
             (None, false) => Some(LOOK_WITHOUT_EVENTS),
@@ -323,7 +326,7 @@ fn watch(
             None if step == Step::Rest => Step::Listen,
             None => {
                 // Somebody may have changed a name on another machine, or by another mount.
-                all = true;
+                (all, is_new) = (true, false);
                 Step::Look
             }
         };
@@ -435,6 +438,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const BUSY: Duration = Duration::from_secs(60);
 /// How long the writes of a busy server are not listened for: each would wake this thread.
 const REST: Duration = Duration::from_secs(1);
+/// How long a new server looks at pieces before somebody waits for that, and when it goes on.
+const BRIEFLY: Duration = Duration::from_millis(5);
+const SOON: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_secs(60);
 const LOOK_WITHOUT_EVENTS: Duration = Duration::from_secs(5);
 

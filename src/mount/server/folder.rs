@@ -71,19 +71,19 @@ impl FolderWatch {
         self.writers.as_ref().map(AsFd::as_fd)
     }
 
-    /// Takes what the kernel tells, and looks at the pieces that it names, or at `all`. True where there is news.
-    pub(super) fn look(&mut self, all: bool) -> bool {
+    /// Takes what the kernel tells, and looks at the pieces that it names, or for a while at `all`. True where there is news.
+    pub(super) fn look(&mut self, all: Option<Duration>) -> bool {
         let before = self.loss();
         self.take_names();
         self.take_writes();
-        if all {
+        if all.is_some() {
             self.pieces.hold();
             self.left = self.pieces.geometry().pieces();
         }
-        self.look_at_more();
+        self.look_at_more(all.unwrap_or(MOST));
         let mut looked = self.suspects.clone();
         looked.extend(self.lost.keys());
-        if all {
+        if all.is_some() {
             looked.extend(self.pieces.open_ones());
         }
         for index in looked {
@@ -143,9 +143,9 @@ impl FolderWatch {
     }
 
     /// Looks at those that are still to be looked at, for a while.
-    fn look_at_more(&mut self) {
+    fn look_at_more(&mut self, most: Duration) {
         let (begun, count) = (Instant::now(), self.pieces.geometry().pieces());
-        while self.left > 0 && begun.elapsed() < MOST {
+        while self.left > 0 && begun.elapsed() < most {
             self.left -= 1;
             let index = self.next;
             self.next = (index + 1) % count;
@@ -185,4 +185,4 @@ fn subscribe(folder: BorrowedFd<'_>) -> Option<OwnedFd> {
 }
 
 /// How long a look at all pieces takes at most.
-const MOST: Duration = Duration::from_secs(1);
+pub(super) const MOST: Duration = Duration::from_secs(1);

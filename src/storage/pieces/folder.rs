@@ -17,8 +17,8 @@ use std::{
 };
 
 use rustix::fs::{
-    AtFlags, Dir, FallocateFlags, Mode, OFlags, fallocate, fchmod, fstatfs, fsync, open, openat, renameat,
-    unlinkat,
+    AtFlags, Dir, FallocateFlags, Mode, OFlags, Statx, StatxFlags, fallocate, fchmod, fstatfs, fsync,
+    makedev, open, openat, renameat, statx, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -93,6 +93,17 @@ impl Identity {
             links: found.nlink(),
             takes: found.blocks().saturating_mul(UNIT),
         })
+    }
+
+    /// The same as the kernel tells it of a name.
+    fn told(found: &Statx) -> Self {
+        Self {
+            number: (makedev(found.stx_dev_major, found.stx_dev_minor), found.stx_ino),
+            len: found.stx_size,
+            written: (found.stx_mtime.tv_sec, i64::from(found.stx_mtime.tv_nsec)),
+            links: found.stx_nlink.into(),
+            takes: found.stx_blocks.saturating_mul(UNIT),
+        }
     }
 }
 
@@ -303,10 +314,9 @@ impl Folder for DirFolder {
 
     fn identity(&self, name: &str) -> io::Result<Option<Identity>> {
         let _waiting = Request::begin();
-        // Only a path: a FIFO, or a link to somewhere, is not followed or opened.
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match openat(&self.folder, name, flags, Mode::empty()) {
-            Ok(file) => Identity::of(&File::from(file)).map(Some),
+        // Nothing is opened: a FIFO, or a link to somewhere, may bear the name.
+        match statx(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
+            Ok(found) => Ok(Some(Identity::told(&found))),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
