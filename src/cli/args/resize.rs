@@ -38,4 +38,5 @@ unmounted, by the same command. In containers of VeraCrypt and TrueCrypt, where 
 lie behind it, every file system keeps its size; resize then says how to make it larger.
 
 A native or LUKS file becomes smaller while it is not mounted, as far as the file system inside ends
-before. Of ext4: mount --block, then e2fsck -f and resize2fs DIR/volume SIZE.";
+before. Of ext4: mount --block, then e2fsck -f and resize2fs DIR/volume SIZE.
+A folder of pieces gets another size while it is not mounted.";
