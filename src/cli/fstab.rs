@@ -223,7 +223,7 @@ fn usage(reason: impl Into<String>) -> Error {
 }
 
 /// Our own options with a value that make sense in a line.
-const OWN: [&str; 18] = [
+const OWN: [&str; 19] = [
     "close-at",
     "driver",
     "format",
@@ -239,6 +239,7 @@ const OWN: [&str; 18] = [
     "pim",
     "pin",
     "prf",
+    "share",
     "slot",
     "tries",
     "when-busy",

@@ -142,6 +142,12 @@ links, names are told apart by case, and encrypted, deduplicated and cloud files
 FAT, exFAT and NTFS know no owners. When root mounts them with the kernel's driver, the files belong to the user who called root with sudo, pkexec or
 doas (SUDO_UID, PKEXEC_UID, DOAS_USER), or else to the owner of the mount point, and nobody else can read them.
 
+# Sharing
+
+A mount is private to whoever made it: neither other users nor root get in. With --share user:NAME,group:NAME the kernel lets these in as well, and nobody else. On FAT and exFAT, and with --owner me, they may do what
+the owner may, but for changing modes and times; on ext4 with --owner real the same in the top directory, and below it what owners and modes say. An ordinary user needs the line user_allow_other in /etc/fuse.conf. Only the builtin driver shares;
+under the kernel driver the volume's own modes decide. The file of mount --block is never shared.
+
 # Unmounting
 
 unmount waits until everything is written. It refuses while files are open and names the programs. With --force it does not wait for them,

@@ -12,7 +12,7 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 use strongroom::{
     error::{Error, ErrorKind, Result},
-    export::Owners,
+    export::{Owners, Share},
     format::{Format, native::Native},
     mapping::Layout,
     mount::{
@@ -146,6 +146,7 @@ pub(crate) fn mount_on(
     for warning in &mounted.warnings {
         console.alarm(warning);
     }
+    warn_of_walls(console, &mounted.entry);
     warn_of_lost(console, &mount::list());
     Ok(mounted)
 }
@@ -435,6 +436,17 @@ pub(crate) fn target(options: &MountingOptions, place: &Place) -> Result<Target>
         OwnersChoice::Me => Owners::Me,
         OwnersChoice::Real => Owners::Real,
     });
+    let share = shared_with(options)?;
+    let driver = match (driver, &share) {
+        (driver, None) => driver,
+        (mount::DriverChoice::Auto | mount::DriverChoice::Builtin, Some(_)) => mount::DriverChoice::Builtin,
+        (_, Some(_)) => {
+            let reason = "only the builtin driver shares a mount with some and not with all";
+            return Err(Error::new(ErrorKind::Usage, reason).during("--share").with_hint(
+                "leave out --driver; under the kernel's drivers the volume's own modes and access lists (setfacl) say who may do what",
+            ));
+        }
+    };
     if driver == mount::DriverChoice::Udisks {
         if place.is_named() {
             let reason = format!(
@@ -453,8 +465,30 @@ pub(crate) fn target(options: &MountingOptions, place: &Place) -> Result<Target>
         made: place.is_made(),
         free: !place.is_named(),
         owners,
+        share,
         options: options.options(),
     })
+}
+
+/// All with whom it is to be shared.
+fn shared_with(options: &MountingOptions) -> Result<Option<Share>> {
+    let share = options.share.iter().try_fold(Share::default(), Share::and);
+    let share = share.map_err(|reason| Error::new(ErrorKind::Usage, reason).during("--share"))?;
+    Ok((!share.is_empty()).then_some(share))
+}
+
+/// Says what keeps those with whom a mount is shared from coming as far as its mount point.
+fn warn_of_walls(console: Console, entry: &Entry) {
+    let Some(place) = entry.mountpoint.as_deref().filter(|_| entry.shared_with.is_some()) else { return };
+    let is_wall = |folder: &&Path| fs::metadata(folder).is_ok_and(|found| found.mode() & 0o011 == 0);
+    if let Some(wall) = place.ancestors().skip(1).find(is_wall) {
+        console.warn(&format!(
+            "whoever shares {} must be able to go through {}, and its mode lets only you: setfacl -m u:NAME:x {}, or mount it elsewhere",
+            place.display(),
+            wall.display(),
+            command_word(wall)
+        ));
+    }
 }
 
 fn access(options: &MountingOptions) -> Access {

@@ -6,7 +6,7 @@ mod negotiate;
 mod refusals;
 mod uses;
 
-pub use files::{FilesExport, FilesMount, Owners, Promptness};
+pub use files::{FilesExport, FilesMount, Owners, Promptness, Share};
 pub use fuse::{Client, FuseExport, GrowingFile, LogSink};
 
 pub use refusals::Refusals;

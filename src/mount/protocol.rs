@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    export::Owners,
+    export::{Owners, Share},
     sys::{memory::LockedBytes, socket::send_descriptors, user::User},
     volume::{Container, HeldFolder, LiveStatus, Work},
 };
@@ -56,6 +56,9 @@ pub enum Target {
         /// Whose the files are, where that was said.
         #[serde(default)]
         owners: Option<Owners>,
+        /// With whom it is shared; only the builtin driver does that.
+        #[serde(default)]
+        share: Option<Share>,
         /// What else it is told.
         #[serde(default)]
         options: MountOptions,
@@ -86,6 +89,14 @@ impl Target {
         match self {
             Self::FileSystem { owners, .. } | Self::Desktop { owners, .. } => *owners,
             Self::Private | Self::Block { .. } => None,
+        }
+    }
+
+    /// With whom it is shared.
+    pub(super) const fn share(&self) -> Option<&Share> {
+        match self {
+            Self::FileSystem { share, .. } => share.as_ref(),
+            _ => None,
         }
     }
 
@@ -483,6 +494,7 @@ mod tests {
                 made: true,
                 free: true,
                 owners: Some(Owners::Me),
+                share: Share::parse("user:1,group:2").ok(),
                 options: MountOptions::parse("noatime").unwrap_or_default(),
             },
             closing: Closing { idle: Some(Duration::from_secs(900)), ..Closing::default() },

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    export::VOLUME_FILE,
+    export::{Share, VOLUME_FILE},
     sys::process::{ProcessId, boot_id},
     units::civil_date,
     volume::{Lack, Shortage},
@@ -89,6 +89,9 @@ pub struct Entry {
     /// What becomes of it if it is in use then.
     #[serde(default)]
     pub when_busy: WhenBusy,
+    /// With whom it is shared, by numbers; none where it is private.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_with: Option<Share>,
     /// Where in its file the container begins, in bytes; none where it is all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
@@ -659,6 +662,7 @@ mod tests {
                 idle: None,
                 close_at: CloseAt::default(),
                 when_busy: WhenBusy::default(),
+                shared_with: None,
                 offset: None,
                 dead: false,
             },

@@ -39,7 +39,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     export::check_fuse,
     sys::{
-        limits,
+        fuse_mount, limits,
         process::{ProcessId, is_root},
         session_bus,
         user::caller_of_root,
@@ -104,8 +104,11 @@ pub fn check_target(target: &Target) -> Result<()> {
             return checked.map_err(|error| error.during("cannot mount by way of udisks"));
         }
         Target::Block { directory } => (MountPoint::open(directory)?, None),
-        Target::FileSystem { mountpoint, driver, made, .. } => {
+        Target::FileSystem { mountpoint, driver, made, share, .. } => {
             let driver = driver.resolve()?;
+            if share.is_some() {
+                fuse_mount::check_sharing().map_err(|error| error.during("cannot share the mount"))?;
+            }
             (place(mountpoint, *made)?, Some(driver))
         }
     };
@@ -361,10 +364,11 @@ fn absolute_target(target: &Target) -> Result<Target> {
             Target::Block { directory: place(directory, false)?.path().to_path_buf() }
         }
         Target::Desktop { .. } => target.clone(),
-        Target::FileSystem { mountpoint, driver, made, free, owners, options } => {
+        Target::FileSystem { mountpoint, driver, made, free, owners, share, options } => {
             let mountpoint = place(mountpoint, *made)?.path().to_path_buf();
             let (driver, made, free, owners) = (*driver, *made, *free, *owners);
-            Target::FileSystem { mountpoint, driver, made, free, owners, options: options.clone() }
+            let (share, options) = (share.clone(), options.clone());
+            Target::FileSystem { mountpoint, driver, made, free, owners, share, options }
         }
     })
 }

@@ -37,10 +37,28 @@ pub fn check() -> Result<()> {
     if geteuid().is_root() { Ok(()) } else { helper().map(|_| ()) }
 }
 
+/// Whether this user may let others into what he mounts, for a word before the work.
+///
+/// # Errors
+/// `Permission`, with what the administrator would have to allow.
+pub fn check_sharing() -> Result<()> {
+    if geteuid().is_root() {
+        return Ok(());
+    }
+    // Where it cannot be read, `fusermount3` will tell.
+    let Ok(rules) = std::fs::read_to_string(RULES) else { return Ok(()) };
+    if rules.lines().any(|line| line.trim() == "user_allow_other") { Ok(()) } else { Err(no_sharing()) }
+}
+
+fn no_sharing() -> Error {
+    let reason = format!("this machine lets users share no mounts: {RULES} has no line user_allow_other");
+    Error::new(ErrorKind::Permission, reason).with_hint(format!("as root: echo user_allow_other >> {RULES}"))
+}
+
 /// Mounts a new FUSE connection on `dir` and returns its descriptor. Nothing answers on it yet.
 ///
-/// Root mounts by itself, others through `fusermount3` with an empty environment. Only processes of this user get in;
-/// the kernel enforces it.
+/// Root mounts by itself, others through `fusermount3` with an empty environment. Only processes of this user get in,
+/// unless it is shared; the kernel enforces it.
 ///
 /// # Errors
 /// `Missing` where there is no usable `/dev/fuse` or no `fusermount3`, `Permission`, `Busy`, or what the kernel gave.
@@ -66,6 +84,8 @@ pub struct Appearance<'a> {
     pub checks_modes: bool,
     /// Whether files may be run as programs, where their modes say so.
     pub runs_programs: bool,
+    /// Whether the kernel lets others in than whoever mounts, as far as the modes of files do.
+    pub is_shared: bool,
 }
 
 impl Appearance<'_> {
@@ -77,11 +97,17 @@ impl Appearance<'_> {
             read_only,
             checks_modes: false,
             runs_programs: false,
+            is_shared: false,
         }
     }
 
     const fn modes(&self) -> &'static str {
-        if self.checks_modes { ",default_permissions" } else { "" }
+        match (self.checks_modes, self.is_shared) {
+            // Without the first the second would let everybody do everything.
+            (_, true) => ",default_permissions,allow_other",
+            (true, false) => ",default_permissions",
+            (false, false) => "",
+        }
     }
 }
 
@@ -276,6 +302,9 @@ fn refusal(output: &Output) -> Error {
     if line.contains(DEVICE) && line.contains("denied") {
         return no_device(io::ErrorKind::PermissionDenied);
     }
+    if text.contains("allow_other") {
+        return no_sharing();
+    }
     let reason = line.rsplit_once(": ").map_or(line, |(_, reason)| reason);
     let kind = match reason {
         "Device or resource busy" => ErrorKind::Busy,
@@ -287,6 +316,7 @@ fn refusal(output: &Output) -> Error {
     Error::new(kind, line.to_owned())
 }
 
+const RULES: &str = "/etc/fuse.conf";
 const CONTROL: &str = "/sys/fs/fuse/connections";
 /// `FUSE_CTL_SUPER_MAGIC` (fs/fuse/control.c).
 const FUSE_CTL_MAGIC: FsWord = 0x6573_5543;

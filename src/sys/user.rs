@@ -33,6 +33,33 @@ impl User {
     }
 }
 
+/// The number of a user, by name or number. A number may be one that is known elsewhere only.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn user_named(text: &str) -> Result<u32, String> {
+    number_of(text, PASSWD).ok_or_else(|| format!("there is no user {text:?} here; give a number"))
+}
+
+/// The same of a group.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn group_named(text: &str) -> Result<u32, String> {
+    number_of(text, GROUPS).ok_or_else(|| format!("there is no group {text:?} here; give a number"))
+}
+
+/// What the third field is of the line of `file` that begins with this name (passwd(5), group(5)).
+fn number_of(text: &str, file: &str) -> Option<u32> {
+    let number = |text: &str| text.parse::<u32>().ok().filter(|&number| number != u32::MAX);
+    if text.is_empty() || text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return number(text);
+    }
+    let lines = fs::read_to_string(file).unwrap_or_default();
+    let mut named = lines.lines().filter(|line| line.split(':').next() == Some(text));
+    number(named.next()?.split(':').nth(2)?)
+}
+
 fn named_in(text: &str, passwd: &str) -> Result<User, String> {
     let number = |text: &str| text.parse::<u32>().ok().filter(|&number| number != u32::MAX);
     if let Some((uid, gid)) = text.split_once(':') {
@@ -89,6 +116,7 @@ fn account(line: &str) -> Option<(&str, User)> {
 }
 
 const PASSWD: &str = "/etc/passwd";
+const GROUPS: &str = "/etc/group";
 
 #[cfg(test)]
 mod tests {
@@ -122,6 +150,16 @@ mod tests {
         }
         for text in ["", "carl", "4711", "anna:anna", "1000:", ":", "-1:0", "4294967295:0", "1:2:3"] {
             named_in(text, ACCOUNTS).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn users_and_groups_have_numbers_also_where_nobody_knows_their_names() {
+        assert_eq!((user_named("root"), user_named("4711")), (Ok(0), Ok(4711)));
+        assert_eq!((group_named("root"), group_named("4711")), (Ok(0), Ok(4711)));
+        for text in ["", "-1", "+1", "4294967295", "no-such-name", "root:x", ":"] {
+            user_named(text).unwrap_err();
+            group_named(text).unwrap_err();
         }
     }
 

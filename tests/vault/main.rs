@@ -46,6 +46,7 @@ mod repair;
 mod replaced;
 mod secret_service;
 mod sessions;
+mod shared;
 mod space;
 mod stacked;
 mod stick;

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{ArgAction, ArgGroup, Args, ValueEnum, ValueHint};
 use serde::Deserialize;
 use strongroom::{
+    export::Share,
     mount,
     sys::{process::is_root, user::caller_of_root},
 };
@@ -20,7 +21,7 @@ pub(crate) struct MountOptions {
     #[arg(value_hint = ValueHint::DirPath, value_name = "MOUNTPOINT", required_if_eq("block", "true"))]
     pub(crate) mountpoint: Option<PathBuf>,
     /// Mount no file system; provide the decrypted volume as the file MOUNTPOINT/volume
-    #[arg(long, conflicts_with_all = ["driver", "owners", "options"])]
+    #[arg(long, conflicts_with_all = ["driver", "owners", "options", "share"])]
     pub(crate) block: bool,
     /// Stay in the foreground until the volume is unmounted
     #[arg(long)]
@@ -61,6 +62,10 @@ pub(crate) struct MountingOptions {
     /// root; else me]
     #[arg(long = "owner", value_enum, value_name = "WHO")]
     pub(crate) owners: Option<OwnersChoice>,
+    /// Let these in too: user:NAME and group:NAME, with commas between them. Takes the builtin driver and, for ordinary users,
+    /// user_allow_other in /etc/fuse.conf
+    #[arg(long, value_name = "WHOM", action = ArgAction::Append, value_parser = Share::parse)]
+    pub(crate) share: Vec<Share>,
     /// Mount options, as mount(8) takes them: noatime, noexec, sync, compress=zstd; refused where the driver does not keep to them
     #[arg(short, long, value_name = "OPTIONS", action = ArgAction::Append, value_parser = mount::MountOptions::parse)]
     pub(crate) options: Vec<mount::MountOptions>,

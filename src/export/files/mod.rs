@@ -6,7 +6,9 @@ mod pace;
 mod requests;
 mod server;
 mod session;
+mod share;
 
 pub use attributes::Owners;
 pub use pace::Promptness;
 pub use session::{FilesExport, FilesMount};
+pub use share::Share;

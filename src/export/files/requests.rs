@@ -50,6 +50,12 @@ impl Filesystem for Server {
             InitFlags::FUSE_CACHE_SYMLINKS,
         ];
         negotiate(config, &wanted)?;
+        if self.is_shared() && config.add_capabilities(InitFlags::FUSE_POSIX_ACL).is_err() {
+            // By modes alone it would let in the group of whoever mounts.
+            return Err(io::Error::other(
+                "this kernel's FUSE knows no access lists, so nothing can be shared",
+            ));
+        }
         if self.ask(|files| Ok(files.has_access_lists())).unwrap_or_default() {
             // A default list of the directory stands in the place of the umask, which only the file system can tell.
             let _unknown_here = config.add_capabilities(InitFlags::FUSE_POSIX_ACL);
@@ -58,7 +64,10 @@ impl Filesystem for Server {
         Ok(())
     }
 
-    fn lookup(&self, _: &Request, parent: INodeNo, wanted: &OsStr, reply: ReplyEntry) {
+    fn lookup(&self, request: &Request, parent: INodeNo, wanted: &OsStr, reply: ReplyEntry) {
+        if !self.admits(request) {
+            return reply.error(Errno::EACCES);
+        }
         let found = self.ask(|files| match files.lookup(node(parent), wanted) {
             // Only the kernel makes names, so it may remember that there is none.
             Err(Fault::NotFound) if files.tells_case() => Ok(None),
@@ -75,7 +84,10 @@ impl Filesystem for Server {
         self.release_name(node(ino), count);
     }
 
-    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+    fn getattr(&self, request: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        if !self.admits(request) {
+            return reply.error(Errno::EACCES);
+        }
         match self.ask(|files| files.attributes(node(ino))) {
             Ok(attributes) => reply.attr(&TTL, &self.shown(&attributes)),
             Err(errno) => reply.error(errno),
@@ -100,6 +112,9 @@ impl Filesystem for Server {
         _: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
+        if !self.admits(request) {
+            return reply.error(Errno::EACCES);
+        }
         let (accessed, modified) = (accessed.map(moment), modified.map(moment));
         let mut changes =
             Changes { size, modified, changed: last_change, accessed, created, ..Changes::default() };
@@ -128,6 +143,9 @@ impl Filesystem for Server {
         device: u32,
         reply: ReplyEntry,
     ) {
+        if !self.admits(request) {
+            return reply.error(Errno::EACCES);
+        }
         let Some(kind) = kind_of(mode) else { return reply.error(Errno::EINVAL) };
         let new = New { device, ..new_file(request, kind, (mode, umask)) };
         self.entry(reply, self.settle(|files| files.make(node(parent), name, &new)));
@@ -142,6 +160,9 @@ impl Filesystem for Server {
         umask: u32,
         reply: ReplyEntry,
     ) {
+        if !self.admits(request) {
+            return reply.error(Errno::EACCES);
+        }
         let new = new_file(request, Kind::Directory, (mode, umask));
         self.entry(reply, self.settle(|files| files.make(node(parent), name, &new)));
     }
@@ -156,6 +177,9 @@ impl Filesystem for Server {
         _: i32,
         reply: ReplyCreate,
     ) {
+        if !self.admits(request) {
+            return reply.error(Errno::EACCES);
+        }
         let new = new_file(request, Kind::File, (mode, umask));
         let opened = self.change(|files| {
             let found = files.make(node(parent), name, &new)?;
@@ -165,23 +189,38 @@ impl Filesystem for Server {
         match opened {
             Ok(attributes) => {
                 let flags = FopenFlags::FOPEN_KEEP_CACHE;
-                reply.created(&TTL, &self.shown(&attributes), Generation(0), FOR_WRITING, flags);
+                reply.created(
+                    &self.names_last(),
+                    &self.shown(&attributes),
+                    Generation(0),
+                    FOR_WRITING,
+                    flags,
+                );
             }
             Err(errno) => reply.error(errno),
         }
     }
 
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
+        if !self.admits(request) {
+            return reply.error(Errno::EACCES);
+        }
         let target = target.as_os_str().as_bytes();
         let new = New { target, ..new_file(request, Kind::Link, (0o777, 0)) };
         self.entry(reply, self.settle(|files| files.make(node(parent), name, &new)));
     }
 
-    fn link(&self, _: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+    fn link(&self, request: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        if !self.admits(request) {
+            return reply.error(Errno::EACCES);
+        }
         self.entry(reply, self.settle(|files| files.link(node(ino), node(parent), name)));
     }
 
-    fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
+    fn readlink(&self, request: &Request, ino: INodeNo, reply: ReplyData) {
+        if !self.admits(request) {
+            return reply.error(Errno::EACCES);
+        }
         match self.ask(|files| files.target(node(ino))) {
             Ok(target) => reply.data(&target),
             Err(errno) => reply.error(errno),
@@ -192,10 +231,23 @@ impl Filesystem for Server {
         if is_for_root(name.as_bytes()) && request.uid() != 0 {
             return reply.error(Errno::NO_XATTR);
         }
-        answer_sized(reply, size, self.ask(|files| files.extended(node(ino), name)));
+        if let Some(list) = self.shared_list(node(ino), name.as_bytes()) {
+            return answer_sized(reply, size, list);
+        }
+        let value = self.ask(|files| files.extended(node(ino), name));
+        // Told once that there are none, the kernel would ask for no access list any more, and go by modes alone.
+        let is_unheard = |errno: &Errno| self.is_shared() && *errno == Errno::ENOSYS;
+        answer_sized(
+            reply,
+            size,
+            value.map_err(|errno| if is_unheard(&errno) { Errno::NO_XATTR } else { errno }),
+        );
     }
 
     fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        if !self.admits(request) {
+            return reply.error(Errno::EACCES);
+        }
         let names = self.ask(|files| files.extended_names(node(ino)));
         let may_see = |name: &&[u8]| request.uid() == 0 || !is_for_root(name);
         let seen = names.map(|names| {
@@ -214,8 +266,14 @@ impl Filesystem for Server {
         _: u32,
         reply: ReplyEmpty,
     ) {
+        if !self.admits(request) {
+            return reply.error(Errno::EACCES);
+        }
         if is_for_root(name.as_bytes()) && request.uid() != 0 {
             return reply.error(Errno::EPERM);
+        }
+        if self.shared_list(node(ino), name.as_bytes()).is_some() {
+            return reply.error(Errno::EOPNOTSUPP);
         }
         let existing = match flags {
             libc::XATTR_CREATE => Existing::Refused,
@@ -226,23 +284,35 @@ impl Filesystem for Server {
     }
 
     fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        if !self.admits(request) {
+            return reply.error(Errno::EACCES);
+        }
         if is_for_root(name.as_bytes()) && request.uid() != 0 {
             return reply.error(Errno::EPERM);
+        }
+        if self.shared_list(node(ino), name.as_bytes()).is_some() {
+            return reply.error(Errno::EOPNOTSUPP);
         }
         self.answer_settled(reply, |files| files.set_extended(node(ino), name, None, Existing::Needed));
     }
 
-    fn unlink(&self, _: &Request, parent: INodeNo, gone: &OsStr, reply: ReplyEmpty) {
+    fn unlink(&self, request: &Request, parent: INodeNo, gone: &OsStr, reply: ReplyEmpty) {
+        if !self.admits(request) {
+            return reply.error(Errno::EACCES);
+        }
         self.answer_settled(reply, |files| files.remove(node(parent), gone, Kind::File));
     }
 
-    fn rmdir(&self, _: &Request, parent: INodeNo, gone: &OsStr, reply: ReplyEmpty) {
+    fn rmdir(&self, request: &Request, parent: INodeNo, gone: &OsStr, reply: ReplyEmpty) {
+        if !self.admits(request) {
+            return reply.error(Errno::EACCES);
+        }
         self.answer_settled(reply, |files| files.remove(node(parent), gone, Kind::Directory));
     }
 
     fn rename(
         &self,
-        _: &Request,
+        request: &Request,
         parent: INodeNo,
         old: &OsStr,
         to: INodeNo,
@@ -250,6 +320,9 @@ impl Filesystem for Server {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
+        if !self.admits(request) {
+            return reply.error(Errno::EACCES);
+        }
         let (from, to) = ((node(parent), old), (node(to), new));
         if flags == RenameFlags::RENAME_EXCHANGE {
             return self.answer_settled(reply, |files| files.exchange(from, to));
@@ -262,6 +335,9 @@ impl Filesystem for Server {
     }
 
     fn access(&self, request: &Request, ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        if !self.admits(request) {
+            return reply.error(Errno::EACCES);
+        }
         let rights = self.ask(|files| files.attributes(node(ino))).map(|attributes| attributes.rights);
         finish(
             reply,
@@ -272,6 +348,9 @@ impl Filesystem for Server {
     }
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        if !self.admits(request) {
+            return reply.error(Errno::EACCES);
+        }
         self.uses.note();
         let is_read = flags.acc_mode() == OpenAccMode::O_RDONLY;
         let may_open = if is_read {
@@ -372,7 +451,10 @@ impl Filesystem for Server {
         self.answer_caller(request, reply, |files| self.pace.commit(files));
     }
 
-    fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+    fn opendir(&self, request: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        if !self.admits(request) {
+            return reply.error(Errno::EACCES);
+        }
         self.uses.note();
         match self.ask(|files| files.open(node(ino))) {
             Ok(()) => reply.opened(FOR_READING, FopenFlags::FOPEN_KEEP_CACHE),
@@ -425,7 +507,14 @@ impl Filesystem for Server {
                 // Its name was removed meanwhile.
                 Err(_) => continue,
             };
-            if reply.add(attributes.ino, entry.next, &entry.name, &TTL, &attributes, Generation(0)) {
+            if reply.add(
+                attributes.ino,
+                entry.next,
+                &entry.name,
+                &self.names_last(),
+                &attributes,
+                Generation(0),
+            ) {
                 if !is_dot {
                     self.release_name(NodeId(attributes.ino.0), 1);
                 }
@@ -435,7 +524,10 @@ impl Filesystem for Server {
         reply.ok();
     }
 
-    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+    fn statfs(&self, request: &Request, _: INodeNo, reply: ReplyStatfs) {
+        if !self.admits(request) {
+            return reply.error(Errno::EACCES);
+        }
         match self.ask(|files| Ok(files.space())) {
             Ok(Space { unit, total, free, available, nodes, free_nodes, name_max }) => {
                 reply.statfs(total, free, available, nodes, free_nodes, unit, name_max, unit);

@@ -8,6 +8,7 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use fuser::{Errno, FileAttr, Generation, INodeNo, ReplyEmpty, ReplyEntry, Request};
@@ -16,11 +17,12 @@ use super::{
     attributes::{ALIAS_TTL, Owners, TTL, errno, node, shown, whoever_mounts},
     callers::Callers,
     pace::Pace,
+    share::{ACCESS_LIST, DEFAULT_LIST, Share},
 };
 use crate::{
     block::BufferPool,
     export::{LogSink, Refusals, Uses},
-    filesystem::{Attributes, Fault, FileSystem, Found, Kind, NodeId},
+    filesystem::{Attributes, Fault, FileSystem, Found, Kind, NodeId, Rights},
     sys::fuse_mount::MAX_READ,
 };
 
@@ -32,6 +34,7 @@ pub(super) struct Server {
     pub refusals: Refusals,
     pub callers: Arc<Callers>,
     pub owners: Owners,
+    share: Option<Share>,
     /// Whoever mounts.
     me: (u32, u32),
     log: LogSink,
@@ -74,11 +77,12 @@ impl Server {
     pub(super) fn new(
         (files, pace, callers): (Arc<Served>, Arc<Pace>, Arc<Callers>),
         (uses, refusals): (Uses, Refusals),
-        owners: Owners,
+        (owners, share): (Owners, Option<Share>),
         log: LogSink,
     ) -> Self {
         let me = whoever_mounts();
-        Self { files, pace, uses, refusals, callers, owners, me, log, has_panicked: AtomicBool::new(false) }
+        let has_panicked = AtomicBool::new(false);
+        Self { files, pace, uses, refusals, callers, owners, share, me, log, has_panicked }
     }
 
     /// Has the file system do something. A panic there ends neither the thread nor the process, which has the keys; the file
@@ -156,13 +160,56 @@ impl Server {
     }
 
     pub(super) fn shown(&self, attributes: &Attributes) -> FileAttr {
-        shown(attributes, self.owners, self.me)
+        let mut shown = shown(attributes, self.owners, self.me);
+        if self.is_shown_alike(attributes) {
+            shown.perm = Share::mode(shown.perm);
+            (shown.uid, shown.gid) = self.me;
+        }
+        shown
+    }
+
+    /// Whether those with whom it is shared see this file as if it were theirs: the top directory, through which all must, and
+    /// everything where the volume's own owners and modes do not count.
+    fn is_shown_alike(&self, attributes: &Attributes) -> bool {
+        let is_modeless = self.owners == Owners::Me || matches!(attributes.rights, Rights::Mark { .. });
+        self.share.is_some() && (is_modeless || attributes.node == NodeId::ROOT)
+    }
+
+    /// How long the kernel may trust a name. Where it is shared it asks each time, as it lets root through without a look at the list.
+    pub(super) const fn names_last(&self) -> Duration {
+        if self.share.is_some() { Duration::ZERO } else { TTL }
+    }
+
+    /// Whether it is shared: then the kernel must go by the access lists.
+    pub(super) const fn is_shared(&self) -> bool {
+        self.share.is_some()
+    }
+
+    /// Whether whoever asks may ask.
+    pub(super) fn admits(&self, request: &Request) -> bool {
+        self.share.as_ref().is_none_or(|share| share.admits(request.uid(), self.me.0))
+    }
+
+    /// What an extended attribute is that the share takes the place of; `None` where the volume's own one counts. The kernel asks for
+    /// the lists in the name of anybody, before it decides.
+    pub(super) fn shared_list(&self, node: NodeId, name: &[u8]) -> Option<Result<Vec<u8>, Errno>> {
+        let share = self.share.as_ref().filter(|_| [ACCESS_LIST, DEFAULT_LIST].contains(&name))?;
+        let attributes = match self.ask(|files| files.attributes(node)) {
+            Ok(attributes) => attributes,
+            Err(errno) => return Some(Err(errno)),
+        };
+        let own = shown(&attributes, self.owners, self.me);
+        match (self.is_shown_alike(&attributes), name == ACCESS_LIST) {
+            (true, true) => Some(Ok(share.access_list(own.perm))),
+            (true, false) if attributes.node != NodeId::ROOT => Some(Err(Errno::NO_XATTR)),
+            _ => None,
+        }
     }
 
     pub(super) fn entry(&self, reply: ReplyEntry, found: Result<Found, Errno>) {
         match found {
             Ok(found) => {
-                let names = if found.is_exact { TTL } else { ALIAS_TTL };
+                let names = if found.is_exact { self.names_last() } else { ALIAS_TTL };
                 reply.entry_with_ttls(&TTL, &names, &self.shown(&found.attributes), Generation(0));
             }
             Err(errno) => reply.error(errno),

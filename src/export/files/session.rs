@@ -14,6 +14,7 @@ use super::{
     callers::Callers,
     pace::{Pace, Promptness},
     server::{Served, Server},
+    share::Share,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -36,6 +37,8 @@ pub struct FilesMount<'a> {
     pub read_only: bool,
     /// Whose the files are.
     pub owners: Owners,
+    /// With whom it is shared.
+    pub share: Option<&'a Share>,
     /// Whether no file may be run as a program, whatever its mode.
     pub forbids_programs: bool,
     /// What is on the medium when a program is answered.
@@ -63,13 +66,14 @@ impl FilesExport {
     /// # Errors
     /// `Missing` where FUSE or `fusermount3` is, `Permission`, `NotFound`, or what the system gave. Nothing stays mounted.
     pub fn start(files: Arc<dyn FileSystem>, dir: &Path, how: FilesMount<'_>, log: &LogSink) -> Result<Self> {
-        let FilesMount { source, subtype, read_only, owners, forbids_programs, promptness } = how;
+        let FilesMount { source, subtype, read_only, owners, share, forbids_programs, promptness } = how;
         // Where files have modes of their own, those say which are programs.
         let runs_programs = files.has_access_lists() && !forbids_programs;
         // Where there is a mark against writing at most, the server looks at it: the kernel would ask for a directory's modes before
         // each change in it.
         let checks_modes = files.has_access_lists();
-        let appearance = Appearance { source, subtype, read_only, checks_modes, runs_programs };
+        let is_shared = share.is_some();
+        let appearance = Appearance { source, subtype, read_only, checks_modes, runs_programs, is_shared };
         let (mount, descriptor) = OwnMount::new(dir, &appearance)?;
         let served = Arc::new(Served::new(Arc::clone(&files)));
         let pace = Arc::new(Pace::new(promptness));
@@ -77,7 +81,8 @@ impl FilesExport {
         let callers = Arc::new(Callers::default());
         let refusals = Refusals::default();
         let shared = (Arc::clone(&served), Arc::clone(&pace), Arc::clone(&callers));
-        let answering = Server::new(shared, (uses.clone(), refusals.clone()), owners, Arc::clone(log));
+        let seen = (uses.clone(), refusals.clone());
+        let answering = Server::new(shared, seen, (owners, share.cloned()), Arc::clone(log));
         let started = serve(answering, true, descriptor, Arc::clone(log));
         let (session, end) = started.map_err(|error| {
             let _the_first_error_counts = mount.take_away(true);

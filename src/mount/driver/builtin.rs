@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Fact, Result},
-    export::{FilesExport, FilesMount, Owners, Promptness},
+    export::{FilesExport, FilesMount, Owners, Promptness, Share},
     filesystem::{
         ExtFileSystem, FatFileSystem, Fault, FileSystem, IsoFileSystem, Journal, NodeId, NtfsFileSystem,
         Rights, UdfFileSystem, Unreadable, Unwritten,
@@ -52,6 +52,8 @@ pub(in crate::mount) struct View<'a> {
     pub missing_end: Option<&'a str>,
     /// Whose the files are to be, where that was said.
     pub owners: Option<Owners>,
+    /// With whom it is shared.
+    pub share: Option<&'a Share>,
     /// What else it is told.
     pub options: &'a MountOptions,
 }
@@ -144,6 +146,7 @@ impl Builtin {
             subtype,
             read_only,
             owners,
+            share: view.share,
             forbids_programs: view.options.forbids_programs(),
             promptness: Promptness { names, content },
         };

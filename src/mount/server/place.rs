@@ -113,6 +113,7 @@ pub(super) fn record(
         idle: order.closing.idle.map(|idle| idle.as_secs()),
         close_at: order.closing.at.clone(),
         when_busy: order.closing.when_busy,
+        shared_with: order.target.share().cloned(),
         offset: order.section.as_ref().map(|section| section.start),
         dead: false,
     };

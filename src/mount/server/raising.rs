@@ -40,6 +40,7 @@ impl Server {
             read_only: order.read_only,
             missing_end: missing_end.as_deref(),
             owners: order.target.owners(),
+            share: order.target.share(),
             options: &options,
         };
         let raising = Raising { order, place, volume, view, log };
