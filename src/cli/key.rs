@@ -10,7 +10,7 @@ use std::path::Path;
 use serde::Serialize;
 use strongroom::{
     error::{Error, ErrorKind, Result},
-    format::{Editor, Finding, Header, KeyslotInfo, Priority, Severity, Unlocked},
+    format::{Editor, Finding, Header, KeyslotInfo, Object, Priority, Severity, Unlocked},
     volume::{Container, check_file_system},
 };
 
@@ -82,7 +82,7 @@ fn test(console: Console, options: &KeyTestOptions) -> Result<()> {
 /// A word where the end of a container is odd, and nothing tells how long it should be.
 fn warn_of_end(console: Console, path: &Path, container: &Container) {
     let found = container.format().and_then(|format| format.check(&*container.storage()));
-    let is_told = |finding: &Finding| finding.object == "data" && finding.severity == Severity::Warning;
+    let is_told = |finding: &Finding| finding.object == Object::Data && finding.severity == Severity::Warning;
     for finding in found.unwrap_or_default().into_iter().filter(is_told) {
         console.warn(&format!("{}: {}", path.display(), finding.message));
     }

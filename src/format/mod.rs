@@ -21,7 +21,7 @@ pub mod veracrypt;
 use backup::OLDER_PASSWORDS;
 pub use backup::{HeaderBackup, HeaderRestore};
 pub use create::{Blueprint, Extent, KdfBounds, NewHeader, Provision, Room, Wishes};
-pub use finding::{Finding, Severity};
+pub use finding::{Finding, Object, Severity};
 pub use fingerprint::{Fact, Fingerprint, State, Subject, digest_of, hex};
 pub use growth::{CutEnd, End, Growth, OpenEnd, Shrinkage};
 pub use info::{CopyInfo, CopyState, Detail, HeaderInfo, KdfInfo, KeyslotInfo};

@@ -7,7 +7,7 @@ use rustix::fs::{SeekFrom, seek};
 use crate::{
     block::BlockDevice,
     error::{Error, ErrorKind, Result},
-    format::{Finding, HeaderInfo, Severity, Unlocked},
+    format::{Finding, HeaderInfo, Object, Severity, Unlocked},
     mapping::Layout,
     storage::Storage,
     volume::{
@@ -113,7 +113,7 @@ pub fn check_data(
 ) -> Result<Vec<Finding>> {
     if container.pieces().is_some_and(|pieces| !pieces.is_unlocked()) {
         let message = "not read: it takes a password to tell which pieces were never made";
-        return Ok(vec![Finding::info("data", message)]);
+        return Ok(vec![Finding::info(Object::Data, message)]);
     }
     container.forget_cached();
     let storage = container.storage();
@@ -125,7 +125,7 @@ pub fn check_data(
     let bytes: u64 = unreadable.iter().map(|range| range.end - range.start).sum();
     let extent = if whole { "all" } else { "a sample" };
     if bytes == 0 {
-        return Ok(vec![Finding::info("data", format!("{extent} of it was read"))]);
+        return Ok(vec![Finding::info(Object::Data, format!("{extent} of it was read"))]);
     }
     let mut findings: Vec<_> = unreadable
         .iter()
@@ -133,12 +133,12 @@ pub fn check_data(
         .map(|range| {
             let message =
                 format!("cannot be read: {} bytes at offset {}", range.end - range.start, range.start);
-            Finding::error("data", message)
+            Finding::error(Object::Data, message)
         })
         .collect();
     let summary =
         format!("{bytes} bytes in {} places cannot be read; {extent} of it was tried", unreadable.len());
-    findings.push(Finding::error("data", summary));
+    findings.push(Finding::error(Object::Data, summary));
     Ok(findings)
 }
 
@@ -174,12 +174,12 @@ fn check_holes(container: &Container, info: &HeaderInfo) -> Result<Option<Findin
             let message = format!(
                 "{holes} bytes of it are holes, and random bytes have none: they were lost, or copied as if empty"
             );
-            Some(Finding::warning("data", message))
+            Some(Finding::warning(Object::Data, message))
         }
         Some("thin") if holes == 0 => {
             let message =
                 "takes all its space, though it is thin: it is full, or was copied without its holes";
-            Some(Finding::info("data", message))
+            Some(Finding::info(Object::Data, message))
         }
         // What a quick one set aside and nobody wrote may show as a hole.
         _ => None,
@@ -351,7 +351,7 @@ mod tests {
             [(Condition::Journal, "journal alone"), (Condition::Unclean, "damaged or missing")]
         {
             let found = not_clean(condition).unwrap();
-            assert_eq!((found.severity, found.object.as_str()), (Severity::Warning, "file system"));
+            assert_eq!((found.severity, &found.object), (Severity::Warning, &"file system".into()));
             assert!(
                 found.message.starts_with("it was not unmounted cleanly") && found.message.contains(told)
             );

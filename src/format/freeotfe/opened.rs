@@ -14,7 +14,9 @@ use crate::{
         secret::{LockedBytes, VolumeKey},
     },
     error::{Error, ErrorKind, Result},
-    format::{CopyInfo, CopyState, Detail, Finding, Header, HeaderInfo, KdfInfo, KeyslotInfo, Unlocked},
+    format::{
+        CopyInfo, CopyState, Detail, Finding, Header, HeaderInfo, KdfInfo, KeyslotInfo, Object, Unlocked,
+    },
     mapping::{Holes, Layout, Mapping, Segment},
     units::{Sector, SectorSize},
 };
@@ -239,9 +241,10 @@ impl Opened {
             findings.push(Finding::warning("key derivation", cost));
         }
         if let (Ok(data), true) = (self.data(header), header.container_len.is_some()) {
-            findings.push(Finding::info("data", format!("{} bytes at offset {}", data.len, data.start)));
+            findings
+                .push(Finding::info(Object::Data, format!("{} bytes at offset {}", data.len, data.start)));
             if data.is_cut_off {
-                findings.push(Finding::error("data", cut_off(data)));
+                findings.push(Finding::error(Object::Data, cut_off(data)));
             }
         }
         findings

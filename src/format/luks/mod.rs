@@ -19,7 +19,7 @@ use std::{io, sync::Arc};
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    format::{Finding, Format, Probe},
+    format::{Finding, Format, Object, Probe},
     storage::{Apart, Storage},
 };
 
@@ -101,11 +101,11 @@ pub(super) fn detached() -> Error {
 pub(super) fn open_end(container_len: u64, offset: u64, sector_len: u64) -> Finding {
     match container_len.saturating_sub(offset).checked_rem(sector_len) {
         None | Some(0) => Finding::info(
-            "data",
+            Object::Data,
             "the header does not say where they end: whether all are there, only their content tells",
         ),
         Some(rest) => Finding::warning(
-            "data",
+            Object::Data,
             format!(
                 "the container ends {rest} bytes into a sector of {sector_len}: it may have been cut short"
             ),

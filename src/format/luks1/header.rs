@@ -19,7 +19,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     format::{
         Attempt, Change, CopyInfo, CopyState, CutEnd, Detail, Editor, Finding, Fingerprint, Growth, Header,
-        HeaderInfo, KdfBounds, KeyfileRole, OpenEnd, Shrinkage, Unlocked,
+        HeaderInfo, KdfBounds, KeyfileRole, Object, OpenEnd, Shrinkage, Unlocked,
         luks::{
             self, Place, UNIT,
             backup::write_checked,
@@ -143,7 +143,7 @@ impl LuksHeader for Luks1Header {
         findings.push(
             match self.check_data().and_then(|()| self.parsed.digest.check_cost(&KdfLimits::default())) {
                 Ok(()) => luks::open_end(self.container_len, self.parsed.data_offset, UNIT),
-                Err(error) => Finding::error("data", error.reason_with_way()),
+                Err(error) => Finding::error(Object::Data, error.reason_with_way()),
             },
         );
         findings

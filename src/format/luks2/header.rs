@@ -24,7 +24,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     format::{
         Attempt, Change, CopyState, CutEnd, Editor, Finding, Fingerprint, Growth, Header, HeaderInfo,
-        KdfBounds, KeyfileRole, KeyslotInfo, OpenEnd, Shrinkage, Unlocked,
+        KdfBounds, KeyfileRole, KeyslotInfo, Object, OpenEnd, Shrinkage, Unlocked,
         luks::{
             Place,
             backup::write_checked,
@@ -68,12 +68,12 @@ impl Luks2Header {
     }
 
     /// What makes the volume, where something can open it; else what part of the header is against it, and why.
-    fn openable(&self) -> std::result::Result<Vec<Piece<'_>>, (&'static str, Error)> {
-        let object = if self.metadata().slots.is_empty() { "keyslots" } else { "data" };
+    fn openable(&self) -> std::result::Result<Vec<Piece<'_>>, (Object, Error)> {
+        let object = if self.metadata().slots.is_empty() { "keyslots".into() } else { Object::Data };
         let plan = self.metadata().plan().map_err(|error| (object, error))?;
-        let pieces = volume::pieces(&plan, self.container_len).map_err(|error| ("data", error))?;
-        self.usable_slots(&plan, None).map_err(|error| ("keyslots", error))?;
-        plan.key.check_cost(&KdfLimits::default()).map_err(|error| ("header", error))?;
+        let pieces = volume::pieces(&plan, self.container_len).map_err(|error| (Object::Data, error))?;
+        self.usable_slots(&plan, None).map_err(|error| ("keyslots".into(), error))?;
+        plan.key.check_cost(&KdfLimits::default()).map_err(|error| ("header".into(), error))?;
         Ok(pieces)
     }
 

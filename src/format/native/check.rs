@@ -22,7 +22,7 @@ use crate::{
         secret::VolumeKey,
     },
     error::{ErrorKind, Result},
-    format::{Finding, Priority, Provision, no_keyslot_left},
+    format::{Finding, Object, Priority, Provision, no_keyslot_left},
     storage::Storage,
 };
 
@@ -57,7 +57,7 @@ pub(super) fn check(storage: &dyn Storage) -> Result<Vec<Finding>> {
     }
     if current.superblock.reencryption.is_some() {
         let message = "a re-encryption is unfinished; if none is running, strongroom reencrypt continues it";
-        findings.push(Finding::warning("data", message));
+        findings.push(Finding::warning(Object::Data, message));
     } else if newer.is_none() {
         findings.extend(check_work_areas(current, slots.as_ref(), storage)?);
     }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     crypto::secret::{LockedBytes, VolumeKey},
     error::{Error, ErrorKind, Result},
-    format::{Detail, Finding, HeaderInfo, KeyslotInfo, Unlocked},
+    format::{Detail, Finding, HeaderInfo, KeyslotInfo, Object, Unlocked},
     mapping::{Holes, Layout, Mapping, Segment},
     units::{Sector, SectorSize},
 };
@@ -263,13 +263,14 @@ impl Opened {
             findings.push(Finding::warning("key derivation", message));
         }
         if header.is_half_encrypted() {
-            findings.push(Finding::warning("data", "encrypting it in place was begun and not ended"));
+            findings.push(Finding::warning(Object::Data, "encrypting it in place was begun and not ended"));
         }
         if let Ok(data) = header.data(self.place, container_len) {
-            findings.push(Finding::info("data", format!("{} bytes at offset {}", data.len, data.start)));
+            findings
+                .push(Finding::info(Object::Data, format!("{} bytes at offset {}", data.len, data.start)));
             if data.is_cut_off() {
                 let error = HeaderError::CutOff { end: data.end, container_len };
-                findings.push(Finding::error("data", error.to_string()));
+                findings.push(Finding::error(Object::Data, error.to_string()));
             }
             findings.extend(self.finding_of_end(data, container_len));
             if self.encryption.mode == Mode::Xts && data.len > MOST_FOR_ONE_KEY {
