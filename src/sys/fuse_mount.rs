@@ -71,6 +71,17 @@ pub fn mount(dir: &Path, appearance: &Appearance<'_>) -> Result<OwnedFd> {
     Ok(device.into())
 }
 
+/// Whom the kernel lets into a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Whoever mounts, whatever the modes of files say.
+    Own,
+    /// Whoever mounts, as far as modes and access lists let him.
+    OwnByModes,
+    /// Everybody whom modes and access lists let in.
+    AllByModes,
+}
+
 /// What a mount is to the kernel, and to whoever reads its table.
 #[derive(Debug, Clone, Copy)]
 pub struct Appearance<'a> {
@@ -80,12 +91,10 @@ pub struct Appearance<'a> {
     pub subtype: &'a str,
     /// Whether writes are refused.
     pub read_only: bool,
-    /// Whether the kernel holds users to the modes of files.
-    pub checks_modes: bool,
+    /// Whom the kernel lets in.
+    pub admission: Admission,
     /// Whether files may be run as programs, where their modes say so.
     pub runs_programs: bool,
-    /// Whether the kernel lets others in than whoever mounts, as far as the modes of files do.
-    pub is_shared: bool,
 }
 
 impl Appearance<'_> {
@@ -95,18 +104,17 @@ impl Appearance<'_> {
             source: "strongroom",
             subtype: "strongroom",
             read_only,
-            checks_modes: false,
             runs_programs: false,
-            is_shared: false,
+            admission: Admission::Own,
         }
     }
 
     const fn modes(&self) -> &'static str {
-        match (self.checks_modes, self.is_shared) {
+        match self.admission {
+            Admission::Own => "",
+            Admission::OwnByModes => ",default_permissions",
             // Without the first the second would let everybody do everything.
-            (_, true) => ",default_permissions,allow_other",
-            (true, false) => ",default_permissions",
-            (false, false) => "",
+            Admission::AllByModes => ",default_permissions,allow_other",
         }
     }
 }

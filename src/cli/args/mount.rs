@@ -63,7 +63,7 @@ pub(crate) struct MountingOptions {
     #[arg(long = "owner", value_enum, value_name = "WHO")]
     pub(crate) owners: Option<OwnersChoice>,
     /// Let these in too: user:NAME and group:NAME, with commas between them. Takes the builtin driver and, for ordinary users,
-    /// user_allow_other in /etc/fuse.conf
+    /// the administrator's leave in /etc/fuse.conf
     #[arg(long, value_name = "WHOM", action = ArgAction::Append, value_parser = Share::parse)]
     pub(crate) share: Vec<Share>,
     /// Mount options, as mount(8) takes them: noatime, noexec, sync, compress=zstd; refused where the driver does not keep to them

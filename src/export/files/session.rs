@@ -23,7 +23,7 @@ use crate::{
         fuse::session::{OwnMount, has_ended_within, mounting, serve},
     },
     filesystem::{Fault, FileSystem},
-    sys::fuse_mount::{self, Appearance},
+    sys::fuse_mount::{self, Admission, Appearance},
 };
 
 /// How the mount shows in the kernel's table.
@@ -71,9 +71,12 @@ impl FilesExport {
         let runs_programs = files.has_access_lists() && !forbids_programs;
         // Where there is a mark against writing at most, the server looks at it: the kernel would ask for a directory's modes before
         // each change in it.
-        let checks_modes = files.has_access_lists();
-        let is_shared = share.is_some();
-        let appearance = Appearance { source, subtype, read_only, checks_modes, runs_programs, is_shared };
+        let admission = match share {
+            Some(_) => Admission::AllByModes,
+            None if files.has_access_lists() => Admission::OwnByModes,
+            None => Admission::Own,
+        };
+        let appearance = Appearance { source, subtype, read_only, admission, runs_programs };
         let (mount, descriptor) = OwnMount::new(dir, &appearance)?;
         let served = Arc::new(Served::new(Arc::clone(&files)));
         let pace = Arc::new(Pace::new(promptness));

@@ -61,7 +61,7 @@ impl Share {
         mode & 0o7700 | owner_bits(mode) << 3
     }
 
-    /// The access list of a file with this mode, as the kernel takes it (linux/posix_acl_xattr.h).
+    /// The access list of a file with this mode, as the kernel takes it (`linux/posix_acl_xattr.h`).
     pub(super) fn access_list(&self, mode: u16) -> Vec<u8> {
         let may = owner_bits(mode);
         let of = |tag: u16, ids: &[u32]| ids.iter().map(|id| (tag, may, *id)).collect::<Vec<_>>();
