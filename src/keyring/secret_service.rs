@@ -143,7 +143,7 @@ struct Wanted(HashMap<&'static str, String>);
 impl Wanted {
     fn of(uuid: Option<&str>) -> Self {
         let uuid = uuid.map(|uuid| ("uuid", uuid.to_ascii_lowercase()));
-        Self([("xdg:schema", SCHEMA.to_owned())].into_iter().chain(uuid).collect())
+        Self([("application", OURS.to_owned())].into_iter().chain(uuid).collect())
     }
 }
 
@@ -389,8 +389,9 @@ fn silent() -> Error {
     Error::new(ErrorKind::Io, "the keyring does not answer")
 }
 
-/// What marks our secrets among those of other programs.
-const SCHEMA: &str = "strongroom.Vault";
+/// What marks our secrets among those of other programs. Not by `xdg:schema`: GNOME's keyring finds nothing by that while it is locked
+/// and was not unlocked before.
+const OURS: &str = "strongroom";
 const SERVICE: &str = "org.freedesktop.secrets";
 const OBJECT: &str = "/org/freedesktop/secrets";
 const INTERFACE: &str = "org.freedesktop.Secret.Service";
@@ -412,7 +413,7 @@ mod tests {
     #[test]
     fn a_vault_is_found_by_its_uuid_whatever_its_case() {
         let wanted = Wanted::of(Some("6B3A-0F"));
-        assert_eq!((&*wanted.0["uuid"], &*wanted.0["xdg:schema"]), ("6b3a-0f", SCHEMA));
+        assert_eq!((&*wanted.0["uuid"], &*wanted.0["application"]), ("6b3a-0f", OURS));
         assert_eq!(Wanted::of(None).0.len(), 1);
     }
 

@@ -63,7 +63,7 @@ fn a_password_is_kept_where_the_user_says_so_and_opens_the_vault_from_then_on() 
         );
         let [item] = &keyring.items()[..] else { panic!("{:?}", keyring.items()) };
         assert_eq!((&*item.label, &*item.secret), ("strongroom: v.vault", PASSWORD.as_bytes()));
-        let attributes = [("xdg:schema", "strongroom.Vault".to_owned()), ("uuid", uuid(place, "v.vault"))];
+        let attributes = [("application", "strongroom".to_owned()), ("uuid", uuid(place, "v.vault"))];
         assert_eq!(item.attributes, attributes.map(|(key, value)| (key.to_owned(), value)).into());
 
         // By whatever name it goes.
@@ -122,7 +122,7 @@ fn a_password_is_forgotten_of_one_vault_of_one_that_is_gone_and_of_all() {
         };
         keyring.put(other.clone());
         let ours =
-            || keyring.items().iter().filter(|item| item.attributes.contains_key("xdg:schema")).count();
+            || keyring.items().iter().filter(|item| item.attributes.contains_key("application")).count();
         let keep = || assert_eq!(opens(place, "--remember --password-file password").status, Some(0));
         keep();
         assert_eq!(ours(), 1);
@@ -161,7 +161,7 @@ fn a_locked_keyring_is_unlocked_by_its_own_window_and_only_where_it_has_somethin
             keyring.put(Item {
                 label: "v".to_owned(),
                 attributes: HashMap::from([
-                    ("xdg:schema".to_owned(), "strongroom.Vault".to_owned()),
+                    ("application".to_owned(), "strongroom".to_owned()),
                     ("uuid".to_owned(), uuid(place, "v.vault")),
                 ]),
                 secret: PASSWORD.into(),
@@ -171,7 +171,7 @@ fn a_locked_keyring_is_unlocked_by_its_own_window_and_only_where_it_has_somethin
             assert_eq!((refused.status, keyring.prompts()), (Some(1), 0), "{refused:?}");
             assert!(refused.errors.contains("cannot be had: the keyring is locked"), "{refused:?}");
             let opened = opens(place, "");
-            let status = if manner == Manner::Locked { 0 } else { 1 };
+            let status = i32::from(manner != Manner::Locked);
             assert_eq!((opened.status, keyring.prompts()), (Some(status), 1), "{opened:?}");
         });
     }
