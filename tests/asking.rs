@@ -109,6 +109,15 @@ fn who_has_a_display_and_no_terminal_is_asked_in_a_window() {
 }
 
 #[test]
+fn the_name_of_a_container_is_no_markup_in_a_window() {
+    let desk = Desk::with(&[&data(PASSWORD)]);
+    desk.place.copy_vector("password.img", "<b>bold");
+    assert_eq!(desk.call("key test '<b>bold'").status, Some(0));
+    let seen = desk.seen();
+    assert!(seen.contains("SETDESC Password for \u{2039}b>bold\n"), "{seen}");
+}
+
+#[test]
 fn a_wrong_password_is_asked_for_again_and_the_window_says_why() {
     let desk = Desk::with(&[&data("guess"), &data(PASSWORD)]);
     assert_eq!(desk.call("key test whole").status, Some(0));

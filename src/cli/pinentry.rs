@@ -160,10 +160,15 @@ fn tell(replies: Patient, requests: PipeWriter, text: Text<'_>) -> Result<Pinent
         ("SETOK", text.ok),
     ] {
         if !value.is_empty() {
-            pinentry.request(name, value)?;
+            pinentry.request(name, &without_tags(value))?;
         }
     }
     Ok(pinentry)
+}
+
+/// The text as every `pinentry` shows it: that of Qt takes one with tags for markup, and the names of files may have some.
+fn without_tags(text: &str) -> String {
+    text.replace('<', "\u{2039}")
 }
 
 /// Where it asks if it has no display: on the terminal that we were started from.
