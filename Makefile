@@ -24,7 +24,7 @@ HELPER := $(if $(IS_SYSTEM),/usr/sbin,$(PREFIX)/sbin)/mount.strongroom
 UNITS := $(PREFIX)/$(if $(IS_SYSTEM),lib,share)/systemd
 DATA := applications/strongroom.desktop applications/strongroom-veracrypt.desktop mime/packages/strongroom.xml icons/hicolor/scalable/apps/strongroom.svg
 
-.PHONY: help setup tools build demo test book guest fresh static deb reproduced packages torture losses files check bench install uninstall fuzz fuzz-targets clean
+.PHONY: help setup tools build demo test book guest boot fresh static deb reproduced packages torture losses files check bench install uninstall fuzz fuzz-targets clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -53,6 +53,9 @@ book: ## make the handbook of docs/ in the build folder
 
 guest: ## build the guest whose dm-crypt opens what the tests make (root, once)
 	scripts/guest.sh
+
+boot: build ## boot a Debian 12 with vaults in its fstab in a container, and look at them (root or sudo)
+	scripts/boot.sh $(BINARY)
 
 fresh: ## do on two fresh Debian 12 what README says, up to make demo and make test (root or sudo)
 	scripts/fresh.sh $(HOW)

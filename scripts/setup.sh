@@ -5,6 +5,7 @@
 #   setup.sh --quiet   the same, but goes on without what it may not or cannot install
 #   setup.sh --bench   also what the benchmarks compare with
 #   setup.sh --guest   also what scripts/guest.sh builds the guest with
+#   setup.sh --boot    also what scripts/boot.sh boots a machine with
 #   setup.sh --fresh   also what scripts/fresh.sh makes fresh machines with
 
 set -euo pipefail
@@ -65,6 +66,11 @@ mmdebstrap      mmdebstrap  fresh machines
 /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring fresh machines
 '
 
+# What boots one.
+boot_tools="$fresh_tools"'
+systemd-nspawn  systemd-container a booted machine
+'
+
 # Openers of LUKS that are only on PyPI. They stay in the build folder.
 python_packages='dissect.fve==4.6 argon2-cffi==25.1.0'
 
@@ -74,6 +80,7 @@ main() {
     [[ ${1-} != --bench ]] || tools+=$bench_tools
     [[ ${1-} != --guest ]] || tools+=$guest_tools
     [[ ${1-} != --fresh ]] || tools+=$fresh_tools
+    [[ ${1-} != --boot ]] || tools+=$boot_tools
     packages=$(missing_packages)
     if [[ -n $packages ]]; then
         # shellcheck disable=SC2086 # a list of words

@@ -46,6 +46,12 @@ pub(super) struct Mount {
 }
 
 impl Mount {
+    /// Whether it is the trigger of an automount (systemd's, or a direct one of autofs), which is there to be mounted over.
+    pub(super) fn is_trigger(&self) -> bool {
+        let mut options = self.options.as_bytes().split(|byte| *byte == b',');
+        self.kind == "autofs" && options.any(|option| option == b"direct")
+    }
+
     /// Whether it shows the files of a volume of ours, by its server: no other has such a source.
     pub(super) fn is_driver(&self) -> bool {
         let subtype = self.kind.strip_prefix("fuse.");
@@ -329,6 +335,17 @@ mod tests {
             ("fuse.ext4", Some("strongroom/photos.vault"))
         );
         assert_eq!((fuse.is_driver(), fuse.fuse_user()), (true, Some(1000)));
+    }
+
+    #[test]
+    fn only_a_direct_automount_is_there_to_be_mounted_over() {
+        let of = |options: &str| {
+            let line =
+                format!("70 28 0:41 / /srv/a rw - autofs systemd-1 rw,fd=51,pgrp=1,timeout=0,{options}\n");
+            MountTable::parse(line.as_bytes()).at(Path::new("/srv/a")).unwrap().is_trigger()
+        };
+        assert!(of("minproto=5,maxproto=5,direct") && !of("indirect"));
+        assert!(!MountTable::parse(TABLE).at(Path::new("/proc")).unwrap().is_trigger());
     }
 
     #[test]

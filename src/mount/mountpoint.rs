@@ -15,7 +15,7 @@ use rustix::{
 };
 
 use super::{
-    mountinfo::{MountId, MountTable},
+    mountinfo::{Mount, MountId, MountTable},
     others::other_at,
 };
 use crate::{
@@ -59,7 +59,9 @@ impl MountPoint {
             Err(error) => return Err(dead_end(&path, error.into())),
         };
         let above = open(path.parent().unwrap_or(&path), flags, Mode::empty()).map_err(io::Error::from)?;
-        if let Some(mount) = MountTable::read()?.at(&path) {
+        // Only root mounts over a trigger; what it makes others wait for comes by it.
+        let covers = |mount: &&Mount| !(is_root() && mount.is_trigger());
+        if let Some(mount) = MountTable::read()?.at(&path).filter(covers) {
             if let Some(other) = other_at(&path) {
                 let reason = format!("{} has mounted a volume there", other.mounted_by);
                 return Err(Error::new(ErrorKind::Busy, reason).with_hint(other.unmount));

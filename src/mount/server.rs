@@ -50,7 +50,7 @@ use lending::lent_already;
 use loss::Held;
 use medium::Medium;
 use parts::Export;
-use place::{Place, record};
+use place::{Place, is_on_trigger, record};
 use presence::Presence;
 use probe::Probe;
 use room::fullness;
@@ -74,8 +74,8 @@ use crate::{
         available,
         memory::{LockedBytes, is_any_secret_unlocked},
         process::{
-            ProcessId, close_inherited, harden, is_marked_as_storage_server, is_root, mark_as_storage_server,
-            stay_in_memory, survive_file_size_limit,
+            ProcessId, close_inherited, harden, is_marked_as_storage_server, is_root, leave_terminal,
+            mark_as_storage_server, stay_in_memory, survive_file_size_limit,
         },
         socket::receive_descriptors,
     },
@@ -115,7 +115,18 @@ fn prepare() -> Result<(UnixStream, Signals)> {
 }
 
 fn run(channel: UnixStream, signals: Signals) -> ExitCode {
-    let started = receive(&channel).and_then(|order| Server::start(order, signals)).and_then(Server::check);
+    let started = receive(&channel).and_then(|received| {
+        // The kernel has everybody wait for what is to be mounted on a trigger, but for the group of the process that pulled it.
+        let is_awaited = is_on_trigger(&received.order.target);
+        if !is_awaited {
+            leave_terminal()?;
+        }
+        let server = Server::start(received, signals).and_then(Server::check)?;
+        if is_awaited {
+            leave_terminal()?;
+        }
+        Ok(server)
+    });
     let mut server = match started {
         Ok(server) => server,
         Err(error) => {

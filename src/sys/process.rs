@@ -169,13 +169,16 @@ pub fn close_inherited() {
     unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
 }
 
-/// Cuts the calling process off from its terminal and keeps its memory from tracers and core dumps.
-///
-/// A new session, not dumpable, core limit 0, umask 077.
+/// Keeps the memory of the calling process from tracers and core dumps: not dumpable, core limit 0, umask 077.
 pub fn harden() -> io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     umask(Mode::RWXG | Mode::RWXO);
+    Ok(())
+}
+
+/// Cuts the calling process off from its terminal: a new session.
+pub fn leave_terminal() -> io::Result<()> {
     setsid()?;
     Ok(())
 }

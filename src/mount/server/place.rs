@@ -10,6 +10,7 @@ use crate::{
     export::Client,
     mount::{
         driver::Driver,
+        mountinfo::{Mount, MountTable},
         mountpoint::MountPoint,
         namespaces,
         protocol::{Order, Target},
@@ -27,6 +28,12 @@ pub(super) enum Place {
     Block(MountPoint),
     FileSystem(MountPoint, Driver),
     Desktop,
+}
+
+/// Whether it is to be mounted on the trigger of an automount.
+pub(super) fn is_on_trigger(target: &Target) -> bool {
+    let Target::FileSystem { mountpoint, .. } = target else { return false };
+    MountTable::read().is_ok_and(|table| table.at(mountpoint).is_some_and(Mount::is_trigger))
 }
 
 impl Place {
