@@ -19,7 +19,7 @@ pub enum Object {
     /// The encrypted data: how much of it there is, and whether it can be read.
     Data,
     /// Another part of the container, by its name.
-    Part(String),
+    Part(Box<str>),
 }
 
 impl Object {
@@ -33,13 +33,13 @@ impl Object {
 
 impl From<&str> for Object {
     fn from(name: &str) -> Self {
-        Self::Part(name.to_owned())
+        Self::Part(name.into())
     }
 }
 
 impl From<String> for Object {
     fn from(name: String) -> Self {
-        Self::Part(name)
+        Self::Part(name.into())
     }
 }
 
