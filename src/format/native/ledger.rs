@@ -16,6 +16,7 @@ use super::{
     record::{Entry, NO_CHECKSUM, Record, Trace},
     slots::{SLOTS_LEN, Slots, slot_offset},
     superblock::{Geometry, Superblock},
+    wipe::overwrite,
 };
 use crate::{
     crypto::{
@@ -464,18 +465,8 @@ impl Ledger {
             storage.sync_data()?;
             kept = ALIGNMENT;
         }
-        let mut filling = vec![0; FILL_LEN];
         for range in self.areas.ranges() {
-            let mut offset = range.start.saturating_add(kept);
-            while offset < range.end {
-                let left = usize::try_from(range.end.saturating_sub(offset)).unwrap_or(FILL_LEN);
-                let piece = filling.get_mut(..left.min(FILL_LEN)).unwrap_or_default();
-                if is_random {
-                    rng.fill(piece)?;
-                }
-                storage.write_all_at(piece, offset)?;
-                offset = offset.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
-            }
+            overwrite(storage, range.start.saturating_add(kept)..range.end, is_random.then_some(rng))?;
         }
         Ok(storage.sync_data()?)
     }
@@ -559,5 +550,3 @@ fn lost() -> Error {
                   under the old key is lost";
     Error::new(ErrorKind::Damaged, reason).with_hint("restore the container from a backup")
 }
-
-const FILL_LEN: usize = 1 << 20;

@@ -34,6 +34,7 @@ mod superblock;
 mod tests;
 mod transition;
 mod update;
+mod wipe;
 
 pub use backup::{Backup, ForeignCopy, Restore};
 pub use checksum::{BLOCK_LEN, BlockHash, ChunkKey};

@@ -15,6 +15,7 @@ use super::{
     ledger::Ledger,
     superblock::{CopyIndex, Geometry, Superblock},
     update::make_durable,
+    wipe::{clear, overwrite},
 };
 use crate::{
     crypto::{
@@ -313,32 +314,6 @@ pub(super) fn refuse_detached(storage: &dyn Storage) -> Result<()> {
     ))
 }
 
-/// Makes `range` zeros: by a hole where there are holes, as most of it is empty already.
-fn clear(storage: &dyn Storage, range: Range<u64>) -> Result<()> {
-    if range.is_empty() || (storage.limits().can_punch && storage.punch_hole(range.clone()).is_ok()) {
-        return Ok(());
-    }
-    overwrite(storage, range, None)
-}
-
-/// Overwrites `range` with random bytes, or with zeros.
-pub(super) fn overwrite(storage: &dyn Storage, range: Range<u64>, rng: Option<&dyn Rng>) -> Result<()> {
-    let mut bytes = vec![0; AT_ONCE];
-    let mut at = range.start;
-    while at < range.end {
-        let len = usize::try_from(range.end.saturating_sub(at)).map_or(AT_ONCE, |left| left.min(AT_ONCE));
-        let piece = bytes.get_mut(..len).unwrap_or_default();
-        if let Some(rng) = rng {
-            rng.fill(piece)?;
-        }
-        storage.write_all_at(piece, at)?;
-        at = at.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
-    }
-    Ok(())
-}
-
-/// Bytes.
-const AT_ONCE: usize = 1 << 20;
 /// The work areas by number.
 const FRONT: usize = 0;
 const TAIL: usize = 1;

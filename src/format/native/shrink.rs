@@ -8,9 +8,10 @@ use super::{
     copy::HeaderCopy,
     layout::{ALIGNMENT, MAGIC, RECORD_MAGIC},
     ledger::{Ledger, WorkAreas},
-    resize::{begin, clear_end, end_of, finish, laid_out, overwrite, refuse_detached},
+    resize::{begin, clear_end, end_of, finish, laid_out, refuse_detached},
     slots::slot_offset,
     superblock::{CopyIndex, Geometry},
+    wipe::overwrite,
 };
 use crate::{
     crypto::secret::VolumeKey,
