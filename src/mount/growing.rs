@@ -1,20 +1,13 @@
 //! The command's side of a volume that grows while it is mounted.
 
-use std::{
-    io,
-    ops::Range,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-    sync::atomic::AtomicBool,
-    time::Duration,
-};
+use std::{io, ops::Range, path::Path, sync::atomic::AtomicBool, time::Duration};
 
 use super::{
     filesystem::{Contents, Superblock},
     growfs::GrownFilesystem,
     program,
     protocol::{self, Command, Outcome},
-    registry::{Record, sessions_anywhere},
+    registry::living,
     session::CONTROL,
 };
 use crate::{
@@ -44,8 +37,8 @@ pub fn grow_mounted(
     container_only: bool,
 ) -> Result<GrownMount> {
     let gone = || Error::new(ErrorKind::NotFound, "it was unmounted meanwhile, and has its new size");
-    let (control, record) = server(path, section).ok_or_else(gone)?;
-    let (size, is_seen) = match ask(&control, key) {
+    let (directory, record) = living(path, section).ok_or_else(gone)?;
+    let (size, is_seen) = match ask(&directory.join(CONTROL), key) {
         Ok(Outcome::Grown { size, is_seen }) => (size, is_seen),
         Ok(Outcome::Failed(failure)) => return Err(failure.into()),
         Ok(_) => return Err(no_answer("another answer")),
@@ -85,18 +78,6 @@ fn grow_filesystem(device: &Path, mountpoint: &Path) -> Result<GrownFilesystem> 
         Error::new(ErrorKind::Io, format!("{tool}: {}", grown.reason()))
             .with_hint("the volume has its new size, and the files are there; the same command tries again"),
     ))
-}
-
-/// The living session that holds the container, this part of the file.
-fn server(path: &Path, section: Option<&Range<u64>>) -> Option<(PathBuf, Record)> {
-    let metadata = std::fs::metadata(path).ok()?;
-    let file = (metadata.dev(), metadata.ino());
-    sessions_anywhere().into_iter().find_map(|session| {
-        let record = session.record.filter(|record| {
-            record.container_file == file && record.section.as_ref() == section && record.is_alive()
-        })?;
-        Some((session.directory.join(CONTROL), record))
-    })
 }
 
 fn ask(control: &Path, key: &[u8]) -> io::Result<Outcome> {

@@ -3,14 +3,14 @@
 use std::{
     io,
     ops::Range,
-    os::unix::{fs::MetadataExt, net::UnixStream},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use super::{
     protocol::{self, Command, Outcome},
-    registry::{Entry, Record, sessions_anywhere},
+    registry::{Entry, Record, living},
     session::CONTROL,
 };
 use crate::{
@@ -88,15 +88,7 @@ fn ask(control: &Path, path: &Path, section: Option<&Range<u64>>) -> io::Result<
 
 /// The living session that holds the container, this part of the file, and may lend it.
 fn lender(path: &Path, section: Option<&Range<u64>>) -> Result<Option<(PathBuf, Record)>> {
-    let Ok(metadata) = std::fs::metadata(path) else { return Ok(None) };
-    let file = (metadata.dev(), metadata.ino());
-    let holder = sessions_anywhere().into_iter().find_map(|session| {
-        let record = session.record.filter(|record| {
-            record.container_file == file && record.section.as_ref() == section && record.is_alive()
-        })?;
-        Some((session.directory, record))
-    });
-    let Some((directory, record)) = holder else { return Ok(None) };
+    let Some((directory, record)) = living(path, section) else { return Ok(None) };
     if !record.ready {
         return Err(Error::new(ErrorKind::Busy, "another command is working on it").with_hint("try again"));
     }

@@ -11,7 +11,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
         mpsc::{self, Receiver, Sender},
     },
@@ -26,6 +26,8 @@ use zbus::{
     Connection, DynamicType, Message, MessageStream, OwnedFd as BusFd, OwnedObjectPath, OwnedVariant,
     block_on, connection::Builder, wire::DynamicDeserialize,
 };
+
+use super::session::locked;
 
 /// What logind tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -272,10 +274,6 @@ async fn next(streams: &mut [MessageStream]) -> Option<zbus::Result<Message>> {
         polled.find(Poll::is_ready).unwrap_or(Poll::Pending)
     })
     .await
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const BUS: &str = "org.freedesktop.DBus";

@@ -582,6 +582,19 @@ fn alive(container_file: (u64, u64)) -> Option<Record> {
     records.find(|record| record.container_file == container_file && record.is_alive())
 }
 
+/// The directory and the record of the living session that holds the container at `path`, this part of the file.
+pub(super) fn living(path: &Path, section: Option<&Range<u64>>) -> Option<(PathBuf, Record)> {
+    let (device, number) = file_id(path)?;
+    sessions_anywhere().into_iter().find_map(|session| {
+        let record = session.record.filter(|record| {
+            record.container_file == (device, number)
+                && record.section.as_ref() == section
+                && record.is_alive()
+        })?;
+        Some((session.directory, record))
+    })
+}
+
 /// A name by which a command finds the volume of `entry`, and no other: where it shows, its container's, or its session's.
 pub fn name_for(entry: &Entry) -> PathBuf {
     let table = MountTable::read().unwrap_or_default();

@@ -45,12 +45,10 @@ pub fn clean() {
 /// Whether what is left of it is to be seen in another mount namespace alone: it is cleared there.
 fn is_elsewhere(record: &Record) -> bool {
     let Ok(table) = MountTable::read() else { return true };
-    let mounts = || [record.mount, record.block_mount].into_iter().flatten();
-    let served = if record.block_mount.is_some() { record.block_mount } else { record.mount };
-    let is_used = served.is_some_and(|id| has_user((id.major, id.minor)));
-    is_used
-        && mounts().all(|id| table.find(id).is_none())
-        && boot_id().is_ok_and(|boot| boot == record.boot_id)
+    // The lowest, which the server itself serves, comes first.
+    let mut mounts = [record.block_mount, record.mount].into_iter().flatten();
+    let is_used = mounts.clone().next().is_some_and(|id| has_user((id.major, id.minor)));
+    is_used && mounts.all(|id| table.find(id).is_none()) && boot_id().is_ok_and(|boot| boot == record.boot_id)
 }
 
 /// Takes away what a server that failed has left on a directory that was free before it began.

@@ -11,7 +11,7 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex,
         atomic::{AtomicBool, AtomicI32, Ordering},
     },
     thread,
@@ -27,7 +27,10 @@ use rustix::{
 
 use super::folder::{self, FolderWatch};
 use crate::{
-    mount::whereabouts::{Body, Lost, NamedFile, lies_in_memory},
+    mount::{
+        session::locked,
+        whereabouts::{Body, Lost, NamedFile, lies_in_memory},
+    },
     volume::{Container, KnownHeader},
 };
 
@@ -426,10 +429,6 @@ fn is_readable(descriptors: &[BorrowedFd<'_>], limit: Option<Duration>) -> Vec<b
         return vec![false; descriptors.len()];
     }
     polled.iter().map(|descriptor| !descriptor.revents().is_empty()).collect()
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How long a look is waited for.

@@ -83,7 +83,8 @@ impl FolderWatch {
         self.look_at_more(all.unwrap_or(MOST));
         let mut looked = self.suspects.clone();
         looked.extend(self.lost.keys());
-        if all.is_some() {
+        if all.is_some() && self.left > 0 {
+            // Those first that can still be read whatever happens.
             looked.extend(self.pieces.open_ones());
         }
         for index in looked {

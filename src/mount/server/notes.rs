@@ -110,7 +110,7 @@ impl Server {
     fn unwritten(&self) -> Option<Unwritten> {
         let unwritten = Unwritten::of(&self.shortage);
         let Some(files) = self.session.files.as_ref().and_then(Weak::upgrade) else { return unwritten };
-        if unwritten == Some(Unwritten::Lost) {
+        if unwritten == Some(Unwritten::Lost) && files.is_whole() {
             // It is told of a failure before the file system has heard of that.
             thread::sleep(MOMENT);
         }
