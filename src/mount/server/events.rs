@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::{self, PipeReader, Read},
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::net::{UnixListener, UnixStream},
     },
     path::Path,
@@ -115,6 +115,8 @@ pub(super) struct Watch {
     users: Option<OwnedFd>,
     devices: Option<OwnedFd>,
     is_lingering: bool,
+    /// How many commands went before a signal that waits.
+    passed: u32,
     /// When [`Event::Changed`] came last.
     looked: Instant,
 }
@@ -139,6 +141,7 @@ impl Watch {
             users: None,
             devices: None,
             is_lingering: false,
+            passed: 0,
             looked: Instant::now(),
         })
     }
@@ -206,8 +209,7 @@ impl Watch {
 
     /// Whether the export has ended.
     pub(super) fn has_ended(&self) -> bool {
-        let mut ends = [PollFd::new(&self.export, PollFlags::IN)];
-        poll(&mut ends, Some(&Timespec::default())).is_ok_and(|ended| ended > 0)
+        is_readable(&self.export)
     }
 
     /// Whether the container is lent to a command.
@@ -229,7 +231,13 @@ impl Watch {
     ) -> io::Result<Event> {
         loop {
             match self.wait(signals, control, patience)? {
+                // A command that is there already may be what the signal is to hurry, and says more than that.
+                Ready::Signal if self.passed < MOST_PASSED && is_readable(control) => {
+                    self.passed += 1;
+                    return Ok(Event::Command(control.accept()?.0));
+                }
                 Ready::Signal => {
+                    self.passed = 0;
                     let _ = (&signals.pipe).read(&mut [0; 16])?;
                     return Ok(Event::Signal);
                 }
@@ -272,30 +280,27 @@ impl Watch {
         control: &UnixListener,
         patience: Option<Duration>,
     ) -> io::Result<Ready> {
-        let mut descriptors = vec![
-            PollFd::new(&signals.pipe, PollFlags::IN),
-            PollFd::new(control, PollFlags::IN),
+        let sources = [
+            source(Ready::Signal, Some(signals.pipe.as_fd())),
+            source(Ready::Gone, Some(self.export.as_fd())),
+            source(Ready::Gone, self.owner.as_ref().map(AsFd::as_fd)),
+            // Before commands: the next one may want to borrow.
+            source(Ready::Returned, self.borrower.as_ref().map(AsFd::as_fd)),
+            source(Ready::Refused, self.alarm.as_ref().map(AsFd::as_fd)),
+            source(Ready::Files, self.files.as_ref().map(AsFd::as_fd)),
+            source(Ready::Room, self.room.as_ref().map(AsFd::as_fd)),
+            source(Ready::Logind, self.logind.as_ref().map(AsFd::as_fd)),
+            source(Ready::Users, self.users.as_ref().map(AsFd::as_fd)),
+            source(Ready::Devices, self.devices.as_ref().map(AsFd::as_fd)),
+            source(Ready::Command, Some(control.as_fd())),
             // The kernel tells of changed mounts in this way only (proc_pid_mountinfo(5)).
-            PollFd::from_borrowed_fd(self.table.as_fd(), PollFlags::PRI),
-            PollFd::from_borrowed_fd(self.export.as_fd(), PollFlags::IN),
+            (Ready::Changed, Some(self.table.as_fd()), PollFlags::PRI),
+            source(Ready::Changed, self.home.as_ref().map(AsFd::as_fd)),
         ];
-        descriptors.extend(self.owner.as_ref().map(|owner| PollFd::new(owner, PollFlags::IN)));
-        let borrower = descriptors.len();
-        descriptors.extend(self.borrower.as_ref().map(|borrower| PollFd::new(borrower, PollFlags::IN)));
-        let alarm = descriptors.len();
-        descriptors.extend(self.alarm.as_ref().map(|alarm| PollFd::new(alarm, PollFlags::IN)));
-        let files = descriptors.len();
-        descriptors.extend(self.files.as_ref().map(|files| PollFd::new(files, PollFlags::IN)));
-        let room = descriptors.len();
-        descriptors.extend(self.room.as_ref().map(|room| PollFd::new(room, PollFlags::IN)));
-        let home = descriptors.len();
-        descriptors.extend(self.home.as_ref().map(|home| PollFd::new(home, PollFlags::IN)));
-        let logind = descriptors.len();
-        descriptors.extend(self.logind.as_ref().map(|logind| PollFd::new(logind, PollFlags::IN)));
-        let users = descriptors.len();
-        descriptors.extend(self.users.as_ref().map(|users| PollFd::new(users, PollFlags::IN)));
-        let devices = descriptors.len();
-        descriptors.extend(self.devices.as_ref().map(|devices| PollFd::new(devices, PollFlags::IN)));
+        let there = sources.into_iter().filter_map(|(ready, descriptor, flags)| {
+            Some((ready, PollFd::from_borrowed_fd(descriptor?, flags)))
+        });
+        let (order, mut descriptors): (Vec<_>, Vec<_>) = there.unzip();
         let longest = if self.is_lingering { MOMENT } else { LOOK };
         let longest = patience.map_or(longest, |patience| patience.min(longest));
         let is_time = match poll(&mut descriptors, Timespec::try_from(longest).ok().as_ref()) {
@@ -303,24 +308,15 @@ impl Watch {
             Err(rustix::io::Errno::INTR) => false,
             Err(error) => return Err(error.into()),
         };
-        let fired = |index: usize| descriptors.get(index).is_some_and(|fd| !fd.revents().is_empty());
+        let first = order.into_iter().zip(&descriptors).find(|(_, polled)| !polled.revents().is_empty());
         // Whoever asks all the time must not keep it from its end.
         let is_overdue = self.is_lingering && self.looked.elapsed() >= OVERDUE;
-        Ok(match () {
-            () if fired(0) => Ready::Signal,
-            () if is_overdue => Ready::Changed,
-            () if (3..borrower).any(fired) => Ready::Gone,
-            // Before commands: the next one may want to borrow.
-            () if borrower < alarm && fired(borrower) => Ready::Returned,
-            () if alarm < files && fired(alarm) => Ready::Refused,
-            () if files < room && fired(files) => Ready::Files,
-            () if room < home && fired(room) => Ready::Room,
-            () if logind < users && fired(logind) => Ready::Logind,
-            () if users < devices && fired(users) => Ready::Users,
-            () if fired(devices) => Ready::Devices,
-            () if fired(1) => Ready::Command,
-            () if fired(2) || is_time || home < logind && fired(home) => Ready::Changed,
-            () => Ready::Nothing,
+        Ok(match first {
+            Some((Ready::Signal, _)) => Ready::Signal,
+            _ if is_overdue => Ready::Changed,
+            Some((ready, _)) => ready,
+            None if is_time => Ready::Changed,
+            None => Ready::Nothing,
         })
     }
 
@@ -397,6 +393,19 @@ pub(super) fn receive_command(stream: &UnixStream) -> Result<Command> {
     Ok(protocol::receive(stream)?)
 }
 
+/// What is ready once the descriptor can be read, where there is one.
+const fn source(
+    ready: Ready,
+    descriptor: Option<BorrowedFd<'_>>,
+) -> (Ready, Option<BorrowedFd<'_>>, PollFlags) {
+    (ready, descriptor, PollFlags::IN)
+}
+
+fn is_readable(descriptor: &impl AsFd) -> bool {
+    let mut polled = [PollFd::new(descriptor, PollFlags::IN)];
+    poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+}
+
 /// Whether whoever sent a command waits for its answer no longer.
 pub(super) fn has_gone(stream: &UnixStream) -> bool {
     let mut polled = [PollFd::new(stream, PollFlags::empty())];
@@ -415,4 +424,6 @@ const LOOK: Duration = Duration::from_secs(60);
 const MOMENT: Duration = Duration::from_millis(500);
 /// The same where there is much else to do.
 const OVERDUE: Duration = Duration::from_secs(1);
+/// So many commands go before a signal at most.
+const MOST_PASSED: u32 = 16;
 const COMMAND_LIMIT: Duration = Duration::from_secs(5);
