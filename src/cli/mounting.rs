@@ -638,9 +638,7 @@ fn access_shown(entry: &Entry) -> String {
         (None, true) => "read-only",
         (None, false) => "read-write",
     };
-    // A write that was refused for the hidden volume's sake says more than that it was lost.
-    let is_explained = entry.driver == "kernel" || entry.protection == Some(Protection::Triggered);
-    if let Some(since) = entry.lost_at.as_ref().filter(|_| !is_explained) {
+    if let Some(since) = entry.lost_at.as_ref().filter(|_| entry.driver != "kernel") {
         return format!("read-only since {since}, as a write was lost: unmount it, and mount it again");
     }
     let idle = entry.idle.map(Duration::from_secs);
