@@ -123,6 +123,10 @@ fn resize_mounted(console: Console, options: &ResizeOptions, busy: Error) -> Res
         return Err(busy);
     }
     let size = bytes(options.size, &container)?;
+    if size < container.storage().size()? {
+        return Err(Error::new(ErrorKind::Busy, "it becomes smaller only while it is not mounted")
+            .with_hint("unmount it first"));
+    }
     header.check_growth(size)?;
     options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) =
