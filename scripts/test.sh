@@ -66,14 +66,21 @@ summarise() {
             count[substr($0, 10)]++
             if (!(test in skipping)) { skipping[test]; skipped++ }
         }
+        # Why a test failed, in a few lines, as the log is long.
+        /^---- .* stdout ----$/ && !inside { failed_test = $2; told = 0 }
+        failed_test && (/panicked at/ || told) && told < 8 {
+            if (/^stack backtrace:$/ || /^note: run with/) failed_test = ""
+            else { told++; why[failed_test] = why[failed_test] "\n        " substr($0, 1, 400) }
+        }
         /^successes:$/ { inside = 1 }
         /^failures:$/ { inside = 0 }
-        /^test .* \.\.\. FAILED$/ { failures = failures "\n    " $2 }
+        /^test .* \.\.\. FAILED$/ { failures[++failed_ones] = $2 }
         /^test result: / { inside = 0; ended++; passed += $4; failed += $6 }
         END {
             passed -= skipped
             print ""
-            if (failures) print "failed:" failures
+            if (failed_ones) print "failed:"
+            for (at = 1; at <= failed_ones; at++) print "    " failures[at] why[failures[at]]
             if (skipped) {
                 print "skipped, in whole or in part:"
                 sorted = "sort"
