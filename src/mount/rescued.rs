@@ -25,7 +25,8 @@ pub fn newest_rescued(path: &Path) -> Option<PathBuf> {
     let own = uuid(&absolute);
     let is_its_copy = |copy: &Path| match (&own, uuid(copy)) {
         (Some(own), Some(copy)) => *own == copy,
-        _ => copy.parent() == beside.as_deref(),
+        // A folder of that name may hold anything.
+        _ => copy.parent() == beside.as_deref() && copy.is_file(),
     };
     newest_in(folders, absolute.file_name()?, is_its_copy)
 }
@@ -43,15 +44,16 @@ fn newest_in(
     let copies = folders.flat_map(|folder| {
         (1..=MOST_RESCUED)
             .map(move |number| folder.join(name_of_copy(name, number)))
-            .take_while(|copy| is_file(copy))
+            .take_while(|copy| is_there(copy))
     });
     copies
         .filter(|copy| is_its_copy(copy))
         .max_by_key(|copy| copy.metadata().and_then(|found| found.modified()).ok())
 }
 
-fn is_file(path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|found| found.is_file())
+/// As a file, or as a folder of pieces.
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|found| found.is_file() || found.is_dir())
 }
 
 /// How many copies of one file there may be in a folder.
@@ -96,6 +98,9 @@ mod tests {
             assert_eq!(newest_rescued(&own).as_ref(), told, "{vector}");
         }
         fs::write(&own, b"nobody knows whose").unwrap();
-        assert_eq!(newest_rescued(&own), Some(copy));
+        assert_eq!(newest_rescued(&own), Some(copy.clone()));
+        fs::remove_file(&copy).unwrap();
+        fs::create_dir(&copy).unwrap();
+        assert_eq!(newest_rescued(&own), None, "a folder that is no container");
     }
 }

@@ -235,6 +235,8 @@ fn a_piece_that_is_deleted_is_in_the_copy_that_force_leaves() {
         let forced = world.strongroom("unmount m --force");
         assert!(forced.status == Some(0) && forced.errors.contains("p.rescued\n"), "{world}: {forced:?}");
         assert_all_is_in(world, "p.rescued");
+        let again = world.strongroom("mount p m --password-file password");
+        assert!(again.errors.contains("p.rescued: check that, then move it"), "{world}: {again:?}");
     });
 }
 
