@@ -1,10 +1,7 @@
 //! What else goes with a volume that is taken away by force: other mounts of it, mounts on it and in it, overlays on folders of
 //! it, and what stands on files of it.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{path::Path, time::Duration};
 
 use rustix::fs::statvfs;
 
@@ -15,7 +12,7 @@ use super::{
     registry::{Record, file_id},
     stacked::{Stack, sync_file_system},
 };
-use crate::sys::process::shield;
+use crate::{sys::process::shield, volume::while_moving};
 
 /// What is around a volume, as it is before it goes.
 #[derive(Debug, Default)]
@@ -87,13 +84,12 @@ impl Bystanders {
 
     /// Brings to the volume what they hold of it: while it is there, as a later sync would find nothing to write to.
     pub(super) fn sync(&self) {
-        let begun = Instant::now();
+        let may_run = while_moving(FORCED_SYNC);
         let overlays = self.overlays.iter().filter(|(_, writes)| *writes);
         let overlays = overlays.filter_map(|(overlay, _)| sync_file_system(&overlay.mountpoint));
         for mut command in overlays.chain(self.stack.flushing()) {
             // What could not be written, or not in time, is told as lost in any case.
-            let _as_far_as_it_goes =
-                program::run_while(shield(&mut command), || begun.elapsed() < FORCED_SYNC);
+            let _as_far_as_it_goes = program::run_while(shield(&mut command), &may_run);
         }
     }
 
@@ -157,5 +153,5 @@ fn is_only_copy(mount: &Mount, table: &MountTable) -> bool {
         && (mount.kind == "ramfs" || is_used())
 }
 
-/// How long a forced end waits for what others hold of the volume.
+/// How long a forced end waits for what others hold of the volume, where nothing comes forward.
 const FORCED_SYNC: Duration = Duration::from_secs(3);

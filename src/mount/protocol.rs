@@ -302,6 +302,8 @@ pub(super) enum Outcome {
     Failed(Failure),
     /// Not done yet: what the server waits for. Another answer follows.
     Waiting(String),
+    /// Not done yet, and the medium takes what it is given. Another answer follows.
+    Writing,
     /// The volume is down, and a copy of its container is being made, as this was lost: so, in words. Another answer follows.
     Rescuing(String),
     /// That copy is made; and what went wrong on the way down.

@@ -229,7 +229,7 @@ fn outcome(stream: &UnixStream, interrupted: &AtomicBool, wait: &mut dyn FnMut()
         match protocol::receive(stream) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             // Copying waits for the medium just as well, and for a copy that is being made.
-            Ok(Outcome::Waiting(_) | Outcome::Rescuing(_)) => {}
+            Ok(Outcome::Waiting(_) | Outcome::Writing | Outcome::Rescuing(_)) => {}
             answer => return answer,
         }
         wait();

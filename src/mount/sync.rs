@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
+    sys::process::shield,
     text::path::command_word,
 };
 
@@ -92,15 +93,15 @@ fn overwritten(entry: &Entry) -> Option<Error> {
 /// Has the driver of a volume that is about to be unmounted write what it holds while the volume still shows: what the medium has no
 /// room for is known then before it is too late. A medium that is slow is not waited for, and failures are the server's to tell.
 pub(super) fn flush_before_unmount(entry: &Entry, interrupted: &AtomicBool) {
-    flush(entry, FLUSHING, interrupted);
+    let begun = Instant::now();
+    flush(entry, || !interrupted.load(Ordering::Relaxed) && begun.elapsed() < FLUSHING);
 }
 
-/// Has all that was written to a volume brought into its container, as far as that goes within `limit`.
-pub(super) fn flush(entry: &Entry, limit: Duration, interrupted: &AtomicBool) {
-    let begun = Instant::now();
-    let may_run = || !interrupted.load(Ordering::Relaxed) && begun.elapsed() < limit;
+/// Has all that was written to a volume brought into its container, as far as that goes while it `may_run`; also while a logout tells
+/// every process to end.
+pub(super) fn flush(entry: &Entry, may_run: impl Fn() -> bool) {
     for mut step in steps(entry) {
-        if program::run_while(&mut step, may_run).is_err() {
+        if program::run_while(shield(&mut step), &may_run).is_err() {
             return;
         }
     }

@@ -386,11 +386,12 @@ fn ask(
         (false, true) => Some(DETACHED_LIMIT),
         (false, false) => None,
     };
-    let (mut hurries, mut rescuing) = (if force { HURRIES } else { &[] }, None);
+    let (mut is_hurried, mut rescuing) = (false, None);
     let stream = connect(control)?;
     protocol::send(&stream, &Command::Unmount { force, save: None })?;
     stream.set_read_timeout(Some(TICK))?;
     let start = Instant::now();
+    let mut heard = start;
     loop {
         // Before its last answer is looked for: that is there when it has ended.
         let is_ending = record.server.is_ending();
@@ -405,10 +406,13 @@ fn ask(
                 (patience.tell)(&format!("{what}; {way_out}"));
                 slow.is_told = true;
             }
+            // Force is patient with a medium that is only slow.
+            Ok(Outcome::Writing) if force => heard = Instant::now(),
+            Ok(Outcome::Writing) => {}
             Ok(Outcome::Rescuing(lost)) => {
                 // The volume is down; copying takes as long as it takes.
                 (patience.warn)(&format!("{lost}: it is copied now"));
-                (slow.is_told, hurries, limit) = (true, &[], None);
+                (slow.is_told, is_hurried, limit) = (true, true, None);
                 rescuing = Some(lost);
             }
             Err(error) => return broken(rescuing, error),
@@ -420,17 +424,14 @@ fn ask(
         }
         let is_frozen =
             || force && start.elapsed() > FROZEN_LIMIT && Freezer::of(record.server.pid).is_some();
-        if limit.is_some_and(|limit| start.elapsed() > limit) || is_frozen() {
+        if limit.is_some_and(|limit| heard.elapsed() > limit) || is_frozen() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        if let Some((first, later)) = hurries.split_first()
-            && start.elapsed() > *first
-        {
-            // It may be waiting for its driver, after a gentler command: a signal cuts that short. Or somebody has stopped it. Where it
-            // took the first one for the reason to end, the next ones tell it not to wait for its medium either.
+        if force && !is_hurried && start.elapsed() > HURRY {
+            // It may be waiting for its driver, after a gentler command: a signal cuts that short. Or somebody has stopped it.
             record.server.signal(Signal::TERM)?;
             record.server.signal(Signal::CONT)?;
-            hurries = later;
+            is_hurried = true;
         }
     }
 }
@@ -570,8 +571,8 @@ const SILENCE: Duration = Duration::from_millis(5500);
 const MOMENT: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(200);
 /// When a server that does not answer a forced unmount is told again, by a signal.
-const HURRIES: &[Duration] = &[Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(5)];
-/// Longer than a server takes for a forced unmount, whatever its driver does.
+const HURRY: Duration = Duration::from_secs(1);
+/// Longer than a server is silent in a forced unmount, whatever its driver does.
 const FORCE_LIMIT: Duration = Duration::from_secs(60);
 /// The same for one that is frozen.
 const FROZEN_LIMIT: Duration = Duration::from_secs(6);

@@ -25,7 +25,7 @@ pub use memory::MemoryStorage;
 pub use overlaid::{file_of_layer, is_locked_in_layer};
 pub use overlay::{Overlay, Window};
 pub use owner::give_to_owner;
-pub use pulse::{Pulse, Request, Stillness, seal};
+pub use pulse::{Pulse, Request, Stillness, follow_writeback, seal, watch_disks, while_moving};
 pub use section::Section;
 pub use shortage::{Lack, Shortage};
 pub use sim::{Failure, Fate, Outcome, Plan, SimStorage};

@@ -22,4 +22,5 @@ pub mod process;
 pub mod session_bus;
 pub mod socket;
 pub mod user;
+pub mod writeback;
 pub mod writers;

@@ -24,7 +24,9 @@ mod renewal;
 mod within;
 
 pub use crate::storage::pieces::{Pieces, Standing, piece_name};
-pub use crate::storage::{FileStorage, Lack, Pulse, Request, Shortage, Stillness, seal};
+pub use crate::storage::{
+    FileStorage, Lack, Pulse, Request, Shortage, Stillness, follow_writeback, seal, watch_disks, while_moving,
+};
 pub use crate::{
     block::{BlockDevice, BlockError, ByteDevice, ShadowDevice},
     format::{native::StartHeader, signature},

@@ -513,6 +513,37 @@ fn force_gives_up_a_medium_that_hangs_within_ten_seconds_and_what_was_synced_is_
     });
 }
 
+/// A server that was stopped, or busy, hears of the command and of the signal that is to hurry it in one moment.
+#[test]
+fn force_gives_up_a_medium_that_hangs_also_where_its_signal_comes_with_it() {
+    if !has_fuse2fs() {
+        return;
+    }
+    for options in [OPTIONS, "--size 48M --provision quick --filesystem vfat"] {
+        with_who(Who::User, options, |world| {
+            let medium = Medium::new(world);
+            world.done(&world.mount_command().replace("v.vault", "medium/v.vault"));
+            let server = world.server();
+            world.shell("seq 700000 | dd of=m/synced bs=1M iflag=fullblock conv=fsync status=none");
+            signal(medium.process(), Signal::STOP);
+            world.shell("timeout 3 sh -c 'seq 300000 > m/lost' || true");
+            signal(server, Signal::STOP);
+            let start = Instant::now();
+            let forced = world.strongroom("unmount m --force");
+            let took = start.elapsed();
+            signal(medium.process(), Signal::CONT);
+            assert_eq!(forced.status, Some(6), "{options}: {forced:?}");
+            assert!(took < Duration::from_secs(15), "{options}: {took:?}");
+            assert!(forced.errors.contains("has not answered for 5 seconds"), "{options}: {forced:?}");
+            wait_for_end_of(server);
+            medium.copy_back();
+            world.mount_or_repair();
+            world.shell("seq 700000 | cmp - m/synced");
+            world.done("unmount m");
+        });
+    }
+}
+
 /// A `fuse2fs` of the same user, with a copy of the container in its file system.
 pub(crate) struct Medium<'a> {
     world: &'a World,

@@ -47,6 +47,7 @@ mod replaced;
 mod secret_service;
 mod sessions;
 mod shared;
+mod slow;
 mod space;
 mod stacked;
 mod stick;

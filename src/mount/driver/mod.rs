@@ -47,7 +47,7 @@ use crate::{
         process::{can_mount, is_root, shield},
         user::User,
     },
-    volume::{ShadowDevice, free_space::Condition},
+    volume::{ShadowDevice, free_space::Condition, while_moving},
 };
 
 pub(super) use builtin::{Builtin, View};
@@ -352,9 +352,8 @@ fn detach_files(id: MountId) -> Result<()> {
         Ok(None) => return cut_users_off(id, end_connection),
         Err(covered) => return cut_users_off(id, end_connection).and(Err(covered)),
     };
-    let start = Instant::now();
     // For what the kernel holds: the rest its server has.
-    let _as_well_as_it_goes = sync_file_system(&place, || start.elapsed() < FORCED_SYNC);
+    let _as_well_as_it_goes = sync_file_system(&place, while_moving(FORCED_SYNC));
     cut_users_off(id, || {
         let copies = if can_mount() { detach_copies(id) } else { Ok(()) };
         unmount_fuse(&place, true)?;
@@ -469,7 +468,7 @@ fn unmount_directly(path: &Path, lazy: bool) -> Result<()> {
 /// How long a file system may take to go that nobody uses, until somebody is looked for, and looked for again.
 const LETTING_GO: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
 const TICK: Duration = Duration::from_millis(10);
-/// How long a forced end waits for what the kernel holds.
+/// How long a forced end waits for what the kernel holds, where nothing comes forward.
 const FORCED_SYNC: Duration = Duration::from_secs(3);
 /// So many mounts on top of one another are taken away at most.
 const MOST_COVERS: usize = 64;

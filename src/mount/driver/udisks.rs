@@ -28,7 +28,7 @@ use crate::{
         ways::{Means, SHOW_TO_ROOT},
     },
     sys::loopdev::backing_file,
-    volume::ShadowDevice,
+    volume::{ShadowDevice, while_moving},
 };
 
 /// Mounts the block file's file system, and puts what must be undone on the session's stack. With `asks_password` polkit may have the
@@ -149,16 +149,15 @@ impl FileSystem {
             let may_run = || !self.stop.load(Ordering::Relaxed);
             return sync_and_unmount(&place, may_run, || udisks::unmount(&self.device, false, &may_run));
         }
-        let start = Instant::now();
         let synced = match place_of(self.id) {
             // What was written reaches the disk even though its writers are cut off.
-            Ok(Some(place)) => sync_file_system(&place, || start.elapsed() < FORCED),
+            Ok(Some(place)) => sync_file_system(&place, while_moving(FORCED)),
             _ => Ok(()),
         };
-        let start = Instant::now();
+        let may_wait = while_moving(FORCED);
         let detach = || match place_of(self.id) {
             Ok(None) => Ok(()),
-            _ => udisks::unmount(&self.device, true, &|| start.elapsed() < FORCED),
+            _ => udisks::unmount(&self.device, true, &may_wait),
         };
         let detached = cut_users_off(self.id, detach);
         let is_used = || backing_file(&self.device).is_some();
@@ -217,8 +216,8 @@ impl Part for Loop {
             return Ok(());
         }
         let deleted = if self.told.is_none() {
-            let start = Instant::now();
-            udisks::delete(&self.device, &|| how == Undo::Clean || start.elapsed() < FORCED)
+            let is_moving = while_moving(FORCED);
+            udisks::delete(&self.device, &|| how == Undo::Clean || is_moving())
         } else {
             Ok(())
         };

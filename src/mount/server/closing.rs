@@ -2,7 +2,6 @@
 //! use then.
 
 use std::{
-    sync::atomic::AtomicBool,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -24,7 +23,7 @@ use crate::{
         sync::flush,
     },
     sys::process::effective_user,
-    volume::LiveState,
+    volume::{LiveState, while_moving},
 };
 
 /// Begins to listen to logind for a volume that closes by what that tells. Without a thread it does without.
@@ -226,8 +225,7 @@ impl Server {
                 Attempt::Refused(refused) => self.tell_of_closing(&self.stays_open(why, &refused.reason)),
             }
         }
-        let left = end.saturating_duration_since(Instant::now());
-        flush(&self.session.record().entry, left, &AtomicBool::new(false));
+        flush(&self.session.record().entry, || Instant::now() < end);
         if let Some(logind) = &self.logind {
             logind.let_go();
         }
@@ -351,7 +349,7 @@ impl Server {
         if let Some(refusal) = self.refusal() {
             return Attempt::Refused(Refused { reason: refusal.reason().to_owned(), may_be_forced: false });
         }
-        flush(&self.session.record().entry, FLUSHING, &AtomicBool::new(false));
+        flush(&self.session.record().entry, while_moving(FLUSHING));
         let warden = self.warden(None, Patience::Endless);
         let lossy = self.end_by_force(0).lossy();
         self.closed(why, lossy.as_ref(), warden)
@@ -386,7 +384,7 @@ impl Server {
 const WARNING: Duration = Duration::from_secs(30);
 /// How long before sleep somebody who uses it may take to let go.
 const GRACE: Duration = Duration::from_secs(1);
-/// How long what was written may take to reach the container before a forced end.
+/// How long what was written may take to reach the container before a forced end, where nothing comes forward.
 const FLUSHING: Duration = Duration::from_secs(3);
 const TICK: Duration = Duration::from_millis(200);
 /// How soon it is tried again where it was in use.

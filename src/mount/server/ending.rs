@@ -1,6 +1,7 @@
 //! How a server comes to its end: whole, with a loss that it tells, or not yet.
 
 use std::{
+    fs::File,
     os::unix::net::UnixStream,
     path::Path,
     sync::{Arc, atomic::Ordering},
@@ -19,14 +20,12 @@ use crate::{
     mount::{
         bystanders::Bystanders,
         mountinfo::MountTable,
-        program,
         protocol::{self, Command, Failure, Outcome, Save},
         registry::{self, Protection, Record},
-        stacked::sync_file_system,
+        sync::flush,
         undo::Undo,
     },
-    sys::process::shield,
-    volume::BlockError,
+    volume::{BlockError, while_moving},
 };
 
 /// How an attempt to take a volume down went.
@@ -225,7 +224,17 @@ impl Server {
             log: Arc::clone(&self.log),
             shortage: Arc::clone(&self.shortage),
             container: record.entry.container.clone(),
+            files: self.container_files(),
         })
+    }
+
+    /// What the container lies in, once more, as far as descriptors can be had. A folder of pieces lies in too many.
+    fn container_files(&self) -> Vec<File> {
+        if self.container.pieces().is_some() {
+            return Vec::new();
+        }
+        let files = [Some(self.container.file()), self.container.file_behind()];
+        files.into_iter().flatten().filter_map(|file| file.try_clone().ok()).collect()
     }
 
     /// For signals: a logout must not hang on an open file. But whoever uses the volume may just be told to end too.
@@ -268,13 +277,10 @@ impl Server {
 
     /// Has those sessions write what the kernel holds for them, as later they find nothing to write to.
     fn sync_inner_sessions(&self) {
-        let begun = Instant::now();
-        let inner = self.inner_sessions();
-        let written = inner.iter().filter(|record| !record.entry.read_only);
-        for mut command in written.filter_map(|record| sync_file_system(&record.entry.shown_at()?)) {
+        let may_run = while_moving(INNER_SYNC);
+        for inner in self.inner_sessions().iter().filter(|inner| !inner.entry.read_only) {
             // What does not get there in time is told of by its own server.
-            let _as_far_as_it_goes =
-                program::run_while(shield(&mut command), || begun.elapsed() < INNER_SYNC);
+            flush(&inner.entry, &may_run);
         }
     }
 
@@ -291,6 +297,6 @@ const NOT_WRITTEN: &str = "it is still mounted: make room for it and try again, 
 const INNER: Duration = Duration::from_secs(20);
 /// The same for everybody else who uses it.
 const OTHERS: Duration = Duration::from_secs(3);
-/// How long a forced end waits for what the kernel holds of those volumes.
+/// How long a forced end waits for what the kernel holds of those volumes, where nothing comes forward.
 const INNER_SYNC: Duration = Duration::from_secs(3);
 const TICK: Duration = Duration::from_millis(200);

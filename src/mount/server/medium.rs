@@ -20,7 +20,10 @@ use rustix::{
 };
 
 use super::{Next, Server, ending::Remainder, warden::Patience};
-use crate::volume::Container;
+use crate::{
+    mount::mountinfo::MountTable,
+    volume::{Container, watch_disks},
+};
 
 /// The disks that a container lies on, by what the kernel shows of them.
 #[derive(Debug)]
@@ -37,14 +40,18 @@ impl Medium {
     }
 
     fn below<'a>(files: impl Iterator<Item = &'a File>, devices: &str) -> Self {
-        let number = |file: &File| {
-            let found = file.metadata().ok()?;
-            Some(if found.file_type().is_block_device() { found.rdev() } else { found.dev() })
-        };
-        let shown = files
-            .filter_map(number)
-            .map(|number| Path::new(devices).join(format!("{}:{}", major(number), minor(number))));
-        let shown: Vec<_> = shown.filter(|path| path.symlink_metadata().is_ok()).collect();
+        let (mut shown, mut counts) = (Vec::new(), Vec::new());
+        for number in files.filter_map(number) {
+            let path = shown_at(number, devices);
+            if path.symlink_metadata().is_ok() {
+                counts.push(path.clone());
+                shown.push(path);
+            } else {
+                counts.extend(mounted_from(number).map(|number| shown_at(number, devices)));
+            }
+        }
+        // A slow one is told from one that hangs by what it has done.
+        watch_disks(counts.iter().filter_map(|path| File::open(path.join("stat")).ok()).collect());
         let events = if shown.is_empty() { None } else { listen().ok() };
         Self { shown, events }
     }
@@ -70,6 +77,28 @@ impl Medium {
         };
         self.shown.iter().any(is_missing)
     }
+}
+
+/// The number of the device that a file is, or that it lies on.
+fn number(file: &File) -> Option<u64> {
+    let found = file.metadata().ok()?;
+    Some(if found.file_type().is_block_device() { found.rdev() } else { found.dev() })
+}
+
+/// Where the kernel shows a disk.
+fn shown_at(number: u64, devices: &str) -> PathBuf {
+    Path::new(devices).join(format!("{}:{}", major(number), minor(number)))
+}
+
+/// The number of the disk from which a file system was mounted that has a number of its own, as btrfs has. It may lie on others, too.
+fn mounted_from(number: u64) -> Option<u64> {
+    let table = MountTable::read().ok()?;
+    let device = (major(number), minor(number));
+    let mount = table.mounts().iter().find(|mount| (mount.id.major, mount.id.minor) == device)?;
+    // Anybody may have a FUSE file system name anything.
+    let is_named_by_root = !mount.kind.starts_with("fuse") && Path::new(&mount.source).starts_with("/dev");
+    let found = if is_named_by_root { fs::metadata(&mount.source).ok()? } else { return None };
+    found.file_type().is_block_device().then(|| found.rdev())
 }
 
 /// A socket that hears what the kernel tells of devices. Nobody else can send to it what is taken for more than a reason to look.

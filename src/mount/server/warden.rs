@@ -1,27 +1,32 @@
 //! Sees to it that a server which was told to end does so, whatever its medium does.
 //!
 //! The server's own threads wait in the kernel for a medium that hangs, with the keys in use. A thread that touches no file looks
-//! at the pulse of the medium. It says what is waited for, and where that was asked for, it wipes the keys and ends the process.
+//! at the pulse of the medium. It says what is waited for, and where that was asked for, it wipes the keys and ends the process. One
+//! that is only slow is waited for whatever was asked: another thread looks how the kernel comes forward with what it was given.
 
 use std::{
+    fs::File,
+    mem,
+    ops::ControlFlow,
     os::unix::net::UnixStream,
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, sleep},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
     error::{Error, ErrorKind},
     mount::{
         protocol::{self, Failure, Outcome},
+        session::locked,
         undo::Log,
     },
     sys::{memory::wipe_all_secrets, process::end_at_once},
-    volume::{Shortage, Stillness, seal},
+    volume::{Pulse, Shortage, Stillness, follow_writeback, seal},
 };
 
 /// When a medium that stands still is given up.
@@ -47,6 +52,8 @@ pub(super) struct Charge {
     pub shortage: Arc<Shortage>,
     /// The container, to be named.
     pub container: PathBuf,
+    /// What it lies in, to see how the kernel comes forward with it.
+    pub files: Vec<File>,
 }
 
 /// A warden at work. It stops when this is dropped.
@@ -72,27 +79,32 @@ impl Warden {
 
 impl Drop for Warden {
     fn drop(&mut self) {
-        *self.is_done.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *locked(&self.is_done) = true;
     }
 }
 
 impl Charge {
-    fn watch(self, is_done: &Mutex<bool>) {
+    fn watch(mut self, is_done: &Arc<Mutex<bool>>) {
         let mut stillness = Stillness::watch();
+        let mut beat = (Pulse::now(), Instant::now());
         if self.patience == Patience::Long {
             self.shortage.give_up_after(LAST_ROOM);
         }
         loop {
             sleep(TICK);
             // Held to the end where it gives up: nobody else answers then.
-            let is_done = is_done.lock().unwrap_or_else(PoisonError::into_inner);
-            if *is_done {
+            let is_over = locked(is_done);
+            if *is_over {
                 return;
             }
             if self.stop.load(Ordering::Relaxed) {
                 self.shortage.give_up();
             }
+            self.show_life(&mut beat);
             let Some(waited) = stillness.look(|| self.tell()) else { continue };
+            if waited >= A_MOMENT && !self.files.is_empty() {
+                follow(mem::take(&mut self.files), Arc::clone(is_done));
+            }
             let patience = match self.patience {
                 Patience::None => Some(Stillness::TOLD),
                 _ if self.stop.load(Ordering::Relaxed) => Some(Stillness::TOLD),
@@ -103,6 +115,18 @@ impl Charge {
                 self.give_up();
             }
         }
+    }
+
+    /// Tells whoever asked now and then that the medium takes what it is given, however slowly.
+    fn show_life(&self, (last, told): &mut (Pulse, Instant)) {
+        if told.elapsed() < BEAT {
+            return;
+        }
+        let now = Pulse::now();
+        if now.has_moved_since(*last) {
+            self.answer(&Outcome::Writing);
+        }
+        (*last, *told) = (now, Instant::now());
     }
 
     fn tell(&self) {
@@ -136,7 +160,18 @@ impl Charge {
     }
 }
 
+/// Begins to follow what the kernel writes of the container. Where no thread can be had, the disk's own counts must do.
+fn follow(files: Vec<File>, is_done: Arc<Mutex<bool>>) {
+    let go_on = move || if *locked(&is_done) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    let work = move || follow_writeback(&files, go_on);
+    let _refused = thread::Builder::new().name("writeback".to_owned()).spawn(work);
+}
+
 const TICK: Duration = Duration::from_millis(100);
+/// How soon after nothing comes back it is looked at more closely.
+const A_MOMENT: Duration = Duration::from_secs(1);
+/// How often whoever asked hears that it goes on.
+const BEAT: Duration = Duration::from_secs(5);
 /// How long a server that was told to end by a signal waits for its medium to take what it has.
 const LAST_ROOM: Duration = Duration::from_secs(20);
 const LONG: Duration = Duration::from_secs(60);
