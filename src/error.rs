@@ -86,6 +86,8 @@ pub enum Fact {
     EmptySecret,
     /// A program of the system is older than what it was given.
     ProgramTooOld,
+    /// A program of the system could not be started: there is no process, no memory or no descriptor left for it.
+    NotStarted,
     /// A program of the system is not there; this package of Debian's brings it.
     NotInstalled(&'static str),
 }

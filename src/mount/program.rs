@@ -85,11 +85,12 @@ pub(super) fn run(command: &mut Command, interrupted: &AtomicBool) -> Result<Fin
 /// One that the kernel does not let go, as it waits for a medium, is left behind.
 ///
 /// # Errors
-/// `Interrupted`, or what starting it gave.
+/// `Interrupted`, or what starting it gave, as [`Fact::NotStarted`].
 pub(super) fn run_while(command: &mut Command, may_run: impl Fn() -> bool) -> Result<Finished> {
-    let (output, stdout) = io::pipe()?;
-    let (errors, stderr) = io::pipe()?;
-    let mut child = command.stdout(stdout).stderr(stderr).spawn()?;
+    let not_started = |error: io::Error| Error::from(error).with_fact(Fact::NotStarted);
+    let (output, stdout) = io::pipe().map_err(not_started)?;
+    let (errors, stderr) = io::pipe().map_err(not_started)?;
+    let mut child = command.stdout(stdout).stderr(stderr).spawn().map_err(not_started)?;
     // The command holds the writing ends; without this the readers would wait for them for ever.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     // Where no thread can be had the pipe closes, and what the program says is lost.

@@ -39,7 +39,7 @@ use super::{
     ways::{Means, has_loop_devices},
 };
 use crate::{
-    error::{Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Fact, Result},
     export::{Owners, unmount_fuse},
     sys::{
         fuse_mount::{abort_connection, has_user, is_connected},
@@ -287,21 +287,41 @@ fn sync_file_system(path: &Path, may_run: impl Fn() -> bool) -> Result<()> {
         return Ok(syncfs(File::open(path)?).map_err(io::Error::from)?);
     };
     let synced = run_apart(program::command(sync).args(["-f", "--"]).arg(path), may_run);
-    synced.map_err(|error| error.during(format!("cannot sync {}", path.display())))
+    let directly =
+        || Ok(syncfs(File::open(path).map_err(|error| not_started(error.into()))?).map_err(io::Error::from)?);
+    or_directly(synced, directly).map_err(|error| error.during(format!("cannot sync {}", path.display())))
+}
+
+fn not_started(error: Error) -> Error {
+    error.with_fact(Fact::NotStarted)
+}
+
+/// What a program that was run apart gave; where there was no process or descriptor left for it, what the system call gives. A server
+/// that is killed while it waits there is kept by that, but what was written does not go with it.
+fn or_directly(ran: Result<()>, directly: impl FnOnce() -> Result<()>) -> Result<()> {
+    match ran {
+        Err(error) if error.fact() == Some(Fact::NotStarted) => directly(),
+        ran => ran,
+    }
 }
 
 /// The same for the file system that has `root` open. Another process closes that last, as [`unmount_apart`] does.
 fn sync_open(root: OwnedFd) -> Result<()> {
     let Some(sync) = program::find("sync") else { return Ok(syncfs(root).map_err(io::Error::from)?) };
     let mut command = program::command(sync);
-    let synced = run_apart(command.args(["-f", "--", "/proc/self/fd/0"]).stdin(root), || true);
-    synced.map_err(|error| error.during("cannot sync the file system"))
+    let synced = root
+        .try_clone()
+        .map_err(|error| not_started(error.into()))
+        .and_then(|root| run_apart(command.args(["-f", "--", "/proc/self/fd/0"]).stdin(root), || true));
+    or_directly(synced, || Ok(syncfs(&root).map_err(io::Error::from)?))
+        .map_err(|error| error.during("cannot sync the file system"))
 }
 
 /// Brings all that was written to the file system on a loop device to the volume, wherever that is mounted by now.
 fn flush_device(device: &Path) -> Result<()> {
     let Some(blockdev) = program::find("blockdev") else { return Ok(loopdev::flush(device)?) };
-    run_apart(program::command(blockdev).arg("--flushbufs").arg(device), || true)
+    let flushed = run_apart(program::command(blockdev).arg("--flushbufs").arg(device), || true);
+    or_directly(flushed, || Ok(loopdev::flush(device)?))
 }
 
 /// Syncs the file system on `path`, then unmounts it. Unmounting alone neither tells what could not be written nor writes, where
@@ -322,7 +342,11 @@ fn sync_and_unmount(
         return synced;
     }
     unmount()?;
-    synced
+    match synced {
+        // To unmount it has written all, and the device knows what failed.
+        Err(error) if error.fact() == Some(Fact::NotStarted) => Ok(()),
+        synced => synced,
+    }
 }
 
 /// Syncs and unmounts a FUSE file system that shows the files of a volume, where it still is.
@@ -428,7 +452,8 @@ fn unmount_apart(path: &Path, lazy: bool, may_run: impl Fn() -> bool) -> Result<
         command.arg("-l");
     }
     let unmounted = run_apart(command.arg("--").arg(path), may_run);
-    unmounted.map_err(|error| error.during(format!("cannot unmount {}", path.display())))
+    or_directly(unmounted, || unmount_directly(path, lazy))
+        .map_err(|error| error.during(format!("cannot unmount {}", path.display())))
 }
 
 /// Takes each other mount of the file system of the mount `id` out of the tree of this namespace, whoever uses it. For root, and
