@@ -148,6 +148,8 @@ pub(super) struct NamedFile {
     device: Option<PathBuf>,
     lost: Option<Lost>,
     is_watched: bool,
+    /// The number of the file system that it lies on.
+    number: u64,
     writers: Option<Writers>,
     /// How long it was when others had written to it last.
     len: u64,
@@ -182,6 +184,7 @@ impl NamedFile {
             device: None,
             lost: None,
             is_watched,
+            number: metadata.dev(),
             writers,
             len: metadata.len(),
             headers,
@@ -350,7 +353,7 @@ impl NamedFile {
     /// Whether a look asks a server for what others may have changed there, which may not answer: the file lies on a network
     /// file system, or on FUSE.
     pub(super) fn is_remote(&self) -> bool {
-        fstatfs(&self.file).is_ok_and(|found| REMOTE.contains(&found.f_type))
+        is_remote(&self.file)
     }
 
     /// Looks where the file is now. True where something has changed since the last look.
@@ -361,7 +364,15 @@ impl NamedFile {
         if !self.is_watched {
             return Ok(false);
         }
-        let metadata = self.file.metadata()?;
+        let metadata = match self.file.metadata() {
+            // The server that it lies on knows it no longer: others took it away there.
+            Err(error) if is_unknown(&error) && self.is_remote() => {
+                let before = self.lost;
+                self.lost = without_name(&self.path, self.number).or(before);
+                return Ok(self.lost != before);
+            }
+            metadata => metadata?,
+        };
         let named = current_name(&self.file).filter(|name| leads_to(name, &self.file, &metadata));
         let (path, lost) = match named {
             Some(name) => (name, None),
@@ -390,7 +401,9 @@ fn find_unreached(path: &Path, file: &File, metadata: &fs::Metadata) -> (PathBuf
     let Ok(table) = MountTable::read() else { return as_it_was };
     let Some(number) = mount_of(file) else { return as_it_was };
     if table.shows(number) {
-        return as_it_was;
+        // On a server others can take the name away, of which the kernel hears nothing.
+        let lost = if is_remote(file) { without_name(path, metadata.dev()) } else { None };
+        return (path.to_path_buf(), lost);
     }
     // Its name begins where its file system does, which may be mounted elsewhere by now.
     let name = current_name(file).unwrap_or_default();
@@ -399,6 +412,28 @@ fn find_unreached(path: &Path, file: &File, metadata: &fs::Metadata) -> (PathBuf
     let elsewhere =
         places.find_map(|place| Some(place.join(inner)).filter(|path| leads_to(path, file, metadata)));
     elsewhere.map_or((path.to_path_buf(), Some(Lost::Unreachable)), |found| (found, None))
+}
+
+/// What has become of a file of the file system with the number `device`, to which its path does not lead any more. `None` where something
+/// else is mounted over the folder.
+fn without_name(path: &Path, device: u64) -> Option<Lost> {
+    let folder = path.parent().filter(|folder| fs::metadata(folder).is_ok_and(|found| found.dev() == device));
+    folder?;
+    match path.symlink_metadata() {
+        Ok(_) => Some(Lost::Replaced),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Lost::Deleted),
+        Err(_) => None,
+    }
+}
+
+/// Whether a server says that it has no such file.
+fn is_unknown(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle)
+}
+
+/// Whether others may change a file system of which the kernel hears nothing: it lies on a server, or on FUSE.
+fn is_remote(file: &File) -> bool {
+    fstatfs(file).is_ok_and(|found| REMOTE.contains(&found.f_type))
 }
 
 /// Whether a file system is gone with its last user: it lies in memory.
@@ -550,6 +585,18 @@ mod tests {
         assert!(!file.is_watched());
         assert!(!file.look().unwrap());
         assert_eq!((file.path(), file.lost()), (Path::new("shown"), None));
+    }
+
+    #[test]
+    fn a_name_that_others_took_away_on_a_server_is_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("v");
+        let device = fs::metadata(folder.path()).unwrap().dev();
+        assert_eq!(without_name(&path, device), Some(Lost::Deleted));
+        fs::write(&path, b"another").unwrap();
+        assert_eq!(without_name(&path, device), Some(Lost::Replaced));
+        assert_eq!(without_name(&path, device + 1), None, "it is covered");
+        assert_eq!(without_name(&path.join("below"), device), None, "nobody knows");
     }
 
     #[test]
