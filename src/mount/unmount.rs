@@ -263,8 +263,11 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
             Err(uncleanly(error))
         }
         Ok(_) => Err(Error::new(ErrorKind::Io, "its server answers something else").during(action())),
-        // It ended by itself before it could answer, and took its directory with it.
-        Err(_) if !record.is_alive() && !directory.exists() => Ok(()),
+        // It ended before it could answer, and took its directory with it.
+        Err(_) if !record.is_alive() && !directory.exists() => {
+            let reason = "its server ended by itself before it could say whether all was written; mount it again, and look";
+            Err(Error::new(ErrorKind::Io, reason).during(unmounted_here(shown)))
+        }
         Err(_) if !record.is_alive() => {
             let reason = "its server was killed before it was done; what was not synced may be lost";
             Err(Error::new(ErrorKind::Io, reason).during(action()))
@@ -274,9 +277,12 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
                 .during(action()))
         }
         Err(error) if error.kind() == io::ErrorKind::TimedOut && !force => {
-            Err(Error::new(ErrorKind::Busy, "files in it are still open")
-                .during(unmounted_here(shown))
-                .with_hint("close the program that uses it (a shell: leave the folder), or use --force"))
+            // One that waits for who uses it answers.
+            let container = record.entry.container.display();
+            let reason = format!("its server still writes what it holds to {container}");
+            Err(Error::new(ErrorKind::Busy, reason).during(unmounted_here(shown)).with_hint(
+                "wait, and look with strongroom list; unmount --force gives up a medium that hangs",
+            ))
         }
         Err(_)
             if force

@@ -111,7 +111,15 @@ impl Shortage {
     pub fn forgive(&self) {
         let mut state = self.state();
         if std::mem::take(&mut state.is_refused) {
-            state.is_told = true;
+            state.is_told = state.since.is_some();
+        }
+    }
+
+    /// Takes note that the medium has failed: what was written may not be there, and who asks later is not told any more by the kernel.
+    pub(super) fn fail(&self) {
+        let mut state = self.state();
+        if !std::mem::replace(&mut state.is_refused, true) {
+            self.tell();
         }
     }
 
@@ -144,8 +152,10 @@ impl Shortage {
             }
             let done = write();
             let Some(cause) = done.as_ref().err().and_then(Cause::of) else {
-                if done.is_ok() && self.is_met.load(Ordering::Relaxed) {
-                    self.end(met.is_some());
+                match done {
+                    Err(_) => self.fail(),
+                    Ok(()) if self.is_met.load(Ordering::Relaxed) => self.end(met.is_some()),
+                    Ok(()) => {}
                 }
                 return done;
             };
@@ -264,6 +274,30 @@ mod tests {
         let began = Instant::now();
         shortage.endure(full).unwrap_err();
         assert!(began.elapsed() >= Duration::from_millis(300));
+    }
+
+    #[test]
+    fn a_medium_that_fails_is_waited_for_by_nobody_and_what_it_lost_stays_lost() {
+        let (shortage, mut news) = Shortage::with_limit(Duration::from_secs(3600)).unwrap();
+        let mut tries = 0;
+        let failed = shortage.endure(|| {
+            tries += 1;
+            Err(rustix::io::Errno::IO.into())
+        });
+        assert!(failed.is_err() && tries == 1);
+        assert_eq!(shortage.lack(), Some(Lack::Refused));
+        news.read_exact(&mut [0]).unwrap();
+        shortage.endure(|| Ok(())).unwrap();
+        assert_eq!(shortage.lack(), Some(Lack::Refused));
+        // Whoever was told lacks nothing, and the next shortage is one.
+        shortage.forgive();
+        assert_eq!(shortage.lack(), None);
+        let waiting = Arc::clone(&shortage);
+        let writer = thread::spawn(move || waiting.endure(full));
+        news.read_exact(&mut [0]).unwrap();
+        assert_eq!(shortage.lack(), Some(Lack::Waiting));
+        shortage.give_up();
+        writer.join().unwrap().unwrap_err();
     }
 
     #[test]

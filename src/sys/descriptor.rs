@@ -1,10 +1,11 @@
-//! Open files that the caller of this program handed down by number.
+//! Open files: those that the caller of this program handed down by number, and what is told when one is closed.
 
 #![allow(unsafe_code, reason = "a descriptor known by its number only; each block states its invariant")]
 
 use std::{
+    fs::File,
     io,
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::{BorrowedFd, IntoRawFd, OwnedFd},
 };
 
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_getfd};
@@ -24,6 +25,19 @@ pub fn inherited(number: i32) -> io::Result<OwnedFd> {
         return Err(rustix::io::Errno::BADF.into());
     }
     Ok(fcntl_dupfd_cloexec(borrowed, 3)?)
+}
+
+/// Closes a duplicate of `file`: some file systems on servers say only then that what was written did not get there.
+///
+/// # Errors
+/// What closing gave.
+pub fn close_once(file: &File) -> io::Result<()> {
+    let duplicate = file.try_clone()?.into_raw_fd();
+    // SAFETY: the number is that of the duplicate, which nobody else has.
+    match unsafe { libc::close(duplicate) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use crate::{
     format::FORMATS,
     format::Format,
     storage::{Storage, give_to_owner, pieces::HEADER_NAME},
+    sys::descriptor::close_once,
     volume::{
         Access, Container,
         contents::recognise_with_label,
@@ -212,6 +213,7 @@ impl Draft {
         // Of a folder also the pieces, and what tells of them.
         self.container.storage().sync_data()?;
         self.container.file().sync_all()?;
+        close_once(self.container.file())?;
         match &self.place {
             Place::Device => {}
             Place::Unnamed { replace: false } => link(self.container.file(), &self.target)?,

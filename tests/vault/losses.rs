@@ -118,6 +118,28 @@ fn a_server_that_can_open_no_file_goes_on() {
     });
 }
 
+/// What takes a volume down are programs of the system, as a rule.
+#[test]
+fn a_server_that_can_start_no_program_ends_with_all_that_was_written() {
+    with_roots_drivers(|world| {
+        for is_told_by_signal in [true, false] {
+            world.mount();
+            let server = world.server();
+            world.shell(&format!("mkdir -p m/docs; {WRITE}; prlimit --pid {server} --nofile=3:3"));
+            if is_told_by_signal {
+                signal(server, Signal::TERM);
+            } else {
+                let _ended_or_not = world.strongroom("unmount m");
+                signal(server, Signal::TERM);
+            }
+            wait_for_end_of(server);
+            assert_eq!(world.listed(), serde_json::Value::Null, "{world}");
+            world.assert_clean();
+            assert_kept(world);
+        }
+    });
+}
+
 #[test]
 fn a_server_that_is_stopped_keeps_nobody_from_another_volume() {
     with_who(Who::Root, OPTIONS, |world| {
@@ -526,7 +548,9 @@ fn force_gives_up_a_medium_that_hangs_also_where_its_signal_comes_with_it() {
             let server = world.server();
             world.shell("seq 700000 | dd of=m/synced bs=1M iflag=fullblock conv=fsync status=none");
             signal(medium.process(), Signal::STOP);
-            world.shell("timeout 3 sh -c 'seq 300000 > m/lost' || true");
+            // Something is to be written by then that the medium does not take.
+            let _writing = world.shell_in_background("seq 300000 > m/lost");
+            sleep(Duration::from_secs(2));
             signal(server, Signal::STOP);
             let start = Instant::now();
             let forced = world.strongroom("unmount m --force");
@@ -542,6 +566,36 @@ fn force_gives_up_a_medium_that_hangs_also_where_its_signal_comes_with_it() {
             world.done("unmount m");
         });
     }
+}
+
+/// The kernel tells of what could not be written once, and one command alone hears of it.
+#[test]
+fn everybody_who_asks_for_the_end_hears_that_something_was_lost() {
+    if !has_fuse2fs() {
+        return;
+    }
+    with_each_driver(OPTIONS, |world| {
+        let medium = Medium::new(world);
+        world.done(&world.mount_command().replace("v.vault", "medium/v.vault"));
+        let server = world.server();
+        medium.kill();
+        world.shell("seq 300000 > m/lost || true");
+        signal(server, Signal::STOP);
+        let asked = ["one", "two"].map(|name| {
+            world.shell_in_background(&format!(
+                "s=0; ./strongroom unmount m --force > {name}.said 2>&1 || s=$?; echo $s > {name}"
+            ))
+        });
+        sleep(Duration::from_millis(500));
+        signal(server, Signal::CONT);
+        wait_for_end_of(server);
+        for name in ["one", "two"] {
+            wait_until("an answer", || world.lines_of(name) == 1);
+            let said = world.shell(&format!("cat {name} {name}.said"));
+            assert!(said.starts_with("6\n"), "{world}: {said}");
+        }
+        drop(asked);
+    });
 }
 
 /// A `fuse2fs` of the same user, with a copy of the container in its file system.

@@ -25,7 +25,8 @@ use crate::{
         sync::flush,
         undo::Undo,
     },
-    volume::{BlockError, while_moving},
+    sys::descriptor::close_once,
+    volume::{BlockError, Lack, while_moving},
 };
 
 /// How an attempt to take a volume down went.
@@ -150,9 +151,10 @@ impl Server {
     }
 
     fn try_to_end(&mut self, kept: usize) -> Ending {
+        let _told_so_far = self.unwritten();
         let Err(error) = self.session.parts.undo_down_to(kept, Undo::Clean) else {
             self.reencryption.pause();
-            return Ending::Whole;
+            return self.whole();
         };
         if self.is_visible() {
             let could_not_write = error.kind() == ErrorKind::Io;
@@ -171,6 +173,17 @@ impl Server {
         }
     }
 
+    /// All is down and nothing has failed on the way, which says little: the kernel tells of a write that failed once, and whoever heard
+    /// of it then may have been interrupted.
+    fn whole(&self) -> Ending {
+        let was_closed = if self.is_private { Ok(()) } else { close_once(self.container.file()) };
+        if self.shortage.lack() != Some(Lack::Refused) && was_closed.is_ok() {
+            return Ending::Whole;
+        }
+        let reason = "not all that was written is in the container: the medium failed";
+        Ending::Lossy(self.protection_or(Error::new(ErrorKind::Io, reason)))
+    }
+
     /// Why not all was written: a protected hidden volume, where that stood in the way, or `error`, which came of it.
     fn protection_or(&self, error: Error) -> Error {
         if self.session.record().entry.protection != Some(Protection::Triggered) {
@@ -187,9 +200,10 @@ impl Server {
             self.sync_inner_sessions();
             Bystanders::of(record).sync();
         }
+        let _told_so_far = self.unwritten();
         let undone = self.session.parts.undo_down_to(kept, Undo::Forced);
         self.reencryption.pause();
-        undone.map_or_else(|error| Ending::Lossy(self.protection_or(error)), |()| Ending::Whole)
+        undone.map_or_else(|error| Ending::Lossy(self.protection_or(error)), |()| self.whole())
     }
 
     /// After somebody else has unmounted a part, and again later while the volume is in use elsewhere. `None` where it stays so.

@@ -103,8 +103,9 @@ impl Server {
             return Next::End(if is_saved { Remainder::after(lossy.as_ref()) } else { Remainder::NotAll });
         }
         warden.stay();
-        // Whoever asked may have gone; the volume is down all the same.
+        // Whoever asked may have gone; the volume is down all the same. Others may have asked meanwhile.
         let _ = protocol::send(&stream, &ending(lossy.as_ref()));
+        self.answer_waiting(lossy.as_ref());
         Next::End(Remainder::after(lossy.as_ref()))
     }
 

@@ -107,7 +107,7 @@ impl Server {
 
     /// What came of writes that the medium did not take. Where the file system is served here, programs hear of it, and what they heard
     /// is no loss.
-    fn unwritten(&self) -> Option<Unwritten> {
+    pub(super) fn unwritten(&self) -> Option<Unwritten> {
         let unwritten = Unwritten::of(&self.shortage);
         let Some(files) = self.session.files.as_ref().and_then(Weak::upgrade) else { return unwritten };
         if unwritten == Some(Unwritten::Lost) && files.is_whole() {
