@@ -12,7 +12,7 @@ mod place;
 use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, process::Command};
 
 use luks_image::{COPY_LEN, DATA_OFFSET, luks1, luks2, make_checksum_right};
-use place::{Place, is_skipped};
+use place::{CHEAP, Place, is_skipped};
 use rustix::process::geteuid;
 
 const SECRET: &[u8] = b"secret";
@@ -30,6 +30,14 @@ fn place() -> Place {
 /// One partition, as a program leaves it that "initialises" a disk.
 fn put_partition_table(bytes: &mut [u8]) {
     bytes[..512].fill(0);
+    bytes[446..462].copy_from_slice(b"\0\x01\x01\0\x83\xfe\xff\xff\x01\0\0\0\xff\xbf\0\0");
+    bytes[510..512].copy_from_slice(b"\x55\xaa");
+}
+
+/// The same by a program that leaves the bytes before the table, for a boot loader: `sfdisk`.
+fn put_partition_table_alone(bytes: &mut [u8]) {
+    bytes[440..444].copy_from_slice(b"disk");
+    bytes[446..510].fill(0);
     bytes[446..462].copy_from_slice(b"\0\x01\x01\0\x83\xfe\xff\xff\x01\0\0\0\xff\xbf\0\0");
     bytes[510..512].copy_from_slice(b"\x55\xaa");
 }
@@ -100,26 +108,174 @@ fn a_header_without_its_magic_is_found_and_rebuilt() {
 
 #[test]
 fn beside_a_whole_second_copy_a_partition_table_goes_by_force_only() {
+    for put in [put_partition_table, put_partition_table_alone] {
+        let place = place();
+        place.done("header backup c2 h -q");
+        let mut bytes = place.bytes("c2");
+        put(&mut bytes);
+        place.make_file("c2", &bytes);
+        for command in ["info c2", "mount c2 m --block --password-file secret", "header repair c2"] {
+            let ended = place.strongroom(command);
+            assert_eq!(ended.status, Some(if command == "info c2" { 0 } else { 4 }), "{command}: {ended:?}");
+            let told = [&*ended.out, &*ended.errors].concat();
+            assert!(
+                told.contains("partition table") && told.contains("--format luks2"),
+                "{command}: {ended:?}"
+            );
+        }
+        let looked = place.strongroom("header repair --scan c2");
+        assert_eq!(looked.status, Some(0), "{looked:?}");
+        assert!(looked.out.contains("--format luks2 opens it as it is"), "{looked:?}");
+        assert_eq!(place.done("key test c2 --format luks2 --password-file secret"), "keyslot 0 opens\n");
+        assert_eq!(place.bytes("c2"), bytes);
+        for command in [
+            "header repair --scan c2 --yes",
+            "header repair c2 --format luks2 --password-file secret --yes",
+            "header restore c2 h --yes",
+        ] {
+            let refused = place.strongroom(command);
+            assert_eq!(refused.status, Some(5), "{command}: {refused:?}");
+            assert!(refused.errors.contains("--force"), "{command}: {refused:?}");
+            assert_eq!(place.bytes("c2"), bytes);
+            let forced = place.strongroom(&format!("{command} --force"));
+            assert_eq!(forced.status, Some(0), "{command}: {forced:?}");
+            assert!(forced.errors.contains("is kept in"), "{command}: {forced:?}");
+            assert_eq!(place.done("key test c2 --password-file secret"), "keyslot 0 opens\n");
+            place.make_file("c2", &bytes);
+        }
+    }
+}
+
+#[test]
+fn a_partition_table_within_a_luks1_header_is_told_as_that() {
     let place = place();
-    let mut bytes = place.bytes("c2");
-    put_partition_table(&mut bytes);
-    place.make_file("c2", &bytes);
-    let mounted = place.strongroom("mount c2 m --block --password-file secret");
-    assert!(mounted.errors.contains("--format luks2"), "{mounted:?}");
-    let looked = place.strongroom("header repair --scan c2");
-    assert_eq!(looked.status, Some(0), "{looked:?}");
-    assert!(looked.out.contains("--format luks2 opens it as it is"), "{looked:?}");
+    place.done("header backup c1 h -q");
+    let mut bytes = place.bytes("c1");
+    put_partition_table_alone(&mut bytes);
+    place.make_file("c1", &bytes);
+    let info = place.strongroom("info c1");
+    assert!(info.out.contains("partition table") && info.out.contains("a LUKS1 header"), "{info:?}");
+    let refused = place.strongroom("header restore c1 h --yes");
+    assert!(refused.status == Some(5) && refused.errors.contains("partition table"), "{refused:?}");
+    assert_eq!(place.bytes("c1"), bytes);
+}
+
+/// A second copy of another container, newer than the first: as an image that was written over a part of a disk leaves it.
+#[test]
+fn of_copies_of_two_containers_none_goes_before_one_is_chosen() {
+    let place = place();
+    let (own, mut other) = (place.bytes("c2"), stranger());
+    other[COPY_LEN + 16..COPY_LEN + 24].copy_from_slice(&6_u64.to_be_bytes());
+    make_checksum_right(&mut other[COPY_LEN..][..COPY_LEN]);
+    let mut mixed = own.clone();
+    mixed[COPY_LEN..][..COPY_LEN].copy_from_slice(&other[COPY_LEN..][..COPY_LEN]);
+    place.make_file("c2", &mixed);
+    let other_uuid = str::from_utf8(OTHER_UUID).unwrap();
+
+    let told = place.strongroom("header repair --scan c2");
+    assert!(told.out.contains(UUID) && told.out.contains(other_uuid), "{told:?}");
+    assert!(told.out.contains("--offset 0 or --offset 16384"), "{told:?}");
+    let checked = place.strongroom("check c2");
+    assert!(checked.status != Some(0) && checked.out.contains("belongs to another container"), "{checked:?}");
     for command in
-        ["header repair --scan c2 --yes", "header repair c2 --format luks2 --password-file secret --yes"]
+        ["header repair --scan c2 --yes", "header repair --scan c2 --yes --force", "header backup c2 h"]
     {
         let refused = place.strongroom(command);
-        assert_eq!(refused.status, Some(5), "{command}: {refused:?}");
-        assert!(refused.errors.contains("--force"), "{command}: {refused:?}");
-        assert_eq!(place.bytes("c2"), bytes);
-        let forced = place.strongroom(&format!("{command} --force"));
-        assert_eq!(forced.status, Some(0), "{command}: {forced:?}");
-        assert_eq!(place.done("key test c2 --password-file secret"), "keyslot 0 opens\n");
-        place.make_file("c2", &bytes);
+        assert!(refused.status != Some(0), "{command}: {refused:?}");
+        assert!(refused.errors.contains("two containers") || refused.errors.contains("different containers"));
+        assert_eq!(place.bytes("c2"), mixed, "{command}");
+        assert!(!place.path("h").exists());
+    }
+    for (offset, uuid, left) in [("0", UUID, other_uuid), ("16384", other_uuid, UUID)] {
+        let refused = place.strongroom(&format!("header repair --scan c2 --offset {offset} --yes"));
+        assert!(refused.status == Some(5) && refused.errors.contains("--force"), "{refused:?}");
+        assert!(refused.errors.contains(left), "{refused:?}");
+        assert_eq!(place.bytes("c2"), mixed);
+        let forced = place.strongroom(&format!("header repair --scan c2 --offset {offset} --yes --force"));
+        assert_eq!(forced.status, Some(0), "{forced:?}");
+        let info = place.json("info c2");
+        assert_eq!(info["uuid"], uuid);
+        assert!(info["headers"].as_array().unwrap().iter().all(|copy| copy["state"] == "current"), "{info}");
+        assert_eq!(place.bytes("c2.replaced-at-0")[..2 * COPY_LEN], mixed[..2 * COPY_LEN], "both are kept");
+        fs::remove_file(place.path("c2.replaced-at-0")).unwrap();
+        place.make_file("c2", &mixed);
+    }
+    // The password of the older one is not just wrong.
+    let mut locked = mixed.clone();
+    locked[16..24].copy_from_slice(&9_u64.to_be_bytes());
+    make_checksum_right(&mut locked[..COPY_LEN]);
+    place.make_file("c2", &locked);
+    place.make_file("wrong", "wrong");
+    let wrong = place.strongroom("key test c2 --password-file wrong");
+    assert!(wrong.errors.contains(other_uuid) && wrong.errors.contains("--scan"), "{wrong:?}");
+}
+
+#[test]
+fn a_detached_header_goes_over_no_data() {
+    let place = place();
+    let mut header = luks2(SECRET);
+    let mut metadata = luks_image::metadata(&luks_image::KEY);
+    metadata["segments"]["0"]["offset"] = "0".into();
+    luks_image::set_metadata(&mut header, &metadata);
+    header.truncate(DATA_OFFSET);
+    place.make_file("h", &header);
+    let begins_with_zeros = [vec![0; 3 << 20], vec![0x5a; 1 << 20]].concat();
+    for data in [begins_with_zeros, vec![0x5a; 4 << 20]] {
+        place.make_file("data", &data);
+        for options in ["--yes", "--yes --force"] {
+            let refused = place.strongroom(&format!("header restore data h {options}"));
+            assert_eq!(refused.status, Some(1), "{refused:?}");
+            assert!(refused.errors.contains("--header"), "{refused:?}");
+            assert_eq!(place.bytes("data"), data);
+        }
+    }
+    // A header file takes it.
+    place.make_file("file", vec![0; DATA_OFFSET]);
+    place.done("header restore file h --yes");
+    assert_eq!(place.done("key test file --password-file secret"), "keyslot 0 opens\n");
+    let told = place.strongroom("header repair --scan h");
+    assert!(told.out.contains("MOUNTPOINT --header h"), "{told:?}");
+}
+
+#[test]
+fn nothing_is_written_within_a_disk_image_that_must_be_converted() {
+    let place = place();
+    let mut image = [vec![0; 5 * 512], place.bytes("c2")].concat();
+    for (at, magic, name) in
+        [(0, &b"QFI\xfb"[..], "qcow2"), (64, b"\x7f\x10\xda\xbe", "VDI"), (0, b"KDMV", "VMDK")]
+    {
+        image[..2560].fill(0);
+        image[at..at + magic.len()].copy_from_slice(magic);
+        place.make_file("disk", &image);
+        let told = place.strongroom("header repair --scan disk");
+        assert!(told.out.contains(name) && told.out.contains("qemu-img convert -O raw disk"), "{told:?}");
+        assert!(!told.out.contains("opens it"), "{told:?}");
+        for command in [
+            "mount disk m --block --offset 2560",
+            "key add disk --offset 2560",
+            "header repair disk --offset 2560",
+        ] {
+            let refused = place.strongroom(&format!("{command} --password-file secret"));
+            assert_eq!(refused.status, Some(4), "{command}: {refused:?}");
+            assert!(refused.errors.contains("qemu-img convert"), "{command}: {refused:?}");
+        }
+        assert_eq!(place.bytes("disk"), image);
+    }
+}
+
+#[test]
+fn a_scan_that_was_agreed_to_and_lacks_the_password_has_not_succeeded() {
+    let place = place();
+    place.done(&format!(
+        "create n --size 3M --provision quick {CHEAP} --password-file secret --filesystem none -q"
+    ));
+    let mut bytes = place.bytes("n");
+    bytes[..4096].fill(0);
+    place.make_file("n", &bytes);
+    for options in ["--yes", "--yes --force"] {
+        let refused = place.strongroom(&format!("header repair --scan n --offset 2097152 {options}"));
+        assert!(refused.status == Some(1) && refused.errors.contains("password"), "{refused:?}");
+        assert_eq!(place.bytes("n"), bytes);
     }
 }
 
@@ -250,7 +406,9 @@ fn what_is_something_else_is_never_told_to_restore_a_header() {
         let mut bytes = noise.clone();
         bytes[at..at + magic.len()].copy_from_slice(magic);
         place.make_file("file", &bytes);
-        for command in ["info file", "mount file m --password-file secret"] {
+        for command in
+            ["info file", "mount file m --password-file secret", "header repair file --password-file secret"]
+        {
             let ended = place.strongroom(command);
             assert_eq!(ended.status, Some(4), "{name}: {ended:?}");
             assert!(ended.errors.contains(name) && ended.errors.contains(program), "{name}: {ended:?}");
@@ -364,4 +522,111 @@ fn a_backup_that_no_password_opens_is_not_praised() {
     assert_eq!(kept.status, Some(0), "{kept:?}");
     assert!(kept.errors.contains("no password or keyfile can open it"), "{kept:?}");
     assert!(!kept.errors.contains("it opens with") && !kept.out.contains("it opens with"), "{kept:?}");
+}
+
+#[test]
+fn a_format_that_is_named_erases_nothing_else_and_what_shows_is_erased_with_it() {
+    let place = place();
+    place.done(&format!(
+        "create n --size 3M --provision quick {CHEAP} --password-file secret --filesystem none -q"
+    ));
+    let mut disk = vec![0; 2 << 20];
+    put_partition_table(&mut disk);
+    place.make_file("disk", &disk);
+    let mut ext = vec![0; 2 << 20];
+    ext[1024 + 0x38..1024 + 0x3a].copy_from_slice(&[0x53, 0xef]);
+    place.make_file("ext", &ext);
+    place.make_file("text", "not a container, but a letter to a friend, of some length\n".repeat(9000));
+    for (name, formats) in [
+        ("n", &["luks1", "luks2", "veracrypt", "freeotfe"][..]),
+        ("c1", &["luks2", "native", "veracrypt", "freeotfe"]),
+        ("c2", &["luks1", "native", "veracrypt", "freeotfe"]),
+        ("disk", &["luks1", "luks2", "native", "veracrypt", "freeotfe"]),
+        ("ext", &["luks1", "luks2", "native", "veracrypt", "freeotfe"]),
+        ("text", &["luks1", "luks2", "native", "veracrypt", "freeotfe"]),
+    ] {
+        let before = place.bytes(name);
+        for format in formats {
+            let refused = place.strongroom(&format!("erase {name} --yes --format {format}"));
+            assert!(refused.status != Some(0), "{name} {format}: {refused:?}");
+            assert!(refused.errors.contains("--force"), "{name} {format}: {refused:?}");
+            assert_eq!(place.bytes(name), before, "{name} {format}");
+        }
+    }
+    for (name, format) in [("n", "veracrypt"), ("c1", "freeotfe"), ("c2", "veracrypt")] {
+        place.done(&format!("erase {name} --yes --force --format {format} -q"));
+        let test = place.strongroom(&format!("key test {name} --password-file secret"));
+        assert!(test.status != Some(0), "{name}: {test:?}");
+        let scan = place.strongroom(&format!("header repair --scan {name}"));
+        assert!(!scan.out.contains("header"), "{name}: {scan:?}");
+    }
+    place.make_file("c2", luks2(SECRET));
+    place.done("erase c2 --yes --format luks2 -q");
+}
+
+/// What stands at the start counts, whatever is left of the container that was there before.
+#[test]
+fn the_copy_of_an_older_container_goes_over_a_newer_one_by_force_only() {
+    let place = place();
+    place.done(&format!(
+        "create n --size 3M --provision quick {CHEAP} --password-file secret --filesystem none -q"
+    ));
+    let older = place.bytes("n");
+    let noise: Vec<u8> = (1_u32..=1 << 20).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[1]).collect();
+    for (what, newer) in [("luks2", place.bytes("c2")), ("luks1", place.bytes("c1")), ("noise", noise)] {
+        let mut bytes = older.clone();
+        bytes[..1 << 20].copy_from_slice(&newer[..1 << 20]);
+        place.make_file("n", &bytes);
+        let scan = place.json("header repair --scan n");
+        let copy = scan["copies"][0]["offset"].as_u64().unwrap();
+        for command in [
+            "header repair --scan n --yes --password-file secret".to_owned(),
+            format!("header repair --scan n --offset {copy} --yes --password-file secret"),
+        ] {
+            let refused = place.strongroom(&command);
+            assert!(!refused.out.contains("the header is whole"), "{what}: {refused:?}");
+            assert_eq!(place.bytes("n"), bytes, "{what}: {command}: {refused:?}");
+        }
+        let forced = place.strongroom(&format!(
+            "header repair --scan n --offset {copy} --yes --force --password-file secret"
+        ));
+        assert_eq!(forced.status, Some(0), "{what}: {forced:?}");
+        assert!(forced.errors.contains("is kept in"), "{what}: {forced:?}");
+        assert_eq!(place.done("key test n --password-file secret"), "keyslot 0 opens\n");
+    }
+}
+
+/// The tools that write one leave the bytes before the table.
+#[test]
+fn a_gpt_over_a_luks_container_is_told_as_that() {
+    let place = place();
+    for name in ["c1", "c2"] {
+        let mut bytes = place.bytes(name);
+        put_partition_table_alone(&mut bytes);
+        bytes[450] = 0xee;
+        bytes[512..1024].fill(0);
+        bytes[512..520].copy_from_slice(b"EFI PART");
+        place.make_file(name, &bytes);
+        for command in ["info", "check", "mount"] {
+            let rest = if command == "mount" { "m --block --password-file secret" } else { "" };
+            let ended = place.strongroom(&format!("{command} {name} {rest}"));
+            let told = [&*ended.out, &*ended.errors].concat();
+            assert!(told.contains("partition table"), "{name}: {ended:?}");
+            assert!(!told.contains("from a backup"), "{name}: {ended:?}");
+        }
+        assert_eq!(place.bytes(name), bytes);
+    }
+}
+
+/// It would be read for hours.
+#[test]
+fn holes_are_passed_over_by_a_scan() {
+    let place = place();
+    let file = fs::File::options().read(true).write(true).create_new(true).open(place.path("thin")).unwrap();
+    if file.set_len(4 << 40).is_err() {
+        return is_skipped("this file system has no such large files");
+    }
+    std::os::unix::fs::FileExt::write_all_at(&file, &place.bytes("c2"), (3 << 40) + 512).unwrap();
+    let found = place.json("header repair --scan thin");
+    assert_eq!(found["luks"][0]["offset"], (3_u64 << 40) + 512);
 }

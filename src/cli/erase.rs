@@ -9,7 +9,7 @@ use strongroom::{
     format::{FORMATS, Format, HeaderInfo},
     text::in_quotes,
     unlock::HeaderFile,
-    volume::{Access, Container, erase},
+    volume::{Access, Container, by_signature, erase, recognise_data},
 };
 
 use super::{
@@ -94,6 +94,14 @@ struct Summary<'a> {
 
 /// The format of the container; where it cannot be told and the user insists, all of them.
 fn formats_of(container: &Container, force: bool) -> Result<Vec<&'static dyn Format>> {
+    if let Some(named) = container.assumed() {
+        if !force {
+            refuse_others(container, named)?;
+        }
+        // What shows there would open as before, whatever it is said to be.
+        let shown = by_signature(&*container.storage())?.filter(|shown| shown.name() != named.name());
+        return Ok(std::iter::once(named).chain(shown).collect());
+    }
     match container.format() {
         Ok(format) => Ok(vec![format]),
         Err(error) if error.kind() == ErrorKind::NotAContainer && force => Ok(FORMATS.to_vec()),
@@ -102,6 +110,20 @@ fn formats_of(container: &Container, force: bool) -> Result<Vec<&'static dyn For
         )),
         Err(error) => Err(error),
     }
+}
+
+/// Refuses to overwrite what shows that it is no container of the format that was named.
+fn refuse_others(container: &Container, named: &dyn Format) -> Result<()> {
+    let storage = container.storage();
+    let place = storage.header().unwrap_or(&*storage);
+    let (kind, what) = match (by_signature(place)?, recognise_data(place)?) {
+        (Some(other), _) if other.name() == named.name() => return Ok(()),
+        (Some(other), _) => (ErrorKind::Usage, format!("a {} header", other.name())),
+        (None, Some(data)) => (ErrorKind::NotAContainer, data.to_owned()),
+        (None, None) => return Ok(()),
+    };
+    let reason = format!("this is {what}, and no container of the format {}", named.name());
+    Err(Error::new(kind, reason).with_hint("leave --format out; --force overwrites it nevertheless"))
 }
 
 fn confirm(name: &str, info: Option<&HeaderInfo>) -> Result<()> {

@@ -13,7 +13,9 @@ use serde::Serialize;
 use strongroom::{
     crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
-    format::{Format, HeaderInfo, HeaderRestore, KeyslotInfo, Unlocked, native::Native},
+    format::{
+        Format, HeaderInfo, HeaderRestore, KeyslotInfo, Unlocked, luks1::Luks1, luks2::Luks2, native::Native,
+    },
     storage::Storage,
     sys::in_use::{KernelUse, kernel_use_of},
     text::{
@@ -151,14 +153,12 @@ fn restore(console: Console, options: &HeaderRestoreOptions) -> Result<()> {
             .with_hint(refusal.hint().unwrap_or_default()));
     }
     check_terminal(options.yes, path)?;
-    if options.yes && !options.force && restore.present().is_none() && container.shows_nothing()? {
-        let reason = "it may be a VeraCrypt or TrueCrypt container, which shows no header and would be lost";
-        return Err(needs_force(path, reason));
-    }
+    refuse_noise(path, &container, &*restore, options.yes, options.force)?;
     // Also where the second copy shows that it belongs here: what took the first one's place is somebody's.
     // What is in the header file of a folder of pieces is the container's.
     if container.pieces().is_none() && !bears_its_header(&container, &*restore)? {
-        refuse_known_data(path, &*container.storage(), options.yes, options.force)?;
+        let format = restore.source().describe().format;
+        refuse_known_data(path, &*container.storage(), format, options.yes, options.force)?;
         let is_known = restore.is_recognised();
         refuse_strangers(path, &container, &restore.places(), is_known, options.yes, options.force)?;
     }
@@ -267,7 +267,7 @@ impl Replacement<'_> {
                 format!("{what}, and will be overwritten{}", way.unwrap_or_default())
             }));
         } else if !bears_its_header(container, restore).unwrap_or(false)
-            && let Ok(Some(lost)) = known_data(&*container.storage())
+            && let Ok(Some(lost)) = known_data(&*container.storage(), restore.source().describe().format)
         {
             warnings.push(format!("{} starts with {lost}, which will be overwritten", self.path.display()));
         }
@@ -355,16 +355,37 @@ pub(crate) fn check_kernel_use(path: &Path) -> Result<()> {
     Err(Error::new(ErrorKind::Busy, reason).with_hint(hint))
 }
 
-/// Refuses to overwrite a file system, a partition table or what else is known without being asked about or forced to. What is
-/// left of a LUKS header is none of these.
-fn refuse_known_data(path: &Path, storage: &dyn Storage, is_agreed: bool, is_forced: bool) -> Result<()> {
+/// Refuses to overwrite a file system, a partition table, a header of another format or what else is known without being asked about or
+/// forced to. What is left of a header of this `format` is none of these.
+fn refuse_known_data(
+    path: &Path,
+    storage: &dyn Storage,
+    format: &str,
+    is_agreed: bool,
+    is_forced: bool,
+) -> Result<()> {
     if !is_agreed || is_forced {
         return Ok(());
     }
-    match known_data(storage)? {
+    match known_data(storage, format)? {
         Some(lost) => Err(needs_force(path, format!("this is {lost}, which would be overwritten"))),
         None => Ok(()),
     }
+}
+
+/// Refuses to overwrite what could be random bytes without being asked about or forced to, where no header is left.
+fn refuse_noise(
+    path: &Path,
+    container: &Container,
+    restore: &dyn HeaderRestore,
+    is_agreed: bool,
+    is_forced: bool,
+) -> Result<()> {
+    if !is_agreed || is_forced || restore.present().is_some() || !container.shows_nothing()? {
+        return Ok(());
+    }
+    let reason = "it may be a VeraCrypt or TrueCrypt container, which shows no header and would be lost";
+    Err(needs_force(path, reason))
 }
 
 /// Refuses to overwrite partitions, containers and file systems that begin behind the start, without being asked about or forced to.
@@ -435,12 +456,17 @@ fn bears_its_header(container: &Container, restore: &dyn HeaderRestore) -> Resul
     Ok(restore.present().is_some() && found == Some(restore.source().describe().format))
 }
 
-/// What is known of the data where a header belongs, and is no header.
-fn known_data(storage: &dyn Storage) -> Result<Option<&'static str>> {
+/// What is known of the data where a header of `format` belongs, and is none of that format.
+fn known_data(storage: &dyn Storage, format: &str) -> Result<Option<&'static str>> {
     // With a detached header it is the header file that is written to.
     let place = storage.header().unwrap_or(storage);
     let head = signature::read_head(place)?;
-    if signature::recognise(&head).is_some_and(|found| matches!(found.owner, Owner::Luks | Owner::Native)) {
+    let is_own = match signature::recognise(&head).map(|found| found.owner) {
+        Some(Owner::Native) => format == Native.name(),
+        Some(Owner::Luks) => [Luks1.name(), Luks2.name()].contains(&format),
+        _ => false,
+    };
+    if is_own {
         return Ok(None);
     }
     Ok(recognise_data(place)?.or_else(|| trace_at_start(place)))

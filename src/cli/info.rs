@@ -12,7 +12,9 @@ use strongroom::{
     },
     storage::pieces::Pieces,
     text::{clear, in_quotes},
-    volume::{PartitionContents, header_without_container, partition_flaw, partitions_of, recognise},
+    volume::{
+        PartitionContents, header_without_container, partition_flaw, partitions_of, recognise, remains,
+    },
 };
 
 use super::{
@@ -64,15 +66,16 @@ fn list_partitions(console: Console, options: &InfoOptions) -> Option<Result<()>
     // The table may not be all that stands there.
     let is_more = recognise(&*container.storage()).ok().flatten() == Some(ENCRYPTED_SYSTEM);
     let contents = is_more.then_some(ENCRYPTED_SYSTEM);
-    let listing = Listing { format: None, contents, partitions, flaw };
-    Some(console.result(&listing, |Listing { contents, partitions, flaw, .. }| {
+    let remains = remains(&container.storage(), &options.container).ok().flatten();
+    let listing = Listing { format: None, contents, remains, partitions, flaw };
+    Some(console.result(&listing, |Listing { contents, remains, partitions, flaw, .. }| {
         let mut text = String::from("Format:        none: a partition table\n");
         if let Some(contents) = contents {
             let _ = writeln!(text, "Note:          {contents}: --format veracrypt --system opens it");
         }
-        if let Some(flaw) = flaw {
+        for note in remains.iter().map(String::as_str).chain(*flaw) {
             // Writing to a string does not fail.
-            let _ = writeln!(text, "Note:          {flaw}");
+            let _ = writeln!(text, "Note:          {note}");
         }
         text.push_str("Partitions:\n");
         for found in partitions {
@@ -95,6 +98,9 @@ struct Listing {
     /// What else all of it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     contents: Option<&'static str>,
+    /// What is left of a container that was there before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remains: Option<String>,
     partitions: Vec<PartitionContents>,
     /// What is wrong with the table.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -36,6 +36,8 @@ pub enum Owner {
     Native,
     /// LUKS of a version beyond the first, or none that is known.
     Luks,
+    /// A disk image that does not hold the sectors of its disk one after another.
+    Image,
     /// Anybody else.
     Other,
 }
@@ -176,6 +178,15 @@ fn is_native(head: &[u8]) -> bool {
     has(head, 0, b"\x89STRONGROOM") && !is_boot_sector(head)
 }
 
+/// No header that is whole has a table of partitions at its end: LUKS1 has keyslots there, LUKS2 zeros and a checksum.
+fn is_luks(head: &[u8]) -> bool {
+    has(head, 0, b"LUKS\xba\xbe") && !is_partitioned(head)
+}
+
+fn is_luks1(head: &[u8]) -> bool {
+    is_luks(head) && has(head, 6, &[0, 1])
+}
+
 /// `s_magic`, of two bytes; `s_log_block_size` and `s_rev_level` have few values.
 fn is_ext(head: &[u8]) -> bool {
     let is_small = |at, most| u32_at(head, at).is_some_and(|value| value <= most);
@@ -211,8 +222,8 @@ fn has_fat_numbers(head: &[u8]) -> Option<bool> {
     )
 }
 
-/// A table of up to four partitions in the first sector.
-fn is_partitioned(head: &[u8]) -> bool {
+/// A table of up to four partitions in the first sector, whatever stands before it there.
+pub(in crate::format) fn is_partitioned(head: &[u8]) -> bool {
     let Some(table) = head.get(446..510) else { return false };
     let entries = table.as_chunks::<16>().0;
     let is_status = |entry: &[u8; 16]| matches!(entry, [0 | 0x80, ..]);
@@ -380,13 +391,8 @@ static ON_MEDIA: &[Signature] = &[
         name: "a strongroom container",
         way_in: None,
     },
-    other(0, b"LUKS\xba\xbe\0\x01", "a LUKS1 header"),
-    Signature {
-        test: Test::Magic(0, b"LUKS\xba\xbe"),
-        owner: Owner::Luks,
-        name: "a LUKS header",
-        way_in: None,
-    },
+    looked(is_luks1, "a LUKS1 header"),
+    Signature { test: Test::Look(is_luks), owner: Owner::Luks, name: "a LUKS header", way_in: None },
     foreign(0, b"LABELONE", LVM, LVM_WAY),
     foreign(0, b"\xfc\x4e\x2b\xa9", RAID, RAID_WAY),
     file_system(Test::Magic(0, b"XFSB"), FileSystem::Xfs, "an XFS file system"),
@@ -476,21 +482,24 @@ static ON_MEDIA: &[Signature] = &[
 
 /// Files. What is a file system besides is no file.
 static FILES: &[Signature] = &[
-    looked_foreign(
-        is_encrypted_qcow2,
-        "a qcow2 disk image, encrypted with LUKS",
-        "qemu-img convert --object secret,id=s,file=PASSWORD --image-opts driver=qcow2,encrypt.key-secret=s,file.filename=FILE -O raw NEW decrypts it",
-    ),
-    foreign(0, b"QFI\xfb", QCOW2, TO_RAW),
-    foreign(0, b"KDMV", "a VMDK disk image, which must be converted to a raw one", TO_RAW),
-    foreign(0, b"COWD", "a VMDK disk image, which must be converted to a raw one", TO_RAW),
-    foreign(0, b"# Disk DescriptorFile", "the description of a VMDK disk image", TO_RAW),
-    foreign(0, b"vhdxfile", "a VHDX disk image, which must be converted to a raw one", TO_RAW),
-    foreign(0, b"conectix", "a VHD disk image, which must be converted to a raw one", TO_RAW),
-    foreign(64, b"\x7f\x10\xda\xbe", "a VDI disk image, which must be converted to a raw one", TO_RAW),
-    foreign(0, b"QED\0", "a QED disk image, which must be converted to a raw one", TO_RAW),
-    foreign(0, b"WithouFreSpacExt", "a Parallels disk image, which must be converted to a raw one", TO_RAW),
-    foreign(
+    Signature {
+        test: Test::Look(is_encrypted_qcow2),
+        owner: Owner::Image,
+        name: "a qcow2 disk image, encrypted with LUKS",
+        way_in: Some(
+            "qemu-img convert --object secret,id=s,file=PASSWORD --image-opts driver=qcow2,encrypt.key-secret=s,file.filename=FILE -O raw NEW decrypts it",
+        ),
+    },
+    image(0, b"QFI\xfb", QCOW2),
+    image(0, b"KDMV", "a VMDK disk image, which must be converted to a raw one"),
+    image(0, b"COWD", "a VMDK disk image, which must be converted to a raw one"),
+    image(0, b"# Disk DescriptorFile", "the description of a VMDK disk image"),
+    image(0, b"vhdxfile", "a VHDX disk image, which must be converted to a raw one"),
+    image(0, b"conectix", "a VHD disk image, which must be converted to a raw one"),
+    image(64, b"\x7f\x10\xda\xbe", "a VDI disk image, which must be converted to a raw one"),
+    image(0, b"QED\0", "a QED disk image, which must be converted to a raw one"),
+    image(0, b"WithouFreSpacExt", "a Parallels disk image, which must be converted to a raw one"),
+    image_by(
         0,
         b"EVF\x09\x0d\x0a\xff\0",
         "an EnCase disk image",
@@ -502,7 +511,7 @@ static FILES: &[Signature] = &[
         "an encrypted disk image of macOS (DMG)",
         "hdiutil attach FILE opens it on a Mac",
     ),
-    foreign(0, b"sprs", "a sparse disk image of macOS", "hdiutil attach FILE opens it on a Mac"),
+    image_by(0, b"sprs", "a sparse disk image of macOS", "hdiutil attach FILE opens it on a Mac"),
     foreign(0, b"\x03\xd9\xa2\x9a\x67\xfb\x4b\xb5", KEEPASS, KEEPASS_WAY),
     foreign(0, b"\x03\xd9\xa2\x9a\x66\xfb\x4b\xb5", KEEPASS, KEEPASS_WAY),
     foreign(0, b"\x03\xd9\xa2\x9a\x65\xfb\x4b\xb5", KEEPASS, KEEPASS_WAY),
@@ -540,7 +549,7 @@ static FILES: &[Signature] = &[
     looked_foreign(is_encfs, "the configuration of an EncFS folder", folder::ENCFS),
     looked_foreign(is_cryptomator, "the key file of a Cryptomator vault", folder::CRYPTOMATOR),
     foreign(0, b"eyJraWQiOiJtYXN0ZXJrZXlmaWxl", "a part of a Cryptomator vault", folder::CRYPTOMATOR),
-    foreign(
+    image_by(
         0,
         b"\x3a\xff\x26\xed\x01\0",
         "an Android sparse image",
@@ -596,6 +605,20 @@ const fn looked_foreign(is_there: fn(&[u8]) -> bool, name: &'static str, way_in:
 /// What another program opens.
 const fn foreign(offset: usize, magic: &'static [u8], name: &'static str, way_in: &'static str) -> Signature {
     Signature { test: Test::Magic(offset, magic), owner: Owner::Other, name, way_in: Some(way_in) }
+}
+
+/// A disk image of which qemu-img makes a raw one.
+const fn image(offset: usize, magic: &'static [u8], name: &'static str) -> Signature {
+    image_by(offset, magic, name, TO_RAW)
+}
+
+const fn image_by(
+    offset: usize,
+    magic: &'static [u8],
+    name: &'static str,
+    way_in: &'static str,
+) -> Signature {
+    Signature { test: Test::Magic(offset, magic), owner: Owner::Image, name, way_in: Some(way_in) }
 }
 
 const fn file_system(test: Test, found: FileSystem, name: &'static str) -> Signature {

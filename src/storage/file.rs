@@ -9,7 +9,10 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use rustix::fs::{FallocateFlags, OFlags, SeekFrom, fallocate, fcntl_getfl, seek};
+use rustix::{
+    fs::{FallocateFlags, OFlags, SeekFrom, fallocate, fcntl_getfl, seek},
+    io::Errno,
+};
 
 use super::{Limits, Storage, in_place::InPlace, pulse::Request, shortage::Shortage, witness::Witness};
 use crate::sys::limits;
@@ -201,7 +204,10 @@ impl Storage for FileStorage {
 
     fn sync_data(&self) -> io::Result<()> {
         let _waiting = Request::begin();
-        self.file().sync_data()
+        // The kernel tells of what it could not write once.
+        self.file()
+            .sync_data()
+            .inspect_err(|_| self.shortage.get().into_iter().for_each(|shortage| shortage.fail()))
     }
 
     fn set_size(&self, size: u64) -> io::Result<()> {
@@ -218,6 +224,15 @@ impl Storage for FileStorage {
 
     fn limits(&self) -> Limits {
         self.limits
+    }
+}
+
+/// Where the next bytes from `start` on are that lie in no hole; `u64::MAX` where none follow, and `start` where nobody knows.
+pub fn next_data(storage: &dyn Storage, start: u64) -> u64 {
+    match storage.descriptor().map(|file| seek(file, SeekFrom::Data(start))) {
+        Some(Ok(data)) => data,
+        Some(Err(Errno::NXIO)) => u64::MAX,
+        _ => start,
     }
 }
 

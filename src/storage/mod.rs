@@ -20,7 +20,7 @@ mod witness;
 
 pub use apart::Apart;
 pub use behind::{claimed_loop_device, file_behind};
-pub use file::{FileStorage, is_allowed_whole};
+pub use file::{FileStorage, is_allowed_whole, next_data};
 pub use memory::MemoryStorage;
 pub use overlaid::{file_of_layer, is_locked_in_layer};
 pub use overlay::{Overlay, Window};

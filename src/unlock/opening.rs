@@ -11,7 +11,7 @@ use crate::{
         native::left_behind,
         veracrypt::{self, EITHER, TRUECRYPT, VERACRYPT},
     },
-    volume::{Container, only_container, partition_range, range_from},
+    volume::{Container, by_signature, only_container, partition_range, range_from, scattered_image},
 };
 
 /// Where in a file or on a device a container lies: it is all of it where nothing is said.
@@ -82,6 +82,7 @@ pub fn settle_format(front: &dyn FrontEnd, container: &mut Container, known: &Kn
         if of_freeotfe && name != freeotfe::NAME {
             return Err(not_for(Fact::FreeOtfeOnly(name)));
         }
+        refuse_other(container, format)?;
         container.assume(format);
         return Ok(());
     }
@@ -107,6 +108,24 @@ pub fn settle_format(front: &dyn FrontEnd, container: &mut Container, known: &Kn
         container.assume(&EITHER);
     }
     Ok(())
+}
+
+/// Refuses a format whose headers show themselves, where one of another does and none of its own can be read.
+fn refuse_other(container: &Container, named: &dyn Format) -> Result<()> {
+    let storage = container.storage();
+    let shows_itself =
+        ![VERACRYPT.name(), TRUECRYPT.name(), EITHER.name(), freeotfe::NAME].contains(&named.name());
+    let shown = if shows_itself { by_signature(&*storage)? } else { None };
+    match shown {
+        Some(shown) if shown.name() != named.name() && named.read_header(&*storage).is_err() => {
+            let reason =
+                format!("it is a {} container, and none of the format {}", shown.name(), named.name());
+            Err(Error::new(ErrorKind::Usage, reason)
+                .with_hint("leave --format out")
+                .during(format!("cannot open {}", container.path().display())))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn not_for(fact: Fact) -> Error {
@@ -177,7 +196,8 @@ pub fn attach(
 /// Lets a container be a part of the file.
 ///
 /// # Errors
-/// `Usage` where the file has no such part.
+/// `Usage` where the file has no such part; `Unsupported` where it would be written to within a disk image whose sectors lie in
+/// another order.
 pub fn narrow(container: &mut Container, part: Part) -> Result<()> {
     let storage = container.storage();
     let range = match (part.partition, part.offset) {
@@ -185,6 +205,12 @@ pub fn narrow(container: &mut Container, part: Part) -> Result<()> {
         (None, Some(offset)) => range_from(&*storage, offset)?,
         (None, None) => return Ok(()),
     };
+    if let Some((image, way)) = scattered_image(&*storage, container.path())?
+        && !container.is_read_only()
+    {
+        let reason = format!("it is {image}: nothing is written to a part of it");
+        return Err(Error::new(ErrorKind::Unsupported, reason).with_hint(way));
+    }
     container.narrow(range)
 }
 

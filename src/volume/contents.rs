@@ -49,19 +49,10 @@ pub fn recognise(storage: &dyn Storage) -> Result<Option<&'static str>> {
 pub fn way_in(storage: &Arc<dyn Storage>, path: &Path) -> Result<Option<String>> {
     let head = signature::read_head(&**storage)?;
     let with_path = |text: &str| text.replace("FILE", &command_word(path));
-    if let Some(left) = left_behind(&**storage)? {
-        return Ok(Some(format!(
-            "{left} is left from before; if that container is still wanted: strongroom header repair --scan {} asks before it puts it back",
-            command_word(path)
-        )));
+    if let Some(remains) = remains(storage, path)? {
+        return Ok(Some(remains));
     }
     if let Some(found) = signature::recognise(&head) {
-        // Something else was put over the first copy of a LUKS2 header.
-        if Luks2.read_header(&**storage).is_ok() {
-            return Ok(Some(with_path(
-                "a whole copy of a LUKS2 header stands behind it: --format luks2 opens that; header repair --scan FILE tells more",
-            )));
-        }
         return match found.way_in {
             Some(way) => Ok(Some(with_path(way))),
             None if lost_table(&**storage)?.is_some() => Ok(Some(SCAN.to_owned())),
@@ -129,6 +120,44 @@ pub(super) fn not_a_container(contents: &str) -> Error {
 /// What reading gave.
 pub fn recognise_data(storage: &dyn Storage) -> Result<Option<&'static str>> {
     Ok(recognise(storage)?.filter(|found| *found != ZEROS && *found != EMPTY))
+}
+
+/// What is left of a container's header where something else that is known was put over it, and what gets at it.
+///
+/// # Errors
+/// What reading gave.
+pub fn remains(storage: &Arc<dyn Storage>, path: &Path) -> Result<Option<String>> {
+    let path = command_word(path);
+    if let Some(left) = left_behind(&**storage)? {
+        return Ok(Some(format!(
+            "{left} is left from before; if that container is still wanted: strongroom header repair --scan {path} asks before it puts it back"
+        )));
+    }
+    let head = signature::read_head(&**storage)?;
+    if signature::recognise(&head).is_none() {
+        return Ok(None);
+    }
+    if Luks2.read_header(&**storage).is_ok() {
+        return Ok(Some(format!(
+            "a whole copy of a LUKS2 header stands behind it: --format luks2 opens that; header repair --scan {path} tells more"
+        )));
+    }
+    let is_luks1 = head.starts_with(b"LUKS\xba\xbe\0\x01") && signature::is_partition_table(&head);
+    Ok(is_luks1.then(|| "it was put over a LUKS1 header, of which only a backup is whole".to_owned()))
+}
+
+/// What `storage` is, where that is a disk image that does not hold its sectors one after another, and what makes a raw one of it: what
+/// stands at an offset in it is a part of something, in an order that only the image knows.
+///
+/// # Errors
+/// What reading gave.
+pub fn scattered_image(storage: &dyn Storage, path: &Path) -> Result<Option<(&'static str, String)>> {
+    let found = signature::recognise(&signature::read_head(storage)?);
+    let image = found.filter(|found| found.owner == Owner::Image);
+    Ok(image.map(|image| {
+        let way = image.way_in.unwrap_or_default().replace("FILE", &command_word(path));
+        (image.name, way)
+    }))
 }
 
 /// What the first bytes of `storage` look like, where they look like the work of another program that took the place of a

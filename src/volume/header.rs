@@ -66,6 +66,7 @@ pub fn plan_restore(
     file: &Container,
     is_forced: bool,
 ) -> Result<Box<dyn HeaderRestore>> {
+    let file_shows_nothing = file.shows_nothing()?;
     let (storage, file) = (container.storage(), file.storage());
     for format in FORMATS {
         // What bears another format's header says so, and not what this format finds wrong with that.
@@ -82,6 +83,9 @@ pub fn plan_restore(
             Error::new(ErrorKind::Unsupported, "strongroom does not restore FreeOTFE headers")
                 .with_hint("LibreCrypt does it on Windows; they are the first 512 bytes of a volume")
         }
+        _ if file_shows_nothing => Error::new(ErrorKind::NotAContainer, "it shows no header").with_hint(
+            "a backup of a VeraCrypt or TrueCrypt header is restored with --format veracrypt or truecrypt",
+        ),
         _ => error.with_hint("strongroom header backup makes one"),
     })
 }

@@ -20,7 +20,9 @@ pub(super) fn label(storage: &dyn Storage, head: &[u8], found: &Signature) -> Op
         Owner::FileSystem(FileSystem::Exfat) => exfat(storage, head)?,
         Owner::FileSystem(FileSystem::Ntfs) => ntfs(storage, head)?,
         Owner::FileSystem(FileSystem::Iso) => utf8(head.get(0x8028..)?.get(..32)?),
-        Owner::FileSystem(FileSystem::Udf) | Owner::Native | Owner::Luks | Owner::Other => return None,
+        Owner::FileSystem(FileSystem::Udf) | Owner::Native | Owner::Luks | Owner::Image | Owner::Other => {
+            return None;
+        }
     };
     Some(excerpt(label.trim_end())).filter(|label| !label.is_empty())
 }

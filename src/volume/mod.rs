@@ -33,7 +33,9 @@ pub use crate::{
 };
 pub use check::{check, check_condition, check_data, check_file_system, missing_end};
 pub use container::{Access, Container, by_signature};
-pub use contents::{EMPTY, ZEROS, recognise, recognise_data, trace_at_start, way_in};
+pub use contents::{
+    EMPTY, ZEROS, recognise, recognise_data, remains, scattered_image, trace_at_start, way_in,
+};
 pub use convert::{Form, convert};
 pub use devices::DeviceName;
 pub use draft::{Draft, Occupant, occupant};

@@ -82,7 +82,7 @@ pub(super) fn restore(
     check_terminal(options.yes, path)?;
     refuse_signature(path, &*storage)?;
     let lost = recognise_data(&*storage)?;
-    refuse_known_data(path, &*storage, options.yes, options.force)?;
+    refuse_known_data(path, &*storage, "veracrypt", options.yes, options.force)?;
     refuse_strangers(path, container, &ends(storage.size()?), true, options.yes, options.force)?;
     options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) = unlock_with(console, file, &*header, &options.unlock, None)?;
@@ -172,7 +172,7 @@ pub(super) fn repair(console: Console, options: &HeaderRepairOptions, container:
     let header = read_header(container)?;
     refuse_signature(path, &*container.storage())?;
     refuse_kernel_use(path)?;
-    refuse_known_data(path, &*container.storage(), options.yes, options.force)?;
+    refuse_known_data(path, &*container.storage(), "veracrypt", options.yes, options.force)?;
     let places = ends(container.storage().size()?);
     refuse_strangers(path, container, &places, true, options.yes, options.force)?;
     options.unlock.check_source_for(&*header)?;

@@ -8,9 +8,9 @@ use std::{ops::Range, path::Path};
 use serde::Serialize;
 use strongroom::{
     crypto::rng::OsRng,
-    error::{Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Fact, Result},
     format::{
-        Format, Header, Unlocked,
+        CopyInfo, CopyState, Format, Header, Unlocked,
         native::{CopyFault, CopyIndex, Fault, Native, NativeHeader},
         scan::rebuild,
     },
@@ -52,7 +52,15 @@ fn repair(console: Console, options: &HeaderRepairOptions) -> Result<()> {
         return opaque::repair(console, options, &container);
     }
     let storage = container.storage();
-    if let Some(format) = container.format().ok().filter(|format| format.name() != Native.name()) {
+    let format = container.format();
+    if let Err(error) = &format
+        && error.kind() == ErrorKind::NotAContainer
+        && (error.fact() == Some(Fact::OtherContent) || error.hint().is_some())
+    {
+        // What it is, and what opens that: no header of ours is missed there.
+        return format.map(drop).map_err(|error| cannot_open(error, path));
+    }
+    if let Some(format) = format.ok().filter(|format| format.name() != Native.name()) {
         let header = format.read_header(&*storage).map_err(|error| cannot_open(error, path))?;
         return repair_by_healing(console, options, &container, &*header);
     }
@@ -153,7 +161,7 @@ fn repair_by_healing(
     let (unlocked, _) = unlock_with(console, path, header, &options.unlock, options.keyslot.slot)?;
     refuse_kernel_use(path)?;
     if options.force {
-        return repair_by_force(console, options, container);
+        return repair_by_force(console, options, container, header);
     }
     let lines = header
         .prepare_writing(&*container.storage(), &unlocked)
@@ -172,11 +180,18 @@ fn repair_by_healing(
     Ok(())
 }
 
-/// Writes both copies anew, whatever stands in their places.
-fn repair_by_force(console: Console, options: &HeaderRepairOptions, container: &Container) -> Result<()> {
+/// Writes both copies anew as the one that was unlocked, whatever stands in their places.
+fn repair_by_force(
+    console: Console,
+    options: &HeaderRepairOptions,
+    container: &Container,
+    header: &dyn Header,
+) -> Result<()> {
     let path = options.container.as_path();
     check_terminal(options.yes, path)?;
-    let restore = rebuild(&container.storage())
+    let is_current = |copy: &&CopyInfo| copy.state == CopyState::Current;
+    let chosen = header.describe().headers.iter().find(is_current).map(|copy| copy.offset);
+    let restore = rebuild(&container.storage(), chosen)
         .map_err(|error| error.during(format!("cannot repair the header of {}", path.display())))?;
     let replacement = Replacement {
         console,

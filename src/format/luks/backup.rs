@@ -20,6 +20,12 @@ use crate::{
 pub(super) fn take<V: Version>(container: &dyn Storage) -> Result<LuksBackup> {
     let header = V::Header::read(container)?;
     header.check_movable()?;
+    if let Some(stranger) = header.stranger() {
+        let reason = format!("its two header copies belong to different containers; one is {stranger}");
+        return Err(Error::new(ErrorKind::Damaged, reason).with_hint(
+            "strongroom header repair --scan tells of both, and makes a header of the right one",
+        ));
+    }
     let info = header.describe();
     let states = ["first", "second"].into_iter().zip(&info.headers);
     let broken = states.filter(|(_, copy)| matches!(copy.state, CopyState::Damaged | CopyState::Missing));
@@ -114,6 +120,9 @@ impl<H: LuksHeader> LuksRestore<H> {
             source.check_replaces(present)?;
         }
         let warnings = compare(&source, present.as_ref(), container.size()?)?;
+        if present.is_none() {
+            refuse_over_data(&source, container)?;
+        }
         let bytes = read_front(file, source.areas().end)?;
         let loses = present.as_ref().and_then(|present| stranger(&source, present));
         Ok(Self { source, present, warnings, loses, bytes })
@@ -121,14 +130,28 @@ impl<H: LuksHeader> LuksRestore<H> {
 }
 
 impl<H: LuksHeader> LuksRestore<H> {
-    /// The container's own header, as `view` shows it, to be written whole again.
+    /// The container's own header, as `view` shows it, to be written whole again. `other` shows what stands in the place of its
+    /// other copy, where one of the two was chosen.
     ///
     /// # Errors
-    /// Those of reading the header in `view`; [`LuksHeader::check_movable`].
-    pub(super) fn rebuild(container: &dyn Storage, view: &dyn Storage) -> Result<Self> {
+    /// Those of reading the header in `view`; [`LuksHeader::check_movable`]; `Usage` where `view` shows copies of two containers.
+    pub(super) fn rebuild(
+        container: &dyn Storage,
+        view: &dyn Storage,
+        other: Option<&dyn Storage>,
+    ) -> Result<Self> {
         let source = H::read_file(view)?;
         source.check_movable()?;
-        let present = H::read(container).ok();
+        if source.stranger().is_some() {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                "copies of two containers stand in its header's places",
+            ));
+        }
+        let uuid = source.describe().uuid;
+        let there = other.and_then(|other| H::read_file(other).ok());
+        let there = there.filter(|there| there.describe().uuid != uuid);
+        let present = there.or_else(|| H::read(container).ok());
         let loses = present.as_ref().and_then(|present| stranger(&source, present));
         let bytes = read_front(view, source.areas().end)?;
         Ok(Self { source, present, warnings: Vec::new(), loses, bytes })
@@ -176,6 +199,34 @@ fn bears_other_version(container: &dyn Storage, version: u32) -> Result<bool> {
         matches!(magic, Some([b'L', b'U', b'K', b'S', 0xba, 0xbe, 0, there @ (1 | 2)]) if u32::from(there) != version),
     )
 }
+
+/// Refuses a detached header for a container with data where the header would stand. A header file holds no more than that, and zeros.
+///
+/// # Errors
+/// `Usage`; what reading gave.
+fn refuse_over_data<H: LuksHeader>(source: &H, container: &dyn Storage) -> Result<()> {
+    let (data, end) = (source.describe().data_offset, source.areas().end);
+    if container.header().is_some() || data >= end || container.size()? <= end || is_blank(container)? {
+        return Ok(());
+    }
+    let reason = format!("it is a detached header: the data begin at byte {data}, and would be overwritten");
+    Err(Error::new(ErrorKind::Usage, reason)
+        .with_hint("strongroom mount takes the container, and this file with --header"))
+}
+
+/// Whether a file that is no larger than a header may be holds zeros alone.
+fn is_blank(file: &dyn Storage) -> Result<bool> {
+    let size = file.size()?;
+    if size > LARGEST_FILE {
+        return Ok(false);
+    }
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes.iter().all(|byte| *byte == 0))
+}
+
+/// In bytes: that of the largest header, with keyslots for every size.
+const LARGEST_FILE: u64 = 64 << 20;
 
 /// Why the data of the container would be lost with the header that is there.
 fn stranger<H: LuksHeader>(source: &H, present: &H) -> Option<String> {

@@ -19,7 +19,10 @@ use std::{io, sync::Arc};
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    format::{Finding, Format, Object, Probe},
+    format::{
+        Finding, Format, Object, Probe,
+        signature::{is_partitioned, read_head},
+    },
     storage::{Apart, Storage},
 };
 
@@ -62,6 +65,14 @@ pub(super) fn magic_at(storage: &dyn Storage, offset: u64) -> Result<Option<[u8;
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether a table of partitions was written over the first header: the tools that write one leave the magic before it.
+///
+/// # Errors
+/// What reading gave.
+pub(super) fn is_partitioned_over(storage: &dyn Storage) -> Result<bool> {
+    Ok(is_partitioned(&read_head(storage)?))
 }
 
 /// A container beside its header file, where `format` finds a header in that. A container that bears one of its own must be

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     format::{
-        Header, HeaderInfo, HeaderRestore,
+        HeaderInfo, HeaderRestore,
         luks1::{self, Luks1},
         luks2::{self, Luks2},
     },
@@ -28,6 +28,10 @@ pub struct FoundLuks {
     pub info: HeaderInfo,
     /// The magic is gone that tells a header: `wipefs` takes away no more.
     pub lacks_magic: bool,
+    /// Whose the other copy is, where it is whole and another container's.
+    pub stranger: Option<String>,
+    /// Why it opens nothing here, where that shows without a secret.
+    pub obstacle: Option<String>,
 }
 
 /// The second copy of a header that lies before the start of the medium.
@@ -89,14 +93,16 @@ impl LuksScan {
 }
 
 /// What takes to put the header of the container that starts at offset 0 in order: both copies as the one that counts has
-/// them, with their magic. Needs no secret.
+/// them, or the one at `chosen`, with their magic. Needs no secret.
 ///
 /// # Errors
-/// `NotAContainer` where none can be read.
-pub fn rebuild(storage: &Arc<dyn Storage>) -> Result<Box<dyn HeaderRestore>> {
+/// `NotAContainer` where none can be read; `Usage` where copies of two containers are there, and none was chosen; `Busy` where only
+/// the header as it is fits the data.
+pub fn rebuild(storage: &Arc<dyn Storage>, chosen: Option<u64>) -> Result<Box<dyn HeaderRestore>> {
     let size = storage.size()?;
     let places = std::iter::once(0).chain(luks2::HEADER_LENS);
-    for place in places.filter(|place| *place < size) {
+    let mut told = Error::new(ErrorKind::NotAContainer, "no LUKS header can be read at its start");
+    for place in places.filter(|place| *place < size && chosen.is_none_or(|chosen| chosen == *place)) {
         let Some(candidate) = candidate_at(storage, place)? else { continue };
         let is_here = match candidate {
             Candidate::Luks1 | Candidate::First(_) => place == 0,
@@ -105,16 +111,29 @@ pub fn rebuild(storage: &Arc<dyn Storage>) -> Result<Box<dyn HeaderRestore>> {
         if !is_here {
             continue;
         }
-        let view = view(storage, 0, candidate)?;
-        let restore = match candidate {
-            Candidate::Luks1 => boxed(LuksRestore::<<Luks1 as Version>::Header>::rebuild(&**storage, &*view)),
-            _ => boxed(LuksRestore::<<Luks2 as Version>::Header>::rebuild(&**storage, &*view)),
+        let whole = view(storage, 0, candidate, None)?;
+        let restore = match (candidate, chosen) {
+            (Candidate::Luks1, _) => {
+                boxed(LuksRestore::<<Luks1 as Version>::Header>::rebuild(&**storage, &*whole, None))
+            }
+            (Candidate::First(_) | Candidate::Second(_), None) => {
+                boxed(LuksRestore::<<Luks2 as Version>::Header>::rebuild(&**storage, &*whole, None))
+            }
+            (Candidate::First(len) | Candidate::Second(len), Some(chosen)) => {
+                let other = if chosen == 0 { len } else { 0 };
+                let without = |hidden| view(storage, 0, candidate, Some(hidden));
+                let (own, other) = (without(other)?, without(chosen)?);
+                boxed(LuksRestore::<<Luks2 as Version>::Header>::rebuild(&**storage, &*own, Some(&*other)))
+            }
         };
-        if restore.is_ok() {
-            return restore;
+        match restore {
+            Ok(restore) => return Ok(restore),
+            // Why one is not written anew says more than that none is there.
+            Err(error) if matches!(error.kind(), ErrorKind::Usage | ErrorKind::Busy) => told = error,
+            Err(_) => {}
         }
     }
-    Err(Error::new(ErrorKind::NotAContainer, "no LUKS header can be read at its start"))
+    Err(told)
 }
 
 fn boxed<H: LuksHeader>(restore: Result<LuksRestore<H>>) -> Result<Box<dyn HeaderRestore>> {
@@ -122,18 +141,35 @@ fn boxed<H: LuksHeader>(restore: Result<LuksRestore<H>>) -> Result<Box<dyn Heade
 }
 
 fn read(storage: &Arc<dyn Storage>, start: u64, candidate: Candidate) -> Result<FoundLuks> {
-    let view = view(storage, start, candidate)?;
-    let info = match candidate {
-        Candidate::Luks1 => <Luks1 as Version>::Header::read_file(&*view)?.describe(),
-        _ => <Luks2 as Version>::Header::read_file(&*view)?.describe(),
-    };
+    let view = view(storage, start, candidate, None)?;
     let mut magic = [0; MAGIC.len()];
     storage.read_exact_at(&mut magic, start)?;
-    Ok(FoundLuks { start, info, lacks_magic: magic != MAGIC })
+    let lacks_magic = magic != MAGIC;
+    Ok(match candidate {
+        Candidate::Luks1 => found(&<Luks1 as Version>::Header::read_file(&*view)?, start, lacks_magic),
+        _ => found(&<Luks2 as Version>::Header::read_file(&*view)?, start, lacks_magic),
+    })
 }
 
-/// The container that starts at `start`, with each magic in its place where all around it is a header's.
-fn view(storage: &Arc<dyn Storage>, start: u64, candidate: Candidate) -> Result<Arc<dyn Storage>> {
+fn found<H: LuksHeader>(header: &H, start: u64, lacks_magic: bool) -> FoundLuks {
+    let refused = || header.check_openable().err().map(|error| error.reason_with_way());
+    FoundLuks {
+        start,
+        info: header.describe(),
+        lacks_magic,
+        stranger: header.stranger(),
+        obstacle: header.closed().or_else(refused),
+    }
+}
+
+/// The container that starts at `start`, with each magic in its place where all around it is a header's, but for the copy at `hidden`,
+/// which shows none.
+fn view(
+    storage: &Arc<dyn Storage>,
+    start: u64,
+    candidate: Candidate,
+    hidden: Option<u64>,
+) -> Result<Arc<dyn Storage>> {
     let section = Arc::new(Section::new(Arc::clone(storage), start..storage.size()?)?);
     let mut magics = Vec::new();
     match candidate {
@@ -150,6 +186,10 @@ fn view(storage: &Arc<dyn Storage>, start: u64, candidate: Candidate) -> Result<
     }
     let mut bytes = Vec::new();
     let mut windows = Vec::new();
+    if let Some(hidden) = hidden {
+        magics.retain(|(place, _)| *place != hidden);
+        magics.push((hidden, [0; MAGIC.len()]));
+    }
     for (place, magic) in magics {
         let source = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let end = place.saturating_add(u64::try_from(magic.len()).unwrap_or(u64::MAX));

@@ -65,6 +65,11 @@ pub(in crate::format) trait LuksHeader: Header + Sized + 'static {
     /// Why no secret can give the volume key, where that shows without one.
     fn closed(&self) -> Option<String>;
 
+    /// The container to which the other copy of the header belongs, where that is another one.
+    fn stranger(&self) -> Option<String> {
+        None
+    }
+
     /// All that can be found out without a secret.
     fn examine(&self) -> Vec<Finding>;
 

@@ -21,3 +21,6 @@ pub(in crate::format) const REENCRYPTION: &str =
 /// The same by the program of old.
 pub(in crate::format) const OLD_REENCRYPTION: &str = "cryptsetup ends it, as root: cryptsetup reencrypt CONTAINER, in the folder with the LUKS-*.log file that \
      it left there (before 2.5: cryptsetup-reencrypt)";
+/// Where the header is damaged, of which the data know nothing.
+pub(in crate::format) const HEADER_ALONE: &str = "the data may be whole: strongroom header repair --scan CONTAINER says what is left of the header; where that is nothing, strongroom \
+     header restore puts a backup of it back";

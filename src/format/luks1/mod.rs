@@ -14,7 +14,7 @@ pub use self::parse::HeaderError;
 use self::{header::Luks1Header, parse::Parsed};
 use crate::{
     error::Result,
-    format::luks::{MAGIC, MAGIC_IN_REENCRYPTION, magic_at, version::Version},
+    format::luks::{MAGIC, MAGIC_IN_REENCRYPTION, is_partitioned_over, magic_at, version::Version},
     storage::Storage,
 };
 
@@ -35,7 +35,7 @@ impl Version for Luks1 {
             let mut magics = [MAGIC, MAGIC_IN_REENCRYPTION].iter();
             magics.any(|magic| start.starts_with(magic)) && start.ends_with(&layout::VERSION)
         };
-        Ok(magic_at(header, 0)?.as_ref().is_some_and(is_ours))
+        Ok(magic_at(header, 0)?.as_ref().is_some_and(is_ours) && !is_partitioned_over(header)?)
     }
 }
 

@@ -107,7 +107,7 @@ impl From<HeaderError> for Error {
             HeaderError::Cipher(error) => error.into(),
             HeaderError::InReencryption => Self::caused_by(kind, error).with_hint(way_in::OLD_REENCRYPTION),
             HeaderError::Hash { .. } => Self::caused_by(kind, error).with_hint(way_in::KERNEL),
-            _ => Self::caused_by(kind, error),
+            _ => Self::caused_by(kind, error).with_hint(way_in::HEADER_ALONE),
         }
     }
 }

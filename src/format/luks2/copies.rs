@@ -11,7 +11,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     format::{
         CopyInfo, CopyState,
-        luks::{MAGIC, Place, editor::changed_meanwhile, magic_at},
+        luks::{MAGIC, Place, editor::changed_meanwhile, is_partitioned_over, magic_at},
         signature::{self, Owner},
     },
     storage::Storage,
@@ -33,7 +33,10 @@ pub(super) struct Copies {
 
 /// Whether a header may be there: the first magic, or the second where nothing else has taken the first one's place.
 pub(super) fn has_magic(storage: &dyn Storage) -> Result<bool> {
-    if let Some(start) = magic_at(storage, 0)?.filter(|start| start.starts_with(&MAGIC)) {
+    let first = magic_at(storage, 0)?.filter(|start| start.starts_with(&MAGIC));
+    if let Some(start) = first
+        && !is_partitioned_over(storage)?
+    {
         // LUKS1 is another format; a version of the future is told by name.
         return Ok(!start.ends_with(&[0, 1]));
     }
@@ -77,6 +80,12 @@ impl Copies {
         self.index
     }
 
+    /// Whose the other copy is, where it is whole and another container's.
+    pub(super) fn stranger(&self) -> Option<(CopyIndex, &str)> {
+        let other = self.other.as_ref().ok().filter(|copy| copy.uuid != self.current.uuid)?;
+        Some((self.index.other(), &other.uuid))
+    }
+
     /// The highest sequence id that is there.
     pub(super) fn newest_sequence(&self) -> u64 {
         let other = self.other.as_ref().map_or(0, |copy| copy.sequence);
@@ -91,7 +100,7 @@ impl Copies {
         if !self.current.says_the_same_as(base) {
             return Err(changed_meanwhile());
         }
-        if self.other.as_ref().is_ok_and(|copy| copy.uuid != base.uuid) {
+        if self.stranger().is_some() {
             return Err(Error::new(ErrorKind::Exists, "a header copy belongs to another container"));
         }
         if self.index == CopyIndex::Second
@@ -123,6 +132,7 @@ impl Copies {
     /// What `info` shows.
     pub(super) fn describe(&self) -> Vec<CopyInfo> {
         let state = match &self.other {
+            Ok(_) if self.stranger().is_some() => CopyState::Damaged,
             Ok(copy) if copy.sequence == self.current.sequence => CopyState::Current,
             Ok(_) => CopyState::Stale,
             Err(HeaderError::NoMagic) => CopyState::Missing,
@@ -153,9 +163,9 @@ impl Copies {
     pub(super) fn left_alone(&self, storage: &dyn Storage) -> Result<Option<String>> {
         let Some(state) = self.fault_of_other() else { return Ok(None) };
         let name = self.name_of_other();
-        if self.other.as_ref().is_ok_and(|copy| copy.uuid != self.current.uuid) {
+        if let Some((_, uuid)) = self.stranger() {
             return Ok(Some(format!(
-                "the {name} header copy belongs to another container and was left alone"
+                "the {name} header copy belongs to another container ({uuid}) and was left alone"
             )));
         }
         // L2-HDR-07

@@ -144,7 +144,7 @@ impl From<HeaderError> for Error {
             ErrorKind::NotAContainer => error.with_fact(Fact::NoSignature),
             ErrorKind::Unsupported => error.with_hint(way_in::NEWER),
             _ if is_whole => error.with_hint(AS_WRITTEN),
-            _ => error,
+            _ => error.with_hint(way_in::HEADER_ALONE),
         }
     }
 }

@@ -200,6 +200,10 @@ impl LuksHeader for Luks2Header {
         Keyslot::closed(usable)
     }
 
+    fn stranger(&self) -> Option<String> {
+        self.copies.stranger().map(|(_, uuid)| uuid.to_owned())
+    }
+
     fn examine(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         let pieces = self.openable();
@@ -211,9 +215,19 @@ impl LuksHeader for Luks2Header {
         } else {
             "nothing renews it as long as it cannot be mounted for writing"
         };
-        for (name, copy) in
-            ["first header copy", "second header copy"].into_iter().zip(self.copies.describe())
-        {
+        let stranger = self.copies.stranger();
+        for (index, copy) in [CopyIndex::First, CopyIndex::Second].into_iter().zip(self.copies.describe()) {
+            let name = match index {
+                CopyIndex::First => "first header copy",
+                CopyIndex::Second => "second header copy",
+            };
+            if let Some((_, uuid)) = stranger.filter(|(other, _)| *other == index) {
+                let message = format!(
+                    "it belongs to another container ({uuid}), and is left alone: header repair --scan tells of both"
+                );
+                findings.push(Finding::error(name, message));
+                continue;
+            }
             findings.push(match copy.state {
                 CopyState::Current => Finding::info(name, "whole"),
                 CopyState::Stale => Finding::warning(name, format!("stale: {fate}")),
@@ -326,7 +340,13 @@ impl Header for Luks2Header {
         }
         let usable = self.usable_slots(&plan, attempt.keyslot)?;
         let usable = usable.into_iter().map(|slot| (slot, plan.key));
-        let (key, slot) = open_any(usable, credentials, attempt)?;
+        let opened = open_any(usable, credentials, attempt);
+        let (key, slot) = opened.map_err(|error| match self.copies.stranger() {
+            Some((_, uuid)) if error.kind() == ErrorKind::Credentials => error.with_hint(format!(
+                "its other header copy is of another container ({uuid}), which counts for less here: header repair --scan tells of both, and chooses"
+            )),
+            _ => error,
+        })?;
         self.accept(&plan, key, Some(slot))
     }
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    storage::Storage,
+    storage::{Storage, next_data},
 };
 
 /// A whole header copy, wherever it was found.
@@ -81,6 +81,9 @@ pub(in crate::format) fn each_sector(
     let mut chunk = vec![0; CHUNK_LEN];
     let mut start = 0_u64;
     while start < size {
+        // Headers are no holes, of which a thin container may have terabytes.
+        let data = next_data(storage, start).min(size);
+        start = (data & !WITHIN).max(start);
         let left = usize::try_from(size.saturating_sub(start)).unwrap_or(CHUNK_LEN);
         let bytes = chunk.get_mut(..left.min(CHUNK_LEN)).unwrap_or_default();
         unreadable = unreadable.saturating_add(read_what_can_be_read(storage, bytes, start));
@@ -115,6 +118,8 @@ impl Scan {
 
 const CHUNK_LEN: usize = 1 << 20;
 const SECTOR_LEN: usize = 512;
+/// Where in a sector an offset is.
+const WITHIN: u64 = 511;
 /// An honest medium has a few.
 const MAX_WHOLE: usize = 256;
 /// So many places with the signature are read and summed; together 256 MiB.

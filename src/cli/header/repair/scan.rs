@@ -8,19 +8,19 @@ use strongroom::{
     format::{
         CopyInfo, CopyState, Format, Header, HeaderRestore,
         luks2::Luks2,
-        native::{FoundCopy, NativeHeader, Restore, Scan, WayIn, hyphenated},
+        native::{FoundCopy, Native, NativeHeader, Restore, Scan, WayIn, hyphenated},
         scan::{Findings, FoundLuks, Headless, rebuild, scan},
     },
     storage::{Section, Storage},
     text::{in_quotes, path::command_word},
     unlock::HeaderFile,
-    volume::{Access, Container, by_signature, range_from, trace_at_start},
+    volume::{Access, Container, by_signature, range_from, scattered_image, trace_at_start},
 };
 
 use super::{
     super::{
-        Console, Replaced, Replacement, open, refuse_kernel_use, refuse_known_data, refuse_strangers, shown,
-        unlock,
+        Console, Replaced, Replacement, open, refuse_kernel_use, refuse_known_data, refuse_noise,
+        refuse_strangers, shown, unlock,
     },
     unmarked::{self, ScannedUnmarked, command},
 };
@@ -107,9 +107,13 @@ pub(super) fn run(console: Console, options: &HeaderRepairOptions) -> Result<()>
     if unmarked::is_wanted(options) {
         return console.object(&scanned);
     }
+    let may_restore = !container.is_read_only() && may_restore(console, options);
     if let Some(copy) = candidate(options.unlock.place.offset, &found, &*storage)? {
-        if !container.is_read_only() && may_restore(console, options) && options.unlock.check_source().is_ok()
-        {
+        if may_restore && options.yes {
+            // Who agreed beforehand is not told of success where nothing is done.
+            options.unlock.check_source()?;
+        }
+        if may_restore && options.unlock.check_source().is_ok() {
             if let Some(start) = u64::try_from(copy.container_start()).ok().filter(|&start| start > 0) {
                 let start = container.section().map_or(0, |section| section.start).saturating_add(start);
                 let place = PlaceOptions { partition: None, offset: Some(start) };
@@ -127,8 +131,8 @@ pub(super) fn run(console: Console, options: &HeaderRepairOptions) -> Result<()>
             console.note(&format!("the copy at offset {} can be restored; nothing was changed", copy.offset));
         }
     } else if let Some(luks) = luks_candidate(options.unlock.place.offset, &found, &*storage)? {
-        if !container.is_read_only() && may_restore(console, options) {
-            scanned.replaced = restore_luks(console, options, &container)?;
+        if may_restore {
+            scanned.replaced = restore_luks(console, options, &container, luks)?;
             scanned.restored_from = Some(luks.start);
         } else {
             console.note("the LUKS header can be rebuilt; nothing was changed");
@@ -201,7 +205,8 @@ fn candidate<'a>(
     let whole = &found.native.whole;
     if let Some(offset) = offset {
         let copy = whole.iter().find(|copy| copy.offset == offset);
-        if copy.is_none() && found.luks.found.iter().any(|luks| luks.start == offset) {
+        let is_luks = |luks: &FoundLuks| luks.start == offset || is_copy_of_first(luks, offset);
+        if copy.is_none() && found.luks.found.iter().any(is_luks) {
             return Ok(None);
         }
         let copy = copy.ok_or_else(|| no_such_copy("no whole header copy was found there"))?;
@@ -238,10 +243,13 @@ fn luks_candidate<'a>(
     found: &'a Findings,
     storage: &dyn Storage,
 ) -> Result<Option<&'a FoundLuks>> {
-    if offset.is_some_and(|offset| offset > 0) {
-        return Err(no_such_copy("its container starts there: cut it out first, as is told above"));
-    }
     let at_start = found.luks.found.iter().find(|luks| luks.start == 0);
+    let is_copy = |offset| at_start.is_some_and(|luks| is_copy_of_first(luks, offset));
+    if offset.is_some_and(|offset| !is_copy(offset)) {
+        return Err(no_such_copy(
+            "a container starts there that is not the first one: what is said of it above gets at it",
+        ));
+    }
     let opens = by_signature(storage)?.map(Format::name);
     let is_whole = |luks: &&FoundLuks| {
         let is_current = |state: &CopyState| *state == CopyState::Current;
@@ -250,6 +258,11 @@ fn luks_candidate<'a>(
             && luks.info.headers.iter().all(|copy| is_current(&copy.state))
     };
     Ok(at_start.filter(|luks| offset.is_some() || !is_whole(luks)))
+}
+
+/// Whether a copy of the header at the start stands at `offset`.
+fn is_copy_of_first(luks: &FoundLuks, offset: u64) -> bool {
+    luks.start == 0 && luks.info.headers.iter().any(|copy| copy.offset == offset)
 }
 
 fn restore(
@@ -262,7 +275,8 @@ fn restore(
     refuse_kernel_use(path)?;
     let restore = Restore::from_copy(&*container.storage(), &found.copy)
         .map_err(|error| error.during(format!("cannot restore the header of {}", path.display())))?;
-    refuse_known_data(path, &*container.storage(), options.yes, options.force)?;
+    refuse_noise(path, container, &restore, options.yes, options.force)?;
+    refuse_known_data(path, &*container.storage(), Native.name(), options.yes, options.force)?;
     refuse_strangers(path, container, &restore.places(), true, options.yes, options.force)?;
     let unlocked = unlock(console, path, restore.source(), &options.unlock, options.keyslot.slot)?;
     let source = format!("the copy at offset {}", found.offset);
@@ -278,17 +292,31 @@ fn restore(
     Ok(replaced)
 }
 
+/// What chooses one of two copies that belong to different containers.
+fn choice(found: &FoundLuks) -> String {
+    let offsets: Vec<_> = found.info.headers.iter().map(|copy| format!("--offset {}", copy.offset)).collect();
+    format!("{} takes that one for both, and keeps the other in a file", offsets.join(" or "))
+}
+
 /// No secret is asked for, as `cryptsetup repair` asks for none.
 fn restore_luks(
     console: Console,
     options: &HeaderRepairOptions,
     container: &Container,
+    found: &FoundLuks,
 ) -> Result<Vec<Replaced>> {
     let path = options.container.as_path();
     refuse_kernel_use(path)?;
-    let restore = rebuild(&container.storage())
-        .map_err(|error| error.during(format!("cannot repair the header of {}", path.display())))?;
-    refuse_known_data(path, &*container.storage(), options.yes, options.force)?;
+    // Without one that was chosen, the newer counts.
+    let chosen = options.unlock.place.offset;
+    let restore = rebuild(&container.storage(), chosen).map_err(|error| {
+        let error = match &found.stranger {
+            Some(_) if chosen.is_none() => error.with_hint(choice(found)),
+            _ => error,
+        };
+        error.during(format!("cannot repair the header of {}", path.display()))
+    })?;
+    refuse_known_data(path, &*container.storage(), found.info.format, options.yes, options.force)?;
     refuse_strangers(path, container, &restore.places(), true, options.yes, options.force)?;
     replacement(console, options, Path::new("what is left of it")).carry_out(container, &*restore, None)
 }
@@ -384,9 +412,32 @@ impl Here<'_> {
         format!("its container starts at byte {start}: tail -c +{first} {path}{head} > NEW cuts it out")
     }
 
+    /// What gets at a container in a disk image that must be converted first.
+    fn advice_within_image(&self) -> Result<Option<String>> {
+        let image = scattered_image(&**self.storage, self.container.path())?;
+        Ok(image.map(|(image, way)| format!("it is within {image}, in an order that only that knows: {way}")))
+    }
+
     /// The command that opens what was found, or gets at it.
     fn luks_advice(&self, found: &FoundLuks) -> Result<String> {
         let start = found.start;
+        if let Some(advice) = self.advice_within_image()? {
+            return Ok(advice);
+        }
+        if let (Some(stranger), Some(uuid)) = (&found.stranger, &found.info.uuid) {
+            let scan = format!("strongroom header repair --scan {}", command_word(self.container.path()));
+            let way =
+                if start == 0 { format!("{scan}: {}", choice(found)) } else { self.cut_out(start, None) };
+            return Ok(format!(
+                "one of its two header copies is of container {uuid}, the other of container {stranger}; {way}"
+            ));
+        }
+        if found.info.data_offset == 0 {
+            return Ok(format!(
+                "a detached header: strongroom mount CONTAINER MOUNTPOINT --header {} opens the container that it belongs to",
+                command_word(self.container.path())
+            ));
+        }
         if found.info.data_offset.saturating_add(start) >= self.storage.size()? {
             return Ok(
                 "a header without data: its container lies elsewhere, or its end is missing here".to_owned()
@@ -398,6 +449,9 @@ impl Here<'_> {
             |format: &dyn Format| format.name() == found.info.format && format.read_header(&section).is_ok();
         let opens = by_signature(&section)?.is_some_and(is_read) && !found.lacks_magic;
         let opens_as_luks2 = found.info.format == Luks2.name() && Luks2.read_header(&section).is_ok();
+        if let (Some(obstacle), true) = (&found.obstacle, opens || opens_as_luks2) {
+            return Ok(format!("its container starts at byte {start}, but {obstacle}"));
+        }
         if start > 0 {
             return Ok(match (opens, opens_as_luks2) {
                 (true, _) => format!("its container starts at byte {start}: {command} opens it"),
@@ -428,12 +482,14 @@ impl Here<'_> {
     fn native_advice(&self, found: &FoundCopy) -> Result<String> {
         let (size, start, len) =
             (self.storage.size()?, found.container_start(), found.copy.superblock.geometry.container_len);
+        if let Some(advice) = self.advice_within_image()? {
+            return Ok(advice);
+        }
         if found.is_in_place(size) {
-            let uuid = Some(hyphenated(&found.copy.superblock.uuid));
-            let header =
-                NativeHeader::read(&**self.storage).ok().filter(|header| header.describe().uuid == uuid);
-            let way = header.map(|header| self.way_in(&header, 0)).unwrap_or_default();
-            return Ok(format!("it is in the right place and matches this container{way}"));
+            return Ok(match NativeHeader::read(&**self.storage) {
+                Ok(header) => self.advice_in_place(found, &header),
+                Err(_) => MATCHES.to_owned(),
+            });
         }
         let short = start.saturating_add(i128::from(len)).saturating_sub(i128::from(size));
         Ok(match u64::try_from(start) {
@@ -457,6 +513,24 @@ impl Here<'_> {
                 ),
             },
         })
+    }
+
+    /// What is said of a copy beside a header that can be read.
+    fn advice_in_place(&self, found: &FoundCopy, header: &NativeHeader) -> String {
+        let (info, uuid) = (header.describe(), hyphenated(&found.copy.superblock.uuid));
+        let repair = format!("strongroom header repair {}", command_word(self.container.path()));
+        if let Some(current) = info.uuid.filter(|current| *current != uuid) {
+            return format!(
+                "it is in the right place, but the header that counts here is of container {current}; {repair} tells more, and asks"
+            );
+        }
+        let is_whole = info.headers.iter().all(|copy| copy.state == CopyState::Current);
+        let other = if is_whole {
+            String::new()
+        } else {
+            format!("; the other copy is not as good: {repair} rebuilds it")
+        };
+        format!("{MATCHES}{}{other}", self.way_in(header, 0))
     }
 
     /// What mounting the container that starts at `start` would say, in the words of an advice.
@@ -539,5 +613,6 @@ fn label(label: Option<&String>) -> String {
     label.map(|label| format!(", label {}", in_quotes(label))).unwrap_or_default()
 }
 
+const MATCHES: &str = "it is in the right place and matches this container";
 const NOT_LOOKED_FOR: &str = "headers of VeraCrypt, TrueCrypt and FreeOTFE show nothing and were not looked for: --format veracrypt, or \
                               freeotfe, tries the password at the places where they stand; else a header backup helps";
