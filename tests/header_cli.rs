@@ -624,7 +624,8 @@ fn holes_are_passed_over_by_a_scan() {
     let place = place();
     let file = fs::File::options().read(true).write(true).create_new(true).open(place.path("thin")).unwrap();
     if file.set_len(4 << 40).is_err() {
-        return is_skipped("this file system has no such large files");
+        is_skipped("this file system has no such large files");
+        return;
     }
     std::os::unix::fs::FileExt::write_all_at(&file, &place.bytes("c2"), (3 << 40) + 512).unwrap();
     let found = place.json("header repair --scan thin");

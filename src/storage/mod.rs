@@ -18,6 +18,7 @@ mod shortage;
 mod sim;
 mod witness;
 
+pub use crate::sys::descriptor::close_once;
 pub use apart::Apart;
 pub use behind::{claimed_loop_device, file_behind};
 pub use file::{FileStorage, is_allowed_whole, next_data};

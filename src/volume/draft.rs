@@ -20,8 +20,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     format::FORMATS,
     format::Format,
-    storage::{Storage, give_to_owner, pieces::HEADER_NAME},
-    sys::descriptor::close_once,
+    storage::{Storage, close_once, give_to_owner, pieces::HEADER_NAME},
     volume::{
         Access, Container,
         contents::recognise_with_label,

@@ -83,8 +83,8 @@ pub fn plan_restore(
             Error::new(ErrorKind::Unsupported, "strongroom does not restore FreeOTFE headers")
                 .with_hint("LibreCrypt does it on Windows; they are the first 512 bytes of a volume")
         }
-        _ if file_shows_nothing => Error::new(ErrorKind::NotAContainer, "it shows no header").with_hint(
-            "a backup of a VeraCrypt or TrueCrypt header is restored with --format veracrypt or truecrypt",
+        _ if file_shows_nothing => error.with_hint(
+            "strongroom header backup makes one; one of VeraCrypt or TrueCrypt takes --format veracrypt or truecrypt",
         ),
         _ => error.with_hint("strongroom header backup makes one"),
     })

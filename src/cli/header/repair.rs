@@ -67,7 +67,9 @@ fn repair(console: Console, options: &HeaderRepairOptions) -> Result<()> {
     let header = NativeHeader::read(&*storage).map_err(|error| {
         let hint =
             "strongroom header restore puts a backup back; header repair --scan looks for other copies";
-        cannot_open(if error.kind() == ErrorKind::Unsupported { error } else { error.with_hint(hint) }, path)
+        // Of what shows nothing more is told.
+        let is_told = error.kind() == ErrorKind::Unsupported || error.fact() == Some(Fact::NoSignature);
+        cannot_open(if is_told { error } else { error.with_hint(hint) }, path)
     })?;
     options.unlock.check_source()?;
     let (unlocked, _) = unlock_with(console, path, &header, &options.unlock, options.keyslot.slot)?;
