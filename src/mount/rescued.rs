@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::volume::Container;
+use crate::volume::{Container, HEADER_NAME};
 
 /// What the copy with this number is called, of a file called `name`.
 pub(super) fn name_of_copy(name: &OsStr, number: u32) -> OsString {
@@ -20,9 +20,15 @@ pub(super) fn name_of_copy(name: &OsStr, number: u32) -> OsString {
 /// which only was called so, is none. Containers without a UUID are known by their folder alone.
 pub fn newest_rescued(path: &Path) -> Option<PathBuf> {
     let absolute = std::path::absolute(path).ok()?;
+    // A folder of pieces is opened by its header file.
+    let folder = absolute.parent().filter(|_| absolute.file_name() == Some(OsStr::new(HEADER_NAME)));
+    newest_of(&absolute).or_else(|| newest_of(folder?))
+}
+
+fn newest_of(absolute: &Path) -> Option<PathBuf> {
     let beside = absolute.parent().map(Path::to_path_buf);
     let folders = beside.iter().cloned().chain(std::env::home_dir());
-    let own = uuid(&absolute);
+    let own = uuid(absolute);
     let is_its_copy = |copy: &Path| match (&own, uuid(copy)) {
         (Some(own), Some(copy)) => *own == copy,
         // A folder of that name may hold anything.
@@ -33,7 +39,8 @@ pub fn newest_rescued(path: &Path) -> Option<PathBuf> {
 
 /// What a container says that it is, where it has a name of its own.
 fn uuid(path: &Path) -> Option<String> {
-    Container::peek(path).ok()?.header().ok()?.describe().uuid
+    let header = path.is_dir().then(|| path.join(HEADER_NAME));
+    Container::peek(header.as_deref().unwrap_or(path)).ok()?.header().ok()?.describe().uuid
 }
 
 fn newest_in(

@@ -25,7 +25,8 @@ mod within;
 
 pub use crate::storage::pieces::{Pieces, Standing, piece_name};
 pub use crate::storage::{
-    FileStorage, Lack, Pulse, Request, Shortage, Stillness, follow_writeback, seal, watch_disks, while_moving,
+    FileStorage, Lack, Pulse, Request, Shortage, Stillness, follow_writeback, pieces::HEADER_NAME, seal,
+    watch_disks, while_moving,
 };
 pub use crate::{
     block::{BlockDevice, BlockError, ByteDevice, ShadowDevice},

@@ -45,7 +45,7 @@ impl BlockDevice for SlowDisk {
 
     fn write(&self, buf: &[u8], first: Sector) -> Result<(), BlockError> {
         let mut bytes = self.0.lock().unwrap();
-        sleep(Duration::from_secs_f64(buf.len() as f64 / RATE));
+        sleep(PER_BYTE * u32::try_from(buf.len()).unwrap());
         bytes[place(first)..][..buf.len()].copy_from_slice(buf);
         Ok(())
     }
@@ -144,5 +144,5 @@ fn a_signal_and_the_next_one_end_no_volume_whose_medium_is_only_slow_before_all_
 }
 
 const SECTOR: usize = 4096;
-/// Bytes a second.
-const RATE: f64 = 5e6;
+/// Five megabytes a second.
+const PER_BYTE: Duration = Duration::from_nanos(200);
