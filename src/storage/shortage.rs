@@ -363,7 +363,7 @@ mod tests {
         let (shortage, _news) = Shortage::with_limit(Duration::from_secs(3600)).unwrap();
         let failed = shortage.endure(|| Err(ErrorKind::InvalidInput.into()));
         assert_eq!(failed.unwrap_err().kind(), ErrorKind::InvalidInput);
-        assert_eq!(shortage.lack(), None);
+        assert_eq!(shortage.lack(), Some(Lack::Refused), "and are lost");
     }
 
     #[test]

@@ -143,13 +143,21 @@ fn a_table_in_units_of_4096_bytes_is_told_by_what_it_points_at() {
 }
 
 #[test]
-fn a_boot_sector_of_a_file_system_and_a_container_are_no_table() {
+fn a_boot_sector_of_a_file_system_is_no_table_and_the_first_bytes_of_a_header_before_one_are_nothing() {
     let mut bytes = vec![0; 512 * 100];
     put_mbr(&mut bytes, 0, &[(0x83, 2, 8)]);
-    for (at, magic) in [(3, &b"NTFS    "[..]), (82, b"FAT32   "), (0, b"LUKS\xba\xbe\0\x02")] {
+    let whole = table(&bytes);
+    let none = None;
+    for (at, magic, expected) in [
+        (3, &b"NTFS    "[..], &none),
+        (82, b"FAT32   ", &none),
+        (0, b"XFSB", &none),
+        (0, b"LUKS\xba\xbe\0\x01", &whole),
+        (0, b"LUKS\xba\xbe\0\x02", &whole),
+    ] {
         let mut bytes = bytes.clone();
         bytes[at..at + magic.len()].copy_from_slice(magic);
-        assert_eq!(table(&bytes), None, "{magic:?}");
+        assert_eq!(&table(&bytes), expected, "{magic:?}");
     }
     assert_eq!(table(&bytes[..512]).map(|found| found.partitions.len()), Some(1));
     assert_eq!(table(&bytes[..511]), None);
