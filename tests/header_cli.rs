@@ -631,3 +631,17 @@ fn holes_are_passed_over_by_a_scan() {
     let found = place.json("header repair --scan thin");
     assert_eq!(found["luks"][0]["offset"], (3_u64 << 40) + 512);
 }
+
+#[test]
+fn a_header_that_is_refused_as_it_is_is_not_said_to_be_rebuilt() {
+    let place = place();
+    let mut bytes = place.bytes("c2");
+    let mut metadata = luks_image::metadata(&luks_image::KEY);
+    metadata["config"]["keyslots_size"] = (8_u64 << 20).to_string().into();
+    luks_image::set_metadata(&mut bytes, &metadata);
+    place.make_file("c2", &bytes);
+    assert_eq!(place.strongroom("key test c2 --password-file secret").status, Some(4));
+    let told = place.strongroom("header repair --scan c2 --yes");
+    assert!(told.out.contains("overlap") && !told.out.contains("rebuilds"), "{told:?}");
+    assert_eq!(place.bytes("c2"), bytes);
+}

@@ -126,10 +126,8 @@ fn restore(console: Console, options: &HeaderRestoreOptions) -> Result<()> {
     settle_format(console, &mut container, &options.unlock)?;
     refuse_kernel_use(path)?;
     // A backup that is damaged is no reason to restore the container from one.
-    let with_way = |error: Error| match error.kind() {
-        ErrorKind::Damaged => Error::new(ErrorKind::Damaged, error.reason()).with_hint(COMPARE),
-        _ => error,
-    };
+    let with_way =
+        |error: Error| if error.kind() == ErrorKind::Damaged { error.with_hint(COMPARE) } else { error };
     let cannot_read =
         |error: Error| with_way(error).during(format!("cannot open header file {}", file.display()));
     check_kind(file)?;

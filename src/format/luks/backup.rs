@@ -105,7 +105,11 @@ impl<H: LuksHeader> LuksRestore<H> {
     /// # Errors
     /// As [`compare`], [`LuksHeader::check_movable`] and [`LuksHeader::check_replaces`]; those of reading the header in `file`.
     pub(super) fn new(container: &dyn Storage, file: &dyn Storage) -> Result<Self> {
-        let source = H::read_file(file)?;
+        let source = H::read_file(file).map_err(|error| match error.kind() {
+            // What gets on with a container does not with its backup.
+            ErrorKind::Damaged => Error::new(ErrorKind::Damaged, error.reason()),
+            _ => error,
+        })?;
         let present = match H::read(container) {
             Ok(header) => Some(header),
             Err(error) if matches!(error.kind(), ErrorKind::NotAContainer | ErrorKind::Damaged) => None,

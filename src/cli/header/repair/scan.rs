@@ -468,6 +468,13 @@ impl Here<'_> {
             command_word(self.container.path())
         );
         let is_current = |copy: &CopyInfo| copy.state == CopyState::Current;
+        if !opens && !found.lacks_magic && found.info.headers.iter().all(is_current) {
+            // Nothing of it is to be rebuilt.
+            let refusal = by_signature(&section)?.and_then(|format| format.read_header(&section).err());
+            let refusal =
+                refusal.map_or_else(|| "it does not open".to_owned(), |error| error.reason_with_way());
+            return Ok(format!("it is in the right place, but {refusal}"));
+        }
         Ok(if opens && found.info.headers.iter().all(is_current) {
             format!("it is in the right place: {command} opens it")
         } else if opens {
