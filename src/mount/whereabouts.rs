@@ -366,7 +366,7 @@ impl NamedFile {
         }
         let metadata = match self.file.metadata() {
             // The server that it lies on knows it no longer: others took it away there.
-            Err(error) if is_unknown(&error) && self.is_remote() => {
+            Err(error) if is_unknown(&error) => {
                 let before = self.lost;
                 self.lost = without_name(&self.path, self.number).or(before);
                 return Ok(self.lost != before);
