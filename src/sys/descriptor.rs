@@ -27,14 +27,15 @@ pub fn inherited(number: i32) -> io::Result<OwnedFd> {
     Ok(fcntl_dupfd_cloexec(borrowed, 3)?)
 }
 
-/// Closes a duplicate of `file`: some file systems on servers say only then that what was written did not get there.
+/// Closes a duplicate of `file`: some file systems on servers say only then that what was written did not get there. Where no descriptor is
+/// left for one, nothing is said.
 ///
 /// # Errors
 /// What closing gave.
 pub fn close_once(file: &File) -> io::Result<()> {
-    let duplicate = file.try_clone()?.into_raw_fd();
+    let Ok(duplicate) = file.try_clone() else { return Ok(()) };
     // SAFETY: the number is that of the duplicate, which nobody else has.
-    match unsafe { libc::close(duplicate) } {
+    match unsafe { libc::close(duplicate.into_raw_fd()) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
