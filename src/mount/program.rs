@@ -87,7 +87,6 @@ pub(super) fn run(command: &mut Command, interrupted: &AtomicBool) -> Result<Fin
 /// # Errors
 /// `Interrupted`, or what starting it gave, as [`Fact::NotStarted`].
 pub(super) fn run_while(command: &mut Command, may_run: impl Fn() -> bool) -> Result<Finished> {
-    let not_started = |error: io::Error| Error::from(error).with_fact(Fact::NotStarted);
     let (output, stdout) = io::pipe().map_err(not_started)?;
     let (errors, stderr) = io::pipe().map_err(not_started)?;
     let mut child = command.stdout(stdout).stderr(stderr).spawn().map_err(not_started)?;
@@ -102,6 +101,11 @@ pub(super) fn run_while(command: &mut Command, may_run: impl Fn() -> bool) -> Re
     let [output, errors] =
         collectors.map(|collector| collector.and_then(|collector| collector.join().ok()).unwrap_or_default());
     Ok(Finished { status: status.code(), output, errors })
+}
+
+/// What kept a program from being started.
+pub(super) fn not_started(error: io::Error) -> Error {
+    Error::from(error).with_fact(Fact::NotStarted)
 }
 
 /// Waits for `child`, or ends it once it `may_run` no longer.

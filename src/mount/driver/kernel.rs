@@ -397,7 +397,7 @@ impl FileSystem {
     /// A descriptor in the file system itself, held from the start, would be in the way of every `umount`.
     fn sync_by_device(&self) -> Result<()> {
         match once_more(&self.device, self.kind) {
-            Ok(root) => sync_open(root),
+            Ok(root) => sync_open(root, || once_more(&self.device, self.kind)),
             Err(_) => flush_device(&self.device),
         }
     }

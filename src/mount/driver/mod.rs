@@ -283,45 +283,33 @@ fn uncover(id: MountId) -> Result<()> {
 
 /// Brings all that was written to the file system on `path` to the volume. Given up once it `may_run` no longer.
 fn sync_file_system(path: &Path, may_run: impl Fn() -> bool) -> Result<()> {
-    let Some(sync) = program::find("sync") else {
-        return Ok(syncfs(File::open(path)?).map_err(io::Error::from)?);
+    let prepare = |sync: &mut Command| {
+        sync.args(["-f", "--"]).arg(path);
     };
-    let synced = run_apart(program::command(sync).args(["-f", "--"]).arg(path), may_run);
-    let directly =
-        || Ok(syncfs(File::open(path).map_err(|error| not_started(error.into()))?).map_err(io::Error::from)?);
-    or_directly(synced, directly).map_err(|error| error.during(format!("cannot sync {}", path.display())))
+    let directly = || {
+        let root = File::open(path).map_err(program::not_started)?;
+        Ok(syncfs(root).map_err(io::Error::from)?)
+    };
+    run_or("sync", prepare, may_run, directly)
+        .map_err(|error| error.during(format!("cannot sync {}", path.display())))
 }
 
-fn not_started(error: Error) -> Error {
-    error.with_fact(Fact::NotStarted)
-}
-
-/// What a program that was run apart gave; where there was no process or descriptor left for it, what the system call gives. A server
-/// that is killed while it waits there is kept by that, but what was written does not go with it.
-fn or_directly(ran: Result<()>, directly: impl FnOnce() -> Result<()>) -> Result<()> {
-    match ran {
-        Err(error) if error.fact() == Some(Fact::NotStarted) => directly(),
-        ran => ran,
-    }
-}
-
-/// The same for the file system that has `root` open. Another process closes that last, as [`unmount_apart`] does.
-fn sync_open(root: OwnedFd) -> Result<()> {
-    let Some(sync) = program::find("sync") else { return Ok(syncfs(root).map_err(io::Error::from)?) };
-    let mut command = program::command(sync);
-    let synced = root
-        .try_clone()
-        .map_err(|error| not_started(error.into()))
-        .and_then(|root| run_apart(command.args(["-f", "--", "/proc/self/fd/0"]).stdin(root), || true));
-    or_directly(synced, || Ok(syncfs(&root).map_err(io::Error::from)?))
+/// The same for the file system that has `root` open; `again` opens it once more. Another process closes the last descriptor, as
+/// [`unmount_apart`] does.
+fn sync_open(root: OwnedFd, again: impl FnOnce() -> io::Result<OwnedFd>) -> Result<()> {
+    let prepare = |sync: &mut Command| {
+        sync.args(["-f", "--", "/proc/self/fd/0"]).stdin(root);
+    };
+    run_or("sync", prepare, || true, || Ok(syncfs(again()?).map_err(io::Error::from)?))
         .map_err(|error| error.during("cannot sync the file system"))
 }
 
 /// Brings all that was written to the file system on a loop device to the volume, wherever that is mounted by now.
 fn flush_device(device: &Path) -> Result<()> {
-    let Some(blockdev) = program::find("blockdev") else { return Ok(loopdev::flush(device)?) };
-    let flushed = run_apart(program::command(blockdev).arg("--flushbufs").arg(device), || true);
-    or_directly(flushed, || Ok(loopdev::flush(device)?))
+    let prepare = |blockdev: &mut Command| {
+        blockdev.arg("--flushbufs").arg(device);
+    };
+    run_or("blockdev", prepare, || true, || Ok(loopdev::flush(device)?))
 }
 
 /// Syncs the file system on `path`, then unmounts it. Unmounting alone neither tells what could not be written nor writes, where
@@ -446,13 +434,10 @@ fn cut_users_off(id: MountId, detach: impl FnOnce() -> Result<()>) -> Result<()>
 /// The caller's own threads serve the block file that this waits for. So it is another process that waits: a server that
 /// is killed meanwhile could not go otherwise, and would hold its keys and its container for ever.
 fn unmount_apart(path: &Path, lazy: bool, may_run: impl Fn() -> bool) -> Result<()> {
-    let Some(umount) = program::find("umount") else { return unmount_directly(path, lazy) };
-    let mut command = program::command(umount);
-    if lazy {
-        command.arg("-l");
-    }
-    let unmounted = run_apart(command.arg("--").arg(path), may_run);
-    or_directly(unmounted, || unmount_directly(path, lazy))
+    let prepare = |umount: &mut Command| {
+        umount.args(lazy.then_some("-l")).arg("--").arg(path);
+    };
+    run_or("umount", prepare, may_run, || unmount_directly(path, lazy))
         .map_err(|error| error.during(format!("cannot unmount {}", path.display())))
 }
 
@@ -463,6 +448,23 @@ fn detach_copies(id: MountId) -> Result<()> {
     let detached = table.copies(id).map(|copy| unmount_apart(&copy.mountpoint, true, || true));
     // Each is tried.
     detached.fold(Ok(()), Result::and)
+}
+
+/// Runs a program of the system; where it is not there, or there is no process or descriptor left for it, what it does is done
+/// `directly`. A server that is killed while it waits there is kept by that, but what was written does not go with it.
+fn run_or(
+    name: &str,
+    prepare: impl FnOnce(&mut Command),
+    may_run: impl Fn() -> bool,
+    directly: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let Some(path) = program::find(name) else { return directly() };
+    let mut command = program::command(path);
+    prepare(&mut command);
+    match run_apart(&mut command, may_run) {
+        Err(error) if error.fact() == Some(Fact::NotStarted) => directly(),
+        ran => ran,
+    }
 }
 
 /// Runs a program to its end, whoever else is told to end meanwhile.
