@@ -204,10 +204,12 @@ impl Storage for FileStorage {
 
     fn sync_data(&self) -> io::Result<()> {
         let _waiting = Request::begin();
-        // The kernel tells of what it could not write once.
-        self.file()
-            .sync_data()
-            .inspect_err(|_| self.shortage.get().into_iter().for_each(|shortage| shortage.fail()))
+        let synced = self.file().sync_data();
+        if let (Err(_), Some(shortage)) = (&synced, self.shortage.get()) {
+            // The kernel tells of what it could not write once.
+            shortage.fail();
+        }
+        synced
     }
 
     fn set_size(&self, size: u64) -> io::Result<()> {

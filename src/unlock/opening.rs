@@ -6,7 +6,7 @@ use super::{FrontEnd, News, Question, Task, front::at};
 use crate::{
     error::{Error, ErrorKind, Fact, Result},
     format::{
-        Format,
+        Format, Probe,
         freeotfe::{self, FreeOtfe},
         native::left_behind,
         veracrypt::{self, EITHER, TRUECRYPT, VERACRYPT},
@@ -113,10 +113,10 @@ pub fn settle_format(front: &dyn FrontEnd, container: &mut Container, known: &Kn
 /// Refuses a format whose headers show themselves, where one of another does and none of its own can be read.
 fn refuse_other(container: &Container, named: &dyn Format) -> Result<()> {
     let storage = container.storage();
-    let shows_itself =
-        ![VERACRYPT.name(), TRUECRYPT.name(), EITHER.name(), freeotfe::NAME].contains(&named.name());
-    let shown = if shows_itself { by_signature(&*storage)? } else { None };
-    match shown {
+    if named.probe(&*storage)? == Probe::Opaque {
+        return Ok(());
+    }
+    match by_signature(&*storage)? {
         Some(shown) if shown.name() != named.name() && named.read_header(&*storage).is_err() => {
             let reason =
                 format!("it is a {} container, and none of the format {}", shown.name(), named.name());

@@ -216,23 +216,18 @@ impl LuksHeader for Luks2Header {
             "nothing renews it as long as it cannot be mounted for writing"
         };
         let stranger = self.copies.stranger();
-        for (index, copy) in [CopyIndex::First, CopyIndex::Second].into_iter().zip(self.copies.describe()) {
-            let name = match index {
-                CopyIndex::First => "first header copy",
-                CopyIndex::Second => "second header copy",
-            };
-            if let Some((_, uuid)) = stranger.filter(|(other, _)| *other == index) {
-                let message = format!(
-                    "it belongs to another container ({uuid}), and is left alone: header repair --scan tells of both"
-                );
-                findings.push(Finding::error(name, message));
-                continue;
-            }
-            findings.push(match copy.state {
-                CopyState::Current => Finding::info(name, "whole"),
-                CopyState::Stale => Finding::warning(name, format!("stale: {fate}")),
-                CopyState::Damaged => Finding::warning(name, format!("damaged: {fate}")),
-                CopyState::Missing => Finding::warning(name, format!("missing: {fate}")),
+        let names = [(CopyIndex::First, "first header copy"), (CopyIndex::Second, "second header copy")];
+        for ((index, name), copy) in names.into_iter().zip(self.copies.describe()) {
+            let stranger = stranger.filter(|(other, _)| *other == index);
+            findings.push(match (stranger, copy.state) {
+                (Some((_, uuid)), _) => Finding::error(
+                    name,
+                    format!("it belongs to another container ({uuid}), and is left alone: header repair --scan tells of both"),
+                ),
+                (None, CopyState::Current) => Finding::info(name, "whole"),
+                (None, CopyState::Stale) => Finding::warning(name, format!("stale: {fate}")),
+                (None, CopyState::Damaged) => Finding::warning(name, format!("damaged: {fate}")),
+                (None, CopyState::Missing) => Finding::warning(name, format!("missing: {fate}")),
             });
         }
         findings.push(not_authenticated());

@@ -2,7 +2,7 @@
 
 use std::{io, ops::Range, sync::PoisonError};
 
-use super::{Bits, Made, PieceError, Pieces, block::BLOCK_LEN_U64, piece_name};
+use super::{Made, PieceError, Pieces, block::BLOCK_LEN_U64, piece_name};
 use crate::storage::Storage;
 
 impl Pieces {
@@ -29,10 +29,7 @@ impl Pieces {
         }
         let _making = self.lock_making();
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let mut bits = match &state.made {
-            Made::All => Bits::all(self.geometry.pieces()),
-            Made::Some(bits) => bits.clone(),
-        };
+        let mut bits = state.made.bits(self.geometry.pieces());
         for index in &empty {
             bits.remove(*index);
         }

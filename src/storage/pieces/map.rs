@@ -124,6 +124,16 @@ pub(super) enum Made {
     Some(Bits),
 }
 
+impl Made {
+    /// The same as a set of `count` pieces.
+    pub(super) fn bits(&self, count: u32) -> Bits {
+        match self {
+            Self::All => Bits::all(count),
+            Self::Some(bits) => bits.clone(),
+        }
+    }
+}
+
 impl PieceMap {
     /// Reads a map of the folder; `None` where it is not whole (PCS-MAP-02).
     pub fn read(bytes: &[u8], geometry: &Geometry) -> Option<Self> {

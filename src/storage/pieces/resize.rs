@@ -4,14 +4,13 @@
 //! the folder has its new size. Pieces are made before, and go afterwards.
 
 use std::{
-    ffi::OsStr,
     io,
     sync::{Arc, PoisonError},
 };
 
 use super::{
-    Bits, COPY_NAME, Folder, Geometry, HEADER_NAME, Made, PieceError, Pieces, Role, State, area_offset,
-    block::BLOCK_LEN_U64, map_len, piece_name, read_block,
+    COPY_NAME, Folder, Geometry, HEADER_NAME, Made, PieceError, Pieces, Role, State, area_offset,
+    block::BLOCK_LEN_U64, map_len, piece_name, read_block, survey::Kind,
 };
 use crate::{crypto::secret::DerivedKey, storage::Storage};
 
@@ -28,10 +27,7 @@ impl Pieces {
         if !state.is_authentic {
             return Err(PieceError::Untold(0).into());
         }
-        let bits = match &state.made {
-            Made::All => Bits::all(self.geometry.pieces()),
-            Made::Some(bits) => bits.clone(),
-        };
+        let bits = state.made.bits(self.geometry.pieces());
         let state = State {
             made: Made::Some(bits.resized(geometry.pieces())),
             generation: state.generation,
@@ -97,8 +93,11 @@ impl Pieces {
     /// What reading the folder and removing them gave.
     pub fn remove_behind(&self) -> io::Result<()> {
         let mut behind = Vec::new();
-        self.folder.each_name(&mut |name| behind.extend(number_in(name)))?;
-        behind.retain(|index| *index >= self.geometry.pieces());
+        self.folder.each_name(&mut |name| {
+            if let Kind::Behind(index) = self.kind_of(name) {
+                behind.push(index);
+            }
+        })?;
         for index in &behind {
             let name = piece_name(*index);
             let is_own = |file: &dyn Storage| {
@@ -173,11 +172,4 @@ fn replace(folder: &dyn Folder, name: &str, parts: &[(u64, &[u8])]) -> io::Resul
     file.sync_data()?;
     folder.rename(&unfinished, name)?;
     folder.sync()
-}
-
-/// The number of which a name is eight digits and no more.
-fn number_in(name: &OsStr) -> Option<u32> {
-    let digits =
-        name.to_str().filter(|text| text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_digit()))?;
-    digits.parse().ok()
 }

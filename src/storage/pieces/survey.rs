@@ -112,7 +112,7 @@ impl Pieces {
         })
     }
 
-    fn kind_of(&self, name: &OsStr) -> Kind {
+    pub(super) fn kind_of(&self, name: &OsStr) -> Kind {
         let Some(text) = name.to_str() else {
             let is_like = name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit);
             return if is_like { Kind::Beside } else { Kind::Other };
@@ -143,7 +143,7 @@ impl Pieces {
 }
 
 /// What the name of a file in the folder says.
-enum Kind {
+pub(super) enum Kind {
     Piece(u32),
     Behind(u32),
     Beside,
