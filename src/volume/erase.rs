@@ -6,7 +6,7 @@ use crate::{
     crypto::{hash, rng::Rng},
     error::{Error, ErrorKind, Result},
     format::{Erasure, FORMATS, Probe},
-    storage::Storage,
+    storage::{CHUNK_LEN, Storage, chunks},
 };
 
 /// Overwrites what `erasure` names with random bytes, twice, each time synced and read back; then looks whether a header
@@ -39,7 +39,7 @@ fn overwrite(storage: &dyn Storage, places: &[Range<u64>], rng: &dyn Rng) -> Res
     for _ in 0..PASSES {
         let mut written = Vec::new();
         let mut chunk = vec![0; CHUNK_LEN];
-        for (offset, len) in places.iter().flat_map(chunks_of) {
+        for (offset, len) in places.iter().cloned().flat_map(chunks) {
             let noise = &mut chunk[..len];
             rng.fill(noise)?;
             storage.write_all_at(noise, offset)?;
@@ -57,14 +57,6 @@ fn overwrite(storage: &dyn Storage, places: &[Range<u64>], rng: &dyn Rng) -> Res
     Ok(())
 }
 
-/// Offset and length of each piece of `place`.
-fn chunks_of(place: &Range<u64>) -> impl Iterator<Item = (u64, usize)> + use<> {
-    let end = place.end;
-    (place.start..end).step_by(CHUNK_LEN).map(move |offset| {
-        (offset, usize::try_from(end - offset).map_or(CHUNK_LEN, |left| left.min(CHUNK_LEN)))
-    })
-}
-
 fn look_for_header(storage: &dyn Storage) -> Result<()> {
     for format in FORMATS {
         // What is not given shows no header: a piece, say, that may never have been made.
@@ -77,5 +69,4 @@ fn look_for_header(storage: &dyn Storage) -> Result<()> {
 
 /// Once would do on media that write in place; the second pass costs nothing.
 const PASSES: usize = 2;
-const CHUNK_LEN: usize = 1 << 20;
 const WAY_OUT: &str = "erase it again, or destroy the medium";

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     format::{CopyState, Header, HeaderBackup, HeaderInfo, HeaderRestore, OLDER_PASSWORDS, Unlocked},
-    storage::{MemoryStorage, Storage},
+    storage::{MemoryStorage, Storage, holds_zeros},
 };
 
 /// Copies all header copies and the areas (L1-BACKUP-01, L2-BACKUP-01).
@@ -221,12 +221,7 @@ fn refuse_over_data<H: LuksHeader>(source: &H, container: &dyn Storage) -> Resul
 /// Whether a file that is no larger than a header may be holds zeros alone.
 fn is_blank(file: &dyn Storage) -> Result<bool> {
     let size = file.size()?;
-    if size > LARGEST_FILE {
-        return Ok(false);
-    }
-    let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
-    file.read_exact_at(&mut bytes, 0)?;
-    Ok(bytes.iter().all(|byte| *byte == 0))
+    Ok(size <= LARGEST_FILE && holds_zeros(file, 0..size)?)
 }
 
 /// In bytes: that of the largest header, with keyslots for every size.

@@ -3,7 +3,7 @@
 use std::{io, ops::Range, sync::PoisonError};
 
 use super::{Made, PieceError, Pieces, block::BLOCK_LEN_U64, piece_name};
-use crate::storage::Storage;
+use crate::storage::{Storage, holds_zeros, write_zeros};
 
 impl Pieces {
     /// Takes away every piece that holds zeros and nothing else, once the map says that it was never made. Gives how many there were.
@@ -20,7 +20,7 @@ impl Pieces {
         for index in (0..self.geometry.pieces()).filter(|index| self.has_made(*index)) {
             progress(index)?;
             let Some(piece) = self.piece(index)? else { continue };
-            if is_empty(piece.storage(), BLOCK_LEN_U64..self.geometry.file_len(index))? {
+            if holds_zeros(piece.storage(), BLOCK_LEN_U64..self.geometry.file_len(index))? {
                 empty.push(index);
             }
         }
@@ -52,30 +52,5 @@ pub(super) fn clear(piece: &dyn Storage, range: Range<u64>) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
         punched => return punched,
     }
-    let zeros = vec![0; AT_ONCE];
-    let mut at = range.start;
-    while at < range.end {
-        let len = usize::try_from(range.end - at).map_or(AT_ONCE, |left| left.min(AT_ONCE));
-        piece.write_all_at(zeros.get(..len).unwrap_or_default(), at)?;
-        at += len as u64;
-    }
-    Ok(())
+    write_zeros(piece, range)
 }
-
-fn is_empty(piece: &dyn Storage, range: Range<u64>) -> io::Result<bool> {
-    let mut bytes = vec![0; AT_ONCE];
-    let mut at = range.start;
-    while at < range.end {
-        let len = usize::try_from(range.end - at).map_or(AT_ONCE, |left| left.min(AT_ONCE));
-        let part = bytes.get_mut(..len).unwrap_or_default();
-        piece.read_exact_at(part, at)?;
-        if part.iter().any(|byte| *byte != 0) {
-            return Ok(false);
-        }
-        at += len as u64;
-    }
-    Ok(true)
-}
-
-/// Bytes.
-const AT_ONCE: usize = 1 << 20;
