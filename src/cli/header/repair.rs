@@ -1,5 +1,6 @@
 //! `header repair`; what it does where no header is found is below.
 
+mod advice;
 mod scan;
 mod unmarked;
 

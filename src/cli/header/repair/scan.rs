@@ -1,20 +1,19 @@
 //! `header repair --scan`: headers of every format, wherever they stand, and what opens their containers.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use serde::Serialize;
 use strongroom::{
     error::{Error, ErrorKind, Result},
     format::{
-        CopyInfo, CopyState, Format, Header, HeaderRestore,
-        luks2::Luks2,
-        native::{FoundCopy, Native, NativeHeader, Restore, Scan, WayIn, hyphenated},
+        Format, HeaderRestore,
+        native::{FoundCopy, Native, NativeHeader, Restore, Scan, hyphenated},
         scan::{Findings, FoundLuks, Headless, rebuild, scan},
     },
-    storage::{Section, Storage},
+    storage::Storage,
     text::{in_quotes, path::command_word},
     unlock::HeaderFile,
-    volume::{Access, Container, by_signature, range_from, scattered_image, trace_at_start},
+    volume::{Access, Container, by_signature, trace_at_start},
 };
 
 use super::{
@@ -22,7 +21,8 @@ use super::{
         Console, Replaced, Replacement, open, refuse_kernel_use, refuse_known_data, refuse_noise,
         refuse_strangers, shown, unlock,
     },
-    unmarked::{self, ScannedUnmarked, command},
+    advice::{Here, choice, is_whole},
+    unmarked::{self, ScannedUnmarked},
 };
 use crate::cli::{
     args::{HeaderRepairOptions, PlaceOptions},
@@ -251,12 +251,8 @@ fn luks_candidate<'a>(
         ));
     }
     let opens = by_signature(storage)?.map(Format::name);
-    let is_whole = |luks: &&FoundLuks| {
-        let is_current = |state: &CopyState| *state == CopyState::Current;
-        opens == Some(luks.info.format)
-            && !luks.lacks_magic
-            && luks.info.headers.iter().all(|copy| is_current(&copy.state))
-    };
+    let is_whole =
+        |luks: &&FoundLuks| opens == Some(luks.info.format) && !luks.lacks_magic && is_whole(&luks.info);
     Ok(at_start.filter(|luks| offset.is_some() || !is_whole(luks)))
 }
 
@@ -290,12 +286,6 @@ fn restore(
         ));
     }
     Ok(replaced)
-}
-
-/// What chooses one of two copies that belong to different containers.
-fn choice(found: &FoundLuks) -> String {
-    let offsets: Vec<_> = found.info.headers.iter().map(|copy| format!("--offset {}", copy.offset)).collect();
-    format!("{} takes that one for both, and keeps the other in a file", offsets.join(" or "))
 }
 
 /// No secret is asked for, as `cryptsetup repair` asks for none.
@@ -339,8 +329,8 @@ fn summary<'a>(
     place: PlaceOptions,
     found: &Findings,
 ) -> Result<Scanned<'a>> {
-    let here = Here { container, place, storage: &container.storage() };
-    let (storage, size) = (here.storage, here.storage.size()?);
+    let storage = container.storage();
+    let (here, size) = (Here::new(container, place, &storage)?, storage.size()?);
     let mut copies = Vec::new();
     for found in &found.native.whole {
         let superblock = &found.copy.superblock;
@@ -374,190 +364,11 @@ fn summary<'a>(
         luks,
         broken: found.native.broken.saturating_add(found.luks.broken),
         unreadable: found.native.unreadable,
-        starts_with: trace_at_start(&**storage),
+        starts_with: trace_at_start(&*storage),
         restored_from: None,
         replaced: Vec::new(),
         unmarked: None,
     })
-}
-
-/// What was looked at.
-#[derive(Debug, Clone, Copy)]
-struct Here<'a> {
-    container: &'a Container,
-    place: PlaceOptions,
-    storage: &'a Arc<dyn Storage>,
-}
-
-impl Here<'_> {
-    /// The command that mounts what starts at `start`.
-    fn command(&self, start: u64) -> String {
-        let offset = || self.container.section().map_or(0, |section| section.start).saturating_add(start);
-        let place =
-            if start == 0 { self.place } else { PlaceOptions { partition: None, offset: Some(offset()) } };
-        command(self.container.path(), place)
-    }
-
-    /// What is opened by that command.
-    fn section(&self, start: u64) -> Result<Section> {
-        Ok(Section::new(Arc::clone(self.storage), range_from(&**self.storage, start)?)?)
-    }
-
-    /// What takes it out, where nothing opens it in its place.
-    fn cut_out(&self, start: u64, len: Option<u64>) -> String {
-        let base = self.container.section().map_or(0, |section| section.start);
-        let first = base.saturating_add(start).saturating_add(1);
-        let path = command_word(self.container.path());
-        let head = len.map(|len| format!(" | head -c {len}")).unwrap_or_default();
-        format!("its container starts at byte {start}: tail -c +{first} {path}{head} > NEW cuts it out")
-    }
-
-    /// What gets at a container in a disk image that must be converted first.
-    fn advice_within_image(&self) -> Result<Option<String>> {
-        let image = scattered_image(&**self.storage, self.container.path())?;
-        Ok(image.map(|(image, way)| format!("it is within {image}, in an order that only that knows: {way}")))
-    }
-
-    /// The command that opens what was found, or gets at it.
-    fn luks_advice(&self, found: &FoundLuks) -> Result<String> {
-        let start = found.start;
-        if let Some(advice) = self.advice_within_image()? {
-            return Ok(advice);
-        }
-        if let (Some(stranger), Some(uuid)) = (&found.stranger, &found.info.uuid) {
-            let scan = format!("strongroom header repair --scan {}", command_word(self.container.path()));
-            let way =
-                if start == 0 { format!("{scan}: {}", choice(found)) } else { self.cut_out(start, None) };
-            return Ok(format!(
-                "one of its two header copies is of container {uuid}, the other of container {stranger}; {way}"
-            ));
-        }
-        if found.info.data_offset == 0 {
-            return Ok(format!(
-                "a detached header: strongroom mount CONTAINER MOUNTPOINT --header {} opens the container that it belongs to",
-                command_word(self.container.path())
-            ));
-        }
-        if found.info.data_offset.saturating_add(start) >= self.storage.size()? {
-            return Ok(
-                "a header without data: its container lies elsewhere, or its end is missing here".to_owned()
-            );
-        }
-        let (section, command) = (self.section(start)?, self.command(start));
-        // A header that is refused opens nothing.
-        let is_read =
-            |format: &dyn Format| format.name() == found.info.format && format.read_header(&section).is_ok();
-        let opens = by_signature(&section)?.is_some_and(is_read) && !found.lacks_magic;
-        let opens_as_luks2 = found.info.format == Luks2.name() && Luks2.read_header(&section).is_ok();
-        if let (Some(obstacle), true) = (&found.obstacle, opens || opens_as_luks2) {
-            return Ok(format!("its container starts at byte {start}, but {obstacle}"));
-        }
-        if start > 0 {
-            return Ok(match (opens, opens_as_luks2) {
-                (true, _) => format!("its container starts at byte {start}: {command} opens it"),
-                (false, true) => {
-                    format!("its container starts at byte {start}: {command} --format luks2 opens it")
-                }
-                (false, false) => self.cut_out(start, None),
-            });
-        }
-        let partition =
-            self.place.partition.map(|number| format!(" --partition {number}")).unwrap_or_default();
-        let rebuild = format!(
-            "strongroom header repair --scan {}{partition} rebuilds it",
-            command_word(self.container.path())
-        );
-        let is_current = |copy: &CopyInfo| copy.state == CopyState::Current;
-        if !opens && !found.lacks_magic && found.info.headers.iter().all(is_current) {
-            // Nothing of it is to be rebuilt.
-            let refusal = by_signature(&section)?.and_then(|format| format.read_header(&section).err());
-            let refusal =
-                refusal.map_or_else(|| "it does not open".to_owned(), |error| error.reason_with_way());
-            return Ok(format!("it is in the right place, but {refusal}"));
-        }
-        Ok(if opens && found.info.headers.iter().all(is_current) {
-            format!("it is in the right place: {command} opens it")
-        } else if opens {
-            format!("it is in the right place, but one copy is not whole: {command} opens it; {rebuild}")
-        } else if opens_as_luks2 {
-            format!("{command} --format luks2 opens it as it is; {rebuild}")
-        } else {
-            rebuild
-        })
-    }
-
-    fn native_advice(&self, found: &FoundCopy) -> Result<String> {
-        let (size, start, len) =
-            (self.storage.size()?, found.container_start(), found.copy.superblock.geometry.container_len);
-        if let Some(advice) = self.advice_within_image()? {
-            return Ok(advice);
-        }
-        if found.is_in_place(size) {
-            return Ok(match NativeHeader::read(&**self.storage) {
-                Ok(header) => self.advice_in_place(found, &header),
-                Err(_) => MATCHES.to_owned(),
-            });
-        }
-        let short = start.saturating_add(i128::from(len)).saturating_sub(i128::from(size));
-        Ok(match u64::try_from(start) {
-            Err(_) => format!("the first {} bytes of its container are missing here", start.unsigned_abs()),
-            Ok(0) => format!(
-                "it is in the right place, but {} bytes at the end are missing",
-                len.saturating_sub(size)
-            ),
-            Ok(start) if short > 0 => {
-                format!("its container starts at byte {start}, and its last {short} bytes are missing here")
-            }
-            Ok(start) => match NativeHeader::read(&self.section(start)?) {
-                Ok(header) => {
-                    format!("its container starts at byte {start}{}", self.way_in(&header, start))
-                }
-                Err(_) => format!(
-                    "its container starts at byte {start}: strongroom header repair --scan {} --offset {} rebuilds its header there, after \
-                     asking",
-                    command_word(self.container.path()),
-                    found.offset
-                ),
-            },
-        })
-    }
-
-    /// What is said of a copy beside a header that can be read.
-    fn advice_in_place(&self, found: &FoundCopy, header: &NativeHeader) -> String {
-        let (info, uuid) = (header.describe(), hyphenated(&found.copy.superblock.uuid));
-        let repair = format!("strongroom header repair {}", command_word(self.container.path()));
-        if let Some(current) = info.uuid.filter(|current| *current != uuid) {
-            return format!(
-                "it is in the right place, but the header that counts here is of container {current}; {repair} tells more, and asks"
-            );
-        }
-        let is_whole = info.headers.iter().all(|copy| copy.state == CopyState::Current);
-        let other = if is_whole {
-            String::new()
-        } else {
-            format!("; the other copy is not as good: {repair} rebuilds it")
-        };
-        format!("{MATCHES}{}{other}", self.way_in(header, 0))
-    }
-
-    /// What mounting the container that starts at `start` would say, in the words of an advice.
-    fn way_in(&self, header: &NativeHeader, start: u64) -> String {
-        let command = self.command(start);
-        match header.way_in() {
-            WayIn::Writable => format!(": {command} opens it"),
-            WayIn::ByRecords => format!(
-                ": {command} opens it, for writing only if the password shows that the records in its work areas are its own"
-            ),
-            WayIn::ReadOnly => format!(": {command} --read-only opens it, and nothing may be written"),
-            WayIn::ReadOnlyAtMost => {
-                format!(
-                    ": it is an old header, under which nothing may be written; {command} --read-only opens it only if the \
-                         re-encryption of which it speaks has ended"
-                )
-            }
-            WayIn::Closed => ", but no keyslot is left that opens it".to_owned(),
-        }
-    }
 }
 
 fn describe(scanned: &Scanned<'_>, found: &Findings, tried: (&str, &str)) -> String {
@@ -620,6 +431,5 @@ fn label(label: Option<&String>) -> String {
     label.map(|label| format!(", label {}", in_quotes(label))).unwrap_or_default()
 }
 
-const MATCHES: &str = "it is in the right place and matches this container";
 const NOT_LOOKED_FOR: &str = "headers of VeraCrypt, TrueCrypt and FreeOTFE show nothing and were not looked for: --format veracrypt, or \
                               freeotfe, tries the password at the places where they stand; else a header backup helps";
