@@ -24,6 +24,7 @@ mod info;
 mod interrupt;
 mod key;
 mod limits;
+mod listing;
 mod manual;
 mod mounting;
 mod mountpoint;
@@ -46,6 +47,7 @@ mod size;
 mod stick;
 mod strength;
 mod unlock;
+mod unmounting;
 mod usage;
 
 use std::{
@@ -193,14 +195,14 @@ fn obey(console: Console, command: &mut Command) -> Result<u8> {
         // What it finds is its result, and no error.
         Command::Check(options) => return check::run(console, options),
         // Several volumes may fail, each with a line of its own.
-        Command::Unmount(options) => return mounting::unmount(console, options),
+        Command::Unmount(options) => return unmounting::unmount(console, options),
         Command::Close(options) => return opening::close(console, options),
         Command::Create(options) => create::run(console, options),
         Command::Mount(options) => mounting::mount(console, options),
         Command::Open(options) => opening::open(console, options),
         Command::List(options) if options.names => completions::names(),
-        Command::List(_) => mounting::list(console),
-        Command::Sync(options) => mounting::sync(console, options),
+        Command::List(_) => listing::list(console),
+        Command::Sync(options) => unmounting::sync(console, options),
         Command::Forget(options) => remembered::forget(console, options),
         Command::Info(options) => info::run(console, options),
         Command::Key(command) => key::run(console, command),

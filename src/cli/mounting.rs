@@ -1,40 +1,30 @@
-//! `mount`, `unmount` and `list`.
+//! `mount`, and how every command opens a container.
 
 use std::{
     fs::{self, File},
-    io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use comfy_table::{Table, presets};
-use serde::Serialize;
 use strongroom::{
     error::{Error, ErrorKind, Result},
     export::{Owners, Share},
     format::{Format, native::Native},
     mapping::Layout,
-    mount::{
-        self, Entry, Holder, Lost, OnDesktop, Other, Protection, Request, Selection, Target, Unwritten,
-        WhenBusy,
-    },
+    mount::{self, Entry, Holder, OnDesktop, Other, Request, Target},
     text::{in_one_line, path::command_word},
-    units::typed_time,
     unlock::{HeaderFile, Unlocking, Wish, opening::find_partition},
     volume::{Access, Container, glance, make_writable},
 };
 
 use super::{
-    args::{DriverChoice, MountOptions, MountingOptions, OwnersChoice, SyncOptions, UnmountOptions},
+    args::{DriverChoice, MountOptions, MountingOptions, OwnersChoice},
     hidden::{check_protection, protect},
     interrupt,
+    listing::{tell_if_full, warn_of_lost},
     mountpoint::Place,
     output::Console,
-    pin,
-    progress::ByteProgress,
-    remembered,
-    report::report_each,
+    pin, remembered,
     unlock::{attach, cannot_open, check_kind, read_header, settle_format},
 };
 
@@ -175,250 +165,6 @@ pub(crate) fn tell_mounted(console: Console, path: &Path, entry: &Entry) {
         (None, None) => in_one_line(&format!("{} is open", path.display())),
     });
     tell_if_full(console, entry);
-}
-
-/// Takes volumes down. Gives the exit status.
-pub(crate) fn unmount(console: Console, options: &UnmountOptions) -> Result<u8> {
-    mount::check_proc()?;
-    if let (Some(target), Some(copy)) = (&options.target, &options.save_as) {
-        return unmount_saving(console, (target, "unmount"), copy, options.force).map(|()| 0);
-    }
-    Ok(take_down(console, chosen(options.target.as_deref(), "unmount")?, options.force))
-}
-
-/// Takes down what was chosen. Gives the exit status.
-pub(crate) fn take_down(console: Console, chosen: mount::Chosen, force: bool) -> u8 {
-    let tell = |what: &str| console.note(&format!("strongroom: {what}"));
-    let warn = |what: &str| console.alarm(what);
-    let patience = mount::Patience { interrupted: interrupt::flag(), tell: &tell, warn: &warn };
-    let mount::Unmounted { done, failures } = mount::unmount(chosen, force, patience);
-    let done = Unmounted { unmounted: done };
-    if failures.is_empty() {
-        console.done(&done, Unmounted::told);
-        return 0;
-    }
-    if !console.is_json() && !done.unmounted.is_empty() {
-        console.note(&done.told());
-    }
-    let failures = failures
-        .into_iter()
-        .map(|(Entry { container, mountpoint, .. }, error)| (NotUnmounted { container, mountpoint }, error));
-    report_each(console, done, failures)
-}
-
-/// What a name stands for, or all that is mounted. A name is a container, a mount point, or, where nothing of that name is here, the last
-/// part of a mount point: `photos` for `~/Vaults/photos`.
-pub(crate) fn chosen(target: Option<&Path>, verb: &str) -> Result<mount::Chosen> {
-    let Some(name) = target else { return mount::Chosen::find(&Selection::All, verb) };
-    let error = match found(name, verb) {
-        Err(error) if error.kind() == ErrorKind::NotFound => error,
-        found => return found,
-    };
-    let bear_it = mountpoints().into_iter().filter(|path| path.file_name() == Some(name.as_os_str()));
-    let bear_it: Vec<_> = bear_it.collect();
-    match bear_it.as_slice() {
-        [] => Err(error),
-        // Whoever names a folder of theirs does not mean a volume elsewhere.
-        [path, ..] if is_here(name)? => {
-            let other = format!("strongroom {verb} {}", command_word(path));
-            Err(error.with_first_hint(format!("if you mean the volume on {}: {other}", path.display())))
-        }
-        [path] => found(path, verb),
-        several => {
-            let told: Vec<_> = several.iter().map(|path| path.display().to_string()).collect();
-            let reason = in_one_line(&format!("several are called that: {}", told.join(", ")));
-            Err(Error::new(ErrorKind::Usage, reason)
-                .during(format!("cannot {verb} {}", name.display()))
-                .with_hint("name the directory"))
-        }
-    }
-}
-
-/// Whether a file or a folder of that name is here, were it a dead mount.
-fn is_here(name: &Path) -> Result<bool> {
-    let is_missing = |found: io::Result<_>| found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-    interrupt::at_liberty(|| Ok(!is_missing(fs::symlink_metadata(name))))
-}
-
-/// The names of what is mounted come first: nothing is asked of the medium before.
-fn found(path: &Path, verb: &str) -> Result<mount::Chosen> {
-    interrupt::at_liberty(|| {
-        interrupt::asking(path, || mount::Chosen::find(&Selection::One(path.to_path_buf()), verb))
-    })
-}
-
-/// Where volumes show.
-pub(crate) fn mountpoints() -> Vec<PathBuf> {
-    mount::as_noted().into_iter().filter_map(|entry| entry.mountpoint).collect()
-}
-
-/// Takes a volume down and copies its container.
-pub(crate) fn unmount_saving(
-    console: Console,
-    (path, verb): (&Path, &str),
-    copy: &Path,
-    force: bool,
-) -> Result<()> {
-    let chosen = chosen(Some(path), verb)?;
-    let progress = ByteProgress::start(console, "saving");
-    let saved = mount::unmount_saving(
-        (path, chosen),
-        force,
-        copy,
-        &mut |done, total| progress.step(done, total),
-        (interrupt::flag(), &|what| console.note(&format!("strongroom: {what}"))),
-    );
-    drop(progress);
-    let mount::Saved { entry, files, gone } = saved?;
-    for gone in &gone {
-        console.alarm(gone);
-    }
-    console.done(&SavedAs { unmounted: [entry], saved: files }, |done| {
-        let [entry] = &done.unmounted;
-        let files: Vec<_> = done.saved.iter().map(|file| file.display().to_string()).collect();
-        let place = entry.shown_at().unwrap_or_else(|| entry.container.clone());
-        in_one_line(&format!("unmounted {}, saved as {}", place.display(), files.join(" and ")))
-    });
-    Ok(())
-}
-
-/// Brings the container file up to date.
-pub(crate) fn sync(console: Console, options: &SyncOptions) -> Result<()> {
-    mount::check_proc()?;
-    let chosen = chosen(Some(&options.target), "sync")?;
-    let tell = |what: &str| console.note(&format!("strongroom: {what}"));
-    let entry = mount::sync(&options.target, chosen, interrupt::flag(), &tell)?;
-    console.done(&Synced { synced: [entry] }, |done| {
-        let [entry] = &done.synced;
-        in_one_line(&format!(
-            "synced {}: the file has all that was written so far",
-            entry.container.display()
-        ))
-    });
-    Ok(())
-}
-
-/// Tells of containers that were lost while they are mounted: whatever the user is doing, this does not wait.
-fn warn_of_lost(console: Console, mounts: &[Entry]) {
-    for entry in mounts {
-        let told = |what: String, state: Option<Lost>| {
-            let state = state?;
-            let told = state.told();
-            Some(match state {
-                Lost::Overwritten => format!("{what} {told} while it is mounted"),
-                state if state.is_unreachable() => format!("{what} {told}"),
-                state => format!("{what} was {} while it is mounted", state.name()),
-            })
-        };
-        let header = entry.header.as_ref();
-        let header =
-            header.and_then(|path| told(format!("the header file {}", path.display()), entry.header_state));
-        let Some(told) = told(entry.lost_in_words("the"), entry.container_state).or(header) else {
-            if entry.unwritten == Some(Unwritten::Lost) {
-                let (container, place) = (entry.container.display(), command_word(&mount::name_for(entry)));
-                console.alarm(&format!(
-                    "not everything that was written is in {container}: copy what you need to another disk, then strongroom unmount {place} --force, and mount it again once it can be written"
-                ));
-            }
-            continue;
-        };
-        let place = mount::name_for(entry);
-        let states = [entry.container_state, entry.header_state];
-        console.alarm(&if states.into_iter().flatten().any(Lost::is_overwritten) {
-            format!(
-                "{told}: copy what you can still read in {} to another place now, and compare it with a backup: some of it may be wrong",
-                place.display()
-            )
-        } else {
-            let copy = if entry.lost_pieces.is_some() { "DIR" } else { "FILE" };
-            format!("{told}: strongroom unmount {} --save-as {copy} keeps it", command_word(&place))
-        });
-    }
-}
-
-/// Says that a volume is full, and what makes room.
-fn tell_if_full(console: Console, entry: &Entry) {
-    if let Some(full) = &entry.full {
-        let place = entry.shown_at().unwrap_or_else(|| entry.container.clone());
-        console.note(&in_one_line(&format!("{} is full: {}", place.display(), full.hint)));
-    }
-}
-
-/// Shows what is mounted.
-pub(crate) fn list(console: Console) -> Result<()> {
-    mount::check_proc()?;
-    let (mounts, others) = (mount::list(), mount::others());
-    warn_of_lost(console, &mounts);
-    if !console.is_json() {
-        for entry in mounts.iter().filter(|entry| !entry.dead) {
-            tell_if_full(console, entry);
-        }
-        for other in &others {
-            let by = if other.is_own() { "you, from elsewhere" } else { &other.mounted_by };
-            let (place, unmount) = (other.mountpoint.display(), &other.unmount);
-            console.note(&in_one_line(&format!("mounted by {by}: {place} ({unmount})")));
-        }
-        if mounts.is_empty() {
-            console.note(match &*others {
-                [] => "nothing is mounted",
-                others if others.iter().any(Other::is_own) => "nothing else of yours is mounted",
-                _ => "you have nothing mounted",
-            });
-            return Ok(());
-        }
-    }
-    console.result(&Mounts { mounts, others }, |list| table(&list.mounts))
-}
-
-#[derive(Debug, Serialize)]
-struct Unmounted {
-    unmounted: Vec<Entry>,
-}
-
-impl Unmounted {
-    fn told(&self) -> String {
-        if self.unmounted.is_empty() {
-            let is_elsewhere = mount::others().iter().any(Other::is_own);
-            let told = if is_elsewhere {
-                "nothing is mounted here: see strongroom list"
-            } else {
-                "nothing is mounted"
-            };
-            return told.to_owned();
-        }
-        let lines = self.unmounted.iter().map(|entry| {
-            let place = entry.shown_at().unwrap_or_else(|| entry.container.clone());
-            in_one_line(&format!("unmounted {}", place.display()))
-        });
-        lines.collect::<Vec<_>>().join("\n")
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct NotUnmounted {
-    #[serde(with = "strongroom::text::path")]
-    container: PathBuf,
-    #[serde(with = "strongroom::text::path::optional")]
-    mountpoint: Option<PathBuf>,
-}
-
-#[derive(Debug, Serialize)]
-struct Synced {
-    synced: [Entry; 1],
-}
-
-#[derive(Debug, Serialize)]
-struct SavedAs {
-    unmounted: [Entry; 1],
-    #[serde(serialize_with = "strongroom::text::path::list::serialize")]
-    saved: Vec<PathBuf>,
-}
-
-#[derive(Debug, Serialize)]
-struct Mounts {
-    mounts: Vec<Entry>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    others: Vec<Other>,
 }
 
 /// A file system that shows at `place`, or where udisks likes.
@@ -609,66 +355,4 @@ pub(crate) fn is_only_viewed(path: &Path) -> bool {
     let found = std::fs::metadata(path).ok();
     let entry = found.and_then(|found| mount::holding((found.dev(), found.ino())));
     entry.is_some_and(|entry| entry.read_only)
-}
-
-/// What stands for the mount point of a volume that does not show: after its end the server holds a lost container open.
-fn no_place(entry: &Entry) -> &'static str {
-    if entry.container_state.is_some_and(Lost::is_nameless) { "(not saved yet)" } else { "(detached)" }
-}
-
-/// The container's path, and how it lost it: `/home/a/v (deleted)`.
-fn container_shown(entry: &Entry) -> String {
-    let path = in_one_line(&entry.container.to_string_lossy());
-    match (entry.container_state, entry.header_state, entry.unwritten) {
-        (Some(state), ..) => format!("{path} ({})", state.name()),
-        (None, Some(state), _) => format!("{path} (header {})", state.name()),
-        (None, None, Some(unwritten)) => format!("{path} ({})", unwritten.name()),
-        (None, None, None) if entry.full.is_some() => format!("{path} (full)"),
-        (None, None, None) => path,
-    }
-}
-
-fn access_shown(entry: &Entry) -> String {
-    if entry.dead {
-        return "none: its server was killed; strongroom unmount cleans up".to_owned();
-    }
-    let access = match (entry.protection, entry.read_only) {
-        (Some(Protection::Triggered), _) => "read-only: a write hit the hidden volume",
-        (Some(Protection::Active), _) => "read-write, hidden volume protected",
-        (None, true) => "read-only",
-        (None, false) => "read-write",
-    };
-    if let Some(since) = entry.lost_at.as_ref().filter(|_| entry.driver != "kernel") {
-        return format!("read-only since {since}, as a write was lost: unmount it, and mount it again");
-    }
-    let idle = entry.idle.map(Duration::from_secs);
-    let mut occasions: Vec<_> =
-        idle.map(|idle| format!("after {} without use", typed_time(idle))).into_iter().collect();
-    occasions.extend((!entry.close_at.is_none()).then(|| format!("at {}", entry.close_at)));
-    if occasions.is_empty() {
-        return access.to_owned();
-    }
-    let force = if entry.when_busy == WhenBusy::Force { ", even if in use" } else { "" };
-    format!("{access}, closes {}{force}", occasions.join(" and "))
-}
-
-fn table(mounts: &[Entry]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).force_no_tty();
-    table.set_header(["CONTAINER", "MOUNTED ON", "DRIVER", "ACCESS", "PROCESS", "SINCE"]);
-    for entry in mounts {
-        table.add_row([
-            container_shown(entry),
-            entry
-                .shown_at()
-                .map_or_else(|| no_place(entry).to_owned(), |place| in_one_line(&place.to_string_lossy())),
-            entry.driver.clone(),
-            access_shown(entry),
-            entry.pid.to_string(),
-            entry.mounted_at.clone(),
-        ]);
-    }
-    let mut text = table.trim_fmt();
-    text.push('\n');
-    text
 }

@@ -17,10 +17,11 @@ use strongroom::{
 use super::{
     args::{CloseOptions, OpenOptions},
     folders, interrupt,
-    mounting::{chosen, mount_on, mountpoints, take_down, target, tell_mounted, unmount_saving},
+    mounting::{mount_on, target, tell_mounted},
     mountpoint::Place,
     output::Console,
     remembered,
+    unmounting::{chosen, mountpoints, take_down, unmount_saving},
 };
 
 /// Mounts a container on a folder of its own. What is open already is only shown.
