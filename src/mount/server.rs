@@ -236,8 +236,12 @@ impl Server {
         let info = header.describe_unlocked(&unlocked);
         container.unlock_pieces(&info, &unlocked)?;
         let volume = Volume::open(&container, info, &unlocked);
-        // Where it cannot be told, `list` says nothing of room.
-        let remedy = Remedy::of(&container, can_grow(&container, &*header, &unlocked), &volume).ok();
+        // What nobody fills is told nothing of room, nor is anybody where it cannot be told.
+        let is_filled =
+            !order.read_only && !matches!(order.target, Target::Private | Target::Block { .. });
+        let remedy = is_filled
+            .then(|| Remedy::of(&container, can_grow(&container, &*header, &unlocked), &volume).ok())
+            .flatten();
         drop(unlocked);
         if !matches!(order.target, Target::Private) {
             // Where they cannot be read, nobody is told of such a change.
