@@ -237,8 +237,7 @@ impl Server {
         container.unlock_pieces(&info, &unlocked)?;
         let volume = Volume::open(&container, info, &unlocked);
         // What nobody fills is told nothing of room, nor is anybody where it cannot be told.
-        let is_filled =
-            !order.read_only && !matches!(order.target, Target::Private | Target::Block { .. });
+        let is_filled = !order.read_only && !matches!(order.target, Target::Private | Target::Block { .. });
         let remedy = is_filled
             .then(|| Remedy::of(&container, can_grow(&container, &*header, &unlocked), &volume).ok())
             .flatten();

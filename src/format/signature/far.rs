@@ -4,7 +4,11 @@
 
 use std::io;
 
-use super::{Owner, RAID, RAID_WAY, Signature, Test, ZFS, ZFS_WAY, has, u32_at};
+use super::{
+    Owner, Signature, Test, has,
+    table::{RAID, RAID_WAY, ZFS, ZFS_WAY},
+    u32_at,
+};
 use crate::storage::Storage;
 
 /// A place, as the size of the medium gives it; `None` where there is no room for it.
