@@ -53,7 +53,7 @@ use parts::Export;
 use place::{Place, is_on_trigger, record};
 use presence::Presence;
 use probe::Probe;
-use room::fullness;
+use room::{fullness, remedy};
 
 use super::{
     bookmark::Kept,
@@ -236,11 +236,7 @@ impl Server {
         let info = header.describe_unlocked(&unlocked);
         container.unlock_pieces(&info, &unlocked)?;
         let volume = Volume::open(&container, info, &unlocked);
-        // What nobody fills is told nothing of room, nor is anybody where it cannot be told.
-        let is_filled = !order.read_only && !matches!(order.target, Target::Private | Target::Block { .. });
-        let remedy = is_filled
-            .then(|| Remedy::of(&container, can_grow(&container, &*header, &unlocked), &volume).ok())
-            .flatten();
+        let remedy = remedy(&order, &container, &volume, || can_grow(&container, &*header, &unlocked));
         drop(unlocked);
         if !matches!(order.target, Target::Private) {
             // Where they cannot be read, nobody is told of such a change.

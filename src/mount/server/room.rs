@@ -8,8 +8,10 @@ use crate::{
     mount::{
         full::{Full, Remedy, Room},
         mountinfo::MountTable,
+        protocol::{Order, Target},
         session::Session,
     },
+    volume::{Container, Volume},
 };
 
 impl Server {
@@ -22,6 +24,19 @@ impl Server {
             self.note(|record| record.entry.full = full);
         }
     }
+}
+
+/// What would make room in a volume; `None` where nobody fills its file system here, or that cannot be told.
+pub(super) fn remedy(
+    order: &Order,
+    container: &Container,
+    volume: &Volume,
+    can_grow: impl FnOnce() -> bool,
+) -> Option<Remedy> {
+    if order.read_only || matches!(order.target, Target::Private | Target::Block { .. }) {
+        return None;
+    }
+    Remedy::of(container, can_grow(), volume).ok()
 }
 
 /// How full a volume is, where that is so. One that is only read is full on purpose.
