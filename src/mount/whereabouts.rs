@@ -148,8 +148,8 @@ pub(super) struct NamedFile {
     device: Option<PathBuf>,
     lost: Option<Lost>,
     is_watched: bool,
-    /// The number of the file system that it lies on.
-    number: u64,
+    /// The numbers of its file system, and of the file there.
+    identity: (u64, u64),
     writers: Option<Writers>,
     /// How long it was when others had written to it last.
     len: u64,
@@ -184,7 +184,7 @@ impl NamedFile {
             device: None,
             lost: None,
             is_watched,
-            number: metadata.dev(),
+            identity: (metadata.dev(), metadata.ino()),
             writers,
             len: metadata.len(),
             headers,
@@ -368,8 +368,12 @@ impl NamedFile {
             // The server that it lies on knows it no longer: others took it away there.
             Err(error) if is_unknown(&error) => {
                 let before = self.lost;
-                self.lost = without_name(&self.path, self.number).or(before);
+                self.lost = without_name(&self.path, self.identity.0).or(before);
                 return Ok(self.lost != before);
+            }
+            // It answers for the file that has the name by now, and what is written goes to the other one.
+            Ok(found) if found.ino() != self.identity.1 => {
+                return Ok(self.lost.replace(Lost::Replaced) != Some(Lost::Replaced));
             }
             metadata => metadata?,
         };
