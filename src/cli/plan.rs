@@ -8,7 +8,9 @@ use strongroom::{
     error::{Error, ErrorKind, Result},
     format::{Blueprint, Extent, KeyfileRole, NewHeader, Provision, Room, Wishes, parse_uuid},
     text::path::command_word,
-    volume::{Access, Container, Draft, NewPieces, Occupant, fill_around, new_header_file, occupant},
+    volume::{
+        Access, Container, Draft, NewPieces, Occupant, fill_around, free_bytes, new_header_file, occupant,
+    },
 };
 
 use super::{
@@ -245,9 +247,9 @@ impl<'a> Plan<'a> {
             return Ok(None);
         }
         let space = statvfs(directory_of(self.path)).map_err(std::io::Error::from)?;
-        let free = space.f_bavail.saturating_mul(space.f_frsize);
         let needed = self.extent().container_len;
-        Ok((free < needed).then(|| (show_size(needed), show_size(free))))
+        let free = free_bytes(&space).filter(|&free| free < needed);
+        Ok(free.map(|free| (show_size(needed), show_size(free))))
     }
 }
 

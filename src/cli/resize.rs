@@ -16,7 +16,7 @@ use strongroom::{
     format::{Format, Header, KeyfileRole, Unlocked, native::Native},
     mount::{self, GrownFilesystem, Request},
     unlock::HeaderFile,
-    volume::{Access, Container, Progress, Volume, grow, grow_folder},
+    volume::{Access, Container, Progress, Volume, free_bytes, grow, grow_folder},
 };
 
 use smaller::make_smaller;
@@ -227,7 +227,7 @@ fn bytes(size: NewSize, container: &Container) -> Result<u64> {
         NewSize::Max if !container.storage().limits().can_resize && container.pieces().is_none() => Ok(now),
         NewSize::Max => {
             let room = fstatvfs(container.file()).map_err(std::io::Error::from)?;
-            let free = nearly_all(room.f_bavail.saturating_mul(room.f_frsize));
+            let free = nearly_all(free_bytes(&room))?;
             let max = now.checked_add(free).ok_or_else(too_large)?;
             let is_fat = fstatfs(container.file()).is_ok_and(|found| found.f_type == MSDOS_SUPER_MAGIC);
             let max = if is_fat && container.pieces().is_none() { max.min(FAT_LARGEST) } else { max };

@@ -1,5 +1,7 @@
 //! Sizes as people write them: exact, in powers of 1024 or of 1000.
 
+use strongroom::error::{Error, ErrorKind, Result};
+
 pub(crate) use strongroom::text::size as show_size;
 
 /// A size that cannot be read.
@@ -76,10 +78,16 @@ pub(crate) fn parse_stick_size(text: &str) -> Result<StickSize, SizeError> {
 }
 
 /// What of the free bytes of a file system `max` takes. Others write there too, and the file system needs some of it to keep account
-/// of the file.
-pub(crate) const fn nearly_all(free: u64) -> u64 {
-    let share = free / 20;
-    free.saturating_sub(if share > LEAST_LEFT { share } else { LEAST_LEFT })
+/// of the file. `free` as [`free_bytes`](strongroom::volume::free_bytes) gives it.
+///
+/// # Errors
+/// `Usage` where the file system does not say.
+pub(crate) fn nearly_all(free: Option<u64>) -> Result<u64> {
+    let free = free.ok_or_else(|| {
+        Error::new(ErrorKind::Usage, "the file system there does not say how much room it has")
+            .with_hint("give a size instead of max")
+    })?;
+    Ok(free.saturating_sub((free / 20).max(LEAST_LEFT)))
 }
 
 /// Bytes that `max` leaves at least.

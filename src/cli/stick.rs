@@ -14,7 +14,7 @@ use serde::Serialize;
 use strongroom::{
     crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
-    volume::Draft,
+    volume::{Draft, free_bytes},
 };
 
 use super::{
@@ -138,10 +138,11 @@ struct Room {
 fn room(console: Console, options: &StickOptions, vault: &Path, files: &[Extra<'_>]) -> Result<Room> {
     let stick = File::open(&options.mountpoint)?;
     let room = fstatvfs(&stick).map_err(std::io::Error::from)?;
-    let mut free = room.f_bavail.saturating_mul(room.f_frsize);
+    let mut free = free_bytes(&room);
     for file in files {
         let len = if file.is_there()? { 0 } else { len(file.bytes) };
-        free = free.saturating_sub(len.checked_next_multiple_of(room.f_frsize).unwrap_or(len));
+        let takes = len.checked_next_multiple_of(room.f_frsize).unwrap_or(len);
+        free = free.map(|free| free.saturating_sub(takes));
     }
     // FAT behind FUSE is known only by what it refuses.
     let is_fat = |size| match fstatfs(&stick) {
@@ -150,15 +151,16 @@ fn room(console: Console, options: &StickOptions, vault: &Path, files: &[Extra<'
     };
     let piece_len = piece_len(options);
     if let StickSize::Of(size) = options.size {
-        if size <= free || options.provision == ProvisionChoice::Thin {
+        let lacking = free.filter(|&free| free < size && options.provision != ProvisionChoice::Thin);
+        let Some(free) = lacking else {
             let is_split = piece_len.is_some() && size > FAT_LARGEST && is_fat(size)?;
             return Ok(Room { size, split: piece_len.filter(|_| is_split) });
-        }
+        };
         let (size, free) = (show_size(size), show_size(free));
         let reason = format!("the vault needs {size}, but only {free} are free for it");
         return Err(Error::new(ErrorKind::NoSpace, reason).with_hint("choose a smaller --size, or max"));
     }
-    let free = nearly_all(free);
+    let free = nearly_all(free)?;
     let room = largest(free, piece_len, || is_fat(free))?;
     if room.size < free / ROUNDED * ROUNDED {
         console.note(&format!(

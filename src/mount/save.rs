@@ -24,7 +24,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     sys::socket::{connect, receive_descriptors},
     text::path::command_word,
-    volume::{Container, Duplicate, Progress},
+    volume::{Container, Duplicate, Progress, free_bytes},
 };
 
 /// A volume that was unmounted, and where its container is now.
@@ -68,7 +68,7 @@ pub fn unmount_saving(
         Body::Pieces => check_folder(target).map(|()| None)?,
         Body::Itself => Some(Copies::begin(target, &record)?),
     };
-    let save = Save { free: free_bytes(target)?, target: std::path::absolute(target).ok() };
+    let save = Save { free: room_at(target)?, target: std::path::absolute(target).ok() };
     let no_answer = |error: io::Error| match error.kind() {
         io::ErrorKind::Interrupted => Error::new(ErrorKind::Interrupted, "interrupted").during(action()),
         kind => Error::new(ErrorKind::Io, format!("its server does not answer ({kind})")).during(action()),
@@ -198,10 +198,11 @@ fn waiting(error: Error, target: &Path) -> Error {
     }
 }
 
-fn free_bytes(target: &Path) -> Result<u64> {
+/// The room for a copy there: without bound where the file system does not say.
+fn room_at(target: &Path) -> Result<u64> {
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
     let there = statvfs(folder.unwrap_or(Path::new("."))).map_err(io::Error::from)?;
-    Ok(there.f_bavail.saturating_mul(there.f_frsize))
+    Ok(free_bytes(&there).unwrap_or(u64::MAX))
 }
 
 /// The volume is down, and the copy was not made.

@@ -79,7 +79,7 @@ use crate::{
         },
         socket::receive_descriptors,
     },
-    volume::{BlockDevice, Container, LiveReencryption, LiveVolume, Shortage, Volume, can_grow},
+    volume::{BlockDevice, Container, LiveReencryption, LiveVolume, Shortage, Volume, can_grow, free_bytes},
 };
 
 /// A server's exit status where not all that was written is kept.
@@ -587,8 +587,7 @@ fn has_disk_swap(swaps: &str) -> bool {
 /// The same error, which names a disk that has no room, where that is so.
 fn or_full(error: Error, path: &Path, container: &Container) -> Error {
     let file = container.file();
-    let has_room =
-        || fstatvfs(file).is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) > LITTLE);
+    let has_room = || fstatvfs(file).is_ok_and(|found| free_bytes(&found).is_none_or(|free| free > LITTLE));
     let is_file = || file.metadata().is_ok_and(|found| found.is_file());
     if error.kind() != ErrorKind::Io || !is_file() || has_room() {
         return error;

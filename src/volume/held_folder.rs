@@ -11,7 +11,7 @@ use std::{
 
 use rustix::fs::{fsync, statvfs};
 
-use super::{Container, duplicate_to};
+use super::{Container, duplicate_to, room::has_room};
 use crate::{
     error::{Error, ErrorKind, Result},
     storage::{
@@ -54,8 +54,7 @@ impl HeldFolder {
     /// # Errors
     /// What asking gave.
     pub fn has_room_in(&self, directory: &Path) -> io::Result<bool> {
-        let there = statvfs(directory)?;
-        Ok(there.f_bavail.saturating_mul(there.f_frsize) >= self.takes()?.saturating_add(SPARE))
+        Ok(has_room(&statvfs(directory)?, self.takes()?))
     }
 
     /// Copies what is held, and of the rest what bears its name, to the new folder `target`. A piece that is lost is not in it.
@@ -95,6 +94,3 @@ impl HeldFolder {
         (0..self.pieces.geometry().pieces()).filter(|index| self.pieces.has_made(*index))
     }
 }
-
-/// So much stays free.
-const SPARE: u64 = 1 << 20;

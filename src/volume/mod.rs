@@ -21,6 +21,7 @@ mod pieces_resize;
 pub mod pin;
 pub mod reencrypt;
 mod renewal;
+mod room;
 mod within;
 
 pub use crate::storage::pieces::{Pieces, Standing, piece_name};
@@ -56,6 +57,7 @@ pub use pieces::{NewPieces, check_pieces, container_file, glance};
 pub use pieces_resize::{grow_folder, shrink_folder};
 pub use reencrypt::{LiveReencryption, LiveState, LiveStatus, Reencryption, Work};
 pub use renewal::{Change, KnownHeader};
+pub use room::free_bytes;
 pub use within::{Stranger, stranger_within};
 
 use std::{
