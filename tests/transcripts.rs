@@ -13,7 +13,7 @@ mod place;
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
-use place::{Ended, Place, vector};
+use place::{CHEAP, Ended, Place, vector};
 use serde::Deserialize;
 
 #[test]
@@ -73,7 +73,7 @@ fn the_manual_holds_every_command_and_exit_status() {
     for status in ["0", "1", "2", "3", "4", "5", "6", "7", "130"] {
         assert!(page.contains(&format!(".TP\n\\fB{status}\\fR\n")), "{status}");
     }
-    assert!(!page.contains("__serve"));
+    assert!(!page.contains("__"));
 }
 
 #[test]
@@ -103,6 +103,38 @@ fn bash_offers_options_only_to_who_begins_one() {
     assert!(offered("mount --rec").contains("--recovery-key"));
     assert!(offered("mo").contains("mount"));
     assert!(offered("create --format ve").contains("veracrypt"));
+}
+
+#[test]
+fn bash_offers_the_keyslots_that_there_are_with_their_labels() {
+    let place = Place::of_this_user();
+    place.copy_vector("password.img", "my v.vault");
+    place.make_file("new", "basil quartz ember thimble gravel\n");
+    place.done(&format!(
+        "key add 'my v.vault' {CHEAP} --label 'anna & co' --password-file password --new-password-file new --slot 10"
+    ));
+    assert_eq!(place.done("key list 'my v.vault' --names"), "0\tpassword, main\n10\tpassword, anna & co\n");
+    // What takes its password to look into has no names for whoever completes a line.
+    place.make_file("random", vec![7; 1 << 20]);
+    assert_eq!(place.done("key list random --names --format veracrypt"), "");
+    place.make_file("script", place.done("completions bash"));
+    place.make_folder("key");
+    let offered = |words: &str| {
+        let script = format!(
+            ". ./script; COMP_WORDS=(./strongroom {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+            _strongroom_or_mounted; printf '[%s]' \"${{COMPREPLY[@]}}\""
+        );
+        let ended = place.command("/bin/bash").args(["-c", &script]).output().unwrap();
+        String::from_utf8(ended.stdout).unwrap()
+    };
+    // As they stand on the line, quoted.
+    let vault = "'my\\ v.vault'";
+    let both = "[0 (password, main)][10 (password, anna & co)]";
+    assert_eq!(offered(&format!("key remove {vault} --slot ''")), both);
+    assert_eq!(offered(&format!("key remove {vault} --unlock-slot = ''")), both);
+    assert_eq!(offered(&format!("open {vault} --slot =")), both);
+    assert_eq!(offered(&format!("key change {vault} --slot 1")), "[10]");
+    assert_eq!(offered("open nothing.vault --slot ''"), "[]");
 }
 
 #[test]

@@ -38,8 +38,8 @@ use strongroom::{
 };
 
 pub(crate) use key::{
-    KeyAddOptions, KeyChangeOptions, KeyCommand, KeyRemoveOptions, KeyTestOptions, NewSecretOptions,
-    PriorityChoice,
+    KeyAddOptions, KeyChangeOptions, KeyCommand, KeyListOptions, KeyRemoveOptions, KeyTestOptions,
+    NewSecretOptions, PriorityChoice,
 };
 
 pub(crate) use compact::CompactOptions;

@@ -1,4 +1,5 @@
-//! Completion scripts: what clap makes of the options, and what is mounted for `unmount`, `close` and `sync`, which only the program knows.
+//! Completion scripts: what clap makes of the options, and what only the program knows: what is mounted, for `unmount`, `close` and
+//! `sync`, and the keyslots of a container.
 
 use std::{env, path::Path};
 
@@ -47,6 +48,15 @@ fn with_mounted(shell: Shell, script: &str) -> String {
             for takes in ["A container or a mount point", "what you opened last\\]"] {
                 script = script.replace(&format!("{takes}:_files"), &format!("{takes}:_strongroom_mounted"));
             }
+            let lines = script.split_inclusive('\n').map(|line| {
+                let takes_keyslot = SLOTS.iter().any(|slot| line.starts_with(&format!("'--{slot}=[")));
+                if takes_keyslot {
+                    line.replace(":N:_default'", ":N:_strongroom_keyslots'")
+                } else {
+                    line.to_owned()
+                }
+            });
+            let script: String = lines.collect();
             script.replacen("\n_strongroom() {", &format!("{ZSH}\n_strongroom() {{"), 1)
         }
         Shell::Fish => {
@@ -55,7 +65,9 @@ fn with_mounted(shell: Shell, script: &str) -> String {
                     "complete -c strongroom -n \"__fish_strongroom_using_subcommand {command}\" -f -a '(strongroom list --names 2>/dev/null)'\n"
                 )
             };
-            format!("{script}{}", TAKERS.map(line).concat())
+            let slots = SLOTS
+                .map(|slot| format!("complete -c strongroom -l {slot} -x -a '(__strongroom_keyslots)'\n"));
+            format!("{script}{}{FISH}{}", TAKERS.map(line).concat(), slots.concat())
         }
         _ => script.to_owned(),
     }
@@ -64,9 +76,36 @@ fn with_mounted(shell: Shell, script: &str) -> String {
 /// The commands that take what is mounted, and their aliases.
 const TAKERS: [&str; 5] = ["unmount", "umount", "dismount", "close", "sync"];
 
+/// The options that take the number of a keyslot that there is.
+const SLOTS: [&str; 2] = ["slot", "unlock-slot"];
+
 const BASH: &str = r#"
+_strongroom_keyslots() {
+    local word=$1 given number what
+    local -a shown=()
+    for given in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+        given=${given/#\~\//$HOME/}
+        given=${given//[\\\"\']/}
+        [[ $given == */* || -f $given || -d $given ]] || continue
+        while IFS=$'\t' read -r number what; do
+            [[ $number != "$word"* ]] || shown+=("$number ($what)")
+        done < <("${COMP_WORDS[0]}" key list --names -- "$given" </dev/null 2>/dev/null)
+        ((${#shown[@]} == 0)) || break
+    done
+    # What is alone goes onto the line.
+    ((${#shown[@]} != 1)) || shown=("${shown[0]%% *}")
+    COMPREPLY=("${shown[@]}")
+}
+
 _strongroom_or_mounted() {
-    local word=${COMP_WORDS[COMP_CWORD]} given name
+    local word=${COMP_WORDS[COMP_CWORD]} given name before=${COMP_WORDS[COMP_CWORD-1]-}
+    # An option and its value may be three words: readline takes them apart at =.
+    [[ $word != = ]] || { word='' before=$before=; }
+    [[ $before != = ]] || before=${COMP_WORDS[COMP_CWORD-2]-}=
+    if [[ ${before%=} == @(--slot|--unlock-slot) ]]; then
+        _strongroom_keyslots "$word"
+        return 0
+    fi
     for given in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         [[ $given != -* ]] || continue
         [[ $given == @(unmount|umount|dismount|close|sync) && $word != -* ]] || break
@@ -94,6 +133,33 @@ _strongroom_mounted() {
     names=(${(f)"$(_call_program mounted strongroom list --names 2>/dev/null)"})
     (( $#names )) && compadd -a names
 }
+
+_strongroom_keyslots() {
+    local word
+    local -a found numbers shown
+    for word in ${words[2,-1]}; do
+        word=${(Q)word/#\~\//$HOME/}
+        [[ -e $word && $word != -* ]] || continue
+        found=(${(f)"$(_call_program keyslots strongroom key list --names -- ${(q)word} </dev/null 2>/dev/null)"})
+        (( ! $#found )) || break
+    done
+    for word in $found; do
+        numbers+=(${word%%$'\t'*})
+        shown+=("${word/$'\t'/  }")
+    done
+    (( $#numbers )) && compadd -l -d shown -a numbers
+}
+"#;
+
+const FISH: &str = r#"
+function __strongroom_keyslots
+    for word in (commandline -opc)[2..-1]
+        set word (string replace -r '^~/' "$HOME/" -- $word)
+        if test -f "$word" -o -d "$word" -o -b "$word"
+            strongroom key list --names -- $word </dev/null 2>/dev/null; and return
+        end
+    end
+end
 "#;
 
 #[cfg(test)]
@@ -114,6 +180,13 @@ mod tests {
         let zsh = script(Shell::Zsh);
         assert_eq!(zsh.matches(":_strongroom_mounted'").count(), TAKERS.len(), "{zsh}");
         assert_eq!(zsh.matches("\n_strongroom_mounted() {").count(), 1);
-        assert_eq!(script(Shell::Fish).matches("list --names").count(), TAKERS.len());
+        assert!(
+            zsh.matches(":_strongroom_keyslots' ").count() > 10
+                && !zsh.contains("slot=[Unlock only with this keyslot]:N:_default")
+        );
+        let fish = script(Shell::Fish);
+        assert_eq!(fish.matches("(strongroom list --names").count(), TAKERS.len());
+        assert_eq!(fish.matches("'(__strongroom_keyslots)'").count(), SLOTS.len());
+        assert!(bash.contains("_strongroom_keyslots \"$word\""));
     }
 }

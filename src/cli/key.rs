@@ -11,15 +11,16 @@ use serde::Serialize;
 use strongroom::{
     error::{Error, ErrorKind, Result},
     format::{Editor, Finding, Header, KeyslotInfo, Object, Priority, Severity, Unlocked},
+    text::excerpt,
     volume::{Container, check_file_system},
 };
 
 use super::{
-    args::{InfoOptions, KeyCommand, KeyTestOptions, PriorityChoice},
+    args::{KeyCommand, KeyListOptions, KeyTestOptions, PriorityChoice},
     edit::Editable,
     info::{describe_header, describe_keyslots},
     interrupt,
-    output::Console,
+    output::{Console, print},
     pin,
     unlock::{inspect_header, missing_part, unlock},
 };
@@ -40,10 +41,24 @@ struct Keyslots {
     keyslots: Vec<KeyslotInfo>,
 }
 
-fn list(console: Console, options: &InfoOptions) -> Result<()> {
+fn list(console: Console, options: &KeyListOptions) -> Result<()> {
+    let names_only = options.names;
+    let options = &options.info;
     let (header, _) = inspect_header(console, &options.container, &options.unlock)?;
+    if names_only {
+        // Who completes a line is asked for nothing.
+        let keyslots = if header.is_opaque() { Vec::new() } else { header.describe().keyslots };
+        return print(&keyslots.iter().map(line).collect::<String>());
+    }
     let keyslots = describe_header(console, options, &*header)?.keyslots;
     console.result(&Keyslots { keyslots }, |list| describe_keyslots(&list.keyslots))
+}
+
+/// A keyslot as completion scripts read it. Its label is as foreign as the header.
+fn line(keyslot: &KeyslotInfo) -> String {
+    let label = keyslot.label.as_deref().map(|label| format!(", {}", excerpt(label)));
+    let label = label.unwrap_or_default();
+    format!("{}\t{}{label}\n", keyslot.slot, keyslot.kind)
 }
 
 #[derive(Debug, Serialize)]

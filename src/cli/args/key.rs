@@ -9,7 +9,7 @@ use super::{CostOptions, InfoOptions, KeyslotOptions, NewSealOptions, UnlockOpti
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
     /// Show the keyslots; needs no password
-    List(InfoOptions),
+    List(KeyListOptions),
     /// Test whether a password opens the container
     #[command(after_help = TEST_EXAMPLES)]
     Test(KeyTestOptions),
@@ -31,13 +31,22 @@ pub(crate) enum KeyCommand {
 impl KeyCommand {
     pub(crate) fn container_mut(&mut self) -> &mut PathBuf {
         match self {
-            Self::List(options) => &mut options.container,
+            Self::List(options) => &mut options.info.container,
             Self::Test(options) => &mut options.container,
             Self::Add(options) => &mut options.container,
             Self::Change(options) => &mut options.container,
             Self::Remove(options) => &mut options.container,
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyListOptions {
+    /// Print only the number of each keyslot, and after a tab what opens it and its label, a line each: for completion scripts
+    #[arg(long, hide = true, conflicts_with = "json")]
+    pub(crate) names: bool,
+    #[command(flatten)]
+    pub(crate) info: InfoOptions,
 }
 
 #[derive(Debug, Args)]
