@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::place::{CHEAP, Place, Who, can_mount, everybody, is_skipped};
+use super::place::{CHEAP, PASSWORD, Place, Who, can_mount, everybody, is_skipped};
 
 /// mount(8) looks for its helpers where only root may write. So they are shown there in the test's own table of mounts alone.
 fn install_helper(place: &Place) -> bool {
@@ -78,5 +78,26 @@ fn a_credential_of_the_service_opens_without_a_word() {
     assert_eq!(run("-f"), "0\n");
     assert!(place.listed().is_null());
     assert!(run("-o password=x").contains("password: not an option"));
+    place.assert_clean();
+}
+
+/// `pam_mount` calls mount(8) with the password of the login on standard input, without a newline.
+#[test]
+fn the_password_of_a_login_comes_over_standard_input() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::of_ordinary_user();
+    place.done(&format!("create v.vault --size 32M --provision quick {CHEAP} --password-file password"));
+    place.shell("ln -s strongroom mount.strongroom");
+    let log_in = |password: &str| {
+        place.shell(&format!(
+            "printf %s '{password}' | setsid ./mount.strongroom $PWD/v.vault $PWD/m -o rw,password-file=/dev/stdin,nosuid,nodev 2>&1 && echo 0 || echo $?"
+        ))
+    };
+    let refused = log_in("wrong");
+    assert!(refused.contains("wrong password") && refused.ends_with("\n32\n"), "{refused}");
+    assert_eq!(log_in(PASSWORD), "0\n");
+    place.done("unmount m");
     place.assert_clean();
 }
