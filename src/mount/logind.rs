@@ -1,56 +1,36 @@
 //! logind, which tells when the machine goes to sleep or ends, and when a user's screen is locked.
 //!
-//! A thread of its own listens to it on the system's bus. It is handed no key, and nobody waits for it: what it hears comes over a
-//! pipe, and the descriptor by which the machine waits for us is let go by the server itself. Where there is no bus or no logind, or
-//! one of them ends, it tries again now and then.
+//! A thread of its own listens to it on the system's bus. The descriptor by which the machine waits for us is let go by the server
+//! itself. Where there is no bus or no logind, or one of them ends, it tries again now and then.
 
 use std::{
     collections::HashMap,
-    future::poll_fn,
-    io::{self, PipeReader, PipeWriter, Read, Write},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-    pin::Pin,
+    io,
+    os::fd::OwnedFd,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
-        mpsc::{self, Receiver, Sender},
     },
-    task::Poll,
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use futures_core::Stream;
 use rustix::io::{FdFlags, fcntl_setfd};
 use zbus::{
     Connection, DynamicType, Message, MessageStream, OwnedFd as BusFd, OwnedObjectPath, OwnedVariant,
-    block_on, connection::Builder, wire::DynamicDeserialize,
+    connection::Builder, wire::DynamicDeserialize,
 };
 
-use super::session::locked;
-
-/// What logind tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum News {
-    /// The machine goes to sleep once everybody has let it, or after so long.
-    Sleep(Duration),
-    /// It is awake again.
-    Awake,
-    /// It ends, in the same way.
-    Shutdown(Duration),
-    /// The user's screen was locked.
-    Locked,
-    /// It is not locked any more.
-    Unlocked,
-}
+use super::{
+    bus::{BUS, next, owner_of},
+    news::{News, Teller},
+    session::locked,
+};
 
 /// The thread that listens, as the server sees it. It holds the machine back from sleep for a moment until [`let_go`](Self::let_go), or
 /// until this is dropped.
 #[derive(Debug)]
 pub(super) struct Logind {
     shared: Arc<Shared>,
-    pipe: PipeReader,
-    news: Receiver<News>,
 }
 
 #[derive(Debug, Default)]
@@ -64,25 +44,14 @@ impl Logind {
     /// Begins to listen. `user` is whose screen counts.
     ///
     /// # Errors
-    /// That no pipe or no thread could be had.
-    pub(super) fn listen(user: u32) -> io::Result<Self> {
-        let (pipe, bell) = io::pipe()?;
-        let (sender, news) = mpsc::channel();
+    /// That no thread could be had.
+    pub(super) fn listen(user: u32, teller: Teller) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
-        let listener = Listener { user, shared: Arc::clone(&shared), sender, bell };
-        thread::Builder::new().name("logind".to_owned()).spawn(move || listener.run())?;
-        Ok(Self { shared, pipe, news })
-    }
-
-    /// Becomes readable when there is news.
-    pub(super) fn bell(&self) -> BorrowedFd<'_> {
-        self.pipe.as_fd()
-    }
-
-    /// Takes the next news. Called once for each time that [`bell`](Self::bell) rang.
-    pub(super) fn next(&mut self) -> Option<News> {
-        self.pipe.read_exact(&mut [0]).ok()?;
-        self.news.try_recv().ok()
+        let theirs = Arc::clone(&shared);
+        teller.listen("logind", async move |teller: &Teller| {
+            Listener { user, shared: &theirs, teller }.follow().await
+        })?;
+        Ok(Self { shared })
     }
 
     /// Lets the machine go to sleep.
@@ -109,34 +78,15 @@ impl Shared {
 }
 
 /// What the thread has.
-struct Listener {
+struct Listener<'a> {
     user: u32,
-    shared: Arc<Shared>,
-    sender: Sender<News>,
-    bell: PipeWriter,
+    shared: &'a Shared,
+    teller: &'a Teller,
 }
 
-impl Listener {
-    fn run(mut self) {
-        let mut pause = SHORTEST;
-        loop {
-            let begun = Instant::now();
-            // Why it ended is nobody's concern: a volume does without.
-            let _ended = block_on(self.follow());
-            if self.is_over() {
-                return;
-            }
-            pause = if begun.elapsed() > LONGEST { SHORTEST } else { (pause * 2).min(LONGEST) };
-            thread::sleep(pause);
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        self.shared.is_over.load(Ordering::Relaxed)
-    }
-
+impl Listener<'_> {
     /// Listens until the bus ends.
-    async fn follow(&mut self) -> zbus::Result<()> {
+    async fn follow(&self) -> zbus::Result<()> {
         // A server has a clean environment: no variable names another bus.
         let bus = Builder::system().method_timeout(QUICKLY).build().await?;
         let mut streams = Vec::new();
@@ -147,7 +97,7 @@ impl Listener {
         let mut owner = self.hold_back(&bus).await.ok();
         while let Some(message) = next(&mut streams).await {
             let message = message?;
-            if self.is_over() {
+            if self.teller.is_over() {
                 return Ok(());
             }
             let header = message.header();
@@ -163,7 +113,7 @@ impl Listener {
                 "PrepareForSleep" | "PrepareForShutdown" => self.prepare(&bus, &message).await?,
                 _ => self.look_at_session(&bus, &message).await,
             }
-            if self.is_over() {
+            if self.teller.is_over() {
                 return Ok(());
             }
         }
@@ -179,28 +129,27 @@ impl Listener {
             brakes.extend(inhibit(bus, what).await.ok());
         }
         self.shared.hold(brakes);
-        let reply = bus.call_method(Some(BUS), "/", Some(BUS), "GetNameOwner", &LOGIND).await?;
-        reply.body().deserialize()
+        owner_of(bus, LOGIND).await
     }
 
-    async fn prepare(&mut self, bus: &Connection, message: &Message) -> zbus::Result<()> {
+    async fn prepare(&self, bus: &Connection, message: &Message) -> zbus::Result<()> {
         let begins: bool = message.body().deserialize()?;
         let is_sleep = message.header().member().is_some_and(|member| member.as_str() == "PrepareForSleep");
         if !begins {
             // It may be let go already, and is taken again before the next time.
             let _taken = self.hold_back(bus).await;
             if is_sleep {
-                self.tell(News::Awake);
+                self.teller.tell(News::Awake);
             }
             return Ok(());
         }
         let limit = patience(bus).await.unwrap_or(USUAL);
-        self.tell(if is_sleep { News::Sleep(limit) } else { News::Shutdown(limit) });
+        self.teller.tell(if is_sleep { News::Sleep(limit) } else { News::Shutdown(limit) });
         Ok(())
     }
 
     /// A session was locked or unlocked, or says so by its hint.
-    async fn look_at_session(&mut self, bus: &Connection, message: &Message) {
+    async fn look_at_session(&self, bus: &Connection, message: &Message) {
         let header = message.header();
         let Some((member, path)) = header.member().zip(header.path()) else { return };
         let news = match member.as_str() {
@@ -212,14 +161,7 @@ impl Listener {
         if let Some(news) = news
             && is_of(bus, self.user, path.as_str()).await.unwrap_or_default()
         {
-            self.tell(news);
-        }
-    }
-
-    /// Where nobody hears it any more, the server is ending.
-    fn tell(&mut self, news: News) {
-        if self.sender.send(news).is_err() || self.bell.write_all(&[0]).is_err() {
-            self.shared.is_over.store(true, Ordering::Relaxed);
+            self.teller.tell(news);
         }
     }
 }
@@ -267,16 +209,6 @@ where
     reply.body().deserialize()
 }
 
-/// The next message of any of them; `None` once the bus has ended.
-async fn next(streams: &mut [MessageStream]) -> Option<zbus::Result<Message>> {
-    poll_fn(|context| {
-        let mut polled = streams.iter_mut().map(|stream| Pin::new(stream).poll_next(context));
-        polled.find(Poll::is_ready).unwrap_or(Poll::Pending)
-    })
-    .await
-}
-
-const BUS: &str = "org.freedesktop.DBus";
 const LOGIND: &str = "org.freedesktop.login1";
 const MANAGER: &str = "/org/freedesktop/login1";
 const INTERFACE: &str = "org.freedesktop.login1.Manager";
@@ -293,6 +225,3 @@ const RULES: [&str; 6] = [
 const USUAL: Duration = Duration::from_secs(5);
 /// How long an answer of its is waited for.
 const QUICKLY: Duration = Duration::from_secs(5);
-/// How soon it is tried again where there is none.
-const SHORTEST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(60);

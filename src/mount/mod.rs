@@ -6,6 +6,7 @@
 
 mod asking;
 mod bookmark;
+mod bus;
 mod bystanders;
 mod closing;
 mod compact;
@@ -25,6 +26,7 @@ mod mkfs;
 mod mountinfo;
 mod mountpoint;
 mod namespaces;
+mod news;
 mod notices;
 mod options;
 mod others;
@@ -36,6 +38,7 @@ mod replay;
 mod rescued;
 mod runtime;
 mod save;
+mod screen;
 mod server;
 mod session;
 mod stacked;

@@ -15,7 +15,8 @@ use std::{
 
 use zbus::{Connection, Variant, block_on, connection::Builder};
 
-use crate::{sys::process::effective_user, text::excerpt_within};
+use super::bus::check_owner;
+use crate::text::excerpt_within;
 
 /// What a notice is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,9 +94,7 @@ impl Notices {
 /// That there is no bus, that it is not the user's, or that nobody shows notices there.
 async fn show(address: &str, title: &str, notice: &Notice, replaced: u32) -> zbus::Result<u32> {
     let bus = Builder::address(address).method_timeout(PATIENCE).build().await?;
-    if bus.peer_creds().await?.unix_user_id() != Some(effective_user()) {
-        return Err(zbus::Error::Failure("the bus is somebody else's".to_owned()));
-    }
+    check_owner(&bus).await?;
     let has_markup = capabilities(&bus).await?.iter().any(|capability| capability == "body-markup");
     let text = if has_markup { escaped(&notice.text) } else { notice.text.clone() };
     let level: u8 = match notice.urgency {

@@ -62,6 +62,7 @@ use super::{
     idle::{Idle, Sign},
     logind::Logind,
     mountinfo::{MountId, MountTable},
+    news::Ear,
     protocol::{self, Answer, Command, Failure, Order, Outcome, Reencrypt, Target},
     runtime,
     session::Session,
@@ -209,6 +210,8 @@ struct Server {
     presence: Option<Presence>,
     /// Where it is to close, and is in use.
     wanted: Option<Wanted>,
+    /// Where it hears of the machine and of its user.
+    ear: Option<Ear>,
     /// Dropped last: the machine must not sleep before the keys are gone.
     logind: Option<Logind>,
 }
@@ -288,9 +291,7 @@ impl Server {
         let medium = Medium::of(&container);
         let events = medium.events().map(|events| events.try_clone_to_owned());
         watch.see_devices(events.transpose()?);
-        let logind = closing::listen(&order);
-        let bell = logind.as_ref().map(|logind| logind.bell().try_clone_to_owned());
-        watch.hear(bell.transpose()?);
+        let (ear, logind) = closing::listen(&order, &mut watch)?.unzip();
         let presence = closing::watch_user(&order);
         let events = presence.as_ref().map(|presence| presence.events().try_clone_to_owned());
         watch.see_users(events.transpose()?);
@@ -320,7 +321,8 @@ impl Server {
             idle,
             presence,
             wanted: None,
-            logind,
+            ear,
+            logind: logind.flatten(),
         })
     }
 
@@ -435,7 +437,7 @@ impl Server {
                     self.note_room();
                     Next::Serve
                 }
-                Event::Logind => self.heed_logind(),
+                Event::News => self.heed_news(),
                 Event::Users => self.heed_users(),
                 Event::Devices => {
                     self.medium.drain();

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     future::poll_fn,
     io::{self, PipeReader},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     pin::Pin,
     process::{Child, Command, Stdio},
@@ -16,7 +16,8 @@ use futures_core::Stream;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     mount::{MountFlags, mount},
-    process::geteuid,
+    process::{Uid, geteuid},
+    thread::set_thread_res_uid,
 };
 use zbus::{
     Connection, Fd, Message, MessageStream, OwnedObjectPath, OwnedVariant, Variant, block_on,
@@ -50,6 +51,18 @@ impl Bus {
         Self::start(place, place.command(DAEMON), &[&place.path("run/bus")])
     }
 
+    /// The same in this environment, which the programs have that it starts: those of the place's folder `services`.
+    pub(crate) fn of_session_with(place: &Place, environment: &[(&str, PathBuf)]) -> Option<Self> {
+        let mut daemon = place.command(DAEMON);
+        daemon.envs(environment.iter().map(|(name, value)| (name, value)));
+        Self::start(place, daemon, &[&place.path("run/bus")])
+    }
+
+    /// One that somebody else runs: the user of these tests.
+    pub(crate) fn of_other(place: &Place) -> Option<Self> {
+        Self::start(place, place.command_of_this_user(DAEMON), &[&place.path("other-bus")])
+    }
+
     fn start(place: &Place, mut daemon: Command, sockets: &[&Path]) -> Option<Self> {
         if !Path::new(DAEMON).exists() {
             is_skipped(&format!("{DAEMON} is not installed"));
@@ -57,7 +70,9 @@ impl Bus {
         }
         let socket = sockets.last().unwrap().to_path_buf();
         let name = format!("{}.conf", socket.file_name().unwrap().to_str().unwrap());
-        let config = place.make_file(&name, config(sockets));
+        let services = format!("<servicedir>{}</servicedir>", place.path("services").display());
+        let config = config(sockets).replace("</busconfig>", &format!("  {services}\n</busconfig>"));
+        let config = place.make_file(&name, config);
         for socket in sockets {
             // Left by one that was killed.
             let _ = std::fs::remove_file(socket);
@@ -70,6 +85,21 @@ impl Bus {
 
     pub(crate) fn address(&self) -> String {
         format!("unix:path={}", self.socket.display())
+    }
+
+    /// A connection of the place's user.
+    pub(crate) fn connect_as_user_of(&self, place: &Place) -> Connection {
+        let (socket, user) = (self.socket.clone(), place.user());
+        // The kernel tells the bus who connected, and each thread is somebody of its own.
+        let connect = move || {
+            if geteuid().as_raw() != user {
+                let user = Uid::from_raw(user);
+                set_thread_res_uid(user, user, user).unwrap();
+            }
+            UnixStream::connect(socket).unwrap()
+        };
+        let stream = thread::spawn(connect).join().unwrap();
+        block_on(async { Builder::unix_stream(stream).user_id(user).build().await }).unwrap()
     }
 
     /// A connection, and all that comes over it.
@@ -186,6 +216,40 @@ async fn be_logind(bus: &Connection, mut stream: MessageStream, user: u32, held:
     }
 }
 
+/// What locks the screen of a desktop, by one of the names for that; or a program without a name that says that it does.
+pub(crate) struct Locker {
+    bus: Connection,
+    interface: String,
+}
+
+impl Locker {
+    pub(crate) fn start(bus: &Bus, name: &str) -> Self {
+        let locker = Self::without_name(bus, name);
+        block_on(locker.bus.request_name(name)).unwrap();
+        locker
+    }
+
+    pub(crate) fn without_name(bus: &Bus, interface: &str) -> Self {
+        Self { bus: bus.connect().0, interface: interface.to_owned() }
+    }
+
+    /// Tells everybody, and nobody but those with these names on the bus.
+    pub(crate) fn tell(&self, is_locked: bool, names: &[String]) {
+        let path = format!("/{}", self.interface.replace('.', "/"));
+        let names = names.iter().map(|name| Some(name.as_str()));
+        for to in names.chain([None]) {
+            let told = self.bus.emit_signal(to, &*path, &*self.interface, "ActiveChanged", &is_locked);
+            block_on(told).unwrap();
+        }
+    }
+
+    /// All who are on the bus.
+    pub(crate) fn everybody(&self) -> Vec<String> {
+        let names = self.bus.call_method(Some(BUS), "/", Some(BUS), "ListNames", &());
+        block_on(names).unwrap().body().deserialize().unwrap()
+    }
+}
+
 /// What a desktop was told to show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Notice {
@@ -197,18 +261,24 @@ pub(crate) struct Notice {
 }
 
 /// What stands for a desktop that shows notices, or for one that hangs.
-pub(crate) struct Desktop {
+pub(crate) struct Desktop<'a> {
+    bus: &'a Bus,
     shown: Arc<Mutex<Vec<Notice>>>,
 }
 
-impl Desktop {
-    pub(crate) fn start(bus: &Bus, hangs: bool) -> Self {
-        let (bus, stream) = bus.connect();
+impl<'a> Desktop<'a> {
+    pub(crate) fn start(on: &'a Bus, hangs: bool) -> Self {
+        let (bus, stream) = on.connect();
         let shown = Arc::<Mutex<Vec<Notice>>>::default();
         let (theirs, noted) = (bus.clone(), Arc::clone(&shown));
         thread::spawn(move || block_on(be_desktop(&theirs, stream, hangs, &noted)));
         block_on(bus.request_name("org.freedesktop.Notifications")).unwrap();
-        Self { shown }
+        Self { bus: on, shown }
+    }
+
+    /// The bus that it is on.
+    pub(crate) fn bus(&self) -> &'a Bus {
+        self.bus
     }
 
     pub(crate) fn shown(&self) -> Vec<Notice> {
@@ -266,6 +336,7 @@ pub(crate) const OWN_SESSION: &str = "/org/freedesktop/login1/session/_31";
 pub(crate) const OTHER_SESSION: &str = "/org/freedesktop/login1/session/_32";
 /// How long the machine waits, in microseconds.
 const DELAY: u64 = 20_000_000;
+const BUS: &str = "org.freedesktop.DBus";
 const DAEMON: &str = "/usr/bin/dbus-daemon";
 const CONFIG: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig>

@@ -9,7 +9,7 @@ use std::{
 use rustix::process::Signal;
 
 use super::{
-    bus::{Bus, Desktop, Logind, OTHER_SESSION, OWN_SESSION},
+    bus::{Bus, Desktop, Locker, Logind, OTHER_SESSION, OWN_SESSION},
     place::{CHEAP, Place, USER, Who, can_mount, is_running, signal, wait_for_end_of, wait_until},
     world::{World, with_each_driver, with_vault_of},
 };
@@ -349,6 +349,82 @@ fn a_desktop_is_told_who_kept_a_volume_open_in_sleep() {
         drop(holder);
         place.done("unmount m");
     });
+}
+
+/// As an ordinary user with the bus of a session, and no logind.
+#[test]
+fn a_screen_that_the_desktop_locks_closes_a_volume_where_that_is_said() {
+    with_desktop("v.vault", false, |place, desktop| {
+        let bus = desktop.bus();
+        let open = |at: &str| {
+            place.done(&format!("mount v.vault m --password-file password --close-at {at}"));
+            place.listed()["pid"].as_u64().unwrap()
+        };
+        let listens = |before: usize, locker: &Locker| {
+            wait_until("a listener", || locker.everybody().len() > before);
+            // It asks for some more before it hears.
+            sleep(Duration::from_secs(1));
+        };
+        for name in ["org.freedesktop.ScreenSaver", "org.gnome.ScreenSaver"] {
+            // What locks the screen may come only after the volume.
+            let stranger = Locker::without_name(bus, name);
+            let before = stranger.everybody().len();
+            let server = open("lock");
+            listens(before, &stranger);
+            let locker = Locker::start(bus, name);
+            stranger.tell(true, &stranger.everybody());
+            sleep(Duration::from_secs(1));
+            assert!(is_running(server), "{name}: a stranger closed it");
+            let holder = place.holder("exec 9> m/held");
+            locker.tell(true, &[]);
+            desktop.wait_for("stays open while the screen is locked: in use by process");
+            locker.tell(false, &[]);
+            sleep(Duration::from_millis(500));
+            drop(holder);
+            sleep(Duration::from_secs(5));
+            assert!(is_running(server), "{name}: the screen is not locked any more");
+            locker.tell(true, &[]);
+            wait_for_end_of(server);
+        }
+        // There from the start, and of no concern to one that closes at other times.
+        let locker = Locker::start(bus, "org.freedesktop.ScreenSaver");
+        let server = open("sleep,logout");
+        sleep(Duration::from_secs(2));
+        locker.tell(true, &[]);
+        sleep(Duration::from_secs(2));
+        assert!(is_running(server));
+        place.done("unmount m");
+        let before = locker.everybody().len();
+        let server = open("lock");
+        listens(before, &locker);
+        locker.tell(true, &[]);
+        wait_for_end_of(server);
+    });
+}
+
+#[test]
+fn a_bus_of_a_session_that_ends_takes_no_volume_with_it() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::of_ordinary_user();
+    let Some(bus) = Bus::of_session(&place) else { return };
+    place.done(&format!(
+        "create v.vault --size 32M --provision quick {CHEAP} --password-file password --filesystem exfat"
+    ));
+    place.done("mount v.vault m --password-file password --close-at lock");
+    let server = place.listed()["pid"].as_u64().unwrap();
+    sleep(Duration::from_secs(1));
+    drop(bus);
+    place.shell("echo text > m/f; cat m/f");
+    let bus = Bus::of_session(&place).unwrap();
+    let locker = Locker::start(&bus, "org.gnome.ScreenSaver");
+    wait_until("an end", || {
+        locker.tell(true, &[]);
+        sleep(Duration::from_millis(500));
+        !is_running(server)
+    });
+    place.assert_clean();
 }
 
 #[test]

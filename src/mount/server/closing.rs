@@ -2,6 +2,7 @@
 //! use then.
 
 use std::{
+    io,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -9,6 +10,7 @@ use std::{
 use super::{
     Next, Server,
     ending::{Ending, Remainder},
+    events::Watch,
     presence::Presence,
     warden::{Patience, Warden},
 };
@@ -18,18 +20,31 @@ use crate::{
         closing::{Occasion, WhenBusy},
         holders::{Holder, holders_of_mount},
         idle::Idle,
-        logind::{Logind, News},
+        logind::Logind,
+        news::{Ear, News},
         protocol::{Order, Target},
+        screen,
         sync::flush,
     },
     sys::process::effective_user,
     volume::{LiveState, while_moving},
 };
 
-/// Begins to listen to logind for a volume that closes by what that tells. Without a thread it does without.
-pub(super) fn listen(order: &Order) -> Option<Logind> {
-    let is_private = matches!(order.target, Target::Private);
-    if is_private || order.closing.at.is_none() { None } else { Logind::listen(user_of(order)).ok() }
+/// Begins to listen for what a volume closes by that closes by itself: to logind, and where the screen's lock counts, to the user's
+/// desktop. Without a thread it does without.
+///
+/// # Errors
+/// That no pipe could be had.
+pub(super) fn listen(order: &Order, watch: &mut Watch) -> io::Result<Option<(Ear, Option<Logind>)>> {
+    if matches!(order.target, Target::Private) || order.closing.at.is_none() {
+        return Ok(None);
+    }
+    let (ear, teller) = Ear::open()?;
+    watch.hear(Some(ear.bell().try_clone_to_owned()?));
+    if let Some(bus) = order.bus.clone().filter(|_| order.closing.at.has(Occasion::Lock)) {
+        let _without = screen::listen(bus, teller.clone());
+    }
+    Ok(Some((ear, Logind::listen(user_of(order), teller).ok())))
 }
 
 /// Begins to watch for the logout of the user whose volume closes with it.
@@ -175,11 +190,11 @@ impl Server {
         self.wanted.as_ref().is_some_and(|wanted| matches!(wanted.why, Why::Idle(_)))
     }
 
-    /// Does what logind's news ask for.
-    pub(super) fn heed_logind(&mut self) -> Next {
-        let Some(news) = self.logind.as_mut().and_then(Logind::next) else {
-            // The thread has ended, for whatever reason.
-            self.logind = None;
+    /// Does what news asks for.
+    pub(super) fn heed_news(&mut self) -> Next {
+        let Some(news) = self.ear.as_mut().and_then(Ear::next) else {
+            // The threads have ended, for whatever reason.
+            (self.ear, self.logind) = (None, None);
             self.watch.hear(None);
             return Next::Serve;
         };

@@ -55,8 +55,8 @@ pub(super) enum Event {
     Returned,
     /// The container's medium is full, or is no longer.
     Room,
-    /// logind has told something.
-    Logind,
+    /// logind or the desktop has told something.
+    News,
     /// Somebody logged in or out.
     Users,
     /// A device of the machine came or went.
@@ -111,7 +111,7 @@ pub(super) struct Watch {
     files: Option<OwnedFd>,
     room: Option<PipeReader>,
     home: Option<OwnedFd>,
-    logind: Option<OwnedFd>,
+    news: Option<OwnedFd>,
     users: Option<OwnedFd>,
     devices: Option<OwnedFd>,
     is_lingering: bool,
@@ -137,7 +137,7 @@ impl Watch {
             files: None,
             room: None,
             home: None,
-            logind: None,
+            news: None,
             users: None,
             devices: None,
             is_lingering: false,
@@ -166,9 +166,9 @@ impl Watch {
         self.room = Some(news);
     }
 
-    /// Watches for what logind tells, too; for no more of that where it is `None`.
+    /// Watches for what logind and the desktop tell, too; for no more of that where it is `None`.
     pub(super) fn hear(&mut self, bell: Option<OwnedFd>) {
-        self.logind = bell;
+        self.news = bell;
     }
 
     /// Watches for users who log in or out, too.
@@ -253,7 +253,7 @@ impl Watch {
                     return Ok(Event::Changed);
                 }
                 Ready::Files => return Ok(Event::Files),
-                Ready::Logind => return Ok(Event::Logind),
+                Ready::News => return Ok(Event::News),
                 Ready::Users => return Ok(Event::Users),
                 Ready::Devices => return Ok(Event::Devices),
                 Ready::Room => {
@@ -289,7 +289,7 @@ impl Watch {
             source(Ready::Refused, self.alarm.as_ref().map(AsFd::as_fd)),
             source(Ready::Files, self.files.as_ref().map(AsFd::as_fd)),
             source(Ready::Room, self.room.as_ref().map(AsFd::as_fd)),
-            source(Ready::Logind, self.logind.as_ref().map(AsFd::as_fd)),
+            source(Ready::News, self.news.as_ref().map(AsFd::as_fd)),
             source(Ready::Users, self.users.as_ref().map(AsFd::as_fd)),
             source(Ready::Devices, self.devices.as_ref().map(AsFd::as_fd)),
             source(Ready::Command, Some(control.as_fd())),
@@ -335,7 +335,7 @@ enum Ready {
     Refused,
     Files,
     Room,
-    Logind,
+    News,
     Users,
     Devices,
     Command,
