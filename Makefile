@@ -22,7 +22,9 @@ SHARE := $(DESTDIR)$(PREFIX)/share
 IS_SYSTEM := $(filter /usr /usr/local,$(PREFIX))
 HELPER := $(if $(IS_SYSTEM),/usr/sbin,$(PREFIX)/sbin)/mount.strongroom
 UNITS := $(PREFIX)/$(if $(IS_SYSTEM),lib,share)/systemd
-DATA := applications/strongroom.desktop applications/strongroom-veracrypt.desktop mime/packages/strongroom.xml icons/hicolor/scalable/apps/strongroom.svg
+# What a desktop calls the program by; src/cli/application.rs answers to the same.
+NAMES := org.strongroom.Strongroom org.strongroom.Strongroom.VeraCrypt
+DATA := $(NAMES:%=applications/%.desktop) $(NAMES:%=dbus-1/services/%.service) mime/packages/strongroom.xml icons/hicolor/scalable/apps/strongroom.svg
 
 .PHONY: help setup tools build demo test book guest boot fresh static deb reproduced packages torture losses files check bench install uninstall fuzz fuzz-targets clean
 
@@ -114,7 +116,9 @@ install: $(BINARY) ## install program, manual, completions, units and what deskt
 	install -d $(DESTDIR)$(UNITS)/system $(DESTDIR)$(UNITS)/user
 	sed 's|@HELPER@|$(HELPER)|; s|@PROGRAM@|$(PREFIX)/bin/strongroom|' share/systemd/strongroom@.service > $(DESTDIR)$(UNITS)/system/strongroom@.service
 	sed 's|@HELPER@|$(HELPER)|; s|@PROGRAM@|$(PREFIX)/bin/strongroom|' share/systemd/user/strongroom@.service > $(DESTDIR)$(UNITS)/user/strongroom@.service
-	install -D -m 0644 -t $(SHARE)/applications share/applications/strongroom.desktop share/applications/strongroom-veracrypt.desktop
+	install -D -m 0644 -t $(SHARE)/applications $(NAMES:%=share/applications/%.desktop)
+	install -d $(SHARE)/dbus-1/services
+	@for name in $(NAMES); do sed 's|@PROGRAM@|$(PREFIX)/bin/strongroom|' share/dbus-1/services/$$name.service > $(SHARE)/dbus-1/services/$$name.service || exit 1; done
 	install -D -m 0644 -t $(SHARE)/mime/packages share/mime/strongroom.xml
 	install -D -m 0644 -t $(SHARE)/icons/hicolor/scalable/apps share/icons/strongroom.svg
 	@if [ -z "$(DESTDIR)" ] && command -v update-mime-database >/dev/null; then update-mime-database $(SHARE)/mime; fi

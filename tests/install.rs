@@ -9,6 +9,8 @@ use std::{
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_strongroom");
+/// The names that a desktop calls it by.
+const NAMES: [&str; 2] = ["org.strongroom.Strongroom", "org.strongroom.Strongroom.VeraCrypt"];
 
 /// Runs a target of the Makefile with the program of the tests.
 fn make(target: &str, variables: &[String]) {
@@ -58,11 +60,21 @@ fn the_system_finds_what_is_installed_and_uninstall_leaves_nothing() {
         );
     }
     for file in [
-        "applications/strongroom.desktop",
+        "applications/org.strongroom.Strongroom.desktop",
         "mime/packages/strongroom.xml",
         "icons/hicolor/scalable/apps/strongroom.svg",
     ] {
         assert!(at("usr/local/share").join(file).is_file(), "{file}");
+    }
+    for name in NAMES {
+        let service = at(&format!("usr/local/share/dbus-1/services/{name}.service"));
+        let service = fs::read_to_string(service).unwrap();
+        let expected =
+            format!("[D-BUS Service]\nName={name}\nExec=/usr/local/bin/strongroom __desktop {name}\n");
+        assert_eq!(service, expected);
+        // It answers to that: what stops it is that it has no desktop here.
+        let called = Command::new(PROGRAM).args(["__desktop", name]).env_clear().output().unwrap();
+        assert!([Some(2), Some(7)].contains(&called.status.code()), "{called:?}");
     }
     make("uninstall", &variables);
     let left = files_below(root.path());
@@ -86,8 +98,10 @@ fn programs_of_the_system_take_units_types_and_entries() {
             assert!(own.is_empty(), "{own:?}");
         }
     }
-    for entry in ["strongroom", "strongroom-veracrypt"] {
+    for entry in NAMES {
         let entry = at(&format!("share/applications/{entry}.desktop"));
+        let text = fs::read_to_string(&entry).unwrap();
+        assert!(text.contains("\nDBusActivatable=true\n"), "{text}");
         if let Some(validated) = judged("desktop-file-validate", &[&entry]) {
             assert!(validated.status.success() && validated.stdout.is_empty(), "{validated:?}");
         }

@@ -15,7 +15,7 @@ use clap::ValueEnum;
 use strongroom::{
     crypto::secret::Password,
     error::{Error, ErrorKind, Result},
-    mount::pinentry as find_pinentry,
+    mount::{notify, pinentry as find_pinentry},
     text::in_one_line,
 };
 
@@ -206,16 +206,21 @@ pub(crate) fn close() {
     pinentry::close();
 }
 
-/// Tells in a window what nobody can read on standard error: where the user was asked in one, or `is_desktop` started us.
-pub(crate) fn tell(is_desktop: bool, lines: &str) {
+/// Tells in a window what nobody can read on standard error: where the user was asked in one, or `is_desktop` started us. Where there is
+/// no window a desktop shows as a notice why the command `has_failed`.
+pub(crate) fn tell(is_desktop: bool, has_failed: bool, lines: &str) {
     let is_read = std::io::stderr().is_terminal() || lines.is_empty();
     if is_read || !(is_desktop || IS_IN_WINDOWS.load(Ordering::Relaxed)) {
         return;
     }
-    if let Ok(Way::Window(program)) = way() {
-        // Nobody is left to be told of what fails here.
-        let _ = pinentry::message(&program, Text { description: lines, ..Text::default() });
-    }
+    // Nobody is left to be told of what fails here.
+    let _ = match way() {
+        Ok(Way::Window(program)) => {
+            pinentry::message(&program, Text { description: lines, ..Text::default() })
+        }
+        _ if is_desktop && has_failed => notify(lines),
+        _ => Ok(()),
+    };
 }
 
 /// An answer that there must be, and is not.

@@ -1,5 +1,6 @@
 //! The command line: arguments in; data, messages and an exit status out.
 
+mod application;
 mod args;
 mod ask;
 mod assuan;
@@ -96,7 +97,18 @@ pub(crate) fn main() -> ExitCode {
     {
         return mount::reach(path.as_ref());
     }
+    if arguments.get(1).is_some_and(|argument| argument == application::WORD) {
+        return ExitCode::from(serve_desktop(arguments.get(2)));
+    }
     ExitCode::from(run_to_the_end(&arguments))
+}
+
+/// What the bus of a desktop started.
+fn serve_desktop(name: Option<&OsString>) -> u8 {
+    let console = Console::before_options(false);
+    let served =
+        forbid_dumps().and_then(|()| interrupt::watch(console)).and_then(|()| application::run(name));
+    served.map_or_else(|error| report(console, &error), |()| 0)
 }
 
 /// The helper of mount(8).
@@ -148,7 +160,7 @@ fn run(arguments: &[OsString]) -> u8 {
             Err(error) if error.kind() == ErrorKind::Interrupted => (report(console, &error), String::new()),
             Err(error) => (report(console, &error), report::in_words(&error)),
         };
-    ask::tell(is_desktop, &told);
+    ask::tell(is_desktop, status != 0, &told);
     status
 }
 

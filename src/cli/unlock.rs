@@ -132,7 +132,8 @@ fn is_directory(path: &Path) -> Error {
 
 /// Says which container could not be opened, and what may help.
 pub(crate) fn cannot_open(error: Error, path: &Path) -> Error {
-    let error = error.during(format!("cannot open {}", path.display()));
+    let cannot = format!("cannot open {}", path.display());
+    let error = error.during(&cannot);
     match error.fact() {
         Some(Fact::Zeros) => return error.with_hint(ALL_ZEROS),
         Some(Fact::NoContent) => return error.with_hint(NOTHING_LEFT),
@@ -146,12 +147,22 @@ pub(crate) fn cannot_open(error: Error, path: &Path) -> Error {
         ErrorKind::Permission if error.hint().is_none() && File::open(path).is_err() => {
             error.with_hint(way_to_rights(path))
         }
+        ErrorKind::NotFound if is_address(path) => {
+            let reason = "it is an address, and no file of this machine";
+            Error::new(ErrorKind::NotFound, reason).with_hint("copy the container here first").during(cannot)
+        }
         ErrorKind::NotFound if error.hint().is_none() => match with_ending(path) {
             Some(meant) => error.with_hint(format!("did you mean {}?", meant.display())),
             None => error,
         },
         _ => error,
     }
+}
+
+/// Whether it looks like what a file manager calls a file elsewhere: `smb://host/photos.vault`.
+fn is_address(path: &Path) -> bool {
+    let scheme = path.to_str().and_then(|path| Some(path.split_once("://")?.0));
+    scheme.is_some_and(|scheme| !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
 /// The container that `path` names without the ending of its name.

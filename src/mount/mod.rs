@@ -4,6 +4,7 @@
 //! entry. [`start`] makes one, [`unmount`](unmount()) ends one, [`list`] shows them all, [`clean_stale`] takes away what
 //! killed ones left.
 
+mod application;
 mod asking;
 mod bookmark;
 mod bus;
@@ -51,6 +52,7 @@ mod unmount;
 mod ways;
 mod whereabouts;
 
+pub use application::{Application, Wish, serve_application};
 pub use closing::{CloseAt, Closing, Occasion, WhenBusy};
 pub use compact::compact;
 pub use desktop::{OnDesktop, desktop_program, pinentry, show_folder};
@@ -66,6 +68,7 @@ pub use mountinfo::check_proc;
 pub use mountpoint::{
     is_made as is_made_mountpoint, make as make_mountpoint, remove_made as remove_made_mountpoint,
 };
+pub use notices::notify;
 pub use options::MountOptions;
 pub use others::{Other, others};
 pub use protocol::Target;

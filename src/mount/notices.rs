@@ -16,7 +16,11 @@ use std::{
 use zbus::{Connection, Variant, block_on, connection::Builder};
 
 use super::bus::check_owner;
-use crate::text::excerpt_within;
+use crate::{
+    error::{Error, ErrorKind, Result},
+    sys::session_bus,
+    text::excerpt_within,
+};
 
 /// What a notice is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +90,18 @@ impl Notices {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
         let _ended = self.end.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(LAST_MOMENT);
     }
+}
+
+/// Shows a line on the user's desktop, for who has no other way to tell him.
+///
+/// # Errors
+/// `Missing` where there is no session, `Io` where nobody shows notices there.
+pub fn notify(line: &str) -> Result<()> {
+    let address = session_bus::of_user()
+        .ok_or_else(|| Error::new(ErrorKind::Missing, "there is no bus of a session here"))?;
+    let notice = Notice { text: excerpt_within(line, TEXT), topic: Topic::Other, urgency: Urgency::High };
+    let shown = block_on(show(&address, NAME, &notice, 0));
+    shown.map(drop).map_err(|error| Error::caused_by(ErrorKind::Io, error))
 }
 
 /// Shows a notice, in the place of the one with the number `replaced` unless that is 0. Gives its number.

@@ -160,6 +160,11 @@ impl Place {
         self.who != Who::User
     }
 
+    /// The number of its user.
+    pub(crate) fn user(&self) -> u32 {
+        self.other().unwrap_or_else(|| geteuid().as_raw())
+    }
+
     /// The driver that file systems are mounted with.
     pub(crate) fn driver(&self) -> &'static str {
         match self.who {

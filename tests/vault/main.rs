@@ -7,6 +7,7 @@
     reason = "a test stops at the first thing that is not as it must be"
 )]
 
+mod application;
 mod builtin;
 mod bus;
 mod closing;
