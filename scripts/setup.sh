@@ -27,6 +27,7 @@ losetup         mount       mounting as root
 fio             fio         tests
 mkfs.xfs        xfsprogs    tests
 mkfs.btrfs      btrfs-progs tests
+bindfs          bindfs      tests
 mkfs.vfat       dosfstools  tests
 mkfs.exfat      exfatprogs  tests
 mkfs.ntfs       ntfs-3g     tests

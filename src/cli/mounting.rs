@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -261,7 +261,28 @@ fn open_now(path: &Path, header: HeaderFile<'_>, access: Access) -> Result<Conta
             _ => error,
         })
     })?;
+    if access == Access::ReadWrite {
+        refuse_twin(&container).map_err(|error| cannot_open(error, path))?;
+    }
     Ok(container)
+}
+
+/// Refuses to write to what a volume is mounted from by another path.
+///
+/// # Errors
+/// `Busy`.
+fn refuse_twin(container: &Container) -> Result<()> {
+    let uuid = container.header().ok().and_then(|header| header.describe().uuid);
+    let Some(twin) = mount::twin_of(container.file(), uuid.as_deref()) else { return Ok(()) };
+    let place = twin.shown_at().unwrap_or_else(|| twin.container.clone());
+    let reason = format!(
+        "it is the same file as {}, by another path, and that is mounted on {} (process {})",
+        twin.container.display(),
+        place.display(),
+        twin.pid
+    );
+    Err(Error::new(ErrorKind::Busy, reason)
+        .with_hint(format!("strongroom unmount {} first", command_word(&place))))
 }
 
 /// The same error, naming the mount or the processes that keep the container to themselves.
@@ -278,9 +299,17 @@ pub(crate) fn name_holder(error: Error, path: &Path) -> Error {
                     if mounted_by == "root" { "sudo".to_owned() } else { format!("sudo -u {mounted_by}") };
                 error.with_hint(format!("perhaps {mounted_by} has mounted it: {sudo} strongroom list"))
             }
+            None if is_block_device(path) => error.with_hint(
+                "a program uses it, or one of its partitions: lsblk shows what is mounted; the device of another partition (/dev/sdX2) \
+                 opens by itself",
+            ),
             None => error,
         },
     }
+}
+
+fn is_block_device(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.file_type().is_block_device())
 }
 
 /// Refuses a container that is mounted. Of what else uses it nothing is said.

@@ -25,7 +25,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     export::{Owners, Share},
     sys::{memory::LockedBytes, socket::send_descriptors, user::User},
-    volume::{Container, HeldFolder, LiveStatus, Work},
+    volume::{Container, HeldFolder, LiveStatus, Work, room_taken},
 };
 
 /// Where a volume becomes visible.
@@ -196,16 +196,15 @@ impl Save {
         if let Some(folder) = HeldFolder::of(container) {
             return self.check_room(folder.takes()?);
         }
-        let file = container.file().metadata()?;
         // The file behind a loop device may have lost its name.
-        if !file.is_file() && container.file_behind().is_none() {
+        let is_device = container.file().metadata().is_ok_and(|found| !found.is_file());
+        if is_device && container.file_behind().is_none() {
             return Err(Error::new(
                 ErrorKind::Usage,
                 "its container is a device, which can be copied at any time",
             ));
         }
-        let needed = if file.is_file() { file.blocks().saturating_mul(512) } else { container.file_len()? };
-        self.check_room(needed)
+        self.check_room(room_taken(container.file())?)
     }
 
     fn check_room(&self, needed: u64) -> Result<()> {

@@ -314,7 +314,7 @@ impl Record {
     }
 
     /// The entry as it is now: without the places that do not show any more.
-    fn shown(&self, table: &MountTable) -> Entry {
+    pub(super) fn shown(&self, table: &MountTable) -> Entry {
         if self.namespace.is_some() && self.namespace != namespaces::own() {
             // Mounts have other numbers here.
             return self.entry.clone();

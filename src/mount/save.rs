@@ -9,13 +9,13 @@ use std::{
     time::Duration,
 };
 
-use rustix::fs::{Access, access, statvfs};
+use rustix::fs::{Access, access, makedev, statvfs};
 
 use super::{
     bystanders::Bystanders,
     in_use::{HELD_LOST, explained},
     protocol::{self, Command, Outcome, Save},
-    registry::{Entry, Record, Unwritten},
+    registry::{Entry, Record, Unwritten, file_id},
     session::CONTROL,
     unmount::{Chosen, END_LIMIT, Slow, lossy, step_out, wait_for_end},
     whereabouts::{Body, Lost},
@@ -62,6 +62,7 @@ pub fn unmount_saving(
         return Err(Error::new(ErrorKind::Io, reason).during(action()).with_hint("leave out --save-as"));
     }
     let absolute = std::path::absolute(target)?;
+    refuse_inside(&record, &absolute).map_err(|error| error.during(action()))?;
     let target = if step_out(&record) { absolute.as_path() } else { target };
     // The server makes a copy of a folder, as it has the pieces.
     let copies = match record.body {
@@ -196,6 +197,17 @@ fn waiting(error: Error, target: &Path) -> Error {
         Some(action) => told.during(action),
         None => told,
     }
+}
+
+/// Refuses a copy in the volume that is to go, which it would keep in use.
+fn refuse_inside(record: &Record, target: &Path) -> Result<()> {
+    let folder = target.parent().unwrap_or(target);
+    let device = record.mount.map(|id| makedev(id.major, id.minor));
+    if device.is_none() || file_id(folder).map(|(device, _)| device) != device {
+        return Ok(());
+    }
+    let reason = format!("{} lies in the volume that is to be unmounted", folder.display());
+    Err(Error::new(ErrorKind::Usage, reason).with_hint("choose a FILE elsewhere"))
 }
 
 /// The room for a copy there: without bound where the file system does not say.

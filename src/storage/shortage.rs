@@ -13,12 +13,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::io::Errno;
+
 /// What came of writes that the medium did not take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lack {
     /// They wait for room.
     Waiting,
-    /// They wait to be allowed: the file is immutable, its file system read-only, or the process's limit on file sizes lower.
+    /// They wait to be allowed: the file is immutable, its file system read-only, or a limit lower, on file sizes or open files.
     Forbidden,
     /// They wait for the device to have its length again.
     Short,
@@ -74,6 +76,10 @@ impl Cause {
                 Some(Self::Forbidden)
             }
             ErrorKind::UnexpectedEof => Some(Self::Short),
+            // No piece can be opened: the limit of the process, or of the system.
+            _ if matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE)) => {
+                Some(Self::Forbidden)
+            }
             _ => None,
         }
     }

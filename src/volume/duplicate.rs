@@ -4,12 +4,12 @@ use std::{
     fs::File,
     io,
     ops::{ControlFlow, Range},
-    os::unix::fs::{FileExt, MetadataExt, fchown},
+    os::unix::fs::{FileExt, fchown},
     path::Path,
 };
 
 use rustix::{
-    fs::{Advice, SeekFrom, fadvise, ioctl_ficlone, seek, statvfs},
+    fs::{Advice, AtFlags, FileType, SeekFrom, StatxFlags, fadvise, ioctl_ficlone, seek, statvfs, statx},
     io::Errno,
 };
 
@@ -40,12 +40,12 @@ impl Duplicate {
     pub fn fill(&self, from: &File, progress: Progress<'_>) -> Result<()> {
         let to = self.0.container().file();
         // It belongs to whom the first one belongs, also where root copies it; where that cannot be, to the caller.
-        let owner = from.metadata()?;
-        drop(fchown(to, Some(owner.uid()), Some(owner.gid())));
+        let known = Known::of(from)?;
+        drop(fchown(to, Some(known.owner), Some(known.group)));
         if ioctl_ficlone(to, from).is_ok() {
             return Ok(to.sync_all()?);
         }
-        let len = length(from)?;
+        let len = known.len;
         to.set_len(len)?;
         let extents = extents(from, len)?;
         let total = 2 * extents.iter().map(|extent| extent.end - extent.start).sum::<u64>();
@@ -100,9 +100,40 @@ pub fn nameless_copy(from: &File, directory: &Path) -> Result<File> {
 
 /// Whether a copy of `from` fits into the folder `directory` now: as much room as the file takes, and a little more.
 pub fn has_room_for(from: &File, directory: &Path) -> io::Result<bool> {
-    let (metadata, there) = (from.metadata()?, statvfs(directory)?);
-    let takes = if metadata.is_file() { metadata.blocks().saturating_mul(512) } else { length(from)? };
+    let (takes, there) = (room_taken(from)?, statvfs(directory)?);
     Ok(has_room(&there, takes))
+}
+
+/// How many bytes of its medium a file takes; the length of a device.
+pub fn room_taken(file: &File) -> io::Result<u64> {
+    let known = Known::of(file)?;
+    Ok(known.taken.unwrap_or(known.len))
+}
+
+/// What is known of an open file or device.
+#[derive(Debug)]
+struct Known {
+    len: u64,
+    /// By a file.
+    taken: Option<u64>,
+    owner: u32,
+    group: u32,
+}
+
+impl Known {
+    /// The server of a file that others deleted there may know it no longer, and the kernel still does.
+    fn of(file: &File) -> io::Result<Self> {
+        let ask = |how| statx(file, "", AtFlags::EMPTY_PATH | how, StatxFlags::BASIC_STATS);
+        let (stat, is_gone) = match ask(AtFlags::empty()) {
+            Err(Errno::NOENT | Errno::STALE) => (ask(AtFlags::STATX_DONT_SYNC)?, true),
+            stat => (stat?, false),
+        };
+        let is_file = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::RegularFile;
+        // A device's metadata says 0.
+        let len = if is_gone { stat.stx_size } else { length(file)? };
+        let taken = is_file.then(|| stat.stx_blocks.saturating_mul(512));
+        Ok(Self { len, taken, owner: stat.stx_uid, group: stat.stx_gid })
+    }
 }
 
 fn step(done: &mut u64, len: usize, total: u64, progress: Progress<'_>) -> Result<()> {
@@ -137,7 +168,7 @@ fn length(file: &File) -> io::Result<u64> {
     Ok(seek(file, SeekFrom::End(0))?)
 }
 
-/// Where a file holds data: all of it on file systems that know no holes.
+/// Where a file holds data: all of it where its file system knows no holes, or the file no longer.
 fn extents(file: &File, len: u64) -> io::Result<Vec<Range<u64>>> {
     let mut extents = Vec::new();
     let mut offset = 0;
@@ -146,7 +177,7 @@ fn extents(file: &File, len: u64) -> io::Result<Vec<Range<u64>>> {
             Ok(start) => start,
             // Nothing but a hole up to the end.
             Err(Errno::NXIO) => break,
-            Err(Errno::INVAL | Errno::OPNOTSUPP) if extents.is_empty() => {
+            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOENT | Errno::STALE) if extents.is_empty() => {
                 extents.push(0..len);
                 break;
             }
@@ -167,7 +198,7 @@ const CHUNK_LEN: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, os::unix::fs::MetadataExt};
 
     use super::*;
 

@@ -41,7 +41,7 @@ pub use contents::{
 pub use convert::{Form, convert};
 pub use devices::DeviceName;
 pub use draft::{Draft, Occupant, occupant};
-pub use duplicate::{Duplicate, duplicate_to, has_room_for, nameless_copy};
+pub use duplicate::{Duplicate, duplicate_to, has_room_for, nameless_copy, room_taken};
 pub use erase::erase;
 pub use fill::{Progress, fill_around, fill_range, find_empty, prepare, prepare_storage};
 pub use grow::{LiveVolume, can_grow, grow, prepare_growth, shrink};
@@ -51,7 +51,8 @@ pub use header::{
 };
 pub use held_folder::HeldFolder;
 pub use partitions::{
-    PartitionContents, only_container, partition_flaw, partition_range, partitions_of, range_from,
+    PartitionContents, only_container, partition_flaw, partition_of_container, partition_range,
+    partitions_of, range_from,
 };
 pub use pieces::{NewPieces, check_pieces, container_file, glance};
 pub use pieces_resize::{grow_folder, shrink_folder};

@@ -2,6 +2,7 @@
 
 use std::{
     process::Command,
+    thread::sleep,
     time::{Duration, Instant},
 };
 
@@ -9,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::{
     memory::can_look_into_processes,
-    place::{leave_to_root, signal, wait_for_end_of, wait_until},
+    place::{is_running, leave_to_root, signal, wait_for_end_of, wait_until},
     world::{World, with_each_driver, with_vault},
 };
 
@@ -102,6 +103,47 @@ fn what_was_written_before_the_medium_was_full_is_whole_once_there_is_room() {
         wait_until("room", || world.listed()["unwritten"].is_null());
         assert_eq!(writer.wait(), Some(0), "{world}");
         world.done("unmount m");
+        world.mount();
+        world.shell("for file in 1 2 3 4; do seq ${file}000000 ${file}999999 | cmp - m/$file; done");
+        world.done("unmount m");
+        world.check_file_system();
+        world.shell("rm v.vault");
+        drop(medium);
+    });
+}
+
+/// A logout, or the end of a service, is no reason to lose what only lacks room.
+#[test]
+fn a_signal_does_not_end_a_volume_while_its_disk_is_full() {
+    if !rustix::process::geteuid().is_root() {
+        leave_to_root("make a medium that is full");
+        return;
+    }
+    with_each_driver("--size 64M --provision thin", |world| {
+        let medium = Medium::mount(world, "20M");
+        world.shell("cp --sparse=always v.vault full; rm v.vault; ln -s full/v.vault v.vault");
+        world.mount();
+        let write = "for file in 1 2 3 4; do seq ${file}000000 ${file}999999 > m/$file; done";
+        let mut writer = None;
+        if world.driver() == "kernel" {
+            // It takes all of it, and knows of no lack before it writes back.
+            world.shell(write);
+        } else {
+            writer = Some(world.shell_in_background(&format!("{write}; sync m/4")));
+            wait_until("the shortage", || world.listed()["unwritten"] == "waiting");
+        }
+        let server = world.server();
+        for _ in 0..2 {
+            signal(server, Signal::TERM);
+            wait_until("the shortage", || world.listed()["unwritten"] == "waiting");
+            sleep(Duration::from_secs(5));
+            assert!(is_running(server), "{world}");
+        }
+        medium.enlarge("400M");
+        wait_until("room", || world.listed()["unwritten"].is_null());
+        assert!(writer.is_none_or(|writer| writer.wait() == Some(0)), "{world}");
+        signal(server, Signal::TERM);
+        wait_for_end_of(server);
         world.mount();
         world.shell("for file in 1 2 3 4; do seq ${file}000000 ${file}999999 | cmp - m/$file; done");
         world.done("unmount m");

@@ -828,3 +828,45 @@ fn a_container_on_a_disk_that_was_unmounted_lazily_is_found_where_that_is_mounte
         world.shell("umount medium");
     });
 }
+
+/// A folder shown once more, as a network drive may show it: no lock on one side is seen on the other.
+#[test]
+fn one_file_is_not_written_to_by_two_paths_and_what_becomes_of_it_below_a_fuse_mount_is_noticed() {
+    with_vault("--size 32M --provision quick", |world| {
+        world.shell("mkdir real view other; mv v.vault real; bindfs --no-allow-other real view");
+        let mount = |path: &str, mountpoint: &str| {
+            world.strongroom(&format!("mount {path}/v.vault {mountpoint} --password-file password"))
+        };
+        for (first, second) in [("real", "view"), ("view", "real")] {
+            assert_eq!(mount(first, "m").status, Some(0), "{world}");
+            world.shell("seq 100000 > m/f; sync m/f");
+            let refused = mount(second, "other");
+            assert_eq!(refused.status, Some(5), "{world}: {refused:?}");
+            assert!(refused.errors.contains("it is the same file as"), "{world}: {refused:?}");
+            // A copy is another file, whatever its UUID and its times say.
+            world.shell("cp -p real/v.vault real/w.vault");
+            world.done("mount real/w.vault other --password-file password");
+            world.done("unmount other");
+            world.done("unmount m");
+        }
+        for (change, state) in [("rm real/v.vault", "deleted"), ("mv real/w.vault real/v.vault", "replaced")]
+        {
+            world.shell("cp -p real/w.vault real/v.vault");
+            assert_eq!(mount("view", "m").status, Some(0), "{world}");
+            world.shell(&format!("seq 200000 > m/g; sync m/g; {change}"));
+            // The kernel asks for a file's attributes again after a second.
+            wait_until(state, || world.listed()["container_state"] == state);
+            assert_eq!(world.strongroom("unmount m").status, Some(5), "{world}: {change}");
+            let inside = world.strongroom("unmount m --save-as m/saved");
+            assert_eq!(inside.status, Some(1), "{world}: {inside:?}");
+            assert!(inside.errors.contains("lies in the volume that is to be unmounted"), "{inside:?}");
+            world.done("unmount m --save-as saved");
+            world.done("mount saved m --password-file password");
+            world.shell("seq 200000 | cmp - m/g");
+            world.done("unmount m");
+            world.shell("rm -f saved real/v.vault");
+        }
+        let end = if world.is_root() { "umount" } else { "fusermount3 -u" };
+        world.shell(&format!("{end} view; rm -rf real view other"));
+    });
+}

@@ -1,6 +1,6 @@
 //! The way to a server's end: asked for by a command, or by itself; and what becomes of a container that was lost meanwhile.
 
-use std::{os::unix::net::UnixStream, path::Path, sync::atomic::Ordering};
+use std::{os::unix::net::UnixStream, path::Path, sync::atomic::Ordering, time::Duration};
 
 use super::{
     Next, Server,
@@ -17,9 +17,10 @@ use crate::{
         protocol::{self, Failure, Outcome, Rescued, Save},
         registry::Unwritten,
         session::DIRECTORY_PART,
+        sync::flush,
     },
     text::path::command_word,
-    volume::nameless_copy,
+    volume::{nameless_copy, while_moving},
 };
 
 impl Server {
@@ -163,6 +164,11 @@ impl Server {
     /// The end without a command. A container that lost its name is copied to where it was; where that cannot be, a volume
     /// that still shows stays, and the ciphertext of one that does not is held.
     pub(super) fn end_by_itself(&mut self, cause: Cause) -> Next {
+        if let Some(lack) = self.unsaved(cause) {
+            self.session.stop().store(false, Ordering::Relaxed);
+            self.tell(&format!("a volume stays mounted: {}", lack.reason()));
+            return Next::Serve;
+        }
         // One that others wrote to stays where it is.
         let loss = self.loss();
         let overwritten = loss.as_ref().and_then(Loss::damage);
@@ -189,6 +195,21 @@ impl Server {
             self.tell(&format!("a volume was unmounted: {}", damage.reason()));
         }
         self.save_lost((&loss, rescue), ended.lossy().or(overwritten))
+    }
+
+    /// Why what was written cannot be saved yet, and would be lost where a signal ended the volume. What there is no room for shows only
+    /// once it is written.
+    fn unsaved(&mut self, cause: Cause) -> Option<Error> {
+        let entry = self.session.record().entry.clone();
+        if cause != Cause::Signal || entry.read_only || !self.is_visible() {
+            return None;
+        }
+        let is_moving = while_moving(LAST_SYNC);
+        flush(&entry, || self.unwritten().is_none() && is_moving());
+        let lack = self.lack()?;
+        let unwritten = self.session.record().entry.unwritten;
+        matches!(unwritten, Some(Unwritten::Waiting | Unwritten::Forbidden | Unwritten::Short))
+            .then_some(lack)
     }
 
     /// The volume is down, and its container lost: saved as one of those asks who wait for the end, or else where that goes. They are
@@ -253,3 +274,6 @@ impl Server {
         }
     }
 }
+
+/// How long what the kernel holds may stand still before a signal ends the volume without it.
+const LAST_SYNC: Duration = Duration::from_secs(3);

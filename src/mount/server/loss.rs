@@ -16,7 +16,7 @@ use super::{
     events::{self, HoldEvent, Signals},
     files::{FileWatch, Found, Place},
     move_home,
-    rescue::{LostFile, LostFolder, Rescue, save_folder},
+    rescue::{LostFile, LostFolder, Rescue, save_folder, standing},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -219,12 +219,12 @@ impl Loss {
             let there = wanted.as_deref().and_then(Path::parent);
             let wanted =
                 there.is_some_and(|there| has_room_for(file, there).unwrap_or_default()).then_some(wanted);
-            let folders = path.parent().into_iter().chain(contact.home.as_deref());
-            let fitting = folders.filter(|folder| has_room_for(file, folder).unwrap_or_default());
+            let folder = standing(path);
+            let fitting = [Some(folder), contact.home.as_deref()].into_iter().flatten();
+            let fitting = fitting.filter(|folder| has_room_for(file, folder).unwrap_or_default());
             let folders: Vec<_> = fitting.map(Path::to_path_buf).collect();
             if folders.is_empty() && wanted.is_none() {
-                let folder = path.parent().unwrap_or(path).display();
-                let reason = format!("there is no room for a copy in {folder}");
+                let reason = format!("there is no room for a copy in {}", folder.display());
                 return Err(Error::new(ErrorKind::NoSpace, reason));
             }
             let name = path.file_name().unwrap_or_default().to_owned();

@@ -51,7 +51,7 @@ const MOMENT: Duration = Duration::from_millis(20);
 const LENGTHEN: &str = "make it as long as it was (lvextend, or truncate and losetup -c)";
 /// The ways out where a write is forbidden.
 const ALLOW: &str =
-    "make it writable again (chattr -i, mount -o remount,rw, blockdev --setrw, prlimit --fsize)";
+    "make it writable again (chattr -i, mount -o remount,rw, blockdev --setrw, prlimit --fsize or --nofile)";
 
 impl Server {
     /// Has `list` show where the container and its header file are now, and tells whoever can be reached if one is lost.

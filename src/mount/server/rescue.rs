@@ -63,6 +63,11 @@ impl Rescue {
     }
 }
 
+/// The folder that something lies in, or of those above the first that is still there.
+pub(super) fn standing(path: &Path) -> &Path {
+    path.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(path)
+}
+
 /// Copies `file` to `name.rescued` in `folder`, or to the first free name like that.
 fn copy_beside(file: &File, folder: &Path, name: &OsString) -> Result<PathBuf> {
     for number in 1..=MOST_RESCUED {
@@ -99,7 +104,7 @@ impl LostFolder {
         let has_room = |there: &Path| held.has_room_in(there).unwrap_or_default();
         let wanted = contact.wanted.clone().filter(|wanted| wanted.parent().is_some_and(has_room));
         let mut targets: Vec<_> = wanted.into_iter().collect();
-        for there in folder.parent().into_iter().chain(contact.home.as_deref()) {
+        for there in std::iter::once(standing(folder)).chain(contact.home.as_deref()) {
             let free = (1..=MOST_RESCUED).map(|number| there.join(name_of_copy(name, number)));
             let free = free.into_iter().find(|target| target.symlink_metadata().is_err());
             targets.extend(free.filter(|_| has_room(there)));
