@@ -11,7 +11,7 @@ mod place;
 
 use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, process::Command};
 
-use luks_image::{COPY_LEN, DATA_OFFSET, luks1, luks2, make_checksum_right};
+use luks_image::{COPY_LEN, DATA_OFFSET, luks1, luks2, luks2_of, make_checksum_right, metadata};
 use place::{CHEAP, Place, is_skipped};
 use rustix::process::geteuid;
 
@@ -106,6 +106,70 @@ fn a_header_without_its_magic_is_found_and_rebuilt() {
     }
 }
 
+/// A new GPT takes the binary headers of both copies, and the first one's text.
+#[test]
+fn of_the_text_of_the_second_copy_alone_a_luks2_header_is_rebuilt() {
+    let place = place();
+    let whole = place.bytes("c2");
+    for (uuid_is_left, lost) in [(true, 512..COPY_LEN + 4096), (false, 0..COPY_LEN + 4096)] {
+        let mut bytes = whole.clone();
+        bytes[lost].fill(0);
+        place.make_file("text", &bytes);
+        let looked = place.strongroom("header repair --scan text");
+        assert_eq!(looked.status, Some(0), "{looked:?}");
+        assert!(looked.out.contains("of which only the text is left"), "{looked:?}");
+        assert!(looked.out.contains("strongroom header repair --scan text rebuilds it"), "{looked:?}");
+        assert_eq!(place.bytes("text"), bytes, "nothing is written unasked");
+        let rebuilt = place.strongroom("header repair --scan text --yes");
+        assert_eq!(rebuilt.status, Some(0), "{rebuilt:?}");
+        let told = place.json("info text");
+        assert_eq!(told["uuid"] == UUID, uuid_is_left, "{told}");
+        let copies = told["headers"].as_array().unwrap();
+        assert!(copies.iter().all(|copy| copy["state"] == "current"), "{copies:?}");
+        assert_eq!(place.done("key test text --password-file secret"), "keyslot 0 opens\n");
+        assert_eq!(place.bytes("text")[2 * COPY_LEN..], whole[2 * COPY_LEN..], "the rest stays");
+        place.shell("rm -f text.replaced*");
+    }
+    // In a partition of a disk it is that which is rebuilt.
+    let mut bytes = whole;
+    bytes[512..COPY_LEN + 4096].fill(0);
+    let mut disk = vec![0; 1 << 20];
+    put_partition_table(&mut disk);
+    disk[454..458].copy_from_slice(&2048_u32.to_le_bytes());
+    disk.extend(bytes);
+    place.make_file("disk", &disk);
+    let looked = place.strongroom("header repair --scan disk");
+    assert!(looked.out.contains("header repair --scan disk --partition 1 rebuilds it"), "{looked:?}");
+    place.done("header repair --scan disk --partition 1 --yes");
+    assert_eq!(place.done("key test disk --partition 1 --password-file secret"), "keyslot 0 opens\n");
+}
+
+#[test]
+fn what_tells_of_no_container_is_erased_by_force_only() {
+    let place = place();
+    let noise: Vec<u8> =
+        (0..1 << 20).map(|index: u32| index.wrapping_mul(2_654_435_761).to_be_bytes()[1]).collect();
+    place.make_file("noise", &noise);
+    for format in ["native", "luks1", "luks2"] {
+        let refused = place.strongroom(&format!("erase noise --yes --format {format}"));
+        assert_eq!(refused.status, Some(4), "{format}: {refused:?}");
+        assert!(
+            refused.errors.contains(&format!("nothing shows a container of the format {format}")),
+            "{refused:?}"
+        );
+        assert_eq!(place.bytes("noise"), noise);
+    }
+    // Nobody can tell FreeOTFE from VeraCrypt, which has another header at the end.
+    place.done("erase noise --yes --format freeotfe -q");
+    let left = place.bytes("noise");
+    for place in [0..512, (1 << 20) - (128 << 10)..(1 << 20)] {
+        assert!(left[place.clone()] != noise[place.clone()], "{place:?}");
+    }
+    // What shows goes first, and then what was named.
+    place.done("erase c2 --yes --force --format freeotfe -q");
+    assert_eq!(place.strongroom("key test c2 --password-file secret").status, Some(4));
+}
+
 #[test]
 fn beside_a_whole_second_copy_a_partition_table_goes_by_force_only() {
     for put in [put_partition_table, put_partition_table_alone] {
@@ -125,8 +189,16 @@ fn beside_a_whole_second_copy_a_partition_table_goes_by_force_only() {
         }
         let looked = place.strongroom("header repair --scan c2");
         assert_eq!(looked.status, Some(0), "{looked:?}");
-        assert!(looked.out.contains("--format luks2 opens it as it is"), "{looked:?}");
+        assert!(looked.out.contains("--format luks2 --read-only opens it as it is"), "{looked:?}");
         assert_eq!(place.done("key test c2 --format luks2 --password-file secret"), "keyslot 0 opens\n");
+        let refused = place
+            .strongroom("key change c2 --format luks2 --password-file secret --new-password-file secret");
+        assert_ne!(refused.status, Some(0), "{refused:?}");
+        let refused = place.strongroom("mount c2 m --block --format luks2 --password-file secret");
+        assert!(
+            refused.errors.contains("partition table is in the place of its first header copy"),
+            "{refused:?}"
+        );
         assert_eq!(place.bytes("c2"), bytes);
         for command in [
             "header repair --scan c2 --yes",
@@ -325,12 +397,19 @@ fn header_files_of_every_format_are_tested_and_listed_and_not_mounted() {
 #[test]
 fn the_header_of_another_container_is_restored_by_force_only_and_the_old_one_is_kept() {
     let place = place();
-    place.make_file("other", stranger());
+    let key = b"another key, which is 32 bytes..";
+    place.make_file("other", luks2_of(&metadata(key), key, SECRET));
     place.done("header backup other other.h -q");
+    // A UUID can be changed; the key tells whose header it is.
+    place.make_file("renamed", stranger());
+    place.done("header restore renamed other.h --yes --force -q");
+    place.make_file("renamed", stranger());
+    place.done("header backup c2 c2.h -q");
+    place.done("header restore renamed c2.h --yes -q");
     let before = place.bytes("c2");
     let refused = place.strongroom("header restore c2 other.h --yes");
     assert_eq!(refused.status, Some(5), "{refused:?}");
-    assert!(refused.errors.contains("the header of another container"), "{refused:?}");
+    assert!(refused.errors.contains("its header has another volume key"), "{refused:?}");
     assert_eq!(place.bytes("c2"), before);
 
     let restored = place.json("header restore c2 other.h --yes --force");

@@ -91,7 +91,8 @@ fn a_veracrypt_container_at_the_end_of_a_longer_medium_is_opened_where_it_begins
             found.contains(&format!("offset {start}: veracrypt container, opened by its header")),
             "{found}"
         );
-        let opens = format!("strongroom mount d MOUNTPOINT --offset {start} --format veracrypt opens it");
+        let opens =
+            format!("strongroom mount d MOUNTPOINT --offset {start} --format veracrypt --pim 1 opens it");
         assert!(found.contains(&opens), "{found}");
         place.done(&format!("export d out --yes --offset {start} {VERACRYPT} -q"));
         assert!(place.bytes("out") == place.bytes("plain"));
@@ -102,7 +103,7 @@ fn a_veracrypt_container_at_the_end_of_a_longer_medium_is_opened_where_it_begins
         harmed[start..start + 512].fill(0);
         place.make_file("d", &harmed);
         let found = place.done(&format!("header repair --scan d {VERACRYPT}"));
-        let opens = format!("--offset {start} --format veracrypt --backup-header opens it");
+        let opens = format!("--offset {start} --format veracrypt --backup-header --pim 1 opens it");
         assert!(found.contains(&opens), "{found}");
         place.done(&format!("key test d --offset {start} --backup-header {VERACRYPT}"));
         place.done(&format!("header repair d --offset {start} --backup-header --yes {VERACRYPT} -q"));
@@ -226,13 +227,10 @@ fn put_backup_gpt(disk: &mut [u8]) {
 fn no_header_goes_over_a_partition_or_a_container_that_begins_behind_the_start() {
     let place = with_luks2();
     let container = place.bytes("c");
-    let mut disk = [vec![0; 32 << 10], container.clone(), vec![0; 64 << 10]].concat();
-    put_backup_gpt(&mut disk);
-    let mut nothing_in_it = vec![0; disk.len()];
+    let mut nothing_in_it = vec![0; (96 << 10) + container.len()];
     put_backup_gpt(&mut nothing_in_it);
     let shifted = |by: usize| [vec![0; by], container.clone()].concat();
     for (disk, option) in [
-        (disk, "--partition 1"),
         (nothing_in_it, "--partition 1"),
         (shifted(4096), "--offset 4096"),
         (shifted(32 << 10), "--offset 32768"),
@@ -246,7 +244,12 @@ fn no_header_goes_over_a_partition_or_a_container_that_begins_behind_the_start()
         let restored = place.strongroom(&format!("header restore d c.h --yes {option}"));
         assert_eq!(restored.status, Some(0), "{option}: {restored:?}");
         place.done(&format!("key test d {option} --password-file secret"));
-        let forced = place.strongroom("header restore d c.h --yes --force");
+        let mut forced = place.strongroom("header restore d c.h --yes --force");
+        if option == "--partition 1" {
+            // By now the partition bears it.
+            assert_eq!(forced.status, Some(1), "{forced:?}");
+            forced = place.strongroom("header restore d c.h --yes --force --offset 0");
+        }
         assert_eq!(forced.status, Some(0), "{forced:?}");
         assert!(forced.errors.contains(&format!("belongs there: {option}")), "{forced:?}");
         place.shell("rm -f d.replaced*");
@@ -320,6 +323,79 @@ fn no_header_goes_over_a_file_system_a_table_or_swap_space_that_begins_behind_th
     disk[8192..8196].copy_from_slice(b"\x1f\x8b\x08\0");
     place.make_file("d", &disk);
     assert_eq!(place.strongroom("header restore d c.h --yes").status, Some(0));
+}
+
+/// A table at the start, whose partition 1 begins at 32 KiB.
+fn put_mbr(disk: &mut [u8]) {
+    let sectors = u32::try_from(disk.len() / 512 - 64).unwrap();
+    disk[450] = 0x83;
+    disk[454..458].copy_from_slice(&64_u32.to_le_bytes());
+    disk[458..462].copy_from_slice(&sectors.to_le_bytes());
+    disk[510..512].copy_from_slice(b"\x55\xaa");
+}
+
+#[test]
+fn over_a_table_of_partitions_the_refusal_names_the_partition_and_where_it_bears_the_header_force_changes_nothing()
+ {
+    let place = with_luks2();
+    place.done(&format!("create n --size 4M --filesystem none --provision thick {NATIVE}"));
+    place.done("header backup n n.h -q");
+    for (name, restore) in
+        [("c", "header restore d c.h --yes"), ("n", "header restore d n.h --yes --password-file password")]
+    {
+        let mut disk = [vec![0; 32 << 10], place.bytes(name)].concat();
+        put_mbr(&mut disk);
+        place.make_file("d", &disk);
+        for command in [restore.to_owned(), format!("{restore} --force")] {
+            let refused = place.strongroom(&command);
+            assert_eq!(refused.status, Some(1), "{command}: {refused:?}");
+            assert!(
+                refused.errors.contains("partition 1 holds the container that this header belongs to"),
+                "{refused:?}"
+            );
+            assert!(refused.errors.contains("--partition 1 restores it there"), "{refused:?}");
+            assert!(place.bytes("d") == disk, "{command}");
+        }
+        // Its header is lost: only the table shows where it belongs.
+        disk[32 << 10..].fill(0);
+        place.make_file("d", &disk);
+        let refused = place.strongroom(restore);
+        assert_eq!(refused.status, Some(5), "{refused:?}");
+        assert!(refused.errors.contains("if the header belongs there: --partition 1"), "{refused:?}");
+        assert!(place.bytes("d") == disk);
+        let restored = place.strongroom(&format!("{restore} --partition 1"));
+        assert_eq!(restored.status, Some(0), "{restored:?}");
+    }
+}
+
+#[test]
+fn a_scan_of_a_disk_says_nothing_untrue_of_a_whole_container_in_a_partition() {
+    let place = Place::of_this_user();
+    place.done(&format!("create n --size 4M --filesystem none --provision thick {NATIVE}"));
+    let mut disk = [vec![0; 32 << 10], place.bytes("n")].concat();
+    put_mbr(&mut disk);
+    place.make_file("d", &disk);
+    let looked = place.strongroom("header repair --scan d");
+    assert_eq!(looked.status, Some(0), "{looked:?}");
+    assert!(!looked.errors.contains("--offset names"), "{looked:?}");
+    disk[(32 << 10) + 100] ^= 1;
+    place.make_file("d", &disk);
+    let looked = place.strongroom("header repair --scan d --partition 1");
+    assert!(looked.out.contains("strongroom header repair d --partition 1 rebuilds it"), "{looked:?}");
+    place.done("header repair d --partition 1 --password-file password -q");
+    // Told is where the container begins, not where the copy stands.
+    disk[32 << 10..][..64 << 10].fill(0);
+    place.make_file("d", &disk);
+    let found = place.json("header repair --scan d");
+    let copy = &found["copies"][0]["offset"];
+    let restored = place.strongroom(&format!(
+        "header repair --scan d --offset {copy} --yes --force --password-file password"
+    ));
+    assert_eq!(restored.status, Some(0), "{restored:?}");
+    assert!(
+        restored.errors.contains("restored the header of what begins at byte 32768 of d"),
+        "{restored:?}"
+    );
 }
 
 #[test]

@@ -205,7 +205,7 @@ fn a_scan_with_a_format_finds_headers_that_show_nothing_and_says_what_opens_them
     let scan = "header repair --scan disk --format veracrypt --prf sha512 --pim 1 --password-file";
     let found = place.strongroom(&format!("{scan} password"));
     assert_eq!(found.status, Some(0), "{found:?}");
-    let command = "strongroom mount disk MOUNTPOINT --partition 1 --format veracrypt opens it";
+    let command = "strongroom mount disk MOUNTPOINT --partition 1 --format veracrypt --pim 1 opens it";
     assert!(found.out.contains("offset 1048576: veracrypt container"), "{found:?}");
     assert!(found.out.contains(command), "{found:?}");
     place

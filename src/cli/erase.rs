@@ -15,6 +15,7 @@ use strongroom::{
 use super::{
     args::EraseOptions,
     ask,
+    header::check_kernel_use,
     info::counted,
     interrupt,
     mounting::name_holder,
@@ -42,6 +43,7 @@ fn erase_container(console: Console, options: &EraseOptions) -> Result<()> {
         format: options.format.named(),
         part: options.place.part(),
     };
+    check_kernel_use(path)?;
     let mut container = interrupt::asking_at_liberty(path, || {
         let mut container = Container::open(path, Access::ReadWrite)?;
         attach(&mut container, header, |header| Container::open(header, Access::ReadWrite))?;
@@ -98,9 +100,14 @@ fn formats_of(container: &Container, force: bool) -> Result<Vec<&'static dyn For
         if !force {
             refuse_others(container, named)?;
         }
-        // What shows there would open as before, whatever it is said to be.
+        // What shows there would open as before, whatever it is said to be, and goes first: each erasure ends with a look for it.
         let shown = by_signature(&*container.storage())?.filter(|shown| shown.name() != named.name());
-        return Ok(std::iter::once(named).chain(shown).collect());
+        // Nobody knows which of the formats without a signature it is.
+        let is_one = |format: &&dyn Format| {
+            format.name() == named.name() || shows_nothing(named) && shows_nothing(*format)
+        };
+        let named = FORMATS.iter().copied().filter(is_one);
+        return Ok(shown.into_iter().chain(named).collect());
     }
     match container.format() {
         Ok(format) => Ok(vec![format]),
@@ -120,10 +127,21 @@ fn refuse_others(container: &Container, named: &dyn Format) -> Result<()> {
         (Some(other), _) if other.name() == named.name() => return Ok(()),
         (Some(other), _) => (ErrorKind::Usage, format!("a {} header", other.name())),
         (None, Some(data)) => (ErrorKind::NotAContainer, data.to_owned()),
-        (None, None) => return Ok(()),
+        (None, None) if shows_nothing(named) => return Ok(()),
+        (None, None) => {
+            let reason = format!("nothing shows a container of the format {}", named.name());
+            return Err(Error::new(ErrorKind::NotAContainer, reason).with_hint(
+                "if it is one of VeraCrypt, TrueCrypt or FreeOTFE: --format; --force overwrites the places of its header nevertheless",
+            ));
+        }
     };
     let reason = format!("this is {what}, and no container of the format {}", named.name());
     Err(Error::new(kind, reason).with_hint("leave --format out; --force overwrites it nevertheless"))
+}
+
+/// Whether containers of a format look like random bytes.
+fn shows_nothing(format: &dyn Format) -> bool {
+    matches!(format.name(), "veracrypt" | "truecrypt" | "freeotfe")
 }
 
 fn confirm(name: &str, info: Option<&HeaderInfo>) -> Result<()> {

@@ -1,6 +1,7 @@
 //! `header backup` and `header restore`; `header repair` is below.
 
 pub(super) mod opaque;
+mod refusals;
 mod repair;
 
 use std::{
@@ -13,10 +14,7 @@ use serde::Serialize;
 use strongroom::{
     crypto::rng::OsRng,
     error::{Error, ErrorKind, Result},
-    format::{
-        Format, HeaderInfo, HeaderRestore, KeyslotInfo, Unlocked, luks1::Luks1, luks2::Luks2, native::Native,
-    },
-    storage::Storage,
+    format::{Format, HeaderInfo, HeaderRestore, KeyslotInfo, Unlocked, native::Native},
     sys::in_use::{KernelUse, kernel_use_of},
     text::{
         in_quotes,
@@ -24,11 +22,11 @@ use strongroom::{
     },
     volume::{
         Access, Container, Kept, Stranger, backup_header, by_signature, header_without_container,
-        keep_replaced, open_for_backup, plan_restore, recognise_data,
-        signature::{self, Owner},
-        stranger_within, trace_at_start,
+        keep_replaced, open_for_backup, plan_restore, trace_at_start,
     },
 };
+
+use refusals::{Consent, Overwriting, known_data, needs_force, refuse_elsewhere, refuse_noise, strangers};
 
 use super::{
     args::{HeaderBackupOptions, HeaderCommand, HeaderRestoreOptions, PlaceOptions},
@@ -153,24 +151,24 @@ fn restore(console: Console, options: &HeaderRestoreOptions) -> Result<()> {
             .with_hint(refusal.hint().unwrap_or_default()));
     }
     check_terminal(options.yes, path)?;
-    refuse_noise(path, &container, &*restore, options.yes, options.force)?;
+    let consent = Consent { is_agreed: options.yes, is_forced: options.force };
+    refuse_noise(path, &container, &*restore, consent)?;
     // Also where the second copy shows that it belongs here: what took the first one's place is somebody's.
     // What is in the header file of a folder of pieces is the container's.
     if container.pieces().is_none() && !bears_its_header(&container, &*restore)? {
-        let format = restore.source().describe().format;
-        refuse_known_data(path, &*container.storage(), format, options.yes, options.force)?;
-        let is_known = restore.is_recognised();
-        refuse_strangers(path, &container, &restore.places(), is_known, options.yes, options.force)?;
+        let source = restore.source().describe();
+        refuse_elsewhere(path, &container, options.unlock.place, source.uuid.as_deref())?;
+        let overwriting = Overwriting {
+            path,
+            container: &container,
+            format: source.format,
+            ranges: &restore.places(),
+            is_known: restore.is_recognised(),
+        };
+        overwriting.check(consent)?;
     }
-    let replacement = Replacement {
-        console,
-        path,
-        place: options.unlock.place,
-        source: file,
-        is_agreed: options.yes,
-        is_forced: options.force,
-        is_part: false,
-    };
+    let replacement =
+        Replacement { console, path, place: options.unlock.place, source: file, consent, is_part: false };
     let unlocked = if restore.takes_secret() {
         options.unlock.check_source()?;
         Some(unlock(console, file, restore.source(), &options.unlock, options.keyslot.slot)?)
@@ -189,9 +187,7 @@ struct Replacement<'a> {
     place: PlaceOptions,
     /// Where the new header comes from.
     source: &'a Path,
-    is_agreed: bool,
-    /// Also over what is another's.
-    is_forced: bool,
+    consent: Consent,
     /// The result is part of another one, which will be printed.
     is_part: bool,
 }
@@ -204,7 +200,7 @@ impl Replacement<'_> {
         restore: &dyn HeaderRestore,
         unlocked: Option<&Unlocked>,
     ) -> Result<Vec<Replaced>> {
-        if let (Some(loss), true, false) = (restore.loses(unlocked), self.is_agreed, self.is_forced) {
+        if let Some(loss) = restore.loses(unlocked).filter(|_| self.consent.is_short()) {
             return Err(needs_force(self.path, loss));
         }
         let cannot_restore =
@@ -217,7 +213,7 @@ impl Replacement<'_> {
             self.console.warn(&warning);
         }
         let question = format!("The header of {} will be replaced.", self.place.name(self.path));
-        agree(&question, self.is_agreed)?;
+        agree(&question, self.consent.is_agreed)?;
         let replaced = self.keep(|folders| keep_replaced(container, restore, folders, &OsRng))?;
         restore.write(&*container.storage(), unlocked).map_err(cannot_restore)?;
         if let Some(unlocked) = unlocked.filter(|_| source.format == Native.name()) {
@@ -237,7 +233,7 @@ impl Replacement<'_> {
 
     /// Keeps what will be overwritten, and says where.
     fn keep(&self, take: impl FnOnce(&[PathBuf]) -> Result<Vec<Kept>>) -> Result<Vec<Replaced>> {
-        keep(self.console, self.path, Some(self.source), self.is_forced, take)
+        keep(self.console, self.path, Some(self.source), self.consent.is_forced, take)
     }
 
     /// What speaks against it.
@@ -355,66 +351,6 @@ pub(crate) fn check_kernel_use(path: &Path) -> Result<()> {
     Err(Error::new(ErrorKind::Busy, reason).with_hint(hint))
 }
 
-/// Refuses to overwrite a file system, a partition table, a header of another format or what else is known without being asked about or
-/// forced to. What is left of a header of this `format` is none of these.
-fn refuse_known_data(
-    path: &Path,
-    storage: &dyn Storage,
-    format: &str,
-    is_agreed: bool,
-    is_forced: bool,
-) -> Result<()> {
-    if !is_agreed || is_forced {
-        return Ok(());
-    }
-    match known_data(storage, format)? {
-        Some(lost) => Err(needs_force(path, format!("this is {lost}, which would be overwritten"))),
-        None => Ok(()),
-    }
-}
-
-/// Refuses to overwrite what could be random bytes without being asked about or forced to, where no header is left.
-fn refuse_noise(
-    path: &Path,
-    container: &Container,
-    restore: &dyn HeaderRestore,
-    is_agreed: bool,
-    is_forced: bool,
-) -> Result<()> {
-    if !is_agreed || is_forced || restore.present().is_some() || !container.shows_nothing()? {
-        return Ok(());
-    }
-    let reason = "it may be a VeraCrypt or TrueCrypt container, which shows no header and would be lost";
-    Err(needs_force(path, reason))
-}
-
-/// Refuses to overwrite partitions, containers and file systems that begin behind the start, without being asked about or forced to.
-/// `is_known` says that something there shows whose the header is.
-fn refuse_strangers(
-    path: &Path,
-    container: &Container,
-    ranges: &[Range<u64>],
-    is_known: bool,
-    is_agreed: bool,
-    is_forced: bool,
-) -> Result<()> {
-    if !is_agreed || is_forced {
-        return Ok(());
-    }
-    let Some(Stranger { what, option }) = strangers(container, ranges, is_known)? else { return Ok(()) };
-    let error = needs_force(path, format!("{what}, which would be overwritten"));
-    let Some(option) = option else { return Err(error) };
-    Err(error.with_first_hint(format!("if the header belongs there: {option}")))
-}
-
-/// What of another begins in the bytes that will be written. A header file holds nothing else.
-fn strangers(container: &Container, ranges: &[Range<u64>], is_known: bool) -> Result<Option<Stranger>> {
-    match container.header_path() {
-        Some(_) => Ok(None),
-        None => stranger_within(&container.storage(), ranges, is_known),
-    }
-}
-
 /// Places in words: `its first 65536 bytes, and 65536 from byte 1048576`.
 fn written(places: &[Range<u64>]) -> String {
     let mut sorted = places.to_vec();
@@ -456,22 +392,6 @@ fn bears_its_header(container: &Container, restore: &dyn HeaderRestore) -> Resul
     Ok(restore.present().is_some() && found == Some(restore.source().describe().format))
 }
 
-/// What is known of the data where a header of `format` belongs, and is none of that format.
-fn known_data(storage: &dyn Storage, format: &str) -> Result<Option<&'static str>> {
-    // With a detached header it is the header file that is written to.
-    let place = storage.header().unwrap_or(storage);
-    let head = signature::read_head(place)?;
-    let is_own = match signature::recognise(&head).map(|found| found.owner) {
-        Some(Owner::Native) => format == Native.name(),
-        Some(Owner::Luks) => [Luks1.name(), Luks2.name()].contains(&format),
-        _ => false,
-    };
-    if is_own {
-        return Ok(None);
-    }
-    Ok(recognise_data(place)?.or_else(|| trace_at_start(place)))
-}
-
 /// Fails early where a question will have to be asked and nobody can answer.
 fn check_terminal(is_agreed: bool, path: &Path) -> Result<()> {
     if is_agreed || ask::is_possible() {
@@ -495,13 +415,6 @@ fn agree_by(question: &str, answer: &str, is_agreed: bool, hint: &str) -> Result
         return Ok(());
     }
     ask::confirm_by(question, answer).map_err(|error| error.with_hint(hint))
-}
-
-/// Where `--yes` alone does not do, for the reason given.
-fn needs_force(path: &Path, reason: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Exists, reason)
-        .during(format!("cannot replace the header of {}", path.display()))
-        .with_hint("--force with --yes overwrites it; without both you are asked")
 }
 
 /// What gets on where a header file cannot be restored.

@@ -118,9 +118,10 @@ fn check_format(path: &Path, header: &dyn Header) -> Result<()> {
         return Ok(());
     }
     let reason = format!("only containers of strongroom's own format are re-encrypted, not {format}");
+    let in_place = if format.starts_with("luks") { "cryptsetup reencrypt does it in place; or " } else { "" };
     Err(Error::new(ErrorKind::Usage, reason)
         .during(format!("cannot re-encrypt {}", path.display()))
-        .with_hint("strongroom export, then strongroom import into a new container"))
+        .with_hint(format!("{in_place}strongroom export, then strongroom import into a new container")))
 }
 
 /// The server of the volume does the work; this watches it.

@@ -12,6 +12,7 @@ mod luks;
 pub mod luks1;
 pub mod luks2;
 pub mod native;
+mod noise;
 pub mod partitions;
 pub mod scan;
 pub mod signature;
@@ -25,7 +26,8 @@ pub use finding::{Finding, Object, Severity};
 pub use fingerprint::{Fact, Fingerprint, State, Subject, digest_of, hex};
 pub use growth::{CutEnd, End, Growth, OpenEnd, Shrinkage};
 pub use info::{CopyInfo, CopyState, Detail, HeaderInfo, KdfInfo, KeyslotInfo};
-pub use uuid::{hyphenated, new_uuid, parse_uuid};
+pub use noise::looks_random;
+pub use uuid::{hyphenated, new_uuid, parse_uuid, uuid_of};
 
 use std::{fmt, ops::Range, sync::Arc, time::Duration};
 

@@ -31,5 +31,6 @@ pub fn scan(
         findings.luks.look_at(storage, sector, offset);
     })?;
     findings.native.unreadable = unreadable;
+    findings.luks.finish(storage);
     Ok(findings)
 }

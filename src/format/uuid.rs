@@ -6,9 +6,14 @@ use crate::{crypto::rng::Rng, error::Result};
 pub fn new_uuid(rng: &dyn Rng) -> Result<[u8; 16]> {
     let mut uuid = [0; 16];
     rng.fill(&mut uuid)?;
-    uuid[6] = (uuid[6] & 0x0f) | 0x40;
-    uuid[8] = (uuid[8] & 0x3f) | 0x80;
-    Ok(uuid)
+    Ok(uuid_of(uuid))
+}
+
+/// These bytes with version and variant set.
+pub fn uuid_of(mut bytes: [u8; 16]) -> [u8; 16] {
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    bytes
 }
 
 /// Reads a UUID as RFC 9562 writes it; `None` for anything else.

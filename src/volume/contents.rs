@@ -139,7 +139,7 @@ pub fn remains(storage: &Arc<dyn Storage>, path: &Path) -> Result<Option<String>
     }
     if Luks2.read_header(&**storage).is_ok() {
         return Ok(Some(format!(
-            "a whole copy of a LUKS2 header stands behind it: --format luks2 opens that; header repair --scan {path} tells more"
+            "a whole copy of a LUKS2 header stands behind it: --format luks2 --read-only opens that; header repair --scan {path} tells more"
         )));
     }
     let is_luks1 = head.starts_with(b"LUKS\xba\xbe\0\x01") && signature::is_partition_table(&head);

@@ -32,10 +32,11 @@ pub fn grow(container: &Container, growth: &dyn Growth, rng: &dyn Rng, progress:
     let old_len = storage.size()?;
     let can_resize = storage.limits().can_resize;
     if !can_resize && growth.container_len() > old_len {
-        return Err(Error::new(ErrorKind::Unsupported, "a block device, or what is read-only, cannot grow")
-            .with_hint(
-                "enlarge the partition first, or copy the files into a container on a larger device",
-            ));
+        let what =
+            if container.section().is_some() { "a part of a file or device" } else { "a block device" };
+        return Err(Error::new(ErrorKind::Unsupported, format!("{what} is as large as it is")).with_hint(
+            "enlarge the partition first (max takes all of it), or copy the files into a container on a larger device",
+        ));
     }
     growth.check(&*storage)?;
     let set_aside = || if can_resize { set_aside_behind_end(container, growth.to_reserve()) } else { Ok(()) };

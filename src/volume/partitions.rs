@@ -102,6 +102,23 @@ fn contents(storage: &Arc<dyn Storage>, size: u64, partition: Partition) -> Resu
     Ok(PartitionContents { partition, format, contents, is_file_system, is_cut_off })
 }
 
+/// The number of the partition whose container has this UUID.
+///
+/// # Errors
+/// What reading gave.
+pub fn partition_of_container(storage: &Arc<dyn Storage>, uuid: &str) -> Result<Option<u32>> {
+    let size = storage.size()?;
+    for found in partitions_of(storage)?.into_iter().filter(|found| found.format.is_some()) {
+        let Some(range) = found.partition.range(size) else { continue };
+        let section = Section::new(Arc::clone(storage), range)?;
+        let header = by_signature(&section)?.and_then(|format| format.read_header(&section).ok());
+        if header.is_some_and(|header| header.describe().uuid.as_deref() == Some(uuid)) {
+            return Ok(Some(found.partition.number));
+        }
+    }
+    Ok(None)
+}
+
 /// The one partition that holds a container, of what is no container itself. `None` where there are none or several.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use super::{PartitionContents, by_signature, partitions_of};
 use crate::{
     error::Result,
     format::{
-        Format, Header,
+        Format, Header, looks_random,
         signature::{self, Owner},
     },
     storage::{Section, Storage},
@@ -38,11 +38,16 @@ pub fn stranger_within(
         partition.is_some_and(|partition| ranges.iter().any(|range| meet(&partition, range)))
     };
     let partitions = partitions_of(storage)?;
-    let mut met = partitions.iter().filter(is_met);
-    let first = met.clone().next();
-    if let Some(found) = met.find(|found| found.format.is_some()).or(first) {
+    if let Some(found) = likeliest(partitions.iter().filter(is_met)) {
         return Ok(Some(in_partition(found)));
     }
+    let is_table_met = ranges.iter().any(|range| range.start == 0) && has_table(&**storage)?;
+    if let Some(found) = likeliest(partitions.iter()).filter(|_| is_table_met) {
+        return Ok(Some(in_partition(found)));
+    }
+    let mut first = [0; SECTOR];
+    // What is noise from the start on is told as that.
+    let may_hide = !is_known && storage.read_exact_at(&mut first, 0).is_ok() && !looks_random(&first);
     let mut places = Vec::new();
     for range in ranges {
         let start = range.start.next_multiple_of(SECTOR_U64);
@@ -53,13 +58,27 @@ pub fn stranger_within(
     }
     let mut data = None;
     for place in places {
-        let mut survey = Survey { storage, size, ranges, data: None };
+        let mut survey = Survey { storage, size, ranges, may_hide, data: None };
         if let Some(found) = survey.walk(place)? {
             return Ok(Some(found));
         }
         data = data.or(survey.data);
     }
     Ok(data.map(|(_, _, stranger)| stranger))
+}
+
+/// The partition in which a header belongs most likely.
+fn likeliest<'a>(
+    mut partitions: impl Iterator<Item = &'a PartitionContents> + Clone,
+) -> Option<&'a PartitionContents> {
+    let first = partitions.clone().next();
+    partitions.find(|found| found.format.is_some()).or(first)
+}
+
+/// Whether a table of partitions stands at the start; that at the end tells of one that was there.
+fn has_table(storage: &dyn Storage) -> Result<bool> {
+    let known = signature::recognise(&signature::read_head(storage)?);
+    Ok(known.is_some_and(|found| [signature::GPT, signature::PARTITION_TABLE].contains(&found.name)))
 }
 
 fn in_partition(found: &PartitionContents) -> Stranger {
@@ -86,6 +105,8 @@ struct Survey<'a> {
     size: u64,
     /// What will be written.
     ranges: &'a [Range<u64>],
+    /// Whether noise may be a container.
+    may_hide: bool,
     /// The first thing that is no container: where it begins, and what it is.
     data: Option<(u64, &'static str, Stranger)>,
 }
@@ -145,7 +166,7 @@ impl Survey<'_> {
         if !is_usual {
             return;
         }
-        let Some(found) = signature::recognise_on_medium(head) else { return };
+        let Some(found) = signature::recognise_on_medium(head) else { return self.note_noise(head, offset) };
         if matches!(found.owner, Owner::Luks | Owner::Native) {
             return;
         }
@@ -175,11 +196,30 @@ impl Survey<'_> {
     }
 }
 
+impl Survey<'_> {
+    /// Notes what may be a container that shows nothing, where a partition of a lost table may begin.
+    fn note_noise(&mut self, head: &[u8], offset: u64) {
+        let is_usual = offset.is_multiple_of(PARTITION_UNIT) || offset == FIRST_TRACK;
+        let is_within = self.ranges.iter().any(|range| range.contains(&offset));
+        let is_random = head.get(..SECTOR).is_some_and(looks_random);
+        if !self.may_hide || self.data.is_some() || !is_usual || !is_within || !is_random {
+            return;
+        }
+        let what = format!(
+            "what begins at byte {offset} may be a VeraCrypt or TrueCrypt container, which shows no header"
+        );
+        let option = Some(format!("--offset {}", self.storage.origin().saturating_add(offset)));
+        self.data = Some((offset, NOISE, Stranger { what, option }));
+    }
+}
+
 fn whole(format: &dyn Format, section: &Section) -> Option<Box<dyn Header>> {
     format.read_header(section).ok().or_else(|| format.read_header_file(section).ok().flatten())
 }
 
 const MAGICS: [&[u8]; 2] = [b"LUKS\xba\xbe", b"\x89STRONGROOM"];
+/// No name of a signature.
+const NOISE: &str = "noise";
 const SECTOR: usize = 512;
 const SECTOR_U64: u64 = 512;
 /// What is read at once.

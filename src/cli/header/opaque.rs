@@ -1,6 +1,9 @@
 //! Headers of TrueCrypt and VeraCrypt containers: all of it takes their password.
 
-use std::{ops::Range, path::Path};
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 use strongroom::{
     crypto::{rng::OsRng, secret::Credentials},
@@ -14,11 +17,12 @@ use strongroom::{
 };
 
 use super::{
-    BackedUp, Replaced, Replacement, Restored, agree, check_terminal, needs_force, refuse_kernel_use,
-    refuse_known_data, refuse_strangers, shown,
+    BackedUp, Replaced, Restored, agree, check_terminal,
+    refusals::{Consent, Overwriting, needs_force},
+    refuse_kernel_use, shown,
 };
 use crate::cli::{
-    args::{HeaderBackupOptions, HeaderRepairOptions, HeaderRestoreOptions, PlaceOptions},
+    args::{HeaderBackupOptions, HeaderRepairOptions, HeaderRestoreOptions},
     interrupt,
     output::Console,
     progress::{TrialProgress, spin},
@@ -82,8 +86,7 @@ pub(super) fn restore(
     check_terminal(options.yes, path)?;
     refuse_signature(path, &*storage)?;
     let lost = recognise_data(&*storage)?;
-    refuse_known_data(path, &*storage, "veracrypt", options.yes, options.force)?;
-    refuse_strangers(path, container, &ends(storage.size()?), true, options.yes, options.force)?;
+    check_places(path, container, Consent { is_agreed: options.yes, is_forced: options.force })?;
     options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) = unlock_with(console, file, &*header, &options.unlock, None)?;
     let cannot = |error: Error| error.during(format!("cannot restore the header of {}", path.display()));
@@ -114,7 +117,7 @@ pub(super) fn restore(
         options.yes,
     )?;
     interrupt::check()?;
-    let replaced = keep(console, container, file, options.yes, options.force)?;
+    let replaced = keep(console, container, file, options.force)?;
     headers.write(&*storage).map_err(cannot)?;
     let line = format!("restored the header of {} from {}", options.unlock.place.name(path), shown(file));
     tell(console, path, header.describe_unlocked(&unlocked).keyslots, replaced, line);
@@ -172,9 +175,7 @@ pub(super) fn repair(console: Console, options: &HeaderRepairOptions, container:
     let header = read_header(container)?;
     refuse_signature(path, &*container.storage())?;
     refuse_kernel_use(path)?;
-    refuse_known_data(path, &*container.storage(), "veracrypt", options.yes, options.force)?;
-    let places = ends(container.storage().size()?);
-    refuse_strangers(path, container, &places, true, options.yes, options.force)?;
+    check_places(path, container, Consent { is_agreed: options.yes, is_forced: options.force })?;
     options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) =
         unlock_with(console, path, &*header, &options.unlock, None).map_err(|error| match error.kind() {
@@ -211,7 +212,7 @@ pub(super) fn repair(console: Console, options: &HeaderRepairOptions, container:
         seal(console, &opened, &credentials, |locking| NewHeaders::new(&opened, &*storage, locking, &OsRng))
             .map_err(cannot)?;
     interrupt::check()?;
-    let replaced = keep(console, container, path, options.yes, options.force)?;
+    let replaced = keep(console, container, path, options.force)?;
     headers.write(&*storage).map_err(cannot)?;
     let line = format!("wrote the header of {} and its copy anew", options.unlock.place.name(path));
     tell(console, path, header.describe_unlocked(&unlocked).keyslots, replaced, line);
@@ -254,24 +255,16 @@ fn seal<T>(
 }
 
 /// Keeps the places of the headers as they are, at both ends.
-fn keep(
-    console: Console,
-    container: &Container,
-    source: &Path,
-    is_agreed: bool,
-    is_forced: bool,
-) -> Result<Vec<Replaced>> {
+fn keep(console: Console, container: &Container, source: &Path, is_forced: bool) -> Result<Vec<Replaced>> {
     let ends = ends(container.storage().size()?);
-    let replacement = Replacement {
-        console,
-        path: container.path(),
-        place: PlaceOptions::default(),
-        source,
-        is_agreed,
-        is_forced,
-        is_part: false,
-    };
-    replacement.keep(|folders| keep_bytes(container, &ends, folders, &OsRng))
+    let take = |folders: &[PathBuf]| keep_bytes(container, &ends, folders, &OsRng);
+    super::keep(console, container.path(), Some(source), is_forced, take)
+}
+
+/// Refuses to write over what is another's at either end.
+fn check_places(path: &Path, container: &Container, consent: Consent) -> Result<()> {
+    let ranges = &ends(container.storage().size()?);
+    Overwriting { path, container, format: "veracrypt", ranges, is_known: true }.check(consent)
 }
 
 /// The places of the headers.

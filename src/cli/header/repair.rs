@@ -20,7 +20,8 @@ use strongroom::{
 
 use super::{
     super::{args::HeaderRepairOptions, unlock::unlock_with},
-    Console, Replaced, Replacement, agree_by, cannot_open, check_terminal, keep, needs_force, opaque, open,
+    Console, Replaced, Replacement, agree_by, cannot_open, check_terminal, keep, opaque, open,
+    refusals::{Consent, needs_force},
     refuse_kernel_use, settle_format,
 };
 
@@ -166,14 +167,15 @@ fn repair_by_healing(
     if options.force {
         return repair_by_force(console, options, container, header);
     }
-    let lines = header
-        .prepare_writing(&*container.storage(), &unlocked)
-        .map_err(|error| error.during(format!("cannot repair the header of {}", path.display())))?;
     if let Some(left) = header.left_alone(&*container.storage())? {
         return Err(needs_force(path, left));
     }
+    let replaced = keep_damaged(console, container, header)?;
+    let lines = header
+        .prepare_writing(&*container.storage(), &unlocked)
+        .map_err(|error| error.during(format!("cannot repair the header of {}", path.display())))?;
     let repaired = lines.iter().map(|line| RepairedCopy { copy: "header".to_owned(), was: line.clone() });
-    let repaired = Repaired { container: path, copies: repaired.collect(), replaced: Vec::new() };
+    let repaired = Repaired { container: path, copies: repaired.collect(), replaced };
     console.done(&repaired, |_| match lines.as_slice() {
         [] => format!("{}: the header is whole", path.display()),
         lines => {
@@ -181,6 +183,17 @@ fn repair_by_healing(
         }
     });
     Ok(())
+}
+
+/// Keeps what stands in the place of a copy that is none, as it may be somebody's.
+fn keep_damaged(console: Console, container: &Container, header: &dyn Header) -> Result<Vec<Replaced>> {
+    let copies = header.describe().headers;
+    let [first, second] = copies.as_slice() else { return Ok(Vec::new()) };
+    let len = second.offset.saturating_sub(first.offset);
+    let is_none = |copy: &&CopyInfo| matches!(copy.state, CopyState::Damaged | CopyState::Missing);
+    let places: Vec<_> =
+        copies.iter().filter(is_none).map(|copy| copy.offset..copy.offset.saturating_add(len)).collect();
+    keep(console, container.path(), None, false, |folders| keep_bytes(container, &places, folders, &OsRng))
 }
 
 /// Writes both copies anew as the one that was unlocked, whatever stands in their places.
@@ -201,8 +214,7 @@ fn repair_by_force(
         path,
         place: options.unlock.place,
         source: path,
-        is_agreed: options.yes,
-        is_forced: true,
+        consent: Consent { is_agreed: options.yes, is_forced: true },
         is_part: true,
     };
     let replaced = replacement.carry_out(container, &*restore, None)?;

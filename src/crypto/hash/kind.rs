@@ -81,53 +81,53 @@ macro_rules! kinds {
 
 kinds! {
     /// SHA-1 (FIPS 180-4). Broken for collisions, which its uses here do not rest on.
-    Sha1: "sha1", 20, Hmac<sha1::Sha1>, sha1::Sha1, ["sha160"];
+    Sha1: "sha1", 20, Hmac<sha1::Sha1>, sha1::Sha1, ["sha160", "1.3.14.3.2.26"];
     /// SHA-224 (FIPS 180-4).
-    Sha224: "sha224", 28, Hmac<sha2::Sha224>, sha2::Sha224, ["sha2-224"];
+    Sha224: "sha224", 28, Hmac<sha2::Sha224>, sha2::Sha224, ["sha2-224", "2.16.840.1.101.3.4.2.4"];
     /// SHA-256 (FIPS 180-4).
-    Sha256: "sha256", 32, Hmac<sha2::Sha256>, sha2::Sha256, ["sha2-256"];
+    Sha256: "sha256", 32, Hmac<sha2::Sha256>, sha2::Sha256, ["sha2-256", "2.16.840.1.101.3.4.2.1"];
     /// SHA-384 (FIPS 180-4).
-    Sha384: "sha384", 48, Hmac<sha2::Sha384>, sha2::Sha384, ["sha2-384"];
+    Sha384: "sha384", 48, Hmac<sha2::Sha384>, sha2::Sha384, ["sha2-384", "2.16.840.1.101.3.4.2.2"];
     /// SHA-512 (FIPS 180-4).
-    Sha512: "sha512", 64, Hmac<sha2::Sha512>, sha2::Sha512, ["sha2-512"];
+    Sha512: "sha512", 64, Hmac<sha2::Sha512>, sha2::Sha512, ["sha2-512", "2.16.840.1.101.3.4.2.3"];
     /// RIPEMD-160 (ISO/IEC 10118-3).
-    Ripemd160: "ripemd160", 20, Hmac<ripemd::Ripemd160>, ripemd::Ripemd160, ["rmd160", "ripemd"];
+    Ripemd160: "ripemd160", 20, Hmac<ripemd::Ripemd160>, ripemd::Ripemd160, ["rmd160", "ripemd", "1.3.36.3.2.1"];
     /// Whirlpool (ISO/IEC 10118-3).
-    Whirlpool: "whirlpool", 64, Hmac<whirlpool::Whirlpool>, whirlpool::Whirlpool, ["wp512", "whirlpool512"];
+    Whirlpool: "whirlpool", 64, Hmac<whirlpool::Whirlpool>, whirlpool::Whirlpool, ["wp512", "whirlpool512", "1.0.10118.3.0.55"];
     /// Streebog with 512 bits (GOST R 34.11-2012, RFC 6986).
-    Streebog512: "streebog512", 64, Hmac<streebog::Streebog512>, streebog::Streebog512, ["stribog512", "md_gost12_512"];
+    Streebog512: "streebog512", 64, Hmac<streebog::Streebog512>, streebog::Streebog512, ["stribog512", "md_gost12_512", "1.2.643.7.1.1.2.3"];
     /// BLAKE2s with 256 bits (RFC 7693).
-    Blake2s256: "blake2s-256", 32, SimpleHmac<blake2::Blake2s256>, blake2::Blake2s256, ["blake2s"];
+    Blake2s256: "blake2s-256", 32, SimpleHmac<blake2::Blake2s256>, blake2::Blake2s256, ["blake2s", "1.3.6.1.4.1.1722.12.2.2.8"];
     /// SHA-512/224 (FIPS 180-4).
-    Sha512_224: "sha512-224", 28, Hmac<sha2::Sha512_224>, sha2::Sha512_224, ["sha2-512/224"];
+    Sha512_224: "sha512-224", 28, Hmac<sha2::Sha512_224>, sha2::Sha512_224, ["sha2-512/224", "2.16.840.1.101.3.4.2.5"];
     /// SHA-512/256 (FIPS 180-4).
-    Sha512_256: "sha512-256", 32, Hmac<sha2::Sha512_256>, sha2::Sha512_256, ["sha2-512/256"];
+    Sha512_256: "sha512-256", 32, Hmac<sha2::Sha512_256>, sha2::Sha512_256, ["sha2-512/256", "2.16.840.1.101.3.4.2.6"];
     /// SHA3-224 (FIPS 202).
-    Sha3_224: "sha3-224", 28, SimpleHmac<sha3::Sha3_224>, sha3::Sha3_224, [];
+    Sha3_224: "sha3-224", 28, SimpleHmac<sha3::Sha3_224>, sha3::Sha3_224, ["2.16.840.1.101.3.4.2.7"];
     /// SHA3-256 (FIPS 202).
-    Sha3_256: "sha3-256", 32, SimpleHmac<sha3::Sha3_256>, sha3::Sha3_256, [];
+    Sha3_256: "sha3-256", 32, SimpleHmac<sha3::Sha3_256>, sha3::Sha3_256, ["2.16.840.1.101.3.4.2.8"];
     /// SHA3-384 (FIPS 202).
-    Sha3_384: "sha3-384", 48, SimpleHmac<sha3::Sha3_384>, sha3::Sha3_384, [];
+    Sha3_384: "sha3-384", 48, SimpleHmac<sha3::Sha3_384>, sha3::Sha3_384, ["2.16.840.1.101.3.4.2.9"];
     /// SHA3-512 (FIPS 202).
-    Sha3_512: "sha3-512", 64, SimpleHmac<sha3::Sha3_512>, sha3::Sha3_512, [];
+    Sha3_512: "sha3-512", 64, SimpleHmac<sha3::Sha3_512>, sha3::Sha3_512, ["2.16.840.1.101.3.4.2.10"];
     /// BLAKE2b with 160 bits (RFC 7693).
-    Blake2b160: "blake2b-160", 20, SimpleHmac<blake2::Blake2b<U20>>, blake2::Blake2b<U20>, [];
+    Blake2b160: "blake2b-160", 20, SimpleHmac<blake2::Blake2b<U20>>, blake2::Blake2b<U20>, ["1.3.6.1.4.1.1722.12.2.1.5"];
     /// BLAKE2b with 256 bits (RFC 7693).
-    Blake2b256: "blake2b-256", 32, SimpleHmac<blake2::Blake2b<U32>>, blake2::Blake2b<U32>, [];
+    Blake2b256: "blake2b-256", 32, SimpleHmac<blake2::Blake2b<U32>>, blake2::Blake2b<U32>, ["1.3.6.1.4.1.1722.12.2.1.8"];
     /// BLAKE2b with 384 bits (RFC 7693).
-    Blake2b384: "blake2b-384", 48, SimpleHmac<blake2::Blake2b<U48>>, blake2::Blake2b<U48>, [];
+    Blake2b384: "blake2b-384", 48, SimpleHmac<blake2::Blake2b<U48>>, blake2::Blake2b<U48>, ["1.3.6.1.4.1.1722.12.2.1.12"];
     /// BLAKE2b with 512 bits (RFC 7693).
-    Blake2b512: "blake2b-512", 64, SimpleHmac<blake2::Blake2b512>, blake2::Blake2b512, ["blake2b"];
+    Blake2b512: "blake2b-512", 64, SimpleHmac<blake2::Blake2b512>, blake2::Blake2b512, ["blake2b", "1.3.6.1.4.1.1722.12.2.1.16"];
     /// BLAKE2s with 128 bits (RFC 7693).
-    Blake2s128: "blake2s-128", 16, SimpleHmac<blake2::Blake2s<U16>>, blake2::Blake2s<U16>, [];
+    Blake2s128: "blake2s-128", 16, SimpleHmac<blake2::Blake2s<U16>>, blake2::Blake2s<U16>, ["1.3.6.1.4.1.1722.12.2.2.4"];
     /// BLAKE2s with 160 bits (RFC 7693).
-    Blake2s160: "blake2s-160", 20, SimpleHmac<blake2::Blake2s<U20>>, blake2::Blake2s<U20>, [];
+    Blake2s160: "blake2s-160", 20, SimpleHmac<blake2::Blake2s<U20>>, blake2::Blake2s<U20>, ["1.3.6.1.4.1.1722.12.2.2.5"];
     /// BLAKE2s with 224 bits (RFC 7693).
-    Blake2s224: "blake2s-224", 28, SimpleHmac<blake2::Blake2s<U28>>, blake2::Blake2s<U28>, [];
+    Blake2s224: "blake2s-224", 28, SimpleHmac<blake2::Blake2s<U28>>, blake2::Blake2s<U28>, ["1.3.6.1.4.1.1722.12.2.2.7"];
     /// SM3 (GB/T 32905-2016).
-    Sm3: "sm3", 32, Hmac<sm3::Sm3>, sm3::Sm3, [];
+    Sm3: "sm3", 32, Hmac<sm3::Sm3>, sm3::Sm3, ["1.2.156.10197.1.401"];
     /// Streebog with 256 bits (GOST R 34.11-2012, RFC 6986).
-    Streebog256: "streebog256", 32, Hmac<streebog::Streebog256>, streebog::Streebog256, ["stribog256", "md_gost12_256"];
+    Streebog256: "streebog256", 32, Hmac<streebog::Streebog256>, streebog::Streebog256, ["stribog256", "md_gost12_256", "1.2.643.7.1.1.2.2"];
     /// The first 384 bits of Whirlpool, as Linux has it.
     Whirlpool384: "wp384", 48, SimpleHmac<Cut<whirlpool::Whirlpool, U48>>, Cut<whirlpool::Whirlpool, U48>, ["whirlpool384"];
     /// The first 256 bits of Whirlpool, as Linux has it.
@@ -141,7 +141,7 @@ kinds! {
     /// RIPEMD-160 twice, the second time with the letter A before what is hashed: 320 bits.
     TwiceRipemd160: "ripemd160-twice", 40, SimpleHmac<TwiceRipemd160>, TwiceRipemd160, [];
     /// Tiger, as its authors write its digest.
-    Tiger: "tiger", 24, Hmac<tiger::Tiger>, tiger::Tiger, ["tiger1"];
+    Tiger: "tiger", 24, Hmac<tiger::Tiger>, tiger::Tiger, ["tiger1", "1.3.6.1.4.1.11591.12.2"];
     /// Tiger2: Tiger with the padding of MD5.
     Tiger2: "tiger2", 24, Hmac<tiger::Tiger2>, tiger::Tiger2, [];
     /// Tiger as Linux writes its digest, and libgcrypt under the name of TIGER192.
@@ -151,11 +151,11 @@ kinds! {
     /// Its first 128 bits.
     TurnedTiger128: "tgr128", 16, SimpleHmac<TurnedTiger128>, TurnedTiger128, ["tiger128"];
     /// MD5 (RFC 1321). Broken for collisions, which its uses here do not rest on.
-    Md5: "md5", 16, Hmac<md5::Md5>, md5::Md5, [];
+    Md5: "md5", 16, Hmac<md5::Md5>, md5::Md5, ["1.2.840.113549.2.5"];
     /// MD4 (RFC 1320). Broken, and old volumes rest on its preimages alone.
-    Md4: "md4", 16, Hmac<md4::Md4>, md4::Md4, [];
+    Md4: "md4", 16, Hmac<md4::Md4>, md4::Md4, ["1.2.840.113549.2.4"];
     /// MD2 (RFC 1319). The same.
-    Md2: "md2", 16, SimpleHmac<md2::Md2>, md2::Md2, [];
+    Md2: "md2", 16, SimpleHmac<md2::Md2>, md2::Md2, ["1.2.840.113549.2.2"];
 }
 
 impl HashKind {
@@ -170,8 +170,12 @@ impl HashKind {
         Self::Whirlpool,
     ];
 
-    /// The kind of this name in any case, as the kernel, cryptsetup, libgcrypt, OpenSSL and nettle write it.
+    /// The kind of this name in any case, as the kernel, cryptsetup, libgcrypt, OpenSSL and nettle write it: also by its object
+    /// identifier, with the `RSA-` of OpenSSL before it, or the kernel's `-generic` behind.
     pub fn from_name(name: &str) -> Option<Self> {
+        let name = name.strip_suffix("-generic").unwrap_or(name);
+        let of_openssl = name.split_once('-').filter(|(first, _)| first.eq_ignore_ascii_case("rsa"));
+        let name = of_openssl.map_or(name, |(_, rest)| rest);
         let is_it = |kind: &Self| {
             std::iter::once(&kind.name()).chain(kind.others()).any(|known| is_same(known, name))
         };
@@ -336,6 +340,9 @@ mod tests {
             ("SM3", HashKind::Sm3),
             ("TIGER", HashKind::Tiger),
             ("TIGER192", HashKind::TurnedTiger),
+            ("2.16.840.1.101.3.4.2.1", HashKind::Sha256),
+            ("RSA-SHA512", HashKind::Sha512),
+            ("sha512-generic", HashKind::Sha512),
         ] {
             assert_eq!(HashKind::from_name(name), Some(kind), "{name}");
         }

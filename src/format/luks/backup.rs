@@ -9,7 +9,9 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    format::{CopyState, Header, HeaderBackup, HeaderInfo, HeaderRestore, OLDER_PASSWORDS, Unlocked},
+    format::{
+        CopyState, Header, HeaderBackup, HeaderInfo, HeaderRestore, OLDER_PASSWORDS, Unlocked, looks_random,
+    },
     storage::{MemoryStorage, Storage, holds_zeros},
 };
 
@@ -96,6 +98,8 @@ pub(super) struct LuksRestore<H> {
     warnings: Vec<String>,
     /// The header that is there is another volume's.
     loses: Option<String>,
+    /// Key material is still there that belongs to this header.
+    is_recognised: bool,
     bytes: Vec<u8>,
 }
 
@@ -129,7 +133,8 @@ impl<H: LuksHeader> LuksRestore<H> {
         }
         let bytes = read_front(file, source.areas().end)?;
         let loses = present.as_ref().and_then(|present| stranger(&source, present));
-        Ok(Self { source, present, warnings, loses, bytes })
+        let is_recognised = shares_material(&source, &bytes, container);
+        Ok(Self { source, present, warnings, loses, is_recognised, bytes })
     }
 }
 
@@ -156,9 +161,16 @@ impl<H: LuksHeader> LuksRestore<H> {
         let there = other.and_then(|other| H::read_file(other).ok());
         let there = there.filter(|there| there.describe().uuid != uuid);
         let present = there.or_else(|| H::read(container).ok());
-        let loses = present.as_ref().and_then(|present| stranger(&source, present));
+        let loses = present.as_ref().and_then(|present| {
+            let ours = present.describe().uuid.filter(|ours| Some(ours) != uuid.as_ref());
+            stranger(&source, present).or_else(|| {
+                ours.map(|ours| {
+                    format!("one of its copies is of another container ({ours}), and would be lost")
+                })
+            })
+        });
         let bytes = read_front(view, source.areas().end)?;
-        Ok(Self { source, present, warnings: Vec::new(), loses, bytes })
+        Ok(Self { source, present, warnings: Vec::new(), loses, is_recognised: true, bytes })
     }
 }
 
@@ -173,6 +185,10 @@ impl<H: LuksHeader> HeaderRestore for LuksRestore<H> {
 
     fn takes_secret(&self) -> bool {
         false
+    }
+
+    fn is_recognised(&self) -> bool {
+        self.is_recognised
     }
 
     fn overwritten(&self) -> usize {
@@ -194,6 +210,25 @@ impl<H: LuksHeader> HeaderRestore for LuksRestore<H> {
             .ok_or_else(|| Error::new(ErrorKind::Damaged, "the header to be restored is cut off"))?;
         self.source.write_over(front, areas, container)
     }
+}
+
+/// Whether a sector of key material stands in the container as in the front of it that is to be restored. What cannot be read shows
+/// nothing.
+fn shares_material<H: LuksHeader>(source: &H, front: &[u8], container: &dyn Storage) -> bool {
+    let areas = source.areas();
+    let Some(mut offset) = usize::try_from(areas.start).ok() else { return false };
+    while let Some(wanted) = offset.checked_add(SECTOR).and_then(|end| front.get(offset..end)) {
+        let at = u64::try_from(offset).unwrap_or(u64::MAX);
+        let mut found = [0; SECTOR];
+        if looks_random(wanted)
+            && header_of(container).read_exact_at(&mut found, at).is_ok()
+            && found.as_slice() == wanted
+        {
+            return true;
+        }
+        offset = offset.saturating_add(SECTOR);
+    }
+    false
 }
 
 /// Whether a LUKS header of the known version stands there that is not `version`.
@@ -224,18 +259,22 @@ fn is_blank(file: &dyn Storage) -> Result<bool> {
     Ok(size <= LARGEST_FILE && holds_zeros(file, 0..size)?)
 }
 
+const SECTOR: usize = 512;
 /// In bytes: that of the largest header, with keyslots for every size.
 const LARGEST_FILE: u64 = 64 << 20;
 
 /// Why the data of the container would be lost with the header that is there.
 fn stranger<H: LuksHeader>(source: &H, present: &H) -> Option<String> {
     let (ours, theirs) = (present.describe().uuid, source.describe().uuid);
+    // A UUID can be changed, and the digest of the volume key cannot.
+    if present.has_same_key(source) {
+        return None;
+    }
     if ours != theirs {
         let ours = ours.unwrap_or_else(|| "without a UUID".to_owned());
         return Some(format!("it bears the header of another container ({ours}), whose data would be lost"));
     }
-    let reason = "its header has another volume key, and the data under that would be lost";
-    (!present.has_same_key(source)).then(|| reason.to_owned())
+    Some("its header has another volume key, and the data under that would be lost".to_owned())
 }
 
 /// The first `len` bytes.

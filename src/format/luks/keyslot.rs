@@ -15,7 +15,7 @@ use crate::{
         secret::{LockedBytes, VolumeKey},
     },
     error::{Error, ErrorKind, Result},
-    format::{Finding, KeyslotInfo, Priority},
+    format::{Finding, KeyslotInfo, Priority, looks_random},
     storage::Storage,
     units::{Sector, SectorSize},
 };
@@ -223,18 +223,6 @@ pub(in crate::format) fn new_area_len(key_len: usize) -> Result<u64> {
 /// In bytes.
 const AREA_ALIGNMENT: u64 = 4096;
 
-/// Whether bytes may be ciphertext. Of 512 random bytes, about 221 differ from each other; fewer than 150 do so once in 2^147 times.
-fn looks_random(sector: &[u8]) -> bool {
-    let mut seen = [false; 256];
-    for &byte in sector {
-        if let Some(seen) = seen.get_mut(usize::from(byte)) {
-            *seen = true;
-        }
-    }
-    seen.iter().filter(|seen| **seen).count() >= LEAST_VALUES
-}
-
 const SECTOR: usize = 512;
-const LEAST_VALUES: usize = 150;
 /// The longest key of any cipher used, in bytes: AES-256-XTS.
 const MAX_KEY_LEN: u64 = 64;

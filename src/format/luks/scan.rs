@@ -14,7 +14,7 @@ use crate::{
     format::{
         HeaderInfo, HeaderRestore,
         luks1::{self, Luks1},
-        luks2::{self, Luks2},
+        luks2::{self, Luks2, Orphan},
     },
     storage::{MemoryStorage, Overlay, Section, Storage, Window},
 };
@@ -28,6 +28,8 @@ pub struct FoundLuks {
     pub info: HeaderInfo,
     /// The magic is gone that tells a header: `wipefs` takes away no more.
     pub lacks_magic: bool,
+    /// Only the text of a LUKS2 header is left: the rest is made anew, and what its checksum said nobody knows.
+    pub is_text_only: bool,
     /// Whose the other copy is, where it is whole and another container's.
     pub stranger: Option<String>,
     /// Why it opens nothing here, where that shows without a secret.
@@ -54,6 +56,8 @@ pub struct LuksScan {
     pub broken: u64,
     /// Whether there were too many places to look at all of them.
     pub is_cut_short: bool,
+    /// Where a JSON area may begin.
+    texts: Vec<u64>,
 }
 
 /// What a sector may be the start of.
@@ -69,6 +73,13 @@ enum Candidate {
 impl LuksScan {
     /// Looks at the sector at `offset`.
     pub(in crate::format) fn look_at(&mut self, storage: &Arc<dyn Storage>, sector: &[u8], offset: u64) {
+        if Orphan::may_begin(sector) {
+            if self.texts.len() < MAX_TEXTS {
+                self.texts.push(offset);
+            } else {
+                self.is_cut_short = true;
+            }
+        }
         let Some(candidate) = Candidate::of(sector) else { return };
         let start = match candidate {
             Candidate::Luks1 | Candidate::First(_) => offset,
@@ -90,6 +101,55 @@ impl LuksScan {
             Err(_) => self.broken = self.broken.saturating_add(1),
         }
     }
+
+    /// Takes the texts of headers of which nothing better was found.
+    pub(in crate::format) fn finish(&mut self, storage: &Arc<dyn Storage>) {
+        let texts = std::mem::take(&mut self.texts);
+        // What cannot be read is no header.
+        let orphans = texts.into_iter().filter_map(|offset| Orphan::at(&**storage, offset).ok().flatten());
+        let orphans: Vec<_> = orphans.collect();
+        for orphan in &orphans {
+            let is_known = |start: u64| self.found.iter().any(|found| found.start == start);
+            // It has its binary header, and no start.
+            let is_headless = self.headless.iter().any(|found| orphan.starts().contains(&Some(found.offset)));
+            if is_headless
+                || orphan.starts().into_iter().flatten().any(is_known)
+                || self.found.len() >= MAX_FOUND
+            {
+                continue;
+            }
+            let Some(start) = start_of(orphan, &orphans) else { continue };
+            self.found.extend(read_orphan(storage, start, orphan));
+        }
+        self.found.sort_by_key(|found| found.start);
+    }
+}
+
+/// Where the container of a text begins: both copies may be there, and containers begin at round places.
+fn start_of(orphan: &Orphan, all: &[Orphan]) -> Option<u64> {
+    let is_there = |offset: Option<u64>| all.iter().any(|other| Some(other.offset) == offset);
+    match orphan.starts() {
+        [first, None] => first,
+        [first, Some(_)] if is_there(orphan.offset.checked_add(orphan.header_len)) => first,
+        [_, second] if is_there(orphan.offset.checked_sub(orphan.header_len)) => second,
+        [first, second] => first.into_iter().chain(second).max_by_key(|start| start.trailing_zeros()),
+    }
+}
+
+/// The container that starts at `start`, with a binary header before the text that lost its own.
+fn view_orphan(storage: &Arc<dyn Storage>, start: u64, orphan: &Orphan) -> Result<Arc<dyn Storage>> {
+    let section = Arc::new(Section::new(Arc::clone(storage), start..storage.size()?)?);
+    let bytes = orphan.binary_header(&**storage, start)?;
+    let end = orphan.offset.saturating_sub(start);
+    let begin = end.saturating_sub(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+    let windows = vec![Window { shown: begin..end, source: 0 }];
+    Ok(Arc::new(Overlay::new(section, Arc::new(MemoryStorage::new(bytes)), windows)?))
+}
+
+fn read_orphan(storage: &Arc<dyn Storage>, start: u64, orphan: &Orphan) -> Result<FoundLuks> {
+    let view = view_orphan(storage, start, orphan)?;
+    let found = found(&<Luks2 as Version>::Header::read_file(&*view)?, start, true);
+    Ok(FoundLuks { is_text_only: true, ..found })
 }
 
 /// What takes to put the header of the container that starts at offset 0 in order: both copies as the one that counts has
@@ -133,6 +193,13 @@ pub fn rebuild(storage: &Arc<dyn Storage>, chosen: Option<u64>) -> Result<Box<dy
             Err(_) => {}
         }
     }
+    if told.kind() == ErrorKind::NotAContainer
+        && chosen.is_none()
+        && let Some(orphan) = Orphan::of_container(&**storage)?
+    {
+        let view = view_orphan(storage, 0, &orphan)?;
+        return boxed(LuksRestore::<<Luks2 as Version>::Header>::rebuild(&**storage, &*view, None));
+    }
     Err(told)
 }
 
@@ -157,6 +224,7 @@ fn found<H: LuksHeader>(header: &H, start: u64, lacks_magic: bool) -> FoundLuks 
         start,
         info: header.describe(),
         lacks_magic,
+        is_text_only: false,
         stranger: header.stranger(),
         obstacle: header.closed().or_else(refused),
     }
@@ -229,5 +297,7 @@ impl Candidate {
 
 /// An honest medium has a few.
 const MAX_FOUND: usize = 256;
+/// So many texts that may be a header's are read. Other programs' files begin as one does.
+const MAX_TEXTS: usize = 1_024;
 /// So many places that look like a header are read.
 const MAX_PLACES: u64 = 2_048;

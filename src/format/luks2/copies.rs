@@ -159,6 +159,22 @@ impl Copies {
         Ok(Some(format!("the {name} header copy was {state} and has been rewritten from the other")))
     }
 
+    /// Refuses writing where something else has taken the first copy's place: what was made since may lie in the data (L2-HDR-07).
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub(super) fn check_place(&self, storage: &dyn Storage) -> Result<()> {
+        let occupant = if self.index == CopyIndex::Second { occupant(storage)? } else { None };
+        let Some(occupant) = occupant else { return Ok(()) };
+        let reason = format!(
+            "{occupant} is in the place of its first header copy, and what belongs to that may lie in the data"
+        );
+        Err(Error::new(ErrorKind::Unsupported, reason).with_hint(
+            "--read-only opens it, to copy the files off; if it is this container that counts, header repair --scan makes it whole, after \
+             asking",
+        ))
+    }
+
     /// Why [`Self::heal`] does not rewrite a copy that is not as good as the current one: something else is in its place.
     pub(super) fn left_alone(&self, storage: &dyn Storage) -> Result<Option<String>> {
         let Some(state) = self.fault_of_other() else { return Ok(None) };

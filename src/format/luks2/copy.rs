@@ -300,7 +300,7 @@ fn checksum(raw: &RawHeader, json: &[u8], hash: HashKind) -> Vec<u8> {
 }
 
 /// The same as it stands in its field, zeros behind it.
-fn checksum_field(raw: &RawHeader, json: &[u8], hash: HashKind) -> [u8; 64] {
+pub(super) fn checksum_field(raw: &RawHeader, json: &[u8], hash: HashKind) -> [u8; 64] {
     let mut field = [0; 64];
     for (byte, computed) in field.iter_mut().zip(&checksum(raw, json, hash)) {
         *byte = *computed;
@@ -309,7 +309,7 @@ fn checksum_field(raw: &RawHeader, json: &[u8], hash: HashKind) -> [u8; 64] {
 }
 
 /// Puts text into a field that a zero byte ends.
-fn put(field: &mut [u8], text: &[u8]) -> Result<()> {
+pub(super) fn put(field: &mut [u8], text: &[u8]) -> Result<()> {
     let too_long = || Error::new(ErrorKind::Usage, "a text is too long for its field in the header");
     field.get_mut(..text.len()).ok_or_else(too_long)?.copy_from_slice(text);
     if field.last() == Some(&0) { Ok(()) } else { Err(too_long()) }
@@ -325,7 +325,7 @@ fn read(storage: &dyn Storage, buf: &mut [u8], offset: u64) -> Result<bool> {
 }
 
 /// The text before the first zero byte.
-fn text(bytes: &[u8]) -> Option<String> {
+pub(super) fn text(bytes: &[u8]) -> Option<String> {
     let end = bytes.iter().position(|&byte| byte == 0)?;
     std::str::from_utf8(bytes.get(..end)?).ok().map(str::to_owned)
 }
@@ -337,6 +337,6 @@ fn shown(bytes: &[u8]) -> String {
 }
 
 /// The hash of a new header's checksum: the one that cryptsetup writes.
-const CHECKSUM_HASH: HashKind = HashKind::Sha256;
-const BINARY_LEN_64: u64 = 4096;
+pub(super) const CHECKSUM_HASH: HashKind = HashKind::Sha256;
+pub(super) const BINARY_LEN_64: u64 = 4096;
 const _: () = assert!(BINARY_LEN == 4096, "the two agree");

@@ -63,7 +63,7 @@ pub(super) struct Luks2Editor {
 pub(super) fn occupancy(metadata: &Metadata, digest: Option<u32>) -> Occupancy {
     let bound = digest.and_then(|digest| metadata.digests.get(&digest));
     let is_way_in = |slot: u32| bound.is_none_or(|digest| digest.slots.contains(&slot));
-    let opened_by = |slot: &Slot| match metadata.token_of(slot.index) {
+    let opened_by = |slot: &Slot| match metadata.doubtful_token_of(slot.index) {
         _ if metadata.is_unbound(slot.index) => OpenedBy::OtherKey,
         _ if slot.usable.is_err() || !is_way_in(slot.index) => OpenedBy::Nobody,
         Some(token) => OpenedBy::Token(token.kind.clone()),

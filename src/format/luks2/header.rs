@@ -359,8 +359,9 @@ impl Header for Luks2Header {
         for (_, crypt) in self.metadata().plan()?.segments {
             Encryption::parse(&crypt.encryption, unlocked.volume_key.len())?.check_writable()?;
         }
-        // What was read may be in a cache only: its writer may have been killed before it was synced.
         let storage = header_of(storage);
+        self.copies.check_place(storage)?;
+        // What was read may be in a cache only: its writer may have been killed before it was synced.
         storage.sync_data()?;
         Ok(self.copies.heal(storage)?.into_iter().collect())
     }

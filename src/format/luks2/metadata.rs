@@ -4,6 +4,8 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
+use serde::Deserialize;
+
 use super::{
     error::HeaderError,
     fault::fault,
@@ -81,8 +83,7 @@ impl Metadata {
         let slot_numbers = numbers(&slots);
         for (&index, raw) in &json.tokens.0 {
             let slots = references("token", index, "keyslot", &raw.keyslots.0, &slot_numbers)?;
-            let key_description =
-                raw.key_description.as_str().filter(|_| raw.kind == "luks2-keyring").map(excerpt);
+            let key_description = raw.key_description.as_str().filter(|_| raw.kind == KEYRING).map(excerpt);
             tokens.push(Token { index, kind: excerpt(&raw.kind), slots, key_description });
         }
         let list = |texts: &Texts<64>| texts.0.iter().map(|text| excerpt(text)).collect();
@@ -101,10 +102,22 @@ impl Metadata {
     /// The token that knows the secret of this keyslot, so that nobody types it. A recovery key of systemd's is typed, and the
     /// keyring holds what somebody has put there.
     pub(super) fn token_of(&self, slot: u32) -> Option<&Token> {
-        let is_typed = |token: &Token| matches!(token.kind.as_str(), "systemd-recovery" | "luks2-keyring");
-        self.tokens.iter().find(|token| token.slots.contains(&slot) && !is_typed(token))
+        let is_typed = |token: &&Token| matches!(token.kind.as_str(), "systemd-recovery" | KEYRING);
+        self.tokens_of(slot).find(|token| !is_typed(token))
+    }
+
+    /// The same, or one for the kernel's keyring, of which nobody knows whether people have its secret too.
+    pub(super) fn doubtful_token_of(&self, slot: u32) -> Option<&Token> {
+        self.token_of(slot).or_else(|| self.tokens_of(slot).find(|token| token.kind == KEYRING))
+    }
+
+    fn tokens_of(&self, slot: u32) -> impl Iterator<Item = &Token> {
+        self.tokens.iter().filter(move |token| token.slots.contains(&slot))
     }
 }
+
+/// The type of a token that names a key in the kernel's keyring.
+const KEYRING: &str = "luks2-keyring";
 
 /// Checks the sizes (L2-CONFIG-01, -02); gives the end of the keyslots' areas.
 fn config(config: &json::Config, header_len: u64) -> Result<u64, HeaderError> {
@@ -117,6 +130,19 @@ fn config(config: &json::Config, header_len: u64) -> Result<u64, HeaderError> {
         number64(&config.keyslots_size).filter(|len| *len <= MAX_KEYSLOTS_LEN && len.is_multiple_of(4096));
     let len = len.ok_or_else(|| wrong("keyslots_size", &config.keyslots_size))?;
     Ok(header_len.saturating_mul(2).saturating_add(len))
+}
+
+/// The size of the JSON area that a text says it stands in, in bytes; `None` where it says none.
+pub(super) fn json_len(text: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Told {
+        config: Config,
+    }
+    #[derive(Deserialize)]
+    struct Config {
+        json_size: String,
+    }
+    number64(&serde_json::from_slice::<Told>(text).ok()?.config.json_size)
 }
 
 /// L2-CONFIG-03: the data of segments in use begin behind the areas, or (offset 0) in another file.

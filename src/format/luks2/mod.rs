@@ -15,6 +15,7 @@ mod keyslot;
 mod layout;
 mod limited;
 mod metadata;
+mod orphan;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -23,8 +24,11 @@ mod volume;
 use std::ops::Range;
 
 pub use self::error::HeaderError;
-pub(in crate::format) use self::layout::{HEADER_LENS, SECOND_MAGIC};
 use self::{header::Luks2Header, metadata::Metadata};
+pub(in crate::format) use self::{
+    layout::{HEADER_LENS, SECOND_MAGIC},
+    orphan::Orphan,
+};
 use crate::{error::Result, format::luks::version::Version, storage::Storage};
 
 /// LUKS, version 2.

@@ -129,6 +129,15 @@ static KNOWN: &[Far] = &[
         places: &[last_sector],
         len: 512,
         signature: signature(
+            Test::Magic(504, b"cdsaencr"),
+            "an encrypted disk image of macOS (DMG)",
+            "hdiutil attach FILE opens it on a Mac",
+        ),
+    },
+    Far {
+        places: &[last_sector],
+        len: 512,
+        signature: signature(
             Test::Magic(0, b"conectix"),
             "a VHD disk image of fixed size",
             "what is in it begins at its first byte: qemu-img convert -f vpc -O raw FILE NEW leaves the last sector out",
@@ -180,6 +189,7 @@ mod tests {
             (4088 * 512, b"\xfc\x4e\x2b\xa9\x01\0\0\0", RAID),
             (size - 512, b"GEOM::ELI\0", "a GELI provider of FreeBSD"),
             (size - 512, b"koly\0", "a disk image of macOS (DMG)"),
+            (size - 8, b"cdsaencr", "an encrypted disk image of macOS (DMG)"),
             (size - 512, b"conectix", "a VHD disk image of fixed size"),
             (size - 16_384, b"\xc4\xb1\xb5\xd0\x01\0\x03\0", "the encrypted storage of an Android device"),
             (131_072, uberblock, ZFS),

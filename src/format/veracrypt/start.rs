@@ -10,7 +10,7 @@ use super::{
     layout::UNIT,
 };
 use crate::{
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     format::signature::{self, HEAD_LEN},
     storage::Storage,
     units::{Sector, SectorSize},
@@ -58,8 +58,24 @@ impl Opened {
         let start = self.start(storage.size()?).filter(|start| *start != 0);
         match start {
             Some(start) if !self.shows_data(storage)? => Err(elsewhere(storage.origin(), start)),
-            _ => Ok(()),
+            _ => self.check_occupant(storage),
         }
+    }
+
+    /// Refuses writing where something else stands at the container's start: what was made since may lie in the data (VC-PLACE-05).
+    fn check_occupant(&self, storage: &dyn Storage) -> Result<()> {
+        let known = signature::recognise(&signature::read_head(storage)?);
+        let Some(found) = known.filter(|_| self.original_is_lost || self.place.is_hidden()) else {
+            return Ok(());
+        };
+        let reason = format!(
+            "{} is in the place of its header, and what belongs to that may lie in the data",
+            found.name
+        );
+        Err(Error::new(ErrorKind::Unsupported, reason).with_hint(
+            "--read-only opens it, to copy the files off; if it is this container that counts, header repair makes its header anew, after \
+             asking",
+        ))
     }
 
     /// What its owner should know where only the place is in doubt.

@@ -12,7 +12,7 @@ use strongroom::{
     },
     storage::{Section, Storage},
     text::path::command_word,
-    volume::{Container, by_signature, range_from, scattered_image},
+    volume::{Container, by_signature, partitions_of, range_from, scattered_image},
 };
 
 use super::unmarked::command;
@@ -65,6 +65,22 @@ impl<'a> Here<'a> {
         format!("its container starts at byte {start}: tail -c +{first} {path} > NEW cuts it out")
     }
 
+    /// The option that names the partition that was looked at.
+    fn partition(&self) -> String {
+        self.place.partition.map(|number| format!(" --partition {number}")).unwrap_or_default()
+    }
+
+    /// The number of the partition that starts there.
+    fn partition_at(&self, start: u64) -> Result<Option<u32>> {
+        let partitions = partitions_of(self.storage)?;
+        Ok(partitions.iter().find(|found| found.partition.start == start).map(|found| found.partition.number))
+    }
+
+    fn rebuild(&self, partition: &str) -> String {
+        let path = command_word(self.container.path());
+        format!("strongroom header repair --scan {path}{partition} rebuilds it")
+    }
+
     /// The command that opens what was found, or gets at it.
     pub(super) fn luks_advice(&self, found: &FoundLuks) -> Result<String> {
         let start = found.start;
@@ -102,17 +118,17 @@ impl<'a> Here<'a> {
             return Ok(match (opens, opens_as_luks2) {
                 (true, _) => format!("its container starts at byte {start}: {command} opens it"),
                 (false, true) => {
-                    format!("its container starts at byte {start}: {command} --format luks2 opens it")
+                    format!(
+                        "its container starts at byte {start}: {command} --format luks2 --read-only opens it"
+                    )
                 }
-                (false, false) => self.cut_out(start),
+                (false, false) => match self.partition_at(start)? {
+                    Some(number) => self.rebuild(&format!(" --partition {number}")),
+                    None => self.cut_out(start),
+                },
             });
         }
-        let partition =
-            self.place.partition.map(|number| format!(" --partition {number}")).unwrap_or_default();
-        let rebuild = format!(
-            "strongroom header repair --scan {}{partition} rebuilds it",
-            command_word(self.container.path())
-        );
+        let rebuild = self.rebuild(&self.partition());
         let is_whole = is_whole(&found.info);
         if !opens && !found.lacks_magic && is_whole {
             // Nothing of it is to be rebuilt.
@@ -126,7 +142,7 @@ impl<'a> Here<'a> {
         } else if opens {
             format!("it is in the right place, but one copy is not whole: {command} opens it; {rebuild}")
         } else if opens_as_luks2 {
-            format!("{command} --format luks2 opens it as it is; {rebuild}")
+            format!("{command} --format luks2 --read-only opens it as it is; {rebuild}")
         } else {
             rebuild
         })
@@ -173,7 +189,8 @@ impl<'a> Here<'a> {
     fn advice_in_place(&self, found: &FoundCopy, header: &NativeHeader) -> String {
         let (info, uuid) = (header.describe(), hyphenated(&found.copy.superblock.uuid));
         let is_whole = is_whole(&info);
-        let repair = format!("strongroom header repair {}", command_word(self.container.path()));
+        let (path, partition) = (command_word(self.container.path()), self.partition());
+        let repair = format!("strongroom header repair {path}{partition}");
         if let Some(current) = info.uuid.filter(|current| *current != uuid) {
             return format!(
                 "it is in the right place, but the header that counts here is of container {current}; {repair} tells more, and asks"

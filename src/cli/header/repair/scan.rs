@@ -1,6 +1,6 @@
 //! `header repair --scan`: headers of every format, wherever they stand, and what opens their containers.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use serde::Serialize;
 use strongroom::{
@@ -10,16 +10,17 @@ use strongroom::{
         native::{FoundCopy, Native, NativeHeader, Restore, Scan, hyphenated},
         scan::{Findings, FoundLuks, Headless, rebuild, scan},
     },
-    storage::Storage,
+    storage::{Section, Storage},
     text::{in_quotes, path::command_word},
     unlock::HeaderFile,
-    volume::{Access, Container, by_signature, trace_at_start},
+    volume::{Access, Container, by_signature, range_from, trace_at_start},
 };
 
 use super::{
     super::{
-        Console, Replaced, Replacement, open, refuse_kernel_use, refuse_known_data, refuse_noise,
-        refuse_strangers, shown, unlock,
+        Console, Replaced, Replacement, open,
+        refusals::{Consent, Overwriting, refuse_noise},
+        refuse_kernel_use, shown, unlock,
     },
     advice::{Here, choice, is_whole},
     unmarked::{self, ScannedUnmarked},
@@ -73,6 +74,8 @@ struct ScannedLuks {
     data_offset: u64,
     /// Whether what tells a LUKS header is gone from its start.
     lacks_magic: bool,
+    /// Whether no more than its text is left.
+    is_text_only: bool,
     /// What opens it, or gets at it.
     advice: String,
 }
@@ -114,9 +117,10 @@ pub(super) fn run(console: Console, options: &HeaderRepairOptions) -> Result<()>
             options.unlock.check_source()?;
         }
         if may_restore && options.unlock.check_source().is_ok() {
+            let mut place = place;
             if let Some(start) = u64::try_from(copy.container_start()).ok().filter(|&start| start > 0) {
                 let start = container.section().map_or(0, |section| section.start).saturating_add(start);
-                let place = PlaceOptions { partition: None, offset: Some(start) };
+                place = PlaceOptions { partition: None, offset: Some(start) };
                 // It holds the file's lock until then.
                 drop((storage, container));
                 container = open(
@@ -125,7 +129,7 @@ pub(super) fn run(console: Console, options: &HeaderRepairOptions) -> Result<()>
                     Access::ReadWrite,
                 )?;
             }
-            scanned.replaced = restore(console, options, &container, copy)?;
+            scanned.replaced = restore(console, options, (&container, place), copy)?;
             scanned.restored_from = Some(copy.offset);
         } else {
             console.note(&format!("the copy at offset {} can be restored; nothing was changed", copy.offset));
@@ -137,12 +141,8 @@ pub(super) fn run(console: Console, options: &HeaderRepairOptions) -> Result<()>
         } else {
             console.note("the LUKS header can be rebuilt; nothing was changed");
         }
-    } else if found.native.whole.iter().any(|copy| copy.container_start() >= 0)
-        && NativeHeader::read(&*storage).is_err()
-    {
-        console.note(
-            "no copy stands where it belongs; nothing was changed: --offset names the one to restore from",
-        );
+    } else if found.native.whole.iter().any(|copy| is_for_nothing_whole(copy, &storage)) {
+        console.note("nothing was changed: --offset names the copy to restore from");
     }
     if scanned.restored_from.is_some() {
         console.done(&scanned, |_| format!("{}: the header is whole", path.display()));
@@ -188,6 +188,14 @@ fn nothing_visible(
 /// Whether there is somebody to ask, or nothing to ask.
 fn may_restore(console: Console, options: &HeaderRepairOptions) -> bool {
     options.yes || ask::is_possible() && !console.is_json()
+}
+
+/// Whether a copy is all that is left of the header of a container that is here.
+fn is_for_nothing_whole(copy: &FoundCopy, storage: &Arc<dyn Storage>) -> bool {
+    let range =
+        u64::try_from(copy.container_start()).ok().and_then(|start| range_from(&**storage, start).ok());
+    let section = range.and_then(|range| Section::new(Arc::clone(storage), range).ok());
+    section.is_some_and(|section| NativeHeader::read(&section).is_err())
 }
 
 fn no_such_copy(why: &str) -> Error {
@@ -264,20 +272,24 @@ fn is_copy_of_first(luks: &FoundLuks, offset: u64) -> bool {
 fn restore(
     console: Console,
     options: &HeaderRepairOptions,
-    container: &Container,
+    (container, place): (&Container, PlaceOptions),
     found: &FoundCopy,
 ) -> Result<Vec<Replaced>> {
     let path = options.container.as_path();
     refuse_kernel_use(path)?;
     let restore = Restore::from_copy(&*container.storage(), &found.copy)
         .map_err(|error| error.during(format!("cannot restore the header of {}", path.display())))?;
-    refuse_noise(path, container, &restore, options.yes, options.force)?;
-    refuse_known_data(path, &*container.storage(), Native.name(), options.yes, options.force)?;
-    refuse_strangers(path, container, &restore.places(), true, options.yes, options.force)?;
+    let consent = consent(options);
+    refuse_noise(path, container, &restore, consent)?;
+    let ranges = &restore.places();
+    Overwriting { path, container, format: Native.name(), ranges, is_known: true }.check(consent)?;
     let unlocked = unlock(console, path, restore.source(), &options.unlock, options.keyslot.slot)?;
     let source = format!("the copy at offset {}", found.offset);
-    let replaced =
-        replacement(console, options, Path::new(&source)).carry_out(container, &restore, Some(&unlocked))?;
+    let replaced = replacement(console, options, place, Path::new(&source)).carry_out(
+        container,
+        &restore,
+        Some(&unlocked),
+    )?;
     // Records of the work areas that went with the header which was there.
     if let Some((_, said)) = restore.source().alien_work(&unlocked)? {
         console.warn(&format!(
@@ -306,21 +318,26 @@ fn restore_luks(
         };
         error.during(format!("cannot repair the header of {}", path.display()))
     })?;
-    refuse_known_data(path, &*container.storage(), found.info.format, options.yes, options.force)?;
-    refuse_strangers(path, container, &restore.places(), true, options.yes, options.force)?;
-    replacement(console, options, Path::new("what is left of it")).carry_out(container, &*restore, None)
+    let ranges = &restore.places();
+    Overwriting { path, container, format: found.info.format, ranges, is_known: true }
+        .check(consent(options))?;
+    let place = PlaceOptions { offset: None, ..options.unlock.place };
+    replacement(console, options, place, Path::new("what is left of it"))
+        .carry_out(container, &*restore, None)
 }
 
-fn replacement<'a>(console: Console, options: &'a HeaderRepairOptions, source: &'a Path) -> Replacement<'a> {
-    Replacement {
-        console,
-        path: &options.container,
-        place: options.unlock.place,
-        source,
-        is_agreed: options.yes,
-        is_forced: options.force,
-        is_part: true,
-    }
+/// `place` is where the container begins.
+fn replacement<'a>(
+    console: Console,
+    options: &'a HeaderRepairOptions,
+    place: PlaceOptions,
+    source: &'a Path,
+) -> Replacement<'a> {
+    Replacement { console, path: &options.container, place, source, consent: consent(options), is_part: true }
+}
+
+const fn consent(options: &HeaderRepairOptions) -> Consent {
+    Consent { is_agreed: options.yes, is_forced: options.force }
 }
 
 fn summary<'a>(
@@ -355,6 +372,7 @@ fn summary<'a>(
             label: found.info.label.clone(),
             data_offset: found.info.data_offset,
             lacks_magic: found.lacks_magic,
+            is_text_only: found.is_text_only,
             advice: here.luks_advice(found)?,
         });
     }
@@ -387,7 +405,11 @@ fn describe(scanned: &Scanned<'_>, found: &Findings, tried: (&str, &str)) -> Str
         lines.push(format!("  {}", copy.advice));
     }
     for luks in &scanned.luks {
-        let magic = if luks.lacks_magic { ", without the bytes that tell it" } else { "" };
+        let magic = match luks {
+            ScannedLuks { is_text_only: true, .. } => TEXT_ONLY,
+            ScannedLuks { lacks_magic: true, .. } => ", without the bytes that tell it",
+            _ => "",
+        };
         let uuid = luks.uuid.as_deref().unwrap_or("without a UUID");
         lines.push(format!(
             "offset {}: {} header of container {uuid}{}{magic}",
@@ -431,5 +453,6 @@ fn label(label: Option<&String>) -> String {
     label.map(|label| format!(", label {}", in_quotes(label))).unwrap_or_default()
 }
 
+const TEXT_ONLY: &str = ", of which only the text is left: where its UUID is gone, this one is new";
 const NOT_LOOKED_FOR: &str = "headers of VeraCrypt, TrueCrypt and FreeOTFE show nothing and were not looked for: --format veracrypt, or \
                               freeotfe, tries the password at the places where they stand; else a header backup helps";

@@ -13,7 +13,7 @@ use strongroom::{
     storage::{Section, Storage},
     text::path::command_word,
     unlock::credentials,
-    volume::{partitions_of, range_from},
+    volume::{partitions_of, range_from, recognise_data},
 };
 
 use super::super::Console;
@@ -70,14 +70,15 @@ pub(super) fn scan(
     let role = if of_freeotfe { KeyfileRole::PartOfSecret } else { KeyfileRole::Pool };
     let credentials = credentials(&unlock.front(console), path, &unlock.means(), role)?;
     let mut found: Vec<ScannedUnmarked> = Vec::new();
-    for (place, range) in places(unlock.place, storage)? {
+    for (place, range) in places(unlock.place, storage, of_freeotfe)? {
         let section = Section::new(Arc::clone(storage), range.clone())?;
         // A section that is too short for a header.
         let Ok(header) = format.read_header(&section) else { continue };
         if of_freeotfe {
             if try_once(console, options, &*header, &credentials, options.unlock.hints.hints())?.is_some() {
                 let command = command(path, place);
-                let advice = format!("{command} --format freeotfe{} opens it", freeotfe_options(options));
+                let given = freeotfe_options(options) + &secret_options(options);
+                let advice = format!("{command} --format freeotfe{given} opens it");
                 found.push(ScannedUnmarked {
                     offset: range.start,
                     format: format.name(),
@@ -89,7 +90,11 @@ pub(super) fn scan(
         }
         let (offset, place, advice) = match try_copies(console, options, &*header, &credentials)? {
             Tried::Nothing => continue,
-            Tried::Opened(opened) => (range.start, opened.place, advice(options, place, &opened)),
+            Tried::Opened(opened) => (
+                range.start,
+                opened.place,
+                advice(options, place, &opened, recognise_data(&section)?.is_some()),
+            ),
             Tried::Headless(missing) => (range.start, Place::Backup, front_is_missing(path, missing)),
             Tried::Elsewhere(at) => {
                 let moved = at.checked_sub(storage.origin()).map(|start| start..range.end);
@@ -103,7 +108,7 @@ pub(super) fn scan(
                 match (opens.transpose()?, start) {
                     (Some(Tried::Opened(opened)), start) if is_reached(start) => {
                         let place = PlaceOptions { partition: None, offset: Some(at) };
-                        (start, opened.place, advice(options, place, &opened))
+                        (start, opened.place, advice(options, place, &opened, false))
                     }
                     (_, start) => {
                         let end = storage.origin().saturating_add(range.end);
@@ -185,8 +190,12 @@ fn freeotfe_options(options: &HeaderRepairOptions) -> String {
     salt.into_iter().chain(iterations).chain(bare).collect()
 }
 
-/// The partitions of the medium, and all of it.
-fn places(place: PlaceOptions, storage: &Arc<dyn Storage>) -> Result<Vec<(PlaceOptions, Range<u64>)>> {
+/// The partitions of the medium, and all of it; without any, also where the first one usually starts.
+fn places(
+    place: PlaceOptions,
+    storage: &Arc<dyn Storage>,
+    with_usual_starts: bool,
+) -> Result<Vec<(PlaceOptions, Range<u64>)>> {
     let size = storage.size()?;
     let mut places = Vec::new();
     if place.partition.is_none() {
@@ -200,6 +209,11 @@ fn places(place: PlaceOptions, storage: &Arc<dyn Storage>) -> Result<Vec<(PlaceO
     }
     if size > 0 {
         places.push((PlaceOptions { offset: None, ..place }, 0..size));
+    }
+    // Where the table is lost.
+    let is_whole = place.partition.is_none() && places.len() == 1;
+    for start in USUAL_STARTS.into_iter().filter(|start| with_usual_starts && is_whole && *start < size) {
+        places.push((PlaceOptions { partition: None, offset: Some(start) }, start..size));
     }
     Ok(places)
 }
@@ -220,34 +234,55 @@ fn front_is_missing(path: &Path, missing: u64) -> String {
     )
 }
 
-/// The command that opens it.
-fn advice(options: &HeaderRepairOptions, place: PlaceOptions, opened: &Opened) -> String {
-    let mut command = command(&options.container, place);
-    command.push_str(" --format ");
-    command.push_str(options.unlock.format.named().map_or("veracrypt", |format| format.name()));
+/// The command that opens it, and the one that makes its header anew from the copy, where only that opens. Where something else
+/// `is_there` by now, nothing may be written.
+fn advice(options: &HeaderRepairOptions, place: PlaceOptions, opened: &Opened, is_there: bool) -> String {
+    let mut given = String::from(" --format ");
+    given.push_str(options.unlock.format.named().map_or("veracrypt", |format| format.name()));
     for (is_given, option) in [
         (opened.place.is_hidden(), " --hidden"),
         (opened.place.is_backup(), " --backup-header"),
         (options.unlock.hints.system, " --system"),
     ] {
-        command.push_str(if is_given { option } else { "" });
+        given.push_str(if is_given { option } else { "" });
     }
-    command + " opens it"
+    given.push_str(&secret_options(options));
+    let read_only = if is_there { " --read-only" } else { "" };
+    let opens = format!("{}{given}{read_only} opens it", command(&options.container, place));
+    if !opened.place.is_backup() {
+        return opens;
+    }
+    let (path, place) = (command_word(&options.container), place_options(place));
+    format!("{opens}; strongroom header repair {path}{place}{given} makes its header anew from that copy")
+}
+
+/// What belongs to the password, to be given again.
+fn secret_options(options: &HeaderRepairOptions) -> String {
+    let secrets = &options.unlock.secrets;
+    let pim = options.unlock.hints.pim.map(|pim| format!(" --pim {pim}"));
+    let bare = secrets.no_password.then(|| " --no-password".to_owned());
+    let keyfiles = secrets.keyfile.iter().map(|keyfile| format!(" --keyfile {}", command_word(keyfile)));
+    pim.into_iter().chain(bare).chain(keyfiles).collect()
 }
 
 /// The command that mounts what lies there.
 pub(super) fn command(path: &Path, place: PlaceOptions) -> String {
-    let place = match (place.partition, place.offset) {
+    format!("strongroom mount {} MOUNTPOINT{}", command_word(path), place_options(place))
+}
+
+fn place_options(place: PlaceOptions) -> String {
+    match (place.partition, place.offset) {
         (_, Some(offset)) => format!(" --offset {offset}"),
         (Some(number), None) => format!(" --partition {number}"),
         (None, None) => String::new(),
-    };
-    format!("strongroom mount {} MOUNTPOINT{place}", command_word(path))
+    }
 }
 
 const AT_ENDS: &str = "it was tried at both ends of what was looked at, and of each partition in which nothing else is known; mount \
                        --offset BYTES tries it elsewhere";
-const AT_STARTS: &str = "it was tried at the start of what was looked at, and of each partition in which nothing else is known; mount \
+const AT_STARTS: &str = "it was tried at the start of what was looked at, and where partitions start in which nothing else is known; mount \
                          --offset BYTES --format freeotfe tries it elsewhere";
+/// Where the first partition of a disk starts, today and before 2010: bytes.
+const USUAL_STARTS: [u64; 2] = [1 << 20, 63 * 512];
 /// So many are tried: each takes seconds.
 const MOST_PARTITIONS: usize = 16;
