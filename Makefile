@@ -96,6 +96,7 @@ check: tools ## formatting, lints, documentation, dependencies
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh src/cli/stick/*.sh .ci/run; else for script in .ci/run scripts/*.sh src/cli/stick/*.sh; do bash -n "$$script" || exit 1; done; fi
 
 # The peers of the data path are installed; mounting them takes root.
+bench: export RUSTFLAGS += --cfg peers
 bench: ## compare ciphers, PBKDF2, data path, re-encryption with others (root); write benches/RESULTS.md
 	@scripts/setup.sh --bench
 	@mkdir -p $(TARGET)/bench

@@ -4,7 +4,8 @@
 #
 #   fresh.sh           all of that
 #   fresh.sh --quick   both end with `make demo`, and are built without optimisation but for the key derivation
-#   fresh.sh --wait FILE  the same beside other work: what is built runs when FILE is there, at the usual priority
+#   fresh.sh --wait FILE  all of it beside other work, built as --quick does: it compiles at once, and what is built runs when FILE
+#                      is there, at the usual priority
 #   fresh.sh --systems only makes the systems
 #
 # As root or with sudo; what is committed counts. The systems are downloaded once and kept in the build folder, all else is made
@@ -17,7 +18,9 @@ cd "$(dirname "$0")/.."
 folder=$(realpath -m "${CARGO_TARGET_DIR:-target}/fresh")
 proxies=http_proxy,https_proxy,no_proxy,HTTP_PROXY,HTTPS_PROXY,NO_PROXY
 # For cargo, where only that it builds is of interest. Unoptimised, Argon2id would take minutes.
-unoptimised='[profile.release]
+unoptimised='[profile.dev]
+debug = false
+[profile.release]
 lto = false
 codegen-units = 16
 debug = false
@@ -40,7 +43,7 @@ main() {
     [[ $(id -u) -eq 0 ]] || exec sudo --preserve-env scripts/fresh.sh "$@"
     if [[ ${1-} =~ ^--(quick|wait)$ ]]; then
         export FRESH_CARGO=$unoptimised FRESH_GATE=${2-}
-        tests=()
+        [[ $1 = --wait ]] || tests=()
     fi
     scripts/setup.sh --fresh
     mkdir -p "$folder"
@@ -83,6 +86,7 @@ machine() {
     git clone --quiet --bare . "$root/srv/strongroom.git"
     make_user "$root"
     if [[ ${FRESH_GATE-} ]]; then
+        [[ "$*" != *'make test'* ]] || readme+=('cargo test --locked --no-run')
         # A session of its own would have a priority of its own.
         follow "$root" --session-command "${readme[@]}"
         until [[ -e $FRESH_GATE ]]; do sleep 1; done

@@ -1,7 +1,9 @@
 //! AES-256-XTS of other libraries over runs of sectors, each sector with its own IV, as a volume needs it.
 
+#[cfg(peers)]
 use std::ptr;
 
+#[cfg(peers)]
 use aws_lc_sys::{
     EVP_CIPHER_CTX, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_Cipher, EVP_CipherInit_ex, EVP_aes_256_xts,
 };
@@ -47,8 +49,10 @@ impl OpenSsl {
 }
 
 /// aws-lc, built by the crate of that name.
+#[cfg(peers)]
 pub(super) struct AwsLc(*mut EVP_CIPHER_CTX);
 
+#[cfg(peers)]
 #[allow(unsafe_code, reason = "the crate with a safe interface has no XTS")]
 impl AwsLc {
     pub(super) fn new(key: &[u8; 64], encrypts: bool) -> Self {
@@ -79,6 +83,7 @@ impl AwsLc {
     }
 }
 
+#[cfg(peers)]
 #[allow(unsafe_code, reason = "frees what was made by another language")]
 impl Drop for AwsLc {
     fn drop(&mut self) {
