@@ -207,7 +207,12 @@ fn is_building(command: &str) -> bool {
 
 /// The command as it can be run here: smaller, on this stick, and without `sudo`, as root follows the page with the stick.
 fn adapted(command: &str, device: &str) -> String {
-    let small = [("--size 1G", "--size 20M"), ("--size 100M", "--size 20M"), ("/media/backup/", "backup/")];
+    let small = [
+        ("--size 1G", "--size 20M"),
+        ("--size 100M", "--size 20M"),
+        ("photos.vault 20G", "photos.vault 40M"),
+        ("/media/backup/", "backup/"),
+    ];
     let command = small.iter().fold(command.to_owned(), |command, (from, to)| command.replace(from, to));
     // No driver of exFAT is on every machine.
     let command = command.replace("--filesystem exfat", "--filesystem ext4");
