@@ -26,6 +26,15 @@ fn the_program_says_what_its_transcripts_say() {
 }
 
 #[test]
+fn the_short_help_of_what_everybody_uses_fits_on_a_page() {
+    let place = Place::of_this_user();
+    for command in ["create", "mount", "open", "stick"] {
+        let lines = place.shell(&format!("COLUMNS=80 ./strongroom {command} -h")).lines().count();
+        assert!(lines <= 66, "{command}: {lines}");
+    }
+}
+
+#[test]
 fn a_flipped_bit_in_both_copies_is_exit_status_4() {
     for (name, ended) in tests_of_vectors("flip-", "-both") {
         assert_eq!(ended.status, Some(4), "{name}: {ended:?}");

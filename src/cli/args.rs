@@ -96,7 +96,7 @@ pub(crate) struct OutputOptions {
     pub(crate) verbose: bool,
     /// Where to ask for a password: on the terminal, in a window, or by systemd's agents [default: terminal; pinentry where there
     /// is only a display]
-    #[arg(long, value_enum, value_name = "WHERE", global = true, display_order = 903)]
+    #[arg(long, value_enum, value_name = "WHERE", global = true, display_order = 903, hide_short_help = true)]
     pub(crate) ask: Option<AskChoice>,
 }
 
@@ -525,8 +525,7 @@ impl From<PinChoice> for unlock::PinChoice {
 /// what has a good default.
 pub(crate) fn is_rare(id: &str) -> bool {
     const BEGINNINGS: [&str; 2] = ["protect_", "new_"];
-    const NAMES: [&str; 29] = [
-        "ask",
+    const NAMES: [&str; 30] = [
         "backup_header",
         "cipher",
         "hash",
@@ -547,6 +546,7 @@ pub(crate) fn is_rare(id: &str) -> bool {
         "passes",
         "password_fd",
         "pim",
+        "pin",
         "prf",
         "recovery_key",
         "salt_length",
@@ -555,6 +555,7 @@ pub(crate) fn is_rare(id: &str) -> bool {
         "slot",
         "system",
         "tries",
+        "when_busy",
     ];
     BEGINNINGS.iter().any(|beginning| id.starts_with(beginning)) || NAMES.contains(&id)
 }

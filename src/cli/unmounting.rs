@@ -14,6 +14,7 @@ use strongroom::{
 
 use super::{
     args::{SyncOptions, UnmountOptions},
+    folders::vaults,
     interrupt,
     output::Console,
     progress::ByteProgress,
@@ -50,7 +51,7 @@ pub(crate) fn take_down(console: Console, chosen: mount::Chosen, force: bool) ->
 }
 
 /// What a name stands for, or all that is mounted. A name is a container, a mount point, or, where nothing of that name is here, the last
-/// part of a mount point: `photos` for `~/Vaults/photos`.
+/// part of a mount point: `photos` for `~/Vaults/photos`. That is what `close` means by it beside a folder of that name, too.
 pub(crate) fn chosen(target: Option<&Path>, verb: &str) -> Result<mount::Chosen> {
     let Some(name) = target else { return mount::Chosen::find(&Selection::All, verb) };
     let error = match found(name, verb) {
@@ -61,6 +62,7 @@ pub(crate) fn chosen(target: Option<&Path>, verb: &str) -> Result<mount::Chosen>
     let bear_it: Vec<_> = bear_it.collect();
     match bear_it.as_slice() {
         [] => Err(error),
+        [path] if verb == "close" && is_opened(path) => found(path, verb),
         // Whoever names a folder of theirs does not mean a volume elsewhere.
         [path, ..] if is_here(name)? => {
             let other = format!("strongroom {verb} {}", command_word(path));
@@ -75,6 +77,11 @@ pub(crate) fn chosen(target: Option<&Path>, verb: &str) -> Result<mount::Chosen>
                 .with_hint("name the directory"))
         }
     }
+}
+
+/// Whether a volume is where `open` puts it.
+fn is_opened(mountpoint: &Path) -> bool {
+    vaults().is_some_and(|vaults| mountpoint.parent() == Some(&vaults))
 }
 
 /// Whether a file or a folder of that name is here, were it a dead mount.

@@ -35,6 +35,11 @@ fn open_makes_a_folder_in_vaults_and_close_takes_it_away() {
         assert!(said.contains("/me/Vaults/album\n") && said.ends_with("\n0\n"), "{place}: {said}");
         assert!(!place.path("me/Vaults/album").exists(), "{place}");
         at_home(place, "open album.vault --password-file password");
+        // Where the photos come from is often called as the vault is.
+        place.shell("mkdir album");
+        assert!(at_home(place, "close album").contains("/me/Vaults/album\n"), "{place}");
+        place.shell("rmdir album");
+        at_home(place, "open album.vault --password-file password");
         place.shell("mv me/Vaults me/renamed");
         assert!(at_home(place, "close album").contains("/me/renamed/album\n"), "{place}");
         assert_eq!(place.shell("ls me/renamed; mv me/renamed me/Vaults"), "", "{place}");
