@@ -96,7 +96,7 @@ pub(crate) struct OutputOptions {
     pub(crate) verbose: bool,
     /// Where to ask for a password: on the terminal, in a window, or by systemd's agents [default: terminal; pinentry where there
     /// is only a display]
-    #[arg(long, value_enum, value_name = "WHERE", global = true, display_order = 903, hide_short_help = true)]
+    #[arg(long, value_enum, value_name = "WHERE", global = true, display_order = 903)]
     pub(crate) ask: Option<AskChoice>,
 }
 

@@ -210,7 +210,8 @@ mod tests {
         for text in [&b""[..], b"a", b"fifteen bytes..", b"sixteen bytes...", &[0xA5; 1000]] {
             let (iv, bytes) = sender.seal(&password(text), &OsRng).unwrap();
             assert_eq!(receiver.open(&iv, &bytes).unwrap().expose(), text);
-            assert!(text.is_empty() || !bytes.windows(text.len()).any(|part| part == text));
+            // One byte may be there by chance.
+            assert!(text.len() < 8 || !bytes.windows(text.len()).any(|part| part == text));
         }
         let other = Exchange::begin(&OsRng).unwrap().agree(ours.public()).unwrap();
         let (iv, bytes) = sender.seal(&password(&[7; 100]), &OsRng).unwrap();

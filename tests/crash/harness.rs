@@ -150,11 +150,9 @@ fn sum(bytes: &[u8]) -> u64 {
 /// The medium where the process is gone and the power is not, and what is left of it without power.
 fn aftermath<M: Clone>(run: Case<M>, seeds: Range<u64>) -> Vec<Case<M>> {
     run.medium.set_plan(Plan::Works);
-    let changes = run.medium.unsynced();
-    let outcomes = Outcome::of(changes, seeds);
+    let outcomes = Outcome::of(run.medium.unsynced(), seeds);
     let mut cases: Vec<Case<M>> = outcomes
         .into_iter()
-        .filter(|outcome| is_in_turn(outcome, changes))
         .map(|outcome| Case {
             medium: Arc::new(run.medium.crash(&outcome)),
             model: run.model.clone(),
@@ -165,15 +163,6 @@ fn aftermath<M: Clone>(run: Case<M>, seeds: Range<u64>) -> Vec<Case<M>> {
         .collect();
     cases.push(Case { how: format!("{}, killed", run.how), ..run });
     cases
-}
-
-/// Whether an outcome is tried where so many changes are at stake. Where these are many, they take turns at a fate of their own: each
-/// has it at every third stop, unless more is asked for.
-fn is_in_turn(outcome: &Outcome, changes: usize) -> bool {
-    match outcome {
-        Outcome::Except { index, .. } => changes <= FEW || seeds() > USUAL_SEEDS || (index + changes) % 3 == 0,
-        _ => true,
-    }
 }
 
 /// The medium, and where a crash now would change something, what is left of it then.
@@ -195,8 +184,6 @@ fn seeds() -> u64 {
 }
 
 const USUAL_SEEDS: u64 = 3;
-/// So many changes at stake are all singled out at each stop.
-const FEW: usize = 4;
 
 const FAILURES: [Failure; 6] = [
     Failure::Io,
