@@ -525,10 +525,11 @@ impl From<PinChoice> for unlock::PinChoice {
 /// what has a good default.
 pub(crate) fn is_rare(id: &str) -> bool {
     const BEGINNINGS: [&str; 2] = ["protect_", "new_"];
-    const NAMES: [&str; 30] = [
+    const NAMES: [&str; 31] = [
         "backup_header",
         "cipher",
         "hash",
+        "header",
         "hidden",
         "iterations",
         "key_iterations",

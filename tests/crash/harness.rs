@@ -143,7 +143,7 @@ fn is_new<M: Hash>(seen: &mut HashSet<u64>, case: &Case<M>) -> bool {
 fn sum(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks();
     let add = |sum: u64, word: u64| (sum ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
-    let sum = words.iter().fold(0, |sum, word| add(sum, u64::from_le_bytes(*word)));
+    let sum = words.iter().fold(bytes.len() as u64, |sum, word| add(sum, u64::from_le_bytes(*word)));
     rest.iter().fold(sum, |sum, &byte| add(sum, byte.into()))
 }
 
