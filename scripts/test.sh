@@ -8,6 +8,8 @@
 
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# An ordinary user of Debian does not have there what makes and checks file systems.
+PATH=$PATH:/usr/sbin:/sbin
 
 main() {
     local folder status=0

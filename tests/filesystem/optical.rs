@@ -68,7 +68,8 @@ impl Source {
 
     /// What a command made of the tree in the file `image`.
     fn image(&self, command: &str) -> Vec<u8> {
-        self.shell(command);
+        // A fresh Debian has no locale, and genisoimage takes names to be in that of its user.
+        self.shell(&format!("LC_ALL=C.UTF-8; export LC_ALL; {command}"));
         fs::read(self.0.path().join("image")).unwrap()
     }
 }

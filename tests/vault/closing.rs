@@ -263,7 +263,10 @@ fn only_logind_itself_can_send_a_volume_to_sleep() {
 fn a_logind_and_a_bus_that_end_and_come_back_are_found_again() {
     with_vault_of(Who::User, "--size 32M --provision quick --filesystem exfat", |world| {
         world.done(&format!("{} --close-at sleep", world.mount_command()));
-        let Some(bus) = Bus::of_system(world) else { return };
+        let Some(bus) = Bus::of_system(world) else {
+            world.done("unmount m");
+            return;
+        };
         let logind = Logind::start(&bus, USER);
         // It was there before the bus.
         wait_until("a hold on the machine", || logind.is_held());

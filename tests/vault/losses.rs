@@ -10,7 +10,10 @@ use rustix::process::Signal;
 
 use crate::{
     memory,
-    place::{Background, CHEAP, Who, has_fuse2fs, is_running, name_of, signal, wait_for_end_of, wait_until},
+    place::{
+        Background, CHEAP, Who, has_fuse2fs, is_running, leave_to_root, name_of, signal, wait_for_end_of,
+        wait_until,
+    },
     world::{World, with_each_driver, with_vault, with_who},
 };
 
@@ -782,6 +785,9 @@ fn a_command_that_works_in_the_volume_is_not_in_its_own_way() {
 
 #[test]
 fn a_process_of_root_in_another_namespace_is_named_to_a_user() {
+    if !rustix::process::geteuid().is_root() {
+        return leave_to_root("be root beside the user");
+    }
     with_who(Who::User, OPTIONS, |world| {
         world.mount();
         let server = world.server();
