@@ -4,8 +4,7 @@
 #
 #   fresh.sh           all of that
 #   fresh.sh --quick   both end with `make demo`, and are built without optimisation but for the key derivation
-#   fresh.sh --wait FILE  all of it beside other work, built as --quick does: it compiles at once, and what is built runs when FILE
-#                      is there, at the usual priority
+#   fresh.sh --wait FILE  the same beside other work: what is built runs when FILE is there, at the usual priority
 #   fresh.sh --systems only makes the systems
 #
 # As root or with sudo; what is committed counts. The systems are downloaded once and kept in the build folder, all else is made
@@ -43,7 +42,7 @@ main() {
     [[ $(id -u) -eq 0 ]] || exec sudo --preserve-env scripts/fresh.sh "$@"
     if [[ ${1-} =~ ^--(quick|wait)$ ]]; then
         export FRESH_CARGO=$unoptimised FRESH_GATE=${2-}
-        [[ $1 = --wait ]] || tests=()
+        tests=()
     fi
     scripts/setup.sh --fresh
     mkdir -p "$folder"
@@ -86,7 +85,6 @@ machine() {
     git clone --quiet --bare . "$root/srv/strongroom.git"
     make_user "$root"
     if [[ ${FRESH_GATE-} ]]; then
-        [[ "$*" != *'make test'* ]] || readme+=('cargo test --locked --no-run')
         # A session of its own would have a priority of its own.
         follow "$root" --session-command "${readme[@]}"
         until [[ -e $FRESH_GATE ]]; do sleep 1; done
