@@ -525,8 +525,9 @@ impl From<PinChoice> for unlock::PinChoice {
 /// what has a good default.
 pub(crate) fn is_rare(id: &str) -> bool {
     const BEGINNINGS: [&str; 2] = ["protect_", "new_"];
-    const NAMES: [&str; 31] = [
+    const NAMES: [&str; 32] = [
         "backup_header",
+        "bookmark",
         "cipher",
         "hash",
         "header",
