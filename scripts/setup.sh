@@ -21,8 +21,7 @@ pkg-config      pkg-config  building
 /usr/include/openssl/evp.h libssl-dev tests
 fusermount3     fuse3       mounting
 fuse2fs         fuse2fs     tests
-mkfs.ext4       e2fsprogs   making file systems
-e2fsck          e2fsprogs   repairing ext
+e2fsck          e2fsprogs   repairing ext, and tests
 losetup         mount       mounting as root
 fio             fio         tests
 mkfs.xfs        xfsprogs    tests

@@ -79,10 +79,15 @@ try_static() {
         anna unmount /home/anna/m
         rm "$root/home/anna/v"
     done
-    say 'ext4 takes a package, which is named'
+    say 'ext4 takes no package'
+    anna create /home/anna/v --size 16M --password-file /home/anna/password $cheap
+    anna mount /home/anna/v /home/anna/m --password-file /home/anna/password
+    outside cp scripts/try.sh "$root/home/anna/m/copy"
+    anna unmount /home/anna/m
+    say 'xfs takes one, which is named'
     status=0
-    said=$(anna create /home/anna/v --size 16M --password-file /home/anna/password 2>&1) || status=$?
-    [[ $status -eq 7 && $said = *e2fsprogs* ]] || fail "ext4 without its tools: status $status: $said"
+    said=$(anna create /home/anna/x --size 400M --filesystem xfs --password-file /home/anna/password 2>&1) || status=$?
+    [[ $status -eq 7 && $said = *xfsprogs* ]] || fail "xfs without its tools: status $status: $said"
     echo 'try: the static program works on a bare root'
 }
 

@@ -145,7 +145,8 @@ fn without_loop_devices_the_kernel_driver_says_so_before_the_password() {
 #[test]
 fn without_the_fuse_device_create_with_a_file_system_asks_for_no_password() {
     let Some(machine) = Machine::new() else { return };
-    let said = machine.run(&format!("{NO_FUSE}; as_user create v --size 8M --provision thin"));
+    let create = "as_user create v --size 400M --provision thin --filesystem xfs";
+    let said = machine.run(&format!("{NO_FUSE}; {create}"));
     assert_eq!(said.status, Some(7));
     assert_eq!(
         said.errors,
@@ -159,7 +160,7 @@ fn without_the_fuse_device_create_with_a_file_system_asks_for_no_password() {
 fn the_root_directory_of_a_new_file_system_belongs_to_its_maker() {
     let Some(machine) = Machine::new() else { return };
     for kind in ["ext4", "xfs"] {
-        if !Path::new("/usr/sbin").join(format!("mkfs.{kind}")).exists() {
+        if kind != "ext4" && !Path::new("/usr/sbin").join(format!("mkfs.{kind}")).exists() {
             is_skipped(&format!("mkfs.{kind} is not installed"));
             continue;
         }
@@ -176,14 +177,33 @@ fn the_root_directory_of_a_new_file_system_belongs_to_its_maker() {
 #[test]
 fn without_mkfs_the_password_is_not_even_asked_for() {
     let Some(machine) = Machine::new() else { return };
-    let hide = "for tool in /sbin/mkfs.ext4 /usr/sbin/mkfs.ext4; do mount --bind /dev/null $tool; done";
-    let said = machine.run(&format!("{hide}; as_user create v --size 8M"));
+    let hide = "for tool in /sbin/mkfs.xfs /usr/sbin/mkfs.xfs; do mount --bind /dev/null $tool; done";
+    let said = machine.run(&format!("{hide}; as_user create v --size 400M --filesystem xfs"));
     assert_eq!(said.status, Some(7));
     assert_eq!(
         said.errors,
-        "strongroom: error: cannot create v: mkfs.ext4 is not installed\n\
-         strongroom: hint: install the package e2fsprogs\n"
+        "strongroom: error: cannot create v: mkfs.xfs is not installed\n\
+         strongroom: hint: install the package xfsprogs\n"
     );
+}
+
+#[test]
+fn to_create_ext4_takes_neither_a_program_nor_the_fuse_device() {
+    let Some(machine) = Machine::new() else { return };
+    let hide = "for tool in /sbin/mkfs.ext4 /sbin/mke2fs /usr/sbin/mkfs.ext4 /usr/sbin/mke2fs; do mount --bind /dev/null $tool; done";
+    for (who, options) in [
+        ("strongroom", "--provision thin"),
+        ("as_user", "--provision thin"),
+        ("as_user", "--provision quick"),
+    ] {
+        let said = machine.run(&format!(
+            "mkdir -p m; rm -f v; cp -a /dev/fuse fuse; {hide}; {NO_FUSE}; {who} --quiet create v --size 64M {options} {CREATE} || exit 3
+             cp -a fuse /dev/fuse; rm fuse
+             strongroom --quiet mount --block v m --password-file password && e2fsck -fn m/volume > /dev/null 2>&1
+             echo $? >&2; strongroom --quiet unmount m"
+        ));
+        assert_eq!(said.errors.lines().last(), Some("0"), "{who} {options}: {said:?}");
+    }
 }
 
 #[test]

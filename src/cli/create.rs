@@ -203,9 +203,9 @@ pub(super) fn make_filesystem(
         let info = header.describe_unlocked(&unlocked);
         container.unlock_pieces(&info, &unlocked)?;
         let volume = Volume::open(container, info, &unlocked);
-        let mut serial = [0; 4];
-        OsRng.fill(&mut serial)?;
-        return filesystem.make_in_process(volume.device(), u32::from_le_bytes(serial));
+        let mut random = [[0; 16]; 2];
+        OsRng.fill(random.as_flattened_mut())?;
+        return filesystem.make_in_process(volume.device(), random, interrupt::flag());
     }
     let mounted = mount::start(&Request::private(container, key), interrupt::flag())?;
     let made = mounted.make_filesystem(filesystem, interrupt::flag());

@@ -15,7 +15,7 @@ mod udf;
 
 use std::{ffi::OsStr, fmt, ops::Range, time::SystemTime};
 
-pub use ext::{ExtFileSystem, Journal, Unreadable, Unwritten};
+pub use ext::{ExtFileSystem, Journal, NewExt, Tables, Unmade, Unreadable, Unwritten};
 pub use fat::{FatFileSystem, NewFat, Repair, is_known};
 pub use iso::IsoFileSystem;
 pub use ntfs::NtfsFileSystem;

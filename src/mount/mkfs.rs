@@ -1,4 +1,4 @@
-//! Making a file system in a volume: FAT and exFAT ourselves, others with the system's own tools on the block file.
+//! Making a file system in a volume: ext4, FAT and exFAT ourselves, others with the system's own tools on the block file.
 
 use std::{
     fmt,
@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
     sync::{Arc, atomic::AtomicBool},
     thread::sleep,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -16,7 +16,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use super::{program, session::ROOT};
 use crate::{
     error::{Error, ErrorKind, Result},
-    filesystem::{Fault, NewFat},
+    filesystem::{Fault, NewExt, NewFat, Tables, Unmade},
     sys::process::is_root,
     volume::{BlockDevice, ByteDevice},
 };
@@ -57,8 +57,7 @@ impl FilesystemKind {
     /// The package that brings its tools; none of those that this program makes itself.
     pub const fn package(self) -> Option<&'static str> {
         match self {
-            Self::Ext4 => Some("e2fsprogs"),
-            Self::Exfat | Self::Vfat => None,
+            Self::Ext4 | Self::Exfat | Self::Vfat => None,
             Self::Xfs => Some("xfsprogs"),
             Self::Btrfs => Some("btrfs-progs"),
             Self::Ntfs => Some("ntfs-3g"),
@@ -68,7 +67,7 @@ impl FilesystemKind {
     /// The smallest volume that it fits in, in bytes: what the tools of Debian 12 accept, rounded up.
     ///
     /// mkfs.xfs 6.1 wants 300 MiB. mkfs.btrfs 6.2 wants 109 MiB and would let a smaller file grow, which a volume does not.
-    /// mkfs.ntfs fails up to 1 MiB. mke2fs takes 224 KiB with blocks of 4 KiB.
+    /// mkfs.ntfs fails up to 1 MiB.
     pub const fn least_size(self) -> u64 {
         match self {
             Self::Ext4 | Self::Exfat => 256 << 10,
@@ -79,12 +78,16 @@ impl FilesystemKind {
         }
     }
 
-    /// Whether it can be on a volume of `len` bytes with sectors of `sector_size` as far as the format goes: FAT ends at 2^32 sectors.
+    /// Whether it can be on a volume of `len` bytes with sectors of `sector_size` as far as the format goes: FAT ends at 2^32
+    /// sectors.
     pub fn reaches(self, len: u64, sector_size: u32) -> bool {
-        self.new_fat(sector_size, None, 0).is_none_or(|new| new.fits(len))
+        match self {
+            Self::Ext4 => NewExt::fits(EXT4_BLOCK_LEN, len),
+            _ => self.new_fat(sector_size, None, 0).is_none_or(|new| new.fits(len)),
+        }
     }
 
-    /// What makes it in this process, where that can be.
+    /// What makes it, where it is a FAT.
     fn new_fat(self, sector: u32, label: Option<&str>, serial: u32) -> Option<NewFat<'_>> {
         let is_exfat = match self {
             Self::Exfat => true,
@@ -104,9 +107,8 @@ impl FilesystemKind {
     /// The longest label: bytes for the Unix file systems, characters for the others.
     const fn label_limit(self) -> usize {
         match self {
-            Self::Ext4 => 16,
-            // Characters, and not bytes: the maker itself cuts it.
-            Self::Exfat | Self::Vfat => usize::MAX,
+            // Characters, and not bytes, of some: the maker itself cuts it.
+            Self::Ext4 | Self::Exfat | Self::Vfat => usize::MAX,
             Self::Xfs => 12,
             Self::Btrfs => 255,
             Self::Ntfs => 32,
@@ -137,15 +139,51 @@ pub struct NewFilesystem<'a> {
 }
 
 impl NewFilesystem<'_> {
-    /// Makes it on the sectors of a volume, for kinds that take no tool. `serial` tells file systems apart.
+    /// Makes it on the sectors of a volume, for kinds that take no tool. `random` tells file systems apart.
     ///
     /// # Errors
-    /// `Usage` where there is no such file system of that size, or it takes a tool; what writing gave.
-    pub fn make_in_process(&self, volume: Arc<dyn BlockDevice>, serial: u32) -> Result<()> {
+    /// `Usage` where there is no such file system of that size, or it takes a tool; `Interrupted`; what writing gave.
+    pub fn make_in_process(
+        &self,
+        volume: Arc<dyn BlockDevice>,
+        random: [[u8; 16]; 2],
+        interrupted: &AtomicBool,
+    ) -> Result<()> {
         let label = self.label.filter(|label| self.kind.takes_label(label));
-        let new = self.kind.new_fat(self.sector_size, label, serial);
+        let device = ByteDevice::new(volume);
+        if self.kind == FilesystemKind::Ext4 {
+            return self.new_ext(label, random).make(&Arc::new(device), interrupted).map_err(|unmade| {
+                match unmade {
+                    Unmade::Interrupted => Error::new(ErrorKind::Interrupted, unmade.to_string()),
+                    Unmade::Fault(fault) => self.cannot(fault),
+                }
+            });
+        }
+        let [[a, b, c, d, ..], _] = random;
+        let new = self.kind.new_fat(self.sector_size, label, u32::from_le_bytes([a, b, c, d]));
         let new = new.ok_or_else(|| Error::new(ErrorKind::Usage, "it takes a tool"))?;
-        new.make(&ByteDevice::new(volume)).map_err(|fault| self.cannot(fault))
+        new.make(&device).map_err(|fault| self.cannot(fault))
+    }
+
+    fn new_ext<'a>(&self, label: Option<&'a str>, random: [[u8; 16]; 2]) -> NewExt<'a> {
+        let [uuid, hash_seed] = random.map(|mut id| {
+            // RFC 9562: version 4.
+            id[6] = id[6] & 0xf | 0x40;
+            id[8] = id[8] & 0x3f | 0x80;
+            id
+        });
+        let (now, tables) = (SystemTime::now(), self.tables(is_root()));
+        NewExt { block_len: EXT4_BLOCK_LEN, owner: self.owner, label, uuid, hash_seed, now, tables }
+    }
+
+    /// The kernel zeroes tables of inodes once it has mounted the volume; strongroom's own driver does not. Random bytes there are
+    /// nothing to a file system that is whole, but a repair could take them for inodes.
+    const fn tables(&self, is_kernels: bool) -> Tables {
+        match (self.reads_zeros, is_kernels) {
+            (true, _) => Tables::ReadZeros,
+            (false, true) => Tables::Left,
+            (false, false) => Tables::Zeroed,
+        }
     }
 
     fn cannot(&self, fault: Fault) -> Error {
@@ -170,11 +208,6 @@ impl NewFilesystem<'_> {
         let mut command = program::command(tool(self.kind)?);
         self.add_arguments(&mut command);
         match self.kind {
-            FilesystemKind::Ext4 => {
-                // One user's vault has no use for a reserve for root.
-                command.args(["-m", "0"]);
-                command.args(["-E", &self.ext4_options(is_root())]);
-            }
             FilesystemKind::Xfs => {
                 command.stdin(self.xfs_prototype()?).args(["-p", "/proc/self/fd/0"]);
             }
@@ -183,7 +216,7 @@ impl NewFilesystem<'_> {
                 fs::create_dir(&root)?;
                 command.arg("--rootdir").arg(root);
             }
-            FilesystemKind::Exfat | FilesystemKind::Vfat | FilesystemKind::Ntfs => {}
+            FilesystemKind::Ext4 | FilesystemKind::Exfat | FilesystemKind::Vfat | FilesystemKind::Ntfs => {}
         }
         command.arg(block);
         let mut finished = program::run(&mut command, interrupted)?;
@@ -212,25 +245,10 @@ impl NewFilesystem<'_> {
         Ok(file.into())
     }
 
-    /// Without `root_owner` an ordinary user cannot write at the top; nothing is there to be discarded.
-    ///
-    /// mke2fs leaves inode tables as they are, and the kernel zeroes them once it has mounted them; strongroom's own driver does not.
-    /// Random bytes there are nothing to a file system that is whole, but a repair could take them for inodes.
-    fn ext4_options(&self, is_kernels: bool) -> String {
-        let (user, group) = self.owner;
-        let is_left = is_kernels || self.reads_zeros;
-        format!("nodiscard,{}root_owner={user}:{group}", if is_left { "" } else { "lazy_itable_init=0," })
-    }
-
     fn add_arguments(&self, command: &mut Command) {
         let sector_size = self.sector_size.to_string();
         match self.kind {
-            FilesystemKind::Ext4 => {
-                // 4 KiB blocks also for small volumes, which mke2fs would give 1 KiB: the kernel refuses blocks smaller
-                // than the device's sectors.
-                command.args(["-q", "-F", "-b", "4096"]);
-            }
-            FilesystemKind::Exfat | FilesystemKind::Vfat => {}
+            FilesystemKind::Ext4 | FilesystemKind::Exfat | FilesystemKind::Vfat => {}
             FilesystemKind::Xfs => {
                 command.args(["-q", "-f", "-K", "-s", &format!("size={sector_size}")]);
             }
@@ -271,10 +289,13 @@ fn cut(label: &str, limit: usize) -> &str {
     label.get(..end.unwrap_or_default()).unwrap_or_default()
 }
 
-/// What the FAT specification keeps out of labels.
+/// Bytes of a block of ext4, also in small volumes, which mke2fs would give 1 KiB: the kernel refuses blocks smaller than the
+/// device's sectors.
+const EXT4_BLOCK_LEN: u32 = 4096;
 /// How often more, and after which pause, a tool is run that stumbled over a loop device of somebody else.
 const MORE_TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(200);
+/// What the FAT specification keeps out of labels.
 const FORBIDDEN_IN_FAT: &str = "*?.,;:/\\|+=<>[]\"";
 
 #[cfg(test)]
@@ -303,45 +324,15 @@ mod tests {
     }
 
     #[test]
-    fn a_small_ext4_has_blocks_of_4_kib() {
-        let Some(superblock) = made(FilesystemKind::Ext4, 16 << 20) else { return };
-        // The tool's defaults.
-        assert_eq!(superblock.contents, Contents::Ext { needs_recovery: false });
-        assert_eq!(superblock.block_size, Some(4096));
-    }
-
-    #[test]
-    fn nothing_of_an_ext4_is_kept_for_root() {
-        if is_available(FilesystemKind::Ext4).is_err() {
-            println!("skipped: mkfs.ext4 is not installed");
-            return;
-        }
-        let file = tempfile::NamedTempFile::new().unwrap();
-        file.as_file().set_len(100 << 20).unwrap();
-        let new = NewFilesystem {
-            kind: FilesystemKind::Ext4,
-            sector_size: 512,
-            owner: (0, 0),
-            label: None,
-            reads_zeros: true,
-        };
-        new.make(file.path(), Path::new("/"), &AtomicBool::new(false)).unwrap();
-        let mut count = [1; 4];
-        std::os::unix::fs::FileExt::read_exact_at(file.as_file(), &mut count, 1024 + 8).unwrap();
-        assert_eq!(u32::from_le_bytes(count), 0);
-    }
-
-    #[test]
     fn inode_tables_are_zeroed_where_nobody_else_does_it() {
-        let options = |is_kernels, reads_zeros| {
-            let owner = (1, 2);
+        let tables = |is_kernels, reads_zeros| {
             let kind = FilesystemKind::Ext4;
-            NewFilesystem { kind, sector_size: 512, owner, label: None, reads_zeros }.ext4_options(is_kernels)
+            NewFilesystem { kind, sector_size: 512, owner: (1, 2), label: None, reads_zeros }
+                .tables(is_kernels)
         };
-        assert_eq!(options(false, false), "nodiscard,lazy_itable_init=0,root_owner=1:2");
-        for (is_kernels, reads_zeros) in [(true, false), (false, true)] {
-            assert_eq!(options(is_kernels, reads_zeros), "nodiscard,root_owner=1:2");
-        }
+        assert_eq!(tables(false, false), Tables::Zeroed);
+        assert_eq!(tables(true, false), Tables::Left);
+        assert_eq!([tables(false, true), tables(true, true)], [Tables::ReadZeros; 2]);
     }
 
     #[test]
@@ -359,17 +350,21 @@ mod tests {
 
     #[test]
     fn a_tool_that_refuses_is_quoted() {
+        if is_available(FilesystemKind::Ntfs).is_err() {
+            println!("skipped: mkfs.ntfs is not installed");
+            return;
+        }
         let file = tempfile::NamedTempFile::new().unwrap();
         File::options().write(true).open(file.path()).unwrap().set_len(4096).unwrap();
         let new = NewFilesystem {
-            kind: FilesystemKind::Ext4,
+            kind: FilesystemKind::Ntfs,
             sector_size: 512,
             owner: (0, 0),
             label: None,
             reads_zeros: false,
         };
         let error = new.make(file.path(), Path::new("/"), &AtomicBool::new(false)).unwrap_err();
-        assert_eq!((error.kind(), error.action()), (ErrorKind::Io, Some("cannot make the ext4 file system")));
+        assert_eq!((error.kind(), error.action()), (ErrorKind::Io, Some("cannot make the ntfs file system")));
     }
 
     #[test]
@@ -384,8 +379,9 @@ mod tests {
     fn fat_ends_where_its_sectors_cannot_be_counted() {
         let kind = FilesystemKind::Vfat;
         assert!(kind.reaches(2 << 40 >> 9 << 9, 4096) && !kind.reaches(2 << 40, 512));
-        assert!(FilesystemKind::Exfat.reaches(1 << 50, 512) && FilesystemKind::Ext4.reaches(1 << 50, 512));
-        for kind in [FilesystemKind::Vfat, FilesystemKind::Exfat] {
+        assert!(FilesystemKind::Exfat.reaches(1 << 50, 512) && FilesystemKind::Ext4.reaches(64 << 40, 512));
+        assert!(!FilesystemKind::Ext4.reaches(1 << 50, 512));
+        for kind in [FilesystemKind::Vfat, FilesystemKind::Exfat, FilesystemKind::Ext4] {
             assert!([512, 4096].iter().all(|&sector| kind.reaches(kind.least_size(), sector)), "{kind}");
         }
     }

@@ -132,6 +132,16 @@ impl Entries {
         }
     }
 
+    /// Writes them into a block, with its checksum.
+    fn put_sealed(&self, bytes: &mut [u8], depth: u16, most: usize, seed: Option<u32>) {
+        self.put(bytes, depth, most);
+        let tail = most.saturating_add(1).saturating_mul(ENTRY);
+        if let Some(seed) = seed {
+            let sum = crc32c(seed, bytes.get(..tail).unwrap_or_default());
+            put(bytes, tail, &sum.to_le_bytes());
+        }
+    }
+
     /// Writes them into a node that has room for `most`.
     fn put(&self, bytes: &mut [u8], depth: u16, most: usize) {
         let count = u16::try_from(self.len()).unwrap_or(u16::MAX);
@@ -163,6 +173,33 @@ impl Entries {
             }
         }
     }
+}
+
+fn in_node(block_len: usize) -> usize {
+    // Where nothing is left behind them there is no room for the checksum, and blocks are powers of two.
+    block_len.saturating_sub(ENTRY) / ENTRY
+}
+
+/// A tree that is made at once: its root, and its leaf, in the block at `place`, where the root has no room for all.
+pub(super) fn tree(
+    extents: Vec<Extent>,
+    place: u64,
+    block_len: usize,
+    seed: Option<u32>,
+) -> Result<([u8; ROOT_LEN], Option<Vec<u8>>)> {
+    let most = in_node(block_len);
+    if extents.len() > most {
+        return Err(Fault::TooLarge);
+    }
+    let (mut root, mut leaf) = ([0; ROOT_LEN], None);
+    let (mut entries, mut depth) = (Entries::Leaf(extents), 0);
+    if entries.len() > IN_ROOT {
+        let bytes = leaf.insert(vec![0; block_len]);
+        entries.put_sealed(bytes, depth, most, seed);
+        (entries, depth) = (Entries::Inner(vec![(0, place)]), 1);
+    }
+    entries.put(&mut root, depth, IN_ROOT);
+    Ok((root, leaf))
 }
 
 /// An empty tree, as a new inode has it.
@@ -336,12 +373,7 @@ impl Volume {
     fn write_node(&mut self, inode: &Inode, number: u64, entries: &Entries, depth: u16) -> Result<()> {
         let (most, seed) = (self.in_node(), self.seed_of(inode));
         let bytes = self.store.change(number)?;
-        entries.put(bytes, depth, most);
-        let tail = most.saturating_add(1).saturating_mul(ENTRY);
-        if let Some(seed) = seed {
-            let sum = crc32c(seed, bytes.get(..tail).unwrap_or_default());
-            put(bytes, tail, &sum.to_le_bytes());
-        }
+        entries.put_sealed(bytes, depth, most, seed);
         Ok(())
     }
 
@@ -378,8 +410,7 @@ impl Volume {
 
     /// Entries for which a node in a block has room: the checksum comes behind them.
     fn in_node(&self) -> usize {
-        // Where nothing is left behind them there is no room for the checksum, and blocks are powers of two.
-        index(self.superblock.block_len).saturating_sub(ENTRY) / ENTRY
+        in_node(index(self.superblock.block_len))
     }
 
     /// Where a file's blocks may well begin.
@@ -406,6 +437,6 @@ fn replaced(extents: &[Extent], range: &Range<u64>, new: Option<Extent>) -> Vec<
 
 /// Bytes of the root of a tree, and entries in it.
 const ROOT_LEN: usize = 60;
-const IN_ROOT: usize = 4;
+pub(super) const IN_ROOT: usize = 4;
 /// Extents that go in one step, so that a transaction stays short.
 const MOST_AT_ONCE: usize = 64;

@@ -8,7 +8,6 @@ use super::{
         bytes::{index, put, u16_at, u32_at},
     },
     checksum::{crc16, crc32c, crc32c_of},
-    features::META_BG,
     running::Seal,
     store::Block,
     superblock::{Checksums, Superblock},
@@ -63,9 +62,33 @@ impl Group {
         }
     }
 
-    /// Puts what can change into a descriptor.
+    /// One of which nothing is in use.
+    pub(super) const fn new(block_bitmap: u64, inode_bitmap: u64, inode_table: u64, flags: u16) -> Self {
+        Self {
+            block_bitmap,
+            inode_bitmap,
+            inode_table,
+            free_blocks: 0,
+            free_inodes: 0,
+            directories: 0,
+            unused_inodes: 0,
+            flags,
+            block_sum: 0,
+            inode_sum: 0,
+        }
+    }
+
     fn put(&self, raw: &mut [u8]) {
         let is_wide = raw.len() >= 64;
+        for (place, low, high) in
+            [(self.block_bitmap, 0, 0x20), (self.inode_bitmap, 0x4, 0x24), (self.inode_table, 0x8, 0x28)]
+        {
+            let [a, b, c, d, above @ ..] = place.to_le_bytes();
+            put(raw, low, &[a, b, c, d]);
+            if is_wide {
+                put(raw, high, &above);
+            }
+        }
         put(raw, 0x12, &self.flags.to_le_bytes());
         for (value, low, high) in [
             (self.free_blocks, 0xc, 0x2c),
@@ -85,6 +108,23 @@ impl Group {
 
     pub(super) const fn has(&self, flag: u16) -> bool {
         self.flags & flag != 0
+    }
+
+    /// Has it tell the checksum of a bitmap, where it has one.
+    pub(super) fn seal(&mut self, superblock: &Superblock, which: Bitmap, bits: &[u8]) {
+        let Some(sum) = bitmap_sum(superblock, bits, which) else { return };
+        match which {
+            Bitmap::Blocks => self.block_sum = sum,
+            Bitmap::Inodes => self.inode_sum = sum,
+        }
+    }
+}
+
+/// Writes a descriptor, with its checksum where it has one.
+pub(super) fn put_descriptor(superblock: &Superblock, number: u64, group: &Group, raw: &mut [u8]) {
+    group.put(raw);
+    if let Some(sum) = descriptor_sum(superblock, number, raw) {
+        put(raw, 0x1e, &sum.to_le_bytes());
     }
 }
 
@@ -109,10 +149,7 @@ impl Volume {
         let len = index(self.superblock.descriptor_len);
         let bytes = self.store.change(block)?;
         let raw = bytes.get_mut(start..start.saturating_add(len)).ok_or(Fault::Damaged)?;
-        group.put(raw);
-        if let Some(sum) = descriptor_sum(&self.superblock, number, raw) {
-            put(raw, 0x1e, &sum.to_le_bytes());
-        }
+        put_descriptor(&self.superblock, number, group, raw);
         Ok(())
     }
 
@@ -198,11 +235,7 @@ impl Volume {
     pub(super) fn seal_bitmap(&mut self, number: u64, which: Bitmap) -> Result<()> {
         let mut group = self.group(number)?;
         let bits = self.store.block(which.place(&group))?;
-        let Some(sum) = bitmap_sum(&self.superblock, &bits.bytes, which) else { return Ok(()) };
-        match which {
-            Bitmap::Blocks => group.block_sum = sum,
-            Bitmap::Inodes => group.inode_sum = sum,
-        }
+        group.seal(&self.superblock, which, &bits.bytes);
         self.put_group(number, &group)
     }
 
@@ -216,7 +249,7 @@ impl Volume {
             Bitmap::Blocks => {
                 let first = superblock.first_of(number);
                 set(&mut bits, superblock.blocks_in(number), all);
-                set(&mut bits, 0, self.own_blocks(number));
+                set(&mut bits, 0, superblock.own_blocks(number));
                 for (place, len) in [
                     (group.block_bitmap, 1),
                     (group.inode_bitmap, 1),
@@ -230,24 +263,6 @@ impl Volume {
             }
         }
         bits
-    }
-
-    /// Blocks at the start of a group that hold copies of the superblock and of descriptors.
-    fn own_blocks(&self, number: u64) -> u64 {
-        let superblock = &self.superblock;
-        let copy = u64::from(superblock.has_super(number));
-        let per_block = superblock.descriptors_per_block();
-        let meta_group = number / per_block;
-        if superblock.features.has(META_BG) && meta_group >= superblock.first_meta_group {
-            let within = number % per_block;
-            let has_one = within <= 1 || within == per_block.saturating_sub(1);
-            return copy.saturating_add(has_one.into());
-        }
-        if copy == 0 {
-            return 0;
-        }
-        let descriptors = superblock.groups.div_ceil(per_block).min(superblock.first_meta_group);
-        descriptors.saturating_add(superblock.reserved_descriptors).saturating_add(1)
     }
 }
 
@@ -337,4 +352,6 @@ pub(super) fn is_set(bits: &[u8], at: u64) -> bool {
 /// The bitmap of inodes was never written, and nothing of the table is in use.
 pub(super) const INODES_UNWRITTEN: u16 = 0x1;
 /// The same of blocks.
-const BLOCKS_UNWRITTEN: u16 = 0x2;
+pub(super) const BLOCKS_UNWRITTEN: u16 = 0x2;
+/// The table of inodes reads as zeros where nothing was written.
+pub(super) const TABLE_ZEROED: u16 = 0x4;

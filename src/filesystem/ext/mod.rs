@@ -29,6 +29,7 @@ mod journal;
 mod listing;
 mod lists;
 mod log;
+mod make;
 mod mapping;
 mod medium;
 mod mount;
@@ -50,6 +51,7 @@ use std::{
 };
 
 pub use journal::Journal;
+pub use make::{NewExt, Tables, Unmade};
 pub use volume::{Unreadable, Unwritten};
 
 use self::{

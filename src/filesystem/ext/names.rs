@@ -108,6 +108,14 @@ pub(super) fn fill(block: &mut [u8], end: usize, entries: &[Named<'_>]) {
     }
 }
 
+/// Has a block of names end with the entry that holds its checksum.
+pub(super) fn put_tail(block: &mut [u8]) {
+    let at = block.len().saturating_sub(TAIL);
+    put(block, at, &[0; 4]);
+    put_len(block, at, TAIL);
+    put(block, at.saturating_add(6), &TAIL_KIND.to_le_bytes());
+}
+
 /// Puts the checksum of a block of names behind them.
 pub(super) fn seal_block(seed: u32, block: &mut [u8]) {
     let at = block.len().saturating_sub(TAIL);
@@ -149,10 +157,7 @@ impl Volume {
             self.store.no_seal(number);
             return Ok(());
         }
-        let at = block.len().saturating_sub(TAIL);
-        put(block, at, &[0; 4]);
-        put_len(block, at, TAIL);
-        put(block, at.saturating_add(6), &TAIL_KIND.to_le_bytes());
+        put_tail(block);
         self.store.seal_later(number, Seal::Names(seed));
         Ok(())
     }

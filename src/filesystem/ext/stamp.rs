@@ -168,7 +168,8 @@ fn fields(time: SystemTime, has_more: bool) -> (u32, u32) {
     (low.cast_unsigned(), nanoseconds << 2 | u32::from(epoch & 3))
 }
 
-fn seal(superblock: &Superblock, number: u32, raw: &mut [u8]) {
+/// Puts the checksum of an inode in its place.
+pub(super) fn seal(superblock: &Superblock, number: u32, raw: &mut [u8]) {
     let Checksums::All(seed) = superblock.checksums else { return };
     let extra = if raw.len() > OLD_LEN { index(u16_at(raw, 0x80)) } else { 0 };
     let (low, high) = sums(seed, number, raw, extra);

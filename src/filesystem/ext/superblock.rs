@@ -198,8 +198,25 @@ impl Superblock {
         match self.backups {
             Backups::All => true,
             Backups::Two(groups) => group == 0 || groups.map(u64::from).contains(&group),
-            Backups::Sparse => group <= 1 || [3, 5, 7].into_iter().any(|base| is_power_of(group, base)),
+            Backups::Sparse => is_sparse_backup(group),
         }
+    }
+
+    /// Blocks at the start of a group that hold copies of the superblock and of descriptors.
+    pub(super) fn own_blocks(&self, number: u64) -> u64 {
+        let copy = u64::from(self.has_super(number));
+        let per_block = self.descriptors_per_block();
+        let meta_group = number / per_block;
+        if self.features.has(META_BG) && meta_group >= self.first_meta_group {
+            let within = number % per_block;
+            let has_one = within <= 1 || within == per_block.saturating_sub(1);
+            return copy.saturating_add(has_one.into());
+        }
+        if copy == 0 {
+            return 0;
+        }
+        let descriptors = self.groups.div_ceil(per_block).min(self.first_meta_group);
+        descriptors.saturating_add(self.reserved_descriptors).saturating_add(1)
     }
 
     /// Whether blocks from `first` on are within the volume.
@@ -225,6 +242,11 @@ fn uuid(raw: &[u8]) -> [u8; 16] {
     raw.get(0x68..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default()
 }
 
+/// Whether a group has a backup with `sparse_super`.
+pub(super) fn is_sparse_backup(group: u64) -> bool {
+    group <= 1 || [3, 5, 7].into_iter().any(|base| is_power_of(group, base))
+}
+
 fn is_power_of(number: u64, base: u64) -> bool {
     let mut power = base;
     while power < number {
@@ -237,5 +259,5 @@ fn is_power_of(number: u64, base: u64) -> bool {
 pub(super) const PLACE: u64 = 1024;
 pub(super) const START: usize = 1024;
 pub(super) const LEN: usize = 1024;
-const MAGIC: u16 = 0xef53;
+pub(super) const MAGIC: u16 = 0xef53;
 const UNSIGNED_HASH: u32 = 0x2;
