@@ -73,7 +73,10 @@ fn made(image: &Image, len: u64, block_len: u32) -> Option<()> {
     let device = Arc::new(ByteDevice::new(Arc::new(Sparse(file, len))));
     match make(&device, block_len, Tables::ReadZeros) {
         Err(Unmade::Fault(Fault::TooLarge)) => None,
-        done => Some(done.unwrap()),
+        done => {
+            done.unwrap();
+            Some(())
+        }
     }
 }
 
