@@ -135,12 +135,17 @@ fn read(path: &Path) -> Result<Option<Choices>> {
     if found.mode() & 0o022 != 0 {
         return Err(Error::new(ErrorKind::Permission, "others may write to it").with_hint("chmod go-w it"));
     }
-    let mut text = String::new();
-    file.take(MOST_BYTES + 1).read_to_string(&mut text)?;
-    if u64::try_from(text.len()).map_or(true, |len| len > MOST_BYTES) {
+    let mut bytes = Vec::new();
+    file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).map_or(true, |len| len > MOST_BYTES) {
         return Err(Error::new(ErrorKind::Usage, "it is longer than 64 KiB"));
     }
-    parse(&text).map(Some)
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        Error::new(ErrorKind::Usage, format!("line {line}: it is not UTF-8"))
+    })?;
+    parse(text).map(Some)
 }
 
 fn parse(text: &str) -> Result<Choices> {

@@ -69,17 +69,19 @@ fn backup(console: Console, options: &HeaderBackupOptions) -> Result<()> {
         return opaque::backup(console, options, &container);
     }
     let backup = backup_header(&container, is_shared, file, &OsRng).map_err(|error| {
+        if error.kind() == ErrorKind::NotAContainer {
+            return cannot_open(error, path);
+        }
         error.during(format!("cannot back up the header of {} to {}", path.display(), file.display()))
     })?;
     for index in backup.left_out() {
-        let instead = match container.format()?.name() {
-            "native" => "was left out",
-            _ => "has been replaced by the other one in the backup",
+        let what = match container.format()?.name() {
+            "native" => format!("header copy {index} is not whole and was left out"),
+            _ => {
+                format!("the {index} header copy is not whole; the backup has the other one in its place too")
+            }
         };
-        console.warn(&format!(
-            "header copy {index} is not whole and {instead}; strongroom header repair {} rebuilds it",
-            command_word(path)
-        ));
+        console.warn(&format!("{what}; strongroom header repair {} rebuilds it", command_word(path)));
     }
     let doubt = backup.doubt().map(str::to_owned);
     if let Some(doubt) = &doubt {

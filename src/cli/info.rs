@@ -32,7 +32,10 @@ pub(crate) fn run(console: Console, options: &InfoOptions) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::NotAContainer && !options.unlock.place.is_any() => {
             return list_partitions(console, options).unwrap_or(Err(error));
         }
-        result => result?,
+        result => result.map_err(|error| match error.action() {
+            Some(_) => error,
+            None => cannot_open(error, &options.container),
+        })?,
     };
     console.result(&shown, |Shown { header_file, info, pin, notes, is_openable }| {
         let mut text = String::new();

@@ -105,8 +105,7 @@ impl Place {
         if !self.made {
             return work();
         }
-        make_mountpoint(&self.path)
-            .map_err(|error| error.with_hint("name another: strongroom mount CONTAINER MOUNTPOINT"))?;
+        make_mountpoint(&self.path).map_err(|error| error.with_hint("name another directory"))?;
         work().inspect_err(|_| remove_made_mountpoint(&self.path))
     }
 

@@ -59,10 +59,13 @@ pub(crate) fn chosen(target: Option<&Path>, verb: &str) -> Result<mount::Chosen>
         found => return found,
     };
     let bear_it = mountpoints().into_iter().filter(|path| path.file_name() == Some(name.as_os_str()));
-    let bear_it: Vec<_> = bear_it.collect();
+    let mut bear_it: Vec<_> = bear_it.collect();
+    if bear_it.is_empty() && verb == "close" {
+        bear_it = opened_elsewhere(name);
+    }
     match bear_it.as_slice() {
         [] => Err(error),
-        [path] if verb == "close" && is_opened(path) => found(path, verb),
+        [path] if verb == "close" && is_opened(path, name) => found(path, verb),
         // Whoever names a folder of theirs does not mean a volume elsewhere.
         [path, ..] if is_here(name)? => {
             let other = format!("strongroom {verb} {}", command_word(path));
@@ -79,9 +82,17 @@ pub(crate) fn chosen(target: Option<&Path>, verb: &str) -> Result<mount::Chosen>
     }
 }
 
+/// Where the containers are shown that `open` would give this name, and was told to mount elsewhere.
+fn opened_elsewhere(name: &Path) -> Vec<PathBuf> {
+    let entries = mount::as_noted().into_iter();
+    let bear_it = entries.filter(|entry| entry.container.file_stem() == Some(name.as_os_str()));
+    bear_it.filter_map(|entry| entry.mountpoint).collect()
+}
+
 /// Whether a volume is where `open` puts it.
-fn is_opened(mountpoint: &Path) -> bool {
-    vaults().is_some_and(|vaults| mountpoint.parent() == Some(&vaults))
+fn is_opened(mountpoint: &Path, name: &Path) -> bool {
+    let is_elsewhere = mountpoint.file_name() != Some(name.as_os_str());
+    is_elsewhere || vaults().is_some_and(|vaults| mountpoint.parent() == Some(&vaults))
 }
 
 /// Whether a file or a folder of that name is here, were it a dead mount.

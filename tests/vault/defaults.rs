@@ -41,7 +41,8 @@ fn defaults_are_taken_and_the_command_line_counts_before_them() {
         assert_eq!((&entry["idle"], &entry["read_only"]), (&3600.into(), &true.into()), "{entry}");
         assert_eq!((&entry["close_at"], &entry["when_busy"]), (&["lock"][..].into(), &"force".into()));
         assert_eq!(entry["mountpoint"].as_str(), place.path("there").to_str());
-        place.done("unmount v.vault");
+        // By the name that `open` calls it, wherever it is.
+        place.done("close v");
         let mounted = at_home(place, "mount v.vault m --idle never --close-at none --when-busy wait -o rw");
         assert_eq!(mounted.status, Some(0), "{mounted:?}");
         let entry = place.listed();
@@ -98,6 +99,10 @@ fn a_file_with_a_mistake_or_of_somebody_else_mounts_nothing() {
         let refused = at_home(place, "mount v.vault m");
         assert_eq!(refused.status, Some(1), "{refused:?}");
         assert!(refused.errors.contains("config.toml: line 2: unknown field `idel`"), "{refused:?}");
+        place.shell("printf '[defaults]\\nlabel = \"\\377\"\\n' > me/.config/strongroom/config.toml");
+        let refused = at_home(place, "mount v.vault m");
+        assert_eq!(refused.status, Some(1), "{refused:?}");
+        assert!(refused.errors.contains("config.toml: line 2: it is not UTF-8"), "{refused:?}");
         write(place, "[defaults]\nidle = \"15m\"\n");
         place.shell("chmod 666 me/.config/strongroom/config.toml");
         let refused = at_home(place, "mount v.vault m");

@@ -1,6 +1,8 @@
 //! `open` and `close`: folders in `~/Vaults` that strongroom makes and takes away.
 
-use super::place::{CHEAP, Place, everybody};
+use rustix::process::Signal;
+
+use super::place::{CHEAP, Place, everybody, signal, wait_for_end_of};
 
 /// Runs a command at home in the folder `me`; gives its exit status under what it printed.
 fn at_home(place: &Place, command: &str) -> String {
@@ -47,6 +49,14 @@ fn open_makes_a_folder_in_vaults_and_close_takes_it_away() {
         assert_eq!(place.shell("cat here/file"), "kept\n", "{place}");
         at_home(place, "close album.vault");
         assert!(!place.path("here").exists(), "{place}");
+        // What a killed server left is not in the way.
+        at_home(place, "open album.vault --password-file password");
+        let server = place.listed()["pid"].as_u64().unwrap();
+        signal(server, Signal::KILL);
+        wait_for_end_of(server);
+        let said = at_home(place, "open album.vault --password-file password");
+        assert!(said.contains("/me/Vaults/album\n"), "{place}: {said}");
+        at_home(place, "close album");
     });
 }
 

@@ -92,7 +92,7 @@ impl DriverChoice {
             Self::Auto | Self::Builtin => Ok(Driver::Builtin),
             Self::Udisks => Ok(Driver::Udisks),
             Self::Kernel => Err(Error::new(ErrorKind::Permission, "only root may use the kernel driver")
-                .with_hint("leave out --driver, or run it as root; or use --driver udisks")),
+                .with_hint("leave out --driver (or driver in config.toml), or run it as root; or use --driver udisks")),
         }
     }
 }
