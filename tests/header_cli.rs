@@ -144,6 +144,31 @@ fn of_the_text_of_the_second_copy_alone_a_luks2_header_is_rebuilt() {
     assert_eq!(place.done("key test disk --partition 1 --password-file secret"), "keyslot 0 opens\n");
 }
 
+/// A container was made over all of a disk; an older one's header is still there, behind its header.
+#[test]
+fn what_may_lie_in_another_containers_data_is_only_to_be_read() {
+    let place = place();
+    let disk = [place.bytes("c2"), place.bytes("c1")].concat();
+    let start = place.bytes("c2").len();
+    place.make_file("disk", &disk);
+    let found = place.done("header repair --scan disk");
+    assert!(
+        found.contains(&format!("--offset {start} --read-only opens it; it may lie in the data")),
+        "{found}"
+    );
+    // A partition of its own is its own.
+    let mut disk = [vec![0; 512], place.bytes("c2"), place.bytes("c1")].concat();
+    put_partition_table(&mut disk);
+    let sectors = u32::try_from(start / 512).unwrap();
+    disk[458..462].copy_from_slice(&sectors.to_le_bytes());
+    disk[462..478].copy_from_slice(b"\0\x01\x01\0\x83\xfe\xff\xff\0\0\0\0\xff\x01\0\0");
+    disk[470..474].copy_from_slice(&(sectors + 1).to_le_bytes());
+    disk[474..478].copy_from_slice(&u32::try_from(place.bytes("c1").len() / 512).unwrap().to_le_bytes());
+    place.make_file("disk", &disk);
+    let found = place.done("header repair --scan disk");
+    assert!(found.contains(&format!("--offset {} opens it", start + 512)), "{found}");
+}
+
 #[test]
 fn what_tells_of_no_container_is_erased_by_force_only() {
     let place = place();
@@ -292,7 +317,7 @@ fn a_detached_header_goes_over_no_data() {
     header.truncate(DATA_OFFSET);
     place.make_file("h", &header);
     let begins_with_zeros = [vec![0; 3 << 20], vec![0x5a; 1 << 20]].concat();
-    for data in [begins_with_zeros, vec![0x5a; 4 << 20]] {
+    for data in [begins_with_zeros, vec![0x5a; 4 << 20], vec![0x5a; 64 << 10]] {
         place.make_file("data", &data);
         for options in ["--yes", "--yes --force"] {
             let refused = place.strongroom(&format!("header restore data h {options}"));

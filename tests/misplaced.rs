@@ -328,6 +328,7 @@ fn no_header_goes_over_a_file_system_a_table_or_swap_space_that_begins_behind_th
 /// A table at the start, whose partition 1 begins at 32 KiB.
 fn put_mbr(disk: &mut [u8]) {
     let sectors = u32::try_from(disk.len() / 512 - 64).unwrap();
+    disk[446..510].fill(0);
     disk[450] = 0x83;
     disk[454..458].copy_from_slice(&64_u32.to_le_bytes());
     disk[458..462].copy_from_slice(&sectors.to_le_bytes());
@@ -366,6 +367,52 @@ fn over_a_table_of_partitions_the_refusal_names_the_partition_and_where_it_bears
         let restored = place.strongroom(&format!("{restore} --partition 1"));
         assert_eq!(restored.status, Some(0), "{restored:?}");
     }
+}
+
+/// A disk that was "initialised": the copy at the end opens the volume, and the table may be of something new.
+#[test]
+fn under_a_new_table_a_veracrypt_volume_is_read_and_its_header_made_anew_by_force_only() {
+    let place = Place::of_this_user();
+    make(&place, "c");
+    let mut disk = place.bytes("c");
+    put_mbr(&mut disk);
+    place.make_file("c", &disk);
+    let found = place.done(&format!("header repair --scan c {VERACRYPT}"));
+    assert!(found.contains("--backup-header --pim 1 --read-only opens it"), "{found}");
+    assert!(!found.contains("--pim 1 opens it"), "{found}");
+    assert!(found.contains("--backup-header --pim 1 makes its header anew"), "{found}");
+    let refused = place.strongroom(&format!("mount c m --block --backup-header {VERACRYPT}"));
+    assert!(refused.errors.contains("a partition table is in the place of its header"), "{refused:?}");
+    let repair = format!("header repair c --backup-header --yes {VERACRYPT}");
+    assert_eq!(place.strongroom(&repair).status, Some(5));
+    assert!(place.bytes("c") == disk);
+    let forced = place.strongroom(&format!("{repair} --force"));
+    assert_eq!(forced.status, Some(0), "{forced:?}");
+    place.done(&format!("key test c {VERACRYPT}"));
+}
+
+#[test]
+fn a_container_that_begins_elsewhere_is_erased_there() {
+    let place = Place::of_this_user();
+    place.done(&format!("create n --size 4M --filesystem none --provision thick {NATIVE}"));
+    let disk = [vec![0; 3 << 20], place.bytes("n")].concat();
+    place.make_file("d", &disk);
+    let refused = place.strongroom("erase d --yes");
+    assert_eq!(refused.status, Some(4), "{refused:?}");
+    assert!(refused.errors.contains("begins elsewhere"), "{refused:?}");
+    assert!(place.bytes("d") == disk);
+    // Behind it lies somebody's.
+    let more = [disk.clone(), vec![7; 1 << 20]].concat();
+    place.make_file("more", &more);
+    let refused = place.strongroom(&format!("erase more --yes --offset {}", 3 << 20));
+    assert_eq!(refused.status, Some(5), "{refused:?}");
+    assert!(refused.errors.contains("1048576 bytes lie behind the container"), "{refused:?}");
+    assert!(place.bytes("more") == more);
+    place.done(&format!("erase d --yes --offset {}", 3 << 20));
+    assert_eq!(
+        place.strongroom(&format!("key test d --offset {} --password-file password", 3 << 20)).status,
+        Some(4)
+    );
 }
 
 #[test]

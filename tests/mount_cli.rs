@@ -439,7 +439,7 @@ fn a_mount_in_the_foreground_ends_with_ctrl_c() {
     machine.create("v");
     // What a shell starts in the background ignores Ctrl-C. What does not heed it is killed at last.
     let said = machine.run(
-        "(until mountpoint -q m; do kill -0 $$ || exit; sleep 0.1; done; kill -INT $$
+        "(until mountpoint -q m; do kill -0 $$ || exit; sleep 0.1; done; sleep 3; kill -INT $$
           for i in $(seq 600); do kill -0 $$ || exit; sleep 0.1; done; kill -KILL $$) > /dev/null 2>&1 &
          exec \"$PWD/strongroom\" --quiet mount v m --foreground --password-file password",
     );

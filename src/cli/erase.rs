@@ -5,8 +5,9 @@ use std::path::Path;
 use serde::Serialize;
 use strongroom::{
     crypto::rng::OsRng,
-    error::{Error, ErrorKind, Result},
-    format::{FORMATS, Format, HeaderInfo},
+    error::{Error, ErrorKind, Fact, Result},
+    format::{FORMATS, Format, HeaderInfo, native::Native},
+    storage::holds_zeros,
     text::in_quotes,
     unlock::HeaderFile,
     volume::{Access, Container, by_signature, erase, recognise_data},
@@ -54,7 +55,17 @@ fn erase_container(console: Console, options: &EraseOptions) -> Result<()> {
     }
     let formats = formats_of(&container, options.force)?;
     // Not needed for the work, and in a damaged container not there.
-    let info = container.header().ok().map(|header| header.describe());
+    let header = container.header();
+    if let Err(error) = &header
+        && error.fact() == Some(Fact::BeginsElsewhere)
+        && !options.force
+    {
+        return header.map(drop);
+    }
+    let info = header.ok().map(|header| header.describe());
+    if let Some(info) = info.as_ref().filter(|_| !options.force) {
+        refuse_behind(&container, info)?;
+    }
     if container.pieces().is_some() && info.is_none() {
         let reason = "neither of its header copies is whole, so nothing tells where its keyslots are";
         return Err(Error::new(ErrorKind::Damaged, reason).with_hint(
@@ -142,6 +153,24 @@ fn refuse_others(container: &Container, named: &dyn Format) -> Result<()> {
 /// Whether containers of a format look like random bytes.
 fn shows_nothing(format: &dyn Format) -> bool {
     matches!(format.name(), "veracrypt" | "truecrypt" | "freeotfe")
+}
+
+/// Refuses to overwrite what lies behind a container of our own: copies of its header are looked for at the end of the medium.
+fn refuse_behind(container: &Container, info: &HeaderInfo) -> Result<()> {
+    if info.format != Native.name() || container.pieces().is_some() || container.header_path().is_some() {
+        return Ok(());
+    }
+    let storage = container.storage();
+    let size = storage.size()?;
+    if info.container_size >= size || holds_zeros(&*storage, info.container_size..size)? {
+        return Ok(());
+    }
+    let behind = size.saturating_sub(info.container_size);
+    let reason =
+        format!("{behind} bytes lie behind the container, and the last of them would be overwritten");
+    Err(Error::new(ErrorKind::Exists, reason).with_hint(
+        "if they belong to it, or to nobody: --force; else take them away first, or name its partition",
+    ))
 }
 
 fn confirm(name: &str, info: Option<&HeaderInfo>) -> Result<()> {

@@ -69,10 +69,10 @@ fn backup(console: Console, options: &HeaderBackupOptions) -> Result<()> {
         return opaque::backup(console, options, &container);
     }
     let backup = backup_header(&container, is_shared, file, &OsRng).map_err(|error| {
-        if error.kind() == ErrorKind::NotAContainer {
-            return cannot_open(error, path);
-        }
-        error.during(format!("cannot back up the header of {} to {}", path.display(), file.display()))
+        let error =
+            error.during(format!("cannot back up the header of {} to {}", path.display(), file.display()));
+        // What it may be all the same.
+        if error.kind() == ErrorKind::NotAContainer { cannot_open(error, path) } else { error }
     })?;
     for index in backup.left_out() {
         let what = match container.format()?.name() {

@@ -128,12 +128,12 @@ impl<H: LuksHeader> LuksRestore<H> {
             source.check_replaces(present)?;
         }
         let warnings = compare(&source, present.as_ref(), container.size()?)?;
-        if present.is_none() {
-            refuse_over_data(&source, container)?;
-        }
         let bytes = read_front(file, source.areas().end)?;
         let loses = present.as_ref().and_then(|present| stranger(&source, present));
         let is_recognised = shares_material(&source, &bytes, container);
+        if present.is_none() {
+            refuse_over_data(&source, container, is_recognised)?;
+        }
         Ok(Self { source, present, warnings, loses, is_recognised, bytes })
     }
 }
@@ -239,13 +239,15 @@ fn bears_other_version(container: &dyn Storage, version: u32) -> Result<bool> {
     )
 }
 
-/// Refuses a detached header for a container with data where the header would stand. A header file holds no more than that, and zeros.
+/// Refuses a detached header for a container with data where the header would stand. A header file holds no
+/// more than that, key material of its own (`is_recognised`) or zeros.
 ///
 /// # Errors
 /// `Usage`; what reading gave.
-fn refuse_over_data<H: LuksHeader>(source: &H, container: &dyn Storage) -> Result<()> {
+fn refuse_over_data<H: LuksHeader>(source: &H, container: &dyn Storage, is_recognised: bool) -> Result<()> {
     let (data, end) = (source.describe().data_offset, source.areas().end);
-    if container.header().is_some() || data >= end || container.size()? <= end || is_blank(container)? {
+    let is_header_file = || Ok::<_, Error>(is_recognised && container.size()? <= end || is_blank(container)?);
+    if container.header().is_some() || data >= end || is_header_file()? {
         return Ok(());
     }
     let reason = format!("it is a detached header: the data begin at byte {data}, and would be overwritten");

@@ -269,6 +269,7 @@ impl Header for Locked {
         let opened = Opened::of_key(&unlocked.volume_key)?;
         opened.check_writable(self.container_len)?;
         opened.check_place(storage)?;
+        opened.check_occupant(storage)?;
         Ok(Vec::new())
     }
 

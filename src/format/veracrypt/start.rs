@@ -58,12 +58,15 @@ impl Opened {
         let start = self.start(storage.size()?).filter(|start| *start != 0);
         match start {
             Some(start) if !self.shows_data(storage)? => Err(elsewhere(storage.origin(), start)),
-            _ => self.check_occupant(storage),
+            _ => Ok(()),
         }
     }
 
-    /// Refuses writing where something else stands at the container's start: what was made since may lie in the data (VC-PLACE-05).
-    fn check_occupant(&self, storage: &dyn Storage) -> Result<()> {
+    /// Refuses writing to the volume where something else stands at the container's start: what was made since may lie in the data (VC-PLACE-05).
+    ///
+    /// # Errors
+    /// `Unsupported`; what reading gave.
+    pub(super) fn check_occupant(&self, storage: &dyn Storage) -> Result<()> {
         let known = signature::recognise(&signature::read_head(storage)?);
         let Some(found) = known.filter(|_| self.original_is_lost || self.place.is_hidden()) else {
             return Ok(());

@@ -8,7 +8,7 @@ use strongroom::{
         CopyState, Format, Header, HeaderInfo,
         luks2::Luks2,
         native::{FoundCopy, NativeHeader, WayIn, hyphenated},
-        scan::FoundLuks,
+        scan::{Findings, FoundLuks},
     },
     storage::{Section, Storage},
     text::path::command_word,
@@ -26,6 +26,10 @@ pub(super) struct Here<'a> {
     storage: &'a Arc<dyn Storage>,
     /// What is said of everything in a disk image that must be converted first.
     within_image: Option<String>,
+    /// The LUKS containers that are here with whole headers: where each begins, and its data.
+    luks: Vec<(u64, u64)>,
+    /// Where partitions begin.
+    partitions: Vec<u64>,
 }
 
 impl<'a> Here<'a> {
@@ -37,11 +41,17 @@ impl<'a> Here<'a> {
         container: &'a Container,
         place: PlaceOptions,
         storage: &'a Arc<dyn Storage>,
+        found: &Findings,
     ) -> Result<Self> {
         let image = scattered_image(&**storage, container.path())?;
         let within_image = image
             .map(|(image, way)| format!("it is within {image}, in an order that only that knows: {way}"));
-        Ok(Self { container, place, storage, within_image })
+        let is_whole =
+            |luks: &&FoundLuks| !luks.lacks_magic && luks.info.data_offset > 0 && luks.obstacle.is_none();
+        let data = |luks: &FoundLuks| (luks.start, luks.start.saturating_add(luks.info.data_offset));
+        let luks = found.luks.found.iter().filter(is_whole).map(data).collect();
+        let partitions = partitions_of(storage)?.iter().map(|found| found.partition.start).collect();
+        Ok(Self { container, place, storage, within_image, luks, partitions })
     }
 
     /// The command that mounts what starts at `start`.
@@ -116,13 +126,19 @@ impl<'a> Here<'a> {
         }
         if start > 0 {
             return Ok(match (opens, opens_as_luks2) {
-                (true, _) => format!("its container starts at byte {start}: {command} opens it"),
+                (true, _) => match self.surrounding(start) {
+                    Some(begin) => format!(
+                        "its container starts at byte {start}: {command} --read-only opens it; {}",
+                        may_lie_in(begin)
+                    ),
+                    None => format!("its container starts at byte {start}: {command} opens it"),
+                },
                 (false, true) => {
                     format!(
                         "its container starts at byte {start}: {command} --format luks2 --read-only opens it"
                     )
                 }
-                (false, false) => match self.partition_at(start)? {
+                (false, false) => match self.partition_at(start)?.filter(|_| found.lacks_magic) {
                     Some(number) => self.rebuild(&format!(" --partition {number}")),
                     None => self.cut_out(start),
                 },
@@ -201,9 +217,21 @@ impl<'a> Here<'a> {
         format!("{MATCHES}{}{other}", self.way_in(header, 0))
     }
 
+    /// Where the LUKS container begins in whose data something starts at `start`. It is what counts, as a rule, and the other one is what
+    /// was there before.
+    fn surrounding(&self, start: u64) -> Option<u64> {
+        let is_apart = |begin| self.partitions.iter().any(|other| *other > begin && *other <= start);
+        let is_around = |luks: &&(u64, u64)| luks.1 <= start && !is_apart(luks.0);
+        self.luks.iter().find(is_around).map(|(begin, _)| *begin)
+    }
+
     /// What mounting the container that starts at `start` would say, in the words of an advice.
     fn way_in(&self, header: &NativeHeader, start: u64) -> String {
         let command = self.command(start);
+        if let (Some(begin), WayIn::Writable | WayIn::ByRecords) = (self.surrounding(start), header.way_in())
+        {
+            return format!(": {command} --read-only opens it; {}", may_lie_in(begin));
+        }
         match header.way_in() {
             WayIn::Writable => format!(": {command} opens it"),
             WayIn::ByRecords => format!(
@@ -219,6 +247,10 @@ impl<'a> Here<'a> {
             WayIn::Closed => ", but no keyslot is left that opens it".to_owned(),
         }
     }
+}
+
+fn may_lie_in(begin: u64) -> String {
+    format!("it may lie in the data of the LUKS container at byte {begin}, which writing to it would damage")
 }
 
 /// What chooses one of two copies that belong to different containers.

@@ -347,7 +347,7 @@ fn summary<'a>(
     found: &Findings,
 ) -> Result<Scanned<'a>> {
     let storage = container.storage();
-    let (here, size) = (Here::new(container, place, &storage)?, storage.size()?);
+    let (here, size) = (Here::new(container, place, &storage, found)?, storage.size()?);
     let mut copies = Vec::new();
     for found in &found.native.whole {
         let superblock = &found.copy.superblock;

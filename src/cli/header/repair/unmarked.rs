@@ -13,7 +13,7 @@ use strongroom::{
     storage::{Section, Storage},
     text::path::command_word,
     unlock::credentials,
-    volume::{partitions_of, range_from, recognise_data},
+    volume::{by_signature, partitions_of, range_from, recognise_data},
 };
 
 use super::super::Console;
@@ -90,11 +90,9 @@ pub(super) fn scan(
         }
         let (offset, place, advice) = match try_copies(console, options, &*header, &credentials)? {
             Tried::Nothing => continue,
-            Tried::Opened(opened) => (
-                range.start,
-                opened.place,
-                advice(options, place, &opened, recognise_data(&section)?.is_some()),
-            ),
+            Tried::Opened(opened) => {
+                (range.start, opened.place, advice(options, place, &opened, Occupant::of(&section)?))
+            }
             Tried::Headless(missing) => (range.start, Place::Backup, front_is_missing(path, missing)),
             Tried::Elsewhere(at) => {
                 let moved = at.checked_sub(storage.origin()).map(|start| start..range.end);
@@ -108,7 +106,8 @@ pub(super) fn scan(
                 match (opens.transpose()?, start) {
                     (Some(Tried::Opened(opened)), start) if is_reached(start) => {
                         let place = PlaceOptions { partition: None, offset: Some(at) };
-                        (start, opened.place, advice(options, place, &opened, false))
+                        let there = Occupant::of(&Section::new(Arc::clone(storage), start..range.end)?)?;
+                        (start, opened.place, advice(options, place, &opened, there))
                     }
                     (_, start) => {
                         let end = storage.origin().saturating_add(range.end);
@@ -123,6 +122,25 @@ pub(super) fn scan(
         }
     }
     Ok(found)
+}
+
+/// What stands in the place of the header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Occupant {
+    None,
+    Data,
+    /// The header of another format.
+    Container,
+}
+
+impl Occupant {
+    fn of(section: &Section) -> Result<Self> {
+        Ok(match (by_signature(section)?, recognise_data(section)?) {
+            (Some(_), _) => Self::Container,
+            (None, Some(_)) => Self::Data,
+            (None, None) => Self::None,
+        })
+    }
 }
 
 /// What comes of the password in one place.
@@ -146,6 +164,7 @@ fn try_copies(
     let given = options.unlock.hints.hints();
     let copies = Hints { backup_header: true, ..given };
     let tried = if given.system || given == copies { vec![given] } else { vec![given, copies] };
+    let mut damaged = None;
     for hints in tried {
         match try_once(console, options, header, credentials, hints) {
             Ok(None) => {}
@@ -153,13 +172,18 @@ fn try_copies(
                 return match error.source().and_then(|source| source.downcast_ref()) {
                     Some(HeaderError::Elsewhere { at }) => Ok(Tried::Elsewhere(*at)),
                     Some(HeaderError::Headless { missing }) => Ok(Tried::Headless(*missing)),
+                    // What took its place left a part of it; the copy may be whole.
+                    _ if error.kind() == ErrorKind::Damaged && damaged.is_none() => {
+                        damaged = Some(error);
+                        continue;
+                    }
                     _ => Err(error),
                 };
             }
             Ok(Some(unlocked)) => return Ok(Tried::Opened(Opened::of_key(&unlocked.volume_key)?)),
         }
     }
-    Ok(Tried::Nothing)
+    damaged.map_or(Ok(Tried::Nothing), Err)
 }
 
 /// What the secret opens in one place; `None` where it is wrong there.
@@ -235,8 +259,8 @@ fn front_is_missing(path: &Path, missing: u64) -> String {
 }
 
 /// The command that opens it, and the one that makes its header anew from the copy, where only that opens. Where something else
-/// `is_there` by now, nothing may be written.
-fn advice(options: &HeaderRepairOptions, place: PlaceOptions, opened: &Opened, is_there: bool) -> String {
+/// `there` by now, nothing may be written.
+fn advice(options: &HeaderRepairOptions, place: PlaceOptions, opened: &Opened, there: Occupant) -> String {
     let mut given = String::from(" --format ");
     given.push_str(options.unlock.format.named().map_or("veracrypt", |format| format.name()));
     for (is_given, option) in [
@@ -247,9 +271,9 @@ fn advice(options: &HeaderRepairOptions, place: PlaceOptions, opened: &Opened, i
         given.push_str(if is_given { option } else { "" });
     }
     given.push_str(&secret_options(options));
-    let read_only = if is_there { " --read-only" } else { "" };
+    let read_only = if there == Occupant::None { "" } else { " --read-only" };
     let opens = format!("{}{given}{read_only} opens it", command(&options.container, place));
-    if !opened.place.is_backup() {
+    if !opened.place.is_backup() || there == Occupant::Container {
         return opens;
     }
     let (path, place) = (command_word(&options.container), place_options(place));
