@@ -372,6 +372,7 @@ fn over_a_table_of_partitions_the_refusal_names_the_partition_and_where_it_bears
 /// A disk that was "initialised": the copy at the end opens the volume, and the table may be of something new.
 #[test]
 fn under_a_new_table_a_veracrypt_volume_is_read_and_its_header_made_anew_by_force_only() {
+    // proves: VC-PLACE-05
     let place = Place::of_this_user();
     make(&place, "c");
     let mut disk = place.bytes("c");

@@ -267,3 +267,16 @@ fn new_passwords_that_nobody_can_type_are_warned_of_and_failures_say_what_may_be
     let failed = place.strongroom("key test v --password-file nothing");
     assert!(failed.errors.contains("--keyfile /dev/null"), "{failed:?}");
 }
+
+#[test]
+fn what_shows_what_it_is_is_not_opened_as_what_shows_nothing() {
+    let place = Place::of_this_user();
+    place.done(&format!(
+        "create w.hc --size 4M --filesystem none --provision quick {CHEAP} --password-file password"
+    ));
+    for format in ["veracrypt", "truecrypt", "freeotfe"] {
+        let refused = place.strongroom(&format!("key test w.hc --format {format} --password-file password"));
+        assert_eq!(refused.status, Some(1), "{format}: {refused:?}");
+        assert!(refused.errors.contains("it is a native container"), "{format}: {refused:?}");
+    }
+}

@@ -203,6 +203,9 @@ fn obey(console: Console, command: &mut Command) -> Result<u8> {
     interrupt::watch(console)?;
     config::apply(console, command)?;
     resolve_folder(command)?;
+    if let Command::Open(options) = command {
+        opening::believe_file(options);
+    }
     let done = match &*command {
         // What it finds is its result, and no error.
         Command::Check(options) => return check::run(console, options),

@@ -11,16 +11,17 @@ use strongroom::{
     mount::{self, Entry, OnDesktop},
     sys::process::is_root,
     text::in_one_line,
-    volume::{Access, Container},
+    volume::{Access, Container, by_signature},
 };
 
 use super::{
-    args::{CloseOptions, OpenOptions},
+    args::{CloseOptions, OpenFormat, OpenOptions},
     folders, interrupt,
     mounting::{mount_on, target, tell_mounted},
     mountpoint::Place,
     output::Console,
     remembered,
+    unlock::open_to_look,
     unmounting::{chosen, mountpoints, take_down, unmount_saving},
 };
 
@@ -46,6 +47,19 @@ pub(crate) fn open(console: Console, options: &OpenOptions) -> Result<()> {
         });
     }
     Ok(())
+}
+
+/// Lets a file be what it shows itself to be: a desktop takes it for what the ending of its name says.
+pub(crate) fn believe_file(options: &mut OpenOptions) {
+    let unlock = &mut options.mounting.unlock;
+    if !options.show || unlock.format == OpenFormat::Auto {
+        return;
+    }
+    // What cannot be read is told later.
+    let looked = open_to_look(&options.container, unlock.header_file());
+    if looked.is_ok_and(|container| by_signature(&*container.storage()).is_ok_and(|found| found.is_some())) {
+        unlock.format = OpenFormat::Auto;
+    }
 }
 
 /// What the container is mounted on, and whether it was not before.

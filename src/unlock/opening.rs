@@ -82,7 +82,7 @@ pub fn settle_format(front: &dyn FrontEnd, container: &mut Container, known: &Kn
         if of_freeotfe && name != freeotfe::NAME {
             return Err(not_for(Fact::FreeOtfeOnly(name)));
         }
-        refuse_other(container, format)?;
+        refuse_other(container, format, known)?;
         container.assume(format);
         return Ok(());
     }
@@ -110,11 +110,24 @@ pub fn settle_format(front: &dyn FrontEnd, container: &mut Container, known: &Kn
     Ok(())
 }
 
-/// Refuses a format whose headers show themselves, where one of another does and none of its own can be read.
-fn refuse_other(container: &Container, named: &dyn Format) -> Result<()> {
+/// Refuses a format where the header of another shows: of one whose headers show themselves, if none can be read; of one whose do not,
+/// if that header is whole and no other place is named.
+fn refuse_other(container: &Container, named: &dyn Format, known: &Known<'_>) -> Result<()> {
     let storage = container.storage();
     if named.probe(&*storage)? == Probe::Opaque {
-        return Ok(());
+        let shown = by_signature(&*storage)?.filter(|shown| shown.read_header(&*storage).is_ok());
+        // A copy may be left of what stood there before.
+        let hints = known.hints;
+        let is_place_named = hints.backup_header || hints.hidden || hints.system;
+        return match shown.filter(|_| !is_place_named) {
+            None => Ok(()),
+            Some(shown) => Err(Error::new(
+                ErrorKind::Usage,
+                format!("it is a {} container, and none of the format {}", shown.name(), named.name()),
+            )
+            .with_hint("leave --format out; what stood there before may have left a copy: --backup-header")
+            .during(format!("cannot open {}", container.path().display()))),
+        };
     }
     match by_signature(&*storage)? {
         Some(shown) if shown.name() != named.name() && named.read_header(&*storage).is_err() => {

@@ -227,9 +227,9 @@ fn a_killed_create_leaves_neither_container_nor_server() {
         return;
     }
     let place = Place::of_this_user();
-    // Large, so that making the file system takes a while.
+    // Of a kind that a program makes, which needs a server; large, so that it takes a while.
     let create = place.shell_in_background(&format!(
-        "exec ./strongroom create killed.vault --size 64G --provision thin {CHEAP} --password-file password"
+        "exec ./strongroom create killed.vault --size 64G --provision thin --filesystem xfs {CHEAP} --password-file password"
     ));
     let mut server = None;
     wait_until("the private server's start", || {
