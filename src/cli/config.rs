@@ -142,7 +142,7 @@ fn read(path: &Path) -> Result<Option<Choices>> {
     }
     let text = std::str::from_utf8(&bytes).map_err(|error| {
         let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = String::from_utf8_lossy(before).matches('\n').count() + 1;
         Error::new(ErrorKind::Usage, format!("line {line}: it is not UTF-8"))
     })?;
     parse(text).map(Some)

@@ -114,13 +114,12 @@ fn is_free_by(end: Instant, console: Console, options: &OpenOptions) -> Result<b
 }
 
 fn mount_here(console: Console, options: &OpenOptions) -> Result<Entry> {
-    let place = match &options.at {
-        Some(directory) => Place::made(directory.clone()),
-        None => {
-            // What a server left that was killed is in the way of its own vault alone.
-            mount::clean_stale();
-            Place::among_vaults(&options.container, &mountpoints())?
-        }
+    let place = if let Some(directory) = &options.at {
+        Place::made(directory.clone())
+    } else {
+        // What a server left that was killed is in the way of its own vault alone.
+        mount::clean_stale();
+        Place::among_vaults(&options.container, &mountpoints())?
     };
     let target = target(&options.mounting, &place)?;
     let bookmarks = folders::of_user("XDG_CONFIG_HOME", ".config").map(|folder| folder.join(BOOKMARKS));
