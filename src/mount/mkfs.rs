@@ -18,7 +18,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     filesystem::{Fault, NewExt, NewFat, Tables, Unmade},
     sys::process::is_root,
-    volume::{BlockDevice, ByteDevice},
+    volume::{BlockDevice, ByteDevice, uuid_of},
 };
 
 /// A file system that can be made.
@@ -166,12 +166,7 @@ impl NewFilesystem<'_> {
     }
 
     fn new_ext<'a>(&self, label: Option<&'a str>, random: [[u8; 16]; 2]) -> NewExt<'a> {
-        let [uuid, hash_seed] = random.map(|mut id| {
-            // RFC 9562: version 4.
-            id[6] = id[6] & 0xf | 0x40;
-            id[8] = id[8] & 0x3f | 0x80;
-            id
-        });
+        let [uuid, hash_seed] = random.map(uuid_of);
         let (now, tables) = (SystemTime::now(), self.tables(is_root()));
         NewExt { block_len: EXT4_BLOCK_LEN, owner: self.owner, label, uuid, hash_seed, now, tables }
     }

@@ -31,7 +31,7 @@ pub use crate::storage::{
 };
 pub use crate::{
     block::{BlockDevice, BlockError, ByteDevice, ShadowDevice},
-    format::{native::StartHeader, signature},
+    format::{native::StartHeader, signature, uuid_of},
 };
 pub use check::{check, check_condition, check_data, check_file_system, missing_end};
 pub use container::{Access, Container, by_signature};

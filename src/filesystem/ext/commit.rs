@@ -11,7 +11,6 @@ use super::{
         Fault, Result,
         bytes::{index, put, short, u32_at},
     },
-    checksum::crc32c,
     features::{Feature, HAS_JOURNAL, RECOVER},
     log::Log,
     medium::Medium,
@@ -315,8 +314,7 @@ impl superblock::Superblock {
     /// Puts its checksum in place.
     pub(super) fn seal(&self, raw: &mut [u8]) {
         if let Checksums::All(_) = self.checksums {
-            let sum = crc32c(!0, raw.get(..0x3fc).unwrap_or_default());
-            put(raw, 0x3fc, &sum.to_le_bytes());
+            superblock::put_checksum(raw);
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     super::{
         Fault,
-        bytes::{u8_at, u16_at, u32_at},
+        bytes::{put, u8_at, u16_at, u32_at},
     },
     checksum::crc32c,
     features::{
@@ -225,13 +225,26 @@ impl Superblock {
     }
 }
 
+/// Puts the checksum of a superblock in place, as `metadata_csum` has it.
+pub(super) fn put_checksum(raw: &mut [u8]) {
+    let sum = checksum_of(raw);
+    put(raw, CHECKSUM, &sum.to_le_bytes());
+}
+
+/// It covers what stands before it.
+fn checksum_of(raw: &[u8]) -> u32 {
+    crc32c(!0, raw.get(..CHECKSUM).unwrap_or_default())
+}
+
+/// `s_checksum`.
+const CHECKSUM: usize = 0x3fc;
+
 /// The way that metadata is checked, and whether the superblock itself is right.
 fn checksums(raw: &[u8], features: &Features) -> Result<Checksums, Unreadable> {
     if !features.has(METADATA_CSUM) {
         return Ok(if features.has(GDT_CSUM) { Checksums::Descriptors } else { Checksums::None });
     }
-    let covered = raw.get(..0x3fc).unwrap_or_default();
-    if u8_at(raw, 0x175) != 1 || crc32c(!0, covered) != u32_at(raw, 0x3fc) {
+    if u8_at(raw, 0x175) != 1 || checksum_of(raw) != u32_at(raw, CHECKSUM) {
         return Err(Unreadable::Fault(Fault::Damaged));
     }
     let seed = if features.has(CSUM_SEED) { u32_at(raw, 0x270) } else { crc32c(!0, &uuid(raw)) };

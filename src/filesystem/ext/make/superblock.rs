@@ -5,8 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::{
     super::{
         super::bytes::{put, short},
-        checksum::crc32c,
-        superblock::{self, LEN},
+        superblock::{self, LEN, put_checksum},
     },
     NewExt,
     places::{FLEX_SHIFT, Places},
@@ -76,7 +75,7 @@ pub(super) fn new(new: &NewExt<'_>, sizes: &Sizes) -> [u8; LEN] {
     for (low, high) in [(0x30, 0x274), (0x40, 0x277), (0x108, 0x276)] {
         put_time(&mut raw, low, high, new.now);
     }
-    seal(&mut raw);
+    put_checksum(&mut raw);
     raw
 }
 
@@ -87,7 +86,7 @@ pub(super) fn note_counts(raw: &mut [u8], places: &Places) {
     put_wide(raw, 0xc, 0x158, blocks);
     put(raw, 0x10, &short(inodes).to_le_bytes());
     put(raw, 0x248, &short(places.overhead).to_le_bytes());
-    seal(raw);
+    put_checksum(raw);
 }
 
 /// `s_jnl_blocks`: where the journal's inode is found again. `root` is the sixty bytes in which its blocks begin.
@@ -96,14 +95,14 @@ pub(super) fn note_journal(raw: &mut [u8], root: &[u8], len: u64) {
     put(raw, 0x10c, root);
     put(raw, 0x10c + 60, &high);
     put(raw, 0x10c + 64, &[a, b, c, d]);
-    seal(raw);
+    put_checksum(raw);
 }
 
 /// The copy at the start of a group.
 pub(super) fn copy_for(raw: &[u8], group: u64) -> Vec<u8> {
     let mut copy = raw.to_vec();
     put(&mut copy, 0x5a, &half(group & 0xffff).to_le_bytes());
-    seal(&mut copy);
+    put_checksum(&mut copy);
     copy
 }
 
@@ -111,11 +110,6 @@ pub(super) fn copy_for(raw: &[u8], group: u64) -> Vec<u8> {
 fn label(label: &str) -> &str {
     let end = (0..=LABEL_LEN.min(label.len())).rev().find(|&end| label.is_char_boundary(end));
     label.get(..end.unwrap_or_default()).unwrap_or_default()
-}
-
-fn seal(raw: &mut [u8]) {
-    let sum = crc32c(!0, raw.get(..0x3fc).unwrap_or_default());
-    put(raw, 0x3fc, &sum.to_le_bytes());
 }
 
 fn put_wide(raw: &mut [u8], low: usize, high: usize, number: u64) {
