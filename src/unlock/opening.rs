@@ -114,32 +114,25 @@ pub fn settle_format(front: &dyn FrontEnd, container: &mut Container, known: &Kn
 /// if that header is whole and no other place is named.
 fn refuse_other(container: &Container, named: &dyn Format, known: &Known<'_>) -> Result<()> {
     let storage = container.storage();
-    if named.probe(&*storage)? == Probe::Opaque {
-        let shown = by_signature(&*storage)?.filter(|shown| shown.read_header(&*storage).is_ok());
+    let shown = by_signature(&*storage)?.filter(|shown| shown.name() != named.name());
+    let Some(shown) = shown else { return Ok(()) };
+    let (is_meant, hint) = if named.probe(&*storage)? == Probe::Opaque {
         // A copy may be left of what stood there before.
-        let hints = known.hints;
-        let is_place_named = hints.backup_header || hints.hidden || hints.system;
-        return match shown.filter(|_| !is_place_named) {
-            None => Ok(()),
-            Some(shown) => Err(Error::new(
-                ErrorKind::Usage,
-                format!("it is a {} container, and none of the format {}", shown.name(), named.name()),
-            )
-            .with_hint("leave --format out; what stood there before may have left a copy: --backup-header")
-            .during(format!("cannot open {}", container.path().display()))),
-        };
+        let is_place_named = known.hints.backup_header || known.hints.hidden || known.hints.system;
+        (is_place_named || shown.read_header(&*storage).is_err(), OR_A_COPY)
+    } else {
+        (named.read_header(&*storage).is_ok(), "leave --format out")
+    };
+    if is_meant {
+        return Ok(());
     }
-    match by_signature(&*storage)? {
-        Some(shown) if shown.name() != named.name() && named.read_header(&*storage).is_err() => {
-            let reason =
-                format!("it is a {} container, and none of the format {}", shown.name(), named.name());
-            Err(Error::new(ErrorKind::Usage, reason)
-                .with_hint("leave --format out")
-                .during(format!("cannot open {}", container.path().display())))
-        }
-        _ => Ok(()),
-    }
+    let reason = format!("it is a {} container, and none of the format {}", shown.name(), named.name());
+    Err(Error::new(ErrorKind::Usage, reason)
+        .with_hint(hint)
+        .during(format!("cannot open {}", container.path().display())))
 }
+
+const OR_A_COPY: &str = "leave --format out; what stood there before may have left a copy: --backup-header";
 
 fn not_for(fact: Fact) -> Error {
     Error::new(ErrorKind::Usage, "what was said of it does not apply to its format").with_fact(fact)

@@ -194,9 +194,7 @@ impl Survey<'_> {
             self.data = Some((offset, found.name, Stranger { what, option: None }));
         }
     }
-}
 
-impl Survey<'_> {
     /// Notes what may be a container that shows nothing, where a partition of a lost table may begin.
     fn note_noise(&mut self, head: &[u8], offset: u64) {
         let is_usual = offset.is_multiple_of(PARTITION_UNIT) || offset == FIRST_TRACK;

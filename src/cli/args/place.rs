@@ -30,6 +30,15 @@ impl PlaceOptions {
         Part { partition: self.partition, offset: self.offset }
     }
 
+    /// The option that says so, with a space before it; nothing for all of a file or device.
+    pub(crate) fn option(self) -> String {
+        match (self.partition, self.offset) {
+            (_, Some(offset)) => format!(" --offset {offset}"),
+            (Some(number), None) => format!(" --partition {number}"),
+            (None, None) => String::new(),
+        }
+    }
+
     /// The container, where the file or device has this path, in a line of text.
     pub(crate) fn name(self, path: &Path) -> String {
         let path = shown(path);

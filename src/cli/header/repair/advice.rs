@@ -28,8 +28,8 @@ pub(super) struct Here<'a> {
     within_image: Option<String>,
     /// The LUKS containers that are here with whole headers: where each begins, and its data.
     luks: Vec<(u64, u64)>,
-    /// Where partitions begin.
-    partitions: Vec<u64>,
+    /// The numbers of the partitions, and where they begin.
+    partitions: Vec<(u32, u64)>,
 }
 
 impl<'a> Here<'a> {
@@ -50,7 +50,10 @@ impl<'a> Here<'a> {
             |luks: &&FoundLuks| !luks.lacks_magic && luks.info.data_offset > 0 && luks.obstacle.is_none();
         let data = |luks: &FoundLuks| (luks.start, luks.start.saturating_add(luks.info.data_offset));
         let luks = found.luks.found.iter().filter(is_whole).map(data).collect();
-        let partitions = partitions_of(storage)?.iter().map(|found| found.partition.start).collect();
+        let partitions = partitions_of(storage)?
+            .iter()
+            .map(|found| (found.partition.number, found.partition.start))
+            .collect();
         Ok(Self { container, place, storage, within_image, luks, partitions })
     }
 
@@ -75,20 +78,26 @@ impl<'a> Here<'a> {
         format!("its container starts at byte {start}: tail -c +{first} {path} > NEW cuts it out")
     }
 
-    /// The option that names the partition that was looked at.
-    fn partition(&self) -> String {
-        self.place.partition.map(|number| format!(" --partition {number}")).unwrap_or_default()
-    }
-
     /// The number of the partition that starts there.
-    fn partition_at(&self, start: u64) -> Result<Option<u32>> {
-        let partitions = partitions_of(self.storage)?;
-        Ok(partitions.iter().find(|found| found.partition.start == start).map(|found| found.partition.number))
+    fn partition_at(&self, start: u64) -> Option<u32> {
+        self.partitions.iter().find(|(_, begin)| *begin == start).map(|(number, _)| *number)
     }
 
-    fn rebuild(&self, partition: &str) -> String {
+    fn rebuild(&self, place: PlaceOptions) -> String {
         let path = command_word(self.container.path());
-        format!("strongroom header repair --scan {path}{partition} rebuilds it")
+        format!("strongroom header repair --scan {path}{} rebuilds it", place.option())
+    }
+
+    /// The command that opens what starts at `start`, for reading only where writing to it may damage another container.
+    fn opens(&self, start: u64) -> String {
+        let command = self.command(start);
+        match self.surrounding(start) {
+            None => format!("{command} opens it"),
+            Some(begin) => format!(
+                "{command} --read-only opens it; it may lie in the data of the LUKS container at byte {begin}, which writing to it would \
+                 damage"
+            ),
+        }
     }
 
     /// The command that opens what was found, or gets at it.
@@ -126,25 +135,19 @@ impl<'a> Here<'a> {
         }
         if start > 0 {
             return Ok(match (opens, opens_as_luks2) {
-                (true, _) => match self.surrounding(start) {
-                    Some(begin) => format!(
-                        "its container starts at byte {start}: {command} --read-only opens it; {}",
-                        may_lie_in(begin)
-                    ),
-                    None => format!("its container starts at byte {start}: {command} opens it"),
-                },
+                (true, _) => format!("its container starts at byte {start}: {}", self.opens(start)),
                 (false, true) => {
                     format!(
                         "its container starts at byte {start}: {command} --format luks2 --read-only opens it"
                     )
                 }
-                (false, false) => match self.partition_at(start)?.filter(|_| found.lacks_magic) {
-                    Some(number) => self.rebuild(&format!(" --partition {number}")),
+                (false, false) => match self.partition_at(start).filter(|_| found.lacks_magic) {
+                    Some(number) => self.rebuild(PlaceOptions { partition: Some(number), offset: None }),
                     None => self.cut_out(start),
                 },
             });
         }
-        let rebuild = self.rebuild(&self.partition());
+        let rebuild = self.rebuild(self.place);
         let is_whole = is_whole(&found.info);
         if !opens && !found.lacks_magic && is_whole {
             // Nothing of it is to be rebuilt.
@@ -205,8 +208,8 @@ impl<'a> Here<'a> {
     fn advice_in_place(&self, found: &FoundCopy, header: &NativeHeader) -> String {
         let (info, uuid) = (header.describe(), hyphenated(&found.copy.superblock.uuid));
         let is_whole = is_whole(&info);
-        let (path, partition) = (command_word(self.container.path()), self.partition());
-        let repair = format!("strongroom header repair {path}{partition}");
+        let (path, place) = (command_word(self.container.path()), self.place.option());
+        let repair = format!("strongroom header repair {path}{place}");
         if let Some(current) = info.uuid.filter(|current| *current != uuid) {
             return format!(
                 "it is in the right place, but the header that counts here is of container {current}; {repair} tells more, and asks"
@@ -220,7 +223,7 @@ impl<'a> Here<'a> {
     /// Where the LUKS container begins in whose data something starts at `start`. It is what counts, as a rule, and the other one is what
     /// was there before.
     fn surrounding(&self, start: u64) -> Option<u64> {
-        let is_apart = |begin| self.partitions.iter().any(|other| *other > begin && *other <= start);
+        let is_apart = |begin| self.partitions.iter().any(|(_, other)| *other > begin && *other <= start);
         let is_around = |luks: &&(u64, u64)| luks.1 <= start && !is_apart(luks.0);
         self.luks.iter().find(is_around).map(|(begin, _)| *begin)
     }
@@ -228,15 +231,11 @@ impl<'a> Here<'a> {
     /// What mounting the container that starts at `start` would say, in the words of an advice.
     fn way_in(&self, header: &NativeHeader, start: u64) -> String {
         let command = self.command(start);
-        if let (Some(begin), WayIn::Writable | WayIn::ByRecords) = (self.surrounding(start), header.way_in())
-        {
-            return format!(": {command} --read-only opens it; {}", may_lie_in(begin));
-        }
         match header.way_in() {
-            WayIn::Writable => format!(": {command} opens it"),
-            WayIn::ByRecords => format!(
+            WayIn::ByRecords if self.surrounding(start).is_none() => format!(
                 ": {command} opens it, for writing only if the password shows that the records in its work areas are its own"
             ),
+            WayIn::Writable | WayIn::ByRecords => format!(": {}", self.opens(start)),
             WayIn::ReadOnly => format!(": {command} --read-only opens it, and nothing may be written"),
             WayIn::ReadOnlyAtMost => {
                 format!(
@@ -247,10 +246,6 @@ impl<'a> Here<'a> {
             WayIn::Closed => ", but no keyslot is left that opens it".to_owned(),
         }
     }
-}
-
-fn may_lie_in(begin: u64) -> String {
-    format!("it may lie in the data of the LUKS container at byte {begin}, which writing to it would damage")
 }
 
 /// What chooses one of two copies that belong to different containers.

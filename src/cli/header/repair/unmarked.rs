@@ -91,7 +91,7 @@ pub(super) fn scan(
         let (offset, place, advice) = match try_copies(console, options, &*header, &credentials)? {
             Tried::Nothing => continue,
             Tried::Opened(opened) => {
-                (range.start, opened.place, advice(options, place, &opened, Occupant::of(&section)?))
+                (range.start, opened.place, advice(options, place, &opened, InItsPlace::of(&section)?))
             }
             Tried::Headless(missing) => (range.start, Place::Backup, front_is_missing(path, missing)),
             Tried::Elsewhere(at) => {
@@ -106,7 +106,7 @@ pub(super) fn scan(
                 match (opens.transpose()?, start) {
                     (Some(Tried::Opened(opened)), start) if is_reached(start) => {
                         let place = PlaceOptions { partition: None, offset: Some(at) };
-                        let there = Occupant::of(&Section::new(Arc::clone(storage), start..range.end)?)?;
+                        let there = InItsPlace::of(&Section::new(Arc::clone(storage), start..range.end)?)?;
                         (start, opened.place, advice(options, place, &opened, there))
                     }
                     (_, start) => {
@@ -126,19 +126,19 @@ pub(super) fn scan(
 
 /// What stands in the place of the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Occupant {
-    None,
+enum InItsPlace {
+    Nothing,
     Data,
     /// The header of another format.
     Container,
 }
 
-impl Occupant {
+impl InItsPlace {
     fn of(section: &Section) -> Result<Self> {
         Ok(match (by_signature(section)?, recognise_data(section)?) {
             (Some(_), _) => Self::Container,
             (None, Some(_)) => Self::Data,
-            (None, None) => Self::None,
+            (None, None) => Self::Nothing,
         })
     }
 }
@@ -260,7 +260,7 @@ fn front_is_missing(path: &Path, missing: u64) -> String {
 
 /// The command that opens it, and the one that makes its header anew from the copy, where only that opens. Where something else
 /// `there` by now, nothing may be written.
-fn advice(options: &HeaderRepairOptions, place: PlaceOptions, opened: &Opened, there: Occupant) -> String {
+fn advice(options: &HeaderRepairOptions, place: PlaceOptions, opened: &Opened, there: InItsPlace) -> String {
     let mut given = String::from(" --format ");
     given.push_str(options.unlock.format.named().map_or("veracrypt", |format| format.name()));
     for (is_given, option) in [
@@ -271,12 +271,12 @@ fn advice(options: &HeaderRepairOptions, place: PlaceOptions, opened: &Opened, t
         given.push_str(if is_given { option } else { "" });
     }
     given.push_str(&secret_options(options));
-    let read_only = if there == Occupant::None { "" } else { " --read-only" };
+    let read_only = if there == InItsPlace::Nothing { "" } else { " --read-only" };
     let opens = format!("{}{given}{read_only} opens it", command(&options.container, place));
-    if !opened.place.is_backup() || there == Occupant::Container {
+    if !opened.place.is_backup() || there == InItsPlace::Container {
         return opens;
     }
-    let (path, place) = (command_word(&options.container), place_options(place));
+    let (path, place) = (command_word(&options.container), place.option());
     format!("{opens}; strongroom header repair {path}{place}{given} makes its header anew from that copy")
 }
 
@@ -291,15 +291,7 @@ fn secret_options(options: &HeaderRepairOptions) -> String {
 
 /// The command that mounts what lies there.
 pub(super) fn command(path: &Path, place: PlaceOptions) -> String {
-    format!("strongroom mount {} MOUNTPOINT{}", command_word(path), place_options(place))
-}
-
-fn place_options(place: PlaceOptions) -> String {
-    match (place.partition, place.offset) {
-        (_, Some(offset)) => format!(" --offset {offset}"),
-        (Some(number), None) => format!(" --partition {number}"),
-        (None, None) => String::new(),
-    }
+    format!("strongroom mount {} MOUNTPOINT{}", command_word(path), place.option())
 }
 
 const AT_ENDS: &str = "it was tried at both ends of what was looked at, and of each partition in which nothing else is known; mount \
