@@ -59,9 +59,7 @@ fn a_file_system_that_lost_writes_is_not_taken_for_a_clean_one() {
         return;
     }
     with_vault("--size 200M --provision thin", |world| {
-        let medium = Medium::mount(world, "20M");
-        world.shell("cp --sparse=always v.vault full; rm v.vault; ln -s full/v.vault v.vault");
-        world.mount();
+        let medium = Medium::with_mounted_vault(world, "20M");
         world.shell(
             "set +e; for folder in $(seq 25); do mkdir m/$folder
                  for file in $(seq 100); do head -c $((file * 200)) /dev/urandom > m/$folder/$file; done
@@ -87,9 +85,7 @@ fn what_was_written_before_the_medium_was_full_is_whole_once_there_is_room() {
         return;
     }
     with_each_driver("--size 64M --provision thin", |world| {
-        let medium = Medium::mount(world, "20M");
-        world.shell("cp --sparse=always v.vault full; rm v.vault; ln -s full/v.vault v.vault");
-        world.mount();
+        let medium = Medium::with_mounted_vault(world, "20M");
         let writer = world.shell_in_background(
             "for file in 1 2 3 4; do seq ${file}000000 ${file}999999 > m/$file; done; sync m/4",
         );
@@ -120,9 +116,7 @@ fn a_signal_does_not_end_a_volume_while_its_disk_is_full() {
         return;
     }
     with_each_driver("--size 64M --provision thin", |world| {
-        let medium = Medium::mount(world, "20M");
-        world.shell("cp --sparse=always v.vault full; rm v.vault; ln -s full/v.vault v.vault");
-        world.mount();
+        let medium = Medium::with_mounted_vault(world, "20M");
         let write = "for file in 1 2 3 4; do seq ${file}000000 ${file}999999 > m/$file; done";
         let mut writer = None;
         if world.driver() == "kernel" {
@@ -164,9 +158,7 @@ fn a_program_that_is_killed_while_it_waits_for_room_ends_where_strongroom_serves
         if world.driver() == "kernel" {
             return; // The kernel itself waits there.
         }
-        let medium = Medium::mount(world, "20M");
-        world.shell("cp --sparse=always v.vault full; rm v.vault; ln -s full/v.vault v.vault");
-        world.mount();
+        let medium = Medium::with_mounted_vault(world, "20M");
         world.shell("seq 100000 > m/kept; sync m/kept");
         let writer = world.shell_in_background("exec dd if=/dev/urandom of=m/big bs=1M count=40 2> dd.log");
         wait_until("the shortage", || world.listed()["unwritten"] == "waiting");
@@ -192,9 +184,7 @@ fn a_mount_that_a_full_disk_keeps_from_replaying_a_journal_says_so_at_once() {
         return;
     }
     with_each_driver("--size 200M --provision thin", |world| {
-        let medium = Medium::mount(world, "30M");
-        world.shell("cp --sparse=always v.vault full; rm v.vault; ln -s full/v.vault v.vault");
-        world.mount();
+        let medium = Medium::with_mounted_vault(world, "30M");
         world.shell(
             "seq 100000 > m/kept; sync m/kept; for file in 1 2 3; do echo $file > m/$file; done; sync -f m",
         );
@@ -226,6 +216,14 @@ fn a_mount_that_a_full_disk_keeps_from_replaying_a_journal_says_so_at_once() {
 struct Medium(std::path::PathBuf);
 
 impl Medium {
+    /// One that has the world's vault, which is mounted.
+    fn with_mounted_vault(world: &World, size: &str) -> Self {
+        let medium = Self::mount(world, size);
+        world.shell("cp --sparse=always v.vault full; rm v.vault; ln -s full/v.vault v.vault");
+        world.mount();
+        medium
+    }
+
     fn mount(world: &World, size: &str) -> Self {
         let medium = Self(world.make_folder("full"));
         medium.run(&["-t", "tmpfs", "-o", &format!("size={size},mode=777"), "none"]);
