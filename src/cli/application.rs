@@ -7,6 +7,7 @@ use std::{
     os::unix::process::CommandExt,
     path::PathBuf,
     process::{Command, Stdio},
+    slice,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
 };
@@ -50,15 +51,9 @@ struct Desktop {
 impl Application for Desktop {
     fn fulfil(&mut self, wish: Wish) -> Result<()> {
         match wish {
-            Wish::Open(paths) => paths.into_iter().try_for_each(|path| {
-                let mut command = ourselves();
-                command.args(["open", "--show"]);
-                if self.is_opaque {
-                    command.args(["--format", "veracrypt"]);
-                }
-                command.arg("--").arg(&path);
-                self.begun.begin(path, move || wait_for(command))
-            }),
+            Wish::Open(paths) => {
+                self.begun.admit(&paths).and_then(|()| paths.into_iter().try_for_each(|path| self.open(path)))
+            }
             Wish::Activate => self.begun.begin(PathBuf::new(), show),
             Wish::Action(action) if action == CLOSE_ALL => {
                 self.begun.begin(PathBuf::from(CLOSE_ALL), close_all)
@@ -72,6 +67,18 @@ impl Application for Desktop {
     }
 }
 
+impl Desktop {
+    fn open(&self, path: PathBuf) -> Result<()> {
+        let mut command = ourselves();
+        command.args(["open", "--show"]);
+        if self.is_opaque {
+            command.args(["--format", "veracrypt"]);
+        }
+        command.arg("--").arg(&path);
+        self.begun.begin(path, move || wait_for(command))
+    }
+}
+
 /// What was begun and has not come to its end, by the file that it is about.
 #[derive(Debug, Clone, Default)]
 struct Begun(Arc<Mutex<BTreeSet<PathBuf>>>);
@@ -81,17 +88,22 @@ impl Begun {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Fails where all of this cannot be begun: what a call asks for is done as a whole or not at all.
+    fn admit(&self, whole: &[PathBuf]) -> Result<()> {
+        let mut begun = self.lock().clone();
+        begun.extend(whole.iter().cloned());
+        if begun.len() > MOST_BEGUN {
+            return Err(Error::new(ErrorKind::Busy, format!("{MOST_BEGUN} at most are opened at once")));
+        }
+        Ok(())
+    }
+
     /// Has a thread do it, unless the same was begun already: whoever clicks again has the window before him.
     fn begin(&self, what: PathBuf, work: impl FnOnce() + Send + 'static) -> Result<()> {
-        let mut begun = self.lock();
-        if begun.contains(&what) {
+        self.admit(slice::from_ref(&what))?;
+        if !self.lock().insert(what.clone()) {
             return Ok(());
         }
-        if begun.len() >= MOST_BEGUN {
-            return Err(Error::new(ErrorKind::Busy, "too much is being opened already"));
-        }
-        begun.insert(what.clone());
-        drop(begun);
         let end = End { begun: self.clone(), what };
         let run = move || {
             let _end = end;
@@ -183,11 +195,16 @@ mod tests {
         }
         assert_eq!(all.lock().len(), MOST_BEGUN);
         assert_eq!(begin("more").unwrap_err().kind(), ErrorKind::Busy);
+        assert_eq!(all.lock().len(), MOST_BEGUN);
         drop(go);
         while !all.lock().is_empty() {
             thread::yield_now();
         }
         begin("more").unwrap();
+        let numbered = |count: usize| (0..count).map(|number| PathBuf::from(number.to_string())).collect();
+        let some: Vec<_> = numbered(MOST_BEGUN);
+        assert_eq!(all.admit(&some).unwrap_err().kind(), ErrorKind::Busy);
+        all.admit(&some[1..]).unwrap();
     }
 
     #[test]

@@ -214,7 +214,7 @@ fn wish(member: &str, message: &Message) -> Result<Wish, Refusal> {
         }
         "Open" => {
             let (addresses, _) = body.deserialize::<(Vec<String>, Platform)>().map_err(bad)?;
-            if addresses.len() > MOST_FILES {
+            if addresses.len() > MOST_ADDRESSES {
                 return Err(Refusal::new(TOO_MUCH, "too many files at once"));
             }
             let paths = addresses.iter().map(|address| path_at(address));
@@ -282,8 +282,8 @@ const UNKNOWN_INTERFACE: &str = "org.freedesktop.DBus.Error.UnknownInterface";
 const UNKNOWN_METHOD: &str = "org.freedesktop.DBus.Error.UnknownMethod";
 const UNKNOWN_OBJECT: &str = "org.freedesktop.DBus.Error.UnknownObject";
 
-/// So many files are opened by one call.
-const MOST_FILES: usize = 16;
+/// So many addresses of a call are read.
+const MOST_ADDRESSES: usize = 64;
 /// The bytes of an address: of a path, each byte of it as three.
 const MOST_BYTES: usize = 3 * 4096 + 32;
 /// How long nobody calls before it ends.
