@@ -1,6 +1,7 @@
 //! Where `mount` and `open` mount: where they are told, or on a folder in the user's home that is made for it and goes with the volume.
 
 use std::{
+    ffi::OsStr,
     fs::DirBuilder,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -54,11 +55,7 @@ impl Place {
             return Err(Error::new(ErrorKind::Usage, "no directory given, and no home to make one in")
                 .with_hint(ELSEWHERE));
         };
-        let is_odd = |name: &str| name == "." || name.chars().any(char::is_control);
-        if name.to_str().is_none_or(is_odd) {
-            return Err(Error::new(ErrorKind::Usage, "no folder to mount on can have this container's name")
-                .with_hint(ELSEWHERE));
-        }
+        let name = folder_name(name);
         if is_root() && caller_of_root().is_some() {
             return Err(Error::new(
                 ErrorKind::Usage,
@@ -73,12 +70,8 @@ impl Place {
                 Error::from(error).during(action).with_hint(ELSEWHERE)
             })?;
         }
-        let numbered = |number: u32| {
-            let mut name = name.to_owned();
-            name.push(format!("-{number}"));
-            vaults.join(name)
-        };
-        let mut paths = std::iter::once(vaults.join(name)).chain((2..).map(numbered));
+        let numbered = |number: u32| vaults.join(format!("{name}-{number}"));
+        let mut paths = std::iter::once(vaults.join(&name)).chain((2..).map(numbered));
         let free = paths.find(|path| !taken.contains(path)).unwrap_or(vaults);
         Ok(Self { is_named: false, ..Self::made(free) })
     }
@@ -122,4 +115,34 @@ impl Place {
     }
 }
 
+/// A container's name as that of a folder which everybody can show and type: `_` stands for what nobody can.
+fn folder_name(name: &OsStr) -> String {
+    if name == "." {
+        return "_".to_owned();
+    }
+    let name = name.to_string_lossy();
+    name.chars().map(|c| if c.is_control() || c == char::REPLACEMENT_CHARACTER { '_' } else { c }).collect()
+}
+
 const ELSEWHERE: &str = "strongroom open CONTAINER --at DIR";
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_bears_a_name_that_can_be_shown() {
+        for (name, expected) in [
+            (&b"photos"[..], "photos"),
+            ("f\u{f6}tos 2".as_bytes(), "f\u{f6}tos 2"),
+            (b"f\xf6tos", "f_tos"),
+            (b"two\nlines\x1b[31m", "two_lines_[31m"),
+            (b".", "_"),
+            (b".hidden", ".hidden"),
+        ] {
+            assert_eq!(folder_name(OsStr::from_bytes(name)), expected);
+        }
+    }
+}
