@@ -24,7 +24,7 @@ pub(crate) fn is_called(arguments: &[OsString]) -> bool {
     arguments.first().and_then(|name| Path::new(name).file_name()) == Some(OsStr::new(NAME))
 }
 
-/// What a helper was called with: `SPEC DIR [-fnsv] [-o OPTIONS]`.
+/// What a helper was called with: `SPEC DIR [-fnrsvw] [-o OPTIONS]`.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Call {
     container: OsString,
@@ -70,6 +70,8 @@ impl Call {
                             'f' => call.is_fake = true,
                             's' => call.is_sloppy = true,
                             'v' => call.is_verbose = true,
+                            'r' => call.options.push("ro".into()),
+                            'w' => call.options.push("rw".into()),
                             'n' => {}
                             'o' | 't' | 'N' => {
                                 let behind = flags.get(at + 1..).filter(|behind| !behind.is_empty());
@@ -103,6 +105,7 @@ struct Line {
     passed: Vec<String>,
     has_keyfile: bool,
     has_password: bool,
+    has_no_password: bool,
     asks: bool,
 }
 
@@ -114,6 +117,9 @@ impl Line {
             for word in options.split(',').filter(|word| !word.is_empty()) {
                 line.add(word, call.is_sloppy)?;
             }
+        }
+        if line.asks && line.has_no_password {
+            return Err(usage("ask-password and no-password exclude each other"));
         }
         Ok(line)
     }
@@ -127,7 +133,7 @@ impl Line {
             }
             ("ask-password", None) => self.asks = true,
             ("no-password" | "protect-hidden" | "system" | "backup-header", None) => {
-                self.has_password |= name == "no-password";
+                self.has_no_password |= name == "no-password";
                 self.own.push(format!("--{name}").into());
             }
             (_, Some(value)) if OWN.contains(&name) => {
@@ -159,7 +165,7 @@ impl Line {
             words.push(with_path("--keyfile=", keyfile));
             has_keyfile = true;
         }
-        if !self.has_password {
+        if !self.has_password && !self.has_no_password {
             if let Some(password) = &surroundings.password {
                 words.push(with_path("--password-file=", password));
             } else if has_keyfile && !self.asks {
@@ -285,6 +291,8 @@ mod tests {
             ),
             ("/v none", "strongroom open --quiet -- /v"),
             ("/v /m -s -o user_xattr", "strongroom mount --quiet -- /v /m"),
+            ("/v /m -r", "strongroom mount --quiet --options=ro -- /v /m"),
+            ("/v /m -wn", "strongroom mount --quiet --options=rw -- /v /m"),
         ] {
             assert_eq!(words(line, &alone).unwrap(), expected, "{line}");
         }
@@ -315,6 +323,7 @@ mod tests {
             ("/v /m -o password=x", "password:"),
             ("/v /m -o password-command=x", "password-command:"),
             ("/v /m -o keyfile=k", "keyfile:"),
+            ("/v /m -o no-password,keyfile=/k,ask-password", "ask-password and no-password"),
             ("/v /m -o", "-o needs a value"),
             ("/v /m -x", "-x: unknown option"),
             ("/v /m -N /proc/1/ns/mnt", "-N:"),
