@@ -118,8 +118,10 @@ fn read(path: &Path) -> Result<Option<Choices>> {
     let flags = (OFlags::CLOEXEC | OFlags::NONBLOCK).bits().cast_signed();
     let file = match File::options().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
+        // A link that leads nowhere is a mistake of whoever made it.
         Err(error)
-            if [std::io::ErrorKind::NotFound, std::io::ErrorKind::NotADirectory].contains(&error.kind()) =>
+            if [std::io::ErrorKind::NotFound, std::io::ErrorKind::NotADirectory].contains(&error.kind())
+                && !path.is_symlink() =>
         {
             return Ok(None);
         }

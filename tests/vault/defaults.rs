@@ -108,6 +108,10 @@ fn a_file_with_a_mistake_or_of_somebody_else_mounts_nothing() {
         let refused = at_home(place, "mount v.vault m");
         assert_eq!(refused.status, Some(2), "{refused:?}");
         assert!(refused.errors.contains("others may write to it"), "{refused:?}");
+        place.shell("rm me/.config/strongroom/config.toml; ln -s nowhere me/.config/strongroom/config.toml");
+        let refused = at_home(place, "mount v.vault m");
+        assert_eq!(refused.status, Some(4), "{refused:?}");
+        assert!(refused.errors.contains("config.toml: no such file"), "{refused:?}");
         // What opens nothing asks nobody.
         assert_eq!(place.strongroom("list").status, Some(0));
     });
