@@ -79,7 +79,7 @@ impl Bus {
         }
         daemon.arg("--config-file").arg(config).args(["--nofork", "--nopidfile"]);
         let daemon = daemon.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        wait_until("a bus", || socket.exists());
+        wait_until("a bus", || UnixStream::connect(&socket).is_ok());
         Some(Self { daemon, socket })
     }
 

@@ -60,7 +60,7 @@ fn whoever_reads_now_and_then_keeps_a_volume_open() {
             place.done(&format!(
                 "create v.vault --size 32M --provision quick {CHEAP} --password-file password --filesystem {filesystem}"
             ));
-            place.done(&format!("mount v.vault m --password-file password --idle 3s {options}"));
+            place.done(&format!("mount v.vault m --password-file password --idle 5s {options}"));
             let file = if filesystem == "none" { "m/volume" } else { "m/f" };
             if filesystem != "none" {
                 place.shell("echo text > m/f");
