@@ -48,7 +48,11 @@ fn describe(report: &Report) -> String {
     if !ways.is_root {
         let _ = writeln!(text, "udisks: {}", state(&ways.udisks));
         fixes.extend(ways.udisks.fix.as_deref().map(|fix| ("udisks", fix)));
+        let _ = writeln!(text, "Sharing a mount (--share): {}", state(&ways.sharing));
+        fixes.extend(ways.sharing.fix.as_deref().map(|fix| ("--share", fix)));
     }
+    let _ = writeln!(text, "logind: {}", state(&ways.logind));
+    fixes.extend(ways.logind.fix.as_deref().map(|fix| ("sleep and logout", fix)));
     match report.locked_memory.filter(|&most| most < ENOUGH_LOCKED) {
         Some(most) => {
             let _ = writeln!(text, "Locked memory: {} only, so keys may reach swap", show_size(most));
@@ -127,7 +131,14 @@ mod tests {
             version: "1",
             kernel: "6".into(),
             locked_memory: Some(64 << 10),
-            ways: Ways { is_root: false, fuse: yes(), udisks: no("it hides", "show it"), filesystems },
+            ways: Ways {
+                is_root: false,
+                fuse: yes(),
+                udisks: no("it hides", "show it"),
+                logind: no("it is silent", "wake it"),
+                sharing: yes(),
+                filesystems,
+            },
         };
         let text = describe(&report);
         for line in [
@@ -136,6 +147,9 @@ mod tests {
             "Locked memory: 64 KiB only, so keys may reach swap",
             "udisks: no: it hides",
             "  udisks: show it",
+            "Sharing a mount (--share): yes",
+            "logind: no: it is silent",
+            "  sleep and logout: wake it",
             "  xfs: sudo it",
             "  xfs: get xfsprogs",
         ] {

@@ -104,6 +104,7 @@ fn container_shown(entry: &Entry) -> String {
         (Some(state), ..) => format!("{path} ({})", state.name()),
         (None, Some(state), _) => format!("{path} (header {})", state.name()),
         (None, None, Some(unwritten)) => format!("{path} ({})", unwritten.name()),
+        (None, None, None) if entry.silent => format!("{path} (its disk does not answer)"),
         (None, None, None) if entry.full.is_some() => format!("{path} (full)"),
         (None, None, None) => path,
     }
@@ -122,15 +123,23 @@ fn access_shown(entry: &Entry) -> String {
     if let Some(since) = entry.lost_at.as_ref().filter(|_| entry.driver != "kernel") {
         return format!("read-only since {since}, as a write was lost: unmount it, and mount it again");
     }
+    let shared = entry.shared_with.as_ref().map(|share| format!(", shared with {}", share.told()));
+    format!("{access}{}{}", shared.unwrap_or_default(), closing_shown(entry))
+}
+
+/// When a volume closes by itself: `, closes after 15m without use and at sleep`.
+fn closing_shown(entry: &Entry) -> String {
     let idle = entry.idle.map(Duration::from_secs);
     let mut occasions: Vec<_> =
         idle.map(|idle| format!("after {} without use", typed_time(idle))).into_iter().collect();
     occasions.extend((!entry.close_at.is_none()).then(|| format!("at {}", entry.close_at)));
     if occasions.is_empty() {
-        return access.to_owned();
+        return String::new();
     }
     let force = if entry.when_busy == WhenBusy::Force { ", even if in use" } else { "" };
-    format!("{access}, closes {}{force}", occasions.join(" and "))
+    let unheard =
+        if entry.unheard { " (logind is not running: not before sleep, nor at logout)" } else { "" };
+    format!(", closes {}{force}{unheard}", occasions.join(" and "))
 }
 
 fn table(mounts: &[Entry]) -> String {

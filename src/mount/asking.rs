@@ -45,5 +45,6 @@ fn ask(directory: &Path) -> io::Result<UnixStream> {
     Ok(stream)
 }
 
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Longer than a server waits for its medium.
+const PATIENCE: Duration = Duration::from_millis(2500);
 const TICK: Duration = Duration::from_millis(100);

@@ -136,7 +136,7 @@ fn in_use_by_inner(inner: &Record) -> Error {
 }
 
 fn told_with_place(inner: &Record) -> String {
-    format!("{}, which is mounted on {}", inner.entry.container.display(), inner.place().display())
+    format!("{}, which is mounted on {}", inner.container_named().display(), inner.place().display())
 }
 
 const UNSEEN: &str = "in use by something that cannot be seen from here: a process of another user, a socket that was bound in it, a file on its way from one process to another, or the kernel itself (io_uring, NFS)";

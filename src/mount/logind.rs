@@ -17,7 +17,7 @@ use std::{
 use rustix::io::{FdFlags, fcntl_setfd};
 use zbus::{
     Connection, DynamicType, Message, MessageStream, OwnedFd as BusFd, OwnedObjectPath, OwnedVariant,
-    connection::Builder, wire::DynamicDeserialize,
+    block_on, connection::Builder, wire::DynamicDeserialize,
 };
 
 use super::{
@@ -25,6 +25,7 @@ use super::{
     news::{News, Teller},
     session::locked,
 };
+use crate::error::{Error, ErrorKind, Result};
 
 /// The thread that listens, as the server sees it. It holds the machine back from sleep for a moment until [`let_go`](Self::let_go), or
 /// until this is dropped.
@@ -38,6 +39,8 @@ struct Shared {
     /// The machine waits while these are open.
     brakes: Mutex<Vec<OwnedFd>>,
     is_over: AtomicBool,
+    /// Whether logind is there.
+    is_heard: AtomicBool,
 }
 
 impl Logind {
@@ -49,9 +52,16 @@ impl Logind {
         let shared = Arc::<Shared>::default();
         let theirs = Arc::clone(&shared);
         teller.listen("logind", async move |teller: &Teller| {
-            Listener { user, shared: &theirs, teller }.follow().await
+            let followed = Listener { user, shared: &theirs, teller }.follow().await;
+            theirs.is_heard.store(false, Ordering::Relaxed);
+            followed
         })?;
         Ok(Self { shared })
+    }
+
+    /// Whether logind is there, to tell of anything.
+    pub(super) fn is_heard(&self) -> bool {
+        self.shared.is_heard.load(Ordering::Relaxed)
     }
 
     /// Lets the machine go to sleep.
@@ -108,6 +118,7 @@ impl Listener<'_> {
                     let (_, _, new): (String, String, String) = message.body().deserialize()?;
                     // Whoever stopped it does not want it started.
                     owner = if new.is_empty() { None } else { self.hold_back(&bus).await.ok() };
+                    self.shared.is_heard.store(owner.is_some(), Ordering::Relaxed);
                 }
                 _ if sender.is_none() || sender != owner => {}
                 "PrepareForSleep" | "PrepareForShutdown" => self.prepare(&bus, &message).await?,
@@ -129,7 +140,9 @@ impl Listener<'_> {
             brakes.extend(inhibit(bus, what).await.ok());
         }
         self.shared.hold(brakes);
-        owner_of(bus, LOGIND).await
+        let owner = owner_of(bus, LOGIND).await;
+        self.shared.is_heard.store(owner.is_ok(), Ordering::Relaxed);
+        owner
     }
 
     async fn prepare(&self, bus: &Connection, message: &Message) -> zbus::Result<()> {
@@ -198,6 +211,21 @@ async fn is_of(bus: &Connection, user: u32, session: &str) -> zbus::Result<bool>
     type Session = (String, u32, String, String, OwnedObjectPath);
     let sessions: Vec<Session> = ask(bus, MANAGER, INTERFACE, "ListSessions", &()).await?;
     Ok(sessions.iter().any(|(_, owner, _, _, path)| *owner == user && path.as_str() == session))
+}
+
+/// Whether logind is there.
+///
+/// # Errors
+/// `Missing`.
+pub(super) fn check() -> Result<()> {
+    let found = block_on(async {
+        let bus = Builder::system().method_timeout(QUICKLY).build().await?;
+        owner_of(&bus, LOGIND).await
+    });
+    found.map(drop).map_err(|_| {
+        Error::new(ErrorKind::Missing, "it is not running, so no volume hears of sleep or logout")
+            .with_hint("close volumes with --idle or by hand; or install the package libpam-systemd")
+    })
 }
 
 async fn ask<B, R>(bus: &Connection, path: &str, interface: &str, method: &str, body: &B) -> zbus::Result<R>

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind},
-    sys::{loopdev::backing_file, process::effective_user, user::name_of},
+    sys::{loopdev::backing_file, process::effective_user, user::name_of_user},
     text::path::command_word,
 };
 
@@ -108,16 +108,20 @@ fn unclaimed(mount: &Mount, [here, elsewhere]: &[Vec<Session>; 2]) -> Option<Oth
     } else {
         format!("umount {place}")
     };
-    let mounted_by = name_of(effective_user());
+    let mounted_by = shown_name(effective_user());
     Some(Other { mountpoint: mount.mountpoint.clone(), mounted_by, unmount, is_own: true })
 }
 
 fn other(mountpoint: &Path, owner: u32) -> Other {
-    let mounted_by = if owner == 0 { "root".to_owned() } else { name_of(owner) };
+    let mounted_by = if owner == 0 { "root".to_owned() } else { shown_name(owner) };
     let mut other =
         Other { mountpoint: mountpoint.to_path_buf(), mounted_by, unmount: String::new(), is_own: false };
     other.unmount = other.command("unmount", mountpoint);
     other
+}
+
+fn shown_name(user: u32) -> String {
+    name_of_user(user).unwrap_or_else(|| format!("user {user}"))
 }
 
 /// The file behind a loop device.

@@ -86,6 +86,12 @@ pub struct Entry {
     /// At what else it closes itself.
     #[serde(default)]
     pub close_at: CloseAt,
+    /// Whether the medium of its container does not answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub silent: bool,
+    /// Whether it does not hear of sleep and logout now, as logind is not running.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unheard: bool,
     /// What becomes of it if it is in use then.
     #[serde(default)]
     pub when_busy: WhenBusy,
@@ -317,12 +323,13 @@ impl Record {
     pub(super) fn shown(&self, table: &MountTable) -> Entry {
         if self.namespace.is_some() && self.namespace != namespaces::own() {
             // Mounts have other numbers here.
-            return self.entry.clone();
+            return Entry { container: self.container_named().to_path_buf(), ..self.entry.clone() };
         }
         let is_gone = |id: Option<MountId>| id.is_some() && self.mount_of(id, table).is_none();
         let mut entry = self.clone().located(table).entry;
         entry.mountpoint = entry.mountpoint.filter(|_| !is_gone(self.mount));
         entry.block = entry.block.filter(|_| !is_gone(self.block_mount));
+        entry.container = self.container_named().to_path_buf();
         entry
     }
 }
@@ -674,6 +681,8 @@ mod tests {
                 mounted_at: timestamp(0),
                 idle: None,
                 close_at: CloseAt::default(),
+                silent: false,
+                unheard: false,
                 when_busy: WhenBusy::default(),
                 shared_with: None,
                 offset: None,

@@ -489,9 +489,11 @@ impl Server {
             Command::Saved => {}
             Command::Look => {
                 self.files.look();
+                self.note_silence();
                 self.note_files();
                 self.note_room();
                 self.note_fullness();
+                self.note_hearing();
                 // Whoever asked may wait no longer.
                 let _ = protocol::send(&stream, &Outcome::Looked);
             }

@@ -280,7 +280,11 @@ fn not_allowed() -> Error {
 }
 
 fn missing() -> Error {
-    Error::new(ErrorKind::Missing, "udisks is not running")
+    if PROGRAMS.into_iter().any(|program| Path::new(program).exists()) {
+        return Error::new(ErrorKind::Missing, "udisks is not running")
+            .with_hint("sudo systemctl start udisks2");
+    }
+    Error::new(ErrorKind::Missing, "udisks is not installed")
         .with_fact(Fact::NotInstalled("udisks2"))
         .with_hint("install the package udisks2")
 }
@@ -289,6 +293,8 @@ fn silent() -> Error {
     Error::new(ErrorKind::Io, "udisks does not answer")
 }
 
+/// Where its program is, by the distribution.
+const PROGRAMS: [&str; 2] = ["/usr/libexec/udisks2/udisksd", "/usr/lib/udisks2/udisksd"];
 const SERVICE: &str = "org.freedesktop.UDisks2";
 const MANAGER: &str = "/org/freedesktop/UDisks2/Manager";
 const BLOCK_DEVICES: &str = "/org/freedesktop/UDisks2/block_devices/";

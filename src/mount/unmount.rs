@@ -97,7 +97,7 @@ pub fn unmount(chosen: Chosen, force: bool, patience: Patience<'_>) -> Unmounted
     for (session, record) in chosen.0 {
         let result = if record.is_alive() && !record.ready {
             Err(Error::new(ErrorKind::Busy, "another command is working on it")
-                .during(format!("cannot unmount {}", record.entry.container.display())))
+                .during(format!("cannot unmount {}", record.container_named().display())))
         } else if record.is_alive() {
             take_down(&session, &record, force, patience)
         } else {
@@ -278,7 +278,7 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
         }
         Err(error) if error.kind() == io::ErrorKind::TimedOut && !force => {
             // One that waits for who uses it answers.
-            let container = record.entry.container.display();
+            let container = record.container_named().display();
             let reason = format!("its server still writes what it holds to {container}");
             Err(Error::new(ErrorKind::Busy, reason).during(unmounted_here(shown)).with_hint(
                 "wait, and look with strongroom list; unmount --force gives up a medium that hangs",
@@ -362,7 +362,7 @@ fn tell_of_strangers(record: &Record, patience: Patience<'_>) {
         .iter()
         .filter(|name| file_id(name).is_some_and(|file| file != record.container_file));
     for name in strangers {
-        let (name, container) = (name.display(), record.entry.container.display());
+        let (name, container) = (name.display(), record.container_named().display());
         (patience.warn)(&format!("{name} is another file now: the container of this volume is {container}"));
     }
 }
@@ -370,7 +370,7 @@ fn tell_of_strangers(record: &Record, patience: Patience<'_>) {
 /// Says where the container of a volume is that could not be reached.
 fn tell_where_unreached(record: &Record, patience: Patience<'_>) {
     if record.entry.container_state == Some(Lost::Unreachable) {
-        let container = record.entry.container.display();
+        let container = record.container_named().display();
         (patience.warn)(&format!(
             "what was written is on the file system that held {container}, which is not to be seen there now"
         ));
@@ -469,8 +469,10 @@ impl Slow {
         } else if record.server.is_stopped() {
             format!("its server, process {server}, is stopped: kill -CONT {server} lets it go on")
         } else {
-            let container = record.entry.container.display();
-            format!("waiting for its server, process {server}, which writes to {container}")
+            let container = record.container_named().display();
+            let silent = noted(record).any(|now| now.entry.silent);
+            let does = if silent { "whose medium does not answer:" } else { "which writes to" };
+            format!("waiting for its server, process {server}, {does} {container}")
         };
         let way_out = if force { "" } else { "; unmount --force ends it" };
         tell(&format!("{what}{way_out}"));

@@ -8,13 +8,14 @@ use serde::Serialize;
 use super::{
     driver::{Driver, DriverChoice, e2fsck_program},
     filesystem::Contents,
+    logind,
     mkfs::{FilesystemKind, is_available},
     program, udisks,
 };
 use crate::{
     error::{Error, ErrorKind, Fact, Result},
     export::check_fuse,
-    sys::{loopdev, process::is_root},
+    sys::{fuse_mount::check_sharing, loopdev, process::is_root},
 };
 
 /// What is known of this machine.
@@ -26,6 +27,10 @@ pub struct Ways {
     pub fuse: Part,
     /// udisks, by which an ordinary user has the kernel mount what strongroom does not write itself.
     pub udisks: Part,
+    /// logind, which tells of sleep and logout.
+    pub logind: Part,
+    /// Whether the caller may share what he mounts.
+    pub sharing: Part,
     /// Each file system.
     pub filesystems: Vec<Way>,
 }
@@ -126,7 +131,14 @@ pub fn ways() -> Result<Ways> {
         };
         Way { filesystem: kind.name(), driver: means, mount, create: part(is_available(kind)) }
     });
-    Ok(Ways { is_root: driver == Driver::Kernel, fuse, udisks, filesystems: filesystems.into() })
+    Ok(Ways {
+        is_root: driver == Driver::Kernel,
+        fuse,
+        udisks,
+        logind: part(logind::check()),
+        sharing: part(check_sharing()),
+        filesystems: filesystems.into(),
+    })
 }
 
 /// Whether the kernel tells udisks how large the block file of an ordinary user is. Without that the loop device is empty.

@@ -49,6 +49,24 @@ pub fn group_named(text: &str) -> Result<u32, String> {
     number_of(text, GROUPS).ok_or_else(|| format!("there is no group {text:?} here; give a number"))
 }
 
+/// The name of the user with this number; `None` where nobody has it here.
+pub fn name_of_user(number: u32) -> Option<String> {
+    name_of(number, PASSWD)
+}
+
+/// The same of a group.
+pub fn name_of_group(number: u32) -> Option<String> {
+    name_of(number, GROUPS)
+}
+
+/// What the first field is of the line of `file` whose third is this number.
+fn name_of(number: u32, file: &str) -> Option<String> {
+    let lines = fs::read_to_string(file).unwrap_or_default();
+    let number = number.to_string();
+    let mut numbered = lines.lines().filter(|line| line.split(':').nth(2) == Some(&number));
+    numbered.next()?.split(':').next().map(str::to_owned)
+}
+
 /// What the third field is of the line of `file` that begins with this name (passwd(5), group(5)).
 fn number_of(text: &str, file: &str) -> Option<u32> {
     let number = |text: &str| text.parse::<u32>().ok().filter(|&number| number != u32::MAX);
@@ -81,14 +99,6 @@ fn named_in(text: &str, passwd: &str) -> Result<User, String> {
 pub fn caller_of_root() -> Option<User> {
     let passwd = fs::read_to_string(PASSWD).unwrap_or_default();
     caller_by(|name| env::var_os(name), &passwd).filter(|user| user.uid != 0)
-}
-
-/// The name of the user with this number, or the number where nobody has it.
-pub fn name_of(uid: u32) -> String {
-    let passwd = fs::read_to_string(PASSWD).unwrap_or_default();
-    let mut accounts = passwd.lines().filter_map(account);
-    let found = accounts.find(|(_, user)| user.uid == uid);
-    found.map_or_else(|| format!("user {uid}"), |(name, _)| name.to_owned())
 }
 
 fn caller_by(variable: impl Fn(&str) -> Option<OsString>, passwd: &str) -> Option<User> {

@@ -64,10 +64,19 @@ fn what_a_user_mounts_closes_before_sleep_and_what_root_does_only_where_that_is_
     for who in super::place::everybody() {
         let place = Place::of(who);
         let Some(bus) = Bus::of_system(&place) else { return };
-        let logind = Logind::start(&bus, user_of(&place));
         place.done(&format!(
             "create v.vault --size 32M --provision quick {CHEAP} --password-file password --filesystem none"
         ));
+        place.done("mount v.vault m --block --close-at sleep --password-file password");
+        let is_unheard = || {
+            let listed = place.done("list");
+            assert!(listed.contains("closes at sleep"), "{place} {listed}");
+            listed.contains("logind is not running")
+        };
+        assert!(is_unheard(), "{place}");
+        let logind = Logind::start(&bus, user_of(&place));
+        wait_until("a volume that hears", || !is_unheard());
+        place.done("unmount m");
         for (options, at) in [("", !place.is_root()), ("--close-at none", false), ("--close-at sleep", true)]
         {
             place.done(&format!("mount v.vault m --block --password-file password {options}"));

@@ -104,6 +104,8 @@ fn who_is_named_gets_in_and_nobody_else_does_not_even_root() {
         place.done(&format!("mount {filesystem}.vault m --password-file password {owner} {share}"));
         let listed = serde_json::json!({ "users": [GUEST], "groups": [GROUP] });
         assert_eq!(place.listed()["shared_with"], listed, "{what}");
+        let shown = format!("read-write, shared with user:{GUEST},group:{GROUP}");
+        assert!(place.done("list").contains(&shown), "{what}");
         place.shell(
             "echo mine > m/f; mkdir m/d; echo more > m/d/g; chmod 644 m/f; ls -l m m/d; cat m/f m/d/g",
         );

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::sys::user::{group_named, user_named};
+use crate::sys::user::{group_named, name_of_group, name_of_user, user_named};
 
 /// Users and groups, by their numbers, in ascending order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +48,16 @@ impl Share {
     /// Whether it names nobody.
     pub const fn is_empty(&self) -> bool {
         self.users.is_empty() && self.groups.is_empty()
+    }
+
+    /// All of them, as [`parse`](Self::parse) reads them.
+    pub fn told(&self) -> String {
+        let told = |kind: &str, number: u32, name: Option<String>| {
+            format!("{kind}:{}", name.unwrap_or_else(|| number.to_string()))
+        };
+        let users = self.users.iter().map(|&user| told("user", user, name_of_user(user)));
+        let groups = self.groups.iter().map(|&group| told("group", group, name_of_group(group)));
+        users.chain(groups).collect::<Vec<_>>().join(",")
     }
 
     /// Whether this user may ask the server for anything, of whom the kernel let through. Whether he is in one of the groups only
@@ -108,6 +118,8 @@ mod tests {
 
     #[test]
     fn users_and_groups_are_named_or_numbered() {
+        let share = Share::parse("user:root,group:4294967000,user:4294967001,group:root,user:0").unwrap();
+        assert_eq!(share.told(), "user:root,user:4294967001,group:root,group:4294967000");
         let share = Share::parse("user:root,group:7,user:4711,group:root,user:0").unwrap();
         assert_eq!(share, Share { users: vec![0, 4711], groups: vec![0, 7] });
         for text in

@@ -178,6 +178,16 @@ impl Use {
 }
 
 impl Server {
+    /// Has `list` show whether the volume hears of sleep and logout.
+    pub(super) fn note_hearing(&mut self) {
+        let at = &self.session.record().entry.close_at;
+        let is_told_of = at.has(Occasion::Sleep) || at.has(Occasion::Logout);
+        let unheard = is_told_of && !self.logind.as_ref().is_some_and(Logind::is_heard);
+        if self.session.record().entry.unheard != unheard {
+            self.note(|record| record.entry.unheard = unheard);
+        }
+    }
+
     /// How long it may wait for events.
     pub(super) fn patience(&self) -> Option<Duration> {
         let wanted = self.wanted.as_ref().map(Wanted::wait);

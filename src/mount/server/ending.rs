@@ -122,7 +122,7 @@ impl Server {
     /// Tells those who asked for the end meanwhile how it went.
     pub(super) fn answer_waiting(&self, lossy: Option<&Error>) {
         for waiting in self.waiting() {
-            waiting.tell_end(lossy, &self.session.record().entry.container);
+            waiting.tell_end(lossy, self.session.record().container_named());
         }
     }
 

@@ -230,6 +230,12 @@ impl FileWatch {
         self.found()
     }
 
+    /// Whether it has not come to an end with what it was asked for.
+    pub(super) fn is_behind(&self) -> bool {
+        let looked = locked(&self.shared.found);
+        looked.answered < looked.asked
+    }
+
     /// Whether the thread would go on if it had a processor.
     fn is_runnable(&self) -> bool {
         let thread = self.shared.thread.load(Ordering::SeqCst);

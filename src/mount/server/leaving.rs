@@ -241,7 +241,7 @@ impl Server {
                 self.tell(&format!(
                     "a volume whose container was lost was unmounted and could not be saved: {error}"
                 ));
-                let container = command_word(&self.session.record().entry.container);
+                let container = command_word(self.session.record().container_named());
                 let reason = format!("{}, and could not be saved: {}", loss.told(), error.reason());
                 let error = Error::new(error.kind(), reason).with_hint(format!(
                     "it is unmounted, and still held: strongroom unmount {container} --save-as FILE"

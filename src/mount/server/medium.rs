@@ -121,9 +121,9 @@ impl Server {
         let lossy = self.end_by_force(0).lossy();
         warden.stay();
         self.answer_waiting(lossy.as_ref());
-        let entry = &self.session.record().entry;
-        let (place, container) = (self.session.record().place().display(), entry.container.display());
-        let lost = if entry.read_only { "" } else { "; what was not written to it by then is lost" };
+        let record = self.session.record();
+        let (place, container) = (record.place().display(), record.container_named().display());
+        let lost = if record.entry.read_only { "" } else { "; what was not written to it by then is lost" };
         self.tell(&format!("{place} was closed: the disk that holds {container} is gone{lost}"));
         Next::End(Remainder::after(lossy.as_ref()))
     }

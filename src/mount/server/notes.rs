@@ -71,6 +71,14 @@ impl Server {
         self.tell(&line);
     }
 
+    /// Has `list` show whether the medium answers.
+    pub(super) fn note_silence(&mut self) {
+        let silent = self.files.is_behind();
+        if self.session.record().entry.silent != silent {
+            self.note(|record| record.entry.silent = silent);
+        }
+    }
+
     fn note_found(&mut self, found: &Found) {
         self.note(|record| {
             record.follow(found.container.shown(), found.state());
@@ -131,7 +139,7 @@ impl Server {
         if record.entry.unwritten == unwritten {
             return;
         }
-        let container = record.entry.container.display();
+        let container = record.container_named().display();
         let shown = record.entry.mountpoint.as_deref().unwrap_or(&record.block_directory).display();
         let full = format!("{shown}: the disk that holds {container}");
         let line = match unwritten {
@@ -167,9 +175,10 @@ impl Server {
     /// Why a volume is not taken down by a gentle command while its medium is full.
     pub(super) fn lack(&mut self) -> Option<Error> {
         self.note_room();
-        let entry = &self.session.record().entry;
-        let full = format!("the disk that holds {}", entry.container.display());
-        Some(match entry.unwritten? {
+        let record = self.session.record();
+        let container = record.container_named();
+        let full = format!("the disk that holds {}", container.display());
+        Some(match record.entry.unwritten? {
             Unwritten::Waiting => {
                 Error::new(ErrorKind::Busy, format!("{full} is full: what was written last is not saved yet"))
                     .with_hint("make room there, and unmount again")
@@ -177,18 +186,18 @@ impl Server {
             Unwritten::Forbidden => {
                 let is_file = self.container.file().metadata().is_ok_and(|found| found.is_file());
                 let is_copied = is_file && self.container.pieces().is_none();
-                forbidden(&entry.container, if is_copied { Save::Goes } else { Save::Never })
+                forbidden(container, if is_copied { Save::Goes } else { Save::Never })
             }
             Unwritten::Short => {
                 let reason = format!(
                     "{} is shorter than the container needs: what was written last is not saved yet",
-                    entry.container.display()
+                    container.display()
                 );
                 Error::new(ErrorKind::Busy, reason).with_hint(format!("{LENGTHEN}, and unmount again"))
             }
             Unwritten::Lost => Error::new(
                 ErrorKind::Busy,
-                format!("not everything that was written is in {}", entry.container.display()),
+                format!("not everything that was written is in {}", container.display()),
             )
             .with_hint(
                 "copy what you need to another disk first, then unmount with --force and mount it again once it can be written",
@@ -202,7 +211,7 @@ impl Server {
         if self.session.record().entry.read_only || self.is_private {
             return None;
         }
-        let container = self.session.record().entry.container.clone();
+        let container = self.session.record().container_named().to_path_buf();
         if self.container.is_read_only_device() {
             return Some(forbidden(&container, Save::Never));
         }
@@ -218,7 +227,7 @@ impl Server {
     /// The same for a command that saves the container first: what is only forbidden goes to the copy.
     pub(super) fn frozen_medium(&mut self) -> Option<Error> {
         match self.ask_medium()? {
-            Refusal::Frozen(place) => Some(frozen_below(&self.session.record().entry.container, place)),
+            Refusal::Frozen(place) => Some(frozen_below(self.session.record().container_named(), place)),
             Refusal::Forbidden => None,
         }
     }

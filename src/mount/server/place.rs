@@ -119,6 +119,8 @@ pub(super) fn record(
         mounted_at: now(),
         idle: order.closing.idle.map(|idle| idle.as_secs()),
         close_at: order.closing.at.clone(),
+        silent: false,
+        unheard: false,
         when_busy: order.closing.when_busy,
         shared_with: order.target.share().cloned(),
         offset: order.section.as_ref().map(|section| section.start),
