@@ -105,8 +105,8 @@ struct Line {
     passed: Vec<String>,
     has_keyfile: bool,
     has_password: bool,
-    has_no_password: bool,
-    asks: bool,
+    /// Whether a password is asked for; `None` where the line does not say.
+    asks: Option<bool>,
 }
 
 impl Line {
@@ -118,9 +118,6 @@ impl Line {
                 line.add(word, call.is_sloppy)?;
             }
         }
-        if line.asks && line.has_no_password {
-            return Err(usage("ask-password and no-password exclude each other"));
-        }
         Ok(line)
     }
 
@@ -131,9 +128,15 @@ impl Line {
             ("password-file" | "keyfile" | "header", Some(value)) if !Path::new(value).is_absolute() => {
                 return Err(usage(format!("{name}: {value:?} is not a whole path")));
             }
-            ("ask-password", None) => self.asks = true,
-            ("no-password" | "protect-hidden" | "system" | "backup-header", None) => {
-                self.has_no_password |= name == "no-password";
+            ("ask-password" | "no-password", None) => {
+                let asks = name == "ask-password";
+                if self.asks.is_some_and(|before| before != asks) {
+                    return Err(usage("ask-password and no-password exclude each other"));
+                }
+                self.asks = Some(asks);
+                self.own.extend((!asks).then(|| "--no-password".into()));
+            }
+            ("protect-hidden" | "system" | "backup-header", None) => {
                 self.own.push(format!("--{name}").into());
             }
             (_, Some(value)) if OWN.contains(&name) => {
@@ -165,10 +168,10 @@ impl Line {
             words.push(with_path("--keyfile=", keyfile));
             has_keyfile = true;
         }
-        if !self.has_password && !self.has_no_password {
+        if !self.has_password && self.asks != Some(false) {
             if let Some(password) = &surroundings.password {
                 words.push(with_path("--password-file=", password));
-            } else if has_keyfile && !self.asks {
+            } else if has_keyfile && self.asks.is_none() {
                 words.push("--no-password".into());
             } else if surroundings.has_agents {
                 words.push("--ask=systemd".into());

@@ -33,6 +33,7 @@ use crate::{
 };
 
 /// One mounted volume, as `list` shows it.
+#[allow(clippy::struct_excessive_bools, reason = "each is a field of the JSON that front ends read")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The container's path, also after it was renamed.
