@@ -21,7 +21,7 @@ use strongroom::{
         path::{command_word, shown},
     },
     volume::{
-        Access, Container, Kept, Stranger, backup_header, by_signature, header_without_container,
+        Access, Container, Kept, Stranger, backup_header, by_signature, file_of, header_without_container,
         keep_replaced, open_for_backup, plan_restore, trace_at_start,
     },
 };
@@ -284,7 +284,7 @@ fn keep(
 ) -> Result<Vec<Replaced>> {
     let parent = |path: &Path| path.parent().map(Path::to_path_buf);
     // Beside a device there is no room.
-    let beside = parent(path).filter(|_| path.is_file());
+    let beside = parent(path).filter(|_| path.is_file() || path.is_dir());
     let folders = [beside, source.and_then(parent), Some(PathBuf::new())];
     let folders: Vec<_> = folders.into_iter().flatten().collect();
     let kept = match take(&folders) {
@@ -337,7 +337,7 @@ fn refuse_kernel_use(path: &Path) -> Result<()> {
 
 /// The same, whatever is to be done to it.
 pub(crate) fn check_kernel_use(path: &Path) -> Result<()> {
-    let Ok(metadata) = std::fs::metadata(path) else { return Ok(()) };
+    let Ok(metadata) = std::fs::metadata(file_of(path)) else { return Ok(()) };
     let found = metadata.is_file().then(|| kernel_use_of((metadata.dev(), metadata.ino()))).flatten();
     let (reason, hint) = match found {
         None => return Ok(()),

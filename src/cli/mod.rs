@@ -173,28 +173,19 @@ fn resolve_device(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Puts the header file in the place of the folder of pieces that it is in: it stands for the whole container. What no folder of
-/// pieces can be made to do is refused.
-fn resolve_folder(command: &mut Command) -> Result<()> {
-    let refusal = match command {
-        // They find what is mounted by its name, and touch no path.
-        Command::Unmount(_) | Command::Close(_) | Command::Sync(_) => return Ok(()),
-        Command::Reencrypt(_) => Some((
-            "a folder of pieces keeps its volume key, which its piece map is made under",
-            "make one file of it: strongroom convert CONTAINER FILE; then strongroom reencrypt FILE, and strongroom convert FILE NEW --split SIZE",
-        )),
-        _ => None,
-    };
-    let Some(path) = command.container_mut() else { return Ok(()) };
-    let found = interrupt::asking_at_liberty(path, || Ok(container_file(path)))?;
-    let Some(header_file) = found else { return Ok(()) };
-    if let Some((reason, hint)) = refusal {
-        return Err(Error::new(ErrorKind::Unsupported, reason)
-            .with_hint(hint)
-            .during(format!("cannot use {}", path.display())));
+/// Refuses what no folder of pieces can be made to do.
+fn refuse_folder(command: &Command) -> Result<()> {
+    let Command::Reencrypt(options) = command else { return Ok(()) };
+    let path = options.container.as_path();
+    if interrupt::asking_at_liberty(path, || Ok(container_file(path)))?.is_none() {
+        return Ok(());
     }
-    *path = header_file;
-    Ok(())
+    let reason = "a folder of pieces keeps its volume key, which its piece map is made under";
+    Err(Error::new(ErrorKind::Unsupported, reason)
+        .with_hint(
+            "make one file of it: strongroom convert CONTAINER FILE; then strongroom reencrypt FILE, and strongroom convert FILE NEW --split SIZE",
+        )
+        .during(format!("cannot use {}", path.display())))
 }
 
 /// Gives the exit status of a command that was carried out.
@@ -202,7 +193,7 @@ fn obey(console: Console, command: &mut Command) -> Result<u8> {
     forbid_dumps()?;
     interrupt::watch(console)?;
     config::apply(console, command)?;
-    resolve_folder(command)?;
+    refuse_folder(command)?;
     if let Command::Open(options) = command {
         opening::believe_file(options);
     }

@@ -14,7 +14,7 @@ use strongroom::{
     mount::{self, Entry, Holder, OnDesktop, Other, Request, Target},
     text::{in_one_line, path::command_word},
     unlock::{HeaderFile, Unlocking, Wish, opening::find_partition},
-    volume::{Access, Container, glance, make_writable},
+    volume::{Access, Container, file_of, glance, make_writable},
 };
 
 use super::{
@@ -354,6 +354,7 @@ impl From<Usage> for Error {
 
 /// How the container is in use, and where it is mounted.
 pub(crate) fn use_of(path: &Path) -> Option<Usage> {
+    let path = &file_of(path);
     let metadata = std::fs::metadata(path).ok()?;
     if let Some(entry) = mount::holding((metadata.dev(), metadata.ino())) {
         if mount::shown((metadata.dev(), metadata.ino())).is_none() {
@@ -381,7 +382,7 @@ pub(crate) fn use_of(path: &Path) -> Option<Usage> {
 
 /// Whether it is mounted, and only to be read: nobody changes what is in it.
 pub(crate) fn is_only_viewed(path: &Path) -> bool {
-    let found = std::fs::metadata(path).ok();
+    let found = std::fs::metadata(file_of(path)).ok();
     let entry = found.and_then(|found| mount::holding((found.dev(), found.ino())));
     entry.is_some_and(|entry| entry.read_only)
 }

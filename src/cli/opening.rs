@@ -11,7 +11,7 @@ use strongroom::{
     mount::{self, Entry, OnDesktop},
     sys::process::is_root,
     text::in_one_line,
-    volume::{Access, Container, by_signature},
+    volume::{Access, Container, by_signature, file_of},
 };
 
 use super::{
@@ -91,7 +91,7 @@ fn is_free_by(end: Instant, console: Console, options: &OpenOptions) -> Result<b
     let mut is_told = false;
     loop {
         let (is_shown, is_locked) = interrupt::asking_at_liberty(path, || {
-            let found = std::fs::metadata(path)?;
+            let found = std::fs::metadata(file_of(path))?;
             let is_shown = mount::shown((found.dev(), found.ino())).is_some();
             Ok((is_shown, !is_shown && is_locked()))
         })?;
@@ -137,7 +137,7 @@ fn opened(options: &OpenOptions) -> Result<Option<Entry>> {
     }
     let path = &options.container;
     let entry = interrupt::asking_at_liberty(path, || {
-        let found = std::fs::metadata(path).ok();
+        let found = std::fs::metadata(file_of(path)).ok();
         Ok(found.and_then(|found| mount::shown((found.dev(), found.ino()))))
     })?;
     Ok(entry.filter(|entry| entry.mountpoint.is_some() && entry.read_only == how.is_read_only()))

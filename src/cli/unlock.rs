@@ -12,7 +12,7 @@ use strongroom::{
     format::{Header, HeaderInfo, Severity, Unlocked, folder},
     text::path::command_word,
     unlock::{HeaderFile, Unlocking, opening},
-    volume::{Container, check_file_system, header_without_container},
+    volume::{Container, check_file_system, container_file, header_without_container},
 };
 
 use super::{args::UnlockOptions, front::CommandLine, interrupt, output::Console};
@@ -113,6 +113,9 @@ pub(crate) fn check_kind(path: &Path) -> Result<()> {
         return Ok(());
     }
     let error = if metadata.is_dir() {
+        if interrupt::asking_at_liberty(path, || Ok(container_file(path)))?.is_some() {
+            return Ok(());
+        }
         is_directory(path)
     } else {
         Error::new(ErrorKind::NotAContainer, "it is neither a file nor a block device")

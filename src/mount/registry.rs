@@ -29,7 +29,7 @@ use crate::{
     export::{Share, VOLUME_FILE},
     sys::process::{ProcessId, boot_id},
     units::civil_date,
-    volume::{Lack, Shortage},
+    volume::{Lack, Shortage, file_of},
 };
 
 /// One mounted volume, as `list` shows it.
@@ -592,7 +592,7 @@ fn alive(container_file: (u64, u64)) -> Option<Record> {
 
 /// The directory and the record of the living session that holds the container at `path`, this part of the file.
 pub(super) fn living(path: &Path, section: Option<&Range<u64>>) -> Option<(PathBuf, Record)> {
-    let (device, number) = file_id(path)?;
+    let (device, number) = file_id(&file_of(path))?;
     sessions_anywhere().into_iter().find_map(|session| {
         let record = session.record.filter(|record| {
             record.container_file == (device, number)

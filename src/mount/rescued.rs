@@ -20,7 +20,7 @@ pub(super) fn name_of_copy(name: &OsStr, number: u32) -> OsString {
 /// which only was called so, is none. Containers without a UUID are known by their folder alone.
 pub fn newest_rescued(path: &Path) -> Option<PathBuf> {
     let absolute = std::path::absolute(path).ok()?;
-    // A folder of pieces is opened by its header file.
+    // A folder of pieces may be called by its header file.
     let folder = absolute.parent().filter(|_| absolute.file_name() == Some(OsStr::new(HEADER_NAME)));
     newest_of(&absolute).or_else(|| newest_of(folder?))
 }
@@ -39,8 +39,7 @@ fn newest_of(absolute: &Path) -> Option<PathBuf> {
 
 /// What a container says that it is, where it has a name of its own.
 fn uuid(path: &Path) -> Option<String> {
-    let header = path.is_dir().then(|| path.join(HEADER_NAME));
-    Container::peek(header.as_deref().unwrap_or(path)).ok()?.header().ok()?.describe().uuid
+    Container::peek(path).ok()?.header().ok()?.describe().uuid
 }
 
 fn newest_in(

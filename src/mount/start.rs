@@ -127,7 +127,7 @@ pub fn start(request: &Request<'_>, interrupted: &AtomicBool) -> Result<Mounted>
     check_limits()?;
     stale::clean();
     let order = Order {
-        container: absolute(request.container.path())?,
+        container: absolute(request.container.file_path())?,
         runtime: runtime::prepare()?,
         target: absolute_target(&request.target)?,
         read_only: request.container.is_read_only(),

@@ -1,4 +1,5 @@
 use std::{
+    ffi::OsStr,
     fs::File,
     io,
     ops::Range,
@@ -33,7 +34,8 @@ use crate::{
     },
     storage::{
         FileStorage, Section, Shortage, Storage, claimed_loop_device, file_behind, file_of_layer,
-        is_allowed_whole, is_locked_in_layer, pieces::Pieces,
+        is_allowed_whole, is_locked_in_layer,
+        pieces::{HEADER_NAME, Pieces},
     },
 };
 
@@ -90,11 +92,12 @@ const PATIENCE: Duration = Duration::from_millis(250);
 const TICK: Duration = Duration::from_millis(10);
 
 impl Container {
-    /// Opens and locks the container at `path`.
+    /// Opens and locks the container at `path`: a file, a device, or a folder of pieces.
     ///
     /// # Errors
     /// `NotFound`, `Permission`, `Busy` where another process holds the lock.
     pub fn open(path: &Path, access: Access) -> Result<Self> {
+        let path = &pieces::file_of(path);
         let writable = access == Access::ReadWrite;
         let copy = pieces::lock_copy(path, access)?;
         let flags = OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
@@ -174,7 +177,7 @@ impl Container {
     }
 
     fn with(file: Arc<FileStorage>, folder: Option<PieceFolder>, path: &Path) -> Self {
-        let path = path.to_path_buf();
+        let path = if folder.is_some() { pieces::file_of(path) } else { path.to_path_buf() };
         Self {
             path,
             file,
@@ -189,6 +192,7 @@ impl Container {
 
     /// Opens what is at `path` only to look at it: without a lock, so also while it is mounted.
     pub fn peek(path: &Path) -> Result<Self> {
+        let path = &pieces::file_of(path);
         // A FIFO must not block, a terminal must not become ours.
         let flags = (OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC).bits().cast_signed();
         Self::from_file(std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?, path)
@@ -259,8 +263,15 @@ impl Container {
         }
     }
 
-    /// Where it was opened.
+    /// Where it was opened: of a folder of pieces the folder.
     pub fn path(&self) -> &Path {
+        let is_header = self.folder.is_some() && self.path.file_name() == Some(OsStr::new(HEADER_NAME));
+        let folder = self.path.parent().filter(|folder| is_header && !folder.as_os_str().is_empty());
+        folder.unwrap_or(&self.path)
+    }
+
+    /// Where its file is: of a folder of pieces the header file.
+    pub fn file_path(&self) -> &Path {
         &self.path
     }
 

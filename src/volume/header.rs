@@ -140,7 +140,7 @@ pub fn keep_bytes(
     let storage = container.storage();
     let place = storage.header().unwrap_or(&*storage);
     let size = place.size()?;
-    let of = container.header_path().unwrap_or(container.path());
+    let of = container.header_path().unwrap_or(container.file_path());
     let mut kept = Vec::new();
     for range in ranges {
         let lent = place.windows().iter().find(|window| window.shown.contains(&range.start));

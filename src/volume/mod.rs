@@ -54,7 +54,7 @@ pub use partitions::{
     PartitionContents, only_container, partition_flaw, partition_of_container, partition_range,
     partitions_of, range_from,
 };
-pub use pieces::{NewPieces, check_pieces, container_file, glance};
+pub use pieces::{NewPieces, check_pieces, container_file, file_of, glance};
 pub use pieces_resize::{grow_folder, shrink_folder};
 pub use reencrypt::{LiveReencryption, LiveState, LiveStatus, Reencryption, Work};
 pub use renewal::{Change, KnownHeader};

@@ -36,6 +36,11 @@ pub fn container_file(path: &Path) -> Option<PathBuf> {
         .then(|| path.join(HEADER_NAME))
 }
 
+/// The file that stands for the container at `path`: of a folder of pieces its header file, else what is there.
+pub fn file_of(path: &Path) -> PathBuf {
+    container_file(path).unwrap_or_else(|| path.to_path_buf())
+}
+
 fn is_header_file(path: &Path) -> bool {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC).bits().cast_signed();
     let file = File::options().read(true).custom_flags(flags).open(path);

@@ -110,3 +110,36 @@ fn what_is_in_the_way_is_neither_hidden_nor_removed() {
         assert_eq!(place.shell("cat me/Vaults/album/mine"), "mine", "{place}");
     });
 }
+
+#[test]
+fn a_folder_of_pieces_is_called_by_its_own_name() {
+    for who in everybody() {
+        let place = Place::of(who);
+        place.make_folder("me");
+        place.done(&format!("create album.vault --size 20M --split 4M {CHEAP} --password-file password"));
+        let said = at_home(&place, "open album.vault --password-file password");
+        assert!(said.contains("mounted album.vault on /"), "{place}: {said}");
+        assert!(said.contains("/me/Vaults/album\n"), "{place}: {said}");
+        let said = at_home(&place, "open album.vault </dev/null");
+        assert!(said.contains("album.vault is already open on /"), "{place}: {said}");
+        let said = at_home(&place, "mount album.vault m --password-file password");
+        assert!(said.contains("cannot open album.vault: ") && said.ends_with("\n5\n"), "{place}: {said}");
+        assert!(at_home(&place, "list").contains("/album.vault "), "{place}");
+        let said = at_home(&place, "close album");
+        assert!(said.ends_with("\n0\n"), "{place}: {said}");
+        for command in [
+            "check album.vault --password-file password",
+            "resize album.vault 30M --password-file password",
+            "key add album.vault --password-file password --new-password-file password",
+            "header backup album.vault backup",
+            "header repair album.vault --password-file password",
+            "compact album.vault --password-file password",
+            "convert album.vault one.vault --password-file password",
+            "export album.vault image --yes --password-file password",
+        ] {
+            let said = at_home(&place, command);
+            assert!(said.contains("album.vault") && !said.contains("/header"), "{place}: {command}: {said}");
+        }
+        place.assert_clean();
+    }
+}

@@ -34,7 +34,7 @@ fn a_folder_of_pieces_holds_files_and_loses_nothing_that_was_synced() {
         assert_eq!(world.shell("stat -c %s p/0* | sort -u | head -n 1").trim(), "1048576");
         assert_eq!(world.shell("ls p | grep -v '^[0-9]*$'"), "header\nheader.copy\n");
         mount(world, "");
-        assert_eq!(world.listed()["container"], world.path("p/header").to_str().unwrap());
+        assert_eq!(world.listed()["container"], world.path("p").to_str().unwrap());
         world.shell("head -c 9000000 /dev/urandom > m/a; sha256sum < m/a > sum; sync m/a");
         assert!(pieces(world) >= made + 8);
         let again = world.strongroom("mount p m --password-file password");
@@ -200,7 +200,7 @@ fn pieces_that_are_replaced_are_shown_and_a_copy_of_the_folder_keeps_what_is_wri
         world.shell(REPLACE);
         world.shell(WRITE);
         let list = world.strongroom("list");
-        assert!(list.out.contains("p/header (replaced)"), "{world}: {list:?}");
+        assert!(list.out.contains("/p (replaced)"), "{world}: {list:?}");
         assert!(list.errors.contains("piece 00000000 (one of"), "{list:?}");
         assert!(list.errors.contains("--save-as DIR keeps it"), "{list:?}");
         assert_eq!(world.listed()["lost_pieces"]["first"], "00000000");
@@ -229,7 +229,7 @@ fn a_piece_that_is_deleted_is_in_the_copy_that_force_leaves() {
         world.shell("rm p/00000001");
         world.shell(WRITE);
         let list = world.strongroom("list");
-        assert!(list.out.contains("p/header (deleted)"), "{world}: {list:?}");
+        assert!(list.out.contains("/p (deleted)"), "{world}: {list:?}");
         let refused = world.strongroom("unmount m");
         assert!(refused.status == Some(5) && refused.errors.contains("piece 00000001 of"), "{refused:?}");
         let forced = world.strongroom("unmount m --force");
@@ -279,7 +279,7 @@ fn pieces_that_others_write_to_or_cut_are_shown_and_force_says_that_they_may_be_
             world.done("sync m");
             world.shell(harm);
             let list = world.strongroom("list");
-            assert!(list.out.contains("p/header (overwritten)"), "{world}: {harm}: {list:?}");
+            assert!(list.out.contains("/p (overwritten)"), "{world}: {harm}: {list:?}");
             let refused = world.strongroom("unmount m");
             assert!(
                 refused.status == Some(5) && refused.errors.contains("copy what you can still read"),
@@ -381,7 +381,7 @@ fn a_folder_of_pieces_lies_on_fat32_as_well() {
             .as_array()
             .unwrap()
             .iter()
-            .find(|entry| entry["container"].as_str().unwrap().ends_with("m/p/header"))
+            .find(|entry| entry["container"].as_str().unwrap().ends_with("m/p"))
             .unwrap()["pid"]
             .as_u64()
             .unwrap();
