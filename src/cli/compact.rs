@@ -83,7 +83,7 @@ fn compact(console: Console, options: &CompactOptions) -> Result<()> {
 }
 
 /// Bytes that the container takes on its medium.
-fn allocated(container: &Container) -> Result<u64> {
+pub(crate) fn allocated(container: &Container) -> Result<u64> {
     match HeldFolder::of(container) {
         Some(folder) => Ok(folder.takes()?),
         None => Ok(container.file().metadata()?.blocks().saturating_mul(512)),

@@ -105,7 +105,7 @@ fn fill(
     let before = Stamp::of(image.file())?;
     // A file is as long as the image: the image's own ciphertext is all the random bytes that it takes.
     let provision = match plan.provision {
-        Provision::Thick if !plan.is_device => Provision::Quick,
+        Provision::Thick if !plan.is_device() => Provision::Quick,
         provision => provision,
     };
     let progress = ByteProgress::start(console, "filling");
@@ -293,7 +293,7 @@ fn room(image: u64, needed: u64, device: Option<u64>) -> Result<Room> {
 /// A volume may have to be longer than the image.
 fn warn_of_padding(console: Console, plan: &Plan<'_>, size: u64) {
     let missing = plan.extent().data_len() - size;
-    if missing > 0 && !plan.is_device {
+    if missing > 0 && !plan.is_device() {
         let why = "a volume has whole blocks, and at least 64 KiB";
         console.warn(&format!("{missing} zero bytes are added to the image's end: {why}"));
     }

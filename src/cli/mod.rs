@@ -12,6 +12,7 @@ mod config;
 mod convert;
 mod cost;
 mod create;
+mod device;
 mod doctor;
 mod edit;
 mod erase;

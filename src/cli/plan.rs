@@ -15,7 +15,7 @@ use strongroom::{
 
 use super::{
     args::{NewFormat, NewOptions, ProvisionChoice},
-    ask, cost,
+    ask, cost, device,
     header::check_kernel_use,
     interrupt,
     mounting::{name_holder, refuse_mounted},
@@ -32,7 +32,8 @@ pub(crate) struct Plan<'a> {
     options: &'a NewOptions,
     blueprint: Box<dyn Blueprint>,
     pub(crate) provision: Provision,
-    pub(crate) is_device: bool,
+    /// The bytes of the device, where it is one.
+    device_size: Option<u64>,
     replaced: Option<Occupant>,
 }
 
@@ -67,7 +68,12 @@ impl<'a> Plan<'a> {
             check_split(&*blueprint, piece_len, device_size.is_some())?;
         }
         cost::check(options.cost, blueprint.kdf_bounds().as_ref())?;
-        Ok(Self { path, options, blueprint, provision, is_device: device_size.is_some(), replaced })
+        Ok(Self { path, options, blueprint, provision, device_size, replaced })
+    }
+
+    /// Whether it will be a whole device.
+    pub(crate) const fn is_device(&self) -> bool {
+        self.device_size.is_some()
     }
 
     /// Where the data will lie.
@@ -113,6 +119,8 @@ impl<'a> Plan<'a> {
             refuse_mounted(self.path)?;
             check_kernel_use(self.path)?;
             confirm_overwriting(self.path, there, self.options.yes)?;
+        } else if let Some(size) = self.device_size.filter(|_| !self.options.yes) {
+            device::confirm(self.path, size, None)?;
         }
         if let Some(warning) = self.overcommitment() {
             console.alarm(&format!("{}: {warning}", self.path.display()));
@@ -243,7 +251,7 @@ impl<'a> Plan<'a> {
 
     /// The size that the disk has no room for, and the room that it has.
     fn shortfall(&self) -> Result<Option<(String, String)>> {
-        if self.is_device {
+        if self.is_device() {
             return Ok(None);
         }
         let space = statvfs(directory_of(self.path)).map_err(std::io::Error::from)?;
@@ -294,6 +302,10 @@ pub(crate) fn check_target(path: &Path, force: bool) -> Result<Option<Occupant>>
         return Err(usage(format!("there is no directory {}", directory.display())));
     }
     let there = occupant(path)?;
+    if there.is_none() && is_among_devices(directory) && path.symlink_metadata().is_err() {
+        return Err(Error::new(ErrorKind::NotFound, "there is no such device")
+            .with_hint("lsblk shows those that there are; a file belongs in another directory"));
+    }
     match there {
         Some(Occupant::Other) => Err(usage("it is neither a file nor a block device")),
         Some(there) if !force => Err(occupied(&there)),
@@ -320,12 +332,11 @@ fn confirm_overwriting(path: &Path, there: &Occupant, is_yes: bool) -> Result<()
         let error = usage("it would be overwritten, and there is no terminal to ask on");
         return Err(error.with_hint("--yes skips the question"));
     }
-    let question = format!(
-        "{} ({}) will be overwritten; everything in it will be lost.",
-        path.display(),
-        describe(there)
-    );
-    ask::confirm(&question)
+    let what = describe(there);
+    if let Occupant::Device(size, _) = there {
+        return device::confirm(path, *size, Some(&what));
+    }
+    ask::confirm(&format!("{} ({what}) will be overwritten; everything in it will be lost.", path.display()))
 }
 
 /// The error of making something at `path`.
@@ -360,6 +371,14 @@ fn new_pieces<'a>(
 
 fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Whether it is a directory for devices, which the kernel keeps in memory.
+fn is_among_devices(directory: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let file_system = |path: &Path| std::fs::metadata(path).ok().map(|found| found.dev());
+    let own = file_system(directory);
+    own.is_some() && own == file_system(Path::new("/dev")) && own != file_system(Path::new("/"))
 }
 
 /// The size of the block device at `path`; `None` where there is none.

@@ -23,6 +23,7 @@ use smaller::make_smaller;
 
 use super::{
     args::ResizeOptions,
+    compact::allocated,
     interrupt,
     mounting::{open, warn_of_pieces},
     output::Console,
@@ -228,7 +229,9 @@ fn bytes(size: NewSize, container: &Container) -> Result<u64> {
         NewSize::Max => {
             let room = fstatvfs(container.file()).map_err(std::io::Error::from)?;
             let free = nearly_all(free_bytes(&room))?;
-            let max = now.checked_add(free).ok_or_else(too_large)?;
+            // A thin one has taken less than its size by now.
+            let taken = allocated(container)?.min(now);
+            let max = taken.checked_add(free).ok_or_else(too_large)?;
             let is_fat = fstatfs(container.file()).is_ok_and(|found| found.f_type == MSDOS_SUPER_MAGIC);
             let max = if is_fat && container.pieces().is_none() { max.min(FAT_LARGEST) } else { max };
             Ok((max / ROUNDED * ROUNDED).max(now))

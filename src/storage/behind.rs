@@ -8,7 +8,7 @@ use std::{
 
 use rustix::fs::{OFlags, major, minor};
 
-use crate::sys::loopdev::{backing_file, devices_on_file, is_behind, is_claimed};
+use crate::sys::loopdev::{backing_file, devices_on_device, devices_on_file, is_behind, is_claimed};
 
 /// The file that a loop device shows, or the one that a partition is on. `None` for all that is no loop device, and where the
 /// file has no name any more that leads to it.
@@ -24,8 +24,22 @@ pub fn file_behind(device: &File) -> Option<(PathBuf, File)> {
     is_behind(device, &file.metadata().ok()?).then_some((path, file))
 }
 
-/// A loop device that shows this file, and that something claims for itself: a file system, or another device.
+/// A loop device that shows this file or block device, or what that loop device shows, and that something claims for itself: a file
+/// system, or another device.
 pub fn claimed_loop_device(file: &File) -> Option<PathBuf> {
-    let own = file.metadata().ok().filter(fs::Metadata::is_file)?;
-    devices_on_file((own.dev(), own.ino())).find(|device| is_claimed(device).unwrap_or(false))
+    let own = file.metadata().ok()?;
+    let is_claimed = |device: &PathBuf| is_claimed(device).unwrap_or(false);
+    if own.is_file() {
+        return devices_on_file((own.dev(), own.ino())).find(is_claimed);
+    }
+    let number = Some(own.rdev()).filter(|_| own.file_type().is_block_device())?;
+    if let Some(over) = devices_on_device(number).find(is_claimed) {
+        return Some(over);
+    }
+    // A partition of a loop device claims the whole.
+    let is_partition = fs::exists(format!("/sys/dev/block/{}:{}/partition", major(number), minor(number)));
+    let behind = file_behind(file).filter(|_| is_partition.is_ok_and(|is_partition| !is_partition));
+    let found = behind?.1.metadata().ok()?;
+    let is_other = |device: &PathBuf| fs::metadata(device).is_ok_and(|other| other.rdev() != number);
+    devices_on_file((found.dev(), found.ino())).filter(is_other).find(is_claimed)
 }

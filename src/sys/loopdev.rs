@@ -8,7 +8,7 @@ use std::{
     io,
     os::{
         fd::AsRawFd,
-        unix::fs::{MetadataExt, OpenOptionsExt},
+        unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
 };
@@ -163,6 +163,16 @@ pub fn devices_on_file(file: (u64, u64)) -> impl Iterator<Item = PathBuf> {
         let found = backing.and_then(|backing| fs::metadata(backing).ok());
         found.is_some_and(|found| (found.dev(), found.ino()) == file)
     })
+}
+
+/// Those that show the block device with this number.
+pub fn devices_on_device(number: u64) -> impl Iterator<Item = PathBuf> {
+    let is_it = move |path: &Path| {
+        // Elsewhere a server might be asked.
+        let found = fs::metadata(path).ok().filter(|_| path.starts_with("/dev"));
+        found.is_some_and(|found| found.file_type().is_block_device() && found.rdev() == number)
+    };
+    devices().filter(move |device| backing_file(device).is_some_and(|backing| is_it(&backing)))
 }
 
 /// Whether the file at `path` lies in a FUSE mount other than the file system with the number `device`. Its server is not asked, as it

@@ -1,14 +1,17 @@
-//! Containers on block devices, found by what their headers say: `UUID=...` and `LABEL=...` in a path's place.
+//! Block devices: containers on them, found by what their headers say (`UUID=...` and `LABEL=...` in a path's place), and what they are.
 
 use std::{
     fmt, fs, io,
+    os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
 };
+
+use rustix::fs::{major, minor};
 
 use super::Container;
 use crate::{
     error::{Error, ErrorKind, Result},
-    text::in_one_line,
+    text::{excerpt, in_one_line},
 };
 
 /// What a container on a device is called.
@@ -87,6 +90,21 @@ impl fmt::Display for DeviceName {
         };
         write!(f, "{kind}={}", in_one_line(value))
     }
+}
+
+/// What a device is, as the kernel tells: its vendor and model, or the file behind a loop device. `None` where it does not tell.
+pub fn device_kind(path: &Path) -> Option<String> {
+    let number = fs::metadata(path).ok().filter(|found| found.file_type().is_block_device())?.rdev();
+    let node = fs::canonicalize(format!("/sys/dev/block/{}:{}", major(number), minor(number))).ok()?;
+    // A partition lies in the folder of its disk.
+    let (part, disk) =
+        if node.join("partition").exists() { ("a partition of ", node.parent()?) } else { ("", &*node) };
+    let read = |name: &str| fs::read_to_string(disk.join(name)).ok().map(|text| excerpt(text.trim()));
+    let words: Vec<_> = ["device/vendor", "device/model"].into_iter().filter_map(read).collect();
+    let model = words.join(" ");
+    let kind =
+        if model.is_empty() { format!("a loop device of {}", read("loop/backing_file")?) } else { model };
+    Some(format!("{part}{kind}"))
 }
 
 /// Every block device that has a medium, by the kernel's list.

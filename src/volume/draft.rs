@@ -20,7 +20,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     format::FORMATS,
     format::Format,
-    storage::{Storage, close_once, give_to_owner, pieces::HEADER_NAME},
+    storage::{Storage, close_once, give_to_owner, holds_zeros, pieces::HEADER_NAME},
     volume::{
         Access, Container,
         contents::recognise_with_label,
@@ -39,8 +39,8 @@ pub enum Occupant {
     Other,
 }
 
-/// What stands at `path` and would be lost; `None` for nothing and for a block device that holds only zeros where
-/// partition tables, file systems and headers leave traces (its first and its last MiB).
+/// What stands at `path` and would be lost; `None` for nothing and for a block device that holds only zeros where partition tables,
+/// file systems and headers leave traces, and in a sample of the rest.
 pub fn occupant(path: &Path) -> Result<Option<Occupant>> {
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,
@@ -69,15 +69,25 @@ pub fn occupant(path: &Path) -> Result<Option<Occupant>> {
 }
 
 fn has_traces(storage: &dyn Storage, size: u64) -> io::Result<bool> {
-    let mut bytes = vec![0; usize::try_from(size.min(1 << 20)).unwrap_or(1 << 20)];
-    for offset in [0, size.saturating_sub(1 << 20)] {
-        storage.read_exact_at(&mut bytes, offset)?;
-        if bytes.iter().any(|&byte| byte != 0) {
+    // Behind a partition table that is gone the first partition begins at 1 MiB, and with old ones at 63 sectors.
+    let (start, end) = (size.min(AT_START), size.saturating_sub(AT_END));
+    let step = (size / SAMPLES).max(SAMPLE) / SAMPLE * SAMPLE;
+    let samples = (0..size).step_by(usize::try_from(step).unwrap_or(usize::MAX));
+    let samples = samples.map(|at| at..(at + SAMPLE).min(size));
+    for range in [0..start, end..size].into_iter().chain(samples) {
+        if !holds_zeros(storage, range)? {
             return Ok(true);
         }
     }
     Ok(false)
 }
+
+/// So much of a device is looked at where something begins and where it ends.
+const AT_START: u64 = 4 << 20;
+const AT_END: u64 = 1 << 20;
+/// So many places between them, and so much of each.
+const SAMPLES: u64 = 512;
+const SAMPLE: u64 = 4096;
 
 /// A new container before it is committed. Dropped uncommitted, a file is gone and a device bears no header.
 #[derive(Debug)]

@@ -39,7 +39,7 @@ pub use contents::{
     EMPTY, ZEROS, recognise, recognise_data, remains, scattered_image, trace_at_start, way_in,
 };
 pub use convert::{Form, convert};
-pub use devices::DeviceName;
+pub use devices::{DeviceName, device_kind};
 pub use draft::{Draft, Occupant, occupant};
 pub use duplicate::{Duplicate, duplicate_to, has_room_for, nameless_copy, room_taken};
 pub use erase::erase;

@@ -1,7 +1,7 @@
 //! Containers that grow, and are killed meanwhile.
 
 use crate::{
-    place::{CHEAP, Who, wait_until},
+    place::{CHEAP, Who, leave_to_root, wait_until},
     world::{World, with_each_driver, with_vault, with_vault_of},
 };
 
@@ -255,4 +255,30 @@ fn assert_filled(world: &World) {
     let all = std::fs::metadata(world.path("l")).unwrap().len() - (40 << 20);
     // One byte in 256 of random ones is zero.
     assert!(filled > all - all / 200, "{world}: {filled} of {all}");
+}
+
+#[test]
+fn max_is_what_the_disk_has_room_for_however_often_it_is_asked_for() {
+    with_vault("--size 16M --provision thin", |world| {
+        if !world.is_root() {
+            leave_to_root("mount a small disk");
+            return;
+        }
+        world.shell("mkdir small; mount -t tmpfs -o size=200M none small");
+        for options in ["", "--split 4M"] {
+            world.done(&format!(
+                "create small/v --password-file password --size 40M --provision thin {options} {CHEAP}"
+            ));
+            let size = || {
+                let resized = world.json("resize small/v max --password-file password");
+                resized["container_size"].as_u64().unwrap()
+            };
+            let first = size();
+            assert!(first > 100 << 20 && first < 200 << 20, "{options}: {first}");
+            let second = size();
+            assert!(second <= first + (4 << 20), "{options}: {first}, then {second}");
+            world.shell("rm -r small/v");
+        }
+        world.shell("umount small; rmdir small");
+    });
 }

@@ -56,6 +56,56 @@ fn what_is_on_a_stick_is_named_before_it_is_erased() {
 }
 
 #[test]
+fn a_device_is_taken_only_where_nothing_is_on_it_nothing_uses_it_and_its_name_is_typed() {
+    with_vault(NOTHING, |world| {
+        if !world.is_root() {
+            leave_to_root("make devices to look at");
+            return;
+        }
+        let create = format!("--password-file password {CHEAP} --provision thin");
+        world.shell("truncate -s 40M medium");
+        let stick = world.shell("losetup --show -f medium");
+        let stick = stick.trim();
+        let refused = |arguments: &str, told: &str| {
+            let ended = world.strongroom(&format!("create {stick} {create} {arguments}"));
+            assert!(ended.status == Some(5) && ended.errors.contains(told), "{ended:?}");
+        };
+        // What a lost partition table leaves.
+        for offset in [1 << 20, 63 << 9, 20 << 20] {
+            world.shell(&format!(
+                "mkfs.vfat -C part 4096 > /dev/null; dd if=part of={stick} bs=512 seek={} status=none; rm part",
+                offset >> 9
+            ));
+            refused("", "it is not empty (data of some kind, 40 MiB)");
+            world.shell(&format!("blkdiscard -z {stick}"));
+        }
+        let over = world.shell(&format!("losetup --show -f -o 1M {stick}"));
+        let over = over.trim();
+        world.shell(&format!("mkfs.ext4 -q {over}; mkdir used; mount {over} used"));
+        refused("--force --yes", &format!("in use by the loop device {over}"));
+        world.shell(&format!("umount used; losetup -d {over}; blkdiscard -z {stick}"));
+        let over = world.shell("losetup --show -f medium");
+        let over = over.trim();
+        world.shell(&format!("mkfs.ext4 -q {over}; mount {over} used"));
+        refused("--force --yes", &format!("in use by the loop device {over}"));
+        world.shell(&format!("umount used; losetup -d {over}; rmdir used"));
+        world.shell(&format!("printf 'label: dos\n2048,,83\n' | sfdisk -q --no-reread {stick}"));
+        let name = stick.trim_start_matches("/dev/");
+        for (typed, told) in [("yes", "not confirmed"), (name, "created /dev/")] {
+            let said = world.shell(&format!(
+                "printf '{typed}\n\n' | script -qec './strongroom create {stick} {create} --force' /dev/null || true"
+            ));
+            let asked = format!("{stick} (a loop device of {}, ", world.path("medium").display());
+            assert!(said.contains(&asked) && said.contains("Its partition 1 at byte 1048576 "), "{said}");
+            assert!(said.contains(&format!("Type \"{name}\"")) && said.contains(told), "{said}");
+        }
+        world.shell(&format!("losetup -d {stick}"));
+        let none = world.strongroom(&format!("create /dev/no-such-device --size 4M {create}"));
+        assert!(none.status == Some(4) && none.errors.contains("there is no such device"), "{none:?}");
+    });
+}
+
+#[test]
 fn a_file_and_a_loop_device_that_shows_it_are_one_container() {
     with_vault(NOTHING, |world| {
         if !world.is_root() {
