@@ -154,7 +154,8 @@ fn follow(page: &str, before: Before, commands: &[String]) {
             failed if is_end(failed) => {
                 panic!("{page}: {}: {failed}: {}", ended.next().unwrap(), terminal.seen)
             }
-            question if question.ends_with("to continue:") => "yes".to_owned(),
+            // The word that is wanted: "yes", or the name of a device.
+            question if question.ends_with("to continue:") => question.rsplit('"').nth(1).unwrap().to_owned(),
             question if question.contains("type groups") => asked_groups(&terminal.seen, question),
             _ => PASSWORD.to_owned(),
         };
@@ -166,7 +167,7 @@ fn follow(page: &str, before: Before, commands: &[String]) {
 
 /// Whether a command asks this.
 fn is_question(line: &str) -> bool {
-    let questions = ["assword for ", "Repeat the password: ", "Type \"yes\" to continue: ", "type groups "];
+    let questions = ["assword for ", "Repeat the password: ", "\" to continue: ", "type groups "];
     line.ends_with(": ") && questions.iter().any(|question| line.contains(question))
 }
 
