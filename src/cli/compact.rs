@@ -1,12 +1,12 @@
 //! `compact`: thin containers give back what is free in them.
 
-use std::{io, os::unix::fs::MetadataExt, path::Path};
+use std::{io, path::Path};
 
 use serde::Serialize;
 use strongroom::{
     error::{Error, ErrorKind, Result},
     mount,
-    volume::{Access, Container, HeldFolder, Volume},
+    volume::{Access, Volume, allocated},
 };
 
 use super::{
@@ -80,12 +80,4 @@ fn compact(console: Console, options: &CompactOptions) -> Result<()> {
         format!("{} takes {left} now: {} given back", path.display(), show_size(given))
     });
     Ok(())
-}
-
-/// Bytes that the container takes on its medium.
-pub(crate) fn allocated(container: &Container) -> Result<u64> {
-    match HeldFolder::of(container) {
-        Some(folder) => Ok(folder.takes()?),
-        None => Ok(container.file().metadata()?.blocks().saturating_mul(512)),
-    }
 }

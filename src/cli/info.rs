@@ -13,7 +13,8 @@ use strongroom::{
     storage::pieces::Pieces,
     text::{clear, in_quotes},
     volume::{
-        PartitionContents, header_without_container, partition_flaw, partitions_of, recognise, remains,
+        Container, PartitionContents, allocated, header_without_container, partition_flaw, partitions_of,
+        recognise, remains,
     },
 };
 
@@ -156,6 +157,7 @@ impl Shown {
             console.warn(&format!("{}: {missing}; take a whole copy of it, if there is one", path.display()));
         }
         info.details.extend(container.pieces().map(|pieces| describe_pieces(pieces)));
+        info.details.extend(describe_room(&container, info.container_size));
         if info.data_size == 0 {
             console.warn(&format!(
                 "{}: its data begin at byte {}, and it ends at byte {}: it was cut short, and takes a whole copy of the container to open",
@@ -198,6 +200,16 @@ fn describe_pieces(pieces: &Pieces) -> Detail {
     let size = show_size(geometry.piece_len());
     Detail::new("Pieces", format!("{} of {size}, {} made", geometry.pieces(), pieces.made()))
 }
+
+/// What a thin container takes of its disk, where that is less than it has.
+fn describe_room(container: &Container, size: u64) -> Option<Detail> {
+    let is_whole = container.file().metadata().ok()?.is_file() && container.section().is_none();
+    let taken = allocated(container).ok().filter(|_| is_whole)?;
+    (taken.checked_add(LESS)? <= size).then(|| Detail::new("On disk", show_size(taken)))
+}
+
+/// What it takes less than its size, to be worth a line.
+const LESS: u64 = 1 << 20;
 
 fn describe(info: &HeaderInfo) -> String {
     let mut text = String::new();

@@ -16,14 +16,13 @@ use strongroom::{
     format::{Format, Header, KeyfileRole, Unlocked, native::Native},
     mount::{self, GrownFilesystem, Request},
     unlock::HeaderFile,
-    volume::{Access, Container, Progress, Volume, free_bytes, grow, grow_folder},
+    volume::{Access, Container, Progress, Volume, allocated, free_bytes, grow, grow_folder},
 };
 
 use smaller::make_smaller;
 
 use super::{
     args::ResizeOptions,
-    compact::allocated,
     interrupt,
     mounting::{open, warn_of_pieces},
     output::Console,

@@ -12,7 +12,10 @@ use strongroom::{
     format::{Header, HeaderInfo, Severity, Unlocked, folder},
     text::path::command_word,
     unlock::{HeaderFile, Unlocking, opening},
-    volume::{Container, check_file_system, container_file, header_without_container},
+    volume::{
+        COPY_NAME, Container, HEADER_NAME, check_file_system, container_file, has_lost_its_headers,
+        header_without_container,
+    },
 };
 
 use super::{args::UnlockOptions, front::CommandLine, interrupt, output::Console};
@@ -127,6 +130,13 @@ fn is_directory(path: &Path) -> Error {
     let error = |reason: String| Error::new(ErrorKind::NotAContainer, reason);
     let found = interrupt::asking_at_liberty(path, || Ok(folder::recognise(path)));
     match found.ok().flatten() {
+        None if has_lost_its_headers(path) => Error::new(
+            ErrorKind::Damaged,
+            format!("both header files of this folder of pieces, {HEADER_NAME} and {COPY_NAME}, are missing"),
+        )
+        .with_hint(
+            "put back one of them from a copy of the folder; a header backup alone does not know its pieces",
+        ),
         Some(known) => error(format!("not a container; this is {}", known.name))
             .with_hint(known.way_in.replace("FOLDER", &command_word(path))),
         None => error("it is a directory".to_owned()).with_hint("the container comes first"),

@@ -26,8 +26,9 @@ mod within;
 
 pub use crate::storage::pieces::{Pieces, Standing, piece_name};
 pub use crate::storage::{
-    FileStorage, Lack, Pulse, Request, Shortage, Stillness, follow_writeback, pieces::HEADER_NAME, seal,
-    watch_disks, while_moving,
+    FileStorage, Lack, Pulse, Request, Shortage, Stillness, follow_writeback,
+    pieces::{COPY_NAME, HEADER_NAME},
+    seal, watch_disks, while_moving,
 };
 pub use crate::{
     block::{BlockDevice, BlockError, ByteDevice, ShadowDevice},
@@ -54,11 +55,11 @@ pub use partitions::{
     PartitionContents, only_container, partition_flaw, partition_of_container, partition_range,
     partitions_of, range_from,
 };
-pub use pieces::{NewPieces, check_pieces, container_file, file_of, glance};
+pub use pieces::{NewPieces, check_pieces, container_file, file_of, glance, has_lost_its_headers};
 pub use pieces_resize::{grow_folder, shrink_folder};
 pub use reencrypt::{LiveReencryption, LiveState, LiveStatus, Reencryption, Work};
 pub use renewal::{Change, KnownHeader};
-pub use room::free_bytes;
+pub use room::{allocated, free_bytes};
 pub use within::{Stranger, stranger_within};
 
 use std::{

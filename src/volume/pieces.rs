@@ -36,6 +36,11 @@ pub fn container_file(path: &Path) -> Option<PathBuf> {
         .then(|| path.join(HEADER_NAME))
 }
 
+/// Whether a folder holds pieces, and no header file that would make a container of them.
+pub fn has_lost_its_headers(path: &Path) -> bool {
+    container_file(path).is_none() && is_header_file(&path.join(piece_name(0)))
+}
+
 /// The file that stands for the container at `path`: of a folder of pieces its header file, else what is there.
 pub fn file_of(path: &Path) -> PathBuf {
     container_file(path).unwrap_or_else(|| path.to_path_buf())
@@ -71,7 +76,7 @@ impl PieceFolder {
         let folder = DirFolder::around(header.file(), HEADER_NAME, is_writable).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Error::new(
                 ErrorKind::NotAContainer,
-                format!("it is a header file of a folder of pieces, and not where it belongs: in the folder, as {HEADER_NAME}"),
+                format!("it is a part of a folder of pieces, which opens by the folder, and whose header file is {HEADER_NAME} in it"),
             ),
             _ => error.into(),
         })?;

@@ -1,10 +1,25 @@
-//! How much room the file system has that a container lies on.
+//! How much room the file system has that a container lies on, and how much of it the container takes.
+
+use std::{io, os::unix::fs::MetadataExt};
 
 use rustix::fs::StatVfs;
+
+use super::{Container, HeldFolder};
 
 /// How many bytes everybody may still write to a file system; none where it does not say, as many on FUSE do not.
 pub fn free_bytes(found: &StatVfs) -> Option<u64> {
     (found.f_blocks > 0).then(|| found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+/// The bytes that a container takes on its medium: of a thin one fewer than its size. None of a device.
+///
+/// # Errors
+/// What asking for them gave.
+pub fn allocated(container: &Container) -> io::Result<u64> {
+    match HeldFolder::of(container) {
+        Some(folder) => folder.takes(),
+        None => Ok(container.file().metadata()?.blocks().saturating_mul(512)),
+    }
 }
 
 /// Whether a copy that takes so many bytes fits, and a little more, for the tables of new files. Where nobody knows it may be tried.

@@ -52,6 +52,7 @@ fn a_folder_of_pieces_holds_files_and_loses_nothing_that_was_synced() {
         assert!(checked.contains("of 63 were made"), "{checked}");
         let info = world.done("info p");
         assert!(info.contains("Pieces:        63 of 1 MiB, "), "{info}");
+        assert!(info.contains("On disk:       "), "{info}");
         world.done("mount --block p m --password-file password");
         world.shell("e2fsck -fn m/volume");
         world.done("unmount m");
@@ -145,6 +146,16 @@ fn a_header_file_that_is_lost_is_made_anew_from_the_other() {
             assert!(world.done("info p").contains("current at offset 0"), "{harm}");
             world.done("check p --password-file password");
         }
+        world.shell("cp p/header.copy kept; rm p/header p/header.copy");
+        for command in ["info p", "mount p m --password-file password", "check p --password-file password"] {
+            let lost = world.strongroom(command);
+            let told = "both header files of this folder of pieces, header and header.copy, are missing";
+            assert!(lost.status == Some(4) && lost.errors.contains(told), "{command}: {lost:?}");
+        }
+        world.shell("mv kept p/header.copy");
+        mount(world, "");
+        assert_eq!(world.shell("cat m/f"), "kept\n");
+        world.done("unmount m");
     });
 }
 
