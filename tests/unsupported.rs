@@ -90,6 +90,10 @@ fn an_old_luks_header_that_strongroom_does_not_open_names_the_program_that_does(
     ] {
         place.make_file("c", container);
         assert_named(&place, "c", program);
+        // What is there is shown all the same, with what is not supported of it.
+        let shown = place.done("info c");
+        assert!(shown.contains(luks_image::UUID) && shown.contains("Not supported:"), "{shown}");
+        assert_eq!(place.json("info c")["keyslots"][0]["slot"], 0);
     }
     let mut begun = luks1(PASSWORD.as_bytes());
     begun[..6].copy_from_slice(b"LUKS\xde\xad");

@@ -431,7 +431,8 @@ fn read_command(command: &str) -> Result<Password> {
     if status.signal() == Some(SIGINT) {
         interrupt::leave();
     }
-    if !status.success() {
+    // Where we stopped reading, that is why it failed.
+    if !status.success() && password.is_ok() {
         return Err(failed(status.to_string()));
     }
     password.map_err(|error| as_usage(error, "cannot take the password from the command".to_owned()))
@@ -482,6 +483,12 @@ mod tests {
     #[test]
     fn a_command_gives_its_output() {
         assert_eq!(read_command("printf 'a\\nb\\n'").unwrap().expose(), b"a\nb");
+    }
+
+    #[test]
+    fn a_command_whose_output_does_not_end_gives_too_long_a_password() {
+        let error = read_command("cat /dev/zero").unwrap_err();
+        assert_eq!(error.to_string(), "cannot take the password from the command: it is longer than 1 MiB");
     }
 
     #[test]

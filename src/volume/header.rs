@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Access, Container, Draft};
+use super::{Access, Container, Draft, within::luks_elsewhere};
 use crate::{
     crypto::rng::Rng,
     error::{Error, ErrorKind, Result},
@@ -71,7 +71,16 @@ pub fn plan_restore(
     for format in FORMATS {
         // What bears another format's header says so, and not what this format finds wrong with that.
         if !is_forced && format.probe(&*file)? == Probe::Match {
-            container.refuse_other_format(*format).map_err(|error| error.with_hint(OTHER_FORMAT))?;
+            container.refuse_other_format(*format).map_err(|error| {
+                let header = format.read_header_file(&*file).ok().flatten();
+                let uuid = header.and_then(|header| header.describe().uuid);
+                match uuid.and_then(|uuid| luks_elsewhere(&storage, &uuid).ok().flatten()) {
+                    Some(start) => error.with_hint(format!(
+                        "the container that it belongs to begins at byte {start}: --offset {start}"
+                    )),
+                    None => error.with_hint(OTHER_FORMAT),
+                }
+            })?;
         }
         if let Some(restore) = format.restore(&*storage, &*file)? {
             return Ok(restore);

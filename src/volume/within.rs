@@ -7,9 +7,10 @@ use crate::{
     error::Result,
     format::{
         Format, Header, looks_random,
+        scan::{FoundLuks, LuksScan},
         signature::{self, Owner},
     },
-    storage::{Section, Storage},
+    storage::{Section, Storage, chunks},
 };
 
 /// Another's bytes within a range.
@@ -58,13 +59,34 @@ pub fn stranger_within(
     }
     let mut data = None;
     for place in places {
-        let mut survey = Survey { storage, size, ranges, may_hide, data: None };
+        let mut survey = Survey { storage, size, ranges, may_hide, data: None, luks: LuksScan::default() };
         if let Some(found) = survey.walk(place)? {
             return Ok(Some(found));
         }
         data = data.or(survey.data);
     }
     Ok(data.map(|(_, _, stranger)| stranger))
+}
+
+/// Where in the file or device the LUKS container with this UUID begins, if it does behind the start of `storage` and is not far.
+///
+/// # Errors
+/// What reading gave.
+pub(super) fn luks_elsewhere(storage: &Arc<dyn Storage>, uuid: &str) -> Result<Option<u64>> {
+    let mut luks = LuksScan::default();
+    let mut block = vec![0; BLOCK];
+    for (start, len) in chunks(0..storage.size()?.min(MOST)) {
+        let block = block.get_mut(..len).unwrap_or_default();
+        // What cannot be read is no header.
+        if storage.read_exact_at(block, start).is_ok() {
+            for (offset, sector) in (start..).step_by(SECTOR).zip(block.chunks_exact(SECTOR)) {
+                luks.look_at(storage, sector, offset);
+            }
+        }
+    }
+    luks.finish(storage);
+    let is_meant = |found: &&FoundLuks| found.start != 0 && found.info.uuid.as_deref() == Some(uuid);
+    Ok(luks.found.iter().find(is_meant).map(|found| storage.origin().saturating_add(found.start)))
 }
 
 /// The partition in which a header belongs most likely.
@@ -109,6 +131,8 @@ struct Survey<'a> {
     may_hide: bool,
     /// The first thing that is no container: where it begins, and what it is.
     data: Option<(u64, &'static str, Stranger)>,
+    /// What is left of LUKS headers: one copy of two, or all but the magic.
+    luks: LuksScan,
 }
 
 impl Survey<'_> {
@@ -133,10 +157,25 @@ impl Survey<'_> {
                 if let Some(found) = self.container(head, offset)? {
                     return Ok(Some(found));
                 }
+                self.luks.look_at(self.storage, head.get(..SECTOR).unwrap_or(head), offset);
                 self.note(head, offset);
             }
         }
-        Ok(None)
+        self.luks.finish(self.storage);
+        Ok(self.damaged_luks())
+    }
+
+    /// A container farther on whose header's first copy is no whole one.
+    fn damaged_luks(&self) -> Option<Stranger> {
+        let is_met = |found: &&FoundLuks| {
+            let container = found.start..self.size;
+            found.start != 0 && self.ranges.iter().any(|range| meet(&container, range))
+        };
+        let found = self.luks.found.iter().find(is_met)?;
+        let (format, start) = (found.info.format, found.start);
+        let option = format!("--offset {}", self.storage.origin().saturating_add(start));
+        let what = format!("what is left of a {format} header shows that a container begins at byte {start}");
+        Some(Stranger { what, option: Some(option) })
     }
 
     /// A whole header of ours at `offset`, if what will be written meets it or its container.

@@ -64,6 +64,8 @@ impl Overwriting<'_> {
             (Some(known), Some(Stranger { what, option })) => (format!("{known} ({what})"), option),
         };
         let error = needs_force(self.path, format!("{what}, which would be overwritten"));
+        // What knows whose the header is knows its place.
+        let option = option.filter(|_| !self.is_known || self.format == "veracrypt");
         Err(match option {
             Some(option) => error.with_first_hint(format!("if the header belongs there: {option}")),
             None => error,

@@ -72,7 +72,7 @@ enum Candidate {
 
 impl LuksScan {
     /// Looks at the sector at `offset`.
-    pub(in crate::format) fn look_at(&mut self, storage: &Arc<dyn Storage>, sector: &[u8], offset: u64) {
+    pub(crate) fn look_at(&mut self, storage: &Arc<dyn Storage>, sector: &[u8], offset: u64) {
         if Orphan::may_begin(sector) {
             if self.texts.len() < MAX_TEXTS {
                 self.texts.push(offset);
@@ -103,7 +103,7 @@ impl LuksScan {
     }
 
     /// Takes the texts of headers of which nothing better was found.
-    pub(in crate::format) fn finish(&mut self, storage: &Arc<dyn Storage>) {
+    pub(crate) fn finish(&mut self, storage: &Arc<dyn Storage>) {
         let texts = std::mem::take(&mut self.texts);
         // What cannot be read is no header.
         let orphans = texts.into_iter().filter_map(|offset| Orphan::at(&**storage, offset).ok().flatten());

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     crypto::rng::Rng,
-    error::{ErrorKind, Result},
+    error::{Error, ErrorKind, Result},
     format::{Blueprint, Erasure, Finding, Format, Header, HeaderBackup, HeaderRestore, Probe, Room, Wishes},
     storage::Storage,
 };
@@ -30,6 +30,15 @@ pub(in crate::format) trait Version: Creation + Send + Sync {
 
     /// Whether a header may be there. Reads at most a few KiB.
     fn has_magic(header: &dyn Storage) -> Result<bool>;
+
+    /// A header that is whole and names what is not supported, to be shown.
+    ///
+    /// # Errors
+    /// `error`, with which it could not be read, where it is none.
+    fn read_unopened(container: &dyn Storage, error: Error) -> Result<Box<dyn Header>> {
+        let _ = container;
+        Err(error)
+    }
 }
 
 /// A header, as backups and examinations see it.
@@ -121,7 +130,11 @@ impl<V: Version> Format for V {
     }
 
     fn read_header(&self, storage: &dyn Storage) -> Result<Box<dyn Header>> {
-        Ok(Box::new(V::Header::read(storage)?))
+        match V::Header::read(storage) {
+            Ok(header) => Ok(Box::new(header)),
+            Err(error) if error.kind() == ErrorKind::Unsupported => V::read_unopened(storage, error),
+            Err(error) => Err(error),
+        }
     }
 
     fn attach(
@@ -138,9 +151,17 @@ impl<V: Version> Format for V {
             return Ok(None);
         }
         let place = Place { storage: file, is_detached: true };
-        let header = V::Header::read_from(place, LONG_ENOUGH)?;
-        let data_offset = header.describe().data_offset;
         let size = file.size()?;
+        let header = match V::Header::read_from(place, LONG_ENOUGH) {
+            Ok(header) => header,
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                let header = V::read_unopened(file, error)?;
+                let is_alone = size <= header.describe().data_offset;
+                return Ok(is_alone.then_some(header));
+            }
+            Err(error) => return Err(error),
+        };
+        let data_offset = header.describe().data_offset;
         if size < header.areas().end {
             return Ok(None); // A container that was cut short.
         }

@@ -7,14 +7,20 @@ mod layout;
 mod parse;
 #[cfg(test)]
 mod tests;
+mod unopened;
 
 use std::ops::Range;
 
 pub use self::parse::HeaderError;
-use self::{header::Luks1Header, parse::Parsed};
+use self::{header::Luks1Header, parse::Parsed, unopened::UnopenedHeader};
 use crate::{
-    error::Result,
-    format::luks::{MAGIC, MAGIC_IN_REENCRYPTION, is_partitioned_over, magic_at, version::Version},
+    error::{Error, Result},
+    format::{
+        Header,
+        luks::{
+            MAGIC, MAGIC_IN_REENCRYPTION, header_of, is_partitioned_over, magic_at, version::Version,
+        },
+    },
     storage::Storage,
 };
 
@@ -36,6 +42,19 @@ impl Version for Luks1 {
             magics.any(|magic| start.starts_with(magic)) && start.ends_with(&layout::VERSION)
         };
         Ok(magic_at(header, 0)?.as_ref().is_some_and(is_ours) && !is_partitioned_over(header)?)
+    }
+
+    fn read_unopened(container: &dyn Storage, error: Error) -> Result<Box<dyn Header>> {
+        let mut bytes = [0; HEADER_LEN];
+        if header_of(container).read_exact_at(&mut bytes, 0).is_err() {
+            return Err(error);
+        }
+        let len = container.size()?;
+        let reason = Parsed::parse(&bytes, len, container.header().is_some()).err();
+        match reason.and_then(|reason| UnopenedHeader::new(&bytes, len, reason)) {
+            Some(header) => Ok(Box::new(header)),
+            None => Err(error),
+        }
     }
 }
 

@@ -185,7 +185,7 @@ pub(super) fn areas(raw: &RawHeader, key_len: usize) -> Range<u64> {
     start..if data >= end { rounded.min(data) } else { rounded }
 }
 
-fn data_offset(raw: &RawHeader) -> u64 {
+pub(super) fn data_offset(raw: &RawHeader) -> u64 {
     u64::from(raw.payload_offset.get()).saturating_mul(UNIT)
 }
 

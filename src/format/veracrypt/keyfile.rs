@@ -61,7 +61,9 @@ pub(super) fn with_pool(
     let (found, most) = (password.len(), family.max_password_len());
     if found > most {
         let reason = format!("a {} password has {most} bytes at most, this one has {found}", family.title());
-        return Err(Error::new(ErrorKind::Credentials, reason)); // VC-PW-01
+        // VC-PW-01
+        return Err(Error::new(ErrorKind::Credentials, reason)
+            .with_hint("TrueCrypt and old VeraCrypt took the first 64 bytes of a password only; try those"));
     }
     let pool_len = if found <= SMALL_POOL_LEN { SMALL_POOL_LEN } else { POOL_LEN };
     let len = if keyfiles.is_empty() { found } else { pool_len };
@@ -168,6 +170,7 @@ mod tests {
             let error = refuse(most + 1).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Credentials);
             assert!(error.reason().contains(&format!("{most} bytes at most")), "{error}");
+            assert!(error.hint().is_some_and(|hint| hint.contains("the first 64 bytes")), "{error}");
         }
     }
 }
