@@ -140,13 +140,151 @@ fn a_copy_at_the_end_of_a_container_that_was_made_longer_opens_where_its_data_ar
     place.make_file("new", "another one of more than twenty bytes");
     place.done(&format!("key change c --new-password-file new {VERACRYPT} -q"));
     let new = VERACRYPT.replace("password-file password", "password-file new");
+    // VeraCrypt itself would have put it at the very end.
+    place.shell("dd if=c of=c bs=512 count=1 skip=3840 seek=5888 conv=notrunc status=none");
     place.done(&format!("key test c --backup-header {new}"));
     place.shell("dd if=/dev/zero of=c bs=512 count=1 conv=notrunc status=none");
     place.done(&format!("key test c --backup-header {new}"));
+    place.done(&format!("header repair c --backup-header --yes {new} -q"));
+    place.done(&format!("key test c {new}"));
+}
 
-    let refused = place.strongroom(&format!("header repair c --backup-header --yes {new}"));
-    assert_eq!(refused.status, Some(5), "{refused:?}");
-    assert!(refused.errors.contains("1048576 bytes longer"), "{refused:?}");
+/// What follows a container in the same file or on the same disk is another's.
+#[test]
+fn no_command_writes_behind_a_veracrypt_container() {
+    // proves: VC-PLACE-06
+    let place = with_veracrypt("c");
+    make(&place, "behind");
+    place.done(&format!("header backup c h {VERACRYPT} -q"));
+    place.make_file("new", "another one of more than twenty bytes");
+    let behind = place.bytes("behind");
+    place.make_file("both", [place.bytes("c"), behind.clone()].concat());
+    let len = behind.len();
+    let stays = |what: &str| {
+        assert!(place.bytes("both")[len..] == behind, "{what}");
+        place.shell("head -c 2M both > front");
+    };
+    let new = VERACRYPT.replace("password-file password", "password-file new");
+    let done = place.strongroom(&format!("key change both --new-password-file new {VERACRYPT}"));
+    assert_eq!(done.status, Some(0), "{done:?}");
+    assert!(done.errors.contains("2097152 bytes lie behind the container and stay as they are"), "{done:?}");
+    stays("key change");
+    place.done(&format!("key test front --backup-header {new}"));
+    place.done(&format!("header repair both --yes {new} -q"));
+    stays("header repair");
+    let refused = place.strongroom(&format!("header restore both h --yes {VERACRYPT}"));
+    assert!(refused.errors.contains("a container of 2097152 bytes, and this one has 4194304"), "{refused:?}");
+    for force in ["--force", ""] {
+        place.done(&format!("header restore both h --yes {force} {VERACRYPT} -q"));
+        stays("header restore");
+    }
+    place.done(&format!("key test front --backup-header {VERACRYPT}"));
+
+    let told = place.done(&format!("check both {VERACRYPT}"));
+    assert!(told.contains("resize does not take it unasked"), "{told}");
+    for size in ["max", "4M", "+2M"] {
+        let size = if size == "max" { "4194304" } else { size };
+        let refused = place.strongroom(&format!("resize both {size} {VERACRYPT}"));
+        assert_eq!(refused.status, Some(5), "{refused:?}");
+        assert!(
+            refused.errors.contains("2097152 bytes behind its end (byte 2097152) would be overwritten"),
+            "{refused:?}"
+        );
+        stays("resize");
+    }
+    place.done(&format!("resize both 4M --force {VERACRYPT} -q"));
+    place.done(&format!("key test both --backup-header {VERACRYPT}"));
+}
+
+/// Behind a lost partition table: what is left of a header shows a container as well as a whole one does.
+#[test]
+fn no_header_goes_over_a_container_farther_on_whose_own_header_is_damaged() {
+    let place = with_luks2();
+    let whole = place.bytes("c");
+    let mut other = luks2(b"other");
+    for start in [0, COPY_LEN] {
+        other[start + 168..start + 176].copy_from_slice(b"38632274");
+        luks_image::make_checksum_right(&mut other[start..start + COPY_LEN]);
+    }
+    let zeroed = |mut bytes: Vec<u8>| {
+        bytes[..COPY_LEN].fill(0);
+        bytes
+    };
+    let wiped = |mut bytes: Vec<u8>| {
+        bytes[..6].fill(0);
+        bytes[COPY_LEN..COPY_LEN + 6].fill(0);
+        bytes
+    };
+    for there in [other.clone(), zeroed(other.clone()), wiped(other.clone())] {
+        let disk = [vec![0; 512 << 10], there, vec![0; 1 << 20]].concat();
+        place.make_file("d", &disk);
+        let refused = place.strongroom("header restore d c.h --yes");
+        assert_eq!(refused.status, Some(5), "{refused:?}");
+        assert!(refused.errors.contains("--offset 524288"), "{refused:?}");
+        assert!(place.bytes("d") == disk);
+    }
+    // Where a container of another format shows, that to which the header belongs is named all the same.
+    place.done(&format!("create n --size 4M --filesystem none --provision quick {NATIVE}"));
+    place.make_file("d", [vec![0; 1 << 20], wiped(whole), vec![0; 1 << 20], place.bytes("n")].concat());
+    let refused = place.strongroom("header restore d c.h --yes");
+    assert!(refused.errors.contains("--offset 1048576"), "{refused:?}");
+    assert!(!refused.errors.contains("--force"), "{refused:?}");
+}
+
+#[test]
+fn what_puts_a_header_back_that_was_kept_names_its_place() {
+    let place = with_luks2();
+    place.make_file("d", [vec![0; 1 << 20], place.bytes("c")].concat());
+    let restored = place.strongroom("header restore d c.h --yes --offset 1048576");
+    assert_eq!(restored.status, Some(0), "{restored:?}");
+    assert!(
+        restored.errors.contains("strongroom header restore --offset 1048576 puts it back"),
+        "{restored:?}"
+    );
+}
+
+#[test]
+fn what_shows_no_end_is_erased_where_it_may_end_and_nothing_more_is_claimed() {
+    let place = with_veracrypt("c");
+    let whole = place.bytes("c");
+    let mut luks = luks2(SECRET);
+    luks.extend(noise(1 << 20));
+    for behind in [vec![0; 1 << 20], vec![b'a'; 1 << 20], luks2(SECRET), luks] {
+        let longer = [whole.clone(), behind].concat();
+        place.make_file("longer", &longer);
+        let refused = place.strongroom("erase longer --yes --format veracrypt");
+        assert_eq!(refused.status, Some(5), "{refused:?}");
+        let says =
+            ["it ends before, where a header is that opens it", "a luks2 header stands at byte 2097152"];
+        assert!(says.iter().any(|said| refused.errors.contains(said)), "{refused:?}");
+        assert!(place.bytes("longer") == longer);
+    }
+    place.make_file("longer", [whole.clone(), noise(1 << 20)].concat());
+    for (name, options) in [("longer", ""), ("c", "--force")] {
+        let erased = place.strongroom(&format!("erase {name} --yes --format veracrypt {options}"));
+        assert_eq!(erased.status, Some(0), "{erased:?}");
+        assert!(!erased.errors.contains("no password will ever"), "{erased:?}");
+        assert!(erased.errors.contains("if it ended before the file or device does"), "{erased:?}");
+    }
+}
+
+#[test]
+fn a_native_container_grows_over_nothing_unasked() {
+    let place = Place::of_this_user();
+    for provision in ["thick", "thin", "quick"] {
+        place.done(&format!("create n --size 4M --filesystem none --provision {provision} {NATIVE}"));
+        for behind in [noise(4 << 20), vec![b'a'; 4 << 20]] {
+            let both = [place.bytes("n"), behind].concat();
+            place.make_file("both", &both);
+            let refused = place.strongroom("resize both 8M --password-file password");
+            assert_eq!(refused.status, Some(5), "{refused:?}");
+            assert!(refused.errors.contains("4194304 bytes behind its end"), "{refused:?}");
+            assert!(place.bytes("both") == both);
+        }
+        place.shell("cp n both; truncate -s 8M both");
+        place.done("resize both 8M --password-file password -q");
+        fs::remove_file(place.path("n")).unwrap();
+    }
 }
 
 // proves: VC-BACKUP-03
@@ -390,6 +528,21 @@ fn under_a_new_table_a_veracrypt_volume_is_read_and_its_header_made_anew_by_forc
     let forced = place.strongroom(&format!("{repair} --force"));
     assert_eq!(forced.status, Some(0), "{forced:?}");
     place.done(&format!("key test c {VERACRYPT}"));
+
+    // What shows no signature that is known, and is no header either.
+    disk[..65_536].fill(0);
+    disk[1024..1026].copy_from_slice(b"BD");
+    place.make_file("c", &disk);
+    let refused = place.strongroom(&format!("resize c +2M --backup-header {VERACRYPT}"));
+    assert!(
+        refused.errors.contains("something that is no header is in the place of its header"),
+        "{refused:?}"
+    );
+    assert!(place.bytes("c") == disk);
+    disk[1024..1026].fill(0);
+    place.make_file("c", &disk);
+    let refused = place.strongroom(&format!("resize c +2M --backup-header {VERACRYPT}"));
+    assert!(refused.errors.contains("only the backup header opens"), "{refused:?}");
 }
 
 #[test]

@@ -393,7 +393,8 @@ fn a_low_pim_needs_a_long_password_and_no_password_needs_a_keyfile() {
     let refusal = |password: &str, prf, pim| {
         let credentials = secret(password);
         let locking = Locking { credentials: &credentials, prf, pim };
-        NewHeaders::new(&opened, &storage, &locking, &OsRng).unwrap_err().kind()
+        let old = (&secret(PASSWORD), &Attempt::default());
+        NewHeaders::new(&opened, &storage, &locking, old, &OsRng).unwrap_err().kind()
     };
     assert_eq!(refusal("short", Prf::Sha512, 484), ErrorKind::Usage);
     assert_eq!(refusal("short", Prf::Argon2id, 11), ErrorKind::Usage);
@@ -430,7 +431,8 @@ fn change(
 ) -> Result<()> {
     let opened = opened(storage, old, hidden, false)?;
     let locking = Locking { credentials: new, prf, pim };
-    NewHeaders::new(&opened, storage, &locking, &OsRng)?.write(storage)
+    let old = secret(old);
+    NewHeaders::new(&opened, storage, &locking, (&old, &Attempt::default()), &OsRng)?.write(storage)
 }
 
 // proves: VC-WRITE-09
@@ -475,7 +477,8 @@ fn a_header_that_was_changed_meanwhile_is_not_overwritten() {
     let opened = opened(&storage, PASSWORD, false, false).unwrap();
     let credentials = secret(HIDDEN);
     let locking = Locking { credentials: &credentials, prf: Prf::Sha512, pim: PIM };
-    let headers = NewHeaders::new(&opened, &storage, &locking, &OsRng).unwrap();
+    let old = (&secret(PASSWORD), &Attempt::default());
+    let headers = NewHeaders::new(&opened, &storage, &locking, old, &OsRng).unwrap();
     change(&storage, PASSWORD, &secret("somebody was quicker than we were"), false, Prf::Sha512, PIM)
         .unwrap();
     let before = storage.to_vec();
@@ -491,7 +494,8 @@ fn a_damaged_header_is_put_back_from_its_copy() {
     let found = opened(&storage, PASSWORD, false, true).unwrap();
     let credentials = secret(PASSWORD);
     let locking = Locking { credentials: &credentials, prf: found.prf, pim: found.pim };
-    NewHeaders::new(&found, &storage, &locking, &OsRng).unwrap().write(&storage).unwrap();
+    let old = (&credentials, &Attempt::default());
+    NewHeaders::new(&found, &storage, &locking, old, &OsRng).unwrap().write(&storage).unwrap();
     assert_eq!(opened(&storage, PASSWORD, false, false).unwrap().place, Place::Normal);
     opened(&storage, PASSWORD, false, true).unwrap();
 }
@@ -513,7 +517,8 @@ fn what_only_a_copy_opens_whose_container_begins_elsewhere_is_not_written() {
     let found = Opened::of_key(&unlocked.volume_key).unwrap();
     let credentials = secret(HIDDEN);
     let locking = Locking { credentials: &credentials, prf: found.prf, pim: found.pim };
-    let error = NewHeaders::new(&found, &moved, &locking, &OsRng).unwrap_err();
+    let old = (&credentials, &Attempt::default());
+    let error = NewHeaders::new(&found, &moved, &locking, old, &OsRng).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotAContainer);
 
     // In its own container it is written, though its header is lost.
@@ -549,13 +554,16 @@ fn a_backup_file_restores_either_header_and_shows_neither() {
         assert_eq!(wrong.kind(), ErrorKind::Credentials);
         let unlocked = header.unlock(&credentials, &attempt(hidden)).unwrap();
         let from_file = Opened::of_key(&unlocked.volume_key).unwrap();
-        NewHeaders::from_backup(&from_file, &harmed, &locking, &OsRng).unwrap().write(&harmed).unwrap();
+        NewHeaders::from_backup(&from_file, (&harmed, false), &locking, &OsRng)
+            .unwrap()
+            .write(&harmed)
+            .unwrap();
         for backup in [false, true] {
             let restored = opened(&harmed, password, hidden, backup).unwrap();
             assert!(restored.header.keys.as_slice() == found.header.keys.as_slice());
         }
         let cut = MemoryStorage::new(harmed.to_vec()[..700_000].to_vec());
-        let error = NewHeaders::from_backup(&from_file, &cut, &locking, &OsRng).unwrap_err();
+        let error = NewHeaders::from_backup(&from_file, (&cut, false), &locking, &OsRng).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Damaged);
     }
     let error = read_backup(&MemoryStorage::new(vec![0; 131_071]), LEN).unwrap_err();
@@ -653,10 +661,50 @@ fn a_container_only_grows_and_by_no_less_than_its_headers() {
 /// What `check` finds wrong with an unlocked container.
 fn complaints(storage: &MemoryStorage) -> Vec<(Severity, String)> {
     let (header, unlocked) = open(storage, &secret(PASSWORD), hints(false, false)).unwrap();
-    let findings = header.check_unlocked(&unlocked).into_iter();
+    let findings = header.check_unlocked(storage, &unlocked).into_iter();
     let bad =
         findings.filter(|finding| finding.severity > Severity::Info && finding.object != "key derivation");
     bad.map(|finding| (finding.severity, format!("{}: {}", finding.object, finding.message))).collect()
+}
+
+// proves: VC-GROW-04
+#[test]
+fn what_follows_a_container_is_told_before_it_grows_over_that_and_what_a_growth_left_is_not() {
+    let growth = |storage: &MemoryStorage, new_len| {
+        let (header, unlocked) = open(storage, &secret(PASSWORD), hints(false, false)).unwrap();
+        header.growth(&unlocked, &secret(PASSWORD), new_len, &OsRng).unwrap()
+    };
+    let (new_len, larger) = (LEN + (1 << 20), LEN + (2 << 20));
+    let with = |behind: Vec<u8>| MemoryStorage::new([made().to_vec(), behind].concat());
+    for (behind, expected) in [
+        (vec![0; 1 << 20], None),
+        (vec![0x55; 1 << 20], Some(LEN..new_len)),
+        (made().to_vec(), Some(LEN..2 * LEN)),
+    ] {
+        let storage = with(behind);
+        assert_eq!(growth(&storage, new_len).overwrites(&storage).unwrap(), expected);
+    }
+    // Begun, and broken off in the middle.
+    let storage = with(Vec::new());
+    let begun = growth(&storage, new_len);
+    let mut progress = |_, _| ControlFlow::Break(());
+    assert_eq!(
+        prepare_growth(&storage, &*begun, &OsRng, &mut progress).unwrap_err().kind(),
+        ErrorKind::Interrupted
+    );
+    let told = &complaints(&storage)[0].1;
+    assert!(told.contains("a resize was broken off, and the same command"), "{told}");
+    for len in [new_len, larger] {
+        assert_eq!(growth(&storage, len).overwrites(&storage).unwrap(), None, "{len}");
+    }
+    // What was appended since is not its own.
+    storage.set_size(larger).unwrap();
+    storage.write_all_at(b"text", larger - 5000).unwrap();
+    assert!(growth(&storage, larger).overwrites(&storage).unwrap().is_some());
+    // The same of what was there before the growth was agreed to.
+    let storage = with(vec![0x55; 1 << 20]);
+    growth(&storage, new_len).mark(&storage).unwrap();
+    assert_eq!(growth(&storage, new_len).overwrites(&storage).unwrap(), None);
 }
 
 // proves: VC-DATA-08
@@ -671,6 +719,7 @@ fn a_growth_that_was_broken_off_is_told_and_the_same_command_ends_it() {
     let (header, unlocked) = open(&*storage, &secret(PASSWORD), hints(false, false)).unwrap();
     let growth = header.growth(&unlocked, &secret(PASSWORD), new_len, &OsRng).unwrap();
     prepare_growth(&*storage, &*growth, &OsRng, &mut unseen).unwrap();
+    assert_eq!(growth.overwrites(&*storage).unwrap(), None);
     let [(Severity::Warning, told)] = &complaints(&storage)[..] else { panic!("nothing is told") };
     let expected = format!(
         "backup headers: the container is 1048576 bytes longer than its volume: a resize was broken off, and the same command (to {new_len} bytes) finishes it"
@@ -701,9 +750,50 @@ fn where_the_backup_headers_are_cut_off_that_is_told_and_no_header_is_written_in
     let opened = opened(&cut, PASSWORD, false, false).unwrap();
     let credentials = secret(PASSWORD);
     let locking = Locking { credentials: &credentials, prf: Prf::Sha512, pim: PIM };
-    let error = NewHeaders::from_backup(&opened, &cut, &locking, &OsRng).unwrap_err();
+    let error = NewHeaders::from_backup(&opened, (&cut, false), &locking, &OsRng).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Damaged);
     assert!(cut.to_vec() == bytes);
+}
+
+const NEW: &str = "a new password, longer than twenty";
+
+/// Changes what opens a volume, and says which copies went besides.
+fn changed(storage: &MemoryStorage, old: &str, hidden: bool) -> Result<Vec<u64>> {
+    let found = opened(storage, old, hidden, false)?;
+    let new = secret(NEW);
+    let locking = Locking { credentials: &new, prf: found.prf, pim: found.pim };
+    let headers = NewHeaders::new(&found, storage, &locking, (&secret(old), &Attempt::default()), &OsRng)?;
+    headers.write(storage)?;
+    Ok(headers.left_behind().collect())
+}
+
+// proves: VC-PLACE-06
+#[test]
+fn what_follows_a_container_stays_whole_and_its_copy_is_changed_where_it_ends() {
+    let original = made();
+    hide(&original, Some(65_536), &OsRng).unwrap();
+    let original = original.to_vec();
+    for (hidden, behind) in
+        [(false, vec![0x55; 300_000]), (true, vec![0x55; 600_000]), (false, made().to_vec())]
+    {
+        let storage = MemoryStorage::new([original.clone(), behind.clone()].concat());
+        let old = if hidden { HIDDEN } else { PASSWORD };
+        assert!(changed(&storage, old, hidden).unwrap().is_empty());
+        let after = storage.to_vec();
+        assert!(after[original.len()..] == behind, "hidden {hidden}");
+        let cut = MemoryStorage::new(after[..original.len()].to_vec());
+        for backup in [false, true] {
+            let refused = open(&cut, &secret(old), hints(hidden, backup)).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Credentials, "hidden {hidden}, backup {backup}");
+            open(&cut, &secret(NEW), hints(hidden, backup)).unwrap();
+        }
+    }
+    // Where nothing tells the end, nothing is written.
+    let mut bytes = [original.clone(), vec![0x55; 600_000]].concat();
+    bytes[original.len() - 65_536..original.len()].fill(7);
+    let storage = MemoryStorage::new(bytes.clone());
+    assert_eq!(changed(&storage, HIDDEN, true).unwrap_err().kind(), ErrorKind::Unsupported);
+    assert!(storage.to_vec() == bytes);
 }
 
 // proves: VC-WRITE-12
@@ -713,36 +803,27 @@ fn where_a_container_was_made_longer_no_copy_keeps_the_old_password() {
         let original = made();
         hide(&original, Some(65_536), &OsRng).unwrap();
         let mut bytes = original.to_vec();
-        let place = bytes.len() - if hidden { 65_536 } else { 131_072 };
-        bytes.extend(vec![0; 300_000]);
+        let from_end = if hidden { 65_536 } else { 131_072 };
+        let place = bytes.len() - from_end;
+        bytes.extend(vec![0; 600_000]);
+        // Another program, which looks at the end alone, has put a copy there.
+        let at_end = bytes.len() - from_end;
+        bytes.copy_within(place..place + 512, at_end);
         let storage = MemoryStorage::new(bytes.clone());
-        let old = secret(if hidden { HIDDEN } else { PASSWORD });
-        let new = secret("a new password, longer than twenty");
-        let found = opened(&storage, if hidden { HIDDEN } else { PASSWORD }, hidden, false).unwrap();
-        let locking = Locking { credentials: &new, prf: found.prf, pim: found.pim };
-        let headers = NewHeaders::new(&found, &storage, &locking, &OsRng).unwrap();
-        let headers = headers.forgetting(&found, &storage, (&old, &Attempt::default()), &OsRng).unwrap();
-        assert_eq!(headers.left_behind().collect::<Vec<_>>(), [u64::try_from(place).unwrap()]);
-        headers.write(&storage).unwrap();
+        let old = if hidden { HIDDEN } else { PASSWORD };
+        assert_eq!(changed(&storage, old, hidden).unwrap(), [u64::try_from(place).unwrap()]);
 
         let after = storage.to_vec();
         let cut = MemoryStorage::new(after[..usize::try_from(LEN).unwrap()].to_vec());
         for backup in [false, true] {
             for storage in [&storage, &cut] {
-                let refused = open(storage, &old, hints(hidden, backup)).unwrap_err();
+                let refused = open(storage, &secret(old), hints(hidden, backup)).unwrap_err();
                 assert_eq!(refused.kind(), ErrorKind::Credentials, "hidden {hidden}, backup {backup}");
             }
         }
-        open(&storage, &new, hints(hidden, true)).unwrap();
+        open(&storage, &secret(NEW), hints(hidden, true)).unwrap();
         let changed = |range: std::ops::Range<usize>| bytes[range.clone()] != after[range];
         assert!(changed(place..place + 512) && !changed(place + 512..place + 65_536));
-        // What is no copy stays, whatever stands there.
-        let mut other = bytes;
-        other[place..place + 512].fill(9);
-        let other = MemoryStorage::new(other);
-        let headers = NewHeaders::new(&found, &other, &locking, &OsRng).unwrap();
-        let headers = headers.forgetting(&found, &other, (&old, &Attempt::default()), &OsRng).unwrap();
-        assert_eq!(headers.left_behind().count(), 0);
     }
 }
 

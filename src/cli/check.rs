@@ -79,7 +79,8 @@ fn check_under_key(
     match unlock_with(console, &options.container, header, &options.unlock, options.keyslot.slot) {
         Ok((unlocked, _)) => {
             let opened = unlocked.keyslot.map(|slot| Finding::info(format!("keyslot {slot}"), "opens"));
-            let mut findings: Vec<_> = opened.into_iter().chain(header.check_unlocked(&unlocked)).collect();
+            let mut findings: Vec<_> =
+                opened.into_iter().chain(header.check_unlocked(&*container.storage(), &unlocked)).collect();
             if let Err(error) = container.unlock_pieces(&header.describe_unlocked(&unlocked), &unlocked) {
                 findings.push(Finding::error("pieces", error.reason()));
             }

@@ -12,7 +12,7 @@ use strongroom::{
 use super::{
     args::CompactOptions,
     interrupt,
-    mounting::open,
+    mounting::{make_whole, open},
     output::Console,
     plan::cannot_make,
     progress::ByteProgress,
@@ -60,7 +60,7 @@ fn compact(console: Console, options: &CompactOptions) -> Result<()> {
         return Err(Error::new(ErrorKind::Usage, "a re-encryption is under way").with_hint(hint));
     }
     unlock_pieces(console, path, &container, &*header, &unlocked)?;
-    header.prepare_writing(&*container.storage(), &unlocked)?;
+    make_whole(console, path, &container, (&*header, &unlocked))?;
     let before = allocated(&container)?;
     let volume = Volume::open(&container, info, &unlocked);
     let progress = ByteProgress::start(console, "looking for free space");

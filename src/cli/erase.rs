@@ -6,11 +6,11 @@ use serde::Serialize;
 use strongroom::{
     crypto::rng::OsRng,
     error::{Error, ErrorKind, Fact, Result},
-    format::{FORMATS, Format, HeaderInfo, native::Native},
+    format::{FORMATS, Format, HeaderInfo, looks_random, native::Native},
     storage::holds_zeros,
     text::in_quotes,
     unlock::HeaderFile,
-    volume::{Access, Container, by_signature, erase, recognise_data},
+    volume::{Access, Container, Stranger, by_signature, erase, recognise_data, stranger_within},
 };
 
 use super::{
@@ -63,6 +63,10 @@ fn erase_container(console: Console, options: &EraseOptions) -> Result<()> {
         return header.map(drop);
     }
     let info = header.ok().map(|header| header.describe());
+    let is_opaque = formats.iter().any(|format| shows_nothing(*format));
+    if is_opaque && !options.force {
+        refuse_other_end(&container)?;
+    }
     if let Some(info) = info.as_ref().filter(|_| !options.force) {
         refuse_behind(&container, info)?;
     }
@@ -91,9 +95,15 @@ fn erase_container(console: Console, options: &EraseOptions) -> Result<()> {
 
     let summary = Summary { container: path, uuid: info.and_then(|info| info.uuid), erased: true };
     console.warn(ELSEWHERE);
+    if is_opaque {
+        console.warn(UNKNOWN_END);
+    }
     remembered::remind_of_erased(console, summary.uuid.as_deref())?;
     let name = options.place.name(path);
-    console.done(&summary, |_| format!("erased {name}: no password will ever open it again"));
+    console.done(&summary, |_| match is_opaque {
+        false => format!("erased {name}: no password will ever open it again"),
+        true => format!("erased {name}: no header at its start or its end opens any more"),
+    });
     Ok(())
 }
 
@@ -173,6 +183,27 @@ fn refuse_behind(container: &Container, info: &HeaderInfo) -> Result<()> {
     ))
 }
 
+/// Refuses to overwrite the end of what does not look like a container of a format that shows nothing: it ends before, and has another
+/// header there, or is none.
+fn refuse_other_end(container: &Container) -> Result<()> {
+    let storage = container.storage();
+    let size = storage.size()?;
+    let mut end = vec![0; usize::try_from(size.min(LAST_LEN)).unwrap_or_default()];
+    storage.read_exact_at(&mut end, size.saturating_sub(LAST_LEN))?;
+    let range = size.saturating_sub(LAST_LEN)..size;
+    let stranger = stranger_within(&storage, std::slice::from_ref(&range), false)?;
+    let reason = match stranger.filter(|stranger| stranger.option.is_some()) {
+        Some(Stranger { what, .. }) => format!("{what}, and would be overwritten at its end"),
+        None if end.chunks_exact(SECTOR).all(looks_random) => return Ok(()),
+        None => "its last 128 KiB are not what such a container has at its end: it ends before, where a header is that opens it, and \
+                 what follows may be somebody's"
+            .to_owned(),
+    };
+    Err(Error::new(ErrorKind::Exists, reason).with_hint(
+        "take away what follows it, or name its partition; --force overwrites the first and the last 128 KiB of all of it nevertheless",
+    ))
+}
+
 fn confirm(name: &str, info: Option<&HeaderInfo>) -> Result<()> {
     if !ask::is_possible() {
         let error = Error::new(ErrorKind::Usage, "there is no terminal to ask on");
@@ -192,5 +223,10 @@ fn describe(info: &HeaderInfo) -> String {
     format!("{label}{}, {}", show_size(info.container_size), counted(keyslots, "keyslot", "keyslots"))
 }
 
+/// What stands at the end of a container of VeraCrypt, in bytes.
+const LAST_LEN: u64 = 128 << 10;
+const SECTOR: usize = 512;
+const UNKNOWN_END: &str = "where such a container ends only its password tells: if it ended before the file or device does, the \
+                           backup header there still opens it, and all of it must be overwritten";
 const ELSEWHERE: &str = "copies elsewhere still open with their passwords: header backups, copies and snapshots \
                          of the container, old blocks on flash media";

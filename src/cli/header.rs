@@ -235,7 +235,8 @@ impl Replacement<'_> {
 
     /// Keeps what will be overwritten, and says where.
     fn keep(&self, take: impl FnOnce(&[PathBuf]) -> Result<Vec<Kept>>) -> Result<Vec<Replaced>> {
-        keep(self.console, self.path, Some(self.source), self.consent.is_forced, take)
+        let way = self.place.option();
+        keep(self.console, (self.path, &way), Some(self.source), self.consent.is_forced, take)
     }
 
     /// What speaks against it.
@@ -274,10 +275,10 @@ impl Replacement<'_> {
 }
 
 /// Keeps what will be overwritten in the container at `path`, beside it or beside the `source` of what takes its place, and
-/// says where.
+/// says where. `way` is the option that names the container's place.
 fn keep(
     console: Console,
-    path: &Path,
+    (path, way): (&Path, &str),
     source: Option<&Path>,
     is_forced: bool,
     take: impl FnOnce(&[PathBuf]) -> Result<Vec<Kept>>,
@@ -304,7 +305,7 @@ fn keep(
         console.note(&match offset {
             None => {
                 format!(
-                    "the header that was there is kept in {}; strongroom header restore puts it back",
+                    "the header that was there is kept in {}; strongroom header restore{way} puts it back",
                     shown(file)
                 )
             }

@@ -2,7 +2,7 @@
 
 mod add;
 mod change;
-mod opaque;
+pub(super) mod opaque;
 mod remove;
 
 use std::path::Path;
@@ -108,7 +108,8 @@ fn missing(container: &Container, header: &dyn Header, unlocked: &Unlocked) -> R
     if let Some(missing) = missing_part(container, &header.describe_unlocked(unlocked))? {
         return Ok(Some(missing));
     }
-    let mut found = if header.is_opaque() { header.check_unlocked(unlocked) } else { Vec::new() };
+    let mut found =
+        if header.is_opaque() { header.check_unlocked(&*container.storage(), unlocked) } else { Vec::new() };
     // What cannot be read or is not known is nothing that is missing.
     found.extend(check_file_system(container, unlocked).ok().flatten());
     let gravest = found.into_iter().find(|finding| finding.severity == Severity::Error);

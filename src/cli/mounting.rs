@@ -9,7 +9,7 @@ use std::{
 use strongroom::{
     error::{Error, ErrorKind, Result},
     export::{Owners, Share},
-    format::{Format, native::Native},
+    format::{Format, Header, Unlocked, native::Native},
     mapping::Layout,
     mount::{self, Entry, Holder, OnDesktop, Other, Request, Target},
     text::{in_one_line, path::command_word},
@@ -108,9 +108,7 @@ pub(crate) fn mount_on(
     let info = header.describe_unlocked(&unlocked);
     container.unlock_pieces(&info, &unlocked).map_err(|error| cannot_open(error, path))?;
     warn_of_pieces(console, path, &container)?;
-    for repair in make_writable(&container, &*header, &unlocked).map_err(|error| cannot_open(error, path))? {
-        console.warn(&format!("{}: {repair}", path.display()));
-    }
+    make_whole(console, path, &container, (&*header, &unlocked))?;
     if !container.is_read_only() && header.describe().format == Native.name() {
         // It may have brought a re-encryption to rest, with newer records than the pin remembers.
         pin::advance(console, &*container.storage(), &unlocked.volume_key);
@@ -139,6 +137,19 @@ pub(crate) fn mount_on(
     warn_of_walls(console, &mounted.entry);
     warn_of_lost(console, &mount::list());
     Ok(mounted)
+}
+
+/// Makes a container that is about to be written whole again, and says what was done.
+pub(crate) fn make_whole(
+    console: Console,
+    path: &Path,
+    container: &Container,
+    (header, unlocked): (&dyn Header, &Unlocked),
+) -> Result<()> {
+    for repair in make_writable(container, header, unlocked).map_err(|error| cannot_open(error, path))? {
+        console.warn(&format!("{}: {repair}", path.display()));
+    }
+    Ok(())
 }
 
 /// Says what is wrong with the pieces of a folder. Where some cannot be read, it is not opened for writing.

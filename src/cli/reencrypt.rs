@@ -20,7 +20,7 @@ use strongroom::{
     text::path::command_word,
     unlock::Unlocking,
     volume::{
-        Access, Container, LiveState, LiveStatus, Reencryption, StartHeader, Work, make_writable,
+        Access, Container, LiveState, LiveStatus, Reencryption, StartHeader, Work,
         reencrypt::{Outcome, Pace, Tuning},
     },
 };
@@ -30,7 +30,7 @@ use super::{
     ask, cost,
     front::CommandLine,
     interrupt,
-    mounting::open,
+    mounting::{make_whole, open},
     output::Console,
     pin,
     progress::{ByteProgress, spin},
@@ -86,9 +86,7 @@ fn offline(console: Console, options: &ReencryptOptions) -> Result<()> {
         unlock_with(console, path, &*header, &options.unlock, options.keyslot.slot)?;
     let is_resumed = is_under_way(&*container.storage(), &unlocked, options)?;
     refuse_missing_end(&container, &unlocked)?;
-    for repair in make_writable(&container, &*header, &unlocked)? {
-        console.warn(&format!("{}: {repair}", path.display()));
-    }
+    make_whole(console, path, &container, (&*header, &unlocked))?;
     let storage = container.storage();
     let mut work = if is_resumed {
         Reencryption::resume(Arc::clone(&storage), Arc::clone(&unlocked.volume_key), Tuning::default())?

@@ -2,7 +2,7 @@
 
 mod smaller;
 
-use std::path::Path;
+use std::{fmt::Write, path::Path};
 
 use rustix::fs::{fstatfs, fstatvfs};
 use serde::Serialize;
@@ -13,18 +13,21 @@ use strongroom::{
         secret::{Credentials, VolumeKey},
     },
     error::{Error, ErrorKind, Result},
-    format::{Format, Header, KeyfileRole, Unlocked, native::Native},
+    format::{Format, Growth, Header, KeyfileRole, Unlocked, native::Native},
     mount::{self, GrownFilesystem, Request},
     unlock::HeaderFile,
-    volume::{Access, Container, Progress, Volume, allocated, free_bytes, grow, grow_folder},
+    volume::{
+        Access, Container, Progress, Stranger, Volume, allocated, free_bytes, grow, grow_folder,
+        stranger_within,
+    },
 };
 
 use smaller::make_smaller;
 
 use super::{
     args::ResizeOptions,
-    interrupt,
-    mounting::{open, warn_of_pieces},
+    ask, interrupt,
+    mounting::{make_whole, open, warn_of_pieces},
     output::Console,
     pin,
     plan::cannot_make,
@@ -82,7 +85,8 @@ fn resize(console: Console, options: &ResizeOptions) -> Result<()> {
     if !options.container_only && !may_hide {
         refuse_what_stays(&container, &*header, &unlocked)?;
     }
-    let grown = grow_container(console, &container, &*header, (&unlocked, &credentials), size)?;
+    let grown =
+        grow_container(console, &container, &*header, (&unlocked, &credentials), size, options.force)?;
     if container.pieces().is_some() {
         // Its header files may be the same, and locked.
         drop(container);
@@ -140,7 +144,7 @@ fn resize_mounted(console: Console, options: &ResizeOptions, busy: Error) -> Res
     };
     let container = loan.container();
     let header = read_header(container)?;
-    let grown = grow_container(console, container, &*header, (&unlocked, &credentials), size)?;
+    let grown = grow_container(console, container, &*header, (&unlocked, &credentials), size, options.force)?;
     let key = unlocked.volume_key.expose();
     let mounted = spin(console, "growing the file system", || {
         mount::grow_mounted(path, section.as_ref(), key, options.container_only)
@@ -165,11 +169,15 @@ fn grow_container(
     header: &dyn Header,
     (unlocked, credentials): (&Unlocked, &Credentials),
     size: u64,
+    force: bool,
 ) -> Result<Resizing> {
-    header.prepare_writing(&*container.storage(), unlocked)?;
+    make_whole(console, container.path(), container, (header, unlocked))?;
     let growth = interrupt::at_liberty(|| {
         spin(console, "deriving the key", || header.growth(unlocked, credentials, size, &OsRng))
     })?;
+    if container.pieces().is_none() {
+        agree_to_overwrite(console, container, &*growth, force)?;
+    }
     let before = header.describe_unlocked(unlocked);
     let format = before.format;
     let is_larger =
@@ -187,6 +195,32 @@ fn grow_container(
     }
     let (container_size, data_size) = (growth.container_len(), growth.data_len());
     Ok(Resizing { format, container_size, data_size, is_changed: is_larger })
+}
+
+/// Refuses to grow over what lies behind the container, unless somebody agrees: it may be another's.
+fn agree_to_overwrite(
+    console: Console,
+    container: &Container,
+    growth: &dyn Growth,
+    force: bool,
+) -> Result<()> {
+    let storage = container.storage();
+    let found = interrupt::at_liberty(|| {
+        spin(console, "looking behind the container", || growth.overwrites(&*storage))
+    })?;
+    let Some(range) = found.filter(|_| !force) else { return Ok(()) };
+    let what = stranger_within(&storage, std::slice::from_ref(&range), true)?;
+    let len = range.end.saturating_sub(range.start);
+    let mut reason = format!("{len} bytes behind its end (byte {}) would be overwritten", range.start);
+    if let Some(Stranger { what, .. }) = what {
+        let _ = write!(reason, ": {what}");
+    }
+    if ask::is_possible() {
+        return ask::confirm_by(&format!("{reason}. They are lost then."), "overwrite");
+    }
+    Err(Error::new(ErrorKind::Exists, reason).with_hint(
+        "if they are of nobody, or of a resize that an older version did not finish: --force; else copy them elsewhere first",
+    ))
 }
 
 /// Says what there is now.

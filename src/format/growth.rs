@@ -4,7 +4,7 @@ use std::{fmt, ops::Range};
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    storage::Storage,
+    storage::{Storage, holds_zeros},
     text::exact_size,
 };
 
@@ -29,6 +29,26 @@ pub trait Growth: fmt::Debug {
     /// # Errors
     /// `Unsupported`.
     fn check(&self, storage: &dyn Storage) -> Result<()> {
+        let _ = storage;
+        Ok(())
+    }
+
+    /// The bytes behind the container's end that would be overwritten, from the first to the last that may be somebody's: they are no
+    /// zeros, and no mark tells that this growth was begun before. `None` where nothing is lost.
+    ///
+    /// # Errors
+    /// What reading gave.
+    fn overwrites(&self, storage: &dyn Storage) -> Result<Option<Range<u64>>> {
+        let _ = storage;
+        Ok(None)
+    }
+
+    /// Marks the new end, before anything is filled: what stands behind the old one is this growth's from now on, also where it is
+    /// broken off ([`overwrites`](Self::overwrites)).
+    ///
+    /// # Errors
+    /// What writing gave.
+    fn mark(&self, storage: &dyn Storage) -> Result<()> {
         let _ = storage;
         Ok(())
     }
@@ -90,6 +110,70 @@ pub struct End {
     pub data_end: u64,
     /// The bytes from there to the container's end.
     pub bytes: Vec<u8>,
+}
+
+/// What of the bytes from `start` to `end` is somebody's: all that are no zeros, but for what a growth wrote that began at `start` and was
+/// broken off, as `marks` tell. Those are the places of its marks for the new ends that it may have had, and what is expected in them.
+pub(super) fn occupied(
+    storage: &dyn Storage,
+    range: Range<u64>,
+    marks: &[(u64, Mark)],
+) -> Result<Option<Range<u64>>> {
+    let end = range.end.min(storage.size()?);
+    let mut start = range.start.min(end);
+    for (new_end, mark) in marks {
+        if *new_end <= end && mark.stands(storage)? {
+            start = start.max(*new_end);
+        }
+    }
+    // A mark that was torn is nobody's.
+    let mut from = start;
+    let mut places: Vec<_> = marks.iter().map(|(_, mark)| mark.place()).collect();
+    places.sort_by_key(|place| place.start);
+    for place in places.into_iter().chain([end..end]) {
+        let part = from..place.start.clamp(from, end);
+        if !holds_zeros(storage, part)? {
+            return Ok(Some(start..end));
+        }
+        from = from.max(place.end).min(end);
+    }
+    Ok(None)
+}
+
+/// What shows that the bytes before a new end were written by a growth.
+#[derive(Debug)]
+pub(super) struct Mark {
+    pub(super) at: u64,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Mark {
+    /// Where it belongs.
+    pub(super) fn place(&self) -> Range<u64> {
+        self.at..self.at.saturating_add(u64::try_from(self.bytes.len()).unwrap_or(u64::MAX))
+    }
+
+    /// Whether it is there.
+    ///
+    /// # Errors
+    /// What reading gave.
+    pub(super) fn stands(&self, storage: &dyn Storage) -> Result<bool> {
+        if self.place().end > storage.size()? {
+            return Ok(false);
+        }
+        let mut there = vec![0; self.bytes.len()];
+        storage.read_exact_at(&mut there, self.at)?;
+        Ok(there == self.bytes)
+    }
+
+    /// Puts it there, for good.
+    ///
+    /// # Errors
+    /// What writing gave.
+    pub(super) fn put(&self, storage: &dyn Storage) -> Result<()> {
+        storage.write_all_at(&self.bytes, self.at)?;
+        Ok(storage.sync_data()?)
+    }
 }
 
 fn no_end() -> Error {

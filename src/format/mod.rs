@@ -255,8 +255,8 @@ pub trait Header: fmt::Debug + Send + Sync {
     }
 
     /// Examines what takes the volume key to examine.
-    fn check_unlocked(&self, unlocked: &Unlocked) -> Vec<Finding> {
-        let _ = unlocked;
+    fn check_unlocked(&self, storage: &dyn Storage, unlocked: &Unlocked) -> Vec<Finding> {
+        let _ = (storage, unlocked);
         Vec::new()
     }
 
@@ -274,6 +274,12 @@ pub trait Header: fmt::Debug + Send + Sync {
     fn left_alone(&self, storage: &dyn Storage) -> Result<Option<String>> {
         let _ = storage;
         Ok(None)
+    }
+
+    /// The bytes of damaged header copies that [`Self::prepare_writing`] overwrites, and that may have been newer than what it writes:
+    /// they are kept in a file before.
+    fn at_stake(&self) -> Vec<Range<u64>> {
+        Vec::new()
     }
 
     /// What its owner should know where it is opened read-only, for reasons that [`Self::prepare_writing`] gives as errors.

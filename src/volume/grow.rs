@@ -145,9 +145,12 @@ pub fn prepare_growth(
     if let Some(unsure) = growth.unsure() {
         // What a power cut left out: pages reach the medium in any order.
         fill_empty(storage, unsure, rng)?;
-    } else if storage.limits().can_resize {
-        storage.set_size(growth.container_len())?;
-        storage.sync_data()?;
+    } else {
+        if storage.limits().can_resize {
+            storage.set_size(growth.container_len())?;
+            storage.sync_data()?;
+        }
+        growth.mark(storage)?;
     }
     fill_range(storage, growth.to_fill(), rng, progress)
 }

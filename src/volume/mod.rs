@@ -71,11 +71,12 @@ use std::{
 
 use crate::{
     block::{CryptDevice, LiveDevice, MovingDevice, ProtectedDevice},
-    crypto::secret::KeyfileDigest,
+    crypto::{rng::OsRng, secret::KeyfileDigest},
     error::{Error, ErrorKind, Result},
     format::{Header, HeaderInfo, Unlocked, native, veracrypt},
     mapping::Layout,
     storage::Storage,
+    text::in_one_line,
 };
 
 /// An opened volume: plaintext sectors, and what is known of the container behind them.
@@ -167,7 +168,21 @@ pub fn make_writable(container: &Container, header: &dyn Header, unlocked: &Unlo
     if container.is_read_only() {
         return Ok(Vec::new());
     }
-    header.prepare_writing(&*container.storage(), unlocked)
+    let at_stake = header.at_stake();
+    let mut said = Vec::new();
+    if !at_stake.is_empty() {
+        let beside = container.header_path().unwrap_or(container.path()).parent().map(Path::to_path_buf);
+        let folders: Vec<_> = beside.into_iter().chain([PathBuf::new()]).collect();
+        for Kept { file, .. } in keep_bytes(container, &at_stake, &folders, &OsRng)? {
+            said.push(format!(
+                "the damaged header copy may have been newer, and is kept in {}: if a password that was added last is missing, a header \
+                 backup from after that has it",
+                in_one_line(&file.display().to_string())
+            ));
+        }
+    }
+    let done = header.prepare_writing(&*container.storage(), unlocked)?;
+    Ok(done.into_iter().chain(said).collect())
 }
 
 /// What keyfiles add to the password of a TrueCrypt or VeraCrypt container: one file, or each file in a folder that is not

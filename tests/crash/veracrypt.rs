@@ -116,7 +116,8 @@ fn container() -> SimStorage {
         opened.header.family = Family::TrueCrypt;
         let credentials = secret(password);
         let locking = Locking { credentials: &credentials, prf: Prf::Sha512, pim: 0 };
-        NewHeaders::new(&opened, &storage, &locking, &rng).unwrap().write(&storage).unwrap();
+        let old = (&credentials, &Attempt::default());
+        NewHeaders::new(&opened, &storage, &locking, old, &rng).unwrap().write(&storage).unwrap();
     }
     storage
 }
@@ -149,7 +150,9 @@ fn a_change_of_the_password_leaves_a_header_that_opens_at_every_stop() {
     let locking = Locking { credentials: &new, prf: Prf::Sha512, pim: 0 };
     let change = |storage: &SimStorage, password: &str, hints| {
         let found = opened(storage, password, hints)?;
-        NewHeaders::new(&found, storage, &locking, &Counting::default())?.write(storage)
+        let old = secret(password);
+        let old = (&old, &Attempt::default());
+        NewHeaders::new(&found, storage, &locking, old, &Counting::default())?.write(storage)
     };
     // What was begun is done again with whatever opens.
     let again = |storage: &SimStorage| match openers(storage) {
@@ -184,6 +187,7 @@ fn a_change_of_the_password_leaves_a_header_that_opens_at_every_stop() {
 }
 
 // proves: VC-GROW-02
+// proves: VC-GROW-04
 #[test]
 fn a_growing_container_opens_at_every_stop_and_so_does_the_hidden_volume() {
     let before = container();
@@ -197,6 +201,8 @@ fn a_growing_container_opens_at_every_stop_and_so_does_the_hidden_volume() {
             return Ok(());
         }
         let growth = header.growth(&unlocked, &secret(OLD), new_len, &rng)?;
+        // What was begun and broken off is known, and ended without a question.
+        assert_eq!(growth.overwrites(storage)?, None);
         prepare_growth(storage, &*growth, &rng, &mut unseen)?;
         growth.commit(storage)
     };

@@ -19,6 +19,9 @@ pub(crate) struct ResizeOptions {
     /// Leave the file system inside as it is
     #[arg(long)]
     pub(crate) container_only: bool,
+    /// Grow over what lies behind the container, whatever that is
+    #[arg(long)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) keyslot: KeyslotOptions,
     #[command(flatten)]

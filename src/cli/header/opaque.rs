@@ -24,6 +24,7 @@ use super::{
 use crate::cli::{
     args::{HeaderBackupOptions, HeaderRepairOptions, HeaderRestoreOptions},
     interrupt,
+    key::opaque::tell_of_copy,
     output::Console,
     progress::{TrialProgress, spin},
     unlock::{read_header, unlock_with},
@@ -86,22 +87,32 @@ pub(super) fn restore(
     check_terminal(options.yes, path)?;
     refuse_signature(path, &*storage)?;
     let lost = recognise_data(&*storage)?;
-    check_places(path, container, Consent { is_agreed: options.yes, is_forced: options.force })?;
+    let consent = Consent { is_agreed: options.yes, is_forced: options.force };
+    check_places(path, container, &[START], consent)?;
     options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) = unlock_with(console, file, &*header, &options.unlock, None)?;
     let cannot = |error: Error| error.during(format!("cannot restore the header of {}", path.display()));
     let opened = Opened::of_key(&unlocked.volume_key)?;
-    let belongs = belongs_to(console, options, container, &opened, &credentials)?;
-    if !options.force && !belongs {
+    let present = present(console, options, container, &opened, &credentials)?;
+    let belongs = present.is_some() || opened.shows_data(&*storage)?;
+    // A container that has grown since has data where its end was.
+    let has_its_size = present.is_some_and(|present| present.container_len() == opened.container_len());
+    if !options.force && !has_its_size {
         refuse_size(&opened, &*storage).map_err(cannot)?;
-        if options.yes {
-            return Err(needs_force(path, STRANGER));
-        }
+    }
+    if !options.force && !belongs && options.yes {
+        return Err(needs_force(path, STRANGER));
     }
     let headers = seal(console, &opened, &credentials, |locking| {
-        NewHeaders::from_backup(&opened, &*storage, locking, &OsRng)
+        NewHeaders::from_backup(&opened, (&*storage, options.force), locking, &OsRng)
     })
-    .map_err(cannot)?;
+    .map_err(|error| match error.kind() {
+        ErrorKind::Unsupported if !options.force => {
+            cannot(error).with_first_hint("if nothing follows the container: --force")
+        }
+        _ => cannot(error),
+    })?;
+    check_places(path, container, &headers.areas(), consent)?;
     warn_of_loss(console, path, lost);
     console.warn(if belongs {
         "if the container has a different password now, that one will stop working"
@@ -117,25 +128,22 @@ pub(super) fn restore(
         options.yes,
     )?;
     interrupt::check()?;
-    let replaced = keep(console, container, file, options.force)?;
+    let replaced = keep(console, container, file, &headers, options.force)?;
     headers.write(&*storage).map_err(cannot)?;
+    tell_of_copy(console, &opened, &headers, storage.size()?);
     let line = format!("restored the header of {} from {}", options.unlock.place.name(path), shown(file));
     tell(console, path, header.describe_unlocked(&unlocked).keyslots, replaced, line);
     Ok(())
 }
 
-/// Whether the header in a backup is this container's: what lies in the volume shows, or the header that is there, which the
-/// same secret opens.
-fn belongs_to(
+/// The header that is there, where what opens the backup opens it and both have the same keys.
+fn present(
     console: Console,
     options: &HeaderRestoreOptions,
     container: &Container,
     backup: &Opened,
     credentials: &Credentials,
-) -> Result<bool> {
-    if backup.shows_data(&*container.storage())? {
-        return Ok(true);
-    }
+) -> Result<Option<Opened>> {
     let header = read_header(container)?;
     let hints = Hints {
         prf: Some(backup.prf),
@@ -153,9 +161,11 @@ fn belongs_to(
     let present =
         interrupt::at_liberty(|| spin(console, "deriving the key", || header.unlock(credentials, &attempt)));
     match present {
-        Ok(unlocked) => Ok(Opened::of_key(&unlocked.volume_key)?.has_same_keys(backup)),
+        Ok(unlocked) => {
+            Ok(Some(Opened::of_key(&unlocked.volume_key)?).filter(|present| present.has_same_keys(backup)))
+        }
         Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
-        Err(_) => Ok(false),
+        Err(_) => Ok(None),
     }
 }
 
@@ -175,7 +185,8 @@ pub(super) fn repair(console: Console, options: &HeaderRepairOptions, container:
     let header = read_header(container)?;
     refuse_signature(path, &*container.storage())?;
     refuse_kernel_use(path)?;
-    check_places(path, container, Consent { is_agreed: options.yes, is_forced: options.force })?;
+    let consent = Consent { is_agreed: options.yes, is_forced: options.force };
+    check_places(path, container, &[START], consent)?;
     options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) =
         unlock_with(console, path, &*header, &options.unlock, None).map_err(|error| match error.kind() {
@@ -189,15 +200,13 @@ pub(super) fn repair(console: Console, options: &HeaderRepairOptions, container:
     let opened = Opened::of_key(&unlocked.volume_key)?;
     let cannot = |error: Error| error.during(format!("cannot repair the header of {}", path.display()));
     check_terminal(options.yes, path)?;
-    if let Some(more) = longer_by(&opened, &*container.storage())? {
-        let reason = format!(
-            "it is {more} bytes longer than the container that its header describes, and what lies in its last 128 KiB may be another's"
-        );
-        if options.yes && !options.force {
-            return Err(needs_force(path, reason));
-        }
-        console.warn(&reason);
-    }
+    let storage = container.storage();
+    let attempt = Attempt { limits: options.unlock.limits(&*header)?, ..Attempt::default() };
+    let headers = seal(console, &opened, &credentials, |locking| {
+        NewHeaders::new(&opened, &*storage, locking, (&credentials, &attempt), &OsRng)
+    })
+    .map_err(cannot)?;
+    check_places(path, container, &headers.areas(), consent)?;
     warn_of_loss(console, path, recognise_data(&*container.storage())?);
     agree(
         &format!(
@@ -207,22 +216,13 @@ pub(super) fn repair(console: Console, options: &HeaderRepairOptions, container:
         ),
         options.yes,
     )?;
-    let storage = container.storage();
-    let headers =
-        seal(console, &opened, &credentials, |locking| NewHeaders::new(&opened, &*storage, locking, &OsRng))
-            .map_err(cannot)?;
     interrupt::check()?;
-    let replaced = keep(console, container, path, options.force)?;
+    let replaced = keep(console, container, path, &headers, options.force)?;
     headers.write(&*storage).map_err(cannot)?;
+    tell_of_copy(console, &opened, &headers, storage.size()?);
     let line = format!("wrote the header of {} and its copy anew", options.unlock.place.name(path));
     tell(console, path, header.describe_unlocked(&unlocked).keyslots, replaced, line);
     Ok(())
-}
-
-/// How many bytes lie behind the container that the header describes.
-fn longer_by(opened: &Opened, storage: &dyn Storage) -> Result<Option<u64>> {
-    let size = storage.size()?;
-    Ok(opened.container_len().and_then(|len| size.checked_sub(len)).filter(|more| *more > 0))
 }
 
 /// Where a header of another format stands, one of these is not written over it: that container would be lost.
@@ -237,7 +237,7 @@ pub(in crate::cli) fn refuse_signature(path: &Path, storage: &dyn Storage) -> Re
 fn warn_of_loss(console: Console, path: &Path, lost: Option<&str>) {
     if let Some(lost) = lost {
         console.warn(&format!(
-            "{} is {lost}: its first and last 128 KiB will be overwritten, which may destroy it",
+            "{} is {lost}: the first 128 KiB and the last of what its header tells will be overwritten, which may destroy it",
             path.display()
         ));
     }
@@ -255,21 +255,21 @@ fn seal<T>(
 }
 
 /// Keeps the places of the headers as they are, at both ends.
-fn keep(console: Console, container: &Container, source: &Path, is_forced: bool) -> Result<Vec<Replaced>> {
-    let ends = ends(container.storage().size()?);
-    let take = |folders: &[PathBuf]| keep_bytes(container, &ends, folders, &OsRng);
-    super::keep(console, container.path(), Some(source), is_forced, take)
+fn keep(
+    console: Console,
+    container: &Container,
+    source: &Path,
+    headers: &NewHeaders,
+    is_forced: bool,
+) -> Result<Vec<Replaced>> {
+    let ranges: Vec<_> = headers.areas().into_iter().chain(headers.strays()).collect();
+    let take = |folders: &[PathBuf]| keep_bytes(container, &ranges, folders, &OsRng);
+    super::keep(console, (container.path(), ""), Some(source), is_forced, take)
 }
 
-/// Refuses to write over what is another's at either end.
-fn check_places(path: &Path, container: &Container, consent: Consent) -> Result<()> {
-    let ranges = &ends(container.storage().size()?);
+/// Refuses to write over what is another's where headers go.
+fn check_places(path: &Path, container: &Container, ranges: &[Range<u64>], consent: Consent) -> Result<()> {
     Overwriting { path, container, format: "veracrypt", ranges, is_known: true }.check(consent)
-}
-
-/// The places of the headers.
-fn ends(size: u64) -> [Range<u64>; 2] {
-    [0..HEADERS_LEN.min(size), size.saturating_sub(HEADERS_LEN).max(HEADERS_LEN.min(size))..size]
 }
 
 fn tell(console: Console, path: &Path, keyslots: Vec<KeyslotInfo>, replaced: Vec<Replaced>, line: String) {
@@ -279,5 +279,5 @@ fn tell(console: Console, path: &Path, keyslots: Vec<KeyslotInfo>, replaced: Vec
 /// Where nothing shows whose container it is.
 const STRANGER: &str = "nothing shows that this header belongs here: the header that is there does not open with it, and nothing \
                         known lies under its keys; if it is another container, its data are lost";
-/// What headers take at either end: that of the normal volume and that of the hidden one.
-const HEADERS_LEN: u64 = 128 << 10;
+/// What headers take at the start: that of the normal volume and that of the hidden one.
+const START: Range<u64> = 0..128 << 10;

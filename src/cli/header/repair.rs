@@ -110,7 +110,7 @@ fn mend(
     let (doubtful, plain): (Vec<_>, Vec<_>) =
         faults.iter().cloned().partition(|fault| fault.needs_consent() || is_uncertain);
     let keep = |lost: &[Range<u64>]| {
-        keep(console, path, None, options.force, |folders| keep_bytes(container, lost, folders, &OsRng))
+        keep(console, (path, ""), None, options.force, |folders| keep_bytes(container, lost, folders, &OsRng))
     };
     let rewrite = |faults: &[CopyFault]| -> Result<_> {
         let kept = keep(&faults.iter().filter_map(CopyFault::lost).collect::<Vec<_>>())?;
@@ -168,7 +168,11 @@ fn repair_by_healing(
         return repair_by_force(console, options, container, header);
     }
     if let Some(left) = header.left_alone(&*container.storage())? {
-        return Err(needs_force(path, left));
+        if options.yes {
+            return Err(needs_force(path, left));
+        }
+        console.warn(&format!("{}: {left}", path.display()));
+        return repair_by_force(console, options, container, header);
     }
     let replaced = keep_damaged(console, container, header)?;
     let lines = header
@@ -193,7 +197,9 @@ fn keep_damaged(console: Console, container: &Container, header: &dyn Header) ->
     let is_none = |copy: &&CopyInfo| matches!(copy.state, CopyState::Damaged | CopyState::Missing);
     let places: Vec<_> =
         copies.iter().filter(is_none).map(|copy| copy.offset..copy.offset.saturating_add(len)).collect();
-    keep(console, container.path(), None, false, |folders| keep_bytes(container, &places, folders, &OsRng))
+    keep(console, (container.path(), ""), None, false, |folders| {
+        keep_bytes(container, &places, folders, &OsRng)
+    })
 }
 
 /// Writes both copies anew as the one that was unlocked, whatever stands in their places.

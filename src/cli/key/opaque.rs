@@ -48,12 +48,7 @@ pub(super) fn change(
         spin(console, "deriving the key", || {
             let storage = container.storage();
             let attempt = Attempt { limits: options.unlock.limits(header)?, ..Attempt::default() };
-            NewHeaders::new(&opened, &*storage, &locking, &OsRng)?.forgetting(
-                &opened,
-                &*storage,
-                (&old, &attempt),
-                &OsRng,
-            )
+            NewHeaders::new(&opened, &*storage, &locking, (&old, &attempt), &OsRng)
         })
     })?;
     interrupt::check()?;
@@ -63,6 +58,7 @@ pub(super) fn change(
     let edited = Edited { container: path, keyslot: 0, kind: "password", keyslots, recovery_key: None };
     let which = if opened.place.is_hidden() { "the hidden volume in " } else { "" };
     console.done(&edited, |_| format!("changed what opens {which}{}", path.display()));
+    tell_of_copy(console, &opened, &headers, container.storage().size()?);
     for offset in headers.left_behind() {
         console.note(&format!(
             "the container is longer than its header says: an old copy of the header, at byte {offset}, opened with the old password and was overwritten"
@@ -72,6 +68,17 @@ pub(super) fn change(
         "copies of the container and backups of its header from before still open with the old password",
     );
     Ok(())
+}
+
+/// Says where the copy of the header stands in what is longer than the container.
+pub(in crate::cli) fn tell_of_copy(console: Console, opened: &Opened, headers: &NewHeaders, len: u64) {
+    let Some(end) = opened.container_len() else { return };
+    let (more, at) = (len.saturating_sub(end), headers.copy_at());
+    if at < end && more >= COPIES_LEN {
+        console.note(&format!(
+            "{more} bytes lie behind the container and stay as they are: its backup header is at byte {at}, where the container ends"
+        ));
+    }
 }
 
 /// What keyslots have and these headers do not.
@@ -90,3 +97,6 @@ fn check(options: &KeyChangeOptions) -> Result<()> {
     }
     Ok(())
 }
+
+/// What the copies take at a container's end.
+const COPIES_LEN: u64 = 128 << 10;

@@ -8,7 +8,7 @@ use strongroom::{
 };
 
 use super::{Resizing, opened_anew, report};
-use crate::cli::{args::ResizeOptions, output::Console, pin, progress::spin};
+use crate::cli::{args::ResizeOptions, mounting::make_whole, output::Console, pin, progress::spin};
 
 /// Makes a container smaller that nobody has mounted, where nothing in it needs what goes.
 pub(super) fn make_smaller(
@@ -17,7 +17,7 @@ pub(super) fn make_smaller(
     (container, header, unlocked): (&Container, &dyn Header, &Unlocked),
     size: u64,
 ) -> Result<()> {
-    header.prepare_writing(&*container.storage(), unlocked)?;
+    make_whole(console, &options.container, container, (header, unlocked))?;
     let shrinkage = header.shrinkage(unlocked, size)?;
     let format = header.describe().format;
     spin(console, "making it smaller", || {

@@ -172,7 +172,7 @@ impl Header for Locked {
         Opened::of_key(&key)?.unlock(self)
     }
 
-    fn check_unlocked(&self, unlocked: &Unlocked) -> Vec<Finding> {
+    fn check_unlocked(&self, _: &dyn Storage, unlocked: &Unlocked) -> Vec<Finding> {
         match Opened::of_key(&unlocked.volume_key) {
             Ok(opened) => opened.findings(self),
             Err(error) => vec![Finding::error("header", error.reason())],

@@ -17,9 +17,7 @@ use crate::{
     error::{Error, Result},
     format::{
         Header,
-        luks::{
-            MAGIC, MAGIC_IN_REENCRYPTION, header_of, is_partitioned_over, magic_at, version::Version,
-        },
+        luks::{MAGIC, MAGIC_IN_REENCRYPTION, header_of, is_partitioned_over, magic_at, version::Version},
     },
     storage::Storage,
 };

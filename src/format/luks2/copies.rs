@@ -2,10 +2,13 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
+use std::ops::Range;
+
 use super::{
     copy::{CopyIndex, HeaderCopy},
     error::HeaderError,
     layout::{HEADER_LENS, SECOND_MAGIC, VERSION},
+    remains::Remains,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -27,6 +30,8 @@ pub(super) struct Copies {
     pub(super) current: HeaderCopy,
     index: CopyIndex,
     other: Found,
+    /// What is there where the other one is not whole.
+    remains: Option<Remains>,
     /// Where the second one stands or belongs.
     second_offset: u64,
 }
@@ -72,7 +77,11 @@ impl Copies {
             (first, Ok(second)) => (CopyIndex::Second, second, first),
             (Err(HeaderError::NoMagic), Err(error)) | (Err(error), Err(_)) => return Err(error.into()),
         };
-        Ok(Self { current, index, other, second_offset })
+        let remains = match &other {
+            Ok(_) => None,
+            Err(_) => Some(Remains::read(place, index.other(), &current)?),
+        };
+        Ok(Self { current, index, other, remains, second_offset })
     }
 
     /// Which of the two counts.
@@ -103,13 +112,15 @@ impl Copies {
         if self.stranger().is_some() {
             return Err(Error::new(ErrorKind::Exists, "a header copy belongs to another container"));
         }
-        if self.index == CopyIndex::Second
-            && let Some(occupant) = occupant(storage)?
-        {
-            let reason = format!("{occupant} is in the place of the first header copy");
-            return Err(Error::new(ErrorKind::Exists, reason)); // L2-HDR-07
+        if let Some(sequence) = self.lost_update() {
+            let (name, own) = (self.name_of_other(), self.current.sequence);
+            let reason = format!(
+                "the {name} header copy is damaged, and may have been newer (sequence {sequence}, the other one {own})"
+            );
+            return Err(Error::new(ErrorKind::Exists, reason)
+                .with_hint("header repair keeps it in a file and writes it anew; then do this again"));
         }
-        Ok(())
+        self.check_place(storage).map_err(|error| Error::new(ErrorKind::Exists, error.reason()))
     }
 
     /// L2-EDIT-04: makes sure that the copy that counts is on the medium before the other is touched. What was read may be in
@@ -139,7 +150,11 @@ impl Copies {
             Err(_) => CopyState::Damaged,
         };
         let current = (CopyState::Current, Some(self.current.sequence));
-        let other = (state, self.other.as_ref().ok().map(|copy| copy.sequence));
+        let told = match self.remains {
+            Some(Remains::Newer { sequence, .. }) => Some(sequence),
+            _ => self.other.as_ref().ok().map(|copy| copy.sequence),
+        };
+        let other = (state, told);
         let (first, second) = match self.index {
             CopyIndex::First => (current, other),
             CopyIndex::Second => (other, current),
@@ -159,23 +174,44 @@ impl Copies {
         Ok(Some(format!("the {name} header copy was {state} and has been rewritten from the other")))
     }
 
-    /// Refuses writing where something else has taken the first copy's place: what was made since may lie in the data (L2-HDR-07).
+    /// Refuses writing where something else has taken a copy's place, or the damaged copy was the newer one for sure: what was made
+    /// since may lie in the data, or open the container no more (L2-HDR-07 to -09).
     ///
     /// # Errors
     /// `Unsupported`.
     pub(super) fn check_place(&self, storage: &dyn Storage) -> Result<()> {
-        let occupant = if self.index == CopyIndex::Second { occupant(storage)? } else { None };
-        let Some(occupant) = occupant else { return Ok(()) };
-        let reason = format!(
-            "{occupant} is in the place of its first header copy, and what belongs to that may lie in the data"
-        );
-        Err(Error::new(ErrorKind::Unsupported, reason).with_hint(
-            "--read-only opens it, to copy the files off; if it is this container that counts, header repair --scan makes it whole, after \
-             asking",
-        ))
+        let name = self.name_of_other();
+        let (reason, hint) = match self.against_writing(storage)? {
+            None => return Ok(()),
+            Some(Against::Occupant(occupant)) => (
+                format!(
+                    "{occupant} is in the place of its {name} header copy, and what belongs to that may lie in the data"
+                ),
+                "--read-only opens it, to copy the files off; if it is this container that counts, header repair --scan makes it whole, \
+                 after asking",
+            ),
+            Some(Against::Foreign) => (
+                format!(
+                    "what stands in the place of its {name} header copy is nothing of its header, and may be somebody's"
+                ),
+                "--read-only opens it, to copy the files off; if it is this container that counts, header repair makes it whole, after \
+                 asking, and keeps what was there in a file",
+            ),
+            Some(Against::Newer { sequence, is_whole }) => (
+                self.newer(sequence),
+                if is_whole {
+                    "header repair --scan puts that copy back; header repair --force goes back to the older one; --read-only opens it as it is"
+                } else {
+                    "a header backup from after the last change puts it right; header repair --force goes back to the older copy; \
+                     --read-only opens it as it is"
+                },
+            ),
+        };
+        Err(Error::new(ErrorKind::Unsupported, reason).with_hint(hint))
     }
 
-    /// Why [`Self::heal`] does not rewrite a copy that is not as good as the current one: something else is in its place.
+    /// Why [`Self::heal`] does not rewrite a copy that is not as good as the current one: something else is in its place, or a newer
+    /// one was.
     pub(super) fn left_alone(&self, storage: &dyn Storage) -> Result<Option<String>> {
         let Some(state) = self.fault_of_other() else { return Ok(None) };
         let name = self.name_of_other();
@@ -184,11 +220,71 @@ impl Copies {
                 "the {name} header copy belongs to another container ({uuid}) and was left alone"
             )));
         }
-        // L2-HDR-07
-        let occupant = if self.index == CopyIndex::Second { occupant(storage)? } else { None };
-        Ok(occupant.map(|occupant| {
-            format!("the {name} header copy is {state} and was left alone: {occupant} is in its place")
+        Ok(self.against_writing(storage)?.map(|against| match against {
+            Against::Occupant(occupant) => {
+                format!("the {name} header copy is {state} and was left alone: {occupant} is in its place")
+            }
+            Against::Foreign => {
+                format!("the {name} header copy is {state} and was left alone: what is in its place is nothing of its header")
+            }
+            Against::Newer { sequence, .. } => self.newer(sequence),
         }))
+    }
+
+    /// What its owner should know where nothing is written.
+    pub(super) fn doubt(&self) -> Option<String> {
+        match self.remains? {
+            Remains::Newer { sequence, .. } => Some(self.newer(sequence)),
+            Remains::Foreign => Some(format!(
+                "what stands in the place of its {} header copy is nothing of its header",
+                self.name_of_other()
+            )),
+            Remains::Own | Remains::Nothing => None,
+        }
+    }
+
+    /// The sequence id of a damaged copy that an update may have written whole, or not to its end: which of the two, nobody can tell
+    /// (L2-HDR-09).
+    fn lost_update(&self) -> Option<u64> {
+        match self.remains? {
+            Remains::Newer { sequence, is_whole: false }
+                if Some(sequence) == self.current.sequence.checked_add(1) =>
+            {
+                Some(sequence)
+            }
+            _ => None,
+        }
+    }
+
+    /// The bytes that [`Self::heal`] overwrites and that may have been a newer header.
+    pub(super) fn at_stake(&self) -> Option<Range<u64>> {
+        self.lost_update()?;
+        let start = self.index.other().offset(self.current.header_len);
+        Some(start..start.saturating_add(self.current.header_len))
+    }
+
+    /// What is against writing under the copy that counts.
+    fn against_writing(&self, storage: &dyn Storage) -> Result<Option<Against>> {
+        if self.index == CopyIndex::Second
+            && let Some(occupant) = occupant(storage)?
+        {
+            return Ok(Some(Against::Occupant(occupant))); // L2-HDR-07
+        }
+        Ok(match self.remains {
+            Some(Remains::Foreign) => Some(Against::Foreign), // L2-HDR-08
+            Some(Remains::Newer { sequence, is_whole }) if self.lost_update().is_none() => {
+                Some(Against::Newer { sequence, is_whole }) // L2-HDR-09
+            }
+            _ => None,
+        })
+    }
+
+    fn newer(&self, sequence: u64) -> String {
+        let (name, own) = (self.name_of_other(), self.current.sequence);
+        format!(
+            "the {name} header copy is damaged, and is newer (sequence {sequence}, the other one {own}): passwords added or changed since \
+             are lost without it"
+        )
     }
 
     const fn name_of_other(&self) -> &'static str {
@@ -207,6 +303,16 @@ impl Copies {
             Err(_) => Some("damaged"),
         }
     }
+}
+
+/// What keeps a container from being written to.
+enum Against {
+    /// Another format's signature in the first copy's place.
+    Occupant(&'static str),
+    /// Bytes that are none of the header's.
+    Foreign,
+    /// What is left of a newer copy.
+    Newer { sequence: u64, is_whole: bool },
 }
 
 /// Whose signature stands at the container's start, if another format's does: over such a place nothing is repaired, and a

@@ -125,6 +125,31 @@ impl HeaderCopy {
         })
     }
 
+    /// The copy `index` that these bytes are.
+    pub(super) fn of_bytes(
+        raw: Box<RawHeader>,
+        json: Vec<u8>,
+        index: CopyIndex,
+        is_detached: bool,
+    ) -> Result<Self, HeaderError> {
+        let offset = index.offset(raw.header_len.get());
+        let header_len = check_place(&raw, index, offset)?;
+        if BINARY_LEN_64.checked_add(u64::try_from(json.len()).unwrap_or(u64::MAX)) != Some(header_len) {
+            return Err(HeaderError::HeaderLen { len: header_len });
+        }
+        Self::parse(raw, json, header_len, is_detached)
+    }
+
+    /// The binary header.
+    pub(super) const fn raw(&self) -> &RawHeader {
+        &self.raw
+    }
+
+    /// The JSON area.
+    pub(super) fn json(&self) -> &[u8] {
+        &self.json
+    }
+
     /// The first header of a new container, `header_len` bytes a copy.
     ///
     /// # Errors

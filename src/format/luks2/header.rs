@@ -355,6 +355,14 @@ impl Header for Luks2Header {
         self.copies.left_alone(header_of(storage))
     }
 
+    fn warnings(&self, _: &Unlocked) -> Vec<String> {
+        self.copies.doubt().into_iter().collect()
+    }
+
+    fn at_stake(&self) -> Vec<Range<u64>> {
+        self.copies.at_stake().into_iter().collect()
+    }
+
     fn prepare_writing(&self, storage: &dyn Storage, unlocked: &Unlocked) -> Result<Vec<String>> {
         for (_, crypt) in self.metadata().plan()?.segments {
             Encryption::parse(&crypt.encryption, unlocked.volume_key.len())?.check_writable()?;

@@ -16,6 +16,7 @@ mod layout;
 mod limited;
 mod metadata;
 mod orphan;
+mod remains;
 mod segment;
 #[cfg(test)]
 mod tests;

@@ -188,6 +188,112 @@ fn the_newer_copy_counts() {
     assert!(info.details.iter().any(|detail| detail.value == "newer, keyslots 0"), "{:?}", info.details);
 }
 
+/// What `there` in the place of the copy at `at` keeps from being done, and what is said of that.
+fn refused(at: usize, there: &[u8]) -> Option<String> {
+    let mut bytes = container(&metadata());
+    bytes[at..at + HEADER_LEN].copy_from_slice(there);
+    let storage = MemoryStorage::new(bytes.clone());
+    let header = Luks2.read_header(&storage).unwrap();
+    let unlocked = header.unlock(&secret(b"secret"), &Attempt::default()).unwrap();
+    match header.prepare_writing(&storage, &unlocked) {
+        Ok(lines) => {
+            assert_eq!(lines.len(), 1);
+            assert!(storage.to_vec() != bytes);
+            None
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert!(storage.to_vec() == bytes, "nothing was written");
+            assert!(header.left_alone(&storage).unwrap().is_some());
+            assert_eq!(header.warnings(&unlocked).len(), 1);
+            Some(error.reason().to_owned())
+        }
+    }
+}
+
+#[test]
+fn bytes_that_are_none_of_the_headers_are_not_written_over() {
+    // proves: L2-HDR-08
+    let at_zeros = |offset: usize, bytes: &[u8]| {
+        let mut there = vec![0; HEADER_LEN];
+        there[offset..offset + bytes.len()].copy_from_slice(bytes);
+        there
+    };
+    let noise: Vec<u8> = (0..HEADER_LEN).map(|at| HashKind::Sha256.digest(&[&at.to_le_bytes()])[0]).collect();
+    let text = b"what somebody wrote here ".repeat(HEADER_LEN / 25 + 1)[..HEADER_LEN].to_vec();
+    let mut stranger = copy(*b"LUKS\xba\xbe", 0, 3, &metadata());
+    stranger[..6].fill(0);
+    stranger[168..204].copy_from_slice(b"00000000-1111-4222-8333-444444444444");
+    for at in [0, HEADER_LEN] {
+        for there in [
+            noise.clone(),
+            text.clone(),
+            vec![0xff; HEADER_LEN],
+            stranger.clone(),
+            at_zeros(0, b"ReFS"),
+            at_zeros(0x58, b"CS"),
+            at_zeros(1024, b"BD"),
+            at_zeros(8192, &[0x19, 0x54, 0x01, 0x09]),
+        ] {
+            let said =
+                refused(at, &there).unwrap_or_else(|| panic!("written over at {at}: {:?}", &there[..8]));
+            assert!(said.contains("is nothing of its header, and may be somebody's"), "{said}");
+        }
+    }
+    // What is left of a copy is known by its UUID, or by its text.
+    for (at, magic) in [(0, *b"LUKS\xba\xbe"), (HEADER_LEN, *b"SKUL\xba\xbe")] {
+        let whole = copy(magic, at, 3, &metadata());
+        for (lost, byte) in
+            [(0..6, 0), (0..512, 0), (0..4096, 0), (512..HEADER_LEN, 0), (5000..5008, 0xff), (170..174, 7)]
+        {
+            let mut there = whole.clone();
+            there[lost].fill(byte);
+            assert_eq!(refused(at, &there), None);
+        }
+        assert_eq!(refused(at, &[0; HEADER_LEN]), None);
+    }
+}
+
+#[test]
+fn a_newer_copy_that_was_damaged_is_no_reason_to_go_back_to_the_older_one() {
+    // proves: L2-HDR-09
+    let newer = with("/tokens/0", json!({"type": "newer", "keyslots": ["0"]}));
+    for (at, magic) in [(0, *b"LUKS\xba\xbe"), (HEADER_LEN, *b"SKUL\xba\xbe")] {
+        let next = copy(magic, at, 4, &newer);
+        let mut wiped = next.clone();
+        wiped[..6].fill(0);
+        let said = refused(at, &wiped).unwrap();
+        assert!(said.contains("is damaged, and is newer (sequence 4, the other one 3)"), "{said}");
+        // Two updates are more than a power cut leaves out.
+        let mut later = copy(magic, at, 5, &newer);
+        later[4100] ^= 1;
+        let said = refused(at, &later).unwrap();
+        assert!(said.contains("sequence 5"), "{said}");
+
+        // One update may be half written: what is there is kept, and the other copy counts.
+        let mut flipped = next.clone();
+        flipped[4100] ^= 1;
+        let mut bytes = container(&metadata());
+        bytes[at..at + HEADER_LEN].copy_from_slice(&flipped);
+        let header = read(bytes.clone());
+        let place = u64::try_from(at).unwrap();
+        assert_eq!(header.at_stake(), [place..place + (16 << 10)]);
+        let told = header.describe().headers;
+        let damaged = told.iter().find(|copy| copy.state == CopyState::Damaged).unwrap();
+        assert_eq!((damaged.offset, damaged.sequence), (place, Some(4)));
+        let unlocked = header.unlock(&secret(b"secret"), &Attempt::default()).unwrap();
+        let editor = header.editor(&unlocked).unwrap();
+        let storage = MemoryStorage::new(bytes.clone());
+        assert_eq!(editor.commit(&storage).unwrap_err().kind(), ErrorKind::Exists);
+        assert!(storage.to_vec() == bytes);
+        assert_eq!(refused(at, &flipped), None);
+        // The same text under a spoilt number says nothing more.
+        let mut spoilt = copy(magic, at, 3, &metadata());
+        spoilt[20] ^= 1;
+        assert_eq!(refused(at, &spoilt), None);
+    }
+}
+
 #[test]
 fn a_second_copy_under_another_format_is_no_container_and_not_repaired() {
     // proves: L2-HDR-07

@@ -557,7 +557,10 @@ mod tests {
         let whole = NativeHeader::read(&MemoryStorage::new(MOVING.to_vec())).unwrap();
         let password = Password::copy_of(b"correct horse battery staple").unwrap();
         let credentials = Credentials::Password { password, keyfiles: Vec::new() };
-        header.check_unlocked(&whole.unlock(&credentials, &Attempt::default()).unwrap())
+        header.check_unlocked(
+            &MemoryStorage::new(image.to_vec()),
+            &whole.unlock(&credentials, &Attempt::default()).unwrap(),
+        )
     }
 
     fn severity_of_records(image: &[u8]) -> Severity {

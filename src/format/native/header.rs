@@ -458,7 +458,7 @@ impl Header for NativeHeader {
         slots.map(|_| "whether the records in its work areas are its own, without which it opens read-only")
     }
 
-    fn check_unlocked(&self, unlocked: &Unlocked) -> Vec<Finding> {
+    fn check_unlocked(&self, _: &dyn Storage, unlocked: &Unlocked) -> Vec<Finding> {
         let key = &unlocked.volume_key;
         let mut findings = check_macs(&self.copies, self.actual_len, key);
         if let Ok(good) = self.authentic(key)

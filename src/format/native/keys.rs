@@ -25,6 +25,7 @@ const RECORD_LABEL: &[u8] = b"strongroom/v1/reencryption-record";
 const BLOCK_HASH_LABEL: &[u8] = b"strongroom/v1/reencryption-block";
 const CHUNK_LABEL: &[u8] = b"strongroom/v1/reencryption-chunk";
 const PIECE_MAP_LABEL: &[u8] = b"strongroom/v1/piece-map";
+const GROWTH_LABEL: &[u8] = b"strongroom/v1/growth";
 const RECOVERY_LABEL: &[u8] = b"strongroom/v1/recovery-key";
 const FIDO2_LABEL: &[u8] = b"strongroom/v1/fido2";
 
@@ -142,6 +143,12 @@ pub(super) fn chunk_key(new_key: &VolumeKey, uuid: &[u8; 16]) -> Result<DerivedK
 /// PCS-MAP-03: the key of the MAC of the piece map of a container that is a folder of pieces.
 pub fn piece_map_key(volume_key: &VolumeKey, uuid: &[u8; 16]) -> Result<DerivedKey> {
     kdf::hkdf_sha512(volume_key.expose(), uuid, PIECE_MAP_LABEL, MAC_KEY_LEN)
+}
+
+/// NAT-SIZE-08: what marks the end that a container is about to get.
+pub(super) fn growth_mark(volume_key: &VolumeKey, uuid: &[u8; 16], lens: [u64; 2]) -> Result<[u8; 64]> {
+    let key = kdf::hkdf_sha512(volume_key.expose(), uuid, GROWTH_LABEL, MAC_KEY_LEN)?;
+    Ok(hash::hmac_sha512(key.expose(), &[lens.map(u64::to_le_bytes).as_flattened()]))
 }
 
 /// The Argon2id costs that a keyslot names.

@@ -11,7 +11,8 @@ use std::{ops::Range, sync::Arc};
 use super::{
     copies::{Copies, Found, Place},
     copy::HeaderCopy,
-    layout::{ALIGNMENT, COPY_LEN_U64, MAGIC, MAX_DATA_LEN, SUPERBLOCK_LEN_U64, TAIL_LEN},
+    keys,
+    layout::{ALIGNMENT, COPY_LEN, COPY_LEN_U64, MAGIC, MAX_DATA_LEN, SUPERBLOCK_LEN_U64, TAIL_LEN},
     ledger::Ledger,
     superblock::{CopyIndex, Geometry, Superblock},
     update::make_durable,
@@ -23,7 +24,10 @@ use crate::{
         secret::VolumeKey,
     },
     error::{Error, ErrorKind, Result},
-    format::{End, Growth, Provision, growth::check_larger},
+    format::{
+        End, Growth, Provision,
+        growth::{Mark, check_larger, occupied},
+    },
     storage::Storage,
     text::exact_size,
 };
@@ -82,16 +86,43 @@ impl NativeGrowth {
         }
     }
 
-    /// NAT-SIZE-03: writes the new copy B but for its magic, and what belongs behind it.
+    /// NAT-SIZE-08: what tells that a growth from the old end to this one was begun.
+    fn mark_of(&self, container_len: u64) -> Result<Mark> {
+        let lens = [self.old().container_len, container_len];
+        let bytes = keys::growth_mark(&self.key, &self.new.superblock.uuid, lens)?.to_vec();
+        Ok(Mark { at: container_len.saturating_sub(MARK_LEN), bytes })
+    }
+
+    /// NAT-SIZE-08: whether all of a copy B but its magic stands where it belongs in a container of this length.
+    fn has_new_copy(&self, storage: &dyn Storage, container_len: u64) -> bool {
+        let tail_len = self.old().container_len.saturating_sub(self.old().backup_offset);
+        let mut bytes = vec![0; COPY_LEN];
+        let at = container_len.saturating_sub(tail_len);
+        if storage.read_exact_at(&mut bytes, at).is_err() {
+            return false;
+        }
+        for (byte, &of_magic) in bytes.iter_mut().zip(&MAGIC) {
+            *byte = of_magic;
+        }
+        HeaderCopy::parse(&bytes).is_ok_and(|copy| {
+            copy.superblock.geometry.container_len == container_len && copy.check_mac(&self.key).is_ok()
+        })
+    }
+
+    /// NAT-SIZE-03: writes the new copy B but for its magic, and what belongs behind it. The mark goes last: from then on the copy
+    /// shows what it did (NAT-SIZE-08).
     fn prepare_new_end(&self, storage: &dyn Storage) -> Result<()> {
         let new = self.geometry();
+        let mark = self.mark_of(new.container_len)?.place();
         clear(storage, self.to_clear())?;
         // What a growth that was broken off may have left there of a copy loses its magic before anything else.
         storage.write_all_at(&[0; MAGIC.len()], new.backup_offset)?;
         storage.sync_data()?;
-        overwrite(storage, new.backup_offset..new.container_len, None)?;
+        overwrite(storage, new.backup_offset..mark.start, None)?;
         storage.sync_data()?;
-        self.new.for_index(CopyIndex::B, &self.key)?.write_all_but_magic(storage)
+        self.new.for_index(CopyIndex::B, &self.key)?.write_all_but_magic(storage)?;
+        overwrite(storage, mark, None)?;
+        Ok(storage.sync_data()?)
     }
 }
 
@@ -120,6 +151,31 @@ impl Growth for NativeGrowth {
 
     fn check(&self, storage: &dyn Storage) -> Result<()> {
         refuse_detached(storage)
+    }
+
+    /// NAT-SIZE-08.
+    fn overwrites(&self, storage: &dyn Storage) -> Result<Option<Range<u64>>> {
+        if self.is_done() {
+            return Ok(None);
+        }
+        let (old, new) = (self.old().container_len, self.container_len());
+        let actual = self.actual_len.saturating_sub(self.actual_len.checked_rem(ALIGNMENT).unwrap_or(0));
+        let mut from = old;
+        let mut marks = Vec::new();
+        for end in [new, actual].into_iter().filter(|end| *end > old) {
+            marks.push((end, self.mark_of(end)?));
+            if self.has_new_copy(storage, end) {
+                from = from.max(end);
+            }
+        }
+        occupied(storage, from..new, &marks)
+    }
+
+    fn mark(&self, storage: &dyn Storage) -> Result<()> {
+        if self.is_done() {
+            return Ok(());
+        }
+        self.mark_of(self.container_len())?.put(storage)
     }
 
     fn end(&self, storage: &dyn Storage) -> Result<End> {
@@ -314,6 +370,8 @@ pub(super) fn refuse_detached(storage: &dyn Storage) -> Result<()> {
     ))
 }
 
+/// The mark's size in bytes.
+const MARK_LEN: u64 = 64;
 /// The work areas by number.
 const FRONT: usize = 0;
 const TAIL: usize = 1;

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::{
     Opened, Place, VolumeHeader,
+    chain::Use,
     create::{HEADERS_LEN, slots_of_noise},
     layout::{SLOT_LEN, UNIT},
     seal::{Locking, Sealed},
@@ -13,9 +14,13 @@ use super::{
 use crate::{
     crypto::{rng::Rng, secret::LockedBytes},
     error::{Error, ErrorKind, Result},
-    format::Growth,
+    format::{
+        Growth,
+        growth::{Mark, occupied},
+    },
     storage::Storage,
     text::exact_size,
+    units::{Sector, SectorSize},
 };
 
 /// A VeraCrypt container that grows, with the headers for its new size.
@@ -26,6 +31,8 @@ pub(super) struct VeraCryptGrowth {
     new_len: u64,
     /// For the slots at the new end, and for those at the old end, which become data.
     noise: [Vec<u8>; 2],
+    /// What tells of it at the new end, and at the medium's present one: an earlier one may have been meant to go so far.
+    marks: [(u64, Mark); 2],
 }
 
 impl VeraCryptGrowth {
@@ -70,11 +77,20 @@ impl VeraCryptGrowth {
                 .with_hint("to make it smaller, make a new container and copy the files"));
         }
         let header = larger(&opened.header, new_len.saturating_sub(old_len))?;
+        let present_end = container_len.saturating_sub(container_len.checked_rem(UNIT).unwrap_or(0));
+        let mark = opened.growth_mark(old_len, new_len)?;
+        let mut new_slots = slots_of_noise(rng)?;
+        // It stays there: without the key it looks like everything around it.
+        let at = usize::try_from(mark.at.saturating_sub(Self::tail(new_len))).unwrap_or(usize::MAX);
+        for (byte, &marking) in new_slots.iter_mut().skip(at).zip(&mark.bytes) {
+            *byte = marking;
+        }
         Ok(Self {
             sealed: Sealed::pair(&header, opened.encryption, locking, rng)?,
             old_len,
             new_len,
-            noise: [slots_of_noise(rng)?, slots_of_noise(rng)?],
+            noise: [new_slots, slots_of_noise(rng)?],
+            marks: [(new_len, mark), (present_end, opened.growth_mark(old_len, present_end)?)],
         })
     }
 
@@ -93,8 +109,23 @@ impl Growth for VeraCryptGrowth {
         self.new_len.saturating_sub(HEADERS_LEN.saturating_mul(2))
     }
 
+    /// The slots at the new end come later.
     fn to_fill(&self) -> Range<u64> {
+        self.old_len..Self::tail(self.new_len)
+    }
+
+    fn to_reserve(&self) -> Range<u64> {
         self.old_len..self.new_len
+    }
+
+    fn overwrites(&self, storage: &dyn Storage) -> Result<Option<Range<u64>>> {
+        occupied(storage, self.old_len..self.new_len, &self.marks)
+    }
+
+    /// VC-GROW-04.
+    fn mark(&self, storage: &dyn Storage) -> Result<()> {
+        let [(_, mark), _] = &self.marks;
+        mark.put(storage)
     }
 
     /// VC-GROW-02: the copies at the new end, then the header, and only then the copies at the old end go.
@@ -116,6 +147,25 @@ impl Growth for VeraCryptGrowth {
         Ok(storage.sync_data()?)
     }
 }
+
+impl Opened {
+    /// What tells that a growth from `old_len` bytes to `new_len` was begun (VC-GROW-04): a sector behind the backup header's, under the
+    /// volume's own keys.
+    ///
+    /// # Errors
+    /// `Unsupported` for keys that are not used.
+    pub(super) fn growth_mark(&self, old_len: u64, new_len: u64) -> Result<Mark> {
+        let at = new_len.saturating_sub(SLOT_LEN).saturating_sub(UNIT);
+        let mut bytes = [MARK, &old_len.to_le_bytes(), &new_len.to_le_bytes()].concat();
+        bytes.resize(usize::try_from(UNIT).unwrap_or_default(), 0);
+        let cipher = self.encryption.keyed(self.header.keys.as_slice(), Use::Data)?;
+        cipher.encrypt(&mut bytes, SectorSize::B512, Sector(at.div_euclid(UNIT)));
+        Ok(Mark { at, bytes })
+    }
+}
+
+/// What a mark says before the two sizes.
+const MARK: &[u8] = b"strongroom/growth";
 
 /// The same header for a volume of `more` bytes more.
 fn larger(header: &VolumeHeader, more: u64) -> Result<VolumeHeader> {

@@ -258,9 +258,9 @@ impl Header for Locked {
         Opened::of_key(&key)?.unlock(self.container_len)
     }
 
-    fn check_unlocked(&self, unlocked: &Unlocked) -> Vec<Finding> {
+    fn check_unlocked(&self, storage: &dyn Storage, unlocked: &Unlocked) -> Vec<Finding> {
         match Opened::of_key(&unlocked.volume_key) {
-            Ok(opened) => opened.findings(self.container_len),
+            Ok(opened) => opened.findings(storage, self.container_len),
             Err(error) => vec![Finding::error("header", error.reason())],
         }
     }

@@ -17,6 +17,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     format::{Detail, Finding, HeaderInfo, KeyslotInfo, Object, Unlocked},
     mapping::{Holes, Layout, Mapping, Segment},
+    storage::{Storage, holds_zeros},
     units::{Sector, SectorSize},
 };
 
@@ -247,7 +248,7 @@ impl Opened {
     }
 
     /// What `check` tells of it.
-    pub(super) fn findings(&self, container_len: u64) -> Vec<Finding> {
+    pub(super) fn findings(&self, storage: &dyn Storage, container_len: u64) -> Vec<Finding> {
         let header = &self.header;
         let mut findings = vec![Finding::info(self.place.name(), "opens, and is whole by its checksums")];
         findings.extend(self.finding_of_original());
@@ -272,7 +273,7 @@ impl Opened {
                 let error = HeaderError::CutOff { end: data.end, container_len };
                 findings.push(Finding::error(Object::Data, error.to_string()));
             }
-            findings.extend(self.finding_of_end(data, container_len));
+            findings.extend(self.finding_of_end(storage, data, container_len));
             if self.encryption.mode == Mode::Xts && data.len > MOST_FOR_ONE_KEY {
                 let message = "more than 1 TiB under one key, beyond what IEEE 1619 recommends for XTS";
                 findings.push(Finding::info("cipher", message));
@@ -282,7 +283,7 @@ impl Opened {
     }
 
     /// What `check` tells of a container that does not end where the backup headers behind the data do (VC-DATA-08).
-    fn finding_of_end(&self, data: Data, container_len: u64) -> Option<Finding> {
+    fn finding_of_end(&self, storage: &dyn Storage, data: Data, container_len: u64) -> Option<Finding> {
         let has_copies = self.place == Place::Normal && self.header.version >= 4 && self.header.flags == 0;
         let end = data.end.saturating_add(HEADERS_LEN);
         if !has_copies || data.start != HEADERS_LEN || data.is_cut_off() {
@@ -296,11 +297,36 @@ impl Opened {
             return Some(Finding::error("backup headers", message));
         }
         let more = container_len.saturating_sub(end);
+        if more < HEADERS_LEN {
+            return None;
+        }
+        let why = match self.follows(storage, end, container_len) {
+            Ok(Following::Growth) => {
+                format!("a resize was broken off, and the same command (to {container_len} bytes) finishes it")
+            }
+            Ok(Following::Zeros) => "zeros follow it: it was padded, or a resize was broken off".to_owned(),
+            Ok(Following::Bytes) | Err(_) => {
+                "what follows it is another's, or padding, or of a resize that an older version did not finish: resize does not take it \
+                 unasked"
+                    .to_owned()
+            }
+        };
         let message = format!(
-            "the container is {more} bytes longer than its volume: a resize was broken off, and the same command (to {container_len} bytes) finishes it, or the container was padded; until then the backup headers, at byte {}, are not found",
+            "the container is {more} bytes longer than its volume: {why}; its backup headers are at byte {}, where it ends, and not where \
+             programs look",
             data.end
         );
-        (more >= HEADERS_LEN).then(|| Finding::warning("backup headers", message))
+        Some(Finding::warning("backup headers", message))
+    }
+
+    /// What stands behind the container, from `end` to the end of `storage`.
+    fn follows(&self, storage: &dyn Storage, end: u64, container_len: u64) -> Result<Following> {
+        let len = container_len.min(storage.size()?);
+        let present_end = len.saturating_sub(len.checked_rem(UNIT).unwrap_or(0));
+        if self.encryption.mode == Mode::Xts && self.growth_mark(end, present_end)?.stands(storage)? {
+            return Ok(Following::Growth);
+        }
+        Ok(if holds_zeros(storage, end..len)? { Following::Zeros } else { Following::Bytes })
     }
 
     fn cost(&self) -> Option<Cost> {
@@ -325,6 +351,16 @@ impl Opened {
     pub const fn family(&self) -> Family {
         self.header.family
     }
+}
+
+/// What follows a container.
+enum Following {
+    /// A growth that was begun.
+    Growth,
+    /// Nothing.
+    Zeros,
+    /// Something.
+    Bytes,
 }
 
 /// Bytes of a container as sectors of the volume whose data these are.

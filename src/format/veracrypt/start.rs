@@ -7,11 +7,14 @@ use super::{
     chain::Use,
     create::{HEADERS_LEN, RESERVE, SMALL, SMALL_RESERVE},
     header::HeaderError,
-    layout::UNIT,
+    layout::{HEADER_LEN, SLOT_LEN, UNIT},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    format::signature::{self, HEAD_LEN},
+    format::{
+        looks_random,
+        signature::{self, HEAD_LEN},
+    },
     storage::Storage,
     units::{Sector, SectorSize},
 };
@@ -67,14 +70,17 @@ impl Opened {
     /// # Errors
     /// `Unsupported`; what reading gave.
     pub(super) fn check_occupant(&self, storage: &dyn Storage) -> Result<()> {
-        let known = signature::recognise(&signature::read_head(storage)?);
-        let Some(found) = known.filter(|_| self.original_is_lost || self.place.is_hidden()) else {
+        if !self.original_is_lost && !self.place.is_hidden() {
             return Ok(());
+        }
+        let known = signature::recognise(&signature::read_head(storage)?);
+        let name = match known {
+            Some(found) => found.name,
+            None if is_slot(storage)? => return Ok(()),
+            None => "something that is no header",
         };
-        let reason = format!(
-            "{} is in the place of its header, and what belongs to that may lie in the data",
-            found.name
-        );
+        let reason =
+            format!("{name} is in the place of its header, and what belongs to that may lie in the data");
         Err(Error::new(ErrorKind::Unsupported, reason).with_hint(
             "--read-only opens it, to copy the files off; if it is this container that counts, header repair makes its header anew, after \
              asking",
@@ -150,6 +156,14 @@ impl Opened {
         };
         end.checked_add(HEADERS_LEN)
     }
+}
+
+/// Whether the first slot looks as one does, or is empty: without its key a header is random bytes, as all around it.
+fn is_slot(storage: &dyn Storage) -> Result<bool> {
+    let mut slot = vec![0; usize::try_from(storage.size()?.min(SLOT_LEN)).unwrap_or_default()];
+    storage.read_exact_at(&mut slot, 0)?;
+    let is_usual = |sector: &[u8]| looks_random(sector) || sector.iter().all(|&byte| byte == 0);
+    Ok(slot.chunks(HEADER_LEN).all(is_usual))
 }
 
 /// Why nothing opens here, and what does.

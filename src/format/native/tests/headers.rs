@@ -370,7 +370,12 @@ fn a_whole_copy_under_another_key_is_written_over_only_when_that_is_asked_for() 
         assert!(error.reason().contains("made under another volume key"), "{}", error.reason());
         assert!(header.editor(&unlocked).is_err() && header.renew(&container, &unlocked.volume_key).is_err());
         assert_eq!(header.warnings(&unlocked).len(), 1);
-        assert!(header.check_unlocked(&unlocked).iter().any(|finding| finding.severity == Severity::Error));
+        assert!(
+            header
+                .check_unlocked(&container, &unlocked)
+                .iter()
+                .any(|finding| finding.severity == Severity::Error)
+        );
         assert!(container.to_vec() == before);
 
         let faults = header.faults(&unlocked).unwrap();

@@ -106,7 +106,7 @@ fn what_is_left_of_a_cut_off_container_opens_for_reading() {
     assert_eq!(error.kind(), ErrorKind::Damaged);
     assert!(
         header
-            .check_unlocked(&unlocked)
+            .check_unlocked(&storage, &unlocked)
             .iter()
             .any(|finding| finding.object == "data" && finding.severity == Severity::Error)
     );

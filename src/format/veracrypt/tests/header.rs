@@ -147,9 +147,10 @@ fn an_original_that_does_not_open_is_told() {
         let (info, unlocked) = unlock(VERACRYPT, bytes.clone(), hints).unwrap();
         let found: Vec<_> = info.headers.iter().map(|copy| (copy.offset, copy.state)).collect();
         assert_eq!(found, expected, "{hints:?}");
-        let header = VERACRYPT.read_header(&MemoryStorage::new(bytes.clone())).unwrap();
+        let storage = MemoryStorage::new(bytes.clone());
+        let header = VERACRYPT.read_header(&storage).unwrap();
         let warns = header
-            .check_unlocked(&unlocked)
+            .check_unlocked(&storage, &unlocked)
             .iter()
             .any(|finding| finding.object == "header" && finding.severity == Severity::Warning);
         assert_eq!(warns, expected.len() == 2, "{hints:?}");

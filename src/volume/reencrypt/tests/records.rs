@@ -170,7 +170,7 @@ fn a_damaged_journal_is_never_copied_to_its_place() {
     assert!(error.reason().contains("lost its journal"), "{error}");
     // Everybody who looks is told, and no password is changed either.
     assert_eq!(header.warnings(&unlocked), [error.reason()]);
-    let findings = header.check_unlocked(&unlocked);
+    let findings = header.check_unlocked(&*storage, &unlocked);
     assert!(findings.contains(&Finding::error("re-encryption records", error.reason())), "{findings:?}");
     assert_eq!(header.editor(&unlocked).unwrap_err().reason(), error.reason());
     assert!(bytes_of(&storage) == image, "refused, and written to");
