@@ -131,7 +131,7 @@ fn open(format: &dyn Format, bytes: &[u8]) -> bool {
     openable.expect("what is refused before the password is refused after it");
     check_layout(&unlocked, &storage);
     header.describe_unlocked(&unlocked);
-    header.check_unlocked(&unlocked);
+    header.check_unlocked(&storage, &unlocked);
     let key = VolumeKey::copy_of(unlocked.volume_key.expose()).expect("memory");
     header.unlock_with_key(key).expect("what a password opened, its key opens");
     if header.prepare_writing(&storage, &unlocked).is_err() {
@@ -270,7 +270,7 @@ fn serve(blob: &[u8]) -> bool {
     let header = VERACRYPT.read_header(&storage).expect("room for headers");
     if let Ok(unlocked) = header.unlock_with_key(key()) {
         check_layout(&unlocked, &storage);
-        header.check_unlocked(&unlocked);
+        header.check_unlocked(&storage, &unlocked);
         let _ = header.prepare_writing(&storage, &unlocked);
     }
     true
@@ -290,7 +290,7 @@ pub(crate) fn freeotfe_header(data: &[u8]) -> bool {
     let is_key = match header.unlock_with_key(VolumeKey::copy_of(rest).expect("memory")) {
         Ok(unlocked) => {
             check_layout(&unlocked, &storage);
-            header.check_unlocked(&unlocked);
+            header.check_unlocked(&storage, &unlocked);
             true
         }
         Err(_) => false,

@@ -236,7 +236,7 @@ fn a_volume_that_is_cut_off_is_read_and_not_written() {
     let (header, unlocked) = unlock(&storage, vector.hints()).unwrap();
     assert_eq!(only_segment(&unlocked).sectors, 3);
     assert_eq!(header.prepare_writing(&storage, &unlocked).unwrap_err().kind(), ErrorKind::Damaged);
-    let findings = header.check_unlocked(&unlocked);
+    let findings = header.check_unlocked(&storage, &unlocked);
     assert!(
         findings.iter().any(|finding| finding.message.contains("the container before that")),
         "{findings:?}"

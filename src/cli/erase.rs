@@ -100,10 +100,12 @@ fn erase_container(console: Console, options: &EraseOptions) -> Result<()> {
     }
     remembered::remind_of_erased(console, summary.uuid.as_deref())?;
     let name = options.place.name(path);
-    console.done(&summary, |_| match is_opaque {
-        false => format!("erased {name}: no password will ever open it again"),
-        true => format!("erased {name}: no header at its start or its end opens any more"),
-    });
+    let opens = if is_opaque {
+        "no header at its start or its end opens any more"
+    } else {
+        "no password will ever open it again"
+    };
+    console.done(&summary, |_| format!("erased {name}: {opens}"));
     Ok(())
 }
 

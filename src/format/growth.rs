@@ -130,7 +130,7 @@ pub(super) fn occupied(
     let mut from = start;
     let mut places: Vec<_> = marks.iter().map(|(_, mark)| mark.place()).collect();
     places.sort_by_key(|place| place.start);
-    for place in places.into_iter().chain([end..end]) {
+    for place in places.into_iter().chain(std::iter::once(end..end)) {
         let part = from..place.start.clamp(from, end);
         if !holds_zeros(storage, part)? {
             return Ok(Some(start..end));
