@@ -268,6 +268,11 @@ impl Record {
         folder.unwrap_or(container)
     }
 
+    /// What it has, with that name for the container.
+    pub(super) fn as_called(&self) -> Entry {
+        Entry { container: self.container_named().to_path_buf(), ..self.entry.clone() }
+    }
+
     /// Whether the container bore the name `path` once.
     fn was_named(&self, path: &Path) -> bool {
         self.former_names.iter().any(|name| name == path)
@@ -324,13 +329,12 @@ impl Record {
     pub(super) fn shown(&self, table: &MountTable) -> Entry {
         if self.namespace.is_some() && self.namespace != namespaces::own() {
             // Mounts have other numbers here.
-            return Entry { container: self.container_named().to_path_buf(), ..self.entry.clone() };
+            return self.as_called();
         }
         let is_gone = |id: Option<MountId>| id.is_some() && self.mount_of(id, table).is_none();
-        let mut entry = self.clone().located(table).entry;
+        let mut entry = self.clone().located(table).as_called();
         entry.mountpoint = entry.mountpoint.filter(|_| !is_gone(self.mount));
         entry.block = entry.block.filter(|_| !is_gone(self.block_mount));
-        entry.container = self.container_named().to_path_buf();
         entry
     }
 }

@@ -45,7 +45,7 @@ pub fn sync(path: &Path, chosen: Chosen, interrupted: &AtomicBool, tell: &dyn Fn
     // Over what another program wrote, it would only spoil what can still be read.
     let look = || have_looked([(session.directory.as_path(), &record)], interrupted);
     look();
-    if let Some(refusal) = noted(&record).find_map(|now| overwritten(&now.entry)) {
+    if let Some(refusal) = noted(&record).find_map(|now| overwritten(&now.as_called())) {
         return Err(refusal.during(action()));
     }
     let mut slow = Slow::new();
@@ -59,12 +59,13 @@ pub fn sync(path: &Path, chosen: Chosen, interrupted: &AtomicBool, tell: &dyn Fn
         sessions_settled_for(&record.entry.container).into_iter().filter_map(|session| session.record);
     let now = now.find(|now| now.server == record.server);
     let record = now.unwrap_or(record);
+    let called = record.as_called();
     let entry = record.entry;
-    if let Some(refusal) = overwritten(&entry) {
+    if let Some(refusal) = overwritten(&called) {
         return Err(refusal.during(action()));
     }
     if let Some(lost) = entry.container_state {
-        let reason = format!("{} {}: no file has it", entry.lost_in_words("its"), lost.told());
+        let reason = format!("{} {}: no file has it", called.lost_in_words("its"), lost.told());
         let copy = if entry.lost_pieces.is_some() { "DIR" } else { "FILE" };
         let hint = format!("strongroom unmount {} --save-as {copy} keeps what is in it", command_word(path));
         return Err(Error::new(ErrorKind::Busy, reason).during(action()).with_hint(hint));

@@ -71,11 +71,10 @@ pub struct LostPieces {
 }
 
 impl LostPieces {
-    /// In words: `piece 00000001 (one of 7) of its container /a/v`.
-    pub(super) fn told(&self, whose: &str, header: &Path) -> String {
+    /// In words: `piece 00000001 (one of 7) of its container /a/v`, which is the folder.
+    pub(super) fn told(&self, whose: &str, folder: &Path) -> String {
         let more = if self.count > 1 { format!(" (one of {})", self.count) } else { String::new() };
-        let folder = header.parent().unwrap_or(header).display();
-        format!("piece {}{more} of {whose} container {folder}", self.first)
+        format!("piece {}{more} of {whose} container {}", self.first, folder.display())
     }
 }
 

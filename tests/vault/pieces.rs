@@ -213,6 +213,8 @@ fn pieces_that_are_replaced_are_shown_and_a_copy_of_the_folder_keeps_what_is_wri
         let list = world.strongroom("list");
         assert!(list.out.contains("/p (replaced)"), "{world}: {list:?}");
         assert!(list.errors.contains("piece 00000000 (one of"), "{list:?}");
+        let folder = format!(" of the container {} was replaced", world.path("p").display());
+        assert!(list.errors.contains(&folder), "{list:?}");
         assert!(list.errors.contains("--save-as DIR keeps it"), "{list:?}");
         assert_eq!(world.listed()["lost_pieces"]["first"], "00000000");
         let synced = world.strongroom("sync m");

@@ -99,7 +99,9 @@ impl Loss {
         let header = self.found.header.as_ref().and_then(|place| told("header file", place));
         let what = if self.is_in_pieces() { "header file" } else { "container" };
         let pieces = self.found.pieces.as_ref().map(|loss| {
-            format!("{} {}", loss.pieces.told("its", &self.found.container.path), loss.lost.told())
+            let header = &self.found.container.path;
+            let folder = header.parent().unwrap_or(header);
+            format!("{} {}", loss.pieces.told("its", folder), loss.lost.told())
         });
         let told: Vec<_> =
             told(what, &self.found.container).into_iter().chain(header).chain(pieces).collect();
