@@ -194,6 +194,13 @@ fn no_command_writes_behind_a_veracrypt_container() {
     }
     place.done(&format!("resize both 4M --force {VERACRYPT} -q"));
     place.done(&format!("key test both --backup-header {VERACRYPT}"));
+    // The places that are named are those of the file.
+    place.make_file("d", [vec![0; 1 << 20], place.bytes("c"), behind].concat());
+    let refused = place.strongroom(&format!("resize d max --offset 1048576 {VERACRYPT}"));
+    assert!(refused.errors.contains("2097152 bytes behind its end (byte 3145728)"), "{refused:?}");
+    let done =
+        place.strongroom(&format!("key change d --offset 1048576 --new-password-file new {VERACRYPT}"));
+    assert!(done.errors.contains("its backup header is at byte 3014656"), "{done:?}");
 }
 
 /// Behind a lost partition table: what is left of a header shows a container as well as a whole one does.

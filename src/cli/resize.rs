@@ -211,7 +211,8 @@ fn agree_to_overwrite(
     let Some(range) = found.filter(|_| !force) else { return Ok(()) };
     let what = stranger_within(&storage, std::slice::from_ref(&range), true)?;
     let len = range.end.saturating_sub(range.start);
-    let mut reason = format!("{len} bytes behind its end (byte {}) would be overwritten", range.start);
+    let start = storage.origin().saturating_add(range.start);
+    let mut reason = format!("{len} bytes behind its end (byte {start}) would be overwritten");
     if let Some(Stranger { what, .. }) = what {
         let _ = write!(reason, ": {what}");
     }

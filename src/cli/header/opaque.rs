@@ -130,7 +130,7 @@ pub(super) fn restore(
     interrupt::check()?;
     let replaced = keep(console, container, file, &headers, options.force)?;
     headers.write(&*storage).map_err(cannot)?;
-    tell_of_copy(console, &opened, &headers, storage.size()?);
+    tell_of_copy(console, &opened, &headers, &*storage)?;
     let line = format!("restored the header of {} from {}", options.unlock.place.name(path), shown(file));
     tell(console, path, header.describe_unlocked(&unlocked).keyslots, replaced, line);
     Ok(())
@@ -219,7 +219,7 @@ pub(super) fn repair(console: Console, options: &HeaderRepairOptions, container:
     interrupt::check()?;
     let replaced = keep(console, container, path, &headers, options.force)?;
     headers.write(&*storage).map_err(cannot)?;
-    tell_of_copy(console, &opened, &headers, storage.size()?);
+    tell_of_copy(console, &opened, &headers, &*storage)?;
     let line = format!("wrote the header of {} and its copy anew", options.unlock.place.name(path));
     tell(console, path, header.describe_unlocked(&unlocked).keyslots, replaced, line);
     Ok(())

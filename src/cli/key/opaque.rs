@@ -7,6 +7,7 @@ use strongroom::{
         Attempt, Header,
         veracrypt::{Locking, NewHeaders, Opened},
     },
+    storage::Storage,
 };
 
 use super::Edited;
@@ -58,7 +59,7 @@ pub(super) fn change(
     let edited = Edited { container: path, keyslot: 0, kind: "password", keyslots, recovery_key: None };
     let which = if opened.place.is_hidden() { "the hidden volume in " } else { "" };
     console.done(&edited, |_| format!("changed what opens {which}{}", path.display()));
-    tell_of_copy(console, &opened, &headers, container.storage().size()?);
+    tell_of_copy(console, &opened, &headers, &*container.storage())?;
     for offset in headers.left_behind() {
         console.note(&format!(
             "the container is longer than its header says: an old copy of the header, at byte {offset}, opened with the old password and was overwritten"
@@ -71,14 +72,21 @@ pub(super) fn change(
 }
 
 /// Says where the copy of the header stands in what is longer than the container.
-pub(in crate::cli) fn tell_of_copy(console: Console, opened: &Opened, headers: &NewHeaders, len: u64) {
-    let Some(end) = opened.container_len() else { return };
-    let (more, at) = (len.saturating_sub(end), headers.copy_at());
+pub(in crate::cli) fn tell_of_copy(
+    console: Console,
+    opened: &Opened,
+    headers: &NewHeaders,
+    storage: &dyn Storage,
+) -> Result<()> {
+    let Some(end) = opened.container_len() else { return Ok(()) };
+    let (more, at) = (storage.size()?.saturating_sub(end), headers.copy_at());
     if at < end && more >= COPIES_LEN {
+        let at = storage.origin().saturating_add(at);
         console.note(&format!(
             "{more} bytes lie behind the container and stay as they are: its backup header is at byte {at}, where the container ends"
         ));
     }
+    Ok(())
 }
 
 /// What keyslots have and these headers do not.
