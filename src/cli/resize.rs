@@ -14,7 +14,7 @@ use strongroom::{
     },
     error::{Error, ErrorKind, Result},
     format::{Format, Growth, Header, KeyfileRole, Unlocked, native::Native},
-    mount::{self, GrownFilesystem, Request},
+    mount::{self, GrownFilesystem, InProcess, Request},
     unlock::HeaderFile,
     volume::{
         Access, Container, Progress, Stranger, Volume, allocated, free_bytes, grow, grow_folder,
@@ -83,29 +83,39 @@ fn resize(console: Console, options: &ResizeOptions) -> Result<()> {
     }
     let may_hide = header.keyfile_role() == KeyfileRole::Pool;
     if !options.container_only && !may_hide {
-        refuse_what_stays(&container, &*header, &unlocked)?;
+        refuse_what_stays(&container, &*header, &unlocked, size)?;
     }
-    let grown =
+    let (grown, new_key) =
         grow_container(console, &container, &*header, (&unlocked, &credentials), size, options.force)?;
+    let key = new_key.as_ref().unwrap_or(&unlocked.volume_key);
     if container.pieces().is_some() {
         // Its header files may be the same, and locked.
         drop(container);
-        container = opened_anew(console, path, &unlocked.volume_key)?;
+        container = opened_anew(console, path, key)?;
     }
-    let filesystem = if options.container_only || may_hide {
-        let volume = Volume::open(&container, header.describe_unlocked(&unlocked), &unlocked);
-        let way = mount::way_to_grow(&ByteDevice::new(volume.device()))?;
-        way.map_or(GrownFilesystem::None, |(name, way)| GrownFilesystem::Left(name, way))
+    let way = if options.container_only {
+        Way::None
+    } else if may_hide {
+        Way::InProcess
     } else {
-        spin(console, "growing the file system", || {
-            grow_filesystem(&container, unlocked.volume_key.expose())
-        })?
+        Way::Any
     };
+    let filesystem =
+        spin(console, "growing the file system", || grow_filesystem(&container, key.expose(), way))?;
     report(console, path, grown, filesystem);
     if may_hide {
-        console.note("a hidden volume, if there is one, stays where it is: protect it when the outer file system grows over it");
+        console.note(HIDDEN_STAYS);
     }
     Ok(())
+}
+
+/// How the file system in a container is made larger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    None,
+    /// Not by tools, which move things: a hidden volume may be where there is room.
+    InProcess,
+    Any,
 }
 
 /// The same of a container that is mounted, where its server lends it: else `busy` is the answer.
@@ -122,10 +132,7 @@ fn resize_mounted(console: Console, options: &ResizeOptions, busy: Error) -> Res
     }
     settle_format(console, &mut container, &options.unlock)?;
     let header = read_header(&container)?;
-    if header.keyfile_role() == KeyfileRole::Pool {
-        // The key that its server has says the old size, and a hidden volume may be protected.
-        return Err(busy);
-    }
+    mount::check_mounted(path, section.as_ref())?;
     let size = bytes(options.size, &container)?;
     if size < container.storage().size()? {
         return Err(Error::new(ErrorKind::Busy, "it becomes smaller only while it is not mounted")
@@ -135,21 +142,29 @@ fn resize_mounted(console: Console, options: &ResizeOptions, busy: Error) -> Res
     options.unlock.check_source_for(&*header)?;
     let (unlocked, credentials) =
         unlock_with(console, path, &*header, &options.unlock, options.keyslot.slot)?;
-    if !options.container_only {
-        refuse_what_stays(&container, &*header, &unlocked)?;
+    let may_hide = header.keyfile_role() == KeyfileRole::Pool;
+    if !options.container_only && !may_hide {
+        refuse_what_stays(&container, &*header, &unlocked, size)?;
     }
-    let Some(loan) = mount::borrow(path, section.as_ref())? else {
+    let Some(mut loan) = mount::borrow(path, section.as_ref())? else {
         let reason = "it was unmounted while the password was typed";
         return Err(Error::new(ErrorKind::Busy, reason).with_hint("try again"));
     };
+    if let Some(format) = container.assumed() {
+        loan.assume_named(format.name())?;
+    }
     let container = loan.container();
     let header = read_header(container)?;
-    let grown = grow_container(console, container, &*header, (&unlocked, &credentials), size, options.force)?;
-    let key = unlocked.volume_key.expose();
+    let (grown, new_key) =
+        grow_container(console, container, &*header, (&unlocked, &credentials), size, options.force)?;
+    let key = new_key.as_ref().unwrap_or(&unlocked.volume_key).expose();
     let mounted = spin(console, "growing the file system", || {
         mount::grow_mounted(path, section.as_ref(), key, options.container_only)
     })?;
     report(console, path, Resizing { data_size: mounted.size, ..grown }, mounted.filesystem);
+    if may_hide {
+        console.note(HIDDEN_STAYS);
+    }
     Ok(())
 }
 
@@ -162,7 +177,7 @@ struct Resizing {
     is_changed: bool,
 }
 
-/// Makes the container itself larger.
+/// Makes the container itself larger. Gives its volume key, where that is another one now.
 fn grow_container(
     console: Console,
     container: &Container,
@@ -170,7 +185,7 @@ fn grow_container(
     (unlocked, credentials): (&Unlocked, &Credentials),
     size: u64,
     force: bool,
-) -> Result<Resizing> {
+) -> Result<(Resizing, Option<VolumeKey>)> {
     make_whole(console, container.path(), container, (header, unlocked))?;
     let growth = interrupt::at_liberty(|| {
         spin(console, "deriving the key", || header.growth(unlocked, credentials, size, &OsRng))
@@ -194,7 +209,7 @@ fn grow_container(
         pin::advance(console, &*container.storage(), &unlocked.volume_key);
     }
     let (container_size, data_size) = (growth.container_len(), growth.data_len());
-    Ok(Resizing { format, container_size, data_size, is_changed: is_larger })
+    Ok((Resizing { format, container_size, data_size, is_changed: is_larger }, growth.volume_key()?))
 }
 
 /// Refuses to grow over what lies behind the container, unless somebody agrees: it may be another's.
@@ -237,19 +252,23 @@ fn report(console: Console, container: &Path, done: Resizing, filesystem: GrownF
             format!("{} was as large already: {size} for data{what}", container.display())
         }
     });
-    if let Some(note) = note(filesystem) {
+    if let Some(note) = note(&filesystem) {
         console.note(&note);
     }
 }
 
-/// Refuses a file system that will not use the new space: it could not be given back.
-fn refuse_what_stays(container: &Container, header: &dyn Header, unlocked: &Unlocked) -> Result<()> {
+/// Refuses a file system that will not use the new space of a container of `size` bytes: it could not be given back.
+fn refuse_what_stays(
+    container: &Container,
+    header: &dyn Header,
+    unlocked: &Unlocked,
+    size: u64,
+) -> Result<()> {
     let volume = Volume::open(container, header.describe_unlocked(unlocked), unlocked);
-    let Some(name) = mount::stays_as_large(&ByteDevice::new(volume.device()))? else { return Ok(()) };
-    let reason = format!("it holds a file system that nothing here makes larger: {name}");
-    Err(Error::new(ErrorKind::Unsupported, reason).with_hint(
-        "make a larger container and copy the files; --container-only makes the container larger all the same",
-    ))
+    let device = volume.device();
+    let more = size.saturating_sub(container.storage().size()?);
+    let len = device.geometry().bytes().saturating_add(more);
+    mount::check_growth(&device, len)
 }
 
 /// The container's new size in bytes.
@@ -296,8 +315,24 @@ fn opened_anew(console: Console, path: &Path, key: &VolumeKey) -> Result<Contain
     Ok(container)
 }
 
-/// Serves the volume to ourselves, and makes the file system in it as large as that.
-fn grow_filesystem(container: &Container, key: &[u8]) -> Result<GrownFilesystem> {
+/// Makes the file system in a volume as large as that. What only the system's tools do, they do to a volume that we serve to ourselves.
+fn grow_filesystem(container: &Container, key: &[u8], way: Way) -> Result<GrownFilesystem> {
+    let header = read_header(container)?;
+    let unlocked = header.unlock_with_key(VolumeKey::copy_of(key)?)?;
+    let volume = Volume::open(container, header.describe_unlocked(&unlocked), &unlocked);
+    let device = volume.device();
+    if way != Way::None {
+        match mount::grow_in_process(&device, interrupt::flag())? {
+            InProcess::Grown(name) => return Ok(GrownFilesystem::Grown(name)),
+            InProcess::Left(Some(why)) if way == Way::Any => mount::require_tool(why)?,
+            InProcess::Left(_) => {}
+        }
+    }
+    if way != Way::Any {
+        let left = mount::way_to_grow(&ByteDevice::new(device))?;
+        return Ok(left.map_or(GrownFilesystem::None, |(name, way)| GrownFilesystem::Left(name, way.into())));
+    }
+    drop((device, volume));
     let mounted = mount::start(&Request::private(container, key), interrupt::flag())?;
     let grown = mounted.grow_filesystem(interrupt::flag());
     let stopped = mounted.stop(grown.is_err());
@@ -305,8 +340,10 @@ fn grow_filesystem(container: &Container, key: &[u8]) -> Result<GrownFilesystem>
 }
 
 /// What is to be known or done afterwards.
-fn note(filesystem: GrownFilesystem) -> Option<String> {
+fn note(filesystem: &GrownFilesystem) -> Option<String> {
     let GrownFilesystem::Left(name, way) = filesystem else { return None };
     let name = if name.is_empty() { String::new() } else { format!("{name} ") };
     Some(format!("the {name}file system inside still has its old size: {way}"))
 }
+
+const HIDDEN_STAYS: &str = "a hidden volume, if there is one, stays where it is: protect it when the outer file system grows over it";

@@ -153,6 +153,15 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
         Ok(())
     }
 
+    /// Makes the volume as large as its device, while it is used. `stop` is asked now and then whether that is not wanted any more.
+    /// Where it was stopped, by whatever, the volume is whole, and the same ends it.
+    ///
+    /// # Errors
+    /// `Unfit` where it can be made larger only in another way; `Interrupted`; what reading and writing gave.
+    fn grow(&self, _stop: &dyn Fn() -> bool) -> Result<(), Ungrown> {
+        Err(Fault::Unsupported.into())
+    }
+
     /// Syncs, and notes on the volume that it was left clean. Nothing can be changed afterwards.
     fn close(&self) -> Result<()> {
         Ok(())
@@ -342,6 +351,20 @@ pub struct Space {
     pub free_nodes: u64,
     /// The longest name, in its own units.
     pub name_max: u32,
+}
+
+/// Why a volume did not become as large as its device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Ungrown {
+    /// Somebody said that it is not wanted any more.
+    #[error("interrupted")]
+    Interrupted,
+    /// It is made in a way that does not let it; nothing was changed.
+    #[error("{0}")]
+    Unfit(&'static str),
+    /// It is damaged, or could not be read or written.
+    #[error(transparent)]
+    Fault(#[from] Fault),
 }
 
 /// `std::result::Result` with [`Fault`].

@@ -3,6 +3,7 @@
 use std::{fmt, ops::Range};
 
 use crate::{
+    crypto::secret::VolumeKey,
     error::{Error, ErrorKind, Result},
     storage::{Storage, holds_zeros},
     text::exact_size,
@@ -22,6 +23,14 @@ pub trait Growth: fmt::Debug {
     /// The bytes of the container whose space is set aside before anything is written, so that a full disk is noticed then.
     fn to_reserve(&self) -> Range<u64> {
         self.to_fill()
+    }
+
+    /// The volume key afterwards, where the old one says how large the volume was.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    fn volume_key(&self) -> Result<Option<VolumeKey>> {
+        Ok(None)
     }
 
     /// Refuses a storage on which it cannot be carried out, before anything is written.

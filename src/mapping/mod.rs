@@ -76,6 +76,12 @@ pub struct Journaled {
 }
 
 impl Layout {
+    /// Where it begins in the container, in bytes, and with which tweak. `None` where two mappings are in use, or nothing is in it.
+    pub fn start(&self) -> Option<(u64, Sector)> {
+        let Self::Fixed(mapping) = self else { return None };
+        mapping.segments.first().map(|segment| (segment.storage_offset, segment.first_tweak))
+    }
+
     /// The mapping under which new data is; the only one, where there is one.
     pub const fn current(&self) -> &Mapping {
         match self {

@@ -68,11 +68,22 @@ const TINY: u64 = 16 << 20;
 const LITTLE: u64 = 64 << 20;
 const MUCH: u64 = 1 << 30;
 
+/// Who has a volume mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Host {
+    /// The kernel, which has it as a block device.
+    Kernel,
+    /// The server itself.
+    Server,
+    /// Another program.
+    Other,
+}
+
 /// What makes room in a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Remedy {
-    /// `resize`, with these options; while it is mounted or not.
-    Resize { options: String, is_live: bool },
+    /// `resize`, with these options; while it is mounted by one of these, or not.
+    Resize { options: String, live: Vec<Host> },
     /// A larger device, and `resize` then.
     Device,
     /// Another container.
@@ -95,24 +106,25 @@ impl Remedy {
             let is_file = container.file().metadata().is_ok_and(|found| found.is_file());
             return Ok(if is_file { Self::Copy } else { Self::Device });
         }
-        let grows_mounted = match contents {
-            Contents::Ext { .. } => may_resize_ext(),
-            Contents::Xfs | Contents::Btrfs => true,
-            _ => false,
+        let mut live = match contents {
+            Contents::Ext { .. } if may_resize_ext() => vec![Host::Kernel, Host::Server],
+            Contents::Ext { .. } => vec![Host::Server],
+            Contents::Xfs | Contents::Btrfs => vec![Host::Kernel],
+            _ => Vec::new(),
         };
+        if is_folder || volume.live().is_none() {
+            live.clear();
+        }
         let format = container.assumed().map(|format| format!(" --format {}", format.name()));
         let detached = container.header_path().map(|path| format!(" --header {}", command_word(path)));
-        Ok(Self::Resize {
-            options: [format, detached].into_iter().flatten().collect(),
-            is_live: grows_mounted && !is_folder && volume.live().is_some(),
-        })
+        Ok(Self::Resize { options: [format, detached].into_iter().flatten().collect(), live })
     }
 
-    /// What is said of it. `sees_blocks` where the kernel has the volume as a block device.
-    pub(super) fn told(&self, container: &Path, sees_blocks: bool) -> String {
+    /// What is said of it, where `host` has the volume mounted.
+    pub(super) fn told(&self, container: &Path, host: Host) -> String {
         let name = command_word(container);
         match self {
-            Self::Resize { options, is_live } if *is_live && sees_blocks => {
+            Self::Resize { options, live } if live.contains(&host) => {
                 format!("strongroom resize {name} +SIZE{options} makes it larger")
             }
             Self::Resize { options, .. } => {
@@ -172,14 +184,15 @@ mod tests {
     #[test]
     fn a_command_that_is_told_can_be_pasted() {
         let container = Path::new("/home/a/my photos.hc");
-        let told = |is_live, sees_blocks| {
-            let remedy = Remedy::Resize { options: " --format veracrypt".to_owned(), is_live };
-            remedy.told(container, sees_blocks)
+        let told = |live: &[Host], host| {
+            let remedy = Remedy::Resize { options: " --format veracrypt".to_owned(), live: live.to_vec() };
+            remedy.told(container, host)
         };
         let command = "strongroom resize '/home/a/my photos.hc' +SIZE --format veracrypt makes it larger";
-        assert_eq!(told(true, true), command);
-        for (is_live, sees_blocks) in [(true, false), (false, true), (false, false)] {
-            assert_eq!(told(is_live, sees_blocks), format!("unmount it, and {command}"));
+        for host in [Host::Kernel, Host::Server] {
+            assert_eq!(told(&[Host::Server, host], host), command);
+            assert_eq!(told(&[], host), format!("unmount it, and {command}"));
         }
+        assert_eq!(told(&[Host::Kernel], Host::Other), format!("unmount it, and {command}"));
     }
 }

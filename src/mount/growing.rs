@@ -4,7 +4,7 @@ use std::{io, ops::Range, path::Path, sync::atomic::AtomicBool, time::Duration};
 
 use super::{
     filesystem::{Contents, Superblock},
-    growfs::GrownFilesystem,
+    growfs::{CANNOT, COPY, GrownFilesystem},
     program,
     protocol::{self, Command, Outcome},
     registry::living,
@@ -22,6 +22,19 @@ pub struct GrownMount {
     pub size: u64,
     /// What became of the file system in it.
     pub filesystem: GrownFilesystem,
+}
+
+/// Refuses a mounted volume that cannot grow before it is unmounted.
+///
+/// # Errors
+/// `Busy`.
+pub fn check_mounted(path: &Path, section: Option<&Range<u64>>) -> Result<()> {
+    let is_protected = living(path, section).is_some_and(|(_, record)| record.entry.protection.is_some());
+    if !is_protected {
+        return Ok(());
+    }
+    let reason = "it does not grow while a hidden volume in it is protected";
+    Err(Error::new(ErrorKind::Busy, reason).with_hint("unmount it first"))
 }
 
 /// Has the server of the mounted volume whose container is at `path` show what the container has gained; `key` is the volume key. Then
@@ -46,9 +59,10 @@ pub fn grow_mounted(
     };
     let filesystem = match (&record.loop_device, &record.entry.mountpoint) {
         _ if container_only => GrownFilesystem::None,
+        (None, Some(_)) if record.entry.driver == BUILTIN => grow_served(&directory.join(CONTROL))?,
         (Some(device), Some(mountpoint)) if is_seen => grow_filesystem(device, mountpoint)?,
         (_, None) => GrownFilesystem::None,
-        _ => GrownFilesystem::Left("", AFTERWARDS),
+        _ => GrownFilesystem::Left("", AFTERWARDS.into()),
     };
     Ok(GrownMount { size, filesystem })
 }
@@ -61,15 +75,15 @@ fn grow_filesystem(device: &Path, mountpoint: &Path) -> Result<GrownFilesystem> 
         Contents::Ext { .. } => ("resize2fs", "e2fsprogs", device, &[]),
         Contents::Xfs => ("xfs_growfs", "xfsprogs", mountpoint, &[]),
         Contents::Btrfs => ("btrfs", "btrfs-progs", mountpoint, &["filesystem", "resize", "max"]),
-        _ => return Ok(GrownFilesystem::Left(name, AFTERWARDS)),
+        _ => return Ok(GrownFilesystem::Left(name, AFTERWARDS.into())),
     };
     if matches!(contents, Contents::Ext { .. }) && !may_resize_ext() {
-        return Ok(GrownFilesystem::Left(name, WITHOUT_PRIVILEGE));
+        return Ok(GrownFilesystem::Left(name, WITHOUT_PRIVILEGE.into()));
     }
     let grown = program::require(tool, package).and_then(|tool| {
         program::run(program::command(tool).args(before).arg(target), &AtomicBool::new(false))
     });
-    let during = |error: Error| error.during("cannot make the file system larger");
+    let during = |error: Error| error.during(CANNOT);
     let grown = grown.map_err(during)?;
     if grown.status == Some(0) {
         return Ok(GrownFilesystem::Grown(name));
@@ -78,6 +92,29 @@ fn grow_filesystem(device: &Path, mountpoint: &Path) -> Result<GrownFilesystem> 
         Error::new(ErrorKind::Io, format!("{tool}: {}", grown.reason()))
             .with_hint("the volume has its new size, and the files are there; the same command tries again"),
     ))
+}
+
+/// By the server, which serves it itself. That takes as long as it takes.
+fn grow_served(control: &Path) -> Result<GrownFilesystem> {
+    let asked = connect(control).and_then(|stream| {
+        protocol::send(&stream, &Command::GrowFiles)?;
+        protocol::receive(&stream)
+    });
+    match asked {
+        Ok(Outcome::FilesGrown { filesystem, left }) => {
+            let name = SERVED.into_iter().find(|name| *name == filesystem).unwrap_or_default();
+            Ok(match left {
+                None => GrownFilesystem::Grown(name),
+                Some(why) if why.is_empty() => GrownFilesystem::Left(name, COPY.into()),
+                Some(why) => GrownFilesystem::Left(name, format!("{why}; {AFTERWARDS}").into()),
+            })
+        }
+        Ok(Outcome::Failed(failure)) => Err(Error::from(failure)
+            .during(CANNOT)
+            .with_hint("the volume has its new size, and the files are there; the same command tries again")),
+        // A server of an older version does not know how.
+        _ => Ok(GrownFilesystem::Left("", AFTERWARDS.into())),
+    }
 }
 
 fn ask(control: &Path, key: &[u8]) -> io::Result<Outcome> {
@@ -98,6 +135,9 @@ fn no_answer(what: &str) -> Error {
         .with_hint("the container has its new size; the volume has it at the next mount")
 }
 
+/// The driver whose file systems the server serves, and which of these grow.
+const BUILTIN: &str = "builtin";
+const SERVED: [&str; 1] = ["ext4"];
 const AFTERWARDS: &str = "unmount it, and give the same command again";
 const WITHOUT_PRIVILEGE: &str =
     "while it is mounted that takes CAP_SYS_RESOURCE; unmount it, and give the same command again";

@@ -36,6 +36,14 @@ impl Loan {
     pub const fn container(&self) -> &Container {
         &self.container
     }
+
+    /// Takes it for a container of the format of this name, whatever its bytes look like.
+    ///
+    /// # Errors
+    /// `Unsupported` where there is none.
+    pub fn assume_named(&mut self, name: &str) -> Result<()> {
+        self.container.assume_named(name)
+    }
 }
 
 /// Whether a volume of the caller's, by whose server the container at `path` is held, can lend it. False where none holds

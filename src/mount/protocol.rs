@@ -256,6 +256,8 @@ pub(super) enum Command {
     Reencrypt(Reencrypt),
     /// The container has grown: show the volume as large as it is now. After [`Outcome::Proceed`] come no bytes, and the volume key.
     Grow,
+    /// The volume has grown: make the file system as large that the server itself serves. The connection's end stops it.
+    GrowFiles,
 }
 
 /// What a command asks of a server about re-encryption.
@@ -292,6 +294,13 @@ pub(super) enum Outcome {
         size: u64,
         /// Whether the driver's device is as large.
         is_seen: bool,
+    },
+    /// The file system that the server itself serves is as large as the volume.
+    FilesGrown {
+        /// Its name.
+        filesystem: String,
+        /// Why it is not, where it grows only in another way; empty where nothing here makes it larger.
+        left: Option<String>,
     },
     /// The volume is down and the keys are wiped, but not all could be written.
     Lossy(Failure),

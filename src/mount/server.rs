@@ -516,6 +516,7 @@ impl Server {
                     self.grow(&stream).unwrap_or_else(|error| Outcome::Failed(Failure::from(&error)));
                 let _ = protocol::send(&stream, &outcome);
             }
+            Command::GrowFiles => self.grow_files(stream),
         }
         Next::Serve
     }

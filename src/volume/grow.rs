@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     Container, Progress, device,
     fill::{fill_empty, fill_range, set_aside_behind_end},
-    free_space::extent,
+    free_space::{Condition, condition, extent},
 };
 use crate::{
     block::{BlockDevice, LiveDevice},
@@ -15,6 +15,7 @@ use crate::{
     mapping::Layout,
     storage::Storage,
     text::exact_size,
+    units::Sector,
 };
 
 /// Whether a container can become larger, on a medium that has the room.
@@ -84,7 +85,14 @@ pub(super) fn check_end(
     is_known_free: bool,
 ) -> Result<()> {
     let (len, container_len) = (shrinkage.data_len(), shrinkage.container_len());
-    match extent(&*device(Arc::clone(storage), layout))? {
+    let volume = device(Arc::clone(storage), layout);
+    if !is_known_free && matches!(condition(&*volume), Ok(Some((_, Condition::Journal)))) {
+        // It may have grown.
+        let reason =
+            "its file system was not unmounted cleanly, and how much it takes may stand in its journal";
+        return Err(Error::new(ErrorKind::Busy, reason).with_hint("mount it once, and unmount it"));
+    }
+    match extent(&*volume)? {
         Some(found) if found.len > len => {
             let least = container_len.saturating_sub(len).saturating_add(found.len);
             let name = found.file_system.name();
@@ -113,6 +121,8 @@ pub(super) fn check_end(
 pub struct LiveVolume {
     pub(super) storage: Arc<dyn Storage>,
     pub(super) device: Arc<LiveDevice>,
+    /// Where it begins in the container, in bytes, and with which tweak.
+    pub(super) start: Option<(u64, Sector)>,
 }
 
 impl LiveVolume {
@@ -120,8 +130,12 @@ impl LiveVolume {
     /// end. Gives its size in bytes.
     ///
     /// # Errors
-    /// `Unsupported` where it is smaller than before.
+    /// `Unsupported` where it is smaller than before, or another one.
     pub fn grow(&self, layout: Layout) -> Result<u64> {
+        // VC-GROW-06: an outer and a hidden volume are in one container.
+        if layout.start() != self.start {
+            return Err(Error::new(ErrorKind::Unsupported, "another volume of the container is mounted"));
+        }
         self.device
             .grow(device(Arc::clone(&self.storage), layout))
             .map_err(|error| Error::new(ErrorKind::Unsupported, error.to_string()))?;

@@ -101,7 +101,11 @@ impl Volume {
         );
         let reencryption = Arc::new(reencryption);
         let is_fixed = matches!(unlocked.layout, Layout::Fixed(_));
-        let growing = LiveVolume { storage: container.storage(), device: Arc::clone(&live) };
+        let growing = LiveVolume {
+            storage: container.storage(),
+            device: Arc::clone(&live),
+            start: unlocked.layout.start(),
+        };
         let Some(range) = unlocked.layout.current().protected() else {
             return Self {
                 info,

@@ -30,6 +30,8 @@ struct State {
     /// The same of reads, of which one fails.
     read_fails_after: Option<u64>,
     is_slow: bool,
+    /// Bytes that show, where that is not all.
+    shown: Option<usize>,
 }
 
 #[derive(Default, Clone)]
@@ -67,7 +69,13 @@ impl Disk {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.lock().unwrap().image.len()
+        let state = self.0.lock().unwrap();
+        state.shown.unwrap_or(state.image.len())
+    }
+
+    /// Has so many bytes show from now on.
+    pub(crate) fn show(&self, len: usize) {
+        self.0.lock().unwrap().shown = Some(len);
     }
 
     pub(crate) fn fail_after(&self, writes: u64) {

@@ -159,6 +159,10 @@ fn a_mounted_volume_grows_under_its_users() {
             let resize = format!("resize {name} 128M --password-file password");
             let resized = world.json(&resize);
             assert_eq!(resized["container_size"], 128 << 20, "{world}: {resized}");
+            if world.driver() == "builtin" {
+                assert_eq!(resized["filesystem"], "ext4", "{world}: {resized}");
+                world.shell("test $(df --output=size m | tail -1) -gt 100000; head -c 70M /dev/urandom > m/more; sha256sum m/more >> sums");
+            }
             world.shell("touch stop");
             wait_until("the writer's end", || world.path("last").exists());
             drop(writing);

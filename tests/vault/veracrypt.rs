@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    place::{comes_to_pass, is_running},
-    world::{World, with_vault},
+    place::{Who, comes_to_pass, is_running},
+    world::{World, with_vault, with_who},
 };
 
 const OUTER: &str = "--format veracrypt --prf sha512 --pim 1 --password-file outer";
@@ -183,7 +183,7 @@ fn what_would_harm_or_show_a_hidden_volume_is_refused() {
         refused(&format!("create c.hc {HIDE} --provision thin"), 1, "thin");
         world.done(&format!("mount --block c.hc m {OUTER} --read-only"));
         refused(&format!("create c.hc {HIDE}"), 5, "mounted");
-        refused(&format!("resize c.hc 20M {OUTER}"), 5, "mounted");
+        refused(&format!("resize c.hc 20M {OUTER}"), 5, "read-only");
         world.done("unmount m");
         refused(
             &format!("mount c.hc m {OUTER} --protect-hidden --read-only --protect-password-file hidden"),
@@ -232,6 +232,60 @@ fn a_container_is_changed_backed_up_repaired_and_grown() {
         world.done(&format!("mount c.hc m {HIDDEN}"));
         assert_eq!(world.shell("cat m/file"), "kept\n");
         world.done("unmount m");
+    });
+}
+
+/// Its ext4 included, with a hidden volume in what that has free.
+// proves: VC-GROW-05
+// proves: VC-GROW-06
+#[test]
+fn an_outer_volume_grows_with_its_ext4_mounted_or_not_and_the_hidden_one_stays() {
+    // The kernel puts its files where a hidden volume would be.
+    with_who(Who::RootInServer, NOTHING, |world| {
+        passwords(world);
+        make(world, "c.hc", "--size 40M --filesystem ext4");
+        let mount = world.mount_command().replace("v.vault", "c.hc");
+        let with = |command: &str, secret: &str| command.replace("--password-file password", secret);
+        world.done(&with(&mount, OUTER));
+        world.shell("head -c 3M /dev/urandom > m/file; sha256sum m/file > sums");
+        world.done("unmount m");
+        world.done(&format!("create c.hc {HIDE} --size 8M"));
+        let hidden = |world: &World| {
+            world.done(&format!("mount c.hc m {HIDDEN}"));
+            world.shell("if test -e inner; then cmp inner m/inner; else head -c 2M /dev/urandom > inner; cp inner m/inner; fi");
+            world.done("unmount m");
+        };
+        hidden(world);
+        let resized = world.json(&format!("resize c.hc 60M {OUTER}"));
+        assert_eq!(resized["filesystem"], "ext4", "{world}: {resized}");
+        hidden(world);
+        world.done(&with(&mount, OUTER));
+        let resized = world.json(&format!("resize c.hc 100M {OUTER}"));
+        assert_eq!(resized["data_size"], (100 << 20) - 262_144, "{world}: {resized}");
+        if world.driver() == "builtin" {
+            assert_eq!(resized["filesystem"], "ext4", "{world}: {resized}");
+            world.shell("test $(df --output=size m | tail -1) -gt 80000");
+        }
+        world.shell("sha256sum --quiet -c sums");
+        world.done("unmount m");
+        hidden(world);
+        world.done(&with(&mount, OUTER));
+        world.shell("sha256sum --quiet -c sums");
+        world.done("unmount m");
+        // Another volume of the container is no larger than it was.
+        world.done(&with(&mount, HIDDEN));
+        let refused = world.strongroom(&format!("resize c.hc 120M {OUTER}"));
+        assert_eq!(refused.status, Some(4), "{world}: {refused:?}");
+        world.shell("cmp inner m/inner");
+        world.done("unmount m");
+        world.done(&format!("mount c.hc m {OUTER} {PROTECT}"));
+        let refused = world.strongroom(&format!("resize c.hc 140M {OUTER}"));
+        assert_eq!(refused.status, Some(5), "{world}: {refused:?}");
+        world.done("unmount m");
+        world.done(&with(&mount, OUTER));
+        world.shell("sha256sum --quiet -c sums");
+        world.done("unmount m");
+        hidden(world);
     });
 }
 

@@ -35,10 +35,11 @@ Examples:
   strongroom resize photos.hc 20G --format veracrypt
   strongroom resize /dev/sdx1 max
 
-An ext4 file system in a native or LUKS container grows with it; while the kernel has it mounted,
-so do XFS and btrfs. Mounted otherwise, the volume grows at once and the file system once it is
-unmounted, by the same command. In containers of VeraCrypt and TrueCrypt, where a hidden volume may
-lie behind it, every file system keeps its size; resize then says how to make it larger.
+An ext4 file system grows with its container, mounted by strongroom itself, by root or not at all;
+while root has them mounted, so do XFS and btrfs. Mounted otherwise, the volume grows at once and
+the file system once it is unmounted, by the same command. In containers of VeraCrypt and TrueCrypt,
+where a hidden volume may lie in what is free, nothing is moved for that, and XFS and btrfs grow
+only while they are mounted.
 
 A native or LUKS file becomes smaller while it is not mounted, as far as the file system inside ends
 before. Of ext4: mount --block, then e2fsck -f and resize2fs DIR/volume SIZE.

@@ -246,14 +246,32 @@ impl Volume {
         if !self.is_marked {
             return Ok(());
         }
-        if let Some(log) = &mut self.log {
-            log.checkpoint(&self.store.medium, &self.store.running.committed, true)?;
-            self.store.settle();
-        }
+        self.checkpoint(true)?;
         let has_journal = self.superblock.features.has(HAS_JOURNAL);
         self.write_superblock(&|raw| set_mark(raw, has_journal, false))?;
         self.is_marked = false;
         Ok(())
+    }
+
+    /// Brings everything that was committed to its place. The journal is empty then, or closed.
+    ///
+    /// The superblock comes last: the kernel looks at the descriptors that it counts before it replays a journal.
+    pub(super) fn checkpoint(&mut self, is_closed: bool) -> Result<()> {
+        let (medium, head) = (&self.store.medium, self.head_block());
+        if let Some(log) = &mut self.log {
+            let mut rest = self.store.running.committed.clone();
+            let head = rest.remove_entry(&head);
+            medium.write_blocks(&rest)?;
+            medium.flush()?;
+            log.checkpoint(medium, &head.into_iter().collect(), is_closed)?;
+            self.store.settle();
+        }
+        Ok(())
+    }
+
+    /// The block of the superblock.
+    pub(super) fn head_block(&self) -> u64 {
+        superblock::PLACE / u64::from(self.superblock.block_len)
     }
 
     /// Changes the superblock past the journal.
@@ -264,15 +282,14 @@ impl Volume {
         self.superblock.seal(&mut raw);
         self.store.medium.write(&raw, superblock::PLACE)?;
         self.store.medium.flush()?;
-        self.store.drop_cached(superblock::PLACE / u64::from(self.superblock.block_len));
+        self.store.drop_cached(self.head_block());
         Ok(())
     }
 
     /// Changes the superblock.
     pub(super) fn edit_superblock(&mut self, change: impl FnOnce(&mut [u8])) -> Result<()> {
-        let block_len = u64::from(self.superblock.block_len);
-        let within = index(superblock::PLACE % block_len);
-        let bytes = self.store.change(superblock::PLACE / block_len)?;
+        let within = index(superblock::PLACE % u64::from(self.superblock.block_len));
+        let bytes = self.store.change(self.head_block())?;
         let raw =
             bytes.get_mut(within..).and_then(|rest| rest.get_mut(..superblock::LEN)).ok_or(Fault::Damaged)?;
         change(raw);

@@ -121,6 +121,7 @@ use Support::{Read, Refused, Written};
 
 pub(super) const HAS_JOURNAL: Feature = feature(Compatible, 0x4, "has_journal", Written);
 pub(super) const EXT_ATTR: Feature = feature(Compatible, 0x8, "ext_attr", Written);
+pub(super) const RESIZE_INODE: Feature = feature(Compatible, 0x10, "resize_inode", Written);
 pub(super) const DIR_INDEX: Feature = feature(Compatible, 0x20, "dir_index", Written);
 pub(super) const SPARSE_SUPER2: Feature = feature(Compatible, 0x200, "sparse_super2", Written);
 pub(super) const ORPHAN_FILE: Feature = feature(Compatible, 0x1000, "orphan_file", Written);
@@ -129,6 +130,7 @@ pub(super) const RECOVER: Feature = feature(Incompatible, 0x4, "needs_recovery",
 pub(super) const META_BG: Feature = feature(Incompatible, 0x10, "meta_bg", Written);
 pub(super) const EXTENT: Feature = feature(Incompatible, 0x40, "extent", Written);
 pub(super) const WIDE: Feature = feature(Incompatible, 0x80, "64bit", Written);
+pub(super) const FLEX_BG: Feature = feature(Incompatible, 0x200, "flex_bg", Written);
 pub(super) const CSUM_SEED: Feature = feature(Incompatible, 0x2000, "metadata_csum_seed", Written);
 pub(super) const LARGE_DIR: Feature = feature(Incompatible, 0x4000, "large_dir", Written);
 pub(super) const INLINE_DATA: Feature = feature(Incompatible, 0x8000, "inline_data", Read);
@@ -147,7 +149,7 @@ const ALL: [Feature; 46] = [
     feature(Compatible, 0x2, "imagic_inodes", Read),
     HAS_JOURNAL,
     EXT_ATTR,
-    feature(Compatible, 0x10, "resize_inode", Written),
+    RESIZE_INODE,
     DIR_INDEX,
     feature(Compatible, 0x40, "lazy_bg", Read),
     feature(Compatible, 0x80, "snapshot_inode", Read),
@@ -165,7 +167,7 @@ const ALL: [Feature; 46] = [
     EXTENT,
     WIDE,
     feature(Incompatible, 0x100, "mmp", Read),
-    feature(Incompatible, 0x200, "flex_bg", Written),
+    FLEX_BG,
     feature(Incompatible, 0x400, "ea_inode", Read),
     feature(Incompatible, 0x1000, "dirdata", Refused),
     CSUM_SEED,

@@ -172,7 +172,7 @@ impl Volume {
     }
 
     /// The block of a meta group's descriptors.
-    fn descriptor_block(&self, meta_group: u64) -> Result<u64> {
+    pub(super) fn descriptor_block(&self, meta_group: u64) -> Result<u64> {
         let superblock = &self.superblock;
         let block = if meta_group < superblock.first_meta_group {
             // Behind the superblock, which stands 1024 bytes from the start.

@@ -347,7 +347,9 @@ impl Walk<'_> {
             };
             self.pending.is_doubtful |= !is_right;
         }
-        if tag.block >= self.volume.superblock.blocks {
+        // A volume that has grown is as large as its journal says.
+        let there = self.volume.store.medium.size() / u64::from(self.volume.superblock.block_len);
+        if tag.block >= self.volume.superblock.blocks.max(there) {
             self.pending.is_doubtful = true;
             return Ok(());
         }

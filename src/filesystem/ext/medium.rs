@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -36,6 +37,12 @@ impl Medium {
         self.noted(self.device.write_at(bytes, offset))
     }
 
+    /// Has bytes read as zeros.
+    pub(super) fn zero(&self, bytes: Range<u64>) -> Result<()> {
+        self.check()?;
+        self.noted(self.device.zero_range(bytes))
+    }
+
     /// Writes content of files. A container that cannot grow loses nothing: whoever writes is told.
     pub(super) fn write_content(&self, bytes: &[u8], offset: u64) -> Result<()> {
         self.check()?;
@@ -57,6 +64,11 @@ impl Medium {
             run.add(self, *number, &block.bytes)?;
         }
         run.write(self)
+    }
+
+    /// Bytes that there are by now.
+    pub(super) fn size(&self) -> u64 {
+        self.device.size()
     }
 
     pub(super) fn check(&self) -> Result<()> {

@@ -16,16 +16,19 @@ mod change;
 mod checksum;
 mod commit;
 mod content;
+mod copies;
 mod directory;
 mod extents;
 mod features;
 mod file;
 mod group;
+mod grow;
 mod hash;
 mod hashed;
 mod indexing;
 mod inode;
 mod journal;
+mod layout;
 mod listing;
 mod lists;
 mod log;
@@ -35,11 +38,13 @@ mod medium;
 mod mount;
 mod names;
 mod orphans;
+mod reserved;
 mod running;
 mod space;
 mod stamp;
 mod store;
 mod superblock;
+mod taken;
 mod volume;
 
 use std::{
@@ -47,7 +52,10 @@ use std::{
     ffi::OsStr,
     ops::Range,
     os::unix::ffi::OsStrExt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 pub use journal::Journal;
@@ -63,7 +71,7 @@ use self::{
 };
 use super::{
     Attributes, Changes, Existing, Fault, FileSystem, Found, Kind, Listed, New, NodeId, Result, Rights, Seek,
-    Space, bytes::short,
+    Space, Ungrown, bytes::short,
 };
 use crate::block::ByteDevice;
 
@@ -73,7 +81,10 @@ pub struct ExtFileSystem {
     volume: RwLock<Volume>,
     /// What the kernel knows, by inode.
     known: Mutex<HashMap<u32, Known>>,
-    overhead: u64,
+    overhead: AtomicU64,
+    /// Held by whoever makes it larger.
+    growing: Mutex<()>,
+    is_closing: AtomicBool,
     read_only: bool,
     /// The same as the volume's: whoever asks it waits for nobody.
     medium: Medium,
@@ -105,9 +116,17 @@ impl ExtFileSystem {
     fn new(volume: Volume, read_only: bool) -> Result<Self> {
         let root = volume.inode(ROOT)?;
         directory::check_directory(&root)?;
-        let overhead = volume.overhead();
+        let overhead = AtomicU64::new(volume.overhead());
         let medium = volume.store.medium.clone();
-        Ok(Self { medium, volume: RwLock::new(volume), known: Mutex::default(), overhead, read_only })
+        Ok(Self {
+            volume: RwLock::new(volume),
+            known: Mutex::default(),
+            overhead,
+            growing: Mutex::default(),
+            is_closing: AtomicBool::new(false),
+            read_only,
+            medium,
+        })
     }
 
     /// The feature for which a volume cannot be read, where the first bytes of it name such a one.
@@ -453,7 +472,7 @@ impl FileSystem for ExtFileSystem {
         let free = superblock.free_blocks;
         Space {
             unit: superblock.block_len,
-            total: superblock.blocks.saturating_sub(self.overhead),
+            total: superblock.blocks.saturating_sub(self.overhead.load(Ordering::Relaxed)),
             free,
             available: free.saturating_sub(superblock.reserved_blocks),
             nodes: superblock.inodes.into(),
@@ -471,10 +490,16 @@ impl FileSystem for ExtFileSystem {
         self.writing()?.free_runs(each)
     }
 
+    fn grow(&self, stop: &dyn Fn() -> bool) -> Result<(), Ungrown> {
+        self.grow_to_device(stop)
+    }
+
     fn close(&self) -> Result<()> {
         if self.read_only {
             return Ok(());
         }
+        self.is_closing.store(true, Ordering::Relaxed);
+        let _nobody_grows_it = self.growing();
         self.known().clear();
         self.change(|volume| {
             for number in volume.orphans.clone() {

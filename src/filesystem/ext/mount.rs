@@ -70,15 +70,20 @@ impl Volume {
         }
     }
 
-    /// Writes what the journal has to its places. A power cut within it leaves the journal, and it is done again.
+    /// Writes what the journal has to its places, the superblock last. A power cut within it leaves the journal, and it is done again.
     fn copy_journal(&mut self) -> Result<()> {
         let block_len = u64::from(self.superblock.block_len);
         let mut bytes = vec![0; index(block_len)];
-        for number in self.store.replayed() {
-            self.store.read(&mut bytes, number, 0)?;
-            self.store.medium.write(&bytes, number.saturating_mul(block_len))?;
+        let (head, rest): (Vec<_>, Vec<_>) =
+            self.store.replayed().into_iter().partition(|number| *number == self.head_block());
+        for part in [rest, head] {
+            for number in part {
+                self.store.read(&mut bytes, number, 0)?;
+                self.store.medium.write(&bytes, number.saturating_mul(block_len))?;
+            }
+            self.store.medium.flush()?;
         }
-        self.store.medium.flush()
+        Ok(())
     }
 
     /// Counts what is free, as the groups have it: a volume that was not unmounted cleanly says so of the groups alone.

@@ -1,5 +1,7 @@
 //! The superblock: sizes, features, and where the rest is.
 
+use std::ops::Range;
+
 use super::{
     super::{
         Fault,
@@ -13,7 +15,7 @@ use super::{
 };
 
 /// What is known of a volume before anything else is read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Superblock {
     pub(super) features: Features,
     pub(super) block_len: u32,
@@ -60,7 +62,7 @@ pub(super) enum Checksums {
 }
 
 /// Which groups have a backup of the superblock.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Backups {
     All,
     Sparse,
@@ -205,18 +207,41 @@ impl Superblock {
     /// Blocks at the start of a group that hold copies of the superblock and of descriptors.
     pub(super) fn own_blocks(&self, number: u64) -> u64 {
         let copy = u64::from(self.has_super(number));
+        let descriptors = self.descriptors_in(number);
+        let reserved = if copy == 0 || self.has_meta_group(number) { 0 } else { self.reserved_descriptors };
+        (descriptors.end.saturating_sub(descriptors.start)).saturating_add(reserved).saturating_add(copy)
+    }
+
+    /// The meta groups whose descriptors stand at the start of a group, behind its copy of the superblock.
+    pub(super) fn descriptors_in(&self, number: u64) -> Range<u64> {
         let per_block = self.descriptors_per_block();
         let meta_group = number / per_block;
-        if self.features.has(META_BG) && meta_group >= self.first_meta_group {
+        if self.has_meta_group(number) {
             let within = number % per_block;
             let has_one = within <= 1 || within == per_block.saturating_sub(1);
-            return copy.saturating_add(has_one.into());
+            return meta_group..meta_group.saturating_add(has_one.into());
         }
-        if copy == 0 {
-            return 0;
-        }
-        let descriptors = self.groups.div_ceil(per_block).min(self.first_meta_group);
-        descriptors.saturating_add(self.reserved_descriptors).saturating_add(1)
+        if self.has_super(number) { 0..self.descriptors().min(self.first_meta_group) } else { 0..0 }
+    }
+
+    /// Whether the descriptor of a group lies within its meta group.
+    fn has_meta_group(&self, number: u64) -> bool {
+        self.features.has(META_BG) && number / self.descriptors_per_block() >= self.first_meta_group
+    }
+
+    /// Blocks that all descriptors take.
+    pub(super) const fn descriptors(&self) -> u64 {
+        self.groups.div_ceil(self.descriptors_per_block())
+    }
+
+    /// Blocks that a group takes for itself where its bitmaps and its table lie within it.
+    fn taken_in(&self, number: u64) -> u64 {
+        self.own_blocks(number).saturating_add(2).saturating_add(self.inode_table_blocks())
+    }
+
+    /// Whether a last group of so many blocks has little more room than it takes, and is better left out.
+    pub(super) fn is_too_short(&self, number: u64) -> bool {
+        self.blocks_in(number) < self.taken_in(number).saturating_add(WORTHWHILE)
     }
 
     /// Whether blocks from `first` on are within the volume.
@@ -234,6 +259,13 @@ pub(super) fn put_checksum(raw: &mut [u8]) {
 /// It covers what stands before it.
 fn checksum_of(raw: &[u8]) -> u32 {
     crc32c(!0, raw.get(..CHECKSUM).unwrap_or_default())
+}
+
+/// Puts a number in its two places.
+pub(super) fn put_wide(raw: &mut [u8], low: usize, high: usize, number: u64) {
+    let [a, b, c, d, above @ ..] = number.to_le_bytes();
+    put(raw, low, &[a, b, c, d]);
+    put(raw, high, &above);
 }
 
 /// `s_checksum`.
@@ -274,3 +306,5 @@ pub(super) const START: usize = 1024;
 pub(super) const LEN: usize = 1024;
 pub(super) const MAGIC: u16 = 0xef53;
 const UNSIGNED_HASH: u32 = 0x2;
+/// Blocks that a last group must have to be used, beside those that it takes.
+pub(super) const WORTHWHILE: u64 = 50;

@@ -12,7 +12,10 @@ use super::{
     seal::{Locking, Sealed},
 };
 use crate::{
-    crypto::{rng::Rng, secret::LockedBytes},
+    crypto::{
+        rng::Rng,
+        secret::{LockedBytes, VolumeKey},
+    },
     error::{Error, ErrorKind, Result},
     format::{
         Growth,
@@ -27,6 +30,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct VeraCryptGrowth {
     sealed: [Sealed; 2],
+    /// What will open it.
+    larger: Opened,
     old_len: u64,
     new_len: u64,
     /// For the slots at the new end, and for those at the old end, which become data.
@@ -87,6 +92,16 @@ impl VeraCryptGrowth {
         }
         Ok(Self {
             sealed: Sealed::pair(&header, opened.encryption, locking, rng)?,
+            larger: Opened {
+                place: opened.place,
+                offset: opened.offset,
+                encryption: opened.encryption,
+                prf: opened.prf,
+                pim: opened.pim,
+                header,
+                protected: None,
+                original_is_lost: false,
+            },
             old_len,
             new_len,
             noise: [new_slots, slots_of_noise(rng)?],
@@ -126,6 +141,10 @@ impl Growth for VeraCryptGrowth {
     fn mark(&self, storage: &dyn Storage) -> Result<()> {
         let [(_, mark), _] = &self.marks;
         mark.put(storage)
+    }
+
+    fn volume_key(&self) -> Result<Option<VolumeKey>> {
+        self.larger.to_key().map(Some)
     }
 
     /// VC-GROW-02: the copies at the new end, then the header, and only then the copies at the old end go.

@@ -6,7 +6,7 @@ use super::{Server, probe::soon};
 use crate::{
     export::Refusals,
     mount::{
-        full::{Full, Remedy, Room},
+        full::{Full, Host, Remedy, Room},
         mountinfo::MountTable,
         protocol::{Order, Target},
         session::Session,
@@ -52,7 +52,12 @@ pub(super) fn fullness(session: &Session, remedy: Option<&Remedy>) -> Option<Ful
         }
         return None;
     }
-    let hint = remedy.told(record.container_named(), record.loop_device.is_some());
+    let host = match (&record.loop_device, &session.files) {
+        (Some(_), _) => Host::Kernel,
+        (None, Some(_)) => Host::Server,
+        (None, None) => Host::Other,
+    };
+    let hint = remedy.told(record.container_named(), host);
     Some(Full { available: room.available, hint })
 }
 

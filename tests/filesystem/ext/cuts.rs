@@ -38,9 +38,18 @@ struct Moment {
 }
 
 /// A run that is logged, and what the model was after each operation. In every other one commits are written all the time, beside
-/// the operations.
-fn logged(image: &[u8], seed: u64, steps: u64, has_extents: bool) -> (Vec<Event>, Vec<Moment>) {
+/// the operations. The volume grows to each of `sizes` but the first, which it has.
+fn logged(
+    image: &[u8],
+    (seed, steps): (u64, u64),
+    has_extents: bool,
+    sizes: &[usize],
+) -> (Vec<Event>, Vec<Moment>) {
     let disk = Disk::logged(image.to_vec());
+    if let Some(size) = sizes.first() {
+        disk.show(*size);
+    }
+    let every = steps / sizes.len().max(1) as u64;
     let is_busy = (seed >> 8).is_multiple_of(2);
     let mut run = Run::new(open_to_write(&disk), seed, has_extents);
     run.reach = 60_000;
@@ -64,7 +73,14 @@ fn logged(image: &[u8], seed: u64, steps: u64, has_extents: bool) -> (Vec<Event>
                 }
             });
         }
-        for _ in 0..steps {
+        for step in 0..steps {
+            if let Some(size) = sizes.get((step / every) as usize).filter(|_| step > 0 && step % every == 0) {
+                disk.show(*size);
+                run.files.grow(&|| false).unwrap();
+                // All that was done before is synced then, and nothing else has changed.
+                let last = moments.last_mut().unwrap();
+                (last.is_synced, last.position) = (true, disk.position());
+            }
             run.step();
             let is_synced = run.random.below(12) == 0;
             if is_synced {
@@ -120,7 +136,8 @@ fn a_power_cut_leaves_a_state_that_was_and_nothing_that_was_synced_is_lost() {
         }
         let image = Image::new(size, options);
         let blank = fs::read(image.path("image")).unwrap();
-        let (log, moments) = logged(&blank, seed << 8 | nth, number("OPS", 200), has_extents(options));
+        let steps = number("OPS", 200);
+        let (log, moments) = logged(&blank, (seed << 8 | nth, steps), has_extents(options), &[]);
         let mut random = Random(seed << 8 | nth);
         for round in 0..number("CUTS", 6) {
             let at = somewhere(&log, &mut random);
@@ -130,6 +147,44 @@ fn a_power_cut_leaves_a_state_that_was_and_nothing_that_was_synced_is_lost() {
         }
     });
     println!("{done} runs, each cut several times");
+}
+
+/// The same of one that grows meanwhile, twice.
+#[test]
+fn a_power_cut_while_a_volume_in_use_grows_leaves_a_state_that_was() {
+    if !can_judge() {
+        return;
+    }
+    for (nth, (sizes, options)) in [
+        ([12, 20, 48], "-t ext4 -b 1024 -J size=1"),
+        ([12, 13, 160], "-t ext4 -b 1024 -J size=1 -O ^64bit,^metadata_csum,uninit_bg"),
+        ([12, 20, 48], "-t ext4 -b 1024 -J size=1 -O meta_bg,^resize_inode,orphan_file"),
+        ([12, 20, 48], "-t ext3 -b 1024 -J size=1"),
+        ([16, 17, 200], "-t ext4 -b 4096 -J size=4"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let sizes = sizes.map(|size| size << 20);
+        let image = Image::new(&sizes[0].to_string(), options);
+        let mut blank = fs::read(image.path("image")).unwrap();
+        blank.resize(sizes[2], 0xa5);
+        for seed in 0..number("SEEDS", 2) {
+            let run = (seed << 8 | nth as u64, 120);
+            let (log, moments) = logged(&blank, run, has_extents(options), &sizes);
+            let mut random = Random(seed << 8 | nth as u64);
+            for round in 0..number("CUTS", 12) {
+                let at = somewhere(&log, &mut random);
+                let reorders = if round % 2 == 0 { None } else { Some(&mut random) };
+                let left = cut(&blank, &log, at, reorders);
+                let what = format!("{options}, seed {seed}, cut {at} of {}", log.len());
+                // The kernel counts groups before it replays a journal.
+                let inodes = u32::from_le_bytes(left[1024..1028].try_into().unwrap());
+                let is_counted = open(left.clone()).unwrap().0.space().nodes == u64::from(inodes);
+                judge_cut(&image, &left, &moments, at, &what, round % 4 < 2 && is_counted);
+            }
+        }
+    }
 }
 
 /// A commit takes less than a sector; the rest of its block may hold anything that was there.
@@ -223,7 +278,7 @@ fn a_power_cut_within_a_replay_is_replayed() {
         let image = Image::new("12M", options);
         let blank = fs::read(image.path("image")).unwrap();
         for seed in 0..number("SEEDS", 2) {
-            let (log, moments) = logged(&blank, seed << 8 | nth as u64, 250, has_extents(options));
+            let (log, moments) = logged(&blank, (seed << 8 | nth as u64, 250), has_extents(options), &[]);
             let mut random = Random(seed);
             for _ in 0..number("CUTS", 4) {
                 let at = somewhere(&log, &mut random);

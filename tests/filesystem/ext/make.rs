@@ -19,7 +19,7 @@ use crate::disk::Disk;
 
 /// A sparse file.
 #[derive(Debug)]
-struct Sparse(File, u64);
+pub(super) struct Sparse(pub(super) File, pub(super) u64);
 
 impl BlockDevice for Sparse {
     fn geometry(&self) -> Geometry {

@@ -1,6 +1,7 @@
 //! ext2, ext3 and ext4, read: what the kernel wrote, what it makes of a journal, and damage. Written: `write`.
 
 mod cuts;
+mod grow;
 mod make;
 mod model;
 mod tree;

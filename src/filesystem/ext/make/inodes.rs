@@ -13,9 +13,10 @@ use super::{
         extents::{Extent, tree},
         inode::{EXTENTS, Inode, ROOT},
         names::{Named, fill, put_tail, seal_block},
+        reserved::{DOUBLE, RESIZE_INODE, Reserved},
         stamp::{Time, seal},
         store::MARK,
-        superblock::{Checksums, Superblock, is_sparse_backup},
+        superblock::{Checksums, Superblock},
     },
     NewExt,
     places::Places,
@@ -36,7 +37,7 @@ pub(super) fn fill_files(
     inodes.extend(maker.reserved(blocks)?);
     let journal = if sizes.journal > 0 { Some(maker.journal(blocks)?) } else { None };
     inodes.extend(journal.clone());
-    let table = places.groups.first().ok_or(Fault::Damaged)?.inode_table;
+    let table = places.layout.groups.first().ok_or(Fault::Damaged)?.inode_table;
     let block_len = index(sizes.block_len);
     for inode in inodes {
         let offset = index(inode.number - 1) * inode.raw.len();
@@ -99,33 +100,20 @@ impl Maker<'_> {
         Ok(inode)
     }
 
-    /// The blocks behind the descriptors, and those behind their copies, as an inode has them that begins in a block of blocks of
-    /// blocks: each of the first lists its copies.
+    /// What is reserved for descriptors.
     fn reserved(&self, blocks: &mut BTreeMap<u64, Vec<u8>>) -> Result<Option<Inode>> {
         let Some(top) = self.places.reserved else { return Ok(None) };
-        let (sizes, block_len) = (self.sizes, index(self.sizes.block_len));
-        let copies: Vec<u64> = (1..sizes.groups).filter(|group| is_sparse_backup(*group)).collect();
-        let per_block = block_len / 4;
-        let first = sizes.first_block + 1 + sizes.descriptors;
-        let mut list = vec![0; block_len];
-        for (at, place) in (index(sizes.descriptors)..).zip(first..first + sizes.reserved) {
-            put(&mut list, at % per_block * 4, &short(place).to_le_bytes());
-            let mut block = vec![0; block_len];
-            for (at, group) in copies.iter().enumerate() {
-                put(&mut block, at * 4, &short(place + group * sizes.blocks_per_group).to_le_bytes());
-            }
-            blocks.insert(place, block);
-        }
-        blocks.insert(top, list);
+        let reserved = Reserved::of(self.superblock).ok_or(Fault::TooLarge)?;
+        blocks.extend(reserved.places().map(|place| (place, reserved.copies_of(place))));
+        blocks.insert(top, reserved.list());
         let mut inode = self.inode(RESIZE_INODE, 0o100_600)?;
         inode.set_links(1);
-        let count = long(per_block);
-        inode.set_size((count * count + count + 12) * u64::from(sizes.block_len));
+        let count = u64::from(self.sizes.block_len / 4);
+        inode.set_size((count * count + count + 12) * u64::from(self.sizes.block_len));
         let mut root = [0; 60];
         put(&mut root, DOUBLE * 4, &short(top).to_le_bytes());
         inode.set_root(&root);
-        let taken = 1 + sizes.reserved * (1 + long(copies.len()));
-        inode.set_allocated(self.superblock, taken * u64::from(sizes.block_len))?;
+        inode.set_allocated(self.superblock, reserved.allocated())?;
         Ok(Some(inode))
     }
 
@@ -198,9 +186,5 @@ const fn dots(inode: u32) -> Named<'static> {
     Named { name: b"..", inode, code: DIRECTORY }
 }
 
-/// The inode that has what is reserved for descriptors.
-const RESIZE_INODE: u32 = 7;
-/// Where an inode without extents has its block of blocks of blocks.
-const DOUBLE: usize = 13;
 /// What an entry says of a directory.
 const DIRECTORY: u8 = 2;

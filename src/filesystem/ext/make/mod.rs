@@ -7,11 +7,9 @@ mod inodes;
 mod places;
 mod sizes;
 mod superblock;
-mod taken;
 
 use std::{
     collections::BTreeMap,
-    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -22,7 +20,9 @@ use std::{
 use self::{places::Places, sizes::Sizes};
 use super::{
     super::{Fault, Result, bytes::index},
-    group::{BLOCKS_UNWRITTEN, Bitmap, put_descriptor, set},
+    copies::put_copies,
+    group::put_descriptor,
+    layout::zero,
     medium::{Medium, Run},
     superblock::{PLACE, Superblock},
 };
@@ -85,19 +85,19 @@ impl NewExt<'_> {
         // It must be one that we would open.
         let parsed = Superblock::parse(&head, device.size()).map_err(|_| Fault::Damaged)?;
         let places = Places::of(&parsed, &sizes, self.tables != Tables::Left).ok_or(Fault::TooLarge)?;
-        let mut writer = Writer { superblock: &parsed, sizes: &sizes, places, blocks: BTreeMap::new() };
+        let mut writer = Writer { superblock: &parsed, places, blocks: BTreeMap::new() };
         let journal = inodes::fill_files(self, &parsed, &sizes, &writer.places, &mut writer.blocks)?;
-        writer.fill_bitmaps();
+        writer.places.layout.fill_bitmaps(&parsed, &mut writer.blocks);
         superblock::note_counts(&mut head, &writer.places);
         if let Some(journal) = journal {
             superblock::note_journal(&mut head, journal.root(), journal.size);
         }
         // Nothing of what was there is taken for this volume, whatever comes of it.
-        device.zero_range(0..FIRST_ZEROED).map_err(Fault::from)?;
-        if self.tables != Tables::ReadZeros {
-            writer.zero(device, self.tables == Tables::Zeroed, interrupted)?;
-        }
         let medium = Medium::new(Arc::clone(device), self.block_len);
+        medium.zero(0..FIRST_ZEROED)?;
+        if self.tables != Tables::ReadZeros {
+            writer.zero(&medium, self.tables == Tables::Zeroed, interrupted)?;
+        }
         writer.write(&medium, &head)?;
         medium.flush()?;
         medium.write(&head, PLACE)?;
@@ -108,74 +108,30 @@ impl NewExt<'_> {
 /// What is written of a volume.
 struct Writer<'a> {
     superblock: &'a Superblock,
-    sizes: &'a Sizes,
     places: Places,
     blocks: BTreeMap<u64, Vec<u8>>,
 }
 
 impl Writer<'_> {
-    /// Makes the bitmaps that are written, and has the descriptors tell their checksums.
-    fn fill_bitmaps(&mut self) {
-        let block_len = index(self.sizes.block_len);
-        for (number, group) in (0..).zip(&mut self.places.groups) {
-            if group.has(BLOCKS_UNWRITTEN) {
-                continue;
-            }
-            let (first, count) = (self.superblock.first_of(number), self.superblock.blocks_in(number));
-            let mut bits = vec![0; block_len];
-            for run in self.places.taken.within(&(first..first + count)) {
-                set(&mut bits, run.start - first, run.end - first);
-            }
-            set(&mut bits, count, self.sizes.blocks_per_group);
-            group.seal(self.superblock, Bitmap::Blocks, &bits);
-            self.blocks.insert(group.block_bitmap, bits);
-        }
-        if let Some(group) = self.places.groups.first_mut() {
-            let mut bits = vec![0; block_len];
-            set(&mut bits, 0, sizes::FIRST_INODE);
-            set(&mut bits, self.sizes.inodes_per_group, u64::from(self.sizes.block_len) * 8);
-            group.seal(self.superblock, Bitmap::Inodes, &bits);
-            self.blocks.insert(group.inode_bitmap, bits);
-        }
-    }
-
     /// Writes zeros where there may be something else: to the journal, and to the tables where they `are_zeroed`. Of those the first
     /// has inodes in it.
-    fn zero(&self, device: &ByteDevice, are_zeroed: bool, interrupted: &AtomicBool) -> Result<(), Unmade> {
-        let first =
-            self.places.groups.first().map(|group| group.inode_table..group.inode_table + self.sizes.table);
-        let tables = if are_zeroed { &self.places.tables[..] } else { &[] };
+    fn zero(&self, medium: &Medium, are_zeroed: bool, interrupted: &AtomicBool) -> Result<(), Unmade> {
+        let layout = &self.places.layout;
+        let table = self.superblock.inode_table_blocks();
+        let first = layout.groups.first().map(|group| group.inode_table..group.inode_table + table);
+        let tables = if are_zeroed { &layout.tables[..] } else { &[] };
         let runs = self.places.journal.iter().chain(first.as_ref()).chain(tables);
-        runs.map(|run| self.bytes_of(run)).try_for_each(|bytes| {
-            let mut start = bytes.start;
-            while start < bytes.end {
-                if interrupted.load(Ordering::Relaxed) {
-                    return Err(Unmade::Interrupted);
-                }
-                let end = bytes.end.min(start + ZEROED_AT_ONCE);
-                device.zero_range(start..end).map_err(Fault::from)?;
-                start = end;
-            }
-            Ok(())
-        })
+        zero(medium, runs, &|| interrupted.load(Ordering::Relaxed))
     }
 
     /// Writes all but the superblock, with its copies and those of the descriptors.
     fn write(&self, medium: &Medium, head: &[u8]) -> Result<()> {
         let descriptors = self.descriptors();
-        let block_len = index(self.sizes.block_len);
         let mut run = Run::default();
-        let copies = (0..self.sizes.groups).filter(|group| self.superblock.has_super(*group));
-        for group in copies {
-            let first = self.superblock.first_of(group);
-            if group > 0 {
-                let mut block = superblock::copy_for(head, group);
-                block.resize(block_len, 0);
-                run.add(medium, first, &block)?;
-            }
-            for (place, block) in (first + 1..).zip(descriptors.chunks(block_len)) {
-                run.add(medium, place, block)?;
-            }
+        for group in 0..self.superblock.groups {
+            put_copies((medium, &mut run), self.superblock, group, head, &mut |meta_group, _| {
+                Ok(descriptors.get(index(meta_group)).cloned())
+            })?;
         }
         for (place, block) in &self.blocks {
             run.add(medium, *place, block)?;
@@ -183,23 +139,17 @@ impl Writer<'_> {
         run.write(medium)
     }
 
-    fn descriptors(&self) -> Vec<u8> {
-        let len = index(self.superblock.descriptor_len);
-        let mut bytes = vec![0; index(self.sizes.descriptors) * index(self.sizes.block_len)];
-        let places = bytes.chunks_mut(len);
-        for ((number, group), raw) in (0..).zip(&self.places.groups).zip(places) {
-            put_descriptor(self.superblock, number, group, raw);
+    /// The blocks of all descriptors.
+    fn descriptors(&self) -> Vec<Vec<u8>> {
+        let (len, superblock) = (index(self.superblock.descriptor_len), self.superblock);
+        let mut blocks = vec![vec![0; index(superblock.block_len)]; index(superblock.descriptors())];
+        let places = blocks.iter_mut().flat_map(|block| block.chunks_mut(len));
+        for ((number, group), raw) in (0..).zip(&self.places.layout.groups).zip(places) {
+            put_descriptor(superblock, number, group, raw);
         }
-        bytes
-    }
-
-    fn bytes_of(&self, run: &Range<u64>) -> Range<u64> {
-        let block_len = u64::from(self.sizes.block_len);
-        run.start * block_len..run.end * block_len
+        blocks
     }
 }
 
 /// Bytes at the start: the boot sectors, and an older superblock.
 const FIRST_ZEROED: u64 = 4096;
-/// Bytes that are zeroed before somebody is asked whether to go on.
-const ZEROED_AT_ONCE: u64 = 16 << 20;

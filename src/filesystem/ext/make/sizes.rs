@@ -1,6 +1,6 @@
 //! How large everything is in a new volume: what mke2fs 1.47 makes by default for its size.
 
-use super::super::superblock::is_sparse_backup;
+use super::super::superblock::{WORTHWHILE, is_sparse_backup};
 
 /// Sizes and counts, in blocks where nothing else is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,8 +130,6 @@ pub(super) const INODE_LEN: u64 = 256;
 pub(super) const FIRST_INODE: u64 = 11;
 /// Bytes.
 const PAGE: u64 = 4096;
-/// Blocks that a last group must have to be used.
-const WORTHWHILE: u64 = 50;
 /// No volume is longer: sums of what is in it stay far from 2^64.
 const LONGEST: u64 = 1 << 50;
 

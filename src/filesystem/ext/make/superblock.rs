@@ -5,10 +5,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::{
     super::{
         super::bytes::{put, short},
-        superblock::{self, LEN, put_checksum},
+        layout::FLEX_SHIFT,
+        superblock::{self, LEN, put_checksum, put_wide},
     },
     NewExt,
-    places::{FLEX_SHIFT, Places},
+    places::Places,
     sizes::{DESCRIPTOR_LEN, FIRST_INODE, INODE_LEN, Sizes},
 };
 
@@ -81,8 +82,8 @@ pub(super) fn new(new: &NewExt<'_>, sizes: &Sizes) -> [u8; LEN] {
 
 /// Has it tell what is free, and what the file system takes.
 pub(super) fn note_counts(raw: &mut [u8], places: &Places) {
-    let blocks: u64 = places.groups.iter().map(|group| u64::from(group.free_blocks)).sum();
-    let inodes: u64 = places.groups.iter().map(|group| u64::from(group.free_inodes)).sum();
+    let blocks: u64 = places.layout.groups.iter().map(|group| u64::from(group.free_blocks)).sum();
+    let inodes: u64 = places.layout.groups.iter().map(|group| u64::from(group.free_inodes)).sum();
     put_wide(raw, 0xc, 0x158, blocks);
     put(raw, 0x10, &short(inodes).to_le_bytes());
     put(raw, 0x248, &short(places.overhead).to_le_bytes());
@@ -98,24 +99,10 @@ pub(super) fn note_journal(raw: &mut [u8], root: &[u8], len: u64) {
     put_checksum(raw);
 }
 
-/// The copy at the start of a group.
-pub(super) fn copy_for(raw: &[u8], group: u64) -> Vec<u8> {
-    let mut copy = raw.to_vec();
-    put(&mut copy, 0x5a, &half(group & 0xffff).to_le_bytes());
-    put_checksum(&mut copy);
-    copy
-}
-
 /// The longest beginning of a label for which there is room.
 fn label(label: &str) -> &str {
     let end = (0..=LABEL_LEN.min(label.len())).rev().find(|&end| label.is_char_boundary(end));
     label.get(..end.unwrap_or_default()).unwrap_or_default()
-}
-
-fn put_wide(raw: &mut [u8], low: usize, high: usize, number: u64) {
-    let [a, b, c, d, above @ ..] = number.to_le_bytes();
-    put(raw, low, &[a, b, c, d]);
-    put(raw, high, &above);
 }
 
 fn put_time(raw: &mut [u8], low: usize, high: usize, time: SystemTime) {
