@@ -152,6 +152,16 @@ impl Unwritten {
         })
     }
 
+    /// Whether they wait for what a copy on another disk does not.
+    pub(super) const fn goes_to_a_copy(self) -> bool {
+        matches!(self, Self::Waiting | Self::Forbidden)
+    }
+
+    /// Whether they wait, so that nothing is lost yet.
+    pub(super) const fn waits(self) -> bool {
+        matches!(self, Self::Waiting | Self::Forbidden | Self::Short)
+    }
+
     /// The words for it in tables.
     pub const fn name(self) -> &'static str {
         match self {

@@ -17,7 +17,7 @@ use super::{
     protocol::{self, Command, Outcome, Save},
     registry::{Entry, Record, Unwritten, file_id},
     session::CONTROL,
-    unmount::{Chosen, END_LIMIT, Slow, lossy, step_out, wait_for_end},
+    unmount::{Chosen, END_LIMIT, Slow, flush_before, lossy, noted, step_out, wait_for_end},
     whereabouts::{Body, Lost},
 };
 use crate::{
@@ -74,6 +74,9 @@ pub fn unmount_saving(
         io::ErrorKind::Interrupted => Error::new(ErrorKind::Interrupted, "interrupted").during(action()),
         kind => Error::new(ErrorKind::Io, format!("its server does not answer ({kind})")).during(action()),
     };
+    if !force {
+        flush_before(&record, interrupted);
+    }
     let bystanders = if force { Bystanders::of(&record) } else { Bystanders::default() };
     let stream = connect(&session.directory.join(CONTROL)).map_err(no_answer)?;
     protocol::send(&stream, &Command::Unmount { force, save: Some(save) }).map_err(no_answer)?;
@@ -226,7 +229,7 @@ fn not_saved(error: Error, record: &Record, target: &Path) -> Error {
     let entry = &record.entry;
     let container = &entry.container;
     let states = [entry.container_state, entry.header_state];
-    let is_moved = entry.unwritten == Some(Unwritten::Forbidden);
+    let is_moved = noted(record).any(|now| now.entry.unwritten.is_some_and(Unwritten::goes_to_a_copy));
     if !is_moved && !states.into_iter().flatten().any(Lost::is_nameless) {
         let is = if states == [None, None] { "is whole" } else { "was written to by another program" };
         return error.with_hint(format!("it is unmounted, and {} {is}", container.display()));

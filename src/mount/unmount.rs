@@ -214,9 +214,8 @@ fn take_down(session: &Session, record: &Record, force: bool, patience: Patience
         check_force(record, shown).map_err(|error| error.during(action()))?;
     }
     have_looked([(directory.as_path(), record)], patience.interrupted);
-    // Over what another program wrote, it would only spoil what can still be read.
-    if !force && !record.entry.read_only && !is_overwritten(record) {
-        flush_before_unmount(&record.entry, patience.interrupted);
+    if !force {
+        flush_before(record, patience.interrupted);
     }
     let bystanders = if force { Bystanders::of(record) } else { Bystanders::default() };
     if record.server.is_ending() {
@@ -439,6 +438,14 @@ fn ask(
             record.server.signal(Signal::CONT)?;
             is_hurried = true;
         }
+    }
+}
+
+/// Has the driver write what it holds, so that what the medium has no room for is known before anything is taken down.
+pub(super) fn flush_before(record: &Record, interrupted: &AtomicBool) {
+    // Over what another program wrote, it would only spoil what can still be read.
+    if !record.entry.read_only && !is_overwritten(record) {
+        flush_before_unmount(&record.entry, interrupted);
     }
 }
 

@@ -113,6 +113,11 @@ impl Shortage {
         }
     }
 
+    /// Whether the medium takes no writes now, whatever came of those before.
+    pub fn lasts(&self) -> bool {
+        self.state().since.is_some()
+    }
+
     /// Takes note that whoever made a write that has failed was told of it, so that nothing is missing which anybody takes for written.
     pub fn forgive(&self) {
         let mut state = self.state();

@@ -45,7 +45,7 @@ impl Server {
             return Next::Serve;
         }
         if let Some(save) = &save
-            && let Err(error) = self.move_if_forbidden(save)
+            && let Err(error) = self.move_if_refused(save, force)
         {
             let _ = protocol::send(&stream, &Outcome::Kept(Failure::from(&error)));
             return Next::Serve;
@@ -133,17 +133,20 @@ impl Server {
         refused.or_else(|| self.frozen())
     }
 
-    /// Where the container cannot be written any more, has what was written go to a copy of it that has no name, in the folder of the
-    /// copy that was asked for.
-    fn move_if_forbidden(&mut self, save: &Save) -> Result<()> {
+    /// Where the container cannot be written any more, or its disk is full, has what was written go to a copy of it that has no name,
+    /// in the folder of the copy that was asked for.
+    fn move_if_refused(&mut self, save: &Save, force: bool) -> Result<()> {
+        self.note_room();
+        let unwritten = self.session.record().entry.unwritten;
         if self.container.pieces().is_some() {
             // What waits to be written is not moved to a copy of all pieces.
-            return self.refusing_medium().map_or(Ok(()), Err);
+            let waits = unwritten.is_some_and(Unwritten::waits) && !force;
+            let lack = if waits { self.lack() } else { None };
+            return lack.or_else(|| self.refusing_medium()).map_or(Ok(()), Err);
         }
-        self.note_room();
-        let is_forbidden = self.session.record().entry.unwritten == Some(Unwritten::Forbidden)
-            || self.ask_medium() == Some(Refusal::Forbidden);
-        let Some(folder) = save.target.as_deref().and_then(Path::parent).filter(|_| is_forbidden) else {
+        let is_refused =
+            unwritten.is_some_and(Unwritten::goes_to_a_copy) || self.ask_medium() == Some(Refusal::Forbidden);
+        let Some(folder) = save.target.as_deref().and_then(Path::parent).filter(|_| is_refused) else {
             return Ok(());
         };
         self.shortage.pause(true);
@@ -208,8 +211,9 @@ impl Server {
         flush(&entry, || self.unwritten().is_none() && is_moving());
         let lack = self.lack()?;
         let unwritten = self.session.record().entry.unwritten;
-        matches!(unwritten, Some(Unwritten::Waiting | Unwritten::Forbidden | Unwritten::Short))
-            .then_some(lack)
+        // What was given up may still be read in the volume, and its user makes a copy of that.
+        let is_kept = |unwritten: Unwritten| unwritten.waits() || self.shortage.lasts();
+        unwritten.is_some_and(is_kept).then_some(lack)
     }
 
     /// The volume is down, and its container lost: saved as one of those asks who wait for the end, or else where that goes. They are

@@ -178,16 +178,18 @@ impl Server {
         let record = self.session.record();
         let container = record.container_named();
         let full = format!("the disk that holds {}", container.display());
+        let is_file = self.container.file().metadata().is_ok_and(|found| found.is_file());
+        let is_copied = is_file && self.container.pieces().is_none();
         Some(match record.entry.unwritten? {
             Unwritten::Waiting => {
                 Error::new(ErrorKind::Busy, format!("{full} is full: what was written last is not saved yet"))
-                    .with_hint("make room there, and unmount again")
+                    .with_hint(if is_copied {
+                        "make room there, and unmount again; or keep all of it on another disk with --save-as FILE"
+                    } else {
+                        "make room there, and unmount again"
+                    })
             }
-            Unwritten::Forbidden => {
-                let is_file = self.container.file().metadata().is_ok_and(|found| found.is_file());
-                let is_copied = is_file && self.container.pieces().is_none();
-                forbidden(container, if is_copied { Save::Goes } else { Save::Never })
-            }
+            Unwritten::Forbidden => forbidden(container, if is_copied { Save::Goes } else { Save::Never }),
             Unwritten::Short => {
                 let reason = format!(
                     "{} is shorter than the container needs: what was written last is not saved yet",
