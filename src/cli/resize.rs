@@ -102,7 +102,7 @@ fn resize(console: Console, options: &ResizeOptions) -> Result<()> {
     };
     let filesystem =
         spin(console, "growing the file system", || grow_filesystem(&container, key.expose(), way))?;
-    report(console, path, grown, filesystem);
+    report(console, path, grown, &filesystem);
     if may_hide {
         console.note(HIDDEN_STAYS);
     }
@@ -161,7 +161,7 @@ fn resize_mounted(console: Console, options: &ResizeOptions, busy: Error) -> Res
     let mounted = spin(console, "growing the file system", || {
         mount::grow_mounted(path, section.as_ref(), key, options.container_only)
     })?;
-    report(console, path, Resizing { data_size: mounted.size, ..grown }, mounted.filesystem);
+    report(console, path, Resizing { data_size: mounted.size, ..grown }, &mounted.filesystem);
     if may_hide {
         console.note(HIDDEN_STAYS);
     }
@@ -240,7 +240,7 @@ fn agree_to_overwrite(
 }
 
 /// Says what there is now.
-fn report(console: Console, container: &Path, done: Resizing, filesystem: GrownFilesystem) {
+fn report(console: Console, container: &Path, done: Resizing, filesystem: &GrownFilesystem) {
     let Resizing { format, container_size, data_size, is_changed } = done;
     let resized = Resized { container, format, container_size, data_size, filesystem: filesystem.grown() };
     console.done(&resized, |resized| {
@@ -252,7 +252,7 @@ fn report(console: Console, container: &Path, done: Resizing, filesystem: GrownF
             format!("{} was as large already: {size} for data{what}", container.display())
         }
     });
-    if let Some(note) = note(&filesystem) {
+    if let Some(note) = note(filesystem) {
         console.note(&note);
     }
 }

@@ -38,6 +38,6 @@ pub(super) fn make_smaller(
         data_size: shrinkage.data_len(),
         is_changed: true,
     };
-    report(console, &options.container, done, GrownFilesystem::None);
+    report(console, &options.container, done, &GrownFilesystem::None);
     Ok(())
 }
