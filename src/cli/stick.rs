@@ -237,7 +237,8 @@ fn script(options: &StickOptions) -> String {
     // What bears no signature must be named.
     let is_named = matches!(options.format, NewFormat::VeraCrypt | NewFormat::TrueCrypt);
     let words = if is_named { format!(" --format {}", format.name()) } else { String::new() };
-    filled(options, include_str!("stick/open.sh")).replace("@OPTIONS@", &words)
+    let has_pim = if has_pim(options) { "yes" } else { "no" };
+    filled(options, include_str!("stick/open.sh")).replace("@OPTIONS@", &words).replace("@HAS_PIM@", has_pim)
 }
 
 /// The text for whoever finds the stick.
@@ -253,7 +254,13 @@ fn text(options: &StickOptions, program: &Program) -> String {
     };
     let text =
         filled(options, include_str!("stick/read-me.txt")).replace("@PROCESSORS@", program.processors());
-    text.replace("@LIBRARIES@", &libraries).replace("@ELSEWHERE@", elsewhere)
+    let pim = if has_pim(options) { " and for the PIM" } else { "" };
+    text.replace("@LIBRARIES@", &libraries).replace("@ELSEWHERE@", elsewhere).replace("@AND_PIM@", pim)
+}
+
+/// Whether it takes a number besides the password, which only its user knows.
+fn has_pim(options: &StickOptions) -> bool {
+    options.pim.is_some_and(|pim| pim != 0)
 }
 
 fn filled(options: &StickOptions, template: &str) -> String {

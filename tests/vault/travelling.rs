@@ -34,6 +34,7 @@ fn what_is_on_a_stick_opens_its_vault_on_a_machine_without_strongroom() {
         assert!(prepared.errors.contains("private.vault, 14 MiB for data, exfat"), "{prepared:?}");
         assert_eq!(world.shell("ls m"), FILES);
         let text = world.shell("cat m/READ-ME.txt");
+        assert!(text.contains("asks for the password. Your files"), "{text}");
         assert!(text.contains("sh open.sh close") && text.contains("on Linux only"), "{text}");
         assert!(!text.contains('@') && !world.shell("cat m/open.sh").contains("@VAULT@"), "{text}");
         // Whether it needs something, its user hears when the stick is made.
@@ -59,11 +60,15 @@ fn what_is_on_a_stick_opens_its_vault_on_a_machine_without_strongroom() {
 #[test]
 fn a_stick_for_windows_holds_what_veracrypt_opens() {
     with_stick(|world| {
-        let made = prepare(world, "--size 16M --format veracrypt --name photos --json").json();
+        let made = prepare(world, "--size 16M --format veracrypt --pim 486 --name photos --json").json();
         assert!(made["container"].as_str().unwrap().ends_with("m/photos.hc"), "{made}");
         assert_eq!((&made["format"], &made["filesystem"]), (&"veracrypt".into(), &"exfat".into()), "{made}");
-        assert!(world.shell("cat m/READ-ME.txt").contains("veracrypt.fr"));
-        world.shell("HOME=$PWD/home sh m/open.sh --password-file password --prf sha512");
+        let text = world.shell("cat m/READ-ME.txt");
+        assert!(text.contains("veracrypt.fr") && text.contains("password and for the PIM"), "{text}");
+        let open = "HOME=$PWD/home sh m/open.sh --password-file password --prf sha512";
+        let refused = world.shell(&format!("echo none | {open} 2>&1 || true"));
+        assert!(refused.ends_with("open.sh: the PIM is a number\n"), "{refused}");
+        world.shell(&format!("echo 486 | {open}"));
         world.shell("echo hello > home/Vaults/photos/file");
         world.shell("HOME=$PWD/home sh m/open.sh close");
     });

@@ -11,6 +11,9 @@ set -eu
 here=$(cd -- "$(dirname -- "$0")" && pwd)
 vault=$here/@VAULT@
 folder=
+# Whether the vault was made with a PIM, which it takes besides the password.
+has_pim=@HAS_PIM@
+pim=
 
 fail() {
     printf 'open.sh: %s\n' "$1" >&2
@@ -50,6 +53,18 @@ fetch_program() {
     fail "the program on the stick does not run here${said:+ ($said)}; install strongroom, and type: strongroom open@OPTIONS@ '$vault'"
 }
 
+ask_pim() {
+    case "$has_pim $*" in
+    "no "* | *--pim*) return ;;
+    esac
+    printf 'PIM: ' >&2
+    read -r pim || true
+    case $pim in
+    '' | *[!0-9]*) fail "the PIM is a number" ;;
+    esac
+    pim=--pim=$pim
+}
+
 if [ $# -eq 0 ] && [ ! -t 0 ]; then
     open_terminal
 fi
@@ -62,7 +77,8 @@ close)
     ;;
 window)
     status=0
-    "$program" open --show@OPTIONS@ "$vault" || status=$?
+    ask_pim
+    "$program" open --show@OPTIONS@ ${pim:+"$pim"} "$vault" || status=$?
     if [ "$status" -eq 0 ]; then
         printf '\nThe vault is open. Press Enter to close it.\n'
         read -r _ || true
@@ -75,6 +91,7 @@ window)
     exit "$status"
     ;;
 *)
-    "$program" open@OPTIONS@ "$vault" "$@"
+    ask_pim "$@"
+    "$program" open@OPTIONS@ ${pim:+"$pim"} "$vault" "$@"
     ;;
 esac
