@@ -232,7 +232,7 @@ fn failed(error: zbus::Error) -> Error {
         zbus::Error::FDO(error) => match *error {
             fdo::Error::ServiceUnknown(_)
             | fdo::Error::NameHasNoOwner(_)
-            | fdo::Error::SpawnServiceNotFound(_) => missing(),
+            | fdo::Error::SpawnServiceNotFound(_) => missing(is_installed()),
             fdo::Error::UnknownMethod(_) | fdo::Error::UnknownObject(_) | fdo::Error::UnknownInterface(_) => {
                 Error::new(ErrorKind::NotFound, "udisks does not know it")
             }
@@ -245,7 +245,7 @@ fn failed(error: zbus::Error) -> Error {
         },
         zbus::Error::InputOutput(error) | zbus::Error::Connection(error, _) => match error.kind() {
             std::io::ErrorKind::TimedOut => silent(),
-            std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => missing(),
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => missing(is_installed()),
             _ => Error::new(ErrorKind::Io, format!("the system's bus: {}", excerpt(&error.to_string()))),
         },
         other => Error::new(ErrorKind::Io, format!("the system's bus: {}", excerpt(&other.to_string()))),
@@ -279,8 +279,12 @@ fn not_allowed() -> Error {
     )
 }
 
-fn missing() -> Error {
-    if PROGRAMS.into_iter().any(|program| Path::new(program).exists()) {
+fn is_installed() -> bool {
+    PROGRAMS.into_iter().any(|program| Path::new(program).exists())
+}
+
+fn missing(is_installed: bool) -> Error {
+    if is_installed {
         return Error::new(ErrorKind::Missing, "udisks is not running")
             .with_hint("sudo systemctl start udisks2");
     }
@@ -343,9 +347,15 @@ mod tests {
     }
 
     #[test]
-    fn without_a_bus_the_package_is_named() {
+    fn without_a_bus_the_package_is_named_or_what_starts_it() {
         let error =
             failed(zbus::Error::InputOutput(std::sync::Arc::new(std::io::ErrorKind::NotFound.into())));
-        assert_eq!((error.kind(), error.hint()), (ErrorKind::Missing, Some("install the package udisks2")));
+        assert_eq!(error.kind(), ErrorKind::Missing);
+        assert_eq!(missing(false).hint(), Some("install the package udisks2"));
+        assert!(matches!(missing(false).fact(), Some(Fact::NotInstalled("udisks2"))));
+        assert_eq!(
+            (missing(true).hint(), missing(true).fact()),
+            (Some("sudo systemctl start udisks2"), None)
+        );
     }
 }

@@ -183,7 +183,7 @@ fn what_would_harm_or_show_a_hidden_volume_is_refused() {
         refused(&format!("create c.hc {HIDE} --provision thin"), 1, "thin");
         world.done(&format!("mount --block c.hc m {OUTER} --read-only"));
         refused(&format!("create c.hc {HIDE}"), 5, "mounted");
-        refused(&format!("resize c.hc 20M {OUTER}"), 5, "read-only");
+        refused(&format!("resize c.hc 20M {OUTER}"), 5, "mounted");
         world.done("unmount m");
         refused(
             &format!("mount c.hc m {OUTER} --protect-hidden --read-only --protect-password-file hidden"),
