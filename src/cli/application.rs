@@ -201,8 +201,7 @@ mod tests {
             thread::yield_now();
         }
         begin("more").unwrap();
-        let numbered = |count: usize| (0..count).map(|number| PathBuf::from(number.to_string())).collect();
-        let some: Vec<_> = numbered(MOST_BEGUN);
+        let some: Vec<_> = (0..MOST_BEGUN).map(|number| PathBuf::from(number.to_string())).collect();
         assert_eq!(all.admit(&some).unwrap_err().kind(), ErrorKind::Busy);
         all.admit(&some[1..]).unwrap();
     }

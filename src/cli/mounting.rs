@@ -14,7 +14,7 @@ use strongroom::{
     mount::{self, Entry, Holder, OnDesktop, Other, Request, Target},
     text::{in_one_line, path::command_word},
     unlock::{HeaderFile, Unlocking, Wish, opening::find_partition},
-    volume::{Access, Container, file_of, glance, make_writable},
+    volume::{Access, Container, file_of, glance, identity_of, make_writable},
 };
 
 use super::{
@@ -365,10 +365,9 @@ impl From<Usage> for Error {
 
 /// How the container is in use, and where it is mounted.
 pub(crate) fn use_of(path: &Path) -> Option<Usage> {
-    let path = &file_of(path);
-    let metadata = std::fs::metadata(path).ok()?;
-    if let Some(entry) = mount::holding((metadata.dev(), metadata.ino())) {
-        if mount::shown((metadata.dev(), metadata.ino())).is_none() {
+    let identity = identity_of(path).ok()?;
+    if let Some(entry) = mount::holding(identity) {
+        if mount::shown(identity).is_none() {
             let told = format!("another command is working on it (process {})", entry.pid);
             return Some(Usage::unmounted(told));
         }
@@ -382,7 +381,7 @@ pub(crate) fn use_of(path: &Path) -> Option<Usage> {
         let told = format!("{what} is mounted on {} (process {})", place.display(), entry.pid);
         return Some(Usage { told, place: Some(place), is_part });
     }
-    let holders = mount::holders_of_file(path);
+    let holders = mount::holders_of_file(&file_of(path));
     let told = holders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     if holders.iter().any(Holder::is_certain) {
         return Some(Usage::unmounted(format!("in use by {told}")));
@@ -393,7 +392,6 @@ pub(crate) fn use_of(path: &Path) -> Option<Usage> {
 
 /// Whether it is mounted, and only to be read: nobody changes what is in it.
 pub(crate) fn is_only_viewed(path: &Path) -> bool {
-    let found = std::fs::metadata(file_of(path)).ok();
-    let entry = found.and_then(|found| mount::holding((found.dev(), found.ino())));
+    let entry = identity_of(path).ok().and_then(mount::holding);
     entry.is_some_and(|entry| entry.read_only)
 }

@@ -1,7 +1,6 @@
 //! `open` and `close`: `mount` and `unmount` with less to type.
 
 use std::{
-    os::unix::fs::MetadataExt,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -11,7 +10,7 @@ use strongroom::{
     mount::{self, Entry, OnDesktop},
     sys::process::is_root,
     text::in_one_line,
-    volume::{Access, Container, by_signature, file_of},
+    volume::{Access, Container, by_signature, identity_of},
 };
 
 use super::{
@@ -91,8 +90,7 @@ fn is_free_by(end: Instant, console: Console, options: &OpenOptions) -> Result<b
     let mut is_told = false;
     loop {
         let (is_shown, is_locked) = interrupt::asking_at_liberty(path, || {
-            let found = std::fs::metadata(file_of(path))?;
-            let is_shown = mount::shown((found.dev(), found.ino())).is_some();
+            let is_shown = mount::shown(identity_of(path)?).is_some();
             Ok((is_shown, !is_shown && is_locked()))
         })?;
         if is_shown {
@@ -136,10 +134,7 @@ fn opened(options: &OpenOptions) -> Result<Option<Entry>> {
         return Ok(None);
     }
     let path = &options.container;
-    let entry = interrupt::asking_at_liberty(path, || {
-        let found = std::fs::metadata(file_of(path)).ok();
-        Ok(found.and_then(|found| mount::shown((found.dev(), found.ino()))))
-    })?;
+    let entry = interrupt::asking_at_liberty(path, || Ok(identity_of(path).ok().and_then(mount::shown)))?;
     Ok(entry.filter(|entry| entry.mountpoint.is_some() && entry.read_only == how.is_read_only()))
 }
 

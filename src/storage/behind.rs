@@ -6,8 +6,9 @@ use std::{
     path::PathBuf,
 };
 
-use rustix::fs::{OFlags, major, minor};
+use rustix::fs::OFlags;
 
+use super::{disk_of, folder_of};
 use crate::sys::loopdev::{backing_file, devices_on_device, devices_on_file, is_behind, is_claimed};
 
 /// The file that a loop device shows, or the one that a partition is on. `None` for all that is no loop device, and where the
@@ -15,7 +16,7 @@ use crate::sys::loopdev::{backing_file, devices_on_device, devices_on_file, is_b
 pub fn file_behind(device: &File) -> Option<(PathBuf, File)> {
     let metadata = device.metadata().ok().filter(|found| found.file_type().is_block_device())?;
     let number = metadata.rdev();
-    let node = fs::canonicalize(format!("/sys/dev/block/{}:{}", major(number), minor(number))).ok()?;
+    let node = folder_of(number).ok()?;
     // A partition lies in the folder of its disk.
     let path = [node.as_path(), node.parent()?].into_iter().find_map(backing_file)?;
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC).bits().cast_signed();
@@ -37,8 +38,8 @@ pub fn claimed_loop_device(file: &File) -> Option<PathBuf> {
         return Some(over);
     }
     // A partition of a loop device claims the whole.
-    let is_partition = fs::exists(format!("/sys/dev/block/{}:{}/partition", major(number), minor(number)));
-    let behind = file_behind(file).filter(|_| is_partition.is_ok_and(|is_partition| !is_partition));
+    let is_whole = disk_of(&folder_of(number).ok()?).is_none();
+    let behind = file_behind(file).filter(|_| is_whole);
     let found = behind?.1.metadata().ok()?;
     let is_other = |device: &PathBuf| fs::metadata(device).is_ok_and(|other| other.rdev() != number);
     devices_on_file((found.dev(), found.ino())).filter(is_other).find(is_claimed)

@@ -5,6 +5,7 @@
 
 mod apart;
 mod behind;
+mod block_device;
 mod chunks;
 mod file;
 mod in_place;
@@ -22,6 +23,7 @@ mod witness;
 pub use crate::sys::descriptor::close_once;
 pub use apart::Apart;
 pub use behind::{claimed_loop_device, file_behind};
+pub use block_device::{disk_of, folder_of};
 pub use chunks::{CHUNK_LEN, chunks, holds_zeros, write_zeros};
 pub use file::{FileStorage, is_allowed_whole, next_data};
 pub use memory::MemoryStorage;

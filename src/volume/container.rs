@@ -33,7 +33,7 @@ use crate::{
         signature::{self, Owner},
     },
     storage::{
-        FileStorage, Section, Shortage, Storage, claimed_loop_device, file_behind, file_of_layer,
+        FileStorage, Section, Shortage, Storage, claimed_loop_device, file_behind, file_of_layer, folder_of,
         is_allowed_whole, is_locked_in_layer,
         pieces::{HEADER_NAME, Pieces},
     },
@@ -621,9 +621,8 @@ fn refuse_read_only(file: &File) -> Result<()> {
 
 /// Whether the kernel writes nothing to this device. Without /sys the first write will tell.
 fn is_read_only(device: &std::fs::Metadata) -> bool {
-    let number = device.rdev();
-    let path = format!("/sys/dev/block/{}:{}/ro", rustix::fs::major(number), rustix::fs::minor(number));
-    std::fs::read_to_string(path).is_ok_and(|flag| flag.trim() == "1")
+    let flag = folder_of(device.rdev()).and_then(|folder| std::fs::read_to_string(folder.join("ro")));
+    flag.is_ok_and(|flag| flag.trim() == "1")
 }
 
 /// Whether this process, and a server that it starts, may write all of the file.

@@ -6,11 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{major, minor};
-
 use super::Container;
 use crate::{
     error::{Error, ErrorKind, Result},
+    storage::{disk_of, folder_of},
     text::{excerpt, in_one_line},
 };
 
@@ -95,10 +94,8 @@ impl fmt::Display for DeviceName {
 /// What a device is, as the kernel tells: its vendor and model, or the file behind a loop device. `None` where it does not tell.
 pub fn device_kind(path: &Path) -> Option<String> {
     let number = fs::metadata(path).ok().filter(|found| found.file_type().is_block_device())?.rdev();
-    let node = fs::canonicalize(format!("/sys/dev/block/{}:{}", major(number), minor(number))).ok()?;
-    // A partition lies in the folder of its disk.
-    let (part, disk) =
-        if node.join("partition").exists() { ("a partition of ", node.parent()?) } else { ("", &*node) };
+    let folder = folder_of(number).ok()?;
+    let (part, disk) = disk_of(&folder).map_or(("", &*folder), |disk| ("a partition of ", disk));
     let read = |name: &str| fs::read_to_string(disk.join(name)).ok().map(|text| excerpt(text.trim()));
     let words: Vec<_> = ["device/vendor", "device/model"].into_iter().filter_map(read).collect();
     let model = words.join(" ");

@@ -55,7 +55,9 @@ pub use partitions::{
     PartitionContents, only_container, partition_flaw, partition_of_container, partition_range,
     partitions_of, range_from,
 };
-pub use pieces::{NewPieces, check_pieces, container_file, file_of, glance, has_lost_its_headers};
+pub use pieces::{
+    NewPieces, check_pieces, container_file, file_of, glance, has_lost_its_headers, identity_of,
+};
 pub use pieces_resize::{grow_folder, shrink_folder};
 pub use reencrypt::{LiveReencryption, LiveState, LiveStatus, Reencryption, Work};
 pub use renewal::{Change, KnownHeader};

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -44,6 +44,14 @@ pub fn has_lost_its_headers(path: &Path) -> bool {
 /// The file that stands for the container at `path`: of a folder of pieces its header file, else what is there.
 pub fn file_of(path: &Path) -> PathBuf {
     container_file(path).unwrap_or_else(|| path.to_path_buf())
+}
+
+/// The device and inode number of that file.
+///
+/// # Errors
+/// What asking gave.
+pub fn identity_of(path: &Path) -> io::Result<(u64, u64)> {
+    std::fs::metadata(file_of(path)).map(|found| (found.dev(), found.ino()))
 }
 
 fn is_header_file(path: &Path) -> bool {
